@@ -1,0 +1,216 @@
+"""The import law: who may know whom, read from the source with `ast`.
+
+Takes every module of the rooms and of the public face; gives a list of violations in words.
+It never imports the code that it judges.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from sys import stdlib_module_names
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Law:
+    """What the modules of one folder may import, as dotted prefixes."""
+
+    inside: tuple[str, ...]
+    outside: tuple[str, ...]
+    relative_only: bool = True
+
+
+ROOMS = {
+    "ir": Law(("tracegrad.ir",), ("numpy", "scipy")),
+    "tracer": Law(("tracegrad.tracer", "tracegrad.ir"), ("numpy", "scipy")),
+    "codegen": Law(("tracegrad.codegen", "tracegrad.ir"), ("numpy", "scipy", "llvmlite")),
+    "runtime": Law(
+        (
+            "tracegrad.runtime",
+            "tracegrad.codegen.program",
+            "tracegrad.codegen.vecmath",
+            "tracegrad.ir.dtype",
+        ),
+        ("numpy", "scipy", "llvmlite", "numba"),
+    ),
+    "tracegrad": Law(
+        ("tracegrad",), ("numpy", "scipy", "llvmlite", "numba"), relative_only=False
+    ),
+}
+# `compile*.py` alone ties the rooms together; the rest of the public face reaches them through it.
+COMPILER_ONLY = ("tracegrad.codegen", "tracegrad.runtime")
+
+# May be absent, so these are imported where they are used; nothing else is.
+OPTIONAL = (
+    "matplotlib", "graphviz", "tqdm", "torch", "jax", "IPython", "sklearn", "mlxtend",
+    "safetensors", "numba.cuda",
+)  # fmt: skip
+
+LONGEST = dict.fromkeys(ROOMS, 400) | dict.fromkeys(("tests", "benchmarks", "examples"), 500)
+
+
+@dataclass(frozen=True)
+class Import:
+    line: int
+    targets: tuple[str, ...]  # absolute dotted names, `from a import b` giving `a.b`
+    relative: bool
+    in_function: bool
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == p or name.startswith(p + ".") for p in prefixes)
+
+
+def module_name(path: Path) -> str:
+    """The installed name of a source file, given relative to the repository root."""
+    parts = path.with_suffix("").parts
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return ".".join(parts if parts[0] == "tracegrad" else ("tracegrad", *parts))
+
+
+def imports(path: Path, tree: ast.AST) -> Iterator[Import]:
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package.pop()
+
+    def visit(node: ast.AST, in_function: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                names = tuple(alias.name for alias in child.names)
+                yield Import(child.lineno, names, False, in_function)
+            elif isinstance(child, ast.ImportFrom):
+                base = package[: len(package) - child.level + 1] if child.level else []
+                source = ".".join((*base, *filter(None, [child.module])))
+                names = tuple(f"{source}.{alias.name}" for alias in child.names)
+                yield Import(child.lineno, names, child.level > 0, in_function)
+            else:
+                functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+                yield from visit(child, in_function or isinstance(child, functions))
+
+    return visit(tree, False)
+
+
+def violations(path: Path, source: str) -> list[str]:
+    """What is wrong with the module at `path` (relative to the root), in words."""
+    room = path.parts[0]
+    law = ROOMS[room]
+    face = room == "tracegrad" and not path.parts[1].startswith("compile")
+    found = []
+    for item in imports(path, ast.parse(source)):
+        where = f"{path}:{item.line}"
+        for target in item.targets:
+            if within(target, ("tracegrad",)):
+                if not within(target, law.inside):
+                    found.append(f"{where}: {room}/ must not know {target}")
+                elif face and within(target, COMPILER_ONLY):
+                    found.append(f"{where}: only tracegrad/compile*.py may import {target}")
+                if law.relative_only and not item.relative:
+                    found.append(f"{where}: {target} is imported by its absolute name")
+                if item.in_function:
+                    found.append(f"{where}: {target} is imported inside a function")
+            elif within(target, OPTIONAL):
+                if not item.in_function:
+                    found.append(f"{where}: {target} is optional, import it where it is used")
+                if within(target, ("numba",)) and not within(target, law.outside):
+                    found.append(f"{where}: {room}/ must not import {target}")
+            else:
+                if not within(target, (*law.outside, *stdlib_module_names)):
+                    found.append(f"{where}: {room}/ must not import {target}")
+                if item.in_function:
+                    found.append(f"{where}: {target} is imported inside a function")
+    return found
+
+
+def cycle(sources: dict[Path, str]) -> list[str] | None:
+    """Modules that import one another in a ring, if there are any."""
+    names = {module_name(path) for path in sources}
+    graph: dict[str, set[str]] = {}
+    for path, source in sources.items():
+        targets = {t for item in imports(path, ast.parse(source)) for t in item.targets}
+        # `from a import b` is a.b where that is a module, and else a name out of a.
+        owners = {t if t in names else t.rpartition(".")[0] for t in targets}
+        graph[module_name(path)] = owners & names
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(p.relative_to(ROOT) for f in folders for p in (ROOT / f).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_room_knows_only_whom_it_may_know(room):
+    found = [v for p in python_files(room) for v in violations(p, (ROOT / p).read_text())]
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_no_modules_import_one_another_in_a_ring():
+    assert cycle({p: (ROOT / p).read_text() for p in python_files(*ROOMS)}) is None
+
+
+@pytest.mark.parametrize("folder", LONGEST)
+def test_no_file_has_more_than_one_job(folder):
+    lengths = {p: len((ROOT / p).read_text().splitlines()) for p in python_files(folder)}
+    assert {p: n for p, n in lengths.items() if n > LONGEST[folder]} == {}
+
+
+@pytest.mark.parametrize(
+    "path, source, complaint",
+    [
+        ("ir/node.py", "from ..tracer.tensor import Tensor", "ir/ must not know"),
+        ("ir/ops/reduce.py", "from ... import tracer", "ir/ must not know"),
+        ("ir/node.py", "import numba", "ir/ must not import numba"),
+        ("ir/node.py", "import tracegrad.ir.graph", "absolute name"),
+        ("tracer/tensor.py", "from ..codegen.fuse import legal", "tracer/ must not know"),
+        ("codegen/lower.py", "from numba import njit", "codegen/ must not import numba"),
+        ("codegen/lower.py", "from ..tracer import tensor", "codegen/ must not know"),
+        ("codegen/cuda.py", "def f():\n    import numba.cuda", "codegen/ must not import numba"),
+        ("runtime/tape.py", "from ..codegen.fuse import legal", "runtime/ must not know"),
+        ("runtime/tape.py", "from ..ir.node import Node", "runtime/ must not know"),
+        ("tracegrad/nn/linear.py", "from ..runtime import tape", "only tracegrad/compile"),
+        ("tracegrad/__init__.py", "from .codegen import lower", "only tracegrad/compile"),
+        ("tracegrad/viz.py", "import graphviz", "optional"),
+        ("tracegrad/viz.py", "import pandas", "must not import pandas"),
+        ("tracer/trace.py", "def f():\n    from .tensor import Tensor", "inside a function"),
+        ("tracer/trace.py", "class A:\n    def f(self):\n        import os", "inside a function"),
+    ],
+)
+def test_a_planted_violation_is_caught(path, source, complaint):
+    assert complaint in "\n".join(violations(Path(path), source))
+
+
+@pytest.mark.parametrize(
+    "path, source",
+    [
+        ("ir/ops/reduce.py", "import math\nimport numpy as np\nfrom ..node import Node"),
+        ("tracer/tensor.py", "from __future__ import annotations\nfrom ..ir import ops"),
+        ("codegen/gemm.py", "import llvmlite.ir as ll\nfrom ..ir.node import Node"),
+        ("runtime/tape.py", "from ..codegen.program import Program\nfrom numba import njit"),
+        ("runtime/tape.py", "from ..ir import dtype\nfrom ..ir.dtype import float32"),
+        ("runtime/cuda.py", "def load():\n    from numba import cuda"),
+        ("tracegrad/compile.py", "from .codegen import lower\nfrom .runtime import tape"),
+        ("tracegrad/compile_steps.py", "from .runtime.tape import run"),
+        ("tracegrad/viz.py", "from .compile import compile\ndef f():\n    import graphviz"),
+    ],
+)
+def test_a_lawful_import_passes(path, source):
+    assert violations(Path(path), source) == []
+
+
+def test_a_planted_ring_is_caught():
+    sources = {
+        Path("ir/node.py"): "from .graph import Graph",
+        Path("ir/graph.py"): "from . import node",
+    }
+    assert set(cycle(sources) or ()) == {"tracegrad.ir.node", "tracegrad.ir.graph"}
