@@ -1,0 +1,1 @@
+"""What programs mean: dtypes, primitives, graphs, differentiation, simplification, a NumPy interpreter."""

@@ -1,0 +1,120 @@
+"""Nodes, the interned values of the IR: (op, inputs, params) with shape and dtype.
+
+Building the same thing twice gives the same object, so equality is identity and common subexpressions vanish by
+construction. Knows nothing of what the operations mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from .dtype import DType, of_scalar
+from .op import Kind, OpDef
+from .value import REGISTRY, Value
+
+
+class Aval(NamedTuple):
+    """What is known of a value before it exists."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+class Site(NamedTuple):
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.line}"
+
+
+_ROOMS = tuple(str(Path(__file__).resolve().parent.parent / room) + "/"
+               for room in ("ir", "tracer", "codegen", "runtime", "tracegrad"))  # fmt: skip
+
+
+def user_site() -> Site | None:
+    """The innermost frame outside this package: the line that the user wrote."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_ROOMS):
+        frame = frame.f_back
+    return None if frame is None else Site(frame.f_code.co_filename, frame.f_lineno)
+
+
+class Node(Value):
+    """One value of a program. Never constructed directly: apply a primitive, or call `input_node` or `constant`."""
+
+    __slots__ = ("__weakref__", "dtype", "inputs", "op", "params", "shape", "site")
+
+    def __init__(self, op: OpDef, inputs: tuple[Node, ...], params: dict, shape: tuple[int, ...], dtype: DType):
+        self.op, self.inputs, self.params, self.shape, self.dtype = op, inputs, params, shape, dtype
+        self.site = user_site()
+
+    @classmethod
+    def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Node:
+        like = next((x for x in inputs if isinstance(x, Node) and x.dtype.kind != "bool"), None)
+        nodes = tuple(
+            x if isinstance(x, Node) else constant(x, of_scalar(x) if like is None else like.dtype) for x in inputs
+        )
+        return intern(op, nodes, params)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        n = 1
+        for extent in self.shape:
+            n *= extent
+        return n
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} {self.dtype.name}{list(self.shape)}>"
+
+
+_table: WeakValueDictionary[tuple, Node] = WeakValueDictionary()
+_lock = threading.Lock()
+_serial = itertools.count()
+
+
+def _key(value: Any) -> Any:
+    """Numbers that compare equal are not always the same constant: 0.0 and -0.0, 1 and True, NaN and itself."""
+    return (type(value), struct.pack("d", value)) if isinstance(value, float) else (type(value), value)
+
+
+def intern(op: OpDef, inputs: tuple[Node, ...], params: dict) -> Node:
+    key = (op, inputs, tuple((k, _key(v)) for k, v in sorted(params.items())))
+    found = _table.get(key)
+    if found is None:
+        shape, dtype = op.infer(*inputs, **params)
+        with _lock:
+            found = _table.get(key)
+            if found is None:
+                found = _table[key] = Node(op, inputs, params, shape, dtype)
+    return found
+
+
+def input_node(shape: tuple[int, ...], dtype: DType, name: str = "") -> Node:
+    """A fresh input of a program; two inputs are never the same Node."""
+    return intern(REGISTRY["input"], (), {"shape": tuple(shape), "dtype": dtype, "name": name, "id": next(_serial)})
+
+
+def constant(value: bool | int | float, dtype: DType, shape: tuple[int, ...] = ()) -> Node:
+    """The number `value` of type `dtype`, rounded as that type rounds."""
+    with np.errstate(all="ignore"):
+        exact = dtype.decode(dtype.encode(np.asarray(value).astype(dtype.compute, copy=False))).item()
+    return intern(REGISTRY["full"], (), {"value": exact, "shape": tuple(shape), "dtype": dtype})
+
+
+def is_constant(node: Node, value: float | None = None) -> bool:
+    return node.op.kind is Kind.SOURCE and node.op.name == "full" and value in (None, node.params["value"])

@@ -1,0 +1,149 @@
+"""OpDef, the one record that holds all facts of a primitive, and the makers of the common kinds of record.
+
+From a record alone follow the NumPy oracle, the eager operation, the derivative, the generated kernels, the gradient
+test and the printed form. Adding a primitive means adding a record; nothing else knows its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from .dtype import DType, bool_
+from .value import REGISTRY, Value
+
+CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12  # rough cost of one element, in additions
+
+
+class Kind(Enum):
+    SOURCE = "source"
+    ELEMENTWISE = "elementwise"
+    REDUCE = "reduce"
+    MOVEMENT = "movement"
+    INDEX = "index"
+    CONTRACT = "contract"
+
+
+class Types(Enum):
+    """How the inputs' dtypes are brought together before the primitive applies (by Tensor; a Node's already agree)."""
+
+    SAME = "same"  # promote all; the answer has that type
+    FLOAT = "float"  # the same, and integers become the default float
+    COMPARE = "compare"  # promote all; the answer is bool
+    LOGICAL = "logical"  # each input is cast to bool; the answer is bool
+    SELECT = "select"  # the first is bool, the rest are promoted
+    FREE = "free"  # left as they are
+
+
+class ShapeError(RuntimeError):
+    """Shapes that do not go together; a RuntimeError, as torch raises."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OpDef:
+    """A primitive.
+
+    ref(*arrays, **params) computes it with NumPy, on decoded numbers (see dtype.py); infer(*avals, **params) gives
+    (shape, dtype) or raises; vjp(g, y, *inputs, **params) gives one cotangent or None per input, written in the
+    operators of Value; expr is a scalar expression over {0}, {1}, ... for elementwise kernels; domain is the
+    interval in which gradient tests draw inputs.
+    """
+
+    name: str
+    kind: Kind
+    ref: Callable[..., Any]
+    infer: Callable[..., tuple[tuple[int, ...], DType]]
+    vjp: Callable[..., tuple] | None = None
+    expr: str | None = None
+    types: Types = Types.FREE
+    cost: int = CHEAP
+    domain: tuple[float, float] = (-3.0, 3.0)
+    grad_name: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)  # what a template needs: a reduction's init and combine
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        for x in inputs:
+            if isinstance(x, Value):
+                return type(x).bind(self, inputs, params)
+        raise TypeError(f"{self.name}(): expected a Tensor among the arguments, got {[type(x).__name__ for x in inputs]}")
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple:
+        return (REGISTRY.__getitem__, (self.name,))
+
+
+def register(op: OpDef) -> OpDef:
+    if op.name in REGISTRY:
+        raise ValueError(f"primitive {op.name!r} is registered twice")
+    REGISTRY[op.name] = op
+    return op
+
+
+def _camel(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_")) + "Backward0"
+
+
+def broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """NumPy's broadcasting; the error is torch's."""
+    rank = max((len(s) for s in shapes), default=0)
+    out = [1] * rank
+    for shape in shapes:
+        for d, extent in enumerate(shape, rank - len(shape)):
+            if extent != 1 and out[d] != extent:
+                if out[d] != 1:
+                    raise ShapeError(
+                        f"{name}: The size of tensor a ({out[d]}) must match the size of tensor b ({extent}) at "
+                        f"non-singleton dimension {d}: the shapes are {', '.join(str(list(s)) for s in shapes)}"
+                    )
+                out[d] = extent
+    return tuple(out)
+
+
+def elementwise(name: str, *, ref: Callable, expr: str, vjp: Callable | None = None, types: Types = Types.SAME,
+                cost: int = CHEAP, domain: tuple[float, float] = (-3.0, 3.0), grad_name: str = "") -> OpDef:  # fmt: skip
+    def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
+        shape = broadcast(name, *(a.shape for a in avals))
+        if "dtype" in params:
+            return shape, params["dtype"]
+        if types in (Types.COMPARE, Types.LOGICAL):
+            return shape, bool_
+        operands = avals[1:] if types is Types.SELECT else avals
+        if any(a.dtype is not operands[0].dtype for a in operands):
+            raise TypeError(f"{name}: the operands have different dtypes: {[a.dtype.name for a in operands]}")
+        return shape, operands[0].dtype
+
+    return register(OpDef(name, Kind.ELEMENTWISE, ref, infer, vjp, expr, types, cost, domain, grad_name or _camel(name)))
+
+
+def reduction(name: str, *, ref: Callable, init: Any, combine: str, vjp: Callable | None = None,
+              grad_name: str = "", domain: tuple[float, float] = (-3.0, 3.0)) -> OpDef:  # fmt: skip
+    """A reduction over the sorted tuple `dims`, which it removes; `init` maps a DType to the neutral element."""
+
+    def infer(x: Any, *, dims: tuple[int, ...]) -> tuple[tuple[int, ...], DType]:
+        return tuple(n for d, n in enumerate(x.shape) if d not in dims), x.dtype
+
+    facts = {"init": init, "combine": combine}
+    grad_name = grad_name or _camel(name)
+    return register(OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name, facts))
+
+
+def movement(name: str, *, ref: Callable, shape: Callable, vjp: Callable, grad_name: str = "") -> OpDef:
+    def infer(x: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
+        return shape(x.shape, **params), x.dtype
+
+    return register(OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name)))
+
+
+def evaluate(op: OpDef, arrays: list, dtypes: list[DType], out: DType, params: dict) -> np.ndarray:
+    """Run the oracle on stored arrays: decode, compute, encode."""
+    if op.kind is not Kind.MOVEMENT:
+        arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]
+        with np.errstate(all="ignore"):
+            return out.encode(op.ref(*arrays, **params))
+    return op.ref(*arrays, **params)

@@ -1,0 +1,34 @@
+"""Contractions: the batched matrix product. Transposes and other dimension orders are permutes around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtype import DType
+from ..op import Kind, OpDef, ShapeError, Types, register
+from .movement import permute
+
+
+def transpose(x: Any) -> Any:
+    """The last two axes exchanged."""
+    n = len(x.shape)
+    return permute(x, axes=(*range(n - 2), n - 1, n - 2))
+
+
+def _dot_aval(a: Any, b: Any) -> tuple[tuple[int, ...], DType]:
+    if len(a.shape) < 2 or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+        x, y = ("x".join(map(str, s.shape)) for s in (a, b))
+        raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied ({x} and {y})")
+    if a.dtype is not b.dtype:
+        raise ShapeError(f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}")
+    return (*a.shape[:-1], b.shape[-1]), a.dtype
+
+
+# dot(a, b): (*B, M, K) with (*B, K, N) gives (*B, M, N)
+dot = register(OpDef(
+    "dot", Kind.CONTRACT, np.matmul, _dot_aval,
+    vjp=(lambda g, y, a, b: dot(g, transpose(b)), lambda g, y, a, b: dot(transpose(a), g)),
+    types=Types.FREE, grad_name="MmBackward0",
+))  # fmt: skip

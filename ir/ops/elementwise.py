@@ -1,0 +1,140 @@
+"""Primitives that map numbers to numbers, with NumPy's broadcasting.
+
+A rule gets the cotangent g, the answer y and the inputs; there is one per input, and None where there is no gradient.
+Kinks and ties follow torch. `{T}` in an expression is the constructor of the operands' type.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
+
+FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
+
+
+# ---- comparisons and logic: no gradients
+def _compare(name: str, ref: np.ufunc, sign: str):
+    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=COMPARE)
+
+
+eq = _compare("eq", np.equal, "==")
+ne = _compare("ne", np.not_equal, "!=")
+lt = _compare("lt", np.less, "<")
+le = _compare("le", np.less_equal, "<=")
+gt = _compare("gt", np.greater, ">")
+ge = _compare("ge", np.greater_equal, ">=")
+isnan = elementwise("isnan", ref=np.isnan, expr="{0} != {0}", types=COMPARE)
+logical_not = elementwise("logical_not", ref=np.logical_not, expr="not {0}", types=LOGICAL)
+logical_and = elementwise("logical_and", ref=np.logical_and, expr="{0} & {1}", types=LOGICAL)
+logical_or = elementwise("logical_or", ref=np.logical_or, expr="{0} | {1}", types=LOGICAL)
+logical_xor = elementwise("logical_xor", ref=np.logical_xor, expr="{0} ^ {1}", types=LOGICAL)
+bitwise_and = elementwise("bitwise_and", ref=np.bitwise_and, expr="{0} & {1}")
+bitwise_or = elementwise("bitwise_or", ref=np.bitwise_or, expr="{0} | {1}")
+bitwise_xor = elementwise("bitwise_xor", ref=np.bitwise_xor, expr="{0} ^ {1}")
+bitwise_not = elementwise("bitwise_not", ref=np.invert, expr="invert({0})")
+shift_left = elementwise("shift_left", ref=np.left_shift, expr="shift_left({0}, {1})")
+shift_right = elementwise("shift_right", ref=np.right_shift, expr="shift_right({0}, {1})")
+
+# ---- structure
+where = elementwise(
+    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT,
+    vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
+)  # fmt: skip
+cast = elementwise(
+    "cast", ref=lambda x, *, dtype: np.asarray(x).astype(dtype.compute), expr="cast({0}, {Y}(0))", types=Types.FREE,
+    vjp=(lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),), grad_name="ToCopyBackward0",
+)  # fmt: skip
+stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}")
+copy = elementwise("copy", ref=np.copy, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0")
+
+# ---- arithmetic
+add = elementwise("add", ref=np.add, expr="{0} + {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g))
+sub = elementwise("sub", ref=np.subtract, expr="{0} - {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g))
+mul = elementwise("mul", ref=np.multiply, expr="{0} * {1}", vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a))
+div = elementwise(
+    "div", ref=np.true_divide, expr="{0} / {1}", types=FLOAT, cost=DIVIDE, domain=(0.5, 3),
+    vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
+)  # fmt: skip
+floor_div = elementwise("floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE, vjp=(None, None))
+remainder = elementwise(
+    "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
+    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor(a / b))),
+)  # fmt: skip
+pow = elementwise(
+    "pow", ref=np.power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
+    vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** (b - 1)),
+         lambda g, y, a, b: where(logical_and(eq(a, 0), ge(b, 0)), 0, g * y * log(a))),
+)  # fmt: skip
+maximum = elementwise(
+    "maximum", ref=np.maximum, expr="maximum({0}, {1})",
+    vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a < b, 0, g)),
+         lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b < a, 0, g))),
+)  # fmt: skip
+minimum = elementwise(
+    "minimum", ref=np.minimum, expr="minimum({0}, {1})",
+    vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
+         lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
+)  # fmt: skip
+atan2 = elementwise(
+    "atan2", ref=np.arctan2, expr="atan2({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL, domain=(0.5, 3),
+    vjp=(lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b)),
+)  # fmt: skip
+neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))
+abs = elementwise("abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),))
+reciprocal = elementwise("reciprocal", ref=lambda x: 1 / x, expr="{T}(1) / {0}", types=FLOAT, cost=DIVIDE,
+                         domain=(0.5, 3), vjp=(lambda g, y, x: -g * y * y,))  # fmt: skip
+
+# ---- steps: the gradient is zero wherever there is one
+_flat = (lambda g, y, x: g * 0,)
+sign = elementwise("sign", ref=np.sign, expr="sign({0})", vjp=_flat)
+floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat)
+ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat)
+round = elementwise("round", ref=np.rint, expr="rint({0})", vjp=_flat)
+trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat)
+
+
+# ---- functions of one real number
+def _function(name: str, ref, rule, domain=(-3.0, 3.0), expr: str = "", cost: int = TRANSCENDENTAL):
+    return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost, domain=domain,
+                       vjp=(rule,))  # fmt: skip
+
+
+exp = _function("exp", np.exp, lambda g, y, x: g * y)
+expm1 = _function("expm1", np.expm1, lambda g, y, x: g * (y + 1))
+log = _function("log", np.log, lambda g, y, x: g / x, (0.2, 3))
+log1p = _function("log1p", np.log1p, lambda g, y, x: g / (1 + x), (-0.7, 3))
+sqrt = _function("sqrt", np.sqrt, lambda g, y, x: g / (2 * y), (0.2, 3), cost=DIVIDE)
+rsqrt = _function("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, x: -0.5 * g * y * y * y, (0.2, 3),
+                  "{T}(1) / sqrt({0})", DIVIDE)  # fmt: skip
+sin = _function("sin", np.sin, lambda g, y, x: g * cos(x))
+cos = _function("cos", np.cos, lambda g, y, x: -g * sin(x))
+tan = _function("tan", np.tan, lambda g, y, x: g * (1 + y * y), (-1.2, 1.2))
+asin = _function("asin", np.arcsin, lambda g, y, x: g * rsqrt(1 - x * x), (-0.9, 0.9))
+acos = _function("acos", np.arccos, lambda g, y, x: -g * rsqrt(1 - x * x), (-0.9, 0.9))
+atan = _function("atan", np.arctan, lambda g, y, x: g / (1 + x * x))
+sinh = _function("sinh", np.sinh, lambda g, y, x: g * cosh(x))
+cosh = _function("cosh", np.cosh, lambda g, y, x: g * sinh(x))
+asinh = _function("asinh", np.arcsinh, lambda g, y, x: g * rsqrt(x * x + 1))
+acosh = _function("acosh", np.arccosh, lambda g, y, x: g * rsqrt(x * x - 1), (1.2, 3))
+atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0.9))
+# tanh, sigmoid and erf stay primitive: their composite forms cancel or overflow
+tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
+sigmoid = _function("sigmoid", special.expit, lambda g, y, x: g * y * (1 - y))
+erf = _function("erf", special.erf, lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5).item())
+erfc = _function("erfc", special.erfc, lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5).item())
+lgamma = _function("lgamma", special.gammaln, None, (0.5, 3))
+
+
+# ---- effects
+def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
+    bad = (index < -size) | (index >= size)
+    if bad.any():
+        raise IndexError(f"index {np.asarray(index)[bad].flat[0]} is out of bounds for dimension {dim} with size {size}")
+    return np.where(index < 0, index + size, index)
+
+
+# check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an IndexError
+check_index = elementwise("check_index", ref=_checked, expr="check_index(args, {0}, {size})")
+

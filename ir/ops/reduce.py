@@ -1,0 +1,66 @@
+"""Reductions over a sorted tuple `dims`, which they remove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtype import DType, of_numpy
+from ..op import reduction
+from .elementwise import cast, eq, where
+from .movement import expand, reshape
+
+
+def keepdims(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if d in dims else n for d, n in enumerate(shape))
+
+
+def spread(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    """A value reduced over `dims`, repeated along them again: shape `shape`."""
+    return expand(reshape(g, shape=keepdims(shape, dims)), shape=shape)
+
+
+def _lowest(dtype: DType) -> Any:
+    if dtype.kind == "float":
+        return -float("inf")
+    return False if dtype.kind == "bool" else int(np.iinfo(dtype.storage).min)
+
+
+def _highest(dtype: DType) -> Any:
+    if dtype.kind == "float":
+        return float("inf")
+    return True if dtype.kind == "bool" else int(np.iinfo(dtype.storage).max)
+
+
+def _evenly(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
+    """Ties share the gradient, as torch's amax and amin have it."""
+    hit = cast(eq(x, spread(y, x.shape, dims)), dtype=x.dtype)
+    return hit * spread(g / sum(hit, dims=dims), x.shape, dims)
+
+
+def _others(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
+    """The product of the other factors, right also where some factor is zero."""
+    zero = eq(x, 0)
+    zeros = spread(sum(cast(zero, dtype=x.dtype), dims=dims), x.shape, dims)
+    rest = spread(prod(where(zero, 1, x), dims=dims), x.shape, dims)
+    share = where(zero, where(eq(zeros, 1), rest, 0), where(eq(zeros, 0), rest / where(zero, 1, x), 0))
+    return spread(g, x.shape, dims) * share
+
+
+def _reduce(ufunc: np.ufunc, init: Any):
+    def ref(x: np.ndarray, *, dims: tuple[int, ...]) -> np.ndarray:
+        x = np.asarray(x)
+        return ufunc.reduce(x, axis=dims, initial=init(of_numpy(x.dtype)), dtype=x.dtype)
+
+    return ref
+
+
+sum = reduction("sum", init=lambda _: 0, combine="{0} + {1}", ref=_reduce(np.add, lambda _: 0),
+                vjp=(lambda g, y, x, *, dims: spread(g, x.shape, dims),))  # fmt: skip
+prod = reduction("prod", init=lambda _: 1, combine="{0} * {1}", ref=_reduce(np.multiply, lambda _: 1),
+                 vjp=(_others,), domain=(0.5, 2))  # fmt: skip
+max = reduction("max", init=_lowest, combine="maximum({0}, {1})", ref=_reduce(np.maximum, _lowest),
+                vjp=(_evenly,), grad_name="AmaxBackward0")  # fmt: skip
+min = reduction("min", init=_highest, combine="minimum({0}, {1})", ref=_reduce(np.minimum, _highest),
+                vjp=(_evenly,), grad_name="AminBackward0")  # fmt: skip
