@@ -1,0 +1,94 @@
+"""The benchmark runner: refuses wrong answers, survives missing contestants, reports in place."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import import_module
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.contestants import BASELINE, CONTESTANTS
+from benchmarks.measure import Outcome, disagreeing
+from benchmarks.process import Worker, WorkerFailed
+from benchmarks.report import BEGIN, END, ratio, splice, steady_table
+from benchmarks.worker import failure, number
+from benchmarks.workloads import WORKLOADS
+
+STEPS = 5
+
+
+def test_a_wrong_loss_is_named():
+    assert set(disagreeing({"a": 1.0, "b": 1.00001, "c": 1.1}, relative=1e-4)) == {"c"}
+
+
+def test_a_loss_that_is_not_a_number_is_wrong():
+    assert set(disagreeing({"a": 1.0, "b": 1.0, "c": math.nan}, relative=1e-4)) == {"c"}
+    assert set(disagreeing({"a": math.nan, "b": math.inf}, relative=1e-4)) == {"a", "b"}
+
+
+def test_the_ratio_ignores_a_drift_that_meets_everybody():
+    assert ratio([2.0, 4.0, 8.0], [1.0, 2.0, 4.0]) == 2.0
+
+
+def test_a_contestant_that_failed_has_no_time():
+    wrong = Outcome("wrong", seconds=[1.0], losses=[1.0])
+    wrong.fail("wrong loss")
+    rows = steady_table({BASELINE: Outcome("ours", seconds=[1e-6]), "wrong": wrong}).splitlines()
+    assert rows[3].replace(" ", "") == "|wrong|-|-|-|-|-|"
+
+
+def test_a_missing_framework_is_told_from_a_missing_module_of_its_own():
+    assert failure(ModuleNotFoundError(name="jax"), "jax")["error"] == "not installed"
+    assert "traceback" in failure(ModuleNotFoundError(name="jaxlib"), "jax")
+
+
+def test_the_report_goes_between_the_markers_and_nowhere_else(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    splice(file, "new")
+    assert file.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+
+def test_a_file_without_markers_is_left_alone(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text("before\n")
+    with pytest.raises(SystemExit, match="README.md"):
+        splice(file, "new")
+    assert file.read_text() == "before\n"
+
+
+def losses(key: str, name: str) -> list[float]:
+    contestant, workload = CONTESTANTS[key], WORKLOADS[name]
+    run = contestant.build(import_module(contestant.framework), workload, workload.data())
+    return [number(run(1)) for _ in range(STEPS)]
+
+
+@pytest.mark.parametrize("key", ["tracegrad", "loss-only", "jax"])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_workload_means_the_same_to_all(name, key):
+    pytest.importorskip("torch")
+    pytest.importorskip(CONTESTANTS[key].framework)
+    assert losses(key, name) == pytest.approx(losses("eager", name), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_says_why():
+    pytest.importorskip("torch")
+    with Worker(WORKLOADS["call-overhead"], CONTESTANTS["eager"], threads=1) as worker:
+        with pytest.raises(WorkerFailed, match="unexpected keyword"):
+            worker.ask(no_such_option=1)
+        with pytest.raises(WorkerFailed, match="ended"):
+            worker.ask(steps=1)
+
+
+@pytest.mark.slow
+def test_a_run_reports_everybody(tmp_path):
+    pytest.importorskip("torch")
+    out = tmp_path / "out.json"
+    main(["--only", "call", "--peers", "eager", "--rounds", "2", "--seconds", "0.001",
+          "--json", str(out)])  # fmt: skip
+    (outcomes,) = json.loads(out.read_text())["steady"].values()
+    assert set(outcomes) == {"tracegrad", "eager"}
+    assert all(len(outcome["seconds"]) == 2 for outcome in outcomes.values()), outcomes
