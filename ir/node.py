@@ -10,6 +10,8 @@ import itertools
 import struct
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -42,8 +44,27 @@ _ROOMS = tuple(str(Path(__file__).resolve().parent.parent / room) + "/"
                for room in ("ir", "tracer", "codegen", "runtime", "tracegrad"))  # fmt: skip
 
 
+class _Here(threading.local):
+    site: Site | None = None
+
+
+_here = _Here()
+
+
+@contextmanager
+def at(site: Site | None) -> Iterator[None]:
+    """Nodes made inside stand for what the user wrote at `site`: a pass that replaces a Node keeps its line."""
+    before, _here.site = _here.site, site
+    try:
+        yield
+    finally:
+        _here.site = before
+
+
 def user_site() -> Site | None:
     """The innermost frame outside this package: the line that the user wrote."""
+    if _here.site is not None:
+        return _here.site
     frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_ROOMS):
         frame = frame.f_back

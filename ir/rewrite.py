@@ -1,0 +1,243 @@
+"""The rewrite engine: tables of rows that read as mathematics, applied to a Graph bottom-up until none fires.
+
+A row is (pattern, replacement) or (pattern, replacement, when). Patterns are written in the operators of Value over
+wildcards; a replacement is another pattern, a number, or a function whose arguments are named after the wildcards (`y`
+is the Node that matched) and which gives a Node, or None for "not here". Knows no primitive but which ones commute.
+
+    x, c = Var("x"), Const("c")
+    Table("example", [(x * 1, x), (-(x * c), x * -c), (reshape(x), lambda y, x: x if y.shape == x.shape else None)])
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from .graph import Graph
+from .node import Node, at, constant, intern
+from .op import OpDef
+from .ops import elementwise as el
+from .ops.movement import expand
+from .ops.source import full
+from .value import Value
+
+COMMUTATIVE = frozenset({
+    el.add, el.mul, el.maximum, el.minimum, el.eq, el.ne, el.logical_and, el.logical_or, el.logical_xor,
+    el.bitwise_and, el.bitwise_or, el.bitwise_xor,
+})  # fmt: skip
+
+
+class RewriteError(AssertionError):
+    """A row that changes what a Node is, or rows that undo each other: a fault of the table, never of the program."""
+
+
+# ---- patterns
+class Pattern(Value):
+    """What a Node may look like. `match` adds the wildcards it meets to `found`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Apply:
+        return Apply(op, tuple(x if isinstance(x, Pattern) else Literal(x) for x in inputs), params)
+
+    def match(self, node: Node, found: dict[str, Node]) -> bool:
+        raise NotImplementedError
+
+    def build(self, found: dict[str, Node]) -> Any:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Var(Pattern):
+    """Any value for which `test` holds; the same one wherever the name occurs in a pattern."""
+
+    name: str
+    test: Callable[[Node], bool] | None = None
+
+    def match(self, node: Node, found: dict[str, Node]) -> bool:
+        return found.setdefault(self.name, node) is node and (self.test is None or self.test(node))
+
+    def build(self, found: dict[str, Node]) -> Node:
+        return found[self.name]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def Const(name: str) -> Var:
+    """Any constant, of any shape."""
+    return Var(name, lambda node: node.op is full)
+
+
+@dataclass(frozen=True, eq=False)
+class Literal(Pattern):
+    """One constant: 0 stands for 0.0 and -0.0 too, the sign of zero being free (nsz)."""
+
+    value: bool | int | float
+
+    def match(self, node: Node, found: dict[str, Node]) -> bool:
+        return node.op is full and node.params["value"] == self.value
+
+    def build(self, found: dict[str, Node]) -> bool | int | float:
+        return self.value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Apply(Pattern):
+    """A primitive of these inputs (None: whatever they are), with at least these params."""
+
+    op: OpDef
+    inputs: tuple[Pattern, ...] | None
+    params: dict = field(default_factory=dict)
+
+    def match(self, node: Node, found: dict[str, Node]) -> bool:
+        if node.op is not self.op or any(node.params.get(k) != v for k, v in self.params.items()):
+            return False
+        if self.inputs is None:
+            return True
+        return len(self.inputs) == len(node.inputs) and all(
+            p.match(x, found) for p, x in zip(self.inputs, node.inputs, strict=True)
+        )
+
+    def build(self, found: dict[str, Node]) -> Node:
+        return self.op(*(p.build(found) for p in self.inputs or ()), **self.params)
+
+    def __repr__(self) -> str:
+        inside = "..." if self.inputs is None else ", ".join(map(repr, self.inputs))
+        return f"{self.op.name}({inside})"
+
+
+def any_of(op: OpDef) -> Apply:
+    """The primitive `op` of whatever inputs."""
+    return Apply(op, None)
+
+
+def _orders(p: Pattern) -> Iterator[Pattern]:
+    """The pattern with the operands of commuting primitives in every order, so that matching need not search."""
+    if not isinstance(p, Apply) or p.inputs is None:
+        yield p
+        return
+    for inputs in product(*(tuple(_orders(x)) for x in p.inputs)):
+        yield Apply(p.op, inputs, p.params)
+        if p.op in COMMUTATIVE:
+            yield Apply(p.op, inputs[::-1], p.params)
+
+
+# ---- tables
+class Row:
+    def __init__(self, pattern: Pattern, replace: Any, when: Callable | None = None):
+        self.pattern = pattern
+        self.replace = _function(replace)
+        self.when = None if when is None else _function(when)
+        self.variants = tuple({repr(p): p for p in _orders(pattern)}.values())
+
+    def apply(self, node: Node) -> Node | None:
+        """What the Node becomes by this row: the same shape and dtype, by an expand where the row gives less."""
+        for variant in self.variants:
+            found: dict[str, Node] = {}
+            if variant.match(node, found):
+                found["y"] = node
+                if self.when is not None and not self.when(found):
+                    continue
+                new = self.replace(found)
+                if new is not None:
+                    return self._fitted(node, new)
+        return None
+
+    def _fitted(self, node: Node, new: Node | bool | int | float) -> Node:
+        if not isinstance(new, Node):
+            return constant(new, node.dtype, node.shape)
+        if new.dtype is not node.dtype:
+            raise RewriteError(f"{self!r} turned {node!r} into {new!r}: another dtype")
+        if new.shape == node.shape:
+            return new
+        try:
+            return expand(new, shape=node.shape)
+        except (RuntimeError, ValueError):
+            raise RewriteError(f"{self!r} turned {node!r} into {new!r}: another shape") from None
+
+    def __repr__(self) -> str:
+        return f"row {self.pattern!r}"
+
+
+def _function(replace: Any) -> Callable[[dict[str, Node]], Any]:
+    """A pattern, a number or a function of named wildcards as a function of the match."""
+    if isinstance(replace, Pattern):
+        return replace.build
+    if not callable(replace):
+        return lambda found: replace
+    names = tuple(inspect.signature(replace).parameters)
+    return lambda found: replace(*(found[name] for name in names))
+
+
+class Table:
+    """Rows, found by the primitive at their root. Two tables add up to one."""
+
+    def __init__(self, name: str, rows: Iterable[tuple | Row]):
+        self.name = name
+        self.rows = tuple(row if isinstance(row, Row) else Row(*row) for row in rows)
+        self.by_op: dict[OpDef, list[Row]] = {}
+        for row in self.rows:
+            self.by_op.setdefault(row.pattern.op, []).append(row)
+
+    def __add__(self, other: Table) -> Table:
+        return Table(f"{self.name}+{other.name}", self.rows + other.rows)
+
+
+Watcher = Callable[[Row, Node, Node], None]
+
+
+def rewrite(graph: Graph, table: Table, watch: Watcher | None = None) -> Graph:
+    """The graph with the rows of the table applied wherever they match, until none does.
+
+    One walk reaches the fixed point: a row sees inputs in their final form, and what it gives is walked in turn. An
+    explicit stack carries the walk, so depth is no limit. `watch(row, before, after)` is told of every step.
+    """
+    final: dict[Node, Node] = {}
+    becomes: dict[Node, Node] = {}
+    budget = 10_000 + 100 * len(graph.order())
+    stack = list(reversed(graph.outputs))
+    while stack:
+        node = stack[-1]
+        if node in final:
+            stack.pop()
+        elif node in becomes:
+            if becomes[node] not in final:
+                raise RewriteError(f"the rows of {table.name!r} lead from {node!r} back to itself")
+            final[node] = final[becomes[node]]
+            stack.pop()
+        elif waiting := [x for x in node.inputs if x not in final]:
+            stack.extend(reversed(waiting))
+        else:
+            with at(node.site):
+                step = _step(node, final, table, watch)
+            if step is node:
+                final[node] = node
+                stack.pop()
+            else:
+                becomes[node] = step
+                stack.append(step)
+                budget -= 1
+                if budget < 0:
+                    raise RewriteError(f"the rows of {table.name!r} find no end; the last Node was {node!r}")
+    return graph.map(final.__getitem__)
+
+
+def _step(node: Node, final: dict[Node, Node], table: Table, watch: Watcher | None) -> Node:
+    inputs = tuple(final[x] for x in node.inputs)
+    if inputs != node.inputs:
+        return intern(node.op, inputs, node.params)
+    for row in table.by_op.get(node.op, ()):
+        new = row.apply(node)
+        if new is not None and new is not node:
+            if watch is not None:
+                watch(row, node, new)
+            return new
+    return node
