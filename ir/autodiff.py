@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .graph import Graph, postorder
-from .node import Node, constant
+from .node import Node, at, constant
 from .op import OpDef
 from .ops.elementwise import cast
 from .ops.movement import expand, reshape
@@ -67,8 +67,12 @@ def gradients(outputs: Iterable[tuple[Node, Node]], wrt: Iterable[Node]) -> tupl
     for y in reversed(order):
         if y in total:
             for k, x in enumerate(y.inputs):
-                if x in reaches and (gx := cotangent(y.op, k, total[y], y, y.inputs, y.params)) is not None:
-                    accumulate(x, gx)
+                if x not in reaches:
+                    continue
+                with at(y.site):  # a gradient stands for the line that it is the gradient of
+                    gx = cotangent(y.op, k, total[y], y, y.inputs, y.params)
+                    if gx is not None:
+                        accumulate(x, gx)
     return tuple(total.get(w) for w in wrt)
 
 

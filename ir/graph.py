@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .node import Node, intern
+from .node import Node, at, intern
 
 
 def postorder(outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False) -> list[Node]:
@@ -55,5 +55,6 @@ class Graph:
         for node in postorder(self.outputs, stop=values.__contains__):
             if node not in memo:
                 new = tuple(memo[x] for x in node.inputs)
-                memo[node] = node if new == node.inputs else intern(node.op, new, node.params)
+                with at(node.site):
+                    memo[node] = node if new == node.inputs else intern(node.op, new, node.params)
         return Graph(self.inputs, tuple(memo[y] for y in self.outputs))

@@ -1,11 +1,13 @@
-"""The rewrite engine: tables of rows that read as mathematics, applied to a Graph bottom-up until none fires.
+"""The rewrite engine: tables of rows that read as mathematics, applied to a Graph bottom-up until
+none fires.
 
-A row is (pattern, replacement) or (pattern, replacement, when). Patterns are written in the operators of Value over
-wildcards; a replacement is another pattern, a number, or a function whose arguments are named after the wildcards (`y`
-is the Node that matched) and which gives a Node, or None for "not here". Knows no primitive but which ones commute.
+A row is (pattern, replacement) or (pattern, replacement, when). Patterns are written in the
+operators of Value over wildcards; a replacement is another pattern, a number, or a function whose
+arguments are named after the wildcards (`y` is the Node that matched) and which gives a Node, or
+None for "not here". Knows no primitive but which ones commute.
 
     x, c = Var("x"), Const("c")
-    Table("example", [(x * 1, x), (-(x * c), x * -c), (reshape(x), lambda y, x: x if y.shape == x.shape else None)])
+    Table("example", [(x * 1, x), (-(x * c), x * -c), (copy(x), lambda y, x: ...)])
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from .ops.source import full
 from .value import Value
 
 COMMUTATIVE = frozenset({
-    el.add, el.mul, el.maximum, el.minimum, el.eq, el.ne, el.logical_and, el.logical_or, el.logical_xor,
-    el.bitwise_and, el.bitwise_or, el.bitwise_xor,
+    el.add, el.mul, el.maximum, el.minimum, el.eq, el.ne, el.logical_and, el.logical_or,
+    el.logical_xor, el.bitwise_and, el.bitwise_or, el.bitwise_xor,
 })  # fmt: skip
 
 
 class RewriteError(AssertionError):
-    """A row that changes what a Node is, or rows that undo each other: a fault of the table, never of the program."""
+    """A row that changes what a Node is, or rows that undo each other: a fault of the table, never
+    of the program.
+    """
 
 
 # ---- patterns
@@ -98,13 +102,19 @@ class Apply(Pattern):
     params: dict = field(default_factory=dict)
 
     def match(self, node: Node, found: dict[str, Node]) -> bool:
-        if node.op is not self.op or any(node.params.get(k) != v for k, v in self.params.items()):
+        if node.op is not self.op:
             return False
+        for k, v in self.params.items():
+            if node.params.get(k) != v:
+                return False
         if self.inputs is None:
             return True
-        return len(self.inputs) == len(node.inputs) and all(
-            p.match(x, found) for p, x in zip(self.inputs, node.inputs, strict=True)
-        )
+        if len(self.inputs) != len(node.inputs):
+            return False
+        for p, x in zip(self.inputs, node.inputs, strict=True):  # the hot loop of every pass
+            if not p.match(x, found):
+                return False
+        return True
 
     def build(self, found: dict[str, Node]) -> Node:
         return self.op(*(p.build(found) for p in self.inputs or ()), **self.params)
@@ -120,7 +130,9 @@ def any_of(op: OpDef) -> Apply:
 
 
 def _orders(p: Pattern) -> Iterator[Pattern]:
-    """The pattern with the operands of commuting primitives in every order, so that matching need not search."""
+    """The pattern with the operands of commuting primitives in every order, so that matching need
+    not search.
+    """
     if not isinstance(p, Apply) or p.inputs is None:
         yield p
         return
@@ -139,7 +151,9 @@ class Row:
         self.variants = tuple({repr(p): p for p in _orders(pattern)}.values())
 
     def apply(self, node: Node) -> Node | None:
-        """What the Node becomes by this row: the same shape and dtype, by an expand where the row gives less."""
+        """What the Node becomes by this row: the same shape and dtype, by an expand where the row
+        gives less.
+        """
         for variant in self.variants:
             found: dict[str, Node] = {}
             if variant.match(node, found):
@@ -197,8 +211,9 @@ Watcher = Callable[[Row, Node, Node], None]
 def rewrite(graph: Graph, table: Table, watch: Watcher | None = None) -> Graph:
     """The graph with the rows of the table applied wherever they match, until none does.
 
-    One walk reaches the fixed point: a row sees inputs in their final form, and what it gives is walked in turn. An
-    explicit stack carries the walk, so depth is no limit. `watch(row, before, after)` is told of every step.
+    One walk reaches the fixed point: a row sees inputs in their final form, and what it gives is
+    walked in turn. An explicit stack carries the walk, so depth is no limit. `watch(row, before,
+    after)` is told of every step.
     """
     final: dict[Node, Node] = {}
     becomes: dict[Node, Node] = {}
@@ -226,7 +241,9 @@ def rewrite(graph: Graph, table: Table, watch: Watcher | None = None) -> Graph:
                 stack.append(step)
                 budget -= 1
                 if budget < 0:
-                    raise RewriteError(f"the rows of {table.name!r} find no end; the last Node was {node!r}")
+                    raise RewriteError(
+                        f"the rows of {table.name!r} find no end; the last Node was {node!r}"
+                    )
     return graph.map(final.__getitem__)
 
 

@@ -1,7 +1,7 @@
 """Simplification: the same numbers from fewer and better primitives.
 
-Takes a Graph after differentiation, gives a Graph in which no row of the tables matches any more. Dead code needs no
-pass: a Graph is what its outputs reach.
+Takes a Graph after differentiation, gives a Graph in which no row of the tables matches any more.
+Dead code needs no pass: a Graph is what its outputs reach.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from .rules.stability import stability
 ROWS = finish + stability + algebra + movement + reductions
 
 
-def simplify(graph: Graph, *, check: Callable[[Graph], object] | None = None, watch: Watcher | None = None) -> Graph:
-    """The graph in its simplest form: the same inputs, outputs of the same shapes, dtypes and values.
+def simplify(
+    graph: Graph, *, check: Callable[[Graph], object] | None = None, watch: Watcher | None = None
+) -> Graph:
+    """The graph in its simplest form: the same inputs, outputs of the same shapes, dtypes and
+    values.
 
-    `check` is called with the result (tests pass `verify`); `watch(row, before, after)` sees each step. An output may
-    come out as one of the inputs, or as a constant.
+    `check` is called with the result (tests pass `verify`); `watch(row, before, after)` sees each
+    step. An output may come out as one of the inputs, or as a constant.
     """
     out = rewrite(graph, ROWS, watch)
     if check is not None:

@@ -1,7 +1,8 @@
 """Identities of arithmetic and logic, and the folding of constants.
 
-Every row holds for NaN and infinities; only the sign of a zero is free. So there is no x * 0 -> 0, x - x -> 0 or
-x / x -> 1, and constants that are added are not brought together: (x + c) - c rounds x, and some programs mean it.
+Every row holds for NaN and infinities; only the sign of a zero is free. So there is no x * 0 -> 0,
+x - x -> 0 or x / x -> 1, and constants that are added are not brought together: (x + c) - c rounds
+x, and some programs mean it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,34 @@ from ..dtype import DType
 from ..node import Node, constant
 from ..op import Kind, OpDef, evaluate
 from ..ops.elementwise import (
-    abs, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, cast, ceil, check_index, eq, floor, ge, gt, isnan, le,
-    logical_and, logical_not, logical_or, logical_xor, lt, maximum, minimum, ne, reciprocal, round, rsqrt, sqrt, trunc,
+    abs,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    cast,
+    ceil,
+    check_index,
+    eq,
+    floor,
+    ge,
+    gt,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    maximum,
+    minimum,
+    ne,
+    neg,
+    reciprocal,
+    round,
+    rsqrt,
+    sqrt,
+    trunc,
     where,
 )  # fmt: skip
 from ..ops.source import full
@@ -19,7 +46,9 @@ from ..rewrite import COMMUTATIVE, Table, any_of
 from ..value import REGISTRY
 from .wildcards import a, b, c, d, i, is_ordinary, is_power_of_two, number, p, r, s, value, x
 
-ELEMENTWISE = tuple(op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op is not check_index)
+ELEMENTWISE = tuple(
+    op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op is not check_index
+)
 
 
 # ---- constants
@@ -37,11 +66,18 @@ def folded(y: Node) -> Node | None:
 
 def constant_second(op: OpDef) -> tuple:
     """One order for constants, so that op(2, x) and op(x, 2) are the same Node."""
-    return any_of(op), lambda y: op(y.inputs[1], y.inputs[0]) if y.inputs[0].op is full is not y.inputs[1].op else None
+    return (
+        any_of(op),
+        lambda y: (
+            op(y.inputs[1], y.inputs[0]) if y.inputs[0].op is full is not y.inputs[1].op else None
+        ),
+    )
 
 
 def product(y: Node, x: Node, c: Node, d: Node) -> Node | None:
-    """(x * c) * d = x * (c * d), unless the product of the constants leaves the range where it is as good as two."""
+    """(x * c) * d = x * (c * d), unless the product of the constants leaves the range where it is
+    as good as two.
+    """
     both = folded(c * d)
     exact = both.dtype.kind != "float"
     return x * both if exact or all(map(is_ordinary, (c, d, both))) else None
@@ -55,7 +91,14 @@ CONSTANTS = [
     (i - c, i + -c, lambda i: i.dtype.kind != "bool"),
     (maximum(maximum(x, c), d), maximum(x, maximum(c, d))),
     (minimum(minimum(x, c), d), minimum(x, minimum(c, d))),
-    (r / c, lambda r, c: r * number(1 / value(c), r) if is_power_of_two(value(c)) and is_ordinary(folded(1 / c)) else None),
+    (
+        r / c,
+        lambda r, c: (
+            r * number(1 / value(c), r)
+            if is_power_of_two(value(c)) and is_ordinary(folded(1 / c))
+            else None
+        ),
+    ),
 ]
 
 # ---- arithmetic
@@ -68,8 +111,9 @@ ARITHMETIC = [
     (r / 1, r),
     (r / -1, -r),
     (x + x, x * 2),
-    # a minus travels outwards until it meets an addition, another minus, or a constant that takes it in
-    (-(-x), x),
+    # a minus travels outwards until it meets an addition, another minus, or a constant that takes
+    # it in
+    (neg(neg(x)), x),
     (-(a - b), b - a),
     (a + -b, a - b),
     (a - -b, a + b),
@@ -102,7 +146,8 @@ ARITHMETIC = [
     *((f(g(r)), g(r)) for f in (floor, ceil, round, trunc) for g in (floor, ceil, round, trunc)),
 ]
 
-# ---- choices, comparisons, logic; an order of numbers turned around is not its opposite, because of NaN
+# ---- choices, comparisons, logic; an order of numbers turned around is not its opposite, because
+# of NaN
 LOGIC = [
     (where(True, a, b), a),
     (where(False, a, b), b),
@@ -159,9 +204,16 @@ def holds(wide: DType, narrow: DType) -> bool:
 
 
 def cast_through(y: Node, x: Node) -> Node | None:
-    """cast(cast(x)) is one cast where the first loses nothing; a float outside an integer's range has no fixed cast."""
+    """cast(cast(x)) is one cast where the first loses nothing; a float outside an integer's range
+    has no fixed cast.
+    """
     between = y.inputs[0].dtype
-    defined = y.dtype.kind == "float" or between.kind != "float" or x.dtype.kind == "float" or holds(y.dtype, x.dtype)
+    defined = (
+        y.dtype.kind == "float"
+        or between.kind != "float"
+        or x.dtype.kind == "float"
+        or holds(y.dtype, x.dtype)
+    )
     return cast(x, dtype=y.dtype) if holds(between, x.dtype) and defined else None
 
 

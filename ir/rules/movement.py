@@ -1,15 +1,12 @@
 """Movement: views of views become one view, and a broadcast happens as late as it can.
 
-Expands travel towards the outputs, past elementwise primitives and other movement, so that arithmetic is done on the
-small value, and a reduction that meets one need not repeat the work.
+Expands travel towards the outputs, past elementwise primitives and other movement, so that
+arithmetic is done on the small value, and a reduction that meets one need not repeat the work.
 """
 
 from __future__ import annotations
 
-import math
-
 from ..node import Node, constant
-from ..op import ShapeError, broadcast
 from ..ops.movement import concat, expand, flip, inner, pad, permute, reshape
 from ..ops.movement import slice as slice_
 from ..ops.source import full
@@ -35,7 +32,9 @@ def only_ones_ahead(old: Shape, new: Shape) -> bool:
 
 # ---- elementwise
 def bare(x: Node) -> Node:
-    """What broadcasting makes x of: x without the expand, or the axes ahead, that it would do by itself."""
+    """What broadcasting makes x of: x without the expand, or the axes ahead, that it would do by
+    itself.
+    """
     if x.op is full:
         return constant(value(x), x.dtype) if x.shape else x
     if x.op is expand or (x.op is reshape and only_ones_ahead(x.inputs[0].shape, x.shape)):
@@ -49,9 +48,21 @@ def broadcast_late(y: Node) -> Node | None:
 
 
 # ---- one kind of movement after another
+def permute_of_permute(y: Node, x: Node) -> Node:
+    within = y.inputs[0].params["axes"]
+    return permute(x, axes=tuple(within[axis] for axis in y.params["axes"]))
+
+
+def flip_of_flip(y: Node, x: Node) -> Node:
+    once = set(y.params["axes"]) ^ set(y.inputs[0].params["axes"])
+    return flip(x, axes=tuple(sorted(once)))
+
+
 def slice_of_slice(y: Node, x: Node) -> Node:
     inside = y.inputs[0].params["slices"]
-    merged = (range(*s)[k[0] : k[1] : k[2]] for s, k in zip(inside, y.params["slices"], strict=True))
+    merged = (
+        range(*s)[k[0] : k[1] : k[2]] for s, k in zip(inside, y.params["slices"], strict=True)
+    )
     return slice_(x, slices=tuple((m.start, m.stop, m.step) for m in merged))
 
 
@@ -87,7 +98,9 @@ def slice_of_concat(y: Node) -> Node | None:
     for piece in joined.inputs:
         n = piece.shape[axis]
         if at <= start < stop <= at + n:
-            return slice_(piece, slices=(*slices[:axis], (start - at, stop - at, step), *slices[axis + 1 :]))
+            return slice_(
+                piece, slices=(*slices[:axis], (start - at, stop - at, step), *slices[axis + 1 :])
+            )
         at += n
     return None
 
@@ -133,7 +146,9 @@ def permute_of_expand(y: Node, x: Node) -> Node:
 
 def slice_of_expand(y: Node, x: Node) -> Node:
     x = ranked(x, y.ndim)
-    slices = tuple((0, 1, 1) if n == 1 else cut for n, cut in zip(x.shape, y.params["slices"], strict=True))
+    slices = tuple(
+        (0, 1, 1) if n == 1 else cut for n, cut in zip(x.shape, y.params["slices"], strict=True)
+    )
     return expand(slice_(x, slices=slices), shape=y.shape)
 
 
@@ -149,7 +164,9 @@ def reshape_of_expand(y: Node, x: Node) -> Node | None:
         return None
     # only axes of extent 1 come or go, and they may go from x as well
     kept = iter([n for n, m in zip(ones_ahead(x.shape, len(wide)), wide, strict=True) if m != 1])
-    return expand(reshape(x, shape=tuple(1 if n == 1 else next(kept) for n in y.shape)), shape=y.shape)
+    return expand(
+        reshape(x, shape=tuple(1 if n == 1 else next(kept) for n in y.shape)), shape=y.shape
+    )
 
 
 def is_full_slice(y: Node, x: Node) -> Node | None:
@@ -169,10 +186,8 @@ movement = Table("movement", [
     (pad(c), lambda y, c: of_constant(y, c) if value(c) == 0 else None),
     (reshape(reshape(x)), lambda y, x: reshape(x, shape=y.shape)),
     (expand(expand(x)), lambda y, x: expand(x, shape=y.shape)),
-    (permute(permute(x)),
-     lambda y, x: permute(x, axes=tuple(y.inputs[0].params["axes"][axis] for axis in y.params["axes"]))),
-    (flip(flip(x)),
-     lambda y, x: flip(x, axes=tuple(sorted(set(y.params["axes"]) ^ set(y.inputs[0].params["axes"]))))),
+    (permute(permute(x)), permute_of_permute),
+    (flip(flip(x)), flip_of_flip),
     (slice_(slice_(x)), slice_of_slice),
     (slice_(pad(x)), slice_of_pad),
     (pad(pad(x)), pad_of_pad),
@@ -182,8 +197,7 @@ movement = Table("movement", [
     (any_of(concat), concat_of_slices),
     (permute(x), permute_of_ones),
     (expand(x), lambda y, x: reshape(x, shape=y.shape) if y.size == x.size and y.size else None),
-    (expand(reshape(x)),
-     lambda y, x: expand(x, shape=y.shape) if only_ones_ahead(x.shape, y.inputs[0].shape) else None),
+    (expand(reshape(x)), lambda y, x: bare(y.inputs[0]) if bare(y.inputs[0]) is x else None),
     (permute(expand(x)), permute_of_expand),
     (slice_(expand(x)), slice_of_expand),
     (flip(expand(x)), flip_of_expand),

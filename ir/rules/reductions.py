@@ -8,7 +8,7 @@ from ..node import Node, constant
 from ..op import Kind
 from ..ops.contract import dot
 from ..ops.movement import expand, permute, reshape
-from ..ops.reduce import max, min, prod, sum
+from ..ops.reduce import max, min, sum
 from ..rewrite import Table, any_of
 from ..value import REGISTRY
 from .movement import ones_ahead
@@ -68,19 +68,35 @@ def of_expand(y: Node, x: Node) -> Node | None:
     if y.op is not sum:
         return out
     count = math.prod(wide[axis] for axis in repeated)
-    return out * number(count, x) if count == value(number(count, x)) or x.dtype.kind == "bool" else None
+    return (
+        out * number(count, x)
+        if count == value(number(count, x)) or x.dtype.kind == "bool"
+        else None
+    )
 
 
 def of_constant(y: Node, c: Node) -> Node | None:
     if y.op is not sum or y.dtype.kind != "float":
         return constant(value(c), y.dtype, y.shape) if y.op in (max, min) else None
-    return constant(value(c) * math.prod(y.inputs[0].shape[axis] for axis in y.params["dims"]), y.dtype, y.shape)
+    return constant(
+        value(c) * math.prod(y.inputs[0].shape[axis] for axis in y.params["dims"]), y.dtype, y.shape
+    )
 
 
 def of_scaled(y: Node, x: Node, c: Node) -> Node | None:
-    """sum(x * c) = c * sum(x); not in half precision, where a mean is often scaled first so that it does not overflow."""
-    fits = y.dtype.kind != "bool" and not y.dtype.is_half and (y.dtype.kind != "float" or is_ordinary(c))
-    return sum(x, dims=y.params["dims"]) * number(value(c), y) if fits and x.shape == y.inputs[0].shape else None
+    """sum(x * c) = c * sum(x); not in half precision, where a mean is often scaled first so that it
+    does not overflow.
+    """
+    fits = (
+        y.dtype.kind != "bool"
+        and not y.dtype.is_half
+        and (y.dtype.kind != "float" or is_ordinary(c))
+    )
+    return (
+        sum(x, dims=y.params["dims"]) * number(value(c), y)
+        if fits and x.shape == y.inputs[0].shape
+        else None
+    )
 
 
 def dot_of_nothing(y: Node) -> Node | None:
@@ -94,7 +110,8 @@ def outer(y: Node) -> Node | None:
 
 
 reductions = Table("reductions", [
-    *((any_of(op), rule) for op in ALL for rule in (of_nothing, over_ones, of_itself, of_permute, of_all_of_reshape)),
+    *((any_of(op), rule) for op in ALL
+      for rule in (of_nothing, over_ones, of_itself, of_permute, of_all_of_reshape)),
     *((op(c), of_constant) for op in (sum, max, min)),
     *((op(expand(x)), of_expand) for op in (sum, max, min)),
     (sum(-x), lambda y, x: -sum(x, dims=y.params["dims"])),

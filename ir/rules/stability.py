@@ -1,4 +1,6 @@
-"""Formulas that lose digits or overflow, replaced by ones that do not. Where both are finite they are equal."""
+"""Formulas that lose digits or overflow, replaced by ones that do not. Where both are finite they
+are equal.
+"""
 
 from __future__ import annotations
 

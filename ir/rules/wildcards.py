@@ -33,7 +33,12 @@ def is_ordinary(c: Node) -> bool:
 def smallest_normal(dtype: DType) -> float:
     if dtype.kind != "float":
         return 1.0
-    return {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}[dtype.name]
+    return {
+        "float64": 2.0**-1022,
+        "float32": 2.0**-126,
+        "bfloat16": 2.0**-126,
+        "float16": 2.0**-14,
+    }[dtype.name]
 
 
 def number(value: float, like: Node) -> Node:

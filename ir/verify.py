@@ -1,0 +1,151 @@
+"""The IR's law. What every pass may rely on, and what tests hold every pass to.
+
+Takes a Graph, gives it back, or raises VerifyError with the Node that breaks the law. Most facts
+follow from construction, which is the reason to check them: a Node can be reached that was not made
+by `intern`, and an op's `infer` is only as careful as its author.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .graph import Graph
+from .node import Node, intern
+from .op import Kind, OpDef, Types
+from .ops.contract import dot
+from .ops.elementwise import where
+from .ops.index import index, index_put
+from .ops.movement import concat, flip, pad, permute
+from .ops.movement import slice as slice_
+from .ops.source import input as input_
+from .value import REGISTRY
+
+
+class VerifyError(Exception):
+    """A graph that breaks the IR's law: a fault of the pass that made it."""
+
+
+def _extents(shape: Any) -> bool:
+    return type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)
+
+
+def _axes(axes: Any, rank: int) -> bool:
+    """A sorted tuple of different axes."""
+    return type(axes) is tuple and list(axes) == sorted({*axes} & {*range(rank)})
+
+
+def _cuts(cuts: Any, x: Node) -> bool:
+    return len(cuts) == x.ndim and all(
+        0 <= start <= stop <= n and step > 0
+        for (start, stop, step), n in zip(cuts, x.shape, strict=True)
+    )
+
+
+# What `infer` does not ask: (op, in words, does it hold).
+LAWS: dict[OpDef, tuple[str, Callable[[Node], bool]]] = {
+    permute: (
+        "axes is a permutation",
+        lambda y: sorted(y.params["axes"]) == list(range(y.inputs[0].ndim)),
+    ),
+    slice_: (
+        "0 <= start <= stop <= extent and step > 0 on each axis",
+        lambda y: _cuts(y.params["slices"], y.inputs[0]),
+    ),
+    pad: (
+        "one triple of non-negative numbers per axis",
+        lambda y: (
+            len(y.params["pads"]) == y.ndim and min(map(min, y.params["pads"]), default=0) >= 0
+        ),
+    ),
+    flip: ("axes are sorted axes of the input", lambda y: _axes(y.params["axes"], y.ndim)),
+    concat: (
+        "axis is an axis and the pieces have one dtype",
+        lambda y: 0 <= y.params["axis"] < y.ndim and len({x.dtype for x in y.inputs}) == 1,
+    ),
+    where: ("the condition is bool", lambda y: y.inputs[0].dtype.kind == "bool"),
+    index: (
+        "axes are sorted and stand for one int64 index each",
+        lambda y: _indexed(y.inputs[0], y.inputs[1:], y.params["axes"]),
+    ),
+    index_put: (
+        "axes are sorted and stand for one int64 index each, and the dtypes of x and v agree",
+        lambda y: (
+            _indexed(y.inputs[0], y.inputs[2:], y.params["axes"])
+            and y.inputs[0].dtype is y.inputs[1].dtype
+        ),
+    ),
+    dot: ("the operands have one dtype", lambda y: y.inputs[0].dtype is y.inputs[1].dtype),
+}
+
+
+def _indexed(x: Node, indices: tuple[Node, ...], axes: tuple[int, ...]) -> bool:
+    whole = all(i.dtype.name == "int64" for i in indices)
+    return _axes(axes, x.ndim) and len(axes) == len(indices) and whole
+
+
+def _reduces_its_axes(y: Node) -> bool:
+    dims = y.params.get("dims")
+    return dims is None or _axes(dims, y.inputs[0].ndim)
+
+
+def _fault(node: Node, before: set[Node]) -> str | None:
+    """What is wrong with the Node, in words; `before` holds the Nodes that stand ahead of it."""
+    op, inputs, params = node.op, node.inputs, node.params
+    if REGISTRY.get(op.name) is not op:
+        return "its primitive is not registered"
+    if not all(isinstance(x, Node) for x in inputs):
+        return "an input is not a Node"
+    if any(x not in before for x in inputs):
+        return "it needs its own value (the graph has a cycle)"
+    try:
+        hash(tuple(params.values()))
+    except TypeError as error:
+        return f"a param cannot be hashed: {error}"
+    try:
+        shape, dtype = op.infer(*inputs, **params)
+    except (TypeError, RuntimeError, LookupError, ValueError) as error:
+        return f"infer refuses it: {error}"
+    if not _extents(shape):
+        return f"the shape {shape!r} is not a tuple of natural numbers"
+    if shape != node.shape or dtype is not node.dtype:
+        return f"infer says {dtype.name}{list(shape)}"
+    if op.types is Types.LOGICAL and any(x.dtype.kind != "bool" for x in inputs):
+        return "the operands are not bool"
+    if op.types is Types.COMPARE and len({x.dtype for x in inputs}) != 1:
+        return "the operands have different dtypes"
+    if op.kind is Kind.REDUCE and not _reduces_its_axes(node):
+        return "dims are not sorted axes of the input"
+    words, holds = LAWS.get(op, ("", None))
+    if holds is not None and not holds(node):
+        return f"it breaks the law: {words}"
+    if intern(op, inputs, params) is not node:
+        return "it is not interned: another Node is the same value"
+    return None
+
+
+def _printed(node: Node) -> str:
+    inputs = ", ".join(map(repr, node.inputs))
+    params = ", ".join(f"{k}={v!r}" for k, v in node.params.items())
+    where = f"  # {node.site}" if node.site else ""
+    return f"{node!r} = {node.op.name}({', '.join(filter(None, (inputs, params)))}){where}"
+
+
+def verify(graph: Graph) -> Graph:
+    """The graph itself, if it keeps the law."""
+    declared = set(graph.inputs)
+    if len(declared) != len(graph.inputs):
+        raise VerifyError("an input is declared twice")
+    if odd := [x for x in graph.inputs if not isinstance(x, Node) or x.op is not input_]:
+        raise VerifyError(f"declared as an input, but no input: {odd[0]!r}")
+    if odd := [y for y in graph.outputs if not isinstance(y, Node)]:
+        raise VerifyError(f"an output is not a Node: {odd[0]!r}")
+    before: set[Node] = set()
+    for node in graph.order():
+        fault = _fault(node, before)
+        if fault is None and node.op is input_ and node not in declared:
+            fault = "it is an input that the graph does not declare"
+        if fault is not None:
+            raise VerifyError(f"{fault}\n  {_printed(node)}")
+        before.add(node)
+    return graph
