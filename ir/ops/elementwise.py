@@ -122,8 +122,8 @@ atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0
 # tanh, sigmoid and erf stay primitive: their composite forms cancel or overflow
 tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
 sigmoid = _function("sigmoid", special.expit, lambda g, y, x: g * y * (1 - y))
-erf = _function("erf", special.erf, lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5).item())
-erfc = _function("erfc", special.erfc, lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5).item())
+erf = _function("erf", special.erf, lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5))
+erfc = _function("erfc", special.erfc, lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5))
 lgamma = _function("lgamma", special.gammaln, None, (0.5, 3))
 
 
