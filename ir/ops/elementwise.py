@@ -136,5 +136,5 @@ def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
 
 
 # check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an IndexError
-check_index = elementwise("check_index", ref=_checked, expr="check_index(args, {0}, {size})")
+check_index = elementwise("check_index", ref=_checked, expr="check_index({status}, {0}, {size}, {dim})")
 

@@ -1,0 +1,1 @@
+"""How a graph becomes kernels and a Program: index arithmetic, fusion, loop templates, the memory plan."""

@@ -1,0 +1,249 @@
+"""The statements of a fused loop nest: what is computed before the loops, at each kept point and at each point.
+
+A value is computed at the outermost place where all it depends on is known; a reduction ends a pass over the reduced
+axes, and what needs its result waits for the next pass. The templates arrange the pieces into loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..ir.node import Node
+from ..ir.op import Kind
+from .fuse import Group, expected, index_axes, level, operands, seen
+from .lower import Lowered
+from .text import Arguments, apply, combine, compute_code, load, store
+from .view import View, collapse
+
+PRELUDE, KEPT, POINT = 0, 1, 2
+SMALL = 16  # an innermost extent up to this is part of the kernel's text, so that LLVM unrolls it
+
+Key = tuple[tuple[int, ...], int]  # strides along the loop axes, offset
+
+
+@dataclass(eq=False)
+class Axis:
+    """One loop: its variable, its range as text, and the statements that open its body."""
+
+    name: str
+    range: str
+    index: int  # which of the collapsed axes
+    header: list[str] = field(default_factory=list)
+    known: dict[Key, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Scope:
+    """A place for statements, inside the loops `chain`."""
+
+    chain: tuple[Axis, ...]
+    lines: list[str] = field(default_factory=list)
+    known: dict[object, str] = field(default_factory=dict)
+
+
+class Body:
+    """Shared by the map, row and column templates; they own the loops and ask for values and stores."""
+
+    def __init__(self, low: Lowered, group: Group, place: dict[Node, Node], stored: set[Node]):
+        self.low, self.group, self.place = low, group, place
+        self.space = group.space
+        self.members = set(group.anchors)
+        self.stored = [a for a in group.anchors if a in stored]
+        self.args = Arguments()
+        self.prelude = Scope(())
+        self.depths: dict[tuple[Node, tuple[int, ...], str], tuple[int, int]] = {}
+        self._serial = 0
+        self._collapse()
+        self.passes = 1 + max((self.pass_of(a) for a in group.anchors if a.op.kind is Kind.REDUCE), default=-1)
+        for a in self.stored:
+            if level(a, self.space) == "point" and a.op.kind is not Kind.REDUCE and self.space.reduced:
+                self.passes = max(self.passes, self.depth_of_anchor(a)[1] + 1)
+
+    # ---- loop axes
+    def _collapse(self) -> None:
+        views = [self.target(a)[1] for a in self.stored]
+        for anchor in self.group.anchors:
+            views += [seen(self.low, x, anchor, self.space)[1] for x, leaf in operands(self.low, anchor)
+                      if leaf.op.name != "full"]  # fmt: skip
+            if anchor.op.name == "index":
+                views.append(self.indexed(anchor)[1])
+        kept = [d for d in range(len(self.space.extents)) if d not in self.space.reduced]
+        every = [v.strides for v in views]
+        self._parts = []
+        for axes in (kept, list(self.space.reduced)):
+            extents, strides = collapse(tuple(self.space.extents[d] for d in axes),
+                                        [tuple(s[d] for d in axes) for s in every])  # fmt: skip
+            self._parts.append((extents, strides))
+        self.kept_extents, self.reduced_extents = self._parts[0][0], self._parts[1][0]
+        self._collapsed = {v: (*k, *r) for v, k, r in zip(every, self._parts[0][1], self._parts[1][1], strict=True)}
+
+    def axis(self, which: int, name: str, outermost: bool = False, innermost: bool = False) -> Axis:
+        """The loop over collapsed axis `which` (kept axes first, then the reduced ones)."""
+        extent = (*self.kept_extents, *self.reduced_extents)[which]
+        if outermost:
+            return Axis(name, "range(start, stop)", which)
+        small = innermost and extent <= SMALL
+        return Axis(name, f"range({extent})" if small else f"range({self.args.integer(extent, ('axis', which))})", which)
+
+    def position(self, view: View, scope: Scope) -> str:
+        """Where the element of `view` for the current point stands in its buffer."""
+        strides = self._collapsed[view.strides]
+        key = (strides, view.offset)
+        text = self.args.integer(view.offset, "offset") if view.offset else ""
+        for depth, axis in enumerate(scope.chain):
+            stride = strides[axis.index]
+            if stride == 0:
+                continue
+            if depth < len(scope.chain) - 1 and key in axis.known:
+                text = axis.known[key]
+                continue
+            step = axis.name if stride == 1 else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}"
+            text = f"{text} + {step}" if text else step
+            if depth < len(scope.chain) - 1:
+                name = f"o{axis.name}_{len(axis.known)}"
+                axis.header.append(f"{name} = {text}")
+                axis.known[key] = text = name
+        return text or "0"
+
+    # ---- depth: at which level, and after how many passes, a value is known
+    def depth(self, x: Node, anchor: Node) -> tuple[int, int]:
+        leaf, view = self.leaf(x, anchor)
+        if leaf is not None:
+            if leaf.op.name == "full":
+                return PRELUDE, 0
+            if leaf in self.members:
+                if leaf.op.kind is Kind.REDUCE:
+                    return KEPT, self.pass_of(leaf) + 1
+                return self.depth_of_anchor(leaf)
+            return self._level_of(view), 0
+        key = (x, anchor.shape, level(anchor, self.space))
+        if key not in self.depths:
+            below = [self.depth(v, anchor) for v in x.inputs]
+            self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
+        return self.depths[key]
+
+    def depth_of_anchor(self, anchor: Node) -> tuple[int, int]:
+        key = (anchor, (), "anchor")
+        if key not in self.depths:
+            operands_ = anchor.inputs[1:] if anchor.op.name == "index" else anchor.inputs
+            below = [self.depth(v, anchor) for v in operands_]
+            if anchor.op.name == "index":
+                below.append((self._level_of(self.indexed(anchor)[1]), 0))
+            self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
+        return self.depths[key]
+
+    def pass_of(self, reduction: Node) -> int:
+        return self.depth(reduction.inputs[0], reduction)[1]
+
+    def _level_of(self, view: View) -> int:
+        if any(view.strides[d] for d in self.space.reduced):
+            return POINT
+        return KEPT if any(view.strides) else PRELUDE
+
+    def leaf(self, x: Node, anchor: Node) -> tuple[Node | None, View]:
+        """The leaf that x is a view of, seen from the anchor's loop; None where x is an expression."""
+        if self.low.is_leaf(x) or x.op.kind is Kind.MOVEMENT:
+            return seen(self.low, x, anchor, self.space)
+        return None, View((), ())
+
+    # ---- statements
+    def fresh(self) -> str:
+        self._serial += 1
+        return f"v{self._serial}"
+
+    def define(self, scope: Scope, key: object, text: str) -> str:
+        if key not in scope.known:
+            name = self.fresh()
+            scope.lines.append(f"{name} = {text}")
+            scope.known[key] = name
+        return scope.known[key]
+
+    def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
+        """Where a value of this depth is computed when it is needed `here`; the templates refine it."""
+        return self.prelude if depth[0] == PRELUDE else here
+
+    def reduced_value(self, reduction: Node, here: Scope) -> str:
+        raise NotImplementedError
+
+    def value(self, x: Node, anchor: Node, here: Scope) -> str:
+        """The name of x at the current point, computed where it is cheapest."""
+        leaf, view = self.leaf(x, anchor)
+        if leaf is not None and leaf.op.name == "full":
+            return self.args.constant(leaf.params["value"], leaf.dtype)
+        if leaf is not None and leaf in self.members:
+            return self.reduced_value(leaf, here) if leaf.op.kind is Kind.REDUCE else self.anchor_value(leaf, here)
+        scope = self.scope_for(self.depth(x, anchor), here)
+        if leaf is not None:
+            return self.read(leaf, view, scope)
+        operands_ = [self.value(v, anchor, here) for v in x.inputs]
+        return self.define(scope, (x.op, tuple(operands_), tuple(x.params.items())), apply(x, operands_, self.args))
+
+    def read(self, leaf: Node, view: View, scope: Scope) -> str:
+        key = (leaf, view.strides, view.offset)
+        if key in scope.known:
+            return scope.known[key]
+        position = self.position(view, scope)
+        if leaf.op.name == "iota":
+            return self.define(scope, key, f"{compute_code(leaf.dtype)}({position})")
+        pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
+        return self.define(scope, key, load(pointer, leaf.dtype, position))
+
+    def anchor_value(self, anchor: Node, here: Scope) -> str:
+        """The value of an elementwise or index member at the current point."""
+        scope = self.scope_for(self.depth_of_anchor(anchor), here)
+        key = ("anchor", anchor)
+        if key in scope.known:
+            return scope.known[key]
+        if anchor.op.name == "index":
+            text = self._gather(anchor, here, scope)
+        else:
+            text = apply(anchor, [self.value(x, anchor, here) for x in anchor.inputs], self.args)
+        return self.define(scope, key, text)
+
+    def indexed(self, anchor: Node) -> tuple[Node, View, tuple[int, ...]]:
+        """Of an `index` anchor: the buffer, its view over the result's axes that are not computed, the other strides."""
+        leaf, view = self.low.resolve(anchor.inputs[0])
+        axes = anchor.params["axes"]
+        at, count = index_axes(anchor)
+        rest = [s for d, s in enumerate(view.strides) if d not in axes]
+        strides = (*rest[:at], *(0,) * count, *rest[at:])
+        over = View(anchor.shape, strides, view.offset).squeeze()
+        if level(anchor, self.space) != "point":
+            over = self.space.widen(over)
+        return leaf, over, tuple(view.strides[a] for a in axes)
+
+    def _gather(self, anchor: Node, here: Scope, scope: Scope) -> str:
+        leaf, view, steps = self.indexed(anchor)
+        terms = [self.position(view, scope)]
+        for i, step in zip(anchor.inputs[1:], steps, strict=True):
+            terms.append(f"{self.value(i, anchor, here)} * {self.args.integer(step, ('step', i))}")
+        pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
+        return load(pointer, leaf.dtype, " + ".join(terms))
+
+    # ---- stores
+    def target(self, anchor: Node) -> tuple[Node, View]:
+        """The buffer that an anchor is stored to, and the view of it over the space."""
+        buffer = self.place.get(anchor, anchor)
+        if buffer is not anchor and buffer in self.low.layouts:
+            view = self.low.layouts[buffer].squeeze()
+            kept = anchor.op.kind is Kind.REDUCE or level(anchor, self.space) == "kept"
+            return buffer, self.space.widen(view) if kept else view
+        return buffer, View(self.space.extents, expected(anchor, self.space))
+
+    def store(self, anchor: Node, value: str, scope: Scope) -> str:
+        buffer, view = self.target(anchor)
+        return store(self.args.pointer(buffer, anchor.dtype), anchor.dtype, self.position(view, scope), value)
+
+    def combined(self, reduction: Node, acc: str, here: Scope) -> str:
+        return combine(reduction, acc, self.value(reduction.inputs[0], reduction, here))
+
+    def initial(self, reduction: Node) -> str:
+        return self.args.constant(reduction.op.facts["init"](reduction.dtype), reduction.dtype)
+
+
+def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:
+    """The statements `inner` under one loop per axis."""
+    lines = list(inner)
+    for axis in reversed(axes):
+        lines = [f"for {axis.name} in {axis.range}:", *("    " + line for line in [*axis.header, *lines])]
+    return lines

@@ -1,0 +1,130 @@
+"""From a simplified Graph to a Program: lower, fuse, place, order, write the kernels. The room's one entry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..ir.dtype import int64
+from ..ir.graph import Graph
+from ..ir.node import Node
+from ..ir.op import Kind
+from ..ir.ops.elementwise import copy
+from .fuse import Fusion, Group, reads, sort, space_of
+from .lower import Lowered, lower
+from .plan import arena, lifetimes, place_writes
+from .program import Buffer, Kernel, Launch, Program, Slot
+from .templates.column import Column
+from .templates.contract import contraction
+from .templates.pieces import PIECES
+from .templates.row import Row
+from .text import Arguments
+from .view import View
+
+WORTH_A_THREAD = 40_000  # additions that pay for handing a piece of a loop to another thread
+
+
+class _Builder:
+    def __init__(self, graph: Graph, writes: dict[int, Node], layouts: dict[Node, View], guarded: bool):
+        self.graph, self.writes = graph, writes
+        layouts = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
+        self.low = lower(graph, layouts)
+        fusion = Fusion(self.low)
+        fusion.run()
+        placement = place_writes(self.low, fusion, writes, guarded)
+        self.place, self.reads, self.notes = placement.place, dict(fusion.reads), fusion.notes
+        self.order = sort(fusion.groups)
+        self.commit = len(self.order)
+        for anchor, target in placement.late:
+            late = copy(anchor)
+            self.low.anchors.add(late)
+            self.reads[late] = reads(self.low, late)
+            self.place[late] = target
+            self.order.append(Group([late], space_of(late)))
+        self.stored = self.needing_store()
+        self.slots: dict[Node | str, int] = {}
+        self.buffers: list[Buffer] = []
+        self.arena_bytes = self.allocate()
+
+    def needing_store(self) -> set[Node]:
+        home = {a: g for g in self.order for a in g.anchors}
+        out = set(self.place) | (set(self.low.outputs) & set(home))
+        for anchor, read in self.reads.items():
+            out |= {x for x in read if x in home and home[x] is not home[anchor]}
+        for group in self.order:
+            if group.template == "column" or group.opaque:
+                out |= {a for a in group.anchors if group.opaque or a.op.kind is Kind.REDUCE}
+        return out
+
+    def allocate(self) -> int:
+        def add(key: Node | str, buffer: Buffer) -> None:
+            self.slots[key] = len(self.buffers)
+            self.buffers.append(buffer)
+
+        add("status", Buffer("status", (4,), int64))
+        for x in self.graph.inputs:
+            add(x, Buffer("input", x.shape, x.dtype, strides=self.low.layouts[x].strides))
+        fresh = set()
+        for i, y in enumerate(self.low.outputs):
+            if i in self.writes:
+                continue
+            fresh.add(y)
+            add(y, Buffer("output", y.shape, y.dtype))
+        local = [a for a in self.stored if a not in fresh and a not in self.place]
+        spans = lifetimes(self.order, self.reads)
+        local.sort(key=lambda a: spans[a])
+        sizes = {a: math.prod(a.shape) * a.dtype.itemsize for a in local}
+        offsets, total = arena(sizes, spans)
+        for a in local:
+            add(a, Buffer("arena", a.shape, a.dtype, offsets[a]))
+        return total
+
+    def pieces(self, group: Group) -> Iterator[tuple[Kernel, Arguments, int, int]]:
+        """(kernel, arguments, extent, cost of one outer step) of each launch that a group makes."""
+        if group.template == "dot":
+            yield contraction(self.low, group.anchors[0], self.place)
+        elif group.opaque:
+            yield from PIECES[group.template](self.low, group.anchors[0], self.place)
+        else:
+            template = Column if group.template == "column" else Row
+            body = template(self.low, group, self.place, self.stored)
+            source = "".join(f"    {line}\n" for line in body.build())
+            extent = body.kept_extents[0] if body.kept_extents else 1
+            points = math.prod(group.space.extents)
+            work = points * sum(a.op.cost for a in group.anchors) * 2
+            yield Kernel(group.template, source), body.args, extent, work // max(extent, 1)
+
+    def launches(self) -> Iterator[tuple[int, Launch]]:
+        for t, group in enumerate(self.order):
+            if 0 in (group.anchors[0].shape if group.opaque else group.space.kept):
+                continue  # nothing to compute
+            origin = tuple(f"{a.op.name:<12} {a.dtype.name}{list(a.shape)}  {a.site or ''}" for a in group.anchors)
+            for kernel, args, extent, work in self.pieces(group):
+                grain = max(1, WORTH_A_THREAD // work) if work else 0
+                bound = tuple(self.bind(a) for a in args.values)
+                yield t, Launch(kernel, bound, extent, grain, origin)
+
+    def bind(self, value: object) -> Slot | int | float | str:
+        if isinstance(value, Node) or value == "status":
+            return Slot(self.slots[value])  # type: ignore[index]
+        return value  # type: ignore[return-value]
+
+    def program(self) -> Program:
+        rows = list(self.launches())
+        commit = next((i for i, (t, _) in enumerate(rows) if t >= self.commit), len(rows))
+        outputs = tuple(self.slots[self.writes.get(i, y)]
+                        for i, y in enumerate(self.low.outputs))  # fmt: skip
+        checks = any(n.op.name == "check_index" for n in self.low.order)
+        return Program(
+            tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
+            tuple(launch for _, launch in rows), commit, self.arena_bytes, checks, tuple(self.notes),
+        )  # fmt: skip
+
+
+def build(graph: Graph, writes: dict[int, Node] | None = None, layouts: dict[Node, View] | None = None,
+          guarded: bool = False) -> Program:  # fmt: skip
+    """Compile `graph`. `writes` maps an output's index to the input whose memory receives it; `layouts` says how
+    inputs lie in memory where that is not row-major; `guarded` defers every such write to the launches after
+    `commit`, for programs whose outcome may be refused.
+    """
+    return _Builder(graph, writes or {}, layouts or {}, guarded).program()

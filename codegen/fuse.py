@@ -1,0 +1,281 @@
+"""Which anchors share a loop nest: `legal` says whether two groups may, `gain` says what it is worth.
+
+A group's space is a tuple of extents (none of them 1) of which some are reduced. Values of a group live at every
+point of the space, or, once reduced, at every kept point. Takes a Lowered, gives ordered Groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..ir.node import Node
+from ..ir.op import Kind, broadcast
+from .lower import OPAQUE, Lowered, leaves
+from .view import View, contiguous
+
+MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
+SHARE = 64  # bytes credited to two loops that could be one, for the launch saved
+
+
+@dataclass(frozen=True)
+class Space:
+    extents: tuple[int, ...]
+    reduced: tuple[int, ...] = ()
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        return tuple(n for d, n in enumerate(self.extents) if d not in self.reduced)
+
+    def widen(self, view: View) -> View:
+        """A view over the kept extents, as one over the whole space."""
+        strides = iter(view.strides)
+        wide = tuple(0 if d in self.reduced else next(strides) for d in range(len(self.extents)))
+        return View(self.extents, wide, view.offset)
+
+
+@dataclass(eq=False)
+class Group:
+    anchors: list[Node]
+    space: Space
+    opaque: bool = False
+    after: set[Group] = field(default_factory=set)  # groups that must run before this one, directly
+
+    @property
+    def template(self) -> str:
+        if self.opaque:
+            return self.anchors[0].op.name
+        if not self.space.reduced:
+            return "map"
+        return "row" if len(self.space.extents) - 1 in self.space.reduced else "column"
+
+
+def root_shape(anchor: Node) -> tuple[int, ...]:
+    """The shape of the loop that computes an anchor."""
+    return anchor.inputs[0].shape if anchor.op.kind is Kind.REDUCE else anchor.shape
+
+
+def space_of(anchor: Node) -> Space:
+    shape = root_shape(anchor)
+    axes = [d for d, n in enumerate(shape) if n != 1]
+    reduced = anchor.params["dims"] if anchor.op.kind is Kind.REDUCE else ()
+    return Space(tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in reduced))
+
+
+
+
+def level(anchor: Node, space: Space) -> str:
+    """Where an anchor is computed: at every 'point' or at every 'kept' point of the space."""
+    if anchor.op.kind is Kind.REDUCE:
+        return "point"
+    own = tuple(n for n in anchor.shape if n != 1)
+    return "point" if own == space.extents else "kept"
+
+
+def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]:
+    """The leaf under x, and where its elements stand as seen from the space in which `anchor` is computed."""
+    leaf, view = low.resolve(x)
+    if anchor.op.name == "index":  # the index arrays broadcast among themselves and stand where NumPy puts them
+        shape = broadcast("index", *(i.shape for i in anchor.inputs[1:]))
+        lead, _ = index_axes(anchor)
+        view = view.expand(shape)
+        trail = len(anchor.shape) - lead - len(shape)
+        view = View(anchor.shape, (0,) * lead + view.strides + (0,) * trail, view.offset)
+    view = view.expand(root_shape(anchor)).squeeze()
+    return leaf, view if level(anchor, space) == "point" else space.widen(view)
+
+
+def index_axes(anchor: Node) -> tuple[int, int]:
+    """Of an `index` anchor: where the computed axes of the result begin, and how many there are."""
+    axes = anchor.params["axes"]
+    count = len(anchor.shape) - (len(anchor.inputs[0].shape) - len(axes))
+    return (axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0), count
+
+
+def expected(anchor: Node, space: Space) -> tuple[int, ...]:
+    """The strides with which a member of the group may be read inside it: the point being computed, no other."""
+    if anchor.op.kind is Kind.REDUCE or level(anchor, space) == "kept":
+        return space.widen(View.of(space.kept)).strides
+    return contiguous(space.extents)
+
+
+def operands(low: Lowered, anchor: Node) -> list[tuple[Node, Node]]:
+    """(operand, leaf under it) for every place where the expression of an anchor touches a leaf."""
+    found = []
+    tops = list(anchor.inputs)
+    if anchor.op.name == "index":  # the indexed buffer is read at a computed place
+        tops = tops[1:]
+    inlined = [n for n in expression(low, tops) if n.op.kind is Kind.ELEMENTWISE]
+    for x in dict.fromkeys([*tops, *(v for n in inlined for v in n.inputs)]):
+        base = low.resolve(x)[0]
+        if low.is_leaf(base):
+            found.append((x, base))
+    return found
+
+
+def expression(low: Lowered, tops: Iterable[Node]) -> list[Node]:
+    """The inlined operations under `tops`, operands first."""
+    return [n for n in leaves(low, tops) if not low.is_leaf(n)]
+
+
+def reads(low: Lowered, anchor: Node) -> set[Node]:
+    """The anchors and inputs whose memory an anchor's computation looks at."""
+    bases = {low.resolve(x)[0] for x in anchor.inputs} if anchor.op.name in OPAQUE else {b for _, b in operands(low, anchor)}
+    if anchor.op.name == "index":
+        bases.add(low.resolve(anchor.inputs[0])[0])
+    return {b for b in bases if b in low.anchors or b.op.name == "input"}
+
+
+class Fusion:
+    """The greedy merging of one Lowered graph into groups."""
+
+    def __init__(self, low: Lowered):
+        self.low = low
+        self.notes: list[str] = []
+        self.reads = {a: reads(low, a) for a in low.order if a in low.anchors}
+        self.groups: list[Group] = []
+        self.home: dict[Node, Group] = {}
+        for anchor in self.reads:
+            opaque = anchor.op.name in OPAQUE
+            group = Group([anchor], Space(()) if opaque else space_of(anchor), opaque)
+            self.groups.append(group)
+            self.home[anchor] = group
+        for anchor, read in self.reads.items():
+            self.home[anchor].after |= {self.home[b] for b in read if b in self.home}
+
+    def legal(self, a: Group, b: Group) -> Space | str:
+        """The space that the two share if they may be one loop nest, else why not."""
+        if a.opaque or b.opaque:
+            return "one of them is not a loop of ours"
+        space = self.common(a.space, b.space)
+        if space is None:
+            return f"their spaces differ: {a.space} and {b.space}"
+        members = set(a.anchors) | set(b.anchors)
+        external = {x for m in members for x in self.reads[m]} - members
+        if len(external | members) > MOST_BUFFERS:
+            return "too many buffers for one loop"
+        for anchor in members:
+            for x, base in operands(self.low, anchor):
+                if base in members:
+                    _, view = seen(self.low, x, anchor, space)
+                    if view.offset or view.strides != expected(base, space):
+                        return f"{anchor.op.name} reads {base.op.name} at other points than its own"
+                    if level(anchor, space) == "kept" and level(base, space) == "point" and base.op.kind is not Kind.REDUCE:
+                        return f"{anchor.op.name} is computed where {base.op.name} no longer has a value"
+            if anchor.op.name == "index" and self.low.resolve(anchor.inputs[0])[0] in members:
+                return "an indexed value must be complete before it is read"
+        if self.between(a, b) or self.between(b, a):
+            return "another group must run between them"
+        return space
+
+    @staticmethod
+    def common(a: Space, b: Space) -> Space | None:
+        if a == b:
+            return a
+        if a.reduced and b.reduced:
+            return None
+        wide, narrow = (a, b) if a.reduced else (b, a)
+        if not narrow.reduced and narrow.extents in (wide.extents, wide.kept) and wide.reduced:
+            return wide
+        return None
+
+    def between(self, first: Group, last: Group) -> bool:
+        """Whether some third group depends on `first` and `last` depends on it."""
+        stack, looked = [g for g in last.after if g is not first and g is not last], set()
+        while stack:
+            g = stack.pop()
+            if g in looked:
+                continue
+            looked.add(g)
+            if first in g.after:
+                return True
+            stack.extend(x for x in g.after if x is not first)
+        return False
+
+    def gain(self, a: Group, b: Group) -> int:
+        """Bytes that need not move when the two are one: what one hands to the other, and what both read."""
+        ra = {x for m in a.anchors for x in self.reads[m]}
+        rb = {x for m in b.anchors for x in self.reads[m]}
+        handed = (ra & set(b.anchors)) | (rb & set(a.anchors))
+        shared = (ra & rb) - handed
+        worth = sum(2 * nbytes(x) for x in handed) + sum(nbytes(x) for x in shared)
+        tiny = not a.space.extents and not b.space.extents
+        return worth + SHARE if worth or tiny else 0
+
+    def merge(self, a: Group, b: Group, space: Space) -> None:
+        order = {n: i for i, n in enumerate(self.reads)}
+        a.anchors = sorted([*a.anchors, *b.anchors], key=order.__getitem__)
+        a.space = space
+        a.after = (a.after | b.after) - {a, b}
+        self.groups.remove(b)
+        for n in b.anchors:
+            self.home[n] = a
+        for g in self.groups:
+            if b in g.after:
+                g.after = (g.after - {b}) | {a}
+
+    def candidates(self) -> list[tuple[int, Group, Group]]:
+        """Pairs that touch the same memory, best first."""
+        touching: dict[Node, set[Group]] = {}
+        for anchor, read in self.reads.items():
+            for x in (*read, anchor):
+                touching.setdefault(x, set()).add(self.home[anchor])
+        scalars = {g for g in self.groups if not g.space.extents and not g.opaque}
+        rank = {g: i for i, g in enumerate(self.groups)}
+        pairs = set()
+        for near in (*touching.values(), scalars):
+            ordered = sorted((g for g in near if not g.opaque), key=rank.__getitem__)
+            ordered = ordered[:40]  # everything reads the learning rate; it binds nobody
+            pairs |= {(a, b) for i, a in enumerate(ordered) for b in ordered[i + 1 :]}
+        scored = ((self.gain(a, b), a, b) for a, b in pairs)
+        return sorted((s for s in scored if s[0] > 0), key=lambda s: (-s[0], rank[s[1]], rank[s[2]]))
+
+    def run(self) -> list[Group]:
+        refused: set[tuple[frozenset[Node], frozenset[Node]]] = set()
+        merged = True
+        while merged:
+            merged = False
+            for worth, a, b in self.candidates():
+                if a not in self.groups or b not in self.groups:
+                    continue
+                key = (frozenset(a.anchors), frozenset(b.anchors))
+                if key in refused:
+                    continue
+                verdict = self.legal(a, b)
+                pair = f"{names(a)} with {names(b)}"
+                if isinstance(verdict, str):
+                    refused.add(key)
+                    self.notes.append(f"kept apart {pair}: {verdict}")
+                else:
+                    self.notes.append(f"fused {pair}: saves {worth} bytes")
+                    self.merge(a, b, verdict)
+                    merged = True
+        return self.groups
+
+
+def nbytes(x: Node) -> int:
+    return math.prod(x.shape) * x.dtype.itemsize
+
+
+def names(group: Group) -> str:
+    return "+".join(a.op.name for a in group.anchors[:4]) + ("+..." if len(group.anchors) > 4 else "")
+
+
+def sort(groups: list[Group]) -> list[Group]:
+    """An order in which every group runs after those it needs."""
+    done: list[Group] = []
+    placed: set[Group] = set()
+    for root in groups:
+        stack = [(root, False)]
+        while stack:
+            group, ready = stack.pop()
+            if group in placed:
+                continue
+            if ready:
+                placed.add(group)
+                done.append(group)
+            else:
+                stack.append((group, True))
+                stack.extend((g, False) for g in group.after if g not in placed)
+    return done

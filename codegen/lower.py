@@ -1,0 +1,255 @@
+"""From a simplified Graph to anchors: the values worth a buffer, each computed from others by one loop nest.
+
+Movement is pushed through cheap elementwise operations until it stands over a buffer, where it is a View; what lies
+between two anchors is inlined into the loop that needs it. Takes a Graph, gives a Lowered; knows no loop template.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..ir.dtype import float32
+from ..ir.graph import Graph, postorder, users
+from ..ir.node import Node, constant, intern
+from ..ir.op import DIVIDE, Kind
+from ..ir.ops.contract import dot
+from ..ir.ops.elementwise import cast, copy, mul
+from ..ir.ops.movement import expand, permute, reshape
+from ..ir.ops.reduce import sum as sum_
+from .view import View, move
+
+VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip"})
+OPAQUE = frozenset({"dot", "concat", "pad", "index_put"})  # each has its own launches
+INLINE_COST = 8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
+INLINE_SIZE = 120  # operations in one expression; above, it is cut
+
+
+@dataclass
+class Lowered:
+    outputs: tuple[Node, ...]
+    anchors: set[Node]
+    layouts: dict[Node, View]  # of the inputs
+    order: list[Node] = field(default_factory=list)
+
+    def resolve(self, node: Node) -> tuple[Node, View]:
+        """The anchor, input or source that a chain of movement stands over, and the view of it."""
+        chain = []
+        while node.op.name in VIEWS and node not in self.anchors:
+            chain.append(node)
+            node = node.inputs[0]
+        view = self.layouts.get(node) or View.of(node.shape)
+        for step in reversed(chain):
+            moved = move(view, step)
+            assert moved is not None, "lowering leaves only movement that strides can express"
+            view = moved
+        return node, view
+
+    def is_leaf(self, node: Node) -> bool:
+        """Whether an expression ends here: at a buffer, a constant or a counter."""
+        return node in self.anchors or node.op.kind is Kind.SOURCE
+
+
+def matrix_layout(view: View) -> tuple[bool, int, int] | None:
+    """(transposed, leading dimension, batch stride) of a stack of matrices, or None where strides cannot say so."""
+    *batch, m, n = view.shape
+    *outer, sm, sn = view.strides
+    flat = View(tuple(batch), tuple(outer)).reshape((math.prod(batch),)) if batch else View((1,), (0,))
+    if flat is None or min(outer, default=0) < 0:
+        return None
+    if sn == 1 and sm >= n:
+        return False, sm, flat.strides[0]
+    if sm == 1 and sn >= m:
+        return True, sn, flat.strides[0]
+    return None
+
+
+def legal_dot(a: Node, b: Node) -> Node:
+    """A matrix product in a form that the contract template takes, or as a reduction where that is what it is."""
+    *batch, m, k = a.shape
+    n = b.shape[-1]
+    if a.dtype.is_half:
+        return cast(legal_dot(cast(a, dtype=float32), cast(b, dtype=float32)), dtype=a.dtype)
+    if a.dtype.kind == "float" and min(m, n, k) > 1:
+        return intern(dot, (a, b), {})
+    if 0 in (*a.shape, *b.shape) or k == 1:
+        product = mul(reshape(a, shape=(*batch, m, k, 1)), reshape(b, shape=(*batch, 1, k, n)))
+        return sum_(product, dims=(len(batch) + 1,))
+    if m == 1 and n > 1:  # a row times a matrix: sums down its columns
+        column = permute(a, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
+        return reshape(sum_(mul(column, b), dims=(len(batch),)), shape=(*batch, 1, n))
+    turned = permute(b, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
+    product = mul(reshape(a, shape=(*batch, m, 1, k)), reshape(turned, shape=(*batch, 1, n, k)))
+    return sum_(product, dims=(len(batch) + 2,))
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, layouts: dict[Node, View]):
+        self.low = Lowered((), set(), layouts)
+        order = graph.order()
+        self.uses = {n: len(set(us)) for n, us in users(order).items()}
+        self.new: dict[Node, Node] = {}
+        self.cost: dict[Node, tuple[int, int]] = {}  # (cost, operations) of an inlined expression
+        self.lowered: set[Node] = set()
+        self.wanted = self.needing_buffers(graph, order)
+        for node in order:
+            self.new[node] = self.lower(node, tuple(self.new[x] for x in node.inputs))
+            self.lowered.add(self.new[node])
+        outputs = []
+        for y in graph.outputs:
+            node = self.new[y]
+            if node not in self.low.anchors:
+                if node.op.kind is not Kind.ELEMENTWISE:
+                    node = self.keep(copy(node))
+                self.keep(node)
+            while node in outputs:  # each output is a buffer of its own
+                node = self.keep(copy(node))
+            outputs.append(node)
+        self.low.outputs = tuple(outputs)
+        self.low.order = postorder(outputs)
+
+    @staticmethod
+    def needing_buffers(graph: Graph, order: list[Node]) -> set[Node]:
+        """Expressions that will be kept whatever comes: outputs, and operands of launches that read memory."""
+        reached = list(graph.outputs)
+        for node in order:
+            if node.op.name in OPAQUE:
+                reached.extend(node.inputs)
+            elif node.op.name == "index":
+                reached.append(node.inputs[0])
+        out = set(graph.outputs)
+        for x in reached:
+            while x.op.name in VIEWS:
+                x = x.inputs[0]
+            out.add(x)
+        return out
+
+    def keep(self, node: Node) -> Node:
+        """Give the value a buffer."""
+        self.low.anchors.add(node)
+        return node
+
+    def buffered(self, node: Node) -> Node:
+        """The value as something that strides can reach into: kept if it is an expression, else as it is."""
+        base = node
+        while base.op.name in VIEWS and base not in self.low.anchors:
+            base = base.inputs[0]
+        if base.op.name in ("full", "iota"):
+            return self.keep(copy(node))
+        if not self.low.is_leaf(base):
+            self.keep(base)
+        return node
+
+    def matrix(self, x: Node) -> Node:
+        """The value as the contract template takes it: copied where its strides are none that a matrix has."""
+        x = self.buffered(x)
+        return x if matrix_layout(self.low.resolve(x)[1]) else self.keep(copy(x))
+
+    def lower(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        op, name = node.op, node.op.name
+        if op.kind is Kind.SOURCE:
+            return node
+        if name in VIEWS:
+            return self.moved(node, inputs[0])
+        if name == "dot":
+            return self.contraction(legal_dot(*inputs))
+        if op.kind is Kind.ELEMENTWISE:
+            new = self.expression(intern(op, inputs, node.params), self.uses.get(node, 1))
+            return self.keep(new) if node in self.wanted else new
+        if op.kind is Kind.REDUCE and node.dtype.is_half:  # accumulate in float32, round once
+            wide = self.expression(cast(inputs[0], dtype=float32), 1)
+            total = self.keep(intern(op, (wide,), node.params))
+            return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
+        if name in OPAQUE:
+            inputs = tuple(self.buffered(x) for x in inputs)
+        elif name == "index":
+            inputs = (self.buffered(inputs[0]), *inputs[1:])
+        return self.keep(intern(op, inputs, node.params))
+
+    def contraction(self, new: Node) -> Node:
+        """Lower the pieces that legal_dot made of operands that are lowered already."""
+        local: dict[Node, Node] = {}
+        for piece in postorder([new], stop=self.lowered.__contains__):
+            if piece in self.lowered:
+                local[piece] = piece
+                continue
+            inputs = tuple(local[x] for x in piece.inputs)
+            if piece.op.name == "dot":
+                local[piece] = self.keep(intern(dot, tuple(self.matrix(x) for x in inputs), {}))
+            else:
+                local[piece] = self.lower(piece, inputs)
+            self.lowered.add(local[piece])
+        return local[new]
+
+    def expression(self, node: Node, uses: int) -> Node:
+        cost, size = node.op.cost, 1
+        for x in dict.fromkeys(node.inputs):
+            below = self.below(x)
+            cost, size = cost + below[0], size + below[1]
+            # a small value spread over a large loop is not worth computing again and again
+            if x.size > 1 and node.size > x.size and below[0] >= DIVIDE:
+                self.keep_under(x)
+        self.cost[node] = cost, size
+        if (uses > 1 and cost > INLINE_COST and node.size > 1) or size > INLINE_SIZE:
+            self.keep(node)
+        return node
+
+    def below(self, x: Node) -> tuple[int, int]:
+        while x.op.name in VIEWS and x not in self.low.anchors:
+            x = x.inputs[0]
+        return (0, 0) if self.low.is_leaf(x) else self.cost.get(x, (0, 0))
+
+    def keep_under(self, x: Node) -> None:
+        while x.op.name in VIEWS and x not in self.low.anchors:
+            x = x.inputs[0]
+        if not self.low.is_leaf(x):
+            self.keep(x)
+
+    def moved(self, node: Node, x: Node) -> Node:
+        """Movement over an expression moves the expression's operands; over a buffer it is a view of it."""
+        if x.op.kind is Kind.ELEMENTWISE and x not in self.low.anchors:
+            grows = node.size > x.size > 1 and self.cost[x][0] >= DIVIDE
+            pushed = None if grows else self.push(node, x)
+            if pushed is not None:
+                return pushed
+            self.keep(x)
+        new = intern(node.op, (x,), node.params)
+        if move(self.low.resolve(x)[1], new) is None:
+            new = intern(node.op, (self.keep(copy(x)),), node.params)
+        return new
+
+    def push(self, node: Node, x: Node) -> Node | None:
+        """`node` applied to each operand of the expression x, or None where some operand cannot be viewed so."""
+        operands = []
+        for v in x.inputs:
+            if v.op.name == "full":
+                operands.append(constant(v.params["value"], v.dtype))
+                continue
+            wide = v if v.shape == x.shape else self.moved(expand_node(v, x.shape), v)
+            if wide.op.kind is Kind.ELEMENTWISE and wide not in self.low.anchors:
+                below = self.push(node, wide)
+            elif move(self.low.resolve(wide)[1], node) is None:
+                below = None
+            else:
+                below = intern(node.op, (wide,), node.params)
+            if below is None:
+                return None
+            operands.append(below)
+        if all(v.shape == () for v in operands) and node.shape != ():
+            return None
+        return self.expression(intern(x.op, tuple(operands), x.params), 1)
+
+
+def expand_node(x: Node, shape: tuple[int, ...]) -> Node:
+    return intern(expand, (x,), {"shape": shape})
+
+
+def lower(graph: Graph, layouts: dict[Node, View]) -> Lowered:
+    """Decide which values of the graph get a buffer; `layouts` says how each input lies in memory."""
+    return _Lowering(graph, layouts).low
+
+
+def leaves(low: Lowered, roots: Iterable[Node]) -> list[Node]:
+    """The inlined operations under the roots and, before them, the leaves they end at."""
+    return postorder(roots, stop=lambda n: low.is_leaf(n))

@@ -1,0 +1,107 @@
+"""What compilation makes: plain records, printable, picklable, with no machine code in them yet.
+
+The runtime reads these and nothing else of this room. A launch's arguments are slots (where a pointer will stand),
+integers (extents and strides) or floats (constants of the user's program, so that kernels can be shared).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from ..ir.dtype import DType
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One generated function: kernel(args: int64*, start, stop, worker)."""
+
+    template: str  # 'map' | 'row' | 'column' | ...
+    source: str  # the body, from its second line on: two kernels with the same text are one
+
+    @property
+    def name(self) -> str:
+        return f"{self.template}_{hashlib.sha256(self.source.encode()).hexdigest()[:8]}"
+
+    @property
+    def text(self) -> str:
+        return f"def {self.name}(args, start, stop, worker):\n{self.source}"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An entry of the pointer table."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One row of the tape."""
+
+    kernel: Kernel
+    args: tuple[Slot | int | float | str, ...]  # a str names a library routine
+    extent: int  # of the outer loop
+    grain: int  # how much of it is worth a thread; 0: never split
+    origin: tuple[str, ...] = ()  # the operations, with the user's lines
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """What stands behind a slot."""
+
+    kind: str  # 'input' | 'output' | 'arena' | 'status'
+    shape: tuple[int, ...]
+    dtype: DType
+    offset: int = 0  # bytes into the arena
+    strides: tuple[int, ...] | None = None  # of an input, in elements
+
+    @property
+    def nbytes(self) -> int:
+        n = self.dtype.itemsize
+        for extent in self.shape:
+            n *= extent
+        return n
+
+
+@dataclass(frozen=True)
+class Program:
+    """Kernels, tape, memory plan and the table of what goes in and out.
+
+    The slots are: 0 the status block, then the inputs, then the outputs, then the arena's buffers. `writes` maps
+    outputs that are written into an input's own memory to that input; the launches from `commit` on are the only
+    ones that do so when `guarded`, and run after the status has been found clean.
+    """
+
+    buffers: tuple[Buffer, ...]
+    inputs: tuple[int, ...]  # slot of each input
+    outputs: tuple[int, ...]  # slot of each output; an input's slot where it is written in place
+    launches: tuple[Launch, ...]
+    commit: int
+    arena_bytes: int
+    checks: bool = False  # whether some kernel may raise through the status block
+    notes: tuple[str, ...] = field(default=())  # the scheduler's decisions, in words
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The distinct generated functions, in the order of first use."""
+        return tuple(dict.fromkeys(launch.kernel for launch in self.launches))
+
+    def source(self) -> str:
+        """The generated functions as Python, each under the operations it came from."""
+        parts = []
+        for kernel in self.kernels:
+            origins = dict.fromkeys(line for launch in self.launches if launch.kernel == kernel for line in launch.origin)
+            parts.append("".join(f"# {line}\n" for line in origins) + kernel.text)
+        return "\n\n".join(parts)
+
+    def __str__(self) -> str:
+        lines = [f"program: {len(self.launches)} launches, {len(self.kernels)} kernels, arena {self.arena_bytes} bytes"]
+        for i, launch in enumerate(self.launches):
+            shown = ", ".join(f"s{a.index}" if isinstance(a, Slot) else str(a) for a in launch.args)
+            mark = " | commit" if i == self.commit and self.commit < len(self.launches) else ""
+            lines.append(f"  {i:3d} {launch.kernel.name}({shown}) x {launch.extent}{mark}")
+        for i, b in enumerate(self.buffers):
+            place = f" at {b.offset}" if b.kind == "arena" else ""
+            lines.append(f"  s{i}: {b.kind} {b.dtype.name}{list(b.shape)}{place}")
+        return "\n".join(lines)

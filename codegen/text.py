@@ -1,0 +1,95 @@
+"""The words of kernel source: type codes, literals, loads and stores, and the argument block of a kernel being written.
+
+The text is Python over the vocabulary that each dialect defines (runtime/intrinsics.py for Numba on a CPU,
+runtime/plain.py for plain Python).
+"""
+
+from __future__ import annotations
+
+import math
+from string import Formatter
+
+from ..ir.dtype import DType, bfloat16
+from ..ir.node import Node
+from .program import Slot
+
+_PLAIN = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0)  # constants that are part of a kernel's text; others are arguments
+
+
+def storage_code(dtype: DType) -> str:
+    """How a dtype is called in loads and stores: f4, f8, f2, bf, i8, ..., b1."""
+    if dtype is bfloat16:
+        return "bf"
+    return "b1" if dtype.kind == "bool" else f"{dtype.storage.kind}{dtype.itemsize}"
+
+
+def compute_code(dtype: DType) -> str:
+    """The type of a value of this dtype in a register."""
+    return "f4" if dtype.is_half else storage_code(dtype)
+
+
+class Arguments:
+    """The argument block of one kernel: each entry has a place, a name in the text, and a line that loads it."""
+
+    def __init__(self) -> None:
+        self.values: list[Slot | Node | str | int | float] = []  # a Node or a name stands for the slot it will get
+        self.lines: list[str] = []
+        self.names: dict[object, str] = {}
+
+    def _add(self, key: object, value: Slot | Node | str | int | float, prefix: str, load: str) -> str:
+        if key not in self.names:
+            k = len(self.values)
+            self.names[key] = f"{prefix}{k}"
+            self.values.append(value)
+            self.lines.append(f"{prefix}{k} = {load.format(k=k)}")
+        return self.names[key]
+
+    def pointer(self, buffer: Node | str, dtype: DType | None = None) -> str:
+        code = storage_code(dtype) if dtype else "i8"
+        return self._add(("pointer", buffer, code), buffer, "p", f"pointer_{code}(args, {{k}})")
+
+    def symbol(self, name: str) -> str:
+        """The address of a library routine, found when the program is loaded."""
+        return self._add(("symbol", name), name, "f", "extent(args, {k})")
+
+    def integer(self, value: int, key: object = None) -> str:
+        return self._add(("integer", value, key), value, "n", "extent(args, {k})")
+
+    def constant(self, value: bool | int | float, dtype: DType) -> str:
+        code = compute_code(dtype)
+        if dtype.kind == "bool":
+            return "True" if value else "False"
+        if dtype.kind != "float":
+            return f"{code}({value})" if -1 <= value <= 2 else self._add((value, code), value, "c", f"{code}(extent(args, {{k}}))")
+        if math.isinf(value) or math.isnan(value):
+            return f"{code}({'nan' if math.isnan(value) else 'inf' if value > 0 else '-inf'})"
+        if value in _PLAIN:
+            return f"{code}({value!r})"
+        return self._add((value, code), float(value), "c", f"{code}(number(args, {{k}}))")
+
+
+def load(pointer: str, dtype: DType, position: str) -> str:
+    return f"load_{storage_code(dtype)}({pointer}, {position}, {pointer[1:]})"
+
+
+def store(pointer: str, dtype: DType, position: str, value: str) -> str:
+    return f"store_{storage_code(dtype)}({pointer}, {position}, {value}, {pointer[1:]})"
+
+
+def apply(node: Node, operands: list[str], args: Arguments) -> str:
+    """The scalar expression of an elementwise primitive."""
+    expr = node.op.expr
+    assert expr is not None
+    fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
+    words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
+    for name in fields - set(words):
+        words[name] = args.pointer("status") if name == "status" else args.integer(node.params[name], name)
+    text = expr.format(*operands, **words)
+    # Numba widens small integers; bring them back to the type that the operation has
+    return f"{words['Y']}({text})" if node.dtype.kind in ("int", "uint") and node.dtype.bits < 64 else text
+
+
+def combine(reduction: Node, acc: str, value: str) -> str:
+    text = reduction.op.facts["combine"].format(acc, value)
+    code = compute_code(reduction.dtype)
+    return f"{code}({text})" if reduction.dtype.kind in ("int", "uint") and reduction.dtype.bits < 64 else text

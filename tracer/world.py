@@ -1,0 +1,50 @@
+"""A counter that moves whenever something changes that a compiled program may have relied on.
+
+Modules report attribute changes, optimizers changes of their groups and state. A compiled function compares one
+number per call; only when it has moved does it look at every guard again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+epoch = [0]
+
+
+def changed() -> None:
+    epoch[0] += 1
+
+
+class Watched(dict):
+    """A dict that reports changes, save of the keys in `free`, which compiled programs read at every call."""
+
+    free: frozenset[str] = frozenset()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if key not in self.free:
+            changed()
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        changed()
+        super().__delitem__(key)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        changed()
+        return super().pop(key, *default)
+
+    def clear(self) -> None:
+        changed()
+        super().clear()
+
+    def __reduce__(self) -> tuple:
+        return (type(self), (dict(self),))
