@@ -52,7 +52,7 @@ def gradients(outputs: Iterable[tuple[Node, Node]], wrt: Iterable[Node]) -> tupl
     wrt = tuple(wrt)
     pairs = list(outputs)
     order = postorder((y for y, _ in pairs), stop=lambda n: False)
-    reaches = set(wrt)
+    reaches = {w for w in wrt if w.dtype.is_floating_point}
     for node in order:
         if node.dtype.is_floating_point and any(x in reaches for x in node.inputs):
             reaches.add(node)

@@ -75,7 +75,12 @@ class OpDef:
         return self.name
 
     def __reduce__(self) -> tuple:
-        return (REGISTRY.__getitem__, (self.name,))
+        return (primitive, (self.name,))
+
+
+def primitive(name: str) -> OpDef:
+    """The record of this name; a pickled OpDef is its name."""
+    return REGISTRY[name]
 
 
 def register(op: OpDef) -> OpDef:

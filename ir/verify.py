@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .graph import Graph
+from .graph import Graph, postorder
 from .node import Node, intern
 from .op import Kind, OpDef, Types
 from .ops.contract import dot
@@ -141,7 +141,9 @@ def verify(graph: Graph) -> Graph:
     if odd := [y for y in graph.outputs if not isinstance(y, Node)]:
         raise VerifyError(f"an output is not a Node: {odd[0]!r}")
     before: set[Node] = set()
-    for node in graph.order():
+    for node in postorder(graph.outputs, stop=lambda x: not isinstance(x, Node)):
+        if not isinstance(node, Node):
+            continue  # whoever has it for an input comes next
         fault = _fault(node, before)
         if fault is None and node.op is input_ and node not in declared:
             fault = "it is an input that the graph does not declare"

@@ -34,32 +34,61 @@ SHAPES[3] = [(s, s, s) for (s,) in SHAPES[1]] + [((2, 1), (3,), ())]
 AXES = [(0,), (1,), (0, 2), (0, 1, 2)]
 CASES = {
     "where": [(lambda a, b: where(a > b, a, b), s) for s in SHAPES[2]],
-    "cast": [(lambda x: E.cast(E.cast(x, dtype=dt.float64) * x, dtype=dt.float64), s) for s in SHAPES[1]],
-    **{op.name: [(lambda x, op=op, d=d: op(x, dims=d), ((2, 3, 4),)) for d in AXES]
-       + [(lambda x, op=op: op(x, dims=()), ((),)), (lambda x, op=op: op(x, dims=(1,)), ((0, 3),))]
-       for op in REGISTRY.values() if op.kind is Kind.REDUCE},
-    "reshape": [(lambda x: M.reshape(x, shape=(3, 1, 4)), ((2, 6),)), (lambda x: M.reshape(x, shape=(1,)), ((),)),
-                (lambda x: M.reshape(x, shape=(3, 0)), ((0, 2),))],
-    "permute": [(lambda x: M.permute(x, axes=(2, 0, 1)), ((2, 3, 4),)), (lambda x: M.permute(x, axes=()), ((),)),
-                (lambda x: M.permute(x, axes=(1, 0)), ((0, 2),))],
-    "expand": [(lambda x: M.expand(x, shape=(2, 3, 4)), s) for s in (((),), ((4,),), ((3, 1),), ((2, 1, 4),))]
-              + [(lambda x: M.expand(x, shape=(0, 4)), ((4,),))],
-    "slice": [(lambda x: M.slice(x, slices=((1, 6, 2), (0, 3, 1))), ((7, 3),)),
-              (lambda x: M.slice(x, slices=((2, 2, 1),)), ((5,),))],
+    "cast": [
+        (lambda x: E.cast(E.cast(x, dtype=dt.float64) * x, dtype=dt.float64), s) for s in SHAPES[1]
+    ],
+    **{
+        op.name: [(lambda x, op=op, d=d: op(x, dims=d), ((2, 3, 4),)) for d in AXES]
+        + [(lambda x, op=op: op(x, dims=()), ((),)), (lambda x, op=op: op(x, dims=(1,)), ((0, 3),))]
+        for op in REGISTRY.values()
+        if op.kind is Kind.REDUCE
+    },
+    "reshape": [
+        (lambda x: M.reshape(x, shape=(3, 1, 4)), ((2, 6),)),
+        (lambda x: M.reshape(x, shape=(1,)), ((),)),
+        (lambda x: M.reshape(x, shape=(3, 0)), ((0, 2),)),
+    ],
+    "permute": [
+        (lambda x: M.permute(x, axes=(2, 0, 1)), ((2, 3, 4),)),
+        (lambda x: M.permute(x, axes=()), ((),)),
+        (lambda x: M.permute(x, axes=(1, 0)), ((0, 2),)),
+    ],
+    "expand": [
+        (lambda x: M.expand(x, shape=(2, 3, 4)), s)
+        for s in (((),), ((4,),), ((3, 1),), ((2, 1, 4),))
+    ]
+    + [(lambda x: M.expand(x, shape=(0, 4)), ((4,),))],
+    "slice": [
+        (lambda x: M.slice(x, slices=((1, 6, 2), (0, 3, 1))), ((7, 3),)),
+        (lambda x: M.slice(x, slices=((2, 2, 1),)), ((5,),)),
+    ],
     "flip": [(lambda x: M.flip(x, axes=(0, 2)), ((2, 3, 4),))],
     "pad": [(lambda x: M.pad(x, pads=((1, 2, 0), (0, 1, 2))), s) for s in (((2, 3),), ((0, 3),))],
-    "concat": [(lambda *x: M.concat(*x, axis=1), ((2, 3), (2, 1), (2, 0))),
-               (lambda x: M.concat(x, x * x, axis=0), ((3,),))],
-    "dot": [(lambda a, b: ops.contract.dot(a, b), s)
-            for s in (((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 0), (0, 4)), ((1, 3), (3, 1)))],
-    "index": [(lambda x: ops.index.index(x, indices(3), axes=(1,)), ((2, 4, 3),)),
-              (lambda x: ops.index.index(x, indices(3), indices(1), axes=(0, 2)), ((4, 2, 4),))],
-    "index_put": [
-        (lambda x, v: ops.index.index_put(x, v, indices(3), axes=(1,), accumulate=True), ((2, 4), (2, 3))),
-        (lambda x, v: ops.index.index_put(x, v, M.slice(indices(4), slices=((0, 2, 1),)), axes=(0,),
-                                          accumulate=False), ((4, 2), (2, 2))),
+    "concat": [
+        (lambda *x: M.concat(*x, axis=1), ((2, 3), (2, 1), (2, 0))),
+        (lambda x: M.concat(x, x * x, axis=0), ((3,),)),
     ],
-}  # fmt: skip
+    "dot": [
+        (lambda a, b: ops.contract.dot(a, b), s)
+        for s in (((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 0), (0, 4)), ((1, 3), (3, 1)))
+    ],
+    "index": [
+        (lambda x: ops.index.index(x, indices(3), axes=(1,)), ((2, 4, 3),)),
+        (lambda x: ops.index.index(x, indices(3), indices(1), axes=(0, 2)), ((4, 2, 4),)),
+    ],
+    "index_put": [
+        (
+            lambda x, v: ops.index.index_put(x, v, indices(3), axes=(1,), accumulate=True),
+            ((2, 4), (2, 3)),
+        ),
+        (
+            lambda x, v: ops.index.index_put(
+                x, v, M.slice(indices(4), slices=((0, 2, 1),)), axes=(0,), accumulate=False
+            ),
+            ((4, 2), (2, 2)),
+        ),
+    ],
+}
 
 
 def indices(n):
@@ -96,7 +125,11 @@ def covered() -> set[str]:
 
 
 def test_every_primitive_with_a_rule_has_a_case():
-    with_rule = {op.name for op in REGISTRY.values() if op.vjp is not None and (callable(op.vjp) or any(op.vjp))}
+    with_rule = {
+        op.name
+        for op in REGISTRY.values()
+        if op.vjp is not None and (callable(op.vjp) or any(op.vjp))
+    }
     assert with_rule - covered() == set()
 
 
@@ -109,14 +142,20 @@ def projected(f, xs):
 
 
 def weights(shape):
-    """Numbers around 1 that differ from place to place, made of primitives so that they are constants."""
+    """Numbers around 1 that differ from place to place, made of primitives so that they are
+    constants.
+    """
     n = math.prod(shape)
-    k = type(constant(0, dt.float64)).bind(REGISTRY["iota"], (), {"shape": (n,), "dtype": dt.float64})
+    k = type(constant(0, dt.float64)).bind(
+        REGISTRY["iota"], (), {"shape": (n,), "dtype": dt.float64}
+    )
     return M.reshape(E.sin(k * 0.7 + 0.3) + 1.1, shape=shape)
 
 
 def draw(shapes, domain, seed=0):
-    """Arrays within the domain, away from its ends, no two numbers equal or near an integer or zero."""
+    """Arrays within the domain, away from its ends, no two numbers equal or near an integer or
+    zero.
+    """
     rng = np.random.default_rng(seed)
     lo, hi = domain
     out = []
@@ -131,33 +170,52 @@ def slope(graph, arrays, directions, h):
     """Central difference of fourth order, along the directions."""
 
     def at(t):
-        return float(interpret(graph, *(x + t * v for x, v in zip(arrays, directions, strict=True)))[0])
+        return float(
+            interpret(graph, *(x + t * v for x, v in zip(arrays, directions, strict=True)))[0]
+        )
 
     return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
 
 
 def check(loss, xs, arrays, order):
-    """The gradient of `loss` along a random direction; and again, of that number, to the given order."""
+    """The gradient of `loss` along a random direction; and again, of that number, to the given
+    order.
+    """
     rng = np.random.default_rng(order)
     directions = [rng.uniform(-1, 1, x.shape) for x in arrays]
     found = gradients([(loss, constant(1.0, dt.float64))], xs)
-    assert all(g is None or (g.shape == x.shape and g.dtype is x.dtype) for g, x in zip(found, xs, strict=True))
-    graph = verify(Graph(xs, tuple(constant(0.0, x.dtype, x.shape) if g is None else g for g, x in zip(found, xs, strict=True))))
+    assert all(
+        g is None or (g.shape == x.shape and g.dtype is x.dtype)
+        for g, x in zip(found, xs, strict=True)
+    )
+    graph = verify(
+        Graph(
+            xs,
+            tuple(
+                constant(0.0, x.dtype, x.shape) if g is None else g
+                for g, x in zip(found, xs, strict=True)
+            ),
+        )
+    )
     values = interpret(graph, *arrays)
     got = sum(float((g * v).sum()) for g, v in zip(values, directions, strict=True))
-    for simple, plain in zip(interpret(simplify(graph, check=verify), *arrays), values, strict=True):
+    for simple, plain in zip(
+        interpret(simplify(graph, check=verify), *arrays), values, strict=True
+    ):
         np.testing.assert_allclose(simple, plain, rtol=1e-9, atol=1e-9)
     want = slope(Graph(xs, (loss,)), arrays, directions, 1e-3)
     assert got == pytest.approx(want, rel=1e-6, abs=1e-6)
     if order > 1:
-        terms = [sum_(g * weights(g.shape), dims=tuple(range(g.ndim))) for g in found if g is not None]
+        terms = [
+            sum_(g * weights(g.shape), dims=tuple(range(g.ndim))) for g in found if g is not None
+        ]
         total = terms[0]
         for term in terms[1:]:
             total = total + term
         check(total, xs, arrays, order - 1)
 
 
-@pytest.mark.parametrize(("f", "shapes", "domain"), cases())
+@pytest.mark.parametrize(("f", "shapes", "domain"), list(cases()))
 def test_first_and_second_derivatives_are_those_of_central_differences(f, shapes, domain):
     xs = tuple(input_node(shape, dt.float64) for shape in shapes)
     check(projected(f, xs), xs, draw(shapes, domain), order=2)

@@ -77,9 +77,16 @@ minimum = elementwise(
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
 )  # fmt: skip
+
+
+def _or_one(x):
+    return where(eq(x, 0), 1, x)
+
+
 atan2 = elementwise(
     "atan2", ref=np.arctan2, expr="atan2({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL, domain=(0.5, 3),
-    vjp=(lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b)),
+    vjp=(lambda g, y, a, b: g * b / _or_one(a * a + b * b),
+         lambda g, y, a, b: -g * a / _or_one(a * a + b * b)),
 )  # fmt: skip
 neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))
 abs = elementwise("abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),))
@@ -88,7 +95,7 @@ reciprocal = elementwise("reciprocal", ref=lambda x: 1 / x, expr="{T}(1) / {0}",
 
 # ---- steps: the gradient is zero wherever there is one
 _flat = (lambda g, y, x: g * 0,)
-sign = elementwise("sign", ref=np.sign, expr="sign({0})", vjp=_flat)
+sign = elementwise("sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})", vjp=_flat)
 floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat)
 ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat)
 round = elementwise("round", ref=np.rint, expr="rint({0})", vjp=_flat)
@@ -124,7 +131,7 @@ tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
 sigmoid = _function("sigmoid", special.expit, lambda g, y, x: g * y * (1 - y))
 erf = _function("erf", special.erf, lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5))
 erfc = _function("erfc", special.erfc, lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5))
-lgamma = _function("lgamma", special.gammaln, None, (0.5, 3))
+lgamma = _function("lgamma", lambda x: special.gammaln(np.where(np.isneginf(x), -x, x)), None, (0.5, 3))
 
 
 # ---- effects

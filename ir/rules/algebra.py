@@ -110,7 +110,7 @@ ARITHMETIC = [
     (x * -1, -x),
     (r / 1, r),
     (r / -1, -r),
-    (x + x, x * 2),
+    (x + x, x * 2, lambda x: x.dtype.kind != "bool"),
     # a minus travels outwards until it meets an addition, another minus, or a constant that takes
     # it in
     (neg(neg(x)), x),

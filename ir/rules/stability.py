@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..ops.elementwise import abs, exp, expm1, log, log1p, maximum, minimum, neg, sigmoid, sqrt
 from ..rewrite import Table
-from .wildcards import a, b, r
+from .wildcards import r, s
 
 
 def log_sigmoid(r):
@@ -29,6 +29,6 @@ stability = Table("stability", [
     (log(sigmoid(r)), log_sigmoid),
     (log1p(-sigmoid(r)), lambda r: log_sigmoid(-r)),
     (log1p(exp(r)), softplus),
-    (log(exp(a) / b), a - log(b)),  # log of a softmax
+    (log(exp(r) / s), r - log(s)),  # log of a softmax
     (sqrt(r * r), abs(r)),
 ])  # fmt: skip
