@@ -1,0 +1,46 @@
+"""tracegrad: PyTorch's names, eager and compiled. `import tracegrad as torch` is meant to be enough."""
+
+from math import e, inf, nan, pi
+
+from . import autograd, cuda
+from .ir.dtype import (
+    DType as dtype,
+)
+from .ir.dtype import (
+    bfloat16,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+from .ir.dtype import bool_ as bool
+from .ir.dtype import float16 as half
+from .ir.dtype import float32 as float
+from .ir.dtype import float64 as double
+from .ir.dtype import int16 as short
+from .ir.dtype import int32 as int
+from .ir.dtype import int64 as long
+from .tracer import Size, Tensor
+from .tracer.device import device
+from .tracer.functions import *
+from .tracer.functions.conversion import clone, detach, is_tensor, numel
+from .tracer.mode import (
+    enable_grad,
+    get_default_dtype,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_default_dtype,
+    set_grad_enabled,
+)
+from .tracer.printing import get_printoptions, printoptions, set_printoptions
+from .tracer.promotion import can_cast, promote_types, result_type
+from .tracer.random import *
+
+__version__ = "0.1.0"
+strided = "tracegrad.strided"

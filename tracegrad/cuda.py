@@ -1,0 +1,37 @@
+"""torch.cuda's questions, answered: there is no CUDA device here that tensors could live on."""
+
+from typing import Any
+
+from .tracer.device import usable
+
+
+def is_available() -> bool:
+    """Whether tensors can live on a GPU."""
+    return False
+
+
+def device_count() -> int:
+    """How many GPUs tensors can live on."""
+    return 0
+
+
+def current_device() -> int:
+    """The GPU in use; a RuntimeError where there is none."""
+    usable("cuda")
+    return 0
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait for the GPU; nothing to wait for."""
+
+
+def empty_cache() -> None:
+    """Give unused GPU memory back; nothing to give."""
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the GPU's generator; there is none."""
+
+
+def manual_seed_all(seed: int) -> None:
+    """Seed all GPUs' generators; there are none."""

@@ -1,0 +1,238 @@
+"""The reverse walk over the tape: `backward` and `grad`.
+
+GradFns are visited from the last recorded to the first, so that each is reached when all that it leads to are done.
+It neither knows nor cares whether the tensors are eager or traced.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..ir.dtype import DType
+from ..ir.ops.elementwise import copy
+from ..ir.ops.source import full
+from .dispatch import bind
+from .mode import _Switch, live
+from .tape import AccumulateGrad, GradFn, edge
+from .tensor import Tensor, fill_slots
+
+Root = tuple[GradFn, Tensor]
+
+
+def _ones(shape: tuple[int, ...], dtype: DType) -> Tensor:
+    return bind(full, (), {"value": 1.0, "shape": tuple(shape), "dtype": dtype})
+
+
+def _paths(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
+    """The GradFns that must be differentiated to reach the targets."""
+    leads: dict[GradFn, bool] = {}
+    stack = [(fn, False) for fn, _ in roots]
+    while stack:
+        fn, done = stack.pop()
+        below = [e for e in fn.edges if e is not None]
+        if done:
+            leads[fn] = any(e in targets or leads.get(e, False) for e in below)
+        elif fn not in leads:
+            leads[fn] = False
+            stack.append((fn, True))
+            stack.extend((e, False) for e in below)
+    return {fn for fn, yes in leads.items() if yes}
+
+
+class _Walk:
+    """One pass from the roots to the leaves."""
+
+    def __init__(self, keep: bool, create: bool, targets: set[GradFn] | None):
+        self.keep, self.create, self.targets = keep, create, targets
+        self.total: dict[GradFn, Tensor] = {}
+        self.heap: list[tuple[int, GradFn]] = []
+        self.captured: dict[GradFn, Tensor] = {}
+        self.held: set[int] = set()  # ids of tensors that somebody else holds too
+        self.alive: list[Tensor] = []  # and that must keep their ids meanwhile
+
+    def push(self, fn: GradFn, g: Tensor) -> None:
+        before = self.total.get(fn)
+        if before is None:
+            self.total[fn] = g
+            heapq.heappush(self.heap, (-fn.sequence, fn))
+        else:
+            self.total[fn] = before + g
+
+    def hold(self, g: Tensor) -> None:
+        self.held.add(id(g))
+        self.alive.append(g)
+
+    def run(self, roots: list[Root], accumulate: bool) -> None:
+        through = None if self.targets is None else _paths(roots, self.targets)
+        for fn, g in roots:
+            self.hold(g)
+            self.push(fn, g)
+        while self.heap:
+            _, fn = heapq.heappop(self.heap)
+            arrived = self.total.pop(fn)
+            g = fn.arrive(arrived)
+            if g is not arrived or fn.prehooks or fn.retainers:
+                self.hold(g)
+            if self.targets is not None and fn in self.targets:
+                self.captured[fn] = g
+                self.hold(g)
+            if isinstance(fn, AccumulateGrad):
+                if accumulate and (self.targets is None or fn in self.targets):
+                    self.accumulate(fn, g)
+                continue
+            if through is None or fn in through:
+                self.differentiate(fn, g)
+
+    def differentiate(self, fn: GradFn, g: Tensor) -> None:
+        grads = fn.apply(g)
+        if fn.posthooks:
+            for hook in tuple(fn.posthooks.values()):
+                new = hook(grads, (g,))
+                grads = (
+                    grads
+                    if new is None
+                    else tuple(new)
+                    if isinstance(new, (tuple, list))
+                    else (new,)
+                )
+        for to, gx in zip(fn.edges, grads, strict=True):
+            if to is not None and gx is not None:
+                if gx is g:
+                    self.hold(g)
+                self.push(to, gx)
+        if not self.keep:
+            fn.release()
+
+    def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
+        x = fn.variable
+        if x._grad is None:
+            x._grad = self.own(g, bool(x._hooks))
+        elif self.create or x._grad._requires_grad:
+            x._grad = x._grad + g
+        else:
+            x._grad.add_(g)
+
+    def own(self, g: Tensor, watched: bool) -> Tensor:
+        """A tensor that nobody else holds, equal to g: g itself where that is certain."""
+        if self.create:
+            return copy(g)
+        if g._node is not None:
+            return fill_slots(object.__new__(Tensor), None, g._node, g._dtype)
+        a = g._array
+        assert a is not None
+        if (
+            watched
+            or id(g) in self.held
+            or a.base is not None
+            or not a.flags.c_contiguous
+            or not a.flags.writeable
+        ):
+            g = copy(g)
+        else:
+            self.hold(g)
+        return g
+
+
+def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[Root]:
+    roots = []
+    for i, (y, g) in enumerate(zip(outputs, grads, strict=True)):
+        fn = edge(y)
+        if fn is None:
+            raise RuntimeError(
+                f"element {i} of tensors does not require grad and does not have a grad_fn"
+            )
+        if g is None:
+            if y.shape.numel() != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            g = _ones(y.shape, y._dtype)
+        elif not isinstance(g, Tensor):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+        else:
+            g = live(g)
+            if g.shape != y.shape:
+                raise RuntimeError(
+                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {y.shape}."
+                )
+            if not g._dtype.is_floating_point:
+                raise RuntimeError(
+                    "For complex Tensors, both grad_output and output are required to have the same dtype; "
+                    f"got {g._dtype} and {y._dtype}"
+                )
+        roots.append((fn, g if create else g.detach()))
+    return roots
+
+
+def _tuple(x: Any) -> tuple:
+    return x if isinstance(x, tuple) else (x,) if isinstance(x, Tensor) else tuple(x)
+
+
+def _grads_for(outputs: tuple, given: Any) -> tuple:
+    if given is None:
+        return (None,) * len(outputs)
+    given = _tuple(given)
+    if len(given) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
+    return given
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+             inputs: Any = None) -> None:  # fmt: skip
+    """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its `grad_tensors`."""
+    outputs = tuple(live(t) for t in _tuple(tensors))
+    targets = None
+    if inputs is not None:
+        wanted = [live(t) for t in _tuple(inputs)]
+        if not wanted:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+        targets = {fn for t in wanted if (fn := edge(t)) is not None}
+        if len(targets) < len({id(t) for t in wanted}) and any(
+            not t._requires_grad for t in wanted
+        ):
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    roots = _roots(outputs, _grads_for(outputs, grad_tensors), create_graph)
+    walk = _Walk(create_graph if retain_graph is None else retain_graph, create_graph, targets)
+    with _Switch(create_graph):
+        walk.run(roots, accumulate=True)
+        for t in wanted if inputs is not None else ():
+            if t._grad_fn is not None and (g := walk.captured.get(t._grad_fn)) is not None:
+                t._grad = g if t._grad is None else t._grad + g
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False) -> tuple:  # fmt: skip
+    """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes."""
+    ys, xs = tuple(live(t) for t in _tuple(outputs)), tuple(live(t) for t in _tuple(inputs))
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: False."
+        )
+    roots = _roots(ys, _grads_for(ys, grad_outputs), create_graph)
+    targets = [edge(x) for x in xs]
+    if None in targets:
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    walk = _Walk(create_graph if retain_graph is None else retain_graph, create_graph, set(targets))  # type: ignore[arg-type]
+    with _Switch(create_graph):
+        walk.run(roots, accumulate=False)
+    found = [walk.captured.get(fn) for fn in targets]  # type: ignore[arg-type]
+    if not (allow_unused or materialize_grads) and None in [g if g is None else 0 for g in found]:
+        raise RuntimeError(
+            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this "
+            "is the desired behavior."
+        )
+    if materialize_grads:
+        found = [
+            _ones(x.shape, x._dtype) * 0 if g is None else g for g, x in zip(found, xs, strict=True)
+        ]
+    return tuple(found)
+
+
+def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,
+              create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
+    """Add to the `.grad` of every leaf the gradient of this tensor, which `gradient` weights if it is no scalar."""
+    backward(self, gradient, retain_graph, create_graph, inputs)
+
+
+_backward.__name__ = "backward"
+Tensor.backward = _backward  # type: ignore[attr-defined]

@@ -1,0 +1,159 @@
+"""What applying a primitive to Tensors means: `Tensor.bind`.
+
+Numbers are lifted, dtypes promoted, then the primitive is computed at once (or, in a trace, applied to the Nodes),
+and the operation is put on the gradient tape. Eager and traced differ in one line of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import DType, bool_, of_scalar
+from ..ir.node import Node, constant
+from ..ir.op import Kind, OpDef, Types, evaluate
+from ..ir.ops.elementwise import cast
+from .mode import get_default_dtype, live, mode
+from .promotion import SCALAR_TYPE, common_dtype
+from .tape import record
+from .tensor import Size, Tensor, leaked, traced, wrap
+from .views import VIEWS, link
+
+# what NumPy refuses, in torch's words
+_REFUSED = {
+    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+           "operator instead.",
+    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+           "`~` or `logical_not()` operator instead.",
+}  # fmt: skip
+
+
+def number(value: Any, dtype: DType) -> Tensor:
+    """A Python number as a 0-d tensor."""
+    if mode.trace is not None:
+        return traced(constant(value, dtype))
+    if dtype.is_half:
+        return wrap(dtype.encode(np.asarray(value, np.float32)), dtype)
+    try:
+        return wrap(np.array(value, dtype.storage), dtype)
+    except OverflowError:
+        return wrap(np.asarray(value).astype(dtype.storage), dtype)
+
+
+def _lift(x: Any, op: OpDef) -> Any:
+    """An operand as a Tensor or a Python number."""
+    if isinstance(x, Tensor):
+        return live(x)
+    if isinstance(x, (bool, int, float)):
+        return x
+    if isinstance(x, (np.number, np.bool_)):
+        return x.item()
+    if isinstance(x, np.ndarray):
+        return live(Tensor.from_numpy(x))
+    raise TypeError(f"unsupported operand type(s) for {op.name}: 'Tensor' and '{type(x).__name__}'")
+
+
+def _unify(op: OpDef, inputs: tuple) -> tuple:
+    """The operands as Tensors of the dtypes that `op` wants."""
+    types = op.types
+    if types is Types.LOGICAL:
+        dtypes = [bool_] * len(inputs)
+    elif types is Types.FREE:
+        dtypes = [
+            x._dtype if isinstance(x, Tensor) else of_scalar(x, get_default_dtype()) for x in inputs
+        ]
+    else:
+        first = 1 if types is Types.SELECT else 0
+        common = common_dtype(inputs[first:])
+        if types is Types.FLOAT and common.kind != "float":
+            common = get_default_dtype()
+        dtypes = [common] * len(inputs)
+        if first:
+            dtypes[0] = bool_
+            if not isinstance(inputs[0], bool) and inputs[0].dtype is not bool_:
+                given = SCALAR_TYPE[inputs[0].dtype]
+                raise RuntimeError(
+                    f"where expected condition to be a boolean tensor, but got a tensor with dtype {given}"
+                )
+    return tuple(
+        number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _converted(x, d)
+        for x, d in zip(inputs, dtypes, strict=True)
+    )
+
+
+def _converted(x: Tensor, dtype: DType) -> Tensor:
+    return cast(x, dtype=dtype) if dtype is not bool_ else x != 0
+
+
+def _result_dtype(op: OpDef, inputs: tuple, params: dict) -> DType:
+    if "dtype" in params:
+        return params["dtype"]
+    if op.types is Types.COMPARE or op.types is Types.LOGICAL:
+        return bool_
+    return inputs[1 if op.types is Types.SELECT else 0]._dtype
+
+
+def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    if (
+        op.kind is Kind.ELEMENTWISE
+    ):  # NumPy checks these shapes itself; only its refusal is worth a second look
+        dtype = _result_dtype(op, inputs, params)
+    else:
+        dtype = op.infer(*inputs, **params)[1]
+    arrays = [x._array for x in inputs]
+    for x in inputs:
+        if x._node is not None:
+            raise leaked(x)
+    try:
+        return wrap(evaluate(op, arrays, [x._dtype for x in inputs], dtype, params), dtype)
+    except (ValueError, TypeError) as error:
+        op.infer(*inputs, **params)
+        if isinstance(error, ValueError):
+            raise RuntimeError(str(error)) from None
+        kind = SCALAR_TYPE[inputs[0]._dtype]
+        refused = _REFUSED.get(op.name) if kind == "Bool" else None
+        raise RuntimeError(refused or f"\"{op.name}\" not implemented for '{kind}'") from error
+
+
+def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    """Apply a primitive to Tensors and Python numbers."""
+    dtype = None
+    for x in inputs:  # the common case: Tensors of one dtype, nothing traced
+        if type(x) is not Tensor and not isinstance(x, Tensor):
+            break
+        if dtype is None:
+            dtype = x._dtype
+        elif x._dtype is not dtype:
+            break
+        if x._view is not None:
+            live(x)
+    else:
+        types = op.types
+        if (
+            mode.trace is None
+            and (types is Types.SAME or types is Types.FREE or types is Types.COMPARE
+                 or (types is Types.FLOAT and dtype.kind == "float"))  # type: ignore[union-attr]
+        ):  # fmt: skip
+            return _finish(op, inputs, params, _compute(op, inputs, params))
+    inputs = _unify(op, tuple(_lift(x, op) for x in inputs))
+    if mode.trace is None:
+        return _finish(op, inputs, params, _compute(op, inputs, params))
+    params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
+    return _finish(
+        op, inputs, params, traced(Node.bind(op, tuple(x._node for x in inputs), params))
+    )
+
+
+def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
+    if op in VIEWS:
+        link(inputs[0], op, params, y)
+    if mode.grad and op.vjp is not None and y._dtype.kind == "float":
+        for x in inputs:
+            if x._requires_grad:
+                record(op, inputs, params, y)
+                break
+    return y
+
+
+Tensor.bind = staticmethod(bind)  # type: ignore[method-assign,assignment]

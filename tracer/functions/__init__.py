@@ -1,0 +1,10 @@
+"""The functions of tensors, by theme. All are plain functions of primitives; none has a derivative of its own."""
+
+from .contract import *
+from .creation import *
+from .indexing import *
+from .joining import *
+from .movement import *
+from .pointwise import *
+from .positions import *
+from .reduce import *

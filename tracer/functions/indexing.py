@@ -1,0 +1,304 @@
+"""x[...] and x[...] = value, and the functions that read and write at computed positions.
+
+A subscript is a view (integers, slices, None, ...) followed by at most one gather: integers and slices become one
+`slice` and one `reshape`, and what is left, index tensors, becomes the `index` primitive with NumPy's placement.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...ir.dtype import bool_, int64
+from ...ir.op import ShapeError, broadcast
+from ...ir.ops import movement
+from ...ir.ops.elementwise import cast, check_index
+from ...ir.ops.elementwise import where as where_
+from ...ir.ops.index import index as index_
+from ...ir.ops.index import index_put as index_put_
+from ...ir.ops.index import result_shape
+from ...ir.ops.movement import expand, reshape
+from ..inplace import overwrite, update
+from ..mode import live, mode
+from ..promotion import SCALAR_TYPE
+from ..tape import composite
+from ..tensor import Tensor
+from .creation import held, tensor
+
+Axes = tuple[int, ...]
+
+
+class Subscript(NamedTuple):
+    """A parsed subscript of a tensor of known shape."""
+
+    slices: tuple[tuple[int, int, int], ...]
+    shape: tuple[int, ...]  # after the view part
+    axes: Axes  # which of its dimensions are indexed by tensors
+    indices: tuple[Tensor, ...]
+    title: str
+
+
+def _too_many(key: tuple, rank: int) -> IndexError:
+    return IndexError(f"too many indices for tensor of dimension {rank}")
+
+
+def _as_index(item: Any) -> Any:
+    """A list or an array in a subscript, as a tensor."""
+    if isinstance(item, Tensor):
+        return live(item)
+    if isinstance(item, (list, tuple, range)):
+        item = list(item)
+        return tensor(item) if item else tensor([], dtype=int64)
+    if isinstance(item, np.ndarray):
+        return tensor(item)
+    return item
+
+
+def _consumed(item: Any) -> int:
+    """How many dimensions an item of a subscript stands for."""
+    if item is None or item is Ellipsis or isinstance(item, (bool, np.bool_)):
+        return 0
+    return item.ndim if isinstance(item, Tensor) and item.dtype.kind == "bool" else 1
+
+
+def positions(mask: Tensor) -> tuple[Tensor, ...]:
+    """Where a mask holds: one index tensor per dimension. Their length depends on values, so values must be known."""
+    array = known(mask, "indexing with a mask")
+    return tuple(held(np.ascontiguousarray(ix), int64) for ix in np.nonzero(array))
+
+
+def known(t: Tensor, what: str) -> np.ndarray:
+    """The stored values; in a trace, if the trace can tell them."""
+    t = live(t)
+    return t._array if t._node is None else mode.trace.concrete(t, what)  # type: ignore[return-value]
+
+
+def _bounded(s: slice, n: int) -> tuple[int, int, int]:
+    step = 1 if s.step is None else _number(s.step)
+    if step <= 0:
+        raise ValueError("step must be greater than zero")
+    start, stop, _ = slice(_number(s.start), _number(s.stop), step).indices(n)
+    return start, max(start, stop), step
+
+
+def _number(x: Any) -> Any:
+    return x if x is None or isinstance(x, int) else x.__index__()
+
+
+def parse(shape: tuple[int, ...], key: Any) -> Subscript:
+    """Take a subscript apart; raises IndexError as torch does."""
+    items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_consumed(k) for k in items)
+    rank = len(shape)
+    if used > rank:
+        if rank == 0 and not any(isinstance(k, Tensor) for k in items):
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+                "0-dim tensor to a number"
+            )
+        raise _too_many(tuple(items), rank)
+    dots = [i for i, k in enumerate(items) if k is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    at = dots[0] if dots else len(items)
+    items[at : at + 1] = [slice(None)] * (rank - used)
+
+    slices: list[tuple[int, int, int]] = []
+    out: list[int] = []
+    axes: list[int] = []
+    indices: list[Tensor] = []
+    title = "AliasBackward0"
+    for item in items:
+        d = len(slices)
+        if item is None:
+            out.append(1)
+            title = "UnsqueezeBackward0"
+        elif isinstance(item, (bool, np.bool_)):
+            axes.append(len(out))
+            indices.append(held(np.zeros(int(item), np.int64), int64))
+            out.append(1)
+        elif isinstance(item, slice):
+            start, stop, step = _bounded(item, shape[d])
+            slices.append((start, stop, step))
+            out.append(len(range(start, stop, step)))
+            if (start, stop, step) != (0, shape[d], 1):
+                title = "SliceBackward0"
+        elif isinstance(item, Tensor):
+            if item.dtype.kind == "float":
+                raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+            if item.dtype is bool_:
+                if tuple(item.shape) != tuple(shape[d : d + item.ndim]):
+                    wrong = next(i for i, n in enumerate(item.shape) if n != shape[d + i])
+                    raise IndexError(
+                        f"The shape of the mask {list(item.shape)} at index {wrong} does not match the shape of the indexed "
+                        f"tensor {list(shape)} at index {d + wrong}"
+                    )
+                found = (
+                    positions(item)
+                    if item.ndim
+                    else (held(np.zeros(int(item.item()), np.int64), int64),)
+                )
+            else:
+                found = (checked(item, shape[d], d),)
+            for k, ix in enumerate(found):
+                axes.append(len(out))
+                indices.append(ix)
+                out.append(shape[d + k] if _consumed(item) else 1)
+            slices.extend((0, n, 1) for n in shape[d : d + _consumed(item)])
+        elif hasattr(item, "__index__"):
+            i, n = item.__index__(), shape[d]
+            if not -n <= i < n:
+                raise IndexError(f"index {i} is out of bounds for dimension {d} with size {n}")
+            slices.append((i % n, i % n + 1, 1))
+            title = "SelectBackward0"
+        else:
+            raise IndexError(
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
+                f"{type(item).__name__})"
+            )
+    return Subscript(tuple(slices), tuple(out), tuple(axes), tuple(indices), title)
+
+
+def checked(i: Tensor, size: int, dim: int) -> Tensor:
+    """Indices as int64, counted from the front; one out of range is an IndexError."""
+    i = i if i.dtype is int64 else cast(i, dtype=int64)
+    return check_index(i, size=size, dim=dim)
+
+
+def _viewed(x: Tensor, s: Subscript) -> Tensor:
+    """The part that a subscript's integers, slices and Nones select, as a view."""
+    part = x
+    if s.slices and s.slices != tuple((0, n, 1) for n in x.shape):
+        part = movement.slice(x, slices=s.slices)
+    if tuple(part.shape) != s.shape or part is x:
+        part = reshape(part, shape=s.shape)
+    return part
+
+
+def getitem(self: Tensor, key: Any) -> Tensor:
+    """x[key]."""
+    x = live(self)
+    s = parse(tuple(x.shape), key)
+    if not s.axes:
+        return composite(s.title)(_viewed)(x, s)
+    return composite("IndexBackward0")(lambda x: index_(_viewed(x, s), *s.indices, axes=s.axes))(x)
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """x[key] = value."""
+    x = live(self)
+    if not isinstance(value, Tensor):
+        value = tensor(value, dtype=x.dtype)
+    mask = _as_index(key) if isinstance(key, (Tensor, np.ndarray)) else None
+    if (
+        isinstance(mask, Tensor)
+        and mask.dtype is bool_
+        and mask.shape == x.shape
+        and value.numel() == 1
+    ):
+        masked_fill_(
+            self, mask, reshape(value, shape=())
+        )  # needs no positions, so it traces and fuses
+        return
+    s = parse(tuple(x.shape), key)
+    part = _viewed(x, s)
+    if s.axes:
+        index_put(part, s, value)
+    else:
+        copy_(part, _fitting(value, tuple(part.shape)))
+
+
+def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Leading dimensions of extent 1 that the target lacks are dropped, as torch does in assignments."""
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = reshape(value, shape=tuple(value.shape[1:]))
+    try:
+        if broadcast("copy_", shape, tuple(value.shape)) == shape:
+            return value
+    except ShapeError:
+        pass
+    raise ShapeError(
+        f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing result of shape {list(shape)}"
+    )
+
+
+def index_put(part: Tensor, s: Subscript, value: Tensor, accumulate: bool = False) -> None:
+    indices = s.indices
+    shape = result_shape(
+        s.shape, s.axes, broadcast("index_put", *(tuple(i.shape) for i in indices))
+    )
+    value = _fitting(value, shape)
+    if value.dtype is not part.dtype:
+        if accumulate:
+            raise RuntimeError(
+                "Index put requires the source and destination dtypes match, got "
+                f"{SCALAR_TYPE[part.dtype]} for the destination and {SCALAR_TYPE[value.dtype]} for the source."
+            )
+        value = cast(value, dtype=part.dtype)
+    value = expand(value, shape=shape)
+    write = composite("IndexPutBackward0")(
+        lambda x, v: index_put_(x, v, *indices, axes=s.axes, accumulate=accumulate)
+    )
+    update(part, write, value)
+
+
+# ---- by name
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """The values of `src`, broadcast and converted, written into this tensor."""
+    src = src if isinstance(src, Tensor) else tensor(src, dtype=self.dtype)
+    if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
+        raise ShapeError(
+            f"output with shape {list(self.shape)} doesn't match the broadcast shape "
+            f"{list(broadcast('copy_', tuple(self.shape), tuple(src.shape)))}"
+        )
+    return overwrite(self, src, "CopyBackwards")
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Every element becomes `value`."""
+    value = value if isinstance(value, Tensor) else tensor(value, dtype=self.dtype)
+    if value.ndim:
+        raise RuntimeError(
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+        )
+    return overwrite(self, value, "FillBackward0")
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Every element becomes zero."""
+    return overwrite(self, tensor(0, dtype=self.dtype), "ZeroBackward0")
+
+
+@composite("MaskedFillBackward0")
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where the mask holds."""
+    if mask.dtype is not bool_:
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype " + str(mask.dtype)
+        )
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+            )
+        value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
+        return where_(mask, value, input)
+    if isinstance(value, float) and not input.dtype.is_floating_point:
+        raise RuntimeError(f"value cannot be converted to type {input.dtype.name} without overflow")
+    return where_(mask, value, input)
+
+
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where the mask holds, in place."""
+    return update(self, masked_fill, mask, value)
+
+
+@composite("MaskedSelectBackward0")
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where the mask holds, in one dimension."""
+    shape = broadcast("masked_select", tuple(input.shape), tuple(mask.shape))
+    return getitem(expand(input, shape=shape), expand(mask, shape=shape))
+
+
+__all__ = ["masked_fill", "masked_select"]

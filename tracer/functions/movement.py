@@ -1,0 +1,359 @@
+"""Shapes and views: the functions that move numbers and do not change them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...ir.op import ShapeError, broadcast
+from ...ir.ops import movement as ops
+from ..mode import live
+from ..tape import composite
+from ..tensor import Size, Tensor
+from ..views import contiguous, restride, strides_of
+from .reduce import wrap_dim, wrap_dims
+
+
+def as_ints(args: tuple, name: str) -> tuple[int, ...]:
+    """Extents given one by one or as one sequence."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = tuple(args[0])
+    if not all(hasattr(n, "__index__") for n in args):
+        raise TypeError(
+            f"{name}(): argument 'shape' must be tuple of ints, but got {[type(n).__name__ for n in args]}"
+        )
+    return tuple(n.__index__() for n in args)
+
+
+def _inferred(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """A shape with its -1 filled in."""
+    if -1 not in shape:
+        if math.prod(shape) != size:
+            raise ShapeError(f"shape '{list(shape)}' is invalid for input of size {size}")
+        return shape
+    if shape.count(-1) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    rest = math.prod(n for n in shape if n != -1)
+    if rest == 0:
+        raise RuntimeError(
+            f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can "
+            "be any value and is ambiguous"
+        )
+    if size % rest:
+        raise ShapeError(f"shape '{list(shape)}' is invalid for input of size {size}")
+    return tuple(size // rest if n == -1 else n for n in shape)
+
+
+def reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return ops.reshape(x, shape=shape)
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape; a view where possible. One extent may be -1."""
+    return reshaped(input, _inferred(as_ints(shape, "reshape"), input.numel()))
+
+
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """The same memory in another shape, or, given a dtype of the same size, as that dtype."""
+    if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list)):
+        raise NotImplementedError(
+            "view(dtype) is not supported; use to(dtype) to convert the values"
+        )
+    x = live(input)
+    new = _inferred(as_ints(shape, "view"), x.numel())
+    if restride(tuple(x.shape), strides_of(x), new) is None:
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "contiguous subspaces). Use .reshape(...) instead."
+        )
+    return reshaped(x, new)
+
+
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """A view in the shape of `other`."""
+    return view(input, tuple(other.shape))
+
+
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """The same elements in the shape of `other`."""
+    return reshape(input, tuple(other.shape))
+
+
+@composite("PermuteBackward0")
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """The dimensions in another order."""
+    order = as_ints(dims, "permute")
+    if len(order) != input.ndim:
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = {len(order)}"
+        )
+    wrapped = tuple(wrap_dim(d, input.ndim) for d in order)
+    if len(set(wrapped)) != len(wrapped):
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return ops.permute(input, axes=wrapped)
+
+
+def _swapped(x: Tensor, a: int, b: int) -> Tensor:
+    axes = list(range(x.ndim))
+    a, b = wrap_dim(a, x.ndim), wrap_dim(b, x.ndim)
+    if x.ndim:
+        axes[a], axes[b] = axes[b], axes[a]
+    return ops.permute(x, axes=tuple(axes))
+
+
+@composite("TransposeBackward0")
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions exchanged."""
+    return _swapped(input, dim0, dim1)
+
+
+swapaxes = swapdims = transpose
+
+
+@composite("TBackward0")
+def t(input: Tensor) -> Tensor:
+    """A matrix transposed; a tensor of fewer dimensions as it is."""
+    if input.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return (
+        _swapped(input, 0, 1)
+        if input.ndim == 2
+        else ops.permute(input, axes=tuple(range(input.ndim)))
+    )
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """The last two dimensions exchanged."""
+    return transpose(input, -2, -1)
+
+
+@composite("PermuteBackward0")
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """The dimensions at `source` moved to `destination`."""
+    many = isinstance(source, (tuple, list))
+    src = [wrap_dim(d, input.ndim) for d in (source if many else (source,))]
+    dst = [wrap_dim(d, input.ndim) for d in (destination if many else (destination,))]
+    order = [-1] * input.ndim
+    for a, b in zip(src, dst, strict=True):
+        order[b] = a
+    rest = iter(d for d in range(input.ndim) if d not in src)
+    return ops.permute(input, axes=tuple(next(rest) if d == -1 else d for d in order))
+
+
+moveaxis = movedim
+
+
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without the dimensions of extent 1, all or the given ones."""
+    dims = wrap_dims(dim, input.ndim)
+    shape = tuple(n for d, n in enumerate(input.shape) if not (d in dims and n == 1))
+    return composite(f"SqueezeBackward{0 if dim is None else 1}")(reshaped)(input, shape)
+
+
+@composite("UnsqueezeBackward0")
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a dimension of extent 1 inserted at `dim`."""
+    at = wrap_dim(dim, input.ndim + 1)
+    return reshaped(input, (*input.shape[:at], 1, *input.shape[at:]))
+
+
+@composite("ExpandBackward0")
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """Dimensions of extent 1 repeated without copying; -1 keeps an extent."""
+    shape = as_ints(size, "expand")
+    old, lead = tuple(input.shape), len(shape) - input.ndim
+    if lead < 0:
+        raise RuntimeError(
+            f"expand(tensor{list(old)}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be greater or "
+            f"equal to the number of dimensions in the tensor ({len(old)})"
+        )
+    full = []
+    for d, n in enumerate(shape):
+        have = old[d - lead] if d >= lead else None
+        if n == -1:
+            if have is None:
+                raise RuntimeError(
+                    f"expand(tensor{list(old)}, size={list(shape)}): The expanded size of the tensor (-1) isn't allowed in "
+                    f"a leading, non-existing dimension {d}"
+                )
+            n = have
+        if have not in (None, 1, n):
+            raise ShapeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension "
+                f"{d}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}"
+            )
+        full.append(n)
+    return ops.expand(input, shape=tuple(full))
+
+
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """Expanded to the shape of `other`."""
+    return expand(input, tuple(other.shape))
+
+
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """Expanded to a shape."""
+    return expand(input, tuple(size))
+
+
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All expanded to the shape that they have together."""
+    shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
+    return tuple(expand(x, shape) for x in tensors)
+
+
+def broadcast_shapes(*shapes: Any) -> Any:
+    """The shape that these broadcast to."""
+    return Size(
+        broadcast(
+            "broadcast_shapes",
+            *(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes),
+        )
+    )
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The dimensions from `start_dim` to `end_dim` made one."""
+    if input.ndim == 0:
+        return reshaped(input, (1,))
+    a, b = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
+    if a > b:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if a == b:
+        return input
+    shape = input.shape
+    return reshaped(input, (*shape[:a], math.prod(shape[a : b + 1]), *shape[b + 1 :]))
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension made several."""
+    d = wrap_dim(dim, input.ndim)
+    try:
+        inner = _inferred(as_ints((sizes,), "unflatten"), input.shape[d])
+    except RuntimeError:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({input.shape[d]}) in the input tensor"
+        ) from None
+    return reshaped(input, (*input.shape[:d], *inner, *input.shape[d + 1 :]))
+
+
+def ravel(input: Tensor) -> Tensor:
+    """All elements in one dimension."""
+    return reshaped(input, (input.numel(),))
+
+
+# ---- parts
+def _cut(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
+    return ops.slice(
+        x,
+        slices=tuple((start, stop, step) if d == dim else (0, n, 1) for d, n in enumerate(x.shape)),
+    )
+
+
+@composite("SelectBackward0")
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The part at one position along `dim`, without that dimension."""
+    if input.ndim == 0:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    d = wrap_dim(dim, input.ndim)
+    n = input.shape[d]
+    if not -n <= index < n:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {d}"
+        )
+    i = index % n
+    part = _cut(input, d, i, i + 1)
+    return reshaped(part, (*input.shape[:d], *input.shape[d + 1 :]))
+
+
+@composite("SliceBackward0")
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """`length` positions along `dim`, from `start`."""
+    d = wrap_dim(dim, input.ndim)
+    n = input.shape[d]
+    begin = start + n if start < 0 else start
+    if not 0 <= begin <= n or begin + length > n or length < 0:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return _cut(input, d, begin, begin + length)
+
+
+def _lengths(n: int, size: Any, dim: int) -> list[int]:
+    if isinstance(size, int):
+        if size <= 0 and n:
+            raise RuntimeError(f"split expects split_size be positive, but got split_size={size}")
+        return [min(size, n - i) for i in range(0, n, size)] if n else [0]
+    if sum(size) != n:
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got "
+            f"split_sizes={list(size)}"
+        )
+    return list(size)
+
+
+@composite("SplitBackward0")
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """The parts of a tensor along `dim`, of one length or of the given ones."""
+    d = wrap_dim(dim, tensor.ndim)
+    parts, start = [], 0
+    for n in _lengths(tensor.shape[d], split_size_or_sections, d):
+        parts.append(_cut(tensor, d, start, start + n))
+        start += n
+    return tuple(parts)
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` equal parts along `dim`."""
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    n = input.shape[wrap_dim(dim, input.ndim)]
+    return split(input, max(-(-n // chunks), 1), dim)
+
+
+@composite("UnbindBackward0")
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """All parts along `dim`, each without that dimension."""
+    return tuple(select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)]))
+
+
+@composite("FlipBackward0")
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """The order along the dimensions reversed; a copy."""
+    x = ops.flip(input, axes=wrap_dims(as_ints(dims, "flip"), input.ndim))
+    return x.clone() if x._array is not None else x
+
+
+@composite("RollBackward0")
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Shifted along dimensions, what falls off coming back at the other end."""
+    if dims is None:
+        return reshape(roll(ravel(input), shifts, 0), tuple(input.shape))
+    many = isinstance(dims, (tuple, list))
+    for s, d in zip(shifts if many else (shifts,), dims if many else (dims,), strict=True):
+        d, n = wrap_dim(d, input.ndim), input.shape[d]
+        if n and s % n:
+            input = ops.concat(_cut(input, d, n - s % n, n), _cut(input, d, 0, n - s % n), axis=d)
+    return input
+
+
+# ---- memory
+def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
+    """Whether the elements lie in memory in the order of the indices."""
+    x = live(input)
+    shape = tuple(x.shape)
+    own = zip(shape, strides_of(x), contiguous(shape), strict=True)
+    return 0 in shape or all(s == c for n, s, c in own if n != 1)
+
+
+@composite("CloneBackward0")
+def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself if it is contiguous, else a copy that is."""
+    return input if is_contiguous(input) else input.clone(memory_format="contiguous")
+
+
+__all__ = [
+    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "chunk", "flatten", "flip", "moveaxis", "movedim",
+    "narrow", "permute", "ravel", "reshape", "roll", "select", "split", "squeeze", "swapaxes", "swapdims", "t",
+    "transpose", "unbind", "unflatten", "unsqueeze",
+]  # fmt: skip

@@ -1,0 +1,150 @@
+"""Reading and writing at computed positions, by name: gather, scatter, nonzero, diagonals, triangles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import int64
+from ...ir.ops import movement
+from ...ir.ops.elementwise import where as where_
+from ...ir.ops.index import index as index_
+from ...ir.ops.index import index_put as index_put_
+from ...ir.ops.movement import expand, reshape
+from ..tape import composite
+from ..tensor import Tensor
+from .creation import arange, held, tensor
+from .indexing import checked, known
+from .reduce import along, wrap_dim
+
+
+@composite("IndexSelectBackward0")
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The parts at the positions `index` along `dim`."""
+    d = wrap_dim(dim, input.ndim)
+    if index.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    flat = reshape(index, shape=(index.numel(),))
+    return index_(input, checked(flat, input.shape[d], d), axes=(d,))
+
+
+@composite("GatherBackward0")
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
+    if index.dtype is not int64:
+        raise RuntimeError("gather(): Expected dtype int64 for index")
+    if index.ndim != input.ndim:
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    d = wrap_dim(dim, input.ndim)
+    if any(m > n for k, (n, m) in enumerate(zip(input.shape, index.shape, strict=True)) if k != d):
+        raise RuntimeError(
+            f"Size does not match at dimension {d} expected index {list(index.shape)} to be no larger than self "
+            f"{list(input.shape)} apart from dimension {d}"
+        )
+    return index_(input, *_every(input, d, index), axes=tuple(range(input.ndim)))
+
+
+def _every(x: Tensor, dim: int, index: Tensor) -> list[Tensor]:
+    """Index tensors for all dimensions: `index` along one, the position itself along the others."""
+    return [checked(index, x.shape[k], k) if k == dim else along(index, k) for k in range(x.ndim)]
+
+
+def _scattered(x: Tensor, dim: int, index: Tensor, src: Any, accumulate: bool) -> Tensor:
+    d = wrap_dim(dim, x.ndim)
+    if isinstance(src, Tensor):
+        src = movement.slice(src, slices=tuple((0, n, 1) for n in index.shape))
+    else:
+        src = expand(tensor(src, dtype=x.dtype), shape=tuple(index.shape))
+    indices = [expand(i, shape=tuple(index.shape)) for i in _every(x, d, index)]
+    return index_put_(x, src, *indices, axes=tuple(range(x.ndim)), accumulate=accumulate)
+
+
+@composite("ScatterBackward0")
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
+) -> Tensor:
+    """A copy with `src` written at the positions `index` along `dim`."""
+    return _scattered(input, dim, index, value if src is None else src, False)
+
+
+@composite("ScatterAddBackward0")
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy with `src` added at the positions `index` along `dim`."""
+    return _scattered(input, dim, index, src, True)
+
+
+@composite("IndexAddBackward0")
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """A copy with the parts of `source` added at the positions `index` along `dim`."""
+    d = wrap_dim(dim, input.ndim)
+    source = source if alpha == 1 else source * alpha
+    return index_put_(input, source, checked(index, input.shape[d], d), axes=(d,), accumulate=True)
+
+
+@composite("TakeBackward0")
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """The elements at positions counted through the whole tensor."""
+    flat = reshape(input, shape=(input.numel(),))
+    return index_(flat, checked(index, flat.shape[0], 0), axes=(0,))
+
+
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """The positions of the elements that are not zero."""
+    found = np.nonzero(input.dtype.decode(known(input, "nonzero()")))
+    if as_tuple:
+        return tuple(held(np.ascontiguousarray(ix), int64) for ix in found)
+    return held(np.stack(found, 1) if found else np.zeros((0, 0), np.int64), int64)
+
+
+argwhere = nonzero
+
+
+@composite("DiagonalBackward0")
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A diagonal of two dimensions, as the last one. A copy, where torch gives a view."""
+    a, b = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
+    rest = tuple(d for d in range(input.ndim) if d not in (a, b))
+    x = movement.permute(input, axes=(*rest, a, b))
+    rows, columns = range(x.shape[-2]), range(x.shape[-1])
+    n = max(min(len(rows) - max(-offset, 0), len(columns) - max(offset, 0)), 0)
+    steps = held(np.arange(n), int64)
+    return index_(x, steps + max(-offset, 0), steps + max(offset, 0), axes=(x.ndim - 2, x.ndim - 1))
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, or the matrix with a vector as its diagonal."""
+    if input.ndim == 2:
+        return _diagonal(input, diagonal)
+    if input.ndim != 1:
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
+    n = input.shape[0] + abs(diagonal)
+    rows, columns = reshape(arange(n), shape=(n, 1)), arange(n)
+    padded = movement.pad(input, pads=((max(diagonal, 0), max(-diagonal, 0), 0),))
+    return where_((columns - rows) == diagonal, padded, 0)
+
+
+_diagonal = diagonal
+
+
+def _triangle(x: Tensor, diagonal: int, lower: bool) -> Tensor:
+    gap = along(x, x.ndim - 1) - along(x, x.ndim - 2)
+    return where_(gap <= diagonal if lower else gap >= diagonal, x, 0)
+
+
+@composite("TrilBackward0")
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangle, zeros above."""
+    return _triangle(input, diagonal, True)
+
+
+@composite("TriuBackward0")
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangle, zeros below."""
+    return _triangle(input, diagonal, False)
+
+
+__all__ = [
+    "argwhere", "diag", "diagonal", "gather", "index_add", "index_select", "nonzero", "scatter", "scatter_add", "take",
+    "tril", "triu",
+]  # fmt: skip

@@ -1,0 +1,116 @@
+"""Writing into a tensor: what `add_`, `x[0] = 1` and `p.grad.zero_()` come down to.
+
+The operation is computed as if it were not in place, then `assign` stores the answer: into the array that other views
+and NumPy see, or, in a trace, as the tensor's new Node. Everything that can fail does so before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import bool_
+from ..ir.op import ShapeError
+from ..ir.ops.elementwise import cast, where
+from ..ir.ops.movement import expand
+from .dispatch import number
+from .mode import live, mode
+from .promotion import SCALAR_TYPE, can_cast
+from .tape import OpBackward, Saved
+from .tensor import Tensor
+from .views import OVERLAP, CopySlices, store
+
+
+def _writable(t: Tensor) -> None:
+    """Raise what torch raises for a tensor that may not be changed in place now."""
+    if mode.grad and t._requires_grad:
+        if t._grad_fn is None:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        if t._view is not None and t._view.differentiable and t._base._grad_fn is None:  # type: ignore[union-attr]
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            )
+    if t._array is not None and not t._array.flags.writeable:
+        if 0 in t._array.strides:
+            raise RuntimeError(OVERLAP)
+        raise RuntimeError(
+            "the tensor shares memory with a NumPy array that is read-only, and cannot be changed in place"
+        )
+
+
+def assign(t: Tensor, new: Tensor) -> None:
+    """Give the live, writable tensor `t` the value and the history of `new`."""
+    if new._dtype is not t._dtype:
+        if not can_cast(new._dtype, t._dtype):
+            raise RuntimeError(
+                f"result type {SCALAR_TYPE[new._dtype]} can't be cast to the desired output type {SCALAR_TYPE[t._dtype]}"
+            )
+        new = cast(new, dtype=t._dtype)
+    if new.shape != t.shape:
+        raise ShapeError(
+            f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
+        )
+    if t._array is not None:
+        np.copyto(t._array, new._array)  # type: ignore[arg-type]
+    else:
+        store(t, new._node)  # type: ignore[arg-type]
+    t._version[0] += 1
+    if mode.grad and new._requires_grad:
+        _adopt(t, new)
+
+
+def _adopt(t: Tensor, new: Tensor) -> None:
+    fn, base = new._grad_fn, t._base
+    if t._view is not None and t._view.differentiable:
+        assert base is not None
+        base._grad_fn, base._requires_grad = CopySlices(base, t._view.path, new), True
+        t._view.refresh(t)
+    else:
+        if t._grad_fn is not None:
+            fn.retainers += t._grad_fn.retainers
+            t._grad_fn.retainers = []
+        t._grad_fn, t._requires_grad = fn, True
+        if isinstance(fn, OpBackward) and type(fn.y) is Saved:
+            fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
+
+
+def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
+    """x = function(x, ...), in place."""
+    t = live(x)
+    _writable(t)
+    assign(t, function(t, *args, **kwargs))
+    return x
+
+
+def inplace(function: Callable) -> Callable:
+    """The in-place variant of a function of a tensor."""
+
+    @wraps(function)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return update(self, function, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = f"{function.__name__}_"
+    method.__doc__ = f"In-place variant of `{function.__name__}`."
+    return method
+
+
+def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
+    """x = value, in place, broadcast and converted; what was in `x` gets no gradient."""
+    t = live(x)
+    _writable(t)
+    value = live(value)
+    if value._dtype is not t._dtype:
+        value = cast(value, dtype=t._dtype)
+    if value.shape != t.shape:
+        value = expand(value, shape=tuple(t.shape))
+    if mode.grad and (t._requires_grad or value._requires_grad):
+        value = where(number(True, bool_), value, t)
+        if value._grad_fn is not None:
+            value._grad_fn.title = title
+    assign(t, value)
+    return x

@@ -1,0 +1,139 @@
+"""What a Tensor can do: the functions, as methods, from one table.
+
+`METHODS` are functions whose first argument is the tensor; `INPLACE` those that also come as `name_`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.value import REGISTRY
+from . import printing, random
+from .functions import (
+    contract,
+    conversion,
+    indexing,
+    joining,
+    movement,
+    pointwise,
+    positions,
+    reduce,
+)
+from .inplace import inplace, update
+from .tensor import Tensor
+
+METHODS: dict[Any, str] = {
+    pointwise: " ".join(
+        n for n in pointwise.__all__ if n not in ("finfo", "iinfo", "rsub", "where")
+    ),
+    reduce: " ".join(reduce.__all__),
+    contract: " ".join(n for n in contract.__all__ if n not in ("einsum", "tensordot")),
+    indexing: " ".join(indexing.__all__) + " copy_ fill_ zero_ masked_fill_",
+    positions: " ".join(positions.__all__),
+    joining: "repeat repeat_interleave tile",
+    movement: """adjoint chunk flatten flip moveaxis movedim narrow permute ravel reshape roll select
+        split squeeze swapaxes swapdims t transpose unbind unflatten unsqueeze view view_as reshape_as expand expand_as
+        is_contiguous broadcast_to""",
+    conversion: """item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size data_ptr
+        storage_offset get_device _is_view __array__ __bool__ __float__ __int__ __index__ __len__ __iter__
+        __contains__""",
+}
+
+# functions that have an in-place variant
+INPLACE = {
+    pointwise: """abs acos acosh arccos arcsin arctan asin asinh atan atanh atan2 absolute bitwise_and bitwise_not
+        bitwise_or bitwise_xor ceil clamp clamp_max clamp_min clip cos cosh div divide eq erf erfc exp exp2 expm1
+        floor floor_divide fmod frac ge gt hypot le lerp log log10 log1p log2 logical_and logical_not logical_or logical_xor
+        lt mul multiply nan_to_num ne neg negative pow reciprocal relu remainder round rsqrt sigmoid sign sin sinh sqrt
+        square sub subtract add addcmul addcdiv tan tanh true_divide trunc""",
+    positions: "scatter scatter_add index_add tril triu",
+    contract: "addmm addmv baddbmm",
+}
+
+# operator -> primitive, for those that write into their left operand
+AUGMENTED = {
+    "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "ifloordiv": "floor_div", "imod": "remainder",
+    "ipow": "pow", "iand": "bitwise_and", "ior": "bitwise_or", "ixor": "bitwise_xor", "ilshift": "shift_left",
+    "irshift": "shift_right",
+}  # fmt: skip
+
+OTHERS = {
+    "__getitem__": indexing.getitem, "__setitem__": indexing.setitem, "__matmul__": contract.matmul,
+    "__rmatmul__": lambda self, other: contract.matmul(other, self), "__eq__": conversion.numbers_equal,
+    "__ne__": conversion.numbers_differ, "__pos__": pointwise.positive, "__pow__": pointwise.pow,
+    "__rpow__": lambda self, base: pointwise.pow(base, self), "__rsub__": pointwise.rsub,
+    "__repr__": printing.tensor_repr, "__str__": printing.tensor_repr, "__format__": printing.tensor_format,
+    "size": conversion._size, "type": conversion.type_, "contiguous": movement.contiguous_,
+    "where": lambda self, condition, other: pointwise.where(condition, self, other),
+    "data": property(conversion._data, conversion._set_data, doc="The values, in the same memory, without history."),
+    "T": property(lambda x: movement.permute(x, tuple(range(x.ndim))[::-1]), doc="All dimensions in reverse order."),
+    "mT": property(movement.adjoint, doc="The last two dimensions exchanged."),
+    "H": property(movement.t, doc="The transpose of a matrix."),
+    "itemsize": property(conversion.element_size), "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
+    "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),
+}  # fmt: skip
+
+
+def _rtruediv(self: Tensor, other: Any) -> Tensor:
+    """other / self."""
+    return pointwise.div(other, self)
+
+
+def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """NumPy's functions on tensors are the functions of the same name here: np.tanh(t) is t.tanh()."""
+    name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
+    function = getattr(pointwise, name, None) or getattr(contract, name, None)
+    if method != "__call__" or kwargs or function is None:
+        return NotImplemented
+    return function(*inputs)
+
+
+_UFUNCS = {
+    "power": "pow", "conjugate": "positive", "invert": "bitwise_not", "equal": "eq", "not_equal": "ne",
+    "floor_divide": "floor_divide", "rint": "round", "fabs": "abs",
+}  # fmt: skip
+
+
+def _attach() -> None:
+    for module, names in METHODS.items():
+        for name in names.split():
+            setattr(Tensor, name, getattr(module, name))
+    for module, names in INPLACE.items():
+        for name in names.split():
+            setattr(Tensor, f"{name}_", inplace(getattr(module, name)))
+    for name, primitive in AUGMENTED.items():
+        setattr(Tensor, f"__{name}__", _augmented(primitive))
+    for table in (OTHERS, conversion.CASTS, conversion.NEW, random.FILLERS):
+        for name, value in table.items():
+            setattr(Tensor, name, value)
+    for name, function in (("squeeze", movement.squeeze), ("unsqueeze", movement.unsqueeze)):
+        setattr(Tensor, f"{name}_", _reshaping(function))
+    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
+    Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
+    Tensor.__rtruediv__ = _rtruediv  # type: ignore[attr-defined]
+    Tensor.requires_grad_.__doc__ = (
+        "Say whether operations on this leaf are recorded; returns the tensor."
+    )
+
+
+def _augmented(primitive: str) -> Any:
+    op = REGISTRY[primitive]
+    return lambda self, other: update(self, op, other)
+
+
+def _reshaping(function: Any) -> Any:
+    def method(self: Tensor, *args: Any) -> Tensor:
+        y = function(self.detach(), *args)
+        if self._array is None or self._requires_grad:
+            raise NotImplementedError(
+                f"{function.__name__}_ is supported only on eager tensors that do not require grad"
+            )
+        self._array = y._array
+        return self
+
+    return method
+
+
+_attach()

@@ -1,0 +1,155 @@
+"""What holds in this thread just now: is a gradient tape kept, and is a trace being recorded.
+
+`live` is where concrete Tensors meet a trace. Every public entry that reads or changes a tensor's value or its
+autograd state passes its tensors through it; behind that door the tape works on eager and traced tensors alike.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any
+
+from ..ir.dtype import DType, float32
+
+
+class Mode(threading.local):
+    """The state of one thread."""
+
+    grad: bool = True  # operations on tensors that require grad are recorded
+    inference: bool = False
+    trace: Any = None  # the Trace being recorded, or None
+
+
+mode = Mode()
+
+
+def live(t: Any) -> Any:
+    """The tensor that stands for `t` here: itself, or within a trace its traced twin; a view is brought up to date."""
+    if t._node is None and mode.trace is not None:
+        t = mode.trace.twin(t)
+    if t._view is not None:
+        t._view.refresh(t)
+    return t
+
+
+class _Default:
+    dtype: DType = float32
+
+
+def get_default_dtype() -> DType:
+    """The type that Python floats become."""
+    return _Default.dtype
+
+
+def set_default_dtype(d: DType) -> None:
+    """Set the type that Python floats become; a floating point type."""
+    if not isinstance(d, DType):
+        raise TypeError(f"invalid dtype object: {d!r}")
+    if not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d}")
+    _Default.dtype = d
+
+
+class _Switch(ContextDecorator):
+    """A context manager, and a decorator, within which grad mode has a given value."""
+
+    def __init__(self, grad: bool):
+        self.to = grad
+        self.before: list[tuple[bool, bool]] = []
+
+    def __enter__(self) -> None:
+        self.before.append((mode.grad, mode.inference))
+        mode.grad = self.to
+
+    def __exit__(self, *_: Any) -> None:
+        mode.grad, mode.inference = self.before.pop()
+
+    def _recreate_cm(self) -> _Switch:
+        return type(self)() if type(self) in (no_grad, enable_grad) else self
+
+    def __call__(self, func: Callable) -> Callable:
+        if not isgeneratorfunction(func):
+            return super().__call__(func)
+
+        @wraps(func)
+        def steps(
+            *args: Any, **kwargs: Any
+        ) -> Any:  # the mode holds only while the generator itself runs
+            generator, sent = func(*args, **kwargs), None
+            while True:
+                with self._recreate_cm():
+                    try:
+                        item = generator.send(sent)
+                    except StopIteration as stop:
+                        return stop.value
+                sent = yield item
+
+        return steps
+
+
+class no_grad(_Switch):
+    """Within it, nothing is recorded for `backward`; results do not require grad."""
+
+    def __new__(cls, func: Callable | None = None) -> Any:
+        return super().__new__(cls) if func is None else cls()(func)  # `@no_grad` without brackets
+
+    def __init__(self, func: Callable | None = None):
+        super().__init__(False)
+
+
+class enable_grad(no_grad):
+    """Within it, operations are recorded again, inside a `no_grad`."""
+
+    def __init__(self, func: Callable | None = None):
+        _Switch.__init__(self, True)
+
+
+class set_grad_enabled(_Switch):
+    """Turn recording on or off, at once; as a context manager it is undone at the end."""
+
+    def __init__(self, mode: bool):
+        super().__init__(bool(mode))
+        self._set_now()
+
+    def _set_now(self) -> None:
+        self.outside = (mode.grad, mode.inference)
+        mode.grad = self.to
+
+    def __enter__(self) -> None:
+        self.before.append(self.outside)
+        mode.grad = self.to
+
+    def __call__(self, func: Callable) -> Callable:
+        mode.grad, mode.inference = (
+            self.outside
+        )  # it decorates: outside the function nothing changes
+        return _Switch(self.to)(func)
+
+
+class inference_mode(_Switch):
+    """A `no_grad` that also says so in `is_inference_mode_enabled()`."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        return cls()(mode) if callable(mode) else super().__new__(cls)
+
+    def __init__(self, mode: bool = True):
+        self.inference = bool(mode)
+        super().__init__(not mode)
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        mode.inference = self.inference
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded for `backward` just now."""
+    return mode.grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether an `inference_mode` is in force just now."""
+    return mode.inference

@@ -1,0 +1,280 @@
+"""Tensor, what users hold: a NumPy array, or inside a trace a Node, with what autograd knows of it.
+
+This module holds the fields, the identity and the autograd face of a tensor. Operations are attached in methods.py;
+what applying a primitive means is dispatch.bind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..ir.dtype import DType
+from ..ir.node import Node
+from ..ir.value import Value
+from .device import CPU, device
+from .mode import live, mode
+
+
+class Size(tuple):
+    """The shape of a tensor: a tuple with `numel()`."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        return math.prod(self)
+
+    def __repr__(self) -> str:
+        return f"tracegrad.Size({list(self)})"
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return Size(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: tuple) -> Size:
+        return Size(tuple.__add__(self, other))
+
+    def __reduce__(self) -> tuple:
+        return (Size, (tuple(self),))
+
+
+class Tensor(Value):
+    """An array of one dtype with torch's operations, eager or traced, that remembers how it came about.
+
+    `Tensor(data)` and `Tensor(2, 3)` make tensors of the default dtype; `tracegrad.tensor` is the usual way.
+    """
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad", "_grad_fn", "_hooks", "_node",
+        "_ptr", "_requires_grad", "_version", "_view",
+    )  # fmt: skip
+
+    _array: np.ndarray | None  # as stored; None for a traced tensor
+    _node: Node | None  # the value within a trace
+    _version: list[int]  # shared with every view and every `detach()`
+    _base: Tensor | None  # what this is a view of
+    _view: Any  # and how: a views.View
+    _ptr: int  # the address of the data, 0 where nobody has asked yet
+
+    __array_priority__ = 1000  # `array * tensor` is ours
+
+    def __new__(cls, *args: Any) -> Tensor:
+        return cls._make_subclass(cls, legacy(*args))
+
+    @staticmethod
+    def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
+        """A leaf of class `cls` that shares the values of `data`."""
+        data = live(data)
+        return fill_slots(object.__new__(cls), data._array, data._node, data._dtype, require_grad)
+
+    # ---- identity
+    @property
+    def shape(self) -> Size:
+        """The extents, as a tuple."""
+        a = self._array
+        return Size(a.shape if a is not None else self._node.shape)  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> DType:
+        return self._dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        a = self._array
+        return a.ndim if a is not None else len(self._node.shape)  # type: ignore[union-attr]
+
+    @property
+    def device(self) -> device:
+        return CPU
+
+    @property
+    def layout(self) -> str:
+        return "tracegrad.strided"
+
+    is_cuda = is_sparse = is_quantized = is_meta = property(lambda self: False)
+    __hash__ = object.__hash__
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        if self._grad_fn is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment"
+            )
+        if id(self) in memo:
+            return memo[id(self)]
+        t = live(self)
+        array = None if t._array is None else np.array(t._array, order="K")
+        new = fill_slots(object.__new__(type(self)), array, t._node, t._dtype, t._requires_grad)
+        memo[id(self)] = new
+        new._grad = None if t._grad is None else t._grad.__deepcopy__(memo)
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        if self._grad_fn is not None:
+            raise RuntimeError(
+                "cannot pickle a tensor that is not a graph leaf: call detach() first"
+            )
+        array = mode.trace.concrete(self, "pickle") if mode.trace is not None else self._array
+        return (rebuild, (type(self), array, self._dtype, self._requires_grad, self.__dict__))
+
+    # ---- autograd
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded for `backward`."""
+        return live(self)._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether operations on this leaf are recorded; returns the tensor."""
+        t = live(self)
+        if requires_grad and not t._dtype.is_floating_point:
+            raise RuntimeError(
+                "only Tensors of floating point and complex dtype can require gradients"
+            )
+        if not requires_grad and t._grad_fn is not None:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        t._requires_grad = bool(requires_grad)
+        return self
+
+    @property
+    def grad_fn(self) -> Any:
+        """The record of the operation that made this tensor, None for a leaf."""
+        return live(self)._grad_fn
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return live(self)._grad_fn is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` accumulated here, or None."""
+        return live(self)._grad
+
+    @grad.setter
+    def grad(self, new: Tensor | None) -> None:
+        t = live(self)
+        if new is not None:
+            if not isinstance(new, Tensor):
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type: {type(new).__name__}"
+                )
+            if new is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if new._dtype is not t._dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: expected {t._dtype}, but got {new._dtype}"
+                )
+            if new.shape != t.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: expected {list(t.shape)}, but got {list(new.shape)}"
+                )
+            new = live(new)
+        t._grad = new
+
+    @property
+    def output_nr(self) -> int:
+        return 0
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether this is a non-leaf that `retain_grad()` was called on."""
+        fn = live(self)._grad_fn
+        return fn is not None and any(r() is live(self) for r in fn.retainers)
+
+    def retain_grad(self) -> None:
+        """Let `backward` fill `.grad` of this non-leaf too."""
+        t = live(self)
+        if not t._requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if t._grad_fn is not None and not self.retains_grad:
+            t._grad_fn.retainers.append(ref(t))
+
+    def register_hook(self, hook: Callable) -> Any:
+        """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not None, replaces it."""
+        t = live(self)
+        if not t._requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if t._grad_fn is not None:
+            return t._grad_fn.register_prehook(hook)
+        if t._hooks is None:
+            t._hooks = {}
+        return RemovableHandle(t._hooks, hook)
+
+
+class RemovableHandle:
+    """What registering a hook returns; `remove()` takes the hook away again."""
+
+    _next = 0
+
+    def __init__(self, hooks: dict[int, Callable], hook: Callable):
+        self.hooks, self.id = hooks, RemovableHandle._next
+        RemovableHandle._next += 1
+        hooks[self.id] = hook
+
+    def remove(self) -> None:
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+
+def fill_slots(
+    t: Any, array: np.ndarray | None, node: Node | None, dtype: DType, requires_grad: bool = False
+) -> Any:
+    t._array, t._node, t._dtype, t._requires_grad, t._version = (
+        array,
+        node,
+        dtype,
+        requires_grad,
+        [0],
+    )
+    t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = None
+    t._ptr = 0
+    return t
+
+
+def wrap(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor:
+    """A leaf around a stored array, which it shares."""
+    return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
+
+
+def traced(node: Node, requires_grad: bool = False) -> Tensor:
+    """A leaf that stands for a Node of the trace being recorded."""
+    return fill_slots(object.__new__(Tensor), None, node, node.dtype, requires_grad)
+
+
+def rebuild(
+    cls: type, array: np.ndarray, dtype: DType, requires_grad: bool, attributes: dict
+) -> Tensor:
+    t = fill_slots(object.__new__(cls), array, None, dtype, requires_grad)
+    t.__dict__.update(attributes)
+    return t
+
+
+def legacy(*args: Any) -> Tensor:
+    """The arguments of `Tensor(...)`; set by functions.creation, which knows how tensors are made."""
+    raise NotImplementedError
+
+
+def leaked(t: Tensor) -> RuntimeError:
+    node = t._node
+    where = f" made at {node.site}" if node is not None and getattr(node, "site", None) else ""
+    return RuntimeError(
+        f"a traced tensor{where} is used outside the compiled function that made it: it stands for a value of the "
+        "program, and has none of its own. Return it from the function instead of storing it."
+    )

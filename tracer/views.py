@@ -1,0 +1,210 @@
+"""Views, and what writing through one means.
+
+A view is a base and the path of movement operations that leads to it. Eagerly the two share memory, and only autograd
+has to follow: after a write into the view, the base's gradient goes through CopySlices. In a trace nothing is shared:
+a write into the view replaces the base's Node by one with the region exchanged, and other views of that base find
+out, when they are next used, that it moved on. Both come down to `write`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import bool_
+from ..ir.node import Node
+from ..ir.op import OpDef
+from ..ir.ops.elementwise import where
+from ..ir.ops.movement import expand, pad, permute, reshape
+from ..ir.ops.movement import slice as slice_
+from ..ir.ops.source import full
+from .mode import enable_grad, mode
+from .tape import GradFn, edge
+from .tensor import Tensor
+
+Path = tuple[tuple[OpDef, dict], ...]
+
+OVERLAP = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
+    "clone() the tensor before performing the operation."
+)
+
+
+class View:
+    """How a tensor comes from its base, and for which state of the base its own fields were last derived."""
+
+    __slots__ = ("base_fn", "base_node", "differentiable", "path", "strides")
+
+    def __init__(
+        self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
+    ):
+        self.path, self.differentiable, self.strides = path, differentiable, strides
+        self.base_node, self.base_fn = base._node, base._grad_fn
+
+    def refresh(self, t: Tensor) -> None:
+        """Bring the view `t` up to date with its base."""
+        base = t._base
+        assert base is not None
+        if base._view is not None:
+            base._view.refresh(base)
+        if base._node is not self.base_node:
+            t._node = self.base_node = base._node
+            for op, params in self.path:
+                t._node = op(t._node, **params)
+        if self.differentiable and base._grad_fn is not self.base_fn:
+            with enable_grad():
+                v = follow(base, self.path)
+            self.base_fn, t._grad_fn, t._requires_grad = base._grad_fn, v._grad_fn, v._requires_grad
+
+
+def follow(x: Any, path: Path) -> Any:
+    for op, params in path:
+        x = op(x, **params)
+    return x
+
+
+def write(x: Any, path: Path, new: Any) -> Any:
+    """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
+    if not path:
+        return new
+    (op, params), rest = path[0], path[1:]
+    new = write(op(x, **params), rest, new)
+    if op is slice_:
+        pads = []
+        for extent, count, (start, _, step) in zip(
+            x.shape, new.shape, params["slices"], strict=True
+        ):
+            end = start + (count - 1) * step + 1 if count else start
+            pads.append((start, extent - end, step - 1))
+        if not any(lo or hi or gap for lo, hi, gap in pads):
+            return new
+        inside = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
+        return where(pad(inside, pads=tuple(pads)), pad(new, pads=tuple(pads)), x)
+    if op is permute:
+        return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
+    if op is expand and tuple(new.shape) != (*(1,) * (len(new.shape) - len(x.shape)), *x.shape):
+        raise RuntimeError(OVERLAP)
+    return reshape(new, shape=tuple(x.shape))
+
+
+class CopySlices(GradFn):
+    """Part of a tensor was overwritten: its gradient goes to the new part there, and to the old tensor elsewhere."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, base: Tensor, path: Path, new: Tensor):
+        super().__init__("CopySlices", (edge(base), edge(new)))
+        self.path = path
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        old, new = self.edges
+        region = follow(g, self.path)
+        nothing = Tensor.bind(
+            full, (), {"value": 0.0, "shape": tuple(region.shape), "dtype": region.dtype}
+        )
+        return (
+            None if old is None else write(g, self.path, nothing),
+            None if new is None else region,
+        )
+
+
+# ---- strides, in elements, as torch would lay the tensor out: they decide whether a reshape is a view
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, n = [], 1
+    for extent in reversed(shape):
+        strides.append(n)
+        n *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def strides_of(t: Tensor) -> tuple[int, ...]:
+    if t._array is not None:
+        size = t._array.itemsize
+        return tuple(s // size for s in t._array.strides)
+    return t._view.strides if t._view is not None else contiguous(t.shape)
+
+
+def restride(
+    shape: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """The strides with which `new` looks at the same memory, or None where only a copy has that shape."""
+    if 0 in shape:
+        return contiguous(new)
+    dims = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    blocks: list[
+        list[int]
+    ] = []  # [elements, innermost stride] of each run of dimensions that is one line in memory
+    for n, s in dims:
+        if blocks and blocks[-1][1] == n * s:
+            blocks[-1] = [blocks[-1][0] * n, s]
+        else:
+            blocks.append([n, s])
+    out: list[int] = []
+    left, step = blocks.pop() if blocks else [1, 1]
+    for n in reversed(new):
+        if left == 1 and n != 1:
+            if not blocks:
+                return None
+            left, step = blocks.pop()
+        if left % n:
+            return None
+        out.append(step)
+        left, step = left // n, step * n
+    return tuple(reversed(out)) if left == 1 and not blocks else None
+
+
+def _moved(x: Tensor, op: OpDef, params: dict, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    strides = strides_of(x)
+    if op is permute:
+        return tuple(strides[a] for a in params["axes"])
+    if op is slice_:
+        return tuple(s * step for s, (_, _, step) in zip(strides, params["slices"], strict=True))
+    if op is expand:
+        lead = len(shape) - len(strides)
+        return (0,) * lead + tuple(
+            0 if n != m else s for n, m, s in zip(x.shape, shape[lead:], strides, strict=True)
+        )
+    return restride(x.shape, strides, shape)
+
+
+VIEWS = frozenset((reshape, permute, expand, slice_))
+
+
+def link(x: Tensor, op: OpDef, params: dict, y: Tensor) -> None:
+    """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to copy is none."""
+    strides = None
+    if y._array is None:
+        strides = _moved(x, op, params, y.shape)
+        if strides is None:
+            return
+    elif (
+        op is reshape
+        and not x._array.flags.c_contiguous
+        and not np.may_share_memory(x._array, y._array)
+    ):  # type: ignore[union-attr]
+        return
+    elif not mode.grad and x._grad_fn is not None:
+        return  # memory is all they share; a link would keep the graph of x alive
+    v = x._view
+    if v is not None and v.differentiable and mode.grad:
+        base, path = x._base, (*v.path, (op, params))
+    else:
+        base, path = x, ((op, params),)
+    assert base is not None
+    y._base, y._version = base, x._version
+    y._view = View(base, path, mode.grad, strides)
+
+
+def alias(x: Tensor, y: Tensor) -> None:
+    """Make `y` hold the memory of `x` without its history. Eagerly it does already; a link would keep that alive."""
+    if y._node is not None:
+        y._base, y._view = x, View(x, (), False, strides_of(x))
+
+
+def store(t: Tensor, node: Node) -> None:
+    """In a trace: `t` has a new value, and so has everything that it is a view of."""
+    t._node = node
+    if t._view is not None:
+        store(t._base, write(t._base._node, t._view.path, node))  # type: ignore[union-attr,arg-type]
+        t._view.base_node = t._base._node  # type: ignore[union-attr]
