@@ -1,1 +1,3 @@
-"""What programs mean: dtypes, primitives, graphs, differentiation, simplification, a NumPy interpreter."""
+"""What programs mean: dtypes, primitives, graphs, differentiation, simplification, a NumPy
+interpreter.
+"""

@@ -1,6 +1,8 @@
-"""Reverse-mode differentiation of graphs, and the one place where rules are applied and broadcasting is undone.
+"""Reverse-mode differentiation of graphs, and the one place where rules are applied and
+broadcasting is undone.
 
-Takes a Graph, gives a Graph. The rules stand with the primitives; this module knows none of them by name.
+Takes a Graph, gives a Graph. The rules stand with the primitives; this module knows none of them by
+name.
 """
 
 from __future__ import annotations
@@ -17,14 +19,18 @@ from .ops.reduce import sum as sum_
 
 
 def rule_of(op: OpDef, k: int) -> Callable | None:
-    """The rule that gives the cotangent of input k, or None where the primitive has no gradient for it."""
+    """The rule that gives the cotangent of input k, or None where the primitive has no gradient for
+    it.
+    """
     if op.vjp is None:
         return None
     return op.vjp(k) if callable(op.vjp) else op.vjp[k]
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
-    """Bring g to the shape of a value that was broadcast: summed where it was repeated, repeated where g is constant."""
+    """Bring g to the shape of a value that was broadcast: summed where it was repeated, repeated
+    where g is constant.
+    """
     if g.shape == shape:
         return g
     lead = max(len(g.shape) - len(shape), 0)
@@ -37,7 +43,9 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def cotangent(op: OpDef, k: int, g: Any, y: Any, inputs: tuple, params: dict) -> Any:
-    """What g, the cotangent of y = op(*inputs, **params), means for input k: same shape and dtype as it, or None."""
+    """What g, the cotangent of y = op(*inputs, **params), means for input k: same shape and dtype
+    as it, or None.
+    """
     rule = rule_of(op, k)
     gx = None if rule is None else rule(g, y, *inputs, **params)
     if gx is None:
@@ -48,7 +56,9 @@ def cotangent(op: OpDef, k: int, g: Any, y: Any, inputs: tuple, params: dict) ->
 
 
 def gradients(outputs: Iterable[tuple[Node, Node]], wrt: Iterable[Node]) -> tuple[Node | None, ...]:
-    """The cotangents of the Nodes `wrt`, given (output, its cotangent) pairs; None where nothing flows."""
+    """The cotangents of the Nodes `wrt`, given (output, its cotangent) pairs; None where nothing
+    flows.
+    """
     wrt = tuple(wrt)
     pairs = list(outputs)
     order = postorder((y for y, _ in pairs), stop=lambda n: False)
@@ -77,13 +87,19 @@ def gradients(outputs: Iterable[tuple[Node, Node]], wrt: Iterable[Node]) -> tupl
 
 
 def joint(graph: Graph, wrt: Iterable[Node]) -> Graph:
-    """Extend a graph whose first output is a scalar by that output's gradients with respect to the Nodes `wrt`.
+    """Extend a graph whose first output is a scalar by that output's gradients with respect to the
+    Nodes `wrt`.
 
     A Node that the output does not depend on has a gradient of zeros.
     """
     wrt, loss = tuple(wrt), graph.outputs[0]
     if loss.shape != ():
-        raise RuntimeError(f"grad can be implicitly created only for scalar outputs, and this one has shape {list(loss.shape)}")
+        raise RuntimeError(
+            "grad can be implicitly created only for scalar outputs, and this one has shape "
+            f"{list(loss.shape)}"
+        )
     found = gradients([(loss, constant(1.0, loss.dtype))], wrt)
-    full = tuple(constant(0.0, w.dtype, w.shape) if g is None else g for g, w in zip(found, wrt, strict=True))
+    full = tuple(
+        constant(0.0, w.dtype, w.shape) if g is None else g for g, w in zip(found, wrt, strict=True)
+    )
     return Graph(graph.inputs, (*graph.outputs, *full))

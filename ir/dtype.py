@@ -1,7 +1,8 @@
 """Element types: names, storage, promotion. Knows NumPy; knows nothing of tensors or kernels.
 
-A DType separates how a number is stored from how it is computed with: NumPy has no bfloat16, so its bits live in
-a uint16 array, and both half types are computed in float32 and rounded once on the way out.
+A DType separates how a number is stored from how it is computed with: NumPy has no bfloat16, so its
+bits live in a uint16 array, and both half types are computed in float32 and rounded once on the way
+out.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def of_numpy(dtype: np.dtype) -> DType:
     found = _NUMPY.get(np.dtype(dtype).newbyteorder("="))
     if found is None:
         held = ", ".join(d.name for d in ALL if d is not bfloat16)
-        raise TypeError(f"can't convert np.ndarray of type {dtype}; the supported types are: {held}")
+        raise TypeError(
+            f"can't convert np.ndarray of type {dtype}; the supported types are: {held}"
+        )
     return found
 
 
@@ -109,7 +112,9 @@ def of_scalar(value: bool | int | float, default: DType = float32) -> DType:
 
 @cache
 def promote(a: DType, b: DType) -> DType:
-    """The smallest type that holds both, as torch.promote_types has it (int with float gives that float)."""
+    """The smallest type that holds both, as torch.promote_types has it (int with float gives that
+    float).
+    """
     if a is b:
         return a
     if _RANK[a.kind] != _RANK[b.kind]:

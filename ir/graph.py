@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from .node import Node, at, intern
 
 
-def postorder(outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False) -> list[Node]:
-    """Every Node that the outputs need, inputs before users; does not look behind a Node for which `stop` holds."""
+def postorder(
+    outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False
+) -> list[Node]:
+    """Every Node that the outputs need, inputs before users; does not look behind a Node for which
+    `stop` holds.
+    """
     order: list[Node] = []
     seen: set[Node] = set()
     for root in outputs:
@@ -42,7 +46,7 @@ class Graph:
     outputs: tuple[Node, ...]
 
     def order(self) -> list[Node]:
-        """Every Node that the outputs need, inputs before users. What no output needs is not there."""
+        """Every Node that the outputs need, inputs before users; no dead code."""
         return postorder(self.outputs)
 
     def map(self, replace: Callable[[Node], Node]) -> Graph:

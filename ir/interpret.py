@@ -1,4 +1,6 @@
-"""The NumPy interpreter: the meaning of a Graph, one primitive at a time, and the oracle for everything compiled."""
+"""The NumPy interpreter: the meaning of a Graph, one primitive at a time, and the oracle for
+everything compiled.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def value_of(roots: Iterable[Node], known: Mapping[Node, np.ndarray]) -> dict[No
     for node in postorder(roots, stop=env.__contains__):
         if node not in env:
             arrays = [env[x] for x in node.inputs]
-            env[node] = evaluate(node.op, arrays, [x.dtype for x in node.inputs], node.dtype, node.params)
+            env[node] = evaluate(
+                node.op, arrays, [x.dtype for x in node.inputs], node.dtype, node.params
+            )
     return env
 
 

@@ -1,7 +1,7 @@
 """Nodes, the interned values of the IR: (op, inputs, params) with shape and dtype.
 
-Building the same thing twice gives the same object, so equality is identity and common subexpressions vanish by
-construction. Knows nothing of what the operations mean.
+Building the same thing twice gives the same object, so equality is identity and common
+subexpressions vanish by construction. Knows nothing of what the operations mean.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ _here = _Here()
 
 @contextmanager
 def at(site: Site | None) -> Iterator[None]:
-    """Nodes made inside stand for what the user wrote at `site`: a pass that replaces a Node keeps its line."""
+    """Nodes made inside stand for what the user wrote at `site`: a pass that replaces a Node keeps
+    its line.
+    """
     before, _here.site = _here.site, site
     try:
         yield
@@ -72,11 +74,20 @@ def user_site() -> Site | None:
 
 
 class Node(Value):
-    """One value of a program. Never constructed directly: apply a primitive, or call `input_node` or `constant`."""
+    """One value of a program. Never constructed directly: apply a primitive, or call `input_node`
+    or `constant`.
+    """
 
     __slots__ = ("__weakref__", "dtype", "inputs", "op", "params", "shape", "site")
 
-    def __init__(self, op: OpDef, inputs: tuple[Node, ...], params: dict, shape: tuple[int, ...], dtype: DType):
+    def __init__(
+        self,
+        op: OpDef,
+        inputs: tuple[Node, ...],
+        params: dict,
+        shape: tuple[int, ...],
+        dtype: DType,
+    ):
         self.op, self.inputs, self.params, self.shape, self.dtype = op, inputs, params, shape, dtype
         self.site = user_site()
 
@@ -84,7 +95,8 @@ class Node(Value):
     def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Node:
         like = next((x for x in inputs if isinstance(x, Node) and x.dtype.kind != "bool"), None)
         nodes = tuple(
-            x if isinstance(x, Node) else constant(x, of_scalar(x) if like is None else like.dtype) for x in inputs
+            x if isinstance(x, Node) else constant(x, of_scalar(x) if like is None else like.dtype)
+            for x in inputs
         )
         return intern(op, nodes, params)
 
@@ -109,8 +121,12 @@ _serial = itertools.count()
 
 
 def _key(value: Any) -> Any:
-    """Numbers that compare equal are not always the same constant: 0.0 and -0.0, 1 and True, NaN and itself."""
-    return (type(value), struct.pack("d", value)) if isinstance(value, float) else (type(value), value)
+    """Numbers that compare equal are not always the same constant: 0.0 and -0.0, 1 and True, NaN
+    and itself.
+    """
+    return (
+        (type(value), struct.pack("d", value)) if isinstance(value, float) else (type(value), value)
+    )
 
 
 def intern(op: OpDef, inputs: tuple[Node, ...], params: dict) -> Node:
@@ -127,15 +143,25 @@ def intern(op: OpDef, inputs: tuple[Node, ...], params: dict) -> Node:
 
 def input_node(shape: tuple[int, ...], dtype: DType, name: str = "") -> Node:
     """A fresh input of a program; two inputs are never the same Node."""
-    return intern(REGISTRY["input"], (), {"shape": tuple(shape), "dtype": dtype, "name": name, "id": next(_serial)})
+    return intern(
+        REGISTRY["input"],
+        (),
+        {"shape": tuple(shape), "dtype": dtype, "name": name, "id": next(_serial)},
+    )
 
 
 def constant(value: bool | int | float, dtype: DType, shape: tuple[int, ...] = ()) -> Node:
     """The number `value` of type `dtype`, rounded as that type rounds."""
     with np.errstate(all="ignore"):
-        exact = dtype.decode(dtype.encode(np.asarray(value).astype(dtype.compute, copy=False))).item()
+        exact = dtype.decode(
+            dtype.encode(np.asarray(value).astype(dtype.compute, copy=False))
+        ).item()
     return intern(REGISTRY["full"], (), {"value": exact, "shape": tuple(shape), "dtype": dtype})
 
 
 def is_constant(node: Node, value: float | None = None) -> bool:
-    return node.op.kind is Kind.SOURCE and node.op.name == "full" and value in (None, node.params["value"])
+    return (
+        node.op.kind is Kind.SOURCE
+        and node.op.name == "full"
+        and value in (None, node.params["value"])
+    )

@@ -1,7 +1,9 @@
-"""OpDef, the one record that holds all facts of a primitive, and the makers of the common kinds of record.
+"""OpDef, the one record that holds all facts of a primitive, and the makers of the common kinds of
+record.
 
-From a record alone follow the NumPy oracle, the eager operation, the derivative, the generated kernels, the gradient
-test and the printed form. Adding a primitive means adding a record; nothing else knows its name.
+From a record alone follow the NumPy oracle, the eager operation, the derivative, the generated
+kernels, the gradient test and the printed form. Adding a primitive means adding a record; nothing
+else knows its name.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Kind(Enum):
 
 
 class Types(Enum):
-    """How the inputs' dtypes are brought together before the primitive applies (by Tensor; a Node's already agree)."""
+    """How the inputs' dtypes are brought together before the primitive applies (by Tensor; a Node's
+    already agree).
+    """
 
     SAME = "same"  # promote all; the answer has that type
     FLOAT = "float"  # the same, and integers become the default float
@@ -47,10 +51,10 @@ class ShapeError(RuntimeError):
 class OpDef:
     """A primitive.
 
-    ref(*arrays, **params) computes it with NumPy, on decoded numbers (see dtype.py); infer(*avals, **params) gives
-    (shape, dtype) or raises; vjp(g, y, *inputs, **params) gives one cotangent or None per input, written in the
-    operators of Value; expr is a scalar expression over {0}, {1}, ... for elementwise kernels; domain is the
-    interval in which gradient tests draw inputs.
+    ref(*arrays, **params) computes it with NumPy, on decoded numbers (see dtype.py); infer(*avals,
+    **params) gives (shape, dtype) or raises; vjp(g, y, *inputs, **params) gives one cotangent or
+    None per input, written in the operators of Value; expr is a scalar expression over {0}, {1},
+    ... for elementwise kernels; domain is the interval in which gradient tests draw inputs.
     """
 
     name: str
@@ -63,13 +67,18 @@ class OpDef:
     cost: int = CHEAP
     domain: tuple[float, float] = (-3.0, 3.0)
     grad_name: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)  # what a template needs: a reduction's init and combine
+    facts: dict[str, Any] = field(
+        default_factory=dict
+    )  # what a template needs: a reduction's init and combine
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         for x in inputs:
             if isinstance(x, Value):
                 return type(x).bind(self, inputs, params)
-        raise TypeError(f"{self.name}(): expected a Tensor among the arguments, got {[type(x).__name__ for x in inputs]}")
+        raise TypeError(
+            f"{self.name}(): expected a Tensor among the arguments, got "
+            f"{[type(x).__name__ for x in inputs]}"
+        )
 
     def __repr__(self) -> str:
         return self.name
@@ -103,15 +112,25 @@ def broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
             if extent != 1 and out[d] != extent:
                 if out[d] != 1:
                     raise ShapeError(
-                        f"{name}: The size of tensor a ({out[d]}) must match the size of tensor b ({extent}) at "
-                        f"non-singleton dimension {d}: the shapes are {', '.join(str(list(s)) for s in shapes)}"
+                        f"{name}: The size of tensor a ({out[d]}) must match the size of tensor b "
+                        f"({extent}) at non-singleton dimension {d}: the shapes are "
+                        f"{', '.join(str(list(s)) for s in shapes)}"
                     )
                 out[d] = extent
     return tuple(out)
 
 
-def elementwise(name: str, *, ref: Callable, expr: str, vjp: Callable | None = None, types: Types = Types.SAME,
-                cost: int = CHEAP, domain: tuple[float, float] = (-3.0, 3.0), grad_name: str = "") -> OpDef:  # fmt: skip
+def elementwise(
+    name: str,
+    *,
+    ref: Callable,
+    expr: str,
+    vjp: Callable | None = None,
+    types: Types = Types.SAME,
+    cost: int = CHEAP,
+    domain: tuple[float, float] = (-3.0, 3.0),
+    grad_name: str = "",
+) -> OpDef:
     def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         shape = broadcast(name, *(a.shape for a in avals))
         if "dtype" in params:
@@ -120,29 +139,60 @@ def elementwise(name: str, *, ref: Callable, expr: str, vjp: Callable | None = N
             return shape, bool_
         operands = avals[1:] if types is Types.SELECT else avals
         if any(a.dtype is not operands[0].dtype for a in operands):
-            raise TypeError(f"{name}: the operands have different dtypes: {[a.dtype.name for a in operands]}")
+            raise TypeError(
+                f"{name}: the operands have different dtypes: {[a.dtype.name for a in operands]}"
+            )
         return shape, operands[0].dtype
 
-    return register(OpDef(name, Kind.ELEMENTWISE, ref, infer, vjp, expr, types, cost, domain, grad_name or _camel(name)))
+    return register(
+        OpDef(
+            name,
+            Kind.ELEMENTWISE,
+            ref,
+            infer,
+            vjp,
+            expr,
+            types,
+            cost,
+            domain,
+            grad_name or _camel(name),
+        )
+    )
 
 
-def reduction(name: str, *, ref: Callable, init: Any, combine: str, vjp: Callable | None = None,
-              grad_name: str = "", domain: tuple[float, float] = (-3.0, 3.0)) -> OpDef:  # fmt: skip
-    """A reduction over the sorted tuple `dims`, which it removes; `init` maps a DType to the neutral element."""
+def reduction(
+    name: str,
+    *,
+    ref: Callable,
+    init: Any,
+    combine: str,
+    vjp: Callable | None = None,
+    grad_name: str = "",
+    domain: tuple[float, float] = (-3.0, 3.0),
+) -> OpDef:
+    """A reduction over the sorted tuple `dims`, which it removes; `init` maps a DType to the
+    neutral element.
+    """
 
     def infer(x: Any, *, dims: tuple[int, ...]) -> tuple[tuple[int, ...], DType]:
         return tuple(n for d, n in enumerate(x.shape) if d not in dims), x.dtype
 
     facts = {"init": init, "combine": combine}
     grad_name = grad_name or _camel(name)
-    return register(OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name, facts))
+    return register(
+        OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name, facts)
+    )
 
 
-def movement(name: str, *, ref: Callable, shape: Callable, vjp: Callable, grad_name: str = "") -> OpDef:
+def movement(
+    name: str, *, ref: Callable, shape: Callable, vjp: Callable, grad_name: str = ""
+) -> OpDef:
     def infer(x: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         return shape(x.shape, **params), x.dtype
 
-    return register(OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name)))
+    return register(
+        OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name))
+    )
 
 
 def evaluate(op: OpDef, arrays: list, dtypes: list[DType], out: DType, params: dict) -> np.ndarray:

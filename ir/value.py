@@ -1,6 +1,8 @@
-"""The operators that Nodes, Tensors and rewrite patterns share, so that one rule reads the same on all three.
+"""The operators that Nodes, Tensors and rewrite patterns share, so that one rule reads the same on
+all three.
 
-A Value has `shape` and `dtype` and says, in `bind`, what applying a primitive to it means. Knows no primitive but by name.
+A Value has `shape` and `dtype` and says, in `bind`, what applying a primitive to it means. Knows no
+primitive but by name.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ for _name in ("add", "sub", "mul", "pow"):
     setattr(Value, f"__{_name}__", _binary(_name))
     setattr(Value, f"__r{_name}__", _reflected(_name))
 for _name, _op in {
-    "truediv": "div", "floordiv": "floor_div", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or",
+    "truediv": "div", "floordiv": "floor_div", "mod": "remainder", "and": "bitwise_and",
+    "or": "bitwise_or",
     "xor": "bitwise_xor", "lshift": "shift_left", "rshift": "shift_right",
 }.items():  # fmt: skip
     setattr(Value, f"__{_name}__", _binary(_op))

@@ -215,7 +215,7 @@ def check(loss, xs, arrays, order):
         check(total, xs, arrays, order - 1)
 
 
-@pytest.mark.parametrize(("f", "shapes", "domain"), list(cases()))
+@pytest.mark.parametrize(("f", "shapes", "domain"), cases())
 def test_first_and_second_derivatives_are_those_of_central_differences(f, shapes, domain):
     xs = tuple(input_node(shape, dt.float64) for shape in shapes)
     check(projected(f, xs), xs, draw(shapes, domain), order=2)

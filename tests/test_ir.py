@@ -239,7 +239,7 @@ def step(x: float32[8, 3], for_: float32[4, 3], layer_0_weight: float32[4], x_2:
     v4 = slice(v3, [0:8:2, 1:4])     # float32[4, 3]        train.py:5
     v5 = -v4                         # float32[4, 3]        train.py:5
     v6 = sum(v5, dims=(0,))          # float32[3]           train.py:5
-    v7 = full(1.0, shape=(2, 3))     # float32[2, 3]        train.py:6
+    v7 = full(1.25, shape=(2, 3))    # float32[2, 3]        train.py:6
     v8 = v6 < v7                     # bool[2, 3]           train.py:6
     v9 = where(v8, -inf, v6)         # float32[2, 3]        train.py:6
     v10 = cast(x_2, dtype=float32)   # float32[8]           train.py:7
@@ -256,7 +256,7 @@ def test_the_printed_graph():
     with at(Site("/home/user/train.py", 5)):
         h = sum_(-cut(h, slices=((0, 8, 2), (1, 4, 1))), dims=(0,))
     with at(Site("/home/user/train.py", 6)):
-        h = where(h < constant(1.0, f32, (2, 3)), -math.inf, h)
+        h = where(h < constant(1.25, f32, (2, 3)), -math.inf, h)
     with at(Site("/home/user/train.py", 7)):
         k_ = cast(k, dtype=f32)
     assert show(Graph((x, w, b, k), (h, constant(2.5, f32), k_, x)), "step") == GOLDEN

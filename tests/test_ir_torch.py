@@ -143,7 +143,7 @@ def torch_type(d):
     return getattr(torch, d.name)
 
 
-@pytest.mark.parametrize(("a", "b"), itertools.product(dt.ALL, dt.ALL), ids=repr)
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(dt.ALL, dt.ALL)), ids=repr)
 def test_promotion_is_torch_s(a, b):
     assert torch_type(dt.promote(a, b)) is torch.promote_types(torch_type(a), torch_type(b))
 

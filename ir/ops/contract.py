@@ -1,4 +1,6 @@
-"""Contractions: the batched matrix product. Transposes and other dimension orders are permutes around it."""
+"""Contractions: the batched matrix product. Transposes and other dimension orders are permutes
+around it.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,18 @@ def transpose(x: Any) -> Any:
 
 
 def _dot_aval(a: Any, b: Any) -> tuple[tuple[int, ...], DType]:
-    if len(a.shape) < 2 or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+    if (
+        len(a.shape) < 2
+        or len(a.shape) != len(b.shape)
+        or a.shape[:-2] != b.shape[:-2]
+        or a.shape[-1] != b.shape[-2]
+    ):
         x, y = ("x".join(map(str, s.shape)) for s in (a, b))
         raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied ({x} and {y})")
     if a.dtype is not b.dtype:
-        raise ShapeError(f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}")
+        raise ShapeError(
+            f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}"
+        )
     return (*a.shape[:-1], b.shape[-1]), a.dtype
 
 

@@ -1,7 +1,8 @@
 """Primitives that map numbers to numbers, with NumPy's broadcasting.
 
-A rule gets the cotangent g, the answer y and the inputs; there is one per input, and None where there is no gradient.
-Kinks and ties follow torch. `{T}` in an expression is the constructor of the operands' type.
+A rule gets the cotangent g, the answer y and the inputs; there is one per input, and None where
+there is no gradient. Kinks and ties follow torch. `{T}` in an expression is the constructor of the
+operands' type.
 """
 
 from __future__ import annotations
@@ -43,21 +44,35 @@ where = elementwise(
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )  # fmt: skip
 cast = elementwise(
-    "cast", ref=lambda x, *, dtype: np.asarray(x).astype(dtype.compute), expr="cast({0}, {Y}(0))", types=Types.FREE,
+    "cast", ref=lambda x, *, dtype: np.asarray(x).astype(dtype.compute), expr="cast({0}, {Y}(0))",
+    types=Types.FREE,
     vjp=(lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),), grad_name="ToCopyBackward0",
 )  # fmt: skip
 stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}")
-copy = elementwise("copy", ref=np.copy, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0")
+copy = elementwise(
+    "copy", ref=np.copy, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0"
+)
 
 # ---- arithmetic
-add = elementwise("add", ref=np.add, expr="{0} + {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g))
-sub = elementwise("sub", ref=np.subtract, expr="{0} - {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g))
-mul = elementwise("mul", ref=np.multiply, expr="{0} * {1}", vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a))
+add = elementwise(
+    "add", ref=np.add, expr="{0} + {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g)
+)
+sub = elementwise(
+    "sub", ref=np.subtract, expr="{0} - {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g)
+)
+mul = elementwise(
+    "mul",
+    ref=np.multiply,
+    expr="{0} * {1}",
+    vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
+)
 div = elementwise(
     "div", ref=np.true_divide, expr="{0} / {1}", types=FLOAT, cost=DIVIDE, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
 )  # fmt: skip
-floor_div = elementwise("floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE, vjp=(None, None))
+floor_div = elementwise(
+    "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE, vjp=(None, None)
+)
 remainder = elementwise(
     "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor(a / b))),
@@ -84,18 +99,28 @@ def _or_one(x):
 
 
 atan2 = elementwise(
-    "atan2", ref=np.arctan2, expr="atan2({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL, domain=(0.5, 3),
+    "atan2", ref=np.arctan2, expr="atan2({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
+    domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g * b / _or_one(a * a + b * b),
          lambda g, y, a, b: -g * a / _or_one(a * a + b * b)),
 )  # fmt: skip
 neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))
 abs = elementwise("abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),))
-reciprocal = elementwise("reciprocal", ref=lambda x: 1 / x, expr="{T}(1) / {0}", types=FLOAT, cost=DIVIDE,
-                         domain=(0.5, 3), vjp=(lambda g, y, x: -g * y * y,))  # fmt: skip
+reciprocal = elementwise(
+    "reciprocal",
+    ref=lambda x: 1 / x,
+    expr="{T}(1) / {0}",
+    types=FLOAT,
+    cost=DIVIDE,
+    domain=(0.5, 3),
+    vjp=(lambda g, y, x: -g * y * y,),
+)
 
 # ---- steps: the gradient is zero wherever there is one
 _flat = (lambda g, y, x: g * 0,)
-sign = elementwise("sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})", vjp=_flat)
+sign = elementwise(
+    "sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})", vjp=_flat
+)
 floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat)
 ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat)
 round = elementwise("round", ref=np.rint, expr="rint({0})", vjp=_flat)
@@ -104,8 +129,8 @@ trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat)
 
 # ---- functions of one real number
 def _function(name: str, ref, rule, domain=(-3.0, 3.0), expr: str = "", cost: int = TRANSCENDENTAL):
-    return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost, domain=domain,
-                       vjp=(rule,))  # fmt: skip
+    return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost,
+                       domain=domain, vjp=(rule,))  # fmt: skip
 
 
 exp = _function("exp", np.exp, lambda g, y, x: g * y)
@@ -131,17 +156,24 @@ tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
 sigmoid = _function("sigmoid", special.expit, lambda g, y, x: g * y * (1 - y))
 erf = _function("erf", special.erf, lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5))
 erfc = _function("erfc", special.erfc, lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5))
-lgamma = _function("lgamma", lambda x: special.gammaln(np.where(np.isneginf(x), -x, x)), None, (0.5, 3))
+lgamma = _function(
+    "lgamma", lambda x: special.gammaln(np.where(np.isneginf(x), -x, x)), None, (0.5, 3)
+)
 
 
 # ---- effects
 def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
     bad = (index < -size) | (index >= size)
     if bad.any():
-        raise IndexError(f"index {np.asarray(index)[bad].flat[0]} is out of bounds for dimension {dim} with size {size}")
+        raise IndexError(
+            f"index {np.asarray(index)[bad].flat[0]} is out of bounds "
+            f"for dimension {dim} with size {size}"
+        )
     return np.where(index < 0, index + size, index)
 
 
-# check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an IndexError
-check_index = elementwise("check_index", ref=_checked, expr="check_index({status}, {0}, {size}, {dim})")
-
+# check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an
+# IndexError
+check_index = elementwise(
+    "check_index", ref=_checked, expr="check_index({status}, {0}, {size}, {dim})"
+)

@@ -1,4 +1,6 @@
-"""Reading and writing at computed positions. Indices are int64 and count from the front (see check_index)."""
+"""Reading and writing at computed positions. Indices are int64 and count from the front (see
+check_index).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def _selector(rank: int, axes: Axes, indices: tuple) -> tuple:
 
 
 def result_shape(shape: tuple[int, ...], axes: Axes, index: tuple[int, ...]) -> tuple[int, ...]:
-    """NumPy's rule: the indexed axes are replaced where they stand if adjacent, else by leading axes."""
+    """NumPy's rule: the indexed axes are replaced where they stand if adjacent, else by leading
+    axes.
+    """
     rest = tuple(n for d, n in enumerate(shape) if d not in axes)
     at = axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0
     return rest[:at] + index + rest[at:]
@@ -32,7 +36,9 @@ def _index_aval(x: Any, *indices: Any, axes: Axes) -> tuple[tuple[int, ...], DTy
 def _index_rule(k: int):
     if k:
         return None
-    return lambda g, y, x, *indices, axes: index_put(zeros_like(g, x), g, *indices, axes=axes, accumulate=True)
+    return lambda g, y, x, *indices, axes: index_put(
+        zeros_like(g, x), g, *indices, axes=axes, accumulate=True
+    )
 
 
 def zeros_like(g: Any, like: Any) -> Any:
@@ -42,11 +48,14 @@ def zeros_like(g: Any, like: Any) -> Any:
 
 # index(x, *indices, axes=): x[..., i, ..., j, ...] with NumPy's placement of the result axes
 index = register(OpDef(
-    "index", Kind.INDEX, lambda x, *ix, axes: x[_selector(x.ndim, axes, ix)], _index_aval, _index_rule,
+    "index", Kind.INDEX, lambda x, *ix, axes: x[_selector(x.ndim, axes, ix)], _index_aval,
+    _index_rule,
 ))  # fmt: skip
 
 
-def _put(x: np.ndarray, v: np.ndarray, *indices: np.ndarray, axes: Axes, accumulate: bool) -> np.ndarray:
+def _put(
+    x: np.ndarray, v: np.ndarray, *indices: np.ndarray, axes: Axes, accumulate: bool
+) -> np.ndarray:
     out = np.array(x)
     at = _selector(x.ndim, axes, indices)
     if accumulate:
@@ -56,7 +65,9 @@ def _put(x: np.ndarray, v: np.ndarray, *indices: np.ndarray, axes: Axes, accumul
     return out
 
 
-def _put_aval(x: Any, v: Any, *indices: Any, axes: Axes, accumulate: bool) -> tuple[tuple[int, ...], DType]:
+def _put_aval(
+    x: Any, v: Any, *indices: Any, axes: Axes, accumulate: bool
+) -> tuple[tuple[int, ...], DType]:
     return x.shape, x.dtype
 
 
@@ -70,5 +81,6 @@ def _put_rule(k: int):
     return None
 
 
-# index_put(x, v, *indices, axes=, accumulate=): a copy of x with v written or added there; v has index(x, ...)'s shape
+# index_put(x, v, *indices, axes=, accumulate=): a copy of x with v written or added there; v has
+# index(x, ...)'s shape
 index_put = register(OpDef("index_put", Kind.INDEX, _put, _put_aval, _put_rule))

@@ -33,7 +33,10 @@ permute = movement(
 def _expanded(old: tuple[int, ...], *, shape: tuple[int, ...]) -> tuple[int, ...]:
     lead = len(shape) - len(old)
     if lead < 0 or any(n != m and n != 1 for n, m in zip(old, shape[lead:], strict=True)):
-        raise ShapeError(f"The expanded size of the tensor {list(shape)} must match the existing size {list(old)}")
+        raise ShapeError(
+            f"The expanded size of the tensor {list(shape)} must match the existing size "
+            f"{list(old)}"
+        )
     return shape
 
 
@@ -42,7 +45,9 @@ expand = movement(
     vjp=(lambda g, y, x, *, shape: g,),  # the reverse walk undoes broadcasting
 )  # fmt: skip
 
-Slices = tuple[tuple[int, int, int], ...]  # (start, stop, step) per axis, 0 <= start <= stop <= extent, step > 0
+Slices = tuple[
+    tuple[int, int, int], ...
+]  # (start, stop, step) per axis, 0 <= start <= stop <= extent, step > 0
 
 
 def _sliced(old: tuple[int, ...], *, slices: Slices) -> tuple[int, ...]:
@@ -58,7 +63,8 @@ def _unslice(g: Any, y: Any, x: Any, *, slices: Slices) -> Any:
 
 
 slice = movement(
-    "slice", ref=lambda x, *, slices: x[tuple(np.s_[a:b:c] for a, b, c in slices)], shape=_sliced, vjp=(_unslice,),
+    "slice", ref=lambda x, *, slices: x[tuple(np.s_[a:b:c] for a, b, c in slices)],
+    shape=_sliced, vjp=(_unslice,),
 )  # fmt: skip
 
 flip = movement(
@@ -66,16 +72,24 @@ flip = movement(
     vjp=(lambda g, y, x, *, axes: flip(g, axes=axes),),
 )  # fmt: skip
 
-Pads = tuple[tuple[int, int, int], ...]  # (before, after, between neighbours) per axis, none negative
+Pads = tuple[
+    tuple[int, int, int], ...
+]  # (before, after, between neighbours) per axis, none negative
 
 
 def _padded(old: tuple[int, ...], *, pads: Pads) -> tuple[int, ...]:
-    return tuple(lo + (n + (n - 1) * gap if n else 0) + hi for n, (lo, hi, gap) in zip(old, pads, strict=True))
+    return tuple(
+        lo + (n + (n - 1) * gap if n else 0) + hi
+        for n, (lo, hi, gap) in zip(old, pads, strict=True)
+    )
 
 
 def inner(shape: tuple[int, ...], pads: Pads) -> Slices:
     """Where the numbers of an array of this shape stand inside the padded one."""
-    return tuple((lo, lo + (n - 1) * (gap + 1) + 1 if n else lo, gap + 1) for n, (lo, _, gap) in zip(shape, pads, strict=True))
+    return tuple(
+        (lo, lo + (n - 1) * (gap + 1) + 1 if n else lo, gap + 1)
+        for n, (lo, _, gap) in zip(shape, pads, strict=True)
+    )
 
 
 def _pad(x: np.ndarray, *, pads: Pads) -> np.ndarray:
@@ -85,7 +99,8 @@ def _pad(x: np.ndarray, *, pads: Pads) -> np.ndarray:
 
 
 pad = movement(  # with zeros
-    "pad", ref=_pad, shape=_padded, vjp=(lambda g, y, x, *, pads: slice(g, slices=inner(x.shape, pads)),),
+    "pad", ref=_pad, shape=_padded,
+    vjp=(lambda g, y, x, *, pads: slice(g, slices=inner(x.shape, pads)),),
     grad_name="ConstantPadNdBackward0",
 )  # fmt: skip
 
@@ -93,9 +108,12 @@ pad = movement(  # with zeros
 def _concat_aval(*avals: Any, axis: int) -> tuple[tuple[int, ...], DType]:
     first = avals[0].shape
     for a in avals:
-        if len(a.shape) != len(first) or any(n != m for d, (n, m) in enumerate(zip(a.shape, first, strict=True)) if d != axis):
+        if len(a.shape) != len(first) or any(
+            n != m for d, (n, m) in enumerate(zip(a.shape, first, strict=True)) if d != axis
+        ):
             raise ShapeError(
-                f"Sizes of tensors must match except in dimension {axis}. Got {[list(a.shape) for a in avals]}"
+                f"Sizes of tensors must match except in dimension {axis}. "
+                f"Got {[list(a.shape) for a in avals]}"
             )
     return (*first[:axis], sum(a.shape[axis] for a in avals), *first[axis + 1 :]), avals[0].dtype
 
@@ -104,11 +122,17 @@ def _piece(k: int):
     def rule(g: Any, y: Any, *xs: Any, axis: int) -> Any:
         start = sum(x.shape[axis] for x in xs[:k])
         stop = start + xs[k].shape[axis]
-        return slice(g, slices=tuple((start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(y.shape)))
+        return slice(
+            g,
+            slices=tuple(
+                (start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(y.shape)
+            ),
+        )
 
     return rule
 
 
 concat = register(OpDef(
-    "concat", Kind.MOVEMENT, lambda *xs, axis: np.concatenate(xs, axis), _concat_aval, _piece, grad_name="CatBackward0",
+    "concat", Kind.MOVEMENT, lambda *xs, axis: np.concatenate(xs, axis), _concat_aval, _piece,
+    grad_name="CatBackward0",
 ))  # fmt: skip

@@ -44,7 +44,9 @@ def _others(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
     zero = eq(x, 0)
     zeros = spread(sum(cast(zero, dtype=x.dtype), dims=dims), x.shape, dims)
     rest = spread(prod(where(zero, 1, x), dims=dims), x.shape, dims)
-    share = where(zero, where(eq(zeros, 1), rest, 0), where(eq(zeros, 0), rest / where(zero, 1, x), 0))
+    share = where(
+        zero, where(eq(zeros, 1), rest, 0), where(eq(zeros, 0), rest / where(zero, 1, x), 0)
+    )
     return spread(g, x.shape, dims) * share
 
 
@@ -58,9 +60,21 @@ def _reduce(ufunc: np.ufunc, init: Any):
 
 sum = reduction("sum", init=lambda _: 0, combine="{0} + {1}", ref=_reduce(np.add, lambda _: 0),
                 vjp=(lambda g, y, x, *, dims: spread(g, x.shape, dims),))  # fmt: skip
-prod = reduction("prod", init=lambda _: 1, combine="{0} * {1}", ref=_reduce(np.multiply, lambda _: 1),
-                 vjp=(_others,), domain=(0.5, 2))  # fmt: skip
+prod = reduction(
+    "prod",
+    init=lambda _: 1,
+    combine="{0} * {1}",
+    ref=_reduce(np.multiply, lambda _: 1),
+    vjp=(_others,),
+    domain=(0.5, 2),
+)
 max = reduction("max", init=_lowest, combine="maximum({0}, {1})", ref=_reduce(np.maximum, _lowest),
                 vjp=(_evenly,), grad_name="AmaxBackward0")  # fmt: skip
-min = reduction("min", init=_highest, combine="minimum({0}, {1})", ref=_reduce(np.minimum, _highest),
-                vjp=(_evenly,), grad_name="AminBackward0")  # fmt: skip
+min = reduction(
+    "min",
+    init=_highest,
+    combine="minimum({0}, {1})",
+    ref=_reduce(np.minimum, _highest),
+    vjp=(_evenly,),
+    grad_name="AminBackward0",
+)

@@ -21,7 +21,21 @@ def _no_input(**_: Any) -> np.ndarray:
 input = register(OpDef("input", Kind.SOURCE, _no_input, _declared))
 
 # full(value=, shape=, dtype=): a constant
-full = register(OpDef("full", Kind.SOURCE, lambda *, value, shape, dtype: np.full(shape, value, dtype.compute), _declared))
+full = register(
+    OpDef(
+        "full",
+        Kind.SOURCE,
+        lambda *, value, shape, dtype: np.full(shape, value, dtype.compute),
+        _declared,
+    )
+)
 
 # iota(shape=(n,), dtype=): 0, 1, ..., n - 1
-iota = register(OpDef("iota", Kind.SOURCE, lambda *, shape, dtype: np.arange(shape[0]).astype(dtype.compute), _declared))
+iota = register(
+    OpDef(
+        "iota",
+        Kind.SOURCE,
+        lambda *, shape, dtype: np.arange(shape[0]).astype(dtype.compute),
+        _declared,
+    )
+)
