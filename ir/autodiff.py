@@ -7,18 +7,18 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .graph import Graph, postorder
 from .node import Node, at, constant
-from .op import OpDef
-from .ops.elementwise import cast
+from .op import OpDef, Rule
+from .ops.elementwise import add, cast
 from .ops.movement import expand, reshape
 from .ops.reduce import sum as sum_
 
 
-def rule_of(op: OpDef, k: int) -> Callable | None:
+def rule_of(op: OpDef, k: int) -> Rule | None:
     """The rule that gives the cotangent of input k, or None where the primitive has no gradient for
     it.
     """
@@ -69,7 +69,7 @@ def gradients(outputs: Iterable[tuple[Node, Node]], wrt: Iterable[Node]) -> tupl
     total: dict[Node, Node] = {}
 
     def accumulate(x: Node, g: Node) -> None:
-        total[x] = total[x] + g if x in total else g
+        total[x] = add(total[x], g) if x in total else g
 
     for y, g in pairs:
         if y in reaches:

@@ -21,6 +21,12 @@ from .value import REGISTRY, Value
 CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12  # rough cost of one element, in additions
 
 
+Rule = Callable[..., Any]  # rule(g, y, *inputs, **params): the cotangent of one input, or None
+Rules = (
+    tuple[Rule | None, ...] | Callable[[int], Rule | None]
+)  # one per input, or found by its number
+
+
 class Kind(Enum):
     SOURCE = "source"
     ELEMENTWISE = "elementwise"
@@ -52,16 +58,16 @@ class OpDef:
     """A primitive.
 
     ref(*arrays, **params) computes it with NumPy, on decoded numbers (see dtype.py); infer(*avals,
-    **params) gives (shape, dtype) or raises; vjp(g, y, *inputs, **params) gives one cotangent or
-    None per input, written in the operators of Value; expr is a scalar expression over {0}, {1},
-    ... for elementwise kernels; domain is the interval in which gradient tests draw inputs.
+    **params) gives (shape, dtype) or raises; vjp holds one Rule or None per input, written in the
+    operators of Value; expr is a scalar expression over {0}, {1}, ... for elementwise kernels;
+    domain is the interval in which gradient tests draw inputs.
     """
 
     name: str
     kind: Kind
     ref: Callable[..., Any]
     infer: Callable[..., tuple[tuple[int, ...], DType]]
-    vjp: Callable[..., tuple] | None = None
+    vjp: Rules | None = None
     expr: str | None = None
     types: Types = Types.FREE
     cost: int = CHEAP
@@ -125,7 +131,7 @@ def elementwise(
     *,
     ref: Callable,
     expr: str,
-    vjp: Callable | None = None,
+    vjp: Rules | None = None,
     types: Types = Types.SAME,
     cost: int = CHEAP,
     domain: tuple[float, float] = (-3.0, 3.0),
@@ -166,7 +172,7 @@ def reduction(
     ref: Callable,
     init: Any,
     combine: str,
-    vjp: Callable | None = None,
+    vjp: Rules | None = None,
     grad_name: str = "",
     domain: tuple[float, float] = (-3.0, 3.0),
 ) -> OpDef:
@@ -185,7 +191,7 @@ def reduction(
 
 
 def movement(
-    name: str, *, ref: Callable, shape: Callable, vjp: Callable, grad_name: str = ""
+    name: str, *, ref: Callable, shape: Callable, vjp: Rules, grad_name: str = ""
 ) -> OpDef:
     def infer(x: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         return shape(x.shape, **params), x.dtype

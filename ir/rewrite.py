@@ -144,7 +144,7 @@ def _orders(p: Pattern) -> Iterator[Pattern]:
 
 # ---- tables
 class Row:
-    def __init__(self, pattern: Pattern, replace: Any, when: Callable | None = None):
+    def __init__(self, pattern: Apply, replace: Any, when: Callable | None = None):
         self.pattern = pattern
         self.replace = _function(replace)
         self.when = None if when is None else _function(when)

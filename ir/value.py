@@ -8,7 +8,7 @@ primitive but by name.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .dtype import DType
 
@@ -42,6 +42,20 @@ class Value:
     __slots__ = ()
     shape: tuple[int, ...]
     dtype: DType
+    if TYPE_CHECKING:  # set below, by name
+        __add__: Any
+        __radd__: Any
+        __sub__: Any
+        __rsub__: Any
+        __mul__: Any
+        __rmul__: Any
+        __truediv__: Any
+        __rtruediv__: Any
+        __pow__: Any
+        __rpow__: Any
+        __neg__: Any
+        __lt__: Any
+        __gt__: Any
 
     @classmethod
     def bind(cls, op: Any, inputs: tuple, params: dict) -> Any:

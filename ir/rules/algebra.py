@@ -52,16 +52,20 @@ ELEMENTWISE = tuple(
 
 
 # ---- constants
+def fold(y: Node) -> Node:
+    """A primitive of constants is a constant, as the interpreter has it."""
+    arrays = [evaluate(full, [], [], x.dtype, {**x.params, "shape": ()}) for x in y.inputs]
+    out = evaluate(y.op, arrays, [x.dtype for x in y.inputs], y.dtype, y.params)
+    return constant(y.dtype.decode(out).item(), y.dtype, y.shape)
+
+
 def folded(y: Node) -> Node | None:
-    """The primitive of constants is a constant, as the interpreter has it."""
     if not y.inputs or any(x.op is not full for x in y.inputs):
         return None
-    arrays = [evaluate(full, [], [], x.dtype, {**x.params, "shape": ()}) for x in y.inputs]
     try:
-        out = evaluate(y.op, arrays, [x.dtype for x in y.inputs], y.dtype, y.params)
+        return fold(y)
     except ValueError:  # an integer to a negative power: an error of the user's, at run time
         return None
-    return constant(y.dtype.decode(out).item(), y.dtype, y.shape)
 
 
 def constant_second(op: OpDef) -> tuple:
@@ -78,7 +82,7 @@ def product(y: Node, x: Node, c: Node, d: Node) -> Node | None:
     """(x * c) * d = x * (c * d), unless the product of the constants leaves the range where it is
     as good as two.
     """
-    both = folded(c * d)
+    both = fold(c * d)
     exact = both.dtype.kind != "float"
     return x * both if exact or all(map(is_ordinary, (c, d, both))) else None
 
@@ -95,7 +99,7 @@ CONSTANTS = [
         r / c,
         lambda r, c: (
             r * number(1 / value(c), r)
-            if is_power_of_two(value(c)) and is_ordinary(folded(1 / c))
+            if is_power_of_two(value(c)) and is_ordinary(fold(1 / c))
             else None
         ),
     ),
