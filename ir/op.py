@@ -114,7 +114,8 @@ def broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     rank = max((len(s) for s in shapes), default=0)
     out = [1] * rank
     for shape in shapes:
-        for d, extent in enumerate(shape, rank - len(shape)):
+        for d in reversed(range(rank - len(shape), rank)):  # torch names the last that disagree
+            extent = shape[d - rank]
             if extent != 1 and out[d] != extent:
                 if out[d] != 1:
                     raise ShapeError(
@@ -206,5 +207,6 @@ def evaluate(op: OpDef, arrays: list, dtypes: list[DType], out: DType, params: d
     if op.kind is not Kind.MOVEMENT:
         arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]
         with np.errstate(all="ignore"):
-            return out.encode(op.ref(*arrays, **params))
+            y = op.ref(*arrays, **params)
+        return y if type(y) is np.ndarray and y.dtype is out.storage and not out.is_half else out.encode(y)
     return op.ref(*arrays, **params)

@@ -22,6 +22,8 @@ from .views import VIEWS, link
 
 # what NumPy refuses, in torch's words
 _REFUSED = {
+    "sub of one": "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+    "trying to invert a mask, use the `~` or `logical_not()` operator instead.",
     "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
            "operator instead.",
     "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
@@ -29,16 +31,23 @@ _REFUSED = {
 }  # fmt: skip
 
 
+_numbers: dict[tuple, Tensor] = {}  # the eager ones are kept: programs use few, many times
+
+
 def number(value: Any, dtype: DType) -> Tensor:
-    """A Python number as a 0-d tensor."""
+    """A Python number as a 0-d tensor, not to be written to."""
     if mode.trace is not None:
         return traced(constant(value, dtype))
-    if dtype.is_half:
-        return wrap(dtype.encode(np.asarray(value, np.float32)), dtype)
-    try:
-        return wrap(np.array(value, dtype.storage), dtype)
-    except OverflowError:
-        return wrap(np.asarray(value).astype(dtype.storage), dtype)
+    key = (type(value), value, dtype)
+    found = _numbers.get(key)
+    if found is None or value == 0.0:  # 0.0 and -0.0 are one key
+        with np.errstate(all="ignore"):
+            array = np.asarray(value).astype(dtype.compute)
+        found = wrap(dtype.encode(array), dtype)
+        if len(_numbers) > 1000:
+            _numbers.clear()
+        _numbers[key] = found
+    return found
 
 
 def _lift(x: Any, op: OpDef) -> Any:
@@ -66,6 +75,8 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
     else:
         first = 1 if types is Types.SELECT else 0
         common = common_dtype(inputs[first:])
+        if op.name == "sub" and any(isinstance(x, Tensor) and x._dtype is bool_ for x in inputs):
+            raise RuntimeError(_REFUSED["sub" if common is bool_ else "sub of one"])
         if types is Types.FLOAT and common.kind != "float":
             common = get_default_dtype()
         dtypes = [common] * len(inputs)
@@ -116,33 +127,51 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         raise RuntimeError(refused or f"\"{op.name}\" not implemented for '{kind}'") from error
 
 
-def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
-    """Apply a primitive to Tensors and Python numbers."""
-    dtype = None
-    for x in inputs:  # the common case: Tensors of one dtype, nothing traced
-        if type(x) is not Tensor and not isinstance(x, Tensor):
-            break
-        if dtype is None:
+def _ready(op: OpDef, inputs: tuple) -> tuple | None:
+    """The operands as they are, but for lifted numbers, in the common case: eager tensors of one dtype, and numbers
+    that do not change it. None where the long way must be gone.
+    """
+    types = op.types
+    if mode.trace is not None or types is Types.LOGICAL:
+        return None
+    dtype, numbers = None, False
+    for x in inputs[1:] if types is Types.SELECT else inputs:
+        if not isinstance(x, Tensor):
+            numbers = True
+        elif dtype is None:
             dtype = x._dtype
         elif x._dtype is not dtype:
-            break
+            return None
+    if dtype is None or (types is Types.FLOAT and dtype.kind != "float"):
+        return None
+    if types is Types.SELECT and not (isinstance(inputs[0], Tensor) and inputs[0]._dtype is bool_):
+        return None
+    if dtype is bool_ and op.name == "sub":
+        return None
+    if numbers:
+        for x in inputs:
+            kind = type(x)
+            if not (kind is int and dtype is not bool_) and not (
+                kind is float and dtype.kind == "float"
+            ):
+                if not isinstance(x, Tensor):
+                    return None
+        inputs = tuple(x if isinstance(x, Tensor) else number(x, dtype) for x in inputs)
+    for x in inputs:
         if x._view is not None:
             live(x)
-    else:
-        types = op.types
-        if (
-            mode.trace is None
-            and (types is Types.SAME or types is Types.FREE or types is Types.COMPARE
-                 or (types is Types.FLOAT and dtype.kind == "float"))  # type: ignore[union-attr]
-        ):  # fmt: skip
-            return _finish(op, inputs, params, _compute(op, inputs, params))
-    inputs = _unify(op, tuple(_lift(x, op) for x in inputs))
+    return inputs
+
+
+def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    """Apply a primitive to Tensors and Python numbers."""
+    ready = _ready(op, inputs)
+    if ready is None:
+        ready = _unify(op, tuple(_lift(x, op) for x in inputs))
     if mode.trace is None:
-        return _finish(op, inputs, params, _compute(op, inputs, params))
+        return _finish(op, ready, params, _compute(op, ready, params))
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
-    return _finish(
-        op, inputs, params, traced(Node.bind(op, tuple(x._node for x in inputs), params))
-    )
+    return _finish(op, ready, params, traced(Node.bind(op, tuple(x._node for x in ready), params)))
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:

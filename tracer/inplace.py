@@ -19,7 +19,7 @@ from ..ir.ops.movement import expand
 from .dispatch import number
 from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
-from .tape import OpBackward, Saved
+from .tape import OpBackward, Saved, retitled
 from .tensor import Tensor
 from .views import OVERLAP, CopySlices, store
 
@@ -34,6 +34,12 @@ def _writable(t: Tensor) -> None:
         if t._view is not None and t._view.differentiable and t._base._grad_fn is None:  # type: ignore[union-attr]
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        if t._view is not None and t._view.many:
+            raise RuntimeError(
+                f"Output 0 of {t._view.many} is a view and is being modified inplace. This view is the output of a "
+                "function that returns multiple views. Such functions do not allow the output views to be modified "
+                "inplace. You should replace the inplace operation by an out-of-place one."
             )
     if t._array is not None and not t._array.flags.writeable:
         if 0 in t._array.strides:
@@ -83,7 +89,16 @@ def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """x = function(x, ...), in place."""
     t = live(x)
     _writable(t)
-    assign(t, function(t, *args, **kwargs))
+    new = function(t, *args, **kwargs)
+    fn = new._grad_fn
+    if (
+        isinstance(fn, OpBackward)
+        and fn.inputs
+        and type(first := fn.inputs[0]) is Saved
+        and first.box is t._version
+    ):
+        first.keep()
+    assign(t, new)
     return x
 
 
@@ -109,8 +124,6 @@ def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
     if value.shape != t.shape:
         value = expand(value, shape=tuple(t.shape))
     if mode.grad and (t._requires_grad or value._requires_grad):
-        value = where(number(True, bool_), value, t)
-        if value._grad_fn is not None:
-            value._grad_fn.title = title
+        value = retitled(where(number(True, bool_), value, t), title)
     assign(t, value)
     return x

@@ -78,7 +78,7 @@ OTHERS = {
 
 def _rtruediv(self: Tensor, other: Any) -> Tensor:
     """other / self."""
-    return pointwise.div(other, self)
+    return pointwise.reciprocal(self) * other  # as torch has it
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:

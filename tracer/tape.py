@@ -153,6 +153,11 @@ class Saved:
             t._version[0],
         )
 
+    def keep(self) -> None:
+        """Hold a copy: the operation is about to write over the value that its own derivative reads."""
+        self.array = None if self.array is None else self.array.copy()
+        self.box, self.version = [0], 0
+
     def unpack(self, made_by: GradFn | None, of: str) -> Tensor:
         t: Tensor = fill_slots(
             object.__new__(Tensor), self.array, self.node, self.dtype, made_by is not None
@@ -215,20 +220,19 @@ class OpBackward(GradFn):
 _needs: dict[tuple, tuple[bool, frozenset[int]]] = {}
 
 
-def needs(op: OpDef, k: int, inputs: tuple, params: dict, y: Tensor) -> tuple[bool, frozenset[int]]:
-    """Whether the rule for input k reads the answer, and which inputs it reads."""
-    key = (
-        op,
-        k,
-        len(inputs),
-        *((n, v) if v is True or v is False else n for n, v in params.items()),
-    )
+def needs(
+    op: OpDef, wanted: tuple[int, ...], inputs: tuple, params: dict, y: Tensor
+) -> tuple[bool, frozenset[int]]:
+    """Whether the rules for the `wanted` inputs read the answer, and which inputs they read."""
+    key: tuple = (op, wanted, len(inputs))
+    if params:
+        key += tuple((n, v) if v is True or v is False else n for n, v in params.items())
     found = _needs.get(key)
     if found is None:
         xs = tuple(input_node(tuple(x.shape), x.dtype) for x in inputs)
-        answer = input_node(tuple(y.shape), y.dtype)
-        gx = cotangent(op, k, input_node(answer.shape, answer.dtype), answer, xs, params)
-        read: set[Node] = set() if gx is None else set(postorder([gx]))
+        answer, g = (input_node(tuple(y.shape), y.dtype) for _ in range(2))
+        gradients = (cotangent(op, k, g, answer, xs, params) for k in wanted)
+        read = set(postorder(gx for gx in gradients if gx is not None))
         found = _needs[key] = (answer in read, frozenset(i for i, x in enumerate(xs) if x in read))
     return found
 
@@ -236,23 +240,24 @@ def needs(op: OpDef, k: int, inputs: tuple, params: dict, y: Tensor) -> tuple[bo
 def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
     """Put the operation that made `y` on the tape, if it is differentiable in an input that requires grad."""
     wanted = tuple(
-        k for k, x in enumerate(inputs)
-        if x._requires_grad and x._dtype.kind == "float" and rule_of(op, k) is not None
+        [k for k, x in enumerate(inputs)
+         if x._requires_grad and x._dtype.kind == "float" and rule_of(op, k) is not None]
     )  # fmt: skip
     if not wanted:
         return
-    read_y, read = False, frozenset[int]()
-    for k in wanted:
-        also_y, also = needs(op, k, inputs, params, y)
-        read_y, read = read_y or also_y, read | also
-    saved = tuple(
-        Saved(x) if k in read else Aval(tuple(x.shape), x._dtype) for k, x in enumerate(inputs)
-    )
-    edges = tuple(edge(x) if k in wanted else None for k, x in enumerate(inputs))
-    y._grad_fn = OpBackward(
-        op, params, saved, edges, wanted, Saved(y) if read_y else Aval(tuple(y.shape), y._dtype)
-    )
+    read_y, read = needs(op, wanted, inputs, params, y)
+    saved = [Saved(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
+    edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
+    y._grad_fn = OpBackward(op, params, saved, edges, wanted, None)
+    y._grad_fn.y = Saved(y) if read_y else Aval(y.shape, y._dtype)
     y._requires_grad = True
+
+
+def retitled(y: Tensor, title: str) -> Tensor:
+    """`y`, whose grad_fn is called `title` from now on."""
+    if y._grad_fn is not None:
+        y._grad_fn.title = title
+    return y
 
 
 def _edges_of(args: Any) -> list[GradFn | None]:

@@ -34,13 +34,14 @@ OVERLAP = (
 class View:
     """How a tensor comes from its base, and for which state of the base its own fields were last derived."""
 
-    __slots__ = ("base_fn", "base_node", "differentiable", "path", "strides")
+    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides")
 
     def __init__(
         self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
     ):
         self.path, self.differentiable, self.strides = path, differentiable, strides
         self.base_node, self.base_fn = base._node, base._grad_fn
+        self.many = ""  # the function that made it, if that made several views at once
 
     def refresh(self, t: Tensor) -> None:
         """Bring the view `t` up to date with its base."""

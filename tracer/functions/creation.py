@@ -56,7 +56,9 @@ def shape_of(size: tuple, name: str) -> tuple[int, ...]:
 def _plain(data: Any) -> Any:
     """Nested lists with tensors and arrays inside, as nested lists of numbers."""
     if isinstance(data, Tensor):
-        return data.detach().tolist()
+        if data.numel() != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return data.item()
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
     if isinstance(data, np.ndarray):
@@ -72,8 +74,8 @@ def _has_arrays(data: Any) -> bool:
     return False
 
 
-def _extents(data: Any) -> list[int]:
-    """The shape that the first elements show; raises torch's error where another element disagrees."""
+def _explain(data: Any) -> None:
+    """Raise what torch raises for data that makes no tensor."""
     shape: list[int] = []
     first = data
     while isinstance(first, (list, tuple)):
@@ -83,25 +85,33 @@ def _extents(data: Any) -> list[int]:
         first = first[0]
 
     def check(x: Any, depth: int) -> None:
-        if depth == len(shape):
-            if isinstance(x, (list, tuple)):
+        if isinstance(x, (list, tuple)):
+            if depth == len(shape):
                 raise TypeError(f"must be real number, not {type(x).__name__}")
-            if isinstance(x, complex):
-                raise TypeError("complex numbers are not supported")
-            if not isinstance(x, (bool, int, float, np.number, np.bool_)):
-                raise TypeError(f"new(): invalid data type '{type(x).__name__}'")
-            return
-        if not isinstance(x, (list, tuple)):
+            if len(x) != shape[depth]:
+                raise ValueError(
+                    f"expected sequence of length {shape[depth]} at dim {depth} (got {len(x)})"
+                )
+            for y in x:
+                check(y, depth + 1)
+        elif depth < len(shape) and isinstance(x, (bool, int, float)):
             raise TypeError(f"expected a sequence at dim {depth} (got {type(x).__name__})")
-        if len(x) != shape[depth]:
-            raise ValueError(
-                f"expected sequence of length {shape[depth]} at dim {depth} (got {len(x)})"
-            )
-        for y in x:
-            check(y, depth + 1)
+        elif isinstance(x, str):
+            if depth:
+                raise ValueError(f"too many dimensions '{type(x).__name__}'")
+            raise TypeError(f"new(): invalid data type '{type(x).__name__}'")
+        elif isinstance(x, complex):
+            raise TypeError("complex numbers are not supported")
+        elif not isinstance(x, (bool, int, float, np.number, np.bool_)):
+            raise RuntimeError(f"Could not infer dtype of {type(x).__name__}")
 
     check(data, 0)
-    return shape
+
+
+def _first(data: Any) -> Any:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
 
 
 def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
@@ -115,17 +125,19 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
     try:
         array = np.array(data)
     except (ValueError, TypeError):
-        _extents(data)
+        _explain(data)
         raise
     if array.dtype.kind not in "biuf":
-        _extents(data)
+        _explain(data)
         if array.dtype.kind == "O":
-            raise RuntimeError("Overflow when unpacking long long")
+            raise ValueError("Overflow when unpacking long long")
         raise TypeError(f"new(): invalid data type '{array.dtype}'")
     if array.dtype.kind == "u":
-        raise RuntimeError("Overflow when unpacking long long")
+        raise ValueError("Overflow when unpacking long long")
     if dtype is None:
-        dtype = {"b": bool_, "i": int64, "u": int64}.get(array.dtype.kind, get_default_dtype())
+        dtype = {"b": bool_, "i": int64}.get(array.dtype.kind, get_default_dtype())
+        if isinstance(one := _first(data), np.floating):
+            dtype = of_numpy(one.dtype)
         if array.size == 0:
             dtype = get_default_dtype()
     if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iu":

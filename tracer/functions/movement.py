@@ -9,7 +9,7 @@ from typing import Any
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement as ops
 from ..mode import live
-from ..tape import composite
+from ..tape import composite, retitled
 from ..tensor import Size, Tensor
 from ..views import contiguous, restride, strides_of
 from .reduce import wrap_dim, wrap_dims
@@ -51,7 +51,8 @@ def reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; a view where possible. One extent may be -1."""
-    return reshaped(input, _inferred(as_ints(shape, "reshape"), input.numel()))
+    y = reshaped(input, _inferred(as_ints(shape, "reshape"), input.numel()))
+    return y if y._view is not None else retitled(y, "UnsafeViewBackward0")
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
@@ -292,6 +293,13 @@ def _lengths(n: int, size: Any, dim: int) -> list[int]:
     return list(size)
 
 
+def _several(parts: list[Tensor], name: str) -> tuple[Tensor, ...]:
+    for part in parts:
+        if part._view is not None:
+            part._view.many = name
+    return tuple(parts)
+
+
 @composite("SplitBackward0")
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """The parts of a tensor along `dim`, of one length or of the given ones."""
@@ -300,7 +308,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     for n in _lengths(tensor.shape[d], split_size_or_sections, d):
         parts.append(_cut(tensor, d, start, start + n))
         start += n
-    return tuple(parts)
+    return _several(parts, "Split")
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -314,7 +322,9 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 @composite("UnbindBackward0")
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All parts along `dim`, each without that dimension."""
-    return tuple(select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)]))
+    return _several(
+        [select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)])], "Unbind"
+    )
 
 
 @composite("FlipBackward0")

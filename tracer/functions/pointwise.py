@@ -10,7 +10,7 @@ from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
 from ...ir.value import REGISTRY
 from ..promotion import as_dtype, common_dtype
-from ..tape import composite
+from ..tape import composite, retitled
 from ..tensor import Tensor
 
 # primitives of one tensor, public under their own names and these
@@ -98,10 +98,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         if input.dtype.kind in ("int", "uint") and isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         return ops.pow(input, exponent)
-    y = ops.pow(input, exponent)
-    if y._grad_fn is not None:
-        y._grad_fn.title = "PowBackward1"
-    return y
+    return retitled(ops.pow(input, exponent), f"PowBackward{1 if isinstance(input, Tensor) else 2}")
 
 
 @composite("PowBackward0")

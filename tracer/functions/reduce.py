@@ -16,7 +16,7 @@ from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
 from ..dispatch import bind
 from ..promotion import SCALAR_TYPE, as_dtype
-from ..tape import composite
+from ..tape import composite, retitled
 from ..tensor import Tensor
 
 # NumPy's names of arguments, which torch takes too
@@ -68,9 +68,7 @@ def _reduced(op: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor
 
 def _titled(y: Tensor, title: str, dim: Any) -> Tensor:
     """torch numbers the overloads: 0 for the whole tensor, 1 along dimensions."""
-    if y._grad_fn is not None:
-        y._grad_fn.title = f"{title}Backward{0 if dim is None else 1}"
-    return y
+    return retitled(y, f"{title}Backward{0 if dim is None else 1}")
 
 
 def _count(x: Tensor, dims: tuple[int, ...]) -> int:
