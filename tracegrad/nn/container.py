@@ -1,0 +1,232 @@
+"""Modules that hold modules or parameters, as lists and dicts; Sequential calls its in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import index
+from typing import Any, Self
+
+from ..tracer.tensor import Tensor
+from .module import Module, indented
+from .parameter import Parameter
+
+
+class _Numbered(Module):
+    """A list of things that stand in one table of a Module under the names '0', '1', ..."""
+
+    _table = "_modules"
+
+    @property
+    def _items(self) -> dict[str, Any]:
+        return self.__dict__[self._table]
+
+    def _name(self, i: Any) -> str:
+        i, n = index(i), len(self)
+        if not -n <= i < n:
+            raise IndexError(f"index {i} is out of range")
+        return list(self._items)[i]
+
+    def _renumber(self, items: Iterable[Any]) -> None:
+        kept = list(items)
+        self._items.clear()
+        for i, item in enumerate(kept):
+            setattr(self, str(i), item)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items.values())
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return self._part(list(self._items.items())[i])
+        return self._items[self._name(i)]
+
+    def _part(self, items: list[tuple[str, Any]]) -> Any:
+        return type(self)([item for _, item in items])
+
+    def __setitem__(self, i: Any, item: Any) -> None:
+        setattr(self, self._name(i), item)
+
+    def __delitem__(self, i: Any) -> None:
+        items = list(self)
+        del items[i if isinstance(i, slice) else index(i)]
+        self._renumber(items)
+
+    def append(self, item: Any) -> Self:
+        """Add one at the end."""
+        setattr(self, str(len(self)), item)
+        return self
+
+    def extend(self, items: Iterable[Any]) -> Self:
+        """Add several at the end."""
+        for item in list(items):
+            self.append(item)
+        return self
+
+    def insert(self, i: int, item: Any) -> Self:
+        """Add one before position i."""
+        items = list(self)
+        items.insert(i, item)
+        self._renumber(items)
+        return self
+
+    def pop(self, i: Any = -1) -> Any:
+        """Remove one and return it."""
+        item = self[i]
+        del self[i]
+        return item
+
+    def __iadd__(self, items: Iterable[Any]) -> Self:
+        return self.extend(items)
+
+    def __add__(self, items: Iterable[Any]) -> Any:
+        return self[:].extend(items)
+
+
+class ModuleList(_Numbered):
+    """A list of modules whose parameters count as those of the module that holds it."""
+
+    def __init__(self, modules: Iterable[Module] | None = None):
+        super().__init__()
+        self.extend(modules or ())
+
+    def _child_lines(self) -> list[str]:
+        """Equal neighbours share a line: `(0-2): 3 x ReLU()`."""
+        lines, at = [], 0
+        for shown, group in groupby(map(repr, self)):
+            n = len(list(group))
+            where = f"({at}-{at + n - 1}): {n} x" if n > 1 else f"({at}):"
+            lines.append(f"{where} {indented(shown)}")
+            at += n
+        return lines
+
+
+class Sequential(_Numbered):
+    """Calls modules in turn, each with the answer before it: `Sequential(a, b)(x) == b(a(x))`.
+
+    >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *args: Any):
+        super().__init__()
+        named = args[0].items() if len(args) == 1 and isinstance(args[0], dict) else enumerate(args)
+        for name, module in named:
+            self.register_module(str(name), module)
+
+    def _part(self, items: list[tuple[str, Any]]) -> Any:
+        return type(self)(dict(items))
+
+    def forward(self, input: Any) -> Any:
+        for module in self:
+            input = module(input)
+        return input
+
+
+class _Named(Module):
+    """A dict of things that stand in one table of a Module."""
+
+    _table = "_modules"
+
+    def __init__(self, items: Any = None):
+        super().__init__()
+        if items is not None:
+            self.update(items)
+
+    @property
+    def _items(self) -> dict[str, Any]:
+        return self.__dict__[self._table]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __setitem__(self, key: str, item: Any) -> None:
+        self._register(key, item)
+
+    def _register(self, key: str, item: Any) -> None:
+        self.register_module(key, item)
+
+    def __delitem__(self, key: str) -> None:
+        del self._items[key]
+
+    def keys(self) -> Iterable[str]:
+        return self._items.keys()
+
+    def values(self) -> Iterable[Any]:
+        return self._items.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return self._items.items()
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._items.clear()
+
+    def pop(self, key: str) -> Any:
+        """Remove one and return it."""
+        item = self[key]
+        del self[key]
+        return item
+
+    def update(self, items: Any) -> None:
+        """Add everything of a mapping, or of pairs."""
+        mapping = isinstance(items, (Mapping, _Named))
+        for key, item in list(items.items() if mapping else items):
+            self[key] = item
+
+
+class ModuleDict(_Named):
+    """A dict of modules whose parameters count as those of the module that holds it."""
+
+
+def _parameter_line(name: str, p: Tensor) -> str:
+    kind = "Parameter" if isinstance(p, Parameter) else "Tensor"
+    return f"  ({name}): {kind} containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]"
+
+
+class ParameterList(_Numbered):
+    """A list of parameters; tensors put into it become parameters."""
+
+    _table = "_parameters"
+
+    def __init__(self, values: Iterable[Any] | None = None):
+        super().__init__()
+        self.extend(values or ())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _trained(value) if name.isdigit() else value)
+
+    def extra_repr(self) -> str:
+        return "\n".join(_parameter_line(k, p) for k, p in self._items.items())
+
+
+class ParameterDict(_Named):
+    """A dict of parameters; tensors put into it become parameters."""
+
+    _table = "_parameters"
+
+    def _register(self, key: str, item: Any) -> None:
+        self.register_parameter(key, _trained(item))
+
+    def extra_repr(self) -> str:
+        return "\n".join(_parameter_line(k, p) for k, p in self._items.items())
+
+
+def _trained(value: Any) -> Any:
+    plain = isinstance(value, Tensor) and not isinstance(value, Parameter)
+    return Parameter(value) if plain else value

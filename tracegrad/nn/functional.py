@@ -1,0 +1,156 @@
+"""Layers as functions: `F.relu(x)`, `F.linear(x, weight, bias)`, `F.cross_entropy(scores, target)`.
+
+All are compositions of primitives, so they fuse and have derivatives of every order. A branch that
+`where` leaves out is kept finite, or its zero gradient would become 0 * inf = NaN.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from ..ir.ops.elementwise import erf, expm1, gt, log1p, where
+from ..ir.ops.elementwise import exp as exp_
+from ..tracer.functions import contract, movement, pointwise, reduce
+from ..tracer.functions.pointwise import sigmoid, tanh
+from ..tracer.inplace import update
+from ..tracer.random import rand_like
+from ..tracer.tape import composite
+from ..tracer.tensor import Tensor
+from .loss import (  # noqa: F401
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+
+
+# ---- linear
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input @ weight.T + bias: (*, in), (out, in), (out,) -> (*, out)."""
+    if bias is None or weight.ndim != 2 or input.ndim == 0:
+        product = contract.matmul(input, movement.t(weight))
+        return product if bias is None else product + bias
+    rows = input if input.ndim == 2 else movement.reshape(input, -1, input.shape[-1])
+    y = contract.addmm(bias, rows, movement.t(weight))
+    return y if input.ndim == 2 else movement.view(y, (*input.shape[:-1], weight.shape[0]))
+
+
+# ---- activations
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0)."""
+    return update(input, pointwise.relu) if inplace else pointwise.relu(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    return update(input, _leaky, negative_slope) if inplace else _leaky(input, negative_slope)
+
+
+@composite("LeakyReluBackward0")
+def _leaky(x: Tensor, slope: float) -> Tensor:
+    return where(gt(x, 0), x, x * slope)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+    return update(input, _elu, alpha) if inplace else _elu(input, alpha)
+
+
+@composite("EluBackward0")
+def _elu(x: Tensor, alpha: float) -> Tensor:
+    positive = gt(x, 0)
+    return where(positive, x, alpha * expm1(where(positive, 0, x)))
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    return update(input, _silu) if inplace else _silu(input)
+
+
+@composite("SiluBackward0")
+def _silu(x: Tensor) -> Tensor:
+    return x * sigmoid(x)
+
+
+@composite("GeluBackward0")
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x), with the normal distribution's Phi by erf or, for approximate='tanh', by tanh.
+
+    Hendrycks and Gimpel (2016), equations 1 and 2.
+    """
+    x = input
+    if approximate == "none":
+        return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+    if approximate == "tanh":
+        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    raise RuntimeError("approximate argument must be either none or tanh.")
+
+
+@composite("SoftplusBackward0")
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
+    z = input * beta
+    positive = gt(z, 0)
+    # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would not
+    y = where(positive, z, 0) + log1p(exp_(where(positive, -z, z)))
+    return where(gt(z, threshold), input, y / beta)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    return _logsigmoid(input)
+
+
+@composite("LogSigmoidBackward0")
+def _logsigmoid(x: Tensor) -> Tensor:
+    positive = gt(x, 0)
+    return where(positive, 0, x) - log1p(exp_(where(positive, -x, x)))
+
+
+def _implicit_dim(input: Tensor, name: str) -> int:
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
+        "dim=X as an argument.",
+        stacklevel=4,
+    )
+    return 0 if input.ndim in (0, 1, 3) else 1
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(x) divided by its sum along `dim`."""
+    d = _implicit_dim(input, "softmax") if dim is None else dim
+    return reduce.softmax(input, d, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """The logarithm of `softmax`, without overflow."""
+    d = _implicit_dim(input, "log_softmax") if dim is None else dim
+    return reduce.log_softmax(input, d, dtype)
+
+
+# ---- noise
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """While training, zero with probability p, and what is kept grows by 1 / (1 - p)."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    return update(input, _dropped, p) if inplace else _dropped(input, p)
+
+
+@composite("MulBackward0")
+def _dropped(x: Tensor, p: float) -> Tensor:
+    if p == 1:
+        return x * 0
+    kept = rand_like(x) >= p
+    return x * (kept.to(x.dtype) / (1 - p))

@@ -1,0 +1,78 @@
+"""Layers that mix features or only pass them on: Linear, Identity, Flatten."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..tracer.functions.creation import empty
+from ..tracer.functions.movement import flatten
+from ..tracer.tensor import Tensor
+from . import functional as F
+from . import init
+from .module import Module
+from .parameter import Parameter
+
+
+class Linear(Module):
+    """y = x @ weight.T + bias: (*, in_features) -> (*, out_features).
+
+    weight (out_features, in_features) and bias (out_features,) begin uniform within
+    1 / sqrt(in_features).
+
+    >>> nn.Linear(20, 30)(tracegrad.randn(128, 20)).shape
+    tracegrad.Size([128, 30])
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None,
+                 dtype: Any = None):  # fmt: skip
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
+        if bias:
+            self.bias = Parameter(empty(out_features, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial values again."""
+        if self.in_features == 0:
+            return
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # which is 1 / sqrt(in_features) too
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features)
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )
+
+
+class Identity(Module):
+    """Returns its input and ignores all options: it stands in for a layer that is left out."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input
+
+
+class Flatten(Module):
+    """Makes one dimension of several: (N, a, b, c) -> (N, a * b * c)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return flatten(input, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

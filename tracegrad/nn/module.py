@@ -1,0 +1,398 @@
+"""Module: parameters, buffers and other modules under names, and the call that runs `forward`.
+
+What a compiled program may have relied on is reported to tracer.world: the tables are Watched
+dicts, and setting an attribute to another object is a change. Running `forward` changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Self
+
+from ..ir.dtype import DType, bfloat16, float16, float32, float64
+from ..tracer.mode import no_grad
+from ..tracer.tensor import RemovableHandle, Tensor
+from ..tracer.world import Watched, changed
+from . import state
+from .parameter import Parameter, forget_grad
+
+_TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks")
+
+
+def _typename(value: object) -> str:
+    return value.type() if isinstance(value, Tensor) else type(value).__name__
+
+
+def _put(table: dict, name: str, value: Any) -> None:
+    if name not in table or table[name] is not value:
+        table[name] = value
+
+
+def _dotted(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+class Module:
+    """Base of all layers and models: subclass it, assign parameters and layers, define `forward`.
+
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.layer = nn.Linear(2, 1)
+    ...     def forward(self, x):                # x: (batch, 2) -> (batch, 1)
+    ...         return self.layer(x).relu()
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        for table in _TABLES:
+            object.__setattr__(self, table, Watched())
+        object.__setattr__(self, "_non_persistent_buffers_set", set())
+        object.__setattr__(self, "training", True)
+
+    # ---- the call
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; every subclass defines it."""
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function'
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not (self._forward_pre_hooks or self._forward_hooks):
+            return self.forward(*args, **kwargs)
+        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+            if with_kwargs:
+                if (new := hook(self, args, kwargs)) is not None:
+                    args, kwargs = new
+            elif (new := hook(self, args)) is not None:
+                args = new if isinstance(new, tuple) else (new,)
+        result = self.forward(*args, **kwargs)
+        for hook, with_kwargs in tuple(self._forward_hooks.values()):
+            new = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+            result = result if new is None else new
+        return result
+
+    def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
+                                  with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
+        """Call `hook(module, args)` before `forward`; an answer that is not None replaces args."""
+        return _hook(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
+                              with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
+        """Call `hook(module, args, output)` after `forward`; an answer replaces the output."""
+        return _hook(self._forward_hooks, (hook, with_kwargs), prepend)
+
+    # ---- attributes
+    def __getattr__(self, name: str) -> Any:
+        for table in ("_parameters", "_buffers", "_modules"):
+            if name in (found := self.__dict__.get(table, ())):
+                return found[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        for table, kind, what in _KINDS:
+            own = self.__dict__.get(table)
+            if isinstance(value, kind) and kind is not Tensor:
+                if own is None:
+                    raise AttributeError(f"cannot assign {what}s before Module.__init__() call")
+                self._forget(name, keep=table)
+                if kind is Parameter:
+                    self.register_parameter(name, value)
+                else:
+                    _put(own, name, value)
+                return
+            if own is not None and name in own:
+                if value is not None and not isinstance(value, kind):
+                    of = "Tensor" if kind is Tensor else f"nn.{kind.__name__}"
+                    raise TypeError(
+                        f"cannot assign '{_typename(value)}' as {what} '{name}' "
+                        f"(tracegrad.{of} or None expected)"
+                    )
+                _put(own, name, value)
+                return
+        if name not in self.__dict__ or self.__dict__[name] is not value:
+            changed()
+            object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__:
+            changed()
+            object.__delattr__(self, name)
+        elif not self._forget(name):
+            object.__delattr__(self, name)  # raises
+
+    def _forget(self, name: str, keep: str = "") -> bool:
+        """Remove `name` wherever it stands, except in the table `keep`; whether it was found."""
+        found = False
+        for table in (self.__dict__, self._parameters, self._buffers, self._modules):
+            if name in table and table is not self.__dict__.get(keep):
+                del table[name]
+                found = True
+        self._non_persistent_buffers_set.discard(name)
+        return found
+
+    def __dir__(self) -> list[str]:
+        tables = (self._parameters, self._modules, self._buffers)
+        return sorted({*super().__dir__(), *chain(*tables)})
+
+    # ---- registering
+    def _free_name(self, name: Any, table: Mapping, what: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} name should be a string. Got {type(name).__name__}")
+        if "." in name:
+            raise KeyError(f'{what} name can\'t contain "."')
+        if name == "":
+            raise KeyError(f'{what} name can\'t be empty string ""')
+        if name not in table and hasattr(self, name):
+            raise KeyError(f"attribute '{name}' already exists")
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Add a parameter; None keeps the place of an optional one."""
+        if "_parameters" not in self.__dict__:
+            raise AttributeError("cannot assign parameter before Module.__init__() call")
+        self._free_name(name, self._parameters, "parameter")
+        if param is not None:
+            if not isinstance(param, Parameter):
+                raise TypeError(
+                    f"cannot assign '{_typename(param)}' object to parameter '{name}' "
+                    "(tracegrad.nn.Parameter or None required)"
+                )
+            if param.grad_fn is not None:
+                raise ValueError(
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must "
+                    f"be created explicitly. To express '{name}' as a function of another Tensor, "
+                    "compute the value in the forward() method."
+                )
+        _put(self._parameters, name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that is state but not trained; `persistent` ones are in `state_dict`."""
+        if "_buffers" not in self.__dict__:
+            raise AttributeError("cannot assign buffer before Module.__init__() call")
+        self._free_name(name, self._buffers, "buffer")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"cannot assign '{_typename(tensor)}' object to buffer '{name}' "
+                "(tracegrad Tensor or None required)"
+            )
+        self._buffers[name] = tensor
+        hidden = self._non_persistent_buffers_set
+        (hidden.discard if persistent else hidden.add)(name)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Add a child under a name."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        self._free_name(name, self._modules, "module")
+        self._modules[name] = module
+
+    add_module = register_module
+
+    # ---- walking
+    def named_modules(self, memo: set | None = None, prefix: str = "",
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:  # fmt: skip
+        """This module and everything below it, each with its dotted name."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, _dotted(prefix, name), remove_duplicate)
+
+    def _members(self, table: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple]:
+        seen: set = set()
+        for at, module in self.named_modules(None, prefix, once) if recurse else ((prefix, self),):
+            for name, value in getattr(module, table).items():
+                if value is not None and value not in seen:
+                    if once:
+                        seen.add(value)
+                    yield _dotted(at, name), value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """All parameters, each with its dotted name; a shared one occurs once."""
+        yield from self._members("_parameters", prefix, recurse, remove_duplicate)
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """All buffers, each with its dotted name."""
+        yield from self._members("_buffers", prefix, recurse, remove_duplicate)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below this one."""
+        seen: set = set()
+        for name, child in self._modules.items():
+            if child is not None and child not in seen:
+                seen.add(child)
+                yield name, child
+
+    def modules(self) -> Iterator[Module]:
+        return (m for _, m in self.named_modules())
+
+    def children(self) -> Iterator[Module]:
+        return (m for _, m in self.named_children())
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        return (b for _, b in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module with a dotted name."""
+        module = self
+        for name in target.split(".") if target else ():
+            module = _attribute(module, name)
+            if not isinstance(module, Module):
+                raise AttributeError(f"`{name}` is not an nn.Module")
+        return module
+
+    def _member(self, target: str, table: str, what: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        found = _attribute(module, name)
+        if name not in getattr(module, table):
+            raise AttributeError(f"`{name}` is not {what}")
+        return found
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter with a dotted name."""
+        return self._member(target, "_parameters", "an nn.Parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with a dotted name."""
+        return self._member(target, "_buffers", "a buffer")
+
+    # ---- changing everything at once
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call `fn` on everything below, then on this module; returns it."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Say whether the module is being trained; Dropout, for one, behaves differently then."""
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Say whether the parameters are trained."""
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        changed()
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or fill them with zeros."""
+        for p in self.parameters():
+            forget_grad(p, set_to_none)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Convert what is floating point: `to(dtype)`, `to(device)`, `to(tensor)`."""
+        for a in (*args, *kwargs.values()):
+            if isinstance(a, DType) and not a.is_floating_point:
+                raise TypeError(
+                    "nn.Module.to only accepts floating point or complex dtypes, but got desired "
+                    f"dtype={a}"
+                )
+        with no_grad():
+            for t in chain(self.parameters(), self.buffers()):
+                for x in (t, t.grad):
+                    if x is not None and x.is_floating_point():
+                        _become(x, x.data.to(*args, **kwargs))
+        changed()
+        return self
+
+    def float(self) -> Self:
+        return self.to(float32)
+
+    def double(self) -> Self:
+        return self.to(float64)
+
+    def half(self) -> Self:
+        return self.to(float16)
+
+    def bfloat16(self) -> Self:
+        return self.to(bfloat16)
+
+    def cpu(self) -> Self:
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Self:
+        return self.to("cuda" if device is None else device)
+
+    # ---- state
+    def state_dict(self, *, destination: Any = None, prefix: str = "",
+                   keep_vars: bool = False) -> dict[str, Tensor]:  # fmt: skip
+        """Dotted name -> value, for parameters and persistent buffers, whose memory it shares."""
+        return state.collect(self, destination, prefix, keep_vars)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
+                        assign: bool = False) -> state.IncompatibleKeys:  # fmt: skip
+        """Copy values in by name or, with `assign`, take the tensors themselves.
+
+        With `strict`, the names must match exactly. Nothing is copied unless everything fits.
+        """
+        return state.load(self, state_dict, strict, assign)
+
+    # ---- printing
+    def extra_repr(self) -> str:
+        """What stands between the brackets of the `repr`; subclasses may define it."""
+        return ""
+
+    def _child_lines(self) -> list[str]:
+        return [f"({name}): {indented(repr(child))}" for name, child in self._modules.items()]
+
+    def __repr__(self) -> str:
+        extra, children = self.extra_repr(), self._child_lines()
+        lines = [*(extra.split("\n") if extra else ()), *children]
+        if len(lines) > 1 or children:
+            return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+        return f"{type(self).__name__}({extra})"
+
+
+_KINDS = (  # table, what stands in it, its name in messages
+    ("_parameters", Parameter, "parameter"),
+    ("_modules", Module, "child module"),
+    ("_buffers", Tensor, "buffer"),
+)
+
+
+def _become(x: Tensor, new: Tensor) -> None:
+    """`x.data = new`, where `new` may be of another dtype: whoever holds `x` sees it converted."""
+    if new.dtype is not x.dtype:
+        x._array, x._node, x._dtype, x._ptr = new._array, new._node, new._dtype, 0
+        x._base = x._view = x._accumulator = None
+
+
+def _attribute(module: Module, name: str) -> Any:
+    if not hasattr(module, name):
+        raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+    return getattr(module, name)
+
+
+def indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
+
+
+def _hook(table: dict, entry: Any, prepend: bool) -> RemovableHandle:
+    before = dict(table) if prepend else {}
+    handle = RemovableHandle(table, entry)
+    for key, other in before.items():  # a dict remembers the order of insertion
+        del table[key]
+        table[key] = other
+    return handle

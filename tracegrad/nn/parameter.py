@@ -1,0 +1,44 @@
+"""Parameter, the tensor that a Module trains. Knows nothing of modules."""
+
+from __future__ import annotations
+
+from ..tracer.functions.creation import empty
+from ..tracer.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A leaf tensor that a Module registers when it is assigned to an attribute.
+
+    data: a tensor, whose values are shared; requires_grad: whether it is trained.
+
+    >>> Parameter(tracegrad.tensor([1., 2.]))
+    Parameter containing:
+    tensor([1., 2.], requires_grad=True)
+    """
+
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        if data is None:
+            data = empty(0)
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                f"Parameter(): argument 'data' must be Tensor, not {type(data).__name__}"
+            )
+        if requires_grad and not data.dtype.is_floating_point:
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients"
+            )
+        return Tensor._make_subclass(cls, data, requires_grad)
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+    __str__ = __repr__
+
+
+def forget_grad(p: Tensor, set_to_none: bool) -> None:
+    """Drop the gradient of `p`, or fill it with zeros."""
+    if p.grad is not None:
+        if set_to_none:
+            p.grad = None
+        else:
+            p.grad.detach_().zero_()

@@ -1,0 +1,87 @@
+"""Adam and AdamW: steps scaled by running averages of the gradient and of its square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.dtype import float32
+from ..tracer.functions.creation import zeros, zeros_like
+from ..tracer.functions.pointwise import maximum
+from ..tracer.mode import mode
+from ..tracer.tensor import Tensor
+from .optimizer import Group, Optimizer, outside, refuse_negative
+
+
+class Adam(Optimizer):
+    """p -= lr * m_hat / (sqrt(v_hat) + eps), Kingma and Ba (2014).
+
+    m and v are running averages of g and g * g, by beta1 and beta2; a hat divides by
+    1 - beta ** step.
+    weight_decay w adds w * p to g or, if decoupled, shrinks p by lr * w first. amsgrad takes the
+    greatest v so far (Reddi et al. 2018). `foreach`, `capturable`, `differentiable` and `fused` are
+    taken and ignored.
+
+    >>> optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    """
+
+    def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
+                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
+                 differentiable: bool = False, fused: bool | None = None,
+                 decoupled_weight_decay: bool = False):  # fmt: skip
+        refuse_negative("learning rate", lr)
+        refuse_negative("epsilon value", eps)
+        for i, beta in enumerate(betas):
+            if not 0 <= beta < 1:
+                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        refuse_negative("weight_decay value", weight_decay)
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize, "foreach": foreach, "capturable": capturable,
+            "differentiable": differentiable, "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        })  # fmt: skip
+
+    def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
+        (beta1, beta2), decay = group["betas"], group["weight_decay"]
+        state = self._state(p, group["amsgrad"])
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        state["step"].add_(1)
+        step = _count(state["step"])
+        if group["maximize"]:
+            grad = -grad
+        if decay != 0 and group["decoupled_weight_decay"]:
+            p.mul_(1 - lr * decay)
+        elif decay != 0:
+            grad = grad + p * decay
+        mean.add_((grad - mean) * (1 - beta1))
+        square.mul_(beta2).add_(grad * grad * (1 - beta2))
+        if group["amsgrad"]:
+            square = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], square))
+        scale = (1 - beta2**step) ** 0.5
+        p.sub_(mean * (lr / (1 - beta1**step)) / (square.sqrt() / scale + group["eps"]))
+
+    def _state(self, p: Tensor, amsgrad: bool) -> dict[str, Tensor]:
+        state = self.state[p]
+        if not state:
+            with outside():
+                state["step"] = zeros((), dtype=float32)
+                state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
+                if amsgrad:
+                    state["max_exp_avg_sq"] = zeros_like(p)
+        return state
+
+
+def _count(step: Tensor) -> Any:
+    """The count as a float or, in a trace, a float64 tensor: 1 - beta ** step cancels."""
+    return step.item() if mode.trace is None else step.double()
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, by default 0.01. Loshchilov and Hutter (2017)."""
+
+    def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False,
+                 **options: Any):  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad,
+                         decoupled_weight_decay=True, **options)  # fmt: skip

@@ -1,0 +1,118 @@
+"""Learning rate schedules: call `scheduler.step()` once an epoch, after the optimizer's.
+
+Compiled programs read the learning rate at every call, so a schedule never makes one compile again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .optimizer import Group, Optimizer
+
+
+class LRScheduler:
+    """Base of the schedules: a subclass says in `rate` which learning rate a group gets now."""
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise KeyError(
+                    "param 'initial_lr' is not specified in param_groups"
+                    f"[{i}] when resuming an optimizer"
+                )
+        self.optimizer = optimizer
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch = last_epoch
+        self.step()
+
+    def rate(self, group: Group, i: int) -> float:
+        """The learning rate of group number i in epoch `last_epoch`."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Go on to the next epoch."""
+        self.last_epoch += 1
+        for i, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = self.rate(group, i)
+
+    def get_last_lr(self) -> list[Any]:
+        """The learning rates now, one for each group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer."""
+        return {k: v for k, v in self.__dict__.items() if k != "optimizer" and not callable(v)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.__dict__.update(state_dict)
+
+
+class StepLR(LRScheduler):
+    """Multiplied by gamma every `step_size` epochs."""
+
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ):
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        falls = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
+        return group["lr"] * self.gamma if falls else group["lr"]
+
+
+class ExponentialLR(LRScheduler):
+    """Multiplied by gamma every epoch."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        return group["lr"] * self.gamma if self.last_epoch > 0 else group["lr"]
+
+
+class LambdaLR(LRScheduler):
+    """The initial rate times lr_lambda(epoch); one function, or a list with one for each group."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1):
+        groups = len(optimizer.param_groups)
+        several = isinstance(lr_lambda, (list, tuple))
+        self.lr_lambdas: list[Callable[[int], float]] = (
+            list(lr_lambda) if several else [lr_lambda] * groups
+        )
+        if len(self.lr_lambdas) != groups:
+            raise ValueError(f"Expected {groups} lr_lambdas, but got {len(self.lr_lambdas)}")
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        return self.base_lrs[i] * self.lr_lambdas[i](self.last_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
+
+
+class CosineAnnealingLR(LRScheduler):
+    """To eta_min in T_max epochs, along half a cosine. Loshchilov and Hutter (2016)."""
+
+    def __init__(
+        self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
+    ):
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        if self.last_epoch == 0:
+            return group["lr"]
+        low, t, n = self.eta_min, self.last_epoch, self.T_max
+        if (t - 1 - n) % (2 * n) == 0:  # at the bottom, where the ratio below would be 0 / 0
+            return group["lr"] + (self.base_lrs[i] - low) * (1 - math.cos(math.pi / n)) / 2
+        ratio = (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n))
+        return ratio * (group["lr"] - low) + low

@@ -1,0 +1,187 @@
+"""Optimizer: groups of parameters with their options, the state of each, and the step over them.
+
+A subclass says, in `update`, what a step does to one parameter. It is ordinary tensor code, which
+runs eagerly or is traced; options that compiled programs read at every call come through `hyper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+from ..nn.parameter import forget_grad
+from ..tracer.functions.creation import as_tensor
+from ..tracer.mode import enable_grad, mode, no_grad
+from ..tracer.tensor import Tensor
+from ..tracer.world import Watched
+
+
+class Group(Watched):
+    """Parameters and the options they are trained with. The learning rate is free to change."""
+
+    free = frozenset({"lr"})
+
+
+class State(Watched):
+    """What an optimizer remembers of each parameter, made when it is first asked for."""
+
+    def __missing__(self, key: Tensor) -> Watched:
+        self[key] = Watched()
+        return self[key]
+
+
+def hyper(group: Group, name: str) -> Any:
+    """The option `name`: a number or, in a trace, a 0-d tensor that is filled in at every call."""
+    value = group[name]
+    if mode.trace is None or isinstance(value, Tensor):
+        return value
+    return mode.trace.hyper(group, name)
+
+
+def outside() -> AbstractContextManager:
+    """Where a trace is recorded, the world around it: tensors made within are concrete."""
+    return nullcontext() if mode.trace is None else mode.trace.outside()
+
+
+class Optimizer:
+    """Base of all optimizers.
+
+    params: tensors, or dicts {"params": tensors, option: value}, one for each group; defaults: the
+    options of a group that does not say otherwise.
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any]):
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, "
+                f"but got {params.type()}"
+            )
+        self.defaults = defaults
+        self.state = State()
+        self.param_groups: list[Group] = []
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Train more parameters: {"params": tensors, option: value}."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        group = Group(param_group)
+        params = group["params"]
+        if isinstance(params, set):
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the "
+                "ordering of tensors in sets will change between runs. Please use a list instead."
+            )
+        params = [params] if isinstance(params, Tensor) else list(params)
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    "optimizer can only optimize Tensors, but one of the params is "
+                    f"{type(p).__name__}"
+                )
+            if not p.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor")
+        known = {id(p) for other in self.param_groups for p in other["params"]}
+        if known & {id(p) for p in params}:
+            raise ValueError("some parameters appear in more than one parameter group")
+        group["params"] = params
+        for name, default in self.defaults.items():
+            group.setdefault(name, default)
+        self.param_groups.append(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                forget_grad(p, set_to_none)
+
+    @no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter with a gradient; returns what `closure`, called first, does."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            lr = hyper(group, "lr")
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(p, p.grad, group, lr)
+        return loss
+
+    def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
+        """What a step does to one parameter; `lr` is a number or a 0-d tensor."""
+        raise NotImplementedError
+
+    # ---- state
+    def state_dict(self) -> dict[str, Any]:
+        """State and groups in torch's layout, with numbers in place of parameters."""
+        numbers = self._numbers()
+        groups = []
+        for group in self.param_groups:
+            options = {k: v for k, v in group.items() if k != "params"}
+            groups.append({**options, "params": [numbers[id(p)] for p in group["params"]]})
+        state = {numbers.get(id(p), p): dict(values) for p, values in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def _numbers(self) -> dict[int, int]:
+        params = (p for g in self.param_groups for p in g["params"])
+        return {id(p): i for i, p in enumerate(params)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned; the values are copied."""
+        saved = state_dict["param_groups"]
+        if len(saved) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        for own, other in zip(self.param_groups, saved, strict=True):
+            if len(own["params"]) != len(other["params"]):
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of "
+                    "optimizer's group"
+                )
+        of = {
+            number: p
+            for own, other in zip(self.param_groups, saved, strict=True)
+            for number, p in zip(other["params"], own["params"], strict=True)
+        }
+        state = State()
+        for number, values in state_dict["state"].items():
+            p = of.get(number, number)
+            state[p] = Watched({k: _loaded(k, v, p) for k, v in values.items()})
+        self.state = state
+        for own, other in zip(self.param_groups, saved, strict=True):
+            own.update({k: deepcopy(v) for k, v in other.items() if k != "params"})
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return "\n".join((*lines, ")"))
+
+
+def _loaded(key: str, value: Any, p: Any) -> Any:
+    """A copy of a saved value; a tensor takes the parameter's dtype, but 'step' keeps its own."""
+    if not isinstance(value, Tensor) and hasattr(value, "__array__"):
+        value = as_tensor(value.__array__())
+    if not isinstance(value, Tensor):
+        return deepcopy(value)
+    wanted = value.dtype if key == "step" or not p.is_floating_point() else p.dtype
+    return value.detach().clone().to(wanted)
+
+
+def refuse_negative(name: str, value: Any) -> None:
+    """Raise torch's error for an option that must not be negative."""
+    if not isinstance(value, Tensor) and not value >= 0:
+        raise ValueError(f"Invalid {name}: {value}")

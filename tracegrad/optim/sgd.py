@@ -1,0 +1,57 @@
+"""Stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tracer.functions.creation import zeros_like
+from ..tracer.tensor import Tensor
+from .optimizer import Group, Optimizer, outside, refuse_negative
+
+
+class SGD(Optimizer):
+    """p -= lr * g; with momentum m, p -= lr * b where b = m * b + (1 - dampening) * g.
+
+    weight_decay w adds w * p to g; nesterov steps along g + m * b; maximize climbs. The momentum is
+    that of Sutskever et al. (2013), the formulas are those of torch's documentation. `foreach`,
+    `differentiable` and `fused` are taken and ignored.
+
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> optimizer.zero_grad(); loss_of(model(x), y).backward(); optimizer.step()
+    """
+
+    def __init__(self, params: Any, lr: Any = 1e-3, momentum: float = 0, dampening: float = 0,
+                 weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False,
+                 foreach: bool | None = None, differentiable: bool = False,
+                 fused: bool | None = None):  # fmt: skip
+        refuse_negative("learning rate", lr)
+        refuse_negative("momentum value", momentum)
+        refuse_negative("weight_decay value", weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+            "nesterov": nesterov, "maximize": maximize, "foreach": foreach,
+            "differentiable": differentiable, "fused": fused,
+        })  # fmt: skip
+
+    def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
+        if group["maximize"]:
+            grad = -grad
+        if group["weight_decay"] != 0:
+            grad = grad + p * group["weight_decay"]
+        if group["momentum"] != 0:
+            buffer = self._averaged(p, grad, group["momentum"], group["dampening"])
+            grad = grad + buffer * group["momentum"] if group["nesterov"] else buffer
+        p.sub_(grad * lr)
+
+    def _averaged(self, p: Tensor, grad: Tensor, momentum: float, dampening: float) -> Tensor:
+        state = self.state[p]
+        buffer = state.get("momentum_buffer")
+        if buffer is None:
+            if dampening != 0:  # the first gradient counts in full
+                state["momentum_buffer"] = grad.clone()
+                return state["momentum_buffer"]
+            with outside():  # from zero the first step comes to the same, and is like the others
+                buffer = state["momentum_buffer"] = zeros_like(p)
+        return buffer.mul_(momentum).add_(grad * (1 - dampening) if dampening else grad)
