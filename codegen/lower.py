@@ -92,6 +92,7 @@ class _Lowering:
         self.new: dict[Node, Node] = {}
         self.cost: dict[Node, tuple[int, int]] = {}  # (cost, operations) of an inlined expression
         self.lowered: set[Node] = set()
+        self.single: set[Node] = set()  # products that one operation reads
         self.wanted = self.needing_buffers(graph, order)
         for node in order:
             self.new[node] = self.lower(node, tuple(self.new[x] for x in node.inputs))
@@ -153,7 +154,10 @@ class _Lowering:
         if name in VIEWS:
             return self.moved(node, inputs[0])
         if name == "dot":
-            return self.contraction(legal_dot(*inputs))
+            new = self.contraction(legal_dot(*inputs))
+            if new.op is dot and self.uses[node] == 1 and node not in self.wanted:
+                self.single.add(new)
+            return new
         if op.kind is Kind.ELEMENTWISE:
             new = self.expression(intern(op, inputs, node.params), self.uses.get(node, 1))
             return self.keep(new) if node in self.wanted else new
@@ -208,6 +212,10 @@ class _Lowering:
 
     def moved(self, node: Node, x: Node) -> Node:
         """Movement over an expression moves the expression's operands; over a buffer it is a view of it."""
+        if node.op is permute and x in self.single:
+            turned = self.transposed(node, x)
+            if turned is not None:
+                return turned
         if x.op.kind is Kind.ELEMENTWISE and x not in self.low.anchors:
             grows = node.size > x.size > 1 and self.cost[x][0] >= DIVIDE
             pushed = None if grows else self.push(node, x)
@@ -218,6 +226,15 @@ class _Lowering:
         if move(self.low.resolve(x)[1], new) is None:
             new = intern(node.op, (self.keep(copy(x)),), node.params)
         return new
+
+    def transposed(self, node: Node, product: Node) -> Node | None:
+        """(A B)' as B' A', where the permutation is just that, so that the result is laid out as it will be read."""
+        n = len(node.shape)
+        if node.params["axes"] != (*range(n - 2), n - 1, n - 2):
+            return None
+        a, b = (self.moved(intern(permute, (x,), node.params), x) for x in reversed(product.inputs))
+        self.low.anchors.discard(product)
+        return self.keep(intern(dot, (self.matrix(a), self.matrix(b)), {}))
 
     def push(self, node: Node, x: Node) -> Node | None:
         """`node` applied to each operand of the expression x, or None where some operand cannot be viewed so."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from string import Formatter
 
-from ..ir.dtype import DType, bfloat16
+from ..ir.dtype import DType, bfloat16, int64
 from ..ir.node import Node
 from .program import Slot
 
@@ -35,6 +35,7 @@ class Arguments:
         self.values: list[Slot | Node | str | int | float] = []  # a Node or a name stands for the slot it will get
         self.lines: list[str] = []
         self.names: dict[object, str] = {}
+        self._pointers = 0
 
     def _add(self, key: object, value: Slot | Node | str | int | float, prefix: str, load: str) -> str:
         if key not in self.names:
@@ -44,9 +45,15 @@ class Arguments:
             self.lines.append(f"{prefix}{k} = {load.format(k=k)}")
         return self.names[key]
 
-    def pointer(self, buffer: Node | str, dtype: DType | None = None) -> str:
-        code = storage_code(dtype) if dtype else "i8"
-        return self._add(("pointer", buffer, code), buffer, "p", f"pointer_{code}(args, {{k}})")
+    def pointer(self, buffer: Node | str, dtype: DType = int64) -> str:
+        """A pointer p0, p1, ...; its number is also its alias scope."""
+        key = ("pointer", buffer)
+        if key not in self.names:
+            self.names[key] = name = f"p{self._pointers}"
+            self._pointers += 1
+            self.lines.append(f"{name} = pointer_{storage_code(dtype)}(args, {len(self.values)})")
+            self.values.append(buffer)
+        return self.names[key]
 
     def symbol(self, name: str) -> str:
         """The address of a library routine, found when the program is loaded."""
@@ -80,6 +87,8 @@ def apply(node: Node, operands: list[str], args: Arguments) -> str:
     """The scalar expression of an elementwise primitive."""
     expr = node.op.expr
     assert expr is not None
+    if node.op.name == "cast" and node.dtype.is_half:  # in a register it is a float32, but one that fits
+        return f"round_{storage_code(node.dtype)}(cast({operands[0]}, f4(0)))"
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in fields - set(words):

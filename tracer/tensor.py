@@ -160,7 +160,10 @@ class Tensor(Value):
     @property
     def grad(self) -> Tensor | None:
         """What `backward` accumulated here, or None."""
-        return live(self)._grad
+        t = live(self)
+        if mode.trace is not None:
+            mode.trace.look_at_grad(t)
+        return t._grad
 
     @grad.setter
     def grad(self, new: Tensor | None) -> None:
@@ -181,6 +184,8 @@ class Tensor(Value):
                     f"assigned grad has data of a different size: expected {list(t.shape)}, but got {list(new.shape)}"
                 )
             new = live(new)
+        if mode.trace is not None:
+            mode.trace.replace_grad(t)
         t._grad = new
 
     @property

@@ -1,0 +1,1 @@
+"""How a Program runs: Numba, the kernel cache, the tape, arenas and threads."""

@@ -1,0 +1,113 @@
+"""Kernel source to machine code, through Numba, or from the cache of object code.
+
+Every distinct kernel is compiled once per process, whoever asks, and once per machine, whichever process does.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache as memo
+from pathlib import Path
+from typing import Any
+
+from numba import cfunc, types
+from numba.core.registry import cpu_target
+
+from ..codegen.program import Kernel
+from . import cache
+from .intrinsics import VOCABULARY
+
+SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
+# NaN and infinities keep their meaning: neither nnan nor ninf
+FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+
+
+class CompileError(RuntimeError):
+    """Numba or LLVM refused a generated kernel: a fault of this library, with all that is needed to report it."""
+
+
+@dataclass
+class Statistics:
+    compiled: int = 0
+    loaded: int = 0
+    seconds: float = 0.0
+
+
+statistics = Statistics()
+_lock = threading.Lock()
+_ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps it alive)
+
+
+def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
+    """Loaded machine code, and the name of its entry, from the parts of a cache entry."""
+    symbol, name, code, bitcode = parts
+    codegen = cpu_target.target_context.codegen()
+    loaded = codegen.unserialize_library((name.decode(), "object", (code, bitcode)))
+    return loaded, symbol.decode()
+
+
+def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
+    """What `library` needs to load it again."""
+    name, _, (code, bitcode) = loaded.serialize_using_object_code()
+    return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
+
+
+@memo
+def source_folder() -> Path:
+    """Where kernel source is written: TRACEGRAD_DUMP, else a folder of this process."""
+    given = os.environ.get("TRACEGRAD_DUMP")
+    if given:
+        Path(given).mkdir(parents=True, exist_ok=True)
+    return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
+
+
+def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
+    filename = f"<tracegrad {kernel.name}>"
+    linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(True), filename)
+    namespace = dict(VOCABULARY)
+    exec(compile(kernel.text, filename, "exec"), namespace)
+    try:
+        built = cfunc(SIGNATURE, nopython=True, error_model="numpy", fastmath=FASTMATH)(namespace[kernel.name])
+        address = built.address
+    except Exception as error:
+        path = source_folder() / f"{kernel.name}.py"
+        path.write_text("".join(f"# {line}\n" for line in origin) + kernel.text)
+        operations = "\n  ".join(origin)
+        raise CompileError(
+            f"kernel {kernel.name} did not compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}\n"
+            f"its source is in {path}; it comes from\n  {operations}"
+        ) from error
+    loaded = built._library
+    return address, built, parts_of(loaded, built._wrapper_name)
+
+
+def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
+    """The address of the kernel's machine code, which lives as long as the process."""
+    text = kernel.text
+    with _lock:
+        if text in _ready:
+            return _ready[text][0]
+        name = cache.key(text)
+        parts = cache.read(name)
+        if parts is not None:
+            try:
+                loaded, symbol = library(parts)
+                address = loaded.get_pointer_to_function(symbol)
+            except Exception:  # an object of another make: compile it again
+                address = 0
+            if address:
+                statistics.loaded += 1
+                _ready[text] = (address, loaded)
+                return address
+        began = time.perf_counter()
+        address, keep, parts = _compile(kernel, origin)
+        statistics.compiled += 1
+        statistics.seconds += time.perf_counter() - began
+        cache.write(name, *parts)
+        _ready[text] = (address, keep)
+        return address

@@ -1,0 +1,81 @@
+"""A Program bound to memory: the pointer table, the argument blocks, the tape and the arena, ready to be walked.
+
+Takes a Program, gives an object with `table` (write pointers there) and `run`. It keeps no reference to anybody's
+tensors; whoever writes a pointer keeps alive what it points to.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from ..codegen.program import Program, Slot
+from .blas import routine
+from .compiler import address_of
+from .tape import COLUMNS, threads, walker
+
+ALIGN = 64
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """Bytes whose address is a multiple of 64."""
+    block = np.empty(nbytes + ALIGN, np.uint8)
+    return block[-address(block) % ALIGN :][:nbytes]
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's data begins."""
+    return array.__array_interface__["data"][0]
+
+
+class Executable:
+    """`table` is a memoryview of int64: entry k is the pointer in slot k. Not for two threads at once: hold a lock."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._table = np.zeros(len(program.buffers), np.int64)
+        self.table = memoryview(self._table)
+        self._status = np.zeros(4, np.int64)
+        self._arena = aligned(program.arena_bytes)
+        at, base = address(self._table), address(self._arena)
+        for i, buffer in enumerate(program.buffers):
+            if buffer.kind == "arena":
+                self._table[i] = base + buffer.offset
+        self._table[0] = address(self._status)
+        blocks: list[int] = []
+        starts = []
+        for launch in program.launches:
+            starts.append(len(blocks))
+            for a in launch.args:
+                if isinstance(a, Slot):
+                    blocks.append(at + 8 * a.index)
+                elif isinstance(a, str):
+                    blocks.append(routine(a))
+                else:
+                    blocks.append(struct.unpack("<q", struct.pack("<d", a))[0] if isinstance(a, float) else a)
+        self._blocks = np.array(blocks or [0], np.int64)
+        tape = np.zeros((max(len(program.launches), 1), COLUMNS), np.int64)
+        at = address(self._blocks)
+        for row, (launch, start) in enumerate(zip(program.launches, starts, strict=True)):
+            pieces = 1
+            if launch.grain and launch.extent >= 2 * launch.grain:
+                pieces = min(threads(), launch.extent // launch.grain)
+            tape[row] = address_of(launch.kernel, launch.origin), at + 8 * start, launch.extent, pieces
+        self._tape = tape
+        self.walk = walker(bool((tape[:, 3] > 1).any()))
+        self.tape_address, self.status_address = address(tape), address(self._status)
+        self.rows = len(program.launches)
+
+    def run(self, first: int = 0, last: int | None = None) -> None:
+        """Walk the tape. Raises IndexError for an index that a kernel found out of range; nothing was written then
+        if the program was built `guarded`.
+        """
+        if self.walk(self.tape_address, first, self.rows if last is None else last, self.status_address):
+            self.fail()
+
+    def fail(self) -> None:
+        """Raise what the status block says, and clean it."""
+        _, index, size, dim = (int(v) for v in self._status)
+        self._status[:] = 0
+        raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")

@@ -1,0 +1,137 @@
+"""The tape: rows of (kernel address, argument block address, outer extent, pieces), walked by native code.
+
+`walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet threads, and holds the
+project's only parallel=True function. It stops at the first row after which the status block is not clean.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from functools import cache as memo
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import _dynfunc, njit, prange, types
+from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
+from numba.extending import intrinsic
+from numba.np.ufunc.parallel import _launch_threads
+
+from . import cache
+from .compiler import library, parts_of
+
+COLUMNS = 4  # of the tape
+
+
+@intrinsic
+def _invoke(typingctx: Any, kernel: Any, args: Any, start: Any, stop: Any, worker: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        i64 = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64, i64, i64])
+        entry = builder.inttoptr(values[0], kind.as_pointer())
+        builder.call(entry, [builder.inttoptr(values[1], i64.as_pointer()), *values[2:]])
+        return context.get_dummy_value()
+
+    return types.void(kernel, args, start, stop, worker), codegen
+
+
+@intrinsic
+def _word(typingctx: Any, address: Any, k: Any) -> Any:
+    """The k-th int64 behind an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
+        return builder.load(builder.gep(pointer, [values[1]]))
+
+    return types.int64(address, k), codegen
+
+
+def _serial(tape: int, first: int, last: int, status: int) -> int:
+    for i in range(first, last):
+        row = 4 * i
+        _invoke(_word(tape, row), _word(tape, row + 1), np.int64(0), _word(tape, row + 2), np.int64(0))
+        if _word(status, np.int64(0)) != 0:
+            return np.int64(1)
+    return np.int64(0)
+
+
+def _parallel(tape: int, first: int, last: int, status: int) -> int:
+    for i in range(first, last):
+        row = 4 * i
+        kernel, args, extent, pieces = (_word(tape, row), _word(tape, row + 1), _word(tape, row + 2), _word(tape, row + 3))
+        if pieces > 1:
+            for c in prange(pieces):
+                _invoke(kernel, args, extent * c // pieces, extent * (c + 1) // pieces, np.int64(c))
+        else:
+            _invoke(kernel, args, np.int64(0), extent, np.int64(0))
+        if _word(status, np.int64(0)) != 0:
+            return np.int64(1)
+    return np.int64(0)
+
+
+SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
+_lock = threading.Lock()
+
+
+def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
+    """A Python function over machine code, built as Numba builds its own."""
+    rtsys.initialize(cpu_target.target_context)  # the wrapper may refer to Numba's own runtime
+    loaded, symbol = library(parts)
+    env = _dynfunc.Environment({"__name__": __name__})
+    entry = _dynfunc.make_function(
+        ModuleType(__name__), "walk", "", loaded.get_pointer_to_function(symbol), env, (loaded,)
+    )
+    loaded.codegen.set_env(environment, env)
+    return entry
+
+
+@memo
+def walker(parallel: bool) -> Callable[[int, int, int, int], int]:
+    """walk(tape, first row, last row, status block) -> 0, or 1 when a kernel reported through the status block.
+
+    Releases the interpreter lock while it runs.
+    """
+    function = _parallel if parallel else _serial
+    with _lock:
+        if parallel:
+            threads()
+        name = cache.key(f"tape {parallel} {layer() if parallel else ''} {inspect.getsource(function)}")
+        parts = cache.read(name)
+        if parts is not None:
+            try:
+                return _load(parts[:-1], parts[-1].decode())
+            except Exception:  # an object of another make: compile it again
+                pass
+        built = njit(SIGNATURE, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False)(function)
+        (result,) = built.overloads.values()
+        environment = cpu_target.target_context.get_env_name(result.fndesc)
+        cache.write(name, *parts_of(result.library, result.fndesc.llvm_cpython_wrapper_name), environment.encode())
+        return result.entry_point
+
+
+# ---- threads
+@memo
+def layer() -> str:
+    """The threading layer: omp where it can be loaded, then tbb, then Numba's own work queue."""
+    for name, module in (("omp", "omppool"), ("tbb", "tbbpool")):
+        try:
+            import_module(f"numba.np.ufunc.{module}")
+        except ImportError:
+            continue
+        return name
+    return "workqueue"
+
+
+@memo
+def threads() -> int:
+    """How many threads share a loop; starts them."""
+    if numba.config.THREADING_LAYER == "default":
+        numba.config.THREADING_LAYER = layer()
+    _launch_threads()
+    return int(numba.get_num_threads())

@@ -1,0 +1,255 @@
+"""`compile`: the one place that knows all four rooms. Tracing, differentiating, lowering, loading, and the calls.
+
+    @tracegrad.compile
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, NamedTuple
+
+from .codegen.program import Program
+from .compile_entry import Entry, record
+from .compile_replay import MISS, write_replay
+from .ir.graph import Graph
+from .ir.show import show
+from .nn.module import Module
+from .runtime.compiler import statistics
+from .tracer.mode import get_default_dtype, mode
+from .tracer.signature import aval, flatten, repetition
+from .tracer.tensor import Tensor
+from .tracer.world import Watched, changed
+
+MOST_VARIANTS = 16  # programs of one signature that differ only in values Python branched on, or in what surrounds them
+_tracing = threading.RLock()  # one trace at a time: Python's own state may change meanwhile
+
+
+class CacheInfo(NamedTuple):
+    """What a compiled function has done: calls answered by an existing program, traces, programs kept."""
+
+    hits: int
+    misses: int
+    currsize: int
+
+
+def _reports(value: Any) -> bool:
+    return isinstance(value, (Module, Watched))
+
+
+class _State:
+    """Everything behind one compiled function."""
+
+    def __init__(self, fn: Callable, fullgraph: bool):
+        self.fn, self.fullgraph = fn, fullgraph
+        self.entries: dict[Any, list[Entry]] = {}
+        self.last: Entry | None = None
+        self.calls = self.traces = 0
+        self.why = "not called yet"
+
+    def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor]]:
+        tensors: list[Tensor] = []
+        structure = flatten((args, kwargs), tensors)
+        avals = tuple(aval(t) for t in tensors)
+        return (structure, avals, repetition(tensors), mode.grad, get_default_dtype()), tensors
+
+    def call(self, args: tuple, kwargs: dict) -> Any:
+        """The slow path: find the entry whose guards hold, or trace one."""
+        if mode.trace is not None:
+            return self.fn(*args, **kwargs)
+        key, tensors = self.key(args, kwargs)
+        for entry in list(self.entries.get(key, ())):
+            answer = self.replay(entry, tensors)
+            if answer is not MISS:
+                self.last = entry
+                return answer
+        with _tracing:
+            entries = self.entries.setdefault(key, [])
+            for entry in entries:  # another thread may have traced it meanwhile
+                answer = self.replay(entry, tensors)
+                if answer is not MISS:
+                    return answer
+            self.why = self.reason(key, entries)
+            if len(entries) >= MOST_VARIANTS:
+                entries.pop(0)
+            entry = record(self.fn, args, kwargs, _reports)
+            entry.replay = write_replay(entry, len(tensors))
+            self.traces += 1
+            changed()  # tensors that were captured are watched from now on
+            answer = entry.replay(tensors)
+            if answer is MISS:
+                raise RuntimeError(
+                    f"{_name(self.fn)} changed, while it was traced, something that it depends on "
+                    f"({entry.surroundings.changed()}): such a side effect cannot be replayed. Keep state in tensors, or "
+                    "change it outside the compiled function."
+                )
+            entries.append(entry)
+            self.last = entry
+            _report(self.fn, entry)
+        return answer
+
+    @staticmethod
+    def replay(entry: Entry, tensors: list[Tensor]) -> Any:
+        answer = entry.replay(tensors)
+        if answer is MISS and entry.lock.locked():  # another thread is in it: wait, then look again
+            with entry.lock:
+                pass
+            return _State.replay(entry, tensors)
+        return answer
+
+    def reason(self, key: Any, entries: list[Entry]) -> str:
+        """Why a call is traced: in words, what differs from the last program."""
+        last = self.last
+        if last is None:
+            return "the first call"
+        if entries:
+            entry = entries[-1]
+            words = entry.surroundings.changed()
+            if words is None and any((t._grad is not None) != there for t, there in entry.presence):
+                words = "a tensor's .grad is there that was not, or the other way round"
+            if words is None and entry.values:
+                words = "a value that Python branched on is another: " + ", ".join(w for _, _, w in entry.values)
+            return words or "a tensor it uses has another shape, dtype or requires_grad"
+        then = next(k for k, es in self.entries.items() if last in es)
+        fields = ("the structure of the arguments", "the tensors", "which tensors are one and the same", "grad mode",
+                  "the default dtype")  # fmt: skip
+        for name, a, b in zip(fields, then, key, strict=True):
+            if a != b:
+                if name == "the tensors" and len(a) == len(b):
+                    i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
+                    return f"tensor argument {i}: {_aval(a[i])} became {_aval(b[i])}"
+                return f"{name}: {a} became {b}"
+        return "another signature"
+
+    def latest(self) -> Entry:
+        if self.last is None:
+            raise RuntimeError(f"{_name(self.fn)} has not been called yet: nothing is compiled")
+        return self.last
+
+
+def _aval(a: tuple) -> str:
+    shape, _, dtype, requires_grad = a
+    return f"{dtype.name}{list(shape)}{' requires_grad' if requires_grad else ''}"
+
+
+def _name(fn: Callable) -> str:
+    return getattr(fn, "__qualname__", type(fn).__name__)
+
+
+def _report(fn: Callable, entry: Entry) -> None:
+    if os.environ.get("TRACEGRAD_DEBUG", "0") not in ("", "0"):
+        print(f"tracegrad: {_name(fn)}: {_summary(entry)}", file=sys.stderr)
+
+
+def _summary(entry: Entry) -> str:
+    t, p = entry.timing, entry.program
+    return (
+        f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, lower {t.lower * 1e3:.1f} ms, "
+        f"{len(p.launches)} launches of {len(p.kernels)} kernels, load {t.load * 1e3:.1f} ms, arena {p.arena_bytes} bytes"
+    )
+
+
+def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
+            device: Any = None) -> Any:  # fmt: skip
+    """Compile a function, a method or a Module: traced once per signature, then replayed as one native call.
+
+    Works as a decorator, with or without arguments, and as a call. Inside, torch's names mean what they mean eagerly:
+    in-place changes, `.grad`, `backward()` and `optimizer.step()` all become part of the program. The result has
+    `explain()`, `graph()`, `source()`, `program()` and `cache_info()`. `dynamic` is accepted for torch's sake: shapes
+    are always specialised, kernels never are. `device` may be None or 'cpu'.
+
+    Raises what the function raises; RuntimeError for side effects that cannot be replayed; IndexError, with nothing
+    written, for an index out of range.
+
+        >>> @tracegrad.compile
+        ... def f(x):
+        ...     return (x.sin() ** 2).sum()
+    """
+    if fn is None:
+        return lambda f: compile(f, fullgraph=fullgraph, dynamic=dynamic, device=device)
+    if device is not None and str(device) != "cpu":
+        raise RuntimeError(f"compile: device {device!r} is not available; this build compiles for 'cpu'")
+    if isinstance(fn, Module):
+        return OptimizedModule(fn, fullgraph)
+    if not callable(fn):
+        raise TypeError(f"compile expects a function or a Module, got {type(fn).__name__}")
+    state = _State(fn, fullgraph)
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        entry = state.last
+        if entry is not None and not kwargs:
+            try:
+                answer = entry.replay(args)
+            except (AttributeError, ValueError, TypeError):  # not the tensors that this entry was made for
+                answer = MISS
+            if answer is not MISS:
+                return answer
+        return state.call(args, kwargs)
+
+    update_wrapper(compiled, fn)
+    _attach(compiled, state)
+    return compiled
+
+
+def _attach(compiled: Any, state: _State) -> None:
+    def graph() -> Graph:
+        """The simplified IR graph of the last call's program; printing it gives readable code."""
+        return state.latest().graph
+
+    def source() -> str:
+        """The generated kernels of the last call's program, as Python."""
+        return state.latest().program.source()
+
+    def program() -> Program:
+        """The last call's Program: launches, buffers, memory plan."""
+        return state.latest().program
+
+    def cache_info() -> CacheInfo:
+        """How many calls an existing program answered, and how often the function was traced."""
+        return CacheInfo(-1, state.traces, sum(len(e) for e in state.entries.values()))
+
+    def explain() -> str:
+        """What was compiled, what was reused, and why the last trace was made."""
+        if state.last is None:
+            return f"{_name(state.fn)}: {state.why}"
+        lines = [
+            f"{_name(state.fn)}: traced {state.traces} time(s); last because: {state.why}",
+            f"  {_summary(state.latest())}",
+            f"  kernels of this process: {statistics.compiled} compiled in {statistics.seconds:.2f} s, "
+            f"{statistics.loaded} loaded from the cache",
+        ]
+        return "\n".join(lines)
+
+    def text() -> str:
+        return show(graph())
+
+    for f in (graph, source, program, cache_info, explain, text):
+        setattr(compiled, f.__name__, f)
+    compiled.tracegrad_state = state
+
+
+class OptimizedModule(Module):
+    """A Module whose forward is compiled; everything else is the original module's."""
+
+    def __init__(self, module: Module, fullgraph: bool):
+        super().__init__()
+        self._orig_mod = module
+        compiled = compile(module.__call__, fullgraph=fullgraph)
+        object.__setattr__(self, "forward", compiled)
+        for name in ("explain", "graph", "source", "program", "cache_info"):
+            object.__setattr__(self, name, getattr(compiled, name))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)

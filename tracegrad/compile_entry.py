@@ -1,0 +1,189 @@
+"""From a recorded call to an Entry: the program for one signature, and how it is fed and answered at each call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .codegen.build import build
+from .codegen.program import Program
+from .codegen.view import View
+from .compile_autograd import Derivative, Spent, spent
+from .ir.graph import Graph
+from .ir.node import Node
+from .ir.simplify import simplify
+from .ir.verify import verify
+from .runtime.executable import Executable, address
+from .tracer.guards import Surroundings
+from .tracer.mode import mode
+from .tracer.signature import aval, flatten, rebuild
+from .tracer.tensor import Tensor
+from .tracer.trace import Input, Trace, tracing
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A place in the answer that is output number `index` of the program."""
+
+    index: int
+
+
+@dataclass
+class Timing:
+    trace: float = 0.0
+    lower: float = 0.0
+    load: float = 0.0
+
+
+@dataclass(eq=False)
+class Entry:
+    """One traced program of a compiled function."""
+
+    graph: Graph
+    program: Program
+    executable: Executable
+    inputs: list[Input]
+    avals: list[tuple]  # of the inputs, as they were traced
+    answer: Any  # the returned structure, with Returned in place of computed tensors
+    graded: list[tuple[Tensor, int | None, int | None]]  # (whose .grad, its argument position, output; None: to none)
+    written: list[Input]  # changed in place
+    values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
+    presence: list[tuple[Tensor, bool]]  # whose .grad must be there, or not
+    flags: list[tuple[Tensor, bool]]  # requires_grad set by the function
+    surroundings: Surroundings
+    derivative: Derivative | None
+    spent: dict[int, Spent]  # outputs that backward has gone through inside the function
+    timing: Timing
+    grad_mode: bool
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    replay: Callable[[Any], Any] = lambda args: None
+
+
+def layout(array: np.ndarray) -> View:
+    size = array.itemsize
+    return View(array.shape, tuple(s // size for s in array.strides))
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.size > 0 and b.size > 0 and np.may_share_memory(a, b)
+
+
+def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
+    for w in written:
+        for i in inputs:
+            if i is w or i.tensor is None or w.tensor is None:
+                continue
+            if overlap(w.tensor._array, i.tensor._array):  # type: ignore[arg-type]
+                raise RuntimeError(
+                    f"a compiled function changes a tensor of shape {list(w.tensor.shape)} in place that shares memory "
+                    f"with another tensor of shape {list(i.tensor.shape)} it uses; pass one of them and make the view "
+                    "inside the function"
+                )
+
+
+def record(fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], bool]) -> Entry:
+    """Trace one call and build its program. What the user's function raises, it raises; nothing is changed then."""
+    began = time.perf_counter()
+    tensors: list[Tensor] = []
+    flatten((args, kwargs), tensors)
+    waiting = iter(tensors)
+    given, named = rebuild((args, kwargs), lambda _: next(waiting))
+    surroundings = Surroundings(fn, (args, kwargs), reports)
+    trace = Trace(tensors)
+    with tracing(trace):
+        answer = fn(*given, **named)
+        recorder = _Recorder(trace, answer, tensors)
+    traced_at = time.perf_counter()
+    return recorder.entry(surroundings, began, traced_at)
+
+
+class _Recorder:
+    """Sorts what a trace produced into outputs of one program."""
+
+    def __init__(self, trace: Trace, answer: Any, arguments: list[Tensor]):
+        self.trace, self.arguments = trace, arguments
+        self.outputs: list[Node] = []
+        self.twins = {id(i.twin): i for i in trace.inputs}
+        self.differentiable: list[tuple[int, Tensor]] = []
+        self.spent: dict[int, Spent] = {}
+        self.returned: dict[int, Returned] = {}
+        self.answer = self.place(answer)
+        self.graded: list[tuple[Tensor, int | None, int | None]] = []
+        for i in trace.regraded():
+            assert i.tensor is not None
+            if i.tensor._grad_fn is not None:
+                raise RuntimeError(
+                    "backward() inside a compiled function reached a tensor that was computed outside of it "
+                    f"(shape {list(i.tensor.shape)}); detach it, compute it inside, or call backward() outside"
+                )
+            g = i.twin._grad
+            position = i.key if i.kind == "argument" else None
+            self.graded.append((i.tensor, position, None if g is None else self.output(self.node(g))))
+        self.written = trace.mutated()
+        refuse_overlap(self.written, trace.inputs)
+        self.writes: dict[int, Node] = {}
+        for w in self.written:
+            self.writes[len(self.outputs)] = w.node
+            self.outputs.append(self.node(w.twin))
+        self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
+        self.derivative = None
+        if mode.grad and self.differentiable:
+            self.derivative = Derivative(trace, self.differentiable, len(self.outputs), bool(self.graded))
+
+    def node(self, t: Tensor) -> Node:
+        if t._node is None:
+            t = self.trace.twin(t)
+        assert t._node is not None
+        return t._node
+
+    def output(self, node: Node) -> int:
+        self.outputs.append(node)
+        return len(self.outputs) - 1
+
+    def place(self, answer: Any) -> Any:
+        return rebuild(answer, self.leaf)
+
+    def leaf(self, t: Tensor) -> Any:
+        if t._node is None:
+            return t
+        if id(t) in self.twins:
+            return self.twins[id(t)].tensor
+        if t._view is not None:
+            t._view.refresh(t)
+        if id(t) not in self.returned:
+            self.returned[id(t)] = Returned(self.output(self.node(t)))
+            index = self.returned[id(t)].index
+            if t._requires_grad and spent(t._grad_fn):
+                self.spent[index] = Spent(t._grad_fn.name())
+            elif t._requires_grad:
+                self.differentiable.append((index, t))
+        return self.returned[id(t)]
+
+    def entry(self, surroundings: Surroundings, began: float, traced_at: float) -> Entry:
+        trace = self.trace
+        outputs = [*self.outputs, *(self.derivative.residuals if self.derivative else ())]
+        raw = Graph(tuple(i.node for i in trace.inputs), tuple(outputs))
+        verify(raw)
+        graph = self.derivative.forward(raw) if self.derivative else simplify(raw)
+        used = set(graph.order()) | set(self.writes.values())
+        inputs = [i for i in trace.inputs if i.node in used]
+        graph = Graph(tuple(i.node for i in inputs), graph.outputs)
+        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}  # type: ignore[arg-type]
+        checks = any(n.op.name == "check_index" for n in used)
+        program = build(graph, self.writes, layouts, guarded=checks or bool(self.values))
+        built_at = time.perf_counter()
+        executable = Executable(program)
+        timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
+        flags = [(i.tensor, i.twin._requires_grad) for i in trace.inputs
+                 if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad]  # fmt: skip
+        return Entry(
+            graph, program, executable, inputs, [aval(i.tensor) if i.tensor is not None else () for i in inputs],
+            self.answer, self.graded, self.written, self.values,
+            [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings, self.derivative, self.spent, timing,
+            mode.grad,
+        )  # fmt: skip

@@ -1,0 +1,318 @@
+"""The call of a traced program, written as one Python function for one Entry.
+
+What a call must look at (guards, pointers that moved, buffers that somebody still holds) is known when the entry is
+made, so the checks are generated as straight code: a step of a small model costs little more than they do. The
+function answers MISS, and has changed nothing, where the entry does not fit the call.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from .compile_autograd import CompiledCall, CompiledOutput
+from .compile_entry import Entry, Returned, overlap
+from .ir.dtype import DType
+from .runtime.executable import address
+from .tracer.mode import mode
+from .tracer.signature import aval
+from .tracer.tensor import Tensor, fill_slots, wrap
+from .tracer.world import epoch
+
+MISS = object()  # this entry does not fit
+_PLAIN = (bool, int, float, str, bytes)
+
+
+class Pool:
+    """Buffers for one output: one is handed out again when nobody holds it any more."""
+
+    __slots__ = ("buffers", "dtype", "shape", "slot", "table")
+
+    def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType):
+        self.table, self.slot, self.shape, self.dtype = table, slot, shape, dtype
+        self.buffers: list[tuple[np.ndarray, int]] = []
+
+    def take(self) -> np.ndarray:
+        """A free buffer, its address in the table."""
+        for array, where in self.buffers:
+            if getrefcount(array) == 3:  # the pool's tuple, the loop's variable, the argument
+                self.table[self.slot] = where
+                return array
+        array = np.empty(self.shape, self.dtype.storage)
+        where = address(array)
+        if len(self.buffers) < 8:
+            self.buffers.append((array, where))
+        self.table[self.slot] = where
+        return array
+
+
+class _Writer:
+    """Collects the lines of the function and the names it refers to."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {}
+        self.lines: list[str] = []
+
+    def name(self, prefix: str, value: Any) -> str:
+        name = f"{prefix}{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def add(self, line: str, depth: int = 1) -> None:
+        self.lines.append("    " * depth + line)
+
+
+def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
+    """The replay function of an entry whose calls have `count` tensors."""
+    w = _Writer()
+    executable, program = entry.executable, entry.program
+    positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
+    w.names |= {
+        "MISS": MISS, "epoch": epoch, "mode": mode, "lock": entry.lock, "walk": executable.walk, "fail": executable.fail,
+        "getrefcount": getrefcount, "new": object.__new__, "Tensor": Tensor, "fill_slots": fill_slots,
+        "table": executable.table, "TAPE": executable.tape_address, "STATUS": executable.status_address,
+        "ROWS": executable.rows, "COMMIT": program.commit, "seen": [epoch[0]],
+    }  # fmt: skip
+    w.names["stale"] = _stale(entry, w.names["seen"])
+    _guards(w, entry, count, positions)
+    w.add("if not lock.acquire(False): return MISS")
+    w.add("try:")
+    _hyper(w, entry)
+    after = _graded(w, entry, positions)
+    outputs = _outputs(w, entry)
+    split = program.commit < executable.rows and bool(entry.values)
+    w.add(f"if walk(TAPE, 0, {'COMMIT' if split else 'ROWS'}, STATUS): fail()", 2)
+    for k, expected, _ in entry.values:
+        cell = w.name("value", _private(entry, k))
+        w.add(f"if {cell}.item() != {w.name('expected', expected)}: return MISS", 2)
+    if split:
+        w.add("walk(TAPE, COMMIT, ROWS, STATUS)", 2)
+    w.add("finally: lock.release()")
+    for line in after:
+        w.add(line)
+    for i in entry.written:
+        target = f"a{i.key}" if i.kind == "argument" else w.name("written", i.tensor) if i.kind == "tensor" else ""
+        w.add(f"{target}._version[0] += 1" if target else f"{w.name('owner', i.key)}._grad._version[0] += 1")
+    for t, flag in entry.flags:
+        w.add(f"{w.name('flag', t)}._requires_grad = {flag}")
+    _answer(w, entry, outputs)
+    source = "def replay(args):\n" + "\n".join(w.lines) + "\n"
+    filename = f"<tracegrad replay {id(entry):x}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    exec(compile(source, filename, "exec"), w.names)
+    replay = w.names["replay"]
+    replay.source = source
+    return replay
+
+
+def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
+    def stale() -> bool:
+        """The counter moved: look at everything that reports to it."""
+        now = epoch[0]
+        if entry.surroundings.changed() is not None or any(
+            i.kind == "tensor" and aval(i.tensor) != a for i, a in zip(entry.inputs, entry.avals, strict=True)  # type: ignore[arg-type]
+        ):
+            return True
+        for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
+            if i.kind == "tensor":
+                entry.executable.table[slot] = address(i.tensor._array)  # type: ignore[union-attr,arg-type]
+        seen[0] = now
+        return False
+
+    return stale
+
+
+def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
+    w.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
+    if count:
+        w.add("(" + "".join(f"a{k}, " for k in range(count)) + ") = args")
+    for words, read, then in entry.surroundings.quick:
+        del words
+        r, v = w.name("read", read), w.name("then", then)
+        other = f" and ({r}() != {v} or type({r}()) is not type({v}))" if type(then) in _PLAIN else ""
+        w.add(f"if {r}() is not {v}{other}: return MISS")
+    w.add("if epoch[0] != seen[0] and stale(): return MISS")
+    exact = any(i.kind == "argument" for i in entry.written) or any(p is not None for _, p, _ in entry.graded)
+    for k in range(count):
+        if k not in positions:
+            continue
+        cell = w.name("last", [None])
+        bind = w.name("bind", _binder(entry, positions[k], cell_value := w.names[cell]))
+        del cell_value
+        rg = entry.avals[positions[k]][3]
+        w.add(f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) or a{k}._requires_grad is not {rg}: return MISS")
+        if exact:
+            for other in range(k):
+                if other in positions:
+                    w.add(f"if a{k} is a{other}: return MISS")
+    for t, there in entry.presence:
+        where = _tensor(w, entry, t, positions)
+        w.add(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
+    for slot, i, a in zip(entry.program.inputs, entry.inputs, entry.avals, strict=True):
+        if i.kind == "grad":
+            owner = _tensor(w, entry, i.key, positions)
+            cell = w.name("last", [None])
+            bind = w.name("bind", _rebind(entry, slot, a, w.names[cell], i))
+            w.add(f"if {owner}._grad is None: return MISS")
+            w.add(f"if {owner}._grad._array is not {cell}[0] and not {bind}({owner}._grad): return MISS")
+
+
+def _tensor(w: _Writer, entry: Entry, t: Tensor, positions: dict[int, int]) -> str:
+    for i in entry.inputs:
+        if i.tensor is t and i.kind == "argument":
+            return f"a{i.key}"
+    return w.name("tensor", t)
+
+
+def _binder(entry: Entry, k: int, cell: list) -> Callable[[Any], bool]:
+    return _rebind(entry, entry.program.inputs[k], entry.avals[k], cell, entry.inputs[k])
+
+
+def _rebind(entry: Entry, slot: int, expected: tuple, cell: list, me: Any) -> Callable[[Any], bool]:
+    table = entry.executable.table
+    shape, strides, dtype, _ = expected
+    others = [i for i in entry.inputs if i is not me and i.tensor is not None] if entry.written else []
+    written = {id(i) for i in entry.written}
+
+    def bind(t: Any) -> bool:
+        """A tensor that was not here at the last call: the same kind of one?"""
+        array = t._array
+        if array is None or array.shape != shape or array.strides != strides or t._dtype is not dtype:
+            return False
+        for i in others:  # an in-place change must not be seen through another tensor
+            if (id(me) in written or id(i) in written) and i.kind == "tensor" and overlap(array, i.tensor._array):
+                return False
+        if not t._ptr:
+            t._ptr = address(array)
+        table[slot] = t._ptr
+        cell[0] = array
+        return True
+
+    return bind
+
+
+def _hyper(w: _Writer, entry: Entry) -> None:
+    for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
+        if i.kind == "hyper":
+            number = np.zeros((), np.float64)
+            entry.executable.table[slot] = address(number)
+            group, key = i.key
+            cell = w.name("number", memoryview(number.reshape(1)))
+            w.add(f"{cell}[0] = {w.name('group', group)}[{key!r}]", 2)
+        elif i.kind == "tensor":
+            entry.executable.table[slot] = address(i.tensor._array)  # type: ignore[union-attr,arg-type]
+
+
+def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
+    """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else holds it."""
+    after = []
+    program = entry.program
+    for t, position, k in entry.graded:
+        where = f"a{position}" if position is not None else w.name("tensor", t)
+        if k is None:
+            after.append(f"{where}._grad = None")
+            continue
+        node = entry.graph.outputs[k]
+        pool = Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype)
+        last: list[Any] = [None]
+        renew = w.name("renew", _renewer(pool, last, node.dtype))
+        cell, g = w.name("last", last), f"g{k}"
+        w.add(f"{g} = {where}._grad", 2)
+        fresh = "True" if program.checks or entry.values else (
+            f"{g} is None or {g} is not {cell}[0] or getrefcount({g}) != 4 or getrefcount({g}._array) != 4")  # fmt: skip
+        w.add(f"if {fresh}: {g} = {renew}()", 2)
+        after.append(f"{where}._grad = {g}")
+    return after
+
+
+def _renewer(pool: Pool, last: list, dtype: DType) -> Callable[[], Tensor]:
+    def renew() -> Tensor:
+        last[0] = wrap(pool.take(), dtype)
+        return last[0]
+
+    return renew
+
+
+def _private(entry: Entry, k: int) -> np.ndarray:
+    """An output that only the entry itself looks at: a value guard."""
+    node = entry.graph.outputs[k]
+    cell = np.zeros(node.shape, node.dtype.storage)
+    entry.executable.table[entry.program.outputs[k]] = address(cell)
+    return cell
+
+
+def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
+    """Buffers for what is returned, and for what backward will need."""
+    program = entry.program
+    taken: dict[int, str] = {}
+    saved = range(len(entry.graph.outputs) - len(entry.derivative.saved), len(entry.graph.outputs)) if entry.derivative else ()
+    for k in [*sorted(_returned(entry.answer)), *saved]:
+        node = entry.graph.outputs[k]
+        pool = w.name("pool", Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype).take)
+        taken[k] = f"o{k}"
+        w.add(f"o{k} = {pool}()", 2)
+    return taken
+
+
+def _returned(answer: Any) -> set[int]:
+    if isinstance(answer, Returned):
+        return {answer.index}
+    if isinstance(answer, (tuple, list)):
+        return set().union(*(_returned(a) for a in answer)) if answer else set()
+    if isinstance(answer, dict):
+        return set().union(*(_returned(a) for a in answer.values())) if answer else set()
+    return set()
+
+
+def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
+    d = entry.derivative
+    made = {}
+    for k in sorted(_returned(entry.answer)):
+        dtype = w.name("dtype", entry.graph.outputs[k].dtype)
+        w.add(f"y{k} = fill_slots(new(Tensor), {outputs[k]}, None, {dtype})")
+        made[k] = f"y{k}"
+        if k in entry.spent:
+            w.add(f"y{k}._grad_fn = {w.name('spent', entry.spent[k])}; y{k}._requires_grad = True")
+    if d is not None:
+        arguments = {id(i.tensor): f"a{i.key}" for i in entry.inputs if i.kind == "argument"}
+        spell = lambda i: arguments.get(id(i.tensor)) or w.name("source", i.tensor)  # noqa: E731
+        sources = ", ".join(spell(i) for i in d.wanted)
+        kept = ", ".join(_kept(w, i, arguments) for i in d.kept_inputs)
+        first = len(entry.graph.outputs) - len(d.saved)
+        saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
+        w.names |= {"CompiledCall": CompiledCall, "CompiledOutput": CompiledOutput, "derivative": d}
+        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], [{kept}])")
+        for index, k in enumerate(d.outputs):
+            w.add(f"y{k}._grad_fn = CompiledOutput(call, {index}); y{k}._requires_grad = True")
+    w.add(f"return {_expression(w, entry.answer, made, entry)}")
+
+
+def _kept(w: _Writer, i: Any, arguments: dict[int, str]) -> str:
+    if i.kind == "hyper":
+        group, key = i.key
+        return f"{w.name('wrap', wrap)}({w.name('asarray', np.asarray)}(float({w.name('group', group)}[{key!r}])), {w.name('dtype', i.node.dtype)})"
+    return arguments.get(id(i.tensor)) or w.name("kept", i.tensor)
+
+
+def _expression(w: _Writer, answer: Any, made: dict[int, str], entry: Entry) -> str:
+    """The returned structure as text."""
+    if isinstance(answer, Returned):
+        return made[answer.index]
+    if isinstance(answer, Tensor):
+        for i in entry.inputs:
+            if i.tensor is answer and i.kind == "argument":
+                return f"a{i.key}"
+    if type(answer) is tuple:
+        return "(" + "".join(_expression(w, a, made, entry) + ", " for a in answer) + ")"
+    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
+        return f"{w.name('kind', type(answer))}(" + ", ".join(_expression(w, a, made, entry) for a in answer) + ")"
+    if type(answer) is list:
+        return "[" + ", ".join(_expression(w, a, made, entry) for a in answer) + "]"
+    if isinstance(answer, dict):
+        items = ", ".join(f"{w.name('key', k)}: {_expression(w, a, made, entry)}" for k, a in answer.items())
+        return f"{w.name('kind', type(answer))}({{{items}}})" if type(answer) is not dict else f"{{{items}}}"
+    return w.name("constant", answer)

@@ -1,0 +1,66 @@
+"""What one call of a compiled function looks like: its tensors, and a key of everything else.
+
+Two calls with equal keys may share a program. Tensors are found inside tuples, lists and dicts; NumPy arrays count as
+tensors; Python values are part of the key; other objects count by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import DType
+from .functions.creation import from_numpy
+from .tensor import Tensor
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, DType, type(Ellipsis))
+_HELD: dict[int, Any] = {}  # objects that are part of some key by identity, and so must keep it
+
+
+def flatten(value: Any, tensors: list[Tensor]) -> Any:
+    """The key of a value; its tensors are appended to `tensors`."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return Tensor
+    if isinstance(value, np.ndarray):
+        tensors.append(from_numpy(value))
+        return Tensor
+    if isinstance(value, (tuple, list)):
+        return (type(value), *(flatten(v, tensors) for v in value))
+    if isinstance(value, dict):
+        return (type(value), *((k, flatten(v, tensors)) for k, v in value.items()))
+    if isinstance(value, _PLAIN):
+        return (type(value), repr(value) if isinstance(value, float) else value)
+    _HELD[id(value)] = value
+    return (type(value), id(value))
+
+
+def rebuild(value: Any, leaf: Callable[[Tensor], Any]) -> Any:
+    """The same structure with every tensor replaced."""
+    if isinstance(value, Tensor):
+        return leaf(value)
+    if isinstance(value, np.ndarray):
+        return leaf(from_numpy(value))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(rebuild(v, leaf) for v in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(rebuild(v, leaf) for v in value)
+    if isinstance(value, dict):
+        return type(value)((k, rebuild(v, leaf)) for k, v in value.items())
+    return value
+
+
+def aval(t: Tensor) -> tuple:
+    """What a program must know of a tensor beforehand: shape, strides in bytes, dtype, requires_grad."""
+    a = t._array
+    if a is None:
+        return (t.shape, None, t._dtype, t._requires_grad)
+    return (a.shape, a.strides, t._dtype, t._requires_grad)
+
+
+def repetition(tensors: list[Tensor]) -> tuple[int, ...]:
+    """Which of the tensors are one and the same object."""
+    first: dict[int, int] = {}
+    return tuple(first.setdefault(id(t), i) for i, t in enumerate(tensors))

@@ -1,0 +1,173 @@
+"""A Trace: one call of a user's function, recorded as Nodes instead of computed.
+
+Every concrete Tensor met on the way becomes an input, represented by a traced twin; what happens to the twins
+(in-place changes, `.grad`) is what the program must do to the Tensors. Nothing concrete is touched while tracing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import float64
+from ..ir.interpret import value_of
+from ..ir.node import Node, Site, input_node, user_site
+from .mode import mode
+from .tensor import Tensor, traced
+
+
+@dataclass(eq=False)
+class Input:
+    """An input of the program: its Node, and where its value is found at each call.
+
+    `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured Tensor), 'grad' (the
+    `.grad` of one, which may be another object at each call) or 'hyper' (key: an optimizer's group and a name in it).
+    """
+
+    node: Node
+    kind: str
+    key: Any
+    tensor: Tensor | None
+    twin: Tensor
+
+
+@dataclass(frozen=True)
+class ValueGuard:
+    """The trace went one way because this value was what it was."""
+
+    node: Node
+    value: bool | int | float
+    site: Site | None
+
+
+class Trace:
+    def __init__(self, arguments: list[Tensor]):
+        self.inputs: list[Input] = []
+        self.guards: list[ValueGuard] = []
+        self._by_id: dict[int, Input] = {}
+        self._hyper: dict[tuple[int, str], Input] = {}
+        self._numbers: dict[Node, np.ndarray] = {}
+        self._owner_of_grad: dict[int, Tensor] = {}
+        self._by_twin: dict[int, Input] = {}
+        self._replaced: set[int] = set()
+        self.grads_seen: set[int] = set()  # ids of tensors whose `.grad` at entry decided something
+        for i, t in enumerate(arguments):
+            if id(t) not in self._by_id:
+                self._enter(t, "argument", i)
+
+    def _enter(self, t: Tensor, kind: str, key: Any) -> Input:
+        assert t._array is not None
+        node = input_node(t._array.shape, t._dtype, kind)
+        twin = traced(node, t._requires_grad)
+        twin._hooks = t._hooks
+        found = Input(node, kind, key, t, twin)
+        self.inputs.append(found)
+        self._by_id[id(t)] = self._by_twin[id(twin)] = found
+        self._numbers[node] = t._array
+        if t._grad is not None:
+            self._owner_of_grad[id(t._grad)] = t
+            twin._grad = t._grad  # concrete until it is looked at
+        return found
+
+    # ---- what the tracer's other modules call
+    def twin(self, t: Tensor) -> Tensor:
+        """The traced Tensor that stands for the concrete `t`."""
+        found = self._by_id.get(id(t))
+        if found is None:
+            owner = self._owner_of_grad.get(id(t))
+            if owner is not None:
+                self.grads_seen.add(id(owner))
+            found = self._enter(t, "tensor", None) if owner is None else self._enter(t, "grad", owner)
+        return found.twin
+
+    def look_at_grad(self, twin: Tensor) -> None:
+        """The program asks for `.grad`: if it is still the one from before, its being there is part of the trace."""
+        found = self._by_twin.get(id(twin))
+        if found is not None and id(twin) not in self._replaced:
+            self.grads_seen.add(id(found.tensor))
+
+    def replace_grad(self, twin: Tensor) -> None:
+        """The program sets `.grad`: what it was before no longer matters."""
+        self._replaced.add(id(twin))
+
+    def hyper(self, group: dict, key: str) -> Any:
+        """A hyper-parameter as a 0-d value that is read again at every call."""
+        value = group[key]
+        if isinstance(value, Tensor):
+            return value
+        found = self._hyper.get((id(group), key))
+        if found is None:
+            node = input_node((), float64, key)
+            found = Input(node, "hyper", (group, key), None, traced(node))
+            self._hyper[id(group), key] = found
+            self.inputs.append(found)
+            self._numbers[node] = np.asarray(float(value))
+        return found.twin
+
+    def concrete(self, t: Tensor, what: str) -> np.ndarray:
+        """The value of a traced tensor where Python must know it. A truth value or an integer becomes a guard."""
+        if t._node is None:
+            t = self.twin(t)
+        node = t._node
+        assert node is not None
+        site = user_site()
+        if what not in ("bool", "int", "index"):
+            raise RuntimeError(
+                f"{what}: the value of a traced tensor of shape {list(node.shape)} is not known while the function is "
+                f"compiled (line {site}). Return the tensor and look at it outside the compiled function."
+            )
+        value = value_of([node], self._numbers)[node]
+        if node.size == 1 and node.op.name != "full":
+            self.guards.append(ValueGuard(node, node.dtype.decode(value).item(), site))
+        return value
+
+    def random(self, what: str) -> None:
+        raise RuntimeError(
+            f"{what}: random numbers cannot be drawn inside a compiled function yet (line {user_site()}): they would be "
+            "the same at every call. Draw them outside and pass them in."
+        )
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Within it no trace is recorded in this thread."""
+        mode.trace = None
+        try:
+            yield
+        finally:
+            mode.trace = self
+
+    # ---- what the compiler asks at the end
+    def mutated(self) -> list[Input]:
+        """Inputs that were changed in place."""
+        return [i for i in self.inputs if i.twin._node is not i.node]
+
+    def regraded(self) -> list[Input]:
+        """Inputs whose `.grad` is now another tensor, or none."""
+        out = []
+        for i in self.inputs:
+            if i.tensor is None or i.twin._grad is i.tensor._grad:
+                continue
+            entered = self._by_id.get(id(i.tensor._grad)) if i.tensor._grad is not None else None
+            if entered is None or i.twin._grad is not entered.twin:
+                out.append(i)
+        return out
+
+    def used_grads(self) -> list[Tensor]:
+        """Tensors whose `.grad` being there or not decided what was traced."""
+        accumulated = {id(i.tensor) for i in self.regraded() if id(i.twin) not in self._replaced}
+        seen = self.grads_seen | accumulated
+        return [i.tensor for i in self.inputs if i.tensor is not None and id(i.tensor) in seen]
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    before = mode.trace
+    mode.trace = trace
+    try:
+        yield trace
+    finally:
+        mode.trace = before
