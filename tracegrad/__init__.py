@@ -2,7 +2,8 @@
 
 from math import e, inf, nan, pi
 
-from . import autograd, cuda
+from . import autograd, cuda, nn, optim
+from .compile import compile
 from .ir.dtype import (
     DType as dtype,
 )

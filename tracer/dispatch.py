@@ -170,6 +170,8 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         ready = _unify(op, tuple(_lift(x, op) for x in inputs))
     if mode.trace is None:
         return _finish(op, ready, params, _compute(op, ready, params))
+    if op.name in _REFUSED and ready[0]._dtype is bool_:
+        raise RuntimeError(_REFUSED[op.name])
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     return _finish(op, ready, params, traced(Node.bind(op, tuple(x._node for x in ready), params)))
 

@@ -72,6 +72,7 @@ OTHERS = {
     "mT": property(movement.adjoint, doc="The last two dimensions exchanged."),
     "H": property(movement.t, doc="The transpose of a matrix."),
     "itemsize": property(conversion.element_size), "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
+    "from_numpy": staticmethod(creation.from_numpy),
     "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),
 }  # fmt: skip
 

@@ -193,6 +193,6 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
 
 def tensor_format(self: Tensor, spec: str) -> str:
     """In f-strings a 0-d tensor formats as its number does."""
-    if self.ndim == 0 and type(self).__name__ != "Parameter" and live(self)._array is not None:
+    if self.ndim == 0 and type(self).__name__ != "Parameter" and (spec or live(self)._array is not None):
         return format(self.item(), spec)  # type: ignore[attr-defined]
     return object.__format__(self, spec)

@@ -34,9 +34,13 @@ def values(self: Tensor, what: str) -> np.ndarray:
 # ---- to Python
 def item(self: Tensor) -> bool | int | float:
     """The number in a tensor of one element."""
+    return _single(self, "item()")
+
+
+def _single(self: Tensor, what: str) -> Any:
     if self.numel() != 1:
         raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
-    return values(self, "item()").item()
+    return values(self, what).item()
 
 
 def tolist(self: Tensor) -> Any:
@@ -69,21 +73,21 @@ def __bool__(self: Tensor) -> bool:
     if self.numel() != 1:
         many = "more than one value" if self.numel() else "no values"
         raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
-    return bool(values(self, "bool()").item())
+    return bool(values(self, "bool").item())
 
 
 def __float__(self: Tensor) -> float:
-    return float(item(self))
+    return float(_single(self, "float"))
 
 
 def __int__(self: Tensor) -> int:
-    return int(item(self))
+    return int(_single(self, "int"))
 
 
 def __index__(self: Tensor) -> int:
     if self.dtype.kind == "float" or self.numel() != 1:
         raise TypeError("only integer tensors of a single element can be converted to an index")
-    return int(item(self))
+    return int(_single(self, "index"))
 
 
 def __len__(self: Tensor) -> int:
