@@ -12,7 +12,7 @@ from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
 from .fuse import Fusion, Group, reads, sort, space_of
 from .lower import Lowered, lower
-from .plan import arena, lifetimes, place_writes
+from .plan import arena, has_check, lifetimes, place_writes
 from .program import Buffer, Kernel, Launch, Program, Slot
 from .templates.column import Column
 from .templates.contract import contraction
@@ -33,7 +33,9 @@ class _Builder:
         fusion.run()
         placement = place_writes(self.low, fusion, writes, guarded)
         self.place, self.reads, self.notes = placement.place, dict(fusion.reads), fusion.notes
-        self.order = sort(fusion.groups)
+        checkers = [g for g in fusion.groups if any(has_check(self.low, a) for a in g.anchors)]
+        self.order = sort([*checkers, *fusion.groups])
+        self.checked = max((self.order.index(g) + 1 for g in checkers), default=0)
         self.commit = len(self.order)
         for anchor, target in placement.late:
             late = copy(anchor)
@@ -114,10 +116,10 @@ class _Builder:
         commit = next((i for i, (t, _) in enumerate(rows) if t >= self.commit), len(rows))
         outputs = tuple(self.slots[self.writes.get(i, y)]
                         for i, y in enumerate(self.low.outputs))  # fmt: skip
-        checks = any(n.op.name == "check_index" for n in self.low.order)
+        checked = next((i for i, (t, _) in enumerate(rows) if t >= self.checked), len(rows))
         return Program(
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
-            tuple(launch for _, launch in rows), commit, self.arena_bytes, checks, tuple(self.notes),
+            tuple(launch for _, launch in rows), commit, self.arena_bytes, checked, tuple(self.notes),
         )  # fmt: skip
 
 

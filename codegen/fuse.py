@@ -133,6 +133,7 @@ class Fusion:
     def __init__(self, low: Lowered):
         self.low = low
         self.notes: list[str] = []
+        self.refused: set[tuple[frozenset[Node], frozenset[Node]]] = set()
         self.reads = {a: reads(low, a) for a in low.order if a in low.anchors}
         self.groups: list[Group] = []
         self.home: dict[Node, Group] = {}
@@ -232,26 +233,33 @@ class Fusion:
         return sorted((s for s in scored if s[0] > 0), key=lambda s: (-s[0], rank[s[1]], rank[s[2]]))
 
     def run(self) -> list[Group]:
-        refused: set[tuple[frozenset[Node], frozenset[Node]]] = set()
-        merged = True
-        while merged:
-            merged = False
-            for worth, a, b in self.candidates():
-                if a not in self.groups or b not in self.groups:
-                    continue
-                key = (frozenset(a.anchors), frozenset(b.anchors))
-                if key in refused:
-                    continue
-                verdict = self.legal(a, b)
-                pair = f"{names(a)} with {names(b)}"
-                if isinstance(verdict, str):
-                    refused.add(key)
-                    self.notes.append(f"kept apart {pair}: {verdict}")
-                else:
-                    self.notes.append(f"fused {pair}: saves {worth} bytes")
-                    self.merge(a, b, verdict)
-                    merged = True
+        # Rows first: what a softmax leaves in cache is worth more than what a sum down its columns reads again.
+        for columns in (False, True):
+            while self.round(columns):
+                pass
         return self.groups
+
+    def round(self, columns: bool) -> bool:
+        """Go once through the candidates, best first; whether any two were merged."""
+        merged = False
+        for worth, a, b in self.candidates():
+            if a not in self.groups or b not in self.groups:
+                continue
+            if not columns and "column" in (a.template, b.template):
+                continue
+            key = (frozenset(a.anchors), frozenset(b.anchors))
+            if key in self.refused:
+                continue
+            verdict = self.legal(a, b)
+            pair = f"{names(a)} with {names(b)}"
+            if isinstance(verdict, str):
+                self.refused.add(key)
+                self.notes.append(f"kept apart {pair}: {verdict}")
+            else:
+                self.notes.append(f"fused {pair}: saves {worth} bytes")
+                self.merge(a, b, verdict)
+                merged = True
+        return merged
 
 
 def nbytes(x: Node) -> int:

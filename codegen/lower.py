@@ -92,6 +92,7 @@ class _Lowering:
         self.new: dict[Node, Node] = {}
         self.cost: dict[Node, tuple[int, int]] = {}  # (cost, operations) of an inlined expression
         self.lowered: set[Node] = set()
+        self.results = set(graph.outputs)
         self.single: set[Node] = set()  # products that one operation reads
         self.wanted = self.needing_buffers(graph, order)
         for node in order:
@@ -155,7 +156,7 @@ class _Lowering:
             return self.moved(node, inputs[0])
         if name == "dot":
             new = self.contraction(legal_dot(*inputs))
-            if new.op is dot and self.uses[node] == 1 and node not in self.wanted:
+            if new.op is dot and self.uses[node] == 1 and node not in self.results:
                 self.single.add(new)
             return new
         if op.kind is Kind.ELEMENTWISE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ir.node import Node
-from .fuse import Fusion, Group, level, operands, seen
+from .fuse import Fusion, Group, expression, level, operands, seen
 from .lower import Lowered
 from .view import View
 
@@ -55,8 +55,14 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
     return True
 
 
+def has_check(low: Lowered, anchor: Node) -> bool:
+    """Whether computing the anchor may report an error."""
+    return any(n.op.name == "check_index" for n in (anchor, *expression(low, anchor.inputs)))
+
+
 def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded: bool) -> Placement:
     result = Placement()
+    checkers = {fusion.home[a] for a in fusion.reads if has_check(low, a)}
     for i, target in writes.items():
         anchor = low.outputs[i]
         home = fusion.home[anchor]
@@ -66,11 +72,11 @@ def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded:
             not guarded and not home.opaque and not (read_again and not low.layouts[target].is_identity)
             and (home.template != "column" or low.layouts[target].is_identity)
             and _same_points(low, home, anchor, target)
-            and not any(home in needed_by(r) for r in readers)
+            and not any(home is g or home in needed_by(g) for g in readers | checkers)
         )  # fmt: skip
         if direct:
             result.place[anchor] = target
-            home.after |= readers
+            home.after |= readers | checkers  # a failed check ends the tape: nothing may be written before
         else:
             result.late.append((anchor, target))
     return result

@@ -79,13 +79,17 @@ class Program:
     launches: tuple[Launch, ...]
     commit: int
     arena_bytes: int
-    checks: bool = False  # whether some kernel may raise through the status block
+    checked: int = 0  # the launches from here on cannot fail any more; those before may, through the status block
     notes: tuple[str, ...] = field(default=())  # the scheduler's decisions, in words
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """The distinct generated functions, in the order of first use."""
         return tuple(dict.fromkeys(launch.kernel for launch in self.launches))
+
+    def early(self, slot: int) -> bool:
+        """Whether a buffer may have been written by the time a launch fails."""
+        return any(Slot(slot) in launch.args for launch in self.launches[: self.checked])
 
     def source(self) -> str:
         """The generated functions as Python, each under the operations it came from."""

@@ -87,11 +87,7 @@ class _State:
             changed()  # tensors that were captured are watched from now on
             answer = entry.replay(tensors)
             if answer is MISS:
-                raise RuntimeError(
-                    f"{_name(self.fn)} changed, while it was traced, something that it depends on "
-                    f"({entry.surroundings.changed()}): such a side effect cannot be replayed. Keep state in tensors, or "
-                    "change it outside the compiled function."
-                )
+                raise RuntimeError(f"{_name(self.fn)} was changed by another thread while it was traced; call it again")
             entries.append(entry)
             self.last = entry
             _report(self.fn, entry)

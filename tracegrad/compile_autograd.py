@@ -46,7 +46,7 @@ class Derivative:
     def forward(self, joint: Graph) -> Graph:
         """The forward graph, with what backward needs as further outputs, from the outputs and gradients together."""
         seeds = tuple(s._node for s in self.seeds)
-        joint = simplify(Graph((*joint.inputs, *seeds), joint.outputs))
+        joint = simplify(joint)
         answers, gradients = joint.outputs[: self.count], joint.outputs[self.count :]
         rewritten = {i.node for i in self.trace.mutated()}
         saved = residuals(answers, gradients, set(seeds), rewritten)

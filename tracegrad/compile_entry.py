@@ -93,13 +93,18 @@ def record(fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], boo
     flatten((args, kwargs), tensors)
     waiting = iter(tensors)
     given, named = rebuild((args, kwargs), lambda _: next(waiting))
-    surroundings = Surroundings(fn, (args, kwargs), reports)
+    before = Surroundings(fn, (args, kwargs), reports)
     trace = Trace(tensors)
     with tracing(trace):
         answer = fn(*given, **named)
         recorder = _Recorder(trace, answer, tensors)
+    if (effect := before.changed(state=False)) is not None:
+        raise RuntimeError(
+            f"{effect} by the function itself while it was compiled: such a side effect cannot be replayed. Keep state "
+            "in tensors that are changed in place, return the new value, or change it outside the compiled function."
+        )
     traced_at = time.perf_counter()
-    return recorder.entry(surroundings, began, traced_at)
+    return recorder.entry(Surroundings(fn, (args, kwargs), reports), began, traced_at)
 
 
 class _Recorder:
@@ -167,15 +172,15 @@ class _Recorder:
     def entry(self, surroundings: Surroundings, began: float, traced_at: float) -> Entry:
         trace = self.trace
         outputs = [*self.outputs, *(self.derivative.residuals if self.derivative else ())]
-        raw = Graph(tuple(i.node for i in trace.inputs), tuple(outputs))
+        seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
+        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))
         verify(raw)
         graph = self.derivative.forward(raw) if self.derivative else simplify(raw)
         used = set(graph.order()) | set(self.writes.values())
         inputs = [i for i in trace.inputs if i.node in used]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}  # type: ignore[arg-type]
-        checks = any(n.op.name == "check_index" for n in used)
-        program = build(graph, self.writes, layouts, guarded=checks or bool(self.values))
+        program = build(graph, self.writes, layouts, guarded=bool(self.values))
         built_at = time.perf_counter()
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)

@@ -222,7 +222,7 @@ def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
         renew = w.name("renew", _renewer(pool, last, node.dtype))
         cell, g = w.name("last", last), f"g{k}"
         w.add(f"{g} = {where}._grad", 2)
-        fresh = "True" if program.checks or entry.values else (
+        fresh = "True" if entry.values or program.early(program.outputs[k]) else (
             f"{g} is None or {g} is not {cell}[0] or getrefcount({g}) != 4 or getrefcount({g}._array) != 4")  # fmt: skip
         w.add(f"if {fresh}: {g} = {renew}()", 2)
         after.append(f"{where}._grad = {g}")

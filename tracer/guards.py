@@ -31,6 +31,7 @@ class Surroundings:
         self.reports = reports  # whether an object reports its changes to world.py
         self.quick: list[tuple[str, Callable[[], Any], Any]] = []
         self.slow: list[tuple[str, Callable[[], Any], Any]] = []
+        self.state: list[tuple[str, Callable[[], Any], Any]] = []  # of Watched dicts, which a trace may fill
         self._seen: set[int] = set()
         self._count = 0
         self._function(fn)
@@ -72,7 +73,7 @@ class Surroundings:
             return
         self._seen.add(id(value))
         if isinstance(value, (list, tuple, dict)):
-            into = self.slow if isinstance(value, Watched) else into
+            into = self.state if isinstance(value, Watched) else into
             free = value.free if isinstance(value, Watched) else ()
             items = list(value.items() if isinstance(value, dict) else enumerate(value))
             if len(items) > _MOST:
@@ -96,9 +97,9 @@ class Surroundings:
     def _same(now: Any, then: Any) -> bool:
         return now is then or (isinstance(then, _PLAIN) and type(now) is type(then) and now == then)
 
-    def changed(self, slow: bool = True) -> str | None:
+    def changed(self, state: bool = True) -> str | None:
         """In words, the first thing that is not what it was; None when all is."""
-        for guards in (self.quick, self.slow) if slow else (self.quick,):
+        for guards in (self.quick, self.slow, self.state if state else []):
             for words, read, then in guards:
                 if not self._same(now := read(), then):
                     what = f": was {then!r}, is {now!r}" if isinstance(then, _PLAIN) else ""
