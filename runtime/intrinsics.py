@@ -7,12 +7,15 @@ loops over many of them. Nothing here allocates, raises or calls back into Pytho
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
+
+from ..codegen.vecmath import FUNCTIONS
 
 SCOPES = 32  # pointers beyond this many in one kernel do without scopes
 I64 = ir.IntType(64)
@@ -336,13 +339,16 @@ def shift_right(a: Any, b: Any) -> Any:
     return a >> b
 
 
-_LIBM = ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh",
-         "acosh", "atanh", "erf", "erfc", "lgamma", "atan2")  # fmt: skip
+_LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf",
+         "erfc", "lgamma", "atan2")  # fmt: skip
 
 
-@register_jitable
-def sigmoid(x: Any) -> Any:
-    return 1 / (1 + math.exp(-x))
+def _vectorised(emit: Callable[[Any, Any], Any]) -> Any:
+    @intrinsic
+    def function(typingctx: Any, x: Any) -> Any:
+        return x(x), lambda context, builder, signature, values: emit(builder, values[0])
+
+    return function
 
 
 VOCABULARY: dict[str, Any] = {
@@ -350,10 +356,11 @@ VOCABULARY: dict[str, Any] = {
     "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
     "extent": extent, "number": number, "select": select, "cast": cast, "absolute": absolute, "sign": sign,
     "invert": invert, "check_index": check_index, "floor_div": floor_div, "remainder": remainder, "power": power,
-    "shift_left": shift_left, "shift_right": shift_right, "sigmoid": sigmoid,
+    "shift_left": shift_left, "shift_right": shift_right,
     "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
     "gemm_f4": _gemm("f4"), "gemm_f8": _gemm("f8"), "round_f2": _round("f2"), "round_bf": _round("bf"),
     **{name: getattr(math, name) for name in _LIBM},
+    **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},
     **{name: _unary(llvm) for name, llvm in
        {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}.items()},
 }  # fmt: skip
