@@ -1,7 +1,8 @@
 """Small programs in torch's language, run with torch, with tracegrad, and with tracegrad traced.
 
-A program is one line: statements separated by semicolons, the last an expression whose value is compared. The names
-that it may use are those of `names`. Programs stand in tests/programs/*.txt, under headings that start with '#'.
+A program is one line: statements separated by semicolons, the last an expression whose value is
+compared. The names that it may use are those of `names`. Programs stand in tests/programs/*.txt,
+under headings that start with '#'.
 """
 
 import re
@@ -70,7 +71,9 @@ def tensors_in(value):
 
 
 def traced_arrays(function, *arguments):
-    """Trace function(*arguments); the tensors that it returns, computed from the graph, with their dtypes."""
+    """Trace function(*arguments); the tensors that it returns, computed from the graph, with their
+    dtypes.
+    """
     trace = Trace(list(arguments))
     with tracing(trace):
         outputs = [live(t) for t in tensors_in(function(*arguments))]

@@ -16,7 +16,7 @@ def same_text(array, **options):
     torch = pytest.importorskip("torch")
     with (
         T.printoptions(**options),
-        pytest.MonkeyPatch.context() as patch,  # where a line breaks depends on the length of the name
+        pytest.MonkeyPatch.context() as patch,  # lines break where the names are long
     ):
         patch.setattr(T.dtype, "__repr__", lambda d: f"torch.{d.name}")
         ours = repr(T.from_numpy(array.copy()))

@@ -1,4 +1,6 @@
-"""What torch cannot witness about tensors: memory, copies, devices, random numbers, and life inside a trace."""
+"""What torch cannot witness about tensors: memory, copies, devices, random numbers, and life inside
+a trace.
+"""
 
 import copy
 import pickle

@@ -1,4 +1,6 @@
-"""Tensors print, promote, index and fail as torch's do, and traced programs compute what eager ones do."""
+"""Tensors print, promote, index and fail as torch's do, and traced programs compute what eager ones
+do.
+"""
 
 import numpy as np
 import pytest

@@ -12,6 +12,6 @@ from .tracer.mode import (
 from .tracer.tensor import Tensor as Variable
 
 __all__ = [
-    "Variable", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
-    "no_grad", "set_grad_enabled",
+    "Variable", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How Python becomes ir: the Tensor, eager and traced, its functions, and the eager gradient tape."""
+"""How Python becomes ir: the Tensor, eager and traced, its functions, the gradient tape."""
 
 from . import methods
 from .tensor import Size, Tensor

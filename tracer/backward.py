@@ -1,7 +1,7 @@
 """The reverse walk over the tape: `backward` and `grad`.
 
-GradFns are visited from the last recorded to the first, so that each is reached when all that it leads to are done.
-It neither knows nor cares whether the tensors are eager or traced.
+GradFns are visited from the last recorded to the first, so that each is reached when all that it
+leads to are done. It neither knows nor cares whether the tensors are eager or traced.
 """
 
 from __future__ import annotations
@@ -153,11 +153,13 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
             g = live(g)
             if g.shape != y.shape:
                 raise RuntimeError(
-                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {y.shape}."
+                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and "
+                    f"output[{i}] has a shape of {y.shape}."
                 )
             if not g._dtype.is_floating_point:
                 raise RuntimeError(
-                    "For complex Tensors, both grad_output and output are required to have the same dtype; "
+                    "For complex Tensors, both grad_output and output are required to have the "
+                    "same dtype; "
                     f"got {g._dtype} and {y._dtype}"
                 )
         roots.append((fn, g if create else g.detach()))
@@ -177,9 +179,11 @@ def _grads_for(outputs: tuple, given: Any) -> tuple:
     return given
 
 
-def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-             inputs: Any = None) -> None:  # fmt: skip
-    """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its `grad_tensors`."""
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
+             create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
+    """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its
+    `grad_tensors`.
+    """
     outputs = tuple(live(t) for t in _tuple(tensors))
     targets = None
     if inputs is not None:
@@ -201,12 +205,14 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
-         create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False) -> tuple:  # fmt: skip
+         create_graph: bool = False, allow_unused: bool | None = None,
+         materialize_grads: bool = False) -> tuple:  # fmt: skip
     """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes."""
     ys, xs = tuple(live(t) for t in _tuple(outputs)), tuple(live(t) for t in _tuple(inputs))
     if materialize_grads and allow_unused is False:
         raise ValueError(
-            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: False."
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "False."
         )
     roots = _roots(ys, _grads_for(ys, grad_outputs), create_graph)
     targets = [edge(x) for x in xs]
@@ -218,7 +224,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     found = [walk.captured.get(fn) for fn in targets]  # type: ignore[arg-type]
     if not (allow_unused or materialize_grads) and None in [g if g is None else 0 for g in found]:
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this "
+            "One of the differentiated Tensors appears to not have been used in the graph. Set "
+            "allow_unused=True if this "
             "is the desired behavior."
         )
     if materialize_grads:
@@ -230,7 +237,9 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 
 def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,
               create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
-    """Add to the `.grad` of every leaf the gradient of this tensor, which `gradient` weights if it is no scalar."""
+    """Add to the `.grad` of every leaf the gradient of this tensor, which `gradient` weights if it
+    is no scalar.
+    """
     backward(self, gradient, retain_graph, create_graph, inputs)
 
 

@@ -25,12 +25,14 @@ class device:
             raise RuntimeError(f"Invalid device string: '{device}'")
         if found[1] not in _TYPES:
             raise RuntimeError(
-                f"Expected one of {', '.join(_TYPES)} device type at start of device string: {found[1]}"
+                f"Expected one of {', '.join(_TYPES)} device type at start of device string: "
+                f"{found[1]}"
             )
         if found[2] is not None:
             if index is not None:
                 raise RuntimeError(
-                    f"type (string) must not include an index because index was passed explicitly: {device}"
+                    "type (string) must not include an index because index was passed "
+                    f"explicitly: {device}"
                 )
             index = int(found[2])
         self.type, self.index = found[1], index

@@ -1,7 +1,8 @@
 """What applying a primitive to Tensors means: `Tensor.bind`.
 
-Numbers are lifted, dtypes promoted, then the primitive is computed at once (or, in a trace, applied to the Nodes),
-and the operation is put on the gradient tape. Eager and traced differ in one line of it.
+Numbers are lifted, dtypes promoted, then the primitive is computed at once (or, in a trace, applied
+to the Nodes), and the operation is put on the gradient tape. Eager and traced differ in one line of
+it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from .views import VIEWS, link
 _REFUSED = {
     "sub of one": "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
     "trying to invert a mask, use the `~` or `logical_not()` operator instead.",
-    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+    "`logical_xor()` "
            "operator instead.",
-    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+    "invert a mask, use the "
            "`~` or `logical_not()` operator instead.",
 }  # fmt: skip
 
@@ -85,7 +88,8 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
             if not isinstance(inputs[0], bool) and inputs[0].dtype is not bool_:
                 given = SCALAR_TYPE[inputs[0].dtype]
                 raise RuntimeError(
-                    f"where expected condition to be a boolean tensor, but got a tensor with dtype {given}"
+                    "where expected condition to be a boolean tensor, but got a tensor with "
+                    f"dtype {given}"
                 )
     return tuple(
         number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _converted(x, d)
@@ -128,8 +132,8 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
 
 
 def _ready(op: OpDef, inputs: tuple) -> tuple | None:
-    """The operands as they are, but for lifted numbers, in the common case: eager tensors of one dtype, and numbers
-    that do not change it. None where the long way must be gone.
+    """The operands as they are, but for lifted numbers, in the common case: eager tensors of one
+    dtype, and numbers that do not change it. None where the long way must be gone.
     """
     types = op.types
     if mode.trace is not None or types is Types.LOGICAL:

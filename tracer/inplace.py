@@ -1,7 +1,8 @@
 """Writing into a tensor: what `add_`, `x[0] = 1` and `p.grad.zero_()` come down to.
 
-The operation is computed as if it were not in place, then `assign` stores the answer: into the array that other views
-and NumPy see, or, in a trace, as the tensor's new Node. Everything that can fail does so before anything is written.
+The operation is computed as if it were not in place, then `assign` stores the answer: into the
+array that other views and NumPy see, or, in a trace, as the tensor's new Node. Everything that can
+fail does so before anything is written.
 """
 
 from __future__ import annotations
@@ -33,19 +34,23 @@ def _writable(t: Tensor) -> None:
             )
         if t._view is not None and t._view.differentiable and t._base._grad_fn is None:  # type: ignore[union-attr]
             raise RuntimeError(
-                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+                "a view of a leaf Variable that requires grad is being used in an in-place "
+                "operation."
             )
         if t._view is not None and t._view.many:
             raise RuntimeError(
-                f"Output 0 of {t._view.many} is a view and is being modified inplace. This view is the output of a "
-                "function that returns multiple views. Such functions do not allow the output views to be modified "
+                f"Output 0 of {t._view.many} is a view and is being modified inplace. This view "
+                "is the output of a "
+                "function that returns multiple views. Such functions do not allow the output "
+                "views to be modified "
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
     if t._array is not None and not t._array.flags.writeable:
         if 0 in t._array.strides:
             raise RuntimeError(OVERLAP)
         raise RuntimeError(
-            "the tensor shares memory with a NumPy array that is read-only, and cannot be changed in place"
+            "the tensor shares memory with a NumPy array that is read-only, and cannot be changed "
+            "in place"
         )
 
 
@@ -54,7 +59,8 @@ def assign(t: Tensor, new: Tensor) -> None:
     if new._dtype is not t._dtype:
         if not can_cast(new._dtype, t._dtype):
             raise RuntimeError(
-                f"result type {SCALAR_TYPE[new._dtype]} can't be cast to the desired output type {SCALAR_TYPE[t._dtype]}"
+                f"result type {SCALAR_TYPE[new._dtype]} can't be cast to the desired output type "
+                f"{SCALAR_TYPE[t._dtype]}"
             )
         new = cast(new, dtype=t._dtype)
     if new.shape != t.shape:

@@ -1,6 +1,7 @@
 """What a Tensor can do: the functions, as methods, from one table.
 
-`METHODS` are functions whose first argument is the tensor; `INPLACE` those that also come as `name_`.
+`METHODS` are functions whose first argument is the tensor; `INPLACE` those that also come as
+`name_`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from . import printing, random
 from .functions import (
     contract,
     conversion,
+    creation,
     indexing,
     joining,
+    moments,
     movement,
     pointwise,
     positions,
@@ -29,51 +32,60 @@ METHODS: dict[Any, str] = {
         n for n in pointwise.__all__ if n not in ("finfo", "iinfo", "rsub", "where")
     ),
     reduce: " ".join(reduce.__all__),
+    moments: " ".join(moments.__all__),
     contract: " ".join(n for n in contract.__all__ if n not in ("einsum", "tensordot")),
     indexing: " ".join(indexing.__all__) + " copy_ fill_ zero_ masked_fill_",
     positions: " ".join(positions.__all__),
     joining: "repeat repeat_interleave tile",
-    movement: """adjoint chunk flatten flip moveaxis movedim narrow permute ravel reshape roll select
-        split squeeze swapaxes swapdims t transpose unbind unflatten unsqueeze view view_as reshape_as expand expand_as
-        is_contiguous broadcast_to""",
-    conversion: """item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size data_ptr
-        storage_offset get_device _is_view __array__ __bool__ __float__ __int__ __index__ __len__ __iter__
-        __contains__""",
+    movement: """
+        adjoint chunk flatten flip moveaxis movedim narrow permute ravel reshape roll select
+        split squeeze swapaxes swapdims t transpose unbind unflatten unsqueeze view view_as
+        reshape_as expand expand_as is_contiguous broadcast_to""",
+    conversion: """
+        item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size
+        data_ptr storage_offset get_device _is_view __array__ __bool__ __float__ __int__
+        __index__ __len__ __iter__ __contains__""",
 }
 
 # functions that have an in-place variant
 INPLACE = {
-    pointwise: """abs acos acosh arccos arcsin arctan asin asinh atan atanh atan2 absolute bitwise_and bitwise_not
-        bitwise_or bitwise_xor ceil clamp clamp_max clamp_min clip cos cosh div divide eq erf erfc exp exp2 expm1
-        floor floor_divide fmod frac ge gt hypot le lerp log log10 log1p log2 logical_and logical_not logical_or logical_xor
-        lt mul multiply nan_to_num ne neg negative pow reciprocal relu remainder round rsqrt sigmoid sign sin sinh sqrt
-        square sub subtract add addcmul addcdiv tan tanh true_divide trunc""",
+    pointwise: """
+        abs acos acosh arccos arcsin arctan asin asinh atan atanh atan2 absolute bitwise_and
+        bitwise_not bitwise_or bitwise_xor ceil clamp clamp_max clamp_min clip cos cosh div
+        divide eq erf erfc exp exp2 expm1 floor floor_divide fmod frac ge gt hypot le lerp log
+        log10 log1p log2 logical_and logical_not logical_or logical_xor lt mul multiply
+        nan_to_num ne neg negative pow reciprocal relu remainder round rsqrt sigmoid sign sin
+        sinh sqrt square sub subtract add addcmul addcdiv tan tanh true_divide trunc""",
     positions: "scatter scatter_add index_add tril triu",
     contract: "addmm addmv baddbmm",
 }
 
 # operator -> primitive, for those that write into their left operand
 AUGMENTED = {
-    "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "ifloordiv": "floor_div", "imod": "remainder",
-    "ipow": "pow", "iand": "bitwise_and", "ior": "bitwise_or", "ixor": "bitwise_xor", "ilshift": "shift_left",
-    "irshift": "shift_right",
+    "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "ifloordiv": "floor_div",
+    "imod": "remainder", "ipow": "pow", "iand": "bitwise_and", "ior": "bitwise_or",
+    "ixor": "bitwise_xor", "ilshift": "shift_left", "irshift": "shift_right",
 }  # fmt: skip
 
 OTHERS = {
-    "__getitem__": indexing.getitem, "__setitem__": indexing.setitem, "__matmul__": contract.matmul,
-    "__rmatmul__": lambda self, other: contract.matmul(other, self), "__eq__": conversion.numbers_equal,
-    "__ne__": conversion.numbers_differ, "__pos__": pointwise.positive, "__pow__": pointwise.pow,
-    "__rpow__": lambda self, base: pointwise.pow(base, self), "__rsub__": pointwise.rsub,
-    "__repr__": printing.tensor_repr, "__str__": printing.tensor_repr, "__format__": printing.tensor_format,
+    "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
+    "__matmul__": contract.matmul, "__rmatmul__": lambda self, other: contract.matmul(other, self),
+    "__eq__": conversion.numbers_equal, "__ne__": conversion.numbers_differ,
+    "__pos__": pointwise.positive, "__pow__": pointwise.pow, "__rpow__": lambda self,
+    base: pointwise.pow(base, self), "__rsub__": pointwise.rsub, "__repr__": printing.tensor_repr,
+    "__str__": printing.tensor_repr, "__format__": printing.tensor_format,
     "size": conversion._size, "type": conversion.type_, "contiguous": movement.contiguous_,
     "where": lambda self, condition, other: pointwise.where(condition, self, other),
-    "data": property(conversion._data, conversion._set_data, doc="The values, in the same memory, without history."),
-    "T": property(lambda x: movement.permute(x, tuple(range(x.ndim))[::-1]), doc="All dimensions in reverse order."),
+    "data": property(conversion._data, conversion._set_data,
+                     doc="The values, without history."),
+    "T": property(lambda x: movement.permute(x, tuple(range(x.ndim))[::-1]),
+                  doc="All dimensions in reverse order."),
     "mT": property(movement.adjoint, doc="The last two dimensions exchanged."),
     "H": property(movement.t, doc="The transpose of a matrix."),
-    "itemsize": property(conversion.element_size), "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
-    "from_numpy": staticmethod(creation.from_numpy),
-    "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),
+    "itemsize": property(conversion.element_size),
+    "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
+    "from_numpy": staticmethod(creation.from_numpy), "new": lambda self,
+    *size: conversion.empty(*size, dtype=self.dtype),
 }  # fmt: skip
 
 
@@ -83,7 +95,7 @@ def _rtruediv(self: Tensor, other: Any) -> Tensor:
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    """NumPy's functions on tensors are the functions of the same name here: np.tanh(t) is t.tanh()."""
+    """NumPy's functions on tensors are those of the same name here: np.tanh(t) is t.tanh()."""
     name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
     function = getattr(pointwise, name, None) or getattr(contract, name, None)
     if method != "__call__" or kwargs or function is None:
@@ -92,8 +104,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
 
 
 _UFUNCS = {
-    "power": "pow", "conjugate": "positive", "invert": "bitwise_not", "equal": "eq", "not_equal": "ne",
-    "floor_divide": "floor_divide", "rint": "round", "fabs": "abs",
+    "power": "pow", "conjugate": "positive", "invert": "bitwise_not", "equal": "eq",
+    "not_equal": "ne", "floor_divide": "floor_divide", "rint": "round", "fabs": "abs",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """What holds in this thread just now: is a gradient tape kept, and is a trace being recorded.
 
-`live` is where concrete Tensors meet a trace. Every public entry that reads or changes a tensor's value or its
-autograd state passes its tensors through it; behind that door the tape works on eager and traced tensors alike.
+`live` is where concrete Tensors meet a trace. Every public entry that reads or changes a tensor's
+value or its autograd state passes its tensors through it; behind that door the tape works on eager
+and traced tensors alike.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ mode = Mode()
 
 
 def live(t: Any) -> Any:
-    """The tensor that stands for `t` here: itself, or within a trace its traced twin; a view is brought up to date."""
+    """The tensor that stands for `t` here: itself, or within a trace its traced twin; a view is
+    brought up to date.
+    """
     if t._node is None and mode.trace is not None:
         t = mode.trace.twin(t)
     if t._view is not None:

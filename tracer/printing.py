@@ -1,7 +1,7 @@
 """How a Tensor prints: as torch prints it, digit for digit.
 
-Numbers of one tensor share a format and a width; long tensors show their edges; what is not obvious from the numbers
-(dtype, size, grad) follows them.
+Numbers of one tensor share a format and a width; long tensors show their edges; what is not obvious
+from the numbers (dtype, size, grad) follows them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class _Current:
     options = Options()
 
 
-def set_printoptions(precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None,
-                     linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None) -> None:  # fmt: skip
-    """Set how tensors print: digits, when to summarise and with how many items, line width, scientific notation."""
+def set_printoptions(precision: int | None = None, threshold: float | None = None,
+                     edgeitems: int | None = None, linewidth: int | None = None,
+                     profile: str | None = None, sci_mode: bool | None = None) -> None:  # fmt: skip
+    """Set how tensors print: digits, summaries, line width, scientific notation."""
     given = {
         "precision": precision,
         "threshold": threshold,
@@ -193,6 +194,10 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
 
 def tensor_format(self: Tensor, spec: str) -> str:
     """In f-strings a 0-d tensor formats as its number does."""
-    if self.ndim == 0 and type(self).__name__ != "Parameter" and (spec or live(self)._array is not None):
+    if (
+        self.ndim == 0
+        and type(self).__name__ != "Parameter"
+        and (spec or live(self)._array is not None)
+    ):
         return format(self.item(), spec)  # type: ignore[attr-defined]
     return object.__format__(self, spec)

@@ -1,7 +1,7 @@
 """Which dtype an operation computes in, by torch's rules, and the names that torch gives to dtypes.
 
-A type belongs to a category (bool < integer < float). Tensors with dimensions decide within a category; 0-d tensors
-and then Python numbers count only where they raise it.
+A type belongs to a category (bool < integer < float). Tensors with dimensions decide within a
+category; 0-d tensors and then Python numbers count only where they raise it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from .mode import get_default_dtype
 
 # dtype -> the name in error messages and in `tensor.type()`
 SCALAR_TYPE = {
-    float64: "Double", float32: "Float", float16: "Half", bfloat16: "BFloat16", int64: "Long", int32: "Int",
-    int16: "Short", int8: "Char", uint8: "Byte", bool_: "Bool",
+    float64: "Double", float32: "Float", float16: "Half", bfloat16: "BFloat16", int64: "Long",
+    int32: "Int", int16: "Short", int8: "Char", uint8: "Byte", bool_: "Bool",
 }  # fmt: skip
 
 # public name -> dtype
 NAMES = {
-    "float64": float64, "double": float64, "float32": float32, "float": float32, "float16": float16, "half": float16,
-    "bfloat16": bfloat16, "int64": int64, "long": int64, "int32": int32, "int": int32, "int16": int16,
-    "short": int16, "int8": int8, "uint8": uint8, "bool": bool_,
+    "float64": float64, "double": float64, "float32": float32, "float": float32,
+    "float16": float16, "half": float16, "bfloat16": bfloat16, "int64": int64, "long": int64,
+    "int32": int32, "int": int32, "int16": int16, "short": int16, "int8": int8, "uint8": uint8,
+    "bool": bool_,
 }  # fmt: skip
 
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}

@@ -1,4 +1,6 @@
-"""Random tensors. One default stream of numbers, from a counter-based generator (Philox), and Generators for more."""
+"""Random tensors. One default stream of numbers, from a counter-based generator (Philox), and
+Generators for more.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,8 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape)
 
 
-def _floating(draw: Any, name: str, shape: tuple[int, ...], dtype: Any, generator: Any, requires_grad: bool,
-              device: Any = None) -> Tensor:  # fmt: skip
+def _floating(draw: Any, name: str, shape: tuple[int, ...], dtype: Any, generator: Any,
+              requires_grad: bool, device: Any = None) -> Tensor:  # fmt: skip
     usable(device)
     d: DType = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not d.is_floating_point:
@@ -241,11 +243,12 @@ def _coin(t: Tensor, generator: Any, p: float = 0.5) -> Tensor:
 
 
 FILLERS = {
-    "uniform_": _filler(_uniform_between), "normal_": _filler(_normal_with), "random_": _filler(_integers),
-    "bernoulli_": _filler(_coin),
+    "uniform_": _filler(_uniform_between), "normal_": _filler(_normal_with),
+    "random_": _filler(_integers), "bernoulli_": _filler(_coin),
 }  # fmt: skip
 
 __all__ = [
-    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial", "normal",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "seed", "set_rng_state",
+    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed",
+    "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
+    "randperm", "seed", "set_rng_state",
 ]  # fmt: skip

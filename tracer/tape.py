@@ -1,8 +1,9 @@
 """The gradient tape: one GradFn for each recorded operation, linked to those of its inputs.
 
-`record` is called by dispatch for every operation on something that requires grad. It keeps only what the derivative
-rules read. That is found, not declared: a rule is run once on placeholder Nodes, and what its result depends on is
-what it needs. Payloads are kept without their Tensors, so a tape never refers to itself.
+`record` is called by dispatch for every operation on something that requires grad. It keeps only
+what the derivative rules read. That is found, not declared: a rule is run once on placeholder
+Nodes, and what its result depends on is what it needs. Payloads are kept without their Tensors, so
+a tape never refers to itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from weakref import ref
 
 from ..ir.autodiff import cotangent, rule_of
 from ..ir.graph import postorder
-from ..ir.node import Aval, Node, input_node
+from ..ir.node import Aval, input_node
 from ..ir.op import OpDef
 from .mode import live, mode
 from .promotion import SCALAR_TYPE
@@ -25,22 +26,29 @@ _sequence = itertools.count(1)
 _leaves = itertools.count(-1, -1)  # below every operation: accumulation comes last
 
 FREED = (
-    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
-    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
-    "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+    "Trying to backward through the graph a second time (or directly access saved tensors after "
+    "they have already been "
+    "freed). Saved intermediate values of the graph are freed when you call .backward() or "
+    "autograd.grad(). Specify "
+    "retain_graph=True if you need to backward through the graph a second time or if you need to "
+    "access saved tensors "
     "after calling backward."
 )
 _HINT = (
-    " Hint: the operation that changed it is an in-place one (a name that ends in _, or an augmented assignment) between "
+    " Hint: the operation that changed it is an in-place one (a name that ends in _, or an "
+    "augmented assignment) between "
     "the forward computation and backward()."
 )
 
 
 class GradFn:
-    """An operation on the tape. `edges` lead to the GradFns of its inputs, None where no gradient is wanted."""
+    """An operation on the tape. `edges` lead to the GradFns of its inputs, None where no gradient
+    is wanted.
+    """
 
     __slots__ = (
-        "__weakref__", "edges", "metadata_", "posthooks", "prehooks", "retainers", "sequence", "shown", "title",
+        "__weakref__", "edges", "metadata_", "posthooks", "prehooks", "retainers", "sequence",
+        "shown", "title",
     )  # fmt: skip
 
     def __init__(self, title: str, edges: tuple[GradFn | None, ...], sequence: int | None = None):
@@ -69,7 +77,7 @@ class GradFn:
         return self.metadata_
 
     def register_prehook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(grad)` with the gradient of the result before the operation is differentiated."""
+        """Call `hook(grad)` with the gradient of the result, before the rule is applied."""
         if self.prehooks is None:
             self.prehooks = {}
         return RemovableHandle(self.prehooks, hook)
@@ -154,7 +162,9 @@ class Saved:
         )
 
     def keep(self) -> None:
-        """Hold a copy: the operation is about to write over the value that its own derivative reads."""
+        """Hold a copy: the operation is about to write over the value that its own derivative
+        reads.
+        """
         self.array = None if self.array is None else self.array.copy()
         self.box, self.version = [0], 0
 
@@ -164,8 +174,10 @@ class Saved:
         )
         if self.box[0] != self.version:
             raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], which is {of}, is at version {self.box[0]}; "
+                "one of the variables needed for gradient computation has been modified by an "
+                "inplace operation: "
+                f"[tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], which is {of}, is "
+                f"at version {self.box[0]}; "
                 f"expected version {self.version} instead.{_HINT}"
             )
         t._version = self.box
@@ -238,7 +250,9 @@ def needs(
 
 
 def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
-    """Put the operation that made `y` on the tape, if it is differentiable in an input that requires grad."""
+    """Put the operation that made `y` on the tape, if it is differentiable in an input that
+    requires grad.
+    """
     wanted = tuple(
         [k for k, x in enumerate(inputs)
          if x._requires_grad and x._dtype.kind == "float" and rule_of(op, k) is not None]
@@ -271,8 +285,9 @@ def _edges_of(args: Any) -> list[GradFn | None]:
 
 
 def composite(title: str) -> Callable[[Callable], Callable]:
-    """Mark a function of primitives as one operation: its result's grad_fn is called `title` and shows, as
-    `next_functions`, the function's own tensor arguments. Differentiation goes through the primitives all the same.
+    """Mark a function of primitives as one operation: its result's grad_fn is called `title` and
+    shows, as `next_functions`, the function's own tensor arguments. Differentiation goes through
+    the primitives all the same.
     """
 
     def mark(function: Callable) -> Callable:
@@ -283,7 +298,8 @@ def composite(title: str) -> Callable[[Callable], Callable]:
             if mode.grad:
                 shown: tuple | None = None
                 for t in result if type(result) in (tuple, list) else (result,):
-                    # what was there before belongs to somebody else: an argument handed through keeps its name
+                    # what was there before belongs to somebody else: an argument handed through
+                    # keeps its name
                     if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:
                         if shown is None:
                             shown = tuple(_edges_of((*args, *kwargs.values())))

@@ -1,7 +1,7 @@
 """Tensor, what users hold: a NumPy array, or inside a trace a Node, with what autograd knows of it.
 
-This module holds the fields, the identity and the autograd face of a tensor. Operations are attached in methods.py;
-what applying a primitive means is dispatch.bind.
+This module holds the fields, the identity and the autograd face of a tensor. Operations are
+attached in methods.py; what applying a primitive means is dispatch.bind.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ class Size(tuple):
 
 
 class Tensor(Value):
-    """An array of one dtype with torch's operations, eager or traced, that remembers how it came about.
+    """An array of one dtype with torch's operations, eager or traced, that remembers how it came
+    about.
 
-    `Tensor(data)` and `Tensor(2, 3)` make tensors of the default dtype; `tracegrad.tensor` is the usual way.
+    `Tensor(data)` and `Tensor(2, 3)` make tensors of the default dtype; `tracegrad.tensor` is the
+    usual way.
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad", "_grad_fn", "_hooks", "_node",
-        "_ptr", "_requires_grad", "_version", "_view",
+        "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad",
+        "_grad_fn", "_hooks", "_node", "_ptr", "_requires_grad", "_version", "_view",
     )  # fmt: skip
 
     _array: np.ndarray | None  # as stored; None for a traced tensor
@@ -102,7 +104,8 @@ class Tensor(Value):
     def __deepcopy__(self, memo: dict) -> Any:
         if self._grad_fn is not None:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment"
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment"
             )
         if id(self) in memo:
             return memo[id(self)]
@@ -141,7 +144,8 @@ class Tensor(Value):
             )
         if not requires_grad and t._grad_fn is not None:
             raise RuntimeError(
-                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable in a "
                 "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
         t._requires_grad = bool(requires_grad)
@@ -171,17 +175,20 @@ class Tensor(Value):
         if new is not None:
             if not isinstance(new, Tensor):
                 raise TypeError(
-                    f"assigned grad expected to be a Tensor or None but got grad of type: {type(new).__name__}"
+                    "assigned grad expected to be a Tensor or None but got grad of type: "
+                    f"{type(new).__name__}"
                 )
             if new is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if new._dtype is not t._dtype:
                 raise RuntimeError(
-                    f"assigned grad has data of a different type: expected {t._dtype}, but got {new._dtype}"
+                    f"assigned grad has data of a different type: expected {t._dtype}, but got "
+                    f"{new._dtype}"
                 )
             if new.shape != t.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: expected {list(t.shape)}, but got {list(new.shape)}"
+                    f"assigned grad has data of a different size: expected {list(t.shape)}, but "
+                    f"got {list(new.shape)}"
                 )
             new = live(new)
         if mode.trace is not None:
@@ -207,7 +214,9 @@ class Tensor(Value):
             t._grad_fn.retainers.append(ref(t))
 
     def register_hook(self, hook: Callable) -> Any:
-        """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not None, replaces it."""
+        """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not
+        None, replaces it.
+        """
         t = live(self)
         if not t._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -272,7 +281,7 @@ def rebuild(
 
 
 def legacy(*args: Any) -> Tensor:
-    """The arguments of `Tensor(...)`; set by functions.creation, which knows how tensors are made."""
+    """The arguments of `Tensor(...)`; functions.creation, which can make tensors, sets this."""
     raise NotImplementedError
 
 
@@ -280,6 +289,7 @@ def leaked(t: Tensor) -> RuntimeError:
     node = t._node
     where = f" made at {node.site}" if node is not None and getattr(node, "site", None) else ""
     return RuntimeError(
-        f"a traced tensor{where} is used outside the compiled function that made it: it stands for a value of the "
+        f"a traced tensor{where} is used outside the compiled function that made it: it stands "
+        "for a value of the "
         "program, and has none of its own. Return it from the function instead of storing it."
     )

@@ -1,9 +1,10 @@
 """Views, and what writing through one means.
 
-A view is a base and the path of movement operations that leads to it. Eagerly the two share memory, and only autograd
-has to follow: after a write into the view, the base's gradient goes through CopySlices. In a trace nothing is shared:
-a write into the view replaces the base's Node by one with the region exchanged, and other views of that base find
-out, when they are next used, that it moved on. Both come down to `write`.
+A view is a base and the path of movement operations that leads to it. Eagerly the two share memory,
+and only autograd has to follow: after a write into the view, the base's gradient goes through
+CopySlices. In a trace nothing is shared: a write into the view replaces the base's Node by one with
+the region exchanged, and other views of that base find out, when they are next used, that it moved
+on. Both come down to `write`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from .tensor import Tensor
 Path = tuple[tuple[OpDef, dict], ...]
 
 OVERLAP = (
-    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
+    "unsupported operation: more than one element of the written-to tensor refers to a single "
+    "memory location. Please "
     "clone() the tensor before performing the operation."
 )
 
 
 class View:
-    """How a tensor comes from its base, and for which state of the base its own fields were last derived."""
+    """How a tensor comes from its base, and for which state of the base its own fields were last
+    derived.
+    """
 
     __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides")
 
@@ -90,7 +94,9 @@ def write(x: Any, path: Path, new: Any) -> Any:
 
 
 class CopySlices(GradFn):
-    """Part of a tensor was overwritten: its gradient goes to the new part there, and to the old tensor elsewhere."""
+    """Part of a tensor was overwritten: its gradient goes to the new part there, and to the old
+    tensor elsewhere.
+    """
 
     __slots__ = ("path",)
 
@@ -110,7 +116,8 @@ class CopySlices(GradFn):
         )
 
 
-# ---- strides, in elements, as torch would lay the tensor out: they decide whether a reshape is a view
+# ---- strides, in elements, as torch would lay the tensor out: they decide whether a reshape is a
+# view
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     strides, n = [], 1
     for extent in reversed(shape):
@@ -129,7 +136,9 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
 def restride(
     shape: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    """The strides with which `new` looks at the same memory, or None where only a copy has that shape."""
+    """The strides with which `new` looks at the same memory, or None where only a copy has that
+    shape.
+    """
     if 0 in shape:
         return contiguous(new)
     dims = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
@@ -173,7 +182,9 @@ VIEWS = frozenset((reshape, permute, expand, slice_))
 
 
 def link(x: Tensor, op: OpDef, params: dict, y: Tensor) -> None:
-    """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to copy is none."""
+    """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to
+    copy is none.
+    """
     strides = None
     if y._array is None:
         strides = _moved(x, op, params, y.shape)
@@ -198,7 +209,9 @@ def link(x: Tensor, op: OpDef, params: dict, y: Tensor) -> None:
 
 
 def alias(x: Tensor, y: Tensor) -> None:
-    """Make `y` hold the memory of `x` without its history. Eagerly it does already; a link would keep that alive."""
+    """Make `y` hold the memory of `x` without its history. Eagerly it does already; a link would
+    keep that alive.
+    """
     if y._node is not None:
         y._base, y._view = x, View(x, (), False, strides_of(x))
 

@@ -55,7 +55,8 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     _same_dtype(input, vec)
     if input.shape[1] != vec.shape[0]:
         raise ShapeError(
-            f"size mismatch, got input ({input.shape[0]}), mat ({'x'.join(map(str, input.shape))}), vec ({vec.shape[0]})"
+            f"size mismatch, got input ({input.shape[0]}), mat "
+            f"({'x'.join(map(str, input.shape))}), vec ({vec.shape[0]})"
         )
     return reshape(product(input, reshape(vec, shape=(vec.shape[0], 1))), shape=(input.shape[0],))
 
@@ -73,7 +74,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     n, m = input.shape[0], tensor.shape[0]
     if n != m:
         raise ShapeError(
-            f"inconsistent tensor size, expected tensor [{n}] and src [{m}] to have the same number of elements, but got "
+            f"inconsistent tensor size, expected tensor [{n}] and src [{m}] to have the same "
+            "number of elements, but got "
             f"{n} and {m} elements respectively"
         )
     return sum_(input * tensor, dims=(0,))
@@ -90,20 +92,24 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     _same_dtype(input, mat2)
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise ShapeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but got: "
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, "
+            f"{input.shape[2]}] but got: "
             f"[{mat2.shape[0]}, {mat2.shape[1]}]."
         )
     return product(input, mat2)
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The matrix product; vectors are rows on the left and columns on the right, leading dimensions are batches."""
+    """The matrix product; vectors are rows on the left and columns on the right, leading dimensions
+    are batches.
+    """
     for x in (input, other):
         if not isinstance(x, Tensor):
             raise TypeError(f"matmul(): argument must be Tensor, not {type(x).__name__}")
     if input.ndim == 0 or other.ndim == 0:
         raise RuntimeError(
-            f"both arguments to matmul need to be at least 1D, but they are {input.ndim}D and {other.ndim}D"
+            f"both arguments to matmul need to be at least 1D, but they are {input.ndim}D and "
+            f"{other.ndim}D"
         )
     ranks = (input.ndim, other.ndim)
     if ranks == (1, 1):
@@ -122,7 +128,8 @@ def _row(a: Tensor, b: Tensor) -> Tensor:
     _same_dtype(a, b)
     if a.shape[0] != b.shape[0]:
         raise ShapeError(
-            f"mat1 and mat2 shapes cannot be multiplied (1x{a.shape[0]} and {'x'.join(map(str, b.shape))})"
+            f"mat1 and mat2 shapes cannot be multiplied (1x{a.shape[0]} and "
+            f"{'x'.join(map(str, b.shape))})"
         )
     return reshape(product(reshape(a, shape=(1, a.shape[0])), b), shape=(b.shape[1],))
 
@@ -192,12 +199,15 @@ def trace(input: Tensor) -> Tensor:
 
 
 def _labels(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
-    """The labels of each operand and of the result; those of an ellipsis are numbers, counted from the last."""
+    """The labels of each operand and of the result; those of an ellipsis are numbers, counted from
+    the last.
+    """
     left, _, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(operands):
         raise RuntimeError(
-            f"einsum(): the number of subscripts in the equation ({len(terms)}) does not match the number of operands ({len(operands)})"
+            f"einsum(): the number of subscripts in the equation ({len(terms)}) does not match "
+            f"the number of operands ({len(operands)})"
         )
     most = 0
     inputs = []
@@ -206,7 +216,8 @@ def _labels(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]],
         extra = x.ndim - len(head) - len(tail)
         if extra < 0 or (extra and not dots):
             raise RuntimeError(
-                f"einsum(): the subscript '{term}' does not match the {x.ndim} dimensions of its operand, of shape {list(x.shape)}"
+                f"einsum(): the subscript '{term}' does not match the {x.ndim} dimensions of its "
+                f"operand, of shape {list(x.shape)}"
             )
         most = extra if extra > most else most
         inputs.append([*head, *(str(i) for i in range(extra - 1, -1, -1)), *tail])
@@ -232,7 +243,9 @@ def _merged(x: Tensor, labels: list[str]) -> tuple[Tensor, list[str]]:
 def _pair(
     x: Tensor, xs: list[str], y: Tensor, ys: list[str], keep: set[str]
 ) -> tuple[Tensor, list[str]]:
-    """Contract two operands: batch labels stay in both, summed ones go, through one batched matrix product."""
+    """Contract two operands: batch labels stay in both, summed ones go, through one batched matrix
+    product.
+    """
     both = [c for c in xs if c in ys]
     batch = [c for c in both if c in keep]
     summed = [c for c in both if c not in keep]
@@ -290,5 +303,6 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
 
 
 __all__ = [
-    "addmm", "addmv", "baddbmm", "bmm", "dot", "einsum", "ger", "matmul", "mm", "mv", "outer", "tensordot", "trace", "vdot",
+    "addmm", "addmv", "baddbmm", "bmm", "dot", "einsum", "ger", "matmul", "mm", "mv", "outer",
+    "tensordot", "trace", "vdot",
 ]  # fmt: skip

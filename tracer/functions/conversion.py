@@ -105,7 +105,8 @@ def __iter__(self: Tensor) -> Iterator[Tensor]:
 def __contains__(self: Tensor, element: Any) -> bool:
     if not isinstance(element, (Tensor, bool, int, float, np.number)):
         raise RuntimeError(
-            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element).__name__}."
+            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+            f"{type(element).__name__}."
         )
     return bool(ops.eq(self, element).any())
 
@@ -118,7 +119,9 @@ def _cast(x: Tensor, dtype: DType) -> Tensor:
 
 def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
        non_blocking: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
-    """This tensor as another dtype, on a device, or as another tensor is; itself where nothing changes."""
+    """This tensor as another dtype, on a device, or as another tensor is; itself where nothing
+    changes.
+    """
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
@@ -216,7 +219,8 @@ def _set_data(self: Tensor, new: Tensor) -> None:
     x, new = live(self), live(new)
     if new._dtype is not x._dtype:
         raise RuntimeError(
-            "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have incompatible tensor type."
+            "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
+            "incompatible tensor type."
         )
     x._array, x._node, x._ptr, x._base, x._view = new._array, new._node, 0, None, None
 
@@ -228,7 +232,8 @@ def _size(self: Tensor, dim: int | None = None) -> Any:
     span = self.ndim or 1
     if not -span <= dim < span:
         raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got {dim})"
+            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got "
+            f"{dim})"
         )
     return self.shape[dim]
 

@@ -26,8 +26,9 @@ def leaf(t: Tensor, requires_grad: bool) -> Tensor:
 
 
 def held(array: np.ndarray, dtype: DType) -> Tensor:
-    """A new tensor with these stored numbers. In a trace they become a constant of the program: a 0-d one by value,
-    another as an input that is found again, copied so that writing into the tensor does not reach the next call.
+    """A new tensor with these stored numbers. In a trace they become a constant of the program: a
+    0-d one by value, another as an input that is found again, copied so that writing into the
+    tensor does not reach the next call.
     """
     if mode.trace is None:
         return wrap(array, dtype)
@@ -44,7 +45,8 @@ def shape_of(size: tuple, name: str) -> tuple[int, ...]:
     for n in size:
         if isinstance(n, bool) or not hasattr(n, "__index__"):
             raise TypeError(
-                f"{name}(): argument 'size' must be tuple of ints, but found element of type {type(n).__name__}"
+                f"{name}(): argument 'size' must be tuple of ints, but found element of type "
+                f"{type(n).__name__}"
             )
         out.append(n.__index__())
     if any(n < 0 for n in out):
@@ -150,7 +152,9 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
            pin_memory: bool = False) -> Tensor:  # fmt: skip
-    """A leaf tensor with a copy of `data`: a number, (nested) lists of numbers, an array or a tensor."""
+    """A leaf tensor with a copy of `data`: a number, (nested) lists of numbers, an array or a
+    tensor.
+    """
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
@@ -181,8 +185,10 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     dtype = of_numpy(ndarray.dtype)
     if any(s < 0 for s in ndarray.strides):
         raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported. (You can probably work around this by making a copy of your array with array.copy().)"
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not "
+            "currently supported. (You can probably work around this by making a copy of your "
+            "array with array.copy().)"
         )
     if not ndarray.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order.")
@@ -315,8 +321,8 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     return leaf(held(d.encode(np.linspace(start, end, steps, dtype=np.float64)), d), requires_grad)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False) -> Tensor:  # fmt: skip
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None,
+             device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """`steps` powers of `base`, with exponents evenly spaced from `start` to `end`."""
     usable(device)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
@@ -339,6 +345,7 @@ def eye(
 
 
 __all__ = [
-    "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace",
-    "logspace", "ones", "ones_like", "scalar_tensor", "tensor", "zeros", "zeros_like",
+    "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full",
+    "full_like", "linspace", "logspace", "ones", "ones_like", "scalar_tensor", "tensor", "zeros",
+    "zeros_like",
 ]  # fmt: skip

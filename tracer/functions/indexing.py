@@ -1,7 +1,8 @@
 """x[...] and x[...] = value, and the functions that read and write at computed positions.
 
-A subscript is a view (integers, slices, None, ...) followed by at most one gather: integers and slices become one
-`slice` and one `reshape`, and what is left, index tensors, becomes the `index` primitive with NumPy's placement.
+A subscript is a view (integers, slices, None, ...) followed by at most one gather: integers and
+slices become one `slice` and one `reshape`, and what is left, index tensors, becomes the `index`
+primitive with NumPy's placement.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def _consumed(item: Any) -> int:
 
 
 def positions(mask: Tensor) -> tuple[Tensor, ...]:
-    """Where a mask holds: one index tensor per dimension. Their length depends on values, so values must be known."""
+    """Where a mask holds: one index tensor per dimension. Their length depends on values, so values
+    must be known.
+    """
     array = known(mask, "indexing with a mask")
     return tuple(held(np.ascontiguousarray(ix), int64) for ix in np.nonzero(array))
 
@@ -94,7 +97,8 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
     if used > rank:
         if rank == 0 and not any(isinstance(k, Tensor) for k in items):
             raise IndexError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                "`tensor.item<T>()` in C++ to convert a "
                 "0-dim tensor to a number"
             )
         raise _too_many(tuple(items), rank)
@@ -131,7 +135,8 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
                 if tuple(item.shape) != tuple(shape[d : d + item.ndim]):
                     wrong = next(i for i, n in enumerate(item.shape) if n != shape[d + i])
                     raise IndexError(
-                        f"The shape of the mask {list(item.shape)} at index {wrong} does not match the shape of the indexed "
+                        f"The shape of the mask {list(item.shape)} at index {wrong} does not "
+                        "match the shape of the indexed "
                         f"tensor {list(shape)} at index {d + wrong}"
                     )
                 found = (
@@ -154,7 +159,8 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
             title = "SelectBackward0"
         else:
             raise IndexError(
-                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables "
+                "are valid indices (got "
                 f"{type(item).__name__})"
             )
     return Subscript(tuple(slices), tuple(out), tuple(axes), tuple(indices), title)
@@ -210,7 +216,9 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
 
 
 def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Leading dimensions of extent 1 that the target lacks are dropped, as torch does in assignments."""
+    """Leading dimensions of extent 1 that the target lacks are dropped, as torch does in
+    assignments.
+    """
     while value.ndim > len(shape) and value.shape[0] == 1:
         value = reshape(value, shape=tuple(value.shape[1:]))
     try:
@@ -219,7 +227,8 @@ def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     except ShapeError:
         pass
     raise ShapeError(
-        f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing result of shape {list(shape)}"
+        f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
+        f"indexing result of shape {list(shape)}"
     )
 
 
@@ -233,7 +242,8 @@ def index_put(part: Tensor, s: Subscript, value: Tensor, accumulate: bool = Fals
         if accumulate:
             raise RuntimeError(
                 "Index put requires the source and destination dtypes match, got "
-                f"{SCALAR_TYPE[part.dtype]} for the destination and {SCALAR_TYPE[value.dtype]} for the source."
+                f"{SCALAR_TYPE[part.dtype]} for the destination and {SCALAR_TYPE[value.dtype]} "
+                "for the source."
             )
         value = cast(value, dtype=part.dtype)
     value = expand(value, shape=shape)
@@ -260,7 +270,8 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     value = value if isinstance(value, Tensor) else tensor(value, dtype=self.dtype)
     if value.ndim:
         raise RuntimeError(
-            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
+            "dimensions."
         )
     return overwrite(self, value, "FillBackward0")
 
@@ -280,7 +291,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         if value.ndim:
             raise RuntimeError(
-                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
             )
         value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
         return where_(mask, value, input)

@@ -43,7 +43,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         for at, (n, m) in enumerate(zip(first, x.shape, strict=True)):
             if at != d and n != m:
                 raise ShapeError(
-                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got size {m} for tensor "
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but "
+                    f"got size {m} for tensor "
                     f"number {i} in the list."
                 )
     return ops.concat(*(x if x.dtype is dtype else cast(x, dtype=dtype) for x in parts), axis=d)
@@ -62,7 +63,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for i, x in enumerate(parts):
         if x.shape != parts[0].shape:
             raise ShapeError(
-                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry 0 and "
+                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at "
+                "entry 0 and "
                 f"{list(x.shape)} at entry {i}"
             )
     d = wrap_dim(dim, parts[0].ndim + 1)
@@ -91,7 +93,8 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     lead = len(times) - input.ndim
     if lead < 0:
         raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
         )
     old = (*(1,) * lead, *input.shape)
     x = reshaped(input, tuple(n for extent in old for n in (1, extent)))

@@ -21,7 +21,8 @@ def as_ints(args: tuple, name: str) -> tuple[int, ...]:
         args = tuple(args[0])
     if not all(hasattr(n, "__index__") for n in args):
         raise TypeError(
-            f"{name}(): argument 'shape' must be tuple of ints, but got {[type(n).__name__ for n in args]}"
+            f"{name}(): argument 'shape' must be tuple of ints, but got "
+            f"{[type(n).__name__ for n in args]}"
         )
     return tuple(n.__index__() for n in args)
 
@@ -37,7 +38,8 @@ def _inferred(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     rest = math.prod(n for n in shape if n != -1)
     if rest == 0:
         raise RuntimeError(
-            f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can "
+            f"cannot reshape tensor of 0 elements into shape {list(shape)} because the "
+            "unspecified dimension size -1 can "
             "be any value and is ambiguous"
         )
     if size % rest:
@@ -65,7 +67,8 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     new = _inferred(as_ints(shape, "view"), x.numel())
     if restride(tuple(x.shape), strides_of(x), new) is None:
         raise RuntimeError(
-            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two "
             "contiguous subspaces). Use .reshape(...) instead."
         )
     return reshaped(x, new)
@@ -87,8 +90,10 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     order = as_ints(dims, "permute")
     if len(order) != input.ndim:
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = {len(order)}"
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            "length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = "
+            f"{len(order)}"
         )
     wrapped = tuple(wrap_dim(d, input.ndim) for d in order)
     if len(set(wrapped)) != len(wrapped):
@@ -167,7 +172,8 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     old, lead = tuple(input.shape), len(shape) - input.ndim
     if lead < 0:
         raise RuntimeError(
-            f"expand(tensor{list(old)}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be greater or "
+            f"expand(tensor{list(old)}, size={list(shape)}): the number of sizes provided "
+            f"({len(shape)}) must be greater or "
             f"equal to the number of dimensions in the tensor ({len(old)})"
         )
     full = []
@@ -176,13 +182,15 @@ def expand(input: Tensor, *size: Any) -> Tensor:
         if n == -1:
             if have is None:
                 raise RuntimeError(
-                    f"expand(tensor{list(old)}, size={list(shape)}): The expanded size of the tensor (-1) isn't allowed in "
+                    f"expand(tensor{list(old)}, size={list(shape)}): The expanded size of the "
+                    "tensor (-1) isn't allowed in "
                     f"a leading, non-existing dimension {d}"
                 )
             n = have
         if have not in (None, 1, n):
             raise ShapeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension "
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
+                "non-singleton dimension "
                 f"{d}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}"
             )
         full.append(n)
@@ -235,7 +243,8 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
         inner = _inferred(as_ints((sizes,), "unflatten"), input.shape[d])
     except RuntimeError:
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({input.shape[d]}) in the input tensor"
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} "
+            f"({input.shape[d]}) in the input tensor"
         ) from None
     return reshaped(input, (*input.shape[:d], *inner, *input.shape[d + 1 :]))
 
@@ -262,7 +271,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     n = input.shape[d]
     if not -n <= index < n:
         raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {d}"
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at "
+            f"dimension {d}"
         )
     i = index % n
     part = _cut(input, d, i, i + 1)
@@ -287,7 +297,8 @@ def _lengths(n: int, size: Any, dim: int) -> list[int]:
         return [min(size, n - i) for i in range(0, n, size)] if n else [0]
     if sum(size) != n:
         raise RuntimeError(
-            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got "
+            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
+            f"dimension {dim}), but got "
             f"split_sizes={list(size)}"
         )
     return list(size)
@@ -363,7 +374,7 @@ def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
 
 
 __all__ = [
-    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "chunk", "flatten", "flip", "moveaxis", "movedim",
-    "narrow", "permute", "ravel", "reshape", "roll", "select", "split", "squeeze", "swapaxes", "swapdims", "t",
-    "transpose", "unbind", "unflatten", "unsqueeze",
+    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "chunk", "flatten", "flip",
+    "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "roll", "select", "split",
+    "squeeze", "swapaxes", "swapdims", "t", "transpose", "unbind", "unflatten", "unsqueeze",
 ]  # fmt: skip

@@ -15,18 +15,20 @@ from ..tensor import Tensor
 
 # primitives of one tensor, public under their own names and these
 UNARY = {
-    "abs": ("absolute",), "acos": ("arccos",), "acosh": ("arccosh",), "asin": ("arcsin",), "asinh": ("arcsinh",),
-    "atan": ("arctan",), "atanh": ("arctanh",), "bitwise_not": (), "ceil": (), "cos": (), "cosh": (), "erf": (),
-    "erfc": (), "exp": (), "expm1": (), "floor": (), "isnan": (), "lgamma": (), "log": (), "log1p": (),
-    "logical_not": (), "neg": ("negative",), "reciprocal": (), "rsqrt": (), "sigmoid": (), "sign": (), "sin": (),
-    "sinh": (), "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
+    "abs": ("absolute",), "acos": ("arccos",), "acosh": ("arccosh",), "asin": ("arcsin",),
+    "asinh": ("arcsinh",), "atan": ("arctan",), "atanh": ("arctanh",), "bitwise_not": (),
+    "ceil": (), "cos": (), "cosh": (), "erf": (), "erfc": (), "exp": (), "expm1": (), "floor": (),
+    "isnan": (), "lgamma": (), "log": (), "log1p": (), "logical_not": (), "neg": ("negative",),
+    "reciprocal": (), "rsqrt": (), "sigmoid": (), "sign": (), "sin": (), "sinh": (), "sqrt": (),
+    "tan": (), "tanh": (), "trunc": ("fix",),
 }  # fmt: skip
 
 # primitives of two operands
 BINARY = {
-    "atan2": ("arctan2",), "bitwise_and": (), "bitwise_or": (), "bitwise_xor": (), "eq": (), "ge": ("greater_equal",),
-    "gt": ("greater",), "le": ("less_equal",), "logical_and": (), "logical_or": (), "logical_xor": (), "lt": ("less",),
-    "maximum": (), "minimum": (), "mul": ("multiply",), "ne": ("not_equal",), "remainder": (),
+    "atan2": ("arctan2",), "bitwise_and": (), "bitwise_or": (), "bitwise_xor": (), "eq": (),
+    "ge": ("greater_equal",), "gt": ("greater",), "le": ("less_equal",), "logical_and": (),
+    "logical_or": (), "logical_xor": (), "lt": ("less",), "maximum": (), "minimum": (),
+    "mul": ("multiply",), "ne": ("not_equal",), "remainder": (),
 }  # fmt: skip
 
 
@@ -81,7 +83,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         return ops.floor_div(input, other)
     if rounding_mode != "trunc":
         raise RuntimeError(
-            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+            f"'{rounding_mode}'"
         )
     dtype = common_dtype((input, other))
     return ops.trunc(ops.div(input, other)).to(dtype)
@@ -115,7 +118,9 @@ def positive(input: Tensor) -> Tensor:
 # ---- choice
 @composite("WhereBackward0")
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition holds, `other` elsewhere; with the condition alone, the positions where it holds."""
+    """`input` where the condition holds, `other` elsewhere; with the condition alone, the positions
+    where it holds.
+    """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
     return ops.where(condition, input, other)
@@ -357,9 +362,10 @@ class iinfo:
 
 subtract, divide, true_divide, absolute_value = sub, div, div, abs_
 __all__ = [  # noqa: PLE0604
-    *(n for name, aliases in (UNARY | BINARY).items() for n in (name, *aliases)),
-    "add", "addcdiv", "addcmul", "allclose", "clamp", "clamp_max", "clamp_min", "clip", "div", "divide", "equal", "exp2",
-    "finfo", "floor_divide", "fmod", "frac", "hypot", "iinfo", "is_complex", "is_floating_point", "is_nonzero", "isclose",
-    "isfinite", "isinf", "lerp", "log10", "log2", "logaddexp", "nan_to_num", "positive", "pow", "relu", "round", "rsub",
-    "square", "sub", "subtract", "true_divide", "where",
+    *(n for name, aliases in (UNARY | BINARY).items() for n in (name, *aliases)), "add", "addcdiv",
+    "addcmul", "allclose", "clamp", "clamp_max", "clamp_min", "clip", "div", "divide", "equal",
+    "exp2", "finfo", "floor_divide", "fmod", "frac", "hypot", "iinfo", "is_complex",
+    "is_floating_point", "is_nonzero", "isclose", "isfinite", "isinf", "lerp", "log10", "log2",
+    "logaddexp", "nan_to_num", "positive", "pow", "relu", "round", "rsub", "square", "sub",
+    "subtract", "true_divide", "where",
 ]  # fmt: skip

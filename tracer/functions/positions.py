@@ -1,4 +1,6 @@
-"""Reading and writing at computed positions, by name: gather, scatter, nonzero, diagonals, triangles."""
+"""Reading and writing at computed positions, by name: gather, scatter, nonzero, diagonals,
+triangles.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     d = wrap_dim(dim, input.ndim)
     if any(m > n for k, (n, m) in enumerate(zip(input.shape, index.shape, strict=True)) if k != d):
         raise RuntimeError(
-            f"Size does not match at dimension {d} expected index {list(index.shape)} to be no larger than self "
+            f"Size does not match at dimension {d} expected index {list(index.shape)} to be no "
+            "larger than self "
             f"{list(input.shape)} apart from dimension {d}"
         )
     return index_(input, *_every(input, d, index), axes=tuple(range(input.ndim)))
@@ -145,6 +148,6 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 __all__ = [
-    "argwhere", "diag", "diagonal", "gather", "index_add", "index_select", "nonzero", "scatter", "scatter_add", "take",
-    "tril", "triu",
+    "argwhere", "diag", "diagonal", "gather", "index_add", "index_select", "nonzero", "scatter",
+    "scatter_add", "take", "tril", "triu",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reductions, and what is made of them: means, norms, softmax."""
+"""Reductions, and what is made of them: means, extremes, softmax."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def wrap_dim(dim: int, rank: int) -> int:
     span = rank or 1  # a 0-d tensor has a dimension 0, and -1, for this purpose
     if not -span <= dim < span:
         raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got {dim})"
+            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got "
+            f"{dim})"
         )
     return dim % span
 
@@ -61,7 +62,7 @@ def wrap_dims(dim: Dims, rank: int) -> tuple[int, ...]:
     return tuple(sorted(found)) if rank else ()
 
 
-def _reduced(op: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+def reduced(op: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     y = op(x, dims=dims)
     return reshape(y, shape=keepdims(tuple(x.shape), dims)) if keepdim else y
 
@@ -71,7 +72,7 @@ def _titled(y: Tensor, title: str, dim: Any) -> Tensor:
     return retitled(y, f"{title}Backward{0 if dim is None else 1}")
 
 
-def _count(x: Tensor, dims: tuple[int, ...]) -> int:
+def count(x: Tensor, dims: tuple[int, ...]) -> int:
     return math.prod(x.shape[d] for d in dims)
 
 
@@ -92,7 +93,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
 @composite("SumBackward0")
 def _sum(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
     x = _accumulating(input, dtype)
-    return _reduced(reductions.sum, x, wrap_dims(dim, x.ndim), keepdim)
+    return reduced(reductions.sum, x, wrap_dims(dim, x.ndim), keepdim)
 
 
 @numpy_names
@@ -106,7 +107,7 @@ def prod(
 @composite("ProdBackward0")
 def _prod(input: Tensor, dim: int | None, keepdim: bool, dtype: Any) -> Tensor:
     x = _accumulating(input, dtype)
-    return _reduced(reductions.prod, x, wrap_dims(dim, x.ndim), keepdim)
+    return reduced(reductions.prod, x, wrap_dims(dim, x.ndim), keepdim)
 
 
 @numpy_names
@@ -120,93 +121,19 @@ def _mean(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
     x = input if dtype is None else input.to(as_dtype(dtype))
     if not x.dtype.is_floating_point:
         raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            "complex dtype. "
             f"Got: {SCALAR_TYPE[x.dtype]}"
         )
     dims = wrap_dims(dim, x.ndim)
-    n = _count(x, dims)
-    return _reduced(reductions.sum, x, dims, keepdim) / (n if n else 0.0)
+    n = count(x, dims)
+    return reduced(reductions.sum, x, dims, keepdim) / (n if n else 0.0)
 
 
 @numpy_names
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum, with NaN counted as zero."""
     return sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
-
-
-def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: bool) -> Tensor:
-    if isinstance(dim, bool):  # var(unbiased)
-        dim, unbiased = None, dim
-    if unbiased is not None:
-        correction = 1 if unbiased else 0
-    if not input.dtype.is_floating_point:
-        raise RuntimeError("std and var only support floating point and complex dtypes")
-    dims = wrap_dims(dim, input.ndim)
-    n = _count(input, dims)
-    d = input - _reduced(reductions.sum, input, dims, True) / (n if n else 0.0)
-    rest = n - correction
-    return _reduced(reductions.sum, d * d, dims, keepdim) / (rest if rest > 0 else 0.0)
-
-
-@numpy_names
-@composite("VarBackward0")
-def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
-        correction: Any = 1) -> Tensor:  # fmt: skip
-    """The variance; divided by n - correction."""
-    return _spread(input, dim, unbiased, correction, keepdim)
-
-
-@numpy_names
-@composite("StdBackward0")
-def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
-        correction: Any = 1) -> Tensor:  # fmt: skip
-    """The standard deviation; the square root of `var`."""
-    return _root(_spread(input, dim, unbiased, correction, keepdim))
-
-
-def _root(x: Tensor) -> Tensor:
-    """sqrt with gradient zero at zero, where a norm has its minimum."""
-    zero = ops.eq(x, 0)
-    return ops.where(zero, 0, ops.sqrt(ops.where(zero, 1, x)))
-
-
-def var_mean(
-    input: Tensor, dim: Dims = None, *, correction: Any = 1, keepdim: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Variance and mean."""
-    return var(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
-
-
-def std_mean(
-    input: Tensor, dim: Dims = None, *, correction: Any = 1, keepdim: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean."""
-    return std(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
-
-
-@composite("LinalgVectorNormBackward0")
-def norm(
-    input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: Any = None
-) -> Tensor:
-    """The p-norm of all elements, or along dimensions."""
-    x = input if dtype is None else input.to(as_dtype(dtype))
-    if not x.dtype.is_floating_point:
-        raise RuntimeError(
-            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {SCALAR_TYPE[x.dtype]}"
-        )
-    dims, p = wrap_dims(dim, x.ndim), 2.0 if p in ("fro", None) else float(p)
-    if p == 2:
-        return _root(_reduced(reductions.sum, x * x, dims, keepdim))
-    a = ops.abs(x)
-    if p == math.inf:
-        return _reduced(reductions.max, a, dims, keepdim)
-    if p == -math.inf:
-        return _reduced(reductions.min, a, dims, keepdim)
-    if p == 0:
-        return _reduced(reductions.sum, ops.ne(x, 0).to(x.dtype), dims, keepdim)
-    if p == 1:
-        return _reduced(reductions.sum, a, dims, keepdim)
-    return ops.pow(_reduced(reductions.sum, ops.pow(a, p), dims, keepdim), 1 / p)
 
 
 # ---- extremes
@@ -218,7 +145,7 @@ class values_indices(NamedTuple):
 
 
 def _some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
-    if _count(x, dims) == 0 and dims:
+    if count(x, dims) == 0 and dims:
         raise IndexError(f"{name}(): Expected reduction dim {dims[0]} to have non-zero size.")
 
 
@@ -228,7 +155,7 @@ def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The greatest element; equal ones share the gradient."""
     dims = wrap_dims(dim, input.ndim)
     _some(input, dims, "amax")
-    return _reduced(reductions.max, input, dims, keepdim)
+    return reduced(reductions.max, input, dims, keepdim)
 
 
 @numpy_names
@@ -237,7 +164,7 @@ def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The smallest element; equal ones share the gradient."""
     dims = wrap_dims(dim, input.ndim)
     _some(input, dims, "amin")
-    return _reduced(reductions.min, input, dims, keepdim)
+    return reduced(reductions.min, input, dims, keepdim)
 
 
 def along(x: Tensor, dim: int) -> Tensor:
@@ -248,18 +175,20 @@ def along(x: Tensor, dim: int) -> Tensor:
 
 
 def one_hot_pick(x: Tensor, index: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """x at `index` along `dim` (index has 1 there), as a comparison and a sum: it fuses, and so does its gradient."""
-    return _reduced(reductions.sum, ops.where(ops.eq(along(x, dim), index), x, 0), (dim,), keepdim)
+    """x at `index` along `dim` (index has 1 there), as a comparison and a sum: it fuses, and so
+    does its gradient.
+    """
+    return reduced(reductions.sum, ops.where(ops.eq(along(x, dim), index), x, 0), (dim,), keepdim)
 
 
 def _where_extreme(x: Tensor, dim: int, op: Any) -> Tensor:
     """The first position along `dim` of the extreme element, or of NaN; `dim` is kept."""
     x = stop_gradient(x)
-    best = _reduced(op, x, (dim,), True)
+    best = reduced(op, x, (dim,), True)
     hit = ops.eq(x, best)
     if x.dtype.is_floating_point:
         hit = ops.logical_or(hit, ops.isnan(x))
-    return _reduced(reductions.min, ops.where(hit, along(x, dim), x.shape[dim]), (dim,), True)
+    return reduced(reductions.min, ops.where(hit, along(x, dim), x.shape[dim]), (dim,), True)
 
 
 def _arg(input: Tensor, dim: int | None, keepdim: bool, op: Any, name: str) -> Tensor:
@@ -269,7 +198,8 @@ def _arg(input: Tensor, dim: int | None, keepdim: bool, op: Any, name: str) -> T
         x = reshape(stop_gradient(x), shape=(x.numel(),))
         if x.shape[0] == 0:
             raise IndexError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                "Specify the reduction dim with the 'dim' argument."
             )
         return reshape(_where_extreme(x, 0, op), shape=shape)
     d = wrap_dim(dim, x.ndim)
@@ -296,7 +226,8 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
     if dim is None:
         if input.numel() == 0:
             raise RuntimeError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                "Specify the reduction dim with the 'dim' argument."
             )
         return _whole_extreme(input, op, name)
     if input.ndim == 0:
@@ -314,13 +245,17 @@ def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:
 
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The greatest element; along a dimension, (values, indices); with a tensor, the elementwise maximum."""
+    """The greatest element; along a dimension, (values, indices); with a tensor, the elementwise
+    maximum.
+    """
     return _extreme(input, dim, keepdim, reductions.max, "max")
 
 
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest element; along a dimension, (values, indices); with a tensor, the elementwise minimum."""
+    """The smallest element; along a dimension, (values, indices); with a tensor, the elementwise
+    minimum.
+    """
     return _extreme(input, dim, keepdim, reductions.min, "min")
 
 
@@ -331,13 +266,13 @@ def _truth(x: Tensor) -> Tensor:
 @numpy_names
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether all elements are true."""
-    return _reduced(reductions.min, _truth(input), wrap_dims(dim, input.ndim), keepdim)
+    return reduced(reductions.min, _truth(input), wrap_dims(dim, input.ndim), keepdim)
 
 
 @numpy_names
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether some element is true."""
-    return _reduced(reductions.max, _truth(input), wrap_dims(dim, input.ndim), keepdim)
+    return reduced(reductions.max, _truth(input), wrap_dims(dim, input.ndim), keepdim)
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
@@ -352,7 +287,7 @@ def _float(x: Tensor, dtype: Any) -> Tensor:
 
 def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The maximum, to be subtracted before exp; it has no say in the gradient."""
-    return _reduced(reductions.max, stop_gradient(x), dims, True)
+    return reduced(reductions.max, stop_gradient(x), dims, True)
 
 
 @numpy_names
@@ -362,7 +297,7 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     dims = wrap_dims(dim, input.ndim)
     peak = _peak(input, dims)
     peak = ops.where(ops.lt(ops.abs(peak), math.inf), peak, 0)
-    y = ops.log(_reduced(reductions.sum, ops.exp(input - peak), dims, True)) + peak
+    y = ops.log(reduced(reductions.sum, ops.exp(input - peak), dims, True)) + peak
     return (
         y
         if keepdim
@@ -376,7 +311,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     x = _float(input, dtype)
     dims = wrap_dims(dim, x.ndim)
     e = ops.exp(x - _peak(x, dims))
-    return e / _reduced(reductions.sum, e, dims, True)
+    return e / reduced(reductions.sum, e, dims, True)
 
 
 @composite("LogSoftmaxBackward0")
@@ -385,10 +320,10 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     x = _float(input, dtype)
     dims = wrap_dims(dim, x.ndim)
     d = x - _peak(x, dims)
-    return d - ops.log(_reduced(reductions.sum, ops.exp(d), dims, True))
+    return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
 
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "log_softmax", "logsumexp", "max", "mean", "min",
-    "nansum", "norm", "prod", "softmax", "std", "std_mean", "sum", "var", "var_mean",
+    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "log_softmax", "logsumexp",
+    "max", "mean", "min", "nansum", "prod", "softmax", "sum",
 ]  # fmt: skip
