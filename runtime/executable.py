@@ -64,14 +64,14 @@ class Executable:
             tape[row] = address_of(launch.kernel, launch.origin), at + 8 * start, launch.extent, pieces
         self._tape = tape
         self.walk = walker(bool((tape[:, 3] > 1).any()))
-        self.tape_address, self.status_address = address(tape), address(self._status)
-        self.rows = len(program.launches)
+        rows, status = len(program.launches), address(self._status)
+        bounds = ((0, rows), (0, program.commit), (program.commit, rows))
+        self._spans = np.array([(address(tape), first, last, status) for first, last in bounds], np.int64)
+        self.whole, self.before, self.after = (address(span) for span in self._spans)  # commit is in between
 
-    def run(self, first: int = 0, last: int | None = None) -> None:
-        """Walk the tape. Raises IndexError for an index that a kernel found out of range; nothing was written then
-        if the program was built `guarded`.
-        """
-        if self.walk(self.tape_address, first, self.rows if last is None else last, self.status_address):
+    def run(self) -> None:
+        """Walk the tape. Raises IndexError for an index that a kernel found out of range; no input was written then."""
+        if self.walk(self.whole):
             self.fail()
 
     def fail(self) -> None:

@@ -52,8 +52,9 @@ def _word(typingctx: Any, address: Any, k: Any) -> Any:
     return types.int64(address, k), codegen
 
 
-def _serial(tape: int, first: int, last: int, status: int) -> int:
-    for i in range(first, last):
+def _serial(span: int) -> int:
+    tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
+    for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
         row = 4 * i
         _invoke(_word(tape, row), _word(tape, row + 1), np.int64(0), _word(tape, row + 2), np.int64(0))
         if _word(status, np.int64(0)) != 0:
@@ -61,10 +62,11 @@ def _serial(tape: int, first: int, last: int, status: int) -> int:
     return np.int64(0)
 
 
-def _parallel(tape: int, first: int, last: int, status: int) -> int:
-    for i in range(first, last):
+def _parallel(span: int) -> int:
+    tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
+    for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
         row = 4 * i
-        kernel, args, extent, pieces = (_word(tape, row), _word(tape, row + 1), _word(tape, row + 2), _word(tape, row + 3))
+        kernel, args, extent, pieces = _word(tape, row), _word(tape, row + 1), _word(tape, row + 2), _word(tape, row + 3)
         if pieces > 1:
             for c in prange(pieces):
                 _invoke(kernel, args, extent * c // pieces, extent * (c + 1) // pieces, np.int64(c))
@@ -75,7 +77,7 @@ def _parallel(tape: int, first: int, last: int, status: int) -> int:
     return np.int64(0)
 
 
-SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
+SIGNATURE = types.int64(types.int64)
 _lock = threading.Lock()
 
 
@@ -92,10 +94,10 @@ def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
 
 
 @memo
-def walker(parallel: bool) -> Callable[[int, int, int, int], int]:
-    """walk(tape, first row, last row, status block) -> 0, or 1 when a kernel reported through the status block.
+def walker(parallel: bool) -> Callable[[int], int]:
+    """walk(address of a span) -> 0, or 1 when a kernel reported through the status block.
 
-    Releases the interpreter lock while it runs.
+    A span is four int64: address of the tape, first row, row after the last, address of the status block. Releases the interpreter lock while it runs.
     """
     function = _parallel if parallel else _serial
     with _lock:

@@ -183,10 +183,7 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     def compiled(*args: Any, **kwargs: Any) -> Any:
         entry = state.last
         if entry is not None and not kwargs:
-            try:
-                answer = entry.replay(args)
-            except (AttributeError, ValueError, TypeError):  # not the tensors that this entry was made for
-                answer = MISS
+            answer = entry.replay(args)
             if answer is not MISS:
                 return answer
         return state.call(args, kwargs)

@@ -24,6 +24,7 @@ from .tracer.mode import mode
 from .tracer.signature import aval, flatten, rebuild
 from .tracer.tensor import Tensor
 from .tracer.trace import Input, Trace, tracing
+from .tracer.world import captured
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ class _Recorder:
         built_at = time.perf_counter()
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
+        captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
         flags = [(i.tensor, i.twin._requires_grad) for i in trace.inputs
                  if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad]  # fmt: skip
         return Entry(

@@ -18,13 +18,14 @@ from .compile_autograd import CompiledCall, CompiledOutput
 from .compile_entry import Entry, Returned, overlap
 from .ir.dtype import DType
 from .runtime.executable import address
+from .tracer.guards import PLAIN
 from .tracer.mode import mode
 from .tracer.signature import aval
-from .tracer.tensor import Tensor, fill_slots, wrap
+from .tracer.tensor import Tensor, wrap
 from .tracer.world import epoch
 
+_NOT_THIS = (AttributeError, ValueError, TypeError, KeyError, IndexError)  # what guards raise for another kind of call
 MISS = object()  # this entry does not fit
-_PLAIN = (bool, int, float, str, bytes)
 
 
 class Pool:
@@ -62,6 +63,9 @@ class _Writer:
         self.names[name] = value
         return name
 
+    def guard(self, line: str) -> None:
+        self.add(line, 2)
+
     def add(self, line: str, depth: int = 1) -> None:
         self.lines.append("    " * depth + line)
 
@@ -73,24 +77,25 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
     w.names |= {
         "MISS": MISS, "epoch": epoch, "mode": mode, "lock": entry.lock, "walk": executable.walk, "fail": executable.fail,
-        "getrefcount": getrefcount, "new": object.__new__, "Tensor": Tensor, "fill_slots": fill_slots,
-        "table": executable.table, "TAPE": executable.tape_address, "STATUS": executable.status_address,
-        "ROWS": executable.rows, "COMMIT": program.commit, "seen": [epoch[0]],
+        "getrefcount": getrefcount, "new": object.__new__, "Tensor": Tensor,
+        "table": executable.table, "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
+        "NOT_THIS": _NOT_THIS, "seen": [epoch[0]],
     }  # fmt: skip
     w.names["stale"] = _stale(entry, w.names["seen"])
+    w.add("try:")
     _guards(w, entry, count, positions)
+    w.add("except NOT_THIS: return MISS")
     w.add("if not lock.acquire(False): return MISS")
     w.add("try:")
     _hyper(w, entry)
     after = _graded(w, entry, positions)
     outputs = _outputs(w, entry)
-    split = program.commit < executable.rows and bool(entry.values)
-    w.add(f"if walk(TAPE, 0, {'COMMIT' if split else 'ROWS'}, STATUS): fail()", 2)
+    w.add(f"if walk({'BEFORE' if entry.values else 'WHOLE'}): fail()", 2)
     for k, expected, _ in entry.values:
         cell = w.name("value", _private(entry, k))
         w.add(f"if {cell}.item() != {w.name('expected', expected)}: return MISS", 2)
-    if split:
-        w.add("walk(TAPE, COMMIT, ROWS, STATUS)", 2)
+    if entry.values:
+        w.add("walk(AFTER)", 2)
     w.add("finally: lock.release()")
     for line in after:
         w.add(line)
@@ -127,15 +132,18 @@ def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
 
 
 def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
-    w.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
+    w.guard(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     if count:
-        w.add("(" + "".join(f"a{k}, " for k in range(count)) + ") = args")
-    for words, read, then in entry.surroundings.quick:
-        del words
-        r, v = w.name("read", read), w.name("then", then)
-        other = f" and ({r}() != {v} or type({r}()) is not type({v}))" if type(then) in _PLAIN else ""
-        w.add(f"if {r}() is not {v}{other}: return MISS")
-    w.add("if epoch[0] != seen[0] and stale(): return MISS")
+        w.guard("(" + "".join(f"a{k}, " for k in range(count)) + ") = args")
+    for guard in entry.surroundings.quick:
+        holder = w.name("h", guard.holder)
+        now = {"item": f"{holder}[{_literal(w, guard.key)}]", "cell": f"{holder}.cell_contents", "len": f"len({holder})"}[guard.how]
+        then = w.name("then", guard.then)
+        if guard.then is None or isinstance(guard.then, bool) or not isinstance(guard.then, PLAIN):
+            w.guard(f"if {now} is not {then}: return MISS")
+        else:
+            w.guard(f"if {now} is not {then} and ({now} != {then} or type({now}) is not type({then})): return MISS")
+    w.guard("if epoch[0] != seen[0] and stale(): return MISS")
     exact = any(i.kind == "argument" for i in entry.written) or any(p is not None for _, p, _ in entry.graded)
     for k in range(count):
         if k not in positions:
@@ -144,21 +152,25 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
         bind = w.name("bind", _binder(entry, positions[k], cell_value := w.names[cell]))
         del cell_value
         rg = entry.avals[positions[k]][3]
-        w.add(f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) or a{k}._requires_grad is not {rg}: return MISS")
+        w.guard(f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) or a{k}._requires_grad is not {rg}: return MISS")
         if exact:
             for other in range(k):
                 if other in positions:
-                    w.add(f"if a{k} is a{other}: return MISS")
+                    w.guard(f"if a{k} is a{other}: return MISS")
     for t, there in entry.presence:
         where = _tensor(w, entry, t, positions)
-        w.add(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
+        w.guard(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
     for slot, i, a in zip(entry.program.inputs, entry.inputs, entry.avals, strict=True):
         if i.kind == "grad":
             owner = _tensor(w, entry, i.key, positions)
             cell = w.name("last", [None])
             bind = w.name("bind", _rebind(entry, slot, a, w.names[cell], i))
-            w.add(f"if {owner}._grad is None: return MISS")
-            w.add(f"if {owner}._grad._array is not {cell}[0] and not {bind}({owner}._grad): return MISS")
+            w.guard(f"if {owner}._grad is None: return MISS")
+            w.guard(f"if {owner}._grad._array is not {cell}[0] and not {bind}({owner}._grad): return MISS")
+
+
+def _literal(w: _Writer, key: Any) -> str:
+    return repr(key) if isinstance(key, (str, int)) else w.name("key", key)
 
 
 def _tensor(w: _Writer, entry: Entry, t: Tensor, positions: dict[int, int]) -> str:
@@ -273,7 +285,10 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
     made = {}
     for k in sorted(_returned(entry.answer)):
         dtype = w.name("dtype", entry.graph.outputs[k].dtype)
-        w.add(f"y{k} = fill_slots(new(Tensor), {outputs[k]}, None, {dtype})")
+        w.add(f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; y{k}._dtype = {dtype}; y{k}._version = [0]")
+        w.add(f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = y{k}._accumulator = None; y{k}._ptr = 0")
+        if k not in entry.spent and (d is None or k not in d.outputs):
+            w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = False")
         made[k] = f"y{k}"
         if k in entry.spent:
             w.add(f"y{k}._grad_fn = {w.name('spent', entry.spent[k])}; y{k}._requires_grad = True")

@@ -6,84 +6,107 @@ report their changes to world.py are looked at only when its counter has moved; 
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .tensor import Tensor
 from .world import Watched
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
-_MOST = 2000  # entries of containers that are looked at; beyond, only the container's identity is
+PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_MOST = 2000  # entries of a container that are looked at; of a larger one only the length is
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
+class Guard(NamedTuple):
+    """A place and what was there: `holder[key]`, the content of a cell, or a length."""
+
+    words: str
+    how: str  # 'item' | 'cell' | 'len'
+    holder: Any
+    key: Any
+    then: Any
+
+    def now(self) -> Any:
+        """What is there now; None where nothing is."""
+        try:
+            if self.how == "item":
+                return self.holder[self.key]
+            return self.holder.cell_contents if self.how == "cell" else len(self.holder)
+        except (KeyError, IndexError, ValueError):
+            return None
+
+    def holds(self) -> bool:
+        now, then = self.now(), self.then
+        return now is then or (isinstance(then, PLAIN) and type(now) is type(then) and now == then)
+
+
+def _globals_read(code: CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _globals_read(constant)
 
 
 class Surroundings:
-    """Guards as (place in words, read, value at trace time). `quick` ones are checked at every call."""
+    """The guards of one trace. `quick` ones are checked at every call; `slow` ones stand in objects that report their
+    changes, and so do those of `state`, which a trace may fill (an optimizer's).
+    """
 
     def __init__(self, fn: Callable, arguments: Any, reports: Callable[[Any], bool]):
         self.reports = reports  # whether an object reports its changes to world.py
-        self.quick: list[tuple[str, Callable[[], Any], Any]] = []
-        self.slow: list[tuple[str, Callable[[], Any], Any]] = []
-        self.state: list[tuple[str, Callable[[], Any], Any]] = []  # of Watched dicts, which a trace may fill
+        self.quick: list[Guard] = []
+        self.slow: list[Guard] = []
+        self.state: list[Guard] = []
         self._seen: set[int] = set()
-        self._count = 0
         self._function(fn)
-        self._content("an argument", arguments, None)
+        self._argument(arguments)
 
     def _function(self, fn: Any) -> None:
         if isinstance(fn, MethodType):
-            self._content("self", fn.__self__, None)
+            self._content("self", fn.__self__, self.quick)
             fn = fn.__func__
         fn = getattr(fn, "__wrapped__", fn)
         if not isinstance(fn, FunctionType) or id(fn) in self._seen:
             return
         self._seen.add(id(fn))
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-            self._place(f"the closure variable {name!r}", lambda c=cell: c.cell_contents, self.quick)
+            self._place(f"the closure variable {name!r}", "cell", cell, None, self.quick)
         space = fn.__globals__
-        for name in dict.fromkeys(_names(fn.__code__)):
+        for name in dict.fromkeys(_globals_read(fn.__code__)):
             if name in space and not isinstance(space[name], ModuleType):
-                self._place(f"the global {name!r}", lambda s=space, n=name: s.get(n), self.quick)
+                self._place(f"the global {name!r}", "item", space, name, self.quick)
         for k, value in enumerate(fn.__defaults__ or ()):
-            self._content(f"the default argument {k} of {fn.__name__}", value, None)
+            self._content(f"the default argument {k} of {fn.__name__}", value, self.quick)
 
-    def _place(self, words: str, read: Callable[[], Any], into: list) -> None:
-        try:
-            value = read()
-        except ValueError:  # an empty cell
-            return
-        into.append((words, read, value))
+    def _argument(self, value: Any) -> None:
+        """Containers are part of a call's signature; what other objects hold is not."""
+        if isinstance(value, (list, tuple)):
+            for v in value:
+                self._argument(v)
+        elif isinstance(value, dict):
+            self._argument(list(value.values()))
+        else:
+            self._content(f"an argument of type {type(value).__name__}", value, self.quick)
+
+    def _place(self, words: str, how: str, holder: Any, key: Any, into: list[Guard]) -> None:
+        value = Guard(words, how, holder, key, None).now()
+        into.append(Guard(words, how, holder, key, value))
         self._content(words, value, into)
 
-    def _content(self, words: str, value: Any, into: list | None) -> None:
+    def _content(self, words: str, value: Any, into: list[Guard]) -> None:
         """Guard what an object holds."""
-        into = self.quick if into is None else into
-        if isinstance(value, (*_PLAIN, Tensor, ModuleType, type)) or id(value) in self._seen:
+        if isinstance(value, (*PLAIN, Tensor, ModuleType, type)) or id(value) in self._seen:
             return
         if isinstance(value, (FunctionType, MethodType)):
-            if getattr(value, "__module__", "").split(".")[0] not in ("tracegrad", "numpy", "math"):
+            if (value.__module__ or "").split(".")[0] not in ("tracegrad", "numpy", "math"):
                 self._function(value)
             return
         self._seen.add(id(value))
         if isinstance(value, (list, tuple, dict)):
-            into = self.state if isinstance(value, Watched) else into
-            free = value.free if isinstance(value, Watched) else ()
-            items = list(value.items() if isinstance(value, dict) else enumerate(value))
-            if len(items) > _MOST:
-                return
-            into.append((f"the length of {words}", lambda v=value: len(v), len(value)))
-            for key, _ in items:
-                if key not in free if isinstance(key, str) else True:
-                    read = (lambda v=value, k=key: v.get(k)) if isinstance(value, dict) else (
-                        lambda v=value, k=key: v[k] if k < len(v) else None)  # fmt: skip
-                    self._place(f"{words}[{key!r}]" if not isinstance(key, Tensor) else f"{words}[...]", read, into)
+            self._container(words, value, into)
             return
         attributes = getattr(value, "__dict__", None)
         if attributes is None or type(value).__module__.split(".")[0] in ("numpy", "numba", "builtins"):
@@ -91,17 +114,25 @@ class Surroundings:
         into = self.slow if self.reports(value) else into
         for name in list(attributes):
             if not name.startswith("__"):
-                self._place(f"{words}.{name}", lambda d=attributes, n=name: d.get(n), into)
+                self._place(f"{words}.{name}", "item", attributes, name, into)
 
-    @staticmethod
-    def _same(now: Any, then: Any) -> bool:
-        return now is then or (isinstance(then, _PLAIN) and type(now) is type(then) and now == then)
+    def _container(self, words: str, value: Any, into: list[Guard]) -> None:
+        into = self.state if isinstance(value, Watched) else into
+        free = value.free if isinstance(value, Watched) else ()
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        if not isinstance(value, tuple):
+            into.append(Guard(f"the length of {words}", "len", value, None, len(value)))
+        for key in keys if len(keys) <= _MOST else ():
+            if not isinstance(key, str) or key not in free:
+                shown = "..." if isinstance(key, Tensor) else repr(key)
+                self._place(f"{words}[{shown}]", "item", value, key, into)
 
     def changed(self, state: bool = True) -> str | None:
         """In words, the first thing that is not what it was; None when all is."""
         for guards in (self.quick, self.slow, self.state if state else []):
-            for words, read, then in guards:
-                if not self._same(now := read(), then):
-                    what = f": was {then!r}, is {now!r}" if isinstance(then, _PLAIN) else ""
-                    return f"{words} was changed{what}"
+            for guard in guards:
+                if not guard.holds():
+                    then = guard.then
+                    what = f": was {then!r}, is {guard.now()!r}" if isinstance(then, PLAIN) else ""
+                    return f"{guard.words} was changed{what}"
         return None

@@ -26,6 +26,7 @@ from .functions import (
 )
 from .inplace import inplace, update
 from .tensor import Tensor
+from .world import tensor_changed
 
 METHODS: dict[Any, str] = {
     pointwise: " ".join(
@@ -143,7 +144,8 @@ def _reshaping(function: Any) -> Any:
             raise NotImplementedError(
                 f"{function.__name__}_ is supported only on eager tensors that do not require grad"
             )
-        self._array = y._array
+        self._array, self._ptr = y._array, 0
+        tensor_changed(self)
         return self
 
     return method

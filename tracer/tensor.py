@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..ir.node import Node
 from ..ir.value import Value
 from .device import CPU, device
 from .mode import live, mode
+from .world import tensor_changed
 
 
 class Size(tuple):
@@ -55,12 +56,22 @@ class Tensor(Value):
         "_grad_fn", "_hooks", "_node", "_ptr", "_requires_grad", "_version", "_view",
     )  # fmt: skip
 
-    _array: np.ndarray | None  # as stored; None for a traced tensor
-    _node: Node | None  # the value within a trace
-    _version: list[int]  # shared with every view and every `detach()`
+    _array: Any  # the np.ndarray as stored; None for a traced tensor
+    _node: Any  # the Node within a trace, else None
+    _dtype: DType
+    _requires_grad: bool
+    _grad: Tensor | None
+    _grad_fn: Any  # a tape.GradFn, None for a leaf
+    _version: list[int]  # one number, shared with every view and every `detach()`
     _base: Tensor | None  # what this is a view of
     _view: Any  # and how: a views.View
+    _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn
+    _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
     _ptr: int  # the address of the data, 0 where nobody has asked yet
+
+    if TYPE_CHECKING:  # most methods are attached from the table in methods.py
+
+        def __getattr__(self, name: str) -> Any: ...
 
     __array_priority__ = 1000  # `array * tensor` is ours
 
@@ -149,6 +160,7 @@ class Tensor(Value):
                 "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
         t._requires_grad = bool(requires_grad)
+        tensor_changed(t)
         return self
 
     @property

@@ -9,10 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 epoch = [0]
+captured: set[int] = set()  # ids of the tensors that compiled programs hold on to
 
 
 def changed() -> None:
     epoch[0] += 1
+
+
+def tensor_changed(t: Any) -> None:
+    """The tensor `t` got another array or another requires_grad."""
+    if id(t) in captured:
+        changed()
 
 
 class Watched(dict):

@@ -16,6 +16,7 @@ from ..mode import live, mode
 from ..promotion import NAMES, SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor, fill_slots, leaked
+from ..world import tensor_changed
 from ..views import alias, strides_of
 from .creation import empty, full, ones, tensor, zeros
 from .movement import unbind
@@ -223,6 +224,7 @@ def _set_data(self: Tensor, new: Tensor) -> None:
             "incompatible tensor type."
         )
     x._array, x._node, x._ptr, x._base, x._view = new._array, new._node, 0, None, None
+    tensor_changed(x)
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
