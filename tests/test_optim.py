@@ -1,0 +1,203 @@
+"""Optimizers and schedules against torch, 20 steps in float64, for every option."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+from tracegrad import nn, optim
+from tracegrad.tracer import world
+
+STEPS = 20
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+def trained(T, make, steps=STEPS, schedule=None):
+    """Train two parameters, a third has no gradient: the path, the optimizer, the learning rates.
+
+    The gradients hardly depend on the parameters, so that rounding is not blown up on the way.
+    """
+    rng = np.random.default_rng(0)
+    p = T.nn.Parameter(T.tensor([[0.3, -1.2, 0.8], [1.5, -0.4, 0.1]], dtype=T.float64))
+    q = T.nn.Parameter(T.tensor([0.7, -0.6], dtype=T.float64))
+    idle = T.nn.Parameter(T.ones(2, dtype=T.float64))
+    optimizer = make([p, q, idle])
+    scheduler = schedule and schedule(T.optim.lr_scheduler, optimizer)
+    path, rates = [], []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        a, b = (T.tensor(rng.standard_normal(tuple(x.shape))) for x in (p, q))
+        loss = (a * p).sum() + (b * q).sum() + 0.01 * (p * p).sum()
+        loss.backward()
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+            rates.append(scheduler.get_last_lr()[0])
+        path.append(np.concatenate([x.detach().numpy().ravel() for x in (p, q, idle)]))
+    return np.array(path), optimizer, rates
+
+
+def states(optimizer):
+    return {
+        number: {k: np.asarray(v) for k, v in values.items()}
+        for number, values in optimizer.state_dict()["state"].items()
+    }
+
+
+def combinations(**options):
+    for values in itertools.product(*options.values()):
+        yield dict(zip(options, values, strict=True))
+
+
+SGD = [
+    o
+    for o in combinations(
+        momentum=[0, 0.9], dampening=[0, 0.3], weight_decay=[0, 0.1], nesterov=[False, True],
+        maximize=[False, True],
+    )
+    if not o["nesterov"] or (o["momentum"] and not o["dampening"])
+]  # fmt: skip
+ADAM = list(
+    combinations(
+        betas=[(0.9, 0.999), (0.0, 0.5)], weight_decay=[0, 0.1], amsgrad=[False, True],
+        maximize=[False, True], eps=[1e-8, 1e-3],
+    )
+)  # fmt: skip
+CASES = [
+    *(("SGD", dict(lr=0.01, **o)) for o in SGD),
+    *((name, dict(lr=0.05, **o)) for name in ("Adam", "AdamW") for o in ADAM),
+    ("AdamW", {}),
+    ("Adam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+]
+
+
+@pytest.mark.parametrize("name, options", CASES, ids=str)
+def test_an_optimizer_takes_torchs_steps(torch, name, options):
+    ours, mine, _ = trained(tg, lambda ps: getattr(optim, name)(ps, **options))
+    theirs, yours, _ = trained(torch, lambda ps: getattr(torch.optim, name)(ps, **options))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+    ours, theirs = states(mine), states(yours)
+    assert ours.keys() == theirs.keys()
+    for number in theirs:
+        assert ours[number].keys() == theirs[number].keys()
+        for key in theirs[number]:
+            np.testing.assert_allclose(ours[number][key], theirs[number][key], rtol=1e-11)
+            assert ours[number][key].dtype == theirs[number][key].dtype
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_an_optimizer_prints_as_torchs(torch, name):
+    def make(T):
+        weights = [T.ones(1, requires_grad=True) for _ in range(2)]
+        groups = [{"params": weights[:1]}, {"params": weights[1:], "lr": 1.0}]
+        return getattr(T.optim, name)(groups, lr=0.1)
+
+    ours, theirs = make(tg), make(torch)
+    assert repr(ours) == repr(theirs)
+    assert ours.state_dict() == theirs.state_dict()
+
+
+def test_training_goes_on_from_a_saved_state(torch):
+    def make(ps):
+        return optim.Adam(ps, lr=0.05, amsgrad=True)
+
+    _, first, _ = trained(tg, make, 5)
+    saved = copy.deepcopy(first.state_dict())
+    w = first.param_groups[0]["params"]
+    twin = [nn.Parameter(p.detach().clone()) for p in w]
+    second = optim.Adam(twin, lr=1.0)
+    second.load_state_dict(saved)
+    for ps, optimizer in ((w, first), (twin, second)):
+        for p in ps[:2]:
+            p.grad = p.detach().clone()
+        optimizer.step()
+    assert all((p == q).all() for p, q in zip(w, twin, strict=True))
+    assert second.param_groups[0]["lr"] == 0.05
+    theirs = torch.optim.Adam([torch.ones(p.shape, dtype=torch.float64) for p in w])
+    state = {
+        k: {n: torch.tensor(np.asarray(v)) for n, v in s.items()} for k, s in saved["state"].items()
+    }
+    theirs.load_state_dict({"state": state, "param_groups": saved["param_groups"]})  # their layout
+
+
+SCHEDULES = {
+    "StepLR": lambda lr, o: lr.StepLR(o, 3, gamma=0.5),
+    "ExponentialLR": lambda lr, o: lr.ExponentialLR(o, 0.9),
+    "LambdaLR": lambda lr, o: lr.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
+    "CosineAnnealingLR": lambda lr, o: lr.CosineAnnealingLR(o, 7, eta_min=1e-3),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_gives_torchs_rates(torch, name):
+    ours, _, mine = trained(tg, lambda ps: optim.SGD(ps, lr=0.05), schedule=SCHEDULES[name])
+    theirs, _, yours = trained(
+        torch, lambda ps: torch.optim.SGD(ps, lr=0.05), schedule=SCHEDULES[name]
+    )
+    np.testing.assert_allclose(mine, yours, rtol=1e-12)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+ERRORS = [
+    "T.optim.SGD(w, lr=0.1)",
+    "T.optim.SGD([], lr=0.1)",
+    "T.optim.SGD([3], lr=0.1)",
+    "T.optim.SGD([w * 2], lr=0.1)",
+    "T.optim.SGD([w], lr=-1)",
+    "T.optim.SGD([w], momentum=-1)",
+    "T.optim.SGD([w], weight_decay=-1)",
+    "T.optim.SGD([w], nesterov=True)",
+    "T.optim.SGD([{'params': [w]}, {'params': [w]}])",
+    "T.optim.Adam([w], betas=(1.0, 0.9))",
+    "T.optim.Adam([w], eps=-1)",
+    "T.optim.SGD([w]).load_state_dict({'param_groups': [], 'state': {}})",
+    "T.optim.SGD([w]).load_state_dict({'param_groups': [{'params': []}], 'state': {}})",
+]
+
+
+@pytest.mark.parametrize("source", ERRORS)
+def test_bad_input_raises_torchs_error(torch, source):
+    raised = []
+    for T in (torch, tg):
+        with pytest.raises(Exception) as caught:
+            eval(source, {"T": T, "w": T.ones(2, requires_grad=True)})
+        raised.append((caught.type, str(caught.value).replace("tracegrad", "torch")))
+    assert raised[0] == raised[1]
+
+
+def test_step_returns_what_the_closure_computed():
+    w = tg.ones(2, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 2
+    np.testing.assert_allclose(w.detach().numpy(), [0.8, 0.8], rtol=1e-6)
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0, 0]
+
+
+def test_a_changed_rate_is_no_change_of_the_world_but_another_option_is():
+    w = tg.ones(2, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1, momentum=0.9)
+    w.grad = tg.ones(2)
+    optimizer.step()
+    before = world.epoch[0]
+    optimizer.param_groups[0]["lr"] = 0.5
+    optimizer.step()
+    optimizer.zero_grad()
+    assert world.epoch[0] == before
+    optimizer.param_groups[0]["momentum"] = 0.5
+    assert world.epoch[0] != before
