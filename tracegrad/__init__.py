@@ -1,4 +1,4 @@
-"""tracegrad: PyTorch's names, eager and compiled. `import tracegrad as torch` is meant to be enough."""
+"""tracegrad: PyTorch's names, eager and compiled, so that `import tracegrad as torch` is enough."""
 
 from math import e, inf, nan, pi
 

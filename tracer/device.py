@@ -12,9 +12,11 @@ class device:
     """Where a tensor lives: `device('cpu')`, `device('cuda:1')`, `device('cuda', 1)`."""
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, device: Any, index: int | None = None):
-        if isinstance(device, type(self)):
+        if isinstance(device, self.__class__):
             device, index = device.type, device.index if index is None else index
         elif isinstance(device, int) and index is None:
             device, index = "cuda", device

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import DType, bool_, of_scalar
+from ..ir.dtype import DType, bool_, of_numpy, of_scalar
 from ..ir.node import Node, constant
 from ..ir.op import Kind, OpDef, Types, evaluate
-from ..ir.ops.elementwise import cast
+from ..ir.ops.elementwise import cast, ne
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
 from .tape import record
@@ -53,6 +53,11 @@ def number(value: Any, dtype: DType) -> Tensor:
     return found
 
 
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the memory of an array."""
+    return wrap(array, of_numpy(array.dtype))
+
+
 def _lift(x: Any, op: OpDef) -> Any:
     """An operand as a Tensor or a Python number."""
     if isinstance(x, Tensor):
@@ -62,7 +67,7 @@ def _lift(x: Any, op: OpDef) -> Any:
     if isinstance(x, (np.number, np.bool_)):
         return x.item()
     if isinstance(x, np.ndarray):
-        return live(Tensor.from_numpy(x))
+        return live(from_numpy(x))
     raise TypeError(f"unsupported operand type(s) for {op.name}: 'Tensor' and '{type(x).__name__}'")
 
 
@@ -98,7 +103,7 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
 
 
 def _converted(x: Tensor, dtype: DType) -> Tensor:
-    return cast(x, dtype=dtype) if dtype is not bool_ else x != 0
+    return cast(x, dtype=dtype) if dtype is not bool_ else ne(x, 0)
 
 
 def _result_dtype(op: OpDef, inputs: tuple, params: dict) -> DType:
@@ -191,4 +196,4 @@ def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
     return y
 
 
-Tensor.bind = staticmethod(bind)  # type: ignore[method-assign,assignment]
+Tensor.bind = staticmethod(bind)  # type: ignore[method-assign]

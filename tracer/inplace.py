@@ -68,9 +68,9 @@ def assign(t: Tensor, new: Tensor) -> None:
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
         )
     if t._array is not None:
-        np.copyto(t._array, new._array)  # type: ignore[arg-type]
+        np.copyto(t._array, new._array)
     else:
-        store(t, new._node)  # type: ignore[arg-type]
+        store(t, new._node)
     t._version[0] += 1
     if mode.grad and new._requires_grad:
         _adopt(t, new)

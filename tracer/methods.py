@@ -69,30 +69,40 @@ AUGMENTED = {
 }  # fmt: skip
 
 OTHERS = {
-    "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
-    "__matmul__": contract.matmul, "__rmatmul__": lambda self, other: contract.matmul(other, self),
-    "__eq__": conversion.numbers_equal, "__ne__": conversion.numbers_differ,
-    "__pos__": pointwise.positive, "__pow__": pointwise.pow, "__rpow__": lambda self,
-    base: pointwise.pow(base, self), "__rsub__": pointwise.rsub, "__repr__": printing.tensor_repr,
-    "__str__": printing.tensor_repr, "__format__": printing.tensor_format,
-    "size": conversion._size, "type": conversion.type_, "contiguous": movement.contiguous_,
+    "__getitem__": indexing.getitem,
+    "__setitem__": indexing.setitem,
+    "__matmul__": contract.matmul,
+    "__rmatmul__": lambda self, other: contract.matmul(other, self),
+    "__eq__": conversion.numbers_equal,
+    "__ne__": conversion.numbers_differ,
+    "__hash__": object.__hash__,
+    "__pos__": pointwise.positive,
+    "__pow__": pointwise.pow,
+    "__rpow__": lambda self, base: pointwise.pow(base, self),
+    "__rsub__": pointwise.rsub,
+    "__repr__": printing.tensor_repr,
+    "__str__": printing.tensor_repr,
+    "__format__": printing.tensor_format,
+    "size": conversion._size,
+    "type": conversion.type_,
+    "contiguous": movement.contiguous_,
     "where": lambda self, condition, other: pointwise.where(condition, self, other),
-    "data": property(conversion._data, conversion._set_data,
-                     doc="The values, without history."),
-    "T": property(lambda x: movement.permute(x, tuple(range(x.ndim))[::-1]),
-                  doc="All dimensions in reverse order."),
+    "data": property(conversion._data, conversion._set_data, doc="The values, without history."),
+    "T": property(
+        lambda x: movement.permute(x, tuple(range(x.ndim))[::-1]), doc="The dimensions reversed."
+    ),
     "mT": property(movement.adjoint, doc="The last two dimensions exchanged."),
     "H": property(movement.t, doc="The transpose of a matrix."),
     "itemsize": property(conversion.element_size),
     "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
-    "from_numpy": staticmethod(creation.from_numpy), "new": lambda self,
-    *size: conversion.empty(*size, dtype=self.dtype),
-}  # fmt: skip
+    "from_numpy": staticmethod(creation.from_numpy),
+    "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),
+}
 
 
 def _rtruediv(self: Tensor, other: Any) -> Tensor:
     """other / self."""
-    return pointwise.reciprocal(self) * other  # as torch has it
+    return REGISTRY["reciprocal"](self) * other  # as torch has it
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -119,14 +129,12 @@ def _attach() -> None:
             setattr(Tensor, f"{name}_", inplace(getattr(module, name)))
     for name, primitive in AUGMENTED.items():
         setattr(Tensor, f"__{name}__", _augmented(primitive))
-    for table in (OTHERS, conversion.CASTS, conversion.NEW, random.FILLERS):
+    mine = {"__array_ufunc__": _array_ufunc, "__rtruediv__": _rtruediv}
+    for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, random.FILLERS):
         for name, value in table.items():
             setattr(Tensor, name, value)
     for name, function in (("squeeze", movement.squeeze), ("unsqueeze", movement.unsqueeze)):
         setattr(Tensor, f"{name}_", _reshaping(function))
-    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
-    Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
-    Tensor.__rtruediv__ = _rtruediv  # type: ignore[attr-defined]
     Tensor.requires_grad_.__doc__ = (
         "Say whether operations on this leaf are recorded; returns the tensor."
     )

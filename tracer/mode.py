@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
+from copy import copy
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import Any
@@ -72,9 +73,11 @@ class _Switch(ContextDecorator):
         mode.grad, mode.inference = self.before.pop()
 
     def _recreate_cm(self) -> _Switch:
-        return type(self)() if type(self) in (no_grad, enable_grad) else self
+        new = copy(self)  # a decorated function may run in several threads at once
+        new.before = []
+        return new
 
-    def __call__(self, func: Callable) -> Callable:
+    def __call__(self, func: Any) -> Any:
         if not isgeneratorfunction(func):
             return super().__call__(func)
 
@@ -126,7 +129,7 @@ class set_grad_enabled(_Switch):
         self.before.append(self.outside)
         mode.grad = self.to
 
-    def __call__(self, func: Callable) -> Callable:
+    def __call__(self, func: Any) -> Any:
         mode.grad, mode.inference = (
             self.outside
         )  # it decorates: outside the function nothing changes

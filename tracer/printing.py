@@ -43,7 +43,7 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
                      edgeitems: int | None = None, linewidth: int | None = None,
                      profile: str | None = None, sci_mode: bool | None = None) -> None:  # fmt: skip
     """Set how tensors print: digits, summaries, line width, scientific notation."""
-    given = {
+    given: dict[str, Any] = {
         "precision": precision,
         "threshold": threshold,
         "edgeitems": edgeitems,
@@ -199,5 +199,5 @@ def tensor_format(self: Tensor, spec: str) -> str:
         and type(self).__name__ != "Parameter"
         and (spec or live(self)._array is not None)
     ):
-        return format(self.item(), spec)  # type: ignore[attr-defined]
+        return format(self.item(), spec)
     return object.__format__(self, spec)

@@ -79,7 +79,8 @@ def common_dtype(values: Iterable[Any]) -> DType:
     ]  # of tensors with dimensions, of 0-d tensors, of numbers
     for x in values:
         if isinstance(x, (bool, int, float, np.number, np.bool_)):
-            rank, d = 2, of_scalar(x, get_default_dtype())
+            value: Any = x
+            rank, d = 2, of_scalar(value, get_default_dtype())
         else:
             rank, d = (0 if x.shape else 1), x.dtype
         seen = ranks[rank]

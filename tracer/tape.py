@@ -260,7 +260,9 @@ def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
     if not wanted:
         return
     read_y, read = needs(op, wanted, inputs, params, y)
-    saved = [Saved(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
+    saved = tuple(
+        [Saved(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
+    )
     edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
     y._grad_fn = OpBackward(op, params, saved, edges, wanted, None)
     y._grad_fn.y = Saved(y) if read_y else Aval(y.shape, y._dtype)

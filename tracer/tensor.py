@@ -86,20 +86,20 @@ class Tensor(Value):
 
     # ---- identity
     @property
-    def shape(self) -> Size:
+    def shape(self) -> Size:  # type: ignore[override]
         """The extents, as a tuple."""
         a = self._array
-        return Size(a.shape if a is not None else self._node.shape)  # type: ignore[union-attr]
+        return Size(a.shape if a is not None else self._node.shape)
 
     @property
-    def dtype(self) -> DType:
+    def dtype(self) -> DType:  # type: ignore[override]
         return self._dtype
 
     @property
     def ndim(self) -> int:
         """The number of dimensions."""
         a = self._array
-        return a.ndim if a is not None else len(self._node.shape)  # type: ignore[union-attr]
+        return a.ndim if a is not None else len(self._node.shape)
 
     @property
     def device(self) -> device:

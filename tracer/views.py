@@ -194,7 +194,7 @@ def link(x: Tensor, op: OpDef, params: dict, y: Tensor) -> None:
         op is reshape
         and not x._array.flags.c_contiguous
         and not np.may_share_memory(x._array, y._array)
-    ):  # type: ignore[union-attr]
+    ):
         return
     elif not mode.grad and x._grad_fn is not None:
         return  # memory is all they share; a link would keep the graph of x alive

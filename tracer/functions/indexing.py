@@ -74,7 +74,7 @@ def positions(mask: Tensor) -> tuple[Tensor, ...]:
 def known(t: Tensor, what: str) -> np.ndarray:
     """The stored values; in a trace, if the trace can tell them."""
     t = live(t)
-    return t._array if t._node is None else mode.trace.concrete(t, what)  # type: ignore[return-value]
+    return t._array if t._node is None else mode.trace.concrete(t, what)
 
 
 def _bounded(s: slice, n: int) -> tuple[int, int, int]:
