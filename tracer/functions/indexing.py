@@ -267,13 +267,14 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Every element becomes `value`."""
+    title = f"FillBackward{3 if isinstance(value, Tensor) else 2}"
     value = value if isinstance(value, Tensor) else tensor(value, dtype=self.dtype)
     if value.ndim:
         raise RuntimeError(
             f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
             "dimensions."
         )
-    return overwrite(self, value, "FillBackward0")
+    return overwrite(self, value, title)
 
 
 def zero_(self: Tensor) -> Tensor:
