@@ -16,8 +16,8 @@ from ..mode import live, mode
 from ..promotion import NAMES, SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor, fill_slots, leaked
-from ..world import tensor_changed
 from ..views import alias, strides_of
+from ..world import tensor_changed
 from .creation import empty, full, ones, tensor, zeros
 from .movement import unbind
 
