@@ -38,6 +38,6 @@ class Parameter(Tensor):
 def forget_grad(p: Tensor, set_to_none: bool) -> None:
     """Drop the gradient of `p`, or fill it with zeros."""
     if set_to_none:
-        p.grad = None  # without asking first: a compiled step then does not depend on whether there was one
+        p.grad = None  # unasked: a compiled step then does not depend on whether there was one
     elif p.grad is not None:
         p.grad.detach_().zero_()
