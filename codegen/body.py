@@ -25,7 +25,7 @@ Key = tuple[tuple[int, ...], int]  # strides along the loop axes, offset
 class Axis:
     """One loop: its variable, its range as text, and the statements that open its body."""
 
-    name: str
+    name: str  # k0, j0, ...: none that is a type's, as i1 and i8 are
     range: str
     index: int  # which of the collapsed axes
     header: list[str] = field(default_factory=list)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ..ir.dtype import int64
+from ..ir.dtype import int64, uint8
 from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
@@ -39,6 +40,8 @@ class _Builder:
         self.commit = len(self.order)
         for anchor, target in placement.late:
             late = copy(anchor)
+            while late in self.low.anchors:  # the copy is there already, as an output of its own
+                late = copy(late)
             self.low.anchors.add(late)
             self.reads[late] = reads(self.low, late)
             self.place[late] = target
@@ -46,6 +49,7 @@ class _Builder:
         self.stored = self.needing_store()
         self.slots: dict[Node | str, int] = {}
         self.buffers: list[Buffer] = []
+        self.scratch_bytes = 0
         self.arena_bytes = self.allocate()
 
     def needing_store(self) -> set[Node]:
@@ -72,13 +76,15 @@ class _Builder:
                 continue
             fresh.add(y)
             add(y, Buffer("output", y.shape, y.dtype))
-        local = [a for a in self.stored if a not in fresh and a not in self.place]
+        made = (a for group in self.order for a in group.anchors)
+        local = [a for a in made if a in self.stored and a not in fresh and a not in self.place]
         spans = lifetimes(self.order, self.reads)
         local.sort(key=lambda a: spans[a])
         sizes = {a: math.prod(a.shape) * a.dtype.itemsize for a in local}
         offsets, total = arena(sizes, spans)
         for a in local:
             add(a, Buffer("arena", a.shape, a.dtype, offsets[a]))
+        add("scratch", Buffer("arena", (0,), uint8, total))
         return total
 
     def pieces(self, group: Group) -> Iterator[tuple[Kernel, Arguments, int, int]]:
@@ -104,22 +110,25 @@ class _Builder:
             for kernel, args, extent, work in self.pieces(group):
                 grain = max(1, WORTH_A_THREAD // work) if work else 0
                 bound = tuple(self.bind(a) for a in args.values)
+                self.scratch_bytes = max(self.scratch_bytes, args.scratch_bytes)
                 yield t, Launch(kernel, bound, extent, grain, origin)
 
-    def bind(self, value: object) -> Slot | int | float | str:
-        if isinstance(value, Node) or value == "status":
+    def bind(self, value: object) -> Slot | int | float:
+        if isinstance(value, (Node, str)):
             return Slot(self.slots[value])  # type: ignore[index]
         return value  # type: ignore[return-value]
 
     def program(self) -> Program:
         rows = list(self.launches())
+        scratch = self.slots["scratch"]
+        self.buffers[scratch] = replace(self.buffers[scratch], shape=(self.scratch_bytes,))
         commit = next((i for i, (t, _) in enumerate(rows) if t >= self.commit), len(rows))
         outputs = tuple(self.slots[self.writes.get(i, y)]
                         for i, y in enumerate(self.low.outputs))  # fmt: skip
         checked = next((i for i, (t, _) in enumerate(rows) if t >= self.checked), len(rows))
         return Program(
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
-            tuple(launch for _, launch in rows), commit, self.arena_bytes, checked, tuple(self.notes),
+            tuple(launch for _, launch in rows), commit, self.arena_bytes + self.scratch_bytes, checked, tuple(self.notes),
         )  # fmt: skip
 
 

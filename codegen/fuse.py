@@ -271,7 +271,8 @@ def names(group: Group) -> str:
 
 
 def sort(groups: list[Group]) -> list[Group]:
-    """An order in which every group runs after those it needs."""
+    """An order in which every group runs after those it needs; the same one in every process."""
+    rank = {g: i for i, g in enumerate(groups)}
     done: list[Group] = []
     placed: set[Group] = set()
     for root in groups:
@@ -285,5 +286,6 @@ def sort(groups: list[Group]) -> list[Group]:
                 done.append(group)
             else:
                 stack.append((group, True))
-                stack.extend((g, False) for g in group.after if g not in placed)
+                waiting = sorted((g for g in group.after if g not in placed), key=rank.__getitem__)
+                stack.extend((g, False) for g in reversed(waiting))
     return done

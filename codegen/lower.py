@@ -162,6 +162,10 @@ class _Lowering:
         if op.kind is Kind.ELEMENTWISE:
             new = self.expression(intern(op, inputs, node.params), self.uses.get(node, 1))
             return self.keep(new) if node in self.wanted else new
+        if op.kind is Kind.REDUCE and inputs[0].size == node.size:  # along axes of extent 1, or none
+            return self.moved(intern(reshape, inputs, {"shape": node.shape}), inputs[0])
+        if op.kind is Kind.REDUCE and inputs[0].size == 0:
+            return constant(op.facts["init"](node.dtype), node.dtype, node.shape)
         if op.kind is Kind.REDUCE and node.dtype.is_half:  # accumulate in float32, round once
             wide = self.expression(cast(inputs[0], dtype=float32), 1)
             total = self.keep(intern(op, (wide,), node.params))

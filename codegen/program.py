@@ -18,6 +18,7 @@ class Kernel:
 
     template: str  # 'map' | 'row' | 'column' | ...
     source: str  # the body, from its second line on: two kernels with the same text are one
+    llvm: str = ""  # a kernel that is written in LLVM itself, with a function `kernel`; `source` then only describes it
 
     @property
     def name(self) -> str:
@@ -25,7 +26,7 @@ class Kernel:
 
     @property
     def text(self) -> str:
-        return f"def {self.name}(args, start, stop, worker):\n{self.source}"
+        return self.llvm or f"def {self.name}(args, start, stop, worker):\n{self.source}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Launch:
     """One row of the tape."""
 
     kernel: Kernel
-    args: tuple[Slot | int | float | str, ...]  # a str names a library routine
+    args: tuple[Slot | int | float, ...]
     extent: int  # of the outer loop
     grain: int  # how much of it is worth a thread; 0: never split
     origin: tuple[str, ...] = ()  # the operations, with the user's lines
@@ -96,7 +97,8 @@ class Program:
         parts = []
         for kernel in self.kernels:
             origins = dict.fromkeys(line for launch in self.launches if launch.kernel == kernel for line in launch.origin)
-            parts.append("".join(f"# {line}\n" for line in origins) + kernel.text)
+            text = f"# {kernel.name}: {kernel.source}" if kernel.llvm else kernel.text
+            parts.append("".join(f"# {line}\n" for line in origins) + text)
         return "\n\n".join(parts)
 
     def __str__(self) -> str:

@@ -35,6 +35,7 @@ class Arguments:
         self.values: list[Slot | Node | str | int | float] = []  # a Node or a name stands for the slot it will get
         self.lines: list[str] = []
         self.names: dict[object, str] = {}
+        self.scratch_bytes = 0
         self._pointers = 0
 
     def _add(self, key: object, value: Slot | Node | str | int | float, prefix: str, load: str) -> str:
@@ -55,9 +56,10 @@ class Arguments:
             self.values.append(buffer)
         return self.names[key]
 
-    def symbol(self, name: str) -> str:
-        """The address of a library routine, found when the program is loaded."""
-        return self._add(("symbol", name), name, "f", "extent(args, {k})")
+    def scratch(self, nbytes: int) -> None:
+        """A pointer to memory that is the launch's own while it runs."""
+        self.scratch_bytes = nbytes
+        self.values.append("scratch")
 
     def integer(self, value: int, key: object = None) -> str:
         return self._add(("integer", value, key), value, "n", "extent(args, {k})")
@@ -91,7 +93,7 @@ def apply(node: Node, operands: list[str], args: Arguments) -> str:
         return f"round_{storage_code(node.dtype)}(cast({operands[0]}, f4(0)))"
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
-    for name in fields - set(words):
+    for name in sorted(fields - set(words)):
         words[name] = args.pointer("status") if name == "status" else args.integer(node.params[name], name)
     text = expr.format(*operands, **words)
     # Numba widens small integers; bring them back to the type that the operation has

@@ -15,7 +15,9 @@ from functools import cache as memo
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 from numba import cfunc, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from ..codegen.program import Kernel
@@ -66,7 +68,19 @@ def source_folder() -> Path:
     return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
 
 
+def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
+    """A kernel that comes as LLVM: through the same code generator and cache as those that come as Python."""
+    with global_compiler_lock:
+        loaded = cpu_target.target_context.codegen().create_library(kernel.name)
+        loaded.enable_object_caching()
+        loaded.add_llvm_module(llvm.parse_assembly(kernel.llvm.replace('"kernel"', f'"{kernel.name}"')))
+        loaded.finalize()
+    return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
+
+
 def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
+    if kernel.llvm:
+        return _assemble(kernel)
     filename = f"<tracegrad {kernel.name}>"
     linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(True), filename)
     namespace = dict(VOCABULARY)

@@ -11,7 +11,6 @@ import struct
 import numpy as np
 
 from ..codegen.program import Program, Slot
-from .blas import routine
 from .compiler import address_of
 from .tape import COLUMNS, threads, walker
 
@@ -50,8 +49,6 @@ class Executable:
             for a in launch.args:
                 if isinstance(a, Slot):
                     blocks.append(at + 8 * a.index)
-                elif isinstance(a, str):
-                    blocks.append(routine(a))
                 else:
                     blocks.append(struct.unpack("<q", struct.pack("<d", a))[0] if isinstance(a, float) else a)
         self._blocks = np.array(blocks or [0], np.int64)

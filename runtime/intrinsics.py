@@ -273,46 +273,6 @@ def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) ->
     return index(status, index, size, dim), codegen
 
 
-# ---- contractions
-def _gemm(code: str) -> Any:
-    real = ir.FloatType() if code == "f4" else ir.DoubleType()
-
-    @intrinsic
-    def gemm(typingctx: Any, call: Any, a: Any, oa: Any, b: Any, ob: Any, c: Any, oc: Any, ta: Any, tb: Any,
-             m: Any, n: Any, k: Any, lda: Any, ldb: Any) -> Any:  # fmt: skip
-        """Row-major C = A B through a Fortran BLAS, which sees the transposes: C' = B' A'."""
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            call_, a_, oa_, b_, ob_, c_, oc_, ta_, tb_, m_, n_, k_, lda_, ldb_ = values
-            i32, i8 = ir.IntType(32), ir.IntType(8)
-
-            def cell(value: Any) -> Any:
-                with builder.goto_entry_block():
-                    place = builder.alloca(value.type)
-                builder.store(value, place)
-                return place
-
-            def int_(value: Any) -> Any:
-                return cell(builder.trunc(value, i32))
-
-            def flag(value: Any) -> Any:
-                set_ = builder.icmp_signed("!=", value, ir.Constant(I64, 0))
-                return cell(builder.select(set_, ir.Constant(i8, ord("T")), ir.Constant(i8, ord("N"))))
-
-            one, zero = cell(ir.Constant(real, 1.0)), cell(ir.Constant(real, 0.0))
-            arguments = [
-                flag(tb_), flag(ta_), int_(n_), int_(m_), int_(k_), one, builder.gep(b_, [ob_]), int_(ldb_),
-                builder.gep(a_, [oa_]), int_(lda_), zero, builder.gep(c_, [oc_]), int_(n_),
-            ]  # fmt: skip
-            kind = ir.FunctionType(ir.VoidType(), [v.type for v in arguments])
-            builder.call(builder.inttoptr(call_, kind.as_pointer()), arguments)
-            return context.get_dummy_value()
-
-        return types.void(call, a, oa, b, ob, c, oc, ta, tb, m, n, k, lda, ldb), codegen
-
-    return gemm
-
-
 # ---- the rarer ones, as small functions that LLVM inlines
 @register_jitable
 def floor_div(a: Any, b: Any) -> Any:
@@ -358,7 +318,7 @@ VOCABULARY: dict[str, Any] = {
     "invert": invert, "check_index": check_index, "floor_div": floor_div, "remainder": remainder, "power": power,
     "shift_left": shift_left, "shift_right": shift_right,
     "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
-    "gemm_f4": _gemm("f4"), "gemm_f8": _gemm("f8"), "round_f2": _round("f2"), "round_bf": _round("bf"),
+    "round_f2": _round("f2"), "round_bf": _round("bf"),
     **{name: getattr(math, name) for name in _LIBM},
     **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},
     **{name: _unary(llvm) for name, llvm in

@@ -1,8 +1,9 @@
-"""The vocabulary of kernel source in plain Python: the rung of the ladder between the interpreter and Numba.
+"""The vocabulary of kernel source in plain Python: the rung between the interpreter and Numba.
 
-Takes a Program and arrays, runs the generated kernels as the Python that they are, on NumPy scalars over raw memory,
-and answers with the outputs. Slow and careful: every access is checked against the buffer it goes to, fresh memory is
-filled with nonsense, and a loop that may be split over threads is run in pieces, last piece first.
+Takes a Program and arrays, runs the generated kernels as the Python that they are, on NumPy scalars
+over raw memory, and answers with the outputs. Slow and careful: every access is checked against the
+buffer it goes to, fresh memory is filled with nonsense, and a loop that may be split over threads
+is run in pieces, last piece first.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from scipy import special
 from ..codegen.program import Kernel, Program, Slot
 from ..ir.dtype import bfloat16, float16
 
-_NONSENSE = 0xB5  # as a float a tiny negative number, as an integer out of every range, as a bool true
+_NONSENSE = 0xB5  # fresh memory: a strange number in every type
 _STORED = {
-    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16, "i1": np.int8, "u1": np.uint8,
-    "f2": np.float16, "bf": np.uint16, "b1": np.bool_,
+    "f8": np.float64, "f4": np.float32, "f2": np.float16, "bf": np.uint16, "b1": np.bool_,
+    "i8": np.int64, "i4": np.int32, "i2": np.int16, "i1": np.int8, "u1": np.uint8,
 }  # fmt: skip
 
 
@@ -37,7 +38,8 @@ class Pointer(NamedTuple):
     def cell(self, position: int, size: int) -> int:
         at = self.address + int(position) * size
         if not self.low <= at <= self.high - size:
-            raise MemoryError(f"a kernel reaches element {position} of a buffer of {(self.high - self.low) // size}")
+            held = (self.high - self.low) // size
+            raise MemoryError(f"a kernel reaches element {position} of a buffer of {held}")
         return at
 
 
@@ -53,7 +55,9 @@ def _load(code: str) -> Callable[[Pointer, int, int], Any]:
         if code == "b1":
             return np.bool_(raw[0] != 0)
         value = np.frombuffer(raw, dtype)[0]
-        return bfloat16.decode(value) if code == "bf" else np.float32(value) if code == "f2" else value
+        if code == "bf":
+            return bfloat16.decode(value)
+        return np.float32(value) if code == "f2" else value
 
     return load
 
@@ -62,8 +66,9 @@ def _store(code: str) -> Callable[[Pointer, int, Any, int], None]:
     dtype = np.dtype(_STORED[code])
 
     def store(pointer: Pointer, position: int, value: Any, scope: int) -> None:
-        exact = bfloat16.encode(np.asarray(value)) if code == "bf" else np.asarray(value).astype(dtype)
-        memmove(pointer.cell(position, dtype.itemsize), exact.tobytes(), dtype.itemsize)
+        number = np.asarray(value)
+        stored = bfloat16.encode(number) if code == "bf" else number.astype(dtype)
+        memmove(pointer.cell(position, dtype.itemsize), stored.tobytes(), dtype.itemsize)
 
     return store
 
@@ -75,12 +80,11 @@ def _gemm(code: str) -> Callable[..., None]:
         at = pointer.cell(offset, dtype.itemsize)
         pointer.cell(offset + (rows - 1) * step + columns - 1, dtype.itemsize)
         raw = (c_ubyte * (((rows - 1) * step + columns) * dtype.itemsize)).from_address(at)
-        return np.lib.stride_tricks.as_strided(
-            np.frombuffer(raw, dtype), (rows, columns), (step * dtype.itemsize, dtype.itemsize), writeable=True
-        )
+        strides = (step * dtype.itemsize, dtype.itemsize)
+        return np.lib.stride_tricks.as_strided(np.frombuffer(raw, dtype), (rows, columns), strides)
 
-    def gemm(call: str, a: Pointer, oa: int, b: Pointer, ob: int, c: Pointer, oc: int, ta: int, tb: int,
-             m: int, n: int, k: int, lda: int, ldb: int) -> None:  # fmt: skip
+    def gemm(call: str, a: Pointer, oa: int, b: Pointer, ob: int, c: Pointer, oc: int,
+             ta: int, tb: int, m: int, n: int, k: int, lda: int, ldb: int) -> None:  # fmt: skip
         x = matrix(a, oa, k, m, lda).T if ta else matrix(a, oa, m, k, lda)
         y = matrix(b, ob, n, k, ldb).T if tb else matrix(b, ob, k, n, ldb)
         np.matmul(x, y, out=matrix(c, oc, m, n, n))
@@ -89,14 +93,15 @@ def _gemm(code: str) -> Callable[..., None]:
 
 
 def cast(x: Any, like: Any) -> Any:
-    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN becomes 0."""
+    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN 0."""
     to = type(like)
     if not (issubclass(to, np.integer) and isinstance(x, (float, np.floating))):
         return np.asarray(x).astype(to)[()]
     if np.isnan(x):
         return to(0)
     ends = np.iinfo(to)
-    return to(min(max(int(x), ends.min), ends.max)) if np.isfinite(x) else to(ends.max if x > 0 else ends.min)
+    whole = int(x) if np.isfinite(x) else ends.max if x > 0 else ends.min
+    return to(min(max(whole, ends.min), ends.max))
 
 
 def check_index(status: Pointer, index: Any, size: int, dim: int) -> Any:
@@ -116,17 +121,19 @@ VOCABULARY: dict[str, Any] = {
     "inf": math.inf, "nan": math.nan, "range": range,
     "extent": lambda args, k: args[k], "number": lambda args, k: args[k],
     "select": lambda condition, a, b: a if condition else b,
-    "cast": cast, "absolute": np.abs, "sign": lambda x: type(x)(0) if x != x else np.sign(x), "invert": np.invert,
-    "check_index": check_index, "floor_div": np.floor_divide, "remainder": np.remainder, "power": np.power,
-    "shift_left": np.left_shift, "shift_right": np.right_shift, "sigmoid": special.expit,
-    "maximum": np.maximum, "minimum": np.minimum, "gemm_f4": _gemm("f4"), "gemm_f8": _gemm("f8"),
+    "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
+    "sign": lambda x: type(x)(0) if x != x else np.sign(x),
+    "cast": cast, "check_index": check_index, "gemm_f4": _gemm("f4"), "gemm_f8": _gemm("f8"),
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
-    "erf": special.erf, "erfc": special.erfc, "lgamma": special.gammaln, "atan2": np.arctan2,
-    **{name: getattr(np, name) for name in
-       ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sqrt", "floor", "ceil", "trunc",
-        "rint")},
-    **{f"a{name}": getattr(np, f"arc{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "floor_div": np.floor_divide, "remainder": np.remainder, "power": np.power,
+    "shift_left": np.left_shift, "shift_right": np.right_shift, "atan2": np.arctan2,
+    "sigmoid": special.expit, "erf": special.erf, "erfc": special.erfc, "lgamma": special.gammaln,
+    **{name: getattr(np, name) for name in (
+        "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sqrt",
+        "floor", "ceil", "trunc", "rint")},
+    **{f"a{name}": getattr(np, f"arc{name}")
+       for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }  # fmt: skip
 for _code in _STORED:
     VOCABULARY[f"pointer_{_code}"] = _pointer
@@ -146,8 +153,10 @@ def _nonsense(nbytes: int) -> np.ndarray:
 
 
 def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> list[np.ndarray]:
-    """The outputs of the program for these inputs, which it may write to. Raises IndexError where a kernel reports an
-    index out of range, MemoryError where it leaves its buffers.
+    """The outputs of the program for these inputs, which it may write to.
+
+    Raises IndexError where a kernel reports an index out of range, MemoryError where it leaves its
+    buffers.
     """
     status, arena = np.zeros(4, np.int64), _nonsense(program.arena_bytes)
     arrays: dict[int, np.ndarray] = {0: status, **dict(zip(program.inputs, inputs, strict=True))}
@@ -155,8 +164,9 @@ def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> 
         if buffer.kind == "arena":
             arrays[slot] = arena[buffer.offset : buffer.offset + buffer.nbytes]
         elif buffer.kind == "output":
-            arrays[slot] = _nonsense(buffer.nbytes).view(buffer.dtype.storage).reshape(buffer.shape)
-    pointers = {slot: Pointer(a.__array_interface__["data"][0], *byte_bounds(a)) for slot, a in arrays.items()}
+            fresh = _nonsense(buffer.nbytes).view(buffer.dtype.storage)
+            arrays[slot] = fresh.reshape(buffer.shape)
+    pointers = {k: Pointer(a.ctypes.data, *byte_bounds(a)) for k, a in arrays.items()}
     with np.errstate(all="ignore"):
         for launch in program.launches:
             args = [pointers[a.index] if isinstance(a, Slot) else a for a in launch.args]
@@ -165,5 +175,8 @@ def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> 
                 span = (launch.extent * part // parts, launch.extent * (part + 1) // parts)
                 function(launch.kernel)(args, *span, part)
             if status[0]:
-                raise IndexError("index {1} is out of bounds for dimension {3} with size {2}".format(*status))
+                _, index, size, dim = status
+                raise IndexError(
+                    f"index {index} is out of bounds for dimension {dim} with size {size}"
+                )
     return [arrays[slot] for slot in program.outputs]

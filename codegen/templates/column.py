@@ -25,7 +25,7 @@ from ..text import load
 class Column(Body):
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
-        self.outer = tuple(self.axis(d, f"i{d}", outermost=d == 0) for d in range(kept - 1))
+        self.outer = tuple(self.axis(d, f"k{d}", outermost=d == 0) for d in range(kept - 1))
         self.points = [Scope((*self.outer, *self._reduced_axes(), self._along())) for _ in range(self.passes)]
         begins = [Scope((*self.outer, self._along())) for _ in range(self.passes)]
         end = Scope((*self.outer, self._along()))

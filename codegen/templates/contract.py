@@ -1,7 +1,7 @@
-"""The matrix product: a call of BLAS per matrix of the batch, from the same tape as every other kernel.
+"""The matrix product as a launch: which tile it gets, and where its operands lie.
 
-A generated micro-kernel with fused prologue and epilogue has its place here: `contraction` is the one function that
-decides which kernel a product gets.
+`contraction` is the one function that decides which kernel a product gets; fused prologues and epilogues have their
+place here and in gemm.py.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from ...ir.node import Node
 from ..lower import Lowered, matrix_layout
 from ..program import Kernel
 from ..text import Arguments, storage_code
-
-_BLAS = {"f4": "sgemm", "f8": "dgemm"}
+from .gemm import NUMBERS, block_of, llvm_of, tile_for
 
 
 def contraction(low: Lowered, anchor: Node, place: dict[Node, Node]) -> tuple[Kernel, Arguments, int, int]:
     """(kernel, arguments, extent, cost of one step of the outer loop) for a dot whose operands are matrices in memory."""
     (a, va), (b, vb) = (low.resolve(x) for x in anchor.inputs)
-    layouts = matrix_layout(va), matrix_layout(vb)
-    assert layouts[0] and layouts[1], "lowering copies operands that are no matrices"
-    (ta, lda, sa), (tb, ldb, sb) = layouts  # type: ignore[misc]
     m, n = anchor.shape[-2:]
     k = va.shape[-1]
-    code = storage_code(anchor.dtype)
+    layouts = matrix_layout(va), matrix_layout(vb)
+    assert layouts[0] and layouts[1], "lowering copies operands that are no matrices"
+    (a_turned, a_step, a_batch), (b_turned, b_step, b_batch) = layouts  # type: ignore[misc]
+    tile = tile_for(storage_code(anchor.dtype), n)
+    panels = -(-n // tile.columns)
+    batch = math.prod(anchor.shape[:-2])
+    block = block_of(tile, m, k)
+    numbers = {
+        "oa": va.offset, "ob": vb.offset, "m": m, "n": n, "k": k,
+        "a_row": 1 if a_turned else a_step, "a_col": a_step if a_turned else 1,
+        "b_row": 1 if b_turned else b_step, "b_col": b_step if b_turned else 1,
+        "a_batch": a_batch, "b_batch": b_batch, "c_batch": m * n, "panels": panels,
+        "block": block, "blocks": -(-m // block),
+    }  # fmt: skip
     args = Arguments()
-    pa, pb, pc = (args.pointer(place.get(x, x), anchor.dtype) for x in (a, b, anchor))
-    oa, ob = (args.integer(v.offset, f"offset {w}") for v, w in ((va, "a"), (vb, "b")))
-    call = args.symbol(_BLAS[code])
-    words = [args.integer(v, name) for name, v in
-             (("ta", int(ta)), ("tb", int(tb)), ("m", m), ("n", n), ("k", k), ("lda", lda), ("ldb", ldb))]  # fmt: skip
-    steps = [args.integer(v, name) for name, v in (("sa", sa), ("sb", sb), ("sc", m * n))]
-    lines = [
-        *args.lines,
-        "for i in range(start, stop):",
-        f"    gemm_{code}({call}, {pa}, {oa} + i * {steps[0]}, {pb}, {ob} + i * {steps[1]}, {pc}, i * {steps[2]}, "
-        + ", ".join(words) + ")",
-    ]  # fmt: skip
-    source = "".join(f"    {line}\n" for line in lines)
-    return Kernel("gemm", source), args, math.prod(anchor.shape[:-2]), 2 * m * n * k
+    args.values += [place.get(x, x) for x in (a, b, anchor)]
+    args.scratch(batch * panels * k * tile.columns * anchor.dtype.itemsize)
+    args.values += [numbers[name] for name in NUMBERS]
+    source = f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, vectors of {tile.lanes}"
+    return Kernel("gemm", source, llvm_of(tile)), args, batch * panels, m * tile.columns * k // 8

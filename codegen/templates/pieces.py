@@ -26,7 +26,7 @@ class _Loops:
         self.strides = {tuple(s): c for s, c in zip(strides, collapsed, strict=True)}
         self.serial = serial
         self.axes = tuple(
-            Axis(f"i{d}", "range(start, stop)" if d == 0 and not serial else f"range({self.args.integer(n, ('axis', d))})", d)
+            Axis(f"k{d}", "range(start, stop)" if d == 0 and not serial else f"range({self.args.integer(n, ('axis', d))})", d)
             for d, n in enumerate(self.extents)
         )  # fmt: skip
 

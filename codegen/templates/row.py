@@ -3,14 +3,14 @@
 A group without reductions is a map: its innermost kept axis is the loop that LLVM vectorises. With reductions, each
 pass runs over the reduced axes while the row is in cache, and what a pass produced is known to all later ones.
 
-    for i0 in range(start, stop):
+    for k0 in range(start, stop):
         v1 = ...                        # known once per row
         a2 = f4(-inf)                   # pass 0
         for j0 in range(n):
-            v3 = load_f4(p0, o0_0 + j0, 0)
+            v3 = load_f4(p0, ok0_0 + j0, 0)
             a2 = maximum(a2, v3)
         ...                             # pass 1
-        store_f4(p1, i0, v9, 1)
+        store_f4(p1, k0, v9, 1)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Row(Body):
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
         self.outer = tuple(
-            self.axis(d, f"i{d}", outermost=d == 0, innermost=d == kept - 1 and not self.space.reduced)
+            self.axis(d, f"k{d}", outermost=d == 0, innermost=d == kept - 1 and not self.space.reduced)
             for d in range(kept)
         )
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
