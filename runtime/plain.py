@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from ctypes import c_int64, c_ubyte, memmove
+from ctypes import CFUNCTYPE, addressof, c_int64, c_ubyte, c_void_p, memmove
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from scipy import special
 
 from ..codegen.program import Kernel, Program, Slot
 from ..ir.dtype import bfloat16, float16
+from .compiler import address_of
 
 _NONSENSE = 0xB5  # fresh memory: a strange number in every type
 _STORED = {
@@ -73,25 +74,6 @@ def _store(code: str) -> Callable[[Pointer, int, Any, int], None]:
     return store
 
 
-def _gemm(code: str) -> Callable[..., None]:
-    dtype = np.dtype(_STORED[code])
-
-    def matrix(pointer: Pointer, offset: int, rows: int, columns: int, step: int) -> np.ndarray:
-        at = pointer.cell(offset, dtype.itemsize)
-        pointer.cell(offset + (rows - 1) * step + columns - 1, dtype.itemsize)
-        raw = (c_ubyte * (((rows - 1) * step + columns) * dtype.itemsize)).from_address(at)
-        strides = (step * dtype.itemsize, dtype.itemsize)
-        return np.lib.stride_tricks.as_strided(np.frombuffer(raw, dtype), (rows, columns), strides)
-
-    def gemm(call: str, a: Pointer, oa: int, b: Pointer, ob: int, c: Pointer, oc: int,
-             ta: int, tb: int, m: int, n: int, k: int, lda: int, ldb: int) -> None:  # fmt: skip
-        x = matrix(a, oa, k, m, lda).T if ta else matrix(a, oa, m, k, lda)
-        y = matrix(b, ob, n, k, ldb).T if tb else matrix(b, ob, k, n, ldb)
-        np.matmul(x, y, out=matrix(c, oc, m, n, n))
-
-    return gemm
-
-
 def cast(x: Any, like: Any) -> Any:
     """x as the type of `like`; floats outside an integer's range become its nearest end, NaN 0."""
     to = type(like)
@@ -123,7 +105,7 @@ VOCABULARY: dict[str, Any] = {
     "select": lambda condition, a, b: a if condition else b,
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
     "sign": lambda x: type(x)(0) if x != x else np.sign(x),
-    "cast": cast, "check_index": check_index, "gemm_f4": _gemm("f4"), "gemm_f8": _gemm("f8"),
+    "cast": cast, "check_index": check_index,
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
     "floor_div": np.floor_divide, "remainder": np.remainder, "power": np.power,
@@ -143,9 +125,26 @@ for _code in _STORED:
 
 @cache
 def function(kernel: Kernel) -> Callable[[Sequence[Any], int, int, int], None]:
+    """A kernel as a function of its launch's arguments, pointers and numbers."""
+    if kernel.llvm:
+        return _native(address_of(kernel))
     namespace = dict(VOCABULARY)
     exec(compile(kernel.text, f"<plain {kernel.name}>", "exec"), namespace)
     return namespace[kernel.name]
+
+
+def _native(address: int) -> Callable[[Sequence[Any], int, int, int], None]:
+    """A kernel that has no Python text: its machine code, behind an argument block of its own."""
+    entry = CFUNCTYPE(None, c_void_p, c_int64, c_int64, c_int64)(address)
+
+    def call(args: Sequence[Any], start: int, stop: int, worker: int) -> None:
+        table = (c_int64 * len(args))(*(a.address if isinstance(a, Pointer) else 0 for a in args))
+        block = (c_int64 * len(args))(
+            *(addressof(table) + 8 * k if isinstance(a, Pointer) else a for k, a in enumerate(args))
+        )
+        entry(addressof(block), start, stop, worker)
+
+    return call
 
 
 def _nonsense(nbytes: int) -> np.ndarray:
