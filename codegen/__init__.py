@@ -1,1 +1,3 @@
-"""How a graph becomes kernels and a Program: index arithmetic, fusion, loop templates, the memory plan."""
+"""How a graph becomes kernels and a Program: index arithmetic, fusion, loop templates, the memory
+plan.
+"""

@@ -1,7 +1,9 @@
-"""The statements of a fused loop nest: what is computed before the loops, at each kept point and at each point.
+"""The statements of a fused loop nest: what is computed before the loops, at each kept point and at
+each point.
 
-A value is computed at the outermost place where all it depends on is known; a reduction ends a pass over the reduced
-axes, and what needs its result waits for the next pass. The templates arrange the pieces into loops.
+A value is computed at the outermost place where all it depends on is known; a reduction ends a pass
+over the reduced axes, and what needs its result waits for the next pass. The templates arrange the
+pieces into loops.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Scope:
 
 
 class Body:
-    """Shared by the map, row and column templates; they own the loops and ask for values and stores."""
+    """Shared by the map, row and column templates; they own the loops and ask for values and
+    stores.
+    """
 
     def __init__(self, low: Lowered, group: Group, place: dict[Node, Node], stored: set[Node]):
         self.low, self.group, self.place = low, group, place
@@ -54,9 +58,15 @@ class Body:
         self.depths: dict[tuple[Node, tuple[int, ...], str], tuple[int, int]] = {}
         self._serial = 0
         self._collapse()
-        self.passes = 1 + max((self.pass_of(a) for a in group.anchors if a.op.kind is Kind.REDUCE), default=-1)
+        self.passes = 1 + max(
+            (self.pass_of(a) for a in group.anchors if a.op.kind is Kind.REDUCE), default=-1
+        )
         for a in self.stored:
-            if level(a, self.space) == "point" and a.op.kind is not Kind.REDUCE and self.space.reduced:
+            if (
+                level(a, self.space) == "point"
+                and a.op.kind is not Kind.REDUCE
+                and self.space.reduced
+            ):
                 self.passes = max(self.passes, self.depth_of_anchor(a)[1] + 1)
 
     # ---- loop axes
@@ -75,7 +85,9 @@ class Body:
                                         [tuple(s[d] for d in axes) for s in every])  # fmt: skip
             self._parts.append((extents, strides))
         self.kept_extents, self.reduced_extents = self._parts[0][0], self._parts[1][0]
-        self._collapsed = {v: (*k, *r) for v, k, r in zip(every, self._parts[0][1], self._parts[1][1], strict=True)}
+        self._collapsed = {
+            v: (*k, *r) for v, k, r in zip(every, self._parts[0][1], self._parts[1][1], strict=True)
+        }
 
     def axis(self, which: int, name: str, outermost: bool = False, innermost: bool = False) -> Axis:
         """The loop over collapsed axis `which` (kept axes first, then the reduced ones)."""
@@ -83,7 +95,11 @@ class Body:
         if outermost:
             return Axis(name, "range(start, stop)", which)
         small = innermost and extent <= SMALL
-        return Axis(name, f"range({extent})" if small else f"range({self.args.integer(extent, ('axis', which))})", which)
+        return Axis(
+            name,
+            f"range({extent})" if small else f"range({self.args.integer(extent, ('axis', which))})",
+            which,
+        )
 
     def position(self, view: View, scope: Scope) -> str:
         """Where the element of `view` for the current point stands in its buffer."""
@@ -97,7 +113,11 @@ class Body:
             if depth < len(scope.chain) - 1 and key in axis.known:
                 text = axis.known[key]
                 continue
-            step = axis.name if stride == 1 else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}"
+            step = (
+                axis.name
+                if stride == 1
+                else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}"
+            )
             text = f"{text} + {step}" if text else step
             if depth < len(scope.chain) - 1:
                 name = f"o{axis.name}_{len(axis.known)}"
@@ -141,7 +161,9 @@ class Body:
         return KEPT if any(view.strides) else PRELUDE
 
     def leaf(self, x: Node, anchor: Node) -> tuple[Node | None, View]:
-        """The leaf that x is a view of, seen from the anchor's loop; None where x is an expression."""
+        """The leaf that x is a view of, seen from the anchor's loop; None where x is an
+        expression.
+        """
         if self.low.is_leaf(x) or x.op.kind is Kind.MOVEMENT:
             return seen(self.low, x, anchor, self.space)
         return None, View((), ())
@@ -159,7 +181,9 @@ class Body:
         return scope.known[key]
 
     def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
-        """Where a value of this depth is computed when it is needed `here`; the templates refine it."""
+        """Where a value of this depth is computed when it is needed `here`; the templates refine
+        it.
+        """
         return self.prelude if depth[0] == PRELUDE else here
 
     def reduced_value(self, reduction: Node, here: Scope) -> str:
@@ -171,12 +195,18 @@ class Body:
         if leaf is not None and leaf.op.name == "full":
             return self.args.constant(leaf.params["value"], leaf.dtype)
         if leaf is not None and leaf in self.members:
-            return self.reduced_value(leaf, here) if leaf.op.kind is Kind.REDUCE else self.anchor_value(leaf, here)
+            return (
+                self.reduced_value(leaf, here)
+                if leaf.op.kind is Kind.REDUCE
+                else self.anchor_value(leaf, here)
+            )
         scope = self.scope_for(self.depth(x, anchor), here)
         if leaf is not None:
             return self.read(leaf, view, scope)
         operands_ = [self.value(v, anchor, here) for v in x.inputs]
-        return self.define(scope, (x.op, tuple(operands_), tuple(x.params.items())), apply(x, operands_, self.args))
+        return self.define(
+            scope, (x.op, tuple(operands_), tuple(x.params.items())), apply(x, operands_, self.args)
+        )
 
     def read(self, leaf: Node, view: View, scope: Scope) -> str:
         key = (leaf, view.strides, view.offset)
@@ -201,7 +231,9 @@ class Body:
         return self.define(scope, key, text)
 
     def indexed(self, anchor: Node) -> tuple[Node, View, tuple[int, ...]]:
-        """Of an `index` anchor: the buffer, its view over the result's axes that are not computed, the other strides."""
+        """Of an `index` anchor: the buffer, its view over the result's axes that are not computed,
+        the other strides.
+        """
         leaf, view = self.low.resolve(anchor.inputs[0])
         axes = anchor.params["axes"]
         at, count = index_axes(anchor)
@@ -232,7 +264,9 @@ class Body:
 
     def store(self, anchor: Node, value: str, scope: Scope) -> str:
         buffer, view = self.target(anchor)
-        return store(self.args.pointer(buffer, anchor.dtype), anchor.dtype, self.position(view, scope), value)
+        return store(
+            self.args.pointer(buffer, anchor.dtype), anchor.dtype, self.position(view, scope), value
+        )
 
     def combined(self, reduction: Node, acc: str, here: Scope) -> str:
         return combine(reduction, acc, self.value(reduction.inputs[0], reduction, here))
@@ -245,5 +279,8 @@ def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:
     """The statements `inner` under one loop per axis."""
     lines = list(inner)
     for axis in reversed(axes):
-        lines = [f"for {axis.name} in {axis.range}:", *("    " + line for line in [*axis.header, *lines])]
+        lines = [
+            f"for {axis.name} in {axis.range}:",
+            *("    " + line for line in [*axis.header, *lines]),
+        ]
     return lines

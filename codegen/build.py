@@ -1,4 +1,6 @@
-"""From a simplified Graph to a Program: lower, fuse, place, order, write the kernels. The room's one entry."""
+"""From a simplified Graph to a Program: lower, fuse, place, order, write the kernels. The room's
+one entry.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
 from .fuse import Fusion, Group, reads, sort, space_of
-from .lower import Lowered, lower
+from .lower import lower
 from .plan import arena, has_check, lifetimes, place_writes
 from .program import Buffer, Kernel, Launch, Program, Slot
 from .templates.column import Column
@@ -26,7 +28,9 @@ WORTH_A_THREAD = 40_000  # additions that pay for handing a piece of a loop to a
 
 
 class _Builder:
-    def __init__(self, graph: Graph, writes: dict[int, Node], layouts: dict[Node, View], guarded: bool):
+    def __init__(
+        self, graph: Graph, writes: dict[int, Node], layouts: dict[Node, View], guarded: bool
+    ):
         self.graph, self.writes = graph, writes
         layouts = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
         self.low = lower(graph, layouts)
@@ -106,7 +110,10 @@ class _Builder:
         for t, group in enumerate(self.order):
             if 0 in (group.anchors[0].shape if group.opaque else group.space.kept):
                 continue  # nothing to compute
-            origin = tuple(f"{a.op.name:<12} {a.dtype.name}{list(a.shape)}  {a.site or ''}" for a in group.anchors)
+            origin = tuple(
+                f"{a.op.name:<12} {a.dtype.name}{list(a.shape)}  {a.site or ''}"
+                for a in group.anchors
+            )
             for kernel, args, extent, work in self.pieces(group):
                 grain = max(1, WORTH_A_THREAD // work) if work else 0
                 bound = tuple(self.bind(a) for a in args.values)
@@ -134,8 +141,8 @@ class _Builder:
 
 def build(graph: Graph, writes: dict[int, Node] | None = None, layouts: dict[Node, View] | None = None,
           guarded: bool = False) -> Program:  # fmt: skip
-    """Compile `graph`. `writes` maps an output's index to the input whose memory receives it; `layouts` says how
-    inputs lie in memory where that is not row-major; `guarded` defers every such write to the launches after
-    `commit`, for programs whose outcome may be refused.
+    """Compile `graph`. `writes` maps an output's index to the input whose memory receives it;
+    `layouts` says how inputs lie in memory where that is not row-major; `guarded` defers every such
+    write to the launches after `commit`, for programs whose outcome may be refused.
     """
     return _Builder(graph, writes or {}, layouts or {}, guarded).program()

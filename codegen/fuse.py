@@ -1,7 +1,9 @@
-"""Which anchors share a loop nest: `legal` says whether two groups may, `gain` says what it is worth.
+"""Which anchors share a loop nest: `legal` says whether two groups may, `gain` says what it is
+worth.
 
-A group's space is a tuple of extents (none of them 1) of which some are reduced. Values of a group live at every
-point of the space, or, once reduced, at every kept point. Takes a Lowered, gives ordered Groups.
+A group's space is a tuple of extents (none of them 1) of which some are reduced. Values of a group
+live at every point of the space, or, once reduced, at every kept point. Takes a Lowered, gives
+ordered Groups.
 """
 
 from __future__ import annotations
@@ -60,9 +62,9 @@ def space_of(anchor: Node) -> Space:
     shape = root_shape(anchor)
     axes = [d for d, n in enumerate(shape) if n != 1]
     reduced = anchor.params["dims"] if anchor.op.kind is Kind.REDUCE else ()
-    return Space(tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in reduced))
-
-
+    return Space(
+        tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in reduced)
+    )
 
 
 def level(anchor: Node, space: Space) -> str:
@@ -74,9 +76,13 @@ def level(anchor: Node, space: Space) -> str:
 
 
 def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]:
-    """The leaf under x, and where its elements stand as seen from the space in which `anchor` is computed."""
+    """The leaf under x, and where its elements stand as seen from the space in which `anchor` is
+    computed.
+    """
     leaf, view = low.resolve(x)
-    if anchor.op.name == "index":  # the index arrays broadcast among themselves and stand where NumPy puts them
+    if (
+        anchor.op.name == "index"
+    ):  # the index arrays broadcast among themselves and stand where NumPy puts them
         shape = broadcast("index", *(i.shape for i in anchor.inputs[1:]))
         lead, _ = index_axes(anchor)
         view = view.expand(shape)
@@ -94,7 +100,9 @@ def index_axes(anchor: Node) -> tuple[int, int]:
 
 
 def expected(anchor: Node, space: Space) -> tuple[int, ...]:
-    """The strides with which a member of the group may be read inside it: the point being computed, no other."""
+    """The strides with which a member of the group may be read inside it: the point being computed,
+    no other.
+    """
     if anchor.op.kind is Kind.REDUCE or level(anchor, space) == "kept":
         return space.widen(View.of(space.kept)).strides
     return contiguous(space.extents)
@@ -121,7 +129,11 @@ def expression(low: Lowered, tops: Iterable[Node]) -> list[Node]:
 
 def reads(low: Lowered, anchor: Node) -> set[Node]:
     """The anchors and inputs whose memory an anchor's computation looks at."""
-    bases = {low.resolve(x)[0] for x in anchor.inputs} if anchor.op.name in OPAQUE else {b for _, b in operands(low, anchor)}
+    bases = (
+        {low.resolve(x)[0] for x in anchor.inputs}
+        if anchor.op.name in OPAQUE
+        else {b for _, b in operands(low, anchor)}
+    )
     if anchor.op.name == "index":
         bases.add(low.resolve(anchor.inputs[0])[0])
     return {b for b in bases if b in low.anchors or b.op.name == "input"}
@@ -162,7 +174,11 @@ class Fusion:
                     _, view = seen(self.low, x, anchor, space)
                     if view.offset or view.strides != expected(base, space):
                         return f"{anchor.op.name} reads {base.op.name} at other points than its own"
-                    if level(anchor, space) == "kept" and level(base, space) == "point" and base.op.kind is not Kind.REDUCE:
+                    if (
+                        level(anchor, space) == "kept"
+                        and level(base, space) == "point"
+                        and base.op.kind is not Kind.REDUCE
+                    ):
                         return f"{anchor.op.name} is computed where {base.op.name} no longer has a value"
             if anchor.op.name == "index" and self.low.resolve(anchor.inputs[0])[0] in members:
                 return "an indexed value must be complete before it is read"
@@ -195,7 +211,9 @@ class Fusion:
         return False
 
     def gain(self, a: Group, b: Group) -> int:
-        """Bytes that need not move when the two are one: what one hands to the other, and what both read."""
+        """Bytes that need not move when the two are one: what one hands to the other, and what both
+        read.
+        """
         ra = {x for m in a.anchors for x in self.reads[m]}
         rb = {x for m in b.anchors for x in self.reads[m]}
         handed = (ra & set(b.anchors)) | (rb & set(a.anchors))
@@ -230,10 +248,13 @@ class Fusion:
             ordered = ordered[:40]  # everything reads the learning rate; it binds nobody
             pairs |= {(a, b) for i, a in enumerate(ordered) for b in ordered[i + 1 :]}
         scored = ((self.gain(a, b), a, b) for a, b in pairs)
-        return sorted((s for s in scored if s[0] > 0), key=lambda s: (-s[0], rank[s[1]], rank[s[2]]))
+        return sorted(
+            (s for s in scored if s[0] > 0), key=lambda s: (-s[0], rank[s[1]], rank[s[2]])
+        )
 
     def run(self) -> list[Group]:
-        # Rows first: what a softmax leaves in cache is worth more than what a sum down its columns reads again.
+        # Rows first: what a softmax leaves in cache is worth more than what a sum down its columns
+        # reads again.
         for columns in (False, True):
             while self.round(columns):
                 pass
@@ -267,7 +288,9 @@ def nbytes(x: Node) -> int:
 
 
 def names(group: Group) -> str:
-    return "+".join(a.op.name for a in group.anchors[:4]) + ("+..." if len(group.anchors) > 4 else "")
+    return "+".join(a.op.name for a in group.anchors[:4]) + (
+        "+..." if len(group.anchors) > 4 else ""
+    )
 
 
 def sort(groups: list[Group]) -> list[Group]:

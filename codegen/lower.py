@@ -1,7 +1,9 @@
-"""From a simplified Graph to anchors: the values worth a buffer, each computed from others by one loop nest.
+"""From a simplified Graph to anchors: the values worth a buffer, each computed from others by one
+loop nest.
 
-Movement is pushed through cheap elementwise operations until it stands over a buffer, where it is a View; what lies
-between two anchors is inlined into the loop that needs it. Takes a Graph, gives a Lowered; knows no loop template.
+Movement is pushed through cheap elementwise operations until it stands over a buffer, where it is a
+View; what lies between two anchors is inlined into the loop that needs it. Takes a Graph, gives a
+Lowered; knows no loop template.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from .view import View, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip"})
 OPAQUE = frozenset({"dot", "concat", "pad", "index_put"})  # each has its own launches
-INLINE_COST = 8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
+INLINE_COST = (
+    8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
+)
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
@@ -52,10 +56,14 @@ class Lowered:
 
 
 def matrix_layout(view: View) -> tuple[bool, int, int] | None:
-    """(transposed, leading dimension, batch stride) of a stack of matrices, or None where strides cannot say so."""
+    """(transposed, leading dimension, batch stride) of a stack of matrices, or None where strides
+    cannot say so.
+    """
     *batch, m, n = view.shape
     *outer, sm, sn = view.strides
-    flat = View(tuple(batch), tuple(outer)).reshape((math.prod(batch),)) if batch else View((1,), (0,))
+    flat = (
+        View(tuple(batch), tuple(outer)).reshape((math.prod(batch),)) if batch else View((1,), (0,))
+    )
     if flat is None or min(outer, default=0) < 0:
         return None
     if sn == 1 and sm >= n:
@@ -66,7 +74,9 @@ def matrix_layout(view: View) -> tuple[bool, int, int] | None:
 
 
 def legal_dot(a: Node, b: Node) -> Node:
-    """A matrix product in a form that the contract template takes, or as a reduction where that is what it is."""
+    """A matrix product in a form that the contract template takes, or as a reduction where that is
+    what it is.
+    """
     *batch, m, k = a.shape
     n = b.shape[-1]
     if a.dtype.is_half:
@@ -113,7 +123,9 @@ class _Lowering:
 
     @staticmethod
     def needing_buffers(graph: Graph, order: list[Node]) -> set[Node]:
-        """Expressions that will be kept whatever comes: outputs, and operands of launches that read memory."""
+        """Expressions that will be kept whatever comes: outputs, and operands of launches that read
+        memory.
+        """
         reached = list(graph.outputs)
         for node in order:
             if node.op.name in OPAQUE:
@@ -133,7 +145,9 @@ class _Lowering:
         return node
 
     def buffered(self, node: Node) -> Node:
-        """The value as something that strides can reach into: kept if it is an expression, else as it is."""
+        """The value as something that strides can reach into: kept if it is an expression, else as
+        it is.
+        """
         base = node
         while base.op.name in VIEWS and base not in self.low.anchors:
             base = base.inputs[0]
@@ -144,7 +158,9 @@ class _Lowering:
         return node
 
     def matrix(self, x: Node) -> Node:
-        """The value as the contract template takes it: copied where its strides are none that a matrix has."""
+        """The value as the contract template takes it: copied where its strides are none that a
+        matrix has.
+        """
         x = self.buffered(x)
         return x if matrix_layout(self.low.resolve(x)[1]) else self.keep(copy(x))
 
@@ -162,7 +178,9 @@ class _Lowering:
         if op.kind is Kind.ELEMENTWISE:
             new = self.expression(intern(op, inputs, node.params), self.uses.get(node, 1))
             return self.keep(new) if node in self.wanted else new
-        if op.kind is Kind.REDUCE and inputs[0].size == node.size:  # along axes of extent 1, or none
+        if (
+            op.kind is Kind.REDUCE and inputs[0].size == node.size
+        ):  # along axes of extent 1, or none
             return self.moved(intern(reshape, inputs, {"shape": node.shape}), inputs[0])
         if op.kind is Kind.REDUCE and inputs[0].size == 0:
             return constant(op.facts["init"](node.dtype), node.dtype, node.shape)
@@ -216,7 +234,9 @@ class _Lowering:
             self.keep(x)
 
     def moved(self, node: Node, x: Node) -> Node:
-        """Movement over an expression moves the expression's operands; over a buffer it is a view of it."""
+        """Movement over an expression moves the expression's operands; over a buffer it is a view
+        of it.
+        """
         if node.op is permute and x in self.single:
             turned = self.transposed(node, x)
             if turned is not None:
@@ -233,7 +253,9 @@ class _Lowering:
         return new
 
     def transposed(self, node: Node, product: Node) -> Node | None:
-        """(A B)' as B' A', where the permutation is just that, so that the result is laid out as it will be read."""
+        """(A B)' as B' A', where the permutation is just that, so that the result is laid out as it
+        will be read.
+        """
         n = len(node.shape)
         if node.params["axes"] != (*range(n - 2), n - 1, n - 2):
             return None
@@ -242,7 +264,9 @@ class _Lowering:
         return self.keep(intern(dot, (self.matrix(a), self.matrix(b)), {}))
 
     def push(self, node: Node, x: Node) -> Node | None:
-        """`node` applied to each operand of the expression x, or None where some operand cannot be viewed so."""
+        """`node` applied to each operand of the expression x, or None where some operand cannot be
+        viewed so.
+        """
         operands = []
         for v in x.inputs:
             if v.op.name == "full":
@@ -268,7 +292,9 @@ def expand_node(x: Node, shape: tuple[int, ...]) -> Node:
 
 
 def lower(graph: Graph, layouts: dict[Node, View]) -> Lowered:
-    """Decide which values of the graph get a buffer; `layouts` says how each input lies in memory."""
+    """Decide which values of the graph get a buffer; `layouts` says how each input lies in
+    memory.
+    """
     return _Lowering(graph, layouts).low
 
 

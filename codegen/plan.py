@@ -1,7 +1,9 @@
-"""Where values live: which buffer each kept value is stored in, when it is dead, and where in the arena it lies.
+"""Where values live: which buffer each kept value is stored in, when it is dead, and where in the
+arena it lies.
 
-Writing a result straight into an input's memory is allowed only where no later kernel still reads the old value and
-the writing loop reads it at no other point than the one it writes; else the result is copied there at the end.
+Writing a result straight into an input's memory is allowed only where no later kernel still reads
+the old value and the writing loop reads it at no other point than the one it writes; else the
+result is copied there at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ ALIGN = 64
 
 @dataclass
 class Placement:
-    """`place` maps an anchor to the input whose memory it is written to; `late` are the copies made at the end."""
+    """`place` maps an anchor to the input whose memory it is written to; `late` are the copies made
+    at the end.
+    """
 
     place: dict[Node, Node] = field(default_factory=dict)
     late: list[tuple[Node, Node]] = field(default_factory=list)  # (anchor, input)
@@ -37,9 +41,13 @@ def needed_by(group: Group) -> set[Group]:
 
 
 def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool:
-    """Whether the group that computes `anchor` reads `target` only where it writes it, and before it does."""
+    """Whether the group that computes `anchor` reads `target` only where it writes it, and before
+    it does.
+    """
     space, layout = group.space, low.layouts[target]
-    kept = anchor in group.anchors and (bool(anchor.params.get("dims")) or level(anchor, space) == "kept")
+    kept = anchor in group.anchors and (
+        bool(anchor.params.get("dims")) or level(anchor, space) == "kept"
+    )
     if space.reduced and not kept:
         return False
     strides = layout.squeeze().strides
@@ -67,7 +75,9 @@ def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded:
         anchor = low.outputs[i]
         home = fusion.home[anchor]
         readers = {fusion.home[a] for a, read in fusion.reads.items() if target in read} - {home}
-        read_again = any(anchor in read for a, read in fusion.reads.items() if fusion.home[a] is not home)
+        read_again = any(
+            anchor in read for a, read in fusion.reads.items() if fusion.home[a] is not home
+        )
         direct = (
             not guarded and not home.opaque and not (read_again and not low.layouts[target].is_identity)
             and (home.template != "column" or low.layouts[target].is_identity)
@@ -76,7 +86,9 @@ def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded:
         )  # fmt: skip
         if direct:
             result.place[anchor] = target
-            home.after |= readers | checkers  # a failed check ends the tape: nothing may be written before
+            home.after |= (
+                readers | checkers
+            )  # a failed check ends the tape: nothing may be written before
         else:
             result.late.append((anchor, target))
     return result
@@ -95,8 +107,12 @@ def lifetimes(order: list[Group], reads: dict[Node, set[Node]]) -> dict[Node, tu
     return spans
 
 
-def arena(sizes: dict[Node, int], spans: dict[Node, tuple[int, int]]) -> tuple[dict[Node, int], int]:
-    """Offsets such that buffers alive at the same time do not overlap: the largest first, each as low as it fits."""
+def arena(
+    sizes: dict[Node, int], spans: dict[Node, tuple[int, int]]
+) -> tuple[dict[Node, int], int]:
+    """Offsets such that buffers alive at the same time do not overlap: the largest first, each as
+    low as it fits.
+    """
     placed: list[tuple[int, int, tuple[int, int]]] = []
     offsets: dict[Node, int] = {}
     for anchor in sorted(sizes, key=lambda a: -sizes[a]):
@@ -109,5 +125,3 @@ def arena(sizes: dict[Node, int], spans: dict[Node, tuple[int, int]]) -> tuple[d
         offsets[anchor] = at
         placed.append((at, at + size, (first, last)))
     return offsets, max((stop for _, stop, _ in placed), default=0)
-
-

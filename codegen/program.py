@@ -1,7 +1,8 @@
 """What compilation makes: plain records, printable, picklable, with no machine code in them yet.
 
-The runtime reads these and nothing else of this room. A launch's arguments are slots (where a pointer will stand),
-integers (extents and strides) or floats (constants of the user's program, so that kernels can be shared).
+The runtime reads these and nothing else of this room. A launch's arguments are slots (where a
+pointer will stand), integers (extents and strides) or floats (constants of the user's program, so
+that kernels can be shared).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ class Kernel:
 
     template: str  # 'map' | 'row' | 'column' | ...
     source: str  # the body, from its second line on: two kernels with the same text are one
-    llvm: str = ""  # a kernel that is written in LLVM itself, with a function `kernel`; `source` then only describes it
+    # a kernel that is written in LLVM itself, with a function `kernel`; `source` then only
+    # describes it
+    llvm: str = ""
 
     @property
     def name(self) -> str:
@@ -69,9 +72,10 @@ class Buffer:
 class Program:
     """Kernels, tape, memory plan and the table of what goes in and out.
 
-    The slots are: 0 the status block, then the inputs, then the outputs, then the arena's buffers. `writes` maps
-    outputs that are written into an input's own memory to that input; the launches from `commit` on are the only
-    ones that do so when `guarded`, and run after the status has been found clean.
+    The slots are: 0 the status block, then the inputs, then the outputs, then the arena's buffers.
+    `writes` maps outputs that are written into an input's own memory to that input; the launches
+    from `commit` on are the only ones that do so when `guarded`, and run after the status has been
+    found clean.
     """
 
     buffers: tuple[Buffer, ...]
@@ -80,7 +84,8 @@ class Program:
     launches: tuple[Launch, ...]
     commit: int
     arena_bytes: int
-    checked: int = 0  # the launches from here on cannot fail any more; those before may, through the status block
+    # the launches from here on cannot fail any more; those before may, through the status block
+    checked: int = 0
     notes: tuple[str, ...] = field(default=())  # the scheduler's decisions, in words
 
     @property
@@ -96,13 +101,20 @@ class Program:
         """The generated functions as Python, each under the operations it came from."""
         parts = []
         for kernel in self.kernels:
-            origins = dict.fromkeys(line for launch in self.launches if launch.kernel == kernel for line in launch.origin)
+            origins = dict.fromkeys(
+                line
+                for launch in self.launches
+                if launch.kernel == kernel
+                for line in launch.origin
+            )
             text = f"# {kernel.name}: {kernel.source}" if kernel.llvm else kernel.text
             parts.append("".join(f"# {line}\n" for line in origins) + text)
         return "\n\n".join(parts)
 
     def __str__(self) -> str:
-        lines = [f"program: {len(self.launches)} launches, {len(self.kernels)} kernels, arena {self.arena_bytes} bytes"]
+        lines = [
+            f"program: {len(self.launches)} launches, {len(self.kernels)} kernels, arena {self.arena_bytes} bytes"
+        ]
         for i, launch in enumerate(self.launches):
             shown = ", ".join(f"s{a.index}" if isinstance(a, Slot) else str(a) for a in launch.args)
             mark = " | commit" if i == self.commit and self.commit < len(self.launches) else ""

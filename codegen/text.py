@@ -1,7 +1,8 @@
-"""The words of kernel source: type codes, literals, loads and stores, and the argument block of a kernel being written.
+"""The words of kernel source: type codes, literals, loads and stores, and the argument block of a
+kernel being written.
 
-The text is Python over the vocabulary that each dialect defines (runtime/intrinsics.py for Numba on a CPU,
-runtime/plain.py for plain Python).
+The text is Python over the vocabulary that each dialect defines (runtime/intrinsics.py for Numba on
+a CPU, runtime/plain.py for plain Python).
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from ..ir.dtype import DType, bfloat16, int64
 from ..ir.node import Node
 from .program import Slot
 
-_PLAIN = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0)  # constants that are part of a kernel's text; others are arguments
+_PLAIN = (
+    0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+)  # constants that are part of a kernel's text; others are arguments
 
 
 def storage_code(dtype: DType) -> str:
@@ -29,16 +37,22 @@ def compute_code(dtype: DType) -> str:
 
 
 class Arguments:
-    """The argument block of one kernel: each entry has a place, a name in the text, and a line that loads it."""
+    """The argument block of one kernel: each entry has a place, a name in the text, and a line that
+    loads it.
+    """
 
     def __init__(self) -> None:
-        self.values: list[Slot | Node | str | int | float] = []  # a Node or a name stands for the slot it will get
+        self.values: list[
+            Slot | Node | str | int | float
+        ] = []  # a Node or a name stands for the slot it will get
         self.lines: list[str] = []
         self.names: dict[object, str] = {}
         self.scratch_bytes = 0
         self._pointers = 0
 
-    def _add(self, key: object, value: Slot | Node | str | int | float, prefix: str, load: str) -> str:
+    def _add(
+        self, key: object, value: Slot | Node | str | int | float, prefix: str, load: str
+    ) -> str:
         if key not in self.names:
             k = len(self.values)
             self.names[key] = f"{prefix}{k}"
@@ -69,7 +83,11 @@ class Arguments:
         if dtype.kind == "bool":
             return "True" if value else "False"
         if dtype.kind != "float":
-            return f"{code}({value})" if -1 <= value <= 2 else self._add((value, code), value, "c", f"{code}(extent(args, {{k}}))")
+            return (
+                f"{code}({value})"
+                if -1 <= value <= 2
+                else self._add((value, code), value, "c", f"{code}(extent(args, {{k}}))")
+            )
         if math.isinf(value) or math.isnan(value):
             return f"{code}({'nan' if math.isnan(value) else 'inf' if value > 0 else '-inf'})"
         if value in _PLAIN:
@@ -89,18 +107,30 @@ def apply(node: Node, operands: list[str], args: Arguments) -> str:
     """The scalar expression of an elementwise primitive."""
     expr = node.op.expr
     assert expr is not None
-    if node.op.name == "cast" and node.dtype.is_half:  # in a register it is a float32, but one that fits
+    if (
+        node.op.name == "cast" and node.dtype.is_half
+    ):  # in a register it is a float32, but one that fits
         return f"round_{storage_code(node.dtype)}(cast({operands[0]}, f4(0)))"
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
-        words[name] = args.pointer("status") if name == "status" else args.integer(node.params[name], name)
+        words[name] = (
+            args.pointer("status") if name == "status" else args.integer(node.params[name], name)
+        )
     text = expr.format(*operands, **words)
     # Numba widens small integers; bring them back to the type that the operation has
-    return f"{words['Y']}({text})" if node.dtype.kind in ("int", "uint") and node.dtype.bits < 64 else text
+    return (
+        f"{words['Y']}({text})"
+        if node.dtype.kind in ("int", "uint") and node.dtype.bits < 64
+        else text
+    )
 
 
 def combine(reduction: Node, acc: str, value: str) -> str:
     text = reduction.op.facts["combine"].format(acc, value)
     code = compute_code(reduction.dtype)
-    return f"{code}({text})" if reduction.dtype.kind in ("int", "uint") and reduction.dtype.bits < 64 else text
+    return (
+        f"{code}({text})"
+        if reduction.dtype.kind in ("int", "uint") and reduction.dtype.bits < 64
+        else text
+    )

@@ -1,15 +1,16 @@
 """Elementary functions as straight LLVM code, free of branches, so that loops over them vectorise.
 
-Each takes a builder and a float or double value, as llvmlite has them, and gives the result's value. NaN, infinities
-and subnormal numbers come out as IEEE 754 wants. Largest errors against a result in higher precision, in units of the
-last place (tests/test_vecmath.py holds them to it):
+Each takes a builder and a float or double value, as llvmlite has them, and gives the result's
+value. NaN, infinities and subnormal numbers come out as IEEE 754 wants. Largest errors against a
+result in higher precision, in units of the last place (tests/test_vecmath.py holds them to it):
 
                 exp     log     tanh    sigmoid
     float32     1.5     1.5     2.5     3
     float64     1.5     1.5     3       3
 
-Argument reduction for exp is Cody and Waite's; the coefficients of log are those of fdlibm's e_log.c and e_logf.c, of
-tanh and of the float32 exp those of Moshier's Cephes library; the float64 exp is its Taylor polynomial.
+Argument reduction for exp is Cody and Waite's; the coefficients of log are those of fdlibm's
+e_log.c and e_logf.c, of tanh and of the float32 exp those of Moshier's Cephes library; the float64
+exp is its Taylor polynomial.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 
 from llvmlite import ir
 
-_EXACT = ("contract",)  # products and sums may be fused, but never regrouped: the small terms are there on purpose
+_EXACT = (
+    "contract",
+)  # products and sums may be fused, but never regrouped: the small terms are there on purpose
 
 
 class Real:
@@ -72,7 +75,9 @@ class Real:
         return self.b.bitcast(self.b.shl(biased, self.integer(self.mantissa)), self.type)
 
     def magnitude(self, x: Any) -> Any:
-        bits = self.b.and_(self.b.bitcast(x, self.int), self.integer((1 << (self.int.width - 1)) - 1))
+        bits = self.b.and_(
+            self.b.bitcast(x, self.int), self.integer((1 << (self.int.width - 1)) - 1)
+        )
         return self.b.bitcast(bits, self.type)
 
     def with_sign_of(self, x: Any, y: Any) -> Any:
@@ -81,17 +86,31 @@ class Real:
         return self.b.bitcast(self.b.or_(self.b.bitcast(x, self.int), sign), self.type)
 
 
-_EXP32 = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+_EXP32 = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
 _EXP64 = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
-_LN2 = {False: (0.693359375, -2.12194440e-4), True: (6.93145751953125e-1, 1.42860682030941723212e-6)}
+_LN2 = {
+    False: (0.693359375, -2.12194440e-4),
+    True: (6.93145751953125e-1, 1.42860682030941723212e-6),
+}
 
 
 def exp(builder: Any, x: Any) -> Any:
-    """e**x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and 2**n in two steps for the subnormal ends."""
+    """e**x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and 2**n in two steps for the
+    subnormal ends.
+    """
     f = Real(builder, x)
     limit = 750.0 if f.double else 110.0
     x = f.clamp(x, -limit, limit)
-    shift = f.const(1.5 * 2.0**f.mantissa)  # adding it leaves the nearest integer in the lowest bits
+    shift = f.const(
+        1.5 * 2.0**f.mantissa
+    )  # adding it leaves the nearest integer in the lowest bits
     shifted = f.add(f.mul(x, f.const(math.log2(math.e))), shift)
     n = builder.sub(builder.bitcast(shifted, f.int), builder.bitcast(shift, f.int))
     whole = f.sub(shifted, shift)
@@ -106,7 +125,10 @@ def exp(builder: Any, x: Any) -> Any:
 _LOG32 = (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693)
 _LOG64 = (1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
           2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01)  # fmt: skip
-_LOG_LN2 = {False: (6.9313812256e-01, 9.0580006145e-06), True: (6.93147180369123816490e-01, 1.90821492927058770002e-10)}
+_LOG_LN2 = {
+    False: (6.9313812256e-01, 9.0580006145e-06),
+    True: (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+}
 
 
 def log(builder: Any, x: Any) -> Any:
@@ -114,13 +136,18 @@ def log(builder: Any, x: Any) -> Any:
     f = Real(builder, x)
     tiny = f.const(2.0 ** (1 - f.bias))
     small = f.less(x, tiny)
-    lifted = builder.select(small, f.mul(x, f.const(2.0**f.mantissa)), x)  # subnormal numbers made normal
+    lifted = builder.select(
+        small, f.mul(x, f.const(2.0**f.mantissa)), x
+    )  # subnormal numbers made normal
     root_half = 0x3FE6A09E00000000 if f.double else 0x3F3504F3
     one = 0x3FF0000000000000 if f.double else 0x3F800000
     bits = builder.add(builder.bitcast(lifted, f.int), f.integer(one - root_half))
     k = builder.sub(builder.ashr(bits, f.integer(f.mantissa)), f.integer(f.bias))
     k = builder.sub(k, builder.select(small, f.integer(f.mantissa), f.integer(0)))
-    m = builder.bitcast(builder.add(builder.and_(bits, f.integer((1 << f.mantissa) - 1)), f.integer(root_half)), f.type)
+    m = builder.bitcast(
+        builder.add(builder.and_(bits, f.integer((1 << f.mantissa) - 1)), f.integer(root_half)),
+        f.type,
+    )
     u = f.sub(m, f.const(1.0))
     s = f.div(u, f.add(f.const(2.0), u))
     z = f.mul(s, s)
@@ -131,8 +158,12 @@ def log(builder: Any, x: Any) -> Any:
     y = f.add(f.mul(s, f.add(half_square, tail)), f.mul(whole, f.const(low)))
     y = f.add(f.add(f.sub(y, half_square), u), f.mul(whole, f.const(high)))
     infinite = f.less(f.const(_largest(f.double)), x)
-    y = builder.select(builder.or_(infinite, builder.fcmp_unordered("uno", x, x, flags=_EXACT)), x, y)
-    y = builder.select(builder.fcmp_ordered("==", x, f.const(0.0), flags=_EXACT), f.const(-math.inf), y)
+    y = builder.select(
+        builder.or_(infinite, builder.fcmp_unordered("uno", x, x, flags=_EXACT)), x, y
+    )
+    y = builder.select(
+        builder.fcmp_ordered("==", x, f.const(0.0), flags=_EXACT), f.const(-math.inf), y
+    )
     return builder.select(f.less(x, f.const(0.0)), f.const(math.nan), y)
 
 
@@ -140,7 +171,13 @@ def _largest(double: bool) -> float:
     return 1.7976931348623157e308 if double else 3.4028234663852886e38
 
 
-_TANH32 = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH32 = (
+    -5.70498872745e-3,
+    2.06390887954e-2,
+    -5.37397155531e-2,
+    1.33314422036e-1,
+    -3.33332819422e-1,
+)
 _TANH_P = (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
 _TANH_Q = (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
 
@@ -164,4 +201,9 @@ def sigmoid(builder: Any, x: Any) -> Any:
     return f.div(one, f.add(one, exp(builder, f.sub(f.const(-0.0), x))))
 
 
-FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {"exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid}
+FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "exp": exp,
+    "log": log,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+}

@@ -1,7 +1,8 @@
 """Strided views: movement operations as index arithmetic over the buffer of a materialised value.
 
-A View says where element (i0, i1, ...) of a shape stands in a buffer: offset + sum(i * stride). Every movement
-composes into another View, or answers None where no strides can express it (and a copy must be made).
+A View says where element (i0, i1, ...) of a shape stands in a buffer: offset + sum(i * stride).
+Every movement composes into another View, or answers None where no strides can express it (and a
+copy must be made).
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class View:
         """The same elements in the same order under another shape, where strides can say it."""
         if math.prod(shape) == 0:
             return View(shape, contiguous(shape), self.offset)
-        runs: list[tuple[int, int]] = []  # (extent, stride), merged where adjacent axes are one run of memory
+        runs: list[
+            tuple[int, int]
+        ] = []  # (extent, stride), merged where adjacent axes are one run of memory
         for extent, stride in zip(self.shape, self.strides, strict=True):
             if extent == 1:
                 continue
@@ -60,12 +63,16 @@ class View:
         return View(shape, tuple(reversed(strides)), self.offset)
 
     def permute(self, axes: Shape) -> View:
-        return View(tuple(self.shape[a] for a in axes), tuple(self.strides[a] for a in axes), self.offset)
+        return View(
+            tuple(self.shape[a] for a in axes), tuple(self.strides[a] for a in axes), self.offset
+        )
 
     def expand(self, shape: Shape) -> View:
         lead = len(shape) - len(self.shape)
         pairs = zip(self.shape, shape[lead:], self.strides, strict=True)
-        return View(shape, (0,) * lead + tuple(s if n == m else 0 for n, m, s in pairs), self.offset)
+        return View(
+            shape, (0,) * lead + tuple(s if n == m else 0 for n, m, s in pairs), self.offset
+        )
 
     def slice(self, slices: tuple[tuple[int, int, int], ...]) -> View:
         offset = self.offset + sum(a * s for (a, _, _), s in zip(slices, self.strides, strict=True))
@@ -74,11 +81,15 @@ class View:
 
     def flip(self, axes: Shape) -> View:
         offset = self.offset + sum(max(self.shape[a] - 1, 0) * self.strides[a] for a in axes)
-        return View(self.shape, tuple(-s if d in axes else s for d, s in enumerate(self.strides)), offset)
+        return View(
+            self.shape, tuple(-s if d in axes else s for d, s in enumerate(self.strides)), offset
+        )
 
     def squeeze(self) -> View:
         keep = [d for d, n in enumerate(self.shape) if n != 1]
-        return View(tuple(self.shape[d] for d in keep), tuple(self.strides[d] for d in keep), self.offset)
+        return View(
+            tuple(self.shape[d] for d in keep), tuple(self.strides[d] for d in keep), self.offset
+        )
 
     @property
     def is_identity(self) -> bool:
@@ -107,7 +118,9 @@ def move(view: View, node: Node) -> View | None:
 
 
 def collapse(extents: Shape, strides: list[Shape]) -> tuple[list[int], list[list[int]]]:
-    """Merge adjacent axes that are one run of memory in every one of the stride lists; drop axes of extent 1."""
+    """Merge adjacent axes that are one run of memory in every one of the stride lists; drop axes of
+    extent 1.
+    """
     axes = [d for d, n in enumerate(extents) if n != 1]
     merged: list[int] = []
     out: list[list[int]] = [[] for _ in strides]

@@ -1,8 +1,9 @@
-"""Object code on disk: written once, loaded by every later process on the same machine and versions.
+"""Object code on disk: written once, loaded by every later process on the same machine and
+versions.
 
-An entry is a file whose name is the hash of everything the code depends on, and whose content begins with the digest
-of the rest. Whatever is wrong with an entry or the folder (damaged, unreadable, read-only, full), the answer is to
-compile again, never to fail.
+An entry is a file whose name is the hash of everything the code depends on, and whose content
+begins with the digest of the rest. Whatever is wrong with an entry or the folder (damaged,
+unreadable, read-only, full), the answer is to compile again, never to fail.
 """
 
 from __future__ import annotations
@@ -25,9 +26,15 @@ _MAGIC = b"tracegrad-object\n"
 
 @cache
 def folder() -> Path | None:
-    """Where objects are kept: TRACEGRAD_CACHE_DIR, else the user's cache folder; None where that cannot be had."""
+    """Where objects are kept: TRACEGRAD_CACHE_DIR, else the user's cache folder; None where that
+    cannot be had.
+    """
     given = os.environ.get("TRACEGRAD_CACHE_DIR")
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracegrad"
+    base = (
+        Path(given)
+        if given
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracegrad"
+    )
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         mine = base.stat().st_uid == os.getuid()

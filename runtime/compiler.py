@@ -1,6 +1,7 @@
 """Kernel source to machine code, through Numba, or from the cache of object code.
 
-Every distinct kernel is compiled once per process, whoever asks, and once per machine, whichever process does.
+Every distinct kernel is compiled once per process, whoever asks, and once per machine, whichever
+process does.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 class CompileError(RuntimeError):
-    """Numba or LLVM refused a generated kernel: a fault of this library, with all that is needed to report it."""
+    """Numba or LLVM refused a generated kernel: a fault of this library, with all that is needed to
+    report it.
+    """
 
 
 @dataclass
@@ -69,11 +72,15 @@ def source_folder() -> Path:
 
 
 def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
-    """A kernel that comes as LLVM: through the same code generator and cache as those that come as Python."""
+    """A kernel that comes as LLVM: through the same code generator and cache as those that come as
+    Python.
+    """
     with global_compiler_lock:
         loaded = cpu_target.target_context.codegen().create_library(kernel.name)
         loaded.enable_object_caching()
-        loaded.add_llvm_module(llvm.parse_assembly(kernel.llvm.replace('"kernel"', f'"{kernel.name}"')))
+        loaded.add_llvm_module(
+            llvm.parse_assembly(kernel.llvm.replace('"kernel"', f'"{kernel.name}"'))
+        )
         loaded.finalize()
     return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
 
@@ -86,7 +93,9 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
     namespace = dict(VOCABULARY)
     exec(compile(kernel.text, filename, "exec"), namespace)
     try:
-        built = cfunc(SIGNATURE, nopython=True, error_model="numpy", fastmath=FASTMATH)(namespace[kernel.name])
+        built = cfunc(SIGNATURE, nopython=True, error_model="numpy", fastmath=FASTMATH)(
+            namespace[kernel.name]
+        )
         address = built.address
     except Exception as error:
         path = source_folder() / f"{kernel.name}.py"

@@ -1,7 +1,8 @@
-"""A Program bound to memory: the pointer table, the argument blocks, the tape and the arena, ready to be walked.
+"""A Program bound to memory: the pointer table, the argument blocks, the tape and the arena, ready
+to be walked.
 
-Takes a Program, gives an object with `table` (write pointers there) and `run`. It keeps no reference to anybody's
-tensors; whoever writes a pointer keeps alive what it points to.
+Takes a Program, gives an object with `table` (write pointers there) and `run`. It keeps no
+reference to anybody's tensors; whoever writes a pointer keeps alive what it points to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..codegen.program import Program, Slot
 from .compiler import address_of
-from .tape import COLUMNS, threads, walker
+from .tape import COLUMNS, region_lock, threads, walker
 
 ALIGN = 64
 
@@ -29,7 +30,9 @@ def address(array: np.ndarray) -> int:
 
 
 class Executable:
-    """`table` is a memoryview of int64: entry k is the pointer in slot k. Not for two threads at once: hold a lock."""
+    """`table` is a memoryview of int64: entry k is the pointer in slot k. Not for two threads at
+    once: hold `lock`.
+    """
 
     def __init__(self, program: Program):
         self.program = program
@@ -50,7 +53,9 @@ class Executable:
                 if isinstance(a, Slot):
                     blocks.append(at + 8 * a.index)
                 else:
-                    blocks.append(struct.unpack("<q", struct.pack("<d", a))[0] if isinstance(a, float) else a)
+                    blocks.append(
+                        struct.unpack("<q", struct.pack("<d", a))[0] if isinstance(a, float) else a
+                    )
         self._blocks = np.array(blocks or [0], np.int64)
         tape = np.zeros((max(len(program.launches), 1), COLUMNS), np.int64)
         at = address(self._blocks)
@@ -58,16 +63,34 @@ class Executable:
             pieces = 1
             if launch.grain and launch.extent >= 2 * launch.grain:
                 pieces = min(threads(), launch.extent // launch.grain)
-            tape[row] = address_of(launch.kernel, launch.origin), at + 8 * start, launch.extent, pieces
+            tape[row] = (
+                address_of(launch.kernel, launch.origin),
+                at + 8 * start,
+                launch.extent,
+                pieces,
+            )
         self._tape = tape
-        self.walk = walker(bool((tape[:, 3] > 1).any()))
+        parallel = bool((tape[:, 3] > 1).any())
+        self.walk = walker(parallel)
+        self.lock = region_lock(parallel)
         rows, status = len(program.launches), address(self._status)
         bounds = ((0, rows), (0, program.commit), (program.commit, rows))
-        self._spans = np.array([(address(tape), first, last, status) for first, last in bounds], np.int64)
-        self.whole, self.before, self.after = (address(span) for span in self._spans)  # commit is in between
+        self._spans = np.array(
+            [(address(tape), first, last, status, 0) for first, last in bounds], np.int64
+        )
+        self.whole, self.before, self.after = (
+            address(span) for span in self._spans
+        )  # commit is in between
+
+    @property
+    def runs(self) -> int:
+        """How often the tape was walked."""
+        return int(self._spans[0, 4] + self._spans[1, 4])
 
     def run(self) -> None:
-        """Walk the tape. Raises IndexError for an index that a kernel found out of range; no input was written then."""
+        """Walk the tape. Raises IndexError for an index that a kernel found out of range; no input
+        was written then.
+        """
         if self.walk(self.whole):
             self.fail()
 

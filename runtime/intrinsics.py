@@ -1,7 +1,7 @@
 """The vocabulary of kernel source on a CPU: each word of it as a few LLVM instructions.
 
-Loads and stores carry alias scopes, one per pointer, so that LLVM knows that buffers do not overlap and vectorises
-loops over many of them. Nothing here allocates, raises or calls back into Python.
+Loads and stores carry alias scopes, one per pointer, so that LLVM knows that buffers do not overlap
+and vectorises loops over many of them. Nothing here allocates, raises or calls back into Python.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def number(typingctx: Any, args: Any, k: Any) -> Any:
     """A float64 constant whose bits stand in the argument block."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.bitcast(_invariant(builder, builder.gep(values[0], [values[1]])), ir.DoubleType())
+        return builder.bitcast(
+            _invariant(builder, builder.gep(values[0], [values[1]])), ir.DoubleType()
+        )
 
     return types.float64(args, k), codegen
 
@@ -58,8 +60,12 @@ def _pointer(memory: Any) -> Any:
         """The argument is the address of a table entry; the entry is the pointer."""
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            entry = builder.inttoptr(_invariant(builder, builder.gep(values[0], [values[1]])), I64.as_pointer())
-            return builder.inttoptr(_invariant(builder, entry), context.get_value_type(memory).as_pointer())
+            entry = builder.inttoptr(
+                _invariant(builder, builder.gep(values[0], [values[1]])), I64.as_pointer()
+            )
+            return builder.inttoptr(
+                _invariant(builder, entry), context.get_value_type(memory).as_pointer()
+            )
 
         return types.CPointer(memory)(args, k), codegen
 
@@ -74,10 +80,14 @@ def _scoped(builder: Any, instruction: Any, k: int) -> None:
     scopes = getattr(module, "tracegrad_scopes", None)
     if scopes is None:
         domain = module.add_metadata([ir.MetaDataString(module, "tracegrad")])
-        scopes = [module.add_metadata([ir.MetaDataString(module, f"p{i}"), domain]) for i in range(SCOPES)]
+        scopes = [
+            module.add_metadata([ir.MetaDataString(module, f"p{i}"), domain]) for i in range(SCOPES)
+        ]
         module.tracegrad_scopes = scopes
     instruction.set_metadata("alias.scope", module.add_metadata([scopes[k]]))
-    instruction.set_metadata("noalias", module.add_metadata([s for i, s in enumerate(scopes) if i != k]))
+    instruction.set_metadata(
+        "noalias", module.add_metadata([s for i, s in enumerate(scopes) if i != k])
+    )
 
 
 def _decode(code: str, builder: Any, raw: Any) -> Any:
@@ -101,7 +111,9 @@ def _encode(code: str, builder: Any, value: Any) -> Any:
         bits = builder.bitcast(value, i32)
         odd = builder.and_(builder.lshr(bits, ir.Constant(i32, 16)), ir.Constant(i32, 1))
         rounded = builder.add(builder.add(bits, ir.Constant(i32, 0x7FFF)), odd)
-        quiet = builder.select(builder.fcmp_unordered("uno", value, value), ir.Constant(i32, 0x7FC00000), rounded)
+        quiet = builder.select(
+            builder.fcmp_unordered("uno", value, value), ir.Constant(i32, 0x7FC00000), rounded
+        )
         return builder.trunc(builder.lshr(quiet, ir.Constant(i32, 16)), ir.IntType(16))
     return value
 
@@ -156,7 +168,10 @@ def select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
     both = typingctx.unify_types(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        x, y = (context.cast(builder, v, t, both) for v, t in zip(values[1:], signature.args[1:], strict=True))
+        x, y = (
+            context.cast(builder, v, t, both)
+            for v, t in zip(values[1:], signature.args[1:], strict=True)
+        )
         return builder.select(values[0], x, y)
 
     return both(condition, a, b), codegen
@@ -169,11 +184,18 @@ def _extremum(name: str, sign: str) -> Any:
         both = typingctx.unify_types(a, b)
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            x, y = (context.cast(builder, v, t, both) for v, t in zip(values, signature.args, strict=True))
+            x, y = (
+                context.cast(builder, v, t, both)
+                for v, t in zip(values, signature.args, strict=True)
+            )
             if isinstance(both, types.Float):
-                fn = builder.module.declare_intrinsic(f"llvm.{name}", [x.type], ir.FunctionType(x.type, [x.type] * 2))
+                fn = builder.module.declare_intrinsic(
+                    f"llvm.{name}", [x.type], ir.FunctionType(x.type, [x.type] * 2)
+                )
                 return builder.call(fn, [x, y])
-            compare = builder.icmp_signed if getattr(both, "signed", False) else builder.icmp_unsigned
+            compare = (
+                builder.icmp_signed if getattr(both, "signed", False) else builder.icmp_unsigned
+            )
             return builder.select(compare(sign, x, y), x, y)
 
         return both(a, b), codegen
@@ -183,7 +205,9 @@ def _extremum(name: str, sign: str) -> Any:
 
 @intrinsic
 def cast(typingctx: Any, x: Any, like: Any) -> Any:
-    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN becomes 0."""
+    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN
+    becomes 0.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         source, target = signature.args
@@ -197,7 +221,9 @@ def cast(typingctx: Any, x: Any, like: Any) -> Any:
             to = context.get_value_type(target)
             kind = "fptosi" if target.signed else "fptoui"
             name = f"llvm.{kind}.sat.{to.intrinsic_name}.{value.type.intrinsic_name}"
-            fn = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(to, [value.type]), name)
+            fn = builder.module.globals.get(name) or ir.Function(
+                builder.module, ir.FunctionType(to, [value.type]), name
+            )
             return builder.call(fn, [value])
         return context.cast(builder, value, source, target)
 
@@ -210,7 +236,9 @@ def _unary(name: str) -> Any:
     def unary(typingctx: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             (v,) = values
-            fn = builder.module.declare_intrinsic(f"llvm.{name}", [v.type], ir.FunctionType(v.type, [v.type]))
+            fn = builder.module.declare_intrinsic(
+                f"llvm.{name}", [v.type], ir.FunctionType(v.type, [v.type])
+            )
             return builder.call(fn, [v])
 
         return (x(x), codegen) if isinstance(x, types.Float) else (x(x), lambda c, b, s, v: v[0])
@@ -223,11 +251,15 @@ def absolute(typingctx: Any, x: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         (v,) = values
         if isinstance(x, types.Float):
-            fn = builder.module.declare_intrinsic("llvm.fabs", [v.type], ir.FunctionType(v.type, [v.type]))
+            fn = builder.module.declare_intrinsic(
+                "llvm.fabs", [v.type], ir.FunctionType(v.type, [v.type])
+            )
             return builder.call(fn, [v])
         if not getattr(x, "signed", False):
             return v
-        return builder.select(builder.icmp_signed("<", v, ir.Constant(v.type, 0)), builder.neg(v), v)
+        return builder.select(
+            builder.icmp_signed("<", v, ir.Constant(v.type, 0)), builder.neg(v), v
+        )
 
     return x(x), codegen
 
@@ -238,10 +270,16 @@ def sign(typingctx: Any, x: Any) -> Any:
         (v,) = values
         zero, one = ir.Constant(v.type, 0), ir.Constant(v.type, 1)
         if isinstance(x, types.Float):
-            below = builder.select(builder.fcmp_ordered("<", v, zero), ir.Constant(v.type, -1.0), zero)  # NaN: 0
+            below = builder.select(
+                builder.fcmp_ordered("<", v, zero), ir.Constant(v.type, -1.0), zero
+            )  # NaN: 0
             return builder.select(builder.fcmp_ordered(">", v, zero), one, below)
         if not getattr(x, "signed", False):
-            return builder.zext(builder.icmp_unsigned("!=", v, zero), v.type) if v.type.width > 1 else v
+            return (
+                builder.zext(builder.icmp_unsigned("!=", v, zero), v.type)
+                if v.type.width > 1
+                else v
+            )
         below = builder.select(builder.icmp_signed("<", v, zero), ir.Constant(v.type, -1), zero)
         return builder.select(builder.icmp_signed(">", v, zero), one, below)
 

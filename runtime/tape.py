@@ -1,7 +1,9 @@
-"""The tape: rows of (kernel address, argument block address, outer extent, pieces), walked by native code.
+"""The tape: rows of (kernel address, argument block address, outer extent, pieces), walked by
+native code.
 
-`walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet threads, and holds the
-project's only parallel=True function. It stops at the first row after which the status block is not clean.
+`walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet
+threads, and holds the project's only parallel=True function. It stops at the first row after which
+the status block is not clean.
 """
 
 from __future__ import annotations
@@ -52,21 +54,43 @@ def _word(typingctx: Any, address: Any, k: Any) -> Any:
     return types.int64(address, k), codegen
 
 
+@intrinsic
+def _count(typingctx: Any, span: Any) -> Any:
+    """Add one to the span's counter."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        i64 = ir.IntType(64)
+        at = builder.gep(builder.inttoptr(values[0], i64.as_pointer()), [ir.Constant(i64, 4)])
+        builder.store(builder.add(builder.load(at), ir.Constant(i64, 1)), at)
+        return context.get_dummy_value()
+
+    return types.void(span), codegen
+
+
 def _serial(span: int) -> int:
+    _count(span)
     tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
     for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
         row = 4 * i
-        _invoke(_word(tape, row), _word(tape, row + 1), np.int64(0), _word(tape, row + 2), np.int64(0))
+        _invoke(
+            _word(tape, row), _word(tape, row + 1), np.int64(0), _word(tape, row + 2), np.int64(0)
+        )
         if _word(status, np.int64(0)) != 0:
             return np.int64(1)
     return np.int64(0)
 
 
 def _parallel(span: int) -> int:
+    _count(span)
     tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
     for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
         row = 4 * i
-        kernel, args, extent, pieces = _word(tape, row), _word(tape, row + 1), _word(tape, row + 2), _word(tape, row + 3)
+        kernel, args, extent, pieces = (
+            _word(tape, row),
+            _word(tape, row + 1),
+            _word(tape, row + 2),
+            _word(tape, row + 3),
+        )
         if pieces > 1:
             for c in prange(pieces):
                 _invoke(kernel, args, extent * c // pieces, extent * (c + 1) // pieces, np.int64(c))
@@ -97,23 +121,32 @@ def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
 def walker(parallel: bool) -> Callable[[int], int]:
     """walk(address of a span) -> 0, or 1 when a kernel reported through the status block.
 
-    A span is four int64: address of the tape, first row, row after the last, address of the status block. Releases the interpreter lock while it runs.
+    A span is five int64: address of the tape, first row, row after the last, address of the status
+    block, and a count of the walks. Releases the interpreter lock while it runs.
     """
     function = _parallel if parallel else _serial
     with _lock:
         if parallel:
             threads()
-        name = cache.key(f"tape {parallel} {layer() if parallel else ''} {inspect.getsource(function)}")
+        name = cache.key(
+            f"tape {parallel} {layer() if parallel else ''} {inspect.getsource(function)}"
+        )
         parts = cache.read(name)
         if parts is not None:
             try:
                 return _load(parts[:-1], parts[-1].decode())
             except Exception:  # an object of another make: compile it again
                 pass
-        built = njit(SIGNATURE, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False)(function)
+        built = njit(
+            SIGNATURE, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False
+        )(function)
         (result,) = built.overloads.values()
         environment = cpu_target.target_context.get_env_name(result.fndesc)
-        cache.write(name, *parts_of(result.library, result.fndesc.llvm_cpython_wrapper_name), environment.encode())
+        cache.write(
+            name,
+            *parts_of(result.library, result.fndesc.llvm_cpython_wrapper_name),
+            environment.encode(),
+        )
         return result.entry_point
 
 
@@ -128,6 +161,16 @@ def layer() -> str:
             continue
         return name
     return "workqueue"
+
+
+_one_region = threading.Lock()
+
+
+def region_lock(parallel: bool) -> Any:
+    """What guards a tape from being walked twice at once; Numba's work queue runs one parallel loop
+    at a time at all.
+    """
+    return _one_region if parallel and layer() == "workqueue" else threading.Lock()
 
 
 @memo

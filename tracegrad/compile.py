@@ -1,12 +1,13 @@
-"""`compile`: the one place that knows all four rooms. Tracing, differentiating, lowering, loading, and the calls.
+"""`compile`: the one place that knows all four rooms. Tracing, differentiating, lowering, loading,
+and the calls.
 
-    @tracegrad.compile
-    def step(x, y):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
+@tracegrad.compile
+def step(x, y):
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss
 """
 
 from __future__ import annotations
@@ -24,18 +25,22 @@ from .compile_replay import MISS, write_replay
 from .ir.graph import Graph
 from .ir.show import show
 from .nn.module import Module
+from .optim import optimizer
 from .runtime.compiler import statistics
 from .tracer.mode import get_default_dtype, mode
 from .tracer.signature import aval, flatten, repetition
 from .tracer.tensor import Tensor
 from .tracer.world import Watched, changed
 
-MOST_VARIANTS = 16  # programs of one signature that differ only in values Python branched on, or in what surrounds them
+# programs of one signature that differ only in values Python branched on, or in what surrounds them
+MOST_VARIANTS = 16
 _tracing = threading.RLock()  # one trace at a time: Python's own state may change meanwhile
 
 
 class CacheInfo(NamedTuple):
-    """What a compiled function has done: calls answered by an existing program, traces, programs kept."""
+    """What a compiled function has done: calls answered by an existing program, traces, programs
+    kept.
+    """
 
     hits: int
     misses: int
@@ -53,12 +58,13 @@ class _State:
         self.fn, self.fullgraph = fn, fullgraph
         self.entries: dict[Any, list[Entry]] = {}
         self.last: Entry | None = None
-        self.calls = self.traces = 0
+        self.traces = 0
+        self.held: dict[int, Any] = {}
         self.why = "not called yet"
 
     def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor]]:
         tensors: list[Tensor] = []
-        structure = flatten((args, kwargs), tensors)
+        structure = flatten((args, kwargs), tensors, self.held)
         avals = tuple(aval(t) for t in tensors)
         return (structure, avals, repetition(tensors), mode.grad, get_default_dtype()), tensors
 
@@ -81,13 +87,17 @@ class _State:
             self.why = self.reason(key, entries)
             if len(entries) >= MOST_VARIANTS:
                 entries.pop(0)
-            entry = record(self.fn, args, kwargs, _reports)
+            entry = record(self.fn, args, kwargs, _reports, self.fullgraph)
             entry.replay = write_replay(entry, len(tensors))
             self.traces += 1
+            if entry.derivative is not None:
+                optimizer.accelerate = compile
             changed()  # tensors that were captured are watched from now on
             answer = entry.replay(tensors)
             if answer is MISS:
-                raise RuntimeError(f"{_name(self.fn)} was changed by another thread while it was traced; call it again")
+                raise RuntimeError(
+                    f"{_name(self.fn)} was changed by another thread while it was traced; call it again"
+                )
             entries.append(entry)
             self.last = entry
             _report(self.fn, entry)
@@ -96,8 +106,10 @@ class _State:
     @staticmethod
     def replay(entry: Entry, tensors: list[Tensor]) -> Any:
         answer = entry.replay(tensors)
-        if answer is MISS and entry.lock.locked():  # another thread is in it: wait, then look again
-            with entry.lock:
+        if (
+            answer is MISS and entry.executable.lock.locked()
+        ):  # another thread is in it: wait, then look again
+            with entry.executable.lock:
                 pass
             return _State.replay(entry, tensors)
         return answer
@@ -113,7 +125,9 @@ class _State:
             if words is None and any((t._grad is not None) != there for t, there in entry.presence):
                 words = "a tensor's .grad is there that was not, or the other way round"
             if words is None and entry.values:
-                words = "a value that Python branched on is another: " + ", ".join(w for _, _, w in entry.values)
+                words = "a value that Python branched on is another: " + ", ".join(
+                    w for _, _, w in entry.values
+                )
             return words or "a tensor it uses has another shape, dtype or requires_grad"
         then = next(k for k, es in self.entries.items() if last in es)
         fields = ("the structure of the arguments", "the tensors", "which tensors are one and the same", "grad mode",
@@ -156,15 +170,17 @@ def _summary(entry: Entry) -> str:
 
 def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
             device: Any = None) -> Any:  # fmt: skip
-    """Compile a function, a method or a Module: traced once per signature, then replayed as one native call.
+    """Compile a function, a method or a Module: traced once per signature, then replayed as one
+    native call.
 
-    Works as a decorator, with or without arguments, and as a call. Inside, torch's names mean what they mean eagerly:
-    in-place changes, `.grad`, `backward()` and `optimizer.step()` all become part of the program. The result has
-    `explain()`, `graph()`, `source()`, `program()` and `cache_info()`. `dynamic` is accepted for torch's sake: shapes
-    are always specialised, kernels never are. `device` may be None or 'cpu'.
+    Works as a decorator, with or without arguments, and as a call. Inside, torch's names mean what
+    they mean eagerly: in-place changes, `.grad`, `backward()` and `optimizer.step()` all become
+    part of the program. The result has `explain()`, `graph()`, `source()`, `program()` and
+    `cache_info()`. `dynamic` is accepted for torch's sake: shapes are always specialised, kernels
+    never are. `device` may be None or 'cpu'.
 
-    Raises what the function raises; RuntimeError for side effects that cannot be replayed; IndexError, with nothing
-    written, for an index out of range.
+    Raises what the function raises; RuntimeError for side effects that cannot be replayed;
+    IndexError, with nothing written, for an index out of range.
 
         >>> @tracegrad.compile
         ... def f(x):
@@ -173,7 +189,9 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     if fn is None:
         return lambda f: compile(f, fullgraph=fullgraph, dynamic=dynamic, device=device)
     if device is not None and str(device) != "cpu":
-        raise RuntimeError(f"compile: device {device!r} is not available; this build compiles for 'cpu'")
+        raise RuntimeError(
+            f"compile: device {device!r} is not available; this build compiles for 'cpu'"
+        )
     if isinstance(fn, Module):
         return OptimizedModule(fn, fullgraph)
     if not callable(fn):
@@ -208,7 +226,9 @@ def _attach(compiled: Any, state: _State) -> None:
 
     def cache_info() -> CacheInfo:
         """How many calls an existing program answered, and how often the function was traced."""
-        return CacheInfo(-1, state.traces, sum(len(e) for e in state.entries.values()))
+        entries = [e for es in state.entries.values() for e in es]
+        runs = sum(e.executable.runs for e in entries)
+        return CacheInfo(runs - len(entries), state.traces, len(entries))
 
     def explain() -> str:
         """What was compiled, what was reused, and why the last trace was made."""

@@ -1,7 +1,8 @@
 """The loss-only style: a compiled forward whose answer remembers how to run the compiled backward.
 
-Both programs are cut from one joint graph. What backward needs and forward has anyway (matrix products, reductions,
-costly functions) is saved; cheap elementwise chains are computed again, which is faster than reading them back.
+Both programs are cut from one joint graph. What backward needs and forward has anyway (matrix
+products, reductions, costly functions) is saved; cheap elementwise chains are computed again, which
+is faster than reading them back.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .codegen.build import build
-from .codegen.program import Program
 from .codegen.view import View
+from .compile_pool import Pool
 from .ir.graph import Graph, postorder
 from .ir.node import Node, input_node
 from .ir.op import DIVIDE, Kind
@@ -28,7 +29,9 @@ from .tracer.trace import Trace
 
 
 class Derivative:
-    """How the outputs `ys` (index, traced tensor) of a trace depend on its inputs that require grad."""
+    """How the outputs `ys` (index, traced tensor) of a trace depend on its inputs that require
+    grad.
+    """
 
     def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, graded: bool):
         self.trace, self.count = trace, count
@@ -40,11 +43,13 @@ class Derivative:
         self.wanted = [i for i, g in zip(self.sources, found, strict=True) if g is not None]
         self.gradients = [g._node for g in found if g is not None]
         self.residuals: tuple[Node, ...] = tuple(self.gradients)  # until forward() has looked
-        self.lock = threading.Lock()
+        self.building = threading.Lock()
         self.executable: Executable | None = None
 
     def forward(self, joint: Graph) -> Graph:
-        """The forward graph, with what backward needs as further outputs, from the outputs and gradients together."""
+        """The forward graph, with what backward needs as further outputs, from the outputs and
+        gradients together.
+        """
         seeds = tuple(s._node for s in self.seeds)
         joint = simplify(joint)
         answers, gradients = joint.outputs[: self.count], joint.outputs[self.count :]
@@ -56,43 +61,58 @@ class Derivative:
         self.kept_inputs = [i for i in self.trace.inputs if i.node in used]
         self.used_seeds = [k for k, s in enumerate(seeds) if s in used]
         self.backward_graph = Graph(
-            (*(stand_ins[n] for n in saved), *(i.node for i in self.kept_inputs), *(seeds[k] for k in self.used_seeds)),
+            (
+                *(stand_ins[n] for n in saved),
+                *(i.node for i in self.kept_inputs),
+                *(seeds[k] for k in self.used_seeds),
+            ),
             backward.outputs,
         )
         self.saved = saved
         return Graph(joint.inputs[: -len(seeds)], (*answers, *saved))
 
     def compiled(self) -> Executable:
-        """The backward program, built when it is first needed. Call with the lock held."""
-        if self.executable is None:
-            layouts = {}
-            for i in self.kept_inputs:
-                if i.tensor is not None and i.tensor._array is not None:
-                    size = i.tensor._array.itemsize
-                    layouts[i.node] = View(i.tensor._array.shape, tuple(s // size for s in i.tensor._array.strides))
-            self.program: Program = build(self.backward_graph, {}, layouts)
-            self.executable = Executable(self.program)
+        """The backward program, built when it is first needed."""
+        with self.building:
+            if self.executable is None:
+                layouts = {}
+                for i in self.kept_inputs:
+                    if i.tensor is not None and i.tensor._array is not None:
+                        layouts[i.node] = layout(i.tensor._array)
+                program = build(self.backward_graph, {}, layouts)
+                executable = Executable(program)
+                self.pools = [Pool(executable.table, slot, y.shape, y.dtype)
+                              for slot, y in zip(program.outputs, self.backward_graph.outputs, strict=True)]  # fmt: skip
+                self.executable = executable
         return self.executable
 
-    def run(self, arrays: Iterable[np.ndarray]) -> list[Tensor]:
+    def run(self, arrays: list[np.ndarray]) -> list[Tensor]:
         """The gradients of the wanted inputs; `arrays` are the inputs of the backward graph."""
-        with self.lock:
-            executable = self.compiled()
-            program = self.program
-            held = list(arrays)
-            for slot, array in zip(program.inputs, held, strict=True):
+        executable = self.executable or self.compiled()
+        with executable.lock:
+            for slot, array in zip(executable.program.inputs, arrays, strict=True):
                 executable.table[slot] = address(array)
             results = []
-            for slot, y in zip(program.outputs, self.backward_graph.outputs, strict=True):
-                out = np.empty(y.shape, y.dtype.storage)
-                executable.table[slot] = address(out)
-                results.append(wrap(out, y.dtype))
+            for pool in self.pools:
+                t = wrap(pool.take(), pool.dtype)
+                t._ptr = executable.table[pool.slot]
+                results.append(t)
             executable.run()
         return results
 
 
-def residuals(answers: Iterable[Node], gradients: Iterable[Node], seeds: set[Node], rewritten: set[Node]) -> tuple[Node, ...]:
-    """What forward saves for backward: the last values before the cotangents that are not cheap to compute again."""
+def layout(array: np.ndarray) -> View:
+    """How an array lies in memory."""
+    size = array.itemsize
+    return View(array.shape, tuple(s // size for s in array.strides))
+
+
+def residuals(
+    answers: Iterable[Node], gradients: Iterable[Node], seeds: set[Node], rewritten: set[Node]
+) -> tuple[Node, ...]:
+    """What forward saves for backward: the last values before the cotangents that are not cheap to
+    compute again.
+    """
     order = postorder(gradients)
     late = set(seeds)
     for node in order:
@@ -113,7 +133,11 @@ def residuals(answers: Iterable[Node], gradients: Iterable[Node], seeds: set[Nod
                 saved[node] = None
         elif node.op.kind is Kind.MOVEMENT and node.op.name not in ("concat", "pad"):
             frontier.extend(node.inputs)
-        elif node.op.kind is Kind.ELEMENTWISE and node.op.cost < DIVIDE and node.op.name != "check_index":
+        elif (
+            node.op.kind is Kind.ELEMENTWISE
+            and node.op.cost < DIVIDE
+            and node.op.name != "check_index"
+        ):
             frontier.extend(node.inputs)
         else:
             saved[node] = None
@@ -121,7 +145,9 @@ def residuals(answers: Iterable[Node], gradients: Iterable[Node], seeds: set[Nod
 
 
 class Spent(GradFn):
-    """The record of an output whose graph was used up inside the compiled function; shared by all calls."""
+    """The record of an output whose graph was used up inside the compiled function; shared by all
+    calls.
+    """
 
     __slots__ = ()
 
@@ -147,7 +173,9 @@ def spent(fn: GradFn | None) -> bool:
 
 
 class Bundle:
-    """The cotangents of several outputs of one call, on their way to the one record of that call."""
+    """The cotangents of several outputs of one call, on their way to the one record of that
+    call.
+    """
 
     def __init__(self, parts: dict[int, Tensor]):
         self.parts = parts
@@ -177,7 +205,13 @@ class CompiledCall(GradFn):
 
     __slots__ = ("arrays", "derivative", "freed", "versions")
 
-    def __init__(self, derivative: Derivative, inputs: list[Tensor], saved: list[np.ndarray], kept: list[Tensor]):
+    def __init__(
+        self,
+        derivative: Derivative,
+        inputs: list[Tensor],
+        saved: list[np.ndarray],
+        kept: list[Tensor],
+    ):
         super().__init__("CompiledFunctionBackward", tuple(edge(t) for t in inputs))
         self.derivative, self.freed = derivative, False
         self.arrays = [*saved, *(t._array for t in kept)]
@@ -203,7 +237,11 @@ class CompiledCall(GradFn):
         for k in d.used_seeds:
             part = g.parts.get(k)
             y = d.seeds[k]
-            seeds.append(np.zeros(tuple(y.shape), y.dtype.storage) if part is None else np.ascontiguousarray(part._array))
+            seeds.append(
+                np.zeros(tuple(y.shape), y.dtype.storage)
+                if part is None
+                else np.ascontiguousarray(part._array)
+            )
         return tuple(d.run([*self.arrays, *seeds]))
 
     def differentiably(self, g: Any) -> tuple[Tensor | None, ...]:

@@ -1,24 +1,24 @@
-"""From a recorded call to an Entry: the program for one signature, and how it is fed and answered at each call."""
+"""From a recorded call to an Entry: the program for one signature, and how it is fed and answered
+at each call.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .codegen.build import build
 from .codegen.program import Program
-from .codegen.view import View
-from .compile_autograd import Derivative, Spent, spent
+from .compile_autograd import Derivative, Spent, layout, spent
 from .ir.graph import Graph
 from .ir.node import Node
 from .ir.simplify import simplify
 from .ir.verify import verify
-from .runtime.executable import Executable, address
+from .runtime.executable import Executable
 from .tracer.guards import Surroundings
 from .tracer.mode import mode
 from .tracer.signature import aval, flatten, rebuild
@@ -51,7 +51,9 @@ class Entry:
     inputs: list[Input]
     avals: list[tuple]  # of the inputs, as they were traced
     answer: Any  # the returned structure, with Returned in place of computed tensors
-    graded: list[tuple[Tensor, int | None, int | None]]  # (whose .grad, its argument position, output; None: to none)
+    graded: list[
+        tuple[Tensor, int | None, int | None]
+    ]  # (whose .grad, its argument position, output; None: to none)
     written: list[Input]  # changed in place
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
     presence: list[tuple[Tensor, bool]]  # whose .grad must be there, or not
@@ -61,13 +63,7 @@ class Entry:
     spent: dict[int, Spent]  # outputs that backward has gone through inside the function
     timing: Timing
     grad_mode: bool
-    lock: threading.Lock = field(default_factory=threading.Lock)
     replay: Callable[[Any], Any] = lambda args: None
-
-
-def layout(array: np.ndarray) -> View:
-    size = array.itemsize
-    return View(array.shape, tuple(s // size for s in array.strides))
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -87,11 +83,15 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
                 )
 
 
-def record(fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], bool]) -> Entry:
-    """Trace one call and build its program. What the user's function raises, it raises; nothing is changed then."""
+def record(
+    fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], bool], fullgraph: bool
+) -> Entry:
+    """Trace one call and build its program. What the user's function raises, it raises; nothing is
+    changed then.
+    """
     began = time.perf_counter()
     tensors: list[Tensor] = []
-    flatten((args, kwargs), tensors)
+    flatten((args, kwargs), tensors, {})
     waiting = iter(tensors)
     given, named = rebuild((args, kwargs), lambda _: next(waiting))
     before = Surroundings(fn, (args, kwargs), reports)
@@ -99,6 +99,11 @@ def record(fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], boo
     with tracing(trace):
         answer = fn(*given, **named)
         recorder = _Recorder(trace, answer, tensors)
+    if fullgraph and trace.guards:
+        raise RuntimeError(
+            f"fullgraph=True, but the function branches on the value of a tensor (line {trace.guards[0].site}): use "
+            "where(), or compile without fullgraph"
+        )
     if (effect := before.changed(state=False)) is not None:
         raise RuntimeError(
             f"{effect} by the function itself while it was compiled: such a side effect cannot be replayed. Keep state "
@@ -129,7 +134,9 @@ class _Recorder:
                 )
             g = i.twin._grad
             position = i.key if i.kind == "argument" else None
-            self.graded.append((i.tensor, position, None if g is None else self.output(self.node(g))))
+            self.graded.append(
+                (i.tensor, position, None if g is None else self.output(self.node(g)))
+            )
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
         self.writes: dict[int, Node] = {}
@@ -139,7 +146,9 @@ class _Recorder:
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
         self.derivative = None
         if mode.grad and self.differentiable:
-            self.derivative = Derivative(trace, self.differentiable, len(self.outputs), bool(self.graded))
+            self.derivative = Derivative(
+                trace, self.differentiable, len(self.outputs), bool(self.graded)
+            )
 
     def node(self, t: Tensor) -> Node:
         if t._node is None:

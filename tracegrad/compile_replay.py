@@ -1,8 +1,9 @@
 """The call of a traced program, written as one Python function for one Entry.
 
-What a call must look at (guards, pointers that moved, buffers that somebody still holds) is known when the entry is
-made, so the checks are generated as straight code: a step of a small model costs little more than they do. The
-function answers MISS, and has changed nothing, where the entry does not fit the call.
+What a call must look at (guards, pointers that moved, buffers that somebody still holds) is known
+when the entry is made, so the checks are generated as straight code: a step of a small model costs
+little more than they do. The function answers MISS, and has changed nothing, where the entry does
+not fit the call.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from .compile_autograd import CompiledCall, CompiledOutput
 from .compile_entry import Entry, Returned, overlap
+from .compile_pool import Pool
 from .ir.dtype import DType
 from .runtime.executable import address
 from .tracer.guards import PLAIN
@@ -24,31 +26,14 @@ from .tracer.signature import aval
 from .tracer.tensor import Tensor, wrap
 from .tracer.world import epoch
 
-_NOT_THIS = (AttributeError, ValueError, TypeError, KeyError, IndexError)  # what guards raise for another kind of call
+_NOT_THIS = (
+    AttributeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+)  # what guards raise for another kind of call
 MISS = object()  # this entry does not fit
-
-
-class Pool:
-    """Buffers for one output: one is handed out again when nobody holds it any more."""
-
-    __slots__ = ("buffers", "dtype", "shape", "slot", "table")
-
-    def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType):
-        self.table, self.slot, self.shape, self.dtype = table, slot, shape, dtype
-        self.buffers: list[tuple[np.ndarray, int]] = []
-
-    def take(self) -> np.ndarray:
-        """A free buffer, its address in the table."""
-        for array, where in self.buffers:
-            if getrefcount(array) == 3:  # the pool's tuple, the loop's variable, the argument
-                self.table[self.slot] = where
-                return array
-        array = np.empty(self.shape, self.dtype.storage)
-        where = address(array)
-        if len(self.buffers) < 8:
-            self.buffers.append((array, where))
-        self.table[self.slot] = where
-        return array
 
 
 class _Writer:
@@ -76,7 +61,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     executable, program = entry.executable, entry.program
     positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
     w.names |= {
-        "MISS": MISS, "epoch": epoch, "mode": mode, "lock": entry.lock, "walk": executable.walk, "fail": executable.fail,
+        "MISS": MISS, "epoch": epoch, "mode": mode, "lock": executable.lock, "walk": executable.walk, "fail": executable.fail,
         "getrefcount": getrefcount, "new": object.__new__, "Tensor": Tensor,
         "table": executable.table, "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
         "NOT_THIS": _NOT_THIS, "seen": [epoch[0]],
@@ -100,8 +85,18 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     for line in after:
         w.add(line)
     for i in entry.written:
-        target = f"a{i.key}" if i.kind == "argument" else w.name("written", i.tensor) if i.kind == "tensor" else ""
-        w.add(f"{target}._version[0] += 1" if target else f"{w.name('owner', i.key)}._grad._version[0] += 1")
+        target = (
+            f"a{i.key}"
+            if i.kind == "argument"
+            else w.name("written", i.tensor)
+            if i.kind == "tensor"
+            else ""
+        )
+        w.add(
+            f"{target}._version[0] += 1"
+            if target
+            else f"{w.name('owner', i.key)}._grad._version[0] += 1"
+        )
     for t, flag in entry.flags:
         w.add(f"{w.name('flag', t)}._requires_grad = {flag}")
     _answer(w, entry, outputs)
@@ -119,7 +114,8 @@ def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
         """The counter moved: look at everything that reports to it."""
         now = epoch[0]
         if entry.surroundings.changed() is not None or any(
-            i.kind == "tensor" and aval(i.tensor) != a for i, a in zip(entry.inputs, entry.avals, strict=True)  # type: ignore[arg-type]
+            i.kind == "tensor" and aval(i.tensor) != a
+            for i, a in zip(entry.inputs, entry.avals, strict=True)  # type: ignore[arg-type]
         ):
             return True
         for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
@@ -137,14 +133,22 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
         w.guard("(" + "".join(f"a{k}, " for k in range(count)) + ") = args")
     for guard in entry.surroundings.quick:
         holder = w.name("h", guard.holder)
-        now = {"item": f"{holder}[{_literal(w, guard.key)}]", "cell": f"{holder}.cell_contents", "len": f"len({holder})"}[guard.how]
+        now = {
+            "item": f"{holder}[{_literal(w, guard.key)}]",
+            "cell": f"{holder}.cell_contents",
+            "len": f"len({holder})",
+        }[guard.how]
         then = w.name("then", guard.then)
         if guard.then is None or isinstance(guard.then, bool) or not isinstance(guard.then, PLAIN):
             w.guard(f"if {now} is not {then}: return MISS")
         else:
-            w.guard(f"if {now} is not {then} and ({now} != {then} or type({now}) is not type({then})): return MISS")
+            w.guard(
+                f"if {now} is not {then} and ({now} != {then} or type({now}) is not type({then})): return MISS"
+            )
     w.guard("if epoch[0] != seen[0] and stale(): return MISS")
-    exact = any(i.kind == "argument" for i in entry.written) or any(p is not None for _, p, _ in entry.graded)
+    exact = any(i.kind == "argument" for i in entry.written) or any(
+        p is not None for _, p, _ in entry.graded
+    )
     for k in range(count):
         if k not in positions:
             continue
@@ -152,7 +156,9 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
         bind = w.name("bind", _binder(entry, positions[k], cell_value := w.names[cell]))
         del cell_value
         rg = entry.avals[positions[k]][3]
-        w.guard(f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) or a{k}._requires_grad is not {rg}: return MISS")
+        w.guard(
+            f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) or a{k}._requires_grad is not {rg}: return MISS"
+        )
         if exact:
             for other in range(k):
                 if other in positions:
@@ -166,7 +172,9 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
             cell = w.name("last", [None])
             bind = w.name("bind", _rebind(entry, slot, a, w.names[cell], i))
             w.guard(f"if {owner}._grad is None: return MISS")
-            w.guard(f"if {owner}._grad._array is not {cell}[0] and not {bind}({owner}._grad): return MISS")
+            w.guard(
+                f"if {owner}._grad._array is not {cell}[0] and not {bind}({owner}._grad): return MISS"
+            )
 
 
 def _literal(w: _Writer, key: Any) -> str:
@@ -187,16 +195,27 @@ def _binder(entry: Entry, k: int, cell: list) -> Callable[[Any], bool]:
 def _rebind(entry: Entry, slot: int, expected: tuple, cell: list, me: Any) -> Callable[[Any], bool]:
     table = entry.executable.table
     shape, strides, dtype, _ = expected
-    others = [i for i in entry.inputs if i is not me and i.tensor is not None] if entry.written else []
+    others = (
+        [i for i in entry.inputs if i is not me and i.tensor is not None] if entry.written else []
+    )
     written = {id(i) for i in entry.written}
 
     def bind(t: Any) -> bool:
         """A tensor that was not here at the last call: the same kind of one?"""
         array = t._array
-        if array is None or array.shape != shape or array.strides != strides or t._dtype is not dtype:
+        if (
+            array is None
+            or array.shape != shape
+            or array.strides != strides
+            or t._dtype is not dtype
+        ):
             return False
         for i in others:  # an in-place change must not be seen through another tensor
-            if (id(me) in written or id(i) in written) and i.kind == "tensor" and overlap(array, i.tensor._array):
+            if (
+                (id(me) in written or id(i) in written)
+                and i.kind == "tensor"
+                and overlap(array, i.tensor._array)
+            ):
                 return False
         if not t._ptr:
             t._ptr = address(array)
@@ -220,7 +239,9 @@ def _hyper(w: _Writer, entry: Entry) -> None:
 
 
 def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
-    """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else holds it."""
+    """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
+    holds it.
+    """
     after = []
     program = entry.program
     for t, position, k in entry.graded:
@@ -261,10 +282,16 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
     """Buffers for what is returned, and for what backward will need."""
     program = entry.program
     taken: dict[int, str] = {}
-    saved = range(len(entry.graph.outputs) - len(entry.derivative.saved), len(entry.graph.outputs)) if entry.derivative else ()
+    saved = (
+        range(len(entry.graph.outputs) - len(entry.derivative.saved), len(entry.graph.outputs))
+        if entry.derivative
+        else ()
+    )
     for k in [*sorted(_returned(entry.answer)), *saved]:
         node = entry.graph.outputs[k]
-        pool = w.name("pool", Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype).take)
+        pool = w.name(
+            "pool", Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype).take
+        )
         taken[k] = f"o{k}"
         w.add(f"o{k} = {pool}()", 2)
     return taken
@@ -285,8 +312,12 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
     made = {}
     for k in sorted(_returned(entry.answer)):
         dtype = w.name("dtype", entry.graph.outputs[k].dtype)
-        w.add(f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; y{k}._dtype = {dtype}; y{k}._version = [0]")
-        w.add(f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = y{k}._accumulator = None; y{k}._ptr = 0")
+        w.add(
+            f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; y{k}._dtype = {dtype}; y{k}._version = [0]"
+        )
+        w.add(
+            f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = y{k}._accumulator = None; y{k}._ptr = 0"
+        )
         if k not in entry.spent and (d is None or k not in d.outputs):
             w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = False")
         made[k] = f"y{k}"
@@ -324,10 +355,20 @@ def _expression(w: _Writer, answer: Any, made: dict[int, str], entry: Entry) -> 
     if type(answer) is tuple:
         return "(" + "".join(_expression(w, a, made, entry) + ", " for a in answer) + ")"
     if isinstance(answer, tuple) and hasattr(answer, "_fields"):
-        return f"{w.name('kind', type(answer))}(" + ", ".join(_expression(w, a, made, entry) for a in answer) + ")"
+        return (
+            f"{w.name('kind', type(answer))}("
+            + ", ".join(_expression(w, a, made, entry) for a in answer)
+            + ")"
+        )
     if type(answer) is list:
         return "[" + ", ".join(_expression(w, a, made, entry) for a in answer) + "]"
     if isinstance(answer, dict):
-        items = ", ".join(f"{w.name('key', k)}: {_expression(w, a, made, entry)}" for k, a in answer.items())
-        return f"{w.name('kind', type(answer))}({{{items}}})" if type(answer) is not dict else f"{{{items}}}"
+        items = ", ".join(
+            f"{w.name('key', k)}: {_expression(w, a, made, entry)}" for k, a in answer.items()
+        )
+        return (
+            f"{w.name('kind', type(answer))}({{{items}}})"
+            if type(answer) is not dict
+            else f"{{{items}}}"
+        )
     return w.name("constant", answer)

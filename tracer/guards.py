@@ -1,7 +1,9 @@
-"""What a function's outcome may depend on besides its arguments: closure cells, globals, modules, optimizers.
+"""What a function's outcome may depend on besides its arguments: closure cells, globals, modules,
+optimizers.
 
-`Surroundings` remembers what they were when the function was traced and tells whether they still are. Objects that
-report their changes to world.py are looked at only when its counter has moved; the rest is looked at every time.
+`Surroundings` remembers what they were when the function was traced and tells whether they still
+are. Objects that report their changes to world.py are looked at only when its counter has moved;
+the rest is looked at every time.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ def _globals_read(code: CodeType) -> Iterator[str]:
 
 
 class Surroundings:
-    """The guards of one trace. `quick` ones are checked at every call; `slow` ones stand in objects that report their
-    changes, and so do those of `state`, which a trace may fill (an optimizer's).
+    """The guards of one trace. `quick` ones are checked at every call; `slow` ones stand in objects
+    that report their changes, and so do those of `state`, which a trace may fill (an optimizer's).
     """
 
     def __init__(self, fn: Callable, arguments: Any, reports: Callable[[Any], bool]):
@@ -109,7 +111,11 @@ class Surroundings:
             self._container(words, value, into)
             return
         attributes = getattr(value, "__dict__", None)
-        if attributes is None or type(value).__module__.split(".")[0] in ("numpy", "numba", "builtins"):
+        if attributes is None or type(value).__module__.split(".")[0] in (
+            "numpy",
+            "numba",
+            "builtins",
+        ):
             return
         into = self.slow if self.reports(value) else into
         for name in list(attributes):

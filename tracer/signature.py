@@ -1,7 +1,7 @@
 """What one call of a compiled function looks like: its tensors, and a key of everything else.
 
-Two calls with equal keys may share a program. Tensors are found inside tuples, lists and dicts; NumPy arrays count as
-tensors; Python values are part of the key; other objects count by identity.
+Two calls with equal keys may share a program. Tensors are found inside tuples, lists and dicts;
+NumPy arrays count as tensors; Python values are part of the key; other objects count by identity.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from .functions.creation import from_numpy
 from .tensor import Tensor
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, DType, type(Ellipsis))
-_HELD: dict[int, Any] = {}  # objects that are part of some key by identity, and so must keep it
 
 
-def flatten(value: Any, tensors: list[Tensor]) -> Any:
-    """The key of a value; its tensors are appended to `tensors`."""
+def flatten(value: Any, tensors: list[Tensor], held: dict[int, Any]) -> Any:
+    """The key of a value. Its tensors are appended to `tensors`; objects that count by identity are
+    put into `held`, which must live as long as the key.
+    """
     if isinstance(value, Tensor):
         tensors.append(value)
         return Tensor
@@ -28,12 +29,12 @@ def flatten(value: Any, tensors: list[Tensor]) -> Any:
         tensors.append(from_numpy(value))
         return Tensor
     if isinstance(value, (tuple, list)):
-        return (type(value), *(flatten(v, tensors) for v in value))
+        return (type(value), *(flatten(v, tensors, held) for v in value))
     if isinstance(value, dict):
-        return (type(value), *((k, flatten(v, tensors)) for k, v in value.items()))
+        return (type(value), *((k, flatten(v, tensors, held)) for k, v in value.items()))
     if isinstance(value, _PLAIN):
         return (type(value), repr(value) if isinstance(value, float) else value)
-    _HELD[id(value)] = value
+    held[id(value)] = value
     return (type(value), id(value))
 
 
@@ -53,7 +54,9 @@ def rebuild(value: Any, leaf: Callable[[Tensor], Any]) -> Any:
 
 
 def aval(t: Tensor) -> tuple:
-    """What a program must know of a tensor beforehand: shape, strides in bytes, dtype, requires_grad."""
+    """What a program must know of a tensor beforehand: shape, strides in bytes, dtype,
+    requires_grad.
+    """
     a = t._array
     if a is None:
         return (t.shape, None, t._dtype, t._requires_grad)

@@ -1,7 +1,8 @@
 """A Trace: one call of a user's function, recorded as Nodes instead of computed.
 
-Every concrete Tensor met on the way becomes an input, represented by a traced twin; what happens to the twins
-(in-place changes, `.grad`) is what the program must do to the Tensors. Nothing concrete is touched while tracing.
+Every concrete Tensor met on the way becomes an input, represented by a traced twin; what happens to
+the twins (in-place changes, `.grad`) is what the program must do to the Tensors. Nothing concrete
+is touched while tracing.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from .tensor import Tensor, traced
 class Input:
     """An input of the program: its Node, and where its value is found at each call.
 
-    `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured Tensor), 'grad' (the
-    `.grad` of one, which may be another object at each call) or 'hyper' (key: an optimizer's group and a name in it).
+    `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured
+    Tensor), 'grad' (the `.grad` of one, which may be another object at each call) or 'hyper' (key:
+    an optimizer's group and a name in it).
     """
 
     node: Node
@@ -81,11 +83,15 @@ class Trace:
             owner = self._owner_of_grad.get(id(t))
             if owner is not None:
                 self.grads_seen.add(id(owner))
-            found = self._enter(t, "tensor", None) if owner is None else self._enter(t, "grad", owner)
+            found = (
+                self._enter(t, "tensor", None) if owner is None else self._enter(t, "grad", owner)
+            )
         return found.twin
 
     def look_at_grad(self, twin: Tensor) -> None:
-        """The program asks for `.grad`: if it is still the one from before, its being there is part of the trace."""
+        """The program asks for `.grad`: if it is still the one from before, its being there is part
+        of the trace.
+        """
         found = self._by_twin.get(id(twin))
         if found is not None and id(twin) not in self._replaced:
             self.grads_seen.add(id(found.tensor))
@@ -109,7 +115,9 @@ class Trace:
         return found.twin
 
     def concrete(self, t: Tensor, what: str) -> np.ndarray:
-        """The value of a traced tensor where Python must know it. A truth value or an integer becomes a guard."""
+        """The value of a traced tensor where Python must know it. A truth value or an integer
+        becomes a guard.
+        """
         if t._node is None:
             t = self.twin(t)
         node = t._node

@@ -1,7 +1,7 @@
 """A counter that moves whenever something changes that a compiled program may have relied on.
 
-Modules report attribute changes, optimizers changes of their groups and state. A compiled function compares one
-number per call; only when it has moved does it look at every guard again.
+Modules report attribute changes, optimizers changes of their groups and state. A compiled function
+compares one number per call; only when it has moved does it look at every guard again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def tensor_changed(t: Any) -> None:
 
 
 class Watched(dict):
-    """A dict that reports changes, save of the keys in `free`, which compiled programs read at every call."""
+    """A dict that reports changes, save of the keys in `free`, which compiled programs read at
+    every call.
+    """
 
     free: frozenset[str] = frozenset()
 

@@ -1,7 +1,7 @@
 """Columns: reductions over leading axes, where the innermost axis is kept.
 
-Going down the columns one by one would stride through memory; instead whole rows are added into the result, which
-stays in cache, and the loop along the row vectorises. Workers take blocks of columns.
+Going down the columns one by one would stride through memory; instead whole rows are added into the
+result, which stays in cache, and the loop along the row vectorises. Workers take blocks of columns.
 
     for j in range(start, stop):
         store_f4(p1, j, f4(0.0), 1)
@@ -26,7 +26,9 @@ class Column(Body):
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
         self.outer = tuple(self.axis(d, f"k{d}", outermost=d == 0) for d in range(kept - 1))
-        self.points = [Scope((*self.outer, *self._reduced_axes(), self._along())) for _ in range(self.passes)]
+        self.points = [
+            Scope((*self.outer, *self._reduced_axes(), self._along())) for _ in range(self.passes)
+        ]
         begins = [Scope((*self.outer, self._along())) for _ in range(self.passes)]
         end = Scope((*self.outer, self._along()))
         for anchor in self.group.anchors:
@@ -60,7 +62,9 @@ class Column(Body):
 
     def _accumulated(self, reduction: Node, here: Scope) -> str:
         buffer, view = self.target(reduction)
-        return load(self.args.pointer(buffer, reduction.dtype), reduction.dtype, self.position(view, here))
+        return load(
+            self.args.pointer(buffer, reduction.dtype), reduction.dtype, self.position(view, here)
+        )
 
     def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
         return self.prelude if depth == (PRELUDE, 0) else here

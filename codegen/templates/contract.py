@@ -1,7 +1,7 @@
 """The matrix product as a launch: which tile it gets, and where its operands lie.
 
-`contraction` is the one function that decides which kernel a product gets; fused prologues and epilogues have their
-place here and in gemm.py.
+`contraction` is the one function that decides which kernel a product gets; fused prologues and
+epilogues have their place here and in gemm.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from ..text import Arguments, storage_code
 from .gemm import NUMBERS, block_of, llvm_of, tile_for
 
 
-def contraction(low: Lowered, anchor: Node, place: dict[Node, Node]) -> tuple[Kernel, Arguments, int, int]:
-    """(kernel, arguments, extent, cost of one step of the outer loop) for a dot whose operands are matrices in memory."""
+def contraction(
+    low: Lowered, anchor: Node, place: dict[Node, Node]
+) -> tuple[Kernel, Arguments, int, int]:
+    """(kernel, arguments, extent, cost of one step of the outer loop) for a dot whose operands are
+    matrices in memory.
+    """
     (a, va), (b, vb) = (low.resolve(x) for x in anchor.inputs)
     m, n = anchor.shape[-2:]
     k = va.shape[-1]
@@ -38,5 +42,7 @@ def contraction(low: Lowered, anchor: Node, place: dict[Node, Node]) -> tuple[Ke
     args.values += [place.get(x, x) for x in (a, b, anchor)]
     args.scratch(batch * panels * k * tile.columns * anchor.dtype.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
-    source = f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, vectors of {tile.lanes}"
+    source = (
+        f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, vectors of {tile.lanes}"
+    )
     return Kernel("gemm", source, llvm_of(tile)), args, batch * panels, m * tile.columns * k // 8

@@ -1,13 +1,14 @@
 """The generated matrix product: one LLVM function for any extents, strides and batch.
 
-Columns are taken a panel at a time: NR of them, copied into a packed strip that stays in cache, whichever way B lies.
-Down the panel goes a micro-kernel that keeps MR x NR sums in registers and does one fused multiply-add per vector and
-row for each step of k; smaller ones finish the last rows. A is read where it lies, in either orientation. The outer
-loop runs over (matrix of the batch, panel), so the tape's threads share the work, and nothing oversubscribes. Where A
-is large, a block of its rows goes through all panels before the next, so that it is read from cache.
+Columns are taken a panel at a time: NR of them, copied into a packed strip that stays in cache,
+whichever way B lies. Down the panel goes a micro-kernel that keeps MR x NR sums in registers and
+does one fused multiply-add per vector and row for each step of k; smaller ones finish the last
+rows. A is read where it lies, in either orientation. The outer loop runs over (matrix of the batch,
+panel), so the tape's threads share the work, and nothing oversubscribes. Where A is large, a block
+of its rows goes through all panels before the next, so that it is read from cache.
 
-The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008), without the
-loop over k: strips of the sizes met here fit the second-level cache.
+The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
+(2008), without the loop over k: strips of the sizes met here fit the second-level cache.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def lanes_of(code: str) -> tuple[int, int]:
     return width // (4 if code == "f4" else 8), 14 if width == 64 else 6
 
 
-NEAR = 192 * 1024  # bytes of A that a block of rows may have: it shares the second-level cache with a packed strip
+NEAR = (
+    192 * 1024
+)  # bytes of A that a block of rows may have: it shares the second-level cache with a packed strip
 
 
 def block_of(tile: Tile, m: int, k: int) -> int:
@@ -74,13 +77,19 @@ class _Emitter:
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
         suffix = f"v{tile.lanes}{'f32' if tile.code == 'f4' else 'f64'}"
         mask = ir.VectorType(I1, tile.lanes)
-        self.fma = ir.Function(self.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{suffix}")
+        self.fma = ir.Function(
+            self.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{suffix}"
+        )
         pointer = self.vector.as_pointer()
         self.masked_load = ir.Function(
-            self.module, ir.FunctionType(self.vector, [pointer, I32, mask, self.vector]), f"llvm.masked.load.{suffix}.p0"
+            self.module,
+            ir.FunctionType(self.vector, [pointer, I32, mask, self.vector]),
+            f"llvm.masked.load.{suffix}.p0",
         )
         self.masked_store = ir.Function(
-            self.module, ir.FunctionType(ir.VoidType(), [self.vector, pointer, I32, mask]), f"llvm.masked.store.{suffix}.p0"
+            self.module,
+            ir.FunctionType(ir.VoidType(), [self.vector, pointer, I32, mask]),
+            f"llvm.masked.store.{suffix}.p0",
         )
         self.zero = ir.Constant(self.vector, [0.0] * tile.lanes)
 
@@ -110,10 +119,14 @@ class _Emitter:
         kind = kind or self.vector
         undefined = ir.Constant(kind, ir.Undefined)
         one = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, self.tile.lanes), [0] * self.tile.lanes))
+        return self.b.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(I32, self.tile.lanes), [0] * self.tile.lanes)
+        )
 
     def loop(self, first: Any, last: Any, step: int, body: Callable, *carried: Any) -> list[Any]:
-        """while first + step <= last: body(i, *carried) -> carried; the index reached and the carried values."""
+        """while first + step <= last: body(i, *carried) -> carried; the index reached and the
+        carried values.
+        """
         b = self.b
         before = b.block
         head, inside, after = (b.append_basic_block(n) for n in ("head", "body", "after"))
@@ -164,7 +177,9 @@ class _Emitter:
                 self.pack(source, w, j, masks)
             i = first
             for rows in (tile.rows, *(r for r in (8, 4, 2, 1) if r < tile.rows)):
-                (i,) = self.loop(i, last, rows, lambda i, rows=rows: self.micro(a, w, c, i, rows, left, masks))
+                (i,) = self.loop(
+                    i, last, rows, lambda i, rows=rows: self.micro(a, w, c, i, rows, left, masks)
+                )
             return []
 
         def block(q: Any) -> list:
@@ -183,7 +198,9 @@ class _Emitter:
         lanes = self.tile.lanes
         kind = ir.VectorType(I64, lanes)
         return self.b.icmp_signed(
-            "<", ir.Constant(kind, [q * lanes + lane for lane in range(lanes)]), self.splat(left, kind)
+            "<",
+            ir.Constant(kind, [q * lanes + lane for lane in range(lanes)]),
+            self.splat(left, kind),
         )
 
     # ---- packing
@@ -196,7 +213,12 @@ class _Emitter:
             with columns:
                 along = b.icmp_signed("==", v["b_row"], self.int(1))
                 blocked = b.select(along, v["k"], self.int(0))
-                (k,) = self.loop(self.int(0), blocked, self.tile.lanes, lambda k: self.turn_block(source, w, j, k))
+                (k,) = self.loop(
+                    self.int(0),
+                    blocked,
+                    self.tile.lanes,
+                    lambda k: self.turn_block(source, w, j, k),
+                )
                 self.loop(k, v["k"], 1, lambda k: self.gather_row(source, w, j, k))
 
     def copy_row(self, source: Any, w: Any, j: Any, k: Any, masks: list) -> list:
@@ -210,17 +232,23 @@ class _Emitter:
         return []
 
     def column(self, j: Any, offset: int) -> Any:
-        """Where column j + offset begins; past the end, the last column stands in, and its sums are never stored."""
+        """Where column j + offset begins; past the end, the last column stands in, and its sums are
+        never stored.
+        """
         b = self.b
         at = b.add(j, self.int(offset))
         last = b.sub(self.n_["n"], self.int(1))
         return b.mul(b.select(b.icmp_signed("<", at, last), at, last), self.n_["b_col"])
 
     def turn_block(self, source: Any, w: Any, j: Any, k: Any) -> list:
-        """A square of B that lies transposed: read along k, exchanged in registers, written along the columns."""
+        """A square of B that lies transposed: read along k, exchanged in registers, written along
+        the columns.
+        """
         b, lanes = self.b, self.tile.lanes
         for q in range(self.tile.vectors):
-            block = [self.load(self.at(source, self.column(j, q * lanes + r), k)) for r in range(lanes)]
+            block = [
+                self.load(self.at(source, self.column(j, q * lanes + r), k)) for r in range(lanes)
+            ]
             for r, row in enumerate(self.transposed(block)):
                 place = b.mul(b.add(k, self.int(r)), self.int(self.tile.columns))
                 self.store(row, self.at(w, place, self.int(q * lanes)))
@@ -257,11 +285,16 @@ class _Emitter:
         starts = [self.at(a, b.mul(b.add(i, self.int(r)), v["a_row"])) for r in range(rows)]
 
         def step(k: Any, across: Any, strip: Any, *sums: Any) -> list:
-            columns = [self.load(self.at(strip, self.int(q * tile.lanes))) for q in range(tile.vectors)]
+            columns = [
+                self.load(self.at(strip, self.int(q * tile.lanes))) for q in range(tile.vectors)
+            ]
             new = []
             for r in range(rows):
                 x = self.splat(b.load(self.at(starts[r], across)))
-                new += [b.call(self.fma, [x, columns[q], sums[r * tile.vectors + q]]) for q in range(tile.vectors)]
+                new += [
+                    b.call(self.fma, [x, columns[q], sums[r * tile.vectors + q]])
+                    for q in range(tile.vectors)
+                ]
             return [b.add(across, v["a_col"]), self.at(strip, self.int(tile.columns)), *new]
 
         zeros = [self.zero] * (rows * tile.vectors)
@@ -273,9 +306,15 @@ class _Emitter:
                     for r in range(rows):
                         row = self.at(c, b.mul(b.add(i, self.int(r)), v["n"]))
                         for q in range(tile.vectors):
-                            at, value = self.at(row, self.int(q * tile.lanes)), sums[r * tile.vectors + q]
+                            at, value = (
+                                self.at(row, self.int(q * tile.lanes)),
+                                sums[r * tile.vectors + q],
+                            )
                             if masked:
-                                b.call(self.masked_store, [value, self.wide(at), ir.Constant(I32, self.align), masks[q]])
+                                b.call(
+                                    self.masked_store,
+                                    [value, self.wide(at), ir.Constant(I32, self.align), masks[q]],
+                                )
                             else:
                                 self.store(value, at)
         return []

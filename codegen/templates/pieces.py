@@ -1,4 +1,6 @@
-"""Launches that write part of a buffer: concat, pad and index_put are made of strided copies, fills and a scatter."""
+"""Launches that write part of a buffer: concat, pad and index_put are made of strided copies, fills
+and a scatter.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,13 @@ Piece = tuple[Kernel, Arguments, int, int]
 
 
 class _Loops:
-    """One loop nest over a shape, with strided positions; the outermost axis is the launch's range."""
+    """One loop nest over a shape, with strided positions; the outermost axis is the launch's
+    range.
+    """
 
-    def __init__(self, shape: tuple[int, ...], strides: list[tuple[int, ...]], serial: bool = False):
+    def __init__(
+        self, shape: tuple[int, ...], strides: list[tuple[int, ...]], serial: bool = False
+    ):
         self.args = Arguments()
         self.extents, collapsed = collapse(shape, strides)
         self.strides = {tuple(s): c for s, c in zip(strides, collapsed, strict=True)}
@@ -34,7 +40,11 @@ class _Loops:
         terms = [self.args.integer(view.offset, "offset")] if view.offset else []
         for axis, stride in zip(self.axes, self.strides[view.strides], strict=True):
             if stride:
-                terms.append(axis.name if stride == 1 else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}")
+                terms.append(
+                    axis.name
+                    if stride == 1
+                    else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}"
+                )
         return " + ".join(terms) or "0"
 
     def piece(self, template: str, lines: list[str]) -> Piece:
@@ -65,7 +75,9 @@ def concat(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piec
     axis, start = anchor.params["axis"], 0
     for x in anchor.inputs:
         stop = start + x.shape[axis]
-        part = tuple((start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(anchor.shape))
+        part = tuple(
+            (start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(anchor.shape)
+        )
         if start < stop:
             yield strided_copy(low, x, anchor, View.of(anchor.shape).slice(part), place)
         start = stop
@@ -74,11 +86,15 @@ def concat(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piec
 def pad(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
     (x,) = anchor.inputs
     yield fill(anchor, place)
-    yield strided_copy(low, x, anchor, View.of(anchor.shape).slice(inner(x.shape, anchor.params["pads"])), place)
+    yield strided_copy(
+        low, x, anchor, View.of(anchor.shape).slice(inner(x.shape, anchor.params["pads"])), place
+    )
 
 
 def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
-    """Copy, then write or add element by element, in order: positions may repeat, so one worker does it."""
+    """Copy, then write or add element by element, in order: positions may repeat, so one worker
+    does it.
+    """
     x, v, *indices = anchor.inputs
     axes = anchor.params["axes"]
     yield strided_copy(low, x, anchor, View.of(anchor.shape), place)
@@ -95,13 +111,17 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
         view = view.expand(shape[at : at + count])
         trail = len(shape) - at - count
         places.append((leaf, View(shape, (0,) * at + view.strides + (0,) * trail, view.offset)))
-    loops = _Loops(shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial=True)
+    loops = _Loops(
+        shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial=True
+    )
     dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
     src = loops.args.pointer(place.get(value_leaf, value_leaf), v.dtype)
     terms = [loops.position(goal)]
     for (leaf, view), axis in zip(places, axes, strict=True):
         pointer = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
-        terms.append(f"{load(pointer, leaf.dtype, loops.position(view))} * {loops.args.integer(own[axis], ('own', axis))}")
+        terms.append(
+            f"{load(pointer, leaf.dtype, loops.position(view))} * {loops.args.integer(own[axis], ('own', axis))}"
+        )
     new = load(src, v.dtype, loops.position(value))
     if anchor.params["accumulate"]:
         new = f"{load(dst, anchor.dtype, 'at')} + {new}"

@@ -1,7 +1,8 @@
 """Maps and rows: one loop nest over the kept points; under it, the passes over the reduced axes.
 
-A group without reductions is a map: its innermost kept axis is the loop that LLVM vectorises. With reductions, each
-pass runs over the reduced axes while the row is in cache, and what a pass produced is known to all later ones.
+A group without reductions is a map: its innermost kept axis is the loop that LLVM vectorises. With
+reductions, each pass runs over the reduced axes while the row is in cache, and what a pass produced
+is known to all later ones.
 
     for k0 in range(start, stop):
         v1 = ...                        # known once per row
@@ -25,7 +26,9 @@ class Row(Body):
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
         self.outer = tuple(
-            self.axis(d, f"k{d}", outermost=d == 0, innermost=d == kept - 1 and not self.space.reduced)
+            self.axis(
+                d, f"k{d}", outermost=d == 0, innermost=d == kept - 1 and not self.space.reduced
+            )
             for d in range(kept)
         )
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
@@ -51,11 +54,17 @@ class Row(Body):
         return tuple(self.axis(first + d, f"j{d}", innermost=d == count - 1) for d in range(count))
 
     def _stores(self) -> list[str]:
-        """Stores at points happen in the pass that knows the value; stores at kept points at the end of the row."""
+        """Stores at points happen in the pass that knows the value; stores at kept points at the
+        end of the row.
+        """
         tail: list[str] = []
         for anchor in self.stored:
             if anchor.op.kind is Kind.REDUCE:
-                tail.append(self.store(anchor, self.reduced_value(anchor, self.segments[-1]), self.segments[-1]))
+                tail.append(
+                    self.store(
+                        anchor, self.reduced_value(anchor, self.segments[-1]), self.segments[-1]
+                    )
+                )
             elif level(anchor, self.space) == "point" and self.space.reduced:
                 here = self.points[self.depth_of_anchor(anchor)[1]]
                 here.lines.append(self.store(anchor, self.anchor_value(anchor, here), here))

@@ -15,7 +15,7 @@ from ..nn.parameter import forget_grad
 from ..tracer.functions.creation import as_tensor
 from ..tracer.mode import enable_grad, mode, no_grad
 from ..tracer.tensor import Tensor
-from ..tracer.world import Watched
+from ..tracer.world import Watched, changed
 
 
 class Group(Watched):
@@ -30,6 +30,10 @@ class State(Watched):
     def __missing__(self, key: Tensor) -> Watched:
         self[key] = Watched()
         return self[key]
+
+
+# Set by tracegrad.compile once a compiled loss exists in this process: its user wants native steps too.
+accelerate: Callable[[Callable], Callable] | None = None
 
 
 def hyper(group: Group, name: str) -> Any:
@@ -58,7 +62,7 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 f"but got {params.type()}"
             )
-        self.defaults = defaults
+        self.defaults = Watched(defaults)
         self.state = State()
         self.param_groups: list[Group] = []
         groups = list(params)
@@ -103,19 +107,28 @@ class Optimizer:
             for p in group["params"]:
                 forget_grad(p, set_to_none)
 
-    @no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter with a gradient; returns what `closure`, called first, does."""
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if accelerate is None or mode.trace is not None:
+            self._step()
+            return loss
+        compiled = self.__dict__.get("_compiled_step")
+        if compiled is None:
+            compiled = self._compiled_step = accelerate(self._step)
+        compiled()
+        return loss
+
+    @no_grad()
+    def _step(self) -> None:
         for group in self.param_groups:
             lr = hyper(group, "lr")
             for p in group["params"]:
                 if p.grad is not None:
                     self.update(p, p.grad, group, lr)
-        return loss
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
         """What a step does to one parameter; `lr` is a number or a 0-d tensor."""
@@ -160,8 +173,12 @@ class Optimizer:
         for own, other in zip(self.param_groups, saved, strict=True):
             own.update({k: deepcopy(v) for k, v in other.items() if k != "params"})
 
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        self.__dict__.update(attributes)
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_compiled_step"}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        changed()
+        object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

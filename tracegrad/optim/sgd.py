@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..tracer.functions.creation import zeros_like
+from ..tracer.functions.creation import full_like, zeros_like
+from ..tracer.functions.pointwise import isnan, where
 from ..tracer.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative
 
@@ -48,10 +50,13 @@ class SGD(Optimizer):
     def _averaged(self, p: Tensor, grad: Tensor, momentum: float, dampening: float) -> Tensor:
         state = self.state[p]
         buffer = state.get("momentum_buffer")
-        if buffer is None:
-            if dampening != 0:  # the first gradient counts in full
-                state["momentum_buffer"] = grad.clone()
-                return state["momentum_buffer"]
-            with outside():  # from zero the first step comes to the same, and is like the others
-                buffer = state["momentum_buffer"] = zeros_like(p)
-        return buffer.mul_(momentum).add_(grad * (1 - dampening) if dampening else grad)
+        if buffer is None:  # begins so that the first step is like the others
+            with outside():
+                buffer = full_like(p, math.nan) if dampening else zeros_like(p)
+                state["momentum_buffer"] = buffer
+        if not dampening:
+            return buffer.mul_(momentum).add_(grad)
+        # NaN says that there was no step yet: the first gradient counts in full. (A buffer that became
+        # NaN later has made its parameter NaN too.)
+        later = buffer * momentum + grad * (1 - dampening)
+        return buffer.copy_(where(isnan(buffer), grad, later))
