@@ -4,8 +4,8 @@
     python examples/tutorial.py --torch          # the same cells on torch: the same output
 
 A cell is a function of `T`, the module, and `jit`, which is applied to what may be compiled:
-eagerly it does nothing, `T.compile` makes one program of it. Tests compare what is printed with what
-torch prints.
+eagerly it does nothing, `T.compile` makes one program of it. Tests compare what is printed with
+what torch prints.
 """
 
 from __future__ import annotations

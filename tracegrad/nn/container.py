@@ -45,7 +45,8 @@ class _Numbered(Module):
         return self._items[self._name(i)]
 
     def _part(self, items: list[tuple[str, Any]]) -> Any:
-        return type(self)([item for _, item in items])
+        make: Any = type(self)
+        return make([item for _, item in items])
 
     def __setitem__(self, i: Any, item: Any) -> None:
         setattr(self, self._name(i), item)

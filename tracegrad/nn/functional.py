@@ -10,10 +10,9 @@ import math
 import warnings
 from typing import Any
 
-from ..ir.ops.elementwise import erf, expm1, gt, log1p, where
-from ..ir.ops.elementwise import exp as exp_
+from ..ir.ops import elementwise as ops
+from ..ir.ops.elementwise import erf, exp, expm1, ge, gt, log1p, where
 from ..tracer.functions import contract, movement, pointwise, reduce
-from ..tracer.functions.pointwise import sigmoid, tanh
 from ..tracer.inplace import update
 from ..tracer.random import rand_like
 from ..tracer.tape import composite
@@ -47,6 +46,16 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return update(input, pointwise.relu) if inplace else pointwise.relu(input)
 
 
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return ops.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return ops.tanh(input)
+
+
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x."""
     return update(input, _leaky, negative_slope) if inplace else _leaky(input, negative_slope)
@@ -75,7 +84,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 @composite("SiluBackward0")
 def _silu(x: Tensor) -> Tensor:
-    return x * sigmoid(x)
+    return x * ops.sigmoid(x)
 
 
 @composite("GeluBackward0")
@@ -88,7 +97,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
     if approximate == "tanh":
-        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
     raise RuntimeError("approximate argument must be either none or tanh.")
 
 
@@ -98,7 +107,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     z = input * beta
     positive = gt(z, 0)
     # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would not
-    y = where(positive, z, 0) + log1p(exp_(where(positive, -z, z)))
+    y = where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
     return where(gt(z, threshold), input, y / beta)
 
 
@@ -110,7 +119,7 @@ def logsigmoid(input: Tensor) -> Tensor:
 @composite("LogSigmoidBackward0")
 def _logsigmoid(x: Tensor) -> Tensor:
     positive = gt(x, 0)
-    return where(positive, 0, x) - log1p(exp_(where(positive, -x, x)))
+    return where(positive, 0, x) - log1p(exp(where(positive, -x, x)))
 
 
 def _implicit_dim(input: Tensor, name: str) -> int:
@@ -152,5 +161,5 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def _dropped(x: Tensor, p: float) -> Tensor:
     if p == 1:
         return x * 0
-    kept = rand_like(x) >= p
+    kept = ge(rand_like(x), p)
     return x * (kept.to(x.dtype) / (1 - p))

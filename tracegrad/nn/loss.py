@@ -18,10 +18,12 @@ from ..ir.ops.elementwise import (
     abs,
     check_index,
     exp,
+    ge,
     gt,
     le,
     log,
     log1p,
+    logical_and,
     lt,
     maximum,
     ne,
@@ -285,7 +287,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
-    if mode.trace is None and not bool(((input >= 0) & (input <= 1)).all()):
+    if mode.trace is None and not bool(logical_and(ge(input, 0), le(input, 1)).all()):
         raise RuntimeError("all elements of input should be between 0 and 1")
     return _bce(input, target, weight, reduction)
 

@@ -99,7 +99,7 @@ class Module:
                     raise AttributeError(f"cannot assign {what}s before Module.__init__() call")
                 self._forget(name, keep=table)
                 if kind is Parameter:
-                    self.register_parameter(name, value)
+                    self.register_parameter(name, value)  # type: ignore[arg-type]
                 else:
                     _put(own, name, value)
                 return

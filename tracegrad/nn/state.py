@@ -73,7 +73,9 @@ def load(module: Any, given: Mapping[str, Any], strict: bool, assign: bool) -> I
     places = {key: (table, name) for key, table, name in entries(module)}
     missing = [key for key in places if key not in given]
     unexpected = [key for key in given if key not in places]
-    values = {k: _value(k, given[k], t[name]) for k, (t, name) in places.items() if k in given}
+    values: dict[str, Any] = {
+        k: _value(k, given[k], t[name]) for k, (t, name) in places.items() if k in given
+    }
     wrong = [v for v in values.values() if isinstance(v, str)]
     if strict:
         names = (("Missing", missing), ("Unexpected", unexpected))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.dtype import float32
+from ..ir.ops.elementwise import maximum
 from ..tracer.functions.creation import zeros, zeros_like
-from ..tracer.functions.pointwise import maximum
 from ..tracer.mode import mode
 from ..tracer.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative

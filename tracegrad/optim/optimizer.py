@@ -32,7 +32,7 @@ class State(Watched):
         return self[key]
 
 
-# Set by tracegrad.compile once a compiled loss exists in this process: its user wants native steps too.
+# Set by tracegrad.compile once a compiled loss exists: its user wants native steps too.
 accelerate: Callable[[Callable], Callable] | None = None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..ir.ops.elementwise import isnan, where
 from ..tracer.functions.creation import full_like, zeros_like
-from ..tracer.functions.pointwise import isnan, where
 from ..tracer.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative
 
@@ -56,7 +56,7 @@ class SGD(Optimizer):
                 state["momentum_buffer"] = buffer
         if not dampening:
             return buffer.mul_(momentum).add_(grad)
-        # NaN says that there was no step yet: the first gradient counts in full. (A buffer that became
-        # NaN later has made its parameter NaN too.)
+        # NaN says that there was no step yet: the first gradient counts in full. (A buffer that is
+        # NaN later has a parameter that is NaN too.)
         later = buffer * momentum + grad * (1 - dampening)
         return buffer.copy_(where(isnan(buffer), grad, later))
