@@ -113,17 +113,19 @@ class Body:
             if depth < len(scope.chain) - 1 and key in axis.known:
                 text = axis.known[key]
                 continue
-            step = (
-                axis.name
-                if stride == 1
-                else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}"
-            )
+            step = axis.name if stride == 1 else f"{axis.name} * {self.stride(stride, axis)}"
             text = f"{text} + {step}" if text else step
             if depth < len(scope.chain) - 1:
                 name = f"o{axis.name}_{len(axis.known)}"
                 axis.header.append(f"{name} = {text}")
                 axis.known[key] = text = name
         return text or "0"
+
+    def stride(self, stride: int, axis: Axis) -> str:
+        """Small strides belong to the text, as small extents do: short rows then vectorise across."""
+        if 0 < stride <= SMALL:
+            return str(stride)
+        return self.args.integer(stride, ("stride", axis.index))
 
     # ---- depth: at which level, and after how many passes, a value is known
     def depth(self, x: Node, anchor: Node) -> tuple[int, int]:
