@@ -58,6 +58,7 @@ class _State:
         self.fn, self.fullgraph = fn, fullgraph
         self.entries: dict[Any, list[Entry]] = {}
         self.last: Entry | None = None
+        self.quick: Entry | None = None  # the last, if its arguments were tensors and nothing else
         self.traces = 0
         self.held: dict[int, Any] = {}
         self.why = "not called yet"
@@ -76,7 +77,7 @@ class _State:
         for entry in list(self.entries.get(key, ())):
             answer = self.replay(entry, tensors)
             if answer is not MISS:
-                self.last = entry
+                self.remember(entry, args, kwargs)
                 return answer
         with _tracing:
             entries = self.entries.setdefault(key, [])
@@ -99,9 +100,14 @@ class _State:
                     f"{_name(self.fn)} was changed by another thread while it was traced; call it again"
                 )
             entries.append(entry)
-            self.last = entry
+            self.remember(entry, args, kwargs)
             _report(self.fn, entry)
         return answer
+
+    def remember(self, entry: Entry, args: tuple, kwargs: dict) -> None:
+        self.last = entry
+        flat = not kwargs and all(isinstance(a, Tensor) for a in args)
+        self.quick = entry if flat else None
 
     @staticmethod
     def replay(entry: Entry, tensors: list[Tensor]) -> Any:
@@ -199,7 +205,7 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     state = _State(fn, fullgraph)
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
-        entry = state.last
+        entry = state.quick
         if entry is not None and not kwargs:
             answer = entry.replay(args)
             if answer is not MISS:

@@ -14,14 +14,15 @@ import numpy as np
 from .codegen.build import build
 from .codegen.program import Program
 from .compile_autograd import Derivative, Spent, layout, spent
+from .ir.dtype import DType
 from .ir.graph import Graph
 from .ir.node import Node
 from .ir.simplify import simplify
 from .ir.verify import verify
 from .runtime.executable import Executable
 from .tracer.guards import Surroundings
-from .tracer.mode import mode
-from .tracer.signature import aval, flatten, rebuild
+from .tracer.mode import get_default_dtype, mode
+from .tracer.signature import aval, flatten, rebuild, repetition
 from .tracer.tensor import Tensor
 from .tracer.trace import Input, Trace, tracing
 from .tracer.world import captured
@@ -63,6 +64,8 @@ class Entry:
     spent: dict[int, Spent]  # outputs that backward has gone through inside the function
     timing: Timing
     grad_mode: bool
+    default_dtype: DType
+    repetition: tuple[int, ...]  # of the arguments: which are one and the same
     replay: Callable[[Any], Any] = lambda args: None
 
 
@@ -187,7 +190,8 @@ class _Recorder:
         verify(raw)
         graph = self.derivative.forward(raw) if self.derivative else simplify(raw)
         used = set(graph.order()) | set(self.writes.values())
-        inputs = [i for i in trace.inputs if i.node in used]
+        # a tensor that is not read any more may still have decided something by its shape
+        inputs = [i for i in trace.inputs if i.node in used or i.kind in ("argument", "tensor")]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}  # type: ignore[arg-type]
         program = build(graph, self.writes, layouts, guarded=bool(self.values))
@@ -195,6 +199,7 @@ class _Recorder:
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
         captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
+        captured.update(id(g.holder) for g in surroundings.slow if g.how == "like")
         flags = [(i.tensor, i.twin._requires_grad) for i in trace.inputs
                  if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad]  # fmt: skip
         return Entry(
@@ -202,4 +207,6 @@ class _Recorder:
             self.answer, self.graded, self.written, self.values,
             [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings, self.derivative, self.spent, timing,
             mode.grad,
+            get_default_dtype(),
+            repetition(self.arguments),
         )  # fmt: skip

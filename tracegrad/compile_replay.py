@@ -21,7 +21,7 @@ from .compile_pool import Pool
 from .ir.dtype import DType
 from .runtime.executable import address
 from .tracer.guards import PLAIN
-from .tracer.mode import mode
+from .tracer.mode import get_default_dtype, mode
 from .tracer.signature import aval
 from .tracer.tensor import Tensor, wrap
 from .tracer.world import epoch
@@ -113,7 +113,9 @@ def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
         now = epoch[0]
-        if entry.surroundings.changed() is not None or any(
+        if entry.surroundings.changed() is not None or get_default_dtype() is not entry.default_dtype:
+            return True
+        if any(
             i.kind == "tensor" and aval(i.tensor) != a
             for i, a in zip(entry.inputs, entry.avals, strict=True)  # type: ignore[arg-type]
         ):
@@ -129,8 +131,7 @@ def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
 
 def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
     w.guard(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
-    if count:
-        w.guard("(" + "".join(f"a{k}, " for k in range(count)) + ") = args")
+    w.guard("(" + "".join(f"a{k}, " for k in range(count)) + ") = args" if count else "if args: return MISS")
     for guard in entry.surroundings.quick:
         holder = w.name("h", guard.holder)
         now = {
@@ -151,6 +152,7 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
     )
     for k in range(count):
         if k not in positions:
+            w.guard(f"if a{k} is not a{entry.repetition[k]}: return MISS")
             continue
         cell = w.name("last", [None])
         bind = w.name("bind", _binder(entry, positions[k], cell_value := w.names[cell]))

@@ -9,6 +9,7 @@ the rest is looked at every time.
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -21,10 +22,12 @@ _MOST = 2000  # entries of a container that are looked at; of a larger one only 
 
 
 class Guard(NamedTuple):
-    """A place and what was there: `holder[key]`, the content of a cell, or a length."""
+    """A place and what was there: `holder[key]`, the content of a cell, a length, or what a tensor
+    is like.
+    """
 
     words: str
-    how: str  # 'item' | 'cell' | 'len'
+    how: str  # 'item' | 'cell' | 'len' | 'like'
     holder: Any
     key: Any
     then: Any
@@ -34,13 +37,31 @@ class Guard(NamedTuple):
         try:
             if self.how == "item":
                 return self.holder[self.key]
+            if self.how == "like":
+                return (*self.holder.shape, self.holder.dtype, self.holder._requires_grad)
             return self.holder.cell_contents if self.how == "cell" else len(self.holder)
         except (KeyError, IndexError, ValueError):
             return None
 
     def holds(self) -> bool:
         now, then = self.now(), self.then
-        return now is then or (isinstance(then, PLAIN) and type(now) is type(then) and now == then)
+        comparable = isinstance(then, PLAIN) or self.how == "like"
+        return now is then or (comparable and type(now) is type(then) and now == then)
+
+
+def _ours(module: str) -> bool:
+    """Whether a module is one that does not change while a program runs."""
+    room = module.split(".")[0]
+    return room in ("tracegrad", "numpy", "numba", "scipy") or room in sys.stdlib_module_names - {"__main__"}
+
+
+def _attributes_read(code: CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _attributes_read(constant)
 
 
 def _globals_read(code: CodeType) -> Iterator[str]:
@@ -63,6 +84,7 @@ class Surroundings:
         self.slow: list[Guard] = []
         self.state: list[Guard] = []
         self._seen: set[int] = set()
+        self._attributes: frozenset[str] = frozenset()  # that the code being looked at may read
         self._function(fn)
         self._argument(arguments)
 
@@ -74,14 +96,16 @@ class Surroundings:
         if not isinstance(fn, FunctionType) or id(fn) in self._seen:
             return
         self._seen.add(id(fn))
+        outer, self._attributes = self._attributes, frozenset(_attributes_read(fn.__code__))
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
             self._place(f"the closure variable {name!r}", "cell", cell, None, self.quick)
         space = fn.__globals__
         for name in dict.fromkeys(_globals_read(fn.__code__)):
-            if name in space and not isinstance(space[name], ModuleType):
+            if name in space:
                 self._place(f"the global {name!r}", "item", space, name, self.quick)
         for k, value in enumerate(fn.__defaults__ or ()):
             self._content(f"the default argument {k} of {fn.__name__}", value, self.quick)
+        self._attributes = outer
 
     def _argument(self, value: Any) -> None:
         """Containers are part of a call's signature; what other objects hold is not."""
@@ -100,10 +124,20 @@ class Surroundings:
 
     def _content(self, words: str, value: Any, into: list[Guard]) -> None:
         """Guard what an object holds."""
-        if isinstance(value, (*PLAIN, Tensor, ModuleType, type)) or id(value) in self._seen:
+        if isinstance(value, ModuleType):
+            if not _ours(value.__name__):
+                for name in sorted(self._attributes & vars(value).keys()):
+                    self._place(f"{words}.{name}", "item", vars(value), name, into)
+            return
+        if isinstance(value, (*PLAIN, type)) or id(value) in self._seen:
+            return
+        if isinstance(value, Tensor):  # its array may be exchanged, which it reports
+            guard = Guard(f"the shape of {words}", "like", value, None, None)
+            self.slow.append(guard._replace(then=guard.now()))
+            self._seen.add(id(value))
             return
         if isinstance(value, (FunctionType, MethodType)):
-            if (value.__module__ or "").split(".")[0] not in ("tracegrad", "numpy", "math"):
+            if not _ours(value.__module__ or ""):
                 self._function(value)
             return
         self._seen.add(id(value))

@@ -16,6 +16,7 @@ from inspect import isgeneratorfunction
 from typing import Any
 
 from ..ir.dtype import DType, float32
+from .world import changed
 
 
 class Mode(threading.local):
@@ -56,6 +57,7 @@ def set_default_dtype(d: DType) -> None:
     if not d.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {d}")
     _Default.dtype = d
+    changed()
 
 
 class _Switch(ContextDecorator):
