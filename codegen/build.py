@@ -122,7 +122,7 @@ class _Builder:
 
     def bind(self, value: object) -> Slot | int | float:
         if isinstance(value, (Node, str)):
-            return Slot(self.slots[value])  # type: ignore[index]
+            return Slot(self.slots[value])
         return value  # type: ignore[return-value]
 
     def program(self) -> Program:

@@ -93,7 +93,8 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
     namespace = dict(VOCABULARY)
     exec(compile(kernel.text, filename, "exec"), namespace)
     try:
-        built = cfunc(SIGNATURE, nopython=True, error_model="numpy", fastmath=FASTMATH)(
+        as_c: Any = cfunc  # its published signature knows neither the options nor the library
+        built = as_c(SIGNATURE, nopython=True, error_model="numpy", fastmath=FASTMATH)(
             namespace[kernel.name]
         )
         address = built.address

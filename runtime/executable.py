@@ -37,7 +37,7 @@ class Executable:
     def __init__(self, program: Program):
         self.program = program
         self._table = np.zeros(len(program.buffers), np.int64)
-        self.table = memoryview(self._table)
+        self.table = self._table.data
         self._status = np.zeros(4, np.int64)
         self._arena = aligned(program.arena_bytes)
         at, base = address(self._table), address(self._arena)

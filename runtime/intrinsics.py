@@ -219,7 +219,7 @@ def cast(typingctx: Any, x: Any, like: Any) -> Any:
             return builder.icmp_unsigned("!=", value, zero)
         if isinstance(source, types.Float) and isinstance(target, types.Integer):
             to = context.get_value_type(target)
-            kind = "fptosi" if target.signed else "fptoui"
+            kind = "fptosi" if target.signed else "fptoui"  # type: ignore[attr-defined]
             name = f"llvm.{kind}.sat.{to.intrinsic_name}.{value.type.intrinsic_name}"
             fn = builder.module.globals.get(name) or ir.Function(
                 builder.module, ir.FunctionType(to, [value.type]), name

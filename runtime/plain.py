@@ -55,7 +55,7 @@ def _load(code: str) -> Callable[[Pointer, int, int], Any]:
         raw = (c_ubyte * dtype.itemsize).from_address(pointer.cell(position, dtype.itemsize))
         if code == "b1":
             return np.bool_(raw[0] != 0)
-        value = np.frombuffer(raw, dtype)[0]
+        value = np.frombuffer(bytes(raw), dtype)[0]
         if code == "bf":
             return bfloat16.decode(value)
         return np.float32(value) if code == "f2" else value

@@ -19,7 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import _dynfunc, njit, prange, types
+from numba import _dynfunc, njit, prange, types  # type: ignore[attr-defined]
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.extending import intrinsic
@@ -68,7 +68,7 @@ def _count(typingctx: Any, span: Any) -> Any:
 
 
 def _serial(span: int) -> int:
-    _count(span)
+    _count(span)  # type: ignore[call-arg]
     tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
     for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
         row = 4 * i
@@ -81,7 +81,7 @@ def _serial(span: int) -> int:
 
 
 def _parallel(span: int) -> int:
-    _count(span)
+    _count(span)  # type: ignore[call-arg]
     tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
     for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
         row = 4 * i
@@ -140,6 +140,7 @@ def walker(parallel: bool) -> Callable[[int], int]:
         built = njit(
             SIGNATURE, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False
         )(function)
+        result: Any
         (result,) = built.overloads.values()
         environment = cpu_target.target_context.get_env_name(result.fndesc)
         cache.write(
@@ -176,7 +177,8 @@ def region_lock(parallel: bool) -> Any:
 @memo
 def threads() -> int:
     """How many threads share a loop; starts them."""
-    if numba.config.THREADING_LAYER == "default":
-        numba.config.THREADING_LAYER = layer()
+    config: Any = numba.config
+    if config.THREADING_LAYER == "default":
+        config.THREADING_LAYER = layer()
     _launch_threads()
     return int(numba.get_num_threads())

@@ -94,7 +94,7 @@ class _Emitter:
         self.zero = ir.Constant(self.vector, [0.0] * tile.lanes)
 
     # ---- small words
-    def int(self, value: int) -> Any:
+    def i64(self, value: int) -> Any:
         return ir.Constant(I64, value)
 
     def at(self, base: Any, *offsets: Any) -> Any:
@@ -139,10 +139,10 @@ class _Emitter:
             v = b.phi(c.type)
             v.add_incoming(c, before)
             values.append(v)
-        b.cbranch(b.icmp_signed("<=", b.add(i, self.int(step)), last), inside, after)
+        b.cbranch(b.icmp_signed("<=", b.add(i, self.i64(step)), last), inside, after)
         b.position_at_end(inside)
         new = body(i, *values) or []
-        i.add_incoming(b.add(i, self.int(step)), b.block)
+        i.add_incoming(b.add(i, self.i64(step)), b.block)
         for v, n in zip(values, new, strict=True):
             v.add_incoming(n, b.block)
         b.branch(head)
@@ -155,7 +155,7 @@ class _Emitter:
         args, start, stop, _ = self.function.args
 
         def word(k: int) -> Any:
-            return b.load(b.gep(args, [self.int(k)]))
+            return b.load(b.gep(args, [self.i64(k)]))
 
         base = {}
         for k, name in enumerate(POINTERS):
@@ -166,14 +166,14 @@ class _Emitter:
 
         def panel(t: Any, first: Any, last: Any) -> list:
             batch = b.sdiv(t, v["panels"])
-            j = b.mul(b.sub(t, b.mul(batch, v["panels"])), self.int(tile.columns))
+            j = b.mul(b.sub(t, b.mul(batch, v["panels"])), self.i64(tile.columns))
             a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
-            w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.int(tile.columns))))
+            w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.i64(tile.columns))))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
             c = self.at(base["c"], b.mul(batch, v["c_batch"]), j)
             left = b.sub(v["n"], j)
             masks = [self.mask(left, q) for q in range(tile.vectors)]
-            with b.if_then(b.icmp_signed("==", first, self.int(0))):
+            with b.if_then(b.icmp_signed("==", first, self.i64(0))):
                 self.pack(source, w, j, masks)
             i = first
             for rows in (tile.rows, *(r for r in (8, 4, 2, 1) if r < tile.rows)):
@@ -189,7 +189,7 @@ class _Emitter:
             self.loop(start, stop, 1, lambda t: panel(t, first, last))
             return []
 
-        self.loop(self.int(0), v["blocks"], 1, block)
+        self.loop(self.i64(0), v["blocks"], 1, block)
         b.ret_void()
         return self.module
 
@@ -206,15 +206,15 @@ class _Emitter:
     # ---- packing
     def pack(self, source: Any, w: Any, j: Any, masks: list) -> None:
         b, v = self.b, self.n_
-        by_rows = b.icmp_signed("==", v["b_col"], self.int(1))
+        by_rows = b.icmp_signed("==", v["b_col"], self.i64(1))
         with b.if_else(by_rows) as (rows, columns):
             with rows:
-                self.loop(self.int(0), v["k"], 1, lambda k: self.copy_row(source, w, j, k, masks))
+                self.loop(self.i64(0), v["k"], 1, lambda k: self.copy_row(source, w, j, k, masks))
             with columns:
-                along = b.icmp_signed("==", v["b_row"], self.int(1))
-                blocked = b.select(along, v["k"], self.int(0))
+                along = b.icmp_signed("==", v["b_row"], self.i64(1))
+                blocked = b.select(along, v["k"], self.i64(0))
                 (k,) = self.loop(
-                    self.int(0),
+                    self.i64(0),
                     blocked,
                     self.tile.lanes,
                     lambda k: self.turn_block(source, w, j, k),
@@ -224,11 +224,11 @@ class _Emitter:
     def copy_row(self, source: Any, w: Any, j: Any, k: Any, masks: list) -> list:
         b, tile = self.b, self.tile
         row = self.at(source, b.mul(k, self.n_["b_row"]), j)
-        strip = self.at(w, b.mul(k, self.int(tile.columns)))
+        strip = self.at(w, b.mul(k, self.i64(tile.columns)))
         for q, mask in enumerate(masks):
-            at = self.wide(self.at(row, self.int(q * tile.lanes)))
+            at = self.wide(self.at(row, self.i64(q * tile.lanes)))
             value = b.call(self.masked_load, [at, ir.Constant(I32, self.align), mask, self.zero])
-            self.store(value, self.at(strip, self.int(q * tile.lanes)))
+            self.store(value, self.at(strip, self.i64(q * tile.lanes)))
         return []
 
     def column(self, j: Any, offset: int) -> Any:
@@ -236,8 +236,8 @@ class _Emitter:
         never stored.
         """
         b = self.b
-        at = b.add(j, self.int(offset))
-        last = b.sub(self.n_["n"], self.int(1))
+        at = b.add(j, self.i64(offset))
+        last = b.sub(self.n_["n"], self.i64(1))
         return b.mul(b.select(b.icmp_signed("<", at, last), at, last), self.n_["b_col"])
 
     def turn_block(self, source: Any, w: Any, j: Any, k: Any) -> list:
@@ -250,8 +250,8 @@ class _Emitter:
                 self.load(self.at(source, self.column(j, q * lanes + r), k)) for r in range(lanes)
             ]
             for r, row in enumerate(self.transposed(block)):
-                place = b.mul(b.add(k, self.int(r)), self.int(self.tile.columns))
-                self.store(row, self.at(w, place, self.int(q * lanes)))
+                place = b.mul(b.add(k, self.i64(r)), self.i64(self.tile.columns))
+                self.store(row, self.at(w, place, self.i64(q * lanes)))
         return []
 
     def transposed(self, rows: list) -> list:
@@ -274,19 +274,19 @@ class _Emitter:
     def gather_row(self, source: Any, w: Any, j: Any, k: Any) -> list:
         b = self.b
         row = self.at(source, b.mul(k, self.n_["b_row"]))
-        strip = self.at(w, b.mul(k, self.int(self.tile.columns)))
+        strip = self.at(w, b.mul(k, self.i64(self.tile.columns)))
         for c in range(self.tile.columns):
-            b.store(b.load(self.at(row, self.column(j, c))), self.at(strip, self.int(c)))
+            b.store(b.load(self.at(row, self.column(j, c))), self.at(strip, self.i64(c)))
         return []
 
     # ---- the sums
     def micro(self, a: Any, w: Any, c: Any, i: Any, rows: int, left: Any, masks: list) -> list:
         b, tile, v = self.b, self.tile, self.n_
-        starts = [self.at(a, b.mul(b.add(i, self.int(r)), v["a_row"])) for r in range(rows)]
+        starts = [self.at(a, b.mul(b.add(i, self.i64(r)), v["a_row"])) for r in range(rows)]
 
         def step(k: Any, across: Any, strip: Any, *sums: Any) -> list:
             columns = [
-                self.load(self.at(strip, self.int(q * tile.lanes))) for q in range(tile.vectors)
+                self.load(self.at(strip, self.i64(q * tile.lanes))) for q in range(tile.vectors)
             ]
             new = []
             for r in range(rows):
@@ -295,19 +295,19 @@ class _Emitter:
                     b.call(self.fma, [x, columns[q], sums[r * tile.vectors + q]])
                     for q in range(tile.vectors)
                 ]
-            return [b.add(across, v["a_col"]), self.at(strip, self.int(tile.columns)), *new]
+            return [b.add(across, v["a_col"]), self.at(strip, self.i64(tile.columns)), *new]
 
         zeros = [self.zero] * (rows * tile.vectors)
-        sums = self.loop(self.int(0), v["k"], 1, step, self.int(0), w, *zeros)[3:]
-        full = b.icmp_signed(">=", left, self.int(tile.columns))
+        sums = self.loop(self.i64(0), v["k"], 1, step, self.i64(0), w, *zeros)[3:]
+        full = b.icmp_signed(">=", left, self.i64(tile.columns))
         with b.if_else(full) as (whole, part):
             for branch, masked in ((whole, False), (part, True)):
                 with branch:
                     for r in range(rows):
-                        row = self.at(c, b.mul(b.add(i, self.int(r)), v["n"]))
+                        row = self.at(c, b.mul(b.add(i, self.i64(r)), v["n"]))
                         for q in range(tile.vectors):
                             at, value = (
-                                self.at(row, self.int(q * tile.lanes)),
+                                self.at(row, self.i64(q * tile.lanes)),
                                 sums[r * tile.vectors + q],
                             )
                             if masked:
