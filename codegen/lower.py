@@ -27,6 +27,8 @@ OPAQUE = frozenset({"dot", "concat", "pad", "index_put"})  # each has its own la
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
 )
+LONG = 1 << 15  # numbers in one sum; above, it is made of two
+PART = 4096  # numbers in the first of the two, at most
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
@@ -92,6 +94,25 @@ def legal_dot(a: Node, b: Node) -> Node:
     turned = permute(b, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
     product = mul(reshape(a, shape=(*batch, m, 1, k)), reshape(turned, shape=(*batch, 1, n, k)))
     return sum_(product, dims=(len(batch) + 2,))
+
+
+def in_two(reduction: Node) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """A long reduction as two: (shape to see its operand in, axes reduced first, axes then).
+
+    The first has many results, which threads can share; and short sums of short sums are exact to
+    more digits than one long sum. None where the reduction is short.
+    """
+    shape, dims = reduction.inputs[0].shape, reduction.params["dims"]
+    if math.prod(shape[d] for d in dims) <= LONG:
+        return None
+    d = max(dims, key=lambda d: (shape[d] > 1, d))  # the last axis that is one
+    part = next((c for c in range(min(shape[d], PART), 0, -1) if shape[d] % c == 0), 1)
+    if part < 32:
+        return None
+    split = (*shape[:d], shape[d] // part, part, *shape[d + 1 :])
+    rest = tuple(e + (e > d) for e in dims if e != d)
+    later = tuple(e - (e > d + 1) for e in sorted((*rest, d)))
+    return split, (d + 1,), later
 
 
 class _Lowering:
@@ -188,6 +209,11 @@ class _Lowering:
             wide = self.expression(cast(inputs[0], dtype=float32), 1)
             total = self.keep(intern(op, (wide,), node.params))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
+        if op.kind is Kind.REDUCE and (parts := in_two(node)) is not None:
+            shape, first, second = parts
+            x = self.moved(intern(reshape, inputs, {"shape": shape}), inputs[0])
+            half = self.keep(intern(op, (x,), {"dims": first}))
+            return self.keep(intern(op, (half,), {"dims": second}))
         if name in OPAQUE:
             inputs = tuple(self.buffered(x) for x in inputs)
         elif name == "index":

@@ -11,6 +11,10 @@ import hashlib
 from dataclasses import dataclass, field
 
 from ..ir.dtype import DType
+from ..ir.ops.elementwise import out_of_bounds
+
+
+__all__ = ["Buffer", "Kernel", "Launch", "Program", "Slot", "out_of_bounds"]
 
 
 @dataclass(frozen=True)

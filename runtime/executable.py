@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-from ..codegen.program import Program, Slot
+from ..codegen.program import Program, Slot, out_of_bounds
 from .compiler import address_of
 from .tape import COLUMNS, region_lock, threads, walker
 
@@ -98,4 +98,4 @@ class Executable:
         """Raise what the status block says, and clean it."""
         _, index, size, dim = (int(v) for v in self._status)
         self._status[:] = 0
-        raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+        raise out_of_bounds(index, size, dim)

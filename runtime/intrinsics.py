@@ -299,7 +299,8 @@ def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) ->
         i = context.cast(builder, values[1], index, types.int64)
         n, d = values[2], values[3]
         zero = ir.Constant(I64, 0)
-        low = builder.icmp_signed("<", i, builder.neg(n))
+        label = builder.icmp_signed("<", d, zero)  # class labels do not count from the end
+        low = builder.icmp_signed("<", i, builder.select(label, zero, builder.neg(n)))
         bad = builder.or_(low, builder.icmp_signed(">=", i, n))
         with builder.if_then(bad, likely=False):
             for k, v in enumerate((ir.Constant(I64, 1), i, n, d)):

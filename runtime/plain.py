@@ -87,7 +87,7 @@ def cast(x: Any, like: Any) -> Any:
 
 
 def check_index(status: Pointer, index: Any, size: int, dim: int) -> Any:
-    if -size <= index < size:
+    if (-size if dim >= 0 else 0) <= index < size:
         return index + size if index < 0 else index
     for k, word in enumerate((1, int(index), size, dim)):
         c_int64.from_address(status.cell(k, 8)).value = word

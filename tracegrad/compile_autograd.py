@@ -38,6 +38,8 @@ class Derivative:
         self.outputs = [k for k, _ in ys]
         self.sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
+        for i in self.sources:  # its hooks are called where the gradient arrives, outside
+            i.twin._hooks = None
         found = grad([y for _, y in ys], [i.twin for i in self.sources], grad_outputs=self.seeds,
                      retain_graph=True, allow_unused=True)  # fmt: skip
         self.wanted = [i for i, g in zip(self.sources, found, strict=True) if g is not None]

@@ -162,13 +162,20 @@ lgamma = _function(
 
 
 # ---- effects
+TARGET = -1  # as `dim` of check_index: the numbers are class labels, and do not count from the end
+
+
+def out_of_bounds(index: int, size: int, dim: int) -> IndexError:
+    """What a failed check_index raises, eagerly and from a compiled program."""
+    if dim == TARGET:
+        return IndexError(f"Target {index} is out of bounds.")
+    return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+
+
 def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
-    bad = (index < -size) | (index >= size)
+    bad = (index < (0 if dim == TARGET else -size)) | (index >= size)
     if bad.any():
-        raise IndexError(
-            f"index {np.asarray(index)[bad].flat[0]} is out of bounds "
-            f"for dimension {dim} with size {size}"
-        )
+        raise out_of_bounds(int(np.asarray(index)[bad].flat[0]), size, dim)
     return np.where(index < 0, index + size, index)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..ir.dtype import int64, uint8
 from ..ir.ops.elementwise import (
+    TARGET,
     abs,
     check_index,
     exp,
@@ -136,14 +137,7 @@ def _labels(target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Te
     target = target.to(int64)
     counts = ne(target, ignore_index)
     label = where(counts, target, 0)
-    if mode.trace is None:
-        labels = label.numpy()
-        wrong = labels[(labels < 0) | (labels >= classes)]
-        if wrong.size:
-            raise IndexError(f"Target {wrong[0]} is out of bounds.")
-        return counts, label
-    from_below = where(lt(label, 0), label - classes, label)  # -1 would be the last class
-    return counts, check_index(from_below, size=classes, dim=1)
+    return counts, check_index(label, size=classes, dim=TARGET)
 
 
 def _class_dim(input: Tensor, target: Tensor, weight: Tensor | None) -> int:
