@@ -97,7 +97,8 @@ class _State:
             answer = entry.replay(tensors)
             if answer is MISS:
                 raise RuntimeError(
-                    f"{_name(self.fn)} was changed by another thread while it was traced; call it again"
+                    f"{_name(self.fn)} was changed by another thread while it was traced; "
+                    "call it again"
                 )
             entries.append(entry)
             self.remember(entry, args, kwargs)
@@ -136,8 +137,13 @@ class _State:
                 )
             return words or "a tensor it uses has another shape, dtype or requires_grad"
         then = next(k for k, es in self.entries.items() if last in es)
-        fields = ("the structure of the arguments", "the tensors", "which tensors are one and the same", "grad mode",
-                  "the default dtype")  # fmt: skip
+        fields = (
+            "the structure of the arguments",
+            "the tensors",
+            "which tensors are one and the same",
+            "grad mode",
+            "the default dtype",
+        )
         for name, a, b in zip(fields, then, key, strict=True):
             if a != b:
                 if name == "the tensors" and len(a) == len(b):
@@ -169,8 +175,9 @@ def _report(fn: Callable, entry: Entry) -> None:
 def _summary(entry: Entry) -> str:
     t, p = entry.timing, entry.program
     return (
-        f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, lower {t.lower * 1e3:.1f} ms, "
-        f"{len(p.launches)} launches of {len(p.kernels)} kernels, load {t.load * 1e3:.1f} ms, arena {p.arena_bytes} bytes"
+        f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, "
+        f"lower {t.lower * 1e3:.1f} ms, {len(p.launches)} launches of {len(p.kernels)} kernels, "
+        f"load {t.load * 1e3:.1f} ms, arena {p.arena_bytes} bytes"
     )
 
 
@@ -243,8 +250,8 @@ def _attach(compiled: Any, state: _State) -> None:
         lines = [
             f"{_name(state.fn)}: traced {state.traces} time(s); last because: {state.why}",
             f"  {_summary(state.latest())}",
-            f"  kernels of this process: {statistics.compiled} compiled in {statistics.seconds:.2f} s, "
-            f"{statistics.loaded} loaded from the cache",
+            f"  kernels of this process: {statistics.compiled} compiled in "
+            f"{statistics.seconds:.2f} s, {statistics.loaded} loaded from the cache",
         ]
         return "\n".join(lines)
 

@@ -83,8 +83,10 @@ class Derivative:
                         layouts[i.node] = layout(i.tensor._array)
                 program = build(self.backward_graph, {}, layouts)
                 executable = Executable(program)
-                self.pools = [Pool(executable.table, slot, y.shape, y.dtype)
-                              for slot, y in zip(program.outputs, self.backward_graph.outputs, strict=True)]  # fmt: skip
+                self.pools = [
+                    Pool(executable.table, slot, y.shape, y.dtype)
+                    for slot, y in zip(program.outputs, self.backward_graph.outputs, strict=True)
+                ]
                 self.executable = executable
         return self.executable
 
@@ -228,9 +230,9 @@ class CompiledCall(GradFn):
         for box, version, shape in self.versions:
             if box[0] != version:
                 raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"a tensor of shape {list(shape)}, used by a compiled function, is at version {box[0]}; expected "
-                    f"version {version} instead."
+                    "one of the variables needed for gradient computation has been modified by an "
+                    f"inplace operation: a tensor of shape {list(shape)}, used by a compiled "
+                    f"function, is at version {box[0]}; expected version {version} instead."
                 )
         d = self.derivative
         if mode.grad:
@@ -248,8 +250,9 @@ class CompiledCall(GradFn):
 
     def differentiably(self, g: Any) -> tuple[Tensor | None, ...]:
         raise RuntimeError(
-            "create_graph=True through a compiled function that only returns the loss is not supported yet: call "
-            "backward(create_graph=True) or autograd.grad inside the compiled function, or run it eagerly"
+            "create_graph=True through a compiled function that only returns the loss is not "
+            "supported yet: call backward(create_graph=True) or autograd.grad inside the compiled "
+            "function, or run it eagerly"
         )
 
     def release(self) -> None:

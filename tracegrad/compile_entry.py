@@ -78,11 +78,12 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
         for i in inputs:
             if i is w or i.tensor is None or w.tensor is None:
                 continue
-            if overlap(w.tensor._array, i.tensor._array):  # type: ignore[arg-type]
+            if overlap(w.tensor._array, i.tensor._array):
                 raise RuntimeError(
-                    f"a compiled function changes a tensor of shape {list(w.tensor.shape)} in place that shares memory "
-                    f"with another tensor of shape {list(i.tensor.shape)} it uses; pass one of them and make the view "
-                    "inside the function"
+                    f"a compiled function changes a tensor of shape {list(w.tensor.shape)} in "
+                    "place that shares memory with another tensor of shape "
+                    f"{list(i.tensor.shape)} it uses; pass one of them and make the view inside "
+                    "the function"
                 )
 
 
@@ -104,13 +105,14 @@ def record(
         recorder = _Recorder(trace, answer, tensors)
     if fullgraph and trace.guards:
         raise RuntimeError(
-            f"fullgraph=True, but the function branches on the value of a tensor (line {trace.guards[0].site}): use "
-            "where(), or compile without fullgraph"
+            "fullgraph=True, but the function branches on the value of a tensor "
+            f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
         )
     if (effect := before.changed(state=False)) is not None:
         raise RuntimeError(
-            f"{effect} by the function itself while it was compiled: such a side effect cannot be replayed. Keep state "
-            "in tensors that are changed in place, return the new value, or change it outside the compiled function."
+            f"{effect} by the function itself while it was compiled: such a side effect cannot be "
+            "replayed. Keep state in tensors that are changed in place, return the new value, or "
+            "change it outside the compiled function."
         )
     traced_at = time.perf_counter()
     return recorder.entry(Surroundings(fn, (args, kwargs), reports), began, traced_at)
@@ -132,8 +134,9 @@ class _Recorder:
             assert i.tensor is not None
             if i.tensor._grad_fn is not None:
                 raise RuntimeError(
-                    "backward() inside a compiled function reached a tensor that was computed outside of it "
-                    f"(shape {list(i.tensor.shape)}); detach it, compute it inside, or call backward() outside"
+                    "backward() inside a compiled function reached a tensor that was computed "
+                    f"outside of it (shape {list(i.tensor.shape)}); detach it, compute it inside, "
+                    "or call backward() outside"
                 )
             g = i.twin._grad
             position = i.key if i.kind == "argument" else None
@@ -193,19 +196,24 @@ class _Recorder:
         # a tensor that is not read any more may still have decided something by its shape
         inputs = [i for i in trace.inputs if i.node in used or i.kind in ("argument", "tensor")]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs)
-        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}  # type: ignore[arg-type]
+        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         program = build(graph, self.writes, layouts, guarded=bool(self.values))
         built_at = time.perf_counter()
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
         captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
         captured.update(id(g.holder) for g in surroundings.slow if g.how == "like")
-        flags = [(i.tensor, i.twin._requires_grad) for i in trace.inputs
-                 if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad]  # fmt: skip
+        flags = [
+            (i.tensor, i.twin._requires_grad)
+            for i in trace.inputs
+            if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad
+        ]
         return Entry(
-            graph, program, executable, inputs, [aval(i.tensor) if i.tensor is not None else () for i in inputs],
+            graph, program, executable, inputs,
+            [aval(i.tensor) if i.tensor is not None else () for i in inputs],
             self.answer, self.graded, self.written, self.values,
-            [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings, self.derivative, self.spent, timing,
+            [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings,
+            self.derivative, self.spent, timing,
             mode.grad,
             get_default_dtype(),
             repetition(self.arguments),

@@ -61,9 +61,11 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     executable, program = entry.executable, entry.program
     positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
     w.names |= {
-        "MISS": MISS, "epoch": epoch, "mode": mode, "lock": executable.lock, "walk": executable.walk, "fail": executable.fail,
+        "MISS": MISS, "epoch": epoch, "mode": mode,
+        "lock": executable.lock, "walk": executable.walk, "fail": executable.fail,
         "getrefcount": getrefcount, "new": object.__new__, "Tensor": Tensor,
-        "table": executable.table, "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
+        "table": executable.table,
+        "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
         "NOT_THIS": _NOT_THIS, "seen": [epoch[0]],
     }  # fmt: skip
     w.names["stale"] = _stale(entry, w.names["seen"])
@@ -113,16 +115,18 @@ def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
         now = epoch[0]
-        if entry.surroundings.changed() is not None or get_default_dtype() is not entry.default_dtype:
+        if entry.surroundings.changed() is not None:
+            return True
+        if get_default_dtype() is not entry.default_dtype:
             return True
         if any(
             i.kind == "tensor" and aval(i.tensor) != a
-            for i, a in zip(entry.inputs, entry.avals, strict=True)  # type: ignore[arg-type]
+            for i, a in zip(entry.inputs, entry.avals, strict=True)
         ):
             return True
         for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
             if i.kind == "tensor":
-                entry.executable.table[slot] = address(i.tensor._array)  # type: ignore[union-attr,arg-type]
+                entry.executable.table[slot] = address(i.tensor._array)
         seen[0] = now
         return False
 
@@ -131,7 +135,8 @@ def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
 
 def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
     w.guard(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
-    w.guard("(" + "".join(f"a{k}, " for k in range(count)) + ") = args" if count else "if args: return MISS")
+    unpacked = "".join(f"a{k}, " for k in range(count))
+    w.guard(f"({unpacked}) = args" if count else "if args: return MISS")
     for guard in entry.surroundings.quick:
         holder = w.name("h", guard.holder)
         now = {
@@ -144,7 +149,8 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
             w.guard(f"if {now} is not {then}: return MISS")
         else:
             w.guard(
-                f"if {now} is not {then} and ({now} != {then} or type({now}) is not type({then})): return MISS"
+                f"if {now} is not {then} and "
+                f"({now} != {then} or type({now}) is not type({then})): return MISS"
             )
     w.guard("if epoch[0] != seen[0] and stale(): return MISS")
     exact = any(i.kind == "argument" for i in entry.written) or any(
@@ -159,7 +165,8 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
         del cell_value
         rg = entry.avals[positions[k]][3]
         w.guard(
-            f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) or a{k}._requires_grad is not {rg}: return MISS"
+            f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) "
+            f"or a{k}._requires_grad is not {rg}: return MISS"
         )
         if exact:
             for other in range(k):
@@ -175,7 +182,8 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
             bind = w.name("bind", _rebind(entry, slot, a, w.names[cell], i))
             w.guard(f"if {owner}._grad is None: return MISS")
             w.guard(
-                f"if {owner}._grad._array is not {cell}[0] and not {bind}({owner}._grad): return MISS"
+                f"if {owner}._grad._array is not {cell}[0] "
+                f"and not {bind}({owner}._grad): return MISS"
             )
 
 
@@ -234,10 +242,10 @@ def _hyper(w: _Writer, entry: Entry) -> None:
             number = np.zeros((), np.float64)
             entry.executable.table[slot] = address(number)
             group, key = i.key
-            cell = w.name("number", memoryview(number.reshape(1)))
+            cell = w.name("number", number.reshape(1).data)
             w.add(f"{cell}[0] = {w.name('group', group)}[{key!r}]", 2)
         elif i.kind == "tensor":
-            entry.executable.table[slot] = address(i.tensor._array)  # type: ignore[union-attr,arg-type]
+            entry.executable.table[slot] = address(i.tensor._array)
 
 
 def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
@@ -258,7 +266,8 @@ def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
         cell, g = w.name("last", last), f"g{k}"
         w.add(f"{g} = {where}._grad", 2)
         fresh = "True" if entry.values or program.early(program.outputs[k]) else (
-            f"{g} is None or {g} is not {cell}[0] or getrefcount({g}) != 4 or getrefcount({g}._array) != 4")  # fmt: skip
+            f"{g} is None or {g} is not {cell}[0] "
+            f"or getrefcount({g}) != 4 or getrefcount({g}._array) != 4")  # fmt: skip
         w.add(f"if {fresh}: {g} = {renew}()", 2)
         after.append(f"{where}._grad = {g}")
     return after
@@ -315,10 +324,12 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
     for k in sorted(_returned(entry.answer)):
         dtype = w.name("dtype", entry.graph.outputs[k].dtype)
         w.add(
-            f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; y{k}._dtype = {dtype}; y{k}._version = [0]"
+            f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; "
+            f"y{k}._dtype = {dtype}; y{k}._version = [0]"
         )
         w.add(
-            f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = y{k}._accumulator = None; y{k}._ptr = 0"
+            f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = "
+            f"y{k}._accumulator = None; y{k}._ptr = 0"
         )
         if k not in entry.spent and (d is None or k not in d.outputs):
             w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = False")
@@ -342,7 +353,9 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
 def _kept(w: _Writer, i: Any, arguments: dict[int, str]) -> str:
     if i.kind == "hyper":
         group, key = i.key
-        return f"{w.name('wrap', wrap)}({w.name('asarray', np.asarray)}(float({w.name('group', group)}[{key!r}])), {w.name('dtype', i.node.dtype)})"
+        number = f"float({w.name('group', group)}[{key!r}])"
+        array = f"{w.name('asarray', np.asarray)}({number})"
+        return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
     return arguments.get(id(i.tensor)) or w.name("kept", i.tensor)
 
 

@@ -52,7 +52,8 @@ class Guard(NamedTuple):
 def _ours(module: str) -> bool:
     """Whether a module is one that does not change while a program runs."""
     room = module.split(".")[0]
-    return room in ("tracegrad", "numpy", "numba", "scipy") or room in sys.stdlib_module_names - {"__main__"}
+    stdlib = sys.stdlib_module_names - {"__main__"}
+    return room in ("tracegrad", "numpy", "numba", "scipy") or room in stdlib
 
 
 def _attributes_read(code: CodeType) -> Iterator[str]:
