@@ -38,7 +38,8 @@ class Guard(NamedTuple):
             if self.how == "item":
                 return self.holder[self.key]
             if self.how == "like":
-                return (*self.holder.shape, self.holder.dtype, self.holder._requires_grad)
+                t = self.holder
+                return (*t.shape, t._dtype, t._requires_grad, *(t._hooks or {}).values())
             return self.holder.cell_contents if self.how == "cell" else len(self.holder)
         except (KeyError, IndexError, ValueError):
             return None
@@ -52,8 +53,8 @@ class Guard(NamedTuple):
 def _ours(module: str) -> bool:
     """Whether a module is one that does not change while a program runs."""
     room = module.split(".")[0]
-    stdlib = sys.stdlib_module_names - {"__main__"}
-    return room in ("tracegrad", "numpy", "numba", "scipy") or room in stdlib
+    fixed = sys.stdlib_module_names | {"tracegrad", "numpy", "numba", "scipy"}
+    return room in fixed and room != "__main__"
 
 
 def _attributes_read(code: CodeType) -> Iterator[str]:
@@ -132,8 +133,8 @@ class Surroundings:
             return
         if isinstance(value, (*PLAIN, type)) or id(value) in self._seen:
             return
-        if isinstance(value, Tensor):  # its array may be exchanged, which it reports
-            guard = Guard(f"the shape of {words}", "like", value, None, None)
+        if isinstance(value, Tensor):  # its array and hooks may be exchanged, which it reports
+            guard = Guard(f"the tensor in {words}", "like", value, None, None)
             self.slow.append(guard._replace(then=guard.now()))
             self._seen.add(id(value))
             return

@@ -18,7 +18,7 @@ from ..ir.node import Node
 from ..ir.value import Value
 from .device import CPU, device
 from .mode import live, mode
-from .world import tensor_changed
+from .world import changed, tensor_changed
 
 
 class Size(tuple):
@@ -236,6 +236,7 @@ class Tensor(Value):
             return t._grad_fn.register_prehook(hook)
         if t._hooks is None:
             t._hooks = {}
+        tensor_changed(self)
         return RemovableHandle(t._hooks, hook)
 
 
@@ -251,6 +252,7 @@ class RemovableHandle:
 
     def remove(self) -> None:
         self.hooks.pop(self.id, None)
+        changed()
 
     def __enter__(self) -> RemovableHandle:
         return self

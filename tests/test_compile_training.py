@@ -1,0 +1,436 @@
+"""Training compiled: the whole step as one program, and the loss only; as eager, and as torch."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import tracegrad as tg
+import tracegrad.nn.functional as F
+from tracegrad import nn
+
+
+def same(a, b) -> None:
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def traces(compiled) -> int:
+    return compiled.cache_info().misses
+
+
+def mlp(lib, dtype: str):
+    """A small classifier in tracegrad or torch, with the same weights."""
+    rng = np.random.default_rng(0)
+    layers = lib.nn.Sequential(
+        lib.nn.Linear(5, 8), lib.nn.Tanh(), lib.nn.Linear(8, 8), lib.nn.ReLU(), lib.nn.Linear(8, 3)
+    )
+    layers = layers.to(getattr(lib, dtype))
+    with lib.no_grad():
+        for p in layers.parameters():
+            p.copy_(lib.tensor(rng.standard_normal(tuple(p.shape)) * 0.5))
+    return layers
+
+
+def batch(lib, dtype: str, n: int = 6):
+    rng = np.random.default_rng(1)
+    x = lib.tensor(rng.standard_normal((n, 5)), dtype=getattr(lib, dtype))
+    return x, lib.tensor(rng.integers(0, 3, n))
+
+
+OPTIMIZERS = {
+    "sgd": lambda o, p: o.SGD(p, lr=0.1),
+    "momentum": lambda o, p: o.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda o, p: o.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda o, p: o.Adam(p, lr=0.01),
+}
+STYLES = ("eager", "whole step", "loss only", "loss only, compiled module")
+
+
+def train(lib, style: str, dtype: str, make, count: int = 20, to_none: bool = True):
+    """(losses, parameters, gradients) after `count` steps."""
+    model = mlp(lib, dtype)
+    optimizer = make(lib.optim, model.parameters())
+    cross_entropy = lib.nn.functional.cross_entropy
+    forward = lib.compile(model) if style.endswith("module") else model
+    loss_of = lambda x, y: cross_entropy(forward(x), y)  # noqa: E731
+    loss_of = lib.compile(loss_of) if style == "loss only" else loss_of
+
+    def step(x, y):
+        optimizer.zero_grad(set_to_none=to_none)
+        loss = loss_of(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = lib.compile(step) if style == "whole step" else step
+    x, y = batch(lib, dtype)
+    losses = [run(x, y) for _ in range(count)]
+    return ([v.item() for v in losses],
+            [np.asarray(p.detach()) for p in model.parameters()],
+            [np.asarray(p.grad.detach()) for p in model.parameters()])  # fmt: skip
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype, rtol", [("float32", 2e-5), ("float64", 1e-11)])
+def test_twenty_steps_are_those_of_torch(name, style, dtype, rtol):
+    got = train(tg, style, dtype, OPTIMIZERS[name])
+    want = train(torch, "eager", dtype, OPTIMIZERS[name])
+    for a, b in zip(got, want, strict=True):
+        for u, v in zip(a, b, strict=True):
+            np.testing.assert_allclose(u, v, rtol=rtol, atol=rtol * np.abs(v).max())
+
+
+@pytest.mark.parametrize("style", STYLES[1:])
+@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("float64", 1e-12)])
+def test_the_gradients_of_a_step_are_those_of_torch(style, dtype, rtol):
+    got = train(tg, style, dtype, OPTIMIZERS["sgd"], 1)[2]
+    want = train(torch, "eager", dtype, OPTIMIZERS["sgd"], 1)[2]
+    for u, v in zip(got, want, strict=True):
+        assert np.abs(u - v).max() <= rtol * np.abs(v).max()
+
+
+def test_zeros_or_none_makes_no_difference_to_a_step():
+    for a, b in zip(*(train(tg, "whole step", "float32", OPTIMIZERS["adam"], 5, to_none)
+                      for to_none in (True, False)), strict=True):  # fmt: skip
+        for u, v in zip(a, b, strict=True):
+            np.testing.assert_allclose(u, v, rtol=1e-6)
+
+
+def line(style: str = "whole step", momentum: float = 0.0):
+    """(parameter, optimizer, step) of least squares with one weight."""
+    w = tg.ones(1, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1, momentum=momentum)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = ((x * w - 1) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return w, optimizer, step
+
+
+# ---- the whole step
+def test_a_step_is_traced_once():
+    _, _, step = line()
+    for k in range(10):
+        step(tg.full((3,), float(k)))
+    assert traces(step) <= 2  # at most once more, when .grad has come to be
+
+
+def test_the_learning_rate_is_read_at_every_call():
+    w, optimizer, step = line()
+    x = tg.full((1,), 2.0)
+    for lr in (0.1, 0.01, 0.5, 0.0):
+        optimizer.param_groups[0]["lr"] = lr
+        before = w.item()
+        step(x)
+        expected = before - lr * 2 * 2 * (2 * before - 1)
+        assert w.item() == pytest.approx(expected, rel=1e-6)
+    assert traces(step) <= 2
+
+
+def test_a_changed_momentum_is_seen():
+    w, optimizer, step = line(momentum=0.9)
+    step(tg.ones(1))
+    optimizer.param_groups[0]["momentum"] = 0.5
+    buffer = optimizer.state[w]["momentum_buffer"].item()
+    gradient = 2 * (w.item() - 1)
+    before = w.item()
+    step(tg.ones(1))
+    assert w.item() == pytest.approx(before - 0.1 * (0.5 * buffer + gradient), rel=1e-6)
+
+
+def test_gradients_accumulate_over_calls():
+    w = tg.ones(2, requires_grad=True)
+
+    @tg.compile
+    def add_gradient(x):
+        (x * w).sum().backward()
+
+    for k in range(1, 5):
+        assert add_gradient(tg.full((2,), 2.0)) is None
+        same(w.grad, [2 * k, 2 * k])
+    w.grad.zero_()
+    add_gradient(tg.ones(2))
+    same(w.grad, [1, 1])
+    w.grad = None
+    add_gradient(tg.ones(2))
+    same(w.grad, [1, 1])
+
+
+def test_a_gradient_that_somebody_holds_is_not_overwritten():
+    w, _, step = line()
+    held, arrays = [], []
+    for k in range(10):
+        step(tg.full((1,), float(k)))
+        held.append(w.grad)
+        arrays.append(w.grad.numpy())
+    values = [g.item() for g in held]
+    assert len(set(values)) > 5
+    assert values == [a.item() for a in arrays]
+    expected, v = [], 1.0
+    for k in range(10):
+        expected.append(2 * k * (k * v - 1))
+        v -= 0.1 * expected[-1]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+
+
+def test_losses_are_never_overwritten():
+    _, _, step = line()
+    losses = [step(tg.full((1,), 0.5)) for _ in range(20)]
+    values = [v.item() for v in losses]
+    assert values == sorted(values, reverse=True) and len(set(values)) == 20
+
+
+def test_optimizer_state_moves_between_eager_and_compiled():
+    results = []
+    for order in itertools.product((0, 1), repeat=3):
+        model = mlp(tg, "float64")
+        optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
+
+        def step(x, y, model=model, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        ways = (step, tg.compile(step))
+        x, y = batch(tg, "float64")
+        results.append([ways[k](x, y).item() for k in order])
+    for r in results:
+        np.testing.assert_allclose(r, results[0], rtol=1e-11)
+
+
+def test_a_loaded_state_is_used():
+    w, optimizer, step = line(momentum=0.9)
+    for _ in range(3):
+        step(tg.ones(1))
+    saved, at = copy.deepcopy(optimizer.state_dict()), w.item()
+    step(tg.full((1,), 2.0))
+    after = w.item()
+    w.data.fill_(at)
+    optimizer.load_state_dict(saved)
+    step(tg.full((1,), 2.0))
+    assert w.item() == after
+
+
+def test_frozen_parameters_stay():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+
+    x = tg.ones(1, 2)
+    step(x)
+    model[0].requires_grad_(False)
+    first, second = model[0].weight.clone(), model[1].weight.clone()
+    step(x)
+    same(model[0].weight, first)
+    assert not np.array_equal(model[1].weight.detach(), second.detach())
+
+
+# ---- mutation
+def test_arguments_and_captures_may_be_changed_in_place():
+    count = tg.zeros(1)
+
+    @tg.compile
+    def f(x):
+        count.add_(1)
+        x[1:].mul_(2)
+        x[0] = 7
+        v = x.view(-1)
+        v[-1] += 0.5
+        return x.sum()
+
+    for k in range(1, 4):
+        x = tg.ones(3)
+        total = f(x)
+        same(x, [7, 2, 2.5])
+        assert total.item() == 11.5
+        same(count, [k])
+
+
+def test_two_tensors_may_be_exchanged():
+    @tg.compile
+    def swap(a, b):
+        old = a.clone()
+        a.copy_(b)
+        b.copy_(old)
+
+    a, b = tg.zeros(3), tg.ones(3)
+    for k in range(1, 4):
+        swap(a, b)
+        same(a, np.full(3, k % 2))
+        same(b, np.full(3, 1 - k % 2))
+
+
+def test_a_change_is_seen_through_a_view_held_outside():
+    base = tg.zeros(2, 2)
+    row = base[0]
+    f = tg.compile(lambda t: t.add_(1))
+    f(base)
+    same(row, [1, 1])
+    f(row)
+    same(base, [[2, 2], [1, 1]])
+
+
+def test_the_version_of_what_is_changed_moves():
+    x = tg.ones(2)
+    f = tg.compile(lambda t: t.mul_(2).sum())
+    before = x._version[0]
+    f(x)
+    f(x)
+    assert x._version[0] > before + 1
+
+
+# ---- the loss only
+def test_a_backward_through_a_compiled_loss_twice_is_an_error():
+    w = tg.ones(2, requires_grad=True)
+    loss_of = tg.compile(lambda x: ((x * w) ** 2).sum())
+    loss = loss_of(tg.ones(2))
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+    kept = loss_of(tg.ones(2))
+    kept.backward(retain_graph=True)
+    kept.backward()
+    same(w.grad, [6, 6])
+
+
+def test_a_backward_through_a_finished_step_is_an_error():
+    _, _, step = line()
+    loss = step(tg.ones(1))
+    assert loss.requires_grad
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_a_parameter_changed_before_backward_is_an_error():
+    w = tg.ones(2, requires_grad=True)
+    loss = tg.compile(lambda x: ((x * w) ** 2).sum())(tg.ones(2))
+    with tg.no_grad():
+        w.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_several_outputs_used_in_part():
+    w = tg.ones(2, requires_grad=True)
+    f = tg.compile(lambda x: {"a": (x * w).sum(), "b": ((x * w) ** 2).sum(), "n": x.sum()})
+    x = tg.full((2,), 3.0)
+    for use, expected in (("a", 3.0), ("b", 18.0), ("ab", 21.0)):
+        out = f(x)
+        assert not out["n"].requires_grad
+        w.grad = None
+        sum((out[k] for k in use), tg.zeros(())).backward()
+        same(w.grad, [expected] * 2)
+    out = f(x)
+    w.grad = None
+    out["a"].backward(retain_graph=True)
+    out["b"].backward()
+    same(w.grad, [21, 21])
+
+
+def test_gradients_flow_through_and_past_compiled_calls():
+    f = tg.compile(lambda x: x.sin() * 2)
+    x = tg.ones(3, dtype=tg.float64, requires_grad=True)
+    (f(f(x)) * x + f(x)).sum().backward()
+    z = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    g = lambda t: t.sin() * 2  # noqa: E731
+    (g(g(z)) * z + g(z)).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy(), rtol=1e-12)
+
+
+def test_a_non_scalar_answer_takes_a_gradient():
+    x = tg.ones(3, requires_grad=True)
+    y = tg.compile(lambda t: t * t)(x)
+    with pytest.raises(RuntimeError, match="scalar outputs"):
+        y.backward()
+    y.backward(tg.tensor([1.0, 2.0, 3.0]))
+    same(x.grad, [2, 4, 6])
+
+
+def test_autograd_grad_inside_and_outside():
+    square = lambda t: (t**3).sum()  # noqa: E731
+    inside = tg.compile(lambda t: tg.autograd.grad(square(t), t)[0])
+    x = tg.full((2,), 2.0, requires_grad=True)
+    same(inside(x).detach(), [12, 12])
+    same(tg.autograd.grad(tg.compile(square)(x), x)[0], [12, 12])
+    assert x.grad is None
+
+
+def test_second_derivatives_inside():
+    @tg.compile
+    def curvature(t):
+        (g,) = tg.autograd.grad((t**3).sum(), t, create_graph=True)
+        return tg.autograd.grad(g.sum(), t)[0]
+
+    x = tg.full((2,), 2.0, requires_grad=True)
+    for _ in range(2):
+        same(curvature(x).detach(), [12, 12])
+
+
+def test_hooks_on_leaves_are_called():
+    w = tg.ones(2, requires_grad=True)
+    seen = []
+    w.register_hook(lambda g: seen.append(g.clone()) or g * 10)
+    loss = tg.compile(lambda x: (x * w).sum())(tg.ones(2))
+    loss.backward()
+    same(w.grad, [10, 10])
+    same(seen[0], [1, 1])
+
+
+def test_hooks_come_and_go_with_a_whole_step():
+    w, optimizer, step = line()
+    optimizer.param_groups[0]["lr"] = 0.0
+    step(tg.full((1,), 2.0))
+    same(w.grad, [4])
+    handle = w.register_hook(lambda g: g * 10)
+    for _ in range(2):
+        step(tg.full((1,), 2.0))
+        same(w.grad, [40])
+    handle.remove()
+    step(tg.full((1,), 2.0))
+    same(w.grad, [4])
+
+
+def test_no_grad_inside_is_kept():
+    w = tg.ones(2, requires_grad=True)
+
+    @tg.compile
+    def f(x):
+        with tg.no_grad():
+            scale = (w * 3).sum()
+        return (x * w).sum() * scale
+
+    f(tg.ones(2)).backward()
+    same(w.grad, [6, 6])
+
+
+def test_detached_answers_need_no_gradient():
+    w = tg.ones(2, requires_grad=True)
+    y = tg.compile(lambda x: (x * w).detach())(tg.ones(2))
+    assert not y.requires_grad and y.grad_fn is None
+
+
+def test_one_input_twice_gets_both_gradients():
+    f = tg.compile(lambda a, b: (a * b).sum())
+    x, y = tg.full((2,), 3.0, requires_grad=True), tg.full((2,), 5.0, requires_grad=True)
+    for a, b, gx in ((x, x, 6.0), (x, y, 5.0), (x, x, 6.0)):
+        x.grad = None
+        f(a, b).backward()
+        same(x.grad, [gx, gx])
