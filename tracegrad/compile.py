@@ -28,7 +28,7 @@ from .nn.module import Module
 from .optim import optimizer
 from .runtime.compiler import statistics
 from .tracer.mode import get_default_dtype, mode
-from .tracer.signature import aval, flatten, repetition
+from .tracer.signature import aval, flatten, lift, loosen, repetition
 from .tracer.tensor import Tensor
 from .tracer.world import Watched, changed
 
@@ -60,6 +60,8 @@ class _State:
         self.last: Entry | None = None
         self.quick: Entry | None = None  # the last, if its arguments were tensors and nothing else
         self.traces = 0
+        # structures of calls with Python floats: seen once, made inputs (True), or not to be (False)
+        self.floats: dict[Any, bool | None] = {}
         self.held: dict[int, Any] = {}
         self.why = "not called yet"
 
@@ -74,6 +76,11 @@ class _State:
         if mode.trace is not None:
             return self.fn(*args, **kwargs)
         key, tensors = self.key(args, kwargs)
+        loose = loosen(key[0])
+        if loose != key[0] and key not in self.entries:
+            if loose in self.floats and self.floats[loose] is not False:
+                return self.lifted(loose, args, kwargs)
+            self.floats.setdefault(loose, None)
         for entry in list(self.entries.get(key, ())):
             answer = self.replay(entry, tensors)
             if answer is not MISS:
@@ -103,6 +110,18 @@ class _State:
             entries.append(entry)
             self.remember(entry, args, kwargs)
             _report(self.fn, entry)
+        return answer
+
+    def lifted(self, loose: Any, args: tuple, kwargs: dict) -> Any:
+        """A Python float has a second value: from now on it is an input, where the function allows."""
+        try:
+            answer = self.call(*lift((args, kwargs)))
+        except RuntimeError:  # the function needs it as a number: a program for each value
+            if self.floats[loose]:
+                raise
+            self.floats[loose] = False
+            return self.call(args, kwargs)
+        self.floats[loose] = True
         return answer
 
     def remember(self, entry: Entry, args: tuple, kwargs: dict) -> None:

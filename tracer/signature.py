@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import DType
+from ..ir.dtype import DType, float64
 from .functions.creation import from_numpy
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, DType, type(Ellipsis))
 
@@ -38,19 +38,33 @@ def flatten(value: Any, tensors: list[Tensor], held: dict[int, Any]) -> Any:
     return (type(value), id(value))
 
 
-def rebuild(value: Any, leaf: Callable[[Tensor], Any]) -> Any:
-    """The same structure with every tensor replaced."""
+def loosen(key: Any) -> Any:
+    """The key of a value with its Python floats left open."""
+    if not isinstance(key, tuple):
+        return key
+    return (float,) if key and key[0] is float else tuple(loosen(k) for k in key)
+
+
+def rebuild(value: Any, leaf: Callable[[Tensor], Any], number: Callable[[float], Any] = float) -> Any:
+    """The same structure with every tensor, and every Python float, replaced."""
     if isinstance(value, Tensor):
         return leaf(value)
     if isinstance(value, np.ndarray):
         return leaf(from_numpy(value))
+    if type(value) is float:
+        return number(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(rebuild(v, leaf) for v in value))
+        return type(value)(*(rebuild(v, leaf, number) for v in value))
     if isinstance(value, (tuple, list)):
-        return type(value)(rebuild(v, leaf) for v in value)
+        return type(value)(rebuild(v, leaf, number) for v in value)
     if isinstance(value, dict):
-        return type(value)((k, rebuild(v, leaf)) for k, v in value.items())
+        return type(value)((k, rebuild(v, leaf, number)) for k, v in value.items())
     return value
+
+
+def lift(value: Any) -> Any:
+    """The same structure with every Python float as a 0-d tensor."""
+    return rebuild(value, lambda t: t, lambda x: wrap(np.asarray(x, np.float64), float64))
 
 
 def aval(t: Tensor) -> tuple:
