@@ -73,8 +73,11 @@ class Body:
     def _collapse(self) -> None:
         views = [self.target(a)[1] for a in self.stored]
         for anchor in self.group.anchors:
-            views += [seen(self.low, x, anchor, self.space)[1] for x, leaf in operands(self.low, anchor)
-                      if leaf.op.name != "full"]  # fmt: skip
+            views += [
+                seen(self.low, x, anchor, self.space)[1]
+                for x, leaf in operands(self.low, anchor)
+                if leaf.op.name != "full"
+            ]
             if anchor.op.name == "index":
                 views.append(self.indexed(anchor)[1])
         kept = [d for d in range(len(self.space.extents)) if d not in self.space.reduced]
@@ -122,7 +125,7 @@ class Body:
         return text or "0"
 
     def stride(self, stride: int, axis: Axis) -> str:
-        """Small strides belong to the text, as small extents do: short rows then vectorise across."""
+        """Small strides belong to the text, as small extents do: short rows vectorise across."""
         if 0 < stride <= SMALL:
             return str(stride)
         return self.args.integer(stride, ("stride", axis.index))

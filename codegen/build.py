@@ -135,12 +135,17 @@ class _Builder:
         checked = next((i for i, (t, _) in enumerate(rows) if t >= self.checked), len(rows))
         return Program(
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
-            tuple(launch for _, launch in rows), commit, self.arena_bytes + self.scratch_bytes, checked, tuple(self.notes),
+            tuple(launch for _, launch in rows), commit,
+            self.arena_bytes + self.scratch_bytes, checked, tuple(self.notes),
         )  # fmt: skip
 
 
-def build(graph: Graph, writes: dict[int, Node] | None = None, layouts: dict[Node, View] | None = None,
-          guarded: bool = False) -> Program:  # fmt: skip
+def build(
+    graph: Graph,
+    writes: dict[int, Node] | None = None,
+    layouts: dict[Node, View] | None = None,
+    guarded: bool = False,
+) -> Program:
     """Compile `graph`. `writes` maps an output's index to the input whose memory receives it;
     `layouts` says how inputs lie in memory where that is not row-major; `guarded` defers every such
     write to the launches after `commit`, for programs whose outcome may be refused.

@@ -179,7 +179,10 @@ class Fusion:
                         and level(base, space) == "point"
                         and base.op.kind is not Kind.REDUCE
                     ):
-                        return f"{anchor.op.name} is computed where {base.op.name} no longer has a value"
+                        return (
+                            f"{anchor.op.name} is computed where {base.op.name} "
+                            "no longer has a value"
+                        )
             if anchor.op.name == "index" and self.low.resolve(anchor.inputs[0])[0] in members:
                 return "an indexed value must be complete before it is read"
         if self.between(a, b) or self.between(b, a):

@@ -79,7 +79,9 @@ def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded:
             anchor in read for a, read in fusion.reads.items() if fusion.home[a] is not home
         )
         direct = (
-            not guarded and not home.opaque and not (read_again and not low.layouts[target].is_identity)
+            not guarded
+            and not home.opaque
+            and not (read_again and not low.layouts[target].is_identity)
             and (home.template != "column" or low.layouts[target].is_identity)
             and _same_points(low, home, anchor, target)
             and not any(home is g or home in needed_by(g) for g in readers | checkers)

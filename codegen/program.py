@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from ..ir.dtype import DType
 from ..ir.ops.elementwise import out_of_bounds
 
-
 __all__ = ["Buffer", "Kernel", "Launch", "Program", "Slot", "out_of_bounds"]
 
 
@@ -117,7 +116,8 @@ class Program:
 
     def __str__(self) -> str:
         lines = [
-            f"program: {len(self.launches)} launches, {len(self.kernels)} kernels, arena {self.arena_bytes} bytes"
+            f"program: {len(self.launches)} launches, {len(self.kernels)} kernels, "
+            f"arena {self.arena_bytes} bytes"
         ]
         for i, launch in enumerate(self.launches):
             shown = ", ".join(f"s{a.index}" if isinstance(a, Slot) else str(a) for a in launch.args)

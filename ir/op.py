@@ -208,5 +208,6 @@ def evaluate(op: OpDef, arrays: list, dtypes: list[DType], out: DType, params: d
         arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]
         with np.errstate(all="ignore"):
             y = op.ref(*arrays, **params)
-        return y if type(y) is np.ndarray and y.dtype is out.storage and not out.is_half else out.encode(y)
+        stored = type(y) is np.ndarray and y.dtype is out.storage and not out.is_half
+        return y if stored else out.encode(y)
     return op.ref(*arrays, **params)

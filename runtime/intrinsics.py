@@ -22,8 +22,9 @@ I64 = ir.IntType(64)
 _STORED: dict[str, tuple[Any, Any]] = {  # code -> (type in memory, type in a register)
     "f8": (types.float64, types.float64), "f4": (types.float32, types.float32),
     "f2": (types.uint16, types.float32), "bf": (types.uint16, types.float32),
-    "i8": (types.int64, types.int64), "i4": (types.int32, types.int32), "i2": (types.int16, types.int16),
-    "i1": (types.int8, types.int8), "u1": (types.uint8, types.uint8), "b1": (types.uint8, types.boolean),
+    "i8": (types.int64, types.int64), "i4": (types.int32, types.int32),
+    "i2": (types.int16, types.int16), "i1": (types.int8, types.int8),
+    "u1": (types.uint8, types.uint8), "b1": (types.uint8, types.boolean),
 }  # fmt: skip
 
 
@@ -338,8 +339,9 @@ def shift_right(a: Any, b: Any) -> Any:
     return a >> b
 
 
-_LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf",
-         "erfc", "lgamma", "atan2")  # fmt: skip
+_LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+         "asinh", "acosh", "atanh", "erf", "erfc", "lgamma", "atan2")  # fmt: skip
+_LLVM = ("sqrt", "floor", "ceil", "trunc", "rint")
 
 
 def _vectorised(emit: Callable[[Any, Any], Any]) -> Any:
@@ -351,17 +353,17 @@ def _vectorised(emit: Callable[[Any, Any], Any]) -> Any:
 
 
 VOCABULARY: dict[str, Any] = {
-    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16, "i1": np.int8, "u1": np.uint8,
-    "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
-    "extent": extent, "number": number, "select": select, "cast": cast, "absolute": absolute, "sign": sign,
-    "invert": invert, "check_index": check_index, "floor_div": floor_div, "remainder": remainder, "power": power,
+    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
+    "i1": np.int8, "u1": np.uint8, "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
+    "extent": extent, "number": number, "select": select, "cast": cast,
+    "absolute": absolute, "sign": sign, "invert": invert, "check_index": check_index,
+    "floor_div": floor_div, "remainder": remainder, "power": power,
     "shift_left": shift_left, "shift_right": shift_right,
     "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
     "round_f2": _round("f2"), "round_bf": _round("bf"),
     **{name: getattr(math, name) for name in _LIBM},
     **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},
-    **{name: _unary(llvm) for name, llvm in
-       {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}.items()},
+    **{name: _unary(name) for name in _LLVM},
 }  # fmt: skip
 for _code, (_memory, _) in _STORED.items():
     VOCABULARY[f"pointer_{_code}"] = _pointer(_memory)

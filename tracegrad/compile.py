@@ -60,7 +60,7 @@ class _State:
         self.last: Entry | None = None
         self.quick: Entry | None = None  # the last, if its arguments were tensors and nothing else
         self.traces = 0
-        # structures of calls with Python floats: seen once, made inputs (True), or not to be (False)
+        # structures of calls with Python floats: seen once, made inputs (True), or never (False)
         self.floats: dict[Any, bool | None] = {}
         self.held: dict[int, Any] = {}
         self.why = "not called yet"
@@ -113,7 +113,7 @@ class _State:
         return answer
 
     def lifted(self, loose: Any, args: tuple, kwargs: dict) -> Any:
-        """A Python float has a second value: from now on it is an input, where the function allows."""
+        """A Python float has a second value: it becomes an input, where the function allows."""
         try:
             answer = self.call(*lift((args, kwargs)))
         except RuntimeError:  # the function needs it as a number: a program for each value

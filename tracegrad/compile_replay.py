@@ -58,7 +58,7 @@ class _Writer:
 def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     """The replay function of an entry whose calls have `count` tensors."""
     w = _Writer()
-    executable, program = entry.executable, entry.program
+    executable = entry.executable
     positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
     w.names |= {
         "MISS": MISS, "epoch": epoch, "mode": mode,

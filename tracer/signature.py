@@ -45,7 +45,9 @@ def loosen(key: Any) -> Any:
     return (float,) if key and key[0] is float else tuple(loosen(k) for k in key)
 
 
-def rebuild(value: Any, leaf: Callable[[Tensor], Any], number: Callable[[float], Any] = float) -> Any:
+def rebuild(
+    value: Any, leaf: Callable[[Tensor], Any], number: Callable[[float], Any] = float
+) -> Any:
     """The same structure with every tensor, and every Python float, replaced."""
     if isinstance(value, Tensor):
         return leaf(value)

@@ -125,8 +125,9 @@ class Trace:
         site = user_site()
         if what not in ("bool", "int", "index"):
             raise RuntimeError(
-                f"{what}: the value of a traced tensor of shape {list(node.shape)} is not known while the "
-                f"function is compiled (line {site}). Return the tensor and look at it outside the compiled function."
+                f"{what}: the value of a traced tensor of shape {list(node.shape)} is not known "
+                f"while the function is compiled (line {site}). Return the tensor and look at it "
+                "outside the compiled function."
             )
         value = value_of([node], self._numbers)[node]
         if node.size == 1 and node.op.name != "full":
@@ -135,8 +136,9 @@ class Trace:
 
     def random(self, what: str) -> None:
         raise RuntimeError(
-            f"{what}: random numbers cannot be drawn inside a compiled function yet (line {user_site()}): they "
-            "would be the same at every call. Draw them outside and pass them in."
+            f"{what}: random numbers cannot be drawn inside a compiled function yet (line "
+            f"{user_site()}): they would be the same at every call. Draw them outside and pass "
+            "them in."
         )
 
     @contextmanager

@@ -24,8 +24,8 @@ from llvmlite import ir
 I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 # entries of the argument block: four pointers, then numbers
 POINTERS = ("a", "b", "c", "packed")
-NUMBERS = ("oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch", "c_batch", "panels",
-           "block", "blocks")  # fmt: skip
+NUMBERS = ("oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col",
+           "a_batch", "b_batch", "c_batch", "panels", "block", "blocks")  # fmt: skip
 
 
 @dataclass(frozen=True)

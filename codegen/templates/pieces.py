@@ -31,10 +31,14 @@ class _Loops:
         self.extents, collapsed = collapse(shape, strides)
         self.strides = {tuple(s): c for s, c in zip(strides, collapsed, strict=True)}
         self.serial = serial
+
+        def span(d: int, n: int) -> str:
+            mine = d == 0 and not serial
+            return "start, stop" if mine else self.args.integer(n, ("axis", d))
+
         self.axes = tuple(
-            Axis(f"k{d}", "range(start, stop)" if d == 0 and not serial else f"range({self.args.integer(n, ('axis', d))})", d)
-            for d, n in enumerate(self.extents)
-        )  # fmt: skip
+            Axis(f"k{d}", f"range({span(d, n)})", d) for d, n in enumerate(self.extents)
+        )
 
     def position(self, view: View) -> str:
         terms = [self.args.integer(view.offset, "offset")] if view.offset else []
@@ -119,9 +123,8 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
     terms = [loops.position(goal)]
     for (leaf, view), axis in zip(places, axes, strict=True):
         pointer = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
-        terms.append(
-            f"{load(pointer, leaf.dtype, loops.position(view))} * {loops.args.integer(own[axis], ('own', axis))}"
-        )
+        index = load(pointer, leaf.dtype, loops.position(view))
+        terms.append(f"{index} * {loops.args.integer(own[axis], ('own', axis))}")
     new = load(src, v.dtype, loops.position(value))
     if anchor.params["accumulate"]:
         new = f"{load(dst, anchor.dtype, 'at')} + {new}"
