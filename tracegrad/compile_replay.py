@@ -8,6 +8,7 @@ not fit the call.
 
 from __future__ import annotations
 
+import itertools
 import linecache
 from collections.abc import Callable
 from sys import getrefcount
@@ -172,6 +173,10 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
             for other in range(k):
                 if other in positions:
                     w.guard(f"if a{k} is a{other}: return MISS")
+    written = {i.key for i in entry.written if i.kind == "argument"}
+    for k, other in itertools.combinations(sorted(positions), 2):
+        if k in written or other in written:
+            w.guard(f"if {w.name('together', _together())}(a{k}, a{other}): return MISS")
     for t, there in entry.presence:
         where = _tensor(w, entry, t, positions)
         w.guard(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
@@ -196,6 +201,20 @@ def _tensor(w: _Writer, entry: Entry, t: Tensor, positions: dict[int, int]) -> s
         if i.tensor is t and i.kind == "argument":
             return f"a{i.key}"
     return w.name("tensor", t)
+
+
+def _together() -> Callable[[Tensor, Tensor], bool]:
+    """Whether two tensors share memory; remembers the last that did not."""
+    apart: list[Any] = [None, None]
+
+    def together(x: Tensor, y: Tensor) -> bool:
+        if x._array is not apart[0] or y._array is not apart[1]:
+            if overlap(x._array, y._array):  # type: ignore[arg-type]
+                return True
+            apart[:] = x._array, y._array
+        return False
+
+    return together
 
 
 def _binder(entry: Entry, k: int, cell: list) -> Callable[[Any], bool]:

@@ -154,6 +154,7 @@ class Surroundings:
         ):
             return
         into = self.slow if self.reports(value) else into
+        into.append(Guard(f"the attributes of {words}", "len", attributes, None, len(attributes)))
         for name in list(attributes):
             if not name.startswith("__"):
                 self._place(f"{words}.{name}", "item", attributes, name, into)

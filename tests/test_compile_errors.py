@@ -1,0 +1,292 @@
+"""Bad input and what cannot be compiled: torch's classes, the user's line, nothing half done."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+import tracegrad.nn.functional as F
+from tracegrad import nn
+
+
+def same(a, b) -> None:
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def here(error: BaseException, source: str) -> bool:
+    """Whether what the user sees names this line: in the message, or in the traceback."""
+    lines = open(__file__).read().splitlines()
+    (number,) = [k for k, line in enumerate(lines, 1) if line.strip().endswith(f"# {source}")]
+    tb, seen = error.__traceback__, set()
+    while tb is not None:
+        seen.add((tb.tb_frame.f_code.co_filename, tb.tb_lineno))
+        tb = tb.tb_next
+    return (__file__, number) in seen or f"test_compile_errors.py:{number}" in str(error)
+
+
+def total(x):
+    return x.sum()
+
+
+def _bad():
+    counter, seen, w = {"n": 0}, [], tg.ones(2)
+
+    class Holder:
+        kept = None
+
+    holder = Holder()
+    store = Holder()
+    store.kept = 0.0
+
+    def mismatch(x):
+        return x + tg.ones(3)  # mismatch
+
+    def matmul(x):
+        return x @ tg.ones(3, 3)  # matmul
+
+    def item(x):
+        return x * x.sum().item()  # item
+
+    def numpy(x):
+        return np.asarray(x)  # numpy
+
+    def shown(x):
+        print(f"{x}")  # shown
+
+    def tolist(x):
+        return x.tolist()  # tolist
+
+    def random(x):
+        return x + tg.randn(2)  # random
+
+    def dropout(x):
+        return F.dropout(x, 0.5, True)  # dropout
+
+    def integer_gradient(x):
+        return tg.ones(2, dtype=tg.int64).requires_grad_()  # integer gradient
+
+    def backward_of_nothing(x):
+        x.sum().backward()  # backward of nothing
+
+    def counted(x):
+        counter["n"] += 1
+        return x
+
+    def appended(x):
+        seen.append(x * 2)
+        return x
+
+    def stored(x):
+        store.kept = x * 2
+        return x
+
+    def made(x):
+        holder.new = x * 2
+        return x
+
+    def own(x):
+        w.add_(1)
+        raise KeyError("mine")  # own
+
+    names = "a side effect"
+    return {
+        "mismatch": (mismatch, RuntimeError, "must match the size"),
+        "matmul": (matmul, RuntimeError, "cannot be multiplied"),
+        "item": (item, RuntimeError, "not known while the function is compiled"),
+        "numpy": (numpy, RuntimeError, "not known while the function is compiled"),
+        "shown": (shown, None, ""),
+        "tolist": (tolist, RuntimeError, "not known while the function is compiled"),
+        "random": (random, RuntimeError, "random numbers"),
+        "dropout": (dropout, RuntimeError, "random numbers"),
+        "integer gradient": (integer_gradient, RuntimeError, "floating point"),
+        "backward of nothing": (backward_of_nothing, RuntimeError, "does not require grad"),
+        "counter": (counted, RuntimeError, "side effect cannot be replayed"),
+        "append": (appended, RuntimeError, "side effect cannot be replayed"),
+        "store": (stored, RuntimeError, "side effect cannot be replayed"),
+        "new attribute": (made, RuntimeError, "side effect cannot be replayed"),
+        "own": (own, KeyError, "mine"),
+        "w": w, "names": names,
+    }  # fmt: skip
+
+
+BAD = [k for k, v in _bad().items() if isinstance(v, tuple) and v[1]]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_error_while_tracing_names_the_line_and_changes_nothing(name):
+    bad = _bad()
+    function, error, words = bad[name]
+    f = tg.compile(function)
+    x = tg.ones(2)
+    for _ in range(2):
+        with pytest.raises(error, match=words) as caught:
+            f(x)
+        if f"# {name}\n" in open(__file__).read():
+            assert here(caught.value, name)
+        same(x, [1, 1])
+        same(bad["w"], [1, 1])
+    same(tg.compile(total)(x), 2)  # and tracing has ended
+
+
+def test_printing_while_tracing_shows_what_is_known(capsys):
+    @tg.compile
+    def f(x):
+        print(x.shape, x.dtype, x.requires_grad)
+        return x * 2
+
+    f(tg.ones(2))
+    assert "Size([2])" in capsys.readouterr().out
+
+
+def test_a_leaked_tensor_says_where_it_was_made():
+    leaks = []
+    f = tg.compile(lambda x: [leaks.append(x * 2), x][1])
+    with pytest.raises(RuntimeError, match="side effect"):
+        f(tg.ones(2))
+    with pytest.raises(RuntimeError, match="outside the compiled function"):
+        leaks[0] + 1
+    with pytest.raises(RuntimeError, match=r"made at test_compile_errors.py:\d+"):
+        leaks[0].numpy()
+    assert "traced" in repr(leaks[0]) or "test_compile_errors" in repr(leaks[0])
+
+
+def test_a_failing_call_leaves_gradients_and_state_alone():
+    w = tg.ones(2, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1, momentum=0.9)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        (x * w).sum().backward()
+        optimizer.step()
+        return x + tg.ones(7)
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="must match"):
+            step(tg.ones(2))
+        same(w.detach(), [1, 1])
+        assert w.grad is None
+        assert all(not np.any(np.asarray(b)) for s in optimizer.state.values() for b in s.values())
+
+
+def classifier():
+    model = nn.Sequential(nn.Linear(4, 3))
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def everything():
+        values = [p.detach().clone().numpy() for p in model.parameters()]
+        values += [None if p.grad is None else p.grad.clone().numpy() for p in model.parameters()]
+        for state in optimizer.state.values():
+            values += [np.array(v) for v in state.values()]
+        return values
+
+    return model, step, everything
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first call", "later call"])
+@pytest.mark.parametrize("target", [3, -1, 100])
+def test_a_target_out_of_range_leaves_everything_untouched(first, target):
+    _, step, everything = classifier()
+    step = tg.compile(step)
+    x, good = tg.randn(5, 4), tg.tensor([0, 1, 2, 0, 1])
+    if not first:
+        step(x, good)
+        step(x, good)
+    before = everything()
+    with pytest.raises(IndexError, match=f"Target {target} is out of bounds"):
+        step(x, tg.tensor([0, 1, target, 0, 1]))
+    after = everything()
+    if first:
+        after = after[: len(before)]  # the state has come to be, with zeros
+    for a, b in zip(before, after, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            same(a, b)
+    held = step(x, good)
+    assert np.isfinite(held.item())
+
+
+def test_an_index_out_of_range_in_the_loss_only_style():
+    table = tg.randn(4, 2, requires_grad=True)
+    f = tg.compile(lambda i: table[i].sum())
+    f(tg.tensor([0, 3])).backward()
+    before = table.grad.clone()
+    for bad in (4, -5):
+        with pytest.raises(IndexError, match=f"index {bad} is out of bounds .* size 4"):
+            f(tg.tensor([0, bad]))
+    same(table.grad, before)
+    f(tg.tensor([-4, -1])).backward()
+    same(table.grad, before * 2)
+
+
+def test_written_tensors_are_untouched_by_a_bad_index():
+    count = tg.zeros(1)
+
+    @tg.compile
+    def f(x, i):
+        count.add_(1)
+        x[i] = 5
+        return x.sum()
+
+    x = tg.zeros(3)
+    f(x, tg.tensor([1]))
+    with pytest.raises(IndexError):
+        f(x, tg.tensor([3]))
+    same(x, [0, 5, 0])
+    same(count, [1])
+
+
+def test_fullgraph_refuses_a_branch_and_names_the_line():
+    def branching(x):
+        if x.sum() > 0:  # branching
+            return x
+        return -x
+
+    with pytest.raises(RuntimeError, match="fullgraph") as caught:
+        tg.compile(branching, fullgraph=True)(tg.ones(2))
+    assert here(caught.value, "branching")
+
+
+def test_wrong_arguments_are_python_s_own_error():
+    f = tg.compile(lambda x, y: x + y)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        f(tg.ones(1))
+    f(tg.ones(1), tg.ones(1))
+    for args, kwargs in (((tg.ones(1),) * 3, {}), ((tg.ones(1),), {"z": tg.ones(1)})):
+        with pytest.raises(TypeError):
+            f(*args, **kwargs)
+
+
+def test_an_in_place_change_of_a_leaf_that_requires_grad_is_refused():
+    w = tg.ones(2, requires_grad=True)
+    f = tg.compile(lambda x: w.sub_(x))
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        f(tg.ones(2))
+    g = tg.compile(tg.no_grad()(lambda x: w.sub_(x)))
+    g(tg.ones(2))
+    same(w.detach(), [0, 0])
+
+
+def test_overlapping_memory_that_is_written_is_refused():
+    base = tg.zeros(4)
+    f = tg.compile(lambda a, b: a.add_(1) + b)
+    with pytest.raises(RuntimeError, match="shares memory"):
+        f(base[:3], base[1:])
+    same(base, [0, 0, 0, 0])
+    same(f(base[:2], base[2:]), [1, 1])
+    with pytest.raises(RuntimeError, match="shares memory"):
+        f(base[:2], base[1:3])
+
+
+def test_the_numpy_interface_of_a_result_is_free_afterwards():
+    y = tg.compile(lambda x: x * 2)(tg.ones(2))
+    y.numpy()[0] = 9
+    same(y, [9, 2])
