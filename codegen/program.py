@@ -8,6 +8,7 @@ that kernels can be shared).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..ir.dtype import DType
@@ -22,9 +23,9 @@ class Kernel:
 
     template: str  # 'map' | 'row' | 'column' | ...
     source: str  # the body, from its second line on: two kernels with the same text are one
-    # a kernel that is written in LLVM itself, with a function `kernel`; `source` then only
-    # describes it
-    llvm: str = ""
+    # of a kernel that is written in LLVM itself: writes the module, whose function is `kernel`, when
+    # no compiled one is found; `source` then is a description that identifies it
+    llvm: Callable[[], str] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -32,7 +33,9 @@ class Kernel:
 
     @property
     def text(self) -> str:
-        return self.llvm or f"def {self.name}(args, start, stop, worker):\n{self.source}"
+        if self.llvm is not None:
+            return f"# {self.name}: {self.source}\n"
+        return f"def {self.name}(args, start, stop, worker):\n{self.source}"
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,7 @@ class Program:
                 if launch.kernel == kernel
                 for line in launch.origin
             )
-            text = f"# {kernel.name}: {kernel.source}" if kernel.llvm else kernel.text
-            parts.append("".join(f"# {line}\n" for line in origins) + text)
+            parts.append("".join(f"# {line}\n" for line in origins) + kernel.text)
         return "\n\n".join(parts)
 
     def __str__(self) -> str:

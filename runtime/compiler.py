@@ -72,14 +72,13 @@ def source_folder() -> Path:
 
 
 def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
-    """A kernel that comes as LLVM: through the same code generator and cache as those that come as
-    Python.
-    """
+    """A kernel that comes as LLVM: the same code generator and cache as for those in Python."""
+    assert kernel.llvm is not None
     with global_compiler_lock:
         loaded = cpu_target.target_context.codegen().create_library(kernel.name)
         loaded.enable_object_caching()
         loaded.add_llvm_module(
-            llvm.parse_assembly(kernel.llvm.replace('"kernel"', f'"{kernel.name}"'))
+            llvm.parse_assembly(kernel.llvm().replace('"kernel"', f'"{kernel.name}"'))
         )
         loaded.finalize()
     return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)

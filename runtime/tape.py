@@ -21,7 +21,6 @@ import numpy as np
 from llvmlite import ir
 from numba import _dynfunc, njit, prange, types  # type: ignore[attr-defined]
 from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import _launch_threads
 
@@ -107,7 +106,6 @@ _lock = threading.Lock()
 
 def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
     """A Python function over machine code, built as Numba builds its own."""
-    rtsys.initialize(cpu_target.target_context)  # the wrapper may refer to Numba's own runtime
     loaded, symbol = library(parts)
     env = _dynfunc.Environment({"__name__": __name__})
     entry = _dynfunc.make_function(
@@ -137,8 +135,9 @@ def walker(parallel: bool) -> Callable[[int], int]:
                 return _load(parts[:-1], parts[-1].decode())
             except Exception:  # an object of another make: compile it again
                 pass
+        # without Numba's own runtime (_nrt), whose start takes longer than loading everything else
         built = njit(
-            SIGNATURE, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False
+            SIGNATURE, nogil=True, _nrt=False, parallel=parallel, error_model="numpy"
         )(function)
         result: Any
         (result,) = built.overloads.values()

@@ -7,12 +7,13 @@ epilogues have their place here and in gemm.py.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from ...ir.node import Node
 from ..lower import Lowered, matrix_layout
 from ..program import Kernel
 from ..text import Arguments, storage_code
-from .gemm import NUMBERS, block_of, llvm_of, tile_for
+from .gemm import NUMBERS, block_of, llvm_of, revision, tile_for
 
 
 def contraction(
@@ -43,6 +44,8 @@ def contraction(
     args.scratch(batch * panels * k * tile.columns * anchor.dtype.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
     source = (
-        f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, vectors of {tile.lanes}"
+        f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, "
+        f"vectors of {tile.lanes}, revision {revision()}"
     )
-    return Kernel("gemm", source, llvm_of(tile)), args, batch * panels, m * tile.columns * k // 8
+    kernel = Kernel("gemm", source, partial(llvm_of, tile))
+    return kernel, args, batch * panels, m * tile.columns * k // 8

@@ -13,9 +13,11 @@ The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matri
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -320,7 +322,12 @@ class _Emitter:
         return []
 
 
-@cache
 def llvm_of(tile: Tile) -> str:
     """The LLVM module of the product with this register tile; its function is called `kernel`."""
     return str(_Emitter(tile, "kernel").emit())
+
+
+@cache
+def revision() -> str:
+    """Changes with this file, so that code compiled from an older one is not taken for its own."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]

@@ -8,7 +8,7 @@ operands' type.
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
+import scipy
 
 from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
 
@@ -128,6 +128,12 @@ trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat)
 
 
 # ---- functions of one real number
+# `scipy.special` is loaded when it is first used: it would be a third of the time to import us
+def _expit(x: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(x))
+    return np.where(np.asarray(x) < 0, small, 1) / (1 + small)
+
+
 def _function(name: str, ref, rule, domain=(-3.0, 3.0), expr: str = "", cost: int = TRANSCENDENTAL):
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost,
                        domain=domain, vjp=(rule,))  # fmt: skip
@@ -153,11 +159,15 @@ acosh = _function("acosh", np.arccosh, lambda g, y, x: g * rsqrt(x * x - 1), (1.
 atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0.9))
 # tanh, sigmoid and erf stay primitive: their composite forms cancel or overflow
 tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
-sigmoid = _function("sigmoid", special.expit, lambda g, y, x: g * y * (1 - y))
-erf = _function("erf", special.erf, lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5))
-erfc = _function("erfc", special.erfc, lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5))
+sigmoid = _function("sigmoid", _expit, lambda g, y, x: g * y * (1 - y))
+erf = _function(
+    "erf", lambda x: scipy.special.erf(x), lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5)
+)
+erfc = _function(
+    "erfc", lambda x: scipy.special.erfc(x), lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5)
+)
 lgamma = _function(
-    "lgamma", lambda x: special.gammaln(np.where(np.isneginf(x), -x, x)), None, (0.5, 3)
+    "lgamma", lambda x: scipy.special.gammaln(np.where(np.isneginf(x), -x, x)), None, (0.5, 3)
 )
 
 
