@@ -82,14 +82,14 @@ class _State:
                 return self.lifted(loose, args, kwargs)
             self.floats.setdefault(loose, None)
         for entry in list(self.entries.get(key, ())):
-            answer = self.replay(entry, tensors)
+            answer = entry.replay(tensors)
             if answer is not MISS:
                 self.remember(entry, args, kwargs)
                 return answer
         with _tracing:
             entries = self.entries.setdefault(key, [])
             for entry in entries:  # another thread may have traced it meanwhile
-                answer = self.replay(entry, tensors)
+                answer = entry.replay(tensors)
                 if answer is not MISS:
                     return answer
             self.why = self.reason(key, entries)
@@ -128,17 +128,6 @@ class _State:
         self.last = entry
         flat = not kwargs and all(isinstance(a, Tensor) for a in args)
         self.quick = entry if flat else None
-
-    @staticmethod
-    def replay(entry: Entry, tensors: list[Tensor]) -> Any:
-        answer = entry.replay(tensors)
-        if (
-            answer is MISS and entry.executable.lock.locked()
-        ):  # another thread is in it: wait, then look again
-            with entry.executable.lock:
-                pass
-            return _State.replay(entry, tensors)
-        return answer
 
     def reason(self, key: Any, entries: list[Entry]) -> str:
         """Why a call is traced: in words, what differs from the last program."""

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from .compile_autograd import CompiledCall, CompiledOutput
-from .compile_entry import Entry, Returned, overlap
+from .compile_binding import rebinder, staleness, together
+from .compile_entry import Entry, Returned
 from .compile_pool import Pool
 from .ir.dtype import DType
 from .runtime.executable import address
 from .tracer.guards import PLAIN
-from .tracer.mode import get_default_dtype, mode
-from .tracer.signature import aval
+from .tracer.mode import mode
 from .tracer.tensor import Tensor, wrap
 from .tracer.world import epoch
 
@@ -50,7 +50,7 @@ class _Writer:
         return name
 
     def guard(self, line: str) -> None:
-        self.add(line, 2)
+        self.add(line, 3)
 
     def add(self, line: str, depth: int = 1) -> None:
         self.lines.append("    " * depth + line)
@@ -69,12 +69,12 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
         "NOT_THIS": _NOT_THIS, "seen": [epoch[0]],
     }  # fmt: skip
-    w.names["stale"] = _stale(entry, w.names["seen"])
+    w.names["stale"] = staleness(entry, w.names["seen"])
+    w.add("lock.acquire()")  # the guards already write to the table
     w.add("try:")
+    w.add("try:", 2)
     _guards(w, entry, count, positions)
-    w.add("except NOT_THIS: return MISS")
-    w.add("if not lock.acquire(False): return MISS")
-    w.add("try:")
+    w.add("except NOT_THIS: return MISS", 2)
     _hyper(w, entry)
     after = _graded(w, entry, positions)
     outputs = _outputs(w, entry)
@@ -112,28 +112,6 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     return replay
 
 
-def _stale(entry: Entry, seen: list[int]) -> Callable[[], bool]:
-    def stale() -> bool:
-        """The counter moved: look at everything that reports to it."""
-        now = epoch[0]
-        if entry.surroundings.changed() is not None:
-            return True
-        if get_default_dtype() is not entry.default_dtype:
-            return True
-        if any(
-            i.kind == "tensor" and aval(i.tensor) != a
-            for i, a in zip(entry.inputs, entry.avals, strict=True)
-        ):
-            return True
-        for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
-            if i.kind == "tensor":
-                entry.executable.table[slot] = address(i.tensor._array)
-        seen[0] = now
-        return False
-
-    return stale
-
-
 def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
     w.guard(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(count))
@@ -162,8 +140,7 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
             w.guard(f"if a{k} is not a{entry.repetition[k]}: return MISS")
             continue
         cell = w.name("last", [None])
-        bind = w.name("bind", _binder(entry, positions[k], cell_value := w.names[cell]))
-        del cell_value
+        bind = w.name("bind", rebinder(entry, positions[k], w.names[cell]))
         rg = entry.avals[positions[k]][3]
         w.guard(
             f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) "
@@ -176,15 +153,15 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
     written = {i.key for i in entry.written if i.kind == "argument"}
     for k, other in itertools.combinations(sorted(positions), 2):
         if k in written or other in written:
-            w.guard(f"if {w.name('together', _together())}(a{k}, a{other}): return MISS")
+            w.guard(f"if {w.name('together', together())}(a{k}, a{other}): return MISS")
     for t, there in entry.presence:
         where = _tensor(w, entry, t, positions)
         w.guard(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
-    for slot, i, a in zip(entry.program.inputs, entry.inputs, entry.avals, strict=True):
+    for i in entry.inputs:
         if i.kind == "grad":
             owner = _tensor(w, entry, i.key, positions)
             cell = w.name("last", [None])
-            bind = w.name("bind", _rebind(entry, slot, a, w.names[cell], i))
+            bind = w.name("bind", rebinder(entry, entry.inputs.index(i), w.names[cell]))
             w.guard(f"if {owner}._grad is None: return MISS")
             w.guard(
                 f"if {owner}._grad._array is not {cell}[0] "
@@ -201,58 +178,6 @@ def _tensor(w: _Writer, entry: Entry, t: Tensor, positions: dict[int, int]) -> s
         if i.tensor is t and i.kind == "argument":
             return f"a{i.key}"
     return w.name("tensor", t)
-
-
-def _together() -> Callable[[Tensor, Tensor], bool]:
-    """Whether two tensors share memory; remembers the last that did not."""
-    apart: list[Any] = [None, None]
-
-    def together(x: Tensor, y: Tensor) -> bool:
-        if x._array is not apart[0] or y._array is not apart[1]:
-            if overlap(x._array, y._array):  # type: ignore[arg-type]
-                return True
-            apart[:] = x._array, y._array
-        return False
-
-    return together
-
-
-def _binder(entry: Entry, k: int, cell: list) -> Callable[[Any], bool]:
-    return _rebind(entry, entry.program.inputs[k], entry.avals[k], cell, entry.inputs[k])
-
-
-def _rebind(entry: Entry, slot: int, expected: tuple, cell: list, me: Any) -> Callable[[Any], bool]:
-    table = entry.executable.table
-    shape, strides, dtype, _ = expected
-    others = (
-        [i for i in entry.inputs if i is not me and i.tensor is not None] if entry.written else []
-    )
-    written = {id(i) for i in entry.written}
-
-    def bind(t: Any) -> bool:
-        """A tensor that was not here at the last call: the same kind of one?"""
-        array = t._array
-        if (
-            array is None
-            or array.shape != shape
-            or array.strides != strides
-            or t._dtype is not dtype
-        ):
-            return False
-        for i in others:  # an in-place change must not be seen through another tensor
-            if (
-                (id(me) in written or id(i) in written)
-                and i.kind == "tensor"
-                and overlap(array, i.tensor._array)
-            ):
-                return False
-        if not t._ptr:
-            t._ptr = address(array)
-        table[slot] = t._ptr
-        cell[0] = array
-        return True
-
-    return bind
 
 
 def _hyper(w: _Writer, entry: Entry) -> None:

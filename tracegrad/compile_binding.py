@@ -1,0 +1,88 @@
+"""What a compiled call asks about its tensors when they are not those of the call before.
+
+Small closures for compile_replay.py: each remembers what it last found in order, and is called only
+where a look at an identity or a counter does not settle the matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .compile_entry import Entry, overlap
+from .runtime.executable import address
+from .tracer.mode import get_default_dtype
+from .tracer.signature import aval
+from .tracer.tensor import Tensor
+from .tracer.world import epoch
+
+
+def staleness(entry: Entry, seen: list[int]) -> Callable[[], bool]:
+    def stale() -> bool:
+        """The counter moved: look at everything that reports to it."""
+        now = epoch[0]
+        if entry.surroundings.changed() is not None:
+            return True
+        if get_default_dtype() is not entry.default_dtype:
+            return True
+        if any(
+            i.kind == "tensor" and aval(i.tensor) != a
+            for i, a in zip(entry.inputs, entry.avals, strict=True)
+        ):
+            return True
+        for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
+            if i.kind == "tensor":
+                entry.executable.table[slot] = address(i.tensor._array)
+        seen[0] = now
+        return False
+
+    return stale
+
+
+def together() -> Callable[[Tensor, Tensor], bool]:
+    """Whether two tensors share memory; remembers the last that did not."""
+    apart: list[Any] = [None, None]
+
+    def overlapping(x: Tensor, y: Tensor) -> bool:
+        if x._array is not apart[0] or y._array is not apart[1]:
+            if overlap(x._array, y._array):  # type: ignore[arg-type]
+                return True
+            apart[:] = x._array, y._array
+        return False
+
+    return overlapping
+
+
+def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
+    """For input k, whose array at the last call is in `last`."""
+    table, slot, me = entry.executable.table, entry.program.inputs[k], entry.inputs[k]
+    shape, strides, dtype, _ = entry.avals[k]
+    others = (
+        [i for i in entry.inputs if i is not me and i.tensor is not None] if entry.written else []
+    )
+    written = {id(i) for i in entry.written}
+
+    def bind(t: Any) -> bool:
+        """A tensor that was not here at the last call: the same kind of one?"""
+        array = t._array
+        if (
+            array is None
+            or array.shape != shape
+            or array.strides != strides
+            or t._dtype is not dtype
+        ):
+            return False
+        for i in others:  # an in-place change must not be seen through another tensor
+            if (
+                (id(me) in written or id(i) in written)
+                and i.kind == "tensor"
+                and overlap(array, i.tensor._array)
+            ):
+                return False
+        if not t._ptr:
+            t._ptr = address(array)
+        table[slot] = t._ptr
+        last[0] = array
+        return True
+
+    return bind
