@@ -6,6 +6,7 @@ subexpressions vanish by construction. Knows nothing of what the operations mean
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 import sys
@@ -40,8 +41,18 @@ class Site(NamedTuple):
         return f"{Path(self.file).name}:{self.line}"
 
 
-_ROOMS = tuple(str(Path(__file__).resolve().parent.parent / room) + "/"
-               for room in ("ir", "tracer", "codegen", "runtime", "tracegrad"))  # fmt: skip
+def _not_the_user() -> tuple[str, ...]:
+    """Where the frames lie that are never the user's line: our rooms, in a checkout or installed,
+    and what runs a decorator such as `no_grad`.
+    """
+    base = Path(__file__).resolve().parent.parent
+    rooms = [base / room for room in ("ir", "tracer", "codegen", "runtime", "tracegrad")]
+    if not (base / "tracegrad").is_dir():  # installed: the public names lie beside the rooms
+        rooms.append(base)
+    return (*(f"{room}/" for room in rooms), contextlib.__file__)
+
+
+_ROOMS = _not_the_user()
 
 
 class _Here(threading.local):
