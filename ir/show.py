@@ -99,3 +99,6 @@ def show(graph: Graph, name: str = "program") -> str:
     ]
     returned = ", ".join(called[y] for y in graph.outputs)
     return "\n".join([f"def {name}({arguments}):", *_aligned(rows), f"    return {returned}"])
+
+
+Graph.__str__ = show  # type: ignore[method-assign,assignment]  # print(step.graph())
