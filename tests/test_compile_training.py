@@ -7,7 +7,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import tracegrad as tg
 import tracegrad.nn.functional as F
@@ -78,6 +77,7 @@ def train(lib, style: str, dtype: str, make, count: int = 20, to_none: bool = Tr
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("dtype, rtol", [("float32", 2e-5), ("float64", 1e-11)])
 def test_twenty_steps_are_those_of_torch(name, style, dtype, rtol):
+    torch = pytest.importorskip("torch")
     got = train(tg, style, dtype, OPTIMIZERS[name])
     want = train(torch, "eager", dtype, OPTIMIZERS[name])
     for a, b in zip(got, want, strict=True):
@@ -88,6 +88,7 @@ def test_twenty_steps_are_those_of_torch(name, style, dtype, rtol):
 @pytest.mark.parametrize("style", STYLES[1:])
 @pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("float64", 1e-12)])
 def test_the_gradients_of_a_step_are_those_of_torch(style, dtype, rtol):
+    torch = pytest.importorskip("torch")
     got = train(tg, style, dtype, OPTIMIZERS["sgd"], 1)[2]
     want = train(torch, "eager", dtype, OPTIMIZERS["sgd"], 1)[2]
     for u, v in zip(got, want, strict=True):
@@ -349,6 +350,7 @@ def test_gradients_flow_through_and_past_compiled_calls():
     f = tg.compile(lambda x: x.sin() * 2)
     x = tg.ones(3, dtype=tg.float64, requires_grad=True)
     (f(f(x)) * x + f(x)).sum().backward()
+    torch = pytest.importorskip("torch")
     z = torch.ones(3, dtype=torch.float64, requires_grad=True)
     g = lambda t: t.sin() * 2  # noqa: E731
     (g(g(z)) * z + g(z)).sum().backward()
