@@ -13,7 +13,7 @@ from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
-from .fuse import Fusion, Group, reads, sort, space_of
+from .fuse import Fusion, Group, expression, reads, sort, space_of
 from .lower import lower
 from .plan import arena, has_check, lifetimes, place_writes
 from .program import Buffer, Kernel, Launch, Program, Slot
@@ -111,14 +111,22 @@ class _Builder:
             if 0 in (group.anchors[0].shape if group.opaque else group.space.kept):
                 continue  # nothing to compute
             origin = tuple(
-                f"{a.op.name:<12} {a.dtype.name}{list(a.shape)}  {a.site or ''}"
-                for a in group.anchors
+                f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}"
+                for n in self.operations(group)
             )
             for kernel, args, extent, work in self.pieces(group):
                 grain = max(1, WORTH_A_THREAD // work) if work else 0
                 bound = tuple(self.bind(a) for a in args.values)
                 self.scratch_bytes = max(self.scratch_bytes, args.scratch_bytes)
                 yield t, Launch(kernel, bound, extent, grain, origin)
+
+    def operations(self, group: Group) -> list[Node]:
+        """What a group computes, operands first: its anchors and what is inlined into them."""
+        found: dict[Node, None] = {}
+        for anchor in group.anchors:
+            inlined = expression(self.low, anchor.inputs)
+            found |= {n: None for n in inlined if n.op.kind is Kind.ELEMENTWISE} | {anchor: None}
+        return list(found)
 
     def bind(self, value: object) -> Slot | int | float:
         if isinstance(value, (Node, str)):

@@ -30,16 +30,14 @@ def folder() -> Path | None:
     cannot be had.
     """
     given = os.environ.get("TRACEGRAD_CACHE_DIR")
-    base = (
-        Path(given)
-        if given
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracegrad"
-    )
     try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        base = Path(given) if given else Path(home) / "tracegrad"
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mine = base.stat().st_uid == os.getuid()
+        found = base.stat()
     except (OSError, RuntimeError):
         return None
+    mine = found.st_uid == os.getuid() and not found.st_mode & 0o022  # nobody else can plant code
     return base if mine or given else None
 
 

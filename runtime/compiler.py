@@ -101,9 +101,10 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
         path = source_folder() / f"{kernel.name}.py"
         path.write_text("".join(f"# {line}\n" for line in origin) + kernel.text)
         operations = "\n  ".join(origin)
-        first = str(error).strip().splitlines()[0]
+        told = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = " ".join([line for line in told if not line.startswith("Failed in")][:3])
         raise CompileError(
-            f"kernel {kernel.name} did not compile: {type(error).__name__}: {first}\n"
+            f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
     loaded = built._library

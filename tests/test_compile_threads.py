@@ -122,7 +122,7 @@ def test_what_nobody_holds_is_freed():
     f = tg.compile(lambda x: (x * model.w).sum())
     f(tg.ones(3)).backward()
     refs = [weakref.ref(f), weakref.ref(model), weakref.ref(model.w)]
-    del f, model
+    f = model = None
     gc.collect()
     assert [r() for r in refs] == [None] * 3
 

@@ -1,0 +1,230 @@
+"""The cache of compiled kernels: whatever happens to it, programs run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tracegrad.codegen.program import Kernel
+from tracegrad.runtime import cache, compiler
+
+SOURCE = """\
+    p0 = pointer_f4(args, 0)
+    for i in range(start, stop):
+        store_f4(p0, i, f4({}), 0)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty cache, for this test alone."""
+    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    cache.folder.cache_clear()
+    monkeypatch.setattr(compiler, "_ready", {})
+    yield tmp_path / "cache"
+    cache.folder.cache_clear()
+
+
+def loads(number: float) -> str:
+    """How a kernel came to be, in a process that has not met it: 'compiled' or 'loaded'."""
+    compiler._ready.clear()
+    before = compiler.statistics.compiled, compiler.statistics.loaded
+    assert compiler.address_of(Kernel("map", SOURCE.format(number)))
+    after = compiler.statistics.compiled, compiler.statistics.loaded
+    return {(1, 0): "compiled", (0, 1): "loaded"}[after[0] - before[0], after[1] - before[1]]
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def test_a_kernel_is_compiled_once_per_machine(folder):
+    assert [loads(1.0) for _ in range(3)] == ["compiled", "loaded", "loaded"]
+    assert len(entries(folder)) == 1
+
+
+def test_a_kernel_is_compiled_once_per_process(folder):
+    kernel = Kernel("map", SOURCE.format(3.0))
+    before = compiler.statistics.compiled
+    assert compiler.address_of(kernel) == compiler.address_of(kernel)
+    assert compiler.statistics.compiled == before + 1
+
+
+def test_entries_are_for_the_owner_only(folder):
+    loads(1.0)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(entries(folder)[0].stat().st_mode) & 0o077 == 0
+
+
+DAMAGE = {
+    "cut short": lambda data: data[: len(data) // 2],
+    "cut in the head": lambda data: data[:10],
+    "empty": lambda data: b"",
+    "garbage": lambda data: os.urandom(len(data)),
+    "a wrong digest": lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:],
+    "a flipped bit of code": lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+    "a text": lambda data: b"not an object\n",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_entry_is_compiled_again_and_mended(folder, how):
+    loads(1.0)
+    (path,) = entries(folder)
+    path.write_bytes(DAMAGE[how](path.read_bytes()))
+    assert loads(1.0) == "compiled"
+    assert loads(1.0) == "loaded"
+
+
+def test_a_sound_entry_of_another_make_is_compiled_again(folder):
+    """The digest is right, what is inside is not an object."""
+    loads(1.0)
+    (path,) = entries(folder)
+    cache.write(path.stem, b"symbol", b"name", b"not machine code", b"not bitcode")
+    assert loads(1.0) == "compiled"
+    cache.write(path.stem, b"only one part")
+    assert loads(1.0) == "compiled"
+
+
+def test_an_entry_that_is_a_folder_does_no_harm(folder):
+    loads(1.0)
+    (path,) = entries(folder)
+    path.unlink()
+    path.mkdir()
+    assert loads(1.0) == "compiled"
+    assert [p for p in entries(folder) if p.suffix == ".tmp"] == []
+
+
+def test_a_folder_removed_while_running_does_no_harm(folder):
+    loads(1.0)
+    shutil.rmtree(folder)
+    assert loads(1.0) == "compiled"
+    assert loads(2.0) == "compiled"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes where it pleases")
+def test_a_read_only_folder_is_read_and_not_written(folder):
+    loads(1.0)
+    folder.chmod(0o500)
+    try:
+        assert loads(1.0) == "loaded"
+        assert loads(2.0) == "compiled"
+        assert len(entries(folder)) == 1
+    finally:
+        folder.chmod(0o700)
+
+
+def test_a_folder_that_is_a_file_does_no_harm(folder):
+    folder.write_text("in the way")
+    assert loads(1.0) == "compiled"
+    assert folder.read_text() == "in the way"
+
+
+def test_a_folder_that_cannot_be_written_does_no_harm(folder, monkeypatch):
+    loads(1.0)
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(cache.tempfile, "mkstemp", refuse)
+    assert loads(2.0) == "compiled"
+    assert loads(1.0) == "loaded"
+
+
+def test_no_home_does_no_harm(monkeypatch):
+    for name in ("TRACEGRAD_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cache.Path, "home", homeless)
+    monkeypatch.setattr(compiler, "_ready", {})
+    cache.folder.cache_clear()
+    try:
+        assert cache.folder() is None
+        assert loads(1.0) == "compiled"
+        assert loads(1.0) == "compiled"
+    finally:
+        cache.folder.cache_clear()
+
+
+def test_a_folder_that_others_may_write_to_is_not_the_default(tmp_path, monkeypatch):
+    monkeypatch.delenv("TRACEGRAD_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        for mode, wanted in ((0o700, True), (0o777, False), (0o755, True)):
+            (tmp_path / "tracegrad").mkdir(exist_ok=True)
+            (tmp_path / "tracegrad").chmod(mode)
+            cache.folder.cache_clear()
+            assert (cache.folder() is not None) is wanted
+    finally:
+        cache.folder.cache_clear()
+
+
+def test_the_key_depends_on_source_and_machine(monkeypatch):
+    assert cache.key("a") != cache.key("b")
+    before = cache.key("a")
+    monkeypatch.setattr(cache, "machine", lambda: "another")
+    assert cache.key("a") != before
+
+
+def test_a_kernel_that_numba_refuses_is_named_with_its_source_and_operations(folder, tmp_path):
+    kernel = Kernel("map", "    v = no_such_word(args)\n")
+    with pytest.raises(compiler.CompileError) as caught:
+        compiler.address_of(kernel, ("tanh  float32[3]  train.py:41",))
+    message = str(caught.value)
+    assert kernel.name in message and "no_such_word" in message and "train.py:41" in message
+    path = next(word for word in message.split() if word.endswith(".py;")).rstrip(";")
+    assert "no_such_word" in Path(path).read_text()
+    assert entries(folder) == []
+
+
+BAD_OPERATION = """
+import dataclasses
+import tracegrad as tg
+from tracegrad.ir.value import REGISTRY
+object.__setattr__(REGISTRY["tanh"], "expr", "{0}.no_such_method()")
+f = tg.compile(lambda x: x.tanh() + 1)
+x = tg.ones(2)
+try:
+    f(x)
+except RuntimeError as error:
+    print(type(error).__name__, error)
+print(tg.compile(lambda x: x + 1)(x).tolist())
+"""
+
+
+def run(code: str) -> subprocess.Popen:
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], **out)
+
+
+def test_an_operation_that_does_not_compile_is_named(folder):
+    out, _ = run(BAD_OPERATION).communicate(timeout=120)
+    assert "CompileError" in out and "map_" in out and "tanh" in out and ".py" in out
+    assert "[2.0, 2.0]" in out
+
+
+STEP = """
+import tracegrad as tg
+from tracegrad.runtime.compiler import statistics
+f = tg.compile(lambda x: (x @ x.t()).tanh().sum(0) + x.exp().sum(1))
+print(f(tg.ones(30, 30)).sum().item(), statistics.compiled, statistics.loaded)
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_a_cache_at_once(folder):
+    together = [run(STEP) for _ in range(3)]
+    answers = [p.communicate(timeout=200)[0].split() for p in together]
+    later = run(STEP).communicate(timeout=200)[0].split()
+    assert {a[0] for a in answers} == {later[0]}
+    assert later[1] == "0" and int(later[2]) > 0
+    assert [p for p in entries(folder) if p.suffix == ".tmp"] == []
