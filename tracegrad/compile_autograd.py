@@ -22,8 +22,6 @@ from .ir.op import DIVIDE, Kind
 from .ir.simplify import simplify
 from .runtime.executable import Executable, address
 from .tracer.backward import grad
-from .tracer.mode import mode
-from .tracer.tape import FREED, GradFn, edge
 from .tracer.tensor import Tensor, traced, wrap
 from .tracer.trace import Trace
 
@@ -46,6 +44,8 @@ class Derivative:
         self.gradients = [g._node for g in found if g is not None]
         self.residuals: tuple[Node, ...] = tuple(self.gradients)  # until forward() has looked
         self.building = threading.Lock()
+        one = np.ones((), self.seeds[0].dtype.storage)
+        self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with
         self.executable: Executable | None = None
 
     def forward(self, joint: Graph) -> Graph:
@@ -90,12 +90,14 @@ class Derivative:
                 self.executable = executable
         return self.executable
 
-    def run(self, arrays: list[np.ndarray]) -> list[Tensor]:
-        """The gradients of the wanted inputs; `arrays` are the inputs of the backward graph."""
+    def run(self, pointers: Iterable[int]) -> list[Tensor]:
+        """The gradients of the wanted inputs; `pointers` lead to the backward graph's inputs, which
+        the caller keeps alive.
+        """
         executable = self.executable or self.compiled()
         with executable.lock:
-            for slot, array in zip(executable.program.inputs, arrays, strict=True):
-                executable.table[slot] = address(array)
+            for slot, pointer in zip(executable.program.inputs, pointers, strict=True):
+                executable.table[slot] = pointer
             results = []
             for pool in self.pools:
                 t = wrap(pool.take(), pool.dtype)
@@ -146,114 +148,3 @@ def residuals(
         else:
             saved[node] = None
     return tuple(sorted(saved, key=lambda n: (n not in made, str(n.shape))))
-
-
-class Spent(GradFn):
-    """The record of an output whose graph was used up inside the compiled function; shared by all
-    calls.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, title: str):
-        super().__init__(title, ())
-
-    def apply(self, g: Tensor) -> tuple[Any, ...]:
-        raise RuntimeError(FREED)
-
-
-def spent(fn: GradFn | None) -> bool:
-    """Whether backward went through here already and let the saved values go."""
-    stack, looked = [fn], set()
-    while stack:
-        f = stack.pop()
-        if f is None or f in looked:
-            continue
-        looked.add(f)
-        if getattr(f, "freed", False):
-            return True
-        stack.extend(f.edges)
-    return False
-
-
-class Bundle:
-    """The cotangents of several outputs of one call, on their way to the one record of that
-    call.
-    """
-
-    def __init__(self, parts: dict[int, Tensor]):
-        self.parts = parts
-
-    def __add__(self, other: Bundle) -> Bundle:
-        parts = dict(self.parts)
-        for k, g in other.parts.items():
-            parts[k] = parts[k] + g if k in parts else g
-        return Bundle(parts)
-
-
-class CompiledOutput(GradFn):
-    """The record of one output of a compiled call; it hands its cotangent to the call."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, call: CompiledCall, index: int):
-        super().__init__("CompiledFunctionBackward", (call,))
-        self.index = index
-
-    def apply(self, g: Tensor) -> tuple[Any, ...]:
-        return (Bundle({self.index: g}),)
-
-
-class CompiledCall(GradFn):
-    """The record of one compiled call: what it saved, and the tensors it came from."""
-
-    __slots__ = ("arrays", "derivative", "freed", "versions")
-
-    def __init__(
-        self,
-        derivative: Derivative,
-        inputs: list[Tensor],
-        saved: list[np.ndarray],
-        kept: list[Tensor],
-    ):
-        super().__init__("CompiledFunctionBackward", tuple(edge(t) for t in inputs))
-        self.derivative, self.freed = derivative, False
-        self.arrays = [*saved, *(t._array for t in kept)]
-        self.versions = [(t._version, t._version[0], t.shape) for t in kept]
-
-    def arrive(self, g: Any) -> Any:
-        return g
-
-    def apply(self, g: Any) -> tuple[Tensor | None, ...]:
-        if self.freed:
-            raise RuntimeError(FREED)
-        for box, version, shape in self.versions:
-            if box[0] != version:
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: a tensor of shape {list(shape)}, used by a compiled "
-                    f"function, is at version {box[0]}; expected version {version} instead."
-                )
-        d = self.derivative
-        if mode.grad:
-            return self.differentiably(g)
-        seeds = []
-        for k in d.used_seeds:
-            part = g.parts.get(k)
-            y = d.seeds[k]
-            seeds.append(
-                np.zeros(tuple(y.shape), y.dtype.storage)
-                if part is None
-                else np.ascontiguousarray(part._array)
-            )
-        return tuple(d.run([*self.arrays, *seeds]))
-
-    def differentiably(self, g: Any) -> tuple[Tensor | None, ...]:
-        raise RuntimeError(
-            "create_graph=True through a compiled function that only returns the loss is not "
-            "supported yet: call backward(create_graph=True) or autograd.grad inside the compiled "
-            "function, or run it eagerly"
-        )
-
-    def release(self) -> None:
-        self.freed, self.arrays = True, []

@@ -57,10 +57,19 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
     """For input k, whose array at the last call is in `last`."""
     table, slot, me = entry.executable.table, entry.program.inputs[k], entry.inputs[k]
     shape, strides, dtype, _ = entry.avals[k]
-    others = (
-        [i for i in entry.inputs if i is not me and i.tensor is not None] if entry.written else []
-    )
-    written = {id(i) for i in entry.written}
+    mine = any(i is me for i in entry.written)
+    related = [
+        i
+        for i in entry.inputs
+        if i is not me and i.kind == "tensor" and (mine or any(i is w for w in entry.written))
+    ]
+
+    def owners() -> set[int]:
+        """Whose memory an in-place change concerns: ids of the arrays that own it."""
+        arrays = (i.tensor._array for i in related)
+        return {id(a if a.base is None else a.base) for a in arrays}
+
+    known: list[Any] = [epoch[0], owners()]
 
     def bind(t: Any) -> bool:
         """A tensor that was not here at the last call: the same kind of one?"""
@@ -72,11 +81,11 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
             or t._dtype is not dtype
         ):
             return False
-        for i in others:  # an in-place change must not be seen through another tensor
-            if (
-                (id(me) in written or id(i) in written)
-                and i.kind == "tensor"
-                and overlap(array, i.tensor._array)
+        if related:  # an in-place change must not be seen through another tensor
+            if known[0] != epoch[0]:
+                known[:] = epoch[0], owners()
+            if (array.base is not None or id(array) in known[1]) and any(
+                overlap(array, i.tensor._array) for i in related
             ):
                 return False
         if not t._ptr:

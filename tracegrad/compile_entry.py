@@ -13,7 +13,8 @@ import numpy as np
 
 from .codegen.build import build
 from .codegen.program import Program
-from .compile_autograd import Derivative, Spent, layout, spent
+from .compile_autograd import Derivative, layout
+from .compile_backward import Spent, spent
 from .ir.dtype import DType
 from .ir.graph import Graph
 from .ir.node import Node

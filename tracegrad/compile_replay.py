@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile_autograd import CompiledCall, CompiledOutput
+from .compile_backward import CompiledCall, CompiledOutput
 from .compile_binding import rebinder, staleness, together
 from .compile_entry import Entry, Returned
 from .compile_pool import Pool
@@ -84,6 +84,10 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         w.add(f"if {cell}.item() != {w.name('expected', expected)}: return MISS", 2)
     if entry.values:
         w.add("walk(AFTER)", 2)
+    if entry.derivative is not None:  # while the lock is held: the table is everybody's
+        first = len(entry.graph.outputs) - len(entry.derivative.saved)
+        slots = entry.program.outputs[first:]
+        w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 2)
     w.add("finally: lock.release()")
     for line in after:
         w.add(line)
@@ -288,9 +292,10 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
         first = len(entry.graph.outputs) - len(d.saved)
         saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
         w.names |= {"CompiledCall": CompiledCall, "CompiledOutput": CompiledOutput, "derivative": d}
-        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], [{kept}])")
+        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}])")
         for index, k in enumerate(d.outputs):
-            w.add(f"y{k}._grad_fn = CompiledOutput(call, {index}); y{k}._requires_grad = True")
+            record = "call" if len(d.outputs) == 1 else f"CompiledOutput(call, {index})"
+            w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
     w.add(f"return {_expression(w, entry.answer, made, entry)}")
 
 

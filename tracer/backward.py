@@ -184,6 +184,11 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its
     `grad_tensors`.
     """
+    if type(tensors) is Tensor and grad_tensors is None and inputs is None and not create_graph:
+        fn = tensors._grad_fn
+        if fn is not None and tensors._array is not None and not tensors._array.shape:
+            if fn.descend(bool(retain_graph)):
+                return
     outputs = tuple(live(t) for t in _tuple(tensors))
     targets = None
     if inputs is not None:

@@ -102,6 +102,10 @@ class GradFn:
         """The gradients of the inputs, one for each edge."""
         raise NotImplementedError
 
+    def descend(self, keep: bool) -> bool:
+        """Do all that `backward()` of a scalar would from here, if it can be done without a walk."""
+        return False
+
     def release(self) -> None:
         """Forget the saved values."""
 

@@ -1,0 +1,161 @@
+"""The records that compiled calls leave on the gradient tape, and what backward does at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .compile_autograd import Derivative
+from .runtime.executable import address
+from .tracer.mode import mode
+from .tracer.tape import FREED, AccumulateGrad, GradFn, edge
+from .tracer.tensor import Tensor
+
+TITLE = "CompiledFunctionBackward"
+
+
+class Spent(GradFn):
+    """The record of an output whose graph was used up inside the compiled function; shared by all
+    calls.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, title: str):
+        super().__init__(title, ())
+
+    def apply(self, g: Tensor) -> tuple[Any, ...]:
+        raise RuntimeError(FREED)
+
+
+def spent(fn: GradFn | None) -> bool:
+    """Whether backward went through here already and let the saved values go."""
+    stack, looked = [fn], set()
+    while stack:
+        f = stack.pop()
+        if f is None or f in looked:
+            continue
+        looked.add(f)
+        if getattr(f, "freed", False):
+            return True
+        stack.extend(f.edges)
+    return False
+
+
+class Bundle:
+    """The cotangents of several outputs of one call, on their way to the one record of that
+    call.
+    """
+
+    def __init__(self, parts: dict[int, Tensor]):
+        self.parts = parts
+
+    def __add__(self, other: Bundle) -> Bundle:
+        parts = dict(self.parts)
+        for k, g in other.parts.items():
+            parts[k] = parts[k] + g if k in parts else g
+        return Bundle(parts)
+
+
+class CompiledOutput(GradFn):
+    """The record of one of several outputs of a compiled call; it hands its cotangent to the call."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, call: CompiledCall, index: int):
+        super().__init__(TITLE, (call,))
+        self.index = index
+
+    def apply(self, g: Tensor) -> tuple[Any, ...]:
+        return (Bundle({self.index: g}),)
+
+
+def located(t: Tensor) -> int:
+    """The address of a tensor's data."""
+    if not t._ptr:
+        t._ptr = address(t._array)  # type: ignore[arg-type]
+    return t._ptr
+
+
+class CompiledCall(GradFn):
+    """The record of one compiled call: what it saved, and the tensors it came from. Where the call
+    has one output to differentiate, this is that output's record.
+
+    saved, pointers: buffers of the forward program and their addresses; kept: tensors it read.
+    """
+
+    __slots__ = ("arrays", "derivative", "freed", "pointers", "versions")
+
+    def __init__(
+        self,
+        derivative: Derivative,
+        inputs: list[Tensor],
+        saved: list[np.ndarray],
+        pointers: list[int],
+        kept: list[Tensor],
+    ):
+        super().__init__(TITLE, tuple([edge(t) for t in inputs]))
+        self.derivative, self.freed = derivative, False
+        self.arrays = saved + [t._array for t in kept]  # type: ignore[misc]
+        self.pointers = pointers + [located(t) for t in kept]
+        self.versions = [(t._version, t._version[0]) for t in kept]
+
+    def arrive(self, g: Any) -> Any:
+        return g if isinstance(g, Bundle) else super().arrive(g)
+
+    def check(self) -> None:
+        """Raise what backward raises if the saved values are gone or were changed since."""
+        if self.freed:
+            raise RuntimeError(FREED)
+        for k, (box, version) in enumerate(self.versions, len(self.arrays) - len(self.versions)):
+            if box[0] != version:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an "
+                    f"inplace operation: a tensor of shape {list(self.arrays[k].shape)}, used by a "
+                    f"compiled function, is at version {box[0]}; expected version {version} "
+                    "instead."
+                )
+
+    def apply(self, g: Any) -> tuple[Tensor | None, ...]:
+        self.check()
+        if mode.grad:
+            raise RuntimeError(
+                "create_graph=True through a compiled function that only returns the loss is not "
+                "supported yet: call backward(create_graph=True) or autograd.grad inside the "
+                "compiled function, or run it eagerly"
+            )
+        d = self.derivative
+        parts = g.parts if isinstance(g, Bundle) else {0: g}
+        seeds = []
+        for k in d.used_seeds:
+            part, y = parts.get(k), d.seeds[k]
+            seeds.append(
+                np.zeros(tuple(y.shape), y.dtype.storage)
+                if part is None
+                else np.ascontiguousarray(part._array)
+            )
+        return tuple(d.run(self.pointers + [address(seed) for seed in seeds]))
+
+    def descend(self, keep: bool) -> bool:
+        if self.prehooks or self.posthooks or self.retainers or mode.trace is not None:
+            return False
+        for e in self.edges:
+            if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:
+                return False
+        self.check()
+        d = self.derivative
+        for e, g in zip(self.edges, d.run(self.pointers + d.unit[: len(d.used_seeds)]), strict=True):
+            x = e.variable  # type: ignore[union-attr]
+            if x._grad is None:
+                x._grad = g
+            elif x._grad._requires_grad:
+                x._grad = x._grad + g
+            else:
+                x._grad.add_(g)
+        if not keep:
+            self.release()
+        return True
+
+    def release(self) -> None:
+        self.freed, self.arrays, self.pointers = True, [], []
