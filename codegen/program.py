@@ -23,8 +23,8 @@ class Kernel:
 
     template: str  # 'map' | 'row' | 'column' | ...
     source: str  # the body, from its second line on: two kernels with the same text are one
-    # of a kernel that is written in LLVM itself: writes the module, whose function is `kernel`, when
-    # no compiled one is found; `source` then is a description that identifies it
+    # of a kernel that is written in LLVM itself: writes the module, whose function is `kernel`,
+    # when no compiled one is found; `source` then is a description that identifies it
     llvm: Callable[[], str] | None = field(default=None, compare=False)
 
     @property

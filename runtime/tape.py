@@ -136,7 +136,8 @@ def walker(parallel: bool) -> Callable[[int], int]:
             except Exception:  # an object of another make: compile it again
                 pass
         # without Numba's own runtime (_nrt), whose start takes longer than loading everything else
-        built = njit(
+        as_told: Any = njit  # its published signature does not know _nrt
+        built = as_told(
             SIGNATURE, nogil=True, _nrt=False, parallel=parallel, error_model="numpy"
         )(function)
         result: Any

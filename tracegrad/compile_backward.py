@@ -59,7 +59,7 @@ class Bundle:
 
 
 class CompiledOutput(GradFn):
-    """The record of one of several outputs of a compiled call; it hands its cotangent to the call."""
+    """The record of one of several outputs of a compiled call; its cotangent goes to the call."""
 
     __slots__ = ("index",)
 
@@ -74,7 +74,7 @@ class CompiledOutput(GradFn):
 def located(t: Tensor) -> int:
     """The address of a tensor's data."""
     if not t._ptr:
-        t._ptr = address(t._array)  # type: ignore[arg-type]
+        t._ptr = address(t._array)
     return t._ptr
 
 
@@ -97,7 +97,7 @@ class CompiledCall(GradFn):
     ):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
         self.derivative, self.freed = derivative, False
-        self.arrays = saved + [t._array for t in kept]  # type: ignore[misc]
+        self.arrays = saved + [t._array for t in kept]
         self.pointers = pointers + [located(t) for t in kept]
         self.versions = [(t._version, t._version[0]) for t in kept]
 
@@ -145,7 +145,8 @@ class CompiledCall(GradFn):
                 return False
         self.check()
         d = self.derivative
-        for e, g in zip(self.edges, d.run(self.pointers + d.unit[: len(d.used_seeds)]), strict=True):
+        gradients = d.run(self.pointers + d.unit[: len(d.used_seeds)])
+        for e, g in zip(self.edges, gradients, strict=True):
             x = e.variable  # type: ignore[union-attr]
             if x._grad is None:
                 x._grad = g

@@ -45,7 +45,7 @@ def together() -> Callable[[Tensor, Tensor], bool]:
 
     def overlapping(x: Tensor, y: Tensor) -> bool:
         if x._array is not apart[0] or y._array is not apart[1]:
-            if overlap(x._array, y._array):  # type: ignore[arg-type]
+            if overlap(x._array, y._array):
                 return True
             apart[:] = x._array, y._array
         return False
