@@ -48,7 +48,7 @@ class CacheInfo(NamedTuple):
 
 
 def _reports(value: Any) -> bool:
-    return isinstance(value, (Module, Watched))
+    return isinstance(value, (Module, Watched, optimizer.Optimizer))
 
 
 class _State:

@@ -29,7 +29,8 @@ class Pool:
                 return array
         array = np.empty(self.shape, self.dtype.storage)
         where = address(array)
-        if len(self.buffers) < MOST_KEPT:
-            self.buffers.append((array, where))
+        if len(self.buffers) == MOST_KEPT:  # all held by somebody: let go of the oldest
+            del self.buffers[0]
+        self.buffers.append((array, where))  # the newest is always here: its references are counted
         self.table[self.slot] = where
         return array

@@ -215,7 +215,7 @@ def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
         w.add(f"{g} = {where}._grad", 2)
         fresh = "True" if entry.values or program.early(program.outputs[k]) else (
             f"{g} is None or {g} is not {cell}[0] "
-            f"or getrefcount({g}) != 4 or getrefcount({g}._array) != 4")  # fmt: skip
+            f"or getrefcount({g}) != 4 or getrefcount({g}._array) != 3")  # fmt: skip
         w.add(f"if {fresh}: {g} = {renew}()", 2)
         after.append(f"{where}._grad = {g}")
     return after

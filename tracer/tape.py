@@ -103,7 +103,7 @@ class GradFn:
         raise NotImplementedError
 
     def descend(self, keep: bool) -> bool:
-        """Do all that `backward()` of a scalar would from here, if it can be done without a walk."""
+        """Do what `backward()` of a scalar would from here, if that needs no walk."""
         return False
 
     def release(self) -> None:
