@@ -12,8 +12,6 @@ def step(x, y):
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable
 from functools import update_wrapper
@@ -22,8 +20,8 @@ from typing import Any, NamedTuple
 from .codegen.program import Program
 from .compile_entry import Entry, record
 from .compile_replay import MISS, write_replay
+from .compile_report import name_of, report, summary
 from .ir.graph import Graph
-from .ir.show import show
 from .nn.module import Module
 from .optim import optimizer
 from .runtime.compiler import statistics
@@ -104,12 +102,12 @@ class _State:
             answer = entry.replay(tensors)
             if answer is MISS:
                 raise RuntimeError(
-                    f"{_name(self.fn)} was changed by another thread while it was traced; "
+                    f"{name_of(self.fn)} was changed by another thread while it was traced; "
                     "call it again"
                 )
             entries.append(entry)
             self.remember(entry, args, kwargs)
-            _report(self.fn, entry)
+            report(self.fn, entry)
         return answer
 
     def lifted(self, loose: Any, args: tuple, kwargs: dict) -> Any:
@@ -162,31 +160,13 @@ class _State:
 
     def latest(self) -> Entry:
         if self.last is None:
-            raise RuntimeError(f"{_name(self.fn)} has not been called yet: nothing is compiled")
+            raise RuntimeError(f"{name_of(self.fn)} has not been called yet: nothing is compiled")
         return self.last
 
 
 def _aval(a: tuple) -> str:
     shape, _, dtype, requires_grad = a
     return f"{dtype.name}{list(shape)}{' requires_grad' if requires_grad else ''}"
-
-
-def _name(fn: Callable) -> str:
-    return getattr(fn, "__qualname__", type(fn).__name__)
-
-
-def _report(fn: Callable, entry: Entry) -> None:
-    if os.environ.get("TRACEGRAD_DEBUG", "0") not in ("", "0"):
-        print(f"tracegrad: {_name(fn)}: {_summary(entry)}", file=sys.stderr)
-
-
-def _summary(entry: Entry) -> str:
-    t, p = entry.timing, entry.program
-    return (
-        f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, "
-        f"lower {t.lower * 1e3:.1f} ms, {len(p.launches)} launches of {len(p.kernels)} kernels, "
-        f"load {t.load * 1e3:.1f} ms, arena {p.arena_bytes} bytes"
-    )
 
 
 def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
@@ -254,19 +234,16 @@ def _attach(compiled: Any, state: _State) -> None:
     def explain() -> str:
         """What was compiled, what was reused, and why the last trace was made."""
         if state.last is None:
-            return f"{_name(state.fn)}: {state.why}"
+            return f"{name_of(state.fn)}: {state.why}"
         lines = [
-            f"{_name(state.fn)}: traced {state.traces} time(s); last because: {state.why}",
-            f"  {_summary(state.latest())}",
+            f"{name_of(state.fn)}: traced {state.traces} time(s); last because: {state.why}",
+            f"  {summary(state.latest())}",
             f"  kernels of this process: {statistics.compiled} compiled in "
             f"{statistics.seconds:.2f} s, {statistics.loaded} loaded from the cache",
         ]
         return "\n".join(lines)
 
-    def text() -> str:
-        return show(graph())
-
-    for f in (graph, source, program, cache_info, explain, text):
+    for f in (graph, source, program, cache_info, explain):
         setattr(compiled, f.__name__, f)
     compiled.tracegrad_state = state
 
