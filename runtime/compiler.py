@@ -6,6 +6,8 @@ process does.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import linecache
 import os
 import tempfile
@@ -20,10 +22,11 @@ import llvmlite.binding as llvm
 from numba import cfunc, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 
+from ..codegen import vecmath
 from ..codegen.program import Kernel
-from . import cache
-from .intrinsics import VOCABULARY
+from . import cache, intrinsics
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 # NaN and infinities keep their meaning: neither nnan nor ninf
@@ -51,7 +54,10 @@ _ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps i
 def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
     """Loaded machine code, and the name of its entry, from the parts of a cache entry."""
     symbol, name, code, bitcode = parts
-    codegen = cpu_target.target_context.codegen()
+    context = cpu_target.target_context
+    if b"NRT_" in code:  # an error path of Numba's; without the symbol LLVM aborts
+        rtsys.initialize(context)
+    codegen = context.codegen()
     loaded = codegen.unserialize_library((name.decode(), "object", (code, bitcode)))
     return loaded, symbol.decode()
 
@@ -60,6 +66,13 @@ def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
     """What `library` needs to load it again."""
     name, _, (code, bitcode) = loaded.serialize_using_object_code()
     return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
+
+
+@memo
+def vocabulary() -> str:
+    """A digest of what the words of kernel source mean."""
+    text = inspect.getsource(intrinsics) + inspect.getsource(vecmath)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @memo
@@ -89,7 +102,7 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
         return _assemble(kernel)
     filename = f"<tracegrad {kernel.name}>"
     linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(True), filename)
-    namespace = dict(VOCABULARY)
+    namespace = dict(intrinsics.VOCABULARY)
     exec(compile(kernel.text, filename, "exec"), namespace)
     try:
         as_c: Any = cfunc  # its published signature knows neither the options nor the library
@@ -117,7 +130,7 @@ def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
     with _lock:
         if text in _ready:
             return _ready[text][0]
-        name = cache.key(text)
+        name = cache.key(f"{vocabulary()}\n{text}")
         parts = cache.read(name)
         if parts is not None:
             try:

@@ -237,6 +237,10 @@ def _unary(name: str) -> Any:
     def unary(typingctx: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             (v,) = values
+            if name == "sqrt":
+                # else 1 / sqrt(x) becomes an estimate and a Newton step, which give NaN for 0 and
+                # infinity; llvmlite's `add` refuses attributes that it does not know
+                set.add(builder.function.attributes, '"reciprocal-estimates"="none"')
             fn = builder.module.declare_intrinsic(
                 f"llvm.{name}", [v.type], ir.FunctionType(v.type, [v.type])
             )

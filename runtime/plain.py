@@ -94,6 +94,14 @@ def check_index(status: Pointer, index: Any, size: int, dim: int) -> Any:
     return type(index)(0)
 
 
+def _power(a: Any, b: Any) -> Any:
+    return np.power([a], [b])[0]  # of a number alone NumPy takes the root, NaN for -inf ** 0.5
+
+
+def _lgamma(x: Any) -> Any:
+    return special.gammaln(np.abs(x) if np.isinf(x) else x)
+
+
 def _number(code: str) -> Callable[[Any], Any]:
     return lambda value: np.asarray(value).astype(_STORED[code])[()]
 
@@ -108,12 +116,13 @@ VOCABULARY: dict[str, Any] = {
     "cast": cast, "check_index": check_index,
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
-    "floor_div": np.floor_divide, "remainder": np.remainder, "power": np.power,
+    "floor_div": np.floor_divide, "remainder": np.remainder, "power": _power,
     "shift_left": np.left_shift, "shift_right": np.right_shift, "atan2": np.arctan2,
-    "sigmoid": special.expit, "erf": special.erf, "erfc": special.erfc, "lgamma": special.gammaln,
+    "sigmoid": special.expit, "erf": special.erf, "erfc": special.erfc, "lgamma": _lgamma,
     **{name: getattr(np, name) for name in (
         "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sqrt",
-        "floor", "ceil", "trunc", "rint")},
+        "floor", "ceil", "trunc")},
+    "rint": lambda x: np.rint(x) if isinstance(x, np.floating) else x,
     **{f"a{name}": getattr(np, f"arc{name}")
        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }  # fmt: skip

@@ -212,6 +212,19 @@ def test_an_operation_that_does_not_compile_is_named(folder):
     assert "[2.0, 2.0]" in out
 
 
+RAISES = """
+import tracegrad as tg
+f = tg.compile(lambda x: (x ** x, x // (x - 1), x % 3))
+print([t.tolist() for t in f(tg.tensor([2, 3, 4]))])
+"""
+
+
+def test_kernels_with_an_error_path_can_be_loaded(folder):
+    """LLVM ends the process where an object needs Numba's runtime and that is not there."""
+    first, second = (run(RAISES).communicate(timeout=120)[0] for _ in range(2))
+    assert first == second == "[[4, 27, 256], [2, 1, 1], [2, 0, 1]]\n"
+
+
 STEP = """
 import tracegrad as tg
 from tracegrad.runtime.compiler import statistics

@@ -123,7 +123,9 @@ sign = elementwise(
 )
 floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat)
 ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat)
-round = elementwise("round", ref=np.rint, expr="rint({0})", vjp=_flat)
+round = elementwise(
+    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x, expr="rint({0})", vjp=_flat
+)
 trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat)
 
 
