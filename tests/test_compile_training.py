@@ -167,6 +167,21 @@ def test_gradients_accumulate_over_calls():
     same(w.grad, [1, 1])
 
 
+def test_the_parts_of_a_step_compiled_one_by_one():
+    w = tg.ones(2, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+    forget, step = tg.compile(lambda: optimizer.zero_grad()), tg.compile(lambda: optimizer.step())
+    add_gradient = tg.compile(lambda x: (x * w).sum().backward())
+    for k in range(1, 4):
+        forget()  # traced when there is no gradient yet
+        assert w.grad is None
+        add_gradient(tg.ones(2))
+        add_gradient(tg.ones(2))
+        same(w.grad, [2, 2])
+        step()
+        np.testing.assert_allclose(w.detach(), [1 - 0.2 * k] * 2, rtol=1e-5)
+
+
 def test_a_gradient_that_somebody_holds_is_not_overwritten():
     w, _, step = line()
     held, arrays = [], []

@@ -159,7 +159,8 @@ class Trace:
         """Inputs whose `.grad` is now another tensor, or none."""
         out = []
         for i in self.inputs:
-            if i.tensor is None or i.twin._grad is i.tensor._grad:
+            forgotten = id(i.twin) in self._replaced and i.twin._grad is None
+            if i.tensor is None or (i.twin._grad is i.tensor._grad and not forgotten):
                 continue
             entered = self._by_id.get(id(i.tensor._grad)) if i.tensor._grad is not None else None
             if entered is None or i.twin._grad is not entered.twin:
