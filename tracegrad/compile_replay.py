@@ -105,7 +105,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
             else f"{w.name('owner', i.key)}._grad._version[0] += 1"
         )
     for t, flag in entry.flags:
-        w.add(f"{w.name('flag', t)}._requires_grad = {flag}")
+        w.add(f"{_tensor(w, entry, t, positions)}._requires_grad = {flag}")
     _answer(w, entry, outputs)
     source = "def replay(args):\n" + "\n".join(w.lines) + "\n"
     filename = f"<tracegrad replay {id(entry):x}>"
