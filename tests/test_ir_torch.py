@@ -102,7 +102,9 @@ def test_the_oracle_agrees_with_torch_on_special_numbers(op):
         ):  # torch's float32 gives NaN for subnormal divisors, and its zeros their own sign
             want = np.where(np.isin(arrays[1], np.float32(1e-42)), got, want)
         signs = got.dtype.kind == "f" and op.name != "remainder"
-        assert_equal(got, want, arrays, rtol, atol=1e-44, signs=signs)
+        # torch's float32 sigmoid(-100) is 1 / inf; ours is the subnormal number that it should be
+        atol = 1e-43 if op.name == "sigmoid" else 1e-44
+        assert_equal(got, want, arrays, rtol, atol=atol, signs=signs)
 
 
 KINKS = np.array([0.0, 1.0, -1.0, 0.5, 2.0, -2.0])
