@@ -24,7 +24,7 @@ from .templates.row import Row
 from .text import Arguments
 from .view import View
 
-WORTH_A_THREAD = 40_000  # additions that pay for handing a piece of a loop to another thread
+WORTH_A_THREAD = 120_000  # additions that pay for handing a piece of a loop to another thread
 
 
 class _Builder:

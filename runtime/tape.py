@@ -9,8 +9,10 @@ the status block is not clean.
 from __future__ import annotations
 
 import inspect
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache as memo
 from importlib import import_module
 from types import ModuleType
@@ -101,6 +103,8 @@ def _parallel(span: int) -> int:
 
 
 SIGNATURE = types.int64(types.int64)
+# without Numba's own runtime (_nrt), whose start takes longer than loading everything else
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _lock = threading.Lock()
 
 
@@ -126,20 +130,15 @@ def walker(parallel: bool) -> Callable[[int], int]:
     with _lock:
         if parallel:
             threads()
-        name = cache.key(
-            f"tape {parallel} {layer() if parallel else ''} {inspect.getsource(function)}"
-        )
+        made = layer() if parallel else "serial"
+        name = cache.key(f"tape {made} {OPTIONS} {inspect.getsource(function)}")
         parts = cache.read(name)
         if parts is not None:
             try:
                 return _load(parts[:-1], parts[-1].decode())
             except Exception:  # an object of another make: compile it again
                 pass
-        # without Numba's own runtime (_nrt), whose start takes longer than loading everything else
-        as_told: Any = njit  # its published signature does not know _nrt
-        built = as_told(
-            SIGNATURE, nogil=True, _nrt=False, parallel=parallel, error_model="numpy"
-        )(function)
+        built = njit(SIGNATURE, parallel=parallel, **OPTIONS)(function)
         result: Any
         (result,) = built.overloads.values()
         environment = cpu_target.target_context.get_env_name(result.fndesc)
@@ -152,12 +151,30 @@ def walker(parallel: bool) -> Callable[[int], int]:
 
 
 # ---- threads
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Within it, an OpenMP library that is loaded learns to sleep while it waits, not to spin.
+
+    A spinning thread that shares its core with any other program makes a step of 0.6 ms take 70.
+    Who wants it otherwise sets OMP_WAIT_POLICY.
+    """
+    if "OMP_WAIT_POLICY" in os.environ:
+        yield
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        yield
+    finally:  # other libraries' threads are none of our business
+        del os.environ["OMP_WAIT_POLICY"]
+
+
 @memo
 def layer() -> str:
     """The threading layer: omp where it can be loaded, then tbb, then Numba's own work queue."""
     for name, module in (("omp", "omppool"), ("tbb", "tbbpool")):
         try:
-            import_module(f"numba.np.ufunc.{module}")
+            with _patient():
+                import_module(f"numba.np.ufunc.{module}")
         except ImportError:
             continue
         return name

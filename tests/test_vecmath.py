@@ -1,4 +1,6 @@
-"""The elementary functions against references of higher precision: errors in ulp, and every special value."""
+"""The elementary functions against references of higher precision: errors in ulp, and every special
+value.
+"""
 
 import ctypes
 
@@ -21,7 +23,12 @@ RANGES = {"exp": (-110, 95), "log": (1e-44, 1e38), "tanh": (-12, 12), "sigmoid":
 def reference(name: str, x: np.ndarray) -> np.ndarray:
     x = x.astype(np.longdouble)
     with np.errstate(all="ignore"):
-        return {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda v: 1 / (1 + np.exp(-v))}[name](x)
+        return {
+            "exp": np.exp,
+            "log": np.log,
+            "tanh": np.tanh,
+            "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+        }[name](x)
 
 
 def compiled(name: str, code: str):
@@ -48,7 +55,9 @@ def compiled(name: str, code: str):
 
 def ulps(got: np.ndarray, exact: np.ndarray) -> float:
     finite = np.isfinite(exact.astype(got.dtype))
-    spacing = np.spacing(np.maximum(np.abs(exact[finite]), np.finfo(got.dtype).tiny).astype(got.dtype))
+    spacing = np.spacing(
+        np.maximum(np.abs(exact[finite]), np.finfo(got.dtype).tiny).astype(got.dtype)
+    )
     return float(np.max(np.abs(got[finite].astype(np.longdouble) - exact[finite]) / spacing))
 
 
@@ -82,7 +91,12 @@ def test_exp_goes_gradually_to_zero(code):
     x = np.linspace(-108, -80, 1001) if code == "f4" else np.linspace(-745, -700, 1001)
     got = compiled("exp", code)(x)
     want = reference("exp", x.astype(np.dtype(code)))
-    np.testing.assert_allclose(got, want.astype(np.dtype(code)), rtol=1e-6, atol=float(np.finfo(np.dtype(code)).smallest_subnormal) * 2)
+    np.testing.assert_allclose(
+        got,
+        want.astype(np.dtype(code)),
+        rtol=1e-6,
+        atol=float(np.finfo(np.dtype(code)).smallest_subnormal) * 2,
+    )
 
 
 @pytest.mark.parametrize("name", BOUNDS)

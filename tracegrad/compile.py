@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .codegen.program import Program
 from .compile_entry import Entry, record
 from .compile_replay import MISS, write_replay
@@ -56,7 +58,11 @@ class _State:
         self.fn, self.fullgraph = fn, fullgraph
         self.entries: dict[Any, list[Entry]] = {}
         self.last: Entry | None = None
-        self.quick: Entry | None = None  # the last, if its arguments were tensors and nothing else
+        # the last entry, if its arguments can be told at a glance: the tensors' positions, and the
+        # other arguments, which must be the same objects
+        self.quick: Entry | None = None
+        self.tensors: tuple[int, ...] | None = None  # None: all are tensors
+        self.others: tuple[tuple[int, Any], ...] = ()
         self.traces = 0
         # structures of calls with Python floats: seen once, made inputs (True), or never (False)
         self.floats: dict[Any, bool | None] = {}
@@ -124,8 +130,21 @@ class _State:
 
     def remember(self, entry: Entry, args: tuple, kwargs: dict) -> None:
         self.last = entry
-        flat = not kwargs and all(isinstance(a, Tensor) for a in args)
+        places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
+        others = tuple((k, a) for k, a in enumerate(args) if k not in places)
+        hidden = (list, tuple, dict, np.ndarray)  # may hold tensors that are other ones next time
+        flat = not kwargs and not any(isinstance(a, hidden) for _, a in others)
+        self.tensors, self.others = (places if others else None), others
         self.quick = entry if flat else None
+
+    def glance(self, entry: Entry, args: tuple) -> Any:
+        """Replay the quick entry where some arguments are no tensors: a method's self, a flag."""
+        if len(args) != len(self.others) + len(self.tensors or ()):
+            return MISS
+        for k, other in self.others:
+            if args[k] is not other:
+                return MISS
+        return entry.replay([args[k] for k in self.tensors or ()])
 
     def reason(self, key: Any, entries: list[Entry]) -> str:
         """Why a call is traced: in words, what differs from the last program."""
@@ -202,7 +221,8 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     def compiled(*args: Any, **kwargs: Any) -> Any:
         entry = state.quick
         if entry is not None and not kwargs:
-            answer = entry.replay(args)
+            glance = state.tensors is not None
+            answer = state.glance(entry, args) if glance else entry.replay(args)
             if answer is not MISS:
                 return answer
         return state.call(args, kwargs)

@@ -87,7 +87,7 @@ SMALL = (4, 32, 16, 4)
 DIGITS = (784, 256, 256, 10)
 
 WORKLOADS = [
-    workload("mlp-small-sgd", SMALL, 150, "SGD", cold_start=True, lr=0.1),
+    workload("mlp-small-sgd", SMALL, 150, "SGD", cold_start=True, lr=0.01),
     workload("mlp-small-adam", SMALL, 150, "Adam", lr=0.001),
     workload("mlp-digits-64", DIGITS, 64, "SGD", lr=0.01, momentum=0.9),
     workload("mlp-digits-512", DIGITS, 512, "SGD", lr=0.01, momentum=0.9),
