@@ -138,7 +138,8 @@ def walker(parallel: bool) -> Callable[[int], int]:
                 return _load(parts[:-1], parts[-1].decode())
             except Exception:  # an object of another make: compile it again
                 pass
-        built = njit(SIGNATURE, parallel=parallel, **OPTIONS)(function)
+        as_told: Any = njit  # its published signature does not know _nrt
+        built = as_told(SIGNATURE, parallel=parallel, **OPTIONS)(function)
         result: Any
         (result,) = built.overloads.values()
         environment = cpu_target.target_context.get_env_name(result.fndesc)
