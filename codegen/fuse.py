@@ -161,6 +161,8 @@ class Fusion:
         """The space that the two share if they may be one loop nest, else why not."""
         if a.opaque or b.opaque:
             return "one of them is not a loop of ours"
+        if checks(a) != checks(b):
+            return "a check would keep the other loop from vectorising"
         space = self.common(a.space, b.space)
         if space is None:
             return f"their spaces differ: {a.space} and {b.space}"
@@ -284,6 +286,11 @@ class Fusion:
                 self.merge(a, b, verdict)
                 merged = True
         return merged
+
+
+def checks(group: Group) -> bool:
+    """Whether the group looks at indices; lowering makes every check an anchor."""
+    return any(a.op.name == "check_index" for a in group.anchors)
 
 
 def nbytes(x: Node) -> int:

@@ -244,7 +244,9 @@ class _Lowering:
             if x.size > 1 and node.size > x.size and below[0] >= DIVIDE:
                 self.keep_under(x)
         self.cost[node] = cost, size
-        if (uses > 1 and cost > INLINE_COST and node.size > 1) or size > INLINE_SIZE:
+        # a check writes where every point may: its loop does not vectorise, and stays alone
+        costly = uses > 1 and cost > INLINE_COST and node.size > 1
+        if costly or size > INLINE_SIZE or node.op.name == "check_index":
             self.keep(node)
         return node
 

@@ -65,7 +65,8 @@ def block_of(tile: Tile, m: int, k: int) -> int:
 
 def tile_for(code: str, n: int) -> Tile:
     lanes, rows = lanes_of(code)
-    return Tile(code, rows, 1 if n <= lanes else 2, lanes)
+    # enough sums in flight to hide the latency of a multiply-add
+    return Tile(code, 2 * rows, 1, lanes) if n <= lanes else Tile(code, rows, 2, lanes)
 
 
 class _Emitter:
@@ -88,12 +89,9 @@ class _Emitter:
             ir.FunctionType(self.vector, [pointer, I32, mask, self.vector]),
             f"llvm.masked.load.{suffix}.p0",
         )
-        self.masked_store = ir.Function(
-            self.module,
-            ir.FunctionType(ir.VoidType(), [self.vector, pointer, I32, mask]),
-            f"llvm.masked.store.{suffix}.p0",
-        )
         self.zero = ir.Constant(self.vector, [0.0] * tile.lanes)
+        buffer = self.b.alloca(ir.ArrayType(self.real, tile.rows * tile.columns))
+        self.aside = self.b.gep(buffer, [self.i64(0), self.i64(0)])  # a tile that sticks out
 
     # ---- small words
     def i64(self, value: int) -> Any:
@@ -178,9 +176,9 @@ class _Emitter:
             with b.if_then(b.icmp_signed("==", first, self.i64(0))):
                 self.pack(source, w, j, masks)
             i = first
-            for rows in (tile.rows, *(r for r in (8, 4, 2, 1) if r < tile.rows)):
+            for rows in (tile.rows, *(r for r in (16, 8, 4, 2, 1) if r < tile.rows)):
                 (i,) = self.loop(
-                    i, last, rows, lambda i, rows=rows: self.micro(a, w, c, i, rows, left, masks)
+                    i, last, rows, lambda i, rows=rows: self.micro(a, w, c, i, rows, left)
                 )
             return []
 
@@ -282,7 +280,7 @@ class _Emitter:
         return []
 
     # ---- the sums
-    def micro(self, a: Any, w: Any, c: Any, i: Any, rows: int, left: Any, masks: list) -> list:
+    def micro(self, a: Any, w: Any, c: Any, i: Any, rows: int, left: Any) -> list:
         b, tile, v = self.b, self.tile, self.n_
         starts = [self.at(a, b.mul(b.add(i, self.i64(r)), v["a_row"])) for r in range(rows)]
 
@@ -301,24 +299,31 @@ class _Emitter:
 
         zeros = [self.zero] * (rows * tile.vectors)
         sums = self.loop(self.i64(0), v["k"], 1, step, self.i64(0), w, *zeros)[3:]
-        full = b.icmp_signed(">=", left, self.i64(tile.columns))
-        with b.if_else(full) as (whole, part):
-            for branch, masked in ((whole, False), (part, True)):
-                with branch:
-                    for r in range(rows):
-                        row = self.at(c, b.mul(b.add(i, self.i64(r)), v["n"]))
-                        for q in range(tile.vectors):
-                            at, value = (
-                                self.at(row, self.i64(q * tile.lanes)),
-                                sums[r * tile.vectors + q],
-                            )
-                            if masked:
-                                b.call(
-                                    self.masked_store,
-                                    [value, self.wide(at), ir.Constant(I32, self.align), masks[q]],
-                                )
-                            else:
-                                self.store(value, at)
+        whole = b.icmp_signed(">=", left, self.i64(tile.columns))
+        with b.if_else(whole) as (full, part):
+            with full:
+                for r in range(rows):
+                    row = self.at(c, b.mul(b.add(i, self.i64(r)), v["n"]))
+                    for q in range(tile.vectors):
+                        at = self.at(row, self.i64(q * tile.lanes))
+                        self.store(sums[r * tile.vectors + q], at)
+            with part:  # by way of a buffer: masked stores are slow on some processors
+                for q, value in enumerate(sums):
+                    self.store(value, self.at(self.aside, self.i64(q * tile.lanes)))
+                self.loop(self.i64(0), self.i64(rows), 1, lambda r: self.copy_part(c, i, r, left))
+        return []
+
+    def copy_part(self, c: Any, i: Any, r: Any, left: Any) -> list:
+        """Row r of the buffer, as far as it is part of the matrix."""
+        b = self.b
+        row = self.at(c, b.mul(b.add(i, r), self.n_["n"]))
+        source = self.at(self.aside, b.mul(r, self.i64(self.tile.columns)))
+
+        def move(e: Any) -> list:
+            b.store(b.load(self.at(source, e)), self.at(row, e))
+            return []
+
+        self.loop(self.i64(0), left, 1, move)
         return []
 
 
