@@ -18,7 +18,7 @@ from .text import Arguments, apply, combine, compute_code, load, store
 from .view import View, collapse
 
 PRELUDE, KEPT, POINT = 0, 1, 2
-SMALL = 16  # an innermost extent up to this is part of the kernel's text, so that LLVM unrolls it
+SMALL = 8  # an innermost extent up to this is part of the kernel's text, so that LLVM unrolls it
 
 Key = tuple[tuple[int, ...], int]  # strides along the loop axes, offset
 
