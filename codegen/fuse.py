@@ -18,6 +18,7 @@ from .lower import OPAQUE, Lowered, leaves
 from .view import View, contiguous
 
 MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
+BETWEEN = "another group must run between them"
 SHARE = 64  # bytes credited to two loops that could be one, for the launch saved
 
 
@@ -161,7 +162,7 @@ class Fusion:
         """The space that the two share if they may be one loop nest, else why not."""
         if a.opaque or b.opaque:
             return "one of them is not a loop of ours"
-        if checks(a) != checks(b):
+        if checks(a) != checks(b) and a.space.extents != b.space.extents:
             return "a check would keep the other loop from vectorising"
         space = self.common(a.space, b.space)
         if space is None:
@@ -188,7 +189,7 @@ class Fusion:
             if anchor.op.name == "index" and self.low.resolve(anchor.inputs[0])[0] in members:
                 return "an indexed value must be complete before it is read"
         if self.between(a, b) or self.between(b, a):
-            return "another group must run between them"
+            return BETWEEN
         return space
 
     @staticmethod
@@ -266,9 +267,15 @@ class Fusion:
         return self.groups
 
     def round(self, columns: bool) -> bool:
-        """Go once through the candidates, best first; whether any two were merged."""
-        merged = False
+        """Go through the candidates, best first; whether any two were merged.
+
+        A merge makes others legal: before candidates of half its worth, look again. Else small
+        gains taken early stand between groups that would have saved more together.
+        """
+        best = 0
         for worth, a, b in self.candidates():
+            if worth * 2 < best:
+                break
             if a not in self.groups or b not in self.groups:
                 continue
             if not columns and "column" in (a.template, b.template):
@@ -279,13 +286,14 @@ class Fusion:
             verdict = self.legal(a, b)
             pair = f"{names(a)} with {names(b)}"
             if isinstance(verdict, str):
-                self.refused.add(key)
+                if verdict != BETWEEN:  # that may change when others merge
+                    self.refused.add(key)
                 self.notes.append(f"kept apart {pair}: {verdict}")
             else:
                 self.notes.append(f"fused {pair}: saves {worth} bytes")
                 self.merge(a, b, verdict)
-                merged = True
-        return merged
+                best = best or worth
+        return best > 0
 
 
 def checks(group: Group) -> bool:

@@ -7,13 +7,36 @@ epilogues have their place here and in gemm.py.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ...ir.node import Node
 from ..lower import Lowered, matrix_layout
 from ..program import Kernel
 from ..text import Arguments, storage_code
-from .gemm import NUMBERS, block_of, llvm_of, revision, tile_for
+from .gemm import NUMBERS, block_of, effort, llvm_of, revision, tile_for
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A stack of matrices in memory."""
+
+    leaf: Node
+    offset: int
+    row: int
+    col: int
+    batch: int
+
+    def turned(self) -> Matrix:
+        return replace(self, row=self.col, col=self.row)
+
+
+def _matrix(low: Lowered, x: Node) -> Matrix:
+    leaf, view = low.resolve(x)
+    layout = matrix_layout(view)
+    assert layout is not None, "lowering copies operands that are no matrices"
+    turned, step, batch = layout
+    return Matrix(leaf, view.offset, 1 if turned else step, step if turned else 1, batch)
 
 
 def contraction(
@@ -22,25 +45,26 @@ def contraction(
     """(kernel, arguments, extent, cost of one step of the outer loop) for a dot whose operands are
     matrices in memory.
     """
-    (a, va), (b, vb) = (low.resolve(x) for x in anchor.inputs)
+    a, b = (_matrix(low, x) for x in anchor.inputs)
     m, n = anchor.shape[-2:]
-    k = va.shape[-1]
-    layouts = matrix_layout(va), matrix_layout(vb)
-    assert layouts[0] and layouts[1], "lowering copies operands that are no matrices"
-    (a_turned, a_step, a_batch), (b_turned, b_step, b_batch) = layouts  # type: ignore[misc]
-    tile = tile_for(storage_code(anchor.dtype), n)
+    k = anchor.inputs[0].shape[-1]
+    c = Matrix(anchor, 0, n, 1, m * n)
+    code = storage_code(anchor.dtype)
+    # a narrow result fills the vectors better as B' A' = (A B)'
+    if effort(code, n, m, k, turned=True) < effort(code, m, n, k, turned=False):
+        a, b, c, m, n = b.turned(), a.turned(), c.turned(), n, m
+    tile = tile_for(code, n)
     panels = -(-n // tile.columns)
     batch = math.prod(anchor.shape[:-2])
     block = block_of(tile, m, k)
     numbers = {
-        "oa": va.offset, "ob": vb.offset, "m": m, "n": n, "k": k,
-        "a_row": 1 if a_turned else a_step, "a_col": a_step if a_turned else 1,
-        "b_row": 1 if b_turned else b_step, "b_col": b_step if b_turned else 1,
-        "a_batch": a_batch, "b_batch": b_batch, "c_batch": m * n, "panels": panels,
-        "block": block, "blocks": -(-m // block),
+        "oa": a.offset, "ob": b.offset, "m": m, "n": n, "k": k,
+        "a_row": a.row, "a_col": a.col, "b_row": b.row, "b_col": b.col, "a_batch": a.batch,
+        "b_batch": b.batch, "c_row": c.row, "c_col": c.col, "c_batch": c.batch,
+        "panels": panels, "block": block, "blocks": -(-m // block),
     }  # fmt: skip
     args = Arguments()
-    args.values += [place.get(x, x) for x in (a, b, anchor)]
+    args.values += [place.get(x.leaf, x.leaf) for x in (a, b, c)]
     args.scratch(batch * panels * k * tile.columns * anchor.dtype.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
     source = (

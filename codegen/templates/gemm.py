@@ -26,8 +26,10 @@ from llvmlite import ir
 I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 # entries of the argument block: four pointers, then numbers
 POINTERS = ("a", "b", "c", "packed")
-NUMBERS = ("oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col",
-           "a_batch", "b_batch", "c_batch", "panels", "block", "blocks")  # fmt: skip
+NUMBERS = (
+    "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
+    "c_row", "c_col", "c_batch", "panels", "block", "blocks",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class _Emitter:
             a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
             w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.i64(tile.columns))))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
-            c = self.at(base["c"], b.mul(batch, v["c_batch"]), j)
+            c = self.at(base["c"], b.mul(batch, v["c_batch"]), b.mul(j, v["c_col"]))
             left = b.sub(v["n"], j)
             masks = [self.mask(left, q) for q in range(tile.vectors)]
             with b.if_then(b.icmp_signed("==", first, self.i64(0))):
@@ -299,15 +301,20 @@ class _Emitter:
 
         zeros = [self.zero] * (rows * tile.vectors)
         sums = self.loop(self.i64(0), v["k"], 1, step, self.i64(0), w, *zeros)[3:]
-        whole = b.icmp_signed(">=", left, self.i64(tile.columns))
+        whole = b.and_(
+            b.icmp_signed(">=", left, self.i64(tile.columns)),
+            b.icmp_signed("==", v["c_col"], self.i64(1)),
+        )
         with b.if_else(whole) as (full, part):
             with full:
                 for r in range(rows):
-                    row = self.at(c, b.mul(b.add(i, self.i64(r)), v["n"]))
+                    row = self.at(c, b.mul(b.add(i, self.i64(r)), v["c_row"]))
                     for q in range(tile.vectors):
                         at = self.at(row, self.i64(q * tile.lanes))
                         self.store(sums[r * tile.vectors + q], at)
-            with part:  # by way of a buffer: masked stores are slow on some processors
+            # an edge, or a result that lies transposed, leaves by way of a buffer: masked stores
+            # are slow on some processors
+            with part:
                 for q, value in enumerate(sums):
                     self.store(value, self.at(self.aside, self.i64(q * tile.lanes)))
                 self.loop(self.i64(0), self.i64(rows), 1, lambda r: self.copy_part(c, i, r, left))
@@ -316,15 +323,25 @@ class _Emitter:
     def copy_part(self, c: Any, i: Any, r: Any, left: Any) -> list:
         """Row r of the buffer, as far as it is part of the matrix."""
         b = self.b
-        row = self.at(c, b.mul(b.add(i, r), self.n_["n"]))
+        row = self.at(c, b.mul(b.add(i, r), self.n_["c_row"]))
         source = self.at(self.aside, b.mul(r, self.i64(self.tile.columns)))
 
         def move(e: Any) -> list:
-            b.store(b.load(self.at(source, e)), self.at(row, e))
+            b.store(b.load(self.at(source, e)), self.at(row, b.mul(e, self.n_["c_col"])))
             return []
 
-        self.loop(self.i64(0), left, 1, move)
+        columns = self.i64(self.tile.columns)
+        count = b.select(b.icmp_signed("<", left, columns), left, columns)
+        self.loop(self.i64(0), count, 1, move)
         return []
+
+
+def effort(code: str, m: int, n: int, k: int, turned: bool) -> int:
+    """A rough count of vector operations: sums, packing, and numbers stored one by one."""
+    tile = tile_for(code, n)
+    vectors = -(-n // tile.lanes)
+    singly = turned or n % tile.columns != 0
+    return m * k * vectors + 2 * k * vectors + 2 * m * n * singly
 
 
 def llvm_of(tile: Tile) -> str:
