@@ -156,7 +156,7 @@ def walker(parallel: bool) -> Callable[[int], int]:
 def _patient() -> Iterator[None]:
     """Within it, an OpenMP library that is loaded learns to sleep while it waits, not to spin.
 
-    A spinning thread that shares its core with any other program makes a step of 0.6 ms take 70.
+    A spinning thread that shares its core with any other program makes steps many times slower.
     Who wants it otherwise sets OMP_WAIT_POLICY.
     """
     if "OMP_WAIT_POLICY" in os.environ:

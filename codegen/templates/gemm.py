@@ -312,8 +312,7 @@ class _Emitter:
                     for q in range(tile.vectors):
                         at = self.at(row, self.i64(q * tile.lanes))
                         self.store(sums[r * tile.vectors + q], at)
-            # an edge, or a result that lies transposed, leaves by way of a buffer: masked stores
-            # are slow on some processors
+            # an edge, or a result that lies transposed, leaves by way of a buffer
             with part:
                 for q, value in enumerate(sums):
                     self.store(value, self.at(self.aside, self.i64(q * tile.lanes)))
