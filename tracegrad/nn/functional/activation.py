@@ -1,7 +1,5 @@
-"""Layers as functions: `F.relu(x)`, `F.linear(x, weight, bias)`, `F.cross_entropy(scores, target)`.
-
-All are compositions of primitives, so they fuse and have derivatives of every order. A branch that
-`where` leaves out is kept finite, or its zero gradient would become 0 * inf = NaN.
+"""Activations. A branch that `where` leaves out is kept finite, or its zero gradient would become
+0 * inf = NaN.
 """
 
 from __future__ import annotations
@@ -10,37 +8,19 @@ import math
 import warnings
 from typing import Any
 
-from ..ir.ops import elementwise as ops
-from ..ir.ops.elementwise import erf, exp, expm1, ge, gt, log1p, where
-from ..tracer.functions import contract, movement, pointwise, reduce
-from ..tracer.inplace import update
-from ..tracer.random import rand_like
-from ..tracer.tape import composite
-from ..tracer.tensor import Tensor
-from .loss import (  # noqa: F401
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    smooth_l1_loss,
-)
+from ...ir.ops import elementwise as ops
+from ...ir.ops.elementwise import erf, exp, expm1, gt, log1p, where
+from ...tracer.functions import pointwise, reduce
+from ...tracer.inplace import update
+from ...tracer.tape import composite
+from ...tracer.tensor import Tensor
+
+__all__ = [
+    "elu", "gelu", "leaky_relu", "log_softmax", "logsigmoid", "relu", "sigmoid", "silu", "softmax",
+    "softplus", "tanh",
+]  # fmt: skip
 
 
-# ---- linear
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias: (*, in), (out, in), (out,) -> (*, out)."""
-    if bias is None or weight.ndim != 2 or input.ndim == 0:
-        product = contract.matmul(input, movement.t(weight))
-        return product if bias is None else product + bias
-    rows = input if input.ndim == 2 else movement.reshape(input, -1, input.shape[-1])
-    y = contract.addmm(bias, rows, movement.t(weight))
-    return y if input.ndim == 2 else movement.view(y, (*input.shape[:-1], weight.shape[0]))
-
-
-# ---- activations
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
     return update(input, pointwise.relu) if inplace else pointwise.relu(input)
@@ -145,21 +125,3 @@ def log_softmax(
     """The logarithm of `softmax`, without overflow."""
     d = _implicit_dim(input, "log_softmax") if dim is None else dim
     return reduce.log_softmax(input, d, dtype)
-
-
-# ---- noise
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """While training, zero with probability p, and what is kept grows by 1 / (1 - p)."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training or p == 0:
-        return input
-    return update(input, _dropped, p) if inplace else _dropped(input, p)
-
-
-@composite("MulBackward0")
-def _dropped(x: Tensor, p: float) -> Tensor:
-    if p == 1:
-        return x * 0
-    kept = ge(rand_like(x), p)
-    return x * (kept.to(x.dtype) / (1 - p))
