@@ -22,8 +22,8 @@ from ..ir.ops.movement import expand, permute, reshape
 from ..ir.ops.reduce import sum as sum_
 from .view import View, move
 
-VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip"})
-OPAQUE = frozenset({"dot", "concat", "pad", "index_put"})  # each has its own launches
+VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
+OPAQUE = frozenset({"dot", "concat", "pad", "fold", "index_put"})  # each has its own launches
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
 )
@@ -214,6 +214,10 @@ class _Lowering:
             x = self.moved(intern(reshape, inputs, {"shape": shape}), inputs[0])
             half = self.keep(intern(op, (x,), {"dims": first}))
             return self.keep(intern(op, (half,), {"dims": second}))
+        if name == "fold" and node.dtype.is_half:  # as reductions of halfs
+            wide = self.keep(self.expression(cast(inputs[0], dtype=float32), 1))
+            total = self.keep(intern(op, (wide,), node.params))
+            return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
         if name in OPAQUE:
             inputs = tuple(self.buffered(x) for x in inputs)
         elif name == "index":

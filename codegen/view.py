@@ -85,6 +85,19 @@ class View:
             self.shape, tuple(-s if d in axes else s for d, s in enumerate(self.strides)), offset
         )
 
+    def window(self, axis: int, size: int, step: int, dilation: int) -> View:
+        count = (self.shape[axis] - (size - 1) * dilation - 1) // step + 1
+        own = self.strides[axis]
+        return View(
+            (*self.shape[:axis], count, *self.shape[axis + 1 :], size),
+            (*self.strides[:axis], own * step, *self.strides[axis + 1 :], own * dilation),
+            self.offset,
+        )
+
+    def diagonal(self) -> View:
+        *lead, rows, columns = self.strides
+        return View(self.shape[:-1], (*lead, rows + columns), self.offset)
+
     def squeeze(self) -> View:
         keep = [d for d, n in enumerate(self.shape) if n != 1]
         return View(
@@ -114,6 +127,10 @@ def move(view: View, node: Node) -> View | None:
             return view.slice(p["slices"])
         case "flip":
             return view.flip(p["axes"])
+        case "window":
+            return view.window(p["axis"], p["size"], p["step"], p["dilation"])
+        case "diagonal":
+            return view.diagonal()
     return None
 
 

@@ -18,7 +18,17 @@ from tracegrad.ir.op import ShapeError
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot, transpose
 from tracegrad.ir.ops.index import index, index_put
-from tracegrad.ir.ops.movement import concat, expand, flip, pad, permute, reshape
+from tracegrad.ir.ops.movement import (
+    concat,
+    diagonal,
+    expand,
+    flip,
+    fold,
+    pad,
+    permute,
+    reshape,
+    window,
+)
 from tracegrad.ir.ops.movement import slice as cut
 from tracegrad.ir.ops.reduce import max as max_
 from tracegrad.ir.ops.reduce import min as min_
@@ -48,6 +58,15 @@ def shapes_of_size(x: Node, k: int) -> tuple[int, ...]:
     return options[k % len(options)]
 
 
+def windowed(x: Node, k: int) -> Node:
+    """Sliding windows of x, or what their overlapping parts add up to."""
+    if x.ndim == 0:
+        return x
+    axis, size, step, dilation = k % x.ndim, 1 + k % 3, 1 + k // 3 % 2, k // 5 % 3
+    y = window(x, axis=axis, size=size, step=step, dilation=dilation)
+    return y if k % 2 else fold(y, axis=axis, extent=x.shape[axis], step=step, dilation=dilation)
+
+
 # Each takes (a, b, k): two Nodes drawn before and a number, and gives a Node or raises ShapeError.
 MOVES = [
     lambda a, b, k: a + b,
@@ -72,6 +91,8 @@ MOVES = [
     lambda a, b, k: cut(a, slices=cuts(a, k)),
     lambda a, b, k: flip(a, axes=picks(k, a.ndim)),
     lambda a, b, k: pad(a, pads=((k % 2, k % 3, 0),) * a.ndim),
+    lambda a, b, k: windowed(a, k),
+    lambda a, b, k: diagonal(a) if a.ndim > 1 and a.shape[-1] == a.shape[-2] else a,
     lambda a, b, k: concat(a, a, axis=k % a.ndim) if a.ndim else a,
     lambda a, b, k: concat(a, b, axis=0) if a.ndim else b,
     lambda a, b, k: dot(a, permute(a, axes=(1, 0))) if a.ndim == 2 and k % 4 == 0 else a,

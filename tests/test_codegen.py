@@ -18,7 +18,7 @@ from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index, index_put
-from tracegrad.ir.ops.movement import permute, reshape
+from tracegrad.ir.ops.movement import permute, reshape, window
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.runtime import plain
 
@@ -42,7 +42,8 @@ def test_a_view_says_where_numpy_says(shape, data):
     array, view = memory.reshape(shape), View.of(shape)
     for _ in range(data.draw(st.integers(1, 4))):
         rank = array.ndim
-        match data.draw(st.sampled_from(["permute", "flip", "slice", "expand", "reshape"])):
+        kinds = ["permute", "flip", "slice", "expand", "reshape", "window"]
+        match data.draw(st.sampled_from(kinds)):
             case "permute":
                 axes = tuple(data.draw(st.permutations(range(rank))))
                 array, view = array.transpose(axes), view.permute(axes)
@@ -57,6 +58,11 @@ def test_a_view_says_where_numpy_says(shape, data):
             case "expand":
                 wide = (2, *(3 if n == 1 else n for n in array.shape))
                 array, view = np.broadcast_to(array, wide), view.expand(wide)
+            case "window" if rank and (n := array.shape[0]):
+                dilation = data.draw(st.integers(0, 2))
+                cut = {"axis": 0, "size": 1 + (n - 1) // max(dilation, 1), "step": 1,
+                       "dilation": dilation}  # fmt: skip
+                array, view = window.ref(array, **cut), view.window(**cut)
             case "reshape":
                 flat = (array.size, 1) if data.draw(st.booleans()) else (1, array.size)
                 found = view.reshape(flat)

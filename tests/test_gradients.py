@@ -64,6 +64,19 @@ CASES = {
     ],
     "flip": [(lambda x: M.flip(x, axes=(0, 2)), ((2, 3, 4),))],
     "pad": [(lambda x: M.pad(x, pads=((1, 2, 0), (0, 1, 2))), s) for s in (((2, 3),), ((0, 3),))],
+    "window": [
+        (lambda x, p=p: M.window(x * x, **p), ((2, 9, 3),))
+        for p in (
+            {"axis": 1, "size": 3, "step": 1, "dilation": 1},
+            {"axis": 1, "size": 2, "step": 3, "dilation": 2},
+            {"axis": 0, "size": 2, "step": 1, "dilation": 0},
+        )
+    ],
+    "fold": [
+        (lambda x: M.fold(x * x, axis=1, extent=8, step=2, dilation=1), ((2, 3, 4),)),
+        (lambda x: M.fold(x * x, axis=0, extent=7, step=1, dilation=2), ((3, 2, 3),)),
+    ],
+    "diagonal": [(lambda x: M.diagonal(x * x), s) for s in (((2, 3, 3),), ((0, 0),))],
     "concat": [
         (lambda *x: M.concat(*x, axis=1), ((2, 3), (2, 1), (2, 0))),
         (lambda x: M.concat(x, x * x, axis=0), ((3,),)),

@@ -19,7 +19,17 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import Node, constant, input_node
 from tracegrad.ir.op import Kind
 from tracegrad.ir.ops.contract import dot
-from tracegrad.ir.ops.movement import concat, expand, flip, pad, permute, reshape
+from tracegrad.ir.ops.movement import (
+    concat,
+    diagonal,
+    expand,
+    flip,
+    fold,
+    pad,
+    permute,
+    reshape,
+    window,
+)
 from tracegrad.ir.ops.movement import slice as cut
 from tracegrad.ir.ops.reduce import max as max_
 from tracegrad.ir.ops.reduce import min as min_
@@ -192,6 +202,10 @@ def listed() -> list[Node]:
         flip(flip(y, axes=(0, 1)), axes=(1, 2)),
         flip(of(1.0, 3), axes=(0,)),
         flip(row, axes=(0, 1)),
+        window(of(1.0, 2, 5), axis=1, size=3, step=1, dilation=1),
+        fold(of(0.0, 2, 3, 3), axis=1, extent=5, step=1, dilation=1),
+        fold(of(1.0, 2, 3, 3), axis=1, extent=5, step=1, dilation=1),
+        diagonal(of(1.0, 3, 3)),
         concat(x, axis=0),
         concat(x, arg(0, 6), axis=0),
         concat(arg(0, 6), arg(0, 6), axis=0),

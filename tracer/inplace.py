@@ -46,7 +46,7 @@ def _writable(t: Tensor) -> None:
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
     if t._array is not None and not t._array.flags.writeable:
-        if 0 in t._array.strides:
+        if 0 in t._array.strides or (t._view is not None and live(t._base)._array.flags.writeable):
             raise RuntimeError(OVERLAP)
         raise RuntimeError(
             "the tensor shares memory with a NumPy array that is read-only, and cannot be changed "

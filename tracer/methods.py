@@ -20,6 +20,7 @@ from .functions import (
     joining,
     moments,
     movement,
+    parts,
     pointwise,
     positions,
     reduce,
@@ -37,10 +38,11 @@ METHODS: dict[Any, str] = {
     contract: " ".join(n for n in contract.__all__ if n not in ("einsum", "tensordot")),
     indexing: " ".join(indexing.__all__) + " copy_ fill_ zero_ masked_fill_",
     positions: " ".join(positions.__all__),
+    parts: " ".join(parts.__all__) + " unfold",
     joining: "repeat repeat_interleave tile",
     movement: """
-        adjoint chunk flatten flip moveaxis movedim narrow permute ravel reshape roll select
-        split squeeze swapaxes swapdims t transpose unbind unflatten unsqueeze view view_as
+        adjoint flatten flip moveaxis movedim permute ravel reshape roll
+        squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
         reshape_as expand expand_as is_contiguous broadcast_to""",
     conversion: """
         item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size

@@ -17,7 +17,17 @@ from ..ir.dtype import bool_
 from ..ir.node import Node
 from ..ir.op import OpDef
 from ..ir.ops.elementwise import where
-from ..ir.ops.movement import expand, pad, permute, reshape
+from ..ir.ops.movement import (
+    diagonal,
+    embedded,
+    expand,
+    fold,
+    overlapping,
+    permute,
+    reshape,
+    unslice,
+    window,
+)
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.source import full
 from .mode import enable_grad, mode
@@ -69,23 +79,34 @@ def follow(x: Any, path: Path) -> Any:
     return x
 
 
+# ---- values put where a movement takes them from, among zeros: place(new, shape, **params)
+def _slid_over(
+    new: Any, shape: tuple[int, ...], *, axis: int, size: int, step: int, dilation: int
+) -> Any:
+    if overlapping(new.shape[axis], size, step, dilation):
+        raise RuntimeError(OVERLAP)
+    return fold(new, axis=axis, extent=shape[axis], step=step, dilation=dilation)
+
+
+PLACED = {
+    slice_: lambda new, shape, slices: unslice(new, shape, slices),
+    window: _slid_over,
+    diagonal: lambda new, shape: embedded(new),
+}
+
+
 def write(x: Any, path: Path, new: Any) -> Any:
     """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
     if not path:
         return new
     (op, params), rest = path[0], path[1:]
     new = write(op(x, **params), rest, new)
-    if op is slice_:
-        pads = []
-        for extent, count, (start, _, step) in zip(
-            x.shape, new.shape, params["slices"], strict=True
-        ):
-            end = start + (count - 1) * step + 1 if count else start
-            pads.append((start, extent - end, step - 1))
-        if not any(lo or hi or gap for lo, hi, gap in pads):
+    if op in PLACED:
+        if new.shape == x.shape and op is slice_:
             return new
-        inside = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
-        return where(pad(inside, pads=tuple(pads)), pad(new, pads=tuple(pads)), x)
+        place = PLACED[op]
+        here = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
+        return where(place(here, x.shape, **params), place(new, x.shape, **params), x)
     if op is permute:
         return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
     if op is expand and tuple(new.shape) != (*(1,) * (len(new.shape) - len(x.shape)), *x.shape):
@@ -170,6 +191,11 @@ def _moved(x: Tensor, op: OpDef, params: dict, shape: tuple[int, ...]) -> tuple[
         return tuple(strides[a] for a in params["axes"])
     if op is slice_:
         return tuple(s * step for s, (_, _, step) in zip(strides, params["slices"], strict=True))
+    if op is window:
+        d, own = params["axis"], strides[params["axis"]]
+        return (*strides[:d], own * params["step"], *strides[d + 1 :], own * params["dilation"])
+    if op is diagonal:
+        return (*strides[:-2], strides[-2] + strides[-1])
     if op is expand:
         lead = len(shape) - len(strides)
         return (0,) * lead + tuple(
@@ -178,7 +204,7 @@ def _moved(x: Tensor, op: OpDef, params: dict, shape: tuple[int, ...]) -> tuple[
     return restride(x.shape, strides, shape)
 
 
-VIEWS = frozenset((reshape, permute, expand, slice_))
+VIEWS = frozenset((reshape, permute, expand, slice_, window, diagonal))
 
 
 def link(x: Tensor, op: OpDef, params: dict, y: Tensor) -> None:

@@ -1,5 +1,5 @@
-"""Launches that write part of a buffer: concat, pad and index_put are made of strided copies, fills
-and a scatter.
+"""Launches that write part of a buffer: concat, pad, fold and index_put are made of strided copies,
+fills, sums and a scatter.
 """
 
 from __future__ import annotations
@@ -95,6 +95,30 @@ def pad(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
     )
 
 
+def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    """Zeros, then each tap of the windows added where it stands. Only the axis that was folded
+    overlaps itself, so what lies before it may be shared among workers.
+    """
+    (x,) = anchor.inputs
+    p, last = anchor.params, len(x.shape) - 1
+    yield fill(anchor, place)
+    if x.size == 0:
+        return
+    leaf, source = low.resolve(x)
+    goal = View.of(anchor.shape).window(p["axis"], x.shape[-1], p["step"], p["dilation"])
+    # taps outside the folded axis: neighbours of the inner loop do not overlap, and vectorise
+    order = (*range(p["axis"]), last, *range(p["axis"], last))
+    source, goal = source.permute(order), goal.permute(order)
+    serial = math.prod(x.shape[: p["axis"]]) == 1
+    loops = _Loops(source.shape, [source.strides, goal.strides], serial)
+    src = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
+    dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
+    now = load(dst, anchor.dtype, "at")
+    new = f"{now} + {load(src, leaf.dtype, loops.position(source))}"
+    lines = [f"at = {loops.position(goal)}", store(dst, anchor.dtype, "at", new)]
+    yield loops.piece("fold", lines)
+
+
 def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
     """Copy, then write or add element by element, in order: positions may repeat, so one worker
     does it.
@@ -132,5 +156,5 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
 
 
 PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
-    "concat": concat, "pad": pad, "index_put": index_put,
+    "concat": concat, "pad": pad, "fold": fold, "index_put": index_put,
 }  # fmt: skip

@@ -54,17 +54,18 @@ def _sliced(old: tuple[int, ...], *, slices: Slices) -> tuple[int, ...]:
     return tuple(len(range(*s)) for s in slices)
 
 
-def _unslice(g: Any, y: Any, x: Any, *, slices: Slices) -> Any:
+def unslice(x: Any, shape: tuple[int, ...], slices: Slices) -> Any:
+    """Zeros of a shape, with x where the slices would take it from."""
     pads = []
-    for extent, (start, _, step), count in zip(x.shape, slices, y.shape, strict=True):
+    for extent, (start, _, step), count in zip(shape, slices, x.shape, strict=True):
         end = start + (count - 1) * step + 1 if count else start
         pads.append((start, extent - end, step - 1))
-    return pad(g, pads=tuple(pads))
+    return pad(x, pads=tuple(pads))
 
 
 slice = movement(
     "slice", ref=lambda x, *, slices: x[tuple(np.s_[a:b:c] for a, b, c in slices)],
-    shape=_sliced, vjp=(_unslice,),
+    shape=_sliced, vjp=(lambda g, y, x, *, slices: unslice(g, x.shape, slices),),
 )  # fmt: skip
 
 flip = movement(
@@ -136,3 +137,93 @@ concat = register(OpDef(
     "concat", Kind.MOVEMENT, lambda *xs, axis: np.concatenate(xs, axis), _concat_aval, _piece,
     grad_name="CatBackward0",
 ))  # fmt: skip
+
+
+def span(size: int, dilation: int) -> int:
+    """How many positions a window of `size` numbers, `dilation` apart, reaches over."""
+    return (size - 1) * dilation + 1
+
+
+def overlapping(count: int, size: int, step: int, dilation: int) -> bool:
+    """Whether some number stands in two of the windows, or twice in one."""
+    return (count > 1 and step < span(size, dilation)) or (size > 1 and dilation == 0)
+
+
+def _windowed(
+    old: tuple[int, ...], *, axis: int, size: int, step: int, dilation: int
+) -> tuple[int, ...]:
+    count = (old[axis] - span(size, dilation)) // step + 1
+    if count < 1 or size < 1 or step < 1 or dilation < 0:
+        raise ShapeError(
+            f"windows of {size} numbers, {dilation} apart, one every {step}, do not fit dimension "
+            f"{axis} of shape {list(old)}"
+        )
+    return (*old[:axis], count, *old[axis + 1 :], size)
+
+
+def _window(x: np.ndarray, *, axis: int, size: int, step: int, dilation: int) -> np.ndarray:
+    shape = _windowed(x.shape, axis=axis, size=size, step=step, dilation=dilation)
+    own = x.strides[axis]
+    strides = (*x.strides[:axis], own * step, *x.strides[axis + 1 :], own * dilation)
+    apart = not overlapping(shape[axis], size, step, dilation)  # else nobody may write through it
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=apart)
+
+
+def _fold_shape(
+    old: tuple[int, ...], *, axis: int, extent: int, step: int, dilation: int
+) -> tuple[int, ...]:
+    shape = (*old[:axis], extent, *old[axis + 1 : -1])
+    count = _windowed(shape, axis=axis, size=old[-1], step=step, dilation=dilation)[axis]
+    if old[axis] != count:
+        raise ShapeError(
+            f"{old[axis]} windows of {old[-1]} numbers, {dilation} apart, one every {step}, do not "
+            f"make {extent} numbers along dimension {axis}"
+        )
+    return shape
+
+
+def _fold(x: np.ndarray, *, axis: int, extent: int, step: int, dilation: int) -> np.ndarray:
+    shape = _fold_shape(x.shape, axis=axis, extent=extent, step=step, dilation=dilation)
+    out = np.zeros(shape, x.dtype)
+    reach = (x.shape[axis] - 1) * step + 1
+    for tap in range(x.shape[-1]):
+        at = (*(np.s_[:],) * axis, np.s_[tap * dilation : tap * dilation + reach : step])
+        out[at] += x[..., tap]
+    return out
+
+
+# window(x, axis=, size=, step=, dilation=): sliding windows along an axis, which counts them; the
+# numbers of each are a new last axis: y[..., i, ..., k] = x[..., i * step + k * dilation, ...]
+window = movement(
+    "window", ref=_window, shape=_windowed,
+    vjp=(lambda g, y, x, *, axis, size, step, dilation: fold(
+        g, axis=axis, extent=x.shape[axis], step=step, dilation=dilation),),
+    grad_name="UnfoldBackward0",
+)  # fmt: skip
+
+# fold(x, axis=, extent=, step=, dilation=): the adjoint of window; what windows share is summed
+fold = movement(
+    "fold", ref=_fold, shape=_fold_shape,
+    vjp=(lambda g, y, x, *, axis, extent, step, dilation: window(
+        g, axis=axis, size=x.shape[-1], step=step, dilation=dilation),),
+)  # fmt: skip
+
+
+def _square(old: tuple[int, ...]) -> tuple[int, ...]:
+    if len(old) < 2 or old[-1] != old[-2]:
+        raise ShapeError(f"a diagonal is taken of square matrices, not of shape {list(old)}")
+    return old[:-1]
+
+
+def embedded(x: Any) -> Any:
+    """Square matrices of zeros with the last axis of x as their diagonals."""
+    n = x.shape[-1]
+    apart = pad(x, pads=(*((0, 0, 0),) * (len(x.shape) - 1), (0, 0, n)))  # n * n numbers
+    return reshape(apart, shape=(*x.shape, n))
+
+
+# diagonal(x): the diagonals of the square matrices that the last two axes are
+diagonal = movement(
+    "diagonal", ref=lambda x: np.einsum("...ii->...i", x), shape=_square,
+    vjp=(lambda g, y, x: embedded(g),),
+)  # fmt: skip

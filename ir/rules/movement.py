@@ -7,7 +7,18 @@ arithmetic is done on the small value, and a reduction that meets one need not r
 from __future__ import annotations
 
 from ..node import Node, constant
-from ..ops.movement import concat, expand, flip, inner, pad, permute, reshape
+from ..ops.movement import (
+    concat,
+    diagonal,
+    expand,
+    flip,
+    fold,
+    inner,
+    pad,
+    permute,
+    reshape,
+    window,
+)
 from ..ops.movement import slice as slice_
 from ..ops.source import full
 from ..rewrite import Table, any_of
@@ -176,14 +187,16 @@ def is_full_slice(y: Node, x: Node) -> Node | None:
 same_shape = lambda y, x: x if y.shape == x.shape else None
 of_constant = lambda y, c: constant(value(c), y.dtype, y.shape)
 
+VIEWS = (reshape, permute, expand, slice_, flip, window, diagonal)
+
 movement = Table("movement", [
     (reshape(x), same_shape),
     (expand(x), same_shape),
     (slice_(x), same_shape),
     (pad(x), same_shape),
     (flip(x), lambda y, x: x if all(x.shape[axis] == 1 for axis in y.params["axes"]) else None),
-    *((move(c), of_constant) for move in (reshape, permute, expand, slice_, flip)),
-    (pad(c), lambda y, c: of_constant(y, c) if value(c) == 0 else None),
+    *((view(c), of_constant) for view in VIEWS),
+    *((put(c), lambda y, c: of_constant(y, c) if value(c) == 0 else None) for put in (pad, fold)),
     (reshape(reshape(x)), lambda y, x: reshape(x, shape=y.shape)),
     (expand(expand(x)), lambda y, x: expand(x, shape=y.shape)),
     (permute(permute(x)), permute_of_permute),

@@ -8,6 +8,7 @@ from .indexing import *
 from .joining import *
 from .moments import *
 from .movement import *
+from .parts import *
 from .pointwise import *
 from .positions import *
 from .reduce import *

@@ -19,7 +19,7 @@ from ..tensor import Tensor, fill_slots, leaked
 from ..views import alias, strides_of
 from ..world import tensor_changed
 from .creation import empty, full, ones, tensor, zeros
-from .movement import unbind
+from .parts import unbind
 
 
 def values(self: Tensor, what: str) -> np.ndarray:

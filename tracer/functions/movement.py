@@ -254,90 +254,15 @@ def ravel(input: Tensor) -> Tensor:
     return reshaped(input, (input.numel(),))
 
 
-# ---- parts
-def _cut(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
+def cut(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
+    """The positions from `start` to `stop` along a dimension; a view."""
     return ops.slice(
         x,
         slices=tuple((start, stop, step) if d == dim else (0, n, 1) for d, n in enumerate(x.shape)),
     )
 
 
-@composite("SelectBackward0")
-def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The part at one position along `dim`, without that dimension."""
-    if input.ndim == 0:
-        raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    d = wrap_dim(dim, input.ndim)
-    n = input.shape[d]
-    if not -n <= index < n:
-        raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(input.shape)} at "
-            f"dimension {d}"
-        )
-    i = index % n
-    part = _cut(input, d, i, i + 1)
-    return reshaped(part, (*input.shape[:d], *input.shape[d + 1 :]))
-
-
-@composite("SliceBackward0")
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """`length` positions along `dim`, from `start`."""
-    d = wrap_dim(dim, input.ndim)
-    n = input.shape[d]
-    begin = start + n if start < 0 else start
-    if not 0 <= begin <= n or begin + length > n or length < 0:
-        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
-    return _cut(input, d, begin, begin + length)
-
-
-def _lengths(n: int, size: Any, dim: int) -> list[int]:
-    if isinstance(size, int):
-        if size <= 0 and n:
-            raise RuntimeError(f"split expects split_size be positive, but got split_size={size}")
-        return [min(size, n - i) for i in range(0, n, size)] if n else [0]
-    if sum(size) != n:
-        raise RuntimeError(
-            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
-            f"dimension {dim}), but got "
-            f"split_sizes={list(size)}"
-        )
-    return list(size)
-
-
-def _several(parts: list[Tensor], name: str) -> tuple[Tensor, ...]:
-    for part in parts:
-        if part._view is not None:
-            part._view.many = name
-    return tuple(parts)
-
-
-@composite("SplitBackward0")
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """The parts of a tensor along `dim`, of one length or of the given ones."""
-    d = wrap_dim(dim, tensor.ndim)
-    parts, start = [], 0
-    for n in _lengths(tensor.shape[d], split_size_or_sections, d):
-        parts.append(_cut(tensor, d, start, start + n))
-        start += n
-    return _several(parts, "Split")
-
-
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` equal parts along `dim`."""
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    n = input.shape[wrap_dim(dim, input.ndim)]
-    return split(input, max(-(-n // chunks), 1), dim)
-
-
-@composite("UnbindBackward0")
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """All parts along `dim`, each without that dimension."""
-    return _several(
-        [select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)])], "Unbind"
-    )
-
-
+# ---- order
 @composite("FlipBackward0")
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """The order along the dimensions reversed; a copy."""
@@ -354,7 +279,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     for s, d in zip(shifts if many else (shifts,), dims if many else (dims,), strict=True):
         d, n = wrap_dim(d, input.ndim), input.shape[d]
         if n and s % n:
-            input = ops.concat(_cut(input, d, n - s % n, n), _cut(input, d, 0, n - s % n), axis=d)
+            input = ops.concat(cut(input, d, n - s % n, n), cut(input, d, 0, n - s % n), axis=d)
     return input
 
 
@@ -374,7 +299,7 @@ def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
 
 
 __all__ = [
-    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "chunk", "flatten", "flip",
-    "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "roll", "select", "split",
-    "squeeze", "swapaxes", "swapdims", "t", "transpose", "unbind", "unflatten", "unsqueeze",
+    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "flatten", "flip",
+    "moveaxis", "movedim", "permute", "ravel", "reshape", "roll",
+    "squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten", "unsqueeze",
 ]  # fmt: skip

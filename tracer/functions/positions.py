@@ -18,6 +18,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .creation import arange, held, tensor
 from .indexing import checked, known
+from .parts import diagonal as diagonal_
 from .reduce import along, wrap_dim
 
 
@@ -103,31 +104,16 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 argwhere = nonzero
 
 
-@composite("DiagonalBackward0")
-def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """A diagonal of two dimensions, as the last one. A copy, where torch gives a view."""
-    a, b = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
-    rest = tuple(d for d in range(input.ndim) if d not in (a, b))
-    x = movement.permute(input, axes=(*rest, a, b))
-    rows, columns = range(x.shape[-2]), range(x.shape[-1])
-    n = max(min(len(rows) - max(-offset, 0), len(columns) - max(offset, 0)), 0)
-    steps = held(np.arange(n), int64)
-    return index_(x, steps + max(-offset, 0), steps + max(offset, 0), axes=(x.ndim - 2, x.ndim - 1))
-
-
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, or the matrix with a vector as its diagonal."""
     if input.ndim == 2:
-        return _diagonal(input, diagonal)
+        return diagonal_(input, diagonal)
     if input.ndim != 1:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
     n = input.shape[0] + abs(diagonal)
     rows, columns = reshape(arange(n), shape=(n, 1)), arange(n)
     padded = movement.pad(input, pads=((max(diagonal, 0), max(-diagonal, 0), 0),))
     return where_((columns - rows) == diagonal, padded, 0)
-
-
-_diagonal = diagonal
 
 
 def _triangle(x: Tensor, diagonal: int, lower: bool) -> Tensor:
@@ -148,6 +134,6 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 __all__ = [
-    "argwhere", "diag", "diagonal", "gather", "index_add", "index_select", "nonzero", "scatter",
+    "argwhere", "diag", "gather", "index_add", "index_select", "nonzero", "scatter",
     "scatter_add", "take", "tril", "triu",
 ]  # fmt: skip
