@@ -6,6 +6,7 @@ the gradient of that along random directions, with respect to inputs and cotange
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,16 @@ import torch
 
 import tracegrad
 
-from .entries import NotComparable, Sample, differentiable, identity, leaves, ours, samples
+from .entries import (
+    NotComparable,
+    Sample,
+    differentiable,
+    identity,
+    leaves,
+    ours,
+    samples,
+    unseeded,
+)
 
 RTOL = {"value": 1e-8, "grad": 1e-7, "gradgrad": 1e-6}  # in float64
 ATOL = {"value": 1e-10, "grad": 1e-9, "gradgrad": 1e-8}
@@ -93,14 +103,12 @@ def grad(library: ModuleType, ys: Sequence, xs: Sequence, gs: Sequence, create: 
     if not ys or not xs:
         return [None] * len(xs)
     return list(
-        library.autograd.grad(
-            ys, xs, gs, create_graph=create, retain_graph=True, allow_unused=True
-        )
+        library.autograd.grad(ys, xs, gs, create_graph=create, retain_graph=True, allow_unused=True)
     )
 
 
 def walk(library: ModuleType, f: Callable, args: tuple, kwargs: dict, plan: Plan,
-         cotangents: Sequence, directions: Sequence, order: int) -> tuple[list, list, list]:  # fmt: skip
+         cotangents: Sequence, directions: Sequence, order: int) -> tuple:  # fmt: skip
     """Outputs, gradients and second gradients, in either library."""
     ys = tensors(f(*args, **kwargs), library)
     if order == 0:
@@ -134,7 +142,7 @@ def finished(f: Callable, finish: Callable) -> Callable:
 
 def answer_of_torch(op: Any, sample: Sample, differentiate: bool) -> tuple[Plan, Answers]:
     """torch's answers, and with them the plan for ours."""
-    f = finished(op.op, sample.finish)
+    f = finished(unseeded(op.op), sample.finish)
     torch.manual_seed(1)
     args, kwargs = sample.made(torch)
     out = f(*args, **kwargs)
@@ -191,9 +199,7 @@ def array(t: Any) -> np.ndarray:
     t = t.detach()
     if str(t.dtype).endswith("bfloat16"):
         t = t.float()
-    if isinstance(t, torch.Tensor):
-        t = t.resolve_neg().resolve_conj()
-    return np.asarray(t.numpy())
+    return t.numpy(force=True) if isinstance(t, torch.Tensor) else np.asarray(t.numpy())
 
 
 def compare(stage: str, got: list, want: list) -> None:
@@ -223,12 +229,25 @@ def compare(stage: str, got: list, want: list) -> None:
                                  f"({int((~close).sum())} of {close.size} differ)")  # fmt: skip
 
 
+MISSING = re.compile(
+    r"(module 'tracegrad|type object 'Tensor'|'Tensor' object)\S* has no attribute"
+)
+
+
+class Absent(Exception):
+    """The entry's call reached for a name that we do not have."""
+
+
 def checked(stage: str, f: Callable, *args: Any) -> Any:
     """f(*args); what it raises is a difference in this stage."""
     try:
         return f(*args)
     except Differs:
         raise
+    except AttributeError as error:
+        if MISSING.search(str(error)):
+            raise Absent(str(error)) from error
+        raise Differs(stage, f"AttributeError: {error}") from error
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         raise Differs(stage, f"{type(error).__name__}: {lines[0]}") from error
@@ -310,6 +329,8 @@ def examine(op: Any, count: int = 1, eager_only: bool = False) -> Outcome:
         if outcome.status != "absent":
             outcome.status = "incomparable"
         outcome.reason = f"{outcome.reason}; {why}".strip("; ")
+    except Absent as error:
+        outcome.status, outcome.reason = "absent", str(error)
     except Differs as error:
         outcome.stage, outcome.reason = error.stage, str(error)
     outcome.seconds = round(time.perf_counter() - start, 2)

@@ -26,6 +26,7 @@ import tracegrad
 LOOKED_AT = 80  # samples of an entry among which some are chosen
 LARGEST = 600  # numbers in a sample; larger ones are taken where there are no others
 OURS = {"torch": tracegrad, "F": tracegrad.nn.functional}
+UNSEEDED = {"wrapper_set_seed": lambda op, *args, **kwargs: op(*args, **kwargs)}
 
 
 class NotComparable(Exception):
@@ -86,8 +87,19 @@ def ours(op: Any) -> Callable | None:
 
 def rebound(f: FunctionType) -> FunctionType:
     """f with torch's modules exchanged for ours."""
-    space = dict(f.__globals__) | OURS
-    new = FunctionType(f.__code__, space, f.__name__, f.__defaults__, f.__closure__)
+    return with_globals(f, OURS | UNSEEDED)
+
+
+def unseeded(f: Callable) -> Callable:
+    """f, without the seed that the database sets in functions that draw numbers."""
+    wrapped = isinstance(f, FunctionType) and f.__module__.startswith("torch.testing")
+    return with_globals(f, UNSEEDED) if wrapped else f
+
+
+def with_globals(f: FunctionType, names: dict[str, Any]) -> FunctionType:
+    new = FunctionType(
+        f.__code__, dict(f.__globals__) | names, f.__name__, f.__defaults__, f.__closure__
+    )
     new.__kwdefaults__ = f.__kwdefaults__
     return new
 
