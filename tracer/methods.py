@@ -23,6 +23,7 @@ from .functions import (
     parts,
     pointwise,
     positions,
+    products,
     reduce,
 )
 from .inplace import inplace, update
@@ -35,7 +36,8 @@ METHODS: dict[Any, str] = {
     ),
     reduce: " ".join(reduce.__all__),
     moments: " ".join(moments.__all__),
-    contract: " ".join(n for n in contract.__all__ if n not in ("einsum", "tensordot")),
+    contract: " ".join(contract.__all__),
+    products: "addbmm addr cross inner kron",
     indexing: " ".join(indexing.__all__) + " copy_ fill_ zero_ masked_fill_",
     positions: " ".join(positions.__all__),
     parts: " ".join(parts.__all__) + " unfold",
@@ -61,6 +63,7 @@ INPLACE = {
         sinh sqrt square sub subtract add addcmul addcdiv tan tanh true_divide trunc""",
     positions: "scatter scatter_add index_add tril triu",
     contract: "addmm addmv baddbmm",
+    products: "addbmm addr",
 }
 
 # operator -> primitive, for those that write into their left operand

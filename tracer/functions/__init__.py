@@ -4,6 +4,8 @@ of its own.
 
 from .contract import *
 from .creation import *
+from .distance import *
+from .einsum import *
 from .indexing import *
 from .joining import *
 from .moments import *
@@ -11,4 +13,5 @@ from .movement import *
 from .parts import *
 from .pointwise import *
 from .positions import *
+from .products import *
 from .reduce import *
