@@ -39,7 +39,9 @@ def apart(lib, a, b, p):
 def pairs(lib, a):
     if lib is tg:
         return tg.nn.functional.pdist(a)
-    return (a[None] - a[:, None] + torch.eye(4)[..., None]).norm(dim=-1)[*torch.triu_indices(4, 4, 1)]
+    return (a[None] - a[:, None] + torch.eye(4)[..., None]).norm(dim=-1)[
+        *torch.triu_indices(4, 4, 1)
+    ]
 
 
 CASES = {
@@ -125,7 +127,9 @@ def test_compiled_products_are_the_eager_ones(name):
 
     xs = [tg.tensor(a, dtype=tg.float64).requires_grad_() for a in inputs]
     for mine, plain in zip(tg.compile(step)(*xs), step(*xs), strict=True):
-        np.testing.assert_allclose(mine.detach().numpy(), plain.detach().numpy(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            mine.detach().numpy(), plain.detach().numpy(), rtol=1e-9, atol=1e-9
+        )
 
 
 def test_equal_rows_have_distance_zero_with_gradient_zero():

@@ -55,7 +55,7 @@ class Linear(Module):
 
 
 class Bilinear(Module):
-    """y_k = x1 @ weight[k] @ x2 + bias[k]: (*, in1_features), (*, in2_features) -> (*, out_features).
+    """y_k = x1 @ weight[k] @ x2 + bias[k]: (*, in1), (*, in2) -> (*, out_features).
 
     weight (out_features, in1_features, in2_features) and bias (out_features,) begin uniform within
     1 / sqrt(in1_features).

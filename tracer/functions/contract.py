@@ -48,9 +48,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     if input.ndim != 2 or vec.ndim != 1:
-        raise RuntimeError(
-            f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}"
-        )
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
     _same_dtype(input, vec)
     if input.shape[1] != vec.shape[0]:
         raise ShapeError(
@@ -207,5 +205,6 @@ def trace(input: Tensor) -> Tensor:
 
 
 __all__ = [
-    "addmm", "addmv", "baddbmm", "bmm", "dot", "ger", "matmul", "mm", "mv", "outer", "trace", "vdot",
+    "addmm", "addmv", "baddbmm", "bmm", "dot", "ger", "matmul", "mm", "mv", "outer", "trace",
+    "vdot",
 ]  # fmt: skip

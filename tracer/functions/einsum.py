@@ -1,4 +1,4 @@
-"""Sums of products by the names of their axes: einsum and tensordot, through batched matrix products.
+"""Sums of products by the names of their axes, through batched matrix products: einsum, tensordot.
 
 An operand here is a pair (tensor, labels), one label per axis; the axes of an ellipsis are labelled
 by numbers counted from the last.
@@ -14,7 +14,7 @@ from typing import Any
 
 from ...ir.op import ShapeError
 from ...ir.ops.contract import dot as product
-from ...ir.ops.movement import expand, permute, reshape
+from ...ir.ops.movement import permute, reshape
 from ...ir.ops.reduce import sum as sum_
 from ..tape import composite
 from ..tensor import Tensor
@@ -91,7 +91,9 @@ def _parse(equation: str, operands: Sequence[Tensor]) -> tuple[list[Labels], Lab
                 "operand"
             )
         if c in (head + tail)[:k]:
-            raise RuntimeError(f"einsum(): output subscript {c} appears more than once in the output")
+            raise RuntimeError(
+                f"einsum(): output subscript {c} appears more than once in the output"
+            )
     return inputs, (*head, *(every if dots else ()), *tail)
 
 

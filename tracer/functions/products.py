@@ -1,4 +1,4 @@
-"""Products beyond the matrix product of two: sums and chains of them, powers, and those of vectors."""
+"""Products beyond the matrix product of two: sums and chains of them, and those of vectors."""
 
 from __future__ import annotations
 
