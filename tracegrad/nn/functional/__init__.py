@@ -14,5 +14,8 @@ from ..loss import (
     smooth_l1_loss,
 )
 from .activation import *
+from .adaptive import *
+from .convolution import *
 from .noise import *
+from .pooling import *
 from .products import *
