@@ -63,7 +63,9 @@ class Seen(NamedTuple):
         return self.values if self.valid is None else where(self.valid, self.values, value)
 
 
-def inside_of(starts: tuple[Tensor, ...], sizes: Ints, dilations: Ints, stops: Any) -> Tensor | None:
+def inside_of(
+    starts: tuple[Tensor, ...], sizes: Ints, dilations: Ints, stops: Any
+) -> Tensor | None:
     """Which taps stand in [0, stop) of every axis whose stop is not None."""
     rank, inside = len(sizes), None
     for d, stop in enumerate(stops):
