@@ -26,7 +26,7 @@ from numba.core.runtime import rtsys
 
 from ..codegen import vecmath
 from ..codegen.program import Kernel
-from . import cache, intrinsics
+from . import arithmetic, cache, intrinsics, special
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 # NaN and infinities keep their meaning: neither nnan nor ninf
@@ -57,6 +57,8 @@ def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
     context = cpu_target.target_context
     if b"NRT_" in code:  # an error path of Numba's; without the symbol LLVM aborts
         rtsys.initialize(context)
+    if special.PREFIX.encode() in code:
+        special.provide()
     codegen = context.codegen()
     loaded = codegen.unserialize_library((name.decode(), "object", (code, bitcode)))
     return loaded, symbol.decode()
@@ -68,10 +70,13 @@ def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
     return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
 
 
+_WORDS = (intrinsics, arithmetic, special, vecmath)  # the modules that give them their meaning
+
+
 @memo
 def vocabulary() -> str:
     """A digest of what the words of kernel source mean."""
-    text = inspect.getsource(intrinsics) + inspect.getsource(vecmath)
+    text = "".join(inspect.getsource(words) for words in _WORDS)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,15 +7,14 @@ and vectorises loops over many of them. Nothing here allocates, raises or calls 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
-from ..codegen.vecmath import FUNCTIONS
+from . import arithmetic
 
 SCOPES = 32  # pointers beyond this many in one kernel do without scopes
 I64 = ir.IntType(64)
@@ -163,139 +162,6 @@ def _round(code: str) -> Any:
     return round_
 
 
-# ---- choosing
-@intrinsic
-def select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
-    both = typingctx.unify_types(a, b)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        x, y = (
-            context.cast(builder, v, t, both)
-            for v, t in zip(values[1:], signature.args[1:], strict=True)
-        )
-        return builder.select(values[0], x, y)
-
-    return both(condition, a, b), codegen
-
-
-def _extremum(name: str, sign: str) -> Any:
-    @intrinsic
-    def extremum(typingctx: Any, a: Any, b: Any) -> Any:
-        """The larger (smaller) of two; NaN if either is."""
-        both = typingctx.unify_types(a, b)
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            x, y = (
-                context.cast(builder, v, t, both)
-                for v, t in zip(values, signature.args, strict=True)
-            )
-            if isinstance(both, types.Float):
-                fn = builder.module.declare_intrinsic(
-                    f"llvm.{name}", [x.type], ir.FunctionType(x.type, [x.type] * 2)
-                )
-                return builder.call(fn, [x, y])
-            compare = (
-                builder.icmp_signed if getattr(both, "signed", False) else builder.icmp_unsigned
-            )
-            return builder.select(compare(sign, x, y), x, y)
-
-        return both(a, b), codegen
-
-    return extremum
-
-
-@intrinsic
-def cast(typingctx: Any, x: Any, like: Any) -> Any:
-    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN
-    becomes 0.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        source, target = signature.args
-        value = values[0]
-        if isinstance(target, types.Boolean):
-            zero = ir.Constant(value.type, 0)
-            if isinstance(source, types.Float):
-                return builder.fcmp_unordered("une", value, zero)
-            return builder.icmp_unsigned("!=", value, zero)
-        if isinstance(source, types.Float) and isinstance(target, types.Integer):
-            to = context.get_value_type(target)
-            kind = "fptosi" if target.signed else "fptoui"  # type: ignore[attr-defined]
-            name = f"llvm.{kind}.sat.{to.intrinsic_name}.{value.type.intrinsic_name}"
-            fn = builder.module.globals.get(name) or ir.Function(
-                builder.module, ir.FunctionType(to, [value.type]), name
-            )
-            return builder.call(fn, [value])
-        return context.cast(builder, value, source, target)
-
-    return like(x, like), codegen
-
-
-# ---- functions of one number that LLVM has
-def _unary(name: str) -> Any:
-    @intrinsic
-    def unary(typingctx: Any, x: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            (v,) = values
-            if name == "sqrt":
-                # else 1 / sqrt(x) becomes an estimate and a Newton step, which give NaN for 0 and
-                # infinity; llvmlite's `add` refuses attributes that it does not know
-                set.add(builder.function.attributes, '"reciprocal-estimates"="none"')
-            fn = builder.module.declare_intrinsic(
-                f"llvm.{name}", [v.type], ir.FunctionType(v.type, [v.type])
-            )
-            return builder.call(fn, [v])
-
-        return (x(x), codegen) if isinstance(x, types.Float) else (x(x), lambda c, b, s, v: v[0])
-
-    return unary
-
-
-@intrinsic
-def absolute(typingctx: Any, x: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        (v,) = values
-        if isinstance(x, types.Float):
-            fn = builder.module.declare_intrinsic(
-                "llvm.fabs", [v.type], ir.FunctionType(v.type, [v.type])
-            )
-            return builder.call(fn, [v])
-        if not getattr(x, "signed", False):
-            return v
-        return builder.select(
-            builder.icmp_signed("<", v, ir.Constant(v.type, 0)), builder.neg(v), v
-        )
-
-    return x(x), codegen
-
-
-@intrinsic
-def sign(typingctx: Any, x: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        (v,) = values
-        zero, one = ir.Constant(v.type, 0), ir.Constant(v.type, 1)
-        if isinstance(x, types.Float):
-            below = builder.select(
-                builder.fcmp_ordered("<", v, zero), ir.Constant(v.type, -1.0), zero
-            )  # NaN: 0
-            return builder.select(builder.fcmp_ordered(">", v, zero), one, below)
-        if not getattr(x, "signed", False):
-            return (
-                builder.zext(builder.icmp_unsigned("!=", v, zero), v.type)
-                if v.type.width > 1
-                else v
-            )
-        below = builder.select(builder.icmp_signed("<", v, zero), ir.Constant(v.type, -1), zero)
-        return builder.select(builder.icmp_signed(">", v, zero), one, below)
-
-    return x(x), codegen
-
-
-@intrinsic
-def invert(typingctx: Any, x: Any) -> Any:
-    return x(x), lambda context, builder, signature, values: builder.not_(values[0])
-
-
 # ---- checks: report once through the status block, and go on with a harmless value
 @intrinsic
 def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) -> Any:
@@ -317,57 +183,12 @@ def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) ->
     return index(status, index, size, dim), codegen
 
 
-# ---- the rarer ones, as small functions that LLVM inlines
-@register_jitable
-def floor_div(a: Any, b: Any) -> Any:
-    return a // b
-
-
-@register_jitable
-def remainder(a: Any, b: Any) -> Any:
-    return a % b
-
-
-@register_jitable
-def power(a: Any, b: Any) -> Any:
-    return a**b
-
-
-@register_jitable
-def shift_left(a: Any, b: Any) -> Any:
-    return a << b
-
-
-@register_jitable
-def shift_right(a: Any, b: Any) -> Any:
-    return a >> b
-
-
-_LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-         "asinh", "acosh", "atanh", "erf", "erfc", "lgamma", "atan2")  # fmt: skip
-_LLVM = ("sqrt", "floor", "ceil", "trunc", "rint")
-
-
-def _vectorised(emit: Callable[[Any, Any], Any]) -> Any:
-    @intrinsic
-    def function(typingctx: Any, x: Any) -> Any:
-        return x(x), lambda context, builder, signature, values: emit(builder, values[0])
-
-    return function
-
-
 VOCABULARY: dict[str, Any] = {
     "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
     "i1": np.int8, "u1": np.uint8, "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
-    "extent": extent, "number": number, "select": select, "cast": cast,
-    "absolute": absolute, "sign": sign, "invert": invert, "check_index": check_index,
-    "floor_div": floor_div, "remainder": remainder, "power": power,
-    "shift_left": shift_left, "shift_right": shift_right,
-    "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
+    "extent": extent, "number": number, "check_index": check_index,
     "round_f2": _round("f2"), "round_bf": _round("bf"),
-    **{name: getattr(math, name) for name in _LIBM},
-    **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},
-    **{name: _unary(name) for name in _LLVM},
+    **arithmetic.WORDS,
 }  # fmt: skip
 for _code, (_memory, _) in _STORED.items():
     VOCABULARY[f"pointer_{_code}"] = _pointer(_memory)

@@ -102,6 +102,10 @@ def _lgamma(x: Any) -> Any:
     return special.gammaln(np.abs(x) if np.isinf(x) else x)
 
 
+def _of_scipy(name: str) -> Callable[..., Any]:
+    return lambda *x: x[-1].dtype.type(getattr(special, name)(*x))
+
+
 def _number(code: str) -> Callable[[Any], Any]:
     return lambda value: np.asarray(value).astype(_STORED[code])[()]
 
@@ -118,10 +122,16 @@ VOCABULARY: dict[str, Any] = {
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
     "floor_div": np.floor_divide, "remainder": np.remainder, "power": _power,
     "shift_left": np.left_shift, "shift_right": np.right_shift, "atan2": np.arctan2,
+    "fmod": np.fmod, "copysign": np.copysign, "nextafter": np.nextafter, "hypot": np.hypot,
+    "gcd": np.gcd, "exponent": lambda x: np.frexp(x)[1] if np.isfinite(x) else 0,
+    **{name: _of_scipy(name)
+       for name in ("erfinv", "erfcx", "ndtri", "i0e", "i1e", "zeta")},
+    "digamma": _of_scipy("psi"), "bessel_j0": _of_scipy("j0"), "bessel_j1": _of_scipy("j1"),
+    "igamma": _of_scipy("gammainc"), "igammac": _of_scipy("gammaincc"),
     "sigmoid": special.expit, "erf": special.erf, "erfc": special.erfc, "lgamma": _lgamma,
     **{name: getattr(np, name) for name in (
-        "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sqrt",
-        "floor", "ceil", "trunc")},
+        "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "sinh", "cosh",
+        "tanh", "sqrt", "floor", "ceil", "trunc")},
     "rint": lambda x: np.rint(x) if isinstance(x, np.floating) else x,
     **{f"a{name}": getattr(np, f"arc{name}")
        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},

@@ -24,7 +24,7 @@ from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
 
-E, M, R = ops.elementwise, ops.movement, ops.reduce
+E, M, R, S = ops.elementwise, ops.movement, ops.reduce, ops.special
 
 SHAPES = {1: [((),), ((5,),), ((2, 3),), ((0, 3),)]}
 SHAPES[2] = [(s, s) for (s,) in SHAPES[1]] + [((2, 3), (3,)), ((), (2, 3)), ((2, 1), (4, 1, 3))]
@@ -42,6 +42,14 @@ CASES = {
         + [(lambda x, op=op: op(x, dims=()), ((),)), (lambda x, op=op: op(x, dims=(1,)), ((0, 3),))]
         for op in REGISTRY.values()
         if op.kind is Kind.REDUCE
+    },
+    # differentiable in the second argument alone
+    **{
+        op.name: [
+            (lambda x, op=op: op(constant(2.5, dt.float64), x), ((2, 3),)),
+            (lambda x, op=op: op(M.expand(constant(1.5, dt.float64), shape=(3,)), x), ((),)),
+        ]
+        for op in (S.zeta, S.igamma, S.igammac)
     },
     "reshape": [
         (lambda x: M.reshape(x, shape=(3, 1, 4)), ((2, 6),)),

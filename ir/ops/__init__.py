@@ -1,5 +1,5 @@
 """The primitives. Each module holds one kind; importing this package registers them all."""
 
-from . import contract, elementwise, index, movement, reduce, source
+from . import contract, elementwise, index, movement, reduce, source, special
 
-__all__ = ["contract", "elementwise", "index", "movement", "reduce", "source"]
+__all__ = ["contract", "elementwise", "index", "movement", "reduce", "source", "special"]

@@ -77,6 +77,10 @@ remainder = elementwise(
     "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor(a / b))),
 )  # fmt: skip
+fmod = elementwise(
+    "fmod", ref=np.fmod, expr="fmod({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
+    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(trunc(a / b))),
+)  # fmt: skip
 pow = elementwise(
     "pow", ref=np.power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** (b - 1)),
@@ -104,6 +108,18 @@ atan2 = elementwise(
     vjp=(lambda g, y, a, b: g * b / _or_one(a * a + b * b),
          lambda g, y, a, b: -g * a / _or_one(a * a + b * b)),
 )  # fmt: skip
+hypot = elementwise(
+    "hypot", ref=np.hypot, expr="hypot({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
+    domain=(0.5, 3), vjp=(lambda g, y, a, b: g * (a / y), lambda g, y, a, b: g * (b / y)),
+)  # fmt: skip
+copysign = elementwise(
+    "copysign", ref=np.copysign, expr="copysign({0}, {1})", types=FLOAT,
+    vjp=(lambda g, y, a, b: where(eq(a, 0), 0, g * (y / _or_one(a))), lambda g, y, a, b: g * 0),
+)  # fmt: skip
+nextafter = elementwise(
+    "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT, vjp=(None, None)
+)
+gcd = elementwise("gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL)
 neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))
 abs = elementwise("abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),))
 reciprocal = elementwise(
@@ -127,6 +143,11 @@ round = elementwise(
     "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x, expr="rint({0})", vjp=_flat
 )
 trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat)
+# exponent(x, dtype=int32): e of x = m * 2**e with 0.5 <= |m| < 1; 0 for zero, infinities and NaN
+exponent = elementwise(
+    "exponent", ref=lambda x, *, dtype: np.where(np.isfinite(x), np.frexp(x)[1], 0),
+    expr="exponent({0})", types=Types.FREE,
+)  # fmt: skip
 
 
 # ---- functions of one real number
@@ -144,6 +165,8 @@ def _function(name: str, ref, rule, domain=(-3.0, 3.0), expr: str = "", cost: in
 exp = _function("exp", np.exp, lambda g, y, x: g * y)
 expm1 = _function("expm1", np.expm1, lambda g, y, x: g * (y + 1))
 log = _function("log", np.log, lambda g, y, x: g / x, (0.2, 3))
+log2 = _function("log2", np.log2, lambda g, y, x: g / (x * np.log(2)), (0.2, 3))
+log10 = _function("log10", np.log10, lambda g, y, x: g / (x * np.log(10)), (0.2, 3))
 log1p = _function("log1p", np.log1p, lambda g, y, x: g / (1 + x), (-0.7, 3))
 sqrt = _function("sqrt", np.sqrt, lambda g, y, x: g / (2 * y), (0.2, 3), cost=DIVIDE)
 rsqrt = _function("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, x: -0.5 * g * y * y * y, (0.2, 3),
@@ -167,9 +190,6 @@ erf = _function(
 )
 erfc = _function(
     "erfc", lambda x: scipy.special.erfc(x), lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5)
-)
-lgamma = _function(
-    "lgamma", lambda x: scipy.special.gammaln(np.where(np.isneginf(x), -x, x)), None, (0.5, 3)
 )
 
 

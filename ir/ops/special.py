@@ -1,0 +1,77 @@
+"""Special functions as primitives: those whose value is no short formula of the elementary ones.
+
+Everything else of torch.special is a composite of these (tracer/functions/special.py). Derivatives
+are from the NIST Digital Library of Mathematical Functions (DLMF), by the equations named here.
+References are SciPy's; kernels call the same code (runtime/special.py), so both agree to the bit in
+float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi
+
+import numpy as np
+import scipy
+
+from ..op import TRANSCENDENTAL, OpDef, Rule, Types, elementwise
+from .elementwise import eq, exp, log, sign, where
+
+COSTLY = 4 * TRANSCENDENTAL
+
+
+def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable | None = None,
+             domain: tuple[float, float] = (-3.0, 3.0)) -> OpDef:  # fmt: skip
+    """A primitive that SciPy knows as `of`, in float64 or float32, NaN where it is not defined."""
+
+    # `scipy.special` is loaded when it is first used: it would be a third of the time to import us
+    def value(*arrays: np.ndarray) -> np.ndarray:
+        return getattr(scipy.special, of or name)(*arrays)
+
+    operands = ", ".join(f"{{{k}}}" for k in range(len(rules)))
+    return elementwise(name, ref=ref or value, expr=f"{name}({operands})", types=Types.FLOAT,
+                       cost=COSTLY, domain=domain, vjp=rules)  # fmt: skip
+
+
+# ---- the error function's family: DLMF 7.2, 7.10
+erfinv = _special("erfinv", lambda g, y, x: g * exp(y * y) * (pi**0.5 / 2), domain=(-0.9, 0.9))
+erfcx = _special("erfcx", lambda g, y, x: g * (2 * x * y - 2 / pi**0.5))
+ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5, domain=(0.1, 0.9))
+
+
+# ---- the gamma function's family: DLMF 5.2, 5.15, 8.2, 25.11.17
+def _lgamma(x: np.ndarray) -> np.ndarray:
+    return scipy.special.gammaln(np.where(np.isneginf(x), -x, x))
+
+
+def _igamma_slope(g, a, x):
+    return g * exp((a - 1) * log(x) - x - lgamma(a))
+
+
+lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma, domain=(0.5, 3))
+digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi", domain=(0.5, 3))
+# zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
+zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), domain=(1.5, 3))
+igamma = _special("igamma", None, lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
+                  domain=(0.5, 3))  # fmt: skip
+igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
+                   domain=(0.5, 3))  # fmt: skip
+
+
+# ---- Bessel functions: DLMF 10.6, 10.29; i0e and i1e are scaled by exp(-|x|)
+def _i1e_rule(g, y, x):
+    zero = eq(x, 0)
+    safe = where(zero, 1, x)
+    return g * where(zero, 0.5, i0e(safe) - y * (sign(safe) + 1 / safe))
+
+
+def _j1_rule(g, y, x):
+    zero = eq(x, 0)
+    safe = where(zero, 1, x)
+    return g * where(zero, 0.5, bessel_j0(safe) - y / safe)
+
+
+i0e = _special("i0e", lambda g, y, x: g * (i1e(x) - sign(x) * y))
+i1e = _special("i1e", _i1e_rule)
+bessel_j0 = _special("bessel_j0", lambda g, y, x: -g * bessel_j1(x), of="j0")
+bessel_j1 = _special("bessel_j1", _j1_rule, of="j1")

@@ -1,0 +1,118 @@
+"""The special functions of kernels: SciPy's own, called by address, and zeta written out.
+
+SciPy publishes the C functions behind scipy.special in `cython_special`. LLVM meets them as
+external symbols, so that object code can be kept on disk; `provide` binds the symbols before such
+code is loaded. float32 is computed in float64 and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.extending import get_cython_function_address, intrinsic, register_jitable
+
+PREFIX = "tracegrad_scipy_"
+# word -> the function of cython_special (fuse_1: of a real number)
+OF_ONE = {
+    "erfinv": "__pyx_fuse_0erfinv", "erfcx": "__pyx_fuse_1erfcx", "ndtri": "ndtri",
+    "digamma": "__pyx_fuse_1psi", "i0e": "i0e", "i1e": "i1e", "bessel_j0": "j0", "bessel_j1": "j1",
+}  # fmt: skip
+OF_TWO = {"igamma": "gammainc", "igammac": "gammaincc"}
+
+
+@cache
+def provide() -> None:
+    """Let LLVM find the functions; it takes the time of importing scipy.special, so not before one
+    is used.
+    """
+    for word, name in (OF_ONE | OF_TWO).items():
+        address = get_cython_function_address("scipy.special.cython_special", name)
+        llvm.add_symbol(PREFIX + word, address)
+
+
+def _call(word: str, arity: int) -> Callable:
+    """A code generator that calls the function: double(double, ..., int), whose last argument is
+    Cython's.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        provide()
+        double, flag = ir.DoubleType(), ir.IntType(32)
+        name = PREFIX + word
+        known = builder.module.globals.get(name)
+        callee = known or ir.Function(
+            builder.module, ir.FunctionType(double, [double] * arity + [flag]), name
+        )
+        wide = [
+            context.cast(builder, v, t, types.float64)
+            for v, t in zip(values, signature.args, strict=True)
+        ]
+        y = builder.call(callee, [*wide, ir.Constant(flag, 0)])
+        return context.cast(builder, y, types.float64, signature.return_type)
+
+    return codegen
+
+
+def _of_one(word: str) -> Any:
+    @intrinsic
+    def function(typingctx: Any, x: Any) -> Any:
+        return x(x), _call(word, 1)
+
+    return function
+
+
+def _of_two(word: str) -> Any:
+    @intrinsic
+    def function(typingctx: Any, a: Any, x: Any) -> Any:
+        return typingctx.unify_types(a, x)(a, x), _call(word, 2)
+
+    return function
+
+
+# B(2k) / (2k)!, k = 1..12, of the Euler-Maclaurin sum
+_BERNOULLI = tuple(
+    b / math.factorial(2 * k + 2)
+    for k, b in enumerate((1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510,
+                           43867 / 798, -174611 / 330, 854513 / 138, -236364091 / 2730))
+)  # fmt: skip
+
+
+@register_jitable
+def hurwitz(s: float, q: float) -> float:
+    """zeta(s, q), the sum over n >= 0 of 1 / (n + q)**s, by Euler's and Maclaurin's formula.
+
+    Johansson (2013), Rigorous high-precision computation of the Hurwitz zeta function, equation 5.
+    """
+    whole = q == math.floor(q)
+    if s == 1.0 or (q <= 0.0 and whole and not s < 1.0):
+        return math.inf
+    if s < 1.0 or q != q or (q <= 0.0 and s != math.floor(s)):
+        return math.nan
+    if q == math.inf:
+        return 0.0 if s == s else s
+    total = 0.0
+    while q < 10.0 + s:  # from here on the terms of the correction fall
+        last = q**-s
+        total += last
+        q += 1.0
+        if q > 2.0 and last <= 1e-17 * math.fabs(total):
+            return total
+    last = q**-s
+    total += last * (q / (s - 1.0) + 0.5)
+    term = s * last / q
+    for k in range(12):
+        total += term * _BERNOULLI[k]
+        term *= (s + 2 * k + 1) * (s + 2 * k + 2) / (q * q)
+    return total
+
+
+WORDS: dict[str, Any] = {
+    **{word: _of_one(word) for word in OF_ONE},
+    **{word: _of_two(word) for word in OF_TWO},
+}
