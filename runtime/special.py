@@ -89,13 +89,15 @@ def hurwitz(s: float, q: float) -> float:
 
     Johansson (2013), Rigorous high-precision computation of the Hurwitz zeta function, equation 5.
     """
-    whole = q == math.floor(q)
+    whole = q == math.floor(q) or q == -math.inf
     if s == 1.0 or (q <= 0.0 and whole and not s < 1.0):
         return math.inf
     if s < 1.0 or q != q or (q <= 0.0 and s != math.floor(s)):
         return math.nan
     if q == math.inf:
         return 0.0 if s == s else s
+    if s == math.inf and q > 1.0:
+        return math.nan  # as SciPy has it
     total = 0.0
     while q < 10.0 + s:  # from here on the terms of the correction fall
         last = q**-s

@@ -58,7 +58,9 @@ def agree(got: np.ndarray, want: np.ndarray, d: dt.DType, ulps: int, words: str)
 
 def accepts(op, d: dt.DType) -> bool:
     """Whether a primitive is meant for operands of this type."""
-    bits = op.name.startswith(("bitwise_", "shift_"))
+    bits = op.name.startswith(("bitwise_", "shift_", "gcd"))
+    if op.name in ("nextafter", "exponent"):
+        return d.kind == "float" and not d.is_half
     if d is dt.bool_:
         logic = op.types in (Types.COMPARE, Types.LOGICAL) and op.name != "isnan"
         return logic or op.name.startswith("bitwise_") or op.name == "copy"
@@ -78,6 +80,8 @@ def applied(d: dt.DType, x, y) -> dict[str, object]:
         both = "{1}" in op.expr
         if op.name in ("shift_left", "shift_right"):
             out[op.name] = op(x, el.remainder(el.abs(y), constant(7, d)))
+        elif op.name == "exponent":
+            out[op.name] = op(x, dtype=dt.int32)
         elif op.name == "pow" and d.kind != "float":
             out[op.name] = op(x, constant(3, d))
         else:
