@@ -19,7 +19,7 @@ from .plan import arena, has_check, lifetimes, place_writes
 from .program import Buffer, Kernel, Launch, Program, Slot
 from .templates.column import Column
 from .templates.contract import contraction
-from .templates.pieces import PIECES
+from .templates.opaque import PIECES
 from .templates.row import Row
 from .text import Arguments
 from .view import View

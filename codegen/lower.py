@@ -23,7 +23,10 @@ from ..ir.ops.reduce import sum as sum_
 from .view import View, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
-OPAQUE = frozenset({"dot", "concat", "pad", "fold", "index_put"})  # each has its own launches
+OPAQUE = frozenset({  # each has its own launches
+    "argcummax", "argsort", "concat", "cumprod", "cumsum", "dot", "fold", "index_put", "pad",
+    "recur", "searchsorted",
+})  # fmt: skip
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
 )
@@ -214,9 +217,9 @@ class _Lowering:
             x = self.moved(intern(reshape, inputs, {"shape": shape}), inputs[0])
             half = self.keep(intern(op, (x,), {"dims": first}))
             return self.keep(intern(op, (half,), {"dims": second}))
-        if name == "fold" and node.dtype.is_half:  # as reductions of halfs
-            wide = self.keep(self.expression(cast(inputs[0], dtype=float32), 1))
-            total = self.keep(intern(op, (wide,), node.params))
+        if node.dtype.is_half and (name == "fold" or op.kind is Kind.PREFIX):  # as reductions
+            wide = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
+            total = self.keep(intern(op, tuple(wide), node.params))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
         if name in OPAQUE:
             inputs = tuple(self.buffered(x) for x in inputs)

@@ -70,10 +70,10 @@ class Arguments:
             self.values.append(buffer)
         return self.names[key]
 
-    def scratch(self, nbytes: int) -> None:
+    def scratch(self, nbytes: int, dtype: DType = int64) -> str:
         """A pointer to memory that is the launch's own while it runs."""
         self.scratch_bytes = nbytes
-        self.values.append("scratch")
+        return self.pointer("scratch", dtype)
 
     def integer(self, value: int, key: object = None) -> str:
         return self._add(("integer", value, key), value, "n", "extent(args, {k})")

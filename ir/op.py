@@ -34,6 +34,8 @@ class Kind(Enum):
     MOVEMENT = "movement"
     INDEX = "index"
     CONTRACT = "contract"
+    PREFIX = "prefix"
+    ORDER = "order"
 
 
 class Types(Enum):

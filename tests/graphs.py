@@ -30,6 +30,8 @@ from tracegrad.ir.ops.movement import (
     window,
 )
 from tracegrad.ir.ops.movement import slice as cut
+from tracegrad.ir.ops.order import argsort, searchsorted
+from tracegrad.ir.ops.prefix import argcummax, cumprod, cumsum, recur
 from tracegrad.ir.ops.reduce import max as max_
 from tracegrad.ir.ops.reduce import min as min_
 from tracegrad.ir.ops.reduce import prod, spread
@@ -159,6 +161,25 @@ def row(a: Node, k: int) -> Node:
     return hit * 2.0 - spread(sum_(hit, dims=dims), a.shape, dims)
 
 
+def scanned(a: Node, b: Node, k: int) -> Node:
+    """What stands before each place of an axis, or the axis in order."""
+    where = {"axis": k % a.ndim}
+    match k % 6:
+        case 0:
+            return cumsum(a, **where, reverse=k > 50)
+        case 1:
+            return cumprod(tamed(a, -1) * 0.5, **where, reverse=k > 50)
+        case 2:
+            return recur(el.cast(el.lt(a, 1.0), dtype=a.dtype), a, **where, reverse=k > 50)
+        case 3:
+            return el.cast(argcummax(a, **where, least=k > 50), dtype=a.dtype)
+        case 4:
+            return el.cast(argsort(a, **where, descending=k > 50), dtype=a.dtype)
+    flat = reshape(b, shape=(b.size,))
+    ordered = index(flat, argsort(flat, axis=0, descending=False), axes=(0,)) if b.size else flat
+    return el.cast(searchsorted(ordered, a, right=k > 50), dtype=a.dtype)
+
+
 FAMILY = [
     *MOVES,
     lambda a, b, k: through(a, k),
@@ -171,6 +192,7 @@ FAMILY = [
     product,
     product,
     lambda a, b, k: row(a, k),
+    lambda a, b, k: scanned(a, b, k) if a.ndim else a,
     lambda a, b, k: prod(tamed(a, -1) * 0.5, dims=picks(k, a.ndim)),
     lambda a, b, k: a - spread(sum_(a * a, dims=picks(k, a.ndim)), a.shape, picks(k, a.ndim)),
     lambda a, b, k: concat(a, -a, cut(a, slices=cuts(a, k)), axis=0) if a.ndim == 1 else a,

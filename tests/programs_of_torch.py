@@ -5,7 +5,6 @@ compared. The names that it may use are those of `names`. Programs stand in test
 under headings that start with '#'.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +59,7 @@ def printed(T, program):
     except Exception as error:
         builtin = next(c for c in type(error).__mro__ if c.__module__ == "builtins")
         return f"raises {builtin.__name__}"
-    text = re.sub(r"torch\.return_types\.\w+\(\n", "values_indices(", text)
-    return text.replace(",\nindices=", ", indices=").replace("torch.", "tracegrad.")
+    return text.replace("torch.", "tracegrad.")
 
 
 def tensors_in(value):

@@ -24,7 +24,7 @@ from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
 
-E, M, R, S = ops.elementwise, ops.movement, ops.reduce, ops.special
+E, M, P, R, S = ops.elementwise, ops.movement, ops.prefix, ops.reduce, ops.special
 
 SHAPES = {1: [((),), ((5,),), ((2, 3),), ((0, 3),)]}
 SHAPES[2] = [(s, s) for (s,) in SHAPES[1]] + [((2, 3), (3,)), ((), (2, 3)), ((2, 1), (4, 1, 3))]
@@ -89,6 +89,12 @@ CASES = {
         (lambda *x: M.concat(*x, axis=1), ((2, 3), (2, 1), (2, 0))),
         (lambda x: M.concat(x, x * x, axis=0), ((3,),)),
     ],
+    **{
+        op.name: [(lambda *xs, op=op, d=d, r=r: op(*xs, axis=d, reverse=r), ((2, 3, 4),) * n)
+                  for d, r in ((0, True), (1, False), (2, True), (2, False))]
+        + [(lambda *xs, op=op: op(*xs, axis=1, reverse=False), ((2, 0),) * n)]
+        for op, n in ((P.cumsum, 1), (P.cumprod, 1), (P.recur, 2))
+    },
     "dot": [
         (lambda a, b: ops.contract.dot(a, b), s)
         for s in (((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 0), (0, 4)), ((1, 3), (3, 1)))

@@ -2,7 +2,7 @@
 
 from math import e, inf, nan, pi
 
-from . import autograd, cuda, nn, optim, testing
+from . import autograd, cuda, nn, optim, return_types, testing
 from .compile import compile
 from .ir.dtype import (
     DType as dtype,

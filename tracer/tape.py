@@ -303,7 +303,7 @@ def composite(title: str) -> Callable[[Callable], Callable]:
             result = function(*args, **kwargs)
             if mode.grad:
                 shown: tuple | None = None
-                for t in result if type(result) in (tuple, list) else (result,):
+                for t in result if isinstance(result, (tuple, list)) else (result,):
                     # what was there before belongs to somebody else: an argument handed through
                     # keeps its name
                     if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:

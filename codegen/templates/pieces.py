@@ -5,7 +5,7 @@ fills, sums and a scatter.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ...ir.node import Node, constant
 from ...ir.ops.movement import inner
@@ -19,7 +19,7 @@ from ..view import View, collapse
 Piece = tuple[Kernel, Arguments, int, int]
 
 
-class _Loops:
+class Loops:
     """One loop nest over a shape, with strided positions; the outermost axis is the launch's
     range.
     """
@@ -60,7 +60,7 @@ class _Loops:
 
 def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: dict[Node, Node]) -> Piece:
     leaf, source = low.resolve(x)
-    loops = _Loops(view.shape, [source.strides, view.strides])
+    loops = Loops(view.shape, [source.strides, view.strides])
     src = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
     dst = loops.args.pointer(place.get(out, out), out.dtype)
     value = load(src, leaf.dtype, loops.position(source))
@@ -69,7 +69,7 @@ def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: dict[Node,
 
 def fill(out: Node, place: dict[Node, Node]) -> Piece:
     view = View.of(out.shape)
-    loops = _Loops(out.shape, [view.strides])
+    loops = Loops(out.shape, [view.strides])
     dst = loops.args.pointer(place.get(out, out), out.dtype)
     zero = loops.args.constant(constant(0, out.dtype).params["value"], out.dtype)
     return loops.piece("fill", [store(dst, out.dtype, loops.position(view), zero)])
@@ -110,7 +110,7 @@ def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]
     order = (*range(p["axis"]), last, *range(p["axis"], last))
     source, goal = source.permute(order), goal.permute(order)
     serial = math.prod(x.shape[: p["axis"]]) == 1
-    loops = _Loops(source.shape, [source.strides, goal.strides], serial)
+    loops = Loops(source.shape, [source.strides, goal.strides], serial)
     src = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
     dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
     now = load(dst, anchor.dtype, "at")
@@ -139,7 +139,7 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
         view = view.expand(shape[at : at + count])
         trail = len(shape) - at - count
         places.append((leaf, View(shape, (0,) * at + view.strides + (0,) * trail, view.offset)))
-    loops = _Loops(
+    loops = Loops(
         shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial=True
     )
     dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
@@ -153,8 +153,3 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
     if anchor.params["accumulate"]:
         new = f"{load(dst, anchor.dtype, 'at')} + {new}"
     yield loops.piece("scatter", [f"at = {' + '.join(terms)}", store(dst, anchor.dtype, "at", new)])
-
-
-PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
-    "concat": concat, "pad": pad, "fold": fold, "index_put": index_put,
-}  # fmt: skip

@@ -1,5 +1,8 @@
 """The primitives. Each module holds one kind; importing this package registers them all."""
 
-from . import contract, elementwise, index, movement, reduce, source, special
+from . import contract, elementwise, index, movement, order, prefix, reduce, source, special
 
-__all__ = ["contract", "elementwise", "index", "movement", "reduce", "source", "special"]
+__all__ = [
+    "contract", "elementwise", "index", "movement", "order", "prefix", "reduce", "source",
+    "special",
+]  # fmt: skip

@@ -10,8 +10,10 @@ from .indexing import *
 from .joining import *
 from .moments import *
 from .movement import *
+from .ordering import *
 from .parts import *
 from .pointwise import *
 from .positions import *
+from .prefix import *
 from .products import *
 from .reduce import *

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...ir.dtype import bool_, int64
 from ...ir.ops import elementwise as ops
@@ -18,6 +18,7 @@ from ..dispatch import bind
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
+from .results import TYPES
 
 # NumPy's names of arguments, which torch takes too
 _ALSO = {"axis": "dim", "keepdims": "keepdim"}
@@ -76,7 +77,7 @@ def count(x: Tensor, dims: tuple[int, ...]) -> int:
     return math.prod(x.shape[d] for d in dims)
 
 
-def _accumulating(x: Tensor, dtype: Any) -> Tensor:
+def accumulating(x: Tensor, dtype: Any) -> Tensor:
     """Integers are summed as int64."""
     if dtype is not None:
         return x.to(as_dtype(dtype))
@@ -92,7 +93,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
 
 @composite("SumBackward0")
 def _sum(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
-    x = _accumulating(input, dtype)
+    x = accumulating(input, dtype)
     return reduced(reductions.sum, x, wrap_dims(dim, x.ndim), keepdim)
 
 
@@ -106,7 +107,7 @@ def prod(
 
 @composite("ProdBackward0")
 def _prod(input: Tensor, dim: int | None, keepdim: bool, dtype: Any) -> Tensor:
-    x = _accumulating(input, dtype)
+    x = accumulating(input, dtype)
     return reduced(reductions.prod, x, wrap_dims(dim, x.ndim), keepdim)
 
 
@@ -137,13 +138,6 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any
 
 
 # ---- extremes
-class values_indices(NamedTuple):
-    """What `max(x, dim)` and `min(x, dim)` return."""
-
-    values: Tensor
-    indices: Tensor
-
-
 def _some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
     if count(x, dims) == 0 and dims:
         raise IndexError(f"{name}(): Expected reduction dim {dims[0]} to have non-zero size.")
@@ -231,12 +225,12 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
             )
         return _whole_extreme(input, op, name)
     if input.ndim == 0:
-        return values_indices(input.clone(), argmax(input))
+        return TYPES[name](input.clone(), argmax(input))
     d = wrap_dim(dim, input.ndim)
     _some(input, (d,), name)
     index = _where_extreme(input, d, op)
     values = composite(f"{name.title()}Backward0")(one_hot_pick)(input, index, d, keepdim)
-    return values_indices(values, index if keepdim else index.squeeze(d))
+    return TYPES[name](values, index if keepdim else index.squeeze(d))
 
 
 def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:

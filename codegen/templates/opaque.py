@@ -1,0 +1,17 @@
+"""Which template makes the launches of each opaque primitive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...ir.node import Node
+from ..lower import Lowered
+from .order import argsort, searchsorted
+from .pieces import Piece, concat, fold, index_put, pad
+from .prefix import prefix
+
+PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
+    "concat": concat, "pad": pad, "fold": fold, "index_put": index_put, "argsort": argsort,
+    "searchsorted": searchsorted,
+    **dict.fromkeys(("argcummax", "cumprod", "cumsum", "recur"), prefix),
+}  # fmt: skip

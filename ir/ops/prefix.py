@@ -1,0 +1,108 @@
+"""Prefix scans: along one axis, each element of the answer is made of the one before it and of what
+stands in its place.
+
+`facts` says how, as kernel text: the `first` element, and each `step` from {h}, the one before. {j}
+is the position along the axis and {best} the first operand at position {h} of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dtype import DType, int64
+from ..op import Kind, OpDef, Rules, Types, register
+from .movement import concat, slice
+from .source import full
+
+
+def _prefix(
+    name: str, ref: Callable, first: str, step: str, vjp: Rules | None, dtype: DType | None = None
+) -> OpDef:
+    def infer(*avals: Any, axis: int, **_: Any) -> tuple[tuple[int, ...], DType]:
+        return avals[0].shape, dtype or avals[0].dtype
+
+    title, facts = f"{name.title()}Backward0", {"first": first, "step": step}
+    return register(
+        OpDef(name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, grad_name=title, facts=facts)
+    )
+
+
+def shifted(x: Any, axis: int, back: bool, fill: float) -> Any:
+    """In each place along `axis` its neighbour before it (after it if `back`); `fill` where there
+    is none.
+    """
+    n = x.shape[axis]
+    if n == 0:
+        return x
+    start, stop = (1, n) if back else (0, n - 1)
+    cut = slice(x, slices=tuple((start, stop, 1) if d == axis else (0, m, 1)
+                                for d, m in enumerate(x.shape)))  # fmt: skip
+    shape = tuple(1 if d == axis else m for d, m in enumerate(x.shape))
+    end = type(x).bind(full, (), {"value": fill, "shape": shape, "dtype": x.dtype})
+    return concat(cut, end, axis=axis) if back else concat(end, cut, axis=axis)
+
+
+def _forward(function: Callable) -> Callable:
+    """A scan along an axis, as one that may also run from its end to its start."""
+
+    def ref(*arrays: np.ndarray, axis: int, reverse: bool) -> np.ndarray:
+        if not reverse:
+            return function(*arrays, axis)
+        return np.flip(function(*(np.flip(x, axis) for x in arrays), axis), axis)
+
+    return ref
+
+
+# cumsum(x, axis=, reverse=): y[t] = y[t - 1] + x[t]; from the end if `reverse`
+cumsum = _prefix(
+    "cumsum", _forward(lambda x, axis: np.cumsum(x, axis, dtype=x.dtype)), "{0}", "{h} + {0}",
+    (lambda g, y, x, *, axis, reverse: cumsum(g, axis=axis, reverse=not reverse),),
+)  # fmt: skip
+
+
+def _recur(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    y = np.array(b)
+    along, factor = np.moveaxis(y, axis, 0), np.moveaxis(a, axis, 0)
+    for t in range(1, len(along)):
+        along[t] += factor[t] * along[t - 1]
+    return y
+
+
+def _to_start(g: Any, a: Any, axis: int, reverse: bool) -> Any:
+    """What g, of all of the answer, means for each term: a recurrence against the direction."""
+    return recur(shifted(a, axis, not reverse, 0.0), g, axis=axis, reverse=not reverse)
+
+
+# recur(a, b, axis=, reverse=): y[t] = a[t] y[t - 1] + b[t], beginning with y[0] = b[0]
+recur = _prefix(
+    "recur", _forward(_recur), "{1}", "{0} * {h} + {1}",
+    (lambda g, y, a, b, *, axis, reverse:
+        _to_start(g, a, axis, reverse) * shifted(y, axis, reverse, 0.0),
+     lambda g, y, a, b, *, axis, reverse: _to_start(g, a, axis, reverse)),
+)  # fmt: skip
+
+# cumprod(x, axis=, reverse=): y[t] = y[t - 1] x[t]. Its derivative divides by nothing, so that it
+# is right also where a factor is zero: the product of the factors before, times what follows.
+cumprod = _prefix(
+    "cumprod", _forward(lambda x, axis: np.cumprod(x, axis, dtype=x.dtype)), "{0}", "{h} * {0}",
+    (lambda g, y, x, *, axis, reverse:
+        shifted(y, axis, reverse, 1.0) * _to_start(g, x, axis, reverse),),
+)  # fmt: skip
+
+
+def _argcummax(x: np.ndarray, *, axis: int, least: bool) -> np.ndarray:
+    best = (np.minimum if least else np.maximum).accumulate(x, axis)
+    shape = [-1 if d == axis else 1 for d in range(x.ndim)]
+    here = np.arange(x.shape[axis]).reshape(shape)
+    return np.maximum.accumulate(np.where((x == best) | (x != x), here, 0), axis)
+
+
+# argcummax(x, axis=, least=): the position of the greatest (least) element so far, the last of
+# equal ones; NaN is greater, and less, than every number
+argcummax = _prefix(
+    "argcummax", _argcummax, "i8(0)",
+    "i8({j}) if ({0} {sign} {best}) | ({0} != {0}) else {h}", None, int64,
+)  # fmt: skip
