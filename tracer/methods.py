@@ -27,6 +27,7 @@ from .functions import (
     prefix,
     products,
     reduce,
+    triangles,
 )
 from .inplace import inplace, update
 from .tensor import Tensor
@@ -44,10 +45,11 @@ METHODS: dict[Any, str] = {
     ordering: " ".join(n for n in ordering.__all__ if n not in ("searchsorted", "bucketize")),
     indexing: " ".join(indexing.__all__) + " copy_ fill_ zero_ masked_fill_",
     positions: " ".join(positions.__all__),
+    triangles: " ".join(n for n in triangles.__all__ if not n.endswith("_indices")),
     parts: " ".join(parts.__all__) + " unfold",
     joining: "repeat repeat_interleave tile",
     movement: """
-        adjoint flatten flip moveaxis movedim permute ravel reshape roll
+        adjoint flatten flip fliplr flipud moveaxis movedim permute ravel reshape roll rot90
         squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
         reshape_as expand expand_as is_contiguous broadcast_to""",
     conversion: """
@@ -65,7 +67,8 @@ INPLACE = {
         log10 log1p log2 logical_and logical_not logical_or logical_xor lt mul multiply
         nan_to_num ne neg negative pow reciprocal relu remainder round rsqrt sigmoid sign sin
         sinh sqrt square sub subtract add addcmul addcdiv tan tanh true_divide trunc""",
-    positions: "scatter scatter_add index_add tril triu",
+    positions: "scatter scatter_add index_add",
+    triangles: "tril triu",
     contract: "addmm addmv baddbmm",
     products: "addbmm addr",
 }

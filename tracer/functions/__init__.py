@@ -17,3 +17,4 @@ from .positions import *
 from .prefix import *
 from .products import *
 from .reduce import *
+from .triangles import *

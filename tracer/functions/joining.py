@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ...ir.dtype import int64
 from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ...ir.ops.elementwise import cast
+from ...ir.ops.index import index
 from ..promotion import common_dtype
 from ..tape import composite
 from ..tensor import Tensor
-from .movement import as_ints, ravel, reshaped, unsqueeze
+from .creation import arange, held, ones_like
+from .indexing import known
+from .movement import as_ints, cut, ravel, reshaped, unsqueeze
 from .reduce import numpy_names, wrap_dim
 
 
@@ -72,7 +79,26 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _at_least(x: Tensor, rank: int) -> Tensor:
-    return x if x.ndim >= rank else reshaped(x, (*(1,) * (rank - x.ndim), *x.shape))
+    if x.ndim >= rank:
+        return x
+    if rank == 3:  # a vector is a row, and a matrix one of its planes
+        return reshaped(x, (1, x.numel(), 1) if x.ndim < 2 else (*x.shape, 1))
+    return reshaped(x, (*(1,) * (rank - x.ndim), *x.shape))
+
+
+def _atleast(rank: int) -> Any:
+    def atleast(*tensors: Any) -> Any:
+        many = len(tensors) != 1 or isinstance(tensors[0], (tuple, list))
+        given = tensors[0] if many and len(tensors) == 1 else tensors
+        found = tuple(_at_least(x, rank) for x in given)
+        return found if many else found[0]
+
+    atleast.__name__ = atleast.__qualname__ = f"atleast_{rank}d"
+    atleast.__doc__ = f"Tensors of fewer than {rank} dimensions with some of extent 1 added."
+    return atleast
+
+
+atleast_1d, atleast_2d, atleast_3d = map(_atleast, (1, 2, 3))
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -80,10 +106,107 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     return cat([_at_least(x, 2) for x in tensors], 0)
 
 
+row_stack = vstack
+
+
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along the columns."""
     parts = [_at_least(x, 1) for x in tensors]
-    return cat(parts, 0 if parts[0].ndim == 1 else 1)
+    return cat(parts, 0 if parts and parts[0].ndim == 1 else 1)
+
+
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along the third dimension."""
+    return cat([_at_least(x, 3) for x in tensors], 2)
+
+
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along the columns, vectors being columns."""
+    return hstack([x if x.ndim > 1 else reshaped(x, (x.numel(), 1)) for x in tensors])
+
+
+def block_diag(*tensors: Tensor) -> Tensor:
+    """Matrices along the diagonal of one, zeros elsewhere."""
+    blocks = [_at_least(x, 2) for x in tensors]
+    for i, x in enumerate(blocks):
+        if x.ndim > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
+                f"{x.ndim} dimensions"
+            )
+    width, rows, before = sum(x.shape[1] for x in blocks), [], 0
+    for x in blocks:
+        after = width - before - x.shape[1]
+        rows.append(ops.pad(x, pads=((0, 0, 0), (before, after, 0))))
+        before += x.shape[1]
+    return cat(rows, 0)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """The coordinates of a grid: each vector expanded along its own dimension."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    if not tensors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for x in tensors:
+        if x.ndim > 1:
+            raise RuntimeError(
+                "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
+                f"{list(x.shape)}"
+            )
+        if x.dtype is not tensors[0].dtype:
+            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
+    turned = indexing == "xy" and len(tensors) > 1
+    order = (1, 0, *range(2, len(tensors))) if turned else tuple(range(len(tensors)))
+    shape = tuple(tensors[k].numel() for k in order)
+    return tuple(
+        ops.expand(
+            reshaped(x, tuple(n if order[d] == k else 1 for d, n in enumerate(shape))), shape=shape
+        )
+        for k, x in enumerate(tensors)
+    )
+
+
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """All combinations of one element of each vector, as rows."""
+    for x in tensors:
+        if x.ndim != 1:
+            raise RuntimeError(f"Expect a 1D vector, but got shape {list(x.shape)}")
+    if len(tensors) == 1:
+        return tensors[0]
+    return stack([ravel(x) for x in meshgrid(*tensors)], 1)
+
+
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All ways to choose r elements of a vector, as rows."""
+    if input.ndim != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r == 0:
+        return cut(input, 0, 0, 0)
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = np.array(list(choose(range(input.numel()), r)), np.int64).reshape(-1, r)
+    return index(input, held(rows, int64), axes=(0,))
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers of the elements of a vector, from N - 1 to 0 or the other way, as rows."""
+    if x.ndim != 1:
+        raise RuntimeError(f"torch.vander: x must be a one-dimensional tensor, but got {x.ndim}D")
+    count = x.numel() if N is None else N
+    if count < 0:
+        raise RuntimeError(f"torch.vander: N must be non-negative, but got {count}")
+    powers = [ones_like(x)]
+    for _ in range(count - 1):
+        powers.append(powers[-1] * x)
+    if count == 0:
+        return cut(reshaped(x, (x.numel(), 1)), 1, 0, 0)
+    return stack(powers if increasing else powers[::-1], 1)
 
 
 @composite("RepeatBackward0")
@@ -110,12 +233,37 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, (*(1,) * (input.ndim - len(times)), *times))
 
 
-def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
-    """Each element `repeats` times in a row."""
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each element `repeats` times in a row, one number for all or one for each; of a tensor of
+    counts alone, each position so many times.
+    """
+    if repeats is None:
+        return repeat_interleave(arange(input.numel()), input)
     x, d = (ravel(input), 0) if dim is None else (input, wrap_dim(dim, input.ndim))
+    if x.ndim == 0:
+        x = ravel(x)
     shape = tuple(x.shape)
+    if isinstance(repeats, Tensor):
+        if repeats.ndim > 1 or (repeats.ndim == 1 and repeats.numel() not in (1, shape[d])):
+            raise RuntimeError(
+                f"repeats must have the same size as input along dim, but got repeats.size(0) = "
+                f"{list(repeats.shape)} and input.size({d}) = {shape[d]}"
+            )
+        counts = known(repeats, "repeat_interleave() with a tensor of counts")
+        if (counts < 0).any():
+            raise RuntimeError("repeats can not be negative")
+        each = np.repeat(np.arange(shape[d]), np.broadcast_to(counts.reshape(-1), shape[d]))
+        return index(x, held(each, int64), axes=(d,))
+    if repeats < 0:
+        raise RuntimeError("repeats can not be negative")
     x = ops.expand(unsqueeze(x, d + 1), shape=(*shape[: d + 1], repeats, *shape[d + 1 :]))
     return reshaped(x, (*shape[:d], shape[d] * repeats, *shape[d + 1 :]))
 
 
-__all__ = ["cat", "concat", "concatenate", "hstack", "repeat_interleave", "stack", "tile", "vstack"]
+__all__ = [
+    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "cartesian_prod", "cat",
+    "column_stack", "combinations", "concat", "concatenate", "dstack", "hstack", "meshgrid",
+    "repeat_interleave", "row_stack", "stack", "tile", "vander", "vstack",
+]  # fmt: skip

@@ -132,6 +132,11 @@ def t(input: Tensor) -> Tensor:
 
 def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
+    if input.ndim < 2:
+        raise RuntimeError(
+            "tensor.mT is only supported on matrices or batches of matrices. Got "
+            f"{input.ndim}-D tensor."
+        )
     return transpose(input, -2, -1)
 
 
@@ -153,9 +158,11 @@ moveaxis = movedim
 
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of extent 1, all or the given ones."""
-    dims = wrap_dims(dim, input.ndim)
+    many = isinstance(dim, (tuple, list))
+    dims = () if many and not dim else wrap_dims(dim, input.ndim)
     shape = tuple(n for d, n in enumerate(input.shape) if not (d in dims and n == 1))
-    return composite(f"SqueezeBackward{0 if dim is None else 1}")(reshaped)(input, shape)
+    title = f"SqueezeBackward{0 if dim is None else 2 if many else 1}"
+    return composite(title)(reshaped)(input, shape)
 
 
 @composite("UnsqueezeBackward0")
@@ -275,12 +282,47 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Shifted along dimensions, what falls off coming back at the other end."""
     if dims is None:
         return reshape(roll(ravel(input), shifts, 0), tuple(input.shape))
-    many = isinstance(dims, (tuple, list))
-    for s, d in zip(shifts if many else (shifts,), dims if many else (dims,), strict=True):
+    shifts, dims = (v if isinstance(v, (tuple, list)) else (v,) for v in (shifts, dims))
+    if len(shifts) != len(dims):
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
+        )
+    for s, d in zip(shifts, dims, strict=True):
         d, n = wrap_dim(d, input.ndim), input.shape[d]
         if n and s % n:
             input = ops.concat(cut(input, d, n - s % n, n), cut(input, d, 0, n - s % n), axis=d)
     return input
+
+
+def fliplr(input: Tensor) -> Tensor:
+    """The order of the columns reversed; a copy."""
+    if input.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip(input, 1)
+
+
+def flipud(input: Tensor) -> Tensor:
+    """The order of the rows reversed; a copy."""
+    if input.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip(input, 0)
+
+
+@composite("Rot90Backward0")
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by k right angles, from the first of two dimensions towards the second; a copy."""
+    if len(dims) != 2:
+        raise RuntimeError(
+            f"expected total rotation dims == 2, but got dims = {len(dims)}"
+        )
+    if input.ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {input.ndim}")
+    a, b = (wrap_dim(d, input.ndim) for d in dims)
+    if a == b:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} = dim1")
+    turned = ((), (b,), (a, b), (a,))[k % 4]
+    x = flip(input, turned) if turned else input.clone()
+    return _swapped(x, a, b) if k % 2 else x
 
 
 # ---- memory
@@ -300,6 +342,6 @@ def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
 
 __all__ = [
     "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "flatten", "flip",
-    "moveaxis", "movedim", "permute", "ravel", "reshape", "roll",
+    "fliplr", "flipud", "moveaxis", "movedim", "permute", "ravel", "reshape", "roll", "rot90",
     "squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten", "unsqueeze",
 ]  # fmt: skip

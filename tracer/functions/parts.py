@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...ir.ops import movement as ops
+from ..mode import live
 from ..tape import composite
 from ..tensor import Tensor
-from .movement import cut, reshaped
+from .movement import cut, is_contiguous, reshaped
 from .reduce import wrap_dim
 
 
@@ -29,12 +31,20 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 @composite("SliceBackward0")
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` positions along `dim`, from `start`."""
+    if input.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = wrap_dim(dim, input.ndim)
-    n = input.shape[d]
+    n, start = input.shape[d], start.__index__()
     begin = start + n if start < 0 else start
-    if not 0 <= begin <= n or begin + length > n or length < 0:
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -n <= start <= n:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
+    if begin + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
     return cut(input, d, begin, begin + length)
 
@@ -79,6 +89,66 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(-(-n // chunks), 1), dim)
 
 
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """The parts of these lengths along `dim`."""
+    return split(input, list(split_sizes), dim)
+
+
+# in torch the results of these may be changed in place; here those of `split` know when they must
+unsafe_split, unsafe_chunk, unsafe_split_with_sizes = split, chunk, split_with_sizes
+
+
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """So many parts of nearly equal length along `dim`, or those between the given positions."""
+    if input.ndim == 0:
+        raise RuntimeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
+    d = wrap_dim(dim, input.ndim)
+    n, where = input.shape[d], indices_or_sections
+    if isinstance(where, Tensor):
+        if where.ndim > 1 or where.dtype.name != "int64":
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
+                f"one-dimensional int64 tensor, but got a tensor with {where.ndim} dims"
+            )
+        where = [int(i) for i in where] if where.ndim else int(where)
+    if isinstance(where, int):
+        if where <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {where}")
+        size, longer = divmod(n, where)
+        where = [k * size + min(k, longer) for k in range(1, where)]
+    ends = [slice(None, i).indices(n)[1] for i in where]
+    starts = zip([0, *ends], [*ends, n], strict=True)
+    return tuple(cut(input, d, start, max(start, stop)) for start, stop in starts)
+
+
+def _split_along(name: str, dim: int, rank: int) -> Any:
+    def along(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+        if input.ndim < rank:
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {rank} dimension, but got a tensor "
+                f"with {input.ndim} dimensions!"
+            )
+        d = min(dim, input.ndim - 1)
+        many = indices_or_sections
+        if isinstance(many, int) and (many <= 0 or input.shape[d] % many):
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {d}, but the size of the "
+                f"dimension {input.shape[d]} is not divisible by the split_size {many}!"
+            )
+        return tensor_split(input, many, d)
+
+    along.__name__ = along.__qualname__ = name
+    along.__doc__ = f"The tensor in parts along its dimension {dim}, as `tensor_split` cuts them."
+    return along
+
+
+hsplit, vsplit, dsplit = (
+    _split_along(*row) for row in (("hsplit", 1, 1), ("vsplit", 0, 2), ("dsplit", 2, 3))
+)
+
+
 @composite("UnbindBackward0")
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All parts along `dim`, each without that dimension."""
@@ -121,4 +191,55 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return ops.diagonal(x)
 
 
-__all__ = ["chunk", "diagonal", "narrow", "select", "split", "unbind"]
+@composite("AsStridedBackward0")
+def as_strided(
+    input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """The memory of a contiguous tensor seen with another shape and strides; a view."""
+    size, stride, x = tuple(size), tuple(stride), live(input)
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(s < 0 for s in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported, got {list(stride)}")
+    if not is_contiguous(x):
+        raise NotImplementedError("as_strided is supported for contiguous tensors only")
+    flat = reshaped(x, (x.numel(),))
+    if 0 in size:
+        return reshaped(cut(flat, 0, 0, 0), size)
+    start = storage_offset or 0
+    reach = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
+    if start < 0 or start + reach > x.numel():
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {start} "
+            f"require {start + reach} elements and are out of bounds for {x.numel()}"
+        )
+    y = cut(flat, 0, start, start + reach)  # a window per dimension, and one position is left
+    order = sorted(range(len(size)), key=lambda d: -stride[d])
+    for d in order:
+        y = ops.window(y, axis=0, size=size[d], step=1, dilation=stride[d])
+    y = reshaped(y, tuple(size[d] for d in order))
+    return ops.permute(y, axes=tuple(order.index(d) for d in range(len(size))))
+
+
+# ---- the same as copies
+def _copying(view: Any) -> Any:
+    def copy(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        parts = view(input, *args, **kwargs)
+        return parts.clone() if isinstance(parts, Tensor) else tuple(p.clone() for p in parts)
+
+    copy.__name__ = copy.__qualname__ = f"{view.__name__}_copy"
+    copy.__doc__ = f"`{view.__name__}`, as a copy."
+    return copy
+
+
+narrow_copy, diagonal_copy, as_strided_copy, select_copy, unfold_copy = map(
+    _copying, (narrow, diagonal, as_strided, select, unfold)
+)
+split_copy, split_with_sizes_copy, unbind_copy = map(_copying, (split, split_with_sizes, unbind))
+
+__all__ = [
+    "as_strided", "as_strided_copy", "chunk", "diagonal", "diagonal_copy", "dsplit", "hsplit",
+    "narrow", "narrow_copy", "select", "select_copy", "split", "split_copy", "split_with_sizes",
+    "split_with_sizes_copy", "tensor_split", "unbind", "unbind_copy", "unfold_copy",
+    "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vsplit",
+]  # fmt: skip

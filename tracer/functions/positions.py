@@ -1,5 +1,4 @@
-"""Reading and writing at computed positions, by name: gather, scatter, nonzero, diagonals,
-triangles.
+"""Reading and writing at computed positions, by name: gather, scatter, nonzero.
 """
 
 from __future__ import annotations
@@ -10,15 +9,13 @@ import numpy as np
 
 from ...ir.dtype import int64
 from ...ir.ops import movement
-from ...ir.ops.elementwise import where as where_
 from ...ir.ops.index import index as index_
 from ...ir.ops.index import index_put as index_put_
 from ...ir.ops.movement import expand, reshape
 from ..tape import composite
 from ..tensor import Tensor
-from .creation import arange, held, tensor
+from .creation import held, tensor
 from .indexing import checked, known
-from .parts import diagonal as diagonal_
 from .reduce import along, wrap_dim
 
 
@@ -104,36 +101,6 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 argwhere = nonzero
 
 
-def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The diagonal of a matrix, or the matrix with a vector as its diagonal."""
-    if input.ndim == 2:
-        return diagonal_(input, diagonal)
-    if input.ndim != 1:
-        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
-    n = input.shape[0] + abs(diagonal)
-    rows, columns = reshape(arange(n), shape=(n, 1)), arange(n)
-    padded = movement.pad(input, pads=((max(diagonal, 0), max(-diagonal, 0), 0),))
-    return where_((columns - rows) == diagonal, padded, 0)
-
-
-def _triangle(x: Tensor, diagonal: int, lower: bool) -> Tensor:
-    gap = along(x, x.ndim - 1) - along(x, x.ndim - 2)
-    return where_(gap <= diagonal if lower else gap >= diagonal, x, 0)
-
-
-@composite("TrilBackward0")
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle, zeros above."""
-    return _triangle(input, diagonal, True)
-
-
-@composite("TriuBackward0")
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle, zeros below."""
-    return _triangle(input, diagonal, False)
-
-
 __all__ = [
-    "argwhere", "diag", "gather", "index_add", "index_select", "nonzero", "scatter",
-    "scatter_add", "take", "tril", "triu",
+    "argwhere", "gather", "index_add", "index_select", "nonzero", "scatter", "scatter_add", "take",
 ]  # fmt: skip
