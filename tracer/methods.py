@@ -51,7 +51,7 @@ METHODS: dict[Any, str] = {
     movement: """
         adjoint flatten flip fliplr flipud moveaxis movedim permute ravel reshape roll rot90
         squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
-        reshape_as expand expand_as is_contiguous broadcast_to""",
+        reshape_as expand expand_as sum_to_size is_contiguous broadcast_to""",
     conversion: """
         item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size
         data_ptr storage_offset get_device _is_view __array__ __bool__ __float__ __int__
@@ -104,6 +104,7 @@ OTHERS = {
         lambda x: movement.permute(x, tuple(range(x.ndim))[::-1]), doc="The dimensions reversed."
     ),
     "mT": property(movement.adjoint, doc="The last two dimensions exchanged."),
+    "mH": property(movement.adjoint, doc="The last two dimensions exchanged."),
     "H": property(movement.t, doc="The transpose of a matrix."),
     "itemsize": property(conversion.element_size),
     "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),

@@ -18,7 +18,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .creation import arange, held, ones_like
 from .indexing import known
-from .movement import as_ints, cut, ravel, reshaped, unsqueeze
+from .movement import cut, ints, ravel, reshaped, unsqueeze
 from .reduce import numpy_names, wrap_dim
 
 
@@ -209,10 +209,12 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     return stack(powers if increasing else powers[::-1], 1)
 
 
+@ints("repeats")
 @composite("RepeatBackward0")
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, times: tuple[int, ...]) -> Tensor:
     """Copies of the tensor side by side, so many along each dimension."""
-    times = as_ints(repeats, "repeat")
+    if any(n < 0 for n in times):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(times)}: {times}")
     lead = len(times) - input.ndim
     if lead < 0:
         raise RuntimeError(
@@ -227,10 +229,10 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return reshaped(x, tuple(k * n for k, n in zip(times, old, strict=True))).clone()
 
 
-def tile(input: Tensor, *dims: Any) -> Tensor:
+@ints("dims")
+def tile(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Like `repeat`, with missing leading counts taken as 1."""
-    times = as_ints(dims, "tile")
-    return repeat(input, (*(1,) * (input.ndim - len(times)), *times))
+    return repeat(input, (*(1,) * (input.ndim - len(dims)), *dims))
 
 
 def repeat_interleave(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
+from ...ir.autodiff import unbroadcast
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement as ops
 from ..mode import live
@@ -25,6 +27,22 @@ def as_ints(args: tuple, name: str) -> tuple[int, ...]:
             f"{[type(n).__name__ for n in args]}"
         )
     return tuple(n.__index__() for n in args)
+
+
+def ints(name: str) -> Callable:
+    """Let the whole numbers that a function takes after its tensor be given one by one, as one
+    sequence, or by name; it gets them as a tuple.
+    """
+
+    def mark(function: Callable) -> Callable:
+        @wraps(function)
+        def call(input: Tensor, *values: Any, **named: Any) -> Any:
+            values = (named[name],) if name in named else values
+            return function(input, as_ints(values, function.__name__))
+
+        return call
+
+    return mark
 
 
 def _inferred(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
@@ -51,9 +69,10 @@ def reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return ops.reshape(x, shape=shape)
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+@ints("shape")
+def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same elements in another shape; a view where possible. One extent may be -1."""
-    y = reshaped(input, _inferred(as_ints(shape, "reshape"), input.numel()))
+    y = reshaped(input, _inferred(shape, input.numel()))
     return y if y._view is not None else retitled(y, "UnsafeViewBackward0")
 
 
@@ -84,18 +103,18 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     return reshape(input, tuple(other.shape))
 
 
+@ints("dims")
 @composite("PermuteBackward0")
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The dimensions in another order."""
-    order = as_ints(dims, "permute")
-    if len(order) != input.ndim:
+    if len(dims) != input.ndim:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the "
             "length of the desired "
             f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = "
-            f"{len(order)}"
+            f"{len(dims)}"
         )
-    wrapped = tuple(wrap_dim(d, input.ndim) for d in order)
+    wrapped = tuple(wrap_dim(d, input.ndim) for d in dims)
     if len(set(wrapped)) != len(wrapped):
         raise RuntimeError("permute(): duplicate dims are not allowed.")
     return ops.permute(input, axes=wrapped)
@@ -172,10 +191,10 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return reshaped(input, (*input.shape[:at], 1, *input.shape[at:]))
 
 
+@ints("size")
 @composite("ExpandBackward0")
-def expand(input: Tensor, *size: Any) -> Tensor:
+def expand(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Dimensions of extent 1 repeated without copying; -1 keeps an extent."""
-    shape = as_ints(size, "expand")
     old, lead = tuple(input.shape), len(shape) - input.ndim
     if lead < 0:
         raise RuntimeError(
@@ -207,6 +226,20 @@ def expand(input: Tensor, *size: Any) -> Tensor:
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """Expanded to the shape of `other`."""
     return expand(input, tuple(other.shape))
+
+
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+    """Summed along what broadcasting would have made of a smaller shape: the reverse of expand."""
+    shape = as_ints(size, "sum_to_size")
+    try:
+        fits = broadcast("sum_to_size", tuple(input.shape), shape) == tuple(input.shape)
+    except ShapeError:
+        fits = False
+    if not fits:
+        raise RuntimeError(
+            f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}."
+        )
+    return unbroadcast(input, shape)
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
@@ -270,10 +303,13 @@ def cut(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
 
 
 # ---- order
+@ints("dims")
 @composite("FlipBackward0")
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The order along the dimensions reversed; a copy."""
-    x = ops.flip(input, axes=wrap_dims(as_ints(dims, "flip"), input.ndim))
+    if not dims:
+        return input.clone()
+    x = ops.flip(input, axes=wrap_dims(dims, input.ndim))
     return x.clone() if x._array is not None else x
 
 
@@ -326,6 +362,23 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
 
 
 # ---- memory
+def copying(view: Any) -> Any:
+    """The function that gives what `view` gives, in memory of its own."""
+
+    def copy(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        parts = view(input, *args, **kwargs)
+        return parts.clone() if isinstance(parts, Tensor) else tuple(p.clone() for p in parts)
+
+    copy.__name__ = copy.__qualname__ = f"{view.__name__}_copy"
+    copy.__doc__ = f"`{view.__name__}`, as a copy."
+    return copy
+
+
+expand_copy, permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy, view_copy = map(
+    copying, (expand, permute, squeeze, t, transpose, unsqueeze, view)
+)
+
+
 def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
     """Whether the elements lie in memory in the order of the indices."""
     x = live(input)
@@ -343,5 +396,7 @@ def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
 __all__ = [
     "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "flatten", "flip",
     "fliplr", "flipud", "moveaxis", "movedim", "permute", "ravel", "reshape", "roll", "rot90",
-    "squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten", "unsqueeze",
+    "expand_copy", "permute_copy", "squeeze", "squeeze_copy", "swapaxes", "swapdims", "t",
+    "t_copy", "transpose", "transpose_copy", "unflatten", "unsqueeze", "unsqueeze_copy",
+    "view_copy",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from ...ir.ops import movement as ops
 from ..mode import live
 from ..tape import composite
 from ..tensor import Tensor
-from .movement import cut, is_contiguous, reshaped
+from .movement import copying, cut, is_contiguous, reshaped
 from .reduce import wrap_dim
 
 
@@ -171,9 +171,10 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if step <= 0:
         raise RuntimeError(f"step is {step} but must be > 0")
     if size == 0:
-        count = x.shape[d] // step + 1
-        return reshaped(cut(x, d, 0, 0), (*x.shape[:d], count, *x.shape[d + 1 :], 0))
-    return ops.window(x, axis=d, size=size, step=step, dilation=1)
+        counts = (x.shape[d] // step + 1,) if input.ndim else ()
+        return reshaped(cut(x, d, 0, 0), (*x.shape[:d], *counts, *x.shape[d + 1 :], 0))
+    windows = ops.window(x, axis=d, size=size, step=step, dilation=1)
+    return windows if input.ndim else reshaped(windows, (size,))
 
 
 @composite("DiagonalBackward0")
@@ -222,20 +223,10 @@ def as_strided(
 
 
 # ---- the same as copies
-def _copying(view: Any) -> Any:
-    def copy(input: Tensor, *args: Any, **kwargs: Any) -> Any:
-        parts = view(input, *args, **kwargs)
-        return parts.clone() if isinstance(parts, Tensor) else tuple(p.clone() for p in parts)
-
-    copy.__name__ = copy.__qualname__ = f"{view.__name__}_copy"
-    copy.__doc__ = f"`{view.__name__}`, as a copy."
-    return copy
-
-
 narrow_copy, diagonal_copy, as_strided_copy, select_copy, unfold_copy = map(
-    _copying, (narrow, diagonal, as_strided, select, unfold)
+    copying, (narrow, diagonal, as_strided, select, unfold)
 )
-split_copy, split_with_sizes_copy, unbind_copy = map(_copying, (split, split_with_sizes, unbind))
+split_copy, split_with_sizes_copy, unbind_copy = map(copying, (split, split_with_sizes, unbind))
 
 __all__ = [
     "as_strided", "as_strided_copy", "chunk", "diagonal", "diagonal_copy", "dsplit", "hsplit",
