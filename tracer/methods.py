@@ -13,6 +13,7 @@ import numpy as np
 from ..ir.value import REGISTRY
 from . import printing, random
 from .functions import (
+    broadcasting,
     contract,
     conversion,
     creation,
@@ -51,7 +52,8 @@ METHODS: dict[Any, str] = {
     movement: """
         adjoint flatten flip fliplr flipud moveaxis movedim permute ravel reshape roll rot90
         squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
-        reshape_as expand expand_as sum_to_size is_contiguous broadcast_to""",
+        reshape_as is_contiguous""",
+    broadcasting: "expand expand_as broadcast_to sum_to_size",
     conversion: """
         item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size
         data_ptr storage_offset get_device _is_view __array__ __bool__ __float__ __int__

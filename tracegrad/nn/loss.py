@@ -31,7 +31,8 @@ from ..ir.ops.elementwise import (
     stop_gradient,
     where,
 )
-from ..tracer.functions.movement import broadcast_tensors, reshape, unsqueeze
+from ..tracer.functions.broadcasting import broadcast_tensors
+from ..tracer.functions.movement import reshape, unsqueeze
 from ..tracer.functions.reduce import log_softmax, one_hot_pick
 from ..tracer.mode import mode
 from ..tracer.promotion import SCALAR_TYPE

@@ -2,6 +2,7 @@
 of its own.
 """
 
+from .broadcasting import *
 from .contract import *
 from .creation import *
 from .distance import *

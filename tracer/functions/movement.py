@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from ...ir.autodiff import unbroadcast
-from ...ir.op import ShapeError, broadcast
+from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ..mode import live
 from ..tape import composite, retitled
-from ..tensor import Size, Tensor
+from ..tensor import Tensor
 from ..views import contiguous, restride, strides_of
 from .reduce import wrap_dim, wrap_dims
 
@@ -191,78 +190,6 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return reshaped(input, (*input.shape[:at], 1, *input.shape[at:]))
 
 
-@ints("size")
-@composite("ExpandBackward0")
-def expand(input: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Dimensions of extent 1 repeated without copying; -1 keeps an extent."""
-    old, lead = tuple(input.shape), len(shape) - input.ndim
-    if lead < 0:
-        raise RuntimeError(
-            f"expand(tensor{list(old)}, size={list(shape)}): the number of sizes provided "
-            f"({len(shape)}) must be greater or "
-            f"equal to the number of dimensions in the tensor ({len(old)})"
-        )
-    full = []
-    for d, n in enumerate(shape):
-        have = old[d - lead] if d >= lead else None
-        if n == -1:
-            if have is None:
-                raise RuntimeError(
-                    f"expand(tensor{list(old)}, size={list(shape)}): The expanded size of the "
-                    "tensor (-1) isn't allowed in "
-                    f"a leading, non-existing dimension {d}"
-                )
-            n = have
-        if have not in (None, 1, n):
-            raise ShapeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
-                "non-singleton dimension "
-                f"{d}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}"
-            )
-        full.append(n)
-    return ops.expand(input, shape=tuple(full))
-
-
-def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """Expanded to the shape of `other`."""
-    return expand(input, tuple(other.shape))
-
-
-def sum_to_size(input: Tensor, *size: Any) -> Tensor:
-    """Summed along what broadcasting would have made of a smaller shape: the reverse of expand."""
-    shape = as_ints(size, "sum_to_size")
-    try:
-        fits = broadcast("sum_to_size", tuple(input.shape), shape) == tuple(input.shape)
-    except ShapeError:
-        fits = False
-    if not fits:
-        raise RuntimeError(
-            f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}."
-        )
-    return unbroadcast(input, shape)
-
-
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """Expanded to a shape."""
-    return expand(input, tuple(size))
-
-
-def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """All expanded to the shape that they have together."""
-    shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
-    return tuple(expand(x, shape) for x in tensors)
-
-
-def broadcast_shapes(*shapes: Any) -> Any:
-    """The shape that these broadcast to."""
-    return Size(
-        broadcast(
-            "broadcast_shapes",
-            *(tuple(s) if isinstance(s, (tuple, list)) else (s,) for s in shapes),
-        )
-    )
-
-
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions from `start_dim` to `end_dim` made one."""
     if input.ndim == 0:
@@ -374,8 +301,8 @@ def copying(view: Any) -> Any:
     return copy
 
 
-expand_copy, permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy, view_copy = map(
-    copying, (expand, permute, squeeze, t, transpose, unsqueeze, view)
+permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy, view_copy = map(
+    copying, (permute, squeeze, t, transpose, unsqueeze, view)
 )
 
 
@@ -394,9 +321,9 @@ def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
 
 
 __all__ = [
-    "adjoint", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "flatten", "flip",
+    "adjoint", "flatten", "flip",
     "fliplr", "flipud", "moveaxis", "movedim", "permute", "ravel", "reshape", "roll", "rot90",
-    "expand_copy", "permute_copy", "squeeze", "squeeze_copy", "swapaxes", "swapdims", "t",
+    "permute_copy", "squeeze", "squeeze_copy", "swapaxes", "swapdims", "t",
     "t_copy", "transpose", "transpose_copy", "unflatten", "unsqueeze", "unsqueeze_copy",
     "view_copy",
 ]  # fmt: skip
