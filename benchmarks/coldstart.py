@@ -41,9 +41,7 @@ def caches(folder: Path) -> dict[str, str]:
     }
 
 
-def cold_start(
-    workload: Workload, contestant: Contestant, threads: int, repeats: int
-) -> ColdStart:
+def cold_start(workload: Workload, contestant: Contestant, threads: int, repeats: int) -> ColdStart:
     empty, warm, peaks = [], [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:

@@ -96,6 +96,5 @@ def field(workload: Workload, peers: list[str]) -> list[Contestant]:
     return [
         c
         for c in CONTESTANTS.values()
-        if (c.framework == "tracegrad" or c.key in peers)
-        and (workload.trains or not c.trains_only)
+        if (c.framework == "tracegrad" or c.key in peers) and (workload.trains or not c.trains_only)
     ]

@@ -92,9 +92,7 @@ class Worker:
     def _ended(self) -> WorkerFailed:
         code = self._process.wait()
         self._stderr.seek(0)
-        return WorkerFailed(
-            f"ended with code {code}", self._stderr.read().decode(errors="replace")
-        )
+        return WorkerFailed(f"ended with code {code}", self._stderr.read().decode(errors="replace"))
 
     def close(self) -> None:
         with self._process:

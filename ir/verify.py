@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .dtype import int64
 from .graph import Graph, postorder
 from .node import Node, intern
 from .op import Kind, OpDef, Types
@@ -18,6 +19,7 @@ from .ops.elementwise import where
 from .ops.index import index, index_put
 from .ops.movement import concat, flip, pad, permute
 from .ops.movement import slice as slice_
+from .ops.random import random_bits
 from .ops.source import input as input_
 from .value import REGISTRY
 
@@ -51,6 +53,10 @@ LAWS: dict[OpDef, tuple[str, Callable[[Node], bool]]] = {
     slice_: (
         "0 <= start <= stop <= extent and step > 0 on each axis",
         lambda y: _cuts(y.params["slices"], y.inputs[0]),
+    ),
+    random_bits: (
+        "seed and position are int64",
+        lambda y: all(x.dtype is int64 for x in y.inputs),
     ),
     pad: (
         "one triple of non-negative numbers per axis",

@@ -15,6 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import arithmetic
+from .philox import philox
 
 SCOPES = 32  # pointers beyond this many in one kernel do without scopes
 I64 = ir.IntType(64)
@@ -186,7 +187,7 @@ def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) ->
 VOCABULARY: dict[str, Any] = {
     "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
     "i1": np.int8, "u1": np.uint8, "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
-    "extent": extent, "number": number, "check_index": check_index,
+    "extent": extent, "number": number, "check_index": check_index, "philox": philox,
     "round_f2": _round("f2"), "round_bf": _round("bf"),
     **arithmetic.WORDS,
 }  # fmt: skip

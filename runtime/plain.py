@@ -21,6 +21,7 @@ from scipy import special
 from ..codegen.program import Kernel, Program, Slot
 from ..ir.dtype import bfloat16, float16
 from .compiler import address_of
+from .philox import plain as philox
 
 _NONSENSE = 0xB5  # fresh memory: a strange number in every type
 _STORED = {
@@ -117,7 +118,7 @@ VOCABULARY: dict[str, Any] = {
     "select": lambda condition, a, b: a if condition else b,
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
     "sign": lambda x: type(x)(0) if x != x else np.sign(x),
-    "cast": cast, "check_index": check_index,
+    "cast": cast, "check_index": check_index, "philox": philox,
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
     "floor_div": np.floor_divide, "remainder": np.remainder, "power": _power,

@@ -78,6 +78,7 @@ def test_a_linear_regression_step_is_one_kernel():
 
 def test_cross_entropy_and_its_gradient_are_two_kernels_and_a_sum():
     """How many labels count must be known before any gradient is: that is the third."""
+
     @tg.compile
     def f(x, y):
         loss = F.cross_entropy(x, y)

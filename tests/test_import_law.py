@@ -40,9 +40,7 @@ ROOMS = {
         ),
         ("numpy", "scipy", "llvmlite", "numba"),
     ),
-    "tracegrad": Law(
-        ("tracegrad",), ("numpy", "scipy", "llvmlite", "numba"), relative_only=False
-    ),
+    "tracegrad": Law(("tracegrad",), ("numpy", "scipy", "llvmlite", "numba"), relative_only=False),
 }
 # `compile*.py` alone ties the rooms together; the rest of the public face reaches them through it.
 COMPILER_ONLY = ("tracegrad.codegen", "tracegrad.runtime")

@@ -26,9 +26,11 @@ from .ir.dtype import int16 as short
 from .ir.dtype import int32 as int
 from .ir.dtype import int64 as long
 from .tracer import Size, Tensor
+from .tracer import generator as random
 from .tracer.device import device
 from .tracer.functions import *
 from .tracer.functions.conversion import clone, detach, is_tensor, numel
+from .tracer.generator import *
 from .tracer.mode import (
     enable_grad,
     get_default_dtype,

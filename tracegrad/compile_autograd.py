@@ -18,6 +18,7 @@ from .compile_pool import Pool
 from .ir.graph import Graph, postorder
 from .ir.node import Node, input_node
 from .ir.op import DIVIDE, Kind
+from .ir.ops.random import random_bits
 from .ir.simplify import simplify
 from .runtime.executable import Executable, address
 from .tracer.backward import grad
@@ -138,7 +139,7 @@ def residuals(
                 saved[node] = None
         elif node.op.kind is Kind.MOVEMENT and node.op.name not in ("concat", "pad"):
             frontier.extend(node.inputs)
-        elif (
+        elif node.op is random_bits or (  # the same numbers again take no memory
             node.op.kind is Kind.ELEMENTWISE
             and node.op.cost < DIVIDE
             and node.op.name != "check_index"

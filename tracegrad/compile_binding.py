@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .compile_entry import Entry, overlap
 from .runtime.executable import address
 from .tracer.mode import get_default_dtype
 from .tracer.signature import aval
 from .tracer.tensor import Tensor
+from .tracer.trace import Stream
 from .tracer.world import epoch
 
 
@@ -37,6 +40,25 @@ def staleness(entry: Entry, seen: list[int]) -> Callable[[], bool]:
         return False
 
     return stale
+
+
+def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Callable[[], None]]:
+    """For the random numbers that a program uses of one generator: what takes them, and leaves the
+    place they begin at in `state`, and what gives them back when the call did not happen.
+    """
+    generator, cell = stream.generator, state.view(np.uint64)
+    states: tuple[Any, Any] = (None, None)
+
+    def draw() -> None:
+        nonlocal states
+        states = generator.advance(stream.count, stream.seed)
+        seed, used = states[0]
+        cell[0], cell[1] = seed % 2**64, used
+
+    def undo() -> None:
+        generator.take_back(*states)
+
+    return draw, undo
 
 
 def together() -> Callable[[Tensor, Tensor], bool]:

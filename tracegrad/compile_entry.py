@@ -25,7 +25,7 @@ from .tracer.guards import Surroundings
 from .tracer.mode import get_default_dtype, mode
 from .tracer.signature import aval, flatten, rebuild, repetition
 from .tracer.tensor import Tensor
-from .tracer.trace import Input, Trace, tracing
+from .tracer.trace import Input, Stream, Trace, tracing
 from .tracer.world import captured
 
 
@@ -57,6 +57,7 @@ class Entry:
         tuple[Tensor, int | None, int | None]
     ]  # (whose .grad, its argument position, output; None: to none)
     written: list[Input]  # changed in place
+    streams: list[Stream]  # random numbers that it uses
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
     presence: list[tuple[Tensor, bool]]  # whose .grad must be there, or not
     flags: list[tuple[Tensor, bool]]  # requires_grad set by the function
@@ -212,7 +213,7 @@ class _Recorder:
         return Entry(
             graph, program, executable, inputs,
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
-            self.answer, self.graded, self.written, self.values,
+            self.answer, self.graded, self.written, list(trace.streams.values()), self.values,
             [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings,
             self.derivative, self.spent, timing,
             mode.grad,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .compile_backward import CompiledCall, CompiledOutput
-from .compile_binding import rebinder, staleness, together
+from .compile_binding import drawing, rebinder, staleness, together
 from .compile_entry import Entry, Returned
 from .compile_pool import Pool
 from .ir.dtype import DType
@@ -25,6 +25,7 @@ from .runtime.executable import address
 from .tracer.guards import PLAIN
 from .tracer.mode import mode
 from .tracer.tensor import Tensor, wrap
+from .tracer.trace import Input
 from .tracer.world import epoch
 
 _NOT_THIS = (
@@ -78,10 +79,11 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     _hyper(w, entry)
     after = _graded(w, entry, positions)
     outputs = _outputs(w, entry)
-    w.add(f"if walk({'BEFORE' if entry.values else 'WHOLE'}): fail()", 2)
+    undo = _random(w, entry)
+    w.add(f"if walk({'BEFORE' if entry.values else 'WHOLE'}): {undo}fail()", 2)
     for k, expected, _ in entry.values:
         cell = w.name("value", _private(entry, k))
-        w.add(f"if {cell}.item() != {w.name('expected', expected)}: return MISS", 2)
+        w.add(f"if {cell}.item() != {w.name('expected', expected)}: {undo}return MISS", 2)
     if entry.values:
         w.add("walk(AFTER)", 2)
     if entry.derivative is not None:  # while the lock is held: the table is everybody's
@@ -196,6 +198,27 @@ def _hyper(w: _Writer, entry: Entry) -> None:
             entry.executable.table[slot] = address(i.tensor._array)
 
 
+def _random(w: _Writer, entry: Entry) -> str:
+    """Take the random numbers that the program uses; returns what gives them back."""
+    undoing = ""
+    slots = dict(zip(entry.inputs, entry.program.inputs, strict=True))
+    for stream in entry.streams:
+        state = np.zeros(2, np.int64)
+        if stream.source in slots:
+            entry.executable.table[slots[stream.source]] = address(state)
+        draw, undo = drawing(stream, state)
+        w.add(f"{w.name('draw', draw)}()", 2)
+        undoing += f"{w.name('undo', undo)}(); "
+        if entry.derivative is not None and stream.source in entry.derivative.kept_inputs:
+            w.add(f"{_drawn(stream.source)} = {w.name('state', state)}.copy()", 2)
+    return undoing
+
+
+def _drawn(source: Input) -> str:
+    """What backward keeps of a generator: its state at this call."""
+    return f"drawn{id(source)}"
+
+
 def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
     """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
     holds it.
@@ -305,6 +328,8 @@ def _kept(w: _Writer, i: Any, arguments: dict[int, str]) -> str:
         number = f"float({w.name('group', group)}[{key!r}])"
         array = f"{w.name('asarray', np.asarray)}({number})"
         return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
+    if i.kind == "random":
+        return f"{w.name('wrap', wrap)}({_drawn(i)}, {w.name('dtype', i.node.dtype)})"
     return arguments.get(id(i.tensor)) or w.name("kept", i.tensor)
 
 

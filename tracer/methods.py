@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.value import REGISTRY
-from . import printing, random
+from . import fillers, printing, random
 from .functions import (
     broadcasting,
     contract,
@@ -49,6 +49,7 @@ METHODS: dict[Any, str] = {
     triangles: " ".join(n for n in triangles.__all__ if not n.endswith("_indices")),
     parts: " ".join(parts.__all__) + " unfold",
     joining: "repeat repeat_interleave tile",
+    random: "bernoulli multinomial",
     movement: """
         adjoint flatten flip fliplr flipud moveaxis movedim permute ravel reshape roll rot90
         squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
@@ -145,7 +146,7 @@ def _attach() -> None:
     for name, primitive in AUGMENTED.items():
         setattr(Tensor, f"__{name}__", _augmented(primitive))
     mine = {"__array_ufunc__": _array_ufunc, "__rtruediv__": _rtruediv}
-    for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, random.FILLERS):
+    for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, fillers.FILLERS):
         for name, value in table.items():
             setattr(Tensor, name, value)
     for name, function in (("squeeze", movement.squeeze), ("unsqueeze", movement.unsqueeze)):

@@ -1,195 +1,199 @@
-"""Random tensors. One default stream of numbers, from a counter-based generator (Philox), and
-Generators for more.
+"""Random tensors: distributions made by arithmetic of random bits (ir/ops/random.py), so that they
+are the same eagerly and compiled, and fuse into what uses them.
 """
 
 from __future__ import annotations
 
-import time
+import math
 from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import DType, int64
-from .device import CPU, usable
+from ..ir.dtype import DType, float32, float64, int32, int64
+from ..ir.ops.elementwise import cast, cos, log, lt, remainder, sqrt
+from ..ir.ops.movement import reshape
+from ..ir.ops.random import random_bits
+from ..ir.ops.source import iota
+from .device import usable
 from .functions.creation import leaf, shape_of
-from .mode import get_default_dtype, live, mode
-from .promotion import as_dtype
+from .generator import Generator, default_generator
+from .mode import get_default_dtype, mode
+from .promotion import SCALAR_TYPE, as_dtype
 from .tensor import Tensor, wrap
 
-
-class Generator:
-    """A stream of random numbers, with a seed and a state of its own."""
-
-    def __init__(self, device: Any = "cpu"):
-        self.device = usable(device)
-        self.manual_seed(67280421310721)
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Begin the stream of `seed`."""
-        self._seed = int(seed)
-        self._stream = np.random.Generator(np.random.Philox(self._seed % 2**64))
-        return self
-
-    def seed(self) -> int:
-        """Begin a stream of a seed that is new every time."""
-        self.manual_seed(time.time_ns())
-        return self._seed
-
-    def initial_seed(self) -> int:
-        """The seed that the stream began with."""
-        return self._seed
-
-    def get_state(self) -> Any:
-        """Where the stream stands, to come back to with `set_state`."""
-        return {"seed": self._seed, "philox": self._stream.bit_generator.state}
-
-    def set_state(self, state: Any) -> Generator:
-        """Go to a place that `get_state` gave."""
-        self.manual_seed(state["seed"])
-        self._stream.bit_generator.state = state["philox"]
-        return self
+_DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 
 
-default_generator = Generator(CPU)
+# ---- from bits to numbers
+def bits(shape: tuple[int, ...], generator: Generator | None) -> Tensor:
+    """64 random bits for each element, as an int64; uses as many numbers of the generator."""
+    count = math.prod(shape)
+    seed, start = (generator or default_generator).draw(count)
+    counter = Tensor.bind(iota, (), {"shape": (count,), "dtype": int64})
+    return random_bits(seed, reshape(counter + start, shape=shape))
 
 
-def manual_seed(seed: int) -> Generator:
-    """Begin the default stream of `seed`."""
-    return default_generator.manual_seed(seed)
+def uniform(shape: tuple[int, ...], dtype: DType, generator: Generator | None) -> Tensor:
+    """Multiples of 2**-digits in [0, 1), of which the dtype holds each."""
+    digits, word = _DIGITS[dtype.name], bits(shape, generator)
+    if digits < 32:
+        word = cast(word, dtype=int32)
+    return cast(word & 2**digits - 1, dtype=dtype) * 2.0**-digits
 
 
-def seed() -> int:
-    """Begin a stream of a seed that is new every time."""
-    return default_generator.seed()
+def between(shape: tuple[int, ...], dtype: DType, generator: Generator | None) -> Tensor:
+    """Numbers in the open interval (0, 1), to take the logarithm of; never of half precision."""
+    digits = 52 if dtype is float64 else 23
+    word = cast(bits(shape, generator), dtype=int64 if dtype is float64 else int32)
+    return (cast(word & 2**digits - 1, dtype=dtype) + 0.5) * 2.0**-digits
 
 
-def initial_seed() -> int:
-    """The seed of the default stream."""
-    return default_generator.initial_seed()
+def gaussian(shape: tuple[int, ...], dtype: DType, generator: Generator | None) -> Tensor:
+    """Standard normal numbers, by the transform of Box and Muller (1958)."""
+    if dtype is float64:
+        radius = cast(bits(shape, generator) & 2**53 - 1, dtype=float64) * 2.0**-53 + 2.0**-53
+        angle = uniform(shape, float64, generator)
+    else:
+        word = bits(shape, generator)
+        low, high = cast(word, dtype=int32), cast(word >> 32, dtype=int32)
+        radius = (cast(low & 2**31 - 1, dtype=float32) + 1) * 2.0**-31
+        angle = cast(high, dtype=float32) * 2.0**-32
+    y = sqrt(log(radius) * -2) * cos(angle * (2 * math.pi))
+    return cast(y, dtype=dtype) if dtype.is_half else y
 
 
-def get_rng_state() -> Any:
-    """Where the default stream stands."""
-    return default_generator.get_state()
+def wide(dtype: DType) -> DType:
+    """The type that numbers of a dtype are computed in."""
+    return float32 if dtype.is_half else dtype
 
 
-def set_rng_state(new_state: Any) -> None:
-    """Take the default stream to a place that `get_rng_state` gave."""
-    default_generator.set_state(new_state)
+def narrowed(y: Tensor, dtype: DType) -> Tensor:
+    return y if y.dtype is dtype else cast(y, dtype=dtype)
 
 
-def stream(generator: Generator | None, what: str) -> np.random.Generator:
-    """The numbers to draw from; in a trace, none may be drawn that way."""
-    if mode.trace is not None:
-        mode.trace.random(what)
-    return (generator or default_generator)._stream
+def integers(shape: tuple[int, ...], low: int, high: int, generator: Generator | None) -> Tensor:
+    """int64 uniform in [low, high)."""
+    if low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    word = bits(shape, generator)
+    if high - low >= 2**63:
+        return word
+    return remainder(word & 2**63 - 1, high - low) + low  # of 63 bits: the bias is below 2**-31
 
 
-def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.random(shape)
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_normal(shape)
-
-
-def _floating(draw: Any, name: str, shape: tuple[int, ...], dtype: Any, generator: Any,
-              requires_grad: bool, device: Any = None) -> Tensor:  # fmt: skip
+# ---- tensors
+def floating(dtype: Any, kernel: str, device: Any = None) -> DType:
     usable(device)
     d: DType = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not d.is_floating_point:
-        raise RuntimeError(
-            f'"{name}" not implemented for {d.name}: random numbers of this kind are floating point'
-        )
-    numbers = np.asarray(draw(stream(generator, f"{name}()"), shape))
-    if draw is _uniform:  # rounding up to 1 would leave [0, 1)
-        digits = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}[d.name]
-        numbers = np.floor(numbers * 2.0**digits) * 2.0**-digits
-    return leaf(wrap(d.encode(numbers), d), requires_grad)
+        raise RuntimeError(f"\"{kernel}\" not implemented for '{SCALAR_TYPE[d]}'")
+    return d
 
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers uniform in [0, 1)."""
-    return _floating(
-        _uniform, "rand", shape_of(size, "rand"), dtype, generator, requires_grad, device
-    )
+    d = floating(dtype, "check_uniform_bounds", device)
+    return leaf(uniform(shape_of(size, "rand"), d, generator), requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers of the standard normal distribution."""
-    return _floating(
-        _normal, "randn", shape_of(size, "randn"), dtype, generator, requires_grad, device
-    )
+    d = floating(dtype, "normal_kernel_cpu", device)
+    return leaf(gaussian(shape_of(size, "randn"), d, generator), requires_grad)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
               generator: Generator | None = None) -> Tensor:  # fmt: skip
     """`rand` in the shape and dtype of `input`."""
-    return rand(
-        *input.shape,
-        dtype=dtype or input.dtype,
-        device=device,
-        requires_grad=requires_grad,
-        generator=generator,
-    )
+    return rand(*input.shape, dtype=dtype or input.dtype, device=device,
+                requires_grad=requires_grad, generator=generator)  # fmt: skip
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                generator: Generator | None = None) -> Tensor:  # fmt: skip
     """`randn` in the shape and dtype of `input`."""
-    return randn(
-        *input.shape,
-        dtype=dtype or input.dtype,
-        device=device,
-        requires_grad=requires_grad,
-        generator=generator,
-    )
+    return randn(*input.shape, dtype=dtype or input.dtype, device=device,
+                 requires_grad=requires_grad, generator=generator)  # fmt: skip
 
 
-def randint(*args: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+def _bounds(name: str, args: tuple, low: Any, high: Any) -> tuple[int, int]:
+    """What `f(high)`, `f(low, high)` and their keywords say."""
+    given = [*args]
+    high = given.pop() if high is None and given else high
+    low = given.pop() if low is None and given else low
+    if given or high is None:
+        raise TypeError(f"{name}() takes (high, ...) or (low, high, ...)")
+    return int(0 if low is None else low), int(high)
+
+
+def randint(*args: Any, low: int | None = None, high: int | None = None, size: Any = None,
+            generator: Generator | None = None, dtype: Any = None, device: Any = None,
             requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Integers uniform in [low, high): `randint(high, size)` or `randint(low, high, size)`."""
     usable(device)
-    if len(args) not in (2, 3):
-        raise TypeError("randint() takes (high, size) or (low, high, size)")
-    low, high, size = args if len(args) == 3 else (0, *args)
-    if low >= high:
-        raise RuntimeError(
-            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
-        )
-    d = int64 if dtype is None else as_dtype(dtype)
-    drawn = stream(generator, "randint()").integers(low, high, shape_of((size,), "randint"))
-    return leaf(wrap(d.encode(drawn), d), requires_grad)
+    if size is None:
+        if not args or not isinstance(args[-1], (tuple, list)):
+            raise TypeError("randint() takes (high, size) or (low, high, size)")
+        *args, size = args  # type: ignore[assignment]
+    low, high = _bounds("randint", tuple(args), low, high)
+    y = integers(shape_of((size,), "randint"), low, high, generator)
+    return leaf(narrowed(y, int64 if dtype is None else as_dtype(dtype)), requires_grad)
 
 
-def randint_like(input: Tensor, *args: Any, dtype: Any = None, **kwargs: Any) -> Tensor:
+def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | None = None,
+                 dtype: Any = None, **kwargs: Any) -> Tensor:  # fmt: skip
     """`randint` in the shape and dtype of `input`."""
-    return randint(*args, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
+    low, high = _bounds("randint_like", args, low, high)
+    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
 
 
-def randperm(
-    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None
-) -> Tensor:
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+             requires_grad: bool = False) -> Tensor:  # fmt: skip
     """The integers 0 ... n - 1 in random order."""
     usable(device)
-    d = int64 if dtype is None else as_dtype(dtype)
-    return wrap(d.encode(stream(generator, "randperm()").permutation(n)), d)
+    if n < 0:
+        raise RuntimeError(f"n must be non-negative, got {n}")
+    order = wrap(np.argsort(bits((n,), generator).numpy(), kind="stable"), int64)
+    return leaf(narrowed(order, int64 if dtype is None else as_dtype(dtype)), requires_grad)
 
 
-def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None
-) -> Tensor:
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
+           dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers with these means and standard deviations, numbers or tensors."""
-    if size is None:
-        size = next((tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)), ())
-    return randn(*size, generator=generator) * std + mean
+    given = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if not isinstance(std, Tensor) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    if not given:
+        noise = randn(*shape_of((size,), "normal"), generator=generator, dtype=dtype, device=device)
+        return leaf(noise * std + mean, requires_grad)
+    like = sum(given[1:], given[0]) if len(given) == 2 else given[0]
+    with_grad = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
+    d = floating(like.dtype, "normal_kernel_cpu", device)
+    return gaussian(tuple(like.shape), d, generator) * with_grad[1] + with_grad[0]
 
 
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the given probabilities, else 0."""
-    return (rand(*input.shape, generator=generator, dtype=input.dtype) < input).to(input.dtype)
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """1 with the given probabilities (those of `input`, or p everywhere), else 0."""
+    if p is not None:
+        return coin(input, p, generator)
+    d = floating(input.dtype, "bernoulli_tensor_cpu_p_")
+    chance = input.detach()
+    if mode.trace is None and not bool(((chance >= 0) & (chance <= 1)).all()):
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    return (uniform(tuple(input.shape), wide(d), generator) < chance).to(d)
+
+
+def coin(t: Tensor, p: Any, generator: Generator | None) -> Tensor:
+    if not isinstance(p, Tensor) and not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    return lt(uniform(tuple(t.shape), float32, generator), p).to(t.dtype)
 
 
 def multinomial(
@@ -200,55 +204,34 @@ def multinomial(
     generator: Generator | None = None,
 ) -> Tensor:
     """Positions drawn with probabilities proportional to the rows of `input`."""
-    rng = stream(generator, "multinomial()")
+    floating(input.dtype, "multinomial")
     weights = np.asarray(input.detach().double().numpy())
-    rows = weights.reshape(-1, weights.shape[-1])
-    if (rows < 0).any() or not np.isfinite(rows).all() or (rows.sum(1) <= 0).any():
+    n = weights.shape[-1] if weights.ndim in (1, 2) else 0
+    if weights.ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > n:
         raise RuntimeError(
-            "probability tensor contains either `inf`, `nan` or element < 0, or a row of zeros"
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
-    drawn = [
-        rng.choice(rows.shape[1], num_samples, replace=replacement, p=r / r.sum()) for r in rows
-    ]
-    return wrap(np.array(drawn, np.int64).reshape(*weights.shape[:-1], num_samples), int64)
+    if (weights < 0).any() or not np.isfinite(weights).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if (weights.sum(-1) <= 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if replacement:
+        total = weights.cumsum(-1)
+        shape = (*weights.shape[:-1], num_samples)
+        at = uniform(shape, float64, generator).numpy() * total[..., -1:]
+        drawn = (total[..., None, :] <= at[..., :, None]).sum(-1)
+    else:  # the first to arrive, of exponential waiting times at these rates
+        waited = -np.log(between(weights.shape, float64, generator).numpy())
+        with np.errstate(divide="ignore"):
+            drawn = np.argsort(waited / weights, axis=-1)[..., :num_samples]
+    return wrap(np.ascontiguousarray(drawn, np.int64), int64)
 
-
-def _filler(draw: Any) -> Any:
-    def fill(self: Tensor, *args: Any, generator: Generator | None = None) -> Tensor:
-        return self.copy_(draw(live(self), generator, *args))
-
-    fill.__doc__ = f"In place: {draw.__doc__}"
-    return fill
-
-
-def _uniform_between(t: Tensor, generator: Any, from_: float = 0.0, to: float = 1.0) -> Tensor:
-    """numbers uniform in [from, to)."""
-    return rand(*t.shape, dtype=t.dtype, generator=generator) * (to - from_) + from_
-
-
-def _normal_with(t: Tensor, generator: Any, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """normal numbers."""
-    return randn(*t.shape, dtype=t.dtype, generator=generator) * std + mean
-
-
-def _integers(t: Tensor, generator: Any, from_: int = 0, to: int | None = None) -> Tensor:
-    """integers uniform in [from, to)."""
-    low, high = (0, from_) if to is None and from_ else (from_, to if to is not None else 2**24)
-    return randint(low, high, tuple(t.shape), generator=generator)
-
-
-def _coin(t: Tensor, generator: Any, p: float = 0.5) -> Tensor:
-    """1 with probability p, else 0."""
-    return (rand(*t.shape, generator=generator) < p).to(t.dtype)
-
-
-FILLERS = {
-    "uniform_": _filler(_uniform_between), "normal_": _filler(_normal_with),
-    "random_": _filler(_integers), "bernoulli_": _filler(_coin),
-}  # fmt: skip
 
 __all__ = [
-    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed",
-    "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
-    "randperm", "seed", "set_rng_state",
+    "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm",
 ]  # fmt: skip

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import float64
+from ..ir.dtype import float64, int64
 from ..ir.interpret import value_of
-from ..ir.node import Node, Site, input_node, user_site
+from ..ir.node import Node, Site, constant, input_node, user_site
+from ..ir.ops.movement import reshape
+from ..ir.ops.movement import slice as slice_
+from ..ir.ops.random import signed
 from .mode import mode
 from .tensor import Tensor, traced
 
@@ -26,14 +29,14 @@ class Input:
     """An input of the program: its Node, and where its value is found at each call.
 
     `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured
-    Tensor), 'grad' (the `.grad` of one, which may be another object at each call) or 'hyper' (key:
-    an optimizer's group and a name in it).
+    Tensor), 'grad' (the `.grad` of one, which may be another object at each call), 'hyper' (key:
+    an optimizer's group and a name in it) or 'random' (key: a Generator, whose state it is).
     """
 
     node: Node
     kind: str
     key: Any
-    tensor: Any  # a Tensor; None for a 'hyper'
+    tensor: Any  # a Tensor; None for a 'hyper' and a 'random'
     twin: Tensor
 
 
@@ -46,12 +49,49 @@ class ValueGuard:
     site: Site | None
 
 
+@dataclass(eq=False)
+class Stream:
+    """A generator within a trace: its state at each call is an input of the program, and the
+    program uses `count` numbers from there, or of the stream of `seed` that it began itself.
+    """
+
+    generator: Any
+    source: Input  # (seed, numbers used), int64
+    seed: int | None = None
+    count: int = 0
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """The seed and the position of the next `count` numbers."""
+        start, self.count = self.count, self.count + count
+        if self.seed is not None:
+            seed = constant(signed(self.seed), int64)
+            return traced(seed), traced(constant(start, int64))
+        seed, used = (
+            reshape(slice_(self.source.node, slices=((k, k + 1, 1),)), shape=()) for k in (0, 1)
+        )
+        return traced(seed), traced(used + constant(start, int64))
+
+    def mark(self) -> tuple[int | None, int]:
+        """Where the stream stands, for `restart`."""
+        return self.seed, self.count
+
+    def restart(self, place: Any) -> None:
+        """Go on from a place that `mark` gave."""
+        if not isinstance(place, tuple):
+            raise RuntimeError(
+                "set_state: within a compiled function a generator goes only to places that its "
+                "get_state gave there"
+            )
+        self.seed, self.count = place
+
+
 class Trace:
     def __init__(self, arguments: list[Tensor]):
         self.inputs: list[Input] = []
         self.guards: list[ValueGuard] = []
         self._by_id: dict[int, Input] = {}
         self._hyper: dict[tuple[int, str], Input] = {}
+        self.streams: dict[int, Stream] = {}
         self._numbers: dict[Node, np.ndarray] = {}
         self._owner_of_grad: dict[int, Tensor] = {}
         self._by_twin: dict[int, Input] = {}
@@ -134,11 +174,22 @@ class Trace:
             self.guards.append(ValueGuard(node, node.dtype.decode(value).item(), site))
         return value
 
-    def random(self, what: str) -> None:
+    def stream(self, generator: Any) -> Stream:
+        """How far the program has gone in the numbers of a generator."""
+        found = self.streams.get(id(generator))
+        if found is None:
+            state = np.array([signed(v) for v in generator._state], np.int64)
+            node = input_node((2,), int64, "random")
+            source = Input(node, "random", generator, None, traced(node))
+            self.inputs.append(source)
+            self._numbers[node] = state
+            found = self.streams[id(generator)] = Stream(generator, source)
+        return found
+
+    def refuse_random(self, what: str) -> None:
         raise RuntimeError(
-            f"{what}: random numbers cannot be drawn inside a compiled function yet (line "
-            f"{user_site()}): they would be the same at every call. Draw them outside and pass "
-            "them in."
+            f"{what}: where a generator stands is not known while a function is compiled (line "
+            f"{user_site()}); call it outside of the compiled function."
         )
 
     @contextmanager

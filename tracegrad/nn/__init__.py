@@ -4,7 +4,6 @@ from . import functional, init
 from .activation import (
     ELU,
     GELU,
-    Dropout,
     LeakyReLU,
     LogSigmoid,
     LogSoftmax,
@@ -28,4 +27,12 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module
+from .noise import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from .parameter import Parameter

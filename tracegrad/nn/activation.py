@@ -1,4 +1,4 @@
-"""Activation layers, from one table: a function of nn.functional with its options. And Dropout."""
+"""Activation layers, from one table: a function of nn.functional with its options."""
 
 from __future__ import annotations
 
@@ -55,19 +55,3 @@ def _layer(name: str, function: Callable, options: dict[str, Any]) -> type[Modul
 ReLU, LeakyReLU, ELU, SiLU, GELU, Sigmoid, Tanh, Softplus, LogSigmoid, Softmax, LogSoftmax = (
     _layer(name, *row) for name, row in _LAYERS.items()
 )
-
-
-class Dropout(Module):
-    """While training, zero with probability p, and what is kept grows by 1 / (1 - p)."""
-
-    def __init__(self, p: float = 0.5, inplace: bool = False):
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-        self.p, self.inplace = p, inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.dropout(input, self.p, self.training, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace={self.inplace}"
