@@ -74,9 +74,7 @@ def folded(x: Tensor, extents: Ints, steps: Ints, dilations: Ints) -> Tensor:
     rank = len(extents)
     first = x.ndim - 2 * rank
     for d in reversed(range(rank)):
-        x = ops.fold(
-            x, axis=first + d, extent=extents[d], step=steps[d], dilation=dilations[d]
-        )
+        x = ops.fold(x, axis=first + d, extent=extents[d], step=steps[d], dilation=dilations[d])
     return x
 
 
