@@ -38,8 +38,9 @@ class Derivative:
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
         for i in self.sources:  # its hooks are called where the gradient arrives, outside
             i.twin._hooks = None
-        found = grad([y for _, y in ys], [i.twin for i in self.sources], grad_outputs=self.seeds,
-                     retain_graph=True, allow_unused=True)  # fmt: skip
+        twins = [i.twin for i in self.sources]
+        found = grad([y for _, y in ys], twins, grad_outputs=self.seeds,
+                     retain_graph=True, allow_unused=True) if twins else ()  # fmt: skip
         self.wanted = [i for i, g in zip(self.sources, found, strict=True) if g is not None]
         self.gradients = [g._node for g in found if g is not None]
         self.residuals: tuple[Node, ...] = tuple(self.gradients)  # until forward() has looked

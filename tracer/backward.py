@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from ..ir.dtype import DType
 from ..ir.ops.elementwise import copy
 from ..ir.ops.source import full
 from .dispatch import bind
-from .mode import _Switch, live
+from .mode import _Switch, live, rooted
 from .tape import AccumulateGrad, GradFn, edge
 from .tensor import Tensor, fill_slots
+from .vmap import map_examples
 
 Root = tuple[GradFn, Tensor]
 
 
-def _ones(shape: tuple[int, ...], dtype: DType) -> Tensor:
-    return bind(full, (), {"value": 1.0, "shape": tuple(shape), "dtype": dtype})
+def filled(shape: tuple[int, ...], dtype: DType, value: float) -> Tensor:
+    return bind(full, (), {"value": value, "shape": tuple(shape), "dtype": dtype})
 
 
 def _paths(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
@@ -146,7 +148,7 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
         if g is None:
             if y.shape.numel() != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            g = _ones(y.shape, y._dtype)
+            g = filled(y.shape, y._dtype, 1.0)
         elif not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         else:
@@ -189,10 +191,10 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         if fn is not None and tensors._array is not None and not tensors._array.shape:
             if fn.descend(bool(retain_graph)):
                 return
-    outputs = tuple(live(t) for t in _tuple(tensors))
+    outputs = tuple(rooted(t) for t in _tuple(tensors))
     targets = None
     if inputs is not None:
-        wanted = [live(t) for t in _tuple(inputs)]
+        wanted = [rooted(t) for t in _tuple(inputs)]
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         targets = {fn for t in wanted if (fn := edge(t)) is not None}
@@ -209,33 +211,65 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
                 t._grad = g if t._grad is None else t._grad + g
 
 
+def pull(
+    roots: list[Root], targets: Sequence[GradFn | None], keep: bool, create: bool
+) -> list[Tensor | None]:
+    """What arrives at each of the targets from the roots; no `.grad` changes."""
+    wanted = {fn for fn in targets if fn is not None}
+    walk = _Walk(keep, create, wanted)
+    with _Switch(create):
+        walk.run(roots, accumulate=False)
+    return [None if fn is None else walk.captured.get(fn) for fn in targets]
+
+
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
          create_graph: bool = False, allow_unused: bool | None = None,
-         materialize_grads: bool = False) -> tuple:  # fmt: skip
-    """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes."""
-    ys, xs = tuple(live(t) for t in _tuple(outputs)), tuple(live(t) for t in _tuple(inputs))
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple:  # fmt: skip
+    """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes.
+
+    `grad_outputs` weights the outputs, None standing for 1 where an output is a scalar. With
+    `is_grads_batched` their first axis counts several weightings, as that of the answers does. An
+    input that the outputs do not depend on is an error unless `allow_unused`, which gives None, or
+    `materialize_grads`, which gives zeros.
+    """
+    if is_grads_batched:
+        weights = _grads_for(_tuple(outputs), grad_outputs)
+        batched = partial(
+            _grads, _tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
+            materialize_grads,
+        )  # fmt: skip
+        dims = tuple(None if g is None else 0 for g in weights)
+        return map_examples(batched, dims, 0, weights, {}, lenient=True)
+    weights = _grads_for(_tuple(outputs), grad_outputs)
+    return _grads(_tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
+                  materialize_grads, *weights)  # fmt: skip
+
+
+def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_graph: bool,
+           allow_unused: bool | None, materialize_grads: bool, *weights: Any) -> tuple:  # fmt: skip
+    ys, xs = tuple(rooted(t) for t in outputs), tuple(rooted(t) for t in inputs)
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
             "False."
         )
-    roots = _roots(ys, _grads_for(ys, grad_outputs), create_graph)
+    if not xs:
+        raise ValueError("grad requires non-empty inputs.")
+    roots = _roots(ys, weights, create_graph)
     targets = [edge(x) for x in xs]
     if None in targets:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
-    walk = _Walk(create_graph if retain_graph is None else retain_graph, create_graph, set(targets))  # type: ignore[arg-type]
-    with _Switch(create_graph):
-        walk.run(roots, accumulate=False)
-    found = [walk.captured.get(fn) for fn in targets]  # type: ignore[arg-type]
-    if not (allow_unused or materialize_grads) and None in [g if g is None else 0 for g in found]:
+    keep = create_graph if retain_graph is None else retain_graph
+    found = pull(roots, targets, keep, create_graph)
+    if not (allow_unused or materialize_grads) and any(g is None for g in found):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "
-            "allow_unused=True if this "
-            "is the desired behavior."
+            "allow_unused=True if this is the desired behavior."
         )
     if materialize_grads:
         found = [
-            _ones(x.shape, x._dtype) * 0 if g is None else g for g, x in zip(found, xs, strict=True)
+            filled(x.shape, x._dtype, 0.0) if g is None else g
+            for g, x in zip(found, xs, strict=True)
         ]
     return tuple(found)
 

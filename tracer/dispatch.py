@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import DType, bool_, of_numpy, of_scalar
-from ..ir.node import Node, constant
 from ..ir.op import Kind, OpDef, Types, evaluate
 from ..ir.ops.elementwise import cast, ne
 from .mode import get_default_dtype, live, mode
@@ -40,7 +39,7 @@ _numbers: dict[tuple, Tensor] = {}  # the eager ones are kept: programs use few,
 def number(value: Any, dtype: DType) -> Tensor:
     """A Python number as a 0-d tensor, not to be written to."""
     if mode.trace is not None:
-        return traced(constant(value, dtype))
+        return traced(mode.trace.number(value, dtype))
     key = (type(value), value, dtype)
     found = _numbers.get(key)
     if found is None or value == 0.0:  # 0.0 and -0.0 are one key
@@ -182,7 +181,8 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     if op.name in _REFUSED and ready[0]._dtype is bool_:
         raise RuntimeError(_REFUSED[op.name])
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
-    return _finish(op, ready, params, traced(Node.bind(op, tuple(x._node for x in ready), params)))
+    node = mode.trace.apply(op, tuple(x._node for x in ready), params)
+    return _finish(op, ready, params, traced(node))
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:

@@ -34,8 +34,17 @@ def live(t: Any) -> Any:
     """The tensor that stands for `t` here: itself, or within a trace its traced twin; a view is
     brought up to date.
     """
-    if t._node is None and mode.trace is not None:
-        t = mode.trace.twin(t)
+    if mode.trace is not None:
+        t = mode.trace.here(t)
+    if t._view is not None:
+        t._view.refresh(t)
+    return t
+
+
+def rooted(t: Any) -> Any:
+    """The tensor whose gradient tape is that of `t`: one from outside a `vmap` keeps its own."""
+    if mode.trace is not None:
+        t = mode.trace.rooted(t)
     if t._view is not None:
         t._view.refresh(t)
     return t

@@ -301,6 +301,11 @@ def legacy(*args: Any) -> Tensor:
 
 def leaked(t: Tensor) -> RuntimeError:
     node = t._node
+    if node is not None and not isinstance(node, Node):
+        return RuntimeError(
+            f"a tensor of shape {list(node.shape)} from inside vmap is used outside of it, where "
+            "it has no value: return it from the function instead of storing it."
+        )
     where = f" made at {node.site}" if node is not None and getattr(node, "site", None) else ""
     return RuntimeError(
         f"a traced tensor{where} is used outside the compiled function that made it: it stands "

@@ -21,7 +21,7 @@ from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
 from .mode import mode
-from .tensor import Tensor, traced
+from .tensor import Tensor, leaked, traced
 
 
 @dataclass(eq=False)
@@ -115,7 +115,26 @@ class Trace:
             twin._grad = t._grad  # concrete until it is looked at
         return found
 
-    # ---- what the tracer's other modules call
+    # ---- what the tracer's other modules call; a BatchTrace answers to the same
+    deep = False  # whether values below what is traced require grad: never, here they are all seen
+    apply = staticmethod(Node.bind)
+    number = staticmethod(constant)
+
+    def here(self, t: Tensor) -> Tensor:
+        """What stands for `t` in the trace."""
+        node = t._node
+        if node is None:
+            return self.twin(t)
+        if not isinstance(node, Node):
+            raise leaked(t)
+        return t
+
+    rooted = here
+
+    def detached(self, node: Node) -> Node:
+        """The same value; that it has no history is the tape's affair."""
+        return node
+
     def twin(self, t: Tensor) -> Tensor:
         """The traced Tensor that stands for the concrete `t`."""
         found = self._by_id.get(id(t))

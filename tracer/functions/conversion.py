@@ -193,7 +193,8 @@ def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
 def detach(self: Tensor) -> Tensor:
     """The same values in the same memory, cut off from the history."""
     x = live(self)
-    y: Tensor = fill_slots(object.__new__(Tensor), x._array, x._node, x._dtype)
+    node = x._node if mode.trace is None else mode.trace.detached(x._node)
+    y: Tensor = fill_slots(object.__new__(Tensor), x._array, node, x._dtype)
     y._version = x._version
     alias(x, y)
     return y

@@ -1,0 +1,304 @@
+"""Function transforms, by torch.func's names: take a function, give the function that computes its
+derivative, or maps it over examples. They compose with one another and with `compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from math import prod
+from typing import Any
+
+from .func_modules import functional_call, stack_module_state
+from .tracer.backward import filled
+from .tracer.functions.creation import eye
+from .tracer.mode import live
+from .tracer.pytree import LEAF, Structure, flatten, map_leaves, unflatten
+from .tracer.tensor import Tensor
+from .tracer.transform import Pullback
+from .tracer.vmap import map_examples, vmap
+
+__all__ = [
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
+    "stack_module_state", "value_and_grad", "vjp", "vmap",
+]  # fmt: skip
+
+Argnums = int | tuple[int, ...]
+
+
+class _Chosen:
+    """The arguments of a call that are differentiated: their leaves, and the rest around them."""
+
+    def __init__(self, args: tuple, argnums: Argnums):
+        self.args, self.single = args, isinstance(argnums, int)
+        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        for k in chosen:
+            if not isinstance(k, int):
+                raise RuntimeError(f"argnum must be int, got: {type(k)}")
+            if not -len(args) <= k < len(args):
+                raise RuntimeError(
+                    f"Got argnum={k}, but only {len(args)} positional inputs"
+                )
+        self.places = [k % len(args) for k in chosen]
+        if len(set(self.places)) < len(self.places):
+            raise RuntimeError(f"argnums elements must be unique, got {argnums}")
+        self.leaves, self.structure = flatten(tuple(args[k] for k in self.places))
+        for x in self.leaves:
+            if not isinstance(x, Tensor):
+                raise RuntimeError(
+                    f"Expected tensors in the arguments that are differentiated, got {type(x)}"
+                )
+
+    def around(self, leaves: Sequence[Tensor]) -> tuple:
+        """All arguments, with other leaves in the chosen ones."""
+        full = list(self.args)
+        for k, arg in zip(self.places, unflatten(leaves, self.structure), strict=True):
+            full[k] = arg
+        return tuple(full)
+
+    def like(self, leaves: Sequence[Any]) -> Any:
+        """The leaves in the structure of the chosen arguments."""
+        found = unflatten(leaves, self.structure)
+        return found[0] if self.single else found
+
+
+class _Point:
+    """A function linearised at one point: the answer, its tensors, and their pullback."""
+
+    def __init__(self, func: Callable, chosen: _Chosen, kwargs: dict, has_aux: bool):
+        self.aux: Any = None
+
+        def run(leaves: list[Tensor]) -> Any:
+            answer = func(*chosen.around(leaves), **kwargs)
+            if has_aux:
+                if not isinstance(answer, tuple) or len(answer) != 2:
+                    raise RuntimeError(
+                        "Expected a function with has_aux=True to return a tuple (output, aux), "
+                        f"got {type(answer)}"
+                    )
+                answer, self.aux = answer
+            return answer
+
+        self.chosen = chosen
+        self.back = Pullback(run, chosen.leaves)
+        self.outputs, self.structure = flatten(self.back.answer)
+        for y in self.outputs:
+            if not isinstance(y, Tensor):
+                raise RuntimeError(
+                    f"Expected f(*args) to return only Tensors, got unsupported type {type(y)}"
+                )
+        self.back.watch(self.outputs)
+
+    def answer(self) -> Any:
+        return map_leaves(self.back.cut, self.back.answer)
+
+    def with_aux(self, *found: Any, has_aux: bool) -> Any:
+        """What a transform returns, and the aux if the function gives one."""
+        full = (*found, map_leaves(self.back.cut, self.aux)) if has_aux else found
+        return full if len(full) > 1 else full[0]
+
+
+def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
+    """The function that computes (gradient, value) of `func`, which returns a scalar.
+
+    The gradient has the structure of argument number `argnums`, or is a tuple of such. With
+    `has_aux`, `func` returns (scalar, aux) and the value is that pair.
+    """
+
+    @wraps(func)
+    def differentiated(*args: Any, **kwargs: Any) -> tuple:
+        point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
+        if point.structure is not LEAF:
+            raise RuntimeError(
+                f"Expected f(*args) to return a Tensor, got {type(point.back.answer)}"
+            )
+        (y,) = point.back.outputs
+        if y.ndim:
+            raise RuntimeError(
+                "Expected f(*args) to return a scalar tensor, got tensor with "
+                f"{y.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
+            )
+        one = filled((), y.dtype, 1.0) if y.dtype.is_floating_point else None
+        found = point.chosen.like(point.back([one], keep=False))
+        return found, point.with_aux(point.answer(), has_aux=has_aux)
+
+    return differentiated
+
+
+def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
+    """The function that computes the gradient of `func`, which returns a scalar.
+
+    The gradient has the structure of argument number `argnums`, or is a tuple of such. With
+    `has_aux`, `func` returns (scalar, aux) and the answer is (gradient, aux).
+
+        >>> grad(torch.sin)(x)  # cos(x)
+    """
+    both = grad_and_value(func, argnums, has_aux)
+
+    @wraps(func)
+    def differentiated(*args: Any, **kwargs: Any) -> Any:
+        found, value = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
+
+    return differentiated
+
+
+def value_and_grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
+    """`grad_and_value` with the value first."""
+    both = grad_and_value(func, argnums, has_aux)
+
+    @wraps(func)
+    def differentiated(*args: Any, **kwargs: Any) -> tuple:
+        return both(*args, **kwargs)[::-1]
+
+    return differentiated
+
+
+def _same_structure(what: str, given: Any, structure: Structure) -> list:
+    leaves, found = flatten(given)
+    if found != structure:
+        raise RuntimeError(
+            f"Expected pytree structure of {what} to be the same as pytree structure of what they "
+            f"belong to: {found} against {structure}"
+        )
+    return leaves
+
+
+def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
+    """(output, function that pulls a cotangent of the output back to the primals), and the aux if
+    `has_aux`.
+
+    The function may be called many times; it gives a tuple if there are several primals.
+    """
+    point = _Point(func, _Chosen(primals, tuple(range(len(primals)))), {}, has_aux)
+
+    def pullback(
+        cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None
+    ) -> Any:
+        leaves = _same_structure("cotangents", cotangents, point.structure)
+        for g, y in zip(leaves, point.outputs, strict=True):
+            _fits("cotangent", g, y)
+        found = point.chosen.like(point.back(leaves, create_graph, retain_graph))
+        return found[0] if len(primals) == 1 else found
+
+    return point.with_aux(point.answer(), pullback, has_aux=has_aux)
+
+
+def _fits(what: str, given: Tensor, to: Tensor) -> None:
+    if live(given).shape != live(to).shape:
+        raise RuntimeError(
+            f"Expected the {what} to have shape {list(to.shape)}, got {list(given.shape)}"
+        )
+
+
+def _tangents_of(primals: Any, tangents: Any, structure: Structure, leaves: list) -> list:
+    found = _same_structure("tangents", tangents, structure)
+    for t, x in zip(found, leaves, strict=True):
+        _fits("tangent", t, x)
+    return found
+
+
+def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
+        has_aux: bool = False) -> tuple:  # fmt: skip
+    """(output, its derivative along the tangents), and the aux if `has_aux`.
+
+    `primals` and `tangents` are tuples of the same structure. `strict` refuses an output that does
+    not depend on the primals.
+    """
+    for name, value in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(value, (tuple, list)):
+            raise RuntimeError(
+                f"jvp(func, primals, tangents): Expected {name} to be a tuple. E.g. it should be "
+                f"valid to call f(*primals). Got {type(value)}"
+            )
+    chosen = _Chosen(tuple(primals), tuple(range(len(primals))))
+    given = _tangents_of(primals, tuple(tangents), chosen.structure, chosen.leaves)
+    point = _Point(func, chosen, {}, has_aux)
+    if strict and None in point.back.roots:
+        raise RuntimeError(
+            "jvp(func, primals, tangents, strict=True): Expected the outputs of func to depend on "
+            "the primals, but at least one output does not"
+        )
+    out = unflatten(point.back.pushforward()(given), point.structure)
+    return point.with_aux(point.answer(), out, has_aux=has_aux)
+
+
+def linearize(func: Callable, *primals: Any) -> tuple:
+    """(output, function of tangents that gives the derivative along them); `func` runs once."""
+    point = _Point(func, _Chosen(primals, tuple(range(len(primals)))), {}, False)
+    forward = point.back.pushforward()
+
+    def pushforward(*tangents: Any) -> Any:
+        leaves, structure = point.chosen.leaves, point.chosen.structure
+        given = _tangents_of(primals, tangents, structure, leaves)
+        return unflatten(forward(given), point.structure)
+
+    return point.answer(), pushforward
+
+
+def _basis(like: Tensor) -> Tensor:
+    """Every unit tensor of this shape, along a first axis."""
+    n = prod(like.shape)
+    return eye(n, dtype=like.dtype).reshape(n, *like.shape)
+
+
+def _per_unit(
+    function: Callable, count: int, at: int, like: Tensor, chunk_size: int | None
+) -> list[Tensor]:
+    """`function` of `count` tensors, linear, at every unit of the one at `at`: the answers, with
+    the units along their first axis.
+    """
+
+    def one(unit: Tensor) -> tuple:
+        return tuple(function([unit if k == at else None for k in range(count)]))
+
+    return list(map_examples(one, 0, 0, (_basis(like),), {}, chunk_size=chunk_size))
+
+
+def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
+           chunk_size: int | None = None) -> Callable:  # fmt: skip
+    """The function that computes the Jacobian of `func` by reverse mode, a row per output element.
+
+    For each tensor of the output, the structure of argument `argnums`, with Jacobians of shape
+    (*output.shape, *input.shape). `chunk_size` bounds how many rows are computed together.
+    """
+
+    @wraps(func)
+    def jacobian(*args: Any, **kwargs: Any) -> Any:
+        point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
+        ys, xs = point.back.outputs, point.back.primals
+        blocks = []
+        for k, y in enumerate(ys):
+            rows = _per_unit(point.back, len(ys), k, y, chunk_size)
+            shaped = [r.reshape(*y.shape, *x.shape) for r, x in zip(rows, xs, strict=True)]
+            blocks.append(point.chosen.like(shaped))
+        return point.with_aux(unflatten(blocks, point.structure), has_aux=has_aux)
+
+    return jacobian
+
+
+def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
+           chunk_size: int | None = None, randomness: str = "error") -> Callable:  # fmt: skip
+    """The function that computes the Jacobian of `func` by forward mode, a column per input
+    element; its answer is that of `jacrev`.
+    """
+
+    @wraps(func)
+    def jacobian(*args: Any, **kwargs: Any) -> Any:
+        point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
+        ys, xs = point.back.outputs, point.back.primals
+        forward = point.back.pushforward()
+        columns = []
+        for k, x in enumerate(xs):
+            found = _per_unit(forward, len(xs), k, x, chunk_size)
+            pairs = zip(found, ys, strict=True)
+            columns.append([c.movedim(0, -1).reshape(*y.shape, *x.shape) for c, y in pairs])
+        blocks = [point.chosen.like(rows) for rows in zip(*columns, strict=True)]
+        return point.with_aux(unflatten(blocks, point.structure), has_aux=has_aux)
+
+    return jacobian
+
+
+def hessian(func: Callable, argnums: Argnums = 0) -> Callable:
+    """The function that computes the Hessian of `func`, forward over reverse."""
+    return jacfwd(jacrev(func, argnums), argnums)

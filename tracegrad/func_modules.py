@@ -1,0 +1,110 @@
+"""Modules as functions of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .nn.module import Module
+from .tracer.functions.joining import stack
+from .tracer.tensor import Tensor
+
+
+def _place(module: Module, path: str) -> tuple[dict, str]:
+    """The table that holds a parameter or buffer, and its name there."""
+    *above, name = path.split(".")
+    owner = module
+    for part in above:
+        owner = owner._modules.get(part)  # type: ignore[assignment]
+        if owner is None:
+            raise KeyError(f"{type(module).__name__} has no submodule on the way to `{path}`")
+    for table in (owner._parameters, owner._buffers):
+        if name in table:
+            return table, name
+    raise KeyError(f"{type(module).__name__} has no parameter or buffer `{path}`")
+
+
+def _all_tensors(module: Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all their names, tied ones by each."""
+    named = (module.named_parameters, module.named_buffers)
+    return {k: t for f in named for k, t in f(remove_duplicate=False)}
+
+
+@contextmanager
+def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
+    known = _all_tensors(module)
+    if strict:
+        missing, strange = sorted(known.keys() - new.keys()), sorted(new.keys() - known.keys())
+        if missing or strange:
+            raise RuntimeError(
+                f"Error(s) in loading state for {type(module).__name__}: missing {missing}, "
+                f"unexpected {strange}"
+            )
+    full = dict(new)
+    if tie:
+        for name, t in new.items():
+            for other, same in known.items():
+                if same is known.get(name) and full.setdefault(other, t) is not t:
+                    raise ValueError(
+                        f"functional_call got different values for {name} and {other}, which are "
+                        "tied"
+                    )
+    places = [(*_place(module, name), t) for name, t in full.items()]
+    before = [table[name] for table, name, _ in places]
+    try:
+        for table, name, t in places:
+            table[name] = t
+        yield
+    finally:
+        for (table, name, _), t in zip(places, before, strict=True):
+            table[name] = t
+
+
+def functional_call(
+    module: Module, parameter_and_buffer_dicts: Any, args: Any = None,
+    kwargs: Mapping[str, Any] | None = None, *, tie_weights: bool = True, strict: bool = False,
+) -> Any:  # fmt: skip
+    """Call the module with other parameters and buffers, given by name in one dict or several.
+
+    Tensors that the dicts do not name are the module's own. With `tie_weights`, a parameter that
+    the module holds under two names is replaced under both.
+    """
+    dicts = parameter_and_buffer_dicts
+    if isinstance(dicts, Mapping):
+        dicts = (dicts,)
+    elif not isinstance(dicts, Sequence) or not all(isinstance(d, Mapping) for d in dicts):
+        raise ValueError(
+            "Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got "
+            f"{type(dicts)}"
+        )
+    merged: dict[str, Tensor] = {}
+    for d in dicts:
+        if repeated := merged.keys() & d.keys():
+            raise ValueError(f"{sorted(repeated)} appear in more than one of the dictionaries")
+        merged |= d
+    given = () if args is None else args if isinstance(args, tuple) else (args,)
+    with _replaced(module, merged, tie_weights, strict):
+        return module(*given, **(kwargs or {}))
+
+
+def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(parameters, buffers) of modules of one kind, stacked along a first axis, for `vmap`."""
+    if not models:
+        raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
+    if any(m.training is not models[0].training for m in models):
+        raise RuntimeError(
+            "stack_module_state: Expected all models to have the same training/eval mode."
+        )
+    if any(type(m) is not type(models[0]) for m in models):
+        raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
+    parameters = {
+        name: stack([dict(m.named_parameters())[name].detach() for m in models])
+        .requires_grad_(p.requires_grad)
+        for name, p in models[0].named_parameters()
+    }
+    buffers = {
+        name: stack([dict(m.named_buffers())[name] for m in models])
+        for name, _ in models[0].named_buffers()
+    }
+    return parameters, buffers
