@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -52,13 +55,19 @@ ELEMENTWISE = [
 
 @pytest.mark.parametrize("op", ELEMENTWISE, ids=repr)
 def test_elementwise_primitives(op):
-    count = op.expr.count("{") and max(k for k in range(3) if f"{{{k}}}" in op.expr) + 1
-    shapes = [(B, 2, 4), (B, 4), (B, 1)][:count]
-    bits = op.name.startswith(("bitwise", "shift"))
-    args = [index(*s) if bits else tensor(*s) for s in shapes]
-    if op.types is Types.SELECT:
-        args[0] = args[0] > 0.5
-    agree(op, *args)
+    count = max(k for k in range(4) if f"{{{k}}}" in op.expr) + 1
+    shapes = [(B, 2, 4), (B, 4), (B, 1), (B, 2, 1)][:count]
+    for make, params in itertools.product((tensor, index), ({}, {"dtype": tg.int32})):
+        args = [make(*s) for s in shapes]
+        if op.types is Types.SELECT:
+            args[0] = args[0] > 0.5
+        try:
+            op(*args, **params)
+        except (RuntimeError, TypeError):
+            continue  # not for these dtypes
+        agree(partial(op, **params), *args)
+        return
+    pytest.fail("no arguments for it found")
 
 
 CASES = {
@@ -181,6 +190,17 @@ X = tg.ones(3, 2)
 def test_wrong_calls_say_why(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_random_numbers_are_the_same_or_different():
+    with pytest.raises(RuntimeError, match="randomness"):
+        tg.vmap(lambda x: x + tg.rand(2))(X)
+    same = tg.vmap(lambda x: tg.rand(2), randomness="same")(X)
+    assert (same == same[0]).all()
+    tg.manual_seed(7)
+    different = tg.vmap(lambda x: tg.rand(2), randomness="different")(X)
+    tg.manual_seed(7)
+    tg.testing.assert_close(different, tg.rand(3, 2))
 
 
 def test_batched_weights_of_grad():

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import DType
+from ..ir.dtype import DType, int64
 from ..ir.op import OpDef
+from ..ir.ops.source import iota
 from ..ir.value import Value
 from .batching_rules import apply_batched
 from .dispatch import bind, number
@@ -47,6 +48,44 @@ class Batched(Value):
         trace = next((x.trace for x in inputs if isinstance(x, Batched)), mode.trace)
         operands = [x if isinstance(x, Batched) else trace.lifted(x, inputs) for x in inputs]
         return trace.apply(op, operands, params)
+
+
+class _Stream:
+    """A generator as it is seen inside: each example draws numbers of its own, or all the same."""
+
+    def __init__(self, trace: BatchTrace, generator: Any):
+        self.trace, self.generator = trace, generator
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """The seed and the position of the next `count` numbers of one example."""
+        trace = self.trace
+        if trace.randomness == "error":
+            raise RuntimeError(
+                "vmap: called random operation while in randomness error mode. Please either use "
+                "the 'same' or 'different' randomness flags on vmap or perform the randomness "
+                "operation out of vmap"
+            )
+        different = trace.randomness == "different"
+        with trace.outside():
+            seed, start = self.generator.draw(count * trace.size if different else count)
+            if different:
+                number = bind(iota, (), {"shape": (trace.size,), "dtype": int64})
+                start = start + number * count
+        payloads = Batched(trace, seed, False), Batched(trace, start, different)
+        return tuple(traced(p) for p in payloads)  # type: ignore[arg-type, return-value]
+
+    def mark(self) -> Any:
+        """Where the stream stands, for `restart`."""
+        with self.trace.outside():
+            return self.generator.get_state()
+
+    def restart(self, place: Any) -> None:
+        """Go on from a place that `mark` gave, or from (seed, 0)."""
+        with self.trace.outside():
+            if isinstance(place, tuple) and place[1] == 0 and place[0] is not None:
+                self.generator.manual_seed(place[0])
+            else:
+                self.generator.set_state(place)
 
 
 class BatchTrace:
@@ -128,15 +167,13 @@ class BatchTrace:
                 return mode.trace.concrete(payload.value, what)
             return payload.value._array
 
-    def random(self, what: str) -> None:
-        if self.randomness == "error":
-            raise RuntimeError(
-                f"vmap: called random operation {what} while in randomness error mode. Please "
-                "either use the 'same' or 'different' randomness flags on vmap or perform the "
-                "randomness operation out of vmap"
-            )
+    def stream(self, generator: Any) -> _Stream:
+        """How random numbers are drawn inside."""
+        return _Stream(self, generator)
+
+    def refuse_random(self, what: str) -> None:
         if self.outer is not None:
-            self.outer.random(what)
+            self.outer.refuse_random(what)
 
     def hyper(self, group: dict, key: str) -> Any:
         return group[key]
