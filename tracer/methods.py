@@ -27,7 +27,9 @@ from .functions import (
     positions,
     prefix,
     products,
+    questions,
     reduce,
+    special,
     triangles,
 )
 from .inplace import inplace, update
@@ -35,9 +37,9 @@ from .tensor import Tensor
 from .world import tensor_changed
 
 METHODS: dict[Any, str] = {
-    pointwise: " ".join(
-        n for n in pointwise.__all__ if n not in ("finfo", "iinfo", "rsub", "where")
-    ),
+    pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
+    questions: " ".join(questions.__all__),
+    special: " ".join(n for n in special.__all__ if n != "polygamma"),
     reduce: " ".join(reduce.__all__),
     moments: " ".join(moments.__all__),
     contract: " ".join(contract.__all__),
@@ -61,15 +63,16 @@ METHODS: dict[Any, str] = {
         __index__ __len__ __iter__ __contains__""",
 }
 
+# functions of numbers that have no in-place variant
+_OUT_OF_PLACE = (
+    "angle", "conj", "fmax", "fmin", "frexp", "imag", "isnan", "logaddexp", "logaddexp2", "maximum",
+    "minimum", "positive", "real", "resolve_conj", "resolve_neg", "rsub", "where",
+)  # fmt: skip
+
 # functions that have an in-place variant
 INPLACE = {
-    pointwise: """
-        abs acos acosh arccos arcsin arctan asin asinh atan atanh atan2 absolute bitwise_and
-        bitwise_not bitwise_or bitwise_xor ceil clamp clamp_max clamp_min clip cos cosh div
-        divide eq erf erfc exp exp2 expm1 floor floor_divide fmod frac ge gt hypot le lerp log
-        log10 log1p log2 logical_and logical_not logical_or logical_xor lt mul multiply
-        nan_to_num ne neg negative pow reciprocal relu remainder round rsqrt sigmoid sign sin
-        sinh sqrt square sub subtract add addcmul addcdiv tan tanh true_divide trunc""",
+    pointwise: " ".join(n for n in pointwise.__all__ if n not in _OUT_OF_PLACE),
+    special: " ".join(n for n in special.__all__ if n != "polygamma"),
     positions: "scatter scatter_add index_add",
     triangles: "tril triu",
     contract: "addmm addmv baddbmm",
@@ -98,6 +101,10 @@ OTHERS = {
     "__repr__": printing.tensor_repr,
     "__str__": printing.tensor_repr,
     "__format__": printing.tensor_format,
+    "polygamma": lambda self, n: special.polygamma(n, self),
+    "polygamma_": lambda self, n: update(self, lambda x: special.polygamma(n, x)),
+    "real": property(pointwise.real),
+    "imag": property(pointwise.imag),
     "size": conversion._size,
     "type": conversion.type_,
     "contiguous": movement.contiguous_,

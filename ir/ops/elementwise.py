@@ -71,7 +71,8 @@ div = elementwise(
     vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
 )  # fmt: skip
 floor_div = elementwise(
-    "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE, vjp=(None, None)
+    "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
+    vjp=(lambda g, y, a, b: g * 0, lambda g, y, a, b: g * 0),
 )
 remainder = elementwise(
     "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),

@@ -58,20 +58,22 @@ igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), 
                    domain=(0.5, 3))  # fmt: skip
 
 
-# ---- Bessel functions: DLMF 10.6, 10.29; i0e and i1e are scaled by exp(-|x|)
-def _i1e_rule(g, y, x):
-    zero = eq(x, 0)
-    safe = where(zero, 1, x)
-    return g * where(zero, 0.5, i0e(safe) - y * (sign(safe) + 1 / safe))
+# ---- Bessel functions: DLMF 10.6, 10.29; i0e and i1e are i0 and i1 times exp(-|x|)
+def _first_order(below, scaled=False):
+    """The rule of the function of order one, given that of order zero: y' = y0 - y / x."""
+
+    def rule(g, y, x):
+        zero = eq(x, 0)
+        safe = where(zero, 1, x)
+        down = below(safe) - y / safe
+        return g * where(zero, 0.5, down - y * sign(safe) if scaled else down)
+
+    return rule
 
 
-def _j1_rule(g, y, x):
-    zero = eq(x, 0)
-    safe = where(zero, 1, x)
-    return g * where(zero, 0.5, bessel_j0(safe) - y / safe)
-
-
+i0 = _special("i0", lambda g, y, x: g * i1(x))
+i1 = _special("i1", _first_order(i0))
 i0e = _special("i0e", lambda g, y, x: g * (i1e(x) - sign(x) * y))
-i1e = _special("i1e", _i1e_rule)
+i1e = _special("i1e", _first_order(i0e, scaled=True))
 bessel_j0 = _special("bessel_j0", lambda g, y, x: -g * bessel_j1(x), of="j0")
-bessel_j1 = _special("bessel_j1", _j1_rule, of="j1")
+bessel_j1 = _special("bessel_j1", _first_order(bessel_j0), of="j1")

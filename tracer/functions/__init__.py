@@ -9,6 +9,7 @@ from .distance import *
 from .einsum import *
 from .indexing import *
 from .joining import *
+from .limits import *
 from .moments import *
 from .movement import *
 from .ordering import *
@@ -17,5 +18,7 @@ from .pointwise import *
 from .positions import *
 from .prefix import *
 from .products import *
+from .questions import *
 from .reduce import *
+from .special import *
 from .triangles import *

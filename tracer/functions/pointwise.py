@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from ...ir.dtype import bool_, float64, int32
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
 from ...ir.value import REGISTRY
-from ..promotion import as_dtype, common_dtype
+from ..mode import get_default_dtype
+from ..promotion import common_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
+from .limits import finfo
 
 # primitives of one tensor, public under their own names and these
 UNARY = {
     "abs": ("absolute",), "acos": ("arccos",), "acosh": ("arccosh",), "asin": ("arcsin",),
     "asinh": ("arcsinh",), "atan": ("arctan",), "atanh": ("arctanh",), "bitwise_not": (),
     "ceil": (), "cos": (), "cosh": (), "erf": (), "erfc": (), "exp": (), "expm1": (), "floor": (),
-    "isnan": (), "lgamma": (), "log": (), "log1p": (), "logical_not": (), "neg": ("negative",),
-    "reciprocal": (), "rsqrt": (), "sigmoid": (), "sign": (), "sin": (), "sinh": (), "sqrt": (),
-    "tan": (), "tanh": (), "trunc": ("fix",),
+    "isnan": (), "log": (), "log10": (), "log1p": (), "log2": (), "logical_not": (),
+    "neg": ("negative",), "reciprocal": (), "rsqrt": (), "sigmoid": (), "sign": ("sgn",), "sin": (),
+    "sinh": (), "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
 }  # fmt: skip
 
 # primitives of two operands
 BINARY = {
-    "atan2": ("arctan2",), "bitwise_and": (), "bitwise_or": (), "bitwise_xor": (), "eq": (),
-    "ge": ("greater_equal",), "gt": ("greater",), "le": ("less_equal",), "logical_and": (),
-    "logical_or": (), "logical_xor": (), "lt": ("less",), "maximum": (), "minimum": (),
-    "mul": ("multiply",), "ne": ("not_equal",), "remainder": (),
+    "atan2": ("arctan2",), "bitwise_and": (), "bitwise_or": (), "bitwise_xor": (), "copysign": (),
+    "eq": (), "floor_div": ("floor_divide",), "fmod": (), "gcd": (), "ge": ("greater_equal",),
+    "gt": ("greater",), "hypot": (), "le": ("less_equal",), "logical_and": (), "logical_or": (),
+    "logical_xor": (), "lt": ("less",), "maximum": (), "minimum": (), "mul": ("multiply",),
+    "ne": ("not_equal",), "nextafter": (), "remainder": (), "shift_left": ("bitwise_left_shift",),
+    "shift_right": ("bitwise_right_shift",),
 }  # fmt: skip
+# these go by their other names alone
+_UNPUBLISHED = ("floor_div", "shift_left", "shift_right")
 
 
-def _public(name: str, op: OpDef) -> Callable:
-    if name in UNARY:
+def public(name: str, op: OpDef, operands: int) -> Callable:
+    """A primitive of one or two operands, with torch's names for them."""
+    if operands == 1:
 
         def function(input: Tensor) -> Tensor:
             return op(input)
@@ -48,8 +56,8 @@ def _public(name: str, op: OpDef) -> Callable:
 
 
 for _name, _aliases in (UNARY | BINARY).items():
-    _function = _public(_name, REGISTRY[_name])
-    globals().update(dict.fromkeys((_name, *_aliases), _function))
+    for _alias in (_name, *_aliases):
+        globals()[_alias] = public(_alias, REGISTRY[_name], 1 if _name in UNARY else 2)
 
 
 # ---- arithmetic with options
@@ -86,13 +94,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
             f"'{rounding_mode}'"
         )
-    dtype = common_dtype((input, other))
-    return ops.trunc(ops.div(input, other)).to(dtype)
-
-
-def floor_divide(input: Any, other: Any) -> Tensor:
-    """The quotient, rounded down."""
-    return ops.floor_div(input, other)
+    if common_dtype((input, other)).kind == "float":
+        return ops.trunc(ops.div(input, other))
+    return ops.floor_div(input - ops.fmod(input, other), other)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -110,9 +114,64 @@ def square(input: Tensor) -> Tensor:
     return input * input
 
 
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent, in float64."""
+    wide = (x.to(float64) if isinstance(x, Tensor) else float(x) for x in (input, exponent))
+    return pow(*wide)
+
+
 def positive(input: Tensor) -> Tensor:
     """The tensor itself."""
+    if input.dtype is bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return input
+
+
+@composite("LdexpBackward0")
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """input * 2 ** other."""
+    return ops.mul(input, ops.pow(2.0, other))
+
+
+class frexp_result(NamedTuple):  # noqa: N801 - torch's name
+    """input = mantissa * 2 ** exponent."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+
+def frexp(input: Tensor) -> frexp_result:
+    """Mantissas in [0.5, 1), with the sign, and exponents, of type int32."""
+    if not input.is_floating_point():
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    exponent = ops.exponent(input, dtype=int32)
+    half = ops.shift_right(exponent, 1)  # 2 ** -exponent alone may be out of range
+    scale = ops.pow(2.0, -half.to(input.dtype))
+    return frexp_result(_mantissa(input, scale, ops.pow(2.0, (half - exponent).to(input.dtype))),
+                        exponent)  # fmt: skip
+
+
+@composite("FrexpBackward0")
+def _mantissa(x: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
+    return x * scale * rest
+
+
+def lcm(input: Tensor, other: Tensor) -> Tensor:
+    """The least common multiple of integers, zero where one of them is."""
+    divisor = ops.gcd(input, other)
+    return ops.abs(ops.floor_div(input, ops.where(ops.eq(divisor, 0), 1, divisor)) * other)
+
+
+@composite("MulBackward0")
+def deg2rad(input: Tensor) -> Tensor:
+    """Degrees as radians."""
+    return ops.mul(input, math.pi / 180)
+
+
+@composite("MulBackward0")
+def rad2deg(input: Tensor) -> Tensor:
+    """Radians as degrees."""
+    return ops.mul(input, 180 / math.pi)
 
 
 # ---- choice
@@ -139,10 +198,16 @@ def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
     dtype = common_dtype([x for x in (input, low, high) if x is not None])
     y = input.to(dtype)
     if low is not None:
-        y = ops.where(ops.lt(y, low), low, y)
+        y = ops.where(_beyond(ops.lt(y, low), low), low, y)
     if high is not None:
-        y = ops.where(ops.gt(y, high), high, y)
+        y = ops.where(_beyond(ops.gt(y, high), high), high, y)
     return y.to(dtype)
+
+
+def _beyond(outside: Tensor, bound: Any) -> Tensor:
+    """A bound that is NaN makes NaN."""
+    floating = isinstance(bound, Tensor) and bound.is_floating_point()
+    return ops.logical_or(outside, ops.isnan(bound)) if floating else outside
 
 
 clip = clamp
@@ -182,24 +247,34 @@ def frac(input: Tensor) -> Tensor:
     return input - ops.trunc(input)
 
 
-@composite("FmodBackward0")
-def fmod(input: Tensor, other: Any) -> Tensor:
-    """The remainder with the sign of the dividend."""
-    dtype = common_dtype((input, other))
-    if dtype.kind != "float":
-        r = ops.remainder(ops.abs(input), abs_(other))
-        return ops.where(ops.lt(input, 0), -r, r)
-    return input - ops.trunc(input / other) * other
-
-
-def abs_(x: Any) -> Any:
-    return ops.abs(x) if isinstance(x, Tensor) else -x if x < 0 else x
-
-
 @composite("LerpBackward0")
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input)."""
     return input + weight * (end - input)
+
+
+def fmax(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two numbers; of a number and NaN the number."""
+    return _chosen(input, other, ops.ge)
+
+
+def fmin(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two numbers; of a number and NaN the number."""
+    return _chosen(input, other, ops.le)
+
+
+def _chosen(a: Tensor, b: Tensor, compare: OpDef) -> Tensor:
+    # at a tie the whole gradient goes to the first
+    return ops.where(ops.logical_or(compare(a, b), ops.isnan(b)), a, b)
+
+
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 for negative numbers, 1 for positive ones, and `values` at zero."""
+    if input.dtype is not values.dtype:
+        raise RuntimeError(
+            "heaviside is not yet implemented for tensors with different dtypes."
+        )
+    return ops.where(ops.eq(input, 0), values, ops.gt(input, 0).to(input.dtype))
 
 
 @composite("AddcmulBackward0")
@@ -214,158 +289,72 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     return input + _scaled(tensor1 / tensor2, value)
 
 
-@composite("Log2Backward0")
-def log2(input: Tensor) -> Tensor:
-    """The logarithm to base 2."""
-    return ops.log(input) * (1 / math.log(2))
-
-
-@composite("Log10Backward0")
-def log10(input: Tensor) -> Tensor:
-    """The logarithm to base 10."""
-    return ops.log(input) * (1 / math.log(10))
-
-
 @composite("Exp2Backward0")
 def exp2(input: Tensor) -> Tensor:
     """2 ** input."""
     return ops.pow(2.0, input)
 
 
-@composite("HypotBackward0")
-def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """sqrt(input ** 2 + other ** 2), without overflow on the way."""
-    a, b = ops.abs(input), ops.abs(other)
-    big = ops.maximum(a, b)
-    small, safe = ops.minimum(a, b), ops.where(ops.eq(big, 0), 1, big)
-    r = small / safe
-    return ops.where(ops.eq(big, math.inf), big, big * ops.sqrt(1 + r * r))
-
-
-# ---- questions
-def isinf(input: Tensor) -> Tensor:
-    """True for the infinities."""
-    return ops.eq(ops.abs(input), math.inf) if input.is_floating_point() else ops.ne(input, input)
-
-
-def isfinite(input: Tensor) -> Tensor:
-    """True for neither an infinity nor NaN."""
-    return ops.lt(ops.abs(input), math.inf) if input.is_floating_point() else ops.eq(input, input)
-
-
-def isclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> Tensor:
-    """Whether |input - other| <= atol + rtol * |other|."""
-    if input.dtype is not other.dtype:
-        raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
-    near = ops.eq(input, other)
-    if input.is_floating_point():
-        near = near | (
-            isfinite(other) & ops.le(ops.abs(input - other), atol + rtol * ops.abs(other))
-        )
-    elif input.dtype.kind != "bool":
-        a, b = input.double(), other.double()
-        near = near | ops.le(ops.abs(a - b), atol + rtol * ops.abs(b))
-    return near | (ops.isnan(input) & ops.isnan(other)) if equal_nan else near
-
-
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> bool:
-    """Whether all elements are close."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).all())
-
-
-def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether shapes and all elements are equal."""
-    return tuple(input.shape) == tuple(other.shape) and bool(ops.eq(input, other).all())
-
-
-def is_floating_point(input: Tensor) -> bool:
-    """Whether the dtype is a floating point type."""
-    return input.dtype.is_floating_point
-
-
-def is_complex(input: Tensor) -> bool:
-    """Whether the dtype is a complex type."""
-    return False
-
-
-def is_nonzero(input: Tensor) -> bool:
-    """The truth of a tensor of one element."""
-    return bool(input)
-
-
 def nan_to_num(
     input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """NaN and the infinities replaced by numbers."""
-    largest = float(_largest(input.dtype))
+    if not input.is_floating_point():
+        return input.clone()
+    largest = finfo(input.dtype).max
     y = ops.where(ops.isnan(input), nan, input)
     y = ops.where(ops.eq(y, math.inf), largest if posinf is None else posinf, y)
     return ops.where(ops.eq(y, -math.inf), -largest if neginf is None else neginf, y)
 
 
-def _largest(dtype: Any) -> float:
-    return finfo(dtype).max
-
-
+@composite("LogaddexpBackward0")
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow."""
-    return _logaddexp(input, other)
+    high, gap = _gap(input, other)
+    return high + ops.log1p(ops.exp(gap))
 
 
-@composite("LogaddexpBackward0")
-def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
-    same = ops.eq(a, b)  # also for two infinities, whose difference is NaN
-    high = ops.maximum(a, b)
-    gap = ops.where(same, 0, ops.abs(a - b))
-    return high + ops.log1p(ops.exp(-gap))
+@composite("Logaddexp2Backward0")
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2 ** input + 2 ** other), without overflow."""
+    high, gap = _gap(input, other)
+    return high + ops.log1p(ops.exp(gap * math.log(2))) * (1 / math.log(2))
 
 
-class finfo:
-    """The limits of a floating point type."""
-
-    def __init__(self, type: Any = None):
-        d = as_dtype(float if type is None else type)
-        if not d.is_floating_point:
-            raise TypeError(f"finfo expects a floating point type, got {d}; use iinfo for integers")
-        digits, exponent = {
-            "float64": (52, 1023),
-            "float32": (23, 127),
-            "float16": (10, 15),
-            "bfloat16": (7, 127),
-        }[d.name]
-        self.bits, self.dtype = d.bits, d.name
-        self.eps, self.max = 2.0**-digits, (2 - 2.0**-digits) * 2.0**exponent
-        self.min, self.tiny = -self.max, 2.0 ** (1 - exponent)
-        self.smallest_normal, self.resolution = (
-            self.tiny,
-            10.0 ** -math.floor(digits * math.log10(2)),
-        )
+def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The larger of two, and how far below it the other is."""
+    above = ops.logical_or(ops.ge(a, b), ops.isnan(a))
+    high, low = ops.where(above, a, b), ops.where(above, b, a)
+    # two equal infinities, whose difference is NaN
+    same = ops.logical_and(ops.eq(a, b), ops.eq(ops.abs(a), math.inf))
+    return high, ops.where(same, 0, low - ops.where(same, 0, high))
 
 
-class iinfo:
-    """The limits of an integer type."""
-
-    def __init__(self, type: Any):
-        d = as_dtype(type)
-        if d.kind not in ("int", "uint"):
-            raise TypeError(
-                f"iinfo expects an integer type, got {d}; use finfo for floating point types"
-            )
-        self.bits, self.dtype = d.bits, d.name
-        self.min = -(2 ** (d.bits - 1)) if d.kind == "int" else 0
-        self.max = 2 ** (d.bits - (d.kind == "int")) - 1
+# ---- complex numbers, of which the real ones are a part
+def angle(input: Tensor) -> Tensor:
+    """pi for negative numbers, 0 for others."""
+    y = input if input.is_floating_point() else input.to(get_default_dtype())
+    return ops.where(ops.isnan(y), y, ops.where(ops.lt(y, 0), math.pi, y * 0.0))
 
 
-subtract, divide, true_divide, absolute_value = sub, div, div, abs_
+def conj(input: Tensor) -> Tensor:
+    """The tensor itself: there are no complex tensors."""
+    return input
+
+
+def imag(input: Tensor) -> Tensor:
+    """Refused, as torch does for tensors that are not complex."""
+    raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+
+
+conj_physical = real = resolve_conj = resolve_neg = conj
+subtract, divide, true_divide = sub, div, div
 __all__ = [  # noqa: PLE0604
-    *(n for name, aliases in (UNARY | BINARY).items() for n in (name, *aliases)), "add", "addcdiv",
-    "addcmul", "allclose", "clamp", "clamp_max", "clamp_min", "clip", "div", "divide", "equal",
-    "exp2", "finfo", "floor_divide", "fmod", "frac", "hypot", "iinfo", "is_complex",
-    "is_floating_point", "is_nonzero", "isclose", "isfinite", "isinf", "lerp", "log10", "log2",
-    "logaddexp", "nan_to_num", "positive", "pow", "relu", "round", "rsub", "square", "sub",
-    "subtract", "true_divide", "where",
+    *(n for name, aliases in (UNARY | BINARY).items() for n in (name, *aliases)
+      if n not in _UNPUBLISHED),
+    "add", "addcdiv", "addcmul", "angle", "clamp", "clamp_max", "clamp_min", "clip", "conj",
+    "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "fmax", "fmin", "frac",
+    "frexp", "heaviside", "imag", "lcm", "ldexp", "lerp", "logaddexp", "logaddexp2", "nan_to_num",
+    "positive", "pow", "rad2deg", "real", "relu", "resolve_conj", "resolve_neg", "round", "rsub",
+    "square", "sub", "subtract", "true_divide", "where",
 ]  # fmt: skip

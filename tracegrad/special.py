@@ -1,0 +1,39 @@
+"""torch.special: special functions of mathematics, with torch's names."""
+
+from .tracer.functions.pointwise import erf, erfc, exp2, expm1, log1p, round
+from .tracer.functions.pointwise import sigmoid as expit
+from .tracer.functions.reduce import log_softmax, logsumexp, softmax
+from .tracer.functions.special import (
+    bessel_j0,
+    bessel_j1,
+    digamma,
+    entr,
+    erfcx,
+    erfinv,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    log_ndtr,
+    logit,
+    ndtr,
+    ndtri,
+    polygamma,
+    sinc,
+    xlog1py,
+    xlogy,
+    zeta,
+)
+from .tracer.functions.special import igamma as gammainc
+from .tracer.functions.special import igammac as gammaincc
+from .tracer.functions.special import lgamma as gammaln
+from .tracer.functions.special import mvlgamma as multigammaln
+
+psi = digamma
+
+__all__ = [
+    "bessel_j0", "bessel_j1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "exp2",
+    "expit", "expm1", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "log1p",
+    "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
+    "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy", "zeta",
+]  # fmt: skip

@@ -1,0 +1,141 @@
+"""Special functions of mathematics: the public forms of the primitives, and composites of them.
+
+`__all__` are those that torch has as torch.name; torch.special has all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.ops import elementwise as ops
+from ...ir.ops import special as primitives
+from ...ir.value import REGISTRY
+from ..dispatch import number
+from ..mode import get_default_dtype, mode
+from ..promotion import common_dtype
+from ..tape import composite
+from ..tensor import Tensor
+from .pointwise import clamp, public
+
+UNARY = ("bessel_j0", "bessel_j1", "digamma", "erfcx", "erfinv", "i0", "i0e", "i1", "i1e", "lgamma",
+         "ndtri")  # fmt: skip
+ROOT_HALF = math.sqrt(0.5)
+
+bessel_j0, bessel_j1, digamma, erfcx, erfinv, i0, i0e, i1, i1e, lgamma, ndtri = (
+    public(name, REGISTRY[name], 1) for name in UNARY
+)
+zeta = public("zeta", REGISTRY["zeta"], 2)
+
+
+# ---- the gamma function's family
+def _of_second(name: str) -> Any:
+    op = REGISTRY[name]
+
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        if mode.grad and isinstance(input, Tensor) and input.requires_grad:
+            raise NotImplementedError(f"the derivative for '{name}: input' is not implemented.")
+        return op(input, other)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The regularised incomplete gamma function `{name}`; no gradient in input."
+    return function
+
+
+igamma, igammac = _of_second("igamma"), _of_second("igammac")
+
+
+def polygamma(n: int, input: Tensor) -> Tensor:
+    """The derivative of order n of digamma: (-1)**(n + 1) n! zeta(n + 1, x), DLMF 25.11.12."""
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    return primitives.digamma(input) if n == 0 else _polygamma(n, input)
+
+
+@composite("PolygammaBackward0")
+def _polygamma(n: int, x: Tensor) -> Tensor:
+    return (-1) ** (n + 1) * float(math.factorial(n)) * primitives.zeta(n + 1.0, x)
+
+
+@composite("MvlgammaBackward0")
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function, of dimension p: DLMF 35.3.4."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    y = primitives.lgamma(input)
+    for j in range(1, p):
+        y = y + primitives.lgamma(input - 0.5 * j)
+    return y + p * (p - 1) / 4 * math.log(math.pi)
+
+
+# ---- the normal distribution
+@composite("SpecialNdtrBackward0")
+def ndtr(input: Tensor) -> Tensor:
+    """The normal distribution's function."""
+    return 0.5 * ops.erfc(input * -ROOT_HALF)
+
+
+@composite("SpecialLogNdtrBackward0")
+def log_ndtr(input: Tensor) -> Tensor:
+    """log(ndtr(x)), by erfcx where ndtr would underflow."""
+    t = ops.mul(input, ROOT_HALF)
+    left = ops.lt(t, -ROOT_HALF)
+    low = ops.where(left, t, -1)
+    tail = ops.log(0.5 * primitives.erfcx(-low)) - low * low
+    return ops.where(left, tail, ops.log1p(-0.5 * ops.erfc(ops.where(left, 0, t))))
+
+
+# ---- logarithms of probabilities
+@composite("LogitBackward0")
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), of x cut to [eps, 1 - eps]."""
+    x = input if eps is None else clamp(input, eps, 1 - eps)
+    return ops.log(x / (1 - x))
+
+
+@composite("XlogyBackward0")
+def xlogy(input: Any, other: Any) -> Tensor:
+    """input * log(other), and zero where input is, unless other is NaN."""
+    x, y = _floats(input, other)
+    endless = ops.logical_or(ops.le(y, 0), ops.eq(y, math.inf))
+    dead = ops.logical_and(ops.eq(x, 0), endless)
+    return ops.where(dead, 0, x * ops.log(ops.where(dead, 1, y)))
+
+
+@composite("SpecialXlog1PyBackward0")
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """input * log1p(other), and zero where input is, unless other is NaN."""
+    x, y = _floats(input, other)
+    endless = ops.logical_or(ops.le(y, -1), ops.eq(y, math.inf))
+    dead = ops.logical_and(ops.eq(x, 0), endless)
+    return ops.where(dead, 0, x * ops.log1p(ops.where(dead, 0, y)))
+
+
+def _floats(*values: Any) -> list[Tensor]:
+    """Tensors and Python numbers as tensors of one floating point type."""
+    common = common_dtype(values)
+    dtype = common if common.is_floating_point else get_default_dtype()
+    return [v.to(dtype) if isinstance(v, Tensor) else number(v, dtype) for v in values]
+
+
+@composite("SpecialEntrBackward0")
+def entr(input: Tensor) -> Tensor:
+    """-x * log(x), zero at zero, and -inf where x is negative."""
+    positive = ops.gt(input, 0)
+    safe = ops.where(positive, input, 1)
+    other = ops.where(ops.isnan(input), math.nan, ops.where(ops.eq(input, 0), 0.0, -math.inf))
+    return ops.where(positive, -safe * ops.log(safe), other)
+
+
+@composite("SincBackward0")
+def sinc(input: Tensor) -> Tensor:
+    """sin(pi * x) / (pi * x), and 1 at zero."""
+    zero = ops.eq(input, 0)
+    z = ops.where(zero, 1, input) * math.pi
+    return ops.where(zero, 1, ops.sin(z) / z)
+
+
+__all__ = [
+    "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "logit", "mvlgamma", "polygamma",
+    "sinc", "xlogy",
+]  # fmt: skip
