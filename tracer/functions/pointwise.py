@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...ir.dtype import bool_, float64, int32
 from ...ir.op import OpDef
@@ -15,6 +15,7 @@ from ..promotion import common_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
 from .limits import finfo
+from .results import TYPES
 
 # primitives of one tensor, public under their own names and these
 UNARY = {
@@ -133,22 +134,14 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     return ops.mul(input, ops.pow(2.0, other))
 
 
-class frexp_result(NamedTuple):  # noqa: N801 - torch's name
-    """input = mantissa * 2 ** exponent."""
-
-    mantissa: Tensor
-    exponent: Tensor
-
-
-def frexp(input: Tensor) -> frexp_result:
-    """Mantissas in [0.5, 1), with the sign, and exponents, of type int32."""
+def frexp(input: Tensor) -> Any:
+    """mantissa * 2 ** exponent: mantissas in [0.5, 1), with the sign, and exponents, int32."""
     if not input.is_floating_point():
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     exponent = ops.exponent(input, dtype=int32)
     half = ops.shift_right(exponent, 1)  # 2 ** -exponent alone may be out of range
-    scale = ops.pow(2.0, -half.to(input.dtype))
-    return frexp_result(_mantissa(input, scale, ops.pow(2.0, (half - exponent).to(input.dtype))),
-                        exponent)  # fmt: skip
+    scales = (ops.pow(2.0, ops.neg(e).to(input.dtype)) for e in (half, exponent - half))
+    return TYPES["frexp"](_mantissa(input, *scales), exponent)
 
 
 @composite("FrexpBackward0")
@@ -271,9 +264,7 @@ def _chosen(a: Tensor, b: Tensor, compare: OpDef) -> Tensor:
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 for negative numbers, 1 for positive ones, and `values` at zero."""
     if input.dtype is not values.dtype:
-        raise RuntimeError(
-            "heaviside is not yet implemented for tensors with different dtypes."
-        )
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     return ops.where(ops.eq(input, 0), values, ops.gt(input, 0).to(input.dtype))
 
 

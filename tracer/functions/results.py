@@ -26,4 +26,5 @@ _VALUES_INDICES = (
 )  # fmt: skip
 TYPES: dict[str, Any] = {name: _result(name, "values", "indices") for name in _VALUES_INDICES}
 TYPES["aminmax"] = _result("aminmax", "min", "max")
+TYPES["frexp"] = _result("frexp", "mantissa", "exponent")
 TYPES["histogram"] = _result("histogram", "hist", "bin_edges")
