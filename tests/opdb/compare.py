@@ -36,8 +36,8 @@ STAGES = ("value", "grad", "gradgrad")
 
 @dataclass
 class Outcome:
-    """What was found. `status` is pass, eager, compiled, absent, or incomparable; `stage` says
-    what of it differs; `order` is how far torch itself differentiates.
+    """What was found. `status` is pass, random, eager, compiled, absent, or incomparable; `stage`
+    says what of it differs; `order` is how far torch itself differentiates.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Plan:
     """
 
     order: int
+    random: bool = False  # then only shapes and dtypes are compared, to first order
     outputs: tuple[int, ...] = ()
     gradients: tuple[int, ...] = ()
     cotangents: tuple[np.ndarray, ...] = ()
@@ -149,9 +150,7 @@ def answer_of_torch(op: Any, sample: Sample, differentiate: bool) -> tuple[Plan,
     ys = tensors(out, torch)
     if any(y.is_complex() or y.layout is not torch.strided for y in ys):
         raise NotComparable("the answer is complex or sparse")
-    if is_random(f, sample, ys):
-        raise NotComparable("random")
-    plan = Plan(0)
+    plan = Plan(0, is_random(f, sample, ys))
     if differentiate:
         plan.outputs = tuple(k for k, y in enumerate(ys) if y.requires_grad)
     if not plan.outputs:
@@ -174,7 +173,7 @@ def answer_of_torch(op: Any, sample: Sample, differentiate: bool) -> tuple[Plan,
             return plan, Answers(ys, [], [])
     answers = Answers(ys, gs, [])
     live = [k for k, g in enumerate(gs) if g is not None and g.requires_grad]
-    if live and op.supports_gradgrad:
+    if live and op.supports_gradgrad and not plan.random:
         directions = drawn([gs[k].shape for k in live], 3)
         vs = [torch.tensor(v, dtype=gs[k].dtype) for k, v in zip(live, directions, strict=True)]
         try:
@@ -202,15 +201,17 @@ def array(t: Any) -> np.ndarray:
     return t.numpy(force=True) if isinstance(t, torch.Tensor) else np.asarray(t.numpy())
 
 
-def compare(stage: str, got: list, want: list) -> None:
-    """Raise Differs unless ours are torch's; a gradient of None is zero."""
+def compare(stage: str, got: list, want: list, random: bool) -> None:
+    """Raise Differs unless ours are torch's; a gradient of None is zero. Of random numbers, shapes
+    and dtypes are compared.
+    """
     if len(got) != len(want):
         raise Differs(stage, f"{len(got)} tensors, torch has {len(want)}")
     for k, (a, b) in enumerate(zip(got, want, strict=True)):
         if a is None and b is None:
             continue
         if a is None or b is None:
-            if stage == "value" or np.any(array(a if b is None else b) != 0):
+            if stage == "value" or (np.any(array(a if b is None else b) != 0) and not random):
                 raise Differs(stage, f"number {k} is {'None' if a is None else 'not None'}")
             continue
         ours_, theirs = str(a.dtype).split(".")[-1], str(b.dtype).split(".")[-1]
@@ -219,6 +220,8 @@ def compare(stage: str, got: list, want: list) -> None:
         x, y = array(a), array(b)
         if x.shape != y.shape:
             raise Differs(stage, f"number {k} has shape {x.shape}, torch's {y.shape}")
+        if random:
+            continue
         rough = 1.0 if ours_ == "float64" else 1e4 if ours_ == "float32" else 1e6
         scale = float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0)) if y.dtype.kind == "f" else 1
         rtol, atol = RTOL[stage] * rough, ATOL[stage] * rough * max(1.0, scale)
@@ -273,7 +276,7 @@ def eagerly(f: Callable, sample: Sample, plan: Plan, want: Answers) -> None:
         args, kwargs = sample.made(tracegrad)
         got = checked(stage, walk, tracegrad, f, args, kwargs, plan, *handed(plan, want), order)
         for done in STAGES[: order + 1]:
-            compare(done, got[STAGES.index(done)], getattr(want, done))
+            compare(done, got[STAGES.index(done)], getattr(want, done), plan.random)
 
 
 def compiled(f: Callable, sample: Sample, plan: Plan, want: Answers) -> None:
@@ -281,14 +284,14 @@ def compiled(f: Callable, sample: Sample, plan: Plan, want: Answers) -> None:
     value = tracegrad.compile(lambda args, kwargs: f(*args, **kwargs))
     args, kwargs = sample.made(tracegrad)
     ys = tensors(checked("value", value, args, kwargs), tracegrad)
-    compare("value", ys, want.value)
+    compare("value", ys, want.value, plan.random)
     cotangents, directions = handed(plan, want)
     if plan.order == 0:
         return
     chosen = [ys[k] for k in plan.outputs]
     xs = inputs_of(tracegrad, args, kwargs)
     gs = checked("grad", grad, tracegrad, chosen, xs, cotangents, False)
-    compare("grad", gs, want.grad)
+    compare("grad", gs, want.grad, plan.random)
     within = tracegrad.compile(
         lambda args, kwargs, cs, vs: walk(tracegrad, f, args, kwargs, plan, cs, vs, plan.order)
     )
@@ -297,7 +300,7 @@ def compiled(f: Callable, sample: Sample, plan: Plan, want: Answers) -> None:
     got = checked(stage, within, args, kwargs, cotangents, directions)
     for done in STAGES[: plan.order + 1]:
         try:
-            compare(done, list(got[STAGES.index(done)]), getattr(want, done))
+            compare(done, list(got[STAGES.index(done)]), getattr(want, done), plan.random)
         except Differs as error:
             raise Differs(done, f"within one program: {error}") from None
 
@@ -310,13 +313,13 @@ def examine(op: Any, count: int = 1, eager_only: bool = False) -> Outcome:
     try:
         if f is None:
             outcome.status, outcome.reason = "absent", f"there is no tracegrad.{op.name}"
-        chosen = samples(op, count, outcome.autograd)
-        for sample in chosen:
+        for sample in samples(op, count, outcome.autograd):
             outcome.sample = sample.text
             with np.errstate(all="ignore"):
                 plan, want = answer_of_torch(op, sample, outcome.autograd)
             outcome.order = max(outcome.order, plan.order)
             if f is None:
+                outcome.reason += "; random" if plan.random else ""
                 break
             g = finished(f, sample.finish)
             outcome.status = "eager"
@@ -324,13 +327,13 @@ def examine(op: Any, count: int = 1, eager_only: bool = False) -> Outcome:
             if not eager_only:
                 outcome.status = "compiled"
                 compiled(g, sample, plan, want)
-            outcome.status = "pass"
+            outcome.status = "random" if plan.random else "pass"
     except NotComparable as why:
         if outcome.status != "absent":
             outcome.status = "incomparable"
         outcome.reason = f"{outcome.reason}; {why}".strip("; ")
     except Absent as error:
-        outcome.status, outcome.reason = "absent", str(error)
+        outcome.status, outcome.reason = "absent", str(error) + "; random" * plan.random
     except Differs as error:
         outcome.stage, outcome.reason = error.stage, str(error)
     outcome.seconds = round(time.perf_counter() - start, 2)

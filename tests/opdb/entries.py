@@ -30,7 +30,7 @@ UNSEEDED = {"wrapper_set_seed": lambda op, *args, **kwargs: op(*args, **kwargs)}
 
 
 class NotComparable(Exception):
-    """Why an entry says nothing about us: it is random, or needs complex or sparse tensors."""
+    """Why an entry says nothing about us: it needs complex or sparse tensors."""
 
 
 def identity(op: Any) -> str:
