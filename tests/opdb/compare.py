@@ -31,6 +31,7 @@ from .entries import (
 
 RTOL = {"value": 1e-8, "grad": 1e-7, "gradgrad": 1e-6}  # in float64
 ATOL = {"value": 1e-10, "grad": 1e-9, "gradgrad": 1e-8}
+ROUGH = {"float32": 1e3, "float16": 1e6, "bfloat16": 4e6}  # of RTOL and ATOL, in other types
 STAGES = ("value", "grad", "gradgrad")
 
 
@@ -222,7 +223,7 @@ def compare(stage: str, got: list, want: list, random: bool) -> None:
             raise Differs(stage, f"number {k} has shape {x.shape}, torch's {y.shape}")
         if random:
             continue
-        rough = 1.0 if ours_ == "float64" else 1e4 if ours_ == "float32" else 1e6
+        rough = ROUGH.get(ours_, 1.0)
         scale = float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0)) if y.dtype.kind == "f" else 1
         rtol, atol = RTOL[stage] * rough, ATOL[stage] * rough * max(1.0, scale)
         close = np.isclose(x, y, rtol=rtol, atol=atol, equal_nan=True)

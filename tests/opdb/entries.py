@@ -130,12 +130,12 @@ class Sample:
         return make(self.args), make(self.kwargs)
 
 
-def samples(op: Any, count: int, grad: bool) -> list[Sample]:
+def samples(op: Any, count: int, grad: bool, dtype: torch.dtype | None = None) -> list[Sample]:
     """The first sample that is neither empty nor large, and others spread over the rest."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    drawn = op.sample_inputs("cpu", sample_dtype(op), requires_grad=grad)
+    drawn = op.sample_inputs("cpu", dtype or sample_dtype(op), requires_grad=grad)
     looked_at = [sampled(s) for s in islice(drawn, LOOKED_AT)]
     if not looked_at:
         raise NotComparable("the database has no samples")

@@ -21,8 +21,9 @@ def work(pipe: Any, settings: dict) -> None:
     """The life of a worker: names come, records go."""
     import torch
 
+    from .breadth import dtypes, errors
     from .compare import Outcome, examine
-    from .entries import differentiable, entries, identity
+    from .entries import differentiable, entries, identity, ours
 
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
@@ -30,13 +31,18 @@ def work(pipe: Any, settings: dict) -> None:
     known = {identity(op): op for op in entries()}
     pipe.send("ready")
     while (name := pipe.recv()) is not None:
+        op = known[name]
         try:
-            outcome = examine(known[name], **settings)
+            outcome = examine(op, settings["samples"], settings["eager_only"])
         except Exception as error:
             lines = str(error).splitlines() or [""]
             outcome = Outcome(name, "broken", "", f"{type(error).__name__}: {lines[0]}",
-                              autograd=differentiable(known[name]))  # fmt: skip
-        pipe.send(outcome.record())
+                              autograd=differentiable(op))  # fmt: skip
+        record = outcome.record()
+        present = outcome.status != "absent"
+        record["dtypes"] = dtypes(op, ours(op)) if settings["dtypes"] and present else {}
+        record["errors"] = list(errors(op, ours(op))) if settings["errors"] and present else []
+        pipe.send(record)
 
 
 class Worker:
@@ -89,7 +95,7 @@ def run(names: Sequence[str], settings: dict, jobs: int, timeout: float,
                 worker = None
                 record = {"name": name, "status": "broken", "verdict": "broken", "reason": record,
                           "stage": "", "order": 0, "autograd": True, "seconds": timeout,
-                          "sample": ""}  # fmt: skip
+                          "sample": "", "dtypes": {}, "errors": []}  # fmt: skip
             records[name] = record
             report(record)
         if worker is not None:

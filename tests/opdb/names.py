@@ -1,0 +1,50 @@
+"""The public names: every function of the public modules and every method of Tensor."""
+
+from __future__ import annotations
+
+from types import FunctionType, ModuleType
+from typing import Any
+
+import tracegrad
+from tracegrad.ir.op import OpDef
+
+MODULES = ("", "nn.functional", "linalg", "special", "fft", "masked", "signal.windows", "func",
+           "autograd", "autograd.functional", "nn.init", "utils.checkpoint")  # fmt: skip
+METHOD = "Tensor."
+
+
+def is_function(x: Any) -> bool:
+    return isinstance(x, FunctionType | OpDef) or type(x).__name__ in (
+        "staticmethod", "property", "builtin_function_or_method",
+    )  # fmt: skip
+
+
+def module(dotted: str) -> ModuleType | None:
+    found: Any = tracegrad
+    for part in dotted.split(".") if dotted else ():
+        found = getattr(found, part, None)
+    return found if isinstance(found, ModuleType) else None
+
+
+def functions() -> dict[str, Any]:
+    """`relu`, `nn.functional.relu`, ... to the function."""
+    out = {}
+    for dotted in MODULES:
+        space = module(dotted)
+        for name, value in sorted(vars(space).items()) if space else ():
+            if not name.startswith("_") and is_function(value):
+                out[f"{dotted}.{name}" if dotted else name] = value
+    return out
+
+
+def methods() -> set[str]:
+    """The names of Tensor's methods and properties, in-place variants included."""
+    return {n for n, v in vars(tracegrad.Tensor).items() if not n.startswith("_") and callable(v)
+            or isinstance(v, property) and not n.startswith("_")}  # fmt: skip
+
+
+def public() -> list[str]:
+    """A name per row of the table: functions, and the methods that are no function too."""
+    names = set(functions())
+    plain = {m for m in methods() if m not in names and m.rstrip("_") not in names}
+    return sorted(names) + sorted(METHOD + m for m in plain if m.rstrip("_") not in plain - {m})
