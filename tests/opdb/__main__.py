@@ -3,6 +3,8 @@
     python -m tests.opdb                      # all entries
     python -m tests.opdb cumsum 'linalg.*'    # entries by name or pattern (`max/binary`, `conv2d`)
     python -m tests.opdb --eager-only --samples 5 -v where
+    python -m tests.opdb --dtypes --errors cumsum   # also: every dtype's value, wrong calls
+    python -m tests.opdb --record             # all of it into results.tsv and docs/operators.md
 
 The database (`torch.testing._internal.common_methods_invocations.op_db`) has about 700 entries, of
 which 540 have gradients in float64. For each, our function of the same name is called on the
@@ -29,6 +31,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from . import results, table
+from .entries import entries, identity
 from .pool import run
 
 FINE = ("pass", "random", "incomparable")
@@ -37,9 +41,13 @@ FINE = ("pass", "random", "incomparable")
 def line(record: dict, verbose: bool) -> str:
     text = f"{record['verdict']:22} {record['name']}"
     if record["verdict"] in ("pass", "random"):
-        return f"{text} (order {record['order']}, {record['seconds']} s)"
-    text += f": {record['reason']}"
-    return f"{text}\n{'':22}   {record['sample']}" if verbose and record["sample"] else text
+        text += f" (order {record['order']}, {record['seconds']} s)"
+    else:
+        text += f": {record['reason']}"
+        if verbose and record["sample"]:
+            text += f"\n{'':25} {record['sample']}"
+    wrong = [f"{dtype}: {why}" for dtype, why in record["dtypes"].items() if why]
+    return "\n".join([text, *(f"{'':25} {why}" for why in wrong + record["errors"])])
 
 
 def summary(records: list[dict]) -> str:
@@ -64,22 +72,33 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=1, help="samples per entry (1)")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes (2)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds per entry (120)")
+    parser.add_argument("--dtypes", action="store_true", help="compare values in every dtype too")
+    parser.add_argument("--errors", action="store_true", help="compare wrong calls too")
+    parser.add_argument(
+        "--record", action="store_true", help="into results.tsv and docs/operators.md"
+    )
     parser.add_argument("--json", type=Path, help="write the records there")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the failing sample")
     options = parser.parse_args()
-    from .entries import entries, identity
-
     names = [identity(op) for op in entries(options.names)]
     if not names:
         parser.error(f"no entry matches {options.names}")
     records = run(
         names,
-        {"count": options.samples, "eager_only": options.eager_only},
+        {
+            "samples": options.samples,
+            "eager_only": options.eager_only,
+            "dtypes": options.dtypes or options.record,
+            "errors": options.errors,
+        },
         options.jobs,
         options.timeout,
         lambda record: print(line(record, options.verbose), flush=True),
     )
     print(summary(records))
+    if options.record:
+        results.write(records)
+        table.write()
     if options.json:
         options.json.write_text(json.dumps(records, indent=1))
     return int(any(r["status"] not in FINE for r in records))

@@ -134,7 +134,7 @@ def text() -> str:
         *counts(results),
         "",
         "Where a name has no entry in the database the columns are empty; the other tests speak of",
-        "it. `-`: torch has no gradient there. Dtypes are those of the samples whose eager value is",
+        "it. `-`: torch has no gradient there. Dtypes: those whose eager value is",
         "torch's.",
         "",
         "| name | as a method | eager | compiled | gradient | second order | dtypes |",
