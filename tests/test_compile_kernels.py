@@ -89,6 +89,27 @@ def test_cross_entropy_and_its_gradient_are_two_kernels_and_a_sum():
     assert_kernels(f, 3)
 
 
+GRADIENTS = {  # (function, shapes, launches of value and gradients together)
+    "softmax": (lambda x: tg.softmax(x, -1), [(8, 20)], 1),
+    "a layer norm": (lambda x, w, b: layer_norm(x) * w + b, [(8, 20), (20,), (20,)], 2),
+    "a chain of ten": (CASES["a chain of ten"][0], [(7, 5)], 1),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_kernels_of_value_and_gradients_of(name):
+    function, shapes, launches = GRADIENTS[name]
+
+    @tg.compile
+    def both(g, *xs):
+        y = function(*xs)
+        return y, tg.autograd.grad(y, xs, g)
+
+    xs = [tg.rand(s, requires_grad=True) for s in shapes]
+    both(tg.randn(shapes[0]), *xs)
+    assert_kernels(both, launches)
+
+
 def test_equal_layers_share_kernels():
     model = nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(20, 20), nn.ReLU())))
     f = tg.compile(lambda x: model(x))

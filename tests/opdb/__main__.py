@@ -5,6 +5,7 @@
     python -m tests.opdb --eager-only --samples 5 -v where
     python -m tests.opdb --dtypes --errors cumsum   # also: every dtype's value, wrong calls
     python -m tests.opdb --record             # all of it into results.tsv and docs/operators.md
+    python -m tests.opdb --table              # docs/operators.md anew, as after a new public name
 
 The database (`torch.testing._internal.common_methods_invocations.op_db`) has about 700 entries, of
 which 540 have gradients in float64. For each, our function of the same name is called on the
@@ -77,9 +78,15 @@ def main() -> int:
     parser.add_argument(
         "--record", action="store_true", help="into results.tsv and docs/operators.md"
     )
+    parser.add_argument(
+        "--table", action="store_true", help="only write docs/operators.md anew from results.tsv"
+    )
     parser.add_argument("--json", type=Path, help="write the records there")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the failing sample")
     options = parser.parse_args()
+    if options.table:
+        table.write()
+        return 0
     names = [identity(op) for op in entries(options.names)]
     if not names:
         parser.error(f"no entry matches {options.names}")
