@@ -88,7 +88,7 @@ def floating(dtype: Any, kernel: str, device: Any = None) -> DType:
     usable(device)
     d: DType = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not d.is_floating_point:
-        raise RuntimeError(f"\"{kernel}\" not implemented for '{SCALAR_TYPE[d]}'")
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{SCALAR_TYPE[d]}'")
     return d
 
 

@@ -17,5 +17,6 @@ from .activation import *
 from .adaptive import *
 from .convolution import *
 from .noise import *
+from .normalization import *
 from .pooling import *
 from .products import *
