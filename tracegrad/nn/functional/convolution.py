@@ -4,7 +4,7 @@ The windows of the input are a view; as the columns of a matrix they meet the we
 for each image and group, whose result lies as torch wants it: (N, C, *spatial). A transposed
 convolution is the adjoint, so it makes that product first and adds the windows up. Both being
 compositions of primitives, derivatives of every order are there, a window of one number costs no
-copy, and a group of one channel is no product but a sum over its window, which fuses.
+copy, and one weight for each channel and tap makes no product but a sum, which fuses.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ...ir.op import ShapeError
 from ...ir.ops.contract import dot, transpose
 from ...ir.ops.movement import expand, permute
 from ...ir.ops.movement import slice as slice_
+from ...ir.ops.reduce import sum as sum_
 from ...tracer.functions.movement import reshaped
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
@@ -137,8 +138,12 @@ def _convolved(
     seen = windows(padded, kernel, stride, dilation)  # (N, C, *out, *kernel)
     batch, channels, out = x.shape[0], x.shape[1], tuple(seen.shape[2 : 2 + rank])
     axes = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
+    seen = permute(seen, axes=axes)  # (N, C, *kernel, *out)
+    if channels == groups == weight.shape[0]:
+        taps = reshaped(weight, (channels, *kernel, *(1,) * rank))
+        return _with_bias(sum_(seen * taps, dims=tuple(range(2, 2 + rank))), bias)
     taps = channels // groups * math.prod(kernel)
-    columns = reshaped(permute(seen, axes=axes), (batch, groups, taps, math.prod(out)))
+    columns = reshaped(seen, (batch, groups, taps, math.prod(out)))
     y = dot(_matrices(weight, batch, groups), columns)
     return _with_bias(reshaped(y, (batch, weight.shape[0], *out)), bias)
 
