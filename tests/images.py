@@ -28,7 +28,8 @@ def derivatives(T: Any, function: Any, arrays: list) -> tuple[str, list[np.ndarr
     total = sum((g * g.detach().cos()).sum() for g in grads)
     second = T.autograd.grad(total, xs, allow_unused=True) if total.requires_grad else ()
     second = [g for g in second if g is not None]
-    return first.grad_fn.name(), [v.detach().numpy() for v in (first, *others, *grads, *second)]
+    name = first.grad_fn.name().split("::")[-1]
+    return name, [v.detach().numpy() for v in (first, *others, *grads, *second)]
 
 
 def assert_torchs(torch: Any, name: str, arrays: list, *args: Any, **options: Any) -> None:

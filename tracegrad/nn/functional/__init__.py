@@ -16,7 +16,11 @@ from ..loss import (
 from .activation import *
 from .adaptive import *
 from .convolution import *
+from .folding import *
+from .grids import *
 from .noise import *
 from .normalization import *
+from .padding import *
 from .pooling import *
 from .products import *
+from .resampling import *
