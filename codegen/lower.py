@@ -24,8 +24,8 @@ from .view import View, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
 OPAQUE = frozenset({  # each has its own launches
-    "argcummax", "argsort", "concat", "cumprod", "cumsum", "dot", "fold", "index_put", "pad",
-    "recur", "searchsorted",
+    "argcummax", "argsort", "concat", "cumprod", "cumsum", "dot", "fold", "index_put",
+    "index_reduce", "pad", "recur", "searchsorted",
 })  # fmt: skip
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept

@@ -72,6 +72,13 @@ CASES = {
     ],
     "flip": [(lambda x: M.flip(x, axes=(0, 2)), ((2, 3, 4),))],
     "pad": [(lambda x: M.pad(x, pads=((1, 2, 0), (0, 1, 2))), s) for s in (((2, 3),), ((0, 3),))],
+    "index_reduce": [
+        (
+            lambda x, v, by=by: ops.index.index_reduce(x, v, indices(3), axes=(1,), combine=by),
+            ((2, 4), (2, 3)),
+        )
+        for by in ("prod", "max", "min")
+    ],
     "window": [
         (lambda x, p=p: M.window(x * x, **p), ((2, 9, 3),))
         for p in (

@@ -242,7 +242,7 @@ def needs(
     """Whether the rules for the `wanted` inputs read the answer, and which inputs they read."""
     key: tuple = (op, wanted, len(inputs))
     if params:
-        key += tuple((n, v) if v is True or v is False else n for n, v in params.items())
+        key += tuple((n, v) if isinstance(v, (bool, str)) else n for n, v in params.items())
     found = _needs.get(key)
     if found is None:
         xs = tuple(input_node(tuple(x.shape), x.dtype) for x in inputs)

@@ -23,6 +23,8 @@ from ..ir.ops.random import signed
 from .mode import mode
 from .tensor import Tensor, leaked, traced
 
+LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
+
 
 @dataclass(eq=False)
 class Input:
@@ -173,9 +175,9 @@ class Trace:
             self._numbers[node] = np.asarray(float(value))
         return found.twin
 
-    def concrete(self, t: Tensor, what: str) -> np.ndarray:
+    def concrete(self, t: Tensor, what: str, instead: str = LOOK_OUTSIDE) -> np.ndarray:
         """The value of a traced tensor where Python must know it. A truth value or an integer
-        becomes a guard.
+        becomes a guard; another is refused, and `instead` is the way out.
         """
         if t._node is None:
             t = self.twin(t)
@@ -185,8 +187,7 @@ class Trace:
         if what not in ("bool", "int", "index"):
             raise RuntimeError(
                 f"{what}: the value of a traced tensor of shape {list(node.shape)} is not known "
-                f"while the function is compiled (line {site}). Return the tensor and look at it "
-                "outside the compiled function."
+                f"while the function is compiled (line {site}). {instead}"
             )
         value = value_of([node], self._numbers)[node]
         if node.size == 1 and node.op.name != "full":

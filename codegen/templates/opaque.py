@@ -11,7 +11,7 @@ from .pieces import Piece, concat, fold, index_put, pad
 from .prefix import prefix
 
 PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
-    "concat": concat, "pad": pad, "fold": fold, "index_put": index_put, "argsort": argsort,
-    "searchsorted": searchsorted,
+    "concat": concat, "pad": pad, "fold": fold, "argsort": argsort, "searchsorted": searchsorted,
+    **dict.fromkeys(("index_put", "index_reduce"), index_put),
     **dict.fromkeys(("argcummax", "cumprod", "cumsum", "recur"), prefix),
 }  # fmt: skip

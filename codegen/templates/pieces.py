@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from ...ir.node import Node, constant
 from ...ir.ops.movement import inner
+from ...ir.value import REGISTRY
 from ..body import Axis, nested
 from ..fuse import index_axes
 from ..lower import Lowered
@@ -120,7 +121,7 @@ def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]
 
 
 def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
-    """Copy, then write or add element by element, in order: positions may repeat, so one worker
+    """Copy, then write or combine element by element, in order: positions may repeat, so one worker
     does it.
     """
     x, v, *indices = anchor.inputs
@@ -150,6 +151,7 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
         index = load(pointer, leaf.dtype, loops.position(view))
         terms.append(f"{index} * {loops.args.integer(own[axis], ('own', axis))}")
     new = load(src, v.dtype, loops.position(value))
-    if anchor.params["accumulate"]:
-        new = f"{load(dst, anchor.dtype, 'at')} + {new}"
+    by = anchor.params.get("combine", "sum" if anchor.params.get("accumulate") else None)
+    if by is not None:
+        new = REGISTRY[by].facts["combine"].format(load(dst, anchor.dtype, "at"), new)
     yield loops.piece("scatter", [f"at = {' + '.join(terms)}", store(dst, anchor.dtype, "at", new)])

@@ -7,7 +7,7 @@ from .contract import *
 from .creation import *
 from .distance import *
 from .einsum import *
-from .indexing import *
+from .filling import *
 from .joining import *
 from .limits import *
 from .moments import *
@@ -20,5 +20,6 @@ from .prefix import *
 from .products import *
 from .questions import *
 from .reduce import *
+from .scattering import *
 from .special import *
 from .triangles import *

@@ -7,27 +7,35 @@ primitive with NumPy's placement.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir.dtype import bool_, int64
+from ...ir.dtype import bool_, int64, uint8
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement
-from ...ir.ops.elementwise import cast, check_index
+from ...ir.ops.elementwise import cast, check_index, ne
 from ...ir.ops.elementwise import where as where_
 from ...ir.ops.index import index as index_
 from ...ir.ops.index import index_put as index_put_
 from ...ir.ops.index import result_shape
 from ...ir.ops.movement import expand, reshape
-from ..inplace import overwrite, update
+from ..inplace import update
 from ..mode import live, mode
 from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
 from .creation import held, tensor
+from .filling import copy_
 
 Axes = tuple[int, ...]
+
+KEEP_THE_SHAPE = (
+    "The shape of the result depends on it. Keep the shape, with torch.where(mask, x, 0), "
+    "x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the compiled "
+    "function."
+)
 
 
 class Subscript(NamedTuple):
@@ -46,8 +54,8 @@ def _too_many(key: tuple, rank: int) -> IndexError:
 
 def _as_index(item: Any) -> Any:
     """A list or an array in a subscript, as a tensor."""
-    if isinstance(item, Tensor):
-        return live(item)
+    if isinstance(item, Tensor):  # bytes are a mask, as torch still has it
+        return live(item) if item.dtype is not uint8 else ne(item, 0)
     if isinstance(item, (list, tuple, range)):
         item = list(item)
         return tensor(item) if item else tensor([], dtype=int64)
@@ -72,9 +80,9 @@ def positions(mask: Tensor) -> tuple[Tensor, ...]:
 
 
 def known(t: Tensor, what: str) -> np.ndarray:
-    """The stored values; in a trace, if the trace can tell them."""
+    """The stored values, which the shape of a result depends on; in a trace they are refused."""
     t = live(t)
-    return t._array if t._node is None else mode.trace.concrete(t, what)
+    return t._array if t._node is None else mode.trace.concrete(t, what, KEEP_THE_SHAPE)
 
 
 def _bounded(s: slice, n: int) -> tuple[int, int, int]:
@@ -196,23 +204,43 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     x = live(self)
     if not isinstance(value, Tensor):
         value = tensor(value, dtype=x.dtype)
-    mask = _as_index(key) if isinstance(key, (Tensor, np.ndarray)) else None
-    if (
-        isinstance(mask, Tensor)
-        and mask.dtype is bool_
-        and mask.shape == x.shape
-        and value.numel() == 1
-    ):
-        masked_fill_(
-            self, mask, reshape(value, shape=())
-        )  # needs no positions, so it traces and fuses
+    if _write_under_mask(x, key, value):
         return
     s = parse(tuple(x.shape), key)
     part = _viewed(x, s)
     if s.axes:
-        index_put(part, s, value)
+        update(part, *writing(part, s, value, accumulate=False))
     else:
         copy_(part, _fitting(value, tuple(part.shape)))
+
+
+def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
+    """Write a value that is the same wherever the one mask in a subscript holds: that needs no
+    positions, so it traces and fuses. False where the subscript or the value is another.
+    """
+    items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
+    found = [k for k, item in enumerate(items) if isinstance(item, (Tensor, bool, np.bool_))]
+    if len(found) != 1 or not isinstance(mask := items[found[0]], Tensor):
+        return False
+    if mask.dtype is not bool_ or mask.ndim == 0:
+        return False
+    before, after = items[: found[0]], items[found[0] + 1 :]
+    rest = (*before, *(slice(None),) * mask.ndim, *after)
+    used = sum(_consumed(k) for k in rest)
+    if used > x.ndim or Ellipsis in before and Ellipsis in after:
+        return False
+    at = sum(k is None or isinstance(k, slice) for k in before)
+    at += (x.ndim - used) * (Ellipsis in before)
+    part = _viewed(x, parse(tuple(x.shape), rest))
+    shape = tuple(part.shape)
+    trail = len(shape) - at - mask.ndim
+    if tuple(mask.shape) != shape[at : at + mask.ndim] or 1 != value.numel() and value.ndim > trail:
+        return False
+    value = reshape(value, shape=()) if value.numel() == 1 else _fitting(value, shape[-trail:])
+    value = value if value.dtype is x.dtype else cast(value, dtype=x.dtype)
+    mask = reshape(mask, shape=(*mask.shape, *(1,) * trail))
+    update(part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value)
+    return True
 
 
 def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -232,7 +260,12 @@ def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     )
 
 
-def index_put(part: Tensor, s: Subscript, value: Tensor, accumulate: bool = False) -> None:
+def writing(
+    part: Tensor, s: Subscript, value: Tensor, accumulate: bool
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """The function of a tensor and a value that writes at the positions of a subscript, and the
+    value in the shape and dtype that it wants.
+    """
     indices = s.indices
     shape = result_shape(
         s.shape, s.axes, broadcast("index_put", *(tuple(i.shape) for i in indices))
@@ -250,68 +283,4 @@ def index_put(part: Tensor, s: Subscript, value: Tensor, accumulate: bool = Fals
     write = composite("IndexPutBackward0")(
         lambda x, v: index_put_(x, v, *indices, axes=s.axes, accumulate=accumulate)
     )
-    update(part, write, value)
-
-
-# ---- by name
-def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
-    """The values of `src`, broadcast and converted, written into this tensor."""
-    src = src if isinstance(src, Tensor) else tensor(src, dtype=self.dtype)
-    if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
-        raise ShapeError(
-            f"output with shape {list(self.shape)} doesn't match the broadcast shape "
-            f"{list(broadcast('copy_', tuple(self.shape), tuple(src.shape)))}"
-        )
-    return overwrite(self, src, "CopyBackwards")
-
-
-def fill_(self: Tensor, value: Any) -> Tensor:
-    """Every element becomes `value`."""
-    title = f"FillBackward{3 if isinstance(value, Tensor) else 2}"
-    value = value if isinstance(value, Tensor) else tensor(value, dtype=self.dtype)
-    if value.ndim:
-        raise RuntimeError(
-            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
-            "dimensions."
-        )
-    return overwrite(self, value, title)
-
-
-def zero_(self: Tensor) -> Tensor:
-    """Every element becomes zero."""
-    return overwrite(self, tensor(0, dtype=self.dtype), "ZeroBackward0")
-
-
-@composite("MaskedFillBackward0")
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """`value` where the mask holds."""
-    if mask.dtype is not bool_:
-        raise RuntimeError(
-            "masked_fill_ only supports boolean masks, but got mask with dtype " + str(mask.dtype)
-        )
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise RuntimeError(
-                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-                f"{value.ndim} dimension(s)."
-            )
-        value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
-        return where_(mask, value, input)
-    if isinstance(value, float) and not input.dtype.is_floating_point:
-        raise RuntimeError(f"value cannot be converted to type {input.dtype.name} without overflow")
-    return where_(mask, value, input)
-
-
-def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """`value` where the mask holds, in place."""
-    return update(self, masked_fill, mask, value)
-
-
-@composite("MaskedSelectBackward0")
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the mask holds, in one dimension."""
-    shape = broadcast("masked_select", tuple(input.shape), tuple(mask.shape))
-    return getitem(expand(input, shape=shape), expand(mask, shape=shape))
-
-
-__all__ = ["masked_fill", "masked_select"]
+    return write, value

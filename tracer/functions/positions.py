@@ -1,5 +1,4 @@
-"""Reading and writing at computed positions, by name: gather, scatter, nonzero.
-"""
+"""Reading at computed positions, by name: gather, take, nonzero, masks."""
 
 from __future__ import annotations
 
@@ -7,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dtype import int64
-from ...ir.ops import movement
+from ...ir.dtype import int32, int64
+from ...ir.op import broadcast
 from ...ir.ops.index import index as index_
-from ...ir.ops.index import index_put as index_put_
 from ...ir.ops.movement import expand, reshape
+from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
-from .creation import held, tensor
-from .indexing import checked, known
+from .creation import held
+from .indexing import checked, getitem, known
+from .movement import ravel
 from .reduce import along, wrap_dim
 
 
@@ -25,62 +25,43 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     d = wrap_dim(dim, input.ndim)
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
-    flat = reshape(index, shape=(index.numel(),))
-    return index_(input, checked(flat, input.shape[d], d), axes=(d,))
+    flat, x = reshape(index, shape=(index.numel(),)), at_least_vector(input)
+    y = index_(x, checked(flat, x.shape[d], d), axes=(d,))
+    return y if input.ndim else reshape(y, shape=())
 
 
 @composite("GatherBackward0")
-def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
-    if index.dtype is not int64:
-        raise RuntimeError("gather(): Expected dtype int64 for index")
-    if index.ndim != input.ndim:
-        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    d = wrap_dim(dim, input.ndim)
-    if any(m > n for k, (n, m) in enumerate(zip(input.shape, index.shape, strict=True)) if k != d):
+    x, d = at_least_vector(input), wrap_dim(dim, input.ndim)
+    ix = same_rank("gather", x, index)
+    if any(m > n for k, (n, m) in enumerate(zip(x.shape, ix.shape, strict=True)) if k != d):
         raise RuntimeError(
             f"Size does not match at dimension {d} expected index {list(index.shape)} to be no "
             "larger than self "
             f"{list(input.shape)} apart from dimension {d}"
         )
-    return index_(input, *_every(input, d, index), axes=tuple(range(input.ndim)))
+    found = index_(x, *every_axis(x, d, ix), axes=tuple(range(x.ndim)))
+    return reshape(found, shape=tuple(index.shape)) if index.ndim == 0 else found
 
 
-def _every(x: Tensor, dim: int, index: Tensor) -> list[Tensor]:
+def at_least_vector(x: Tensor) -> Tensor:
+    return x if x.ndim else reshape(x, shape=(1,))
+
+
+def same_rank(name: str, x: Tensor, index: Tensor) -> Tensor:
+    """The index tensor of a gather or scatter, if it is one for x."""
+    if index.dtype is not int64 and index.dtype is not int32:
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    index = at_least_vector(index)
+    if index.ndim != x.ndim:
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    return index
+
+
+def every_axis(x: Tensor, dim: int, index: Tensor) -> list[Tensor]:
     """Index tensors for all dimensions: `index` along one, the position itself along the others."""
     return [checked(index, x.shape[k], k) if k == dim else along(index, k) for k in range(x.ndim)]
-
-
-def _scattered(x: Tensor, dim: int, index: Tensor, src: Any, accumulate: bool) -> Tensor:
-    d = wrap_dim(dim, x.ndim)
-    if isinstance(src, Tensor):
-        src = movement.slice(src, slices=tuple((0, n, 1) for n in index.shape))
-    else:
-        src = expand(tensor(src, dtype=x.dtype), shape=tuple(index.shape))
-    indices = [expand(i, shape=tuple(index.shape)) for i in _every(x, d, index)]
-    return index_put_(x, src, *indices, axes=tuple(range(x.ndim)), accumulate=accumulate)
-
-
-@composite("ScatterBackward0")
-def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
-) -> Tensor:
-    """A copy with `src` written at the positions `index` along `dim`."""
-    return _scattered(input, dim, index, value if src is None else src, False)
-
-
-@composite("ScatterAddBackward0")
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """A copy with `src` added at the positions `index` along `dim`."""
-    return _scattered(input, dim, index, src, True)
-
-
-@composite("IndexAddBackward0")
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
-    """A copy with the parts of `source` added at the positions `index` along `dim`."""
-    d = wrap_dim(dim, input.ndim)
-    source = source if alpha == 1 else source * alpha
-    return index_put_(input, source, checked(index, input.shape[d], d), axes=(d,), accumulate=True)
 
 
 @composite("TakeBackward0")
@@ -92,7 +73,10 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not zero."""
-    found = np.nonzero(input.dtype.decode(known(input, "nonzero()")))
+    values = input.dtype.decode(known(input, "nonzero()"))
+    found = np.nonzero(np.atleast_1d(values))
+    if values.ndim == 0 and not as_tuple:
+        return held(np.zeros((len(found[0]), 0), np.int64), int64)
     if as_tuple:
         return tuple(held(np.ascontiguousarray(ix), int64) for ix in found)
     return held(np.stack(found, 1) if found else np.zeros((0, 0), np.int64), int64)
@@ -101,6 +85,47 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 argwhere = nonzero
 
 
+@composite("TakeAlongDimBackward0")
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """`gather` with the other dimensions broadcast; without `dim`, `take`."""
+    if indices.dtype is not int64:
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{SCALAR_TYPE[indices.dtype]}"
+        )
+    if dim is None:
+        return gather(ravel(input), 0, ravel(indices))
+    if input.ndim != indices.ndim:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
+        )
+    d = wrap_dim(dim, input.ndim)
+    others = [[1 if k == d else n for k, n in enumerate(t.shape)] for t in (input, indices)]
+    shape = broadcast("take_along_dim", *map(tuple, others))
+    x, ix = (
+        expand(t, shape=(*shape[:d], t.shape[d], *shape[d + 1 :])) for t in (input, indices)
+    )
+    return gather(x, d, ix)
+
+
+@composite("MaskedSelectBackward0")
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where the mask holds, in one dimension."""
+    shape = broadcast("masked_select", tuple(input.shape), tuple(mask.shape))
+    return getitem(expand(input, shape=shape), expand(mask, shape=shape))
+
+
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """The coordinates of positions that are counted through the whole of a shape."""
+    found = []
+    for n in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
+        found.append(indices % n)
+        indices = indices // n
+    return tuple(reversed(found))
+
+
 __all__ = [
-    "argwhere", "gather", "index_add", "index_select", "nonzero", "scatter", "scatter_add", "take",
+    "argwhere", "gather", "index_select", "masked_select", "nonzero", "take", "take_along_dim",
+    "unravel_index",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .conversion import to
 from .creation import held
-from .indexing import copy_
+from .filling import copy_
 from .movement import cut, ravel
 from .parts import as_strided, select
 from .parts import diagonal as diagonal_

@@ -13,7 +13,7 @@ from ...ir.ops.movement import permute
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.functions.creation import zeros
 from ...tracer.functions.movement import reshaped
-from ...tracer.functions.positions import scatter
+from ...tracer.functions.scattering import scatter
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor

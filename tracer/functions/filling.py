@@ -1,0 +1,78 @@
+"""Whole tensors overwritten: with the values of another, with one number, where a mask holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.dtype import bool_
+from ...ir.op import ShapeError, broadcast
+from ...ir.ops.elementwise import cast
+from ...ir.ops.elementwise import where as where_
+from ..dispatch import number
+from ..inplace import overwrite, update
+from ..promotion import SCALAR_TYPE
+from ..tape import composite
+from ..tensor import Tensor
+from .creation import tensor
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """The values of `src`, broadcast and converted, written into this tensor."""
+    src = src if isinstance(src, Tensor) else tensor(src, dtype=self.dtype)
+    if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
+        raise ShapeError(
+            f"output with shape {list(self.shape)} doesn't match the broadcast shape "
+            f"{list(broadcast('copy_', tuple(self.shape), tuple(src.shape)))}"
+        )
+    return overwrite(self, src, "CopyBackwards")
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Every element becomes `value`."""
+    title = f"FillBackward{3 if isinstance(value, Tensor) else 2}"
+    value = value if isinstance(value, Tensor) else tensor(value, dtype=self.dtype)
+    if value.ndim:
+        raise RuntimeError(
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
+            "dimensions."
+        )
+    return overwrite(self, value, title)
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Every element becomes zero."""
+    return overwrite(self, tensor(0, dtype=self.dtype), "ZeroBackward0")
+
+
+@composite("MaskedFillBackward0")
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where the mask holds."""
+    if mask.dtype is not bool_:
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{SCALAR_TYPE[mask.dtype]}"
+        )
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
+            )
+        value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
+        return where_(mask, value, input)
+    if isinstance(value, float) and not input.dtype.is_floating_point:
+        raise RuntimeError(f"value cannot be converted to type {input.dtype.name} without overflow")
+    return where_(mask, number(value, input.dtype), input)
+
+
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where the mask holds, in place."""
+    return update(self, masked_fill, mask, value)
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A tensor like this one, every element `value`."""
+    return fill_(input.clone(), value)
+
+
+__all__ = ["fill", "masked_fill"]
