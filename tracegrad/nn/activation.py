@@ -1,4 +1,6 @@
-"""Activation layers, from one table: a function of nn.functional with its options."""
+"""Activation layers, from one table: a function of nn.functional with its options. And those with
+a weight or a mode.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,39 @@ from inspect import Parameter as Argument
 from inspect import Signature
 from typing import Any
 
+from ..tracer.functions.conversion import empty
 from ..tracer.tensor import Tensor
 from . import functional as F
+from .init import constant_
 from .module import Module
+from .parameter import Parameter
 
-# layer -> function, and its options with their defaults
+_INPLACE = {"inplace": False}
+# layer -> function, and its options with their defaults; ... where there is none
 _LAYERS: dict[str, tuple[Callable, dict[str, Any]]] = {
-    "ReLU": (F.relu, {"inplace": False}),
-    "LeakyReLU": (F.leaky_relu, {"negative_slope": 0.01, "inplace": False}),
-    "ELU": (F.elu, {"alpha": 1.0, "inplace": False}),
-    "SiLU": (F.silu, {"inplace": False}),
+    "Threshold": (F.threshold, {"threshold": ..., "value": ..., **_INPLACE}),
+    "ReLU": (F.relu, _INPLACE),
+    "ReLU6": (F.relu6, _INPLACE),
+    "Hardtanh": (F.hardtanh, {"min_val": -1.0, "max_val": 1.0, **_INPLACE}),
+    "Hardsigmoid": (F.hardsigmoid, _INPLACE),
+    "Hardswish": (F.hardswish, _INPLACE),
+    "Hardshrink": (F.hardshrink, {"lambd": 0.5}),
+    "Softshrink": (F.softshrink, {"lambd": 0.5}),
+    "LeakyReLU": (F.leaky_relu, {"negative_slope": 0.01, **_INPLACE}),
+    "ELU": (F.elu, {"alpha": 1.0, **_INPLACE}),
+    "SELU": (F.selu, _INPLACE),
+    "CELU": (F.celu, {"alpha": 1.0, **_INPLACE}),
+    "SiLU": (F.silu, _INPLACE),
+    "Mish": (F.mish, _INPLACE),
     "GELU": (F.gelu, {"approximate": "none"}),
+    "GLU": (F.glu, {"dim": -1}),
     "Sigmoid": (F.sigmoid, {}),
     "Tanh": (F.tanh, {}),
     "Softplus": (F.softplus, {"beta": 1.0, "threshold": 20.0}),
     "LogSigmoid": (F.logsigmoid, {}),
+    "Tanhshrink": (F.tanhshrink, {}),
+    "Softsign": (F.softsign, {}),
+    "Softmin": (F.softmin, {"dim": None}),
     "Softmax": (F.softmax, {"dim": None}),
     "LogSoftmax": (F.log_softmax, {"dim": None}),
 }
@@ -29,7 +49,9 @@ _LAYERS: dict[str, tuple[Callable, dict[str, Any]]] = {
 
 def _layer(name: str, function: Callable, options: dict[str, Any]) -> type[Module]:
     either = Argument.POSITIONAL_OR_KEYWORD
-    accepted = Signature([Argument(key, either, default=d) for key, d in options.items()])
+    accepted = Signature(
+        [Argument(k, either, default=Argument.empty if d is ... else d) for k, d in options.items()]
+    )
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         Module.__init__(self)
@@ -43,6 +65,8 @@ def _layer(name: str, function: Callable, options: dict[str, Any]) -> type[Modul
 
     def extra_repr(self: Any) -> str:
         shown = {key: getattr(self, key) for key in options}
+        if "lambd" in shown:
+            return str(shown["lambd"])
         return ", ".join(f"{k}={v!r}" for k, v in shown.items() if k != "inplace" or v)
 
     body = {
@@ -52,6 +76,52 @@ def _layer(name: str, function: Callable, options: dict[str, Any]) -> type[Modul
     return type(name, (Module,), body)
 
 
-ReLU, LeakyReLU, ELU, SiLU, GELU, Sigmoid, Tanh, Softplus, LogSigmoid, Softmax, LogSoftmax = (
-    _layer(name, *row) for name, row in _LAYERS.items()
-)
+(
+    Threshold, ReLU, ReLU6, Hardtanh, Hardsigmoid, Hardswish, Hardshrink, Softshrink, LeakyReLU,
+    ELU, SELU, CELU, SiLU, Mish, GELU, GLU, Sigmoid, Tanh, Softplus, LogSigmoid, Tanhshrink,
+    Softsign, Softmin, Softmax, LogSoftmax,
+) = (_layer(name, *row) for name, row in _LAYERS.items())  # fmt: skip
+
+
+class PReLU(Module):
+    """x where x > 0, else weight * x, with a weight that is learned, one or one per channel."""
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None,
+                 dtype: Any = None) -> None:  # fmt: skip
+        super().__init__()
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(empty(num_parameters, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        constant_(self.weight, self.init)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class RReLU(Module):
+    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean."""
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        told = f"lower={self.lower}, upper={self.upper}"
+        return told + (", inplace=True" if self.inplace else "")
+
+
+class Softmax2d(Module):
+    """softmax over the channels of (N, C, H, W) or (C, H, W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead")
+        return F.softmax(input, -3)

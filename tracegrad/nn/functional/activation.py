@@ -6,26 +6,205 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ...ir.ops import elementwise as ops
-from ...ir.ops.elementwise import erf, exp, expm1, gt, log1p, where
-from ...tracer.functions import pointwise, reduce
+from ...ir.ops.elementwise import erf, exp, expm1, ge, gt, le, log, log1p, logical_and, lt, where
+from ...tracer.functions import movement, pointwise, positions, reduce
+from ...tracer.functions.limits import finfo
+from ...tracer.functions.parts import narrow
+from ...tracer.inplace import inplace as in_place
 from ...tracer.inplace import update
+from ...tracer.promotion import SCALAR_TYPE
+from ...tracer.random import rand_like
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 
 __all__ = [
-    "elu", "gelu", "leaky_relu", "log_softmax", "logsigmoid", "relu", "sigmoid", "silu", "softmax",
-    "softplus", "tanh",
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid",
+    "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid",
+    "mish", "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid",
+    "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "threshold", "threshold_",
 ]  # fmt: skip
 
 
+def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Tensor:
+    return update(x, function, *options) if inplace else function(x, *options)
+
+
+def _floating(x: Tensor, name: str) -> None:
+    if not x.is_floating_point():
+        raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x.dtype]}'")
+
+
+# ---- kinked
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
-    return update(input, pointwise.relu) if inplace else pointwise.relu(input)
+    return _applied(pointwise.relu, inplace, input)
 
 
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value."""
+    return _applied(_threshold, inplace, input, threshold, value)
+
+
+@composite("ThresholdBackward0")
+def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    return where(le(x, threshold), value, x).to(x.dtype)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    _floating(input, "leaky_relu_cpu")
+    return _applied(_leaky, inplace, input, negative_slope)
+
+
+@composite("LeakyReluBackward0")
+def _leaky(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    return where(gt(x, 0), x, x * negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where x > 0, else weight * x: one weight, or one for each channel (axis 1)."""
+    count, channels = weight.numel(), input.shape[1] if input.ndim > 1 else 1
+    if count not in (1, channels):
+        raise RuntimeError(
+            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+            f"{count} and channel size = {channels}."
+        )
+    if weight.ndim > 1:
+        raise RuntimeError(
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
+        )
+    along = (1,) * input.ndim if count == 1 else (1, count, *(1,) * (input.ndim - 2))
+    return _prelu(input, movement.reshape(weight, along))
+
+
+@composite("PreluKernelBackward0")
+def _prelu(x: Tensor, weight: Tensor) -> Tensor:
+    return where(gt(x, 0), x, weight * x)
+
+
+def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
+          inplace: bool = False) -> Tensor:  # fmt: skip
+    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean."""
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
+    return _applied(_rrelu, inplace, input, lower, upper, training)
+
+
+@composite("RreluWithNoiseBackward0")
+def _rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:
+    slope = rand_like(x) * (upper - lower) + lower if training else (lower + upper) / 2
+    return where(gt(x, 0), x, x * slope)
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """x cut to [min_val, max_val]; no gradient at the ends."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    return _applied(_hardtanh, inplace, input, min_val, max_val)
+
+
+@composite("HardtanhBackward0")
+def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    return where(le(x, min_val), min_val, where(ge(x, max_val), max_val, x)).to(x.dtype)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """x cut to [0, 6]."""
+    return hardtanh(input, 0, 6, inplace)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """x / 6 + 1/2, cut to [0, 1]."""
+    _floating(input, "hardsigmoid")
+    return _applied(_hardsigmoid, inplace, input)
+
+
+@composite("HardsigmoidBackward0")
+def _hardsigmoid(x: Tensor) -> Tensor:
+    return where(le(x, -3), 0, where(ge(x, 3), 1, x * (1 / 6) + 0.5))
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * hardsigmoid(x)."""
+    _floating(input, "hardswish_cpu")
+    return _applied(_hardswish, inplace, input)
+
+
+@composite("HardswishBackward0")
+def _hardswish(x: Tensor) -> Tensor:
+    middle = lt(ops.abs(x), 3)
+    inner = where(middle, x, 0)
+    return where(middle, inner * (inner + 3) * (1 / 6), where(le(x, -3), x * 0, x))
+
+
+@composite("HardshrinkBackward0")
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 where -lambd <= x <= lambd, else x."""
+    _floating(input, "hardshrink_cpu")
+    return where(logical_and(ge(input, -lambd), le(input, lambd)), 0, input)
+
+
+@composite("SoftshrinkBackward0")
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x brought nearer to zero by lambd, at most to zero."""
+    if lambd < 0:
+        name = SCALAR_TYPE[input.dtype]
+        raise RuntimeError(
+            f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype {name}, but "
+            f"found {lambd:g}"
+        )
+    return where(le(ops.abs(input), lambd), 0, input - ops.sign(input) * lambd)
+
+
+# ---- exponential
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+    _floating(input, "elu_cpu")
+    return _applied(_elu, inplace, input, alpha)
+
+
+@composite("EluBackward0")
+def _elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    positive = gt(x, 0)
+    return where(positive, x, alpha * expm1(where(positive, 0, x)))
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """elu, scaled so that a layer keeps mean 0 and variance 1.
+
+    The constants are those of Klambauer et al. (2017), equation 14.
+    """
+    _floating(input, "elu_cpu")
+    return _applied(_selu, inplace, input)
+
+
+@composite("EluBackward0")
+def _selu(x: Tensor) -> Tensor:
+    return 1.0507009873554805 * _elu(x, 1.6732632423543772)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    _floating(input, "elu_cpu")
+    return _applied(_celu, inplace, input, alpha)
+
+
+@composite("CeluBackward0")
+def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    positive = gt(x, 0)
+    return where(positive, x, alpha * expm1(where(positive, 0, x) * (1 / alpha)))
+
+
+# ---- smooth
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
     return ops.sigmoid(input)
@@ -36,35 +215,26 @@ def tanh(input: Tensor) -> Tensor:
     return ops.tanh(input)
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where x > 0, else negative_slope * x."""
-    return update(input, _leaky, negative_slope) if inplace else _leaky(input, negative_slope)
-
-
-@composite("LeakyReluBackward0")
-def _leaky(x: Tensor, slope: float) -> Tensor:
-    return where(gt(x, 0), x, x * slope)
-
-
-def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha * (exp(x) - 1)."""
-    return update(input, _elu, alpha) if inplace else _elu(input, alpha)
-
-
-@composite("EluBackward0")
-def _elu(x: Tensor, alpha: float) -> Tensor:
-    positive = gt(x, 0)
-    return where(positive, x, alpha * expm1(where(positive, 0, x)))
-
-
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
-    return update(input, _silu) if inplace else _silu(input)
+    _floating(input, "silu_cpu")
+    return _applied(_silu, inplace, input)
 
 
 @composite("SiluBackward0")
 def _silu(x: Tensor) -> Tensor:
     return x * ops.sigmoid(x)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(log(1 + exp(x)))."""
+    _floating(input, "mish_cpu")
+    return _applied(_mish, inplace, input)
+
+
+@composite("MishBackward0")
+def _mish(x: Tensor) -> Tensor:
+    return x * ops.tanh(_log1p_exp(x))
 
 
 @composite("GeluBackward0")
@@ -73,6 +243,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     Hendrycks and Gimpel (2016), equations 1 and 2.
     """
+    _floating(input, "GeluKernelImpl")
     x = input
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
@@ -84,24 +255,57 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 @composite("SoftplusBackward0")
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
+    _floating(input, "softplus_cpu")
     z = input * beta
+    return where(gt(z, threshold), input, _log1p_exp(z) / beta)
+
+
+def _log1p_exp(z: Tensor) -> Tensor:
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would
+    not.
+    """
     positive = gt(z, 0)
-    # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would not
-    y = where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
-    return where(gt(z, threshold), input, y / beta)
-
-
-def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x)), without overflow."""
-    return _logsigmoid(input)
+    return where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
 
 
 @composite("LogSigmoidBackward0")
-def _logsigmoid(x: Tensor) -> Tensor:
-    positive = gt(x, 0)
-    return where(positive, 0, x) - log1p(exp(where(positive, -x, x)))
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    _floating(input, "log_sigmoid_cpu")
+    positive = gt(input, 0)
+    return where(positive, 0, input) - log1p(exp(where(positive, -input, input)))
 
 
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return input - ops.tanh(input)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return input / (1 + ops.abs(input))
+
+
+@composite("GluBackward0")
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """a * sigmoid(b), a and b the halves of the input along `dim`. Dauphin et al. (2016)."""
+    if input.ndim == 0:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    if not -input.ndim <= dim < input.ndim:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-input.ndim}, "
+            f"{input.ndim - 1}], but got {dim})"
+        )
+    size = input.shape[dim]
+    if size % 2:
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {dim % input.ndim} is size {size}"
+        )
+    half = size // 2
+    return narrow(input, dim, 0, half) * ops.sigmoid(narrow(input, dim, half, half))
+
+
+# ---- over a dimension
 def _implicit_dim(input: Tensor, name: str) -> int:
     warnings.warn(
         f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
@@ -119,9 +323,36 @@ def softmax(
     return reduce.softmax(input, d, dtype)
 
 
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """The softmax of -x."""
+    d = _implicit_dim(input, "softmin") if dim is None else dim
+    return reduce.softmax(-input, d, dtype)
+
+
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
     d = _implicit_dim(input, "log_softmax") if dim is None else dim
     return reduce.log_softmax(input, d, dtype)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
+
+    With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
+    """
+    exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
+    soft = reduce.softmax((logits - log(exponential)) / tau, dim)
+    if not hard:
+        return soft
+    index = reduce.argmax(soft, dim, keepdim=True)
+    return positions.scatter(ops.mul(soft.detach(), 0), dim, index, 1.0) - soft.detach() + soft
+
+
+relu_, threshold_, leaky_relu_, rrelu_ = map(in_place, (relu, _threshold, _leaky, _rrelu))
+elu_, selu_, celu_, hardtanh_ = map(in_place, (_elu, _selu, _celu, _hardtanh))
