@@ -13,6 +13,7 @@ from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
+from .epilogue import finish_products
 from .fuse import Fusion, Group, expression, reads, sort, space_of
 from .lower import lower
 from .plan import arena, has_check, lifetimes, place_writes
@@ -24,7 +25,7 @@ from .templates.row import Row
 from .text import Arguments
 from .view import View
 
-WORTH_A_THREAD = 120_000  # additions that pay for handing a piece of a loop to another thread
+WORTH_A_THREAD = 250_000  # additions that pay for handing a piece of a loop to another thread
 
 
 class _Builder:
@@ -35,6 +36,7 @@ class _Builder:
         layouts = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
         self.low = lower(graph, layouts)
         fusion = Fusion(self.low)
+        finish_products(self.low, fusion, {self.low.outputs[i] for i in writes})
         fusion.run()
         placement = place_writes(self.low, fusion, writes, guarded)
         self.place, self.reads, self.notes = placement.place, dict(fusion.reads), fusion.notes
@@ -62,8 +64,10 @@ class _Builder:
         for anchor, read in self.reads.items():
             out |= {x for x in read if x in home and home[x] is not home[anchor]}
         for group in self.order:
-            if group.template == "column" or group.opaque:
-                out |= {a for a in group.anchors if group.opaque or a.op.kind is Kind.REDUCE}
+            if group.opaque:
+                out.add(group.anchors[-1])
+            elif group.template == "column":
+                out |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
         return out
 
     def allocate(self) -> int:
@@ -94,7 +98,7 @@ class _Builder:
     def pieces(self, group: Group) -> Iterator[tuple[Kernel, Arguments, int, int]]:
         """(kernel, arguments, extent, cost of one outer step) of each launch that a group makes."""
         if group.template == "dot":
-            yield contraction(self.low, group.anchors[0], self.place)
+            yield contraction(self.low, group.anchors, self.place)
         elif group.opaque:
             yield from PIECES[group.template](self.low, group.anchors[0], self.place)
         else:

@@ -1,7 +1,6 @@
 """The matrix product as a launch: which tile it gets, and where its operands lie.
 
-`contraction` is the one function that decides which kernel a product gets; fused prologues and
-epilogues have their place here and in gemm.py.
+`contraction` is the one function that decides which kernel a product gets.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ...ir.node import Node
+from ..epilogue import Epilogue, describe
 from ..lower import Lowered, matrix_layout
 from ..program import Kernel
 from ..text import Arguments, storage_code
-from .gemm import NUMBERS, block_of, effort, llvm_of, revision, tile_for
+from .gemm import NUMBERS, block_of, effort, llvm_of, packs_rows, reads_directly, revision, tile_for
 
 
 @dataclass(frozen=True)
@@ -40,36 +40,45 @@ def _matrix(low: Lowered, x: Node) -> Matrix:
 
 
 def contraction(
-    low: Lowered, anchor: Node, place: dict[Node, Node]
+    low: Lowered, anchors: list[Node], place: dict[Node, Node]
 ) -> tuple[Kernel, Arguments, int, int]:
     """(kernel, arguments, extent, cost of one step of the outer loop) for a dot whose operands are
-    matrices in memory.
+    matrices in memory, and for the anchor that is computed from it before it is stored, if there
+    is one.
     """
-    a, b = (_matrix(low, x) for x in anchor.inputs)
-    m, n = anchor.shape[-2:]
-    k = anchor.inputs[0].shape[-1]
-    c = Matrix(anchor, 0, n, 1, m * n)
-    code = storage_code(anchor.dtype)
+    product, result = anchors[0], anchors[-1]
+    a, b = (_matrix(low, x) for x in product.inputs)
+    m, n = product.shape[-2:]
+    k = product.inputs[0].shape[-1]
+    c = Matrix(result, 0, n, 1, m * n)
+    code = storage_code(product.dtype)
     # a narrow result fills the vectors better as B' A' = (A B)'
-    if effort(code, n, m, k, turned=True) < effort(code, m, n, k, turned=False):
+    turned = effort(code, n, m, k, turned=True) < effort(code, m, n, k, turned=False)
+    epilogue, leaves = (
+        describe(low, product, result, turned) if result is not product else (Epilogue(), [])
+    )
+    if turned:
         a, b, c, m, n = b.turned(), a.turned(), c.turned(), n, m
     tile = tile_for(code, n)
     panels = -(-n // tile.columns)
-    batch = math.prod(anchor.shape[:-2])
-    block = block_of(tile, m, k)
+    batch = math.prod(product.shape[:-2])
+    packs = packs_rows(a.row, batch, panels, k)
     numbers = {
         "oa": a.offset, "ob": b.offset, "m": m, "n": n, "k": k,
         "a_row": a.row, "a_col": a.col, "b_row": b.row, "b_col": b.col, "a_batch": a.batch,
         "b_batch": b.batch, "c_row": c.row, "c_col": c.col, "c_batch": c.batch,
-        "panels": panels, "block": block, "blocks": -(-m // block),
+        "panels": panels, "block": block_of(tile, m, k), "packs": int(packs),
+        "direct": int(reads_directly(b.row, b.col, tile, m, k)),
     }  # fmt: skip
     args = Arguments()
     args.values += [place.get(x.leaf, x.leaf) for x in (a, b, c)]
-    args.scratch(batch * panels * k * tile.columns * anchor.dtype.itemsize)
+    args.scratch((1 + packs) * batch * panels * k * tile.columns * product.dtype.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
+    for leaf in leaves:
+        args.values += [place.get(leaf.node, leaf.node), leaf.offset, leaf.row, leaf.col]
     source = (
         f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, "
-        f"vectors of {tile.lanes}, revision {revision()}"
+        f"vectors of {tile.lanes}, epilogue {epilogue}, revision {revision()}"
     )
-    kernel = Kernel("gemm", source, partial(llvm_of, tile))
+    kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue))
     return kernel, args, batch * panels, m * tile.columns * k // 8

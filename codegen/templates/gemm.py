@@ -1,11 +1,14 @@
 """The generated matrix product: one LLVM function for any extents, strides and batch.
 
 Columns are taken a panel at a time: NR of them, copied into a packed strip that stays in cache,
-whichever way B lies. Down the panel goes a micro-kernel that keeps MR x NR sums in registers and
-does one fused multiply-add per vector and row for each step of k; smaller ones finish the last
-rows. A is read where it lies, in either orientation. The outer loop runs over (matrix of the batch,
+whichever way B lies; a small B that lies by rows is read as it is. Down the panel goes a micro-
+kernel that keeps MR x NR sums in registers and does one fused multiply-add per vector and row for
+each step of k; smaller ones finish the last rows. The outer loop runs over (matrix of the batch,
 panel), so the tape's threads share the work, and nothing oversubscribes. Where A is large, a block
-of its rows goes through all panels before the next, so that it is read from cache.
+of its rows goes through all panels before the next, so that it is read from cache. A is read where
+it lies; but where it lies transposed and many panels read it, each block is packed too: the steps
+of k would lie a row of A apart, and a power of two of bytes apart they fall into few sets of the
+cache.
 
 The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
 (2008), without the loop over k: strips of the sizes met here fit the second-level cache.
@@ -14,8 +17,9 @@ The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matri
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +27,16 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
-# entries of the argument block: four pointers, then numbers
+from ..epilogue import Epilogue
+from . import emitter
+from .emitter import WORDS, Emitter
+
+# entries of the argument block: four pointers, then numbers; then, for each leaf of the epilogue,
+# its pointer, offset, and strides along the rows and columns of the result
 POINTERS = ("a", "b", "c", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
-    "c_row", "c_col", "c_batch", "panels", "block", "blocks",
+    "c_row", "c_col", "c_batch", "panels", "block", "packs", "direct",
 )  # fmt: skip
 
 
@@ -65,106 +73,56 @@ def block_of(tile: Tile, m: int, k: int) -> int:
     return m if m <= 2 * rows else max(rows // tile.rows, 1) * tile.rows
 
 
+def packs_rows(a_row: int, batch: int, panels: int, k: int) -> bool:
+    """Whether blocks of A are packed: its columns are contiguous, and enough panels read each."""
+    return a_row == 1 and batch == 1 and panels >= 8 and k >= 64
+
+
+def reads_directly(b_row: int, b_col: int, tile: Tile, m: int, k: int) -> bool:
+    """Whether whole panels of B are read where they lie: they are near as it is, or read once or
+    twice.
+    """
+    near = k * b_row * (4 if tile.code == "f4" else 8) <= 64 * 1024
+    return b_col == 1 and (near or m <= 2 * tile.rows)
+
+
 def tile_for(code: str, n: int) -> Tile:
     lanes, rows = lanes_of(code)
     # enough sums in flight to hide the latency of a multiply-add
     return Tile(code, 2 * rows, 1, lanes) if n <= lanes else Tile(code, rows, 2, lanes)
 
 
-class _Emitter:
-    def __init__(self, tile: Tile, name: str):
-        self.tile = tile
-        self.real = ir.FloatType() if tile.code == "f4" else ir.DoubleType()
-        self.vector = ir.VectorType(self.real, tile.lanes)
-        self.module = ir.Module(name)
-        kind = ir.FunctionType(ir.VoidType(), [I64.as_pointer(), I64, I64, I64])
-        self.function = ir.Function(self.module, kind, name)
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
-        suffix = f"v{tile.lanes}{'f32' if tile.code == 'f4' else 'f64'}"
-        mask = ir.VectorType(I1, tile.lanes)
-        self.fma = ir.Function(
-            self.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{suffix}"
-        )
-        pointer = self.vector.as_pointer()
-        self.masked_load = ir.Function(
-            self.module,
-            ir.FunctionType(self.vector, [pointer, I32, mask, self.vector]),
-            f"llvm.masked.load.{suffix}.p0",
-        )
-        self.zero = ir.Constant(self.vector, [0.0] * tile.lanes)
+@dataclass(frozen=True)
+class Leaf:
+    """A buffer that the epilogue reads, as LLVM values."""
+
+    base: Any
+    row: Any
+    col: Any
+    kind: str
+
+
+class _Product(Emitter):
+    def __init__(self, tile: Tile, epilogue: Epilogue):
+        super().__init__(tile.code, tile.lanes, "kernel")
+        self.tile, self.epilogue = tile, epilogue
         buffer = self.b.alloca(ir.ArrayType(self.real, tile.rows * tile.columns))
         self.aside = self.b.gep(buffer, [self.i64(0), self.i64(0)])  # a tile that sticks out
-
-    # ---- small words
-    def i64(self, value: int) -> Any:
-        return ir.Constant(I64, value)
-
-    def at(self, base: Any, *offsets: Any) -> Any:
-        for offset in offsets:
-            base = self.b.gep(base, [offset])
-        return base
-
-    def wide(self, pointer: Any) -> Any:
-        return self.b.bitcast(pointer, self.vector.as_pointer())
-
-    def load(self, pointer: Any) -> Any:
-        return self.b.load(self.wide(pointer), align=self.align)
-
-    def store(self, value: Any, pointer: Any) -> None:
-        self.b.store(value, self.wide(pointer), align=self.align)
-
-    @property
-    def align(self) -> int:
-        return 4 if self.tile.code == "f4" else 8
-
-    def splat(self, value: Any, kind: Any = None) -> Any:
-        kind = kind or self.vector
-        undefined = ir.Constant(kind, ir.Undefined)
-        one = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(
-            one, undefined, ir.Constant(ir.VectorType(I32, self.tile.lanes), [0] * self.tile.lanes)
-        )
-
-    def loop(self, first: Any, last: Any, step: int, body: Callable, *carried: Any) -> list[Any]:
-        """while first + step <= last: body(i, *carried) -> carried; the index reached and the
-        carried values.
-        """
-        b = self.b
-        before = b.block
-        head, inside, after = (b.append_basic_block(n) for n in ("head", "body", "after"))
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(I64)
-        i.add_incoming(first, before)
-        values = []
-        for c in carried:
-            v = b.phi(c.type)
-            v.add_incoming(c, before)
-            values.append(v)
-        b.cbranch(b.icmp_signed("<=", b.add(i, self.i64(step)), last), inside, after)
-        b.position_at_end(inside)
-        new = body(i, *values) or []
-        i.add_incoming(b.add(i, self.i64(step)), b.block)
-        for v, n in zip(values, new, strict=True):
-            v.add_incoming(n, b.block)
-        b.branch(head)
-        b.position_at_end(after)
-        return [i, *values]
 
     # ---- the function
     def emit(self) -> ir.Module:
         b, tile = self.b, self.tile
-        args, start, stop, _ = self.function.args
-
-        def word(k: int) -> Any:
-            return b.load(b.gep(args, [self.i64(k)]))
-
-        base = {}
-        for k, name in enumerate(POINTERS):
-            entry = b.inttoptr(word(k), I64.as_pointer())
-            base[name] = b.inttoptr(b.load(entry), self.real.as_pointer())
-        self.n_ = {name: word(len(POINTERS) + k) for k, name in enumerate(NUMBERS)}
+        _, start, stop, _ = self.function.args
+        base = {name: self.pointer(k) for k, name in enumerate(POINTERS)}
+        self.n_ = {name: self.word(len(POINTERS) + k) for k, name in enumerate(NUMBERS)}
         v = self.n_
+        first_leaf = len(POINTERS) + len(NUMBERS)
+        leaves = [
+            Leaf(
+                self.at(self.pointer(k), self.word(k + 1)), self.word(k + 2), self.word(k + 3), kind
+            )
+            for k, kind in zip(itertools.count(first_leaf, 4), self.epilogue.kinds)
+        ]
 
         def panel(t: Any, first: Any, last: Any) -> list:
             batch = b.sdiv(t, v["panels"])
@@ -173,37 +131,61 @@ class _Emitter:
             w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.i64(tile.columns))))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
             c = self.at(base["c"], b.mul(batch, v["c_batch"]), b.mul(j, v["c_col"]))
+            self.leaves = [replace(x, base=self.at(x.base, b.mul(j, x.col))) for x in leaves]
             left = b.sub(v["n"], j)
             masks = [self.mask(left, q) for q in range(tile.vectors)]
-            with b.if_then(b.icmp_signed("==", first, self.i64(0))):
+            whole = b.icmp_signed(">=", left, self.i64(tile.columns))
+            direct = b.and_(whole, b.icmp_signed("!=", v["direct"], self.i64(0)))
+            with b.if_then(b.and_(b.not_(direct), b.icmp_signed("==", first, self.i64(0)))):
                 self.pack(source, w, j, masks)
-            i = first
-            for rows in (tile.rows, *(r for r in (16, 8, 4, 2, 1) if r < tile.rows)):
-                (i,) = self.loop(
-                    i, last, rows, lambda i, rows=rows: self.micro(a, w, c, i, rows, left)
-                )
+            strip = b.select(direct, self.at(source, j), w)
+            self.step_of_b = b.select(direct, v["b_row"], self.i64(tile.columns))
+
+            def tile_of(i: Any, rows: int) -> list:
+                packed = self.at(room, b.mul(b.sub(i, first), v["k"]))
+                near = b.select(packs, packed, self.at(a, b.mul(i, v["a_row"])))
+                across = b.select(packs, self.i64(rows), v["a_col"])
+                return self.micro(near, across, strip, c, i, rows, left)
+
+            self.tiles(first, last, tile_of)
             return []
 
+        # Threads share nothing: each packs A into the second half of the strips of its own panels.
+        packs = b.icmp_signed("!=", v["packs"], self.i64(0))
+        size = b.mul(v["k"], self.i64(tile.columns))
+        room = self.at(base["packed"], b.mul(b.add(v["panels"], start), size))
+        # one row less than there is room for: the last vector of a tile is written whole
+        most = b.sub(b.mul(b.sub(stop, start), self.i64(tile.columns)), self.i64(1))
+        most = b.mul(b.sdiv(most, self.i64(tile.rows)), self.i64(tile.rows))
+        most = b.select(b.icmp_signed("<", most, v["block"]), most, v["block"])
+        height = b.select(packs, most, v["block"])
+
         def block(q: Any) -> list:
-            first = b.mul(q, v["block"])
-            last = b.add(first, v["block"])
+            first = b.mul(q, height)
+            last = b.add(first, height)
             last = b.select(b.icmp_signed("<", last, v["m"]), last, v["m"])
+            with b.if_then(packs):
+                a = self.at(base["a"], v["oa"])
+                self.tiles(
+                    first,
+                    last,
+                    lambda i, rows: self.pack_rows(
+                        self.at(a, i), self.at(room, b.mul(b.sub(i, first), v["k"])), rows
+                    ),
+                )
             self.loop(start, stop, 1, lambda t: panel(t, first, last))
             return []
 
-        self.loop(self.i64(0), v["blocks"], 1, block)
+        blocks = b.sdiv(b.add(v["m"], b.sub(height, self.i64(1))), height)
+        self.loop(self.i64(0), blocks, 1, block)
         b.ret_void()
         return self.module
 
-    def mask(self, left: Any, q: int) -> Any:
-        """Which lanes of vector q are columns of the matrix, when `left` of them are."""
-        lanes = self.tile.lanes
-        kind = ir.VectorType(I64, lanes)
-        return self.b.icmp_signed(
-            "<",
-            ir.Constant(kind, [q * lanes + lane for lane in range(lanes)]),
-            self.splat(left, kind),
-        )
+    def tiles(self, first: Any, last: Any, body: Callable) -> None:
+        """body(i, rows) for the rows from first to last, most of them MR at a time."""
+        i = first
+        for rows in (self.tile.rows, *(r for r in (16, 8, 4, 2, 1) if r < self.tile.rows)):
+            (i,) = self.loop(i, last, rows, lambda i, rows=rows: body(i, rows))
 
     # ---- packing
     def pack(self, source: Any, w: Any, j: Any, masks: list) -> None:
@@ -228,9 +210,25 @@ class _Emitter:
         row = self.at(source, b.mul(k, self.n_["b_row"]), j)
         strip = self.at(w, b.mul(k, self.i64(tile.columns)))
         for q, mask in enumerate(masks):
-            at = self.wide(self.at(row, self.i64(q * tile.lanes)))
-            value = b.call(self.masked_load, [at, ir.Constant(I32, self.align), mask, self.zero])
+            value = self.masked(self.at(row, self.i64(q * tile.lanes)), mask)
             self.store(value, self.at(strip, self.i64(q * tile.lanes)))
+        return []
+
+    def pack_rows(self, source: Any, packed: Any, rows: int) -> list:
+        """`rows` rows of a transposed A, one step of k after the other. Vectors are written whole:
+        what sticks out is overwritten by the next.
+        """
+        b, lanes = self.b, self.tile.lanes
+
+        def step(k: Any) -> list:
+            row, place = self.at(source, b.mul(k, self.n_["a_col"])), b.mul(k, self.i64(rows))
+            for q in range(-(-rows // lanes)):
+                at = self.at(row, self.i64(q * lanes))
+                value = self.masked(at, self.mask(self.i64(rows), q))
+                self.store(value, self.at(packed, place, self.i64(q * lanes)))
+            return []
+
+        self.loop(self.i64(0), self.n_["k"], 1, step)
         return []
 
     def column(self, j: Any, offset: int) -> Any:
@@ -256,23 +254,6 @@ class _Emitter:
                 self.store(row, self.at(w, place, self.i64(q * lanes)))
         return []
 
-    def transposed(self, rows: list) -> list:
-        """The square of vectors, transposed by exchanging ever smaller off-diagonal blocks."""
-        lanes = len(rows)
-        half = lanes // 2
-        while half:
-            new = list(rows)
-            for i in range(lanes):
-                if i & half == 0:
-                    top, bottom = rows[i], rows[i + half]
-                    up = [e if e & half == 0 else e - half + lanes for e in range(lanes)]
-                    down = [e + half if e & half == 0 else e + lanes for e in range(lanes)]
-                    kind = ir.VectorType(I32, lanes)
-                    new[i] = self.b.shuffle_vector(top, bottom, ir.Constant(kind, up))
-                    new[i + half] = self.b.shuffle_vector(top, bottom, ir.Constant(kind, down))
-            rows, half = new, half // 2
-        return rows
-
     def gather_row(self, source: Any, w: Any, j: Any, k: Any) -> list:
         b = self.b
         row = self.at(source, b.mul(k, self.n_["b_row"]))
@@ -282,9 +263,10 @@ class _Emitter:
         return []
 
     # ---- the sums
-    def micro(self, a: Any, w: Any, c: Any, i: Any, rows: int, left: Any) -> list:
+    def micro(self, a: Any, step_of_a: Any, w: Any, c: Any, i: Any, rows: int, left: Any) -> list:
+        """The tile of C at row i; its rows of A begin at `a`, and lie `step_of_a` apart along k."""
         b, tile, v = self.b, self.tile, self.n_
-        starts = [self.at(a, b.mul(b.add(i, self.i64(r)), v["a_row"])) for r in range(rows)]
+        starts = [self.at(a, b.mul(self.i64(r), v["a_row"])) for r in range(rows)]
 
         def step(k: Any, across: Any, strip: Any, *sums: Any) -> list:
             columns = [
@@ -297,7 +279,7 @@ class _Emitter:
                     b.call(self.fma, [x, columns[q], sums[r * tile.vectors + q]])
                     for q in range(tile.vectors)
                 ]
-            return [b.add(across, v["a_col"]), self.at(strip, self.i64(tile.columns)), *new]
+            return [b.add(across, step_of_a), self.at(strip, self.step_of_b), *new]
 
         zeros = [self.zero] * (rows * tile.vectors)
         sums = self.loop(self.i64(0), v["k"], 1, step, self.i64(0), w, *zeros)[3:]
@@ -305,19 +287,51 @@ class _Emitter:
             b.icmp_signed(">=", left, self.i64(tile.columns)),
             b.icmp_signed("==", v["c_col"], self.i64(1)),
         )
+        if "strided" in self.epilogue.kinds:  # no vectors of it lie in memory
+            self.leave_aside(c, i, sums, left)
+            return []
         with b.if_else(whole) as (full, part):
             with full:
                 for r in range(rows):
-                    row = self.at(c, b.mul(b.add(i, self.i64(r)), v["c_row"]))
+                    at = b.add(i, self.i64(r))
+                    row = self.at(c, b.mul(at, v["c_row"]))
                     for q in range(tile.vectors):
-                        at = self.at(row, self.i64(q * tile.lanes))
-                        self.store(sums[r * tile.vectors + q], at)
-            # an edge, or a result that lies transposed, leaves by way of a buffer
+                        value = self.finished(
+                            sums[r * tile.vectors + q], at, self.i64(q * tile.lanes)
+                        )
+                        self.store(value, self.at(row, self.i64(q * tile.lanes)))
             with part:
-                for q, value in enumerate(sums):
-                    self.store(value, self.at(self.aside, self.i64(q * tile.lanes)))
-                self.loop(self.i64(0), self.i64(rows), 1, lambda r: self.copy_part(c, i, r, left))
+                self.leave_aside(c, i, sums, left)
         return []
+
+    def finished(self, total: Any, i: Any, e: Any) -> Any:
+        """The epilogue of the sums at row i, from column e of the panel: a vector or a number."""
+        b = self.b
+
+        def leaf(x: Leaf) -> Any:
+            row = self.at(x.base, b.mul(i, x.row))
+            if total.type is self.real:
+                return b.load(self.at(row, b.mul(e, x.col)))
+            return self.load(self.at(row, e)) if x.kind == "unit" else self.splat(b.load(row))
+
+        read = [leaf(x) for x in self.leaves]
+        found = {"sum": [total], "leaf": read, "step": []}
+        for name, operands in self.epilogue.steps:
+            values = [
+                ir.Constant(total.type, [x] * self.lanes if total.type is self.vector else x)
+                if kind == "number"
+                else found[kind][int(x)]
+                for kind, x in operands
+            ]
+            found["step"].append(WORDS[name](b, *values))
+        return found["step"][-1] if found["step"] else total
+
+    def leave_aside(self, c: Any, i: Any, sums: list, left: Any) -> None:
+        """An edge, or a result that lies transposed, leaves by way of a buffer."""
+        for q, value in enumerate(sums):
+            self.store(value, self.at(self.aside, self.i64(q * self.lanes)))
+        rows = self.i64(len(sums) // self.tile.vectors)
+        self.loop(self.i64(0), rows, 1, lambda r: self.copy_part(c, i, r, left))
 
     def copy_part(self, c: Any, i: Any, r: Any, left: Any) -> list:
         """Row r of the buffer, as far as it is part of the matrix."""
@@ -326,7 +340,8 @@ class _Emitter:
         source = self.at(self.aside, b.mul(r, self.i64(self.tile.columns)))
 
         def move(e: Any) -> list:
-            b.store(b.load(self.at(source, e)), self.at(row, b.mul(e, self.n_["c_col"])))
+            value = self.finished(b.load(self.at(source, e)), b.add(i, r), e)
+            b.store(value, self.at(row, b.mul(e, self.n_["c_col"])))
             return []
 
         columns = self.i64(self.tile.columns)
@@ -343,12 +358,15 @@ def effort(code: str, m: int, n: int, k: int, turned: bool) -> int:
     return m * k * vectors + 2 * k * vectors + 2 * m * n * singly
 
 
-def llvm_of(tile: Tile) -> str:
+def llvm_of(tile: Tile, epilogue: Epilogue) -> str:
     """The LLVM module of the product with this register tile; its function is called `kernel`."""
-    return str(_Emitter(tile, "kernel").emit())
+    return str(_Product(tile, epilogue).emit())
 
 
 @cache
 def revision() -> str:
-    """Changes with this file, so that code compiled from an older one is not taken for its own."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    """Changes with this file and its words, so that code compiled from older ones is not taken for
+    theirs.
+    """
+    texts = (Path(module).read_bytes() for module in (__file__, emitter.__file__))
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:8]

@@ -48,6 +48,11 @@ cast = elementwise(
     types=Types.FREE,
     vjp=(lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),), grad_name="ToCopyBackward0",
 )  # fmt: skip
+# relu's derivative asks the answer, so that what it was computed from need not be kept
+relu = elementwise(
+    "relu", ref=lambda x: np.where(x <= 0, x.dtype.type(0), x),
+    expr="select({0} <= {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
+)  # fmt: skip
 stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}")
 copy = elementwise(
     "copy", ref=np.copy, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0"

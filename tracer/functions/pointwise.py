@@ -23,8 +23,8 @@ UNARY = {
     "asinh": ("arcsinh",), "atan": ("arctan",), "atanh": ("arctanh",), "bitwise_not": (),
     "ceil": (), "cos": (), "cosh": (), "erf": (), "erfc": (), "exp": (), "expm1": (), "floor": (),
     "isnan": (), "log": (), "log10": (), "log1p": (), "log2": (), "logical_not": (),
-    "neg": ("negative",), "reciprocal": (), "rsqrt": (), "sigmoid": (), "sign": ("sgn",), "sin": (),
-    "sinh": (), "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
+    "neg": ("negative",), "reciprocal": (), "relu": (), "rsqrt": (), "sigmoid": (),
+    "sign": ("sgn",), "sin": (), "sinh": (), "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
 }  # fmt: skip
 
 # primitives of two operands
@@ -216,12 +216,6 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return clamp(input, max=max)
 
 
-@composite("ReluBackward0")
-def relu(input: Tensor) -> Tensor:
-    """The elements, zero where they are negative."""
-    return ops.where(ops.le(input, 0), 0, input)
-
-
 @composite("RoundBackward0")
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integers; halves go to the even one."""
@@ -346,6 +340,6 @@ __all__ = [  # noqa: PLE0604
     "add", "addcdiv", "addcmul", "angle", "clamp", "clamp_max", "clamp_min", "clip", "conj",
     "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "fmax", "fmin", "frac",
     "frexp", "heaviside", "imag", "lcm", "ldexp", "lerp", "logaddexp", "logaddexp2", "nan_to_num",
-    "positive", "pow", "rad2deg", "real", "relu", "resolve_conj", "resolve_neg", "round", "rsub",
+    "positive", "pow", "rad2deg", "real", "resolve_conj", "resolve_neg", "round", "rsub",
     "square", "sub", "subtract", "true_divide", "where",
 ]  # fmt: skip

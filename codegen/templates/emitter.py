@@ -1,0 +1,161 @@
+"""The words in which a kernel is written in LLVM: vectors of one float type, loads and stores that
+need no alignment, loops with carried values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
+
+
+def _compare(relation: str) -> Callable:
+    # only != holds of NaN
+    kind = "fcmp_unordered" if relation == "!=" else "fcmp_ordered"
+    return lambda b, x, y: getattr(b, kind)(relation, x, y)
+
+
+def _relu(b: Any, x: Any) -> Any:
+    zero = ir.Constant(x.type, [0.0] * x.type.count if isinstance(x.type, ir.VectorType) else 0.0)
+    return b.select(b.fcmp_ordered("<=", x, zero), zero, x)
+
+
+# elementwise primitives as LLVM, on vectors and on single numbers
+WORDS: dict[str, Callable] = {
+    "add": lambda b, x, y: b.fadd(x, y, flags=("contract",)),
+    "sub": lambda b, x, y: b.fsub(x, y, flags=("contract",)),
+    "mul": lambda b, x, y: b.fmul(x, y, flags=("contract",)),
+    "div": lambda b, x, y: b.fdiv(x, y),
+    "neg": lambda b, x: b.fneg(x),
+    "copy": lambda b, x: x,
+    "where": lambda b, condition, x, y: b.select(condition, x, y),
+    "relu": _relu,
+    "eq": _compare("=="), "ne": _compare("!="), "lt": _compare("<"),
+    "le": _compare("<="), "gt": _compare(">"), "ge": _compare(">="),
+}  # fmt: skip
+
+
+class Emitter:
+    """A kernel being written: `code` is the type of its numbers, f4 or f8, `lanes` how many of them
+    are a vector.
+    """
+
+    def __init__(self, code: str, lanes: int, name: str):
+        self.code, self.lanes = code, lanes
+        self.real = ir.FloatType() if code == "f4" else ir.DoubleType()
+        self.vector = ir.VectorType(self.real, lanes)
+        self.module = ir.Module(name)
+        kind = ir.FunctionType(ir.VoidType(), [I64.as_pointer(), I64, I64, I64])
+        self.function = ir.Function(self.module, kind, name)
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        suffix = f"v{lanes}{'f32' if code == 'f4' else 'f64'}"
+        mask = ir.VectorType(I1, lanes)
+        self.fma = ir.Function(
+            self.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{suffix}"
+        )
+        pointer = self.vector.as_pointer()
+        self.masked_load = ir.Function(
+            self.module,
+            ir.FunctionType(self.vector, [pointer, I32, mask, self.vector]),
+            f"llvm.masked.load.{suffix}.p0",
+        )
+        self.zero = ir.Constant(self.vector, [0.0] * lanes)
+
+    def word(self, k: int) -> Any:
+        """Entry k of the argument block."""
+        return self.b.load(self.b.gep(self.function.args[0], [self.i64(k)]))
+
+    def pointer(self, k: int) -> Any:
+        """The pointer behind entry k, which is the address of an entry of the pointer table."""
+        entry = self.b.inttoptr(self.word(k), I64.as_pointer())
+        return self.b.inttoptr(self.b.load(entry), self.real.as_pointer())
+
+    def i64(self, value: int) -> Any:
+        return ir.Constant(I64, value)
+
+    def at(self, base: Any, *offsets: Any) -> Any:
+        for offset in offsets:
+            base = self.b.gep(base, [offset])
+        return base
+
+    def wide(self, pointer: Any) -> Any:
+        return self.b.bitcast(pointer, self.vector.as_pointer())
+
+    def load(self, pointer: Any) -> Any:
+        return self.b.load(self.wide(pointer), align=self.align)
+
+    def masked(self, pointer: Any, mask: Any) -> Any:
+        """The lanes of the mask, zeros in the others; nothing else is read."""
+        at = self.wide(pointer)
+        return self.b.call(self.masked_load, [at, ir.Constant(I32, self.align), mask, self.zero])
+
+    def store(self, value: Any, pointer: Any) -> None:
+        self.b.store(value, self.wide(pointer), align=self.align)
+
+    @property
+    def align(self) -> int:
+        return 4 if self.code == "f4" else 8
+
+    def splat(self, value: Any, kind: Any = None) -> Any:
+        kind = kind or self.vector
+        undefined = ir.Constant(kind, ir.Undefined)
+        one = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        )
+
+    def loop(self, first: Any, last: Any, step: int, body: Callable, *carried: Any) -> list[Any]:
+        """while first + step <= last: body(i, *carried) -> carried; the index reached and the
+        carried values.
+        """
+        b = self.b
+        before = b.block
+        head, inside, after = (b.append_basic_block(n) for n in ("head", "body", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(I64)
+        i.add_incoming(first, before)
+        values = []
+        for c in carried:
+            v = b.phi(c.type)
+            v.add_incoming(c, before)
+            values.append(v)
+        b.cbranch(b.icmp_signed("<=", b.add(i, self.i64(step)), last), inside, after)
+        b.position_at_end(inside)
+        new = body(i, *values) or []
+        i.add_incoming(b.add(i, self.i64(step)), b.block)
+        for v, n in zip(values, new, strict=True):
+            v.add_incoming(n, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        return [i, *values]
+
+    def mask(self, left: Any, q: int) -> Any:
+        """Which lanes of vector q are columns of the matrix, when `left` of them are."""
+        lanes = self.lanes
+        kind = ir.VectorType(I64, lanes)
+        return self.b.icmp_signed(
+            "<",
+            ir.Constant(kind, [q * lanes + lane for lane in range(lanes)]),
+            self.splat(left, kind),
+        )
+
+    def transposed(self, rows: list) -> list:
+        """The square of vectors, transposed by exchanging ever smaller off-diagonal blocks."""
+        lanes = len(rows)
+        half = lanes // 2
+        while half:
+            new = list(rows)
+            for i in range(lanes):
+                if i & half == 0:
+                    top, bottom = rows[i], rows[i + half]
+                    up = [e if e & half == 0 else e - half + lanes for e in range(lanes)]
+                    down = [e + half if e & half == 0 else e + lanes for e in range(lanes)]
+                    kind = ir.VectorType(I32, lanes)
+                    new[i] = self.b.shuffle_vector(top, bottom, ir.Constant(kind, up))
+                    new[i + half] = self.b.shuffle_vector(top, bottom, ir.Constant(kind, down))
+            rows, half = new, half // 2
+        return rows

@@ -1,0 +1,88 @@
+"""Matrix products against NumPy: every way the operands may lie, every edge of the register tile,
+and what is computed from the sums before they are stored.
+"""
+
+import numpy as np
+import pytest
+
+import tracegrad as T
+from tracegrad.testing import assert_kernels
+
+# rows, columns, depth: whole tiles and edges, one panel and many, narrow results that are computed
+# transposed, deep ones whose transposed A is packed
+SIZES = [(2, 2, 2), (7, 5, 3), (33, 4, 16), (4, 33, 150), (64, 256, 80), (3, 200, 100),
+         (97, 129, 65), (256, 130, 512)]  # fmt: skip
+TYPES = {"float32": 2e-6, "float64": 1e-14}
+
+
+def numbers(*shape, dtype="float64"):
+    seed = sum(n * 7**i for i, n in enumerate(shape))
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("size", SIZES)
+def test_products_however_their_operands_lie(size, dtype):
+    m, n, k = size
+    a, b = numbers(m, k, dtype=dtype), numbers(k, n, dtype=dtype)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    bound = TYPES[dtype] * (np.abs(a) @ np.abs(b)).max()
+
+    @T.compile
+    def products(a, b, at, bt):
+        return a @ b, at.t() @ b, a @ bt.t(), at.t() @ bt.t()
+
+    turned = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+    for y in products(*map(T.from_numpy, (a, b, *turned))):
+        assert np.abs(y.numpy() - exact).max() <= bound
+
+
+EPILOGUES = {
+    "bias and relu": (lambda M, y, v, r, c, q: relu(M, y + v), True),
+    "a residual, scaled by row": (lambda M, y, v, r, c, q: r + y * c, True),
+    "a residual that lies transposed": (lambda M, y, v, r, c, q: (y - q.T) * 0.5, True),
+    "the mask of a gradient": (lambda M, y, v, r, c, q: M.where(r > 0, y, -r), True),
+    "an expression of the bias": (lambda M, y, v, r, c, q: y - v * 2.0 / c, True),
+    "another shape": (lambda M, y, v, r, c, q: y.reshape(-1) * 2.0, False),
+    "a costly function": (lambda M, y, v, r, c, q: M.exp(-y * y), False),
+    "a constant that is no part of a kernel": (lambda M, y, v, r, c, q: y * 0.3, False),
+    "a sum": (lambda M, y, v, r, c, q: (y + v).sum(1), False),
+}
+
+
+def relu(M, x):
+    return M.where(x <= 0, x * 0, x) if M is np else M.relu(x)
+
+
+@pytest.mark.parametrize("name", EPILOGUES)
+@pytest.mark.parametrize("size", [(7, 5, 3), (33, 4, 16), (4, 33, 15), (70, 48, 20)])
+def test_a_product_finishes_its_numbers_before_it_stores_them(name, size):
+    m, n, k = size
+    function, fused = EPILOGUES[name]
+    a, b = numbers(m, k), numbers(k, n)
+    rest = numbers(n), numbers(m, n + 1)[:, :n].copy(), 2 + numbers(m, 1) ** 2, numbers(n, m)
+    compiled = T.compile(lambda a, b, *rest: function(T, a @ b, *rest))
+    y = compiled(*map(T.from_numpy, (a, b, *rest)))
+    np.testing.assert_allclose(y.numpy(), function(np, a @ b, *rest), rtol=1e-12, atol=1e-12)
+    assert_kernels(compiled, 1 if fused else 2)
+
+
+def test_a_product_that_is_read_twice_is_stored():
+    a, b = T.from_numpy(numbers(6, 7)), T.from_numpy(numbers(7, 9))
+    both = T.compile(lambda a, b: ((a @ b).relu(), a @ b))
+    y, z = both(a, b)
+    np.testing.assert_allclose(z.numpy(), a.numpy() @ b.numpy(), rtol=1e-13)
+    np.testing.assert_array_equal(y.numpy(), np.maximum(z.numpy(), 0))
+    assert_kernels(both, 2)
+
+
+def test_nan_and_infinity_pass_through_an_epilogue():
+    a, b = np.eye(20), numbers(20, 16)
+    b[3, 2], b[5, 5] = np.nan, -np.inf
+    for shape in (slice(None), slice(0, 5)):  # whole vectors, and the edge
+        right = np.ascontiguousarray(b[:5, shape])
+        y = T.compile(lambda a, b: (a @ b + 0.0).relu())(
+            T.from_numpy(a[:5, :5].copy()), T.from_numpy(right)
+        )
+        want = np.where(a[:5, :5] @ right <= 0, 0, a[:5, :5] @ right)
+        np.testing.assert_array_equal(np.isnan(y.numpy()), np.isnan(want))
