@@ -34,6 +34,8 @@ class Kind(Enum):
     MOVEMENT = "movement"
     INDEX = "index"
     CONTRACT = "contract"
+    LINALG = "linalg"  # a factorisation by LAPACK
+    IMPLICIT = "implicit"  # its first operand, with a derivative by others
     PREFIX = "prefix"
     ORDER = "order"
 

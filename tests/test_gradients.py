@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import matrices
 import numpy as np
 import pytest
 
@@ -102,6 +103,7 @@ CASES = {
         + [(lambda *xs, op=op: op(*xs, axis=1, reverse=False), ((2, 0),) * n)]
         for op, n in ((P.cumsum, 1), (P.cumprod, 1), (P.recur, 2))
     },
+    **matrices.CASES,
     "dot": [
         (lambda a, b: ops.contract.dot(a, b), s)
         for s in (((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 0), (0, 4)), ((1, 3), (3, 1)))

@@ -7,9 +7,11 @@ from .contract import *
 from .creation import *
 from .distance import *
 from .einsum import *
+from .factors import *
 from .filling import *
 from .joining import *
 from .limits import *
+from .matrices import *
 from .moments import *
 from .movement import *
 from .ordering import *
@@ -21,5 +23,6 @@ from .products import *
 from .questions import *
 from .reduce import *
 from .scattering import *
+from .solving import *
 from .special import *
 from .triangles import *

@@ -28,3 +28,12 @@ TYPES: dict[str, Any] = {name: _result(name, "values", "indices") for name in _V
 TYPES["aminmax"] = _result("aminmax", "min", "max")
 TYPES["frexp"] = _result("frexp", "mantissa", "exponent")
 TYPES["histogram"] = _result("histogram", "hist", "bin_edges")
+_LINEAR = {
+    "linalg_cholesky_ex": "L info", "linalg_eigh": "eigenvalues eigenvectors",
+    "linalg_inv_ex": "inverse info", "linalg_lstsq": "solution residuals rank singular_values",
+    "linalg_lu": "P L U", "linalg_lu_factor": "LU pivots", "linalg_lu_factor_ex": "LU pivots info",
+    "linalg_qr": "Q R", "linalg_slogdet": "sign logabsdet", "linalg_solve_ex": "result info",
+    "linalg_svd": "U S Vh", "lu_unpack": "P L U", "qr": "Q R", "slogdet": "sign logabsdet",
+    "svd": "U S V", "triangular_solve": "solution cloned_coefficient",
+}  # fmt: skip
+TYPES |= {name: _result(name, *fields.split()) for name, fields in _LINEAR.items()}

@@ -1,0 +1,42 @@
+"""What a program may find wrong while it runs, and what is raised then: the same eagerly and from a
+compiled program, which reports through four numbers.
+"""
+
+from __future__ import annotations
+
+INDEX, FACTOR = 1, 2  # the first of the four numbers
+
+
+class LinAlgError(RuntimeError):
+    """A matrix that has no such factor, or an iteration that did not converge."""
+
+
+# what is said, `info` being what LAPACK counts, from 1; and the functions that say it
+_WORDS = {
+    "cholesky linalg.cholesky linalg.cholesky_ex": "The factorization could not be completed "
+    "because the input is not positive-definite (the leading minor of order {info} is not "
+    "positive-definite).",
+    "linalg.inv linalg.inv_ex": "The diagonal element {info} is zero, the inversion could not be "
+    "completed because the input matrix is singular.",
+    "torch.linalg.solve torch.linalg.solve_ex": "The solver failed because the input matrix is "
+    "singular.",
+    "torch.linalg.lu_factor torch.linalg.lu_factor_ex": "U[{info},{info}] is zero and using it on "
+    "lu_solve would result in a division by zero. If you still want to perform the factorization, "
+    "consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)",
+    "linalg.eigh": "The algorithm failed to converge because the input matrix is ill-conditioned "
+    "or has too many repeated eigenvalues (error code: {info}).",
+    "linalg.svd": "The algorithm failed to converge because the input matrix is ill-conditioned "
+    "or has too many repeated singular values (error code: {info}).",
+}
+NOT_FINITE = (
+    "The algorithm failed to converge because the input matrix contained non-finite values."
+)
+_SAID = {name: words for names, words in _WORDS.items() for name in names.split()}
+NAMES = tuple(_SAID)
+
+
+def no_factor(check: str, info: int, batch: int | None) -> LinAlgError:
+    """`check` failed at `info`, for the matrix number `batch` of several."""
+    where = "" if batch is None else f"(Batch element {batch}): "
+    why = _SAID[check].format(info=info) if info > 0 else NOT_FINITE
+    return LinAlgError(f"{check}: {where}{why}")

@@ -1,0 +1,138 @@
+"""Values that are known otherwise and only lack a derivative: solutions, inverses, determinants.
+
+The first operand of such a primitive is its answer, computed from the others by means that need not
+be differentiated; its rule is that of the equation which the answer fulfils.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..op import Kind, OpDef, register
+from .contract import dot, transpose
+from .elementwise import cast, eq, logical_and, stop_gradient, where
+from .linalg import lu_factors, triangular_solve
+from .matrices import (
+    column,
+    corner,
+    counter,
+    grid,
+    identity,
+    inverse_order,
+    join,
+    rows_in_order,
+)
+from .movement import diagonal
+from .reduce import prod
+
+
+def _implicit(name: str, vjp: Any, grad_name: str) -> OpDef:
+    """A primitive whose answer is its first operand, known by other means, and which says how that
+    depends on the others. In a kernel it is nothing.
+    """
+    return register(OpDef(
+        name, Kind.IMPLICIT, lambda x, *given, **_: x, lambda x, *given, **_: (x.shape, x.dtype),
+        vjp, grad_name=grad_name,
+    ))  # fmt: skip
+
+
+def lu_solve(packed: Any, b: Any, trans: bool) -> Any:
+    """X of a X = b, or of a' X = b, from the packed LU of a."""
+    factors, order, _ = lu_factors(packed)
+    lower, upper = {"upper": False, "unit": True}, {"upper": True, "unit": False}
+    if trans:
+        x = triangular_solve(factors, b, trans=True, **upper)
+        x = triangular_solve(factors, x, trans=True, **lower)
+        return rows_in_order(x, inverse_order(order))
+    x = triangular_solve(factors, rows_in_order(b, order), trans=False, **lower)
+    return triangular_solve(factors, x, trans=False, **upper)
+
+
+def solved(a: Any, packed: Any, b: Any, trans: bool = False) -> Any:
+    """The same, differentiable in a (by the rule of a solution, not through its LU) and b."""
+    x = lu_solve(stop_gradient(packed), stop_gradient(b), trans)
+    return solve(x, a, stop_gradient(packed), b, trans=trans)
+
+
+def _solve_rule(g: Any, y: Any, x: Any, a: Any, packed: Any, b: Any, *, trans: bool) -> Any:
+    gb = solved(a, packed, g, not trans)
+    return -dot(y, transpose(gb)) if trans else -dot(gb, transpose(y))
+
+
+solve = _implicit(
+    "solve", (None, _solve_rule, None,
+              lambda g, y, x, a, packed, b, *, trans: solved(a, packed, g, not trans)),
+    "LinalgSolveExBackward0",
+)  # fmt: skip
+
+# inverse(x, a): x = a^-1
+inverse = _implicit(
+    "inverse",
+    (None, lambda g, y, x, a: -dot(transpose(y), dot(g, transpose(y)))),
+    "LinalgInvExBackward0",
+)
+
+
+def regular(packed: Any) -> Any:
+    """A packed LU, its zero pivots replaced by a tiny one: of a matrix of rank n - 1, the product
+    of determinant and inverse then is its adjugate.
+    """
+    n = packed.shape[-2]
+    tiny = float(np.finfo(packed.dtype.compute).eps)
+    factors = corner(packed, (0, n), (0, n))
+    factors = where(logical_and(eq(*grid(factors)), eq(factors, 0)), tiny, factors)
+    return join(factors, corner(packed, (0, n), (n, n + 2)), axis=-1)
+
+
+def parity(packed: Any) -> Any:
+    """1 or -1: whether the order of the rows takes an even number of exchanges."""
+    n = packed.shape[-2]
+    pivots = lu_factors(packed)[2]
+    moved = where(eq(pivots, counter(pivots, n, 0, 1)), 1.0, -1.0)
+    return prod(cast(moved, dtype=packed.dtype), dims=(len(moved.shape) - 1,))
+
+
+def determinant(a: Any, packed: Any) -> Any:
+    """det(a) from its packed LU, with a derivative that holds for singular matrices too."""
+    packed = stop_gradient(packed)
+    n = packed.shape[-2]
+    pivots = diagonal(corner(packed, (0, n), (0, n)))
+    value = prod(pivots, dims=(len(pivots.shape) - 1,)) * parity(packed)
+    return det(stop_gradient(value), a, packed)
+
+
+def _transposed_inverse(a: Any, packed: Any) -> Any:
+    return solved(a, packed, identity(a, tuple(a.shape)), True)
+
+
+def _det_rule(g: Any, y: Any, x: Any, a: Any, packed: Any) -> Any:
+    """The derivative of the determinant is the transposed adjugate."""
+    packed = regular(packed)
+    return column(column(g * determinant(a, packed))) * _transposed_inverse(a, packed)
+
+
+det = _implicit("det", (None, _det_rule, None), "LinalgDetBackward0")
+
+# logabsdet(x, a, packed): log |det a|
+logabsdet = _implicit(
+    "logabsdet",
+    (None, lambda g, y, x, a, p: column(column(g)) * _transposed_inverse(a, p), None),
+    "LinalgSlogdetBackward0",
+)
+
+
+def _pinv_rule(g: Any, y: Any, x: Any, a: Any) -> Any:
+    """Golub and Pereyra, The differentiation of pseudo-inverses and nonlinear least squares
+    problems whose variables separate (1973).
+    """
+    xt, gt = transpose(y), transpose(g)
+    inside = dot(xt, dot(g, xt))
+    one = dot(dot(gt, y), xt)
+    two = dot(xt, dot(y, gt))
+    return one - dot(a, dot(y, one)) + two - dot(dot(two, y), a) - inside
+
+
+# pinv(x, a): x is the pseudo-inverse of a, whose rank does not change nearby
+pinv = _implicit("pinv", (None, _pinv_rule), "LinalgPinvBackward0")

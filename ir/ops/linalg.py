@@ -1,0 +1,336 @@
+"""The factorisations of matrices, which LAPACK computes.
+
+A primitive has one answer, so a factorisation returns its factors packed in one array, of which the
+functions in tracer/functions cut what they show. Matrices are the last two axes; all operands of a
+primitive have the same leading ones. `check` names the function that a failure is reported for;
+without it, what has no factor becomes NaN. All derivatives are made of differentiable operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy
+
+from ..dtype import DType, int64
+from ..faults import no_factor
+from ..op import Kind, OpDef, register
+from .contract import dot, transpose
+from .elementwise import cast
+from .matrices import (
+    Shape,
+    column,
+    corner,
+    identity,
+    inverse_order,
+    join,
+    piece,
+    reciprocal,
+    row,
+    rows_in_order,
+    tril,
+    triu,
+)
+from .movement import diagonal, embedded, reshape
+
+
+# ---- references
+def _matrices(*arrays: np.ndarray) -> Iterator[tuple[int, ...]]:
+    """The positions of the matrices in stacks of them."""
+    return np.ndindex(arrays[0].shape[:-2])
+
+
+def _failed(check: str | None, info: int, a: np.ndarray, at: tuple[int, ...]) -> None:
+    if check is not None:
+        batch = int(np.ravel_multi_index(at, a.shape[:-2])) if at else None
+        raise no_factor(check, info, batch)
+
+
+def _unconverged(check: str | None, a: np.ndarray) -> None:
+    """NumPy does not say which matrix it was: the first that is not finite, else the first."""
+    finite = np.isfinite(a).all((-2, -1))
+    at = np.unravel_index(int(np.argmin(finite)), finite.shape)
+    _failed(check, 1 if finite.all() else -1, a, tuple(int(i) for i in at))
+
+
+def _lapack(name: str, a: np.ndarray) -> Callable:
+    return getattr(scipy.linalg.lapack, ("s" if a.dtype == np.float32 else "d") + name)
+
+
+def _factorisation(name: str, ref: Callable, shape: Callable[..., Shape], vjp: Any,
+                   grad_name: str) -> OpDef:  # fmt: skip
+    """A record; shape(*shapes, **params) is that of the packed answer."""
+
+    def infer(*avals: Any, **params: Any) -> tuple[Shape, DType]:
+        return shape(*(tuple(a.shape) for a in avals), **params), avals[0].dtype
+
+    return register(OpDef(name, Kind.LINALG, ref, infer, vjp, grad_name=grad_name))
+
+
+# ---- Cholesky
+def _cholesky(a: np.ndarray, *, check: str | None) -> np.ndarray:
+    try:
+        return np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        out = np.empty_like(a)
+    for at in _matrices(a):
+        out[at], info = _lapack("potrf", a)(a[at], lower=1, clean=1)
+        if info:
+            _failed(check, info, a, at)
+            n = a.shape[-1]
+            out[at][info - 1 :, info - 1 :] = np.tril(np.full((n - info + 1,) * 2, np.nan))
+    return out
+
+
+def _cholesky_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
+    """Murray, Differentiation of the Cholesky decomposition (2016), equation 10."""
+    phi = tril(dot(transpose(y), g))
+    phi = phi - 0.5 * embedded(diagonal(phi))
+    lower = {"upper": False, "trans": True, "unit": False}
+    left = triangular_solve(y, phi, **lower)
+    s = triangular_solve(y, transpose(left), **lower)  # the transpose of what is meant
+    return 0.5 * (s + transpose(s))
+
+
+# cholesky(a): the lower factor L of a = L L', of which only the lower triangle is read
+cholesky = _factorisation(
+    "cholesky", _cholesky, lambda a, *, check: a, (_cholesky_rule,), "LinalgCholeskyExBackward0"
+)
+
+
+# ---- triangular systems
+def _triangular_solve(
+    a: np.ndarray, b: np.ndarray, *, upper: bool, trans: bool, unit: bool
+) -> np.ndarray:
+    out = np.empty_like(b)
+    if not b.size:
+        return out
+    trsm = getattr(scipy.linalg.blas, "strsm" if a.dtype == np.float32 else "dtrsm")
+    for at in _matrices(a):
+        out[at] = trsm(1.0, a[at], b[at], lower=not upper, trans_a=trans, diag=unit)
+    return out
+
+
+def _triangular_rule(g: Any, y: Any, a: Any, b: Any, *, upper: bool, trans: bool,
+                     unit: bool) -> Any:  # fmt: skip
+    gb = triangular_solve(a, g, upper=upper, trans=not trans, unit=unit)
+    ga = dot(y, transpose(gb)) if trans else dot(gb, transpose(y))
+    return -(triu if upper else tril)(ga, unit)
+
+
+# triangular_solve(a, b): X of a X = b, or of a' X = b with `trans`; only one triangle of a is read
+triangular_solve = _factorisation(
+    "triangular_solve", _triangular_solve, lambda a, b, **_: b,
+    (_triangular_rule, lambda g, y, a, b, *, upper, trans, unit: triangular_solve(
+        a, g, upper=upper, trans=not trans, unit=unit)),
+    "LinalgSolveTriangularBackward0",
+)  # fmt: skip
+
+
+# ---- LU
+def _lu(a: np.ndarray, *, check: str | None) -> np.ndarray:
+    m, n = a.shape[-2:]
+    out = np.zeros((*a.shape[:-1], n + 2), a.dtype)
+    if not a.size:
+        out[..., n] = np.arange(m)
+        return out
+    getrf = _lapack("getrf", a)
+    for at in _matrices(a):
+        out[at][:, :n], pivots, info = getrf(a[at])
+        if info:
+            _failed(check, info, a, at)
+        order = np.arange(m)
+        for i, p in enumerate(pivots):
+            order[[i, p]] = order[[p, i]]
+        out[at][:, n] = order
+        out[at][: len(pivots), n + 1] = pivots
+    return out
+
+
+def lu_factors(packed: Any) -> tuple[Any, Any, Any]:
+    """L and U in one matrix, the order of the rows (a[order] = L U), and the pivots, as int64."""
+    m, n = packed.shape[-2], packed.shape[-1] - 2
+    rows = (0, m)
+    order, pivots = (
+        reshape(cast(corner(packed, rows, (k, k + 1)), dtype=int64), shape=packed.shape[:-1])
+        for k in (n, n + 1)
+    )
+    return corner(packed, rows, (0, n)), order, pivots
+
+
+def _lu_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
+    """From dA = P'(dL U + L dU): the triangles of L'gL and gU U' carry everything; the part of a
+    wide or tall matrix beyond the square follows from it by a triangular system.
+    """
+    m, n = a.shape[-2:]
+    k = min(m, n)
+    factors, order, _ = lu_factors(y)
+    g = corner(g, (0, m), (0, n))
+    square, g_square = (corner(x, (0, k), (0, k)) for x in (factors, g))
+    lower, upper = {"upper": False, "unit": True}, {"upper": True, "unit": False}
+    unit = tril(square, True) + identity(square, square.shape)
+    left = dot(transpose(unit), tril(g_square, True))
+    right = dot(triu(g_square), transpose(triu(square)))
+    rest = None
+    if n > m:
+        rest = corner(factors, (0, m), (m, n)), corner(g, (0, m), (m, n))
+        left = left - dot(rest[1], transpose(rest[0]))
+    elif m > n:
+        rest = corner(factors, (n, m), (0, n)), corner(g, (n, m), (0, n))
+        right = right - dot(transpose(rest[0]), rest[1])
+    middle = triangular_solve(square, tril(left, True) + triu(right), trans=True, **lower)
+    found = transpose(triangular_solve(square, transpose(middle), trans=False, **upper))
+    if n > m:
+        found = join(found, triangular_solve(square, rest[1], trans=True, **lower), axis=-1)
+    elif m > n:
+        below = triangular_solve(square, transpose(rest[1]), trans=False, **upper)
+        found = join(found, transpose(below), axis=-2)
+    return rows_in_order(found, inverse_order(order))
+
+
+# lu(a), (m, n): an (m, n + 2) matrix of L (its unit diagonal left out) and U, then the order of the
+# rows, then the pivots, counted from 0
+lu = _factorisation("lu", _lu, lambda a, *, check: (*a[:-1], a[-1] + 2), (_lu_rule,),
+                    "LinalgLuBackward0")  # fmt: skip
+
+
+# ---- QR
+def qr_shapes(a: Shape, complete: bool) -> tuple[Shape, Shape]:
+    m, n = a[-2:]
+    k = m if complete else min(m, n)
+    return (m, k), (k, n)
+
+
+def _flat(lead: Shape, *factors: np.ndarray) -> np.ndarray:
+    """Factors as one flat array for each matrix."""
+    return np.concatenate([f.reshape(*lead, math.prod(f.shape[len(lead) :])) for f in factors], -1)
+
+
+def _qr(a: np.ndarray, *, complete: bool) -> np.ndarray:
+    return _flat(a.shape[:-2], *np.linalg.qr(a, "complete" if complete else "reduced"))
+
+
+def qr_factors(packed: Any, shape: Shape, complete: bool) -> tuple[Any, Any]:
+    q, r = qr_shapes(shape, complete)
+    return piece(packed, 0, q), piece(packed, math.prod(q), r)
+
+
+def _qr_rule(g: Any, y: Any, a: Any, *, complete: bool) -> Any:
+    """Walter and Lehmann, Algorithmic differentiation of linear algebra functions (2012); of a wide
+    matrix the first columns make Q, and the others are Q'A.
+    """
+    m, n = a.shape[-2:]
+    if complete and m > n:
+        raise RuntimeError(
+            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols."
+        )
+    (q, r), (gq, gr) = (qr_factors(x, tuple(a.shape), complete) for x in (y, g))
+    rest = None
+    if n > m:
+        rest = corner(gr, (0, m), (m, n))
+        gq = gq + dot(corner(a, (0, m), (m, n)), transpose(rest))
+        r, gr = corner(r, (0, m), (0, m)), corner(gr, (0, m), (0, m))
+    inner = triu(dot(gr, transpose(r)) - dot(transpose(q), gq))
+    inner = inner + transpose(triu(inner, True))
+    right = gq + dot(q, inner)
+    found = transpose(triangular_solve(r, transpose(right), upper=True, trans=False, unit=False))
+    return found if rest is None else join(found, dot(q, rest), axis=-1)
+
+
+# qr(a): Q, then R, flat
+qr = _factorisation(
+    "qr", _qr,
+    lambda a, *, complete: (*a[:-2], sum(math.prod(s) for s in qr_shapes(a, complete))),
+    (_qr_rule,), "LinalgQrBackward0",
+)  # fmt: skip
+
+
+# ---- symmetric eigenvalues
+def _eigh(a: np.ndarray, *, check: str | None) -> np.ndarray:
+    lead = a.shape[:-2]
+    try:
+        w, v = np.linalg.eigh(a)
+    except np.linalg.LinAlgError:
+        _unconverged(check, a)
+        w, v = np.full(a.shape[:-1], np.nan, a.dtype), np.full_like(a, np.nan)
+    return _flat(lead, w, v)
+
+
+def eigh_factors(packed: Any, n: int) -> tuple[Any, Any]:
+    """Eigenvalues, ascending, and eigenvectors, as columns."""
+    return piece(packed, 0, (n,)), piece(packed, n, (n, n))
+
+
+def _eigh_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
+    """Giles, An extended collection of matrix derivative results (2008), 3.1."""
+    (w, v), (gw, gv) = (eigh_factors(x, a.shape[-1]) for x in (y, g))
+    inner = dot(transpose(v), gv) * reciprocal(row(w) - column(w)) + embedded(gw)
+    return dot(v, dot(inner, transpose(v)))
+
+
+# eigh(a): the eigenvalues, then the eigenvectors, flat; only the lower triangle is read
+eigh = _factorisation(
+    "eigh", _eigh, lambda a, *, check: (*a[:-2], a[-1] + a[-1] * a[-1]), (_eigh_rule,),
+    "LinalgEighBackward0",
+)  # fmt: skip
+
+
+# ---- singular values
+def svd_shapes(a: Shape, full_: bool) -> tuple[Shape, Shape, Shape]:
+    m, n = a[-2:]
+    k = min(m, n)
+    return (m, m if full_ else k), (k,), (n if full_ else k, n)
+
+
+def _svd(a: np.ndarray, *, full: bool, check: str | None) -> np.ndarray:
+    try:
+        factors = np.linalg.svd(a, full)
+    except np.linalg.LinAlgError:
+        _unconverged(check, a)
+        shapes = svd_shapes(a.shape, full)
+        factors = tuple(np.full((*a.shape[:-2], *s), np.nan, a.dtype) for s in shapes)
+    return _flat(a.shape[:-2], *factors)
+
+
+def svd_factors(packed: Any, shape: Shape, full_: bool) -> tuple[Any, Any, Any]:
+    """U, S and V'."""
+    u, s, vh = svd_shapes(shape, full_)
+    at = math.prod(u)
+    return piece(packed, 0, u), piece(packed, at, s), piece(packed, at + s[0], vh)
+
+
+def _svd_rule(g: Any, y: Any, a: Any, *, full: bool, check: str | None) -> Any:
+    """Townsend, Differentiating the singular value decomposition (2016); of full factors, the
+    columns that belong to no singular value have no gradient.
+    """
+    m, n = a.shape[-2:]
+    k = min(m, n)
+    (u, s, vh), (gu, gs, gvh) = (svd_factors(x, tuple(a.shape), full) for x in (y, g))
+    u, gu = (corner(x, (0, m), (0, k)) for x in (u, gu))
+    vh, gvh = (corner(x, (0, k), (0, n)) for x in (vh, gvh))
+    v, gv = transpose(vh), transpose(gvh)
+    gap = reciprocal(row(s * s) - column(s * s))
+    ut_gu, vt_gv = dot(transpose(u), gu), dot(vh, gv)
+    inner = (
+        (ut_gu - transpose(ut_gu)) * gap * row(s)
+        + (vt_gv - transpose(vt_gv)) * gap * column(s)
+        + embedded(gs)
+    )
+    left, over = dot(u, inner), reciprocal(s)
+    if m > k:
+        left = left + (gu - dot(u, ut_gu)) * row(over)
+    found = dot(left, vh)
+    if n > k:
+        found = found + dot(u * row(over), transpose(gv - dot(v, vt_gv)))
+    return found
+
+
+# svd(a): U, S and V', flat
+svd = _factorisation(
+    "svd", _svd,
+    lambda a, *, full, check: (*a[:-2], sum(math.prod(s) for s in svd_shapes(a, full))),
+    (_svd_rule,), "LinalgSvdBackward0",
+)  # fmt: skip

@@ -1,0 +1,81 @@
+"""Cases of the linear algebra primitives for the gradient test: name -> [(function, shapes)].
+
+The functions make good matrices of the numbers drawn, so that no factor is near a singular one.
+"""
+
+from __future__ import annotations
+
+from tracegrad.ir.ops import implicit as I
+from tracegrad.ir.ops import linalg as L
+from tracegrad.ir.ops.contract import dot, transpose
+from tracegrad.ir.ops.elementwise import cast, eq, log, stop_gradient, where
+from tracegrad.ir.ops.matrices import counter, grid, identity
+
+SHAPES = ((2, 3, 3),), ((1, 1),), ((0, 0),), ((0, 2, 2),)
+TALL = ((4, 2),), ((2, 4),), ((3, 3),), ((0, 3, 2),), ((2, 0),)
+
+
+def strong(x):
+    """Its diagonal outweighs the rest: regular, positive definite if symmetric."""
+    return 0.3 * x + 4 * identity(x, tuple(x.shape))
+
+
+def symmetric(x):
+    return strong(x + transpose(x))
+
+
+def steps(x):
+    """A matrix of this shape with 1, 2, 3, ... on its diagonal."""
+    numbers = cast(counter(x, x.shape[-1], 1, 2) + 1, dtype=x.dtype)
+    return where(eq(*grid(x)), numbers, 0 * x)
+
+
+def packed(a):
+    return stop_gradient(L.lu(a, check=None))
+
+
+def solving(trans):
+    return lambda x, b: I.solved(strong(x), packed(strong(x)), b, trans)
+
+
+def inverted(x):
+    a = strong(x)
+    return I.inverse(stop_gradient(I.lu_solve(packed(a), identity(a, tuple(a.shape)), False)), a)
+
+
+def logabsdet(x):
+    a = strong(x)
+    return I.logabsdet(stop_gradient(log(I.determinant(a, packed(a)))), a, packed(a))
+
+
+def pinv(x):
+    """Of a matrix of full column rank: (a'a)^-1 a'."""
+    a = steps(x) + 0.2 * x
+    gram = stop_gradient(dot(transpose(a), a))
+    return I.pinv(I.lu_solve(packed(gram), stop_gradient(transpose(a)), False), a)
+
+
+def each(function, shapes):
+    return [(function, s) for s in shapes]
+
+
+CASES = {
+    "cholesky": each(lambda x: L.cholesky(symmetric(x), check=None), SHAPES),
+    "triangular_solve": [
+        (lambda x, b, f=flags: L.triangular_solve(
+            strong(x), b, upper=f[0], trans=f[1], unit=f[2]), shapes)
+        for flags in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 1), (0, 0, 1))
+        for shapes in (((2, 3, 3), (2, 3, 2)),)
+    ],
+    "lu": each(lambda x: L.lu(steps(x) + 0.2 * x, check=None), TALL),
+    "qr": each(lambda x: L.qr(steps(x) + 0.2 * x, complete=False), TALL)
+    + each(lambda x: L.qr(x, complete=True), TALL[1:3]),
+    "eigh": each(lambda x: L.eigh(steps(x) + 0.1 * (x + transpose(x)), check=None), SHAPES),
+    "svd": each(lambda x: L.svd(steps(x) + 0.2 * x, full=False, check=None), TALL),
+    "solve": [(solving(t), ((2, 3, 3), (2, 3, 2))) for t in (False, True)],
+    "inverse": each(inverted, SHAPES),
+    "det": each(lambda x: I.determinant(strong(x), packed(strong(x))), SHAPES)
+    + [(lambda x: I.determinant(dot(x, transpose(x)), packed(dot(x, transpose(x)))), ((3, 3),))],
+    "logabsdet": each(logabsdet, SHAPES),
+    "pinv": each(pinv, (((4, 2),), ((2, 3, 3),))),
+}  # fmt: skip
