@@ -200,18 +200,22 @@ erfc = _function(
 
 
 # ---- effects
-TARGET = -1  # as `dim` of check_index: the numbers are class labels, and do not count from the end
+# as `dim` of check_index: the numbers are class labels, or rows of a table, and do not count from
+# the end
+TARGET, ROW = -1, -2
 
 
 def out_of_bounds(index: int, size: int, dim: int) -> IndexError:
     """What a failed check_index raises, eagerly and from a compiled program."""
     if dim == TARGET:
         return IndexError(f"Target {index} is out of bounds.")
+    if dim == ROW:
+        return IndexError(f"index out of range in self: index {index} of a table of size {size}")
     return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
 def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
-    bad = (index < (0 if dim == TARGET else -size)) | (index >= size)
+    bad = (index < (0 if dim < 0 else -size)) | (index >= size)
     if bad.any():
         raise out_of_bounds(int(np.asarray(index)[bad].flat[0]), size, dim)
     return np.where(index < 0, index + size, index)

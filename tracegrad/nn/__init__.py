@@ -65,3 +65,4 @@ from .normalization import (
     RMSNorm,
 )
 from .parameter import Parameter
+from .sparse import Embedding, EmbeddingBag

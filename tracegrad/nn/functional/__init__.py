@@ -24,3 +24,4 @@ from .padding import *
 from .pooling import *
 from .products import *
 from .resampling import *
+from .sparse import *

@@ -90,9 +90,7 @@ def _sampled(x: Tensor, grid: Tensor, mode: str, outside: str, align: bool) -> T
         _pixel(grid[..., len(spatial) - 1 - d], n, align) for d, n in enumerate(spatial)
     ]
     if mode != "bicubic":
-        places = [
-            _brought_in(at, n, outside, align) for at, n in zip(places, spatial, strict=True)
-        ]
+        places = [_brought_in(at, n, outside, align) for at, n in zip(places, spatial, strict=True)]
     if mode == "nearest":
         y = _fetch(x, [nearest_to(at) for at in places])
         return where(False, _channelled(places[0]), y)  # the grid's gradient is zero, not absent
