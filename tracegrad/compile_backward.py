@@ -9,7 +9,7 @@ import numpy as np
 from .compile_autograd import Derivative
 from .runtime.executable import address
 from .tracer.mode import mode
-from .tracer.tape import FREED, AccumulateGrad, GradFn, edge
+from .tracer.tape import FREED, AccumulateGrad, Bundle, GradFn, edge
 from .tracer.tensor import Tensor
 
 TITLE = "CompiledFunctionBackward"
@@ -41,34 +41,6 @@ def spent(fn: GradFn | None) -> bool:
             return True
         stack.extend(f.edges)
     return False
-
-
-class Bundle:
-    """The cotangents of several outputs of one call, on their way to the one record of that
-    call.
-    """
-
-    def __init__(self, parts: dict[int, Tensor]):
-        self.parts = parts
-
-    def __add__(self, other: Bundle) -> Bundle:
-        parts = dict(self.parts)
-        for k, g in other.parts.items():
-            parts[k] = parts[k] + g if k in parts else g
-        return Bundle(parts)
-
-
-class CompiledOutput(GradFn):
-    """The record of one of several outputs of a compiled call; its cotangent goes to the call."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, call: CompiledCall, index: int):
-        super().__init__(TITLE, (call,))
-        self.index = index
-
-    def apply(self, g: Tensor) -> tuple[Any, ...]:
-        return (Bundle({self.index: g}),)
 
 
 def located(t: Tensor) -> int:

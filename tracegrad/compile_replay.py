@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile_backward import CompiledCall, CompiledOutput
+from .compile_backward import CompiledCall
 from .compile_binding import drawing, rebinder, staleness, together
 from .compile_entry import Entry, Returned
 from .compile_pool import Pool
@@ -24,6 +24,7 @@ from .ir.dtype import DType
 from .runtime.executable import address
 from .tracer.guards import PLAIN
 from .tracer.mode import mode
+from .tracer.tape import Part
 from .tracer.tensor import Tensor, wrap
 from .tracer.trace import Input
 from .tracer.world import epoch
@@ -314,10 +315,10 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
         kept = ", ".join(_kept(w, i, arguments) for i in d.kept_inputs)
         first = len(entry.graph.outputs) - len(d.saved)
         saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
-        w.names |= {"CompiledCall": CompiledCall, "CompiledOutput": CompiledOutput, "derivative": d}
+        w.names |= {"CompiledCall": CompiledCall, "Part": Part, "derivative": d}
         w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}])")
         for index, k in enumerate(d.outputs):
-            record = "call" if len(d.outputs) == 1 else f"CompiledOutput(call, {index})"
+            record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
             w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
     w.add(f"return {_expression(w, entry.answer, made, entry)}")
 

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..ir.dtype import DType
 from ..ir.ops.elementwise import copy
 from ..ir.ops.source import full
 from .dispatch import bind
-from .mode import _Switch, live, rooted
+from .mode import _Switch, live, mode, rooted
 from .tape import AccumulateGrad, GradFn, edge
 from .tensor import Tensor, fill_slots
 from .vmap import map_examples
@@ -43,11 +45,23 @@ def _paths(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
     return {fn for fn, yes in leads.items() if yes}
 
 
+def refuse_nan(fn: GradFn, grads: Sequence[Any]) -> None:
+    """What `detect_anomaly` looks for, where values are known."""
+    for k, g in enumerate(grads):
+        if isinstance(g, Tensor) and g._array is not None:
+            if np.isnan(g._dtype.decode(g._array)).any():
+                raise RuntimeError(
+                    f"Function '{fn.title}' returned nan values in its {k}th output."
+                )
+
+
 class _Walk:
     """One pass from the roots to the leaves."""
 
-    def __init__(self, keep: bool, create: bool, targets: set[GradFn] | None):
-        self.keep, self.create, self.targets = keep, create, targets
+    def __init__(
+        self, keep: bool, create: bool, targets: set[GradFn] | None, stop: bool = False
+    ):
+        self.keep, self.create, self.targets, self.stop = keep, create, targets, stop
         self.total: dict[GradFn, Tensor] = {}
         self.heap: list[tuple[int, GradFn]] = []
         self.captured: dict[GradFn, Tensor] = {}
@@ -74,6 +88,9 @@ class _Walk:
         while self.heap:
             _, fn = heapq.heappop(self.heap)
             arrived = self.total.pop(fn)
+            if self.stop and fn in self.targets:  # type: ignore[operator]
+                self.captured[fn] = arrived
+                continue
             g = fn.arrive(arrived)
             if g is not arrived or fn.prehooks or fn.retainers:
                 self.hold(g)
@@ -89,6 +106,8 @@ class _Walk:
 
     def differentiate(self, fn: GradFn, g: Tensor) -> None:
         grads = fn.apply(g)
+        if mode.anomaly:
+            refuse_nan(fn, grads)
         if fn.posthooks:
             for hook in tuple(fn.posthooks.values()):
                 new = hook(grads, (g,))
@@ -212,11 +231,14 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
 
 
 def pull(
-    roots: list[Root], targets: Sequence[GradFn | None], keep: bool, create: bool
-) -> list[Tensor | None]:
-    """What arrives at each of the targets from the roots; no `.grad` changes."""
+    roots: list[Root], targets: Sequence[GradFn | None], keep: bool, create: bool,
+    stop: bool = False,
+) -> list[Tensor | None]:  # fmt: skip
+    """What arrives at each of the targets from the roots; no `.grad` changes. With `stop` nothing
+    goes through a target to others behind it, and its hooks are left to who asked.
+    """
     wanted = {fn for fn in targets if fn is not None}
-    walk = _Walk(keep, create, wanted)
+    walk = _Walk(keep, create, wanted, stop)
     with _Switch(create):
         walk.run(roots, accumulate=False)
     return [None if fn is None else walk.captured.get(fn) for fn in targets]

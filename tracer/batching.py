@@ -21,7 +21,7 @@ from ..ir.value import Value
 from .batching_rules import apply_batched
 from .dispatch import bind, number
 from .inplace import overwrite
-from .mode import mode
+from .mode import live, mode
 from .tensor import Tensor, leaked, traced
 
 _BRANCH = (
@@ -143,11 +143,15 @@ class BatchTrace:
         return found[1]
 
     def _enter(self, t: Tensor, value: Tensor, mapped: bool) -> tuple[Tensor, Tensor, Batched]:
+        one = self.example(value, mapped)
+        return t, one, one._node
+
+    def example(self, value: Tensor, mapped: bool) -> Tensor:
+        """One example of what `value` holds for all."""
         with self.outside():
-            value = mode.trace.here(value) if mode.trace is not None else value
+            value = live(value)
         self.deep = self.deep or value._requires_grad
-        payload = Batched(self, value, mapped)
-        return t, traced(payload), payload  # type: ignore[arg-type]
+        return traced(Batched(self, value, mapped))  # type: ignore[arg-type]
 
     def rooted(self, t: Tensor) -> Tensor:
         """Where the gradient tape of `t` hangs: one from outside keeps its own."""

@@ -24,6 +24,8 @@ class Mode(threading.local):
 
     grad: bool = True  # operations on tensors that require grad are recorded
     inference: bool = False
+    sketch: bool = False  # records say what an operation depends on, and keep no values
+    anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
 
 
@@ -145,6 +147,37 @@ class set_grad_enabled(_Switch):
             self.outside
         )  # it decorates: outside the function nothing changes
         return _Switch(self.to)(func)
+
+
+class set_detect_anomaly:
+    """Whether backward refuses gradients that are NaN, naming the operation; also for `with`."""
+
+    def __init__(self, mode: bool, check_nan: bool = True):
+        self.before = _anomaly(bool(mode and check_nan))
+
+    def __enter__(self) -> None:
+        """It holds already."""
+
+    def __exit__(self, *_: Any) -> None:
+        _anomaly(self.before)
+
+
+class detect_anomaly(ContextDecorator):
+    """Within it, backward refuses gradients that are NaN, naming the operation."""
+
+    def __init__(self, check_nan: bool = True):
+        self.check = check_nan
+
+    def __enter__(self) -> None:
+        self.before = _anomaly(bool(self.check))
+
+    def __exit__(self, *_: Any) -> None:
+        _anomaly(self.before)
+
+
+def _anomaly(on: bool) -> bool:
+    before, mode.anomaly = mode.anomaly, on
+    return before
 
 
 class inference_mode(_Switch):

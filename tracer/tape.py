@@ -125,6 +125,32 @@ def hooked(new: Any, g: Tensor) -> Tensor:
     return live(new)
 
 
+class Bundle:
+    """The cotangents of several answers of one operation, on their way to its record."""
+
+    def __init__(self, parts: dict[int, Tensor]):
+        self.parts = parts
+
+    def __add__(self, other: Bundle) -> Bundle:
+        parts = dict(self.parts)
+        for k, g in other.parts.items():
+            parts[k] = parts[k] + g if k in parts else g
+        return Bundle(parts)
+
+
+class Part(GradFn):
+    """The record of one of several answers of an operation; its cotangent goes to the whole."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, whole: GradFn, index: int):
+        super().__init__(whole.title, (whole,))
+        self.index = index
+
+    def apply(self, g: Tensor) -> tuple[Any, ...]:
+        return (Bundle({self.index: g}),)
+
+
 class AccumulateGrad(GradFn):
     """Where the tape ends: adds what arrives to the `.grad` of a leaf."""
 
@@ -262,6 +288,11 @@ def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
          if x._requires_grad and x._dtype.kind == "float" and rule_of(op, k) is not None]
     )  # fmt: skip
     if not wanted:
+        return
+    if mode.sketch:
+        edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
+        y._grad_fn = OpBackward(op, params, (), edges, wanted, None)
+        y._grad_fn.freed = y._requires_grad = True
         return
     read_y, read = needs(op, wanted, inputs, params, y)
     saved = tuple(

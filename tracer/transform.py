@@ -39,13 +39,13 @@ def bare(t: Tensor) -> Tensor:
     return y
 
 
-def origin(x: Tensor) -> Tensor:
+def origin(x: Tensor, kind: type[Origin] = Origin) -> Tensor:
     """`x` with an Origin of its own."""
     t = live(x)
     if not t._dtype.is_floating_point:
         raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
     y = bare(t)
-    y._grad_fn, y._requires_grad = Origin(t), True
+    y._grad_fn, y._requires_grad = kind(t), True
     return y
 
 

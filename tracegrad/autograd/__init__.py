@@ -1,0 +1,24 @@
+"""Gradients on demand, by torch's names: `autograd.grad`, `autograd.backward`, `autograd.Function`,
+and the modes.
+"""
+
+from ..tracer.backward import backward, grad
+from ..tracer.custom import Function
+from ..tracer.mode import (
+    detect_anomaly,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_detect_anomaly,
+    set_grad_enabled,
+)
+from ..tracer.tensor import Tensor as Variable
+from . import function, functional
+
+__all__ = [
+    "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "functional",
+    "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
+    "set_detect_anomaly", "set_grad_enabled",
+]  # fmt: skip

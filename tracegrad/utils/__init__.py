@@ -1,0 +1,5 @@
+"""Helpers around training, by torch's names."""
+
+from . import checkpoint
+
+__all__ = ["checkpoint"]
