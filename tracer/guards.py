@@ -68,8 +68,8 @@ def _attributes_read(code: CodeType) -> Iterator[str]:
 
 def _globals_read(code: CodeType) -> Iterator[str]:
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval.isidentifier():
+            yield instruction.argval  # other names are not the user's: pytest rewrites `assert`
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _globals_read(constant)
