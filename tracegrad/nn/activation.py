@@ -5,21 +5,20 @@ a weight or a mode.
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import Parameter as Argument
-from inspect import Signature
 from typing import Any
 
 from ..tracer.functions.conversion import empty
 from ..tracer.tensor import Tensor
 from . import functional as F
 from .init import constant_
+from .layer import NEEDED, layer
 from .module import Module
 from .parameter import Parameter
 
 _INPLACE = {"inplace": False}
-# layer -> function, and its options with their defaults; ... where there is none
+# layer -> function, and its options with their defaults
 _LAYERS: dict[str, tuple[Callable, dict[str, Any]]] = {
-    "Threshold": (F.threshold, {"threshold": ..., "value": ..., **_INPLACE}),
+    "Threshold": (F.threshold, {"threshold": NEEDED, "value": NEEDED, **_INPLACE}),
     "ReLU": (F.relu, _INPLACE),
     "ReLU6": (F.relu6, _INPLACE),
     "Hardtanh": (F.hardtanh, {"min_val": -1.0, "max_val": 1.0, **_INPLACE}),
@@ -47,40 +46,11 @@ _LAYERS: dict[str, tuple[Callable, dict[str, Any]]] = {
 }
 
 
-def _layer(name: str, function: Callable, options: dict[str, Any]) -> type[Module]:
-    either = Argument.POSITIONAL_OR_KEYWORD
-    accepted = Signature(
-        [Argument(k, either, default=Argument.empty if d is ... else d) for k, d in options.items()]
-    )
-
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        Module.__init__(self)
-        given = accepted.bind(*args, **kwargs)
-        given.apply_defaults()
-        for key, value in given.arguments.items():
-            setattr(self, key, value)
-
-    def forward(self: Any, input: Tensor) -> Tensor:
-        return function(input, **{key: getattr(self, key) for key in options})
-
-    def extra_repr(self: Any) -> str:
-        shown = {key: getattr(self, key) for key in options}
-        if "lambd" in shown:
-            return str(shown["lambd"])
-        return ", ".join(f"{k}={v!r}" for k, v in shown.items() if k != "inplace" or v)
-
-    body = {
-        "__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__module__": __name__,
-        "__signature__": accepted, "__doc__": function.__doc__,
-    }  # fmt: skip
-    return type(name, (Module,), body)
-
-
 (
     Threshold, ReLU, ReLU6, Hardtanh, Hardsigmoid, Hardswish, Hardshrink, Softshrink, LeakyReLU,
     ELU, SELU, CELU, SiLU, Mish, GELU, GLU, Sigmoid, Tanh, Softplus, LogSigmoid, Tanhshrink,
     Softsign, Softmin, Softmax, LogSoftmax,
-) = (_layer(name, *row) for name, row in _LAYERS.items())  # fmt: skip
+) = (layer(name, *row, __name__) for name, row in _LAYERS.items())  # fmt: skip
 
 
 class PReLU(Module):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..tracer.functions.creation import empty
-from ..tracer.functions.movement import flatten
+from ..tracer.functions.movement import flatten, unflatten
 from ..tracer.tensor import Tensor
 from . import functional as F
 from . import init
@@ -115,3 +115,17 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Makes several dimensions of one: (N, 6, L) -> (N, 2, 3, L)."""
+
+    def __init__(self, dim: int, unflattened_size: Any):
+        super().__init__()
+        self.dim, self.unflattened_size = dim, unflattened_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        return unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -1,0 +1,107 @@
+"""Pooling layers, from tables, for one to three spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tracer.tensor import Tensor
+from . import functional as F
+from .layer import NEEDED, layer, repeated
+from .module import Module
+
+
+def _whole(given: dict) -> dict:
+    """Windows side by side unless a stride is given."""
+    stride = given["stride"]
+    return given | {"stride": given["kernel_size"] if stride is None else stride}
+
+
+def _tuples(given: dict) -> dict:
+    """AvgPool1d, alone, keeps tuples."""
+    names = ("kernel_size", "stride", "padding")
+    return {k: repeated(v, 1) if k in names else v for k, v in _whole(given).items()}
+
+
+_MAX = {
+    "kernel_size": NEEDED, "stride": None, "padding": 0, "dilation": 1, "return_indices": False,
+    "ceil_mode": False,
+}  # fmt: skip
+_AVG = {
+    "kernel_size": NEEDED, "stride": None, "padding": 0, "ceil_mode": False,
+    "count_include_pad": True,
+}  # fmt: skip
+_LP = {"norm_type": NEEDED, "kernel_size": NEEDED, "stride": None, "ceil_mode": False}
+_SIZE = {"output_size": NEEDED}
+
+
+def _three(
+    name: str, function: str, options: dict, shown: tuple[str, ...] | None = None,
+    prepare: Callable[[dict], dict] | None = None, ranks: tuple[int, ...] = (1, 2, 3),
+) -> Any:  # fmt: skip
+    return (
+        layer(
+            name.format(n), getattr(F, function.format(n)), options, __name__, shown=shown,
+            prepare=prepare,
+        )
+        for n in ranks
+    )  # fmt: skip
+
+
+MaxPool1d, MaxPool2d, MaxPool3d = _three(
+    "MaxPool{}d", "max_pool{}d", _MAX,
+    ("kernel_size", "stride", "padding", "dilation", "ceil_mode"), _whole,
+)  # fmt: skip
+(AvgPool1d,) = _three(
+    "AvgPool{}d", "avg_pool{}d", _AVG, ("kernel_size", "stride", "padding"), _tuples, (1,)
+)
+AvgPool2d, AvgPool3d = _three(
+    "AvgPool{}d", "avg_pool{}d", _AVG | {"divisor_override": None},
+    ("kernel_size", "stride", "padding"), _whole, (2, 3),
+)  # fmt: skip
+LPPool1d, LPPool2d, LPPool3d = _three("LPPool{}d", "lp_pool{}d", _LP)
+AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = _three(
+    "AdaptiveAvgPool{}d", "adaptive_avg_pool{}d", _SIZE
+)
+AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = _three(
+    "AdaptiveMaxPool{}d", "adaptive_max_pool{}d", _SIZE | {"return_indices": False},
+    ("output_size",),
+)  # fmt: skip
+
+
+class _MaxUnpool(Module):
+    rank: int
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0):
+        super().__init__()
+        n = self.rank
+        self.kernel_size = repeated(kernel_size, n)
+        self.stride = repeated(kernel_size if stride is None else stride, n)
+        self.padding = repeated(padding, n)
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        unpool = getattr(F, f"max_unpool{self.rank}d")
+        return unpool(
+            input, indices, self.kernel_size, self.stride, self.padding, output_size
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Zeros with numbers at the positions that a MaxPool1d answered."""
+
+    rank = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Zeros with numbers at the positions that a MaxPool2d answered."""
+
+    rank = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Zeros with numbers at the positions that a MaxPool3d answered."""
+
+    rank = 3
