@@ -1,4 +1,4 @@
-"""Layers for images: names, options, initial values, repr and state as torch has them; a network."""
+"""Layers for images: names, options, initial values, repr and state are torch's; a network."""
 
 from __future__ import annotations
 
