@@ -4,7 +4,9 @@ of its own.
 
 from .broadcasting import *
 from .contract import *
+from .counting import *
 from .creation import *
+from .differences import *
 from .distance import *
 from .einsum import *
 from .factors import *
@@ -14,6 +16,7 @@ from .limits import *
 from .matrices import *
 from .moments import *
 from .movement import *
+from .norms import *
 from .ordering import *
 from .parts import *
 from .pointwise import *
@@ -25,4 +28,5 @@ from .reduce import *
 from .scattering import *
 from .solving import *
 from .special import *
+from .statistics import *
 from .triangles import *

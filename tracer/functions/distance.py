@@ -16,7 +16,7 @@ from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
 from .creation import held
-from .moments import norm
+from .norms import norm
 
 
 def _apart(d: Tensor, p: float) -> Tensor:

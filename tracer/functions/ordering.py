@@ -14,7 +14,6 @@ from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.index import index as index_
 from ...ir.ops.movement import reshape
 from ...ir.ops.movement import slice as slice_
-from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
 from .creation import as_tensor, full, held
@@ -95,20 +94,9 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
 
 
 # ---- searching
-def _numbers(boundaries: Any, x: Any, name: str) -> tuple[Tensor, Tensor]:
-    if not isinstance(x, Tensor):
-        x = as_tensor(x, dtype=boundaries.dtype)
-    if x.dtype is not boundaries.dtype:
-        raise RuntimeError(
-            f"torch.{name}(): boundary tensor and input value tensor should have same dtype, but "
-            f"got boundary tensor dtype {SCALAR_TYPE[boundaries.dtype]} and input value tensor "
-            f"dtype {SCALAR_TYPE[x.dtype]}"
-        )
-    return stop_gradient(boundaries), stop_gradient(x)
-
-
-def _found(rows: Tensor, x: Tensor, right: bool, out_int32: bool) -> Tensor:
-    at = order.searchsorted(rows, x, right=right)
+def _found(rows: Tensor, x: Any, right: bool, out_int32: bool) -> Tensor:
+    x = stop_gradient(x if isinstance(x, Tensor) else as_tensor(x, dtype=rows.dtype))
+    at = order.searchsorted(stop_gradient(rows), x, right=right)
     return ops.cast(at, dtype=int32) if out_int32 else at
 
 
@@ -128,12 +116,12 @@ def searchsorted(
             "torch.searchsorted(): side and right can't be set to opposites, got side of left "
             "while right was True"
         )
-    rows, x = _numbers(sorted_sequence, input, "searchsorted")
-    if rows.ndim == 0:
+    rows = sorted_sequence
+    if rows.ndim == 0 or (rows.ndim > 1 and not getattr(input, "ndim", 0)):
         raise RuntimeError(
             "torch.searchsorted(): input value can be a scalar only when boundaries tensor "
-            "dimension is 1, but we got boundaries tensor dim(0) and input value's dim("
-            f"{x.ndim}) numel({x.numel()})"
+            f"dimension is 1, but we got boundaries tensor dim({rows.ndim}) and input value's "
+            f"dim({getattr(input, 'ndim', 0)})"
         )
     if sorter is not None:
         if sorter.shape != rows.shape:
@@ -143,7 +131,7 @@ def searchsorted(
             )
         last = rows.ndim - 1
         rows = taken(rows, ops.check_index(sorter, size=rows.shape[last], dim=last), last)
-    return _found(rows, x, right or side == "right", out_int32)
+    return _found(rows, input, right or side == "right", out_int32)
 
 
 def bucketize(
@@ -154,8 +142,7 @@ def bucketize(
         raise RuntimeError(
             f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})"
         )
-    rows, x = _numbers(boundaries, input, "bucketize")
-    return _found(rows, x, right, out_int32)
+    return _found(boundaries, input, right, out_int32)
 
 
 def isin(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from ...ir.dtype import bool_, int64
+from ...ir.dtype import bool_, int64, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import stop_gradient
@@ -15,6 +15,7 @@ from ...ir.ops.movement import reshape
 from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
 from ..dispatch import bind
+from ..mode import get_default_dtype
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
@@ -102,6 +103,8 @@ def prod(
     input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
     """The product of all elements, or along a dimension."""
+    if dim is not None:
+        dim = wrap_dim(dim, input.ndim)
     return _titled(_prod(input, dim, keepdim, dtype), "Prod", dim)
 
 
@@ -119,26 +122,40 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
 
 @composite("MeanBackward0")
 def _mean(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
-    x = input if dtype is None else input.to(as_dtype(dtype))
-    if not x.dtype.is_floating_point:
+    to = input.dtype if dtype is None else as_dtype(dtype)
+    if not to.is_floating_point:
         raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
-            "complex dtype. "
-            f"Got: {SCALAR_TYPE[x.dtype]}"
+            f"mean(): could not infer output dtype. {'Input' if dtype is None else 'Optional'} "
+            "dtype must be either a floating point or complex dtype. "
+            f"Got: {SCALAR_TYPE[to]}"
         )
+    x = input.to(to)
     dims = wrap_dims(dim, x.ndim)
     n = count(x, dims)
     return reduced(reductions.sum, x, dims, keepdim) / (n if n else 0.0)
 
 
 @numpy_names
+@composite("NansumBackward0")
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum, with NaN counted as zero."""
     return sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
 
 
+@numpy_names
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean of the elements that are not NaN."""
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got "
+            f"{SCALAR_TYPE[input.dtype]}"
+        )
+    there = sum(ops.logical_not(ops.isnan(input)), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / there
+
+
 # ---- extremes
-def _some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
+def some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
     if count(x, dims) == 0 and dims:
         raise IndexError(f"{name}(): Expected reduction dim {dims[0]} to have non-zero size.")
 
@@ -148,7 +165,7 @@ def _some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
 def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The greatest element; equal ones share the gradient."""
     dims = wrap_dims(dim, input.ndim)
-    _some(input, dims, "amax")
+    some(input, dims, "amax")
     return reduced(reductions.max, input, dims, keepdim)
 
 
@@ -157,7 +174,7 @@ def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
 def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The smallest element; equal ones share the gradient."""
     dims = wrap_dims(dim, input.ndim)
-    _some(input, dims, "amin")
+    some(input, dims, "amin")
     return reduced(reductions.min, input, dims, keepdim)
 
 
@@ -175,7 +192,7 @@ def one_hot_pick(x: Tensor, index: Tensor, dim: int, keepdim: bool = False) -> T
     return reduced(reductions.sum, ops.where(ops.eq(along(x, dim), index), x, 0), (dim,), keepdim)
 
 
-def _where_extreme(x: Tensor, dim: int, op: Any) -> Tensor:
+def where_extreme(x: Tensor, dim: int, op: Any) -> Tensor:
     """The first position along `dim` of the extreme element, or of NaN; `dim` is kept."""
     x = stop_gradient(x)
     best = reduced(op, x, (dim,), True)
@@ -187,18 +204,19 @@ def _where_extreme(x: Tensor, dim: int, op: Any) -> Tensor:
 
 def _arg(input: Tensor, dim: int | None, keepdim: bool, op: Any, name: str) -> Tensor:
     x = input
+    if x.dtype is bool_:
+        raise RuntimeError(f"{name}(): does not support bool input")
     if dim is None or x.ndim == 0:
         shape = (1,) * x.ndim if keepdim else ()
         x = reshape(stop_gradient(x), shape=(x.numel(),))
         if x.shape[0] == 0:
             raise IndexError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
-                "Specify the reduction dim with the 'dim' argument."
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
             )
-        return reshape(_where_extreme(x, 0, op), shape=shape)
+        return reshape(where_extreme(x, 0, op), shape=shape)
     d = wrap_dim(dim, x.ndim)
-    _some(x, (d,), name)
-    index = _where_extreme(x, d, op)
+    some(x, (d,), name)
+    index = where_extreme(x, d, op)
     return index if keepdim else index.squeeze(d)
 
 
@@ -214,10 +232,27 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _arg(input, dim, keepdim, reductions.min, "argmin")
 
 
+@numpy_names
+@composite("AminmaxBackward0")
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The smallest and the greatest element, of all or along a dimension."""
+    if dim is None and input.numel() == 0:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
+            "identity."
+        )
+    dims = wrap_dims(dim, input.ndim)
+    some(input, dims, "aminmax")
+    low, high = (reduced(op, input, dims, keepdim) for op in (reductions.min, reductions.max))
+    return TYPES["aminmax"](low, high)
+
+
 def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
     if isinstance(dim, Tensor):
         return (ops.maximum if op is reductions.max else ops.minimum)(input, dim)
     if dim is None:
+        if keepdim:
+            raise TypeError(f"{name}() takes keepdim only with dim")
         if input.numel() == 0:
             raise RuntimeError(
                 f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
@@ -225,10 +260,12 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
             )
         return _whole_extreme(input, op, name)
     if input.ndim == 0:
-        return TYPES[name](input.clone(), argmax(input))
+        wrap_dim(dim, 0)
+        flat = reshape(stop_gradient(input), shape=(1,))
+        return TYPES[name](input.clone(), reshape(where_extreme(flat, 0, op), shape=()))
     d = wrap_dim(dim, input.ndim)
-    _some(input, (d,), name)
-    index = _where_extreme(input, d, op)
+    some(input, (d,), name)
+    index = where_extreme(input, d, op)
     values = composite(f"{name.title()}Backward0")(one_hot_pick)(input, index, d, keepdim)
     return TYPES[name](values, index if keepdim else index.squeeze(d))
 
@@ -257,16 +294,21 @@ def _truth(x: Tensor) -> Tensor:
     return stop_gradient(x) if x.dtype is bool_ else ops.ne(x, 0)
 
 
+def _said(op: Any, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    y = reduced(op, _truth(input), wrap_dims(dim, input.ndim), keepdim)
+    return y.to(uint8) if input.dtype is uint8 else y  # as torch does
+
+
 @numpy_names
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether all elements are true."""
-    return reduced(reductions.min, _truth(input), wrap_dims(dim, input.ndim), keepdim)
+    return _said(reductions.min, input, dim, keepdim)
 
 
 @numpy_names
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether some element is true."""
-    return reduced(reductions.max, _truth(input), wrap_dims(dim, input.ndim), keepdim)
+    return _said(reductions.max, input, dim, keepdim)
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
@@ -275,8 +317,12 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
 
 
 # ---- softmax and its kin
-def _float(x: Tensor, dtype: Any) -> Tensor:
-    return x if dtype is None else x.to(as_dtype(dtype))
+def _float(x: Tensor, dtype: Any, name: str) -> Tensor:
+    x = x if dtype is None else x.to(as_dtype(dtype))
+    if not x.dtype.is_floating_point:
+        kind = SCALAR_TYPE[x.dtype]
+        raise NotImplementedError(f"\"{name}_kernel_impl\" not implemented for '{kind}'")
+    return x
 
 
 def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -289,6 +335,8 @@ def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))), without overflow."""
     dims = wrap_dims(dim, input.ndim)
+    if not input.dtype.is_floating_point:
+        input = input.to(get_default_dtype())
     peak = _peak(input, dims)
     peak = ops.where(ops.lt(ops.abs(peak), math.inf), peak, 0)
     y = ops.log(reduced(reductions.sum, ops.exp(input - peak), dims, True)) + peak
@@ -302,7 +350,7 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 @composite("SoftmaxBackward0")
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """exp(input), divided by its sum along `dim`."""
-    x = _float(input, dtype)
+    x = _float(input, dtype, "softmax")
     dims = wrap_dims(dim, x.ndim)
     e = ops.exp(x - _peak(x, dims))
     return e / reduced(reductions.sum, e, dims, True)
@@ -311,13 +359,13 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 @composite("LogSoftmaxBackward0")
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
-    x = _float(input, dtype)
+    x = _float(input, dtype, "log_softmax")
     dims = wrap_dims(dim, x.ndim)
     d = x - _peak(x, dims)
     return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
 
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "log_softmax", "logsumexp",
-    "max", "mean", "min", "nansum", "prod", "softmax", "sum",
+    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "log_softmax",
+    "logsumexp", "max", "mean", "min", "nanmean", "nansum", "prod", "softmax", "sum",
 ]  # fmt: skip

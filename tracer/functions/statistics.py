@@ -20,9 +20,9 @@ from .contract import matmul
 from .creation import as_tensor, full
 from .ordering import chosen, part, positions
 from .pointwise import clamp, lerp
-from .positions import diag
 from .prefix import taken, vector
 from .reduce import along, mean, numpy_names, reduced, some, where_extreme, wrap_dim
+from .triangles import diag
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
@@ -61,24 +61,25 @@ def _whole(input: Tensor, skip: bool) -> Tensor:
     return reductions.max(ops.where(hit, x, -math.inf), dims=(0,))
 
 
-def _median(input: Tensor, dim: int | None, keepdim: bool, name: str) -> Any:
-    skip = name == "nanmedian"
-    if dim is None:
-        return _whole(input, skip)
+def _along(input: Tensor, dim: int, keepdim: bool, name: str) -> Any:
     d, x = wrap_dim(dim, input.ndim), vector(input)
     some(x, (d,), name)
-    return chosen(input, _middle(stop_gradient(x), d, skip), d, keepdim, name)
+    return chosen(input, _middle(stop_gradient(x), d, name == "nanmedian"), d, keepdim, name)
+
+
+def _median(input: Tensor, dim: int | None, keepdim: bool, name: str) -> Any:
+    if dim is None:
+        return composite(f"{name.title()}Backward0")(_whole)(input, name == "nanmedian")
+    return composite(f"{name.title()}Backward1")(_along)(input, dim, keepdim, name)
 
 
 @numpy_names
-@composite("MedianBackward0")
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median of all elements; along a dimension, also where it stands."""
     return _median(input, dim, keepdim, "median")
 
 
 @numpy_names
-@composite("NanmedianBackward0")
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median of the elements that are not NaN."""
     return _median(input, dim, keepdim, "nanmedian")

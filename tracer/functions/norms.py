@@ -1,0 +1,116 @@
+"""How far numbers lie from zero, and from each other. The gradient is zero where a norm has its
+minimum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.ops import elementwise as ops
+from ...ir.ops import reduce as reductions
+from ..promotion import SCALAR_TYPE, as_dtype
+from ..tape import composite
+from ..tensor import Tensor
+from .moments import root
+from .reduce import Dims, count, numpy_names, reduced, wrap_dims
+
+
+def _accepted(x: Tensor, dtype: Any) -> Tensor:
+    """x in the dtype in which its norm is computed."""
+    if x.dtype.kind != "float":
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{SCALAR_TYPE[x.dtype]}"
+        )
+    if dtype is None:
+        return x
+    to = as_dtype(dtype)
+    if to.kind != "float":
+        raise RuntimeError(
+            "linalg.vector_norm: dtype should be floating point or complex, but got "
+            f"{SCALAR_TYPE[to]}"
+        )
+    if to.bits < x.dtype.bits:
+        raise RuntimeError(
+            f"linalg.vector_norm: the dtype of the input ({SCALAR_TYPE[x.dtype]}) should be "
+            f"convertible without narrowing to the specified dtype ({SCALAR_TYPE[to]})"
+        )
+    return x.to(to)
+
+
+def _power(a: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """(sum of a^p)^(1/p), where a is not negative."""
+    zero = ops.eq(a, 0)
+    each = ops.where(zero, 0 if p > 0 else math.inf, ops.pow(ops.where(zero, 1, a), p))
+    total = reduced(reductions.sum, each, dims, keepdim)
+    none = ops.eq(total, 0 if p > 0 else math.inf)
+    return ops.where(none, 0, ops.pow(ops.where(none, 1, total), 1 / p))
+
+
+@composite("LinalgVectorNormBackward0")
+def vector_norm(
+    x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """The norm (sum of |x|^ord)^(1 / ord) of all elements, or along dimensions. ord may be
+    infinite (the greatest, or smallest), or 0 (how many are not zero).
+    """
+    x, p = _accepted(x, dtype), float(ord)
+    dims = wrap_dims(dim, x.ndim)
+    if (p < 0 or p == math.inf) and x.numel() == 0:
+        name = ord if ord not in (math.inf, -math.inf) else str(p)
+        if len(dims) == x.ndim:
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {name} norm on an empty tensor because the "
+                "operation does not have an identity"
+            )
+        if count(x, dims) == 0:
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {name} norm on the dimension {dims[0]} "
+                "because this dimension is empty and the operation does not have an identity"
+            )
+    if p == 2:
+        return root(reduced(reductions.sum, x * x, dims, keepdim))
+    if p == 0:
+        return reduced(reductions.sum, ops.ne(x, 0).to(x.dtype), dims, keepdim)
+    a = ops.abs(x)
+    if math.isinf(p):
+        return reduced(reductions.max if p > 0 else reductions.min, a, dims, keepdim)
+    if p == 1:
+        return reduced(reductions.sum, a, dims, keepdim)
+    return _power(a, p, dims, keepdim)
+
+
+@numpy_names
+def norm(
+    input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
+    """The p-norm of all elements, or along dimensions, taken as vectors."""
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
+    return vector_norm(input, 2.0 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+
+
+@composite("DistBackward0")
+def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
+    """The p-norm of input - other."""
+    return vector_norm(input - other, p)
+
+
+@composite("RenormBackward0")
+def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
+    """The parts along a dimension, those whose p-norm is above `maxnorm` scaled down to it."""
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
+    if input.ndim < 2:
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions"
+        )
+    (d,) = wrap_dims(dim, input.ndim)
+    length = vector_norm(input, p, [k for k in range(input.ndim) if k != d], keepdim=True)
+    return input * ops.where(ops.gt(length, maxnorm), maxnorm / (length + 1e-7), 1.0)
+
+
+__all__ = ["dist", "norm", "renorm"]
