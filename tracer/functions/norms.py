@@ -72,7 +72,7 @@ def vector_norm(
     if p == 2:
         return root(reduced(reductions.sum, x * x, dims, keepdim))
     if p == 0:
-        return reduced(reductions.sum, ops.ne(x, 0).to(x.dtype), dims, keepdim)
+        return reduced(reductions.sum, ops.where(ops.eq(x, 0), x * 0, 1), dims, keepdim)
     a = ops.abs(x)
     if math.isinf(p):
         return reduced(reductions.max if p > 0 else reductions.min, a, dims, keepdim)
