@@ -15,7 +15,7 @@ import numpy as np
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import rsqrt
 from ...ir.ops.movement import pad, reshape
-from ...tracer.functions.moments import norm
+from ...tracer.functions.norms import norm
 from ...tracer.functions.reduce import mean, reduced
 from ...tracer.mode import no_grad
 from ...tracer.promotion import SCALAR_TYPE
