@@ -28,9 +28,9 @@ from .tracer.functions.matrices import (
     tensorinv,
     tensorsolve,
     vander,
-    vector_norm,
 )
 from .tracer.functions.matrices import linalg_norm as norm
+from .tracer.functions.norms import vector_norm
 from .tracer.functions.parts import diagonal as _diagonal
 from .tracer.functions.products import linalg_cross as cross
 from .tracer.functions.products import multi_dot, vecdot

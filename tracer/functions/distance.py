@@ -16,17 +16,17 @@ from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
 from .creation import held
-from .norms import norm
+from .norms import vector_norm
 
 
 def _apart(d: Tensor, p: float) -> Tensor:
     """The p-norm along the last axis, with gradient zero at zero."""
     if p in (0, 1, 2, math.inf) or not d.shape[-1]:
-        return norm(d, p, -1)
-    largest = ops.stop_gradient(norm(d, math.inf, -1, True))
+        return vector_norm(d, p, -1)
+    largest = ops.stop_gradient(vector_norm(d, math.inf, -1, True))
     zero = ops.eq(largest, 0)
     safe = ops.where(zero, 1.0, ops.abs(d))
-    return ops.where(reshape(zero, shape=tuple(d.shape[:-1])), 0.0, norm(safe, p, -1))
+    return ops.where(reshape(zero, shape=tuple(d.shape[:-1])), 0.0, vector_norm(safe, p, -1))
 
 
 @composite("CdistBackward0")

@@ -17,25 +17,13 @@ from ..tape import composite
 from ..tensor import Tensor
 from .factors import eigvalsh, matrices, square, svdvals
 from .joining import stack
-from .moments import norm as p_norm
-from .reduce import Dims, amax, amin, wrap_dim
+from .norms import vector_norm
+from .reduce import Dims, amax, amin, numpy_names, wrap_dim
 from .reduce import sum as sum_
 from .solving import inv, inv_ex, solve, tolerance
 
 
 # ---- norms
-def vector_norm(
-    x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
-    """The norm of order `ord` of vectors: all elements, or those along `dim`."""
-    if ord in (math.inf, -math.inf) and x.numel() == 0 and dim is None:
-        raise RuntimeError(
-            f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the "
-            "operation does not have an identity"
-        )
-    return p_norm(x, ord, dim, keepdim, dtype)
-
-
 def _two_dims(dim: Any, rank: int) -> tuple[int, int]:
     first, second = (wrap_dim(d, rank) for d in dim)
     if first == second:
@@ -58,7 +46,7 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
     x = A if dtype is None else A.to(as_dtype(dtype))
     rows, columns = _two_dims(dim, x.ndim)
     if ord == "fro":
-        return p_norm(x, 2, (rows, columns), keepdim)
+        return vector_norm(x, 2, (rows, columns), keepdim)
     if ord not in _ORDERS:
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     if ord in ("nuc", 2, -2):
@@ -92,6 +80,18 @@ def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = Fal
     if isinstance(ord, str):
         raise RuntimeError(f"linalg.norm: Order {ord} is only for matrices")
     return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
+
+
+@numpy_names
+def norm(
+    input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
+    """The p-norm of all elements, or along dimensions, taken as vectors; 'nuc' is of matrices."""
+    if p == "nuc":
+        return matrix_norm(input, p, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
+    return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
 
 
 def cond(A: Tensor, p: Any = None) -> Tensor:
@@ -259,4 +259,4 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     return q
 
 
-__all__ = ["matrix_exp", "matrix_power"]
+__all__ = ["matrix_exp", "matrix_power", "norm"]

@@ -13,7 +13,7 @@ from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor
 from .moments import root
-from .reduce import Dims, count, numpy_names, reduced, wrap_dims
+from .reduce import Dims, count, reduced, wrap_dims
 
 
 def _accepted(x: Tensor, dtype: Any) -> Tensor:
@@ -81,16 +81,6 @@ def vector_norm(
     return _power(a, p, dims, keepdim)
 
 
-@numpy_names
-def norm(
-    input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: Any = None
-) -> Tensor:
-    """The p-norm of all elements, or along dimensions, taken as vectors."""
-    if isinstance(p, str) and p != "fro":
-        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
-    return vector_norm(input, 2.0 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
-
-
 @composite("DistBackward0")
 def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     """The p-norm of input - other."""
@@ -113,4 +103,4 @@ def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
     return input * ops.where(ops.gt(length, maxnorm), maxnorm / (length + 1e-7), 1.0)
 
 
-__all__ = ["dist", "norm", "renorm"]
+__all__ = ["dist", "renorm"]

@@ -15,7 +15,7 @@ import numpy as np
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import rsqrt
 from ...ir.ops.movement import pad, reshape
-from ...tracer.functions.norms import norm
+from ...tracer.functions.norms import vector_norm
 from ...tracer.functions.reduce import mean, reduced
 from ...tracer.mode import no_grad
 from ...tracer.promotion import SCALAR_TYPE
@@ -237,7 +237,7 @@ def normalize(
     input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
 ) -> Tensor:
     """Divide by the p-norm along `dim`, or by eps where that is larger."""
-    return input / norm(input, p, dim, True).clamp_min(eps)
+    return input / vector_norm(input, p, dim, True).clamp_min(eps)
 
 
 @composite("DivBackward0")

@@ -11,8 +11,8 @@ from ...ir.ops.index import index as index_
 from ...ir.ops.index import index_put
 from ...ir.ops.movement import expand, reshape
 from ...tracer.functions.creation import arange, ones, zeros
-from ...tracer.functions.moments import norm
 from ...tracer.functions.movement import unsqueeze
+from ...tracer.functions.norms import vector_norm
 from ...tracer.functions.ordering import searchsorted
 from ...tracer.functions.reduce import amax
 from ...tracer.functions.reduce import sum as sum_
@@ -53,7 +53,7 @@ def _renormalize(weight: Tensor, at: Tensor, max_norm: float, norm_type: float) 
     with no_grad():
         flat = reshape(at, shape=(at.numel(),))
         used = _accumulated(weight.shape[0], flat, ones(at.numel(), dtype=weight.dtype)) > 0
-        size = norm(weight.detach(), norm_type, 1)
+        size = vector_norm(weight.detach(), norm_type, 1)
         shrink = where(used & (size > max_norm), max_norm / (size + 1e-7), 1.0)
         weight.mul_(unsqueeze(shrink, 1))
 
