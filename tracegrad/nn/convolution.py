@@ -123,9 +123,7 @@ class _Transposed(_Convolution):
         dilation: Any = 1, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
     ):  # fmt: skip
         if padding_mode != "zeros":
-            raise ValueError(
-                f'Only "zeros" padding mode is supported for {type(self).__name__}'
-            )
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
         self._build(
             in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation,
             groups, bias, padding_mode, device, dtype,

@@ -82,9 +82,7 @@ Fold = layer(
     "Fold", F.fold, {"output_size": NEEDED} | _BLOCKS, __name__,
 )  # fmt: skip
 PixelShuffle = layer("PixelShuffle", F.pixel_shuffle, {"upscale_factor": NEEDED}, __name__)
-PixelUnshuffle = layer(
-    "PixelUnshuffle", F.pixel_unshuffle, {"downscale_factor": NEEDED}, __name__
-)
+PixelUnshuffle = layer("PixelUnshuffle", F.pixel_unshuffle, {"downscale_factor": NEEDED}, __name__)
 ChannelShuffle = layer("ChannelShuffle", F.channel_shuffle, {"groups": NEEDED}, __name__)
 
 

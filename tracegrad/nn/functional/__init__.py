@@ -15,6 +15,7 @@ from ..loss import (
 )
 from .activation import *
 from .adaptive import *
+from .attention import *
 from .convolution import *
 from .folding import *
 from .grids import *
