@@ -15,6 +15,7 @@ import numpy as np
 from .codegen.build import build
 from .codegen.view import View
 from .compile_pool import Pool
+from .compile_rerun import Rerun
 from .ir.graph import Graph, postorder
 from .ir.node import Node, input_node
 from .ir.op import DIVIDE, Kind
@@ -31,8 +32,8 @@ class Derivative:
     grad.
     """
 
-    def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, graded: bool):
-        self.trace, self.count = trace, count
+    def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, rerun: Rerun):
+        self.trace, self.count, self.rerun = trace, count, rerun
         self.outputs = [k for k, _ in ys]
         self.sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,11 @@ class CompiledCall(GradFn):
     """The record of one compiled call: what it saved, and the tensors it came from. Where the call
     has one output to differentiate, this is that output's record.
 
-    saved, pointers: buffers of the forward program and their addresses; kept: tensors it read.
+    saved, pointers: buffers of the forward program and their addresses; kept: tensors it read;
+    arguments: the tensors of the call.
     """
 
-    __slots__ = ("arrays", "derivative", "freed", "pointers", "versions")
+    __slots__ = ("arguments", "arrays", "derivative", "freed", "pointers", "versions")
 
     def __init__(
         self,
@@ -66,8 +68,10 @@ class CompiledCall(GradFn):
         saved: list[np.ndarray],
         pointers: list[int],
         kept: list[Tensor],
+        arguments: Sequence[Tensor],
     ):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
+        self.arguments = arguments
         self.derivative, self.freed = derivative, False
         self.arrays = saved + [t._array for t in kept]
         self.pointers = pointers + [located(t) for t in kept]
@@ -91,14 +95,11 @@ class CompiledCall(GradFn):
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         self.check()
-        if mode.grad:
-            raise RuntimeError(
-                "create_graph=True through a compiled function that only returns the loss is not "
-                "supported yet: call backward(create_graph=True) or autograd.grad inside the "
-                "compiled function, or run it eagerly"
-            )
         d = self.derivative
         parts = g.parts if isinstance(g, Bundle) else {0: g}
+        if mode.grad or mode.trace is not None:
+            by_output = {d.outputs[k]: part for k, part in parts.items()}
+            return d.rerun.gradients(self.arguments, by_output, d.wanted)
         seeds = []
         for k in d.used_seeds:
             part, y = parts.get(k), d.seeds[k]
@@ -131,4 +132,4 @@ class CompiledCall(GradFn):
         return True
 
     def release(self) -> None:
-        self.freed, self.arrays, self.pointers = True, [], []
+        self.freed, self.arrays, self.pointers, self.arguments = True, [], [], ()

@@ -15,6 +15,7 @@ from .codegen.build import build
 from .codegen.program import Program
 from .compile_autograd import Derivative, layout
 from .compile_backward import Spent, spent
+from .compile_rerun import Rerun
 from .ir.dtype import DType
 from .ir.graph import Graph
 from .ir.node import Node
@@ -104,7 +105,7 @@ def record(
     trace = Trace(tensors)
     with tracing(trace):
         answer = fn(*given, **named)
-        recorder = _Recorder(trace, answer, tensors)
+        recorder = _Recorder(trace, answer, tensors, (fn, args, kwargs))
     if fullgraph and trace.guards:
         raise RuntimeError(
             "fullgraph=True, but the function branches on the value of a tensor "
@@ -123,7 +124,7 @@ def record(
 class _Recorder:
     """Sorts what a trace produced into outputs of one program."""
 
-    def __init__(self, trace: Trace, answer: Any, arguments: list[Tensor]):
+    def __init__(self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple):
         self.trace, self.arguments = trace, arguments
         self.outputs: list[Node] = []
         self.twins = {id(i.twin): i for i in trace.inputs}
@@ -154,9 +155,17 @@ class _Recorder:
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
         self.derivative = None
         if mode.grad and self.differentiable:
-            self.derivative = Derivative(
-                trace, self.differentiable, len(self.outputs), bool(self.graded)
-            )
+            rerun = Rerun(*call, self.answer, self.effects())
+            self.derivative = Derivative(trace, self.differentiable, len(self.outputs), rerun)
+
+    def effects(self) -> str:
+        """What the function does besides returning an answer, in words."""
+        effects = {
+            "changes tensors in place": self.written,
+            "leaves gradients in .grad": self.graded,
+            "draws random numbers": self.trace.streams,
+        }
+        return " and ".join(words for words, there in effects.items() if there)
 
     def node(self, t: Tensor) -> Node:
         if t._node is None:

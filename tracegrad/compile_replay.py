@@ -316,7 +316,7 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
         first = len(entry.graph.outputs) - len(d.saved)
         saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
         w.names |= {"CompiledCall": CompiledCall, "Part": Part, "derivative": d}
-        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}])")
+        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], args)")
         for index, k in enumerate(d.outputs):
             record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
             w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")

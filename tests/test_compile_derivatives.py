@@ -1,0 +1,94 @@
+"""Higher derivatives and transforms of compiled functions, against the functions run eagerly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+from tracegrad import func
+from tracegrad.tracer.pytree import flatten
+
+RNG = np.random.default_rng(2)
+
+
+def f(w, x):
+    """What is detached, and what is computed without grad, are constants of the derivative."""
+    with tg.no_grad():
+        factor = w.exp()
+    return ((x @ w).tanh() ** 2).sum() + (w * w.detach() * factor).sum()
+
+
+def second(g):
+    def both(w, x):
+        first = tg.autograd.grad(g(w, x), (w, x), create_graph=True)
+        return [*first, *tg.autograd.grad(sum((a * a).sum() for a in first), (w, x))]
+
+    return both
+
+
+CALLS = {
+    "create_graph": second,
+    "create_graph, in vmap": lambda g: lambda w, x: tg.autograd.grad(
+        (y := g(w, x).expand(2)), w, tg.eye(2, dtype=y.dtype), is_grads_batched=True
+    ),
+    "grad": lambda g: func.grad(g, (0, 1)),
+    "hessian": lambda g: func.hessian(g, (0, 1)),
+    "jacrev jacrev": lambda g: func.jacrev(func.jacrev(g)),
+    "jvp": lambda g: lambda w, x: func.jvp(g, (w, x), (w, x)),
+    "per sample": lambda g: lambda w, x: func.vmap(func.grad(g), (None, 0))(w, x[:, None]),
+    "hvp": lambda g: lambda w, x: tg.autograd.functional.hvp(lambda w: g(w, x), w, w),
+}
+
+
+def arguments(grad=True):
+    return [tg.tensor(RNG.random(s), requires_grad=grad) for s in ((3, 2), (4, 3))]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_compiled_function_is_transformed_like_any_other(name):
+    w, x = arguments()
+    found = flatten(CALLS[name](tg.compile(f))(w, x))[0]
+    tg.testing.assert_close(found, flatten(CALLS[name](f)(w, x))[0])
+
+
+def test_a_gradient_penalty_of_a_compiled_module():
+    model = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.nn.Tanh(), tg.nn.Linear(4, 1)).double()
+    x = tg.tensor(RNG.random((5, 3)), requires_grad=True)
+    found = []
+    for net in (model, tg.compile(model)):
+        model.zero_grad()
+        (g,) = tg.autograd.grad(net(x).sum(), x, create_graph=True)
+        ((g.norm(dim=1) - 1) ** 2).mean().backward()
+        found.append([p.grad for p in model.parameters() if p.grad is not None])
+    tg.testing.assert_close(found[1], found[0])
+
+
+def test_answers_of_any_structure_are_differentiated():
+    structured = tg.compile(
+        lambda x, flag: ({"a": (x.sin(), flag), "b": None}, [x.cos().sum()], "word", x > 0)
+    )
+    x = tg.tensor(RNG.random(3), requires_grad=True)
+    first, rest, word, positive = structured(x, True)
+    assert first["a"][1] is True and first["b"] is None and word == "word"
+    assert positive.dtype is tg.bool and not positive.requires_grad
+    (g,) = tg.autograd.grad(first["a"][0].sum() + rest[0], x, create_graph=True)
+    tg.testing.assert_close(g.detach(), (x.cos() - x.sin()).detach())
+    (g,) = tg.autograd.grad(g.sum(), x)
+    tg.testing.assert_close(g, (-x.sin() - x.cos()).detach())
+
+
+def test_a_function_with_effects_is_not_run_again():
+    seen = tg.zeros(3)
+
+    @tg.compile
+    def counting(x):
+        seen.add_(1)
+        return (x**3).sum()
+
+    x = tg.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="in place"):
+        tg.autograd.grad(counting(x), x, create_graph=True)
+    assert seen.tolist() == [1, 1, 1]
+    (g,) = tg.autograd.grad(counting(x), x)
+    assert g.tolist() == [3, 3, 3]

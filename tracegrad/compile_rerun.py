@@ -1,0 +1,66 @@
+"""Differentiating a compiled call where its backward program cannot: for a gradient that is itself
+to be differentiated, or that is wanted inside `vmap` or another trace.
+
+The user's function is run again, on the tape, where the operations say what `detach`, `no_grad`
+and a Function's own backward mean for higher derivatives; a graph of Nodes has forgotten it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .ir.dtype import float32
+from .tracer.backward import pull
+from .tracer.mode import enable_grad, live, mode
+from .tracer.pytree import flatten
+from .tracer.signature import rebuild
+from .tracer.tape import GradFn, edge
+from .tracer.tensor import Tensor, wrap
+from .tracer.trace import Input
+from .tracer.transform import origin
+
+_HOLE = wrap(np.zeros(()), float32)  # where a tensor of the call stands
+
+
+class Rerun:
+    """A traced function, to be run on the tensors of one of its calls.
+
+    `answer` is what it returns, with an object of an attribute `index` for each output; `why_not`
+    says what forbids to run it again.
+    """
+
+    def __init__(self, function: Callable, args: tuple, kwargs: dict, answer: Any, why_not: str):
+        self.function, self.why_not = function, why_not
+        self.structure = rebuild((args, kwargs), lambda _: _HOLE)
+        self.outputs = [getattr(leaf, "index", None) for leaf in flatten(answer)[0]]
+
+    def gradients(
+        self, tensors: Sequence[Tensor], parts: dict[int, Any], wanted: Sequence[Input]
+    ) -> tuple[Tensor | None, ...]:
+        """The cotangents of the wanted inputs, given those of the outputs by number."""
+        if self.why_not:
+            raise RuntimeError(
+                "a gradient through a compiled function that is differentiated again, or taken "
+                f"inside vmap, needs to run the function again, and this one {self.why_not}; take "
+                "the gradient inside the compiled function, or run it eagerly"
+            )
+        begun: dict[int, Tensor] = {}
+        for t in tensors:
+            if t._requires_grad and id(t) not in begun:
+                begun[id(t)] = origin(t)
+        waiting = iter([begun.get(id(t), t) for t in tensors])
+        args, kwargs = rebuild(self.structure, lambda _: next(waiting))
+        with enable_grad():
+            answer = flatten(self.function(*args, **kwargs))[0]
+        made = {k: y for k, y in zip(self.outputs, answer, strict=True) if k is not None}
+        roots = [
+            (fn, live(g)) for k, g in parts.items() if (fn := live(made[k])._grad_fn) is not None
+        ]
+        targets: list[GradFn | None] = []
+        for i in wanted:
+            t = tensors[i.key] if i.kind == "argument" else i.tensor
+            targets.append(edge(begun[id(t)] if id(t) in begun else t))
+        return tuple(pull(roots, targets, mode.grad, mode.grad, stop=True))
