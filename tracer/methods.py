@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.value import REGISTRY
-from . import fillers, printing, random
+from . import fillers, numpy_door, printing, random
 from .functions import (
     broadcasting,
     contract,
@@ -105,11 +105,17 @@ AUGMENTED = {
     "ixor": "bitwise_xor", "ilshift": "shift_left", "irshift": "shift_right",
 }  # fmt: skip
 
+
+def _operand(x: Any) -> Any:
+    """An array beside a Tensor is one."""
+    return creation.as_tensor(x) if isinstance(x, np.ndarray) else x
+
+
 OTHERS = {
     "__getitem__": indexing.getitem,
     "__setitem__": indexing.setitem,
-    "__matmul__": contract.matmul,
-    "__rmatmul__": lambda self, other: contract.matmul(other, self),
+    "__matmul__": lambda self, other: contract.matmul(self, _operand(other)),
+    "__rmatmul__": lambda self, other: contract.matmul(_operand(other), self),
     "__eq__": conversion.numbers_equal,
     "__ne__": conversion.numbers_differ,
     "__hash__": object.__hash__,
@@ -147,21 +153,6 @@ def _rtruediv(self: Tensor, other: Any) -> Tensor:
     return REGISTRY["reciprocal"](self) * other  # as torch has it
 
 
-def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    """NumPy's functions on tensors are those of the same name here: np.tanh(t) is t.tanh()."""
-    name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
-    function = getattr(pointwise, name, None) or getattr(contract, name, None)
-    if method != "__call__" or kwargs or function is None:
-        return NotImplemented
-    return function(*inputs)
-
-
-_UFUNCS = {
-    "power": "pow", "conjugate": "positive", "invert": "bitwise_not", "equal": "eq",
-    "not_equal": "ne", "floor_divide": "floor_divide", "rint": "round", "fabs": "abs",
-}  # fmt: skip
-
-
 def _attach() -> None:
     for module, names in METHODS.items():
         for name in names.split():
@@ -171,7 +162,10 @@ def _attach() -> None:
             setattr(Tensor, f"{name}_", inplace(getattr(module, name)))
     for name, primitive in AUGMENTED.items():
         setattr(Tensor, f"__{name}__", _augmented(primitive))
-    mine = {"__array_ufunc__": _array_ufunc, "__rtruediv__": _rtruediv}
+    door = {
+        "__array_ufunc__": numpy_door.array_ufunc, "__array_function__": numpy_door.array_function
+    }  # fmt: skip
+    mine = {"__rtruediv__": _rtruediv, **door}
     for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, fillers.FILLERS):
         for name, value in table.items():
             setattr(Tensor, name, value)

@@ -1,0 +1,330 @@
+"""NumPy's functions on Tensors: np.tanh(t), np.mean(t, axis=0), np.einsum("ij,j", a, t).
+
+A function of NumPy that is given a Tensor becomes the function here that means the same, so it is
+traced, differentiated and compiled. Tables say which; what they do not name is computed by NumPy
+from the values, as `torch.Tensor` has it: for tensors that require no grad, outside of traces.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import DType, of_numpy
+from . import functions
+from .functions.conversion import numpy, to
+from .functions.creation import as_tensor, tensor
+from .mode import get_default_dtype, mode
+from .tensor import Tensor
+
+# ---- ufuncs. Their names are ours, but for these
+_OPERATORS = {  # these take Python numbers, on either side, as operators do
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
+    "divide": operator.truediv, "true_divide": operator.truediv, "power": operator.pow,
+    "floor_divide": operator.floordiv, "remainder": operator.mod, "matmul": operator.matmul,
+    "negative": operator.neg, "positive": operator.pos, "absolute": operator.abs,
+    "fabs": operator.abs, "invert": operator.invert, "bitwise_and": operator.and_,
+    "bitwise_or": operator.or_, "bitwise_xor": operator.xor, "left_shift": operator.lshift,
+    "right_shift": operator.rshift, "equal": operator.eq, "not_equal": operator.ne,
+    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge,
+}  # fmt: skip
+_RENAMED = {
+    "rint": "round", "conjugate": "conj", "degrees": "rad2deg", "radians": "deg2rad",
+    "psi": "digamma", "gammaln": "lgamma",
+}  # fmt: skip
+_MADE = {
+    "divmod": lambda a, b: (a // b, a % b),
+    "modf": lambda a: (a - functions.trunc(a), functions.trunc(a)),
+    "cbrt": lambda a: functions.sign(a) * abs(a) ** (1 / 3),
+}
+
+
+def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    name = ufunc.__name__
+    if method != "__call__":
+        raise TypeError(
+            f"np.{name}.{method} is not defined for Tensors: use a reduction by name, as np.sum"
+        )
+    if kwargs:
+        raise TypeError(
+            f"np.{name}() of Tensors does not take {', '.join(f'{k}=' for k in kwargs)}: the "
+            "answer is a new Tensor"
+        )
+    inputs = tuple(map(_ours, inputs))
+    if name in _OPERATORS:
+        return _OPERATORS[name](*inputs)
+    found = _MADE.get(name) or getattr(functions, _RENAMED.get(name, name), None)
+    if found is None:
+        return ufunc(*_theirs(f"np.{name}", inputs))
+    return found(*(x if isinstance(x, Tensor) else _beside(inputs, x) for x in inputs))
+
+
+def _beside(inputs: tuple, x: Any) -> Tensor:
+    """A Python number as a Tensor that does not change the dtype of the others."""
+    like = next(t.dtype for t in inputs if isinstance(t, Tensor))
+    weak = like.is_floating_point or not isinstance(x, float)
+    return tensor(x, dtype=like if weak else None)
+
+
+# ---- functions: those that differ in the names of arguments, and in nothing else
+_ARGUMENTS = {
+    "axis": "dim", "axes": "dims", "keepdims": "keepdim", "axis1": "dim1", "axis2": "dim2",
+    "a_min": "min", "a_max": "max", "k": "diagonal", "method": "interpolation",
+    "sections": "indices_or_sections",
+}  # fmt: skip
+_NAMED: dict[str, str | tuple[str, dict[str, str]]] = {
+    **{name: name for name in (
+        "all any argmax argmin argwhere bincount broadcast_to clip count_nonzero diag diagflat "
+        "diagonal fliplr flipud isclose kron moveaxis nan_to_num nansum prod ravel "
+        "reshape rot90 round searchsorted squeeze stack sum swapaxes tile trace tril triu "
+        "unravel_index vander vdot hstack vstack dstack column_stack allclose cov corrcoef "
+        "quantile nanquantile nanmean sinc i0 real imag inner"
+    ).split()},
+    "max": "amax", "min": "amin", "amax": "amax", "amin": "amin", "around": "round",
+    "expand_dims": "unsqueeze",
+    "array_equal": "equal", "repeat": "repeat_interleave", "roll": ("roll", {"axis": "dims"}),
+    "unstack": "unbind", "diff": "diff",
+    "trapezoid": "trapezoid", "atleast_1d": "atleast_1d", "atleast_2d": "atleast_2d",
+    "ones_like": "ones_like", "zeros_like": "zeros_like", "empty_like": "empty_like",
+    "full_like": "full_like", "block": "block_diag", "take_along_axis": "take_along_dim",
+}  # fmt: skip
+
+
+@cache
+def _renaming(theirs: Callable, ours: Callable, also: tuple[tuple[str, str], ...]) -> Callable:
+    """`ours` behind NumPy's names of arguments; those that are left at NumPy's default are left at
+    ours.
+    """
+    names = {**_ARGUMENTS, **dict(also)}
+    try:
+        signature = inspect.signature(theirs)
+    except ValueError:  # compiled, and it does not say
+        return ours
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        ahead, named = [], {}
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                ahead.extend(value)
+            elif parameter.default is parameter.empty:
+                ahead.append(value)
+            elif value is not parameter.default:
+                named[names.get(name, name)] = value
+        return ours(*ahead, **named)
+
+    return call
+
+
+# ---- functions that take some saying
+def _along(function: str, default: int | None) -> Callable:
+    """A function along one dimension: for None, of all elements in one row."""
+
+    def call(a: Tensor, axis: int | None = default, dtype: Any = None, **_: Any) -> Tensor:
+        f = getattr(functions, function)
+        found = f(functions.ravel(a), 0) if axis is None else f(a, axis)
+        found = found.values if isinstance(found, tuple) else found
+        return found if dtype is None else to(found, dtype)
+
+    return call
+
+
+def _floating(a: Tensor) -> Tensor:
+    return a if a.dtype.is_floating_point else to(a, get_default_dtype())
+
+
+def _moment(function: str) -> Callable:
+    def call(a: Tensor, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0,
+             keepdims: bool = False, *, correction: float = 0) -> Tensor:  # fmt: skip
+        a = _floating(a) if dtype is None else to(a, dtype)
+        f = getattr(functions, function)
+        return f(a, axis, correction=ddof or correction, keepdim=bool(keepdims))
+
+    return call
+
+
+def _mean(a: Tensor, axis: Any = None, dtype: Any = None, out: None = None,
+          keepdims: bool = False) -> Tensor:  # fmt: skip
+    a = _floating(a) if dtype is None else to(a, dtype)
+    return functions.mean(a, axis, bool(keepdims))
+
+
+def _average(a: Tensor, axis: Any = None, weights: Any = None, returned: bool = False, *,
+             keepdims: bool = False) -> Any:  # fmt: skip
+    if weights is None:
+        return _mean(a, axis, keepdims=keepdims)
+    if weights.ndim < a.ndim:  # one for each position of the axis
+        weights = weights.reshape([-1 if d == axis % a.ndim else 1 for d in range(a.ndim)])
+    weights = functions.broadcast_to(weights, a.shape)
+    total = functions.sum(weights, axis, keepdim=bool(keepdims))
+    mean = functions.sum(a * weights, axis, keepdim=bool(keepdims)) / total
+    return (mean, total) if returned else mean
+
+
+def _median(a: Tensor, axis: Any = None, out: None = None, overwrite_input: bool = False,
+            keepdims: bool = False) -> Tensor:  # fmt: skip
+    return functions.quantile(_floating(a), 0.5, axis, keepdim=bool(keepdims))
+
+
+def _percentile(a: Tensor, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    q = _floating(q) / 100 if isinstance(q, Tensor) else q / 100
+    return functions.quantile(_floating(a), q, axis, keepdim=bool(keepdims))
+
+
+def _ptp(a: Tensor, axis: Any = None, out: None = None, keepdims: bool = False) -> Tensor:
+    kept = {"keepdim": bool(keepdims), **({} if axis is None else {"dim": axis})}
+    return functions.amax(a, **kept) - functions.amin(a, **kept)
+
+
+def _dot(a: Any, b: Any, out: None = None) -> Tensor:
+    if 0 in (np.ndim(a), np.ndim(b)):
+        return a * b
+    return functions.tensordot(a, b, dims=([a.ndim - 1], [max(b.ndim - 2, 0)]))
+
+
+def _tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
+    if not isinstance(axes, int):
+        axes = [[d] if isinstance(d, int) else list(d) for d in axes]
+    return functions.tensordot(a, b, dims=axes)
+
+
+def _concatenate(arrays: Any, axis: int | None = 0, out: None = None, dtype: Any = None) -> Tensor:
+    parts = [x if isinstance(x, Tensor) else tensor(x) for x in arrays]
+    if axis is None:
+        parts, axis = [functions.ravel(x) for x in parts], 0
+    joined = functions.cat(parts, axis)
+    return joined if dtype is None else to(joined, dtype)
+
+
+def _splitting(function: str) -> Callable:
+    """The parts as a list; only array_split takes lengths that do not come out even."""
+
+    def call(ary: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+        n, parts = ary.shape[axis], indices_or_sections
+        if isinstance(parts, int) and n % parts and function == "split":
+            raise ValueError("array split does not result in an equal division")
+        return list(functions.tensor_split(ary, parts, axis))
+
+    return call
+
+
+def _take(a: Tensor, indices: Any, axis: int | None = None, out: None = None) -> Tensor:
+    index = as_tensor(indices)
+    x, d = (functions.ravel(a), 0) if axis is None else (a, axis % a.ndim)
+    found = functions.index_select(x, d, functions.ravel(index))
+    return found.reshape((*x.shape[:d], *index.shape, *x.shape[d + 1 :]))
+
+
+def _einsum(*operands: Any, out: None = None, optimize: Any = False) -> Tensor:
+    return functions.einsum(*operands)
+
+
+def _where(condition: Any, *branches: Any) -> Any:
+    condition = as_tensor(condition)
+    mask = condition if condition.dtype.kind == "bool" else condition != 0
+    if not branches:
+        return functions.nonzero(mask, as_tuple=True)
+    return functions.where(mask, *branches)
+
+
+def _digitize(x: Tensor, bins: Any, right: bool = False) -> Tensor:
+    return functions.bucketize(x, as_tensor(bins), right=not right)
+
+
+def _outer(a: Tensor, b: Tensor, out: None = None) -> Tensor:
+    return functions.outer(functions.ravel(a), functions.ravel(b))
+
+
+_DONE: dict[str, Callable] = {
+    "cumsum": _along("cumsum", None), "cumprod": _along("cumprod", None),
+    "sort": _along("sort", -1), "argsort": _along("argsort", -1),
+    "var": _moment("var"), "std": _moment("std"), "mean": _mean, "average": _average,
+    "median": _median, "percentile": _percentile, "ptp": _ptp, "dot": _dot, "outer": _outer,
+    "tensordot": _tensordot, "einsum": _einsum, "concatenate": _concatenate, "take": _take,
+    "split": _splitting("split"), "array_split": _splitting("array_split"),
+    "hsplit": lambda ary, parts: _splitting("split")(ary, parts, min(1, ary.ndim - 1)),
+    "vsplit": _splitting("split"), "dsplit": lambda ary, parts: _splitting("split")(ary, parts, 2),
+    "where": _where, "digitize": _digitize,
+    "transpose": lambda a, axes=None: a.permute(
+        tuple(range(a.ndim))[::-1] if axes is None else axes),
+    "flip": lambda m, axis=None: functions.flip(
+        m, tuple(range(m.ndim)) if axis is None else axis),
+    "copy": lambda a, order="K", subok=False: a.clone(),
+    "nonzero": lambda a: functions.nonzero(a, as_tuple=True),
+    "cross": lambda a, b, axis=-1: functions.cross(a, b, dim=axis),
+    "meshgrid": lambda *xi, copy=True, sparse=False, indexing="xy": functions.meshgrid(
+        *xi, indexing=indexing),
+    "broadcast_arrays": lambda *args, subok=False: functions.broadcast_tensors(*args),
+    "matrix_transpose": lambda x: x.mT,
+    "astype": lambda x, dtype, copy=True, device=None: to(x, dtype),
+    "shape": lambda a: tuple(a.shape), "ndim": lambda a: a.ndim,
+    "size": lambda a, axis=None: a.numel() if axis is None else a.shape[axis],
+}  # fmt: skip
+
+
+@cache
+def _counterpart(theirs: Callable) -> Callable | None:
+    name = theirs.__name__
+    if theirs.__module__ == "numpy.linalg":
+        return None
+    if name in _DONE:
+        return _DONE[name]
+    row = _NAMED.get(name)
+    ours, also = row if isinstance(row, tuple) else (row, {})
+    found = getattr(functions, ours, None) if ours else None
+    return None if found is None else _renaming(theirs, found, tuple(also.items()))
+
+
+def array_function(
+    self: Tensor, function: Callable, types: tuple[type, ...], args: tuple, kwargs: dict
+) -> Any:
+    if not all(issubclass(t, (Tensor, np.ndarray)) for t in types):
+        return NotImplemented
+    name = f"np.{function.__name__}"
+    if kwargs.get("out") is not None:
+        raise TypeError(f"{name}() of Tensors does not take out=: the answer is a new Tensor")
+    found = _counterpart(function)
+    if found is None:
+        return function(*_theirs(name, args), **_theirs(name, kwargs))
+    try:
+        return found(*_ours(args), **_ours(kwargs))
+    except TypeError as error:
+        raise TypeError(f"{name}() of Tensors: {error}") from error
+
+
+# ---- arguments
+def _ours(x: Any) -> Any:
+    """An argument as the functions here take it: arrays as Tensors that share their memory, NumPy's
+    numbers and dtypes as ours.
+    """
+    if isinstance(x, np.ndarray):
+        return as_tensor(x if all(s >= 0 for s in x.strides) else x.copy())
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
+        return of_numpy(np.dtype(x))
+    if type(x) in (list, tuple):
+        return type(x)(map(_ours, x))
+    return {k: _ours(v) for k, v in x.items()} if type(x) is dict else x
+
+
+def _theirs(name: str, x: Any) -> Any:
+    """An argument as NumPy takes it: Tensors as arrays."""
+    if isinstance(x, Tensor):
+        if x.requires_grad or mode.trace is not None:
+            raise TypeError(
+                f"{name} has no counterpart for Tensors, so it cannot be traced or differentiated: "
+                "call it outside compiled functions, on t.detach()"
+            )
+        return numpy(x)
+    if isinstance(x, DType):
+        return x.storage
+    if type(x) in (list, tuple):
+        return type(x)(_theirs(name, v) for v in x)
+    return {k: _theirs(name, v) for k, v in x.items()} if type(x) is dict else x
