@@ -17,6 +17,7 @@ import numpy as np
 
 from ..ir.dtype import DType, of_numpy
 from . import functions
+from .functions import factors, matrices, norms, products, solving
 from .functions.conversion import numpy, to
 from .functions.creation import as_tensor, tensor
 from .mode import get_default_dtype, mode
@@ -268,11 +269,26 @@ _DONE: dict[str, Callable] = {
 }  # fmt: skip
 
 
+# those of numpy.linalg whose arguments are torch.linalg's
+_LINALG = frozenset(
+    "cholesky cond cross det eigh eigvalsh inv matrix_norm matrix_power matrix_rank multi_dot norm "
+    "pinv qr slogdet solve svd svdvals tensorinv tensorsolve vector_norm".split()
+)
+
+
+def _linalg(name: str) -> Callable:
+    homes = (factors, matrices, norms, products, solving)
+    return next(
+        f for n in (f"linalg_{name}", name) for m in homes if (f := getattr(m, n, None)) is not None
+    )
+
+
 @cache
 def _counterpart(theirs: Callable) -> Callable | None:
     name = theirs.__name__
     if theirs.__module__ == "numpy.linalg":
-        return None
+        found = _linalg(name) if name in _LINALG else None
+        return None if found is None else _renaming(theirs, found, ())
     if name in _DONE:
         return _DONE[name]
     row = _NAMED.get(name)
