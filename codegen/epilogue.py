@@ -59,10 +59,12 @@ def finish_products(low: Lowered, fusion: Fusion, written: set[Node]) -> None:
     for group in [g for g in fusion.groups if g.template == "dot"]:
         (product,) = group.anchors
         readers = [a for a, read in fusion.reads.items() if product in read]
-        if len(readers) == 1 and product not in low.outputs and readers[0] not in written:
-            if computable(low, product, readers[0]):
-                fusion.merge(group, fusion.home[readers[0]], group.space)
-                fusion.notes.append(f"{readers[0].op.name} is computed by the product it reads")
+        if len(readers) != 1 or product in low.outputs or readers[0] in written:
+            continue
+        home = fusion.home[readers[0]]
+        if not home.opaque and computable(low, product, readers[0]):  # not another product's yet
+            fusion.merge(group, home, group.space)
+            fusion.notes.append(f"{readers[0].op.name} is computed by the product it reads")
 
 
 def computable(low: Lowered, product: Node, anchor: Node) -> bool:

@@ -76,6 +76,15 @@ def test_a_product_that_is_read_twice_is_stored():
     assert_kernels(both, 2)
 
 
+def test_of_two_products_that_are_added_one_does_the_adding():
+    a, b = T.from_numpy(numbers(6, 7)), T.from_numpy(numbers(7, 9))
+    c, d = T.from_numpy(numbers(6, 5)), T.from_numpy(numbers(5, 9))
+    add = T.compile(lambda a, b, c, d: (a @ b + c @ d).relu())
+    want = np.maximum(a.numpy() @ b.numpy() + c.numpy() @ d.numpy(), 0)
+    np.testing.assert_allclose(add(a, b, c, d).numpy(), want, rtol=1e-12, atol=1e-12)
+    assert_kernels(add, 2)
+
+
 def test_nan_and_infinity_pass_through_an_epilogue():
     a, b = np.eye(20), numbers(20, 16)
     b[3, 2], b[5, 5] = np.nan, -np.inf
