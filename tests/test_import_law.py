@@ -48,7 +48,7 @@ COMPILER_ONLY = ("tracegrad.codegen", "tracegrad.runtime")
 # May be absent, so these are imported where they are used; nothing else is.
 OPTIONAL = (
     "matplotlib", "graphviz", "tqdm", "torch", "jax", "IPython", "sklearn", "mlxtend",
-    "safetensors", "numba.cuda",
+    "safetensors", "numba.cuda", "pytest",
 )  # fmt: skip
 
 LONGEST = dict.fromkeys(ROOMS, 400) | dict.fromkeys(("tests", "benchmarks", "examples"), 500)

@@ -1,4 +1,6 @@
-"""Assertions for tests of programs: numbers that agree, kernels that were fused."""
+"""Assertions for tests of programs: numbers that agree, gradients that are right, kernels that were
+fused.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from .ir.dtype import DType
 from .tracer.functions.creation import as_tensor
 from .tracer.tensor import Tensor
+
+__all__ = ["GradcheckError", "assert_close", "assert_kernels", "gradcheck", "gradgradcheck"]
 
 # (rtol, atol) by dtype, as torch has them; other types must agree exactly
 _TOLERANCES = {

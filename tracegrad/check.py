@@ -1,0 +1,53 @@
+"""All that is claimed of a function, checked at once: what the pytest fixture `gradcheck` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .autograd.gradcheck import gradcheck, gradgradcheck
+from .compile import compile
+from .testing import assert_close
+from .tracer.functions.creation import as_tensor
+from .tracer.pytree import flatten, map_leaves, unflatten
+from .tracer.tensor import Tensor
+
+
+def check_function(function: Callable, *inputs: Any, compiled: bool = True, second: bool = True,
+                   fast_mode: bool = False, **tolerances: Any) -> None:  # fmt: skip
+    """Check the derivatives of a function, eagerly and compiled, and that both compute the same.
+
+    Floating point tensors among the inputs, which may be nested, are converted to float64 and
+    differentiated; the inputs themselves are left alone. `tolerances` are those of `gradcheck`.
+    `second=False` leaves out second derivatives and `compiled=False` the compiled function.
+
+    Raises GradcheckError or AssertionError that says what differs.
+    """
+    leaves, structure = flatten(map_leaves(_double, inputs))
+    places = [k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x.requires_grad]
+
+    def flat(f: Callable) -> Callable:
+        def call(*xs: Tensor) -> tuple:
+            full = list(leaves)
+            for k, x in zip(places, xs, strict=True):
+                full[k] = x
+            found = flatten(f(*unflatten(full, structure)))[0]
+            return tuple(y for y in found if isinstance(y, Tensor))
+
+        return call
+
+    xs = tuple(leaves[k] for k in places)
+    options = {"fast_mode": fast_mode, **tolerances}
+    programs = [flat(function), *([flat(compile(function))] if compiled else [])]
+    if compiled:
+        assert_close(programs[1](*xs), programs[0](*xs), equal_nan=True)
+    for program in programs if xs else ():
+        gradcheck(program, xs, check_batched_grad=True, **options)
+        if second and any(y.requires_grad for y in program(*xs)):
+            gradgradcheck(program, xs, **options)
+
+
+def _double(x: Any) -> Any:
+    if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
+        return x
+    return as_tensor(x).detach().double().clone().requires_grad_()
