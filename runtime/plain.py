@@ -126,8 +126,9 @@ VOCABULARY: dict[str, Any] = {
     "fmod": np.fmod, "copysign": np.copysign, "nextafter": np.nextafter, "hypot": np.hypot,
     "gcd": np.gcd, "exponent": lambda x: np.frexp(x)[1] if np.isfinite(x) else 0,
     **{name: _of_scipy(name)
-       for name in ("erfinv", "erfcx", "ndtri", "i0", "i0e", "i1", "i1e", "zeta")},
-    "digamma": _of_scipy("psi"), "bessel_j0": _of_scipy("j0"), "bessel_j1": _of_scipy("j1"),
+       for name in ("erfinv", "erfcx", "ndtri", "zeta")},
+    **{f"bessel_{name}": _of_scipy(name) for name in ("i0", "i0e", "i1", "i1e", "j0", "j1")},
+    "digamma": _of_scipy("psi"),
     "igamma": _of_scipy("gammainc"), "igammac": _of_scipy("gammaincc"),
     "sigmoid": special.expit, "erf": special.erf, "erfc": special.erfc, "lgamma": _lgamma,
     **{name: getattr(np, name) for name in (

@@ -21,8 +21,8 @@ PREFIX = "tracegrad_scipy_"
 # word -> the function of cython_special (fuse_1: of a real number)
 OF_ONE = {
     "erfinv": "__pyx_fuse_0erfinv", "erfcx": "__pyx_fuse_1erfcx", "ndtri": "ndtri",
-    "digamma": "__pyx_fuse_1psi", "i0": "i0", "i0e": "i0e", "i1": "i1", "i1e": "i1e",
-    "bessel_j0": "j0", "bessel_j1": "j1",
+    "digamma": "__pyx_fuse_1psi", "bessel_i0": "i0", "bessel_i0e": "i0e",
+    "bessel_i1": "i1", "bessel_i1e": "i1e", "bessel_j0": "j0", "bessel_j1": "j1",
 }  # fmt: skip
 OF_TWO = {"igamma": "gammainc", "igammac": "gammaincc"}
 

@@ -21,16 +21,17 @@ COSTLY = 4 * TRANSCENDENTAL
 
 
 def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable | None = None,
-             domain: tuple[float, float] = (-3.0, 3.0)) -> OpDef:  # fmt: skip
-    """A primitive that SciPy knows as `of`, in float64 or float32, NaN where it is not defined."""
+             word: str = "", domain: tuple[float, float] = (-3.0, 3.0)) -> OpDef:  # fmt: skip
+    """A primitive that SciPy knows as `of` and kernels as `word`, NaN where it is not defined."""
 
     # `scipy.special` is loaded when it is first used: it would be a third of the time to import us
     def value(*arrays: np.ndarray) -> np.ndarray:
         return getattr(scipy.special, of or name)(*arrays)
 
     operands = ", ".join(f"{{{k}}}" for k in range(len(rules)))
-    return elementwise(name, ref=ref or value, expr=f"{name}({operands})", types=Types.FLOAT,
-                       cost=COSTLY, domain=domain, vjp=rules)  # fmt: skip
+    expr = f"{word or name}({operands})"
+    return elementwise(name, ref=ref or value, expr=expr, types=Types.FLOAT, cost=COSTLY,
+                       domain=domain, vjp=rules)  # fmt: skip
 
 
 # ---- the error function's family: DLMF 7.2, 7.10
@@ -71,9 +72,9 @@ def _first_order(below, scaled=False):
     return rule
 
 
-i0 = _special("i0", lambda g, y, x: g * i1(x))
-i1 = _special("i1", _first_order(i0))
-i0e = _special("i0e", lambda g, y, x: g * (i1e(x) - sign(x) * y))
-i1e = _special("i1e", _first_order(i0e, scaled=True))
+i0 = _special("i0", lambda g, y, x: g * i1(x), word="bessel_i0")  # i1 and the like are types there
+i1 = _special("i1", _first_order(i0), word="bessel_i1")
+i0e = _special("i0e", lambda g, y, x: g * (i1e(x) - sign(x) * y), word="bessel_i0e")
+i1e = _special("i1e", _first_order(i0e, scaled=True), word="bessel_i1e")
 bessel_j0 = _special("bessel_j0", lambda g, y, x: -g * bessel_j1(x), of="j0")
 bessel_j1 = _special("bessel_j1", _first_order(bessel_j0), of="j1")
