@@ -1,14 +1,24 @@
 """Columns: reductions over leading axes, where the innermost axis is kept.
 
 Going down the columns one by one would stride through memory; instead whole rows are added into the
-result, which stays in cache, and the loop along the row vectorises. Workers take blocks of columns.
+result, which stays in cache, and the loop along the row vectorises. Four rows at a time, where they
+are only added: the result is then read and written once for four. Workers take blocks of columns.
 
     for j in range(start, stop):
-        store_f4(p1, j, f4(0.0), 1)
-    for r0 in range(n):
+        store_f4(p0, j, f4(0), 0)
+    for r0 in range(0, n0 - 3, 4):
+        r0b = r0 + 1                    # and two more
+        or0_0 = r0 * n1
+        or0b_0 = r0b * n1
         for j in range(start, stop):
-            v1 = load_f4(p0, or0_0 + j, 0)
-            store_f4(p1, j, load_f4(p1, j, 1) + v1, 1)
+            a0 = load_f4(p0, j, 0)
+            v1 = load_f4(p1, or0_0 + j, 1)
+            a0 = a0 + v1
+            v2 = load_f4(p1, or0b_0 + j, 1)
+            a0 = a0 + v2
+            store_f4(p0, j, a0, 0)
+    for r0 in range(n0 - n0 % 4, n0):   # the rows that are left over
+        ...
     for j in range(start, stop):        # what follows from the sums
         ...
 """
@@ -21,46 +31,93 @@ from ..body import PRELUDE, Axis, Body, Scope, nested
 from ..fuse import level
 from ..text import load
 
+ROWS = 4  # added at a time
+MOST_LINES = 8  # statements for one row; above, four rows would need too many registers
+
 
 class Column(Body):
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
         self.outer = tuple(self.axis(d, f"k{d}", outermost=d == 0) for d in range(kept - 1))
-        self.points = [
-            Scope((*self.outer, *self._reduced_axes(), self._along())) for _ in range(self.passes)
-        ]
-        begins = [Scope((*self.outer, self._along())) for _ in range(self.passes)]
-        end = Scope((*self.outer, self._along()))
+        last = len(self.kept_extents) - 1
+        self.along = self.axis(last, "j", outermost=last == 0, innermost=last > 0)
+        axes = [self._reduced_axes() for _ in range(self.passes)]
+        self.points = [Scope((*self.outer, *axis, self.along)) for axis in axes]
+        begins = [Scope((*self.outer, self.along)) for _ in range(self.passes)]
+        end = Scope((*self.outer, self.along))
+        self.sums: dict[Node, str] = {}
+        reductions: list[list[Node]] = [[] for _ in range(self.passes)]
         for anchor in self.group.anchors:
             if anchor.op.kind is Kind.REDUCE:
                 p = self.pass_of(anchor)
-                here = self.points[p]
+                reductions[p].append(anchor)
+                self.sums[anchor] = f"a{len(self.sums)}"
                 begins[p].lines.append(self.store(anchor, self.initial(anchor), begins[p]))
-                total = self.combined(anchor, self._accumulated(anchor, here), here)
-                here.lines.append(self.store(anchor, total, here))
+        for anchor in (a for a in self.group.anchors if a.op.kind is Kind.REDUCE):
+            self._add(anchor, self.points[self.pass_of(anchor)])
+        adds_only = [True] * self.passes
         for anchor in self.stored:
             if anchor.op.kind is not Kind.REDUCE:
                 at_points = level(anchor, self.space) == "point"
-                here = self.points[self.depth_of_anchor(anchor)[1]] if at_points else end
+                p = self.depth_of_anchor(anchor)[1]
+                here = self.points[p] if at_points else end
+                if at_points:
+                    adds_only[p] = False
                 here.lines.append(self.store(anchor, self.anchor_value(anchor, here), here))
         body: list[str] = []
-        for begin, point in zip(begins, self.points, strict=True):
-            for scope in (begin, point):
-                if scope.lines:
-                    body += nested(scope.chain[len(self.outer) :], scope.lines)
-        if end.lines:
-            body += nested(end.chain[len(self.outer) :], end.lines)
+        for p, begin in enumerate(begins):
+            body += self._looped(begin)
+            if adds_only[p] and 0 < len(self.points[p].lines) <= MOST_LINES:
+                body += self._rows_at_a_time(reductions[p], axes[p], p)
+            elif self.points[p].lines:
+                body += nested(
+                    (*axes[p], self.along), self._accumulated(reductions[p], self.points[p])
+                )
+        body += self._looped(end)
         return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body)]
 
-    def _along(self) -> Axis:
-        last = len(self.kept_extents) - 1
-        return self.axis(last, "j", outermost=last == 0, innermost=last > 0)
+    def _looped(self, scope: Scope) -> list[str]:
+        return nested((self.along,), scope.lines) if scope.lines else []
 
     def _reduced_axes(self) -> tuple[Axis, ...]:
         first = len(self.kept_extents)
         return tuple(self.axis(first + d, f"r{d}") for d in range(len(self.reduced_extents)))
 
-    def _accumulated(self, reduction: Node, here: Scope) -> str:
+    def _add(self, reduction: Node, here: Scope) -> None:
+        acc = self.sums[reduction]
+        here.lines.append(f"{acc} = {self.combined(reduction, acc, here)}")
+
+    def _accumulated(self, reductions: list[Node], here: Scope) -> list[str]:
+        """The statements of `here` between reading the sums so far and writing the new ones."""
+        before = [f"{self.sums[r]} = {self._total(r, here)}" for r in reductions]
+        after = [self.store(r, self.sums[r], here) for r in reductions]
+        return [*before, *here.lines, *after]
+
+    def _rows_at_a_time(self, reductions: list[Node], axes: tuple[Axis, ...], p: int) -> list[str]:
+        """The loops of pass p over rows, ROWS of them in one go, and over those that are left."""
+        *slow, row = axes
+        count = self.args.integer(self.reduced_extents[-1], ("axis", row.index))
+        single = self._accumulated(reductions, self.points[p])
+        rest = Axis(row.name, f"range({count} - {count} % {ROWS}, {count})", row.index, row.header)
+        together = Scope((*self.outer, *slow, Axis(row.name, "", row.index), self.along))
+        header: list[str] = []
+        for k in range(ROWS):
+            name = row.name + "abcd"[k] if k else row.name
+            one = Axis(name, "", row.index, [f"{name} = {row.name} + {k}"] if k else [])
+            scope = Scope((*self.outer, *slow, one, self.along))
+            for reduction in reductions:
+                self._add(reduction, scope)
+            header += one.header
+            together.lines += scope.lines
+        four = Axis(row.name, f"range(0, {count} - {ROWS - 1}, {ROWS})", row.index, header)
+        lines = self._accumulated(reductions, together)
+        return nested(
+            tuple(slow),
+            [*nested((four, self.along), lines), *nested((rest, self.along), single)],
+        )
+
+    def _total(self, reduction: Node, here: Scope) -> str:
+        """The sum so far, from memory."""
         buffer, view = self.target(reduction)
         return load(
             self.args.pointer(buffer, reduction.dtype), reduction.dtype, self.position(view, here)
@@ -70,4 +127,4 @@ class Column(Body):
         return self.prelude if depth == (PRELUDE, 0) else here
 
     def reduced_value(self, reduction: Node, here: Scope) -> str:
-        return self.define(here, ("sum", reduction), self._accumulated(reduction, here))
+        return self.define(here, ("sum", reduction), self._total(reduction, here))
