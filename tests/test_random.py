@@ -10,6 +10,7 @@ from scipy import stats
 
 import tracegrad as T
 import tracegrad.nn.functional as F
+from tracegrad import nn
 from tracegrad.ir.ops.random import random_bits
 from tracegrad.runtime.philox import plain
 from tracegrad.testing import assert_kernels
@@ -45,6 +46,8 @@ CONTINUOUS = {
     "normal_": (lambda: T.empty(20000).normal_(1, 2), stats.norm(1, 2)),
     "exponential_": (lambda: T.empty(20000).exponential_(2.0), stats.expon(scale=0.5)),
     "cauchy_": (lambda: T.empty(20000).cauchy_(1, 2), stats.cauchy(1, 2)),
+    "trunc_normal_": (lambda: nn.init.trunc_normal_(T.empty(20000), 1.0, 2.0, -1.0, 2.0),
+                      stats.truncnorm(-1, 0.5, 1, 2)),
     "log_normal_": (lambda: T.empty(20000).log_normal_(0.5, 0.25),
                     stats.lognorm(s=0.25, scale=np.exp(0.5))),
 }  # fmt: skip
@@ -58,6 +61,8 @@ DISCRETE = {
     "geometric_": (lambda: T.empty(20000).geometric_(0.4), stats.geom(0.4)),
     "multinomial": (lambda: T.multinomial(T.tensor([1.0, 0, 3]), 20000, True),
                     stats.rv_discrete(values=([0, 1, 2], [0.25, 0, 0.75]))),
+    "poisson": (lambda: T.poisson(T.full((20000,), 2.5)), stats.poisson(2.5)),
+    "poisson, rarely": (lambda: T.poisson(T.full((20000,), 0.1)), stats.poisson(0.1)),
     "dropout": (lambda: F.dropout(T.ones(20000), 0.25) * 0.75, stats.bernoulli(0.75)),
 }  # fmt: skip
 
@@ -110,6 +115,7 @@ BAD = {
     "negative weight": (lambda: T.multinomial(-T.ones(3), 1), RuntimeError, "element < 0"),
     "rate": (lambda: T.ones(2).exponential_(0), RuntimeError, "lambda=0"),
     "state": (lambda: T.set_rng_state(T.zeros(3, dtype=T.uint8)), RuntimeError, "wrong size"),
+    "poisson": (lambda: T.poisson(-T.ones(2)), RuntimeError, "invalid Poisson rate"),
     "dropout": (lambda: F.dropout(T.ones(2), 1.5), ValueError, "between 0 and 1, but got 1.5"),
 }
 
@@ -128,6 +134,7 @@ def everything(x):
     return (
         x + T.rand(300, 2), T.randn(5, 300), T.randn(9, dtype=T.float64), T.randint(0, 9, (7,)),
         T.bernoulli(x.abs().clamp(max=1)), F.dropout(x, 0.3), F.dropout2d(x[:, :, None], 0.5),
+        T.multinomial(x[:3], 2), T.multinomial(x[:, 0], 4, True), T.randperm(9),
         T.rand(3, dtype=T.float16), T.empty(6).exponential_(), F.alpha_dropout(x, 0.2, True),
     )  # fmt: skip
 
@@ -144,6 +151,26 @@ def test_compiled_numbers_are_the_eager_ones_and_new_at_every_call():
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-6, atol=1e-6)
     assert all((a != b).any() for a, b in zip(got[0], got[1], strict=True))
     assert compiled.cache_info().misses == 1
+
+
+def test_initial_values_with_structure():
+    for shape in ((5, 3), (3, 5), (4, 2, 3)):
+        q = nn.init.orthogonal_(T.empty(shape), gain=2.0).reshape(shape[0], -1).double()
+        small = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
+        np.testing.assert_allclose(small.numpy(), 4 * np.eye(min(q.shape)), atol=1e-5)
+    w = nn.init.sparse_(T.empty(10, 400), 0.25)
+    assert ((w == 0).sum(0) == 3).all() and abs(w[w != 0].std().item() - 0.01) < 0.001
+    for shape, groups in (((4, 2, 3), 1), ((4, 2, 3, 4), 2), ((6, 1, 3, 3, 3), 3)):
+        torch = pytest.importorskip("torch")
+        ours, theirs = (t.nn.init.dirac_(t.empty(shape), groups) for t in (T, torch))
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_what_numbers_were_drawn_from_has_gradient_zero():
+    p = T.full((3,), 0.5, requires_grad=True)
+    for draw in (T.bernoulli, T.normal, T.poisson):
+        (g,) = T.autograd.grad(draw(p).sum(), p)
+        assert g.tolist() == [0, 0, 0]
 
 
 def test_a_generator_may_be_an_argument_or_captured():

@@ -8,17 +8,22 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..ir.dtype import DType, float32, float64, int32, int64
-from ..ir.ops.elementwise import cast, cos, log, lt, remainder, sqrt
+from ..ir.op import broadcast
+from ..ir.ops.elementwise import cast, cos, log, lt, remainder, sqrt, where
 from ..ir.ops.movement import reshape
 from ..ir.ops.random import random_bits
 from ..ir.ops.source import iota
 from .device import usable
 from .functions.creation import leaf, shape_of
+from .functions.ordering import argsort, searchsorted
+from .functions.prefix import cumsum
 from .generator import Generator, default_generator
 from .mode import get_default_dtype, mode
 from .promotion import SCALAR_TYPE, as_dtype
+from .tape import composite
 from .tensor import Tensor, wrap
 
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
@@ -157,10 +162,18 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     usable(device)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    order = wrap(np.argsort(bits((n,), generator).numpy(), kind="stable"), int64)
+    order = argsort(bits((n,), generator))
     return leaf(narrowed(order, int64 if dtype is None else as_dtype(dtype)), requires_grad)
 
 
+def _constant_in(y: Tensor, *given: Tensor) -> Tensor:
+    """y, whose gradient in what it was drawn from is zero, as torch has it."""
+    for x in given:
+        y = where(True, y, narrowed(x, y.dtype))
+    return y
+
+
+@composite("NormalBackward0")
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
            dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
@@ -168,26 +181,30 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     given = [x for x in (mean, std) if isinstance(x, Tensor)]
     if not isinstance(std, Tensor) and std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    if mode.trace is None and isinstance(std, Tensor) and bool((std < 0).any()):
+        raise RuntimeError("normal expects all elements of std >= 0.0")
     if not given:
         noise = randn(*shape_of((size,), "normal"), generator=generator, dtype=dtype, device=device)
         return leaf(noise * std + mean, requires_grad)
-    like = sum(given[1:], given[0]) if len(given) == 2 else given[0]
-    with_grad = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
-    d = floating(like.dtype, "normal_kernel_cpu", device)
-    return gaussian(tuple(like.shape), d, generator) * with_grad[1] + with_grad[0]
+    shape = broadcast("normal", *(tuple(x.shape) for x in given))
+    d = floating(given[0].dtype, "normal_kernel_cpu", device)
+    mean_, std_ = (x.detach() if isinstance(x, Tensor) else x for x in (mean, std))
+    return _constant_in(gaussian(shape, d, generator) * std_ + mean_, *given)
 
 
+@composite("BernoulliBackward0")
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
     """1 with the given probabilities (those of `input`, or p everywhere), else 0."""
     if p is not None:
-        return coin(input, p, generator)
+        return _constant_in(coin(input, p, generator), input)
     d = floating(input.dtype, "bernoulli_tensor_cpu_p_")
     chance = input.detach()
     if mode.trace is None and not bool(((chance >= 0) & (chance <= 1)).all()):
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return (uniform(tuple(input.shape), wide(d), generator) < chance).to(d)
+    drawn = uniform(tuple(input.shape), wide(d), generator) < chance
+    return _constant_in(cast(drawn, dtype=d), input)
 
 
 def coin(t: Tensor, p: Any, generator: Generator | None) -> Tensor:
@@ -204,34 +221,54 @@ def multinomial(
     generator: Generator | None = None,
 ) -> Tensor:
     """Positions drawn with probabilities proportional to the rows of `input`."""
-    floating(input.dtype, "multinomial")
-    weights = np.asarray(input.detach().double().numpy())
-    n = weights.shape[-1] if weights.ndim in (1, 2) else 0
-    if weights.ndim not in (1, 2):
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            "multinomial only supports floating-point dtypes for input, got: "
+            f"{SCALAR_TYPE[input.dtype]}"
+        )
+    if input.ndim not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
-    if not replacement and num_samples > n:
+    if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
-    if (weights < 0).any() or not np.isfinite(weights).all():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if (weights.sum(-1) <= 0).any():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    weights = cast(input.detach(), dtype=float64)
+    if mode.trace is None:
+        _check_weights(weights)
     if replacement:
-        total = weights.cumsum(-1)
+        total = cumsum(weights, -1)
         shape = (*weights.shape[:-1], num_samples)
-        at = uniform(shape, float64, generator).numpy() * total[..., -1:]
-        drawn = (total[..., None, :] <= at[..., :, None]).sum(-1)
-    else:  # the first to arrive, of exponential waiting times at these rates
-        waited = -np.log(between(weights.shape, float64, generator).numpy())
-        with np.errstate(divide="ignore"):
-            drawn = np.argsort(waited / weights, axis=-1)[..., :num_samples]
-    return wrap(np.ascontiguousarray(drawn, np.int64), int64)
+        at = uniform(shape, float64, generator) * total[..., -1:]
+        return searchsorted(total, at, right=True).clamp_max(input.shape[-1] - 1)
+    # the first to arrive, of exponential waiting times at these rates
+    waited = -log(between(tuple(weights.shape), float64, generator))
+    return argsort(waited / weights, -1)[..., :num_samples]
+
+
+def _check_weights(weights: Tensor) -> None:
+    if bool(((weights < 0) | ~weights.isfinite()).any()):
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if bool((weights.sum(-1) <= 0).any()):
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+
+
+@composite("PoissonBackward0")
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Counts of events at these rates; not in compiled functions."""
+    d = floating(input.dtype, "poisson_cpu")
+    rate = input.detach().double().numpy()
+    if (rate < 0).any():
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    chance = between(tuple(input.shape), float64, generator).numpy()
+    with np.errstate(all="ignore"):
+        above = np.ceil(scipy.special.pdtrik(chance, rate))  # the inverse of the distribution
+    counts = np.where(chance <= np.exp(-rate), 0, above)
+    return _constant_in(wrap(d.encode(counts), d), input)
 
 
 __all__ = [
-    "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint",
+    "bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint",
     "randint_like", "randn", "randn_like", "randperm",
 ]  # fmt: skip

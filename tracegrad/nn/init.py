@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..ir.ops.special import erfinv
+from ..tracer.functions.factors import linalg_qr
 from ..tracer.mode import no_grad
+from ..tracer.random import rand, randn
 from ..tracer.tensor import Tensor
 
 # nonlinearity -> how much larger its input must be spread for its output to keep the spread
@@ -117,3 +120,53 @@ def kaiming_normal_(
     """Normal with standard deviation gain / sqrt(fan), with the gain of the nonlinearity."""
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
+
+
+@no_grad()
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
+                  b: float = 2.0, generator: Any = None) -> Tensor:  # fmt: skip
+    """Normal numbers that lie in [a, b], by the inverse of their distribution."""
+    low, high = (math.erf((end - mean) / std / math.sqrt(2)) for end in (a, b))
+    tensor.uniform_(low, high, generator=generator)
+    return tensor.copy_((erfinv(tensor) * (std * math.sqrt(2)) + mean).clamp(a, b))
+
+
+@no_grad()
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+    """An orthogonal matrix (out, in * window), or part of one (Saxe et al., 2013)."""
+    if tensor.ndim < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    if tensor.numel() == 0:
+        return tensor
+    rows, columns = tensor.shape[0], tensor.numel() // tensor.shape[0]
+    matrix = randn(max(rows, columns), min(rows, columns), dtype=tensor.dtype, generator=generator)
+    q, r = linalg_qr(matrix)
+    q = q * r.diagonal().sign()  # which makes it uniform among all of them
+    return tensor.copy_((q if rows >= columns else q.mT).reshape(tensor.shape) * gain)
+
+
+@no_grad()
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Normal numbers, of which a part `sparsity` of each column is zero (Martens, 2010)."""
+    if tensor.ndim != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    rows = tensor.shape[0]
+    tensor.normal_(0, std, generator=generator)
+    rank = rand(*tensor.shape, generator=generator).argsort(0).argsort(0)
+    return tensor.masked_fill_(rank < math.ceil(sparsity * rows), 0)
+
+
+@no_grad()
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The convolution (out, in, *window) that hands its channels through, in each group."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    if tensor.shape[0] % groups:
+        raise ValueError("dim 0 must be divisible by groups")
+    tensor.zero_()
+    each = tensor.shape[0] // groups
+    centre = tuple(n // 2 for n in tensor.shape[2:])
+    for group in range(groups):
+        for k in range(min(each, tensor.shape[1])):
+            tensor[(group * each + k, k, *centre)] = 1.0
+    return tensor
