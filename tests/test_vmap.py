@@ -89,6 +89,17 @@ CASES = {
     "gather": (lambda x, i: x.gather(1, i), tensor(B, 2, 4), index(B, 2, 3)),
     "scatter": (lambda x, i, s: x.scatter_add(1, i, s), tensor(B, 2, 4), index(B, 2, 3),
                 tensor(B, 2, 3)),
+    "prefix": (lambda x, y: REGISTRY["recur"](x.cumsum(1), y.cumprod(0), axis=1, reverse=True),
+               tensor(B, 2, 4), tensor(B, 2, 4)),
+    "sort": (lambda x: x.sort(1)[0] + x.argsort(0) + x.cummax(0)[1], tensor(B, 2, 4)),
+    "search": (lambda row, x: tg.searchsorted(row, x), tensor(B, 4).sort(-1)[0], tensor(B, 3)),
+    "search in rows": (lambda row, x: tg.searchsorted(row, x), tensor(B, 2, 4).sort(-1)[0],
+                       tensor(B, 2, 3)),
+    "reduce at indices": (lambda x, i, v: x.index_reduce(0, i, v, "prod"), tensor(B, 4, 2),
+                          index(B, 3), tensor(B, 3, 2)),
+    "solve": (lambda a, b: tg.linalg.solve(a + 3 * tg.eye(3, dtype=tg.float64), b) + a.det(),
+              tensor(B, 3, 3), tensor(B, 3, 2)),
+    "factorise": (lambda a: tg.linalg.qr(a)[1] * tg.linalg.svd(a)[1].sum(), tensor(B, 4, 2)),
 }  # fmt: skip
 
 
@@ -96,6 +107,11 @@ CASES = {
 def test_everything_else(name):
     f, *args = CASES[name]
     agree(f, *args)
+
+
+def test_derivatives_of_factorisations_are_mapped():
+    a = tensor(B, 3, 3) + 2 * tg.eye(3, dtype=tg.float64)
+    agree(tg.func.grad(lambda a: tg.linalg.inv(a).sum() + a.logdet()), a)
 
 
 @pytest.mark.parametrize("axes, shape", [((0, 1), (5, 3)), ((1, 2), (2, 5)), ((0, 2), (5, 4))])

@@ -8,13 +8,14 @@ primitive without a rule is applied to one example after the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ..ir.dtype import int64
 from ..ir.node import Aval
 from ..ir.op import Kind, OpDef
-from ..ir.ops.index import index, index_put
+from ..ir.ops.index import index
 from ..ir.ops.movement import concat, expand, permute, reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.source import full, iota
@@ -79,7 +80,7 @@ _SHIFTED = {  # parameters that name axes
 }
 
 
-@rule(Kind.REDUCE, "flip", "concat")
+@rule(Kind.REDUCE, Kind.PREFIX, "argsort", "flip", "concat", "window", "fold")
 def _along_axes(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     """The parameters name axes, counted from the front, and nothing else depends on the rank."""
     xs = [full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)]
@@ -113,6 +114,26 @@ def _dot(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dic
         rows = op(_reshaped(a, (size * m, k)), b)
         return _reshaped(rows, (size, m, b.shape[1]))
     return op(full_batch(a, mapped[0], size), full_batch(b, mapped[1], size))
+
+
+@rule(Kind.LINALG, Kind.IMPLICIT, "diagonal")
+def _leading_axes(
+    op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
+) -> Tensor:
+    """The primitive works on the last axes, and all operands have the same leading ones."""
+    return bind(op, tuple(full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)), params)
+
+
+@rule("searchsorted")
+def _search(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
+    rows, x = xs
+    if not mapped[0] and rows.ndim == 1:
+        return op(rows, x, **params)
+    rows, x = (full_batch(t, m, size) for t, m in zip(xs, mapped, strict=True))
+    shape = tuple(x.shape)
+    if rows.ndim == 2:  # one row for all numbers of an example
+        x = _reshaped(x, (size, math.prod(shape[1:])))
+    return _reshaped(op(rows, x, **params), shape)
 
 
 def _numbered(size: int, ixs: list[Tensor], mapped: list[bool]) -> list[Tensor]:
@@ -156,8 +177,10 @@ def _index(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: d
     return _moved(y, 1, rank, at + 1)
 
 
-@rule("index_put")
-def _index_put(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
+@rule("index_put", "index_reduce")
+def _into_indices(
+    op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
+) -> Tensor:
     (x, v, *ixs), (x_mapped, v_mapped, *ixs_mapped) = xs, mapped
     x, v = full_batch(x, x_mapped, size), full_batch(v, v_mapped, size)
     axes, at = params["axes"], _place(params["axes"])
@@ -168,7 +191,7 @@ def _index_put(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], param
         later, v = (0, *later), _moved(v, at + 1, rank, 1)
     elif not _place(later):
         v = _moved(v, 0, 1, rank)
-    return index_put(x, v, *ixs, axes=later, accumulate=params["accumulate"])
+    return bind(op, (x, v, *ixs), {**params, "axes": later})
 
 
 # ---- everything else
