@@ -26,6 +26,7 @@ VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "d
 OPAQUE = frozenset({  # each has its own launches
     "argcummax", "argsort", "concat", "cumprod", "cumsum", "dot", "fold", "index_put",
     "index_reduce", "pad", "recur", "searchsorted",
+    "cholesky", "eigh", "lu", "qr", "svd", "triangular_solve",
 })  # fmt: skip
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
@@ -188,6 +189,11 @@ class _Lowering:
         x = self.buffered(x)
         return x if matrix_layout(self.low.resolve(x)[1]) else self.keep(copy(x))
 
+    def row_major(self, x: Node) -> Node:
+        """The value as a buffer of its own layout, as LAPACK is given it."""
+        x = self.buffered(x)
+        return x if self.low.resolve(x)[1].is_identity else self.keep(copy(x))
+
     def lower(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         op, name = node.op, node.op.name
         if op.kind is Kind.SOURCE:
@@ -221,7 +227,9 @@ class _Lowering:
             wide = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
             total = self.keep(intern(op, tuple(wide), node.params))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
-        if name in OPAQUE:
+        if op.kind is Kind.LINALG:
+            inputs = tuple(self.row_major(x) for x in inputs)
+        elif name in OPAQUE:
             inputs = tuple(self.buffered(x) for x in inputs)
         elif name == "index":
             inputs = (self.buffered(inputs[0]), *inputs[1:])

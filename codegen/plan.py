@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ir.node import Node
+from ..ir.op import Kind
 from .fuse import Fusion, Group, expression, level, operands, seen
 from .lower import Lowered
 from .view import View
@@ -65,6 +66,8 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
 
 def has_check(low: Lowered, anchor: Node) -> bool:
     """Whether computing the anchor may report an error."""
+    if anchor.op.kind is Kind.LINALG:
+        return anchor.params.get("check") is not None
     return any(n.op.name == "check_index" for n in (anchor, *expression(low, anchor.inputs)))
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..ir.dtype import DType
-from ..ir.ops.elementwise import out_of_bounds
+from ..ir.faults import FACTOR, fault
 
-__all__ = ["Buffer", "Kernel", "Launch", "Program", "Slot", "out_of_bounds"]
+__all__ = ["FACTOR", "Buffer", "Kernel", "Launch", "Program", "Slot", "fault"]
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Arguments:
 
     def pointer(self, buffer: Node | str, dtype: DType = int64) -> str:
         """A pointer p0, p1, ...; its number is also its alias scope."""
-        key = ("pointer", buffer)
+        key = ("pointer", buffer, storage_code(dtype))  # scratch may hold two types, side by side
         if key not in self.names:
             self.names[key] = name = f"p{self._pointers}"
             self._pointers += 1

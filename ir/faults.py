@@ -5,6 +5,17 @@ compiled program, which reports through four numbers.
 from __future__ import annotations
 
 INDEX, FACTOR = 1, 2  # the first of the four numbers
+# as a dimension: the numbers are class labels, or rows of a table, and do not count from the end
+TARGET, ROW = -1, -2
+
+
+def out_of_bounds(index: int, size: int, dim: int) -> IndexError:
+    """What a failed check_index raises."""
+    if dim == TARGET:
+        return IndexError(f"Target {index} is out of bounds.")
+    if dim == ROW:
+        return IndexError(f"index out of range in self: index {index} of a table of size {size}")
+    return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
 class LinAlgError(RuntimeError):
@@ -40,3 +51,10 @@ def no_factor(check: str, info: int, batch: int | None) -> LinAlgError:
     where = "" if batch is None else f"(Batch element {batch}): "
     why = _SAID[check].format(info=info) if info > 0 else NOT_FINITE
     return LinAlgError(f"{check}: {where}{why}")
+
+
+def fault(kind: int, a: int, b: int, c: int) -> Exception:
+    """What the four numbers of a compiled program mean."""
+    if kind == FACTOR:
+        return no_factor(NAMES[b], a, None if c < 0 else c)
+    return out_of_bounds(a, b, c)

@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from ..codegen.vecmath import FUNCTIONS
-from . import special
+from . import lapack, special
 
 
 # ---- choosing
@@ -257,7 +257,7 @@ WORDS: dict[str, Any] = {
     "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
     "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
     "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "zeta": zeta,
-    **special.WORDS,
+    **special.WORDS, **lapack.WORDS,
     **{name: getattr(math, name) for name in _LIBM},
     **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},
     **{name: _unary(name) for name in _LLVM},

@@ -26,7 +26,7 @@ from numba.core.runtime import rtsys
 
 from ..codegen import vecmath
 from ..codegen.program import Kernel
-from . import arithmetic, cache, intrinsics, special
+from . import arithmetic, cache, intrinsics, lapack, special
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 # NaN and infinities keep their meaning: neither nnan nor ninf
@@ -57,8 +57,9 @@ def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
     context = cpu_target.target_context
     if b"NRT_" in code:  # an error path of Numba's; without the symbol LLVM aborts
         rtsys.initialize(context)
-    if special.PREFIX.encode() in code:
-        special.provide()
+    for words in (special, lapack):
+        if words.PREFIX.encode() in code:
+            words.provide()
     codegen = context.codegen()
     loaded = codegen.unserialize_library((name.decode(), "object", (code, bitcode)))
     return loaded, symbol.decode()
@@ -70,7 +71,8 @@ def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
     return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
 
 
-_WORDS = (intrinsics, arithmetic, special, vecmath)  # the modules that give them their meaning
+# the modules that give the words their meaning
+_WORDS = (intrinsics, arithmetic, special, lapack, vecmath)
 
 
 @memo

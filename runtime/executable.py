@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-from ..codegen.program import Program, Slot, out_of_bounds
+from ..codegen.program import Program, Slot, fault
 from .compiler import address_of
 from .tape import COLUMNS, region_lock, threads, walker
 
@@ -88,14 +88,14 @@ class Executable:
         return int(self._spans[0, 4] + self._spans[1, 4])
 
     def run(self) -> None:
-        """Walk the tape. Raises IndexError for an index that a kernel found out of range; no input
-        was written then.
+        """Walk the tape. Raises what a kernel found wrong, an index out of range or a matrix
+        without the factor; no input was written then.
         """
         if self.walk(self.whole):
             self.fail()
 
     def fail(self) -> None:
         """Raise what the status block says, and clean it."""
-        _, index, size, dim = (int(v) for v in self._status)
+        found = fault(*(int(word) for word in self._status))
         self._status[:] = 0
-        raise out_of_bounds(index, size, dim)
+        raise found

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from scipy import special
 
-from ..codegen.program import Kernel, Program, Slot
+from ..codegen.program import Kernel, Program, Slot, fault
 from ..ir.dtype import bfloat16, float16
 from .compiler import address_of
+from .lapack import PLAIN as LAPACK
 from .philox import plain as philox
 
 _NONSENSE = 0xB5  # fresh memory: a strange number in every type
@@ -137,6 +138,7 @@ VOCABULARY: dict[str, Any] = {
     "rint": lambda x: np.rint(x) if isinstance(x, np.floating) else x,
     **{f"a{name}": getattr(np, f"arc{name}")
        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **LAPACK,
 }  # fmt: skip
 for _code in _STORED:
     VOCABULARY[f"pointer_{_code}"] = _pointer
@@ -175,8 +177,7 @@ def _nonsense(nbytes: int) -> np.ndarray:
 def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> list[np.ndarray]:
     """The outputs of the program for these inputs, which it may write to.
 
-    Raises IndexError where a kernel reports an index out of range, MemoryError where it leaves its
-    buffers.
+    Raises what a kernel reports, and MemoryError where one leaves its buffers.
     """
     status, arena = np.zeros(4, np.int64), _nonsense(program.arena_bytes)
     arrays: dict[int, np.ndarray] = {0: status, **dict(zip(program.inputs, inputs, strict=True))}
@@ -195,8 +196,5 @@ def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> 
                 span = (launch.extent * part // parts, launch.extent * (part + 1) // parts)
                 function(launch.kernel)(args, *span, part)
             if status[0]:
-                _, index, size, dim = status
-                raise IndexError(
-                    f"index {index} is out of bounds for dimension {dim} with size {size}"
-                )
+                raise fault(*(int(word) for word in status))
     return [arrays[slot] for slot in program.outputs]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ...ir.node import Node
 from ..lower import Lowered
+from .library import library
 from .order import argsort, searchsorted
 from .pieces import Piece, concat, fold, index_put, pad
 from .prefix import prefix
@@ -14,4 +15,5 @@ PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] 
     "concat": concat, "pad": pad, "fold": fold, "argsort": argsort, "searchsorted": searchsorted,
     **dict.fromkeys(("index_put", "index_reduce"), index_put),
     **dict.fromkeys(("argcummax", "cumprod", "cumsum", "recur"), prefix),
+    **dict.fromkeys(("cholesky", "eigh", "lu", "qr", "svd", "triangular_solve"), library),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
+from ..faults import out_of_bounds
 from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -200,20 +201,6 @@ erfc = _function(
 
 
 # ---- effects
-# as `dim` of check_index: the numbers are class labels, or rows of a table, and do not count from
-# the end
-TARGET, ROW = -1, -2
-
-
-def out_of_bounds(index: int, size: int, dim: int) -> IndexError:
-    """What a failed check_index raises, eagerly and from a compiled program."""
-    if dim == TARGET:
-        return IndexError(f"Target {index} is out of bounds.")
-    if dim == ROW:
-        return IndexError(f"index out of range in self: index {index} of a table of size {size}")
-    return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
-
-
 def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
     bad = (index < (0 if dim < 0 else -size)) | (index >= size)
     if bad.any():

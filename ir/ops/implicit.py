@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtype import DType
 from ..op import Kind, OpDef, register
 from .contract import dot, transpose
 from .elementwise import cast, eq, logical_and, stop_gradient, where
@@ -28,13 +29,17 @@ from .movement import diagonal
 from .reduce import prod
 
 
-def _implicit(name: str, vjp: Any, grad_name: str) -> OpDef:
+def _implicit(name: str, vjp: Any, grad_name: str, *params: dict) -> OpDef:
     """A primitive whose answer is its first operand, known by other means, and which says how that
-    depends on the others. In a kernel it is nothing.
+    depends on the others. In a kernel it is nothing. `params` are those that it is used with.
     """
+
+    def infer(x: Any, *given: Any, **_: Any) -> tuple[tuple[int, ...], DType]:
+        return x.shape, x.dtype
+
     return register(OpDef(
-        name, Kind.IMPLICIT, lambda x, *given, **_: x, lambda x, *given, **_: (x.shape, x.dtype),
-        vjp, grad_name=grad_name,
+        name, Kind.IMPLICIT, lambda x, *given, **_: x, infer, vjp, grad_name=grad_name,
+        facts={"params": params or ({},)},
     ))  # fmt: skip
 
 
@@ -61,10 +66,11 @@ def _solve_rule(g: Any, y: Any, x: Any, a: Any, packed: Any, b: Any, *, trans: b
     return -dot(y, transpose(gb)) if trans else -dot(gb, transpose(y))
 
 
+# solve(x, a, packed, b, trans=): x of a x = b, or of a' x = b
 solve = _implicit(
     "solve", (None, _solve_rule, None,
               lambda g, y, x, a, packed, b, *, trans: solved(a, packed, g, not trans)),
-    "LinalgSolveExBackward0",
+    "LinalgSolveExBackward0", {"trans": False}, {"trans": True},
 )  # fmt: skip
 
 # inverse(x, a): x = a^-1

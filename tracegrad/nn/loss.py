@@ -14,8 +14,8 @@ from inspect import signature
 from typing import Any
 
 from ..ir.dtype import int64, uint8
+from ..ir.faults import TARGET
 from ..ir.ops.elementwise import (
-    TARGET,
     abs,
     check_index,
     exp,

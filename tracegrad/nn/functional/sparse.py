@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from ...ir.dtype import int32, int64
-from ...ir.ops.elementwise import ROW, TARGET, cast, check_index, stop_gradient, where
+from ...ir.faults import ROW, TARGET
+from ...ir.ops.elementwise import cast, check_index, stop_gradient, where
 from ...ir.ops.index import index as index_
 from ...ir.ops.index import index_put
 from ...ir.ops.movement import expand, reshape
