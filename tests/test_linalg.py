@@ -217,6 +217,57 @@ def test_matrices_without_the_factor_are_refused_in_torchs_words(call, values):
     assert str(theirs.value) == str(mine.value)
 
 
+@pytest.mark.parametrize("call", [FAILING[k] for k in (0, 3, 5, 7)], ids=range(4))
+def test_a_compiled_program_that_finds_no_factor_writes_nothing(call):
+    counter = tg.zeros(())
+
+    @tg.compile
+    def step(x):
+        counter.add_(1)
+        return call(tg, x)
+
+    step(3 * tg.eye(2).expand(2, 2, 2).clone())
+    with pytest.raises(tg.linalg.LinAlgError) as eager:
+        call(tg, tg.tensor(STACK))
+    with pytest.raises(tg.linalg.LinAlgError) as compiled:
+        step(tg.tensor(STACK))
+    assert str(compiled.value) == str(eager.value)
+    assert counter.item() == 1
+    step(3 * tg.eye(2).expand(2, 2, 2).clone())
+    assert counter.item() == 2
+
+
+COMPILED = ["cholesky-upper", "solve-right", "cholesky_solve", "slogdet", "lu-tall", "lu_solve",
+            "qr", "qr-wide", "eigh", "svd-full", "pinv", "norm-nuc"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_is_eager_to_second_order(name):
+    function = CASES[name][0]
+
+    def step(*xs):
+        return tuple(derivatives(tg, function, list(xs)))
+
+    xs = leaves(tg, name)
+    for mine, wanted in zip(tg.compile(step)(*xs), step(*xs), strict=True):
+        np.testing.assert_allclose(
+            mine.detach().numpy(), wanted.detach().numpy(), rtol=1e-8, atol=1e-8
+        )
+
+
+def test_compiled_factors_of_floats_empty_and_transposed_matrices():
+    def step(a, b):
+        u, s, vh = tg.linalg.svd(a.mT)
+        q, r = tg.linalg.qr(a, mode="complete")
+        return u, s, vh, q, r, *tg.linalg.lu_factor(a.mT), tg.linalg.eigvalsh(b), tg.linalg.inv(b)
+
+    for shape in ((4, 2), (2, 0), (0, 2), (3, 2, 0), (5, 3, 3)):
+        a = tg.tensor(np.random.default_rng(0).uniform(-1, 1, shape), dtype=tg.float32)
+        b = a.mT @ a + tg.eye(shape[-1])
+        for mine, wanted in zip(tg.compile(step)(a, b), step(a, b), strict=True):
+            np.testing.assert_allclose(mine.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_what_has_no_factor_is_told_by_info():
     for values in (STACK, [[[2.0, 1], [1, 2]], [[-1, 0], [0, 1]]]):
         mine, theirs = (
