@@ -161,14 +161,14 @@ class BatchTrace:
         with self.outside():
             return Batched(self, payload.value.detach(), payload.mapped)
 
-    def concrete(self, t: Tensor, what: str) -> np.ndarray:
+    def concrete(self, t: Tensor, what: str, *instead: str) -> np.ndarray:
         """The stored value where Python must know it, which only exists if no example differs."""
         payload = self.here(t)._node
         if payload.mapped:
             raise RuntimeError(_BRANCH.format(what=what))
         with self.outside():
             if mode.trace is not None:
-                return mode.trace.concrete(payload.value, what)
+                return mode.trace.concrete(payload.value, what, *instead)
             return payload.value._array
 
     def stream(self, generator: Any) -> _Stream:
