@@ -51,8 +51,9 @@ def derivatives(lib, f, x, **options):
 def test_value_and_derivatives_are_torchs_also_at_the_kinks(name):
     ours = derivatives(tracegrad, getattr(F, name), POINTS, **CASES[name])
     theirs = derivatives(torch, getattr(torch.nn.functional, name), POINTS, **CASES[name])
+    rtol = 1e-7 if name == "hardsigmoid" else 1e-10  # torch rounds its 1 / 6 to float32
     for got, want in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,22 +3,15 @@
 All are compositions of primitives, so they fuse and have derivatives of every order.
 """
 
-from ..loss import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    smooth_l1_loss,
-)
 from .activation import *
 from .adaptive import *
 from .attention import *
+from .classes import *
 from .convolution import *
 from .folding import *
 from .grids import *
+from .loss import *
+from .margin import *
 from .noise import *
 from .normalization import *
 from .padding import *
