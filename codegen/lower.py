@@ -24,7 +24,7 @@ from .view import View, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
 OPAQUE = frozenset({  # each has its own launches
-    "argcummax", "argsort", "concat", "cumprod", "cumsum", "dot", "fold", "index_put",
+    "argsort", "concat", "cummax", "cummin", "cumprod", "cumsum", "dot", "fold", "index_put",
     "index_reduce", "pad", "recur", "searchsorted",
     "cholesky", "eigh", "lu", "qr", "svd", "triangular_solve",
 })  # fmt: skip

@@ -31,7 +31,7 @@ from tracegrad.ir.ops.movement import (
 )
 from tracegrad.ir.ops.movement import slice as cut
 from tracegrad.ir.ops.order import argsort, searchsorted
-from tracegrad.ir.ops.prefix import argcummax, cumprod, cumsum, recur
+from tracegrad.ir.ops.prefix import cummax, cummin, cumprod, cumsum, recur
 from tracegrad.ir.ops.reduce import max as max_
 from tracegrad.ir.ops.reduce import min as min_
 from tracegrad.ir.ops.reduce import prod, spread
@@ -172,7 +172,7 @@ def scanned(a: Node, b: Node, k: int) -> Node:
         case 2:
             return recur(el.cast(el.lt(a, 1.0), dtype=a.dtype), a, **where, reverse=k > 50)
         case 3:
-            return el.cast(argcummax(a, **where, least=k > 50), dtype=a.dtype)
+            return (cummax, cummin)[k // 6 % 2](a, **where, reverse=k > 50)
         case 4:
             return el.cast(argsort(a, **where, descending=k > 50), dtype=a.dtype)
     flat = reshape(b, shape=(b.size,))

@@ -14,6 +14,6 @@ from .prefix import prefix
 PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
     "concat": concat, "pad": pad, "fold": fold, "argsort": argsort, "searchsorted": searchsorted,
     **dict.fromkeys(("index_put", "index_reduce"), index_put),
-    **dict.fromkeys(("argcummax", "cumprod", "cumsum", "recur"), prefix),
+    **dict.fromkeys(("cummax", "cummin", "cumprod", "cumsum", "recur"), prefix),
     **dict.fromkeys(("cholesky", "eigh", "lu", "qr", "svd", "triangular_solve"), library),
 }  # fmt: skip

@@ -76,22 +76,17 @@ def prefix(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piec
     op, params = anchor.op, anchor.params
     leaves, views = zip(*(low.resolve(x) for x in anchor.inputs), strict=True)
     views = (*views, View.of(anchor.shape))
-    if params.get("reverse"):
+    if params["reverse"]:
         views = tuple(view.flip((params["axis"],)) for view in views)
     scan = _Scan(anchor, list(views))
     sources = [scan.args.pointer(place.get(x, x), x.dtype) for x in leaves]
     goal = scan.args.pointer(place.get(anchor, anchor), anchor.dtype)
 
-    def operand(k: int, j: str) -> str:
-        return load(sources[k], leaves[k].dtype, scan.place(views[k], j))
-
     def element(text: str, j: str) -> list[str]:
-        words = {"h": "h", "j": j, "sign": "<=" if params.get("least") else ">="}
-        now = text.format(
-            *(operand(k, j) for k in range(len(leaves))), **words, best=operand(0, "h")
-        )
-        code = compute_code(anchor.dtype)
-        return [f"h = {code}({now})", store(goal, anchor.dtype, scan.place(views[-1], j), "h")]
+        operands = (load(p, x.dtype, scan.place(view, j))
+                    for p, x, view in zip(sources, leaves, views, strict=False))  # fmt: skip
+        now = f"{compute_code(anchor.dtype)}({text.format(*operands, h='h')})"
+        return [f"h = {now}", store(goal, anchor.dtype, scan.place(views[-1], j), "h")]
 
     step = element(op.facts["step"], "j")
     if scan.inner:

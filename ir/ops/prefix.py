@@ -1,8 +1,7 @@
 """Prefix scans: along one axis, each element of the answer is made of the one before it and of what
 stands in its place.
 
-`facts` says how, as kernel text: the `first` element, and each `step` from {h}, the one before. {j}
-is the position along the axis and {best} the first operand at position {h} of it.
+`facts` says how, as kernel text: the `first` element, and each `step` from {h}, the one before.
 """
 
 from __future__ import annotations
@@ -12,17 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import DType, int64
+from ..dtype import DType
 from ..op import Kind, OpDef, Rules, Types, register
 from .movement import concat, slice
 from .source import full
 
 
-def _prefix(
-    name: str, ref: Callable, first: str, step: str, vjp: Rules | None, dtype: DType | None = None
-) -> OpDef:
-    def infer(*avals: Any, axis: int, **_: Any) -> tuple[tuple[int, ...], DType]:
-        return avals[0].shape, dtype or avals[0].dtype
+def _prefix(name: str, ref: Callable, first: str, step: str, vjp: Rules | None) -> OpDef:
+    def infer(*avals: Any, axis: int, reverse: bool) -> tuple[tuple[int, ...], DType]:
+        return avals[0].shape, avals[0].dtype
 
     title, facts = f"{name.title()}Backward0", {"first": first, "step": step}
     return register(
@@ -93,16 +90,7 @@ cumprod = _prefix(
 )  # fmt: skip
 
 
-def _argcummax(x: np.ndarray, *, axis: int, least: bool) -> np.ndarray:
-    best = (np.minimum if least else np.maximum).accumulate(x, axis)
-    shape = [-1 if d == axis else 1 for d in range(x.ndim)]
-    here = np.arange(x.shape[axis]).reshape(shape)
-    return np.maximum.accumulate(np.where((x == best) | (x != x), here, 0), axis)
-
-
-# argcummax(x, axis=, least=): the position of the greatest (least) element so far, the last of
-# equal ones; NaN is greater, and less, than every number
-argcummax = _prefix(
-    "argcummax", _argcummax, "i8(0)",
-    "i8({j}) if ({0} {sign} {best}) | ({0} != {0}) else {h}", None, int64,
-)  # fmt: skip
+# cummax(x, axis=, reverse=), cummin: the greatest (least) element so far; NaN is greater, and less,
+# than every number. No rules: whoever wants a gradient asks where the element stands.
+cummax = _prefix("cummax", _forward(np.maximum.accumulate), "{0}", "maximum({h}, {0})", None)
+cummin = _prefix("cummin", _forward(np.minimum.accumulate), "{0}", "minimum({h}, {0})", None)

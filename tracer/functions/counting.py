@@ -26,8 +26,8 @@ def _flat(x: Tensor) -> Tensor:
     return reshape(stop_gradient(x), shape=(x.numel(),))
 
 
-def _range(x: Tensor, low: Any, high: Any, name: str) -> tuple[Any, Any]:
-    """The range given, or that of the numbers; never an empty one."""
+def _range(x: Tensor, low: Any, high: Any, name: str, more: float) -> tuple[Any, Any]:
+    """The range given, or that of the numbers; an empty one is widened by `more` at both ends."""
     if low > high:
         raise RuntimeError(f"torch.{name}: max must be larger than min")
     if low == high and x.shape[0]:
@@ -37,10 +37,10 @@ def _range(x: Tensor, low: Any, high: Any, name: str) -> tuple[Any, Any]:
                 f"torch.{name}: range of [{low.item()}, {high.item()}] is not finite"
             )
         one = ops.eq(low, high)
-        return ops.where(one, low - 1, low), ops.where(one, high + 1, high)
+        return ops.where(one, low - more, low), ops.where(one, high + more, high)
     if not math.isfinite(high - low):
         raise RuntimeError(f"torch.{name}: range of [{low}, {high}] is not finite")
-    return (low - 1, high + 1) if low == high else (low, high)
+    return (low - more, high + more) if low == high else (low, high)
 
 
 def _counted(x: Tensor, at: Tensor, inside: Tensor, bins: int, weight: Any) -> Tensor:
@@ -66,7 +66,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     """
     _countable(input, bins, "histogram_cpu")
     x = _flat(input)
-    low, high = _range(x, min, max, "histc")
+    low, high = _range(x, min, max, "histc", 1)
     inside = ops.logical_and(ops.ge(x, low), ops.le(x, high))
     at = ops.cast(ops.where(inside, (x - low) * bins / (high - low), 0), dtype=int64)
     return _counted(x, at, inside, bins, 1.0)
@@ -80,7 +80,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
     if isinstance(bins, Tensor):
         edges = bins
     else:
-        low, high = _range(x, *((0.0, 0.0) if range is None else range), "histogram")
+        low, high = _range(x, *((0.0, 0.0) if range is None else range), "histogram", 0.5)
         steps = arange(bins + 1, dtype=x.dtype)
         edges = ops.where(ops.eq(steps, bins), high, low + steps * ((high - low) / bins))
     n = edges.shape[0]

@@ -45,9 +45,19 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return _scan(accumulating(input, dtype), dim, prefix.cumprod)
 
 
+def _last_hit(x: Tensor, dim: int, op: Any) -> Tensor:
+    """Where the extreme element up to each place stands, the last of equal ones; of NaN, the last
+    NaN.
+    """
+    hit = ops.eq(x, op(x, axis=dim, reverse=False))
+    if x.dtype.is_floating_point:
+        hit = ops.logical_or(hit, ops.isnan(x))
+    return prefix.cummax(ops.where(hit, along(x, dim), 0), axis=dim, reverse=False)
+
+
 def _extreme(input: Tensor, dim: int, name: str) -> Any:
     d, x = wrap_dim(dim, input.ndim), vector(input)
-    at = prefix.argcummax(stop_gradient(x), axis=d, least=name == "cummin")
+    at = _last_hit(stop_gradient(x), d, prefix.cummax if name == "cummax" else prefix.cummin)
     shape = tuple(input.shape)
     return TYPES[name](reshape(taken(x, at, d), shape=shape), reshape(at, shape=shape))
 
@@ -71,7 +81,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """
     d, x = wrap_dim(dim, input.ndim), vector(input)
     flat = stop_gradient(x)
-    peak = taken(flat, prefix.argcummax(flat, axis=d, least=False), d)
+    peak = prefix.cummax(flat, axis=d, reverse=False)
     base = ops.where(ops.lt(ops.abs(peak), float("inf")), peak, 0)
     down = ops.exp(ops.minimum(prefix.shifted(base, d, False, 0.0) - base, 0))
     total = prefix.recur(down, ops.exp(x - base), axis=d, reverse=False)

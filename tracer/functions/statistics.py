@@ -98,7 +98,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     here = along(ordered, d)
     new = ops.ne(ordered, prefix.shifted(ordered, d, False, 0))
     begins = ops.where(ops.logical_and(new, ops.gt(here, 0)), here, 0)
-    run = here - taken(begins, prefix.argcummax(begins, axis=d, least=False), d)
+    run = here - prefix.cummax(begins, axis=d, reverse=False)
     return chosen(input, taken(at, where_extreme(run, d, reductions.max), d), d, keepdim, "mode")
 
 
