@@ -180,8 +180,49 @@ def scanned(a: Node, b: Node, k: int) -> Node:
     return el.cast(searchsorted(ordered, a, right=k > 50), dtype=a.dtype)
 
 
+def rounded(x: Node, k: int) -> Node:
+    """x as whole numbers, by way of a narrower float and back."""
+    h = el.cast(el.floor(tamed(x)), dtype=(dt.float16, dt.bfloat16, dt.float32)[k % 3])
+    h = (h + h, -h, abs(h), h * 0.5 + 1.0, el.maximum(h, 3.0), h - 7.0)[k % 6]
+    return el.cast(h, dtype=x.dtype)
+
+
+def truths(a: Node, b: Node, k: int) -> Node:
+    """Numbers by way of bools and what bools are for."""
+    p, q = el.gt(a, b), el.ne(a, 0.0)
+    p = (el.logical_and(p, q), el.bitwise_xor(p, q), el.bitwise_or(p, ~q), el.eq(p, q))[k % 4]
+    return el.where(p, b, 1.0) if k % 3 else el.cast(p, dtype=a.dtype)
+
+
+def windows(a: Node, k: int) -> Node:
+    """Sliding windows of an axis, or what they fold to."""
+    if not (a.ndim and a.size):
+        return a
+    axis, size, step, dilation = k % a.ndim, 1 + k % 3, 1 + k // 3 % 2, 1 + k // 6 % 2
+    w = window(a, axis=axis, size=size, step=step, dilation=dilation)
+    if k % 2:
+        w = w * 2.0 if k % 4 == 1 else w
+        return fold(w, axis=axis, extent=a.shape[axis], step=step, dilation=dilation)
+    return w
+
+
+def diagonals(a: Node, k: int) -> Node:
+    """The diagonal of an outer product, or of a product that is never kept."""
+    if not a.ndim:
+        return a
+    n = a.shape[-1]
+    rows = reshape(a, shape=(*a.shape, 1))
+    columns = reshape(a, shape=(*a.shape[:-1], 1, n))
+    return diagonal(rows - columns if k % 2 else rows * 2.0 + columns)
+
+
 FAMILY = [
     *MOVES,
+    lambda a, b, k: rounded(a, k),
+    truths,
+    lambda a, b, k: windows(a, k),
+    lambda a, b, k: windows(a, k) - 1.0,
+    lambda a, b, k: diagonals(a, k),
     lambda a, b, k: through(a, k),
     lambda a, b, k: el.cast(el.logical_or(el.lt(a, b), ~el.eq(a, 1.0)), dtype=a.dtype),
     lambda a, b, k: el.sign(a) if k % 2 else el.floor(a / 2.0),
