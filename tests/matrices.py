@@ -8,8 +8,8 @@ from __future__ import annotations
 from tracegrad.ir.ops import implicit as I
 from tracegrad.ir.ops import linalg as L
 from tracegrad.ir.ops.contract import dot, transpose
-from tracegrad.ir.ops.elementwise import cast, eq, log, stop_gradient, where
-from tracegrad.ir.ops.matrices import counter, grid, identity
+from tracegrad.ir.ops.elementwise import cast, eq, log, sign, stop_gradient, where
+from tracegrad.ir.ops.matrices import counter, grid, identity, tril, triu
 
 SHAPES = ((2, 3, 3),), ((1, 1),), ((0, 0),), ((0, 2, 2),)
 TALL = ((4, 2),), ((2, 4),), ((3, 3),), ((0, 3, 2),), ((2, 0),)
@@ -70,10 +70,18 @@ CASES = {
     "lu": each(lambda x: L.lu(steps(x) + 0.2 * x, check=None), TALL),
     "qr": each(lambda x: L.qr(steps(x) + 0.2 * x, complete=False), TALL)
     + each(lambda x: L.qr(x, complete=True), TALL[1:3]),
-    "eigh": each(lambda x: L.eigh(steps(x) + 0.1 * (x + transpose(x)), check=None), SHAPES),
+    "eigh": [
+        (lambda x, u=u: L.eigh(steps(x) + 0.1 * (x + transpose(x)), upper=u, check=None), s)
+        for s in SHAPES for u in (False, True)
+    ],
     "svd": each(lambda x: L.svd(steps(x) + 0.2 * x, full=False, check=None), TALL),
     "solve": [(solving(t), ((2, 3, 3), (2, 3, 2))) for t in (False, True)],
     "inverse": each(inverted, SHAPES),
+    "cholesky_solve": [
+        (lambda x, b, u=u: I.cholesky_solved((triu if u else tril)(strong(x)), b, u),
+         ((2, 3, 3), (2, 3, 2))) for u in (False, True)
+    ],
+    "det_sign": [(lambda x: I.det_sign(sign(stop_gradient(x)), x) * x, ((2,),))],
     "det": each(lambda x: I.determinant(strong(x), packed(strong(x))), SHAPES)
     + [(lambda x: I.determinant(dot(x, transpose(x)), packed(dot(x, transpose(x)))), ((3, 3),))],
     "logabsdet": each(logabsdet, SHAPES),

@@ -31,6 +31,8 @@ from .tracer import generator as random
 from .tracer.device import device
 from .tracer.functions import *
 from .tracer.functions.conversion import clone, detach, is_tensor, numel
+from .tracer.functions.factors import old_lu as lu
+from .tracer.functions.solving import old_lu_solve as lu_solve
 from .tracer.generator import *
 from .tracer.mode import (
     enable_grad,

@@ -112,6 +112,8 @@ def _operand(x: Any) -> Any:
 
 
 OTHERS = {
+    "lu": factors.old_lu,
+    "lu_solve": solving.old_lu_solve,
     "__getitem__": indexing.getitem,
     "__setitem__": indexing.setitem,
     "__matmul__": lambda self, other: contract.matmul(self, _operand(other)),

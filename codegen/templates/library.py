@@ -183,7 +183,8 @@ def _eigh(w: _Writer) -> int:
     room, words = 1 + 6 * size + 2 * size * size, 3 + 5 * size
     w.workspace({"w": size * size, "x": room}, {"y": words})
     w.turned()
-    w.call("syevd", V, L, n, w.work, "w", n, out, "o", w.work, "x", w.number(room, "room"),
+    triangle = U if w.anchor.params["upper"] else L
+    w.call("syevd", V, triangle, n, w.work, "w", n, out, "o", w.work, "x", w.number(room, "room"),
            w.whole, "y", w.number(words, "words"))  # fmt: skip
     w.loops(n, n)
     w.put(out, f"o + {n} + i * {n} + j", w.get(w.work, f"w + j * {n} + i"), 2)

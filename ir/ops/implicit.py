@@ -14,6 +14,7 @@ from ..dtype import DType
 from ..op import Kind, OpDef, register
 from .contract import dot, transpose
 from .elementwise import cast, eq, logical_and, stop_gradient, where
+from .index import zeros_like
 from .linalg import lu_factors, triangular_solve
 from .matrices import (
     column,
@@ -81,6 +82,29 @@ inverse = _implicit(
 )
 
 
+def cholesky_solved(factor: Any, b: Any, upper: bool) -> Any:
+    """X of L L' X = b, or of U' U X = b. As torch has it, the gradient is that of the product of
+    the whole factor, of which the value reads one triangle.
+    """
+    x, triangle = stop_gradient(b), stop_gradient(factor)
+    for trans in (upper, not upper):
+        x = triangular_solve(triangle, x, upper=upper, trans=trans, unit=False)
+    return cholesky_solve(x, factor, b, upper=upper)
+
+
+def _cholesky_solve_rule(g: Any, y: Any, x: Any, factor: Any, b: Any, *, upper: bool) -> Any:
+    outer = dot(cholesky_solved(factor, g, upper), transpose(y))
+    both = -(outer + transpose(outer))
+    return dot(factor, both) if upper else dot(both, factor)
+
+
+cholesky_solve = _implicit(
+    "cholesky_solve", (None, _cholesky_solve_rule,
+                       lambda g, y, x, f, b, *, upper: cholesky_solved(f, g, upper)),
+    "CholeskySolveBackward0", {"upper": False}, {"upper": True},
+)  # fmt: skip
+
+
 def regular(packed: Any) -> Any:
     """A packed LU, its zero pivots replaced by a tiny one: of a matrix of rank n - 1, the product
     of determinant and inverse then is its adjugate.
@@ -120,6 +144,10 @@ def _det_rule(g: Any, y: Any, x: Any, a: Any, packed: Any) -> Any:
 
 
 det = _implicit("det", (None, _det_rule, None), "LinalgDetBackward0")
+
+# det_sign(x, a): the sign of det a, whose gradient is zero
+det_sign = _implicit("det_sign", (None, lambda g, y, x, a: zeros_like(g, a)),
+                     "LinalgSlogdetBackward0")  # fmt: skip
 
 # logabsdet(x, a, packed): log |det a|
 logabsdet = _implicit(

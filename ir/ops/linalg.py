@@ -249,10 +249,10 @@ qr = _factorisation(
 
 
 # ---- symmetric eigenvalues
-def _eigh(a: np.ndarray, *, check: str | None) -> np.ndarray:
+def _eigh(a: np.ndarray, *, upper: bool, check: str | None) -> np.ndarray:
     lead = a.shape[:-2]
     try:
-        w, v = np.linalg.eigh(a)
+        w, v = np.linalg.eigh(a, "U" if upper else "L")
     except np.linalg.LinAlgError:
         _unconverged(check, a)
         w, v = np.full(a.shape[:-1], np.nan, a.dtype), np.full_like(a, np.nan)
@@ -264,16 +264,16 @@ def eigh_factors(packed: Any, n: int) -> tuple[Any, Any]:
     return piece(packed, 0, (n,)), piece(packed, n, (n, n))
 
 
-def _eigh_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
+def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None) -> Any:
     """Giles, An extended collection of matrix derivative results (2008), 3.1."""
     (w, v), (gw, gv) = (eigh_factors(x, a.shape[-1]) for x in (y, g))
     inner = dot(transpose(v), gv) * reciprocal(row(w) - column(w)) + embedded(gw)
     return dot(v, dot(inner, transpose(v)))
 
 
-# eigh(a): the eigenvalues, then the eigenvectors, flat; only the lower triangle is read
+# eigh(a): the eigenvalues, then the eigenvectors, flat; only one triangle is read
 eigh = _factorisation(
-    "eigh", _eigh, lambda a, *, check: (*a[:-2], a[-1] + a[-1] * a[-1]), (_eigh_rule,),
+    "eigh", _eigh, lambda a, *, upper, check: (*a[:-2], a[-1] + a[-1] * a[-1]), (_eigh_rule,),
     "LinalgEighBackward0",
 )  # fmt: skip
 

@@ -150,6 +150,14 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:
     return TYPES["linalg_lu"](_permutation(order, packed), left, right)
 
 
+def old_lu(
+    A: Tensor, pivot: bool = True, get_infos: bool = False, out: None = None
+) -> tuple[Tensor, ...]:
+    """As `linalg.lu_factor`, without its refusal; with `get_infos`, as `linalg.lu_factor_ex`."""
+    found = lu_factor_ex(A, pivot=pivot)
+    return tuple(found) if get_infos else tuple(found[:2])
+
+
 def order_of(pivots: Tensor, rows: int) -> Tensor:
     """The order of the rows that LAPACK's exchanges lead to."""
     lead, count = tuple(pivots.shape[:-1]), pivots.shape[-1]
@@ -203,26 +211,23 @@ def qr(input: Tensor, some: bool = True) -> Any:
 
 
 # ---- eigenvalues
-def _symmetric(A: Tensor, UPLO: str) -> Tensor:
+@composite("LinalgEighBackward0")
+def _eigh(A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     a = square(A, "linalg.eigh")
-    return transpose(a) if UPLO.upper() == "U" else a
-
-
-@composite("LinalgEighBackward0")
-def _eigh(a: Tensor) -> tuple[Tensor, Tensor]:
-    return linalg.eigh_factors(linalg.eigh(a, check="linalg.eigh"), a.shape[-1])
+    packed = linalg.eigh(a, upper=UPLO.upper() == "U", check="linalg.eigh")
+    return linalg.eigh_factors(packed, a.shape[-1])
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """The eigenvalues of symmetric matrices, ascending, and eigenvectors as columns."""
-    return TYPES["linalg_eigh"](*_eigh(_symmetric(A, UPLO)))
+    return TYPES["linalg_eigh"](*_eigh(A, UPLO))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices, ascending."""
-    return _eigh(_symmetric(A, UPLO))[0]
+    return _eigh(A, UPLO)[0]
 
 
 def eig(A: Tensor) -> Any:

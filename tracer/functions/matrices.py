@@ -11,7 +11,7 @@ from ...ir.ops import elementwise as ops
 from ...ir.ops import reduce as reductions
 from ...ir.ops.contract import dot, transpose
 from ...ir.ops.matrices import corner, identity
-from ...ir.ops.movement import concat, expand, reshape
+from ...ir.ops.movement import concat, reshape
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor
@@ -142,7 +142,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         )
     x = square(input, "linalg.matrix_power", floating=False)
     if n == 0:
-        return expand(identity(x, tuple(x.shape)), shape=tuple(x.shape))
+        return ops.where(False, x, identity(x, tuple(x.shape)))  # x has a gradient, of zero
     if n < 0:
         x, n = inv(x), -n
     found = None
@@ -229,8 +229,9 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
 
 def vander(x: Tensor, N: int | None = None) -> Tensor:
     """1, x, x^2, ... as columns."""
-    count = x.shape[-1] if N is None and x.ndim else N
-    if count is None or count <= 1:
+    x = x if x.ndim else reshape(x, shape=(1,))
+    count = x.shape[-1] if N is None else N
+    if count <= 1:
         raise RuntimeError("N must be greater than 1.")
     powers = [x.new_ones(tuple(x.shape))]
     for _ in range(count - 1):

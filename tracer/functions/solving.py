@@ -142,9 +142,7 @@ def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
             f"b matrix is {p} by {q}"
         )
     a, b = _paired(factor, input, True, "cholesky_solve")
-    flags = {"upper": bool(upper), "unit": False}
-    half = linalg.triangular_solve(a, b, trans=bool(upper), **flags)
-    return linalg.triangular_solve(a, half, trans=not upper, **flags)
+    return implicit.cholesky_solved(a, b, bool(upper))
 
 
 @composite("CholeskyInverseBackward0")
@@ -181,6 +179,8 @@ def lu_solve(
 def det(A: Tensor) -> Tensor:
     """The determinant."""
     a = square(A, "linalg.det")
+    if a.shape[-1] == 1:
+        return reshape(a, shape=tuple(a.shape[:-2]))
     return implicit.determinant(a, linalg.lu(ops.stop_gradient(a), check=None))
 
 
@@ -191,7 +191,7 @@ def _slogdet(A: Tensor, name: str) -> tuple[Tensor, Tensor]:
     last = (pivots.ndim - 1,)
     sign = reductions.prod(ops.sign(pivots), dims=last) * implicit.parity(packed)
     size = reductions.sum(ops.log(ops.abs(pivots)), dims=last)
-    return sign, implicit.logabsdet(size, a, packed)
+    return implicit.det_sign(sign, a), implicit.logabsdet(size, a, packed)
 
 
 def slogdet(A: Tensor) -> Any:
@@ -251,7 +251,7 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
         )
     a = square(A, "linalg.pinv") if hermitian else A
     x = _pseudo(ops.stop_gradient(a), atol, rcond if rtol is None else rtol, hermitian)
-    return implicit.pinv(x, 0.5 * (a + transpose(a)) if hermitian else a)
+    return implicit.pinv(x, a)
 
 
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
@@ -282,7 +282,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     a, b = (expand(x, shape=(*broadcast(name, tuple(a.shape[:-2]), tuple(b.shape[:-2])),
                              *x.shape[-2:])) for x in (a, b))  # fmt: skip
     x = composite("LinalgLstsqBackward0")(lambda a, b: dot(pinv(a, rcond), b))(a, b)
-    residuals, rank, values = none, none.to(int64), none
+    rank, values = none.to(int64), none
+    residuals = x.reshape(-1)[:0]
     if driver != "gels":
         s = linalg_svd(ops.stop_gradient(a), False).S
         rank = (s > tolerance(s, a.shape, None, rcond)).sum(-1)
@@ -292,6 +293,11 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
         residuals = reductions.sum(rest * rest, dims=(rest.ndim - 2,))
     return TYPES["linalg_lstsq"](reshape(x, shape=tuple(x.shape[:-1])) if vector else x,
                         residuals, rank, values)  # fmt: skip
+
+
+def old_lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
+    """As `linalg.lu_solve`, the right-hand side first."""
+    return lu_solve(LU_data, LU_pivots, b)
 
 
 inverse = inv
