@@ -55,7 +55,13 @@ class Value:
         __rpow__: Any
         __neg__: Any
         __lt__: Any
+        __le__: Any
         __gt__: Any
+        __ge__: Any
+        __and__: Any
+        __or__: Any
+        __lshift__: Any
+        __rshift__: Any
 
     @classmethod
     def bind(cls, op: Any, inputs: tuple, params: dict) -> Any:

@@ -326,3 +326,19 @@ def test_anomalies_are_named():
     with tg.autograd.set_detect_anomaly(True), pytest.raises(RuntimeError, match="nan values"):
         (x.sqrt() * 0).sum().backward()
     (x.sqrt() * 0).sum().backward()
+
+
+# ---- dual numbers
+def test_dual_numbers_agree_with_torch():
+    torch = pytest.importorskip("torch")
+    found = []
+    for T in (torch, tg):
+        fwd = T.autograd.forward_ad
+        x, w = data(T, False)
+        with fwd.dual_level():
+            a, b = fwd.make_dual(x, x * 2), fwd.make_dual(w, w + 1)
+            found.append(fwd.unpack_dual(T.tanh(a @ b) * b.sum()))
+            assert fwd.unpack_dual(x).tangent is None
+    same(found[1], found[0])
+    with pytest.raises(RuntimeError, match="level"):
+        tg.autograd.forward_ad.make_dual(x, x)

@@ -155,7 +155,7 @@ class _Recorder:
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
         self.derivative = None
         if mode.grad and self.differentiable:
-            rerun = Rerun(*call, self.answer, self.effects())
+            rerun = Rerun(call, self.answer, self.effects())
             self.derivative = Derivative(trace, self.differentiable, len(self.outputs), rerun)
 
     def effects(self) -> str:

@@ -28,13 +28,13 @@ _HOLE = wrap(np.zeros(()), float32)  # where a tensor of the call stands
 class Rerun:
     """A traced function, to be run on the tensors of one of its calls.
 
-    `answer` is what it returns, with an object of an attribute `index` for each output; `why_not`
-    says what forbids to run it again.
+    `call` is the function with its arguments, `answer` what it returns, with an object of an
+    attribute `index` for each output; `why_not` says what forbids to run it again.
     """
 
-    def __init__(self, function: Callable, args: tuple, kwargs: dict, answer: Any, why_not: str):
-        self.function, self.why_not = function, why_not
-        self.structure = rebuild((args, kwargs), lambda _: _HOLE)
+    def __init__(self, call: tuple[Callable, tuple, dict], answer: Any, why_not: str):
+        self.function, *given = call
+        self.structure, self.why_not = rebuild(tuple(given), lambda _: _HOLE), why_not
         self.outputs = [getattr(leaf, "index", None) for leaf in flatten(answer)[0]]
 
     def gradients(

@@ -16,7 +16,7 @@ def _place(module: Module, path: str) -> tuple[dict, str]:
     *above, name = path.split(".")
     owner = module
     for part in above:
-        owner = owner._modules.get(part)  # type: ignore[assignment]
+        owner = owner._modules.get(part)
         if owner is None:
             raise KeyError(f"{type(module).__name__} has no submodule on the way to `{path}`")
     for table in (owner._parameters, owner._buffers):

@@ -72,7 +72,7 @@ class _Stream:
                 number = bind(iota, (), {"shape": (trace.size,), "dtype": int64})
                 start = start + number * count
         payloads = Batched(trace, seed, False), Batched(trace, start, different)
-        return tuple(traced(p) for p in payloads)  # type: ignore[arg-type, return-value]
+        return traced(payloads[0]), traced(payloads[1])  # type: ignore[arg-type]
 
     def mark(self) -> Any:
         """Where the stream stands, for `restart`."""
@@ -224,7 +224,7 @@ class BatchTrace:
 
 @contextmanager
 def batching(trace: BatchTrace) -> Iterator[BatchTrace]:
-    mode.trace = trace  # type: ignore[assignment]
+    mode.trace = trace
     try:
         yield trace
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 from weakref import ref
 
 from ..ir.autodiff import unbroadcast
+from ..ir.dtype import DType
 from ..ir.op import ShapeError
 from ..ir.ops.elementwise import cast
 from .backward import filled
@@ -95,10 +96,7 @@ class CustomBackward(GradFn):
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         parts = g.parts if isinstance(g, Bundle) else {0: g}
-        given = [
-            filled(*self.answers[k], 0.0) if p is None and self.ctx._materialize else p
-            for k, p in ((k, parts.get(k)) for k in range(len(self.answers)))
-        ]
+        given = [self.given(parts.get(k), *answer) for k, answer in enumerate(self.answers)]
         found = self.function.backward(self.ctx, *given)
         grads = list(found) if isinstance(found, (tuple, list)) else [found]
         count = len(self.inputs)
@@ -108,6 +106,12 @@ class CustomBackward(GradFn):
                 f"{count}, got {len(grads)})"
             )
         return tuple(self.fitted(k, g) for k, g in enumerate(grads[:count]))
+
+    def given(self, g: Tensor | None, shape: tuple[int, ...], dtype: DType | None) -> Any:
+        """The cotangent of an answer, as backward is to have it."""
+        if g is not None or dtype is None or not self.ctx._materialize:
+            return g
+        return filled(shape, dtype, 0.0)
 
     def fitted(self, k: int, g: Any) -> Tensor | None:
         """A gradient in the shape and dtype of its input."""
@@ -298,7 +302,7 @@ def _mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: di
         )
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    whole = type(function.__name__, (Function,), methods)
+    whole: Any = type(function.__name__, (Function,), methods)
     with trace.outside():
         found = whole.apply(*(a._node.value if isinstance(a, Tensor) else a for a in args))
     results = enter(trace, found, answers["mapped"])

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 from ..ir.dtype import DType, bfloat16, float16, float32, float64
 from ..tracer.mode import no_grad
-from ..tracer.tensor import RemovableHandle, Tensor
+from ..tracer.tensor import Tensor
 from ..tracer.world import Watched, changed
-from . import state
+from . import hooks, state
+from .hooks import Hooked
 from .parameter import Parameter, forget_grad
 
-_TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks")
+_TABLES = ("_parameters", "_buffers", "_modules", *hooks.TABLES)
 
 
 def _typename(value: object) -> str:
@@ -33,7 +34,7 @@ def _dotted(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-class Module:
+class Module(Hooked):
     """Base of all layers and models: subclass it, assign parameters and layers, define `forward`.
 
     >>> class Net(nn.Module):
@@ -58,31 +59,6 @@ class Module:
         raise NotImplementedError(
             f'Module [{type(self).__name__}] is missing the required "forward" function'
         )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._forward_pre_hooks or self._forward_hooks):
-            return self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
-            if with_kwargs:
-                if (new := hook(self, args, kwargs)) is not None:
-                    args, kwargs = new
-            elif (new := hook(self, args)) is not None:
-                args = new if isinstance(new, tuple) else (new,)
-        result = self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_hooks.values()):
-            new = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
-            result = result if new is None else new
-        return result
-
-    def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
-                                  with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
-        """Call `hook(module, args)` before `forward`; an answer that is not None replaces args."""
-        return _hook(self._forward_pre_hooks, (hook, with_kwargs), prepend)
-
-    def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
-                              with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
-        """Call `hook(module, args, output)` after `forward`; an answer replaces the output."""
-        return _hook(self._forward_hooks, (hook, with_kwargs), prepend)
 
     # ---- attributes
     def __getattr__(self, name: str) -> Any:
@@ -387,12 +363,3 @@ def _attribute(module: Module, name: str) -> Any:
 
 def indented(text: str) -> str:
     return text.replace("\n", "\n  ")
-
-
-def _hook(table: dict, entry: Any, prepend: bool) -> RemovableHandle:
-    before = dict(table) if prepend else {}
-    handle = RemovableHandle(table, entry)
-    for key, other in before.items():  # a dict remembers the order of insertion
-        del table[key]
-        table[key] = other
-    return handle

@@ -1,0 +1,140 @@
+"""The call of a Module with what users hang on it: hooks before and after `forward`, and on the
+gradients that pass the module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tracer.gate import Grads, gated
+from ..tracer.mode import mode
+from ..tracer.pytree import flatten, unflatten
+from ..tracer.tensor import RemovableHandle
+
+TABLES = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+class Hooked:
+    """The part of Module that calls `forward`."""
+
+    forward: Callable
+    _forward_pre_hooks: dict
+    _forward_hooks: dict
+    _backward_pre_hooks: dict
+    _backward_hooks: dict
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not (
+            self._forward_pre_hooks
+            or self._forward_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+        ):
+            return self.forward(*args, **kwargs)
+        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+            if with_kwargs:
+                if (new := hook(self, args, kwargs)) is not None:
+                    args, kwargs = new
+            elif (new := hook(self, args)) is not None:
+                args = new if isinstance(new, tuple) else (new,)
+        watched = _Gradients(self) if mode.grad and self._watched() else None
+        if watched is not None:
+            args = watched.inputs(args)
+        result = self.forward(*args, **kwargs)
+        for hook, with_kwargs in tuple(self._forward_hooks.values()):
+            new = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+            result = result if new is None else new
+        return result if watched is None else watched.outputs(result)
+
+    def _watched(self) -> bool:
+        return bool(self._backward_hooks or self._backward_pre_hooks)
+
+    def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
+                                  with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
+        """Call `hook(module, args)` before `forward`; an answer that is not None replaces args."""
+        return _register(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
+                              with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
+        """Call `hook(module, args, output)` after `forward`; an answer replaces the output."""
+        return _register(self._forward_hooks, (hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable, prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the arguments are
+        known; an answer that is not None replaces `grad_input`. Both are tuples.
+        """
+        return _register(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable, prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the gradients of the outputs are known; an answer
+        that is not None replaces them.
+        """
+        return _register(self._backward_pre_hooks, hook, prepend)
+
+
+def _register(table: dict, entry: Any, prepend: bool) -> RemovableHandle:
+    before = dict(table) if prepend else {}
+    handle = RemovableHandle(table, entry)
+    for key, other in before.items():  # a dict remembers the order of insertion
+        del table[key]
+        table[key] = other
+    return handle
+
+
+class _Gradients:
+    """One call whose gradients are shown to hooks."""
+
+    def __init__(self, module: Hooked):
+        self.module = module
+        self.after = tuple(module._backward_hooks.values())
+        self.before = tuple(module._backward_pre_hooks.values())
+        self.grad_output: Grads = ()
+        self.unwatched: Grads | None = None  # the arguments' gradients, if none will come
+
+    def inputs(self, args: tuple) -> tuple:
+        leaves, structure = flatten(args)
+        passed = gated(leaves, self.arrived) if self.after else None
+        if passed is None:
+            self.unwatched = (None,) * len(leaves)
+            return args
+        return unflatten(passed, structure)
+
+    def outputs(self, result: Any) -> Any:
+        leaves, structure = flatten(result)
+        passed = gated(leaves, self.entered)
+        return result if passed is None else unflatten(passed, structure)
+
+    def entered(self, grads: Grads) -> Grads:
+        for hook in self.before:
+            grads = _answer(hook(self.module, grads), grads)
+        self.grad_output = grads
+        if self.unwatched is not None:
+            for hook in self.after:
+                if hook(self.module, self.unwatched, grads) is not None:
+                    raise RuntimeError(
+                        "Backward hook for Modules where no input requires gradient should "
+                        "always return None or None for all gradients."
+                    )
+        return grads
+
+    def arrived(self, grads: Grads) -> Grads:
+        for hook in self.after:
+            grads = _answer(hook(self.module, grads, self.grad_output), grads)
+        return grads
+
+
+def _answer(new: Any, grads: Grads) -> Grads:
+    if new is None:
+        return grads
+    found = tuple(new) if isinstance(new, (tuple, list)) else (new,)
+    if len(found) != len(grads):
+        raise RuntimeError(
+            f"Backward hook returned an invalid number of grad_input, got {len(found)}, but "
+            f"expected {len(grads)}"
+        )
+    return found
