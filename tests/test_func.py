@@ -113,7 +113,10 @@ def test_a_compiled_function_is_differentiated():
 def test_results_have_a_history_only_where_it_leads_on():
     w = tg.tensor(W)
     assert not func.grad(lambda w: (w**3).sum())(w).requires_grad
-    assert not func.jacfwd(lambda w: w**3)(w).requires_grad
+    f = lambda w: (w**3).sum()  # noqa: E731
+    for twice in (func.hessian(f), func.jacrev(func.jacfwd(f)), func.jacrev(func.jacrev(f))):
+        assert not twice(w[0]).requires_grad and not tg.compile(twice)(w[0]).requires_grad
+    assert not func.grad(lambda w: func.jvp(f, (w,), (w,))[1])(w).requires_grad
     leaf = tg.tensor(W, requires_grad=True)
     assert func.grad(lambda x: (x * leaf).sum())(w).requires_grad
     with tg.no_grad():

@@ -10,6 +10,7 @@ level computes is differentiable at the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any
 
 from .backward import filled, pull
@@ -50,14 +51,17 @@ def origin(x: Tensor, kind: type[Origin] = Origin) -> Tensor:
 
 
 def leads_elsewhere(fns: Iterable[GradFn | None], own: set[GradFn]) -> bool:
-    """Whether a gradient from `fns` ends anywhere but in the Origins in `own`."""
+    """Whether a gradient from `fns` ends anywhere but in the Origins in `own`: in a leaf, or in an
+    Origin of a level around, which is older. Younger ones are those of levels inside, now done.
+    """
     stack, seen = list(fns), set()
+    first = min((fn.sequence for fn in own), default=inf)
     while stack:
         fn = stack.pop()
         if fn is None or fn in seen:
             continue
         seen.add(fn)
-        if isinstance(fn, AccumulateGrad) or (isinstance(fn, Origin) and fn not in own):
+        if isinstance(fn, AccumulateGrad) or (isinstance(fn, Origin) and fn.sequence < first):
             return True
         stack.extend(fn.edges)
     return False
