@@ -8,6 +8,7 @@ Lowered; knows no loop template.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from ..ir.graph import Graph, postorder, users
 from ..ir.node import Node, constant, intern
 from ..ir.op import DIVIDE, Kind
 from ..ir.ops.contract import dot
-from ..ir.ops.elementwise import cast, copy, mul
+from ..ir.ops.elementwise import add, cast, copy, maximum, minimum, mul
 from ..ir.ops.movement import expand, permute, reshape
+from ..ir.ops.movement import slice as slice_
 from ..ir.ops.reduce import sum as sum_
-from .view import View, move
+from .view import View, collapse, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
 OPAQUE = frozenset({  # each has its own launches
@@ -33,6 +35,8 @@ INLINE_COST = (
 )
 LONG = 1 << 15  # numbers in one sum; above, it is made of two
 PART = 4096  # numbers in the first of the two, at most
+TAPS = 9  # numbers in a window that is reduced without a loop
+COMBINE = {"sum": add, "prod": mul, "max": maximum, "min": minimum}
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
@@ -218,6 +222,8 @@ class _Lowering:
             wide = self.expression(cast(inputs[0], dtype=float32), 1)
             total = self.keep(intern(op, (wide,), node.params))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
+        if op.kind is Kind.REDUCE and self.is_window(inputs[0], node):
+            return self.keep(self.tap_by_tap(inputs[0], node))
         if op.kind is Kind.REDUCE and (parts := in_two(node)) is not None:
             shape, first, second = parts
             x = self.moved(intern(reshape, inputs, {"shape": shape}), inputs[0])
@@ -234,6 +240,47 @@ class _Lowering:
         elif name == "index":
             inputs = (self.buffered(inputs[0]), *inputs[1:])
         return self.keep(intern(op, inputs, node.params))
+
+    def is_window(self, x: Node, reduction: Node) -> bool:
+        """Whether each result is made of few numbers that do not stand side by side."""
+        dims = reduction.params["dims"]
+        count = math.prod(x.shape[d] for d in dims)
+        if count > TAPS or reduction.size < 8 * count or reduction.op.name not in COMBINE:
+            return False
+        below, seen = [x], set()
+        while below:
+            v = below.pop()
+            if v in seen or v.shape != x.shape:
+                continue
+            seen.add(v)
+            if v.op.kind is Kind.ELEMENTWISE and not self.low.is_leaf(v):
+                below += v.inputs
+                continue
+            view = self.low.resolve(v)[1]
+            strides = tuple(view.strides[d] for d in dims)
+            if any(strides) and len(collapse(tuple(x.shape[d] for d in dims), [strides])[0]) > 1:
+                return True
+        return False
+
+    def tap_by_tap(self, x: Node, reduction: Node) -> Node:
+        """A reduction over a small window as one expression: each tap of it is a slice of the
+        operand, and neighbouring results vectorise, where a loop over the window would not.
+        """
+        dims, total = reduction.params["dims"], None
+        for tap in itertools.product(*(range(x.shape[d]) for d in dims)):
+            at = dict(zip(dims, tap, strict=True))
+            cut = tuple(
+                (at[d], at[d] + 1, 1) if d in at else (0, n, 1) for d, n in enumerate(x.shape)
+            )
+            part = self.moved(intern(slice_, (x,), {"slices": cut}), x)
+            part = self.moved(intern(reshape, (part,), {"shape": reduction.shape}), part)
+            if total is None:
+                total = part
+            else:
+                combined = intern(COMBINE[reduction.op.name], (total, part), {})
+                total = self.expression(combined, 1)
+        assert total is not None
+        return total
 
     def contraction(self, new: Node) -> Node:
         """Lower the pieces that legal_dot made of operands that are lowered already."""

@@ -117,6 +117,21 @@ def test_without_gradients_a_maximum_is_one_reduction():
     tg.testing.assert_kernels(pool, 1)
 
 
+@pytest.mark.parametrize("size, kernels", [(2, 4), (3, 5)])
+def test_windows_that_share_nothing_need_no_sums(size, kernels):
+    """The gradient is one loop; of windows that overlap, a sum along each axis."""
+
+    @tg.compile
+    def slope(x):
+        return tg.autograd.grad((F.max_pool2d(x, size, 2) ** 2).sum(), x)
+
+    x = tg.tensor(draw(2, 3, 8, 8), requires_grad=True)
+    y = F.max_pool2d(x, size, 2)
+    (want,) = tg.autograd.grad((y**2).sum(), x)
+    np.testing.assert_allclose(slope(x)[0].numpy(), want.numpy(), rtol=1e-12)
+    tg.testing.assert_kernels(slope, kernels)
+
+
 def test_an_empty_batch_and_integers():
     assert F.max_pool2d(tg.zeros(0, 3, 8, 8), 2).shape == (0, 3, 4, 4)
     assert F.adaptive_avg_pool2d(tg.zeros(2, 3, 8, 8), (0, 3)).shape == (2, 3, 0, 3)

@@ -144,6 +144,60 @@ def concat_without_empty(y: Node) -> Node | None:
     return None if pieces == y.inputs else concat(*pieces, axis=axis)
 
 
+# ---- windows that share nothing are another shape
+def window_side_by_side(y: Node, x: Node) -> Node | None:
+    axis, size, step = (y.params[name] for name in ("axis", "size", "step"))
+    count = y.shape[axis]
+    if size == 1:
+        return reshape(along(x, axis, (count - 1) * step + 1, step), shape=y.shape)
+    if size != step or y.params["dilation"] != 1:
+        return None
+    apart = (*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    order = (*range(axis + 1), *range(axis + 2, y.ndim), axis + 1)
+    return permute(reshape(along(x, axis, count * size, 1), shape=apart), axes=order)
+
+
+def along(x: Node, axis: int, stop: int, step: int) -> Node:
+    """The first numbers of an axis, every one or every so many."""
+    cuts = ((0, stop, step) if d == axis else (0, n, 1) for d, n in enumerate(x.shape))
+    return slice_(x, slices=tuple(cuts))
+
+
+def permuted(x: Node, axes: Shape) -> Node:
+    """permute(x), below a reshape that only joins axes: so blocks joined along one axis and then
+    along another are moved once.
+    """
+    if x.op is not reshape:
+        return permute(x, axes=axes)
+    old, groups, at = x.inputs[0].shape, [], 0
+    for n in x.shape:
+        start, size = at, 1
+        while at < len(old) and (size < n or old[at] == 1):
+            size, at = size * old[at], at + 1
+        if size != n:
+            return permute(x, axes=axes)
+        groups.append(range(start, at))
+    inner_axes = tuple(d for a in axes for d in groups[a])
+    below = permute(x.inputs[0], axes=inner_axes)
+    return reshape(below, shape=tuple(x.shape[a] for a in axes))
+
+
+def fold_side_by_side(y: Node, x: Node) -> Node | None:
+    axis, extent, step = (y.params[name] for name in ("axis", "extent", "step"))
+    count, size = x.shape[axis], x.shape[-1]
+    if size == 1:
+        joined, gap = reshape(x, shape=x.shape[:-1]), step - 1
+    elif size == step and y.params["dilation"] == 1:
+        order = (*range(axis + 1), x.ndim - 1, *range(axis + 1, x.ndim - 1))
+        shape = (*x.shape[:axis], count * size, *x.shape[axis + 1 : -1])
+        joined, gap = reshape(permuted(x, order), shape=shape), 0
+    else:
+        return None
+    rest = extent - (count - 1) * step - size
+    pads = ((0, rest, gap) if d == axis else (0, 0, 0) for d in range(y.ndim))
+    return pad(joined, pads=tuple(pads))
+
+
 def permute_of_ones(y: Node, x: Node) -> Node | None:
     """A permute that keeps the order of all axes but those of extent 1 moves nothing."""
     moved = [axis for axis in y.params["axes"] if x.shape[axis] != 1]
@@ -209,6 +263,8 @@ movement = Table("movement", [
     (any_of(concat), concat_of_constants),
     (any_of(concat), concat_of_slices),
     (permute(x), permute_of_ones),
+    (window(x), window_side_by_side),
+    (fold(x), fold_side_by_side),
     (expand(x), lambda y, x: reshape(x, shape=y.shape) if y.size == x.size and y.size else None),
     (expand(reshape(x)), lambda y, x: bare(y.inputs[0]) if bare(y.inputs[0]) is x else None),
     (permute(expand(x)), permute_of_expand),
