@@ -189,7 +189,10 @@ def one_hot_pick(x: Tensor, index: Tensor, dim: int, keepdim: bool = False) -> T
     """x at `index` along `dim` (index has 1 there), as a comparison and a sum: it fuses, and so
     does its gradient.
     """
-    return reduced(reductions.sum, ops.where(ops.eq(along(x, dim), index), x, 0), (dim,), keepdim)
+    hit = ops.eq(along(x, dim), index)
+    if x.dtype is bool_:
+        return reduced(reductions.max, ops.logical_and(hit, x), (dim,), keepdim)
+    return reduced(reductions.sum, ops.where(hit, x, 0), (dim,), keepdim)
 
 
 def where_extreme(x: Tensor, dim: int, op: Any) -> Tensor:
@@ -317,9 +320,10 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
 
 
 # ---- softmax and its kin
-def _float(x: Tensor, dtype: Any, name: str) -> Tensor:
+def _float(x: Tensor, dim: int, dtype: Any, name: str) -> Tensor:
     x = x if dtype is None else x.to(as_dtype(dtype))
     if not x.dtype.is_floating_point:
+        name += "_lastdim" if wrap_dim(dim, x.ndim) + 1 >= x.ndim else ""
         kind = SCALAR_TYPE[x.dtype]
         raise NotImplementedError(f"\"{name}_kernel_impl\" not implemented for '{kind}'")
     return x
@@ -350,7 +354,7 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 @composite("SoftmaxBackward0")
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """exp(input), divided by its sum along `dim`."""
-    x = _float(input, dtype, "softmax")
+    x = _float(input, dim, dtype, "softmax")
     dims = wrap_dims(dim, x.ndim)
     e = ops.exp(x - _peak(x, dims))
     return e / reduced(reductions.sum, e, dims, True)
@@ -359,7 +363,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 @composite("LogSoftmaxBackward0")
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
-    x = _float(input, dtype, "log_softmax")
+    x = _float(input, dim, dtype, "log_softmax")
     dims = wrap_dims(dim, x.ndim)
     d = x - _peak(x, dims)
     return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
