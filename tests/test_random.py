@@ -2,6 +2,11 @@
 compiled program.
 """
 
+import os
+import platform
+import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -252,6 +257,23 @@ def test_dropout_is_one_kernel_with_its_surroundings():
     f = T.compile(lambda x: F.dropout(x * 2 + 1, 0.4).tanh())
     f(T.rand(30, 4))
     assert_kernels(f, 1)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+@pytest.mark.parametrize("draw", ["F.dropout(x, 0.5)", "x + T.randn(1000)"])
+def test_a_loop_that_draws_is_vectorised(draw, tmp_path):
+    code = f"""
+import tracegrad as T, tracegrad.nn.functional as F
+from tracegrad.runtime import compiler
+T.compile(lambda x: {draw})(T.ones(1000))
+((_, built),) = [v for k, v in compiler._ready.items() if k.startswith("def map_")]
+print(built._library.get_asm_str())
+"""
+    env = os.environ | {"TRACEGRAD_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    products = len(re.findall(r"vpmuludq\s.*%[yz]mm", run.stdout))
+    assert products >= 19, "the rounds were not vectorised"  # two a round, of the first one
 
 
 def test_threads_draw_what_one_thread_draws():

@@ -82,10 +82,11 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p
     q, k, v = (narrowed(x, d) for x in (query, key, value))
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
-    scores = matmul(q * scale, k.mT)
+    hidden = mask is not None  # everything may be; causally, the first key never is
     if causal:
         mask = unsqueeze(arange(q.shape[-2]), 1) >= arange(k.shape[-2])
-    weights = dropout(_softmax(_masked(scores, mask), mask is not None), p)
+    scores = _masked(matmul(q, k.mT) * scale, mask)  # scaled in the loop of the softmax
+    weights = dropout(_softmax(scores, hidden), p)
     return narrowed(matmul(weights, v), query.dtype)
 
 
@@ -188,7 +189,7 @@ def multi_head_attention_forward(
     both = _both(mask, padding, batch, num_heads, (length, key.shape[0]), k.shape[2])
     p = dropout_p if training else 0.0
     if need_weights:
-        scores = _softmax(_masked(matmul(q * (1 / math.sqrt(head)), k.mT), both), False)
+        scores = _softmax(_masked(matmul(q, k.mT) * (1 / math.sqrt(head)), both), False)
         spent = matmul(dropout(scores, p), v)
     else:
         scores, spent = None, scaled_dot_product_attention(q, k, v, both, p)
