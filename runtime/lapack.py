@@ -8,7 +8,7 @@ that object code can be kept on disk; `provide` binds the symbols before such co
 from __future__ import annotations
 
 from collections.abc import Callable
-from ctypes import CFUNCTYPE, byref, c_double, c_float, c_int32, c_int64, c_void_p, cast
+from ctypes import CFUNCTYPE, addressof, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any
 
@@ -125,19 +125,21 @@ def _plain(routine: str, code: str) -> Callable[..., int]:
     number, size = (c_float, 4) if code == "f4" else (c_double, 8)
 
     def word(*given: Any) -> int:
-        values, passed = iter(given), []
+        values = iter(given)
+        passed: list[Any] = []  # pointers, and the numbers to be pointed to
         for letter in ROUTINES[routine]:
             value = next(values)
             if letter in "pq":
                 passed.append(c_void_p(value.cell(next(values), 4 if letter == "q" else size)))
             else:
-                held = c_int32(int(value)) if letter == "i" else number(float(value))
-                passed.append(cast(byref(held), c_void_p))
+                passed.append(c_int32(int(value)) if letter == "i" else number(float(value)))
         info = c_int32(0)
         if routine not in _BLAS:
-            passed.append(cast(byref(info), c_void_p))
+            passed.append(info)
         kind = CFUNCTYPE(None, *[c_void_p] * len(passed))
-        kind(_address(routine, code))(*passed)
+        kind(_address(routine, code))(
+            *(x if isinstance(x, c_void_p) else addressof(x) for x in passed)
+        )
         return info.value
 
     return word

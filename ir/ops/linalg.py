@@ -265,9 +265,10 @@ def eigh_factors(packed: Any, n: int) -> tuple[Any, Any]:
 
 
 def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None) -> Any:
-    """Giles, An extended collection of matrix derivative results (2008), 3.1."""
+    """Giles, An extended collection of matrix derivative results (2008), 3.1; made symmetric."""
     (w, v), (gw, gv) = (eigh_factors(x, a.shape[-1]) for x in (y, g))
-    inner = dot(transpose(v), gv) * reciprocal(row(w) - column(w)) + embedded(gw)
+    inner = 0.5 * dot(transpose(v), gv) * reciprocal(row(w) - column(w))
+    inner = inner + transpose(inner) + embedded(gw)
     return dot(v, dot(inner, transpose(v)))
 
 
