@@ -3,7 +3,7 @@
 from .tracer.functions.pointwise import erf, erfc, exp2, expm1, log1p, round
 from .tracer.functions.pointwise import sigmoid as expit
 from .tracer.functions.reduce import log_softmax, logsumexp, softmax
-from .tracer.functions.special import (
+from .tracer.functions.transcendental import (
     bessel_j0,
     bessel_j1,
     digamma,
@@ -24,10 +24,10 @@ from .tracer.functions.special import (
     xlogy,
     zeta,
 )
-from .tracer.functions.special import igamma as gammainc
-from .tracer.functions.special import igammac as gammaincc
-from .tracer.functions.special import lgamma as gammaln
-from .tracer.functions.special import mvlgamma as multigammaln
+from .tracer.functions.transcendental import igamma as gammainc
+from .tracer.functions.transcendental import igammac as gammaincc
+from .tracer.functions.transcendental import lgamma as gammaln
+from .tracer.functions.transcendental import mvlgamma as multigammaln
 
 psi = digamma
 

@@ -37,8 +37,8 @@ from .functions import (
     reduce,
     scattering,
     solving,
-    special,
     statistics,
+    transcendental,
     triangles,
 )
 from .inplace import inplace, update
@@ -48,7 +48,7 @@ from .world import tensor_changed
 METHODS: dict[Any, str] = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
     questions: " ".join(questions.__all__),
-    special: " ".join(n for n in special.__all__ if n != "polygamma"),
+    transcendental: " ".join(n for n in transcendental.__all__ if n != "polygamma"),
     reduce: " ".join(reduce.__all__),
     moments: " ".join(moments.__all__),
     norms: " ".join(norms.__all__),
@@ -89,7 +89,7 @@ _OUT_OF_PLACE = (
 # functions that have an in-place variant
 INPLACE = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in _OUT_OF_PLACE),
-    special: " ".join(n for n in special.__all__ if n != "polygamma"),
+    transcendental: " ".join(n for n in transcendental.__all__ if n != "polygamma"),
     scattering: " ".join(scattering.__all__),
     prefix: "cumprod cumsum",
     norms: "renorm",
@@ -128,8 +128,8 @@ OTHERS = {
     "__repr__": printing.tensor_repr,
     "__str__": printing.tensor_repr,
     "__format__": printing.tensor_format,
-    "polygamma": lambda self, n: special.polygamma(n, self),
-    "polygamma_": lambda self, n: update(self, lambda x: special.polygamma(n, x)),
+    "polygamma": lambda self, n: transcendental.polygamma(n, self),
+    "polygamma_": lambda self, n: update(self, lambda x: transcendental.polygamma(n, x)),
     "real": property(pointwise.real),
     "imag": property(pointwise.imag),
     "size": conversion._size,

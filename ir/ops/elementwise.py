@@ -124,7 +124,8 @@ copysign = elementwise(
     vjp=(lambda g, y, a, b: where(eq(a, 0), 0, g * (y / _or_one(a))), lambda g, y, a, b: g * 0),
 )  # fmt: skip
 nextafter = elementwise(
-    "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT, vjp=(None, None)
+    "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT,
+    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g * 0),
 )
 gcd = elementwise("gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL)
 neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))

@@ -27,6 +27,6 @@ from .questions import *
 from .reduce import *
 from .scattering import *
 from .solving import *
-from .special import *
 from .statistics import *
+from .transcendental import *
 from .triangles import *

@@ -319,7 +319,7 @@ def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def angle(input: Tensor) -> Tensor:
     """pi for negative numbers, 0 for others."""
     y = input if input.is_floating_point() else input.to(get_default_dtype())
-    return ops.where(ops.isnan(y), y, ops.where(ops.lt(y, 0), math.pi, y * 0.0))
+    return ops.where(ops.isnan(y), y, ops.where(ops.lt(y, 0), math.pi, ops.abs(ops.sign(y)) * 0.0))
 
 
 def conj(input: Tensor) -> Tensor:

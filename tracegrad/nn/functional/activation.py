@@ -11,7 +11,8 @@ from typing import Any
 
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import erf, exp, expm1, ge, gt, le, log, log1p, logical_and, lt, where
-from ...tracer.functions import movement, pointwise, positions, reduce
+from ...tracer.functions import movement, pointwise, reduce
+from ...tracer.functions.creation import zeros_like
 from ...tracer.functions.limits import finfo
 from ...tracer.functions.parts import narrow
 from ...tracer.inplace import inplace as in_place
@@ -351,7 +352,7 @@ def gumbel_softmax(
     if not hard:
         return soft
     index = reduce.argmax(soft, dim, keepdim=True)
-    return positions.scatter(ops.mul(soft.detach(), 0), dim, index, 1.0) - soft.detach() + soft
+    return zeros_like(soft).scatter(dim, index, 1.0) - soft.detach() + soft
 
 
 relu_, threshold_, leaky_relu_, rrelu_ = map(in_place, (relu, _threshold, _leaky, _rrelu))

@@ -25,7 +25,7 @@ from ...ir.ops.elementwise import (
 )
 from ...tracer.functions.broadcasting import broadcast_tensors
 from ...tracer.functions.movement import unsqueeze
-from ...tracer.functions.special import xlogy
+from ...tracer.functions.transcendental import xlogy
 from ...tracer.mode import mode
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
