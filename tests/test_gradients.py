@@ -35,6 +35,7 @@ SHAPES[3] = [(s, s, s) for (s,) in SHAPES[1]] + [((2, 1), (3,), ())]
 AXES = [(0,), (1,), (0, 2), (0, 1, 2)]
 CASES = {
     "where": [(lambda a, b: where(a > b, a, b), s) for s in SHAPES[2]],
+    "floor_div": [(lambda a, b: E.floor_div(a, b + 10.0), s) for s in SHAPES[2]],
     "cast": [
         (lambda x: E.cast(E.cast(x, dtype=dt.float64) * x, dtype=dt.float64), s) for s in SHAPES[1]
     ],

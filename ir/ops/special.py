@@ -2,8 +2,8 @@
 
 Everything else of torch.special is a composite of these (tracer/functions/transcendental.py).
 Derivatives are from the NIST Digital Library of Mathematical Functions (DLMF), by the equations
-named here. References are SciPy's; kernels call the same code (runtime/special.py), so both agree to the bit in
-float64.
+named here. References are SciPy's; kernels call the same code (runtime/special.py), so both agree
+to the bit in float64.
 """
 
 from __future__ import annotations
