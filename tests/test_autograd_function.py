@@ -342,3 +342,47 @@ def test_dual_numbers_agree_with_torch():
     same(found[1], found[0])
     with pytest.raises(RuntimeError, match="level"):
         tg.autograd.forward_ad.make_dual(x, x)
+
+
+# ---- what is saved, and what happens after
+def test_saved_tensors_pass_through_hooks():
+    packed = []
+
+    def pack(t):
+        packed.append(t.shape)
+        return t.numpy().astype("f4")  # half the memory
+
+    x = tg.tensor(X, requires_grad=True)
+    hooks = tg.autograd.graph.saved_tensors_hooks(pack, lambda a: tg.tensor(a).double())
+    with hooks:
+        y = ((x * x).exp() + functions(tg)[0](x, x)).sum()
+    count = len(packed)
+    assert count >= 3
+    (first,) = tg.autograd.grad(y, x, create_graph=True)
+    (second,) = tg.autograd.grad(first.sum(), x)
+    assert len(packed) == count
+    value = ((x * x).exp() + x**4).sum()
+    (g,) = tg.autograd.grad(value, x, create_graph=True)
+    tg.testing.assert_close(first, g, rtol=1e-5, atol=1e-6)
+    tg.testing.assert_close(second, tg.autograd.grad(g.sum(), x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_optimizer_in_backward(compiled):
+    """The tutorial's way to step within backward, parameter by parameter."""
+    w = tg.ones(3, requires_grad=True)
+
+    def update(p):
+        with tg.no_grad():
+            p -= 0.5 * p.grad
+        p.grad = None
+
+    handle = w.register_post_accumulate_grad_hook(update)
+    loss = lambda x: (w * x).sum()  # noqa: E731
+    (tg.compile(loss) if compiled else loss)(tg.ones(3)).backward()
+    assert w.grad is None and w.tolist() == [0.5] * 3
+    handle.remove()
+    loss(tg.ones(3)).backward()
+    assert w.grad.tolist() == [1] * 3
+    with pytest.raises(RuntimeError, match="non-leaf"):
+        (w * 1).register_post_accumulate_grad_hook(update)

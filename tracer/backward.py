@@ -7,7 +7,7 @@ leads to are done. It neither knows nor cares whether the tensors are eager or t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,8 @@ from ..ir.ops.elementwise import copy
 from ..ir.ops.source import full
 from .dispatch import bind
 from .mode import _Switch, live, mode, rooted
-from .tape import AccumulateGrad, GradFn, edge
-from .tensor import Tensor, fill_slots
+from .tape import AccumulateGrad, AfterAccumulation, GradFn, edge
+from .tensor import RemovableHandle, Tensor, fill_slots
 from .vmap import map_examples
 
 Root = tuple[GradFn, Tensor]
@@ -100,6 +100,7 @@ class _Walk:
             if isinstance(fn, AccumulateGrad):
                 if accumulate and (self.targets is None or fn in self.targets):
                     self.accumulate(fn, g)
+                    fn.accumulated()
                 continue
             if through is None or fn in through:
                 self.differentiate(fn, g)
@@ -304,5 +305,16 @@ def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool |
     backward(self, gradient, retain_graph, create_graph, inputs)
 
 
+def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> RemovableHandle:
+    """Call `hook(tensor)` when backward has added to the `.grad` of this leaf."""
+    t = live(self)
+    if not t._requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if t._grad_fn is not None:
+        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    return t.register_hook(AfterAccumulation(hook))
+
+
 _backward.__name__ = "backward"
+Tensor.register_post_accumulate_grad_hook = _register_post_accumulate_grad_hook  # type: ignore[attr-defined]
 Tensor.backward = _backward  # type: ignore[attr-defined]

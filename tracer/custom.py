@@ -251,11 +251,12 @@ def _recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -
 
 def _kept(t: Tensor, made: dict[int, int], results: list) -> tuple[Saved, GradFn | int | None]:
     """A tensor saved for backward, and what made it: number k stands for answer k."""
+    keep: Any = Saved if mode.saving is None else mode.saving
     k = made.get(id(t))
     if k is not None:
-        return Saved(results[k]), k
+        return keep(results[k]), k
     t = live(t)
-    return Saved(t), edge(t)
+    return keep(t), edge(t)
 
 
 # ---- under vmap

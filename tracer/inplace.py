@@ -87,7 +87,7 @@ def _adopt(t: Tensor, new: Tensor) -> None:
             fn.retainers += t._grad_fn.retainers
             t._grad_fn.retainers = []
         t._grad_fn, t._requires_grad = fn, True
-        if isinstance(fn, OpBackward) and type(fn.y) is Saved:
+        if isinstance(fn, OpBackward) and isinstance(fn.y, Saved):
             fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
 
 
@@ -100,7 +100,7 @@ def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
     if (
         isinstance(fn, OpBackward)
         and fn.inputs
-        and type(first := fn.inputs[0]) is Saved
+        and isinstance(first := fn.inputs[0], Saved)
         and first.box is t._version
     ):
         first.keep()

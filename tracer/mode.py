@@ -25,6 +25,7 @@ class Mode(threading.local):
     grad: bool = True  # operations on tensors that require grad are recorded
     inference: bool = False
     sketch: bool = False  # records say what an operation depends on, and keep no values
+    saving: Any = None  # what keeps a tensor for backward, where that is not tape.Saved
     anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from ..ir.autodiff import cotangent, rule_of
@@ -151,6 +151,12 @@ class Part(GradFn):
         return (Bundle({self.index: g}),)
 
 
+class AfterAccumulation(NamedTuple):
+    """A leaf's hook that waits for its `.grad`."""
+
+    function: Callable
+
+
 class AccumulateGrad(GradFn):
     """Where the tape ends: adds what arrives to the `.grad` of a leaf."""
 
@@ -162,8 +168,15 @@ class AccumulateGrad(GradFn):
 
     def arrive(self, g: Tensor) -> Tensor:
         for hook in tuple((self.variable._hooks or {}).values()):
-            g = hooked(hook(g), g)
+            if not isinstance(hook, AfterAccumulation):
+                g = hooked(hook(g), g)
         return super().arrive(g)
+
+    def accumulated(self) -> None:
+        """The `.grad` of the leaf is what it is to be."""
+        for hook in tuple((self.variable._hooks or {}).values()):
+            if isinstance(hook, AfterAccumulation):
+                hook.function(self.variable)
 
 
 def edge(t: Tensor) -> GradFn | None:
@@ -240,11 +253,11 @@ class OpBackward(GradFn):
         if self.freed:
             raise RuntimeError(FREED)
         y: Any = self.y
-        if type(y) is Saved:
+        if isinstance(y, Saved):
             y = y.unpack(self, f"output 0 of {self.title}")
         inputs = tuple(
             x.unpack(e, f"output 0 of {e.title}" if e is not None else "an input")
-            if type(x) is Saved
+            if isinstance(x, Saved)
             else x
             for x, e in zip(self.inputs, self.edges, strict=True)
         )
@@ -255,7 +268,7 @@ class OpBackward(GradFn):
         return tuple(grads)
 
     def release(self) -> None:
-        if type(self.y) is Saved or any(type(x) is Saved for x in self.inputs):
+        if any(isinstance(x, Saved) for x in (self.y, *self.inputs)):
             self.freed, self.inputs, self.y = True, (), None
 
 
@@ -295,12 +308,13 @@ def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
         y._grad_fn.freed = y._requires_grad = True
         return
     read_y, read = needs(op, wanted, inputs, params, y)
+    keep: Any = Saved if mode.saving is None else mode.saving
     saved = tuple(
-        [Saved(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
+        [keep(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
     )
     edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
     y._grad_fn = OpBackward(op, params, saved, edges, wanted, None)
-    y._grad_fn.y = Saved(y) if read_y else Aval(y.shape, y._dtype)
+    y._grad_fn.y = keep(y) if read_y else Aval(y.shape, y._dtype)
     y._requires_grad = True
 
 

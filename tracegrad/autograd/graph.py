@@ -1,0 +1,68 @@
+"""The gradient graph and what it saves, by the names of torch.autograd.graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from typing import Any
+
+from ..tracer.mode import live, mode
+from ..tracer.tape import GradFn as Node
+from ..tracer.tape import Saved
+from ..tracer.tensor import Tensor
+from ..tracer.transform import bare
+
+__all__ = ["Node", "save_on_cpu", "saved_tensors_hooks"]
+
+
+class _Packed(Saved):
+    """A value kept for backward in the shape that a user's function gave it."""
+
+    __slots__ = ("packed", "unpacker")
+
+    def __init__(self, t: Tensor, pack: Callable, unpack: Callable):
+        super().__init__(t)
+        self.array = self.node = None
+        self.packed, self.unpacker = pack(bare(t)), unpack
+
+    def keep(self) -> None:
+        """What was packed is the user's affair."""
+
+    def unpack(self, made_by: Node | None, of: str) -> Tensor:
+        t = self.unpacker(self.packed)
+        if not isinstance(t, Tensor):
+            raise TypeError(
+                f"Output of saved tensor unpack_hook expected to be a Tensor but got result of "
+                f"type {type(t).__name__}"
+            )
+        return Saved(bare(live(t))).unpack(made_by, of)
+
+
+class saved_tensors_hooks(ContextDecorator):
+    """Within it, what operations save for backward is passed through `pack_hook`, and through
+    `unpack_hook` when it is used. The tensors given to `pack_hook` must not be changed in place.
+    """
+
+    def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]):
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
+        self.before: list[Any] = []
+
+    def __enter__(self) -> None:
+        self.before.append(mode.saving)
+        mode.saving = lambda t: _Packed(t, self.pack_hook, self.unpack_hook)
+
+    def __exit__(self, *_: Any) -> None:
+        mode.saving = self.before.pop()
+
+
+class save_on_cpu(ContextDecorator):
+    """Within it, what is saved lies in the memory of the CPU, where all tensors are."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda"):
+        self.pin_memory = pin_memory
+
+    def __enter__(self) -> None:
+        """Nothing is to be moved."""
+
+    def __exit__(self, *_: Any) -> None:
+        """Nothing was moved."""
