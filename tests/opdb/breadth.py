@@ -18,6 +18,7 @@ from .entries import LOOKED_AT, NotComparable, sampled, samples
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
           "bool")  # fmt: skip
+HALVES = ("float16", "bfloat16")  # torch's own kernels may round so often that float32 decides
 
 
 def dtypes(op: Any, f: Any) -> dict[str, str]:
@@ -33,7 +34,14 @@ def value_of_dtype(op: Any, f: Any, dtype: str) -> str:
         args, kwargs = sample.made(tracegrad)
         g = finished(f, sample.finish)
         got = tensors(checked("value", lambda: g(*args, **kwargs)), tracegrad)
-        compare("value", got, want.value, plan.random)
+        try:
+            compare("value", got, want.value, plan.random)
+        except Differs:
+            if dtype not in HALVES:
+                raise
+            wide = answer_of_torch(op, sample.widened(), False)[1].value
+            kinds = [y.dtype for y in want.value]
+            compare("value", got, [y.to(d) for y, d in zip(wide, kinds, strict=True)], False)
     except (Differs, Absent, NotComparable) as why:
         return str(why)
     except Exception as error:  # torch itself, or the samples of this dtype
@@ -46,6 +54,8 @@ def errors(op: Any, f: Any) -> Iterator[str]:
     if op.error_inputs_func is None:
         return
     for wrong in islice(op.error_inputs("cpu"), LOOKED_AT):
+        if "out" in wrong.sample_input.kwargs:
+            continue
         try:
             sample = sampled(wrong.sample_input)
             args, kwargs = sample.made(torch)
@@ -59,6 +69,8 @@ def errors(op: Any, f: Any) -> Iterator[str]:
         try:
             args, kwargs = sample.made(tracegrad)
             f(*args, **kwargs)
+            if kind is TypeError:
+                continue  # we take a number where torch wants a tensor
             yield f"no {kind.__name__} ({wrong.error_regex}) for {sample.text}"
         except Exception as error:
             if not isinstance(error, kind) and not issubclass(kind, type(error)):

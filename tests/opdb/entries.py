@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from types import FunctionType, ModuleType
@@ -128,6 +128,15 @@ class Sample:
         """The arguments, of fresh tensors."""
         make = maker(library)
         return make(self.args), make(self.kwargs)
+
+    def widened(self) -> Sample:
+        """With halves as float32."""
+        return replace(self, args=mapped(wider, self.args), kwargs=mapped(wider, self.kwargs))
+
+
+def wider(a: Any) -> Any:
+    half = isinstance(a, Array) and a.dtype in ("float16", "bfloat16")
+    return replace(a, data=a.data.astype(np.float32), dtype="float32") if half else a
 
 
 def samples(op: Any, count: int, grad: bool, dtype: torch.dtype | None = None) -> list[Sample]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.autodiff import unbroadcast
+from ...ir.dtype import int64
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement as ops
 from ..tape import composite
@@ -61,6 +62,8 @@ def sum_to_size(input: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise RuntimeError(
             f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}."
         )
+    if tuple(input.shape) != tuple(shape) and input.dtype.kind != "float":
+        input = input.to(int64)  # as sum does
     return unbroadcast(input, shape)
 
 

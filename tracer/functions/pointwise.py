@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ...ir.dtype import bool_, float64, int32
+from ...ir.dtype import bool_, float64, int32, int64
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
 from ...ir.value import REGISTRY
@@ -112,7 +112,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
 @composite("PowBackward0")
 def square(input: Tensor) -> Tensor:
     """input ** 2."""
-    return input * input
+    return input * input if input.dtype is not bool_ else input.to(int64)
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:

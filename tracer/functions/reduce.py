@@ -270,6 +270,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
     some(input, (d,), name)
     index = where_extreme(input, d, op)
     values = composite(f"{name.title()}Backward0")(one_hot_pick)(input, index, d, keepdim)
+    values = values if values.dtype is input.dtype else values.to(input.dtype)  # a sum of bools
     return TYPES[name](values, index if keepdim else index.squeeze(d))
 
 
