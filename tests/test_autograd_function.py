@@ -127,6 +127,33 @@ def test_functions_under_transforms_agree_with_torch(name):
     same(MAPPED[name](functions(tg), func, tg, *data(tg, False)), expected)
 
 
+def test_a_function_may_say_itself_how_it_is_mapped():
+    class NumPy(tg.autograd.Function):
+        @staticmethod
+        def forward(x, y):
+            return tg.tensor(np.outer(x.detach().numpy(), y.detach().numpy()))
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y = ctx.saved_tensors
+            return g @ y, x @ g
+
+        @staticmethod
+        def vmap(info, in_dims, x, y):
+            assert info.batch_size == 4 and in_dims == (0, None)
+            return tg.stack([NumPy.apply(r, y) for r in x], 1), 1
+
+    x, y = data(tg, False)
+    f = lambda x: NumPy.apply(x, y)  # noqa: E731
+    tg.testing.assert_close(tg.vmap(f)(x), x[:, :, None] * y)
+    g = func.grad(lambda x: (tg.vmap(f)(x) ** 2).sum())(x)
+    tg.testing.assert_close(g, 2 * x * (y * y).sum())
+
+
 def test_the_loss_only_style_calls_the_users_backward():
     class Ten(tg.autograd.Function):
         @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from ..ir.autodiff import unbroadcast
@@ -23,6 +23,7 @@ from .mode import _Switch, live, mode, no_grad
 from .tape import FREED, Bundle, GradFn, Part, Saved, edge
 from .tensor import Tensor
 from .transform import bare
+from .vmap import moved
 
 
 class FunctionCtx:
@@ -183,13 +184,29 @@ class Function:
             "autograd.Function to use it with backward mode AD."
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, *args: Any) -> Any:
+        """The operation on all examples, if it has a way of its own: gives (answers, out_dims).
+        `info` has `batch_size` and `randomness`.
+        """
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap staticmethod or "
+            "set generate_vmap_rule=True."
+        )
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward, and have backward called when the answer is differentiated."""
         args = tuple(live(a) if isinstance(a, Tensor) else a for a in args)
-        if not (mode.grad and isinstance(mode.trace, BatchTrace) and mode.trace.deep):
+        trace = mode.trace
+        if not isinstance(trace, BatchTrace):
             return _recorded(cls, args, kwargs, None)
-        outer = _mapped(cls, mode.trace, args, kwargs)
+        if cls.vmap is not Function.vmap:
+            outer = _by_rule(cls, trace, args)
+        elif mode.grad and trace.deep:
+            outer = _mapped(cls, trace, args, kwargs)
+        else:
+            return _recorded(cls, args, kwargs, None)
         if not any(isinstance(a, Tensor) and a._requires_grad for a in args):
             return outer
         return _recorded(cls, args, kwargs, outer)
@@ -260,6 +277,37 @@ def _kept(t: Tensor, made: dict[int, int], results: list) -> tuple[Saved, GradFn
 
 
 # ---- under vmap
+class VmapInfo(NamedTuple):
+    """What a Function's own `vmap` is told."""
+
+    batch_size: int
+    randomness: str
+
+
+def _by_rule(function: type[Function], trace: BatchTrace, args: tuple) -> Any:
+    """The operation on all examples in the way that the Function itself has for it."""
+    values = [a._node.value if isinstance(a, Tensor) else a for a in args]
+    in_dims = tuple(0 if isinstance(a, Tensor) and a._node.mapped else None for a in args)
+    with trace.outside():
+        if not any(d == 0 for d in in_dims):
+            answers: Any = function.apply(*values)
+            out_dims: Any = None
+        else:
+            info = VmapInfo(trace.size, trace.randomness)
+            answers, out_dims = function.vmap(info, in_dims, *values)
+    several = isinstance(answers, (tuple, list))
+    found = list(answers) if several else [answers]
+    dims = out_dims if isinstance(out_dims, (tuple, list)) else [out_dims] * len(found)
+    results: list[Any] = []
+    for y, d in zip(found, dims, strict=True):
+        if isinstance(y, Tensor):
+            with trace.outside():
+                y = y if d is None else moved(live(y), d, 0)
+            y = trace.example(y, d is not None)
+        results.append(y)
+    return tuple(results) if several else results[0]
+
+
 def _mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: dict) -> Any:
     """Inside `vmap`, with gradients wanted outside: the operation on all examples, with its own
     derivative there.

@@ -21,7 +21,7 @@ from .tensor import Tensor
 InDims = int | tuple | list | dict | None
 
 
-def _moved(x: Tensor, source: int, to: int) -> Tensor:
+def moved(x: Tensor, source: int, to: int) -> Tensor:
     """One axis moved, the others in order."""
     order = [d for d in range(x.ndim) if d != source % x.ndim]
     order.insert(to % x.ndim, source % x.ndim)
@@ -128,7 +128,7 @@ class _Call:
 
     def part(self, x: Tensor, d: int, start: int, stop: int) -> Tensor:
         """Examples `start` to `stop` of x, along its first axis."""
-        front = _moved(live(x), d, 0)
+        front = moved(live(x), d, 0)
         if (start, stop) == (0, self.size):
             return front
         rest = tuple((0, n, 1) for n in front.shape[1:])
@@ -176,7 +176,7 @@ class _Call:
                 f"Dimension out of range (expected to be in range of [{-y.ndim}, {y.ndim - 1}], "
                 f"but got {d})"
             )
-        return _moved(y, 0, d)
+        return moved(y, 0, d)
 
 
 def map_examples(
