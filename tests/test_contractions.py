@@ -211,3 +211,17 @@ def test_refusals_are_torchs(call):
         call(tg)
     said = str(theirs.value).splitlines()[0]
     assert said.split(".")[0].rstrip(")( ") in str(mine.value)
+
+
+def test_the_bilinear_layer_is_torchs():
+    mine, theirs = (lib.nn.Bilinear(3, 4, 5) for lib in (tg, torch))
+    assert repr(mine) == repr(theirs)
+    mine.load_state_dict({k: tg.tensor(v.numpy()) for k, v in theirs.state_dict().items()})
+    x, y = (a.astype("f4") for a in arrays((2, 7, 3), (2, 7, 4)))
+    np.testing.assert_allclose(
+        mine(tg.tensor(x), tg.tensor(y)).detach().numpy(),
+        theirs(torch.tensor(x), torch.tensor(y)).detach().numpy(),
+        rtol=1e-4, atol=1e-5,
+    )  # fmt: skip
+    bound = 1 / 3**0.5
+    assert float(mine.weight.abs().max()) <= bound

@@ -58,7 +58,7 @@ METHODS: dict[Any, str] = {
     contract: " ".join(contract.__all__),
     products: "addbmm addr cross inner kron",
     factors: "cholesky qr svd",
-    matrices: " ".join(matrices.__all__),
+    matrices: "matrix_exp matrix_power norm orgqr ormqr",
     solving: " ".join(solving.__all__),
     prefix: " ".join(prefix.__all__),
     filling: "copy_ fill_ zero_ masked_fill masked_fill_",

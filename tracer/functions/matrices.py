@@ -239,25 +239,71 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     return stack(powers, -1)
 
 
-def householder_product(input: Tensor, tau: Tensor) -> Tensor:
-    """The first columns of the product of the reflections I - tau_i v_i v_i', where v_i is below
-    the diagonal of column i, and 1 on it.
+def _reflected(input: Tensor, tau: Tensor, x: Tensor, forward: bool) -> Tensor:
+    """x under the reflections I - tau_i v_i v_i', from the first on or from the last on, where v_i
+    stands below the diagonal of column i, and has a 1 on it.
     """
-    m, n = matrices(input, "torch.linalg.householder_product", "input").shape[-2:]
+    m, lead, steps = input.shape[-2], tuple(input.shape[:-2]), range(tau.shape[-1])
+    for i in steps if forward else reversed(steps):
+        above, one = input.new_zeros((*lead, i, 1)), input.new_ones((*lead, 1, 1))
+        v = concat(above, one, corner(input, (i + 1, m), (i, i + 1)), axis=len(lead))
+        t = reshape(tau[..., i], shape=(*lead, 1, 1))
+        x = x - t * dot(v, dot(transpose(v), x))
+    return x
+
+
+def _reflections(input: Tensor, tau: Tensor, name: str) -> None:
+    m, n = matrices(input, name, "input").shape[-2:]
     if m < n:
         raise RuntimeError(
-            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to "
-            "input.shape[-1]"
+            f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1]"
         )
-    lead = tuple(input.shape[:-2])
-    q = identity(input, (*lead, m, n))
-    for i in reversed(range(tau.shape[-1])):
-        below = corner(input, (i + 1, m), (i, i + 1))
-        above, one = input.new_zeros((*lead, i, 1)), input.new_ones((*lead, 1, 1))
-        v = concat(above, one, below, axis=len(lead))
-        t = reshape(tau[..., i], shape=(*lead, 1, 1))
-        q = q - t * dot(v, dot(transpose(v), q))
-    return q
+    if n < tau.shape[-1]:
+        raise RuntimeError(
+            f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+        )
 
 
-__all__ = ["matrix_exp", "matrix_power", "norm"]
+@composite("LinalgHouseholderProductBackward0")
+def householder_product(input: Tensor, tau: Tensor) -> Tensor:
+    """The first columns of the product of reflections that `input` and `tau` hold, as LAPACK keeps
+    the Q of a QR.
+    """
+    _reflections(input, tau, "torch.linalg.householder_product")
+    return _reflected(input, tau, identity(input, tuple(input.shape)), False)
+
+
+orgqr = householder_product
+
+
+@composite("OrmqrBackward0")
+def ormqr(
+    input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
+) -> Tensor:
+    """Q other, Q' other, other Q or other Q', where Q is the product of the reflections that
+    `input` and `tau` hold.
+    """
+    _reflections(input, tau, "torch.ormqr")
+    x = other if left else other.mT
+    if x.shape[-2] != input.shape[-2]:
+        raise ShapeError(
+            f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2], but "
+            f"the shapes are {list(other.shape)} and {list(input.shape)}"
+        )
+    y = _reflected(input, tau, x, transpose == left)
+    return y if left else y.mT
+
+
+def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The sum of the singular values."""
+    return norm(input, "nuc", dim, keepdim)
+
+
+def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """The root of the sum of squares."""
+    return norm(input, "fro", dim, keepdim)
+
+
+__all__ = [
+    "frobenius_norm", "matrix_exp", "matrix_power", "norm", "nuclear_norm", "orgqr", "ormqr",
+]  # fmt: skip

@@ -162,15 +162,31 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
 
 
-def bilinear_form(x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-    """x_i W_kij y_j for every leading position: (..., I), (K, I, J), (..., J) -> (..., K)."""
-    lead, (k, i, j) = tuple(x.shape[:-1]), weight.shape
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input1 . weight[k] . input2 + bias[k]: (*, I), (*, J), (K, I, J), (K,) -> (*, K)."""
+    if input1.ndim != input2.ndim:
+        raise RuntimeError(
+            f"bilinear(): input dimensions do not match: got {input1.ndim} and {input2.ndim}"
+        )
+    for d, (n, m) in enumerate(zip(input1.shape[:-1], input2.shape[:-1], strict=True)):
+        if n != m:
+            raise RuntimeError(
+                f"bilinear(): input batch dimensions do not match at dim {d}: got {n} and {m}"
+            )
+    for k, (x, n) in enumerate(zip((input1, input2), weight.shape[1:], strict=True), 1):
+        if x.shape[-1] != n:
+            raise RuntimeError(
+                f"bilinear(): input{k} size does not match weight size: got {x.shape[-1]} but "
+                f"expected {n}"
+            )
+    lead, (k, i, j) = tuple(input1.shape[:-1]), weight.shape
     rows = math.prod(lead)
     flat = reshape(weight.permute(1, 0, 2), shape=(i, k * j))
-    xw = reshape(matmul(reshape(x, shape=(rows, i)), flat), shape=(rows, k, j))
-    return reshape(bmm(xw, reshape(y, shape=(rows, j, 1))), shape=(*lead, k))
+    left = reshape(matmul(reshape(input1, shape=(rows, i)), flat), shape=(rows, k, j))
+    y = reshape(bmm(left, reshape(input2, shape=(rows, j, 1))), shape=(*lead, k))
+    return y if bias is None else y + bias
 
 
 __all__ = [
-    "addbmm", "addr", "chain_matmul", "cross", "inner", "kron",
+    "addbmm", "addr", "bilinear", "chain_matmul", "cross", "inner", "kron",
 ]  # fmt: skip
