@@ -95,6 +95,13 @@ def test_an_adjoint_can_be_asked_for_a_size(torch):
         ours(tg.tensor(x), output_size=(13, 11))
 
 
+def test_fractional_layers_have_torchs_arguments(torch):
+    for name in ("FractionalMaxPool2d", "FractionalMaxPool3d"):
+        wanted = inspect.signature(getattr(torch.nn, name)).parameters
+        assert list(inspect.signature(getattr(nn, name)).parameters) == list(wanted)
+    assert nn.FractionalMaxPool2d(2, output_ratio=0.5)(tg.zeros(1, 2, 9, 8)).shape == (1, 2, 4, 4)
+
+
 def test_what_pooling_answered_can_be_put_back():
     x = tg.tensor(draw(2, 3, 6, 8))
     y, at = nn.MaxPool2d(2, return_indices=True)(x)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from images import assert_compiled, assert_same_error, assert_torchs, draw
+from images import assert_compiled, assert_same_error, assert_torchs, derivatives, draw
 
 import tracegrad as tg
 import tracegrad.nn.functional as F
@@ -98,6 +98,29 @@ def test_unpooling_puts_numbers_back(torch, rank, shape):
     assert ours == theirs
     for a, b in zip(got, want, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rank, shape", [(2, PLANE), (3, SPACE)])
+def test_fractional_pooling_is_torchs_for_the_same_shifts(torch, rank, shape):
+    shifts = np.random.default_rng(5).uniform(size=(*shape[:2], rank))
+    results = []
+    for T, space in ((tg, F), (torch, torch.nn.functional)):
+        pool = getattr(space, f"fractional_max_pool{rank}d")
+        options = {"output_ratio": (0.6,) * rank, "return_indices": True}
+        results.append(
+            derivatives(
+                T,
+                lambda x, T=T, pool=pool, o=options: pool(
+                    x, 2, _random_samples=T.tensor(shifts), **o
+                ),
+                [draw(*shape)],
+            )
+        )
+    assert results[0][0] == results[1][0]
+    for a, b in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    y = tg.compile(getattr(F, f"fractional_max_pool{rank}d"))(tg.tensor(draw(*shape)), 2, 3)
+    assert np.isin(y.numpy(), draw(*shape)).all()
 
 
 def test_nan_wins_and_infinities_are_numbers(torch):

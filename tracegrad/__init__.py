@@ -26,6 +26,17 @@ from .ir.dtype import float64 as double
 from .ir.dtype import int16 as short
 from .ir.dtype import int32 as int
 from .ir.dtype import int64 as long
+from .nn.functional import adaptive_avg_pool1d, avg_pool1d, channel_shuffle
+from .nn.functional import adaptive_max_pool1d_with_indices as adaptive_max_pool1d
+from .nn.functional.convolution import *
+from .nn.functional.folding import native_channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .nn.functional.grids import grid_sampler, grid_sampler_2d, grid_sampler_3d
+from .nn.functional.pooling import (
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool3d,
+)
 from .tracer import Size, Tensor
 from .tracer import generator as random
 from .tracer.device import device

@@ -9,6 +9,7 @@ from .attention import *
 from .classes import *
 from .convolution import *
 from .folding import *
+from .fractional import *
 from .grids import *
 from .loss import *
 from .margin import *

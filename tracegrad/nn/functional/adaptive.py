@@ -17,7 +17,7 @@ from ...tracer.functions.scattering import scatter
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
-from .pooling import Seen, divided, inside_of, maximum_of, sizes_of, slide, title
+from .pooling import Seen, divided, inside_of, maximum_of, sizes_of, slide, spread_out, title
 from .windows import Ints, along, batched, by_rank, counted, each
 
 __all__ = [
@@ -49,7 +49,7 @@ def _divide(x: Tensor, out: Ints) -> Seen:
         stops.append(stop if o * size != n else None)
     order = (*range(2, 2 + 2 * rank, 2), *range(3, 3 + 2 * rank, 2))
     inside = inside_of(tuple(starts), tuple(sizes), ones, stops)
-    return Seen(permute(x, axes=(0, 1, *order)), inside, tuple(starts), ones, spatial)
+    return Seen(permute(x, axes=(0, 1, *order)), inside, spread_out(tuple(starts)), ones, spatial)
 
 
 def _target(x: Tensor, output_size: Any, function: str, rank: int, axes_free: bool) -> Ints:
@@ -99,8 +99,8 @@ def _adaptive_mean(rank: int) -> Any:
                 return _nothing(x, out)
             seen = _divide(x, out)
             counts: list[int | Tensor] = []
-            for n, o, start in zip(seen.spatial, out, seen.starts, strict=True):
-                stop = -(-(counted(o) + 1) * n // o)
+            for n, o in zip(seen.spatial, out, strict=True):
+                start, stop = counted(o) * n // o, -(-(counted(o) + 1) * n // o)
                 counts.append(n // o if n % o == 0 else stop - start)
             return divided(sum_(seen.filled(0), dims=seen.dims), counts)
 

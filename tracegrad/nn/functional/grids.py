@@ -21,7 +21,7 @@ from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 from .windows import along, counted
 
-__all__ = ["affine_grid", "grid_sample"]
+__all__ = ["affine_grid", "grid_sample"]  # the grid_samplers are names of tracegrad itself
 
 _MODES = ("bilinear", "nearest", "bicubic")
 _OUTSIDE = ("zeros", "border", "reflection")
@@ -169,6 +169,17 @@ def grid_sample(
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
     sample = composite(f"GridSampler{rank}DBackward0")(_sampled)
     return sample(x, grid, mode, padding_mode, bool(align_corners))
+
+
+def grid_sampler(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
+    """`grid_sample` with its modes as numbers."""
+    mode, outside = _MODES[interpolation_mode], _OUTSIDE[padding_mode]
+    return grid_sample(input, grid, mode, outside, align_corners)
+
+
+grid_sampler_2d = grid_sampler_3d = grid_sampler
 
 
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:

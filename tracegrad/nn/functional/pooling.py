@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 
     values: Tensor  # (N, C, *out, *size)
     valid: Tensor | None  # (*out, *size) broadcast: which of them are numbers of the input
-    starts: tuple[Tensor, ...]  # of each axis (out,): where the windows begin
+    starts: tuple[Tensor, ...]  # of each axis, broadcast (N, C, *out): where the windows begin
     dilations: Ints
     spatial: Ints  # the input's
 
@@ -93,7 +93,13 @@ def slide(x: Tensor, sizes: Ints, steps: Ints, pads: Ints, dilations: Ints, out:
     stops = [n if p or a else None for n, p, a in zip(spatial, pads, after, strict=True)]
     padded = spatial_pads(x, [(p, a, 0) for p, a in zip(pads, after, strict=True)])
     valid = inside_of(starts, sizes, dilations, stops)
+    starts = spread_out(starts)
     return Seen(windows(padded, sizes, steps, dilations), valid, starts, dilations, spatial)
+
+
+def spread_out(starts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A vector for each axis, as tensors that vary along it."""
+    return tuple(along(start, d, len(starts)) for d, start in enumerate(starts))
 
 
 # ---- maxima
@@ -115,7 +121,7 @@ def maximum_of(seen: Seen, indices: bool) -> Tensor | tuple[Tensor, Tensor]:
         return y
     position, tap = 0, cast(first, dtype=int64)
     for d in reversed(range(seen.rank)):
-        at = along(seen.starts[d], d, seen.rank) + tap % sizes[d] * seen.dilations[d]
+        at = seen.starts[d] + tap % sizes[d] * seen.dilations[d]
         position = position + at * math.prod(seen.spatial[d + 1 :])
         tap = tap // sizes[d]
     return y, position
