@@ -65,13 +65,19 @@ def _paired(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return broadcast_tensors(input, target)  # type: ignore[return-value]
 
 
-def _weighted(loss: Tensor, weight: Tensor | None, input: Tensor, reduction: str) -> Tensor:
+def _times(loss: Tensor, weight: Tensor | None, input: Tensor) -> Tensor:
     if weight is None:
-        return reduced(loss, reduction)
+        return loss
     if weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
-    loss = loss * weight
-    return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction)
+    return loss * weight
+
+
+def _weighted(loss: Tensor, weight: Tensor | None, input: Tensor, reduction: str) -> Tensor:
+    loss = _times(loss, weight, input)
+    if weight is None or reduction != "mean":
+        return reduced(loss, reduction)
+    return loss.sum() / weight.sum()
 
 
 @composite("MseLossBackward0")
@@ -127,7 +133,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
 def _huber(x: Tensor, t: Tensor, delta: float, weight: Tensor | None, reduction: str) -> Tensor:
     d = abs(x - t)
     loss = where(le(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta))
-    return _weighted(loss, weight, x, reduction)
+    return reduced(_times(loss, weight, x), reduction)  # torch's mean is not over the weights here
 
 
 # ---- yes or no
