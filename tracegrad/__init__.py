@@ -2,7 +2,7 @@
 
 from math import e, inf, nan, pi
 
-from . import autograd, cuda, func, linalg, nn, optim, return_types, special, testing, utils
+from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, special, testing, utils
 from .compile import compile
 from .func import vmap
 from .ir.dtype import (

@@ -1,0 +1,162 @@
+"""torch.masked: functions of the elements where a mask holds. The others are replaced by what does
+not change the outcome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .ir.ops import elementwise as ops
+from .nn import functional as F
+from .tracer import functions as all_
+from .tracer.functions.norms import vector_norm
+from .tracer.promotion import as_dtype
+from .tracer.tensor import Tensor
+
+
+def _where(mask: Tensor | None, x: Tensor, other: Any) -> Tensor:
+    if mask is None:
+        return x
+    if mask.ndim > x.ndim:
+        raise IndexError(
+            "_input_mask expected broadcastable mask (got mask dimensionality higher than of the "
+            "input)"
+        )
+    if isinstance(other, float) and math.isinf(other) and not x.dtype.is_floating_point:
+        info = all_.iinfo(x.dtype)
+        other = info.max if other > 0 else info.min
+    return ops.where(mask.bool().expand(x.shape), x, other)
+
+
+def _to(x: Tensor, dtype: Any) -> Tensor:
+    return x if dtype is None else x.to(as_dtype(dtype))
+
+
+def _reduction(name: str, neutral: Any) -> Callable:
+    function = getattr(all_, name)
+
+    def reduction(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+                  mask: Tensor | None = None) -> Tensor:  # fmt: skip
+        x = _where(mask, _to(input, dtype), neutral)
+        dim = None if dim == () else dim
+        if isinstance(dim, (tuple, list)) and name == "prod":
+            for d in sorted((d % x.ndim for d in dim), reverse=True):
+                x = function(x, d, keepdim)
+            return x
+        if dim is None and keepdim and name == "prod":
+            return function(x).reshape((1,) * x.ndim)
+        every = tuple(range(x.ndim)) if dim is None and name in ("amax", "amin") else dim
+        y = function(x, every, keepdim)
+        return y.to(x.dtype) if name in ("argmax", "argmin") else y  # as torch has it here
+
+    reduction.__name__ = reduction.__qualname__ = name
+    reduction.__doc__ = f"`{name}` of the elements where the mask holds."
+    return reduction
+
+
+def _along(function: Callable, name: str, neutral: Any) -> Callable:
+    def scan(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
+        return function(_where(mask, _to(input, dtype), neutral), dim)
+
+    scan.__name__ = scan.__qualname__ = name
+    scan.__doc__ = f"`{name}` of the elements where the mask holds."
+    return scan
+
+
+sum = _reduction("sum", 0)
+prod = _reduction("prod", 1)
+amax = _reduction("amax", -math.inf)
+amin = _reduction("amin", math.inf)
+argmax = _reduction("argmax", -math.inf)
+argmin = _reduction("argmin", math.inf)
+cumsum = _along(all_.cumsum, "cumsum", 0)
+cumprod = _along(all_.cumprod, "cumprod", 1)
+softmax = _along(all_.softmax, "softmax", -math.inf)
+log_softmax = _along(all_.log_softmax, "log_softmax", -math.inf)
+softmin = _along(F.softmin, "softmin", math.inf)
+
+
+def _count(x: Tensor, dim: Any, keepdim: bool, mask: Tensor | None) -> Tensor:
+    return sum(x.detach() * 0 + 1 if mask is None else _where(mask, x.new_ones(x.shape), 0),
+               dim, keepdim=keepdim)  # fmt: skip
+
+
+def mean(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+         mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The mean of the elements where the mask holds."""
+    x = _to(input, dtype)
+    if mask is None:
+        return all_.mean(x, dim, keepdim)
+    return sum(x, dim, keepdim=keepdim, mask=mask) / _count(x, dim, keepdim, mask)
+
+
+def median(input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Any = None,
+           mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The median of the elements where the mask holds."""
+    x = _to(input, dtype)
+    if mask is None:
+        return all_.median(x, dim, keepdim).values
+    return all_.nanmedian(_where(mask, x, math.nan), dim, keepdim).values
+
+
+def logsumexp(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+              mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """log(sum(exp(input))) over the elements where the mask holds."""
+    return all_.logsumexp(_where(mask, _to(input, dtype), -math.inf), dim, keepdim)
+
+
+def logaddexp(input: Tensor, other: Tensor, *, dtype: Any = None, input_mask: Tensor | None = None,
+              other_mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """log(exp(input) + exp(other)), each where its mask holds."""
+    a = _where(input_mask, _to(input, dtype), -math.inf)
+    return all_.logaddexp(a, _where(other_mask, _to(other, dtype), -math.inf))
+
+
+def norm(input: Tensor, ord: float | None = 2.0, dim: Any = None, *, keepdim: bool = False,
+         dtype: Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The norm of the elements where the mask holds."""
+    p = 2.0 if ord is None else ord
+    x = _where(mask, _to(input, dtype), math.inf if p < 0 else 0)
+    return vector_norm(x, p, dim, keepdim)
+
+
+def normalize(input: Tensor, ord: float, dim: int, *, eps: float = 1e-12, dtype: Any = None,
+              mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The elements where the mask holds, divided by their norm."""
+    x = _to(input, dtype)
+    length = norm(x, ord, dim, keepdim=True, mask=mask)
+    return _where(mask, x, 0) / all_.maximum(length, eps)
+
+
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, *, correction: Any = None,
+    keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The variance of the elements where the mask holds."""
+    if unbiased is not None:
+        correction = int(unbiased)
+    correction = 1 if correction is None else correction
+    x = _to(input, dtype)
+    count = _count(x, dim, True, mask)
+    away = x - sum(x, dim, keepdim=True, mask=mask) / count
+    left = _count(x, dim, keepdim, mask) - correction
+    return sum(away * away, dim, keepdim=keepdim, mask=mask) / all_.clamp_min(left, 0)
+
+
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, *, correction: Any = None,
+    keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The standard deviation of the elements where the mask holds."""
+    spread = var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype,
+                 mask=mask)  # fmt: skip
+    return all_.sqrt(spread)
+
+
+__all__ = [
+    "amax", "amin", "argmax", "argmin", "cumprod", "cumsum", "log_softmax", "logaddexp",
+    "logsumexp", "mean", "median", "norm", "normalize", "prod", "softmax", "softmin", "std", "sum",
+    "var",
+]  # fmt: skip
