@@ -49,7 +49,8 @@ class _Table(Module):
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Self:
         """A layer with these rows, which are not trained if `freeze`."""
         assert embeddings.ndim == 2, "Embeddings parameter is expected to be 2-dimensional"
-        layer = cls(*embeddings.shape, _weight=embeddings, **options)
+        make: Any = cls
+        layer = make(*embeddings.shape, _weight=embeddings, **options)
         layer.weight.requires_grad = not freeze
         return layer
 

@@ -175,6 +175,7 @@ def multi_head_attention_forward(
     if use_separate_proj_weight:
         weights: Any = [q_proj_weight, k_proj_weight, v_proj_weight]
     else:
+        assert in_proj_weight is not None, "in_proj_weight is needed, or a weight for each"
         weights = chunk(in_proj_weight, 3)
     q, k, v = _projected(query, key, value, weights, in_proj_bias)
     if bias_k is not None and bias_v is not None:
