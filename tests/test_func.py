@@ -59,6 +59,9 @@ PROGRAMS = {
         {"a": x @ w, "b": w[0]}
     ),
     "jvp": lambda F, T, w, x: F.jvp(lambda *a: outputs(T, *a), (w, x), (w * 2, x + 1)),
+    "integers have no tangent": lambda F, T, w, x: F.jvp(
+        lambda w: (w.long(), w * 2, w > 0), (w,), (w,)
+    ),
     "linearize": lambda F, T, w, x: F.linearize(lambda *a: loss(T, *a), w, x)[1](w * 2, x + 1),
     "grad of jvp": lambda F, T, w, x: F.grad(
         lambda w: F.jvp(lambda *a: loss(T, *a), (w, x), (w * 2, x + 1))[1]
@@ -146,8 +149,10 @@ def test_functional_call_leaves_the_module_as_it_was():
     with pytest.raises(RuntimeError):
         func.functional_call(m, {"weight": tg.ones(2, 3)}, (tg.ones(7, 4),))
     assert m.weight is before
-    with pytest.raises(KeyError):
-        func.functional_call(m, {"nothing": tg.ones(2, 3)}, (tg.ones(7, 3),))
+    given = {"nothing": tg.ones(2, 3)}, (tg.ones(7, 3),)
+    tg.testing.assert_close(func.functional_call(m, *given), m(tg.ones(7, 3)))
+    with pytest.raises(RuntimeError, match="unexpected"):
+        func.functional_call(m, *given, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +162,9 @@ def test_functional_call_leaves_the_module_as_it_was():
         (lambda w: func.grad(lambda w: 1.0)(w), RuntimeError, "return"),
         (lambda w: func.grad(lambda w: w.sum(), argnums=3)(w), RuntimeError, "argnum=3"),
         (lambda w: func.grad(lambda w: w.sum())(w.long()), RuntimeError, "floating point"),
+        (lambda w: func.grad(lambda x: x)(1.0), ValueError, "must be Tensor"),
+        (lambda w: func.jacrev(lambda w: w.long())(w), RuntimeError, "floating-point"),
+        (lambda w: func.jacfwd(lambda w: w * 2.0)(w.long()), ValueError, "floating point"),
         (lambda w: func.jvp(lambda w: w, w, w), RuntimeError, "tuple"),
         (lambda w: func.jvp(lambda w: w, (w,), (w[0],)), RuntimeError, "shape"),
         (lambda w: func.vjp(lambda w: w, w)[1]((w, w)), RuntimeError, "structure"),

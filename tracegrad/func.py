@@ -45,9 +45,16 @@ class _Chosen:
         self.leaves, self.structure = flatten(tuple(args[k] for k in self.places))
         for x in self.leaves:
             if not isinstance(x, Tensor):
-                raise RuntimeError(
-                    f"Expected tensors in the arguments that are differentiated, got {type(x)}"
+                raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
+
+    def floating(self) -> _Chosen:
+        """Itself, if forward mode can begin at the leaves."""
+        for x in self.leaves:
+            if not x.dtype.is_floating_point:
+                raise ValueError(
+                    f"Expected primal to be floating point or complex, but got: {x.dtype}"
                 )
+        return self
 
     def around(self, leaves: Sequence[Tensor]) -> tuple:
         """All arguments, with other leaves in the chosen ones."""
@@ -88,6 +95,15 @@ class _Point:
                     f"Expected f(*args) to return only Tensors, got unsupported type {type(y)}"
                 )
         self.back.watch(self.outputs)
+
+    def refuse_integers(self) -> None:
+        """Reverse mode begins at the outputs."""
+        for y in self.outputs:
+            if not y.dtype.is_floating_point:
+                raise RuntimeError(
+                    "vjp(f, ...): All outputs of f must be floating-point or complex Tensors, got "
+                    f"Tensor with dtype {y.dtype}"
+                )
 
     def answer(self) -> Any:
         return map_leaves(self.back.cut, self.back.answer)
@@ -171,6 +187,7 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     The function may be called many times; it gives a tuple if there are several primals.
     """
     point = _Point(func, _Chosen(primals, tuple(range(len(primals)))), {}, has_aux)
+    point.refuse_integers()
 
     def pullback(
         cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None
@@ -213,7 +230,7 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
             )
     chosen = _Chosen(tuple(primals), tuple(range(len(primals))))
     given = _tangents_of(primals, tuple(tangents), chosen.structure, chosen.leaves)
-    point = _Point(func, chosen, {}, has_aux)
+    point = _Point(func, chosen.floating(), {}, has_aux)
     if strict and None in point.back.roots:
         raise RuntimeError(
             "jvp(func, primals, tangents, strict=True): Expected the outputs of func to depend on "
@@ -225,7 +242,7 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
 
 def linearize(func: Callable, *primals: Any) -> tuple:
     """(output, function of tangents that gives the derivative along them); `func` runs once."""
-    point = _Point(func, _Chosen(primals, tuple(range(len(primals)))), {}, False)
+    point = _Point(func, _Chosen(primals, tuple(range(len(primals)))).floating(), {}, False)
     forward = point.back.pushforward()
 
     def pushforward(*tangents: Any) -> Any:
@@ -266,6 +283,7 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
+        point.refuse_integers()
         ys, xs = point.back.outputs, point.back.primals
         blocks = []
         for k, y in enumerate(ys):
@@ -285,7 +303,7 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
+        point = _Point(func, _Chosen(args, argnums).floating(), kwargs, has_aux)
         ys, xs = point.back.outputs, point.back.primals
         forward = point.back.pushforward()
         columns = []

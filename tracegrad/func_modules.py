@@ -11,18 +11,16 @@ from .tracer.functions.joining import stack
 from .tracer.tensor import Tensor
 
 
-def _place(module: Module, path: str) -> tuple[dict, str]:
+def _place(module: Module, path: str) -> tuple[dict, str] | None:
     """The table that holds a parameter or buffer, and its name there."""
     *above, name = path.split(".")
-    owner = module
+    owner: Module | None = module
     for part in above:
-        owner = owner._modules.get(part)
-        if owner is None:
-            raise KeyError(f"{type(module).__name__} has no submodule on the way to `{path}`")
-    for table in (owner._parameters, owner._buffers):
+        owner = None if owner is None else owner._modules.get(part)
+    for table in () if owner is None else (owner._parameters, owner._buffers):
         if name in table:
             return table, name
-    raise KeyError(f"{type(module).__name__} has no parameter or buffer `{path}`")
+    return None
 
 
 def _all_tensors(module: Module) -> dict[str, Tensor]:
@@ -50,7 +48,9 @@ def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool
                         f"functional_call got different values for {name} and {other}, which are "
                         "tied"
                     )
-    places = [(*_place(module, name), t) for name, t in full.items()]
+    places = [
+        (*place, t) for name, t in full.items() if (place := _place(module, name)) is not None
+    ]
     before = [table[name] for table, name, _ in places]
     try:
         for table, name, t in places:
@@ -67,7 +67,8 @@ def functional_call(
 ) -> Any:  # fmt: skip
     """Call the module with other parameters and buffers, given by name in one dict or several.
 
-    Tensors that the dicts do not name are the module's own. With `tie_weights`, a parameter that
+    Tensors that the dicts do not name are the module's own, and names that it does not have are
+    passed over, unless `strict`. With `tie_weights`, a parameter that
     the module holds under two names is replaced under both.
     """
     dicts = parameter_and_buffer_dicts

@@ -277,7 +277,7 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
             "False."
         )
     if not xs:
-        raise ValueError("grad requires non-empty inputs.")
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     roots = _roots(ys, weights, create_graph)
     targets = [edge(x) for x in xs]
     if None in targets:

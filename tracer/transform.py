@@ -134,12 +134,19 @@ class Pushforward:
         self.back = back
 
         def pulled(us: list[Tensor]) -> list[Tensor]:
-            return back(us, create=True)
+            waiting = iter(us)
+            full = [next(waiting) if k in self.places else None for k in range(len(back.outputs))]
+            return back(full, create=True)
 
-        zeros = [filled(y.shape, y._dtype, 0.0) for y in back.outputs]
+        ys = back.outputs
+        self.places = [k for k, y in enumerate(ys) if y._dtype.is_floating_point]
+        zeros = [filled(ys[k].shape, ys[k]._dtype, 0.0) for k in self.places]
         self.linear = Pullback(pulled, zeros)
         self.linear.watch(self.linear.answer, back.origins)
 
     def __call__(self, tangents: Sequence[Tensor | None]) -> list[Tensor]:
-        """The tangents of the outputs; None stands for a tangent of zeros."""
-        return self.linear(tangents)
+        """The tangents of the outputs, zeros for integers; None stands for a tangent of zeros."""
+        found = [filled(y.shape, y._dtype, 0) for y in self.back.outputs]
+        for k, t in zip(self.places, self.linear(tangents), strict=True):
+            found[k] = t
+        return found

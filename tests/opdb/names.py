@@ -31,7 +31,8 @@ def functions() -> dict[str, Any]:
     out = {}
     for dotted in MODULES:
         space = module(dotted)
-        for name, value in sorted(vars(space).items()) if space else ():
+        names = vars(space) if space else {}
+        for name, value in sorted((k, names[k]) for k in names.get("__all__", names)):
             if not name.startswith("_") and is_function(value):
                 out[f"{dotted}.{name}" if dotted else name] = value
     return out
