@@ -174,19 +174,18 @@ def _lu_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
     unit = tril(square, True) + identity(square, square.shape)
     left = dot(transpose(unit), tril(g_square, True))
     right = dot(triu(g_square), transpose(triu(square)))
-    rest = None
+    beyond = ((0, m), (m, n)) if n > m else ((n, m), (0, n))
+    rest, g_rest = corner(factors, *beyond), corner(g, *beyond)
     if n > m:
-        rest = corner(factors, (0, m), (m, n)), corner(g, (0, m), (m, n))
-        left = left - dot(rest[1], transpose(rest[0]))
+        left = left - dot(g_rest, transpose(rest))
     elif m > n:
-        rest = corner(factors, (n, m), (0, n)), corner(g, (n, m), (0, n))
-        right = right - dot(transpose(rest[0]), rest[1])
+        right = right - dot(transpose(rest), g_rest)
     middle = triangular_solve(square, tril(left, True) + triu(right), trans=True, **lower)
     found = transpose(triangular_solve(square, transpose(middle), trans=False, **upper))
     if n > m:
-        found = join(found, triangular_solve(square, rest[1], trans=True, **lower), axis=-1)
+        found = join(found, triangular_solve(square, g_rest, trans=True, **lower), axis=-1)
     elif m > n:
-        below = triangular_solve(square, transpose(rest[1]), trans=False, **upper)
+        below = triangular_solve(square, transpose(g_rest), trans=False, **upper)
         found = join(found, transpose(below), axis=-2)
     return rows_in_order(found, inverse_order(order))
 
@@ -287,6 +286,7 @@ def svd_shapes(a: Shape, full_: bool) -> tuple[Shape, Shape, Shape]:
 
 
 def _svd(a: np.ndarray, *, full: bool, check: str | None) -> np.ndarray:
+    factors: tuple[np.ndarray, ...]
     try:
         factors = np.linalg.svd(a, full)
     except np.linalg.LinAlgError:

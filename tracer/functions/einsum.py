@@ -21,6 +21,7 @@ from ..tensor import Tensor
 from .reduce import wrap_dim
 
 Labels = tuple[str, ...]
+Part = tuple[Tensor, Labels]
 _SUBLIST = ascii_uppercase + ascii_lowercase  # the letters that the numbers of a sublist stand for
 
 
@@ -134,7 +135,7 @@ def _sizes(operands: Sequence[Tensor], inputs: list[Labels]) -> dict[str, int]:
     return size
 
 
-def _simple(x: Tensor, labels: Labels, size: dict[str, int]) -> tuple[Tensor, Labels]:
+def _simple(x: Tensor, labels: Labels, size: dict[str, int]) -> Part:
     """Repeated labels take the diagonal; axes of extent 1 that stand for more are dropped."""
     for c in dict.fromkeys(labels):
         while labels.count(c) > 1:
@@ -148,16 +149,15 @@ def _simple(x: Tensor, labels: Labels, size: dict[str, int]) -> tuple[Tensor, La
     return x, tuple(labels[d] for d in kept)
 
 
-def _summed(x: Tensor, labels: Labels, keep: set[str]) -> tuple[Tensor, Labels]:
+def _summed(x: Tensor, labels: Labels, keep: set[str]) -> Part:
     """Sum the axes that nobody else needs."""
     gone = tuple(d for d, c in enumerate(labels) if c not in keep)
     return (sum_(x, dims=gone) if gone else x), tuple(c for c in labels if c in keep)
 
 
-def _pair(
-    x: Tensor, xs: Labels, y: Tensor, ys: Labels, keep: set[str], size: dict[str, int]
-) -> tuple[Tensor, Labels]:
+def _pair(first: Part, second: Part, keep: set[str], size: dict[str, int]) -> Part:
     """Contract two operands: labels of both that are kept are a batch, the others are summed."""
+    (x, xs), (y, ys) = first, second
     x, xs = _summed(x, xs, keep | set(ys))
     y, ys = _summed(y, ys, keep | set(xs))
     both = [c for c in xs if c in ys]
@@ -174,7 +174,7 @@ def _pair(
     return reshape(product(a, b), shape=tuple(size[c] for c in out)), out
 
 
-def _best(parts: list[tuple[Tensor, Labels]], out: set[str], size: dict[str, int]) -> tuple:
+def _best(parts: list[Part], out: set[str], size: dict[str, int]) -> tuple:
     """The two operands to contract next: those whose product grows memory least, then costs
     least.
     """
@@ -198,7 +198,7 @@ def _einsum(operands: Sequence[Tensor], inputs: list[Labels], out: Labels) -> Te
     while len(parts) > 1:
         i, j = _best(parts, set(out), size)
         later = {c for k, (_, cs) in enumerate(parts) if k not in (i, j) for c in cs}
-        new = _pair(*parts[i], *parts[j], {*out, *later}, size)
+        new = _pair(parts[i], parts[j], {*out, *later}, size)
         parts = [*(p for k, p in enumerate(parts) if k not in (i, j)), new]
     x, xs = _summed(*parts[0], set(out))
     missing = [c for c in out if c not in xs]  # of extent 1 everywhere it was

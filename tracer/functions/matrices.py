@@ -145,13 +145,13 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         return ops.where(False, x, identity(x, tuple(x.shape)))  # x has a gradient, of zero
     if n < 0:
         x, n = inv(x), -n
-    found = None
-    while n:  # by squaring
+    found: Tensor | None = None
+    while n > 1:  # by squaring
         if n & 1:
             found = x if found is None else dot(found, x)
-        n >>= 1
-        x = dot(x, x) if n else x
-    return found.clone() if found is input else found
+        n, x = n >> 1, dot(x, x)
+    x = x if found is None else dot(found, x)
+    return x.clone() if x is input else x
 
 
 _SQUARINGS = 16  # with them, norms up to 2^16: far beyond what overflows

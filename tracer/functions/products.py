@@ -138,9 +138,10 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
         chain[-1] = reshape(last, shape=(last.shape[0], 1))
     for k, (a, b) in enumerate(zip(chain, chain[1:], strict=False)):
         if a.shape[1] != b.shape[0]:
-            x, y = (list(tensors[i].shape) for i in (k, k + 1))
+            mine, theirs = (list(tensors[i].shape) for i in (k, k + 1))
             raise ShapeError(
-                f"multi_dot(): tensors {k} and {k + 1} with shapes {x} and {y} cannot be multiplied"
+                f"multi_dot(): tensors {k} and {k + 1} with shapes {mine} and {theirs} cannot be "
+                "multiplied"
             )
     best = _split([*(x.shape[0] for x in chain), chain[-1].shape[1]])
 
