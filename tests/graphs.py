@@ -7,6 +7,7 @@ of computing a graph must agree to the bit (but for the sign of zero).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import Formatter
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import Node, constant, input_node
-from tracegrad.ir.op import ShapeError
+from tracegrad.ir.op import OpDef, ShapeError
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot, transpose
 from tracegrad.ir.ops.index import index, index_put
@@ -40,6 +41,12 @@ from tracegrad.ir.ops.source import iota
 
 SHAPES = ((2, 3), (3,), (), (1, 3), (2, 1), (0, 3))
 LARGEST = 200
+
+
+def arity(op: OpDef) -> int:
+    """How many operands an elementwise primitive has: those that its expression names."""
+    fields = {field for _, field, _, _ in Formatter().parse(op.expr)}
+    return sum(1 for field in fields if field and field.isdigit())
 
 
 def picks(k: int, n: int) -> tuple[int, ...]:

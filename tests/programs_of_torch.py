@@ -76,5 +76,5 @@ def traced_arrays(function, *arguments):
     with tracing(trace):
         outputs = [live(t) for t in tensors_in(function(*arguments))]
         graph = Graph(tuple(i.node for i in trace.inputs), tuple(t._node for t in outputs))
-    arrays = interpret(graph, *(i.tensor._array for i in trace.inputs))
+    arrays = interpret(graph, *(trace._numbers[i.node] for i in trace.inputs))
     return [(a, t.dtype) for a, t in zip(arrays, outputs, strict=True)]

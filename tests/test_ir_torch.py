@@ -8,6 +8,7 @@ import itertools
 
 import numpy as np
 import pytest
+from graphs import arity
 
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.autodiff import gradients
@@ -15,6 +16,7 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.op import Kind, Types
+from tracegrad.ir.ops import special
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.value import REGISTRY
 
@@ -48,11 +50,14 @@ NAMES = {
     "shift_right": "bitwise_right_shift",
     "stop_gradient": "detach_copy",
 }
+# SciPy's answers at the corners of special functions are not always torch's, and its polygamma is
+# exact to ten digits; tests/test_pointwise.py compares them where both are at home
 ELEMENTWISE = [
     op
     for op in REGISTRY.values()
     if op.kind is Kind.ELEMENTWISE
     and op.name not in ("check_index", "cast", "where")
+    and op not in vars(special).values()
     and op.vjp is not None
     or op.types in (Types.COMPARE, Types.LOGICAL)
 ]
@@ -60,10 +65,6 @@ ELEMENTWISE = [
 
 def torch_function(op):
     return getattr(torch, NAMES.get(op.name, op.name))
-
-
-def arity(op):
-    return len(op.vjp) if op.vjp is not None else getattr(op.ref, "nin", 2)
 
 
 def assert_equal(got, want, arrays, rtol, atol=0.0, signs=True):
@@ -97,18 +98,21 @@ def test_the_oracle_agrees_with_torch_on_special_numbers(op):
         want = torch_function(op)(*map(torch.from_numpy, arrays)).numpy()
         assert got.dtype == want.dtype
         rtol = {"f4": 3e-6, "f8": 1e-12}[dtype]
-        if (
-            op.name == "remainder"
-        ):  # torch's float32 gives NaN for subnormal divisors, and its zeros their own sign
+        # torch's float32 gives NaN for subnormal divisors, and its zeros their own sign
+        if op.name in ("remainder", "fmod"):
             want = np.where(np.isin(arrays[1], np.float32(1e-42)), got, want)
-        signs = got.dtype.kind == "f" and op.name != "remainder"
+        signs = got.dtype.kind == "f" and op.name not in ("remainder", "fmod")
         # torch's float32 sigmoid(-100) is 1 / inf; ours is the subnormal number that it should be
         atol = 1e-43 if op.name == "sigmoid" else 1e-44
         assert_equal(got, want, arrays, rtol, atol=atol, signs=signs)
 
 
 KINKS = np.array([0.0, 1.0, -1.0, 0.5, 2.0, -2.0])
-DIFFERENTIABLE = [op for op in ELEMENTWISE if op.vjp is not None and any(op.vjp)]
+DIFFERENTIABLE = [
+    op
+    for op in ELEMENTWISE
+    if op.vjp is not None and any(op.vjp) and op.name != "floor_div"  # torch refuses to derive it
+]
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=repr)

@@ -147,10 +147,14 @@ def test_a_target_out_of_range_writes_nothing(target):
     assert (model.weight == before).all()
 
 
-def test_dropout_refuses_while_tracing_and_rests_in_eval():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+def test_dropout_draws_anew_at_every_call_and_rests_in_eval():
+    model = nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5))
     compiled = tg.compile(model)
-    with pytest.raises(RuntimeError, match="random"):
-        compiled(tg.ones(1, 2))
+    x = tg.ones(1, 2)
+    tg.manual_seed(3)
+    first, second = compiled(x), compiled(x)
+    tg.manual_seed(3)
+    assert (first == model(x)).all() and (second == model(x)).all()
+    assert (first != second).any()
     model.eval()
-    assert (compiled(tg.ones(1, 2)) == model(tg.ones(1, 2))).all()
+    assert (compiled(x) == model(x)).all()

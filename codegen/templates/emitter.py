@@ -20,7 +20,7 @@ def _compare(relation: str) -> Callable:
 
 def _relu(b: Any, x: Any) -> Any:
     zero = ir.Constant(x.type, [0.0] * x.type.count if isinstance(x.type, ir.VectorType) else 0.0)
-    return b.select(b.fcmp_ordered("<=", x, zero), zero, x)
+    return b.select(b.fcmp_ordered("<", x, zero), zero, x)
 
 
 # elementwise primitives as LLVM, on vectors and on single numbers

@@ -51,8 +51,8 @@ cast = elementwise(
 )  # fmt: skip
 # relu's derivative asks the answer, so that what it was computed from need not be kept
 relu = elementwise(
-    "relu", ref=lambda x: np.where(x <= 0, x.dtype.type(0), x),
-    expr="select({0} <= {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
+    "relu", ref=lambda x: np.where(x < 0, x.dtype.type(0), x),
+    expr="select({0} < {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
 )  # fmt: skip
 stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}")
 copy = elementwise(
@@ -125,8 +125,8 @@ copysign = elementwise(
 )  # fmt: skip
 nextafter = elementwise(
     "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT,
-    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g * 0),
-)
+    vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: g * 0),
+)  # fmt: skip
 gcd = elementwise("gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL)
 neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))
 abs = elementwise("abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),))
