@@ -111,6 +111,9 @@ def test_permutations_and_draws_without_replacement():
 
 BAD = {
     "low above high": (lambda: T.randint(3, 3, (2,)), RuntimeError, "from=3 >= to=3"),
+    "too high": (lambda: T.randint(0, 300, (2,), dtype=T.uint8), RuntimeError, "unsigned char"),
+    "no generator": (lambda: T.rand(2, generator=3), TypeError, "generator must be"),
+    "seed": (lambda: T.manual_seed(2**64), ValueError, "Overflow"),
     "integer rand": (lambda: T.rand(2, dtype=T.int64), RuntimeError, "not implemented for 'Long'"),
     "negative std": (lambda: T.normal(0.0, -1.0, (2,)), RuntimeError, "std >= 0.0"),
     "probability": (lambda: T.bernoulli(T.tensor([1.5])), RuntimeError, "p_in <= 1"),
@@ -156,6 +159,16 @@ def test_compiled_numbers_are_the_eager_ones_and_new_at_every_call():
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-6, atol=1e-6)
     assert all((a != b).any() for a, b in zip(got[0], got[1], strict=True))
     assert compiled.cache_info().misses == 1
+
+
+def test_integers_of_the_widest_ranges():
+    for low, high in ((-(2**63), 2**63), (0, 2**63), (-5, 2**63), (-(2**63), 2**62), (-3, 3)):
+        x = T.randint(low, high, (4000,)).double() / 2.0**63
+        middle, width = (low / 2 + high / 2) / 2**63, (high - low) / 2**63
+        assert abs(x.mean().item() - middle) < 0.2 * width or width > 1.2
+        assert low / 2**63 <= x.min() and x.max() <= high / 2**63
+    assert T.empty(999, dtype=T.int64).random_().min() >= 0
+    assert T.manual_seed(-1).initial_seed() == 2**64 - 1
 
 
 def test_initial_values_with_structure():

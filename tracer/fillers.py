@@ -12,7 +12,8 @@ from ..ir.dtype import float32
 from ..ir.ops.elementwise import ceil, exp, log, tan
 from .generator import Generator
 from .mode import live
-from .random import between, coin, floating, gaussian, integers, narrowed, uniform, wide
+from .promotion import SCALAR_TYPE
+from .random import between, coin, floating, gaussian, integers, narrowed, uniform, wide, within
 from .tensor import Tensor
 
 
@@ -47,6 +48,8 @@ def _integers(t: Tensor, generator: Any, from_: int = 0, to: int | None = None) 
         float_bits = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
         whole = t.dtype.bits - t.dtype.is_signed
         high = 2 ** float_bits.get(t.dtype.name, 1 if t.dtype.kind == "bool" else whole)
+    if low < high:
+        within(low, high, t.dtype)
     return integers(tuple(t.shape), low, high, generator)
 
 
@@ -54,7 +57,7 @@ def _exponential(t: Tensor, generator: Any, lambd: float = 1.0) -> Tensor:
     """waiting times of the rate lambd."""
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    return log(_open(t, generator, "exponential_kernel_cpu")) * (-1 / lambd)
+    return log(_open(t, generator, "Exponential")) * (-1 / lambd)
 
 
 def _geometric(t: Tensor, generator: Any, p: float) -> Tensor:
@@ -68,7 +71,7 @@ def _cauchy(t: Tensor, generator: Any, median: float = 0.0, sigma: float = 1.0) 
     """numbers of the Cauchy distribution."""
     if sigma <= 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
-    return tan((_open(t, generator, "cauchy_kernel_cpu") - 0.5) * math.pi) * sigma + median
+    return tan((_open(t, generator, "Cauchy") - 0.5) * math.pi) * sigma + median
 
 
 def _coin(t: Tensor, generator: Any, p: Any = 0.5) -> Tensor:
@@ -76,9 +79,14 @@ def _coin(t: Tensor, generator: Any, p: Any = 0.5) -> Tensor:
     return coin(t, p, generator)
 
 
-def _open(t: Tensor, generator: Any, kernel: str) -> Tensor:
+def _open(t: Tensor, generator: Any, name: str) -> Tensor:
     """Numbers strictly between 0 and 1, in the type that those of t's type are computed in."""
-    return between(tuple(t.shape), wide(floating(t.dtype, kernel)), generator)
+    if not t.dtype.is_floating_point:
+        raise RuntimeError(
+            f"{name} distribution is a continuous probability distribution. dtype must be a "
+            f"floating point but you specified {SCALAR_TYPE[t.dtype]}"
+        )
+    return between(tuple(t.shape), wide(t.dtype), generator)
 
 
 def _filler(draw: Callable) -> Callable:

@@ -37,7 +37,8 @@ class Generator:
         """Begin the stream of `seed`."""
         seed = int(seed)
         if not -(2**63) <= seed < 2**64:
-            raise RuntimeError("Overflow when unpacking long long")
+            raise ValueError("Overflow when unpacking long long")
+        seed %= 2**64
         if mode.trace is not None:
             mode.trace.stream(self).restart((seed, 0))
         else:

@@ -5,6 +5,7 @@ are the same eagerly and compiled, and fuse into what uses them.
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..ir.op import broadcast
 from ..ir.ops.elementwise import abs as abs_
 from ..ir.ops.elementwise import cast, log, lt, remainder, sqrt, where
 from ..ir.ops.movement import reshape
-from ..ir.ops.random import random_bits
+from ..ir.ops.random import random_bits, signed
 from ..ir.ops.source import iota
 from .device import usable
 from .functions.creation import leaf, shape_of
@@ -33,6 +34,8 @@ _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 # ---- from bits to numbers
 def bits(shape: tuple[int, ...], generator: Generator | None) -> Tensor:
     """64 random bits for each element, as an int64; uses as many numbers of the generator."""
+    if not isinstance(generator, (Generator, NoneType)):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     count = math.prod(shape)
     seed, start = (generator or default_generator).draw(count)
     counter = Tensor.bind(iota, (), {"shape": (count,), "dtype": int64})
@@ -95,10 +98,27 @@ def integers(shape: tuple[int, ...], low: int, high: int, generator: Generator |
         raise RuntimeError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
         )
-    word = bits(shape, generator)
-    if high - low >= 2**63:
-        return word
-    return remainder(word & 2**63 - 1, high - low) + low  # of 63 bits: the bias is below 2**-31
+    word, span = bits(shape, generator), high - low
+    if span <= 2**63:
+        return remainder(word & 2**63 - 1, span) + low if span < 2**63 else (word & span - 1) + low
+    over = (word ^ -(2**63)) >= span - 2**63  # the unsigned word is not below the span
+    return word + low - where(over, signed(span), 0)  # modulo 2**64, as all int64 arithmetic
+
+
+def within(low: int, high: int, dtype: DType) -> None:
+    """Raise what torch raises where integers of [low, high) do not fit the dtype."""
+    if dtype.is_floating_point:
+        return
+    name, bits_ = _IN_C.get(dtype.name, (dtype.name, dtype.bits))
+    first = -(2 ** (bits_ - 1)) if dtype.is_signed else 0
+    last = 2 ** (bits_ - dtype.is_signed) - 1
+    for words, value in (("from", low), ("to - 1", high - 1)):
+        if not first <= value <= last:
+            raise RuntimeError(f"{words} is out of bounds for {name}")
+
+
+_IN_C = {"bool": ("bool", 1), "uint8": ("unsigned char", 8), "int8": ("signed char", 8),
+         "int16": ("short", 16), "int32": ("int", 32), "int64": ("long", 64)}  # fmt: skip
 
 
 # ---- tensors
@@ -111,20 +131,21 @@ def floating(dtype: Any, kernel: str, device: Any = None) -> DType:
 
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:  # fmt: skip
+         requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Numbers uniform in [0, 1)."""
     d = floating(dtype, "check_uniform_bounds", device)
     return leaf(uniform(shape_of(size, "rand"), d, generator), requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
-          requires_grad: bool = False) -> Tensor:  # fmt: skip
+          requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
     """Numbers of the standard normal distribution."""
     d = floating(dtype, "normal_kernel_cpu", device)
     return leaf(gaussian(shape_of(size, "randn"), d, generator), requires_grad)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+              memory_format: Any = None,
               generator: Generator | None = None) -> Tensor:  # fmt: skip
     """`rand` in the shape and dtype of `input`."""
     return rand(*input.shape, dtype=dtype or input.dtype, device=device,
@@ -132,7 +153,8 @@ def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-               generator: Generator | None = None) -> Tensor:  # fmt: skip
+               memory_format: Any = None,
+              generator: Generator | None = None) -> Tensor:  # fmt: skip
     """`randn` in the shape and dtype of `input`."""
     return randn(*input.shape, dtype=dtype or input.dtype, device=device,
                  requires_grad=requires_grad, generator=generator)  # fmt: skip
@@ -158,8 +180,11 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
             raise TypeError("randint() takes (high, size) or (low, high, size)")
         *args, size = args  # type: ignore[assignment]
     low, high = _bounds("randint", tuple(args), low, high)
+    d = int64 if dtype is None else as_dtype(dtype)
+    if low < high:
+        within(low, high, d)
     y = integers(shape_of((size,), "randint"), low, high, generator)
-    return leaf(narrowed(y, int64 if dtype is None else as_dtype(dtype)), requires_grad)
+    return leaf(narrowed(y, d), requires_grad)
 
 
 def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | None = None,
