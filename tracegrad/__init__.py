@@ -41,10 +41,11 @@ from .tracer import Size, Tensor
 from .tracer import generator as random
 from .tracer.device import device
 from .tracer.functions import *
-from .tracer.functions.conversion import clone, detach, is_tensor, numel
+from .tracer.functions.conversion import clone, detach
 from .tracer.functions.factors import old_lu as lu
 from .tracer.functions.solving import old_lu_solve as lu_solve
 from .tracer.generator import *
+from .tracer.layout import *
 from .tracer.mode import (
     enable_grad,
     get_default_dtype,
@@ -60,4 +61,3 @@ from .tracer.promotion import can_cast, promote_types, result_type
 from .tracer.random import *
 
 __version__ = "0.1.0"
-strided = "tracegrad.strided"

@@ -20,6 +20,7 @@ from .functions import (
     creation,
     differences,
     factors,
+    facts,
     filling,
     indexing,
     joining,
@@ -36,6 +37,7 @@ from .functions import (
     questions,
     reduce,
     scattering,
+    sharing,
     solving,
     statistics,
     transcendental,
@@ -75,9 +77,12 @@ METHODS: dict[Any, str] = {
         reshape_as is_contiguous""",
     broadcasting: "expand expand_as broadcast_to sum_to_size",
     conversion: """
-        item tolist numpy to type_as cpu cuda clone detach detach_ numel dim stride element_size
-        data_ptr storage_offset get_device _is_view __array__ __bool__ __float__ __int__
-        __index__ __len__ __iter__ __contains__""",
+        item tolist numpy to type_as cpu cuda clone detach detach_ __array__ __bool__ __float__
+        __int__ __index__ __len__ __iter__ __contains__""",
+    facts: """
+        data_ptr dim dim_order element_size get_device is_conj is_inference is_neg is_same_size
+        is_set_to is_signed ndimension nelement numel storage_offset stride _is_view""",
+    sharing: "__dlpack__ __dlpack_device__",
 }
 
 # functions of numbers that have no in-place variant
@@ -132,7 +137,7 @@ OTHERS = {
     "polygamma_": lambda self, n: update(self, lambda x: transcendental.polygamma(n, x)),
     "real": property(pointwise.real),
     "imag": property(pointwise.imag),
-    "size": conversion._size,
+    "size": facts._size,
     "type": conversion.type_,
     "contiguous": movement.contiguous_,
     "where": lambda self, condition, other: pointwise.where(condition, self, other),
@@ -143,7 +148,7 @@ OTHERS = {
     "mT": property(movement.adjoint, doc="The last two dimensions exchanged."),
     "mH": property(movement.adjoint, doc="The last two dimensions exchanged."),
     "H": property(movement.t, doc="The transpose of a matrix."),
-    "itemsize": property(conversion.element_size),
+    "itemsize": property(facts.element_size),
     "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
     "from_numpy": staticmethod(creation.from_numpy),
     "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),

@@ -146,7 +146,8 @@ def span(size: int, dilation: int) -> int:
 
 def overlapping(count: int, size: int, step: int, dilation: int) -> bool:
     """Whether some number stands in two of the windows, or twice in one."""
-    return (count > 1 and step < span(size, dilation)) or (size > 1 and dilation == 0)
+    meet = (k * dilation for k in range(1, size))  # how far apart two numbers of a window may be
+    return any(apart % step == 0 and apart // step < count for apart in meet)
 
 
 def _windowed(

@@ -10,6 +10,7 @@ from .differences import *
 from .distance import *
 from .einsum import *
 from .factors import *
+from .facts import *
 from .filling import *
 from .joining import *
 from .limits import *
@@ -26,6 +27,7 @@ from .products import *
 from .questions import *
 from .reduce import *
 from .scattering import *
+from .sharing import *
 from .solving import *
 from .statistics import *
 from .transcendental import *

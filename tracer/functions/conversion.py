@@ -12,11 +12,12 @@ from ...ir.ops import elementwise as ops
 from ..device import device as Device
 from ..device import usable
 from ..dispatch import bind
+from ..layout import contiguous_format
 from ..mode import live, mode
 from ..promotion import NAMES, SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor, fill_slots, leaked
-from ..views import alias, strides_of
+from ..views import alias
 from ..world import tensor_changed
 from .creation import empty, full, ones, tensor, zeros
 from .parts import unbind
@@ -66,6 +67,8 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     array = numpy(self)
     if dtype is not None and np.dtype(dtype) != array.dtype:
+        if copy is False:
+            raise ValueError(f"{array.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
         return array.astype(dtype)
     return array.copy() if copy else array
 
@@ -123,12 +126,14 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
     """This tensor as another dtype, on a device, or as another tensor is; itself where nothing
     changes.
     """
+    flags = [a for a in args if isinstance(a, bool)]  # non_blocking, and then copy
+    copy = copy or len(flags) > 1 and flags[1]
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
         elif isinstance(a, (str, Device)) or (isinstance(a, int) and not isinstance(a, bool)):
             device = a
-        elif a is not None and not isinstance(a, bool):  # a bool is non_blocking
+        elif a is not None and not isinstance(a, bool):
             dtype = a
     usable(device)
     d = self.dtype if dtype is None else as_dtype(dtype)
@@ -157,7 +162,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 def _caster(name: str) -> Any:
-    def method(self: Tensor) -> Tensor:
+    def method(self: Tensor, memory_format: Any = None) -> Tensor:
         return to(self, NAMES[name])
 
     method.__name__ = name
@@ -185,8 +190,9 @@ def cuda(self: Tensor, device: Any = None) -> Tensor:
 def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy, part of the graph."""
     y = ops.copy(self)
-    if memory_format == "contiguous" and y._array is not None and not y._array.flags.c_contiguous:
-        y._array = np.ascontiguousarray(y._array)
+    array = y._array
+    if memory_format == contiguous_format and array is not None and not array.flags.c_contiguous:
+        y._array = np.ascontiguousarray(array)
     return y
 
 
@@ -228,82 +234,9 @@ def _set_data(self: Tensor, new: Tensor) -> None:
     tensor_changed(x)
 
 
-def _size(self: Tensor, dim: int | None = None) -> Any:
-    """The shape, or one extent."""
-    if dim is None:
-        return self.shape
-    span = self.ndim or 1
-    if not -span <= dim < span:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got "
-            f"{dim})"
-        )
-    return self.shape[dim]
-
-
-def numel(input: Tensor) -> int:
-    """The number of elements."""
-    return input.shape.numel()
-
-
-def is_tensor(obj: Any) -> bool:
-    """Whether `obj` is a Tensor."""
-    return isinstance(obj, Tensor)
-
-
-def dim(self: Tensor) -> int:
-    """The number of dimensions."""
-    return self.ndim
-
-
-def stride(self: Tensor, dim: int | None = None) -> Any:
-    """How many elements of memory lie between neighbours, along each dimension."""
-    strides = tuple(strides_of(live(self)))
-    return strides if dim is None else strides[dim]
-
-
-def element_size(self: Tensor) -> int:
-    """The bytes of one element."""
-    return self.dtype.itemsize
-
-
-def data_ptr(self: Tensor) -> int:
-    """The address of the first element."""
-    return values_array(self).ctypes.data
-
-
-def values_array(self: Tensor) -> np.ndarray:
-    t = live(self)
-    if t._array is None:
-        raise RuntimeError(
-            "a traced tensor has no memory yet: data_ptr() is not known while tracing"
-        )
-    return t._array
-
-
-def storage_offset(self: Tensor) -> int:
-    """Where in its memory the first element lies."""
-    t = live(self)
-    base = t if t._base is None else t._base
-    if t._array is None or base._array is None:
-        return 0
-    return (t._array.ctypes.data - base._array.ctypes.data) // t._array.itemsize
-
-
-def get_device(self: Tensor) -> int:
-    """-1: the CPU."""
-    return -1
-
-
-def _is_view(self: Tensor) -> bool:
-    return live(self)._view is not None
-
-
 def _new(make: Any, name: str) -> Any:
-    def method(
-        self: Tensor, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-    ) -> Tensor:
-        return make(*args, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    def method(self: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
+        return make(*args, dtype=dtype or self.dtype, **options)
 
     method.__name__ = f"new_{name}"
     method.__doc__ = f"`{name}` in the dtype of this tensor."

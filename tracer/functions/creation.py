@@ -175,9 +175,6 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-asarray = as_tensor
-
-
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor that shares the memory of `ndarray`."""
     if not isinstance(ndarray, np.ndarray):
@@ -345,7 +342,7 @@ def eye(
 
 
 __all__ = [
-    "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full",
+    "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full",
     "full_like", "linspace", "logspace", "ones", "ones_like", "scalar_tensor", "tensor", "zeros",
     "zeros_like",
 ]  # fmt: skip

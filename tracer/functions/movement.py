@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
+from ..layout import contiguous_format
 from ..mode import live
 from ..tape import composite, retitled
 from ..tensor import Tensor
@@ -317,7 +318,7 @@ def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
 @composite("CloneBackward0")
 def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself if it is contiguous, else a copy that is."""
-    return input if is_contiguous(input) else input.clone(memory_format="contiguous")
+    return input if is_contiguous(input) else input.clone(memory_format=contiguous_format)
 
 
 __all__ = [
