@@ -147,8 +147,10 @@ def answer_of_torch(op: Any, sample: Sample, differentiate: bool) -> tuple[Plan,
     f = finished(unseeded(op.op), sample.finish)
     torch.manual_seed(1)
     args, kwargs = sample.made(torch)
-    out = f(*args, **kwargs)
-    ys = tensors(out, torch)
+    try:
+        ys = tensors(f(*args, **kwargs), torch)
+    except Exception as error:  # the sample needs what a copy of its tensors has not
+        raise NotComparable(f"torch itself: {str(error).splitlines()[0]}") from error
     if any(y.is_complex() or y.layout is not torch.strided for y in ys):
         raise NotComparable("the answer is complex or sparse")
     plan = Plan(0, is_random(f, sample, ys))

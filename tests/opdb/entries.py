@@ -233,6 +233,8 @@ def maker(library: ModuleType) -> Callable[[Any], Any]:
             return slice(*(make(y) for y in (x.start, x.stop, x.step)))
         if isinstance(x, FunctionType) and x.__module__.startswith("torch.testing"):
             return rebound(x)
+        if isinstance(x, torch.nn.Module):
+            return getattr(tracegrad.nn, type(x).__name__)()  # with its defaults, as the database's
         name = getattr(x, "__name__", "")
         if callable(x) and getattr(torch.nn.functional, name, None) is x:
             return getattr(tracegrad.nn.functional, name)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dtype import DType, bool_, int64, of_numpy, of_scalar
-from ...ir.ops.elementwise import cast, copy
+from ...ir.dtype import DType, bool_, float64, int64, of_numpy, of_scalar
+from ...ir.ops.elementwise import cast, copy, where
 from ...ir.ops.source import full as full_op
 from ...ir.ops.source import iota
 from .. import tensor as tensor_module
@@ -313,16 +313,32 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     usable(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    start, end = (x.item() if isinstance(x, Tensor) else x for x in (start, end))
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
+    if isinstance(start, Tensor) or isinstance(end, Tensor):
+        return leaf(_between(start, end, steps, "linspace").to(d), requires_grad)
     return leaf(held(d.encode(np.linspace(start, end, steps, dtype=np.float64)), d), requires_grad)
+
+
+def _between(start: Any, end: Any, steps: int, name: str) -> Tensor:
+    """The same in float64 where an end is a tensor, each half counted from its own end."""
+    if any(isinstance(x, Tensor) and x.ndim for x in (start, end)):
+        raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors")
+    first, last = (as_tensor(x).detach().to(float64) for x in (start, end))
+    k = arange(steps, dtype=float64)
+    step = (last - first) / max(steps - 1, 1)
+    half = (steps + 1) // 2
+    return where(k < half, first + step * k, last - step * (steps - 1 - k))
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None,
              device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """`steps` powers of `base`, with exponents evenly spaced from `start` to `end`."""
     usable(device)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
+    if isinstance(start, Tensor) or isinstance(end, Tensor):
+        return leaf((base ** _between(start, end, steps, "logspace")).to(d), requires_grad)
     return leaf(held(d.encode(np.logspace(start, end, steps, base=base)), d), requires_grad)
 
 

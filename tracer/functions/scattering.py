@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.dtype import bool_, int64
+from ...ir.op import broadcast
 from ...ir.ops import index as ops
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import cast, maximum
@@ -193,9 +194,13 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         value = reshape(cast(value, dtype=input.dtype), shape=())
     else:
         value = number(value, input.dtype)
-    shape = (*input.shape[:d], index.numel(), *input.shape[d + 1 :])
-    places = _parts("index_fill", input, d, index, expand(value, shape=shape))
-    return places.put(input, places.values)
+    n = input.shape[d]  # which parts are filled is asked first: a part is, however often named
+    none, some = (
+        expand(number(b, bool_), shape=(k,)) for b, k in ((False, n), (True, index.numel()))
+    )
+    places = _parts("index_fill", none, 0, index, some)
+    column = tuple(n if axis == d else 1 for axis in range(input.ndim))
+    return where_(reshape(places.put(none, some), shape=column), value, input)
 
 
 @_on_vectors
@@ -258,7 +263,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             "masked_scatter: expected self and source to have same dtypes but got "
             f"{SCALAR_TYPE[input.dtype]} and {SCALAR_TYPE[source.dtype]}"
         )
-    shape = tuple(input.shape)
+    shape = broadcast("masked_scatter", tuple(input.shape), tuple(mask.shape))
     flat = ravel(expand(mask, shape=shape))
     nth = cumsum(flat, 0) - 1  # of the elements of source, where the mask holds
     if mode.trace is None and flat.numel() and int(nth[-1]) >= source.numel():
@@ -267,7 +272,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             f"{source.numel()} elements of source"
         )
     if source.numel() == 0:
-        return input.clone()
+        return expand(input, shape=shape).clone()
     taken = ops.index(ravel(source), checked(where_(flat, nth, 0), source.numel(), 0), axes=(0,))
     return where_(reshape(flat, shape=shape), reshape(taken, shape=shape), input)
 
