@@ -69,6 +69,7 @@ MultiLabelMarginLoss = _module("MultiLabelMarginLoss", F.multilabel_margin_loss)
 MultiLabelSoftMarginLoss = _module("MultiLabelSoftMarginLoss", F.multilabel_soft_margin_loss)
 SoftMarginLoss = _module("SoftMarginLoss", F.soft_margin_loss)
 TripletMarginLoss = _module("TripletMarginLoss", F.triplet_margin_loss, 3)
+CTCLoss = _module("CTCLoss", F.ctc_loss, 4)
 
 
 class CosineSimilarity(Module):

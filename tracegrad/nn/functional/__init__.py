@@ -8,6 +8,7 @@ from .adaptive import *
 from .attention import *
 from .classes import *
 from .convolution import *
+from .ctc import *
 from .folding import *
 from .fractional import *
 from .grids import *
