@@ -182,3 +182,42 @@ def test_a_label_out_of_range_is_an_index_error_eager_and_compiled(name, label):
     for call in (f, tracegrad.compile(lambda x, t: f(x, t))):
         with pytest.raises(IndexError, match=f"Target {label[0]} is out of bounds"):
             call(x, t)
+
+
+# ---- sequences
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize(
+    "targets, lengths, zero_infinity",
+    [
+        ([[1, 2], [3, 3]], (2, 2), False),
+        ([[1, 2], [3, 9]], (2, 1), False),
+        ([1, 2, 3], (2, 1), False),
+        ([[1, 2], [3, 3]], (0, 0), False),
+        ([[1, 1, 1, 1], [2, 2, 2, 2]], (4, 3), True),
+    ],
+)
+def test_ctc_loss_and_its_gradient_are_torchs(targets, lengths, zero_infinity, reduction):
+    scores = np.random.default_rng(0).normal(size=(6, 2, 4))
+
+    def both(lib, F, durations):
+        x = lib.tensor(scores, requires_grad=True)
+        y = F.ctc_loss(x.log_softmax(2), lib.tensor(targets), durations, lib.tensor(lengths),
+                       reduction=reduction, zero_infinity=zero_infinity)  # fmt: skip
+        return y.detach().numpy(), lib.autograd.grad((y * y).sum(), x)[0].numpy()
+
+    ours = both(tracegrad, F, (6, 4))
+    theirs = both(torch, torch.nn.functional, torch.tensor([6, 4]))
+    for got, want in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_ctc_loss_refuses_lengths_that_do_not_fit():
+    lp, targets = tracegrad.zeros(6, 2, 4), tracegrad.tensor([[1, 2], [3, 3]])
+    for lengths, blank, words in [
+        (((7, 5), (2, 2)), 0, "at most 6, but got value 7"),
+        (((6, 5), (2, 3)), 0, "size at least 3 at dimension 1, but got size 2"),
+        (((6, 5), (2,)), 0, "target_lengths must be of size batch_size"),
+        (((6, 5), (2, 2)), 9, "blank must be in label range"),
+    ]:
+        with pytest.raises(RuntimeError, match=words):
+            F.ctc_loss(lp, targets, *lengths, blank=blank)
