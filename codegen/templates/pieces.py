@@ -122,7 +122,7 @@ def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]
 
 def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
     """Copy, then write or combine element by element, in order: positions may repeat, so one worker
-    does it.
+    does it, or each does its part of the axes before those that are indexed.
     """
     x, v, *indices = anchor.inputs
     axes = anchor.params["axes"]
@@ -140,9 +140,8 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
         view = view.expand(shape[at : at + count])
         trail = len(shape) - at - count
         places.append((leaf, View(shape, (0,) * at + view.strides + (0,) * trail, view.offset)))
-    loops = Loops(
-        shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial=True
-    )
+    serial = math.prod(shape[:at]) == 1
+    loops = Loops(shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial)
     dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
     src = loops.args.pointer(place.get(value_leaf, value_leaf), v.dtype)
     terms = [loops.position(goal)]
