@@ -127,7 +127,7 @@ def normalize(input: Tensor, ord: float, dim: int, *, eps: float = 1e-12, dtype:
     """The elements where the mask holds, divided by their norm."""
     x = _to(input, dtype)
     length = norm(x, ord, dim, keepdim=True, mask=mask)
-    return _where(mask, x, 0) / all_.maximum(length, eps)
+    return _where(mask, x, 0) / ops.maximum(length, eps)
 
 
 def var(
@@ -152,7 +152,7 @@ def std(
     """The standard deviation of the elements where the mask holds."""
     spread = var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype,
                  mask=mask)  # fmt: skip
-    return all_.sqrt(spread)
+    return ops.sqrt(spread)
 
 
 __all__ = [

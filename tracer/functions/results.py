@@ -10,13 +10,13 @@ from typing import Any
 
 def _result(name: str, *fields: str) -> Any:
     """A named tuple that prints as torch's does."""
-    kind = namedtuple(name, fields)
+    kind: Any = namedtuple(name, fields)  # type: ignore[misc]
 
     def show(self: Any) -> str:
         parts = ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True))
         return f"tracegrad.return_types.{name}(\n{parts})"
 
-    kind.__repr__ = show  # type: ignore[method-assign]
+    kind.__repr__ = show
     kind.__module__ = __name__.replace("tracer.functions.results", "return_types")
     return kind
 
