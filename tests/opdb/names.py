@@ -11,6 +11,7 @@ from tracegrad.ir.op import OpDef
 MODULES = ("", "nn.functional", "linalg", "special", "fft", "masked", "signal.windows", "func",
            "autograd", "autograd.functional", "nn.init", "utils.checkpoint")  # fmt: skip
 METHOD = "Tensor."
+HIDDEN = ("nn.init.erfinv", "nn.init.rand", "nn.init.fans", "Tensor.bind")  # not meant for users
 
 
 def is_function(x: Any) -> bool:
@@ -48,4 +49,5 @@ def public() -> list[str]:
     """A name per row of the table: functions, and the methods that are no function too."""
     names = set(functions())
     plain = {m for m in methods() if m not in names and m.rstrip("_") not in names}
-    return sorted(names) + sorted(METHOD + m for m in plain if m.rstrip("_") not in plain - {m})
+    alone = {METHOD + m for m in plain if m.rstrip("_") not in plain - {m}}
+    return sorted(names - set(HIDDEN)) + sorted(alone - set(HIDDEN))

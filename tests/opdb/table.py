@@ -14,9 +14,11 @@ from .results import Result, recorded
 FILE = Path(__file__).parents[2] / "docs" / "operators.md"
 STAGES = ("value", "grad", "gradgrad")
 YES, NO, NONE, UNKNOWN = "yes", "**no**", "-", ""
-# methods and functions that torch's database has under another name
+# functions that torch's database has under another name
 ELSEWHERE = {
-    "Tensor.T": "T", "Tensor.mT": "mT", "Tensor.H": "H", "true_divide": "true_divide",
+    "absolute": "abs", "fix": "trunc", "greater": "gt", "greater_equal": "ge", "less": "lt",
+    "less_equal": "le", "multiply": "mul", "negative": "neg", "not_equal": "ne",
+    "adjoint": "mH", "vander": "linalg.vander", "nuclear_norm": "norm", "frobenius_norm": "norm",
 }  # fmt: skip
 
 
@@ -36,6 +38,15 @@ def evidence(results: dict[str, Result]) -> dict[str, list[Result]]:
                     found[name] = found[other]
                     break
     return found
+
+
+def names_for(name: str) -> list[str]:
+    """Where the database may speak of a name: itself, without `_`, by its other name."""
+    base = name.removeprefix(METHOD)
+    plain, last = base.rstrip("_"), base.rstrip("_").split(".")[-1]
+    others = [ELSEWHERE.get(base, ""), base.replace("arc", "a", 1)] if "." not in base else []
+    home = f"nn.functional.{last}" if "." not in base else last
+    return [name, base, plain, *others, home, last if base.startswith("nn.functional.") else ""]
 
 
 def cells(rs: list[Result]) -> tuple[str, str, str, str, str]:
@@ -72,8 +83,7 @@ def forms(name: str) -> str:
 def rows(found: dict[str, list[Result]]) -> list[str]:
     out = []
     for name in public():
-        base = name.removeprefix(METHOD)
-        rs = found.get(name) or found.get(base) or found.get(ELSEWHERE.get(name, ""), [])
+        rs = next((found[n] for n in names_for(name) if n in found), [])
         out.append(f"| {name} | {forms(name)} | {' | '.join(cells(rs))} |")
     return out
 
