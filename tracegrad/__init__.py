@@ -26,7 +26,24 @@ from .ir.dtype import float64 as double
 from .ir.dtype import int16 as short
 from .ir.dtype import int32 as int
 from .ir.dtype import int64 as long
-from .nn.functional import adaptive_avg_pool1d, avg_pool1d, channel_shuffle
+from .nn.functional import (
+    adaptive_avg_pool1d,
+    avg_pool1d,
+    celu,
+    celu_,
+    channel_shuffle,
+    cosine_similarity,
+    hardshrink,
+    pairwise_distance,
+    prelu,
+    relu_,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+    threshold,
+    threshold_,
+)
 from .nn.functional import adaptive_max_pool1d_with_indices as adaptive_max_pool1d
 from .nn.functional.convolution import *
 from .nn.functional.folding import native_channel_shuffle, pixel_shuffle, pixel_unshuffle

@@ -29,11 +29,12 @@ from .tracer.functions.transcendental import igammac as gammaincc
 from .tracer.functions.transcendental import lgamma as gammaln
 from .tracer.functions.transcendental import mvlgamma as multigammaln
 
-psi = digamma
+psi, modified_bessel_i0, modified_bessel_i1 = digamma, i0, i1
 
 __all__ = [
     "bessel_j0", "bessel_j1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "exp2",
     "expit", "expm1", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "log1p",
-    "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
-    "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy", "zeta",
+    "log_ndtr", "log_softmax", "logit", "logsumexp", "modified_bessel_i0", "modified_bessel_i1",
+    "multigammaln", "ndtr", "ndtri", "polygamma", "psi", "round", "sinc", "softmax", "xlog1py",
+    "xlogy", "zeta",
 ]  # fmt: skip
