@@ -16,7 +16,7 @@ def _result(name: str, *fields: str) -> Any:
         parts = ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True))
         return f"tracegrad.return_types.{name}(\n{parts})"
 
-    kind.__repr__ = show
+    kind.__repr__ = show  # type: ignore[method-assign]
     kind.__module__ = __name__.replace("tracer.functions.results", "return_types")
     return kind
 
