@@ -176,8 +176,8 @@ def _attach() -> None:
     for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, fillers.FILLERS):
         for name, value in table.items():
             setattr(Tensor, name, value)
-    for name, function in (("squeeze", movement.squeeze), ("unsqueeze", movement.unsqueeze)):
-        setattr(Tensor, f"{name}_", _reshaping(function))
+    for name in "squeeze swapaxes swapdims t transpose unsqueeze".split():
+        setattr(Tensor, f"{name}_", _reshaping(getattr(movement, name)))
     Tensor.requires_grad_.__doc__ = (
         "Say whether operations on this leaf are recorded; returns the tensor."
     )
@@ -189,8 +189,8 @@ def _augmented(primitive: str) -> Any:
 
 
 def _reshaping(function: Any) -> Any:
-    def method(self: Tensor, *args: Any) -> Tensor:
-        y = function(self.detach(), *args)
+    def method(self: Tensor, *args: Any, **named: Any) -> Tensor:
+        y = function(self.detach(), *args, **named)
         if self._array is None or self._requires_grad:
             raise NotImplementedError(
                 f"{function.__name__}_ is supported only on eager tensors that do not require grad"

@@ -75,4 +75,4 @@ def fill(input: Tensor, value: Any) -> Tensor:
     return fill_(input.clone(), value)
 
 
-__all__ = ["fill", "masked_fill"]
+__all__ = ["fill", "fill_", "masked_fill", "zero_"]

@@ -223,14 +223,18 @@ def as_strided(
 
 
 # ---- the same as copies
-narrow_copy, diagonal_copy, as_strided_copy, select_copy, unfold_copy = map(
-    copying, (narrow, diagonal, as_strided, select, unfold)
-)
-split_copy, split_with_sizes_copy, unbind_copy = map(copying, (split, split_with_sizes, unbind))
+def alias(input: Tensor) -> Tensor:
+    return reshaped(input, tuple(input.shape))
+
+
+alias_copy = copying(alias)
+as_strided_copy, diagonal_copy, narrow_copy = map(copying, (as_strided, diagonal, narrow))
+select_copy, unbind_copy, unfold_copy = map(copying, (select, unbind, unfold))
+split_copy, split_with_sizes_copy = map(copying, (split, split_with_sizes))
 
 __all__ = [
-    "as_strided", "as_strided_copy", "chunk", "diagonal", "diagonal_copy", "dsplit", "hsplit",
-    "narrow", "narrow_copy", "select", "select_copy", "split", "split_copy", "split_with_sizes",
-    "split_with_sizes_copy", "tensor_split", "unbind", "unbind_copy", "unfold_copy",
-    "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vsplit",
+    "alias_copy", "as_strided", "as_strided_copy", "chunk", "diagonal", "diagonal_copy", "dsplit",
+    "hsplit", "narrow", "narrow_copy", "select", "select_copy", "split", "split_copy",
+    "split_with_sizes", "split_with_sizes_copy", "tensor_split", "unbind", "unbind_copy",
+    "unfold_copy", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vsplit",
 ]  # fmt: skip
