@@ -234,7 +234,7 @@ def exponent(x: Any) -> Any:
 
 @register_jitable
 def zeta(s: Any, q: Any) -> Any:
-    return cast(special.hurwitz(np.float64(s), np.float64(q)), q)
+    return cast(special.hurwitz(np.float64(s), np.float64(q)), q)  # type: ignore[call-arg]
 
 
 _LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",

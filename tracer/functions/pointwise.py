@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ir.dtype import bool_, float64, int32, int64
 from ...ir.op import OpDef
@@ -59,6 +59,12 @@ def public(name: str, op: OpDef, operands: int) -> Callable:
 for _name, _aliases in (UNARY | BINARY).items():
     for _alias in (_name, *_aliases):
         globals()[_alias] = public(_alias, REGISTRY[_name], 1 if _name in UNARY else 2)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The names of the tables, for those who check types."""
+
 
 
 # ---- arithmetic with options
