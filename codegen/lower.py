@@ -230,8 +230,8 @@ class _Lowering:
             half = self.keep(intern(op, (x,), {"dims": first}))
             return self.keep(intern(op, (half,), {"dims": second}))
         if node.dtype.is_half and (name == "fold" or op.kind is Kind.PREFIX):  # as reductions
-            wide = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
-            total = self.keep(intern(op, tuple(wide), node.params))
+            operands = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
+            total = self.keep(intern(op, tuple(operands), node.params))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
         if op.kind is Kind.LINALG:
             inputs = tuple(self.row_major(x) for x in inputs)

@@ -24,7 +24,7 @@ from .mode import get_default_dtype, mode
 from .tensor import Tensor
 
 # ---- ufuncs. Their names are ours, but for these
-_OPERATORS = {  # these take Python numbers, on either side, as operators do
+_OPERATORS: dict[str, Callable] = {  # these take Python numbers, on either side, as operators do
     "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
     "divide": operator.truediv, "true_divide": operator.truediv, "power": operator.pow,
     "floor_divide": operator.floordiv, "remainder": operator.mod, "matmul": operator.matmul,
@@ -39,7 +39,7 @@ _RENAMED = {
     "rint": "round", "conjugate": "conj", "degrees": "rad2deg", "radians": "deg2rad",
     "psi": "digamma", "gammaln": "lgamma",
 }  # fmt: skip
-_MADE = {
+_MADE: dict[str, Callable] = {
     "divmod": lambda a, b: (a // b, a % b),
     "modf": lambda a: (a - functions.trunc(a), functions.trunc(a)),
     "cbrt": lambda a: functions.sign(a) * abs(a) ** (1 / 3),
@@ -130,7 +130,7 @@ def _along(function: str, default: int | None) -> Callable:
     def call(a: Tensor, axis: int | None = default, dtype: Any = None, **_: Any) -> Tensor:
         f = getattr(functions, function)
         found = f(functions.ravel(a), 0) if axis is None else f(a, axis)
-        found = found.values if isinstance(found, tuple) else found
+        found = found[0] if isinstance(found, tuple) else found
         return found if dtype is None else to(found, dtype)
 
     return call

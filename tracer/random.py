@@ -14,7 +14,7 @@ import scipy
 from ..ir.dtype import DType, float32, float64, int32, int64
 from ..ir.op import broadcast
 from ..ir.ops.elementwise import abs as abs_
-from ..ir.ops.elementwise import cast, log, lt, remainder, sqrt, where
+from ..ir.ops.elementwise import bitwise_xor, cast, log, lt, remainder, sqrt, where
 from ..ir.ops.movement import reshape
 from ..ir.ops.random import random_bits, signed
 from ..ir.ops.source import iota
@@ -101,7 +101,7 @@ def integers(shape: tuple[int, ...], low: int, high: int, generator: Generator |
     word, span = bits(shape, generator), high - low
     if span <= 2**63:
         return remainder(word & 2**63 - 1, span) + low if span < 2**63 else (word & span - 1) + low
-    over = (word ^ -(2**63)) >= span - 2**63  # the unsigned word is not below the span
+    over = bitwise_xor(word, -(2**63)) >= span - 2**63  # the unsigned word is not below the span
     return word + low - where(over, signed(span), 0)  # modulo 2**64, as all int64 arithmetic
 
 

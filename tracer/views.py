@@ -9,6 +9,7 @@ on. Both come down to `write`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def _slid_over(
     return fold(new, axis=axis, extent=shape[axis], step=step, dilation=dilation)
 
 
-PLACED = {
+PLACED: dict[Any, Callable] = {
     slice_: lambda new, shape, slices: unslice(new, shape, slices),
     window: _slid_over,
     diagonal: lambda new, shape: embedded(new),

@@ -106,7 +106,7 @@ class _Forward(_Convolution):
         return [side for pair in reversed(pairs) for side in pair]
 
     def forward(self, input: Tensor) -> Tensor:
-        padding = self.padding
+        padding: Any = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._sides(), mode=self.padding_mode), 0
         return getattr(F, f"conv{self.rank}d")(

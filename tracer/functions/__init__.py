@@ -2,6 +2,8 @@
 of its own.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .broadcasting import *
 from .contract import *
 from .counting import *
@@ -32,3 +34,7 @@ from .solving import *
 from .statistics import *
 from .transcendental import *
 from .triangles import *
+
+if TYPE_CHECKING:  # what tables made
+
+    def __getattr__(name: str) -> Any: ...

@@ -80,8 +80,8 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
     if isinstance(bins, Tensor):
         edges = bins
     else:
-        low, high = (0.0, 0.0) if range is None else range
-        low, high = _range(x, low, high, "histogram", 0.5)
+        first, last = (0.0, 0.0) if range is None else range
+        low, high = _range(x, first, last, "histogram", 0.5)
         steps = arange(bins + 1, dtype=x.dtype)
         edges = ops.where(ops.eq(steps, bins), high, low + steps * ((high - low) / bins))
     n = edges.shape[0]

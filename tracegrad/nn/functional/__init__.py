@@ -3,6 +3,8 @@
 All are compositions of primitives, so they fuse and have derivatives of every order.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .activation import *
 from .adaptive import *
 from .attention import *
@@ -21,3 +23,7 @@ from .pooling import *
 from .products import *
 from .resampling import *
 from .sparse import *
+
+if TYPE_CHECKING:  # what tables of ranks made
+
+    def __getattr__(name: str) -> Any: ...

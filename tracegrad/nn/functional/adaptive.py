@@ -37,18 +37,18 @@ def _divide(x: Tensor, out: Ints) -> Seen:
     if all(n % o == 0 and n for n, o in zip(spatial, out, strict=True)):
         sizes = tuple(n // o for n, o in zip(spatial, out, strict=True))
         return slide(x, sizes, sizes, (0,) * rank, ones, out)
-    sizes, starts, stops = [], [], []
+    extents, starts, stops = [], [], []
     for d, (n, o) in enumerate(zip(spatial, out, strict=True)):
         size = max(-(-(i + 1) * n // o) - i * n // o for i in range(o))
         start, stop = counted(o) * n // o, -(-(counted(o) + 1) * n // o)
         at = smaller(along(start, 0, 2) + along(counted(size), 1, 2), n - 1)
         axis = 2 + 2 * d  # behind the axes (out, size) of those before
         x = index_(x, at, axes=(axis,))
-        sizes.append(size)
+        extents.append(size)
         starts.append(start)
         stops.append(stop if o * size != n else None)
     order = (*range(2, 2 + 2 * rank, 2), *range(3, 3 + 2 * rank, 2))
-    inside = inside_of(tuple(starts), tuple(sizes), ones, stops)
+    inside = inside_of(tuple(starts), tuple(extents), ones, stops)
     return Seen(permute(x, axes=(0, 1, *order)), inside, spread_out(tuple(starts)), ones, spatial)
 
 

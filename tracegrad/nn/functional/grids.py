@@ -56,7 +56,8 @@ def _pixel(grid: Tensor, n: int, align: bool) -> Tensor:
 
 def _fetch(x: Tensor, places: list[Tensor]) -> Tensor:
     """The pixels at whole positions (N, *out) as (N, C, *out), zeros outside the image."""
-    spatial, inside = x.shape[2:], None
+    spatial = x.shape[2:]
+    inside: Any = None
     for at, n in zip(places, spatial, strict=True):
         here = logical_and(at >= 0, at <= n - 1)
         inside = here if inside is None else logical_and(inside, here)
@@ -103,7 +104,7 @@ def _sampled(x: Tensor, grid: Tensor, mode: str, outside: str, align: bool) -> T
         else:
             whole = [_brought_in(low + k, n, outside, align) for k in (-1, 0, 1, 2)]
             taps.append(list(zip(whole, _cubic(share), strict=True)))
-    total = None
+    total: Any = None
     for corner in itertools.product(*taps):
         weight = corner[0][1]
         for _, factor in corner[1:]:

@@ -119,7 +119,8 @@ def maximum_of(seen: Seen, indices: bool) -> Tensor | tuple[Tensor, Tensor]:
     y = sum_(where(eq(taps, spread(first, x.shape, dims)), x, 0), dims=dims)
     if not indices:
         return y
-    position, tap = 0, cast(first, dtype=int64)
+    position: Any = 0
+    tap = cast(first, dtype=int64)
     for d in reversed(range(seen.rank)):
         at = seen.starts[d] + tap % sizes[d] * seen.dilations[d]
         position = position + at * math.prod(seen.spatial[d + 1 :])
@@ -191,11 +192,11 @@ def _max_with_indices(rank: int) -> Any:
         ceil_mode: bool = False, return_indices: bool = True,
     ) -> Any:  # fmt: skip
         """(maxima, their positions in the input, counted through its {rank} spatial axes)."""
-        *how, out = _geometry(
+        axes = _geometry(
             input, f"max_pool{rank}d", rank, kernel_size, stride, padding, dilation, ceil_mode
         )
         pooled = composite(title("MaxPool{}DWithIndicesBackward0", rank))(batched)
-        return pooled(input, rank, lambda x: maximum_of(slide(x, *how, out), return_indices))
+        return pooled(input, rank, lambda x: maximum_of(slide(x, *axes), return_indices))
 
     return max_pool
 

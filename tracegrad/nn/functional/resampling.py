@@ -223,6 +223,7 @@ def interpolate(
             "Lanczos mode does not support align_corners=True" if align_corners
             else "Lanczos mode requires antialias=True"
         )  # fmt: skip
+    along: Any
     rank, name, along = _MODES.get(mode, (2 if antialias else -1, mode.title(), None))
     if not 3 <= input.ndim <= 5 or rank not in (0, len(spatial)):
         _refuse(input, mode)
