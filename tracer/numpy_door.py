@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import DType, of_numpy
+from ..ir.ops import elementwise
 from . import functions
 from .functions import factors, matrices, norms, products, solving
 from .functions.conversion import numpy, to
@@ -41,8 +42,8 @@ _RENAMED = {
 }  # fmt: skip
 _MADE: dict[str, Callable] = {
     "divmod": lambda a, b: (a // b, a % b),
-    "modf": lambda a: (a - functions.trunc(a), functions.trunc(a)),
-    "cbrt": lambda a: functions.sign(a) * abs(a) ** (1 / 3),
+    "modf": lambda a: (a - elementwise.trunc(a), elementwise.trunc(a)),
+    "cbrt": lambda a: elementwise.sign(a) * abs(a) ** (1 / 3),
 }
 
 

@@ -99,8 +99,8 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     elif hasattr(obj, "__dlpack__"):
         shared = from_dlpack(obj)
     elif isinstance(obj, (bytes, bytearray, memoryview)):
-        view = np.asarray(memoryview(obj)) if isinstance(obj, memoryview) else None
-        shared = frombuffer(obj, dtype=wanted or of_numpy(view.dtype if view is not None else "u1"))
+        own = np.asarray(obj).dtype if isinstance(obj, memoryview) else np.dtype("u1")
+        shared = frombuffer(obj, dtype=wanted or of_numpy(own))
     if copy is False and (shared is None or wanted not in (None, shared.dtype)):
         raise ValueError(f"can't alias arbitrary sequence {type(obj).__name__} into a tensor.")
     if shared is None:
