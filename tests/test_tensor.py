@@ -201,3 +201,11 @@ def test_what_a_trace_makes_from_python_data_is_new_at_every_call():
     x = T.ones(2)
     found = [a.tolist() for a, _ in traced_arrays(program, x)]
     assert found == [[2, 3], [3, 0], [0, 1], [0, 0.5], [[1, 0], [0, 1]]]
+
+
+def test_a_name_that_needs_complex_numbers_says_so():
+    with pytest.raises(AttributeError, match="torch.fft needs complex numbers"):
+        T.fft  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        T.nonsense  # noqa: B018
+    assert not hasattr(T, "complex64")

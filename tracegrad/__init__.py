@@ -1,5 +1,6 @@
 """tracegrad: PyTorch's names, eager and compiled, so that `import tracegrad as torch` is enough."""
 
+import typing as _typing
 from math import e, inf, nan, pi
 
 from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, special, testing, utils
@@ -28,15 +29,21 @@ from .ir.dtype import int32 as int
 from .ir.dtype import int64 as long
 from .nn.functional import (
     adaptive_avg_pool1d,
+    alpha_dropout,
     avg_pool1d,
     celu,
     celu_,
     channel_shuffle,
     cosine_similarity,
+    dropout,
+    feature_alpha_dropout,
+    group_norm,
     hardshrink,
+    layer_norm,
     pairwise_distance,
     prelu,
     relu_,
+    rms_norm,
     rrelu,
     rrelu_,
     selu,
@@ -78,3 +85,16 @@ from .tracer.promotion import can_cast, promote_types, result_type
 from .tracer.random import *
 
 __version__ = "0.1.0"
+
+_COMPLEX = (
+    "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "
+    "view_as_complex view_as_real"
+).split()
+
+if not _typing.TYPE_CHECKING:  # those who check types should see that a name is missing
+
+    def __getattr__(name: str) -> None:
+        if name in _COMPLEX:
+            reason = f"torch.{name} needs complex numbers, which are not supported"
+            raise AttributeError(f"{reason} (see docs/operators.md for what is)", name=name)
+        raise AttributeError(f"module 'tracegrad' has no attribute {name!r}", name=name)
