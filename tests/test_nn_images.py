@@ -118,6 +118,7 @@ def network(N):
 
 
 def test_a_network_trains_on_digits_as_torch_does(torch):
+    torch.manual_seed(0)
     digits = pytest.importorskip("sklearn.datasets").load_digits()
     images = (digits.images / 16).reshape(-1, 1, 8, 8)
     ours, theirs = network(nn).double(), network(torch.nn).double()
