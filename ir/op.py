@@ -196,19 +196,23 @@ def reduction(
 
 
 def movement(
-    name: str, *, ref: Callable, shape: Callable, vjp: Rules, grad_name: str = ""
-) -> OpDef:
+    name: str, *, ref: Callable, shape: Callable, vjp: Rules, grad_name: str = "",
+    adds: bool = False,
+) -> OpDef:  # fmt: skip
+    """A movement of elements; `adds` where some meet and are summed: those must be numbers."""
+
     def infer(x: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         return shape(x.shape, **params), x.dtype
 
     return register(
-        OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name))
-    )
+        OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name),
+              facts={"adds": adds})
+    )  # fmt: skip
 
 
 def evaluate(op: OpDef, arrays: list, dtypes: list[DType], out: DType, params: dict) -> np.ndarray:
     """Run the oracle on stored arrays: decode, compute, encode."""
-    if op.kind is not Kind.MOVEMENT:
+    if op.kind is not Kind.MOVEMENT or op.facts.get("adds"):
         arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]
         with np.errstate(all="ignore"):
             y = op.ref(*arrays, **params)

@@ -80,10 +80,12 @@ def test_an_empty_batch_gives_an_empty_answer_and_a_zero_gradient():
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float16", "bfloat16", "float32"])
-def test_other_types(torch, dtype):
-    x, w = (np.rint(3 * draw(*s)) for s in ((2, 3, 5, 5), (4, 3, 2, 2)))
-    want = torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w)).numpy()
-    for conv in (F.conv2d, tg.compile(F.conv2d)):
+@pytest.mark.parametrize(("name", "channels"), [("conv2d", (4, 3)), ("conv_transpose2d", (3, 4))])
+def test_other_types(torch, name, channels, dtype):
+    x, w = (np.rint(3 * draw(*s)) for s in ((2, 3, 5, 5), (*channels, 2, 2)))
+    want = getattr(torch.nn.functional, name)(torch.tensor(x), torch.tensor(w)).numpy()
+    function = getattr(F, name)
+    for conv in (function, tg.compile(function)):
         y = conv(*(tg.tensor(a).to(getattr(tg, dtype)) for a in (x, w)))
         assert str(y.dtype).endswith(dtype)
         np.testing.assert_allclose(y.double().numpy(), want, rtol=8e-3)

@@ -204,7 +204,7 @@ window = movement(
 
 # fold(x, axis=, extent=, step=, dilation=): the adjoint of window; what windows share is summed
 fold = movement(
-    "fold", ref=_fold, shape=_fold_shape,
+    "fold", ref=_fold, shape=_fold_shape, adds=True,
     vjp=(lambda g, y, x, *, axis, extent, step, dilation: window(
         g, axis=axis, size=x.shape[-1], step=step, dilation=dilation),),
 )  # fmt: skip
