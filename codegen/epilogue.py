@@ -15,7 +15,6 @@ from ..ir.op import Kind
 from .fuse import Fusion, expression, operands, seen, space_of
 from .lower import Lowered
 from .templates.emitter import WORDS
-from .view import contiguous
 
 CONSTANTS = (0.0, 1.0, -1.0, 0.5, 2.0)  # constants that are part of a kernel; others keep it apart
 MOST_LEAVES = 4  # buffers that the epilogue reads
@@ -43,10 +42,13 @@ class Epilogue:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A buffer that the epilogue reads, at offset + i * row + j * col for row i and column j."""
+    """A buffer that the epilogue reads, at offset + b * batch + i * row + j * col for row i and
+    column j of matrix b.
+    """
 
     node: Node
     offset: int
+    batch: int
     row: int
     col: int
 
@@ -69,10 +71,9 @@ def finish_products(low: Lowered, fusion: Fusion, written: set[Node]) -> None:
 
 def computable(low: Lowered, product: Node, anchor: Node) -> bool:
     """Whether the product's kernel has words for all that `anchor` does with it."""
-    *batch, m, n = product.shape
-    space = space_of(anchor)
-    if anchor.op.kind is not Kind.ELEMENTWISE or space.extents != (m, n) or math.prod(batch) != 1:
+    if anchor.op.kind is not Kind.ELEMENTWISE or anchor.size != product.size:
         return False
+    matrices = stack_of(product)
     steps = [*expression(low, anchor.inputs), anchor]
     inlined = [s for s in steps if s.op.kind is Kind.ELEMENTWISE]
     if any(s.op.name not in WORDS for s in inlined) or anchor.dtype is not product.dtype:
@@ -89,11 +90,17 @@ def computable(low: Lowered, product: Node, anchor: Node) -> bool:
         ):
             return False
         else:
-            view = seen(low, x, anchor, space)[1]
-            if leaf is product and (view.offset or view.strides != contiguous((m, n))):
+            view = seen(low, x, anchor, space_of(anchor))[1].reshape(matrices)
+            if view is None or leaf is product and not view.is_identity:
                 return False
             leaves.add((leaf, view.offset, view.strides))
     return len(leaves) - 1 <= MOST_LEAVES
+
+
+def stack_of(product: Node) -> tuple[int, int, int]:
+    """The shape of a product with all axes of its batch as one."""
+    *batch, m, n = product.shape
+    return math.prod(batch), m, n
 
 
 def describe(
@@ -115,8 +122,10 @@ def describe(
             return "sum", 0
         if leaf.op.name == "full":
             return "number", float(leaf.params["value"])
-        row, col = reversed(view.strides) if turned else view.strides
-        found = Leaf(leaf, view.offset, row, col)
+        stack = view.reshape(stack_of(product))
+        assert stack is not None, "computable asks for that"
+        batch, row, col = stack.strides
+        found = Leaf(leaf, view.offset, batch, *((col, row) if turned else (row, col)))
         if found not in leaves:
             leaves.append(found)
         return "leaf", leaves.index(found)

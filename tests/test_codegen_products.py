@@ -43,7 +43,7 @@ EPILOGUES = {
     "a residual that lies transposed": (lambda M, y, v, r, c, q: (y - q.T) * 0.5, True),
     "the mask of a gradient": (lambda M, y, v, r, c, q: M.where(r > 0, y, -r), True),
     "an expression of the bias": (lambda M, y, v, r, c, q: y - v * 2.0 / c, True),
-    "another shape": (lambda M, y, v, r, c, q: y.reshape(-1) * 2.0, False),
+    "another shape": (lambda M, y, v, r, c, q: y.reshape(-1) * 2.0, True),
     "a costly function": (lambda M, y, v, r, c, q: M.exp(-y * y), False),
     "a constant that is no part of a kernel": (lambda M, y, v, r, c, q: y * 0.3, False),
     "a sum": (lambda M, y, v, r, c, q: (y + v).sum(1), False),
@@ -95,3 +95,33 @@ def test_nan_and_infinity_pass_through_an_epilogue():
         )
         want = np.where(a[:5, :5] @ right <= 0, 0, a[:5, :5] @ right)
         np.testing.assert_array_equal(np.isnan(y.numpy()), np.isnan(want))
+
+
+STACKS = {  # of matrices: how the epilogue's operands lie in the batch
+    "a number for each matrix": (
+        lambda M, x, w, b: x @ w * b + x, [(3, 7, 7), (3, 7, 7), (3, 1, 1)]),
+    "a stack, transposed": (
+        lambda M, x, w, b: x @ w - b.swapaxes(-1, -2),
+        [(2, 3, 20, 5), (2, 3, 5, 18), (2, 3, 18, 20)]),
+    "a row for all, narrow": (
+        lambda M, x, w, b: relu(M, x @ w - b), [(2, 40, 5), (2, 5, 3), (3,)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_stacks_of_products_finish_their_numbers_too(name):
+    function, shapes = STACKS[name]
+    arrays = [numbers(*s) for s in shapes]
+    compiled = T.compile(lambda *a: function(T, *a))
+    y = compiled(*map(T.from_numpy, arrays))
+    np.testing.assert_allclose(y.numpy(), function(np, *arrays), rtol=1e-12, atol=1e-12)
+    assert_kernels(compiled, 1)
+
+
+def test_a_convolution_adds_its_bias_and_activates_in_the_product():
+    x, w, b = (T.from_numpy(numbers(*s)) for s in ((3, 4, 9, 8), (5, 4, 3, 3), (5,)))
+    layer = T.compile(lambda x, w, b: T.relu(T.conv2d(x, w, b)))
+    np.testing.assert_allclose(
+        layer(x, w, b).numpy(), T.relu(T.conv2d(x, w, b)).numpy(), rtol=1e-12, atol=1e-12
+    )
+    assert_kernels(layer, 2)  # the patches, and the product

@@ -75,7 +75,8 @@ def contraction(
     args.scratch((1 + packs) * batch * panels * k * tile.columns * product.dtype.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
     for leaf in leaves:
-        args.values += [place.get(leaf.node, leaf.node), leaf.offset, leaf.row, leaf.col]
+        strides = leaf.batch, leaf.row, leaf.col
+        args.values += [place.get(leaf.node, leaf.node), leaf.offset, *strides]
     source = (
         f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, "
         f"vectors of {tile.lanes}, epilogue {epilogue}, revision {revision()}"

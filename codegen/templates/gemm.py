@@ -32,7 +32,7 @@ from . import emitter
 from .emitter import WORDS, Emitter
 
 # entries of the argument block: four pointers, then numbers; then, for each leaf of the epilogue,
-# its pointer, offset, and strides along the rows and columns of the result
+# its pointer, offset, and strides along the batch, rows and columns of the result
 POINTERS = ("a", "b", "c", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
@@ -97,6 +97,7 @@ class Leaf:
     """A buffer that the epilogue reads, as LLVM values."""
 
     base: Any
+    batch: Any
     row: Any
     col: Any
     kind: str
@@ -119,9 +120,11 @@ class _Product(Emitter):
         first_leaf = len(POINTERS) + len(NUMBERS)
         leaves = [
             Leaf(
-                self.at(self.pointer(k), self.word(k + 1)), self.word(k + 2), self.word(k + 3), kind
+                self.at(self.pointer(k), self.word(k + 1)),
+                *map(self.word, range(k + 2, k + 5)),
+                kind,
             )
-            for k, kind in zip(itertools.count(first_leaf, 4), self.epilogue.kinds)
+            for k, kind in zip(itertools.count(first_leaf, 5), self.epilogue.kinds)
         ]
 
         def panel(t: Any, first: Any, last: Any) -> list:
@@ -131,7 +134,10 @@ class _Product(Emitter):
             w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.i64(tile.columns))))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
             c = self.at(base["c"], b.mul(batch, v["c_batch"]), b.mul(j, v["c_col"]))
-            self.leaves = [replace(x, base=self.at(x.base, b.mul(j, x.col))) for x in leaves]
+            self.leaves = [
+                replace(x, base=self.at(x.base, b.mul(batch, x.batch), b.mul(j, x.col)))
+                for x in leaves
+            ]
             left = b.sub(v["n"], j)
             masks = [self.mask(left, q) for q in range(tile.vectors)]
             whole = b.icmp_signed(">=", left, self.i64(tile.columns))
