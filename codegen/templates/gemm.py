@@ -119,11 +119,7 @@ class _Product(Emitter):
         v = self.n_
         first_leaf = len(POINTERS) + len(NUMBERS)
         leaves = [
-            Leaf(
-                self.at(self.pointer(k), self.word(k + 1)),
-                *map(self.word, range(k + 2, k + 5)),
-                kind,
-            )
+            self.leaf(k, kind)
             for k, kind in zip(itertools.count(first_leaf, 5), self.epilogue.kinds)
         ]
 
@@ -186,6 +182,11 @@ class _Product(Emitter):
         self.loop(self.i64(0), blocks, 1, block)
         b.ret_void()
         return self.module
+
+    def leaf(self, k: int, kind: str) -> Leaf:
+        """The buffer whose words begin at entry k of the argument block."""
+        base = self.at(self.pointer(k), self.word(k + 1))
+        return Leaf(base, self.word(k + 2), self.word(k + 3), self.word(k + 4), kind)
 
     def tiles(self, first: Any, last: Any, body: Callable) -> None:
         """body(i, rows) for the rows from first to last, most of them MR at a time."""
@@ -314,14 +315,14 @@ class _Product(Emitter):
         """The epilogue of the sums at row i, from column e of the panel: a vector or a number."""
         b = self.b
 
-        def leaf(x: Leaf) -> Any:
+        def read(x: Leaf) -> Any:
             row = self.at(x.base, b.mul(i, x.row))
             if total.type is self.real:
                 return b.load(self.at(row, b.mul(e, x.col)))
             return self.load(self.at(row, e)) if x.kind == "unit" else self.splat(b.load(row))
 
-        read = [leaf(x) for x in self.leaves]
-        found = {"sum": [total], "leaf": read, "step": []}
+        leaves = [read(x) for x in self.leaves]
+        found = {"sum": [total], "leaf": leaves, "step": []}
         for name, operands in self.epilogue.steps:
             values = [
                 ir.Constant(total.type, [x] * self.lanes if total.type is self.vector else x)
