@@ -42,5 +42,7 @@ def test_every_entry_is_as_recorded():
         f"{r['name']}: {r['verdict']} ({r['reason']}), recorded as {want[r['name']].verdict}"
         for r in found
         if r["verdict"] != want[r["name"]].verdict
+        # numbers that are drawn, or left as they were in memory, may agree by chance
+        and (want[r["name"]].verdict, r["verdict"]) != ("random", "pass")
     ]
     assert not changed, "\n".join([*changed, "", "python -m tests.opdb --record NAME... records"])
