@@ -6,11 +6,13 @@ from __future__ import annotations
 
 INDEX, FACTOR = 1, 2  # the first of the four numbers
 # as a dimension: the numbers are class labels, or rows of a table, and do not count from the end
-TARGET, ROW = -1, -2
+TARGET, ROW, MARGIN = -1, -2, -3
 
 
-def out_of_bounds(index: int, size: int, dim: int) -> IndexError:
+def out_of_bounds(index: int, size: int, dim: int) -> Exception:
     """What a failed check_index raises."""
+    if dim == MARGIN:  # in torch the losses with margins have a class of error of their own
+        return RuntimeError(f"target out of range: {index}, where there are {size} classes")
     if dim == TARGET:
         return IndexError(f"Target {index} is out of bounds.")
     if dim == ROW:

@@ -193,20 +193,15 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 @composite("ClampBackward1")
 def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
-    # not maximum and minimum: at a bound the whole gradient goes to the input
+    # not maximum and minimum alone: at a bound the whole gradient goes to the input, and for NaN
+    # nothing does
     dtype = common_dtype([x for x in (input, low, high) if x is not None])
     y = input.to(dtype)
     if low is not None:
-        y = ops.where(_beyond(ops.lt(y, low), low), low, y)
+        y = ops.where(ops.ge(y, low), y, ops.maximum(ops.stop_gradient(y), low))
     if high is not None:
-        y = ops.where(_beyond(ops.gt(y, high), high), high, y)
+        y = ops.where(ops.le(y, high), y, ops.minimum(ops.stop_gradient(y), high))
     return y.to(dtype)
-
-
-def _beyond(outside: Tensor, bound: Any) -> Tensor:
-    """A bound that is NaN makes NaN."""
-    floating = isinstance(bound, Tensor) and bound.is_floating_point()
-    return ops.logical_or(outside, ops.isnan(bound)) if floating else outside
 
 
 clip = clamp

@@ -120,6 +120,8 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
                 "Expected floating point type for target with class probabilities, got "
                 f"{SCALAR_TYPE[target.dtype]}"
             )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _probabilities(log_softmax(input, dim), target, weight, reduction, label_smoothing)
     logp = log_softmax(input, dim)
     if label_smoothing == 0:

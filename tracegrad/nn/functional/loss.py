@@ -115,7 +115,9 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
 @composite("SmoothL1LossBackward0")
 def _smooth(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
     d = abs(input - target)
-    return reduced(where(lt(d, beta), d * d * (0.5 / beta), d - 0.5 * beta), reduction)
+    far = ge(d, beta)
+    inner = where(far, 0, d)  # an infinite square has no gradient, also where it is not taken
+    return reduced(where(far, d - 0.5 * beta, inner * inner * (0.5 / beta)), reduction)
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
@@ -124,6 +126,8 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
 
     Huber (1964).
     """
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     return _huber(*_paired(input, target), delta, weight, reduction)
@@ -132,7 +136,9 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
 @composite("HuberLossBackward0")
 def _huber(x: Tensor, t: Tensor, delta: float, weight: Tensor | None, reduction: str) -> Tensor:
     d = abs(x - t)
-    loss = where(le(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta))
+    far = gt(d, delta)
+    inner = where(far, 0, d)
+    loss = where(far, delta * (d - 0.5 * delta), 0.5 * inner * inner)
     return reduced(_times(loss, weight, x), reduction)  # torch's mean is not over the weights here
 
 
@@ -164,8 +170,9 @@ def _bce(x: Tensor, t: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     value = -(t * log(inner) + (1 - t) * log1p(-inner))
     fixed = stop_gradient(x)
     cut = -(t * maximum(log(fixed), -100.0) + (1 - t) * maximum(log1p(-fixed), -100.0))
-    steep = (x - t) * (x - t) * 5e11
-    loss = where(end, cut + steep - stop_gradient(steep), value)
+    off = x - stop_gradient(t)
+    steep = off * off * 5e11
+    loss = where(end, cut + (steep - stop_gradient(steep)), value)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ir.dtype import int64
-from ...ir.faults import TARGET
+from ...ir.faults import MARGIN
 from ...ir.ops.elementwise import (
     check_index,
     eq,
@@ -142,7 +142,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
 @composite("MultiMarginLossBackward0")
 def _multi_margin(x: Tensor, label: Tensor, p: int, margin: float, weight: Tensor | None,
                   reduction: str) -> Tensor:  # fmt: skip
-    label = check_index(label, size=x.shape[-1], dim=TARGET)
+    label = check_index(label, size=x.shape[-1], dim=MARGIN)
     z = margin - one_hot_pick(x, label, x.ndim - 1, True) + x
     above = logical_and(gt(z, 0), ne(arange(x.shape[-1]), label))
     z = where(above, z, 0)
@@ -173,7 +173,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
     classes = x.shape[-1]
     count = amin(where(lt(y, 0), arange(classes), classes), -1, True)
     given = lt(arange(classes), count)
-    label = check_index(where(given, y, 0), size=classes, dim=TARGET)
+    label = check_index(where(eq(y, -1), 0, y), size=classes, dim=MARGIN)
     # pairs: (..., label, class)
     named = logical_and(unsqueeze(given, -1), eq(unsqueeze(label, -1), arange(classes)))
     other = unsqueeze(named.any(-2), -2)
