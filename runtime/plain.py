@@ -127,7 +127,8 @@ VOCABULARY: dict[str, Any] = {
     "fmod": np.fmod, "copysign": np.copysign, "nextafter": np.nextafter, "hypot": np.hypot,
     "gcd": np.gcd, "exponent": lambda x: np.frexp(x)[1] if np.isfinite(x) else 0,
     **{name: _of_scipy(name)
-       for name in ("erfinv", "erfcx", "ndtri", "zeta")},
+       for name in ("erfinv", "erfcx", "ndtri")},
+    "zeta": lambda s, q: q.dtype.type(hurwitz(np.float64(s), np.float64(q))),
     **{f"bessel_{name}": _of_scipy(name) for name in ("i0", "i0e", "i1", "i1e", "j0", "j1")},
     "digamma": _of_scipy("psi"),
     "igamma": _of_scipy("gammainc"), "igammac": _of_scipy("gammaincc"),

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import get_cython_function_address, intrinsic, register_jitable
@@ -85,20 +86,11 @@ _BERNOULLI = tuple(
 
 
 @register_jitable
-def hurwitz(s: float, q: float) -> float:
-    """zeta(s, q), the sum over n >= 0 of 1 / (n + q)**s, by Euler's and Maclaurin's formula.
+def _summed(s: float, q: float) -> float:
+    """The sum by Euler's and Maclaurin's formula.
 
     Johansson (2013), Rigorous high-precision computation of the Hurwitz zeta function, equation 5.
     """
-    whole = q == math.floor(q) or q == -math.inf
-    if s == 1.0 or (q <= 0.0 and whole and not s < 1.0):
-        return math.inf
-    if s < 1.0 or q != q or (q <= 0.0 and s != math.floor(s)):
-        return math.nan
-    if q == math.inf:
-        return 0.0 if s == s else s
-    if s == math.inf and q > 1.0:
-        return math.nan  # as SciPy has it
     total = 0.0
     while q < 10.0 + s:  # from here on the terms of the correction fall
         last = q**-s
@@ -113,6 +105,25 @@ def hurwitz(s: float, q: float) -> float:
         total += term * _BERNOULLI[k]
         term *= (s + 2 * k + 1) * (s + 2 * k + 2) / (q * q)
     return total
+
+
+@register_jitable
+def hurwitz(s: float, q: float) -> float:
+    """zeta(s, q), the sum over n >= 0 of 1 / (n + q)**s."""
+    whole = q == np.floor(q)
+    if s == 1.0 or (q <= 0.0 and whole and not s < 1.0):
+        return math.inf
+    if s < 1.0 or q != q or (q <= 0.0 and s != np.floor(s)):
+        return math.nan
+    if q == math.inf:
+        return 0.0 if s == s else s
+    if s == math.inf and q > 1.0:
+        return math.nan  # as SciPy has it
+    if q < -20.0:
+        f = q - np.floor(q)  # the terms before f, as zetas: see ir/ops/special.py
+        terms = _summed(s, 1.0 - f) - _summed(s, 1.0 - q)
+        return _summed(s, f) + (-terms if s % 2.0 == 1.0 else terms)
+    return _summed(s, q)
 
 
 WORDS: dict[str, Any] = {

@@ -69,7 +69,7 @@ CASES = {
     ],
     "lu": each(lambda x: L.lu(steps(x) + 0.2 * x, check=None), TALL),
     "qr": each(lambda x: L.qr(steps(x) + 0.2 * x, complete=False), TALL)
-    + each(lambda x: L.qr(x, complete=True), TALL[1:3]),
+    + each(lambda x: L.qr(steps(x) + 0.2 * x, complete=True), TALL[1:3]),
     "eigh": [
         (lambda x, u=u: L.eigh(steps(x) + 0.1 * (x + transpose(x)), upper=u, check=None), s)
         for s in SHAPES for u in (False, True)

@@ -1,164 +1,69 @@
-"""Every primitive with a derivative against central differences, to second order.
+"""Every primitive with a derivative, to second order, on inputs that lie in memory in every way:
+interpreted, eagerly, as kernels, and compiled.
 
 Random projection: for F(x) = sum(w * op(x)) and a random direction v, the derivative of F along v
-is one number, and so is sum(grad F * v). Differentiating that once more tests the second order.
+is one number, known from central differences, and so is sum(grad F * v). A weighted sum of that
+gradient, differentiated once more, tests the second order.
 """
 
 from __future__ import annotations
 
-import math
+from functools import cache
 
-import matrices
 import numpy as np
 import pytest
+from registry import ALL, LAYOUTS, draw, laid, projected, slope, weights
 
+import tracegrad as tg
+from tracegrad.codegen.build import build
+from tracegrad.codegen.view import View
 from tracegrad.ir import dtype as dt
-from tracegrad.ir import ops
 from tracegrad.ir.autodiff import gradients
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
-from tracegrad.ir.op import Kind
-from tracegrad.ir.ops.elementwise import where
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
+from tracegrad.runtime import plain
 
-E, M, P, R, S = ops.elementwise, ops.movement, ops.prefix, ops.reduce, ops.special
+NAMES = [case[0] for case in ALL]
 
-SHAPES = {1: [((),), ((5,),), ((2, 3),), ((0, 3),)]}
-SHAPES[2] = [(s, s) for (s,) in SHAPES[1]] + [((2, 3), (3,)), ((), (2, 3)), ((2, 1), (4, 1, 3))]
-SHAPES[3] = [(s, s, s) for (s,) in SHAPES[1]] + [((2, 1), (3,), ())]
 
-# Primitives that need more than arrays of one interval: name -> [(function of inputs, shapes)]
-AXES = [(0,), (1,), (0, 2), (0, 1, 2)]
-CASES = {
-    "where": [(lambda a, b: where(a > b, a, b), s) for s in SHAPES[2]],
-    "floor_div": [(lambda a, b: E.floor_div(a, b + 10.0), s) for s in SHAPES[2]],
-    "cast": [
-        (lambda x: E.cast(E.cast(x, dtype=dt.float64) * x, dtype=dt.float64), s) for s in SHAPES[1]
-    ],
-    **{
-        op.name: [(lambda x, op=op, d=d: op(x, dims=d), ((2, 3, 4),)) for d in AXES]
-        + [(lambda x, op=op: op(x, dims=()), ((),)), (lambda x, op=op: op(x, dims=(1,)), ((0, 3),))]
-        for op in REGISTRY.values()
-        if op.kind is Kind.REDUCE
-    },
-    # differentiable in the second argument alone
-    **{
-        op.name: [
-            (lambda x, op=op: op(constant(2.5, dt.float64), x), ((2, 3),)),
-            (lambda x, op=op: op(M.expand(constant(1.5, dt.float64), shape=(3,)), x), ((),)),
-        ]
-        for op in (S.zeta, S.igamma, S.igammac)
-    },
-    "reshape": [
-        (lambda x: M.reshape(x, shape=(3, 1, 4)), ((2, 6),)),
-        (lambda x: M.reshape(x, shape=(1,)), ((),)),
-        (lambda x: M.reshape(x, shape=(3, 0)), ((0, 2),)),
-    ],
-    "permute": [
-        (lambda x: M.permute(x, axes=(2, 0, 1)), ((2, 3, 4),)),
-        (lambda x: M.permute(x, axes=()), ((),)),
-        (lambda x: M.permute(x, axes=(1, 0)), ((0, 2),)),
-    ],
-    "expand": [
-        (lambda x: M.expand(x, shape=(2, 3, 4)), s)
-        for s in (((),), ((4,),), ((3, 1),), ((2, 1, 4),))
+def total(grads):
+    """One number of all gradients."""
+    out = constant(0.0, dt.float64)
+    for g in grads:
+        out = out + sum_(g * weights(g.shape), dims=tuple(range(g.ndim)))
+    return out
+
+
+def slopes(y, xs):
+    found = gradients([(y, constant(1.0, dt.float64))], xs)
+    return [
+        constant(0.0, x.dtype, x.shape) if g is None else g for g, x in zip(found, xs, strict=True)
     ]
-    + [(lambda x: M.expand(x, shape=(0, 4)), ((4,),))],
-    "slice": [
-        (lambda x: M.slice(x, slices=((1, 6, 2), (0, 3, 1))), ((7, 3),)),
-        (lambda x: M.slice(x, slices=((2, 2, 1),)), ((5,),)),
-    ],
-    "flip": [(lambda x: M.flip(x, axes=(0, 2)), ((2, 3, 4),))],
-    "pad": [(lambda x: M.pad(x, pads=((1, 2, 0), (0, 1, 2))), s) for s in (((2, 3),), ((0, 3),))],
-    "index_reduce": [
-        (
-            lambda x, v, by=by: ops.index.index_reduce(x, v, indices(3), axes=(1,), combine=by),
-            ((2, 4), (2, 3)),
-        )
-        for by in ("prod", "max", "min")
-    ],
-    "window": [
-        (lambda x, p=p: M.window(x * x, **p), ((2, 9, 3),))
-        for p in (
-            {"axis": 1, "size": 3, "step": 1, "dilation": 1},
-            {"axis": 1, "size": 2, "step": 3, "dilation": 2},
-            {"axis": 0, "size": 2, "step": 1, "dilation": 0},
-        )
-    ],
-    "fold": [
-        (lambda x: M.fold(x * x, axis=1, extent=8, step=2, dilation=1), ((2, 3, 4),)),
-        (lambda x: M.fold(x * x, axis=0, extent=7, step=1, dilation=2), ((3, 2, 3),)),
-    ],
-    "diagonal": [(lambda x: M.diagonal(x * x), s) for s in (((2, 3, 3),), ((0, 0),))],
-    "concat": [
-        (lambda *x: M.concat(*x, axis=1), ((2, 3), (2, 1), (2, 0))),
-        (lambda x: M.concat(x, x * x, axis=0), ((3,),)),
-    ],
-    **{
-        op.name: [(lambda *xs, op=op, d=d, r=r: op(*xs, axis=d, reverse=r), ((2, 3, 4),) * n)
-                  for d, r in ((0, True), (1, False), (2, True), (2, False))]
-        + [(lambda *xs, op=op: op(*xs, axis=1, reverse=False), ((2, 0),) * n)]
-        for op, n in ((P.cumsum, 1), (P.cumprod, 1), (P.recur, 2))
-    },
-    **matrices.CASES,
-    "dot": [
-        (lambda a, b: ops.contract.dot(a, b), s)
-        for s in (((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 0), (0, 4)), ((1, 3), (3, 1)))
-    ],
-    "index": [
-        (lambda x: ops.index.index(x, indices(3), axes=(1,)), ((2, 4, 3),)),
-        (lambda x: ops.index.index(x, indices(3), indices(1), axes=(0, 2)), ((4, 2, 4),)),
-    ],
-    "index_put": [
-        (
-            lambda x, v: ops.index.index_put(x, v, indices(3), axes=(1,), accumulate=True),
-            ((2, 4), (2, 3)),
-        ),
-        (
-            lambda x, v: ops.index.index_put(
-                x, v, M.slice(indices(4), slices=((0, 2, 1),)), axes=(0,), accumulate=False
-            ),
-            ((4, 2), (2, 2)),
-        ),
-    ],
-}
 
 
-def indices(n):
-    """1, 2, 1, 2, ...: with repetition from the third on."""
-    iota = REGISTRY["iota"]
-    two = constant(2, dt.int64)
-    k = type(two).bind(iota, (), {"shape": (n,), "dtype": dt.int64})
-    return E.add(E.remainder(k, two), constant(1, dt.int64))
+@cache
+def problem(number, turn=0):
+    """A case as a graph of value, gradients, their sum and its gradients; and arrays for it."""
+    _, f, shapes, domain, _ = ALL[number]
+    xs = tuple(input_node(shape, dt.float64) for shape in shapes)
+    loss = projected(f, xs)
+    first = slopes(loss, xs)
+    graph = verify(Graph(xs, (loss, *first, total(first), *slopes(total(first), xs))))
+    ways = [LAYOUTS[(number + k + turn) % 4] for k in range(len(xs))]
+    arrays = [laid(x, way) for x, way in zip(draw(shapes, domain), ways, strict=True)]
+    return graph, arrays, ways
 
 
-def arity(op) -> int:
-    return len(op.vjp)
-
-
-def cases() -> list:
-    return list(_cases())
-
-
-def _cases():
-    for op in REGISTRY.values():
-        if op.vjp is None:
-            continue
-        if op.name in CASES:
-            for k, (f, shapes) in enumerate(CASES[op.name]):
-                yield pytest.param(f, shapes, op.domain, id=f"{op.name}-{k}")
-        elif op.kind is Kind.ELEMENTWISE and any(op.vjp):
-            for shapes in SHAPES[arity(op)]:
-                name = "x".join("".join(map(str, s)) or "scalar" for s in shapes)
-                yield pytest.param(op, shapes, op.domain, id=f"{op.name}-{name}")
-
-
-def covered() -> set[str]:
-    return {p.id.split("-")[0] for p in cases()}
+def agree(found, wanted):
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 def test_every_primitive_with_a_rule_has_a_case():
@@ -167,92 +72,90 @@ def test_every_primitive_with_a_rule_has_a_case():
         for op in REGISTRY.values()
         if op.vjp is not None and (callable(op.vjp) or any(op.vjp))
     }
-    assert with_rule - covered() == set()
+    assert with_rule - {name.split("-")[0] for name in NAMES} == set()
 
 
-def projected(f, xs):
-    """sum(w * f(xs)) for fixed random weights w, as a Node."""
-    y = f(*xs)
-    w = weights(y.shape)
-    weighted = y * w
-    return sum_(weighted, dims=tuple(range(len(weighted.shape))))
+@pytest.mark.parametrize("number", range(len(ALL)), ids=NAMES)
+def test_both_derivatives_are_those_of_central_differences(number):
+    graph, arrays, ways = problem(number)
+    rng = np.random.default_rng(number)
+    directions = [
+        laid(rng.uniform(-1, 1, x.shape), way) for x, way in zip(arrays, ways, strict=True)
+    ]
+    values, n = interpret(graph, *arrays), len(arrays)
+    for at in (0, n + 1):
+        grads = values[at + 1 : at + 1 + n]
+        got = sum(float((g * v).sum()) for g, v in zip(grads, directions, strict=True))
+        want = slope(Graph(graph.inputs, graph.outputs[at : at + 1]), arrays, directions, 1e-3)
+        assert got == pytest.approx(want, rel=1e-6, abs=1e-6)
+    agree(interpret(simplify(graph, check=verify), *arrays), values)
 
 
-def weights(shape):
-    """Numbers around 1 that differ from place to place, made of primitives so that they are
-    constants.
-    """
-    n = math.prod(shape)
-    k = type(constant(0, dt.float64)).bind(
-        REGISTRY["iota"], (), {"shape": (n,), "dtype": dt.float64}
-    )
-    return M.reshape(E.sin(k * 0.7 + 0.3) + 1.1, shape=shape)
+def on_tensors(node, known):
+    """What a Node is of Tensors."""
+    if node not in known:
+        if not node.inputs:
+            known[node] = tg.from_numpy(interpret(Graph((), (node,)))[0])
+        else:
+            inputs = tuple(on_tensors(x, known) for x in node.inputs)
+            known[node] = tg.Tensor.bind(node.op, inputs, node.params)
+    return known[node]
 
 
-def draw(shapes, domain, seed=0):
-    """Arrays within the domain, away from its ends, no two numbers equal or near an integer or
-    zero.
-    """
-    rng = np.random.default_rng(seed)
-    lo, hi = domain
-    out = []
-    for shape in shapes:
-        x = rng.uniform(lo + 0.05 * (hi - lo), hi - 0.05 * (hi - lo), shape)
-        near = np.abs(x - np.rint(2 * x) / 2) < 0.02  # kinks: zeros, integers, halves for round
-        out.append(np.asarray(x + 0.05 * near))
-    return out
+def orders(graph, tensors):
+    """Value, gradients, their sum and its gradients, by the gradient tape."""
+    known = dict(zip(graph.inputs, tensors, strict=True))
+    loss = on_tensors(graph.outputs[0], known)
+    first = tg.autograd.grad(loss, tensors, create_graph=True, materialize_grads=True)
+    number = tg.zeros((), dtype=tg.float64)
+    for g in first:
+        number = number + (g * on_tensors(weights(tuple(g.shape)), {})).sum()
+    if not number.requires_grad:
+        return loss, *first, number, *(tg.zeros_like(x) for x in tensors)
+    second = tg.autograd.grad(number, tensors, materialize_grads=True)
+    return loss, *first, number, *second
 
 
-def slope(graph, arrays, directions, h):
-    """Central difference of fourth order, along the directions."""
-
-    def at(t):
-        return float(
-            interpret(graph, *(x + t * v for x, v in zip(arrays, directions, strict=True)))[0]
-        )
-
-    return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+def leaves(arrays):
+    tensors = [tg.from_numpy(x).requires_grad_() for x in arrays]
+    assert [x.stride() for x in tensors] == [tuple(s // 8 for s in x.strides) for x in arrays]
+    return tensors
 
 
-def check(loss, xs, arrays, order):
-    """The gradient of `loss` along a random direction; and again, of that number, to the given
-    order.
-    """
-    rng = np.random.default_rng(order)
-    directions = [rng.uniform(-1, 1, x.shape) for x in arrays]
-    found = gradients([(loss, constant(1.0, dt.float64))], xs)
-    assert all(
-        g is None or (g.shape == x.shape and g.dtype is x.dtype)
-        for g, x in zip(found, xs, strict=True)
-    )
-    graph = verify(
-        Graph(
-            xs,
-            tuple(
-                constant(0.0, x.dtype, x.shape) if g is None else g
-                for g, x in zip(found, xs, strict=True)
-            ),
-        )
-    )
-    values = interpret(graph, *arrays)
-    got = sum(float((g * v).sum()) for g, v in zip(values, directions, strict=True))
-    for simple, plain in zip(
-        interpret(simplify(graph, check=verify), *arrays), values, strict=True
-    ):
-        np.testing.assert_allclose(simple, plain, rtol=1e-9, atol=1e-9)
-    want = slope(Graph(xs, (loss,)), arrays, directions, 1e-3)
-    assert got == pytest.approx(want, rel=1e-6, abs=1e-6)
-    if order > 1:
-        terms = [
-            sum_(g * weights(g.shape), dims=tuple(range(g.ndim))) for g in found if g is not None
-        ]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        check(total, xs, arrays, order - 1)
+def numpy(tensors):
+    return [x.detach().numpy() for x in tensors]
 
 
-@pytest.mark.parametrize(("f", "shapes", "domain"), cases())
-def test_first_and_second_derivatives_are_those_of_central_differences(f, shapes, domain):
-    xs = tuple(input_node(shape, dt.float64) for shape in shapes)
-    check(projected(f, xs), xs, draw(shapes, domain), order=2)
+@pytest.mark.parametrize("number", range(len(ALL)), ids=NAMES)
+def test_tensors_have_these_derivatives(number):
+    graph, arrays, _ = problem(number)
+    agree(numpy(orders(graph, leaves(arrays))), interpret(graph, *arrays))
+
+
+@pytest.mark.parametrize("number", range(len(ALL)), ids=NAMES)
+def test_kernels_compute_these_derivatives(number):
+    graph, arrays, _ = problem(number)
+    layouts = {
+        x: View(a.shape, tuple(s // 8 for s in a.strides))
+        for x, a in zip(graph.inputs, arrays, strict=True)
+    }
+    got = plain.execute(build(simplify(graph), {}, layouts), arrays)
+    agree(got, interpret(graph, *arrays))
+
+
+def compiled(number, turn):
+    graph, arrays, _ = problem(number, turn)
+    step = tg.compile(lambda *xs: orders(graph, xs))
+    agree(numpy(step(*leaves(arrays))), interpret(graph, *arrays))
+
+
+@pytest.mark.parametrize("number", range(3, len(ALL), 40), ids=NAMES[3::40])
+def test_compiled_tensors_have_these_derivatives(number):
+    compiled(number, turn=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", (0, 2))
+@pytest.mark.parametrize("number", range(len(ALL)), ids=NAMES)
+def test_compiled_tensors_have_these_derivatives_in_other_layouts(number, turn):
+    compiled(number, turn)

@@ -17,7 +17,7 @@ from weakref import ref
 from ..ir.autodiff import cotangent, rule_of
 from ..ir.graph import postorder
 from ..ir.node import Aval, input_node
-from ..ir.op import OpDef
+from ..ir.op import Kind, OpDef
 from .mode import live, mode
 from .promotion import SCALAR_TYPE
 from .tensor import RemovableHandle, Tensor, fill_slots
@@ -282,6 +282,8 @@ def needs(
     key: tuple = (op, wanted, len(inputs))
     if params:
         key += tuple((n, v) if isinstance(v, (bool, str)) else n for n, v in params.items())
+    if op.kind is Kind.LINALG:  # rules of factors differ for tall and wide matrices
+        key += tuple(x.shape for x in inputs)
     found = _needs.get(key)
     if found is None:
         xs = tuple(input_node(tuple(x.shape), x.dtype) for x in inputs)

@@ -45,6 +45,24 @@ def _lgamma(x: np.ndarray) -> np.ndarray:
     return scipy.special.gammaln(np.where(np.isneginf(x), -x, x))
 
 
+DEEP = -20.0  # zeta's terms are not summed one by one from here
+
+
+def _zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """SciPy's, which takes -q steps where q is negative: there, with q = f - n and 0 <= f < 1, the
+    first n terms are a difference of zetas by DLMF 25.11.4, since (f - k)**s = (-1)**s (k - f)**s.
+    """
+    zeta = scipy.special.zeta
+    deep = (q < DEEP) & (s > 1) & (s == np.floor(s)) & np.isfinite(q)
+    if not deep.any():
+        return zeta(s, q)
+    wide = np.asarray(q, np.float64)
+    f = np.where(deep, wide - np.floor(wide), 0.5)
+    terms = zeta(s, 1 - f) - zeta(s, np.where(deep, 1 - wide, 1))
+    far = zeta(s, f) + np.where(s % 2 == 1, -terms, terms)
+    return np.where(deep, far, zeta(s, np.where(deep, 1, q))).astype(q.dtype)
+
+
 def _igamma_slope(g, a, x):
     return g * exp((a - 1) * log(x) - x - lgamma(a))
 
@@ -52,7 +70,8 @@ def _igamma_slope(g, a, x):
 lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma, domain=(0.5, 3))
 digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi", domain=(0.5, 3))
 # zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
-zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), domain=(1.5, 3))
+zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), ref=_zeta,
+                domain=(1.5, 3))  # fmt: skip
 igamma = _special("igamma", None, lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
                   domain=(0.5, 3))  # fmt: skip
 igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
