@@ -233,7 +233,7 @@ def exponent(x: Any) -> Any:
 
 
 @register_jitable
-def zeta(s: Any, q: Any) -> Any:
+def hurwitz(s: Any, q: Any) -> Any:
     return cast(special.hurwitz(np.float64(s), np.float64(q)), q)  # type: ignore[call-arg]
 
 
@@ -256,7 +256,7 @@ WORDS: dict[str, Any] = {
     "floor_div": floor_div, "remainder": remainder, "power": power, "fmod": fmod,
     "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
     "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
-    "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "zeta": zeta,
+    "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "hurwitz": hurwitz,
     **special.WORDS, **lapack.WORDS,
     **{name: getattr(math, name) for name in _LIBM},
     **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},

@@ -23,6 +23,7 @@ from ..ir.dtype import bfloat16, float16
 from .compiler import address_of
 from .lapack import PLAIN as LAPACK
 from .philox import plain as philox
+from .special import hurwitz
 
 _NONSENSE = 0xB5  # fresh memory: a strange number in every type
 _STORED = {
@@ -128,7 +129,7 @@ VOCABULARY: dict[str, Any] = {
     "gcd": np.gcd, "exponent": lambda x: np.frexp(x)[1] if np.isfinite(x) else 0,
     **{name: _of_scipy(name)
        for name in ("erfinv", "erfcx", "ndtri")},
-    "zeta": lambda s, q: q.dtype.type(hurwitz(np.float64(s), np.float64(q))),
+    "hurwitz": lambda s, q: q.dtype.type(hurwitz(np.float64(s), np.float64(q))),
     **{f"bessel_{name}": _of_scipy(name) for name in ("i0", "i0e", "i1", "i1e", "j0", "j1")},
     "digamma": _of_scipy("psi"),
     "igamma": _of_scipy("gammainc"), "igammac": _of_scipy("gammaincc"),

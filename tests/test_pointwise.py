@@ -4,6 +4,8 @@ their gradients at kinks and ties; the special functions against SciPy; chains f
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import special as scipy_special
@@ -119,6 +121,27 @@ def test_polygamma_and_zeta_eager_and_compiled(n):
     np.testing.assert_allclose(t.polygamma(n).numpy(), want, rtol=1e-9)
     step = tracegrad.compile(lambda t: tracegrad.polygamma(n, t))
     np.testing.assert_allclose(step(t).numpy(), tracegrad.polygamma(n, t).numpy(), rtol=1e-12)
+
+
+def test_zeta_of_far_negative_numbers_is_found_at_once():
+    """The sum of 1 / (n + q)**s over all integers n is pi cot(pi q)'s derivative: DLMF 5.15.6."""
+    q = np.array([-25.3, -1000.375, -3e7 + 0.5, -1e15 + 0.5, -1e15 + 0.125])
+    t, zeta = tracegrad.tensor(q), tracegrad.special.zeta
+    cot = 1 / np.tan(np.pi * (q - np.floor(q)))
+    csc = 1 + cot * cot  # squared
+    sums = np.pi**2 * csc, np.pi**3 * cot * csc, np.pi**4 / 3 * csc * (csc + 2 * cot * cot)
+    step = tracegrad.compile(lambda t: [zeta(s, t) for s in (2.0, 3.0, 4.0)])
+    for found in ([zeta(s, t) for s in (2.0, 3.0, 4.0)], step(t)):
+        for s, (y, wanted) in enumerate(zip(found, sums, strict=True), 2):
+            after = (-1) ** s * zeta(float(s), 1 - t).numpy()
+            np.testing.assert_allclose(y.numpy() + after, wanted, 1e-12, 1e-12)
+    poles = tracegrad.tensor([-30.0, -1e300, -math.inf], dtype=tracegrad.float64)
+    assert tracegrad.polygamma(1, poles).isinf().all()
+    one_by_one = np.sum((np.arange(1000) - 999.375) ** -2.0) + zeta(2.0, t.new_tensor(0.625)).item()
+    assert zeta(2.0, t.new_tensor(-999.375)).item() == pytest.approx(one_by_one, rel=1e-12)
+    assert tracegrad.polygamma(2, t[2]).item() == pytest.approx(
+        tracegrad.polygamma(2, 1 - t[2]).item()
+    )
 
 
 def test_incomplete_gamma_has_a_gradient_in_its_second_argument_alone():

@@ -58,7 +58,8 @@ def _zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
         return zeta(s, q)
     wide = np.asarray(q, np.float64)
     f = np.where(deep, wide - np.floor(wide), 0.5)
-    terms = zeta(s, 1 - f) - zeta(s, np.where(deep, 1 - wide, 1))
+    rest = zeta(np.minimum(s, 99.0), np.where(deep, 1 - wide, 1))  # nothing, for greater s
+    terms = zeta(s, 1 - f) - rest
     far = zeta(s, f) + np.where(s % 2 == 1, -terms, terms)
     return np.where(deep, far, zeta(s, np.where(deep, 1, q))).astype(q.dtype)
 
@@ -71,7 +72,7 @@ lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma, domain=
 digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi", domain=(0.5, 3))
 # zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
 zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), ref=_zeta,
-                domain=(1.5, 3))  # fmt: skip
+                word="hurwitz", domain=(1.5, 3))  # fmt: skip
 igamma = _special("igamma", None, lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
                   domain=(0.5, 3))  # fmt: skip
 igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
