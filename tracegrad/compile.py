@@ -26,11 +26,12 @@ from .compile_report import name_of, report, summary
 from .ir.graph import Graph
 from .nn.module import Module
 from .optim import optimizer
+from .optim.optimizer import Optimizer
 from .runtime.compiler import statistics
 from .tracer.mode import get_default_dtype, mode
 from .tracer.signature import aval, flatten, lift, loosen, repetition
 from .tracer.tensor import Tensor
-from .tracer.world import Watched, changed
+from .tracer.world import changed
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16
@@ -47,8 +48,11 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-def _reports(value: Any) -> bool:
-    return isinstance(value, (Module, Watched, optimizer.Optimizer))
+def _reports(value: Any) -> str:
+    """What an object tells of changes: of its own attributes, of all that is below it, or none."""
+    return (
+        "own" if isinstance(value, Module) else "all" if isinstance(value, Optimizer) else ""
+    )
 
 
 class _State:

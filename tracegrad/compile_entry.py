@@ -22,7 +22,7 @@ from .ir.node import Node
 from .ir.simplify import simplify
 from .ir.verify import verify
 from .runtime.executable import Executable
-from .tracer.guards import Surroundings
+from .tracer.guards import Surroundings, Witness
 from .tracer.mode import get_default_dtype, mode
 from .tracer.signature import aval, flatten, rebuild, repetition
 from .tracer.tensor import Tensor
@@ -91,7 +91,7 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
 
 
 def record(
-    fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], bool], fullgraph: bool
+    fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], str], fullgraph: bool
 ) -> Entry:
     """Trace one call and build its program. What the user's function raises, it raises; nothing is
     changed then.
@@ -101,24 +101,39 @@ def record(
     flatten((args, kwargs), tensors, {})
     waiting = iter(tensors)
     given, named = rebuild((args, kwargs), lambda _: next(waiting))
-    before = Surroundings(fn, (args, kwargs), reports)
+    witness = Witness(fn, (args, kwargs), reports)
     trace = Trace(tensors)
-    with tracing(trace):
-        answer = fn(*given, **named)
-        recorder = _Recorder(trace, answer, tensors, (fn, args, kwargs))
-    if fullgraph and trace.guards:
-        raise RuntimeError(
-            "fullgraph=True, but the function branches on the value of a tensor "
-            f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
-        )
-    if (effect := before.changed(state=False)) is not None:
-        raise RuntimeError(
-            f"{effect} by the function itself while it was compiled: such a side effect cannot be "
-            "replayed. Keep state in tensors that are changed in place, return the new value, or "
-            "change it outside the compiled function."
-        )
+    try:
+        with tracing(trace):
+            answer = fn(*given, **named)
+            recorder = _Recorder(trace, answer, tensors, (fn, args, kwargs))
+        if fullgraph and trace.guards:
+            raise RuntimeError(
+                "fullgraph=True, but the function branches on the value of a tensor "
+                f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
+            )
+        effect = witness.effect() or _changed((args, kwargs), (given, named))
+        if effect is not None:
+            raise RuntimeError(
+                f"{effect} by the function itself while it was compiled: such a side effect cannot "
+                "be replayed. Keep state in tensors that are changed in place, return the new "
+                "value, or change it outside the compiled function."
+            )
+    except BaseException:
+        witness.restore()
+        raise
     traced_at = time.perf_counter()
     return recorder.entry(Surroundings(fn, (args, kwargs), reports), began, traced_at)
+
+
+def _changed(given: Any, now: Any) -> str | None:
+    """In words, that the containers among the arguments are not what they were."""
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    same = flatten(given, before, {}) == flatten(now, after, {})
+    if same and all(a._array is b._array for a, b in zip(before, after, strict=True)):
+        return None
+    return "a list, tuple or dict among the arguments was changed"
 
 
 class _Recorder:
@@ -154,7 +169,7 @@ class _Recorder:
             self.outputs.append(self.node(w.twin))
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
         self.derivative = None
-        if mode.grad and self.differentiable:
+        if self.differentiable:
             rerun = Rerun(call, self.answer, self.effects())
             self.derivative = Derivative(trace, self.differentiable, len(self.outputs), rerun)
 

@@ -92,8 +92,6 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         slots = entry.program.outputs[first:]
         w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 2)
     w.add("finally: lock.release()")
-    for line in after:
-        w.add(line)
     for i in entry.written:
         target = (
             f"a{i.key}"
@@ -107,6 +105,8 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
             if target
             else f"{w.name('owner', i.key)}._grad._version[0] += 1"
         )
+    for line in after:
+        w.add(line)
     for t, flag in entry.flags:
         w.add(f"{_tensor(w, entry, t, positions)}._requires_grad = {flag}")
     _answer(w, entry, outputs)
@@ -128,9 +128,14 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
         now = {
             "item": f"{holder}[{_literal(w, guard.key)}]",
             "cell": f"{holder}.cell_contents",
+            "slot": f"{holder}.{guard.key}",
             "len": f"len({holder})",
+            "set": holder,
         }[guard.how]
         then = w.name("then", guard.then)
+        if guard.how == "set":
+            w.guard(f"if {now} != {then}: return MISS")
+            continue
         if guard.then is None or isinstance(guard.then, bool) or not isinstance(guard.then, PLAIN):
             w.guard(f"if {now} is not {then}: return MISS")
         else:
