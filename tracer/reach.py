@@ -138,7 +138,7 @@ class Reach:
             self.waiting.append((words, value.__func__, kind))
         elif (parts := _parts(value)) is not None:
             self.waiting.extend((words, part, kind) for part in parts)
-        elif isinstance(value, (list, tuple, dict, deque, set)):
+        elif isinstance(value, (list, tuple, dict, deque, set, frozenset)):
             self._container(words, value, kind)
         else:
             self._object(words, value, kind)
@@ -219,7 +219,7 @@ class Reach:
         if isinstance(value, set):
             self._place(words, "set", value, None, kind)
             return
-        if isinstance(value, tuple):
+        if isinstance(value, (tuple, frozenset)):
             self.waiting.extend((f"{words}[{k}]", v, kind) for k, v in enumerate(value))
             return
         watched = isinstance(value, Watched)

@@ -50,7 +50,7 @@ class Module(Hooked):
     def __init__(self) -> None:
         for table in _TABLES:
             object.__setattr__(self, table, Watched())
-        object.__setattr__(self, "_non_persistent_buffers_set", set())
+        object.__setattr__(self, "_non_persistent_buffers_set", frozenset())
         object.__setattr__(self, "training", True)
 
     # ---- the call
@@ -106,7 +106,7 @@ class Module(Hooked):
             if name in table and table is not self.__dict__.get(keep):
                 del table[name]
                 found = True
-        self._non_persistent_buffers_set.discard(name)
+        self._persist(name, True)
         return found
 
     def __dir__(self) -> list[str]:
@@ -154,8 +154,12 @@ class Module(Hooked):
                 "(tracegrad Tensor or None required)"
             )
         self._buffers[name] = tensor
-        hidden = self._non_persistent_buffers_set
-        (hidden.discard if persistent else hidden.add)(name)
+        self._persist(name, persistent)
+
+    def _persist(self, name: str, yes: bool) -> None:
+        """Whether `state_dict` holds the buffer of this name."""
+        rest = self._non_persistent_buffers_set - {name}
+        object.__setattr__(self, "_non_persistent_buffers_set", rest if yes else rest | {name})
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Add a child under a name."""
