@@ -9,15 +9,27 @@ INDEX, FACTOR = 1, 2  # the first of the four numbers
 TARGET, ROW, MARGIN = -1, -2, -3
 
 
-def out_of_bounds(index: int, size: int, dim: int) -> Exception:
+class OutOfBounds(IndexError, RuntimeError):
+    """A position that a tensor does not have. torch raises the one or the other, depending on the
+    function; this is both.
+    """
+
+
+def from_the_front(dim: int) -> int:
+    """The dimension `dim`, as that of positions that do not count from the end."""
+    return MARGIN - 1 - dim
+
+
+def out_of_bounds(index: int, size: int, dim: int) -> RuntimeError:
     """What a failed check_index raises."""
     if dim == MARGIN:  # in torch the losses with margins have a class of error of their own
         return RuntimeError(f"target out of range: {index}, where there are {size} classes")
     if dim == TARGET:
-        return IndexError(f"Target {index} is out of bounds.")
+        return OutOfBounds(f"Target {index} is out of bounds.")
     if dim == ROW:
-        return IndexError(f"index out of range in self: index {index} of a table of size {size}")
-    return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+        return OutOfBounds(f"index out of range in self: index {index} of a table of size {size}")
+    dim = dim if dim >= 0 else from_the_front(dim)
+    return OutOfBounds(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
 class LinAlgError(RuntimeError):

@@ -62,8 +62,9 @@ def _extremum(name: str, sign: str) -> Any:
 
 @intrinsic
 def cast(typingctx: Any, x: Any, like: Any) -> Any:
-    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN
-    becomes 0.
+    """x as the type of `like`. A float becomes an integer as the processors that torch and NumPy
+    run on have it: one of 32 bits or 64, the least of them where it does not fit or is NaN, of
+    which a smaller type keeps the low bits.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -75,13 +76,17 @@ def cast(typingctx: Any, x: Any, like: Any) -> Any:
                 return builder.fcmp_unordered("une", value, zero)
             return builder.icmp_unsigned("!=", value, zero)
         if isinstance(source, types.Float) and isinstance(target, types.Integer):
-            to = context.get_value_type(target)
-            kind = "fptosi" if target.signed else "fptoui"  # type: ignore[attr-defined]
-            name = f"llvm.{kind}.sat.{to.intrinsic_name}.{value.type.intrinsic_name}"
+            bits = max(target.bitwidth, 32)  # type: ignore[attr-defined]
+            wide = ir.IntType(bits)
+            name = f"llvm.fptosi.sat.{wide.intrinsic_name}.{value.type.intrinsic_name}"
             fn = builder.module.globals.get(name) or ir.Function(
-                builder.module, ir.FunctionType(to, [value.type]), name
+                builder.module, ir.FunctionType(wide, [value.type]), name
             )
-            return builder.call(fn, [value])
+            above = builder.fcmp_unordered(">=", value, ir.Constant(value.type, 2.0 ** (bits - 1)))
+            least = ir.Constant(wide, -(2 ** (bits - 1)))
+            whole = builder.select(above, least, builder.call(fn, [value]))
+            to = context.get_value_type(target)
+            return whole if to.width == bits else builder.trunc(whole, to)
         return context.cast(builder, value, source, target)
 
     return like(x, like), codegen

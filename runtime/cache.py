@@ -20,7 +20,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 
-ABI = 2  # raise it when kernels compiled before must not be loaded any more
+ABI = 3  # raise it when kernels compiled before must not be loaded any more
 _MAGIC = b"tracegrad-object\n"
 
 

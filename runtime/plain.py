@@ -78,15 +78,13 @@ def _store(code: str) -> Callable[[Pointer, int, Any, int], None]:
 
 
 def cast(x: Any, like: Any) -> Any:
-    """x as the type of `like`; floats outside an integer's range become its nearest end, NaN 0."""
+    """x as the type of `like`; a float outside of the range of a wide integer becomes its least."""
     to = type(like)
     if not (issubclass(to, np.integer) and isinstance(x, (float, np.floating))):
         return np.asarray(x).astype(to)[()]
-    if np.isnan(x):
-        return to(0)
-    ends = np.iinfo(to)
-    whole = int(x) if np.isfinite(x) else ends.max if x > 0 else ends.min
-    return to(min(max(whole, ends.min), ends.max))
+    wide = np.iinfo(np.int64 if to is np.int64 else np.int32)
+    whole = int(x) if np.isfinite(x) else wide.min
+    return np.asarray(whole if wide.min <= whole <= wide.max else wide.min).astype(to)[()]
 
 
 def check_index(status: Pointer, index: Any, size: int, dim: int) -> Any:

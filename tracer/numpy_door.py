@@ -219,8 +219,7 @@ def _splitting(function: str) -> Callable:
 def _take(a: Tensor, indices: Any, axis: int | None = None, out: None = None) -> Tensor:
     index = as_tensor(indices)
     x, d = (functions.ravel(a), 0) if axis is None else (a, axis % a.ndim)
-    found = functions.index_select(x, d, functions.ravel(index))
-    return found.reshape((*x.shape[:d], *index.shape, *x.shape[d + 1 :]))
+    return x[(slice(None),) * d + (index.long(),)]
 
 
 def _einsum(*operands: Any, out: None = None, optimize: Any = False) -> Tensor:

@@ -42,6 +42,14 @@ NAMES = {
     "bool": bool_,
 }  # fmt: skip
 
+# what torch calls the types of C++ in errors
+_OF_C = {
+    float64: "double", float32: "float", float16: "c10::Half", bfloat16: "c10::BFloat16",
+    int64: "int64_t", int32: "int", int16: "int16_t", int8: "int8_t", uint8: "uint8_t",
+}  # fmt: skip
+_GREATEST = {float64: np.inf, float32: 3.4028234663852886e38, float16: 65504.0,
+             bfloat16: 3.3895313892515355e38}  # fmt: skip
+
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 _PYTHON = {bool: bool_, int: int64}
 
@@ -55,6 +63,23 @@ def as_dtype(d: Any) -> DType:
     if d in _PYTHON:
         return _PYTHON[d]
     raise TypeError(f"dtype must be a dtype of tracegrad, not {d!r}")
+
+
+def stored(value: bool | int | float, dtype: DType) -> bool | int | float:
+    """A Python number as one that a `dtype` holds: cut off, or wrapped if it is negative and the
+    type has no sign. One that is too large is refused.
+    """
+    if dtype is bool_:
+        return bool(value)
+    if dtype.kind == "float":
+        lost = not (abs(value) <= _GREATEST[dtype] or abs(value) == np.inf or value != value)
+    else:
+        ends = np.iinfo(dtype.storage)
+        lost = value - value != 0 or not (ends.min or -ends.max) <= value <= ends.max
+        value = value if lost else int(value) % 256 if dtype is uint8 else int(value)
+    if lost:
+        raise RuntimeError(f"value cannot be converted to type {_OF_C[dtype]} without overflow")
+    return value
 
 
 def category(d: DType) -> int:

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..ir.dtype import bool_
 from ..ir.node import Node
-from ..ir.op import OpDef
 from ..ir.ops.elementwise import where
+from ..ir.ops.index import index, index_put
 from ..ir.ops.movement import (
     diagonal,
     embedded,
@@ -33,9 +33,9 @@ from ..ir.ops.movement import slice as slice_
 from ..ir.ops.source import full
 from .mode import enable_grad, mode
 from .tape import GradFn, edge
-from .tensor import Tensor
+from .tensor import Tensor, traced
 
-Path = tuple[tuple[OpDef, dict], ...]
+Path = tuple[tuple[Any, dict], ...]  # of primitives, and `at`
 
 OVERLAP = (
     "unsupported operation: more than one element of the written-to tensor refers to a single "
@@ -96,6 +96,23 @@ PLACED: dict[Any, Callable] = {
 }
 
 
+def at(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
+    """`x` at one position along each of some axes, which vanish. The positions are values of a
+    trace: where they are known, `slice` and `reshape` do this.
+    """
+    if not isinstance(x, Tensor):
+        return index(traced(x), *indices, axes=axes)._node
+    y = index(x, *indices, axes=axes)
+    link(x, at, {"axes": axes, "indices": indices}, y)
+    return y
+
+
+def _put_at(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
+    if not isinstance(x, Tensor):
+        return _put_at(traced(x), traced(new), axes, indices)._node
+    return index_put(x, new, *indices, axes=axes, accumulate=False)
+
+
 def write(x: Any, path: Path, new: Any) -> Any:
     """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
     if not path:
@@ -108,6 +125,8 @@ def write(x: Any, path: Path, new: Any) -> Any:
         place = PLACED[op]
         here = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
         return where(place(here, x.shape, **params), place(new, x.shape, **params), x)
+    if op is at:
+        return _put_at(x, new, **params)
     if op is permute:
         return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
     if op is expand and tuple(new.shape) != (*(1,) * (len(new.shape) - len(x.shape)), *x.shape):
@@ -186,7 +205,7 @@ def restride(
     return tuple(reversed(out)) if left == 1 and not blocks else None
 
 
-def _moved(x: Tensor, op: OpDef, params: dict, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+def _moved(x: Tensor, op: Any, params: dict, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     strides = strides_of(x)
     if op is permute:
         return tuple(strides[a] for a in params["axes"])
@@ -195,6 +214,8 @@ def _moved(x: Tensor, op: OpDef, params: dict, shape: tuple[int, ...]) -> tuple[
     if op is window:
         d, own = params["axis"], strides[params["axis"]]
         return (*strides[:d], own * params["step"], *strides[d + 1 :], own * params["dilation"])
+    if op is at:
+        return tuple(s for d, s in enumerate(strides) if d not in params["axes"])
     if op is diagonal:
         return (*strides[:-2], strides[-2] + strides[-1])
     if op is expand:
@@ -208,7 +229,7 @@ def _moved(x: Tensor, op: OpDef, params: dict, shape: tuple[int, ...]) -> tuple[
 VIEWS = frozenset((reshape, permute, expand, slice_, window, diagonal))
 
 
-def link(x: Tensor, op: OpDef, params: dict, y: Tensor) -> None:
+def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to
     copy is none.
     """

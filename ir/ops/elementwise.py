@@ -210,7 +210,7 @@ def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
 
 
 # check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an
-# IndexError
+# IndexError. A negative dim stands for positions that may not be negative (see faults.py)
 check_index = elementwise(
     "check_index", ref=_checked, expr="check_index({status}, {0}, {size}, {dim})"
 )

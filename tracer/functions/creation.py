@@ -16,7 +16,7 @@ from .. import tensor as tensor_module
 from ..device import usable
 from ..dispatch import bind
 from ..mode import get_default_dtype, live, mode
-from ..promotion import as_dtype
+from ..promotion import as_dtype, stored
 from ..tensor import Size, Tensor, wrap
 
 
@@ -143,9 +143,8 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         if array.size == 0:
             dtype = get_default_dtype()
     if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iu":
-        limits = np.iinfo(dtype.storage)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
+        for one in (array.min(), array.max()):
+            stored(one.item(), dtype)
     with np.errstate(all="ignore"):
         return np.array(dtype.encode(array.astype(dtype.compute))), dtype
 
@@ -209,6 +208,7 @@ def _filled(
 ) -> Tensor:
     usable(device)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
+    value = stored(value, d)
     if mode.trace is None:
         with np.errstate(all="ignore"):
             t = wrap(d.encode(np.full(shape, value, d.compute)), d)
@@ -242,6 +242,14 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any
         return leaf(fill_value.detach().to(d).expand(shape).clone(), requires_grad)
     d = of_scalar(fill_value, get_default_dtype()) if dtype is None else as_dtype(dtype)
     return _filled(fill_value, shape, d, device, requires_grad)
+
+
+def assigned(value: Any, dtype: DType) -> Tensor:
+    """What is written into a tensor of a dtype, as a tensor."""
+    if isinstance(value, Tensor):
+        return value
+    number = isinstance(value, (bool, int, float, np.generic))
+    return _filled(value, (), dtype, None, False) if number else tensor(value, dtype=dtype)
 
 
 def scalar_tensor(

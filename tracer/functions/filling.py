@@ -10,15 +10,15 @@ from ...ir.ops.elementwise import cast
 from ...ir.ops.elementwise import where as where_
 from ..dispatch import number
 from ..inplace import overwrite, update
-from ..promotion import SCALAR_TYPE
+from ..promotion import SCALAR_TYPE, stored
 from ..tape import composite
 from ..tensor import Tensor
-from .creation import tensor
+from .creation import assigned, tensor
 
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """The values of `src`, broadcast and converted, written into this tensor."""
-    src = src if isinstance(src, Tensor) else tensor(src, dtype=self.dtype)
+    src = assigned(src, self.dtype)
     if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
         raise ShapeError(
             f"output with shape {list(self.shape)} doesn't match the broadcast shape "
@@ -30,7 +30,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Every element becomes `value`."""
     title = f"FillBackward{3 if isinstance(value, Tensor) else 2}"
-    value = value if isinstance(value, Tensor) else tensor(value, dtype=self.dtype)
+    value = assigned(value, self.dtype)
     if value.ndim:
         raise RuntimeError(
             f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
@@ -60,9 +60,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             )
         value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
         return where_(mask, value, input)
-    if isinstance(value, float) and not input.dtype.is_floating_point:
-        raise RuntimeError(f"value cannot be converted to type {input.dtype.name} without overflow")
-    return where_(mask, number(value, input.dtype), input)
+    return where_(mask, number(stored(value, input.dtype), input.dtype), input)
 
 
 def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:

@@ -7,12 +7,12 @@ primitive with NumPy's placement.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir.dtype import bool_, int64, uint8
+from ...ir.dtype import bool_, int32, int64, uint8
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement
 from ...ir.ops.elementwise import cast, check_index, ne
@@ -26,7 +26,8 @@ from ..mode import live, mode
 from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
-from .creation import held, tensor
+from ..views import at
+from .creation import assigned, held, tensor
 from .filling import copy_
 
 Axes = tuple[int, ...]
@@ -42,8 +43,9 @@ class Subscript(NamedTuple):
     """A parsed subscript of a tensor of known shape."""
 
     slices: tuple[tuple[int, int, int], ...]
-    shape: tuple[int, ...]  # after the view part
-    axes: Axes  # which of its dimensions are indexed by tensors
+    shape: tuple[int, ...]  # after the slices and Nones
+    points: tuple[tuple[int, Tensor], ...]  # then: dimensions at which one position is taken
+    axes: Axes  # which of the dimensions that remain are indexed by tensors
     indices: tuple[Tensor, ...]
     title: str
 
@@ -97,8 +99,10 @@ def _number(x: Any) -> Any:
     return x if x is None or isinstance(x, int) else x.__index__()
 
 
-def parse(shape: tuple[int, ...], key: Any) -> Subscript:
-    """Take a subscript apart; raises IndexError as torch does."""
+def parse(shape: tuple[int, ...], key: Any, points: bool = True) -> Subscript:
+    """Take a subscript apart; raises IndexError as torch does. A 0-d tensor is a number, unless
+    `points` is False.
+    """
     items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
     used = sum(_consumed(k) for k in items)
     rank = len(shape)
@@ -118,16 +122,21 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
 
     slices: list[tuple[int, int, int]] = []
     out: list[int] = []
+    taken: list[tuple[int, Tensor]] = []
     axes: list[int] = []
     indices: list[Tensor] = []
     title = "AliasBackward0"
     for item in items:
         d = len(slices)
+        axis = len(out) - len(taken)
+        number = points and isinstance(item, Tensor) and not item.ndim and item.dtype.kind == "int"
+        if number and item._array is not None:
+            item, number = item.item(), False
         if item is None:
             out.append(1)
             title = "UnsqueezeBackward0"
         elif isinstance(item, (bool, np.bool_)):
-            axes.append(len(out))
+            axes.append(axis)
             indices.append(held(np.zeros(int(item), np.int64), int64))
             out.append(1)
         elif isinstance(item, slice):
@@ -136,8 +145,13 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
             out.append(len(range(start, stop, step)))
             if (start, stop, step) != (0, shape[d], 1):
                 title = "SliceBackward0"
+        elif number:
+            taken.append((len(out), checked(item, shape[d], d)))
+            slices.append((0, shape[d], 1))
+            out.append(shape[d])
+            title = "SelectBackward0"
         elif isinstance(item, Tensor):
-            if item.dtype.kind == "float":
+            if item.dtype not in (int64, int32, bool_):
                 raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
             if item.dtype is bool_:
                 if tuple(item.shape) != tuple(shape[d : d + item.ndim]):
@@ -155,7 +169,7 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
             else:
                 found = (checked(item, shape[d], d),)
             for k, ix in enumerate(found):
-                axes.append(len(out))
+                axes.append(axis + k)
                 indices.append(ix)
                 out.append(shape[d + k] if _consumed(item) else 1)
             slices.extend((0, n, 1) for n in shape[d : d + _consumed(item)])
@@ -171,7 +185,9 @@ def parse(shape: tuple[int, ...], key: Any) -> Subscript:
                 "are valid indices (got "
                 f"{type(item).__name__})"
             )
-    return Subscript(tuple(slices), tuple(out), tuple(axes), tuple(indices), title)
+    return Subscript(
+        tuple(slices), tuple(out), tuple(taken), tuple(axes), tuple(indices), title
+    )
 
 
 def checked(i: Tensor, size: int, dim: int) -> Tensor:
@@ -187,6 +203,9 @@ def _viewed(x: Tensor, s: Subscript) -> Tensor:
         part = movement.slice(x, slices=s.slices)
     if tuple(part.shape) != s.shape or part is x:
         part = reshape(part, shape=s.shape)
+    if s.points:
+        axes, indices = zip(*s.points, strict=True)
+        part = at(part, axes=axes, indices=indices)
     return part
 
 
@@ -196,14 +215,14 @@ def getitem(self: Tensor, key: Any) -> Tensor:
     s = parse(tuple(x.shape), key)
     if not s.axes:
         return composite(s.title)(_viewed)(x, s)
+    _index_shape(s.indices)
     return composite("IndexBackward0")(lambda x: index_(_viewed(x, s), *s.indices, axes=s.axes))(x)
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
     """x[key] = value."""
     x = live(self)
-    if not isinstance(value, Tensor):
-        value = tensor(value, dtype=x.dtype)
+    value = assigned(value, x.dtype)
     if _write_under_mask(x, key, value):
         return
     s = parse(tuple(x.shape), key)
@@ -219,7 +238,11 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
     positions, so it traces and fuses. False where the subscript or the value is another.
     """
     items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
-    found = [k for k, item in enumerate(items) if isinstance(item, (Tensor, bool, np.bool_))]
+    found = [
+        k for k, item in enumerate(items)
+        if isinstance(item, (bool, np.bool_))
+        or isinstance(item, Tensor) and (item.ndim or item.dtype is bool_)
+    ]  # fmt: skip
     if len(found) != 1 or not isinstance(mask := items[found[0]], Tensor):
         return False
     if mask.dtype is not bool_ or mask.ndim == 0:
@@ -236,8 +259,10 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
     trail = len(shape) - at - mask.ndim
     if tuple(mask.shape) != shape[at : at + mask.ndim] or 1 != value.numel() and value.ndim > trail:
         return False
-    value = reshape(value, shape=()) if value.numel() == 1 else _fitting(value, shape[-trail:])
-    value = value if value.dtype is x.dtype else cast(value, dtype=x.dtype)
+    if value.numel() == 1:
+        value = cast(reshape(value, shape=()), dtype=x.dtype)
+    else:
+        value = _of_one_dtype(part, _fitting(value, shape[-trail:]))
     mask = reshape(mask, shape=(*mask.shape, *(1,) * trail))
     update(part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value)
     return True
@@ -260,6 +285,29 @@ def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     )
 
 
+def _index_shape(indices: Sequence[Tensor]) -> tuple[int, ...]:
+    """The shape that index tensors are broadcast to."""
+    shapes = [tuple(i.shape) for i in indices]
+    try:
+        return broadcast("index", *shapes)
+    except ShapeError:
+        raise IndexError(
+            "shape mismatch: indexing tensors could not be broadcast together with shapes "
+            f"{', '.join(str(list(s)) for s in shapes)}"
+        ) from None
+
+
+def _of_one_dtype(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, if it can be written into x without a conversion."""
+    if value.dtype is not x.dtype:
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{SCALAR_TYPE[x.dtype]} for the destination and {SCALAR_TYPE[value.dtype]} for the "
+            "source."
+        )
+    return value
+
+
 def writing(
     part: Tensor, s: Subscript, value: Tensor, accumulate: bool
 ) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
@@ -267,19 +315,8 @@ def writing(
     value in the shape and dtype that it wants.
     """
     indices = s.indices
-    shape = result_shape(
-        s.shape, s.axes, broadcast("index_put", *(tuple(i.shape) for i in indices))
-    )
-    value = _fitting(value, shape)
-    if value.dtype is not part.dtype:
-        if accumulate:
-            raise RuntimeError(
-                "Index put requires the source and destination dtypes match, got "
-                f"{SCALAR_TYPE[part.dtype]} for the destination and {SCALAR_TYPE[value.dtype]} "
-                "for the source."
-            )
-        value = cast(value, dtype=part.dtype)
-    value = expand(value, shape=shape)
+    shape = result_shape(tuple(part.shape), s.axes, _index_shape(indices))
+    value = expand(_of_one_dtype(part, _fitting(value, shape)), shape=shape)
     write = composite("IndexPutBackward0")(
         lambda x, v: index_put_(x, v, *indices, axes=s.axes, accumulate=accumulate)
     )

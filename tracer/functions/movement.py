@@ -21,7 +21,7 @@ def as_ints(args: tuple, name: str) -> tuple[int, ...]:
     """Extents given one by one or as one sequence."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = tuple(args[0])
-    if not all(hasattr(n, "__index__") for n in args):
+    if not all(hasattr(n, "__index__") and not isinstance(n, bool) for n in args):
         raise TypeError(
             f"{name}(): argument 'shape' must be tuple of ints, but got "
             f"{[type(n).__name__ for n in args]}"
@@ -165,6 +165,16 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     many = isinstance(source, (tuple, list))
     src = [wrap_dim(d, input.ndim) for d in (source if many else (source,))]
     dst = [wrap_dim(d, input.ndim) for d in (destination if many else (destination,))]
+    if len(src) != len(dst):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source {list(src)} and destination "
+            f"{list(dst)} differ in length"
+        )
+    for given, dims in ((source, src), (destination, dst)):
+        if len(set(dims)) < len(dims):
+            raise RuntimeError(f"movedim: repeated dim in {given}")
+    if not input.ndim:
+        return ops.permute(input, axes=())
     order = [-1] * input.ndim
     for a, b in zip(src, dst, strict=True):
         order[b] = a

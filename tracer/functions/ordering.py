@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dtype import bool_, int32, int64
+from ...ir.dtype import bool_, float64, int32, int64
 from ...ir.ops import elementwise as ops
 from ...ir.ops import order
 from ...ir.ops.elementwise import stop_gradient
@@ -95,6 +95,8 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
 
 # ---- searching
 def _found(rows: Tensor, x: Any, right: bool, out_int32: bool) -> Tensor:
+    if isinstance(x, float) and not rows.dtype.is_floating_point:
+        rows = ops.cast(rows, dtype=float64)
     x = stop_gradient(x if isinstance(x, Tensor) else as_tensor(x, dtype=rows.dtype))
     at = order.searchsorted(stop_gradient(rows), x, right=right)
     return ops.cast(at, dtype=int32) if out_int32 else at

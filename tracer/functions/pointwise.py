@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...ir.dtype import bool_, float64, int32, int64
+from ...ir.dtype import bool_, float64, int32, int64, uint8
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
 from ...ir.value import REGISTRY
@@ -181,6 +181,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
+    if isinstance(condition, Tensor) and condition.dtype is uint8:
+        condition = ops.ne(condition, 0)
     return ops.where(condition, input, other)
 
 

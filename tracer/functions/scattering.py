@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...ir.dtype import bool_, int64
+from ...ir.dtype import bool_, int32, int64
+from ...ir.faults import from_the_front
 from ...ir.op import broadcast
 from ...ir.ops import index as ops
 from ...ir.ops import reduce as reductions
-from ...ir.ops.elementwise import cast, maximum
+from ...ir.ops.elementwise import cast, maximum, ne
 from ...ir.ops.elementwise import where as where_
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.movement import slice as slice_
 from ..dispatch import number
 from ..mode import live, mode
-from ..promotion import SCALAR_TYPE
+from ..promotion import SCALAR_TYPE, stored
 from ..tape import composite
 from ..tensor import Tensor
-from .creation import tensor
+from .creation import assigned
 from .indexing import checked, parse, writing
 from .movement import ravel
-from .positions import at_least_vector, every_axis, same_rank
+from .positions import at_least_vector, every_axis, long_index, same_rank
 from .prefix import cumsum
 from .reduce import wrap_dim
 
 # how torch calls a way to combine -> the reduction
+_TAKEN: dict[str, tuple] = {"index_copy": (), "index_fill": ()}  # index dtypes besides int64
 _COMBINE = {"sum": "sum", "prod": "prod", "mean": "sum", "amax": "max", "amin": "min"}
 
 
@@ -36,8 +38,8 @@ class Places:
         self.x, self.values, self.indices, self.axes = x, values, indices, axes
 
     def put(self, x: Tensor, values: Tensor, accumulate: bool = False) -> Tensor:
-        if accumulate and x.dtype is bool_:
-            raise RuntimeError("adding at positions is not supported for tensors of type Bool")
+        if accumulate and x.dtype is bool_:  # whether any of them holds
+            return ne(self.put(cast(x, dtype=int32), cast(values, dtype=int32), True), 0)
         return ops.index_put(x, values, *self.indices, axes=self.axes, accumulate=accumulate)
 
     def filled(self, x: Tensor, value: Any) -> Tensor:
@@ -114,7 +116,7 @@ def scatter(
     """
     src = value if src is None else src
     if not isinstance(src, Tensor):
-        src = expand(tensor(src, dtype=input.dtype), shape=tuple(index.shape))
+        src = expand(assigned(src, input.dtype), shape=tuple(index.shape))
     places = _scattering("scatter", input, dim, index, src)
     if reduce is None:
         return places.put(places.x, places.values)
@@ -144,8 +146,12 @@ def scatter_reduce(
 
 
 # ---- one position for each part of source along a dimension
-def _parts(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Places:
+def _parts(
+    name: str, x: Tensor, dim: int, index: Tensor, source: Tensor, negative: int | None = None
+) -> Places:
+    """`negative`: as which dimension to count positions that may be negative."""
     d = wrap_dim(dim, x.ndim)
+    long_index(f"{name}_", index, *_TAKEN.get(name, (int32,)))
     if index.ndim > 1:
         raise IndexError(
             f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim} with type: "
@@ -164,7 +170,8 @@ def _parts(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Pla
             f"positions along dimension {d} of a tensor of shape {list(x.shape)}: expected "
             f"{list(want)}"
         )
-    return Places(x, source, (checked(index, x.shape[d], d),), (d,))
+    at = from_the_front(d) if negative is None else negative
+    return Places(x, source, (checked(index, x.shape[d], at),), (d,))
 
 
 @_on_vectors
@@ -193,12 +200,12 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
             )
         value = reshape(cast(value, dtype=input.dtype), shape=())
     else:
-        value = number(value, input.dtype)
+        value = number(stored(value, input.dtype), input.dtype)
     n = input.shape[d]  # which parts are filled is asked first: a part is, however often named
     none, some = (
         expand(number(b, bool_), shape=(k,)) for b, k in ((False, n), (True, index.numel()))
     )
-    places = _parts("index_fill", none, 0, index, some)
+    places = _parts("index_fill", none, 0, index, some, negative=d)
     column = tuple(n if axis == d else 1 for axis in range(input.ndim))
     return where_(reshape(places.put(none, some), shape=column), value, input)
 
@@ -227,7 +234,7 @@ def index_put(
     """A copy with `values` written, or added, at input[indices]."""
     x = live(input)
     key = tuple(slice(None) if i is None else i for i in indices)
-    subscript = parse(tuple(x.shape), key)
+    subscript = parse(tuple(x.shape), key, points=False)
     write, values = writing(x, subscript, values, accumulate)
     return write(x, values)
 
@@ -235,8 +242,9 @@ def index_put(
 @composite("PutBackward0")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with `source` written, or added, at positions counted through the whole tensor."""
+    long_index("put_", index)
     if index.numel() != source.numel():
-        raise RuntimeError(
+        raise IndexError(
             "put_(): Expected source and index to have the same number of elements, but got "
             f"source.numel() = {source.numel()}, index.numel() = {index.numel()}"
         )
