@@ -33,9 +33,11 @@ def exact(mine, theirs):
 
 PROGRAMS = [  # m: a mask of rows; i: positions of rows; k: one position, 0-d
     "r = x[None, :, None][..., k, :, i]", "r = x.expand(4, 2, 3)[:, k, :][i, T.tensor([2, 2])]",
-    "x[k, i] = 7", "x = x.repeat(2, 1, 1).view(2, 2, 3); x[k, :, i] = T.tensor([[7., 8.], [9., 1.]])",
+    "x[k, i] = 7",
+    "x = x.repeat(2, 1, 1).view(2, 2, 3); x[k, :, i] = T.tensor([[7., 8.], [9., 1.]])",
     "r = x[k]; r.zero_()", "r = x[:, k]; r += x[0, 0] + 9", "x[k] = T.tensor(5)",
-    "x[k][:2] *= 3", "x[:, k].copy_(n[:, 0])", "r = x[..., k, None]", "x[m] = T.tensor(5)", "n[i] = 2.7",
+    "x[k][:2] *= 3", "x[:, k].copy_(n[:, 0])", "r = x[..., k, None]", "x[m] = T.tensor(5)",
+    "n[i] = 2.7",
     "n.masked_fill_(m[:, None], 2.5)", "r = T.take_along_dim(x, T.tensor([[-1]]), 1)",
     "r = T.take(x, -T.ones(2).long())", "r = (n > 2).scatter_add(0, n[:1] * 0, n[1:] > 4)",
     "n = n.to(T.uint8); n[k] = -3", "r = (x - 300.).to(T.uint8)", "r = (x * 200).to(T.int8)",
