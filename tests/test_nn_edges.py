@@ -21,7 +21,8 @@ def outcome(lib, run, arrays):
     tensors = [lib.tensor(a, requires_grad=np.asarray(a).dtype.kind == "f") for a in arrays]
     try:
         y = run(lib.nn.functional, *tensors)
-        y.sum().backward()
+        if y.requires_grad:
+            y.sum().backward()
     except Exception as e:
         return type(e).__name__
     return [t if t is None else t.detach().numpy() for t in (y, *(t.grad for t in tensors))]
@@ -52,6 +53,24 @@ EDGES = {
     "a set with a label below -1": (
         lambda F, x, y: F.multilabel_margin_loss(x, y), ([[0.5, 1.0]], [[0, -2]]),
     ),
+    "a slope of what is infinite": (lambda F, x, w: F.prelu(x, w), ([[INF, -2.0, 1.0]], [0.5])),
+    "an infinite variance": (
+        lambda F, x, v: F.gaussian_nll_loss(x, x.detach() * 0, v, reduction="none"),
+        ([1.0, 2.0, 3.0], [INF, 0.0, 1.0]),
+    ),
+    "no features": (lambda F, x, w: F.linear(x, w, w[:, :0].sum(1)), ([[[], []]], [[], [], []])),
+    "nearly doubled": (lambda F, x: F.interpolate(x, scale_factor=(2.3, 1)), ([[[[1.0], [2.0]]]],)),
+    "more than is left to wrap": (
+        lambda F, x: F.pad(x, [-1, 4], mode="circular"), ([[[1.0, 2.0, 3.0]]],),
+    ),
+    "a number of another type": (lambda F, x: F.pad(x, [1, 0], value=1.5), ([1, 2],)),
+    **{
+        f"{mode} of no images": (
+            lambda F, x, m=mode: F.pad(x[:0], [1, 2], mode=m), ([[[1.0, 2.0, 3.0]]],),
+        )
+        for mode in ("reflect", "replicate", "circular")
+    },
+    "the mean of no channels": (lambda F, x: F.adaptive_avg_pool2d(x[:, :0], 1), ([[[[1.0]]]],)),
 }  # fmt: skip
 
 
@@ -66,3 +85,11 @@ def test_an_edge_is_torchs(torch, name):
         assert (a is None) == (b is None)
         if a is not None:
             np.testing.assert_allclose(a, b, rtol=1e-5)
+            assert a.dtype == b.dtype
+
+
+def test_a_batch_of_nothing_leaves_running_statistics_alone():
+    mean, var = tg.zeros(3), tg.ones(3)
+    for f in (tg.nn.functional.batch_norm, tg.compile(tg.nn.functional.batch_norm)):
+        assert f(tg.zeros(0, 3, 2), mean, var, training=True).shape == (0, 3, 2)
+    assert mean.tolist() == [0, 0, 0] and var.tolist() == [1, 1, 1]

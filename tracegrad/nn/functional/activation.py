@@ -85,7 +85,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 @composite("PreluKernelBackward0")
 def _prelu(x: Tensor, weight: Tensor) -> Tensor:
-    return where(gt(x, 0), x, weight * x)
+    positive = gt(x, 0)
+    return where(positive, x, weight * where(positive, 0, x))
 
 
 def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,

@@ -69,7 +69,7 @@ def _target(x: Tensor, output_size: Any, function: str, rank: int, axes_free: bo
             f"{function}: elements of output_size must be greater than or equal to 0 but received "
             f"{{{shown}}}"
         )
-    if 0 in x.shape[x.ndim - rank - 1 :]:
+    if 0 in x.shape[x.ndim - rank if rank < 3 and function.startswith("adaptive_avg") else 1 :]:
         raise ShapeError(
             f"{function}(): Expected input to have non-zero size for non-batch dimensions, but "
             f"input has sizes {list(x.shape)}"

@@ -256,7 +256,7 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
-    v = v + stop_gradient(maximum(v, eps) - v)
+    v = where(lt(v, eps), v + stop_gradient(eps - v), v)
     d = input - target
     loss = 0.5 * (log(v) + d * d / v)
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)

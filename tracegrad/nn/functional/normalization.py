@@ -96,9 +96,9 @@ def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runni
     if training:
         centred, average, variance = _moments(x, (0, *range(2, x.ndim)))
         n = x.numel() // max(x.shape[1], 1)
-        if running_mean is not None:
+        if running_mean is not None and n:
             _follow(running_mean, average, momentum)
-        if running_var is not None:
+        if running_var is not None and n:
             _follow(running_var, variance * (n / (n - 1) if n > 1 else math.nan), momentum)
     else:
         centred = x - narrowed(reshape(running_mean, shape=shape), x.dtype)

@@ -10,7 +10,7 @@ from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ...ir.ops.elementwise import where
 from ...ir.ops.source import full
-from ...tracer.dispatch import bind
+from ...tracer.dispatch import bind, number
 from ...tracer.functions.joining import cat
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -46,7 +46,7 @@ def _constant(x: Tensor, sides: Sides, value: float) -> Tensor:
     if value == 0:
         return padded
     ones = bind(full, (), {"value": True, "shape": tuple(x.shape), "dtype": bool_})
-    return where(ops.pad(ones, pads=wider), padded, value)
+    return where(ops.pad(ones, pads=wider), padded, number(value, x.dtype))
 
 
 def _reflected(x: Tensor, axis: int, lo: int, hi: int) -> list[Tensor]:
@@ -95,8 +95,15 @@ def _check(x: Tensor, pad: Sequence[int], sides: Sides, mode: str) -> None:
             "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n"
             "  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
         )
+    if mode != "circular" and 0 in x.shape[x.ndim - rank - 1 :]:
+        raise ShapeError(
+            f"Expected {rank + 1}D or {rank + 2}D (batch mode) tensor with possibly 0 batch size "
+            f"and other non-zero dimensions for input, but got: {list(x.shape)}"
+        )
     for axis, (lo, hi) in enumerate(sides):
         n = x.shape[axis]
+        if not (lo or hi):
+            continue
         if mode == "reflect" and max(lo, hi) >= n > 0:
             which = 4 + 2 * (x.ndim - 1 - axis)
             raise ShapeError(
@@ -104,9 +111,9 @@ def _check(x: Tensor, pad: Sequence[int], sides: Sides, mode: str) -> None:
                 f"dimension, but got: padding ({lo}, {hi}) at dimension {axis} of input "
                 f"{list(x.shape)}"
             )
-        if mode == "circular" and max(lo, hi) > n:
+        if mode == "circular" and max(lo, hi) > max(n + min(lo, 0) + min(hi, 0), 0):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if n + lo + hi < (mode != "circular") or (n == 0 and (lo or hi)):
+        if n + lo + hi < (mode != "circular") or n == 0:
             raise ShapeError(
                 f"input (size: {n}) of dimension {axis} is too small for the padding ({lo}, {hi})"
             )

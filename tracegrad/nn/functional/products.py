@@ -15,6 +15,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None or weight.ndim != 2 or input.ndim == 0:
         product = contract.matmul(input, movement.t(weight))
         return product if bias is None else product + bias
-    rows = input if input.ndim == 2 else movement.reshape(input, -1, input.shape[-1])
+    rows = input if input.ndim == 2 else movement.reshape(
+        input, input.shape[:-1].numel(), input.shape[-1]
+    )
     y = contract.addmm(bias, rows, movement.t(weight))
     return y if input.ndim == 2 else movement.view(y, (*input.shape[:-1], weight.shape[0]))

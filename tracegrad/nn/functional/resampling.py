@@ -136,6 +136,11 @@ def _weighed(x: Tensor, axis: int, taps: Taps) -> Tensor:
     return sum_(seen * reshaped(weights, shape), dims=(axis + 1,))
 
 
+def _unless_kept(taps: Callable[[Axis], Taps]) -> Callable[[Tensor, int, Axis], Tensor]:
+    """The weighted sums; as in torch an axis that keeps its length is left alone."""
+    return lambda x, d, axis: x if axis.out == axis.n else _weighed(x, d, taps(axis))
+
+
 def _stored(array: np.ndarray, dtype: DType) -> np.ndarray:
     return dtype.encode(array.astype(dtype.compute))
 
@@ -144,9 +149,9 @@ def _stored(array: np.ndarray, dtype: DType) -> np.ndarray:
 _MODES: dict[str, tuple[int, str, Callable[[Tensor, int, Axis], Tensor]]] = {
     "nearest": (0, "Nearest", lambda x, d, axis: _picked(x, d, _nearest(axis, 0))),
     "nearest-exact": (0, "NearestExact", lambda x, d, axis: _picked(x, d, _nearest(axis, 0.5))),
-    "linear": (1, "Linear", lambda x, d, axis: _weighed(x, d, _linear(axis))),
-    "bilinear": (2, "Bilinear", lambda x, d, axis: _weighed(x, d, _linear(axis))),
-    "trilinear": (3, "Trilinear", lambda x, d, axis: _weighed(x, d, _linear(axis))),
+    "linear": (1, "Linear", _unless_kept(_linear)),
+    "bilinear": (2, "Bilinear", _unless_kept(_linear)),
+    "trilinear": (3, "Trilinear", _unless_kept(_linear)),
     "bicubic": (2, "Bicubic", lambda x, d, axis: _weighed(x, d, _cubic(axis))),
 }
 
@@ -224,12 +229,16 @@ def interpolate(
             else "Lanczos mode requires antialias=True"
         )  # fmt: skip
     along: Any
+    if mode == "nearest" and len(spatial) == 2:  # torch's axes that keep their length or double it
+        factors = [
+            None if o in (n, 2 * n) else f for n, o, f in zip(spatial, out, factors, strict=True)
+        ]
     rank, name, along = _MODES.get(mode, (2 if antialias else -1, mode.title(), None))
     if not 3 <= input.ndim <= 5 or rank not in (0, len(spatial)):
         _refuse(input, mode)
     _check_sizes(spatial, tuple(out))
     if antialias:
-        name, along = f"{name}2DAa", lambda x, d, axis: _weighed(x, d, _smooth(axis, mode))
+        name, along = f"{name}2DAa", _unless_kept(lambda axis: _smooth(axis, mode))
     else:
         name = f"{name}{len(spatial)}D"
 
