@@ -33,7 +33,9 @@ PROGRAMS = {
         "np.count_nonzero(x > 0.5)", "np.ptp(x, axis=1)", "np.average(x, axis=1, weights=v)",
         "np.cumsum(x)", "np.cumsum(x, axis=1)", "np.cumprod(x, 0)", "np.nansum(x, axis=0)",
         "np.trace(x)", "np.median(x, axis=0)", "np.quantile(x, 0.3)", "np.diff(x)",
-        "np.percentile(x, 50)", "np.trapezoid(x, dx=0.5)", "np.nanmean(x, 0)", "np.cov(x)",
+        "np.gradient(x)[1]", "np.gradient(x, 0.5, axis=1)", "np.gradient(v, np.arange(4.0) ** 2)",
+        "np.gradient(x, 2, 3, edge_order=2)[0]", "np.percentile(x, 50)", "np.trapezoid(x, dx=0.5)",
+        "np.nanmean(x, 0)", "np.cov(x)",
     ],
     "movement": [
         "np.transpose(x)", "np.transpose(b, (2, 0, 1))", "np.reshape(x, (2, -1))", "np.ravel(x)",

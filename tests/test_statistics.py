@@ -62,6 +62,10 @@ CASES = {
     "corrcoef": (lambda t, x: t.corrcoef(x[1]), X),
     "diff": (lambda t, x: t.diff(x, 2, 1), X),
     "diff-ends": (lambda t, x, y: t.diff(x, dim=0, prepend=y, append=y[:1]), X, Y),
+    "gradient": (lambda t, x: t.gradient(x, spacing=0.5, edge_order=2), X),
+    "gradient-ways": (lambda t, x: t.gradient(x, spacing=[2.0, 3], dim=(-1, 0)), X),
+    "gradient-at": (lambda t, x, y: t.gradient(x, spacing=(y[0, 0],), dim=2), X, Y),
+    "gradient-ends": (lambda t, x, y: t.gradient(x, spacing=(y[0, 0],), dim=2, edge_order=2), X, Y),
     "trapezoid": (lambda t, x: t.trapezoid(x, dx=0.5, dim=1), X),
     "trapezoid-at": (lambda t, x, y: t.trapezoid(x, y[0, 0]), X, Y),
     "trapz-rows": (lambda t, x, y: t.trapz(x, y[0], dim=1), X, Y),
@@ -71,12 +75,17 @@ COMPILED = {
     "std-dims", "var_mean-keep", "prod-dim", "amax-dims", "aminmax", "max-dim", "median", "mode",
     "median-dim", "quantiles", "quantile-lower", "nanquantile-keep", "std-zero", "norm-3",
     "norm--1", "renorm-2", "cov-counts", "corrcoef", "diff-ends", "cumulative_trapezoid",
+    "gradient-ways", "gradient-ends",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_derivatives_are_torchs(name):
     agree(*CASES[name], compiled=name in COMPILED)
+
+
+def cells(answer):
+    return answer.hist, *answer.bin_edges
 
 
 EXACT = {
@@ -99,6 +108,14 @@ EXACT = {
     "histogram-edges": (lambda t, x, e: t.histogram(x, e, density=True), X, EDGES),
     "histogram-weights": (
         lambda t, x, w: t.histogram(x, 4, range=(-1.0, 1.0), weight=w), X, np.abs(Y)),
+    **{f"histogramdd-{k}": (lambda t, *xs, f=f: cells(f(t, *xs)), *more) for k, (f, *more) in {
+        "one": (lambda t, x: t.histogramdd(x[..., :2], 3), HOLES[:, :1]),
+        "each": (lambda t, x: t.histogramdd(x[..., :3], [3, 1, 2], density=True), X),
+        "edges": (lambda t, x, e: t.histogramdd(x[..., :2], (e, e + 0.1)), HOLES, EDGES),
+        "weights": (lambda t, x, w: t.histogramdd(
+            x[0, :, :2], [4, 2], range=(-1, 1, -0.5, 2.0), weight=w[0, :, 0]), X, np.abs(Y)),
+        "none": (lambda t, x: t.histogramdd(x[:0, 0], 2), X),
+    }.items()},
     "diff-bool": (lambda t, x: t.diff(x, dim=0), WHOLE > 0),
     "diff-beyond": (lambda t, x: t.diff(x, 9), WHOLE),
     "argmax-keep": (lambda t, x: t.argmax(x, keepdim=True), TIES),
@@ -109,6 +126,7 @@ ALSO_COMPILED = {
     "nanmean-holes", "argmax-holes", "median-holes", "nanmedian-holes", "max-bool", "prod-bool",
     "aminmax-whole", "nanquantile-holes", "cov-weights", "histc", "histc-range", "histc-one",
     "histogram-edges", "histogram-weights", "all-bytes", "diff-bool",
+    "histogramdd-each", "histogramdd-weights",
 }  # fmt: skip
 
 
@@ -183,6 +201,22 @@ REFUSED = [
     lambda t: t.ones(2).bincount(),
     lambda t: t.arange(3).bincount(minlength=-1),
     lambda t: t.arange(3).bincount(t.ones(2)),
+    lambda t: t.histogramdd(t.ones(6), 2),
+    lambda t: t.histogramdd(t.ones(6, 2), [2]),
+    lambda t: t.histogramdd(t.ones(6, 2), [2, 0]),
+    lambda t: t.histogramdd(t.ones(6, 2), [t.ones(2)]),
+    lambda t: t.histogramdd(t.ones(6, 2), [t.ones(2), t.ones(1, 2)]),
+    lambda t: t.histogramdd(t.ones(6, 2), 2, range=(0, 1)),
+    lambda t: t.histogramdd(t.ones(6, 2), 2, weight=t.ones(5)),
+    lambda t: t.histogramdd(t.arange(6).reshape(3, 2), 2),
+    lambda t: t.gradient(t.ones(2, 3), spacing=(1, 2, 3)),
+    lambda t: t.gradient(t.ones(2, 3), spacing=(1, 2), dim=1),
+    lambda t: t.gradient(t.ones(2, 3), dim=(1, -1)),
+    lambda t: t.gradient(t.ones(2, 3), dim=2),
+    lambda t: t.gradient(t.ones(2, 3), edge_order=2),
+    lambda t: t.gradient(t.ones(2, 3), edge_order=3),
+    lambda t: t.gradient(t.ones(3), spacing=(t.ones(1, 3),)),
+    lambda t: t.gradient(t.ones(3, dtype=t.uint8)),
     lambda t: t.tensor(1.0).diff(),
     lambda t: t.ones(3).diff(-1),
     lambda t: t.trapezoid(t.ones(2, 3), t.ones(2)),

@@ -55,7 +55,7 @@ METHODS: dict[Any, str] = {
     moments: " ".join(moments.__all__),
     norms: " ".join(norms.__all__),
     statistics: " ".join(statistics.__all__),
-    counting: " ".join(counting.__all__),
+    counting: "bincount histc histogram",
     differences: "diff",
     contract: " ".join(contract.__all__),
     products: "addbmm addr cross inner kron",

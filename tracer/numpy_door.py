@@ -242,7 +242,16 @@ def _outer(a: Tensor, b: Tensor, out: None = None) -> Tensor:
     return functions.outer(functions.ravel(a), functions.ravel(b))
 
 
+def _gradient(f: Tensor, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """The one derivative, or a tuple of them; `varargs` are distances or coordinates."""
+    spacing = None if not varargs else varargs[0] if np.ndim(varargs[0]) == 0 else varargs
+    spacing = varargs if len(varargs) > 1 else spacing
+    found = functions.gradient(f, spacing=spacing, dim=axis, edge_order=edge_order)
+    return found[0] if len(found) == 1 else found
+
+
 _DONE: dict[str, Callable] = {
+    "gradient": _gradient,
     "cumsum": _along("cumsum", None), "cumprod": _along("cumprod", None),
     "sort": _along("sort", -1), "argsort": _along("argsort", -1),
     "var": _moment("var"), "std": _moment("std"), "mean": _mean, "average": _average,

@@ -27,6 +27,7 @@ _VALUES_INDICES = (
 TYPES: dict[str, Any] = {name: _result(name, "values", "indices") for name in _VALUES_INDICES}
 TYPES["aminmax"] = _result("aminmax", "min", "max")
 TYPES["frexp"] = _result("frexp", "mantissa", "exponent")
+TYPES["histogramdd"] = _result("histogramdd", "hist", "bin_edges")
 TYPES["histogram"] = _result("histogram", "hist", "bin_edges")
 _LINEAR = {
     "linalg_cholesky_ex": "L info", "linalg_eigh": "eigenvalues eigenvectors",
