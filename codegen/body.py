@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 
 from ..ir.node import Node
 from ..ir.op import Kind
-from .fuse import Group, expected, index_axes, level, operands, seen
+from .fuse import Group, operands
 from .lower import Lowered
+from .space import SMALL, Axes, computed, expected, index_axes, known, seen
 from .text import Arguments, apply, combine, compute_code, load, store
 from .view import View, collapse
 
-PRELUDE, KEPT, POINT = 0, 1, 2
-SMALL = 8  # an innermost extent up to this is part of the kernel's text, so that LLVM unrolls it
+# where a value is computed: before the loops, at each kept point, at each point; and when all rows
+# are done, once, or for each number of a row
+PRELUDE, KEPT, POINT, END, ENDS = range(5)
 
 Key = tuple[tuple[int, ...], int]  # strides along the loop axes, offset
 
@@ -55,19 +57,24 @@ class Body:
         self.stored = [a for a in group.anchors if a in stored]
         self.args = Arguments()
         self.prelude = Scope(())
-        self.depths: dict[tuple[Node, tuple[int, ...], str], tuple[int, int]] = {}
+        self.depths: dict[tuple[Node, tuple[int, ...], Axes | None], tuple[int, int]] = {}
         self._serial = 0
         self._collapse()
-        self.passes = 1 + max(
-            (self.pass_of(a) for a in group.anchors if a.op.kind is Kind.REDUCE), default=-1
-        )
-        for a in self.stored:
-            if (
-                level(a, self.space) == "point"
-                and a.op.kind is not Kind.REDUCE
-                and self.space.reduced
-            ):
-                self.passes = max(self.passes, self.depth_of_anchor(a)[1] + 1)
+        passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
+        if self.space.reduced:
+            at_points = [a for a in self.stored if self.known(a) == self.space.all]
+            passes += [self.depth_of_anchor(a)[1] for a in at_points]
+        self.passes = 1 + max(passes, default=-1)
+
+    @property
+    def reductions(self) -> list[Node]:
+        return [a for a in self.group.anchors if a.op.kind is Kind.REDUCE]
+
+    def computed(self, anchor: Node) -> Axes:
+        return computed(anchor, self.space)
+
+    def known(self, anchor: Node) -> Axes:
+        return known(anchor, self.space)
 
     # ---- loop axes
     def _collapse(self) -> None:
@@ -80,11 +87,10 @@ class Body:
             ]
             if anchor.op.name == "index":
                 views.append(self.indexed(anchor)[1])
-        kept = [d for d in range(len(self.space.extents)) if d not in self.space.reduced]
         every = [v.strides for v in views]
         self._parts = []
-        for axes in (kept, list(self.space.reduced)):
-            extents, strides = collapse(tuple(self.space.extents[d] for d in axes),
+        for axes in (self.space.kept, self.space.reduced):
+            extents, strides = collapse(self.space.along(axes),
                                         [tuple(s[d] for d in axes) for s in every])  # fmt: skip
             self._parts.append((extents, strides))
         self.kept_extents, self.reduced_extents = self._parts[0][0], self._parts[1][0]
@@ -137,30 +143,35 @@ class Body:
             if leaf.op.name == "full":
                 return PRELUDE, 0
             if leaf in self.members:
-                if leaf.op.kind is Kind.REDUCE:
-                    return KEPT, self.pass_of(leaf) + 1
-                return self.depth_of_anchor(leaf)
-            return self._level_of(view), 0
-        key = (x, anchor.shape, level(anchor, self.space))
+                if leaf.op.kind is not Kind.REDUCE:
+                    return self.depth_of_anchor(leaf)
+                axes = self.known(leaf)
+                if self.space.late(axes):
+                    return ENDS if axes else END, 0
+                return KEPT, self.pass_of(leaf) + 1
+            return self._level_of(view, anchor), 0
+        key = (x, anchor.shape, self.computed(anchor))
         if key not in self.depths:
             below = [self.depth(v, anchor) for v in x.inputs]
             self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
         return self.depths[key]
 
     def depth_of_anchor(self, anchor: Node) -> tuple[int, int]:
-        key = (anchor, (), "anchor")
+        key = (anchor, (), None)
         if key not in self.depths:
             operands_ = anchor.inputs[1:] if anchor.op.name == "index" else anchor.inputs
             below = [self.depth(v, anchor) for v in operands_]
             if anchor.op.name == "index":
-                below.append((self._level_of(self.indexed(anchor)[1]), 0))
+                below.append((self._level_of(self.indexed(anchor)[1], anchor), 0))
             self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
         return self.depths[key]
 
     def pass_of(self, reduction: Node) -> int:
         return self.depth(reduction.inputs[0], reduction)[1]
 
-    def _level_of(self, view: View) -> int:
+    def _level_of(self, view: View, anchor: Node) -> int:
+        if self.space.late(self.computed(anchor)):
+            return ENDS if any(view.strides) else PRELUDE
         if any(view.strides[d] for d in self.space.reduced):
             return POINT
         return KEPT if any(view.strides) else PRELUDE
@@ -245,8 +256,7 @@ class Body:
         rest = [s for d, s in enumerate(view.strides) if d not in axes]
         strides = (*rest[:at], *(0,) * count, *rest[at:])
         over = View(anchor.shape, strides, view.offset).squeeze()
-        if level(anchor, self.space) != "point":
-            over = self.space.widen(over)
+        over = self.space.widen(over, self.computed(anchor))
         return leaf, over, tuple(view.strides[a] for a in axes)
 
     def _gather(self, anchor: Node, here: Scope, scope: Scope) -> str:
@@ -263,8 +273,7 @@ class Body:
         buffer = self.place.get(anchor, anchor)
         if buffer is not anchor and buffer in self.low.layouts:
             view = self.low.layouts[buffer].squeeze()
-            kept = anchor.op.kind is Kind.REDUCE or level(anchor, self.space) == "kept"
-            return buffer, self.space.widen(view) if kept else view
+            return buffer, self.space.widen(view, self.known(anchor))
         return buffer, View(self.space.extents, expected(anchor, self.space))
 
     def store(self, anchor: Node, value: str, scope: Scope) -> str:

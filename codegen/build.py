@@ -14,18 +14,17 @@ from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
 from .epilogue import finish_products
-from .fuse import Fusion, Group, expression, reads, sort, space_of
+from .fuse import WORTH_A_THREAD, Fusion, Group, expression, reads, sort, work
 from .lower import lower
 from .plan import arena, has_check, lifetimes, place_writes
 from .program import Buffer, Kernel, Launch, Program, Slot
+from .space import space_of
 from .templates.column import Column
 from .templates.contract import contraction
 from .templates.opaque import PIECES
 from .templates.row import Row
 from .text import Arguments
 from .view import View
-
-WORTH_A_THREAD = 250_000  # additions that pay for handing a piece of a loop to another thread
 
 
 class _Builder:
@@ -96,7 +95,9 @@ class _Builder:
         return total
 
     def pieces(self, group: Group) -> Iterator[tuple[Kernel, Arguments, int, int]]:
-        """(kernel, arguments, extent, cost of one outer step) of each launch that a group makes."""
+        """(kernel, arguments, extent, cost of one outer step) of each launch that a group makes; a
+        cost of 0: never split.
+        """
         if group.template == "dot":
             yield contraction(self.low, group.anchors, self.place)
         elif group.opaque:
@@ -106,20 +107,21 @@ class _Builder:
             body = template(self.low, group, self.place, self.stored)
             source = "".join(f"    {line}\n" for line in body.build())
             extent = body.kept_extents[0] if body.kept_extents else 1
-            points = math.prod(group.space.extents)
-            work = points * sum(a.op.cost for a in group.anchors) * 2
-            yield Kernel(group.template, source), body.args, extent, work // max(extent, 1)
+            each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)
+            yield Kernel(group.template, source), body.args, extent, each
 
     def launches(self) -> Iterator[tuple[int, Launch]]:
         for t, group in enumerate(self.order):
-            if 0 in (group.anchors[0].shape if group.opaque else group.space.kept):
-                continue  # nothing to compute
+            space = group.space
+            if 0 in (group.anchors[0].shape if group.opaque else space.along(space.kept)):
+                if not space.sums:
+                    continue  # nothing to compute
             origin = tuple(
                 f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}"
                 for n in self.operations(group)
             )
-            for kernel, args, extent, work in self.pieces(group):
-                grain = max(1, WORTH_A_THREAD // work) if work else 0
+            for kernel, args, extent, each in self.pieces(group):
+                grain = max(1, WORTH_A_THREAD // each) if each else 0
                 bound = tuple(self.bind(a) for a in args.values)
                 self.scratch_bytes = max(self.scratch_bytes, args.scratch_bytes)
                 yield t, Launch(kernel, bound, extent, grain, origin)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ..ir.node import Node
 from ..ir.op import Kind
-from .fuse import Fusion, expression, operands, seen, space_of
+from .fuse import Fusion, expression, operands
 from .lower import Lowered
+from .space import seen, space_of
 from .templates.emitter import WORDS
 
 CONSTANTS = (0.0, 1.0, -1.0, 0.5, 2.0)  # constants that are part of a kernel; others keep it apart

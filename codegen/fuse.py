@@ -1,9 +1,8 @@
 """Which anchors share a loop nest: `legal` says whether two groups may, `gain` says what it is
 worth.
 
-A group's space is a tuple of extents (none of them 1) of which some are reduced. Values of a group
-live at every point of the space, or, once reduced, at every kept point. Takes a Lowered, gives
-ordered Groups.
+Takes a Lowered, gives ordered Groups; space.py says what the values of a group have to do with its
+loops.
 """
 
 from __future__ import annotations
@@ -13,29 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..ir.node import Node
-from ..ir.op import Kind, broadcast
+from ..ir.op import Kind
+from ..ir.ops.elementwise import CHECKS
 from .lower import OPAQUE, Lowered, leaves
-from .view import View, contiguous
+from .space import Space, computed, expected, known, seen, space_of
 
 MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
 BETWEEN = "another group must run between them"
+WORTH_A_THREAD = 250_000  # additions that pay for handing a piece of a loop to another thread
 SHARE = 64  # bytes credited to two loops that could be one, for the launch saved
-
-
-@dataclass(frozen=True)
-class Space:
-    extents: tuple[int, ...]
-    reduced: tuple[int, ...] = ()
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        return tuple(n for d, n in enumerate(self.extents) if d not in self.reduced)
-
-    def widen(self, view: View) -> View:
-        """A view over the kept extents, as one over the whole space."""
-        strides = iter(view.strides)
-        wide = tuple(0 if d in self.reduced else next(strides) for d in range(len(self.extents)))
-        return View(self.extents, wide, view.offset)
 
 
 @dataclass(eq=False)
@@ -51,62 +36,7 @@ class Group:
             return self.anchors[0].op.name
         if not self.space.reduced:
             return "map"
-        return "row" if len(self.space.extents) - 1 in self.space.reduced else "column"
-
-
-def root_shape(anchor: Node) -> tuple[int, ...]:
-    """The shape of the loop that computes an anchor."""
-    return anchor.inputs[0].shape if anchor.op.kind is Kind.REDUCE else anchor.shape
-
-
-def space_of(anchor: Node) -> Space:
-    shape = root_shape(anchor)
-    axes = [d for d, n in enumerate(shape) if n != 1]
-    reduced = anchor.params["dims"] if anchor.op.kind is Kind.REDUCE else ()
-    return Space(
-        tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in reduced)
-    )
-
-
-def level(anchor: Node, space: Space) -> str:
-    """Where an anchor is computed: at every 'point' or at every 'kept' point of the space."""
-    if anchor.op.kind is Kind.REDUCE:
-        return "point"
-    own = tuple(n for n in anchor.shape if n != 1)
-    return "point" if own == space.extents else "kept"
-
-
-def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]:
-    """The leaf under x, and where its elements stand as seen from the space in which `anchor` is
-    computed.
-    """
-    leaf, view = low.resolve(x)
-    if (
-        anchor.op.name == "index"
-    ):  # the index arrays broadcast among themselves and stand where NumPy puts them
-        shape = broadcast("index", *(i.shape for i in anchor.inputs[1:]))
-        lead, _ = index_axes(anchor)
-        view = view.expand(shape)
-        trail = len(anchor.shape) - lead - len(shape)
-        view = View(anchor.shape, (0,) * lead + view.strides + (0,) * trail, view.offset)
-    view = view.expand(root_shape(anchor)).squeeze()
-    return leaf, view if level(anchor, space) == "point" else space.widen(view)
-
-
-def index_axes(anchor: Node) -> tuple[int, int]:
-    """Of an `index` anchor: where the computed axes of the result begin, and how many there are."""
-    axes = anchor.params["axes"]
-    count = len(anchor.shape) - (len(anchor.inputs[0].shape) - len(axes))
-    return (axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0), count
-
-
-def expected(anchor: Node, space: Space) -> tuple[int, ...]:
-    """The strides with which a member of the group may be read inside it: the point being computed,
-    no other.
-    """
-    if anchor.op.kind is Kind.REDUCE or level(anchor, space) == "kept":
-        return space.widen(View.of(space.kept)).strides
-    return contiguous(space.extents)
+        return "row" if self.space.all[-1] in self.space.reduced else "column"
 
 
 def operands(low: Lowered, anchor: Node) -> list[tuple[Node, Node]]:
@@ -164,10 +94,12 @@ class Fusion:
             return "one of them is not a loop of ours"
         if checks(a) != checks(b) and a.space.extents != b.space.extents:
             return "a check would keep the other loop from vectorising"
-        space = self.common(a.space, b.space)
+        space = a.space if a.space == b.space else a.space.join(b.space) or b.space.join(a.space)
         if space is None:
             return f"their spaces differ: {a.space} and {b.space}"
         members = set(a.anchors) | set(b.anchors)
+        if space.sums and work(members, space) >= 2 * WORTH_A_THREAD:
+            return "threads share the rows, and sums over them would wait for each other"
         external = {x for m in members for x in self.reads[m]} - members
         if len(external | members) > MOST_BUFFERS:
             return "too many buffers for one loop"
@@ -177,31 +109,19 @@ class Fusion:
                     _, view = seen(self.low, x, anchor, space)
                     if view.offset or view.strides != expected(base, space):
                         return f"{anchor.op.name} reads {base.op.name} at other points than its own"
-                    if (
-                        level(anchor, space) == "kept"
-                        and level(base, space) == "point"
-                        and base.op.kind is not Kind.REDUCE
-                    ):
+                    here, there = computed(anchor, space), known(base, space)
+                    if not set(there) <= set(here):
                         return (
                             f"{anchor.op.name} is computed where {base.op.name} "
                             "no longer has a value"
                         )
+                    if space.late(there) and not space.late(here):
+                        return f"{anchor.op.name} needs {base.op.name} before all rows are done"
             if anchor.op.name == "index" and self.low.resolve(anchor.inputs[0])[0] in members:
                 return "an indexed value must be complete before it is read"
         if self.between(a, b) or self.between(b, a):
             return BETWEEN
         return space
-
-    @staticmethod
-    def common(a: Space, b: Space) -> Space | None:
-        if a == b:
-            return a
-        if a.reduced and b.reduced:
-            return None
-        wide, narrow = (a, b) if a.reduced else (b, a)
-        if not narrow.reduced and narrow.extents in (wide.extents, wide.kept) and wide.reduced:
-            return wide
-        return None
 
     def between(self, first: Group, last: Group) -> bool:
         """Whether some third group depends on `first` and `last` depends on it."""
@@ -298,7 +218,12 @@ class Fusion:
 
 def checks(group: Group) -> bool:
     """Whether the group looks at indices; lowering makes every check an anchor."""
-    return any(a.op.name == "check_index" for a in group.anchors)
+    return any(a.op in CHECKS for a in group.anchors)
+
+
+def work(anchors: Iterable[Node], space: Space) -> int:
+    """What a loop nest has to do, in additions."""
+    return math.prod(space.extents) * sum(a.op.cost for a in anchors) * 2
 
 
 def nbytes(x: Node) -> int:

@@ -18,10 +18,11 @@ from ..ir.graph import Graph, postorder, users
 from ..ir.node import Node, constant, intern
 from ..ir.op import DIVIDE, Kind
 from ..ir.ops.contract import dot
-from ..ir.ops.elementwise import add, cast, copy, maximum, minimum, mul
+from ..ir.ops.elementwise import CHECKS, add, cast, copy, maximum, minimum, mul
 from ..ir.ops.movement import expand, permute, reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.reduce import sum as sum_
+from .long_sums import in_two
 from .view import View, collapse, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
@@ -33,8 +34,6 @@ OPAQUE = frozenset({  # each has its own launches
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
 )
-LONG = 1 << 15  # numbers in one sum; above, it is made of two
-PART = 4096  # numbers in the first of the two, at most
 TAPS = 9  # numbers in a window that is reduced without a loop
 COMBINE = {"sum": add, "prod": mul, "max": maximum, "min": minimum}
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
@@ -102,25 +101,6 @@ def legal_dot(a: Node, b: Node) -> Node:
     turned = permute(b, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
     product = mul(reshape(a, shape=(*batch, m, 1, k)), reshape(turned, shape=(*batch, 1, n, k)))
     return sum_(product, dims=(len(batch) + 2,))
-
-
-def in_two(reduction: Node) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
-    """A long reduction as two: (shape to see its operand in, axes reduced first, axes then).
-
-    The first has many results, which threads can share; and short sums of short sums are exact to
-    more digits than one long sum. None where the reduction is short.
-    """
-    shape, dims = reduction.inputs[0].shape, reduction.params["dims"]
-    if math.prod(shape[d] for d in dims) <= LONG:
-        return None
-    d = max(dims, key=lambda d: (shape[d] > 1, d))  # the last axis that is one
-    part = next((c for c in range(min(shape[d], PART), 0, -1) if shape[d] % c == 0), 1)
-    if part < 32:
-        return None
-    split = (*shape[:d], shape[d] // part, part, *shape[d + 1 :])
-    rest = tuple(e + (e > d) for e in dims if e != d)
-    later = tuple(e - (e > d + 1) for e in sorted((*rest, d)))
-    return split, (d + 1,), later
 
 
 class _Lowering:
@@ -228,7 +208,7 @@ class _Lowering:
             shape, first, second = parts
             x = self.moved(intern(reshape, inputs, {"shape": shape}), inputs[0])
             half = self.keep(intern(op, (x,), {"dims": first}))
-            return self.keep(intern(op, (half,), {"dims": second}))
+            return self.lower(intern(op, (half,), {"dims": second}), (half,))
         if node.dtype.is_half and (name == "fold" or op.kind is Kind.PREFIX):  # as reductions
             operands = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
             total = self.keep(intern(op, tuple(operands), node.params))
@@ -308,7 +288,7 @@ class _Lowering:
         self.cost[node] = cost, size
         # a check writes where every point may: its loop does not vectorise, and stays alone
         costly = uses > 1 and cost > INLINE_COST and node.size > 1
-        if costly or size > INLINE_SIZE or node.op.name == "check_index":
+        if costly or size > INLINE_SIZE or node.op in CHECKS:
             self.keep(node)
         return node
 

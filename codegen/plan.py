@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from ..ir.node import Node
 from ..ir.op import Kind
-from .fuse import Fusion, Group, expression, level, operands, seen
+from ..ir.ops.elementwise import CHECKS
+from .fuse import Fusion, Group, expression, operands
 from .lower import Lowered
-from .view import View
+from .space import known, seen
 
 ALIGN = 64
 
@@ -46,13 +47,10 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
     it does.
     """
     space, layout = group.space, low.layouts[target]
-    kept = anchor in group.anchors and (
-        bool(anchor.params.get("dims")) or level(anchor, space) == "kept"
-    )
-    if space.reduced and not kept:
+    axes = known(anchor, space)
+    if space.reduced and axes == space.all:  # a later pass may read it
         return False
-    strides = layout.squeeze().strides
-    written = space.widen(View((), strides)).strides if kept else strides
+    written = space.widen(layout.squeeze(), axes).strides
     for member in group.anchors:
         if member.op.name == "index" and low.resolve(member.inputs[0])[0] is target:
             return False
@@ -68,7 +66,7 @@ def has_check(low: Lowered, anchor: Node) -> bool:
     """Whether computing the anchor may report an error."""
     if anchor.op.kind is Kind.LINALG:
         return anchor.params.get("check") is not None
-    return any(n.op.name == "check_index" for n in (anchor, *expression(low, anchor.inputs)))
+    return any(n.op in CHECKS for n in (anchor, *expression(low, anchor.inputs)))
 
 
 def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded: bool) -> Placement:

@@ -56,7 +56,7 @@ ELEMENTWISE = [
     op
     for op in REGISTRY.values()
     if op.kind is Kind.ELEMENTWISE
-    and op.name not in ("check_index", "cast", "where")
+    and op.name not in ("check_index", "check_label", "cast", "where")
     and op not in vars(special).values()
     and op.vjp is not None
     or op.types in (Types.COMPARE, Types.LOGICAL)

@@ -19,6 +19,7 @@ from .compile_rerun import Rerun
 from .ir.graph import Graph, postorder
 from .ir.node import Node, input_node
 from .ir.op import DIVIDE, Kind
+from .ir.ops.elementwise import CHECKS
 from .ir.ops.random import random_bits
 from .ir.simplify import simplify
 from .runtime.executable import Executable, address
@@ -144,7 +145,7 @@ def residuals(
         elif node.op is random_bits or (  # the same numbers again take no memory
             node.op.kind is Kind.ELEMENTWISE
             and node.op.cost < DIVIDE
-            and node.op.name != "check_index"
+            and node.op not in CHECKS
         ):
             frontier.extend(node.inputs)
         else:

@@ -28,7 +28,6 @@ from __future__ import annotations
 from ...ir.node import Node
 from ...ir.op import Kind
 from ..body import PRELUDE, Axis, Body, Scope, nested
-from ..fuse import level
 from ..text import load
 
 ROWS = 4  # added at a time
@@ -58,7 +57,7 @@ class Column(Body):
         adds_only = [True] * self.passes
         for anchor in self.stored:
             if anchor.op.kind is not Kind.REDUCE:
-                at_points = level(anchor, self.space) == "point"
+                at_points = self.known(anchor) == self.space.all
                 p = self.depth_of_anchor(anchor)[1]
                 here = self.points[p] if at_points else end
                 if at_points:

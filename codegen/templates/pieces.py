@@ -11,9 +11,9 @@ from ...ir.node import Node, constant
 from ...ir.ops.movement import inner
 from ...ir.value import REGISTRY
 from ..body import Axis, nested
-from ..fuse import index_axes
 from ..lower import Lowered
 from ..program import Kernel
+from ..space import index_axes
 from ..text import Arguments, load, store
 from ..view import View, collapse
 

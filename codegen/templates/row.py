@@ -4,6 +4,7 @@ A group without reductions is a map: its innermost kept axis is the loop that LL
 reductions, each pass runs over the reduced axes while the row is in cache, and what a pass produced
 is known to all later ones.
 
+    t0 = f4(0)                          # a sum over all rows
     for k0 in range(start, stop):
         v1 = ...                        # known once per row
         a2 = f4(-inf)                   # pass 0
@@ -12,14 +13,18 @@ is known to all later ones.
             a2 = maximum(a2, v3)
         ...                             # pass 1
         store_f4(p1, k0, v9, 1)
+        t0 = t0 + v9
+    store_f4(p2, 0, t0, 2)              # what follows from all rows
+
+A short row is written out point by point, so that what one pass computes at a point is known to the
+next, and LLVM takes several rows at a time.
 """
 
 from __future__ import annotations
 
 from ...ir.node import Node
 from ...ir.op import Kind
-from ..body import KEPT, POINT, PRELUDE, Axis, Body, Scope, nested
-from ..fuse import level
+from ..body import END, ENDS, POINT, PRELUDE, Axis, Body, Scope, nested
 
 
 class Row(Body):
@@ -32,55 +37,90 @@ class Row(Body):
             for d in range(kept)
         )
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
-        self.points = [Scope(self.outer + self._reduced_axes()) for _ in range(self.passes)]
-        begins: list[list[str]] = [[] for _ in range(self.passes)]
-        self.accumulators: dict[Node, str] = {}
-        for anchor in self.group.anchors:
-            if anchor.op.kind is Kind.REDUCE:
-                p = self.pass_of(anchor)
-                self.accumulators[anchor] = acc = f"a{len(self.accumulators)}"
-                begins[p].append(f"{acc} = {self.initial(anchor)}")
-                self.points[p].lines.append(f"{acc} = {self.combined(anchor, acc, self.points[p])}")
-        tail = self._stores()
+        self.points = [self._points() for _ in range(self.passes)]
+        self.begins: list[list[str]] = [[] for _ in range(self.passes)]
+        # when all rows are done: once, and for each point of a short row
+        self.end, self.ends = Scope(()), [Scope((axis,)) for axis in self._fixed()]
+        self.starts: list[str] = []
+        self.accumulators: dict[Node, list[str]] = {}
+        for anchor in self.reductions:
+            self._accumulate(anchor)
+        at_end: list[str] = []
+        tail = self._stores(at_end)
         body: list[str] = []
         for p in range(self.passes):
-            inner = self.points[p].chain[len(self.outer) :]
-            body += [*self.segments[p].lines, *begins[p], *nested(inner, self.points[p].lines)]
+            body += [*self.segments[p].lines, *self.begins[p]]
+            for point in self.points[p]:
+                body += point.lines if self.short else nested(point.chain[kept:], point.lines)
         body += [*self.segments[self.passes].lines, *tail]
-        return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body)]
+        late = [*self.end.lines, *(line for scope in self.ends for line in scope.lines), *at_end]
+        before = [*self.args.lines, *self.prelude.lines, *self.starts]
+        return [*before, *nested(self.outer, body), *late]
 
-    def _reduced_axes(self) -> tuple[Axis, ...]:
+    @property
+    def short(self) -> bool:
+        return self.space.short
+
+    def _fixed(self) -> list[Axis]:
+        """The points of a short row, as axes that stand still."""
+        extent = self.space.extents[self.space.reduced[0]] if self.short else 0
+        return [Axis(str(j), "", len(self.kept_extents)) for j in range(extent)]
+
+    def _points(self) -> list[Scope]:
+        """The scopes of a pass: one inside the loops over the reduced axes, or one for each point
+        of a short row.
+        """
+        if self.short:
+            return [Scope((*self.outer, axis)) for axis in self._fixed()]
         count, first = len(self.reduced_extents), len(self.kept_extents)
-        return tuple(self.axis(first + d, f"j{d}", innermost=d == count - 1) for d in range(count))
+        loops = (self.axis(first + d, f"j{d}", innermost=d == count - 1) for d in range(count))
+        return [Scope((*self.outer, *loops))]
 
-    def _stores(self) -> list[str]:
+    def _accumulate(self, anchor: Node) -> None:
+        """One number per row, or for all rows one, or one for each point of a short row."""
+        p, axes = self.pass_of(anchor), self.known(anchor)
+        late = self.space.late(axes)
+        name = f"{'t' if late else 'a'}{len(self.accumulators)}"
+        names = [f"{name}_{j}" for j in range(len(self.ends))] if late and axes else [name]
+        self.accumulators[anchor] = names
+        begin = self.starts if late else self.begins[p]
+        begin += [f"{name} = {self.initial(anchor)}" for name in names]
+        every = self.computed(anchor) == self.space.all
+        for j, here in enumerate(self.points[p] if every else [self.segments[p]]):
+            acc = names[j % len(names)]
+            here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
+
+    def _stores(self, at_end: list[str]) -> list[str]:
         """Stores at points happen in the pass that knows the value; stores at kept points at the
-        end of the row.
+        end of the row, which are returned; what all rows make is stored `at_end`.
         """
         tail: list[str] = []
         for anchor in self.stored:
-            if anchor.op.kind is Kind.REDUCE:
-                tail.append(
-                    self.store(
-                        anchor, self.reduced_value(anchor, self.segments[-1]), self.segments[-1]
-                    )
-                )
-            elif level(anchor, self.space) == "point" and self.space.reduced:
-                here = self.points[self.depth_of_anchor(anchor)[1]]
-                here.lines.append(self.store(anchor, self.anchor_value(anchor, here), here))
-            else:
-                last = self.segments[-1]
-                tail.append(self.store(anchor, self.anchor_value(anchor, last), last))
+            axes, scopes, lines = self.known(anchor), [self.segments[-1]], tail
+            if self.space.late(axes):
+                scopes, lines = self.ends if axes else [self.end], at_end
+            elif axes == self.space.all and self.space.reduced:
+                for here in self.points[self.depth_of_anchor(anchor)[1]]:
+                    here.lines.append(self.store(anchor, self._final(anchor, here), here))
+                continue
+            lines += [self.store(anchor, self._final(anchor, here), here) for here in scopes]
         return tail
+
+    def _final(self, anchor: Node, here: Scope) -> str:
+        if anchor.op.kind is Kind.REDUCE:
+            return self.reduced_value(anchor, here)
+        return self.anchor_value(anchor, here)
 
     def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
         where, ready = depth
         if where == PRELUDE and ready == 0:
             return self.prelude
         if where == POINT:
-            return here
-        assert where in (KEPT, PRELUDE)
+            return self.points[ready][int(here.chain[-1].name)] if self.short else here
+        if where in (END, ENDS):
+            return self.end if where == END else here
         return self.segments[ready]
 
     def reduced_value(self, reduction: Node, here: Scope) -> str:
-        return self.accumulators[reduction]
+        names = self.accumulators[reduction]
+        return names[int(here.chain[-1].name) if len(names) > 1 else 0]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from ..faults import out_of_bounds
+from ..dtype import DType
+from ..faults import TARGET, out_of_bounds
 from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -214,3 +215,21 @@ def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
 check_index = elementwise(
     "check_index", ref=_checked, expr="check_index({status}, {0}, {size}, {dim})"
 )
+
+
+def _labelled(i: np.ndarray, *, size: int, ignore: int, dtype: DType) -> np.ndarray:
+    missing = i == ignore
+    found = _checked(np.where(missing, 0, i), size=size, dim=TARGET)
+    return np.where(missing, -1, found).astype(dtype.storage)
+
+
+# check_label(i, size=, ignore=, dtype=): the class that i names, or -1 where it is `ignore`; one
+# out of range ends the program with an IndexError. A narrow dtype suits what is compared next to
+# float32 numbers: vectors have as many of them as of the widest type.
+check_label = elementwise(
+    "check_label",
+    ref=_labelled,
+    expr="select({0} == {ignore}, {T}(-1), check_index({status}, "
+    f"select({{0}} == {{ignore}}, {{T}}(0), {{0}}), {{size}}, {TARGET}))",
+)
+CHECKS = frozenset({check_index, check_label})

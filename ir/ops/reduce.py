@@ -13,6 +13,8 @@ from ..op import reduction
 from .elementwise import cast, eq, where
 from .movement import expand, reshape
 
+LONG = 1 << 15  # numbers in one sum; a longer one is made of several
+
 
 def keepdims(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(1 if d in dims else n for d, n in enumerate(shape))

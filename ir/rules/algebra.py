@@ -11,6 +11,7 @@ from ..dtype import DType
 from ..node import Node, constant
 from ..op import Kind, OpDef, evaluate
 from ..ops.elementwise import (
+    CHECKS,
     abs,
     bitwise_and,
     bitwise_not,
@@ -18,7 +19,6 @@ from ..ops.elementwise import (
     bitwise_xor,
     cast,
     ceil,
-    check_index,
     eq,
     floor,
     ge,
@@ -47,7 +47,7 @@ from ..value import REGISTRY
 from .wildcards import a, b, c, d, i, is_ordinary, is_power_of_two, number, p, r, s, value, x
 
 ELEMENTWISE = tuple(
-    op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op is not check_index
+    op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op not in CHECKS
 )
 
 

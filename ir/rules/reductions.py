@@ -8,7 +8,7 @@ from ..node import Node, constant
 from ..op import Kind
 from ..ops.contract import dot
 from ..ops.movement import expand, permute, reshape
-from ..ops.reduce import max, min, sum
+from ..ops.reduce import LONG, max, min, sum
 from ..rewrite import Table, any_of
 from ..value import REGISTRY
 from .movement import ones_ahead
@@ -28,9 +28,11 @@ def over_ones(y: Node) -> Node | None:
 
 
 def of_itself(y: Node) -> Node | None:
-    """sum(sum(x)) = sum(x) over the axes of both."""
+    """sum(sum(x)) = sum(x) over the axes of both; not where it would have to be taken apart again,
+    and the first of the two may share its loop with others.
+    """
     within = y.inputs[0]
-    if within.op is not y.op:
+    if within.op is not y.op or within.inputs[0].size > LONG * y.size:
         return None
     x, gone = within.inputs[0], within.params["dims"]
     left = [axis for axis in range(x.ndim) if axis not in gone]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from ...ir.dtype import bool_, int64, uint8
+from ...ir.dtype import DType, bool_, int64, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import stop_gradient
@@ -178,10 +178,10 @@ def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     return reduced(reductions.min, input, dims, keepdim)
 
 
-def along(x: Tensor, dim: int) -> Tensor:
+def along(x: Tensor, dim: int, dtype: DType = int64) -> Tensor:
     """The positions 0, 1, ... along a dimension of x, in a shape that broadcasts with it."""
     n = x.shape[dim]
-    counted = bind(iota, (), {"shape": (n,), "dtype": int64})
+    counted = bind(iota, (), {"shape": (n,), "dtype": dtype})
     return reshape(counted, shape=tuple(n if d == dim else 1 for d in range(x.ndim)))
 
 
@@ -189,7 +189,7 @@ def one_hot_pick(x: Tensor, index: Tensor, dim: int, keepdim: bool = False) -> T
     """x at `index` along `dim` (index has 1 there), as a comparison and a sum: it fuses, and so
     does its gradient.
     """
-    hit = ops.eq(along(x, dim), index)
+    hit = ops.eq(along(x, dim, index.dtype), index)
     if x.dtype is bool_:
         return reduced(reductions.max, ops.logical_and(hit, x), (dim,), keepdim)
     return reduced(reductions.sum, ops.where(hit, x, 0), (dim,), keepdim)

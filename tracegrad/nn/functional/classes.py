@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...ir.dtype import int64, uint8
-from ...ir.faults import TARGET
-from ...ir.ops.elementwise import check_index, ne, where
+from ...ir.dtype import int32, int64, uint8
+from ...ir.ops.elementwise import check_label, ge, where
 from ...tracer.functions.movement import reshape, unsqueeze
 from ...tracer.functions.reduce import log_softmax, one_hot_pick
 from ...tracer.promotion import SCALAR_TYPE
@@ -22,15 +21,15 @@ __all__ = ["cross_entropy", "nll_loss"]
 
 
 def _labels(target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Which targets count, and the targets, with 0 for the others. IndexError: one out of range."""
+    """Which targets count, and the targets, with -1 for the others. IndexError: one out of
+    range.
+    """
     if target.dtype not in (int64, uint8):
         raise RuntimeError(
             f"expected target dtype to be Long or Byte, but got {SCALAR_TYPE[target.dtype]}"
         )
-    target = target.to(int64)
-    counts = ne(target, ignore_index)
-    label = where(counts, target, 0)
-    return counts, check_index(label, size=classes, dim=TARGET)
+    label = check_label(target.to(int64), size=classes, ignore=ignore_index, dtype=int32)
+    return ge(label, 0), label
 
 
 def _class_dim(input: Tensor, target: Tensor, weight: Tensor | None) -> int:
@@ -69,12 +68,11 @@ def _nll(
     dim = _class_dim(logp, target, weight)
     counts, label = _labels(target, logp.shape[dim], ignore_index)
     label = unsqueeze(label, dim)
-    loss = -one_hot_pick(logp, label, dim)
+    loss = one_hot_pick(-logp, label, dim)  # 0 where the label names no class
     scale: Any = counts.to(logp.dtype)
     if weight is not None:
-        scale = where(counts, one_hot_pick(_along(weight, logp.ndim, dim), label, dim), 0)
+        scale = one_hot_pick(_along(weight, logp.ndim, dim), label, dim)
         loss = loss * scale
-    loss = where(counts, loss, 0)
     if reduction != "mean":
         return reduced(loss, reduction)
     return loss.sum() / scale.sum()
@@ -158,5 +156,5 @@ def _smoothed(
         smooth = smooth.sum() / counts.to(logp.dtype).sum()
     else:
         picked = one_hot_pick(_along(weight, logp.ndim, dim), unsqueeze(label, dim), dim)
-        smooth = smooth.sum() / where(counts, picked, 0).sum()
+        smooth = smooth.sum() / picked.sum()
     return nll * (1 - e) + smooth * (e / logp.shape[dim])
