@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -23,83 +25,28 @@ from .ir.ops.elementwise import CHECKS
 from .ir.ops.random import random_bits
 from .ir.simplify import simplify
 from .runtime.executable import Executable, address
-from .tracer.backward import grad
+from .tracer.backward import pull
+from .tracer.tape import GradFn, edge
 from .tracer.tensor import Tensor, traced, wrap
 from .tracer.trace import Trace
 
 
-class Derivative:
-    """How the outputs `ys` (index, traced tensor) of a trace depend on its inputs that require
-    grad.
-    """
+class Backward:
+    """A backward program: gradients from cotangents and what a call kept."""
 
-    def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, rerun: Rerun):
-        self.trace, self.count, self.rerun = trace, count, rerun
-        self.outputs = [k for k, _ in ys]
-        self.sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
-        self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
-        for i in self.sources:  # its hooks are called where the gradient arrives, outside
-            i.twin._hooks = None
-        twins = [i.twin for i in self.sources]
-        found = grad([y for _, y in ys], twins, grad_outputs=self.seeds,
-                     retain_graph=True, allow_unused=True) if twins else ()  # fmt: skip
-        self.wanted = [i for i, g in zip(self.sources, found, strict=True) if g is not None]
-        self.gradients = [g._node for g in found if g is not None]
-        self.residuals: tuple[Node, ...] = tuple(self.gradients)  # until forward() has looked
-        self.building = threading.Lock()
-        one = np.ones((), self.seeds[0].dtype.storage)
-        self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with
-        self.executable: Executable | None = None
-
-    def forward(self, joint: Graph) -> Graph:
-        """The forward graph, with what backward needs as further outputs, from the outputs and
-        gradients together.
-        """
-        seeds = tuple(s._node for s in self.seeds)
-        joint = simplify(joint)
-        answers, gradients = joint.outputs[: self.count], joint.outputs[self.count :]
-        rewritten = {i.node for i in self.trace.mutated()}
-        saved = residuals(answers, gradients, set(seeds), rewritten)
-        stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in saved}
-        backward = Graph(tuple(joint.inputs), tuple(gradients)).substitute(stand_ins)
-        used = set(backward.order())
-        self.kept_inputs = [i for i in self.trace.inputs if i.node in used]
-        self.used_seeds = [k for k, s in enumerate(seeds) if s in used]
-        self.backward_graph = Graph(
-            (
-                *(stand_ins[n] for n in saved),
-                *(i.node for i in self.kept_inputs),
-                *(seeds[k] for k in self.used_seeds),
-            ),
-            backward.outputs,
-        )
-        self.saved = saved
-        return Graph(joint.inputs[: -len(seeds)], (*answers, *saved))
-
-    def compiled(self) -> Executable:
-        """The backward program, built when it is first needed."""
-        with self.building:
-            if self.executable is None:
-                layouts = {}
-                for i in self.kept_inputs:
-                    if i.tensor is not None and i.tensor._array is not None:
-                        layouts[i.node] = layout(i.tensor._array)
-                program = build(self.backward_graph, {}, layouts)
-                executable = Executable(program)
-                self.pools = [
-                    Pool(executable.table, slot, y.shape, y.dtype)
-                    for slot, y in zip(program.outputs, self.backward_graph.outputs, strict=True)
-                ]
-                self.executable = executable
-        return self.executable
+    def __init__(self, graph: Graph, layouts: dict[Node, View]):
+        self.executable = executable = Executable(build(graph, {}, layouts))
+        self.inputs = executable.program.inputs
+        self.pools = [
+            Pool(executable.table, slot, y.shape, y.dtype)
+            for slot, y in zip(executable.program.outputs, graph.outputs, strict=True)
+        ]
 
     def run(self, pointers: Iterable[int]) -> list[Tensor]:
-        """The gradients of the wanted inputs; `pointers` lead to the backward graph's inputs, which
-        the caller keeps alive.
-        """
-        executable = self.executable or self.compiled()
+        """The gradients; `pointers` lead to the graph's inputs, which the caller keeps alive."""
+        executable = self.executable
         with executable.lock:
-            for slot, pointer in zip(executable.program.inputs, pointers, strict=True):
+            for slot, pointer in zip(self.inputs, pointers, strict=True):
                 executable.table[slot] = pointer
             results = []
             for pool in self.pools:
@@ -108,6 +55,117 @@ class Derivative:
                 results.append(t)
             executable.run()
         return results
+
+
+class Derivative:
+    """How the outputs `ys` (index, traced tensor) of a trace depend on its inputs that require
+    grad.
+
+    A way is the set of outputs, by their number here, that a backward starts from. Gradients are
+    taken for all of them together, as a loss made of them all asks, and for each alone: a zero in
+    place of the others would be multiplied with what is infinite.
+    """
+
+    def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, rerun: Rerun):
+        self.trace, self.count, self.rerun = trace, count, rerun
+        self.outputs = [k for k, _ in ys]
+        self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
+        sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
+        for i in sources:  # its hooks are called where the gradient arrives, outside
+            i.twin._hooks = None
+        fns = [edge(y) for _, y in ys]
+        roots = [(fn, s) for fn, s in zip(fns, self.seeds, strict=True) if fn is not None]
+        self.every = frozenset(range(len(ys)))
+        alone = [frozenset([k]) for k in self.every] if len(ys) > 1 else []
+        found = [
+            pull([roots[k] for k in sorted(way)], [i.start for i in sources], True, False)
+            for way in (self.every, *alone)
+        ]
+        reached = [k for k, g in enumerate(found[0]) if g is not None]
+        self.wanted = [sources[k] for k in reached]
+        self.gradients: dict[frozenset[int], list[Node | None]] = {
+            way: [None if (g := gs[k]) is None else g._node for k in reached]
+            for way, gs in zip((self.every, *alone), found, strict=True)
+        }
+        kept = [kept_below(fn) for fn in fns]
+        self.frees = [
+            frozenset(j for j in self.every if kept[j] & own) for own in kept
+        ]  # which outputs have no way back any more, once backward went through one
+        self.building = threading.Lock()
+        self.backwards: dict[frozenset[int], Backward] = {}
+        one = np.ones((), self.seeds[0].dtype.storage)
+        self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with
+
+    def nodes(self) -> list[Node]:
+        """The gradients, to be simplified together with the outputs."""
+        return [g for gs in self.gradients.values() for g in gs if g is not None]
+
+    def forward(self, joint: Graph) -> Graph:
+        """The forward graph, with what backward needs as further outputs, from the outputs and
+        gradients together.
+        """
+        seeds = [s._node for s in self.seeds]
+        joint = simplify(joint)
+        answers, simple = joint.outputs[: self.count], iter(joint.outputs[self.count :])
+        self.gradients = {
+            way: [None if g is None else next(simple) for g in gs]
+            for way, gs in self.gradients.items()
+        }
+        rewritten = {i.node for i in self.trace.mutated()}
+        self.saved = residuals(answers, self.nodes(), set(seeds), rewritten)
+        stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in self.saved}
+        backward = iter(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
+        self.gradients = {
+            way: [None if g is None else next(backward) for g in gs]
+            for way, gs in self.gradients.items()
+        }
+        used = set(postorder(self.nodes()))
+        self.kept_inputs = [i for i in self.trace.inputs if i.node in used]
+        self.inputs = (*stand_ins.values(), *(i.node for i in self.kept_inputs))
+        return Graph(joint.inputs[: -len(seeds)], (*answers, *self.saved))
+
+    def along(self, way: frozenset[int]) -> list[Node | None]:
+        """The gradients of the wanted inputs from some of the outputs."""
+        if way in self.gradients:
+            return self.gradients[way]
+        parts = zip(*(self.gradients[frozenset([k])] for k in sorted(way)), strict=True)
+        return [reduce(add, there) if (there := [g for g in gs if g is not None]) else None
+                for gs in parts]  # fmt: skip
+
+    def built(self, way: frozenset[int]) -> Backward:
+        """The backward program for some of the outputs, built when it is first needed."""
+        with self.building:
+            if way not in self.backwards:
+                gradients = tuple(g for g in self.along(way) if g is not None)
+                seeds = (self.seeds[k]._node for k in sorted(way))
+                layouts = {
+                    i.node: layout(i.tensor._array)
+                    for i in self.kept_inputs
+                    if i.tensor is not None and i.tensor._array is not None
+                }
+                self.backwards[way] = Backward(Graph((*self.inputs, *seeds), gradients), layouts)
+        return self.backwards[way]
+
+    def run(self, way: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:
+        """The gradients of the wanted inputs; `pointers` lead to what a call kept and to the
+        cotangents of the outputs, and the caller keeps that alive.
+        """
+        found = (self.backwards.get(way) or self.built(way)).run(pointers)
+        if way is self.every:
+            return found  # type: ignore[return-value]
+        waiting = iter(found)
+        return [None if g is None else next(waiting) for g in self.along(way)]
+
+
+def kept_below(fn: GradFn | None) -> set[GradFn]:
+    """The records that a backward from `fn` would make forget their values."""
+    stack, seen = [fn], set()
+    while stack:
+        f = stack.pop()
+        if f is not None and f not in seen:
+            seen.add(f)
+            stack.extend(f.edges)
+    return {f for f in seen if f.keeps()}
 
 
 def layout(array: np.ndarray) -> View:

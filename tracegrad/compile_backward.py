@@ -9,11 +9,14 @@ import numpy as np
 
 from .compile_autograd import Derivative
 from .runtime.executable import address
+from .tracer.inplace import adopt
 from .tracer.mode import mode
 from .tracer.tape import FREED, AccumulateGrad, Bundle, GradFn, edge
-from .tracer.tensor import Tensor
+from .tracer.tensor import Tensor, wrap
+from .tracer.world import tensor_changed
 
 TITLE = "CompiledFunctionBackward"
+_NONE: frozenset[int] = frozenset()
 
 
 class Spent(GradFn):
@@ -51,6 +54,14 @@ def located(t: Tensor) -> int:
     return t._ptr
 
 
+def take_over(t: Tensor, record: GradFn) -> None:
+    """A call has changed `t` in place: its history is the call's from now on."""
+    new = wrap(t._array, t._dtype, True)
+    new._grad_fn = record
+    adopt(t, new)
+    tensor_changed(t)
+
+
 class CompiledCall(GradFn):
     """The record of one compiled call: what it saved, and the tensors it came from. Where the call
     has one output to differentiate, this is that output's record.
@@ -59,7 +70,7 @@ class CompiledCall(GradFn):
     arguments: the tensors of the call.
     """
 
-    __slots__ = ("arguments", "arrays", "derivative", "freed", "pointers", "versions")
+    __slots__ = ("arguments", "arrays", "derivative", "freed", "pointers", "versions", "walked")
 
     def __init__(
         self,
@@ -72,7 +83,8 @@ class CompiledCall(GradFn):
     ):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
         self.arguments = arguments
-        self.derivative, self.freed = derivative, False
+        self.derivative = derivative
+        self.walked = self.freed = _NONE  # outputs: of the last backward, with no way back
         self.arrays = saved + [t._array for t in kept]
         self.pointers = pointers + [located(t) for t in kept]
         self.versions = [(t._version, t._version[0]) for t in kept]
@@ -80,10 +92,11 @@ class CompiledCall(GradFn):
     def arrive(self, g: Any) -> Any:
         return g if isinstance(g, Bundle) else super().arrive(g)
 
-    def check(self) -> None:
+    def check(self, way: frozenset[int]) -> None:
         """Raise what backward raises if the saved values are gone or were changed since."""
-        if self.freed:
+        if self.freed and not self.freed.isdisjoint(way):
             raise RuntimeError(FREED)
+        self.walked = way
         for k, (box, version) in enumerate(self.versions, len(self.arrays) - len(self.versions)):
             if box[0] != version:
                 raise RuntimeError(
@@ -93,22 +106,19 @@ class CompiledCall(GradFn):
                     "instead."
                 )
 
+    def keeps(self) -> bool:
+        return bool(self.arrays)
+
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
-        self.check()
         d = self.derivative
         parts = g.parts if isinstance(g, Bundle) else {0: g}
+        way = d.every if len(parts) == len(d.every) else frozenset(parts)
+        self.check(way)
         if mode.grad or mode.trace is not None:
             by_output = {d.outputs[k]: part for k, part in parts.items()}
             return d.rerun.gradients(self.arguments, by_output, d.wanted)
-        seeds = []
-        for k in d.used_seeds:
-            part, y = parts.get(k), d.seeds[k]
-            seeds.append(
-                np.zeros(tuple(y.shape), y.dtype.storage)
-                if part is None
-                else np.ascontiguousarray(part._array)
-            )
-        return tuple(d.run(self.pointers + [address(seed) for seed in seeds]))
+        seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
+        return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
 
     def descend(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers or mode.trace is not None:
@@ -116,10 +126,9 @@ class CompiledCall(GradFn):
         for e in self.edges:
             if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:
                 return False
-        self.check()
         d = self.derivative
-        gradients = d.run(self.pointers + d.unit[: len(d.used_seeds)])
-        for e, g in zip(self.edges, gradients, strict=True):
+        self.check(d.every)
+        for e, g in zip(self.edges, d.run(d.every, self.pointers + d.unit), strict=True):
             x = e.variable  # type: ignore[union-attr]
             if x._grad is None:
                 x._grad = g
@@ -132,4 +141,8 @@ class CompiledCall(GradFn):
         return True
 
     def release(self) -> None:
-        self.freed, self.arrays, self.pointers, self.arguments = True, [], [], ()
+        """Forget what only the outputs of the last backward needed: all, once none is left."""
+        d = self.derivative
+        self.freed = self.freed.union(*(d.frees[k] for k in self.walked))
+        if len(self.freed) == len(d.every):
+            self.arrays, self.pointers, self.arguments = [], [], ()

@@ -13,6 +13,7 @@ import numpy as np
 
 from .codegen.build import build
 from .codegen.program import Program
+from .compile_answer import Aliased, Gradient, Returned, aliased, listened
 from .compile_autograd import Derivative, layout
 from .compile_backward import Spent, spent
 from .compile_rerun import Rerun
@@ -28,13 +29,6 @@ from .tracer.signature import aval, flatten, rebuild, repetition
 from .tracer.tensor import Tensor
 from .tracer.trace import Input, Stream, Trace, tracing
 from .tracer.world import captured
-
-
-@dataclass(frozen=True)
-class Returned:
-    """A place in the answer that is output number `index` of the program."""
-
-    index: int
 
 
 @dataclass
@@ -53,11 +47,12 @@ class Entry:
     executable: Executable
     inputs: list[Input]
     avals: list[tuple]  # of the inputs, as they were traced
-    answer: Any  # the returned structure, with Returned in place of computed tensors
+    answer: Any  # the returned structure, with what compile_answer.py has for tensors
     graded: list[
         tuple[Tensor, int | None, int | None]
     ]  # (whose .grad, its argument position, output; None: to none)
     written: list[Input]  # changed in place
+    rooted: dict[int, Input]  # those that have a history from then on, by output
     streams: list[Stream]  # random numbers that it uses
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
     presence: list[tuple[Tensor, bool]]  # whose .grad must be there, or not
@@ -142,20 +137,11 @@ class _Recorder:
     def __init__(self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple):
         self.trace, self.arguments = trace, arguments
         self.outputs: list[Node] = []
-        self.twins = {id(i.twin): i for i in trace.inputs}
         self.differentiable: list[tuple[int, Tensor]] = []
         self.spent: dict[int, Spent] = {}
-        self.returned: dict[int, Returned] = {}
-        self.answer = self.place(answer)
+        self.placed: dict[int, Any] = {}
         self.graded: list[tuple[Tensor, int | None, int | None]] = []
         for i in trace.regraded():
-            assert i.tensor is not None
-            if i.tensor._grad_fn is not None:
-                raise RuntimeError(
-                    "backward() inside a compiled function reached a tensor that was computed "
-                    f"outside of it (shape {list(i.tensor.shape)}); detach it, compute it inside, "
-                    "or call backward() outside"
-                )
             g = i.twin._grad
             position = i.key if i.kind == "argument" else None
             self.graded.append(
@@ -164,9 +150,17 @@ class _Recorder:
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
         self.writes: dict[int, Node] = {}
+        self.rooted: dict[int, Input] = {}
         for w in self.written:
-            self.writes[len(self.outputs)] = w.node
-            self.outputs.append(self.node(w.twin))
+            index = self.output(self.node(w.twin))
+            self.writes[index] = w.node
+            if w.kind != "grad" and w.twin._grad_fn is not None and w.twin._grad_fn is not w.start:
+                self.rooted[index] = w
+                self.depends(index, w.twin)
+        self.gradients = {id(i.twin._grad): i.tensor for i in trace.regraded()}
+        self.shown: set[int] = set()  # ids of the tensors in the answer
+        rebuild(answer, lambda t: self.shown.add(id(t)))
+        self.answer = rebuild(answer, self.leaf)
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
         self.derivative = None
         if self.differentiable:
@@ -192,28 +186,44 @@ class _Recorder:
         self.outputs.append(node)
         return len(self.outputs) - 1
 
-    def place(self, answer: Any) -> Any:
-        return rebuild(answer, self.leaf)
-
     def leaf(self, t: Tensor) -> Any:
+        """What stands for a tensor in the answer; for one tensor, one thing."""
+        if self.trace.grad_of(t) is not None:
+            t = self.trace.twin(t)
         if t._node is None:
             return t
-        if id(t) in self.twins:
-            return self.twins[id(t)].tensor
         if t._view is not None:
             t._view.refresh(t)
-        if id(t) not in self.returned:
-            self.returned[id(t)] = Returned(self.output(self.node(t)))
-            index = self.returned[id(t)].index
-            if t._requires_grad and spent(t._grad_fn):
-                self.spent[index] = Spent(t._grad_fn.name())
-            elif t._requires_grad:
-                self.differentiable.append((index, t))
-        return self.returned[id(t)]
+        if id(t) not in self.placed:
+            self.placed[id(t)] = self.where(t)
+        return self.placed[id(t)]
+
+    def where(self, t: Tensor) -> Any:
+        given = self.trace.input_of(t)
+        if given is not None:
+            return Gradient(given.key, found=True) if given.kind == "grad" else given.tensor
+        if id(t) in self.gradients:
+            return Gradient(self.gradients[id(t)], found=False)
+        root, steps = aliased(t)
+        known = self.trace.input_of(root) is not None or id(root) in self.shown
+        if steps and known and not listened(t._grad_fn):
+            title = "" if t._grad_fn is None else t._grad_fn.title
+            return Aliased(self.leaf(root), steps, title, t._view.many)
+        index = self.output(self.node(t))
+        if t._requires_grad:
+            self.depends(index, t)
+        return Returned(index)
+
+    def depends(self, index: int, t: Tensor) -> None:
+        """An output has a history: one that is used up, or one that backward will go through."""
+        if spent(t._grad_fn):
+            self.spent[index] = Spent(t._grad_fn.name())
+        else:
+            self.differentiable.append((index, t))
 
     def entry(self, surroundings: Surroundings, began: float, traced_at: float) -> Entry:
         trace = self.trace
-        outputs = [*self.outputs, *(self.derivative.residuals if self.derivative else ())]
+        outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
         raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))
         verify(raw)
@@ -237,7 +247,8 @@ class _Recorder:
         return Entry(
             graph, program, executable, inputs,
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
-            self.answer, self.graded, self.written, list(trace.streams.values()), self.values,
+            self.answer, self.graded, self.written, self.rooted,
+            list(trace.streams.values()), self.values,
             [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings,
             self.derivative, self.spent, timing,
             mode.grad,

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .compile_backward import CompiledCall
+from .compile_answer import Aliased, Gradient, Returned, gradients_found
+from .compile_backward import CompiledCall, take_over
 from .compile_binding import drawing, rebinder, staleness, together
-from .compile_entry import Entry, Returned
+from .compile_entry import Entry
 from .compile_pool import Pool
 from .ir.dtype import DType
 from .runtime.executable import address
@@ -93,23 +94,14 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 2)
     w.add("finally: lock.release()")
     for i in entry.written:
-        target = (
-            f"a{i.key}"
-            if i.kind == "argument"
-            else w.name("written", i.tensor)
-            if i.kind == "tensor"
-            else ""
-        )
-        w.add(
-            f"{target}._version[0] += 1"
-            if target
-            else f"{w.name('owner', i.key)}._grad._version[0] += 1"
-        )
+        owner = i.key if i.kind == "grad" else i.tensor
+        grad = "._grad" if i.kind == "grad" else ""
+        w.add(f"{_tensor(w, entry, owner, positions)}{grad}._version[0] += 1")
     for line in after:
         w.add(line)
     for t, flag in entry.flags:
         w.add(f"{_tensor(w, entry, t, positions)}._requires_grad = {flag}")
-    _answer(w, entry, outputs)
+    _answer(w, entry, outputs, positions)
     source = "def replay(args):\n" + "\n".join(w.lines) + "\n"
     filename = f"<tracegrad replay {id(entry):x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
@@ -169,6 +161,8 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
     for t, there in entry.presence:
         where = _tensor(w, entry, t, positions)
         w.guard(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
+    for t in gradients_found(entry.answer):
+        w.guard(f"found{id(t)} = {_tensor(w, entry, t, positions)}._grad")
     for i in entry.inputs:
         if i.kind == "grad":
             owner = _tensor(w, entry, i.key, positions)
@@ -288,6 +282,8 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
 def _returned(answer: Any) -> set[int]:
     if isinstance(answer, Returned):
         return {answer.index}
+    if isinstance(answer, Aliased):
+        return _returned(answer.root)
     if isinstance(answer, (tuple, list)):
         return set().union(*(_returned(a) for a in answer)) if answer else set()
     if isinstance(answer, dict):
@@ -295,9 +291,9 @@ def _returned(answer: Any) -> set[int]:
     return set()
 
 
-def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
+def _answer(w: _Writer, entry: Entry, outputs: dict[int, str], positions: dict[int, int]) -> None:
     d = entry.derivative
-    made = {}
+    made: dict[Any, str] = {}
     for k in sorted(_returned(entry.answer)):
         dtype = w.name("dtype", entry.graph.outputs[k].dtype)
         w.add(
@@ -324,7 +320,14 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
         w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], args)")
         for index, k in enumerate(d.outputs):
             record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
-            w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
+            if k in entry.rooted:
+                where = _tensor(w, entry, entry.rooted[k].tensor, positions)
+                w.add(f"{w.name('take_over', take_over)}({where}, {record})")
+            else:
+                w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
+    for k in entry.spent.keys() & entry.rooted.keys():
+        where = _tensor(w, entry, entry.rooted[k].tensor, positions)
+        w.add(f"{w.name('take_over', take_over)}({where}, {w.name('spent', entry.spent[k])})")
     w.add(f"return {_expression(w, entry.answer, made, entry)}")
 
 
@@ -339,10 +342,19 @@ def _kept(w: _Writer, i: Any, arguments: dict[int, str]) -> str:
     return arguments.get(id(i.tensor)) or w.name("kept", i.tensor)
 
 
-def _expression(w: _Writer, answer: Any, made: dict[int, str], entry: Entry) -> str:
+def _expression(w: _Writer, answer: Any, made: dict[Any, str], entry: Entry) -> str:
     """The returned structure as text."""
     if isinstance(answer, Returned):
         return made[answer.index]
+    if isinstance(answer, Gradient):
+        owner = _expression(w, answer.owner, made, entry)
+        return f"found{id(answer.owner)}" if answer.found else f"{owner}._grad"
+    if isinstance(answer, Aliased):
+        if answer not in made:
+            root = _expression(w, answer.root, made, entry)
+            made[answer] = name = f"alias{len(made)}"
+            w.add(f"{name} = {w.name('look', answer)}({root})")
+        return made[answer]
     if isinstance(answer, Tensor):
         for i in entry.inputs:
             if i.tensor is answer and i.kind == "argument":

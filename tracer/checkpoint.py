@@ -112,6 +112,9 @@ class CheckpointBackward(GradFn):
         create = mode.grad
         return tuple(pull(roots, [*arguments, *self.captured], create, create, stop=True))
 
+    def keeps(self) -> bool:
+        return self.section is not None
+
     def release(self) -> None:
         self.section = None
 

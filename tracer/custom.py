@@ -135,6 +135,9 @@ class CustomBackward(GradFn):
                 ) from None
         return g if g.dtype is dtype else cast(g, dtype=dtype)
 
+    def keeps(self) -> bool:
+        return bool(self.ctx._saved)
+
     def release(self) -> None:
         self.ctx._tensors = self.ctx._saved = None  # type: ignore[assignment]
 

@@ -73,10 +73,11 @@ def assign(t: Tensor, new: Tensor) -> None:
         store(t, new._node)
     t._version[0] += 1
     if mode.grad and new._requires_grad:
-        _adopt(t, new)
+        adopt(t, new)
 
 
-def _adopt(t: Tensor, new: Tensor) -> None:
+def adopt(t: Tensor, new: Tensor) -> None:
+    """Give `t`, which was changed in place, the history of `new`."""
     fn, base = new._grad_fn, t._base
     if t._view is not None and t._view.differentiable:
         assert base is not None

@@ -109,6 +109,10 @@ class GradFn:
     def release(self) -> None:
         """Forget the saved values."""
 
+    def keeps(self) -> bool:
+        """Whether there are saved values to forget."""
+        return False
+
     def __repr__(self) -> str:
         return f"<{self.title} object at {id(self):#x}>"
 
@@ -267,8 +271,11 @@ class OpBackward(GradFn):
                 grads[k] = cotangent(self.op, k, g, y, inputs, self.params)
         return tuple(grads)
 
+    def keeps(self) -> bool:
+        return any(isinstance(x, Saved) for x in (self.y, *self.inputs))
+
     def release(self) -> None:
-        if any(isinstance(x, Saved) for x in (self.y, *self.inputs)):
+        if self.keeps():
             self.freed, self.inputs, self.y = True, (), None
 
 

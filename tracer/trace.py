@@ -21,7 +21,9 @@ from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
 from .mode import mode
+from .tape import GradFn, edge
 from .tensor import Tensor, leaked, traced
+from .transform import Origin
 
 LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
 
@@ -40,6 +42,23 @@ class Input:
     key: Any
     tensor: Any  # a Tensor; None for a 'hyper' and a 'random'
     twin: Tensor
+    start: GradFn | None = None  # where a gradient of what it was at first arrives
+
+
+class Outside(Origin):
+    """The history that a tensor brings into a trace."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, x: Tensor):
+        GradFn.__init__(self, x._grad_fn.title, ())
+        self.shape = list(x.shape)
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "backward() inside a compiled function reached a tensor that was computed outside of "
+            f"it (shape {self.shape}); detach it, compute it inside, or call backward() outside"
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,9 @@ class Trace:
         node = input_node(t._array.shape, t._dtype, kind)
         twin = traced(node, t._requires_grad)
         twin._hooks = t._hooks
-        found = Input(node, kind, key, t, twin)
+        if t._grad_fn is not None:
+            twin._grad_fn = Outside(t)
+        found = Input(node, kind, key, t, twin, edge(twin))
         self.inputs.append(found)
         self._by_id[id(t)] = self._by_twin[id(twin)] = found
         self._numbers[node] = t._array
@@ -141,7 +162,7 @@ class Trace:
         """The traced Tensor that stands for the concrete `t`."""
         found = self._by_id.get(id(t))
         if found is None:
-            owner = self._owner_of_grad.get(id(t))
+            owner = self.grad_of(t)
             if owner is not None:
                 self.grads_seen.add(id(owner))
             found = (
@@ -222,6 +243,14 @@ class Trace:
             mode.trace = self
 
     # ---- what the compiler asks at the end
+    def input_of(self, twin: Tensor) -> Input | None:
+        """The input that a traced tensor stands for."""
+        return self._by_twin.get(id(twin))
+
+    def grad_of(self, t: Tensor) -> Tensor | None:
+        """The tensor whose `.grad` a concrete one was at first."""
+        return self._owner_of_grad.get(id(t))
+
     def mutated(self) -> list[Input]:
         """Inputs that were changed in place."""
         return [i for i in self.inputs if i.twin._node is not i.node]
