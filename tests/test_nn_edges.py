@@ -70,6 +70,10 @@ EDGES = {
         )
         for mode in ("reflect", "replicate", "circular")
     },
+    "a window without a number": (
+        lambda F, x: F.max_pool1d(x, 2, 3, 1, 2, ceil_mode=True), ([[[2.0]]],),
+    ),
+    "small halves": (lambda F, x: F.rms_norm(x.bfloat16(), (2,)).float(), ([1e-3, 2e-3],)),
     "the mean of no channels": (lambda F, x: F.adaptive_avg_pool2d(x[:, :0], 1), ([[[[1.0]]]],)),
 }  # fmt: skip
 

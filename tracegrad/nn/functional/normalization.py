@@ -184,8 +184,7 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
     dims, shape = _trailing(input, normalized_shape, weight, None)
     x = _floating(input, "rms_norm")
     if eps is None:
-        small = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
-        eps = small.get(input.dtype.name) or float(np.finfo(input.dtype.compute).eps)
+        eps = float(np.finfo(x.dtype.compute).eps)
     size = math.prod(shape) or math.nan
     y = x * rsqrt(reduced(reductions.sum, x * x, dims, True) / size + eps)
     return narrowed(_scaled(y, weight, None, shape), input.dtype)

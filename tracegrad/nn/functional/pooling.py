@@ -109,14 +109,17 @@ def maximum_of(seen: Seen, indices: bool) -> Tensor | tuple[Tensor, Tensor]:
     if not indices and not (mode.grad and x.requires_grad):
         return max_(x, dims=dims)
     sizes = tuple(x.shape[d] for d in dims)
+    count = math.prod(sizes)
     taps = bind(iota, (), {"shape": (math.prod(sizes),), "dtype": int32})
     taps = reshaped(taps, sizes)
     still = stop_gradient(x)
     hit = logical_or(eq(still, spread(max_(still, dims=dims), x.shape, dims)), isnan(still))
     if seen.valid is not None:
         hit = logical_and(hit, seen.valid)
-    first = min_(where(hit, taps, math.prod(sizes)), dims=dims)
+    first = min_(where(hit, taps, count), dims=dims)
     y = sum_(where(eq(taps, spread(first, x.shape, dims)), x, 0), dims=dims)
+    if seen.valid is not None and max(seen.dilations) > 1:  # all taps of a window may miss
+        y = where(eq(first, count), _lowest(x.dtype), y)
     if not indices:
         return y
     position: Any = 0
