@@ -251,3 +251,66 @@ def test_the_world_learns_of_changes_and_not_of_calls():
     assert moved(lambda: m.register_forward_hook(lambda *a: None))
     assert moved(lambda: delattr(m, "temperature"))
     assert moved(m.double)
+
+
+def stateful(T):
+    class Counting(T.nn.Module):
+        def __init__(self, steps):
+            super().__init__()
+            self.weight, self.steps = T.nn.Parameter(T.ones(1)), steps
+
+        def get_extra_state(self):
+            return {"steps": self.steps}
+
+        def set_extra_state(self, state):
+            self.steps = state["steps"]
+
+    return T.nn.Sequential(Counting(3), Counting(5))
+
+
+def test_a_state_of_the_users_own_is_saved_and_loaded(torch):
+    for T in (torch, tg):
+        state, other = stateful(T).state_dict(), stateful(T)
+        assert list(state) == ["0.weight", "0._extra_state", "1.weight", "1._extra_state"]
+        other[0].steps = other[1].steps = 0
+        other.load_state_dict(state)
+        assert (other[0].steps, other[1].steps) == (3, 5)
+        del state["1._extra_state"]
+        with pytest.raises(RuntimeError, match="Missing key"):
+            other.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "N.ModuleList().append(3)",
+        "N.ModuleList().extend(3)",
+        "N.ModuleDict().update(3)",
+        "list((N.ParameterDict({'b': T.ones(1), 'a': T.ones(2)}) | {'c': T.ones(1)}).keys())",
+        "N.ParameterDict({'a': T.ones(1)})['b']",
+        "N.ParameterDict({'a': T.ones(1)}).get('b')",
+        "N.ParameterDict({'a': T.ones(1)}).setdefault('b', T.ones(3)).shape",
+        "N.ParameterList([T.ones(2), 3])",
+        "[*N.ParameterList([T.ones(2), 3]).append(T.ones(1)).state_dict()]",
+        "2 * N.Sequential(N.ReLU(), N.Tanh())",
+        "N.Sequential(N.ReLU()) * 0",
+        "N.Sequential(N.Sequential(N.ReLU())).set_submodule('0.0', N.Tanh())",
+    ],
+)
+def test_a_container_answers_as_torchs(torch, source):
+    def outcome(T):
+        try:
+            return repr(eval(source, {"T": T, "N": T.nn})).replace("tracegrad", "torch")
+        except Exception as e:
+            return type(e)
+
+    assert outcome(tg) == outcome(torch)
+
+
+def test_a_hook_that_is_always_called_sees_a_failure():
+    module, seen = tg.nn.Linear(2, 2), []
+    module.register_forward_hook(lambda m, a, y: seen.append("done"))
+    module.register_forward_hook(lambda m, a, y: seen.append(y), always_call=True)
+    with pytest.raises(RuntimeError):
+        module(tg.ones(3, 5))
+    assert seen == [None]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import chain, groupby
 from operator import index
 from typing import Any, Self
 
@@ -27,11 +28,17 @@ class _Numbered(Module):
             raise IndexError(f"index {i} is out of range")
         return list(self._items)[i]
 
-    def _renumber(self, items: Iterable[Any]) -> None:
-        kept = list(items)
-        self._items.clear()
-        for i, item in enumerate(kept):
+    def _renumber(self, items: list[Any]) -> None:
+        for name in list(self._items):
+            delattr(self, name)
+        for i, item in enumerate(items):
             setattr(self, str(i), item)
+
+    def _fit(self, item: Any) -> Any:
+        """The item, or TypeError where it has no place here."""
+        if item is not None and not isinstance(item, Module):
+            raise TypeError(f"{type(item).__name__} is not a Module subclass")
+        return item
 
     def __len__(self) -> int:
         return len(self._items)
@@ -49,7 +56,7 @@ class _Numbered(Module):
         return make([item for _, item in items])
 
     def __setitem__(self, i: Any, item: Any) -> None:
-        setattr(self, self._name(i), item)
+        setattr(self, self._name(i), self._fit(item))
 
     def __delitem__(self, i: Any) -> None:
         items = list(self)
@@ -58,19 +65,24 @@ class _Numbered(Module):
 
     def append(self, item: Any) -> Self:
         """Add one at the end."""
-        setattr(self, str(len(self)), item)
+        setattr(self, str(len(self)), self._fit(item))
         return self
 
     def extend(self, items: Iterable[Any]) -> Self:
         """Add several at the end."""
-        for item in list(items):
+        if not isinstance(items, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}.extend should be called with an iterable, but got "
+                f"{type(items).__name__}"
+            )
+        for item in [self._fit(item) for item in items]:
             self.append(item)
         return self
 
     def insert(self, i: int, item: Any) -> Self:
         """Add one before position i."""
         items = list(self)
-        items.insert(i, item)
+        items.insert(i, self._fit(item))
         self._renumber(items)
         return self
 
@@ -123,6 +135,22 @@ class Sequential(_Numbered):
 
     def _part(self, items: list[tuple[str, Any]]) -> Any:
         return type(self)(dict(items))
+
+    def _times(self, times: Any) -> list[Module]:
+        if not isinstance(times, int):
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(times)}")
+        if times <= 0:
+            raise ValueError(f"Non-positive multiplication factor {times} for {type(self)}")
+        return list(self) * times
+
+    def __mul__(self, times: int) -> Sequential:
+        """As many times in a row: the same modules, not copies."""
+        return Sequential(*self._times(times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        return self.extend(self._times(times)[len(self) :])
 
     def forward(self, input: Any) -> Any:
         for module in self:
@@ -186,8 +214,19 @@ class _Named(Module):
 
     def update(self, items: Any) -> None:
         """Add everything of a mapping, or of pairs."""
-        mapping = isinstance(items, (Mapping, _Named))
-        for key, item in list(items.items() if mapping else items):
+        if not isinstance(items, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}.update should be called with an iterable of key/value "
+                f"pairs, but got {type(items).__name__}"
+            )
+        pairs = list(items.items() if isinstance(items, (Mapping, _Named)) else items)
+        for n, pair in enumerate(pairs):
+            if not isinstance(pair, Iterable) or len(tuple(pair)) != 2:
+                raise (ValueError if isinstance(pair, Iterable) else TypeError)(
+                    f"{type(self).__name__} update sequence element #{n} should be a pair, but "
+                    f"got {pair!r}"
+                )
+        for key, item in pairs:
             self[key] = item
 
 
@@ -195,25 +234,37 @@ class ModuleDict(_Named):
     """A dict of modules whose parameters count as those of the module that holds it."""
 
 
-def _parameter_line(name: str, p: Tensor) -> str:
-    kind = "Parameter" if isinstance(p, Parameter) else "Tensor"
-    return f"  ({name}): {kind} containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]"
+def _parameter_line(name: str, p: Any, kind: Any) -> str:
+    if not isinstance(p, Tensor):
+        return f"  ({name}): Object of type: {type(p).__name__}"
+    title = "Parameter" if isinstance(p, Parameter) else "Tensor"
+    return f"  ({name}): {title} containing: [{kind} of size {'x'.join(map(str, p.shape))}]"
 
 
 class ParameterList(_Numbered):
-    """A list of parameters; tensors put into it become parameters."""
-
-    _table = "_parameters"
+    """A list of parameters; tensors put into it become parameters, other things stay what they
+    are.
+    """
 
     def __init__(self, values: Iterable[Any] | None = None):
         super().__init__()
         self.extend(values or ())
 
+    @property
+    def _items(self) -> dict[str, Any]:
+        both = chain(self.__dict__.items(), self._parameters.items())
+        return dict(sorted((kv for kv in both if kv[0].isdigit()), key=lambda kv: int(kv[0])))
+
+    def _fit(self, item: Any) -> Any:
+        return _trained(item)
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, _trained(value) if name.isdigit() else value)
 
     def extra_repr(self) -> str:
-        return "\n".join(_parameter_line(k, p) for k, p in self._items.items())
+        return "\n".join(
+            _parameter_line(k, p, getattr(p, "dtype", None)) for k, p in self._items.items()
+        )
 
 
 class ParameterDict(_Named):
@@ -224,8 +275,50 @@ class ParameterDict(_Named):
     def _register(self, key: str, item: Any) -> None:
         self.register_parameter(key, _trained(item))
 
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise AttributeError(f"'ParameterDict' object has no attribute '{key}'")
+        return self._items[key]
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._items))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """One, or what is asked for where there is none."""
+        return self._items.get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """One, which is put there first if there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last and return it with its name."""
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+    def copy(self) -> ParameterDict:
+        """Another dict of the same parameters."""
+        return ParameterDict(self)
+
+    def update(self, items: Any) -> None:
+        """Add everything of a mapping, in the order of its keys unless it has one, or of pairs."""
+        unordered = isinstance(items, Mapping) and not isinstance(items, OrderedDict)
+        super().update(sorted(items.items()) if unordered else items)
+
+    def __ior__(self, items: Any) -> Self:
+        self.update(items)
+        return self
+
+    def __or__(self, items: Any) -> ParameterDict:
+        return self.copy().__ior__(items)
+
+    def __ror__(self, items: Any) -> ParameterDict:
+        return ParameterDict(items).__ior__(self)
+
     def extra_repr(self) -> str:
-        return "\n".join(_parameter_line(k, p) for k, p in self._items.items())
+        return "\n".join(_parameter_line(k, p, p.type()) for k, p in self._items.items())
 
 
 def _trained(value: Any) -> Any:

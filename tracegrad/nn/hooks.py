@@ -41,10 +41,18 @@ class Hooked:
         watched = _Gradients(self) if mode.grad and self._watched() else None
         if watched is not None:
             args = watched.inputs(args)
-        result = self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_hooks.values()):
-            new = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
-            result = result if new is None else new
+        waiting = dict(self._forward_hooks)
+        try:
+            result = self.forward(*args, **kwargs)
+            while waiting:
+                hook, with_kwargs, _ = waiting.pop(next(iter(waiting)))
+                new = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+                result = result if new is None else new
+        except Exception:
+            for hook, with_kwargs, always in waiting.values():
+                if always:
+                    hook(self, args, kwargs, None) if with_kwargs else hook(self, args, None)
+            raise
         return result if watched is None else watched.outputs(result)
 
     def _watched(self) -> bool:
@@ -56,9 +64,12 @@ class Hooked:
         return _register(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
     def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
-                              with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
-        """Call `hook(module, args, output)` after `forward`; an answer replaces the output."""
-        return _register(self._forward_hooks, (hook, with_kwargs), prepend)
+                              with_kwargs: bool = False,
+                              always_call: bool = False) -> RemovableHandle:  # fmt: skip
+        """Call `hook(module, args, output)` after `forward`; an answer replaces the output. With
+        `always_call` also, with None for the output, when an exception passes.
+        """
+        return _register(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_hook(
         self, hook: Callable, prepend: bool = False

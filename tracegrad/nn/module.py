@@ -72,7 +72,8 @@ class Module(Hooked):
             own = self.__dict__.get(table)
             if isinstance(value, kind) and kind is not Tensor:
                 if own is None:
-                    raise AttributeError(f"cannot assign {what}s before Module.__init__() call")
+                    kinds = "module" if kind is Module else f"{what}s"
+                    raise AttributeError(f"cannot assign {kinds} before Module.__init__() call")
                 self._forget(name, keep=table)
                 if kind is Parameter:
                     self.register_parameter(name, value)  # type: ignore[arg-type]
@@ -234,6 +235,15 @@ class Module(Hooked):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
 
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put a module in the place of the one with a dotted name."""
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`{module}` is not an nn.Module, found {type(module)}.")
+        setattr(self.get_submodule(path), name, module)
+
     def _member(self, target: str, table: str, what: str) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
@@ -296,6 +306,10 @@ class Module(Hooked):
                         _become(x, x.data.to(*args, **kwargs))
         changed()
         return self
+
+    def type(self, dst_type: Any) -> Self:
+        """Convert what is floating point to a dtype."""
+        return self.to(dst_type)
 
     def float(self) -> Self:
         return self.to(float32)

@@ -27,7 +27,20 @@ class IncompatibleKeys(NamedTuple):
         return f"_IncompatibleKeys(missing_keys={self[0]}, unexpected_keys={self[1]})"
 
 
-def entries(module: Any) -> Iterator[tuple[str, dict, str]]:
+class _Extra:
+    """What a module says of itself in `get_extra_state`, as a table with one entry."""
+
+    def __init__(self, module: Any):
+        self.module = module
+
+    def __getitem__(self, name: str) -> Any:
+        return self.module.get_extra_state()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.module.set_extra_state(value)
+
+
+def entries(module: Any) -> Iterator[tuple[str, Any, str]]:
     """Every entry of the state: its dotted name, the table it stands in, and its name there."""
     for prefix, part in module.named_modules(remove_duplicate=False):
         hidden = part._non_persistent_buffers_set
@@ -35,13 +48,17 @@ def entries(module: Any) -> Iterator[tuple[str, dict, str]]:
             for name, value in table.items():
                 if value is not None and not (table is part._buffers and name in hidden):
                     yield f"{prefix}.{name}" if prefix else name, table, name
+        if hasattr(part, "get_extra_state"):
+            yield f"{prefix}._extra_state" if prefix else "_extra_state", _Extra(part), ""
 
 
 def collect(module: Any, destination: Any, prefix: str, keep_vars: bool) -> dict[str, Tensor]:
     """The state; without `keep_vars`, detached from autograd."""
     out = OrderedDict() if destination is None else destination
     for key, table, name in entries(module):
-        out[prefix + key] = table[name] if keep_vars else table[name].detach()
+        value = table[name]
+        plain = keep_vars or not isinstance(value, Tensor)
+        out[prefix + key] = value if plain else value.detach()
     return out
 
 
@@ -74,9 +91,13 @@ def load(module: Any, given: Mapping[str, Any], strict: bool, assign: bool) -> I
     missing = [key for key in places if key not in given]
     unexpected = [key for key in given if key not in places]
     values: dict[str, Any] = {
-        k: _value(k, given[k], t[name]) for k, (t, name) in places.items() if k in given
+        k: given[k] if isinstance(t, _Extra) else _value(k, given[k], t[name])
+        for k, (t, name) in places.items()
+        if k in given
     }
-    wrong = [v for v in values.values() if isinstance(v, str)]
+    wrong = [
+        v for k, v in values.items() if isinstance(v, str) and not isinstance(places[k][0], _Extra)
+    ]
     if strict:
         names = (("Missing", missing), ("Unexpected", unexpected))
         wrong = [_names(title, keys) for title, keys in names if keys] + wrong
@@ -87,6 +108,9 @@ def load(module: Any, given: Mapping[str, Any], strict: bool, assign: bool) -> I
     with no_grad():
         for key, value in values.items():
             table, name = places[key]
+            if isinstance(table, _Extra):
+                table[name] = value
+                continue
             old = table[name]
             if not assign:
                 old.copy_(value)

@@ -47,7 +47,8 @@ class Adam(Optimizer):
         state = self._state(p, group["amsgrad"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         state["step"].add_(1)
-        step = _count(state["step"])
+        step = _exact(state["step"])
+        lr = _exact(lr) if isinstance(lr, Tensor) else lr
         if group["maximize"]:
             grad = -grad
         if decay != 0 and group["decoupled_weight_decay"]:
@@ -72,9 +73,9 @@ class Adam(Optimizer):
         return state
 
 
-def _count(step: Tensor) -> Any:
-    """The count as a float or, in a trace, a float64 tensor: 1 - beta ** step cancels."""
-    return step.item() if mode.trace is None else step.double()
+def _exact(number: Tensor) -> Any:
+    """As a float or, in a trace, a float64 tensor: 1 - beta ** step cancels."""
+    return number.item() if mode.trace is None else number.double()
 
 
 class AdamW(Adam):
