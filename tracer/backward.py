@@ -98,6 +98,8 @@ class _Walk:
                 self.captured[fn] = g
                 self.hold(g)
             if isinstance(fn, AccumulateGrad):
+                if not fn.variable._requires_grad:
+                    continue  # not any more
                 if accumulate and (self.targets is None or fn in self.targets):
                     self.accumulate(fn, g)
                     fn.accumulated()

@@ -46,6 +46,7 @@ def number(value: Any, dtype: DType) -> Tensor:
         with np.errstate(all="ignore"):
             array = np.asarray(value).astype(dtype.compute)
         found = wrap(dtype.encode(array), dtype)
+        found._array.flags.writeable = False
         if len(_numbers) > 1000:
             _numbers.clear()
         _numbers[key] = found

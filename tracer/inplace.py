@@ -20,7 +20,7 @@ from ..ir.ops.movement import expand
 from .dispatch import number
 from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
-from .tape import OpBackward, Saved, retitled
+from .tape import GradFn, OpBackward, Saved, clock, retitled
 from .tensor import Tensor
 from .views import OVERLAP, CopySlices, store
 
@@ -45,8 +45,12 @@ def _writable(t: Tensor) -> None:
                 "views to be modified "
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
-    if t._array is not None and not t._array.flags.writeable:
-        if 0 in t._array.strides or (t._view is not None and live(t._base)._array.flags.writeable):
+    if t._array is None:
+        return
+    if any(s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)):
+        raise RuntimeError(OVERLAP)
+    if not t._array.flags.writeable:
+        if t._view is not None and live(t._base)._array.flags.writeable:
             raise RuntimeError(OVERLAP)
         raise RuntimeError(
             "the tensor shares memory with a NumPy array that is read-only, and cannot be changed "
@@ -67,12 +71,15 @@ def assign(t: Tensor, new: Tensor) -> None:
         raise ShapeError(
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
         )
+    grows = mode.grad and new._requires_grad
+    if grows and t._view is not None and any(op is expand for op, _ in t._view.path):
+        raise RuntimeError(OVERLAP)  # what else lies in that memory has no place in the path
     if t._array is not None:
         np.copyto(t._array, new._array)
     else:
         store(t, new._node)
     t._version[0] += 1
-    if mode.grad and new._requires_grad:
+    if grows:
         adopt(t, new)
 
 
@@ -88,25 +95,46 @@ def adopt(t: Tensor, new: Tensor) -> None:
             fn.retainers += t._grad_fn.retainers
             t._grad_fn.retainers = []
         t._grad_fn, t._requires_grad = fn, True
-        if isinstance(fn, OpBackward) and isinstance(fn.y, Saved):
-            fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
+    if isinstance(fn, OpBackward) and isinstance(fn.y, Saved):
+        fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
 
 
 def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """x = function(x, ...), in place."""
     t = live(x)
     _writable(t)
+    start = next(clock) if mode.grad else 0
     new = function(t, *args, **kwargs)
-    fn = new._grad_fn
-    if (
-        isinstance(fn, OpBackward)
-        and fn.inputs
-        and isinstance(first := fn.inputs[0], Saved)
-        and first.box is t._version
-    ):
-        first.keep()
+    if mode.grad and new._grad_fn is not None:
+        operand = any(isinstance(a, Tensor) and a._version is t._version for a in args)
+        _keep(new._grad_fn, t, start, operand)
+    elif mode.grad and t._requires_grad:  # what was in t gets no gradient any more
+        new = new if new._dtype is t._dtype else cast(new, dtype=t._dtype)
+        new = retitled(where(number(True, bool_), new, t), "ZeroBackward0")
     assign(t, new)
     return x
+
+
+def _shared(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is not None and b is not None and np.may_share_memory(a, b)
+
+
+def _keep(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
+    """Of `t`, which is about to be written over, let the records made since `start` hold a copy.
+    Where it is an `operand` beside itself, that one is refused in backward, as torch does.
+    """
+    ahead, seen = [fn], {fn}
+    while ahead:
+        fn = ahead.pop()
+        saved = fn.inputs if isinstance(fn, OpBackward) else ()
+        saved = saved[:1] if operand else saved
+        for s in saved:
+            if isinstance(s, Saved) and (s.box is t._version or _shared(s.array, t._array)):
+                s.keep()
+        for e in fn.edges:
+            if e is not None and e.sequence > start and e not in seen:
+                seen.add(e)
+                ahead.append(e)
 
 
 def inplace(function: Callable) -> Callable:

@@ -63,7 +63,7 @@ METHODS: dict[Any, str] = {
     matrices: "matrix_exp matrix_power norm orgqr ormqr",
     solving: " ".join(solving.__all__),
     prefix: " ".join(prefix.__all__),
-    filling: "copy_ fill_ zero_ masked_fill masked_fill_",
+    filling: "copy_ fill_ fill_diagonal_ zero_ masked_fill masked_fill_",
     positions: " ".join(n for n in positions.__all__ if n != "unravel_index"),
     scattering: " ".join(scattering.__all__),
     ordering: "argsort isin kthvalue msort sort topk unique unique_consecutive",

@@ -22,7 +22,7 @@ from .mode import live, mode
 from .promotion import SCALAR_TYPE
 from .tensor import RemovableHandle, Tensor, fill_slots
 
-_sequence = itertools.count(1)
+clock = itertools.count(1)
 _leaves = itertools.count(-1, -1)  # below every operation: accumulation comes last
 
 FREED = (
@@ -53,7 +53,7 @@ class GradFn:
 
     def __init__(self, title: str, edges: tuple[GradFn | None, ...], sequence: int | None = None):
         self.title, self.edges = title, edges
-        self.sequence = next(_sequence) if sequence is None else sequence
+        self.sequence = next(clock) if sequence is None else sequence
         self.shown: tuple | None = None
         self.prehooks: dict[int, Callable] | None = None
         self.posthooks: dict[int, Callable] | None = None
@@ -353,7 +353,7 @@ def composite(title: str) -> Callable[[Callable], Callable]:
     def mark(function: Callable) -> Callable:
         @wraps(function)
         def operation(*args: Any, **kwargs: Any) -> Any:
-            start = next(_sequence) if mode.grad else 0
+            start = next(clock) if mode.grad else 0
             result = function(*args, **kwargs)
             if mode.grad:
                 shown: tuple | None = None

@@ -31,7 +31,7 @@ from ..ir.ops.movement import (
 )
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.source import full
-from .mode import enable_grad, mode
+from .mode import enable_grad, live, mode
 from .tape import GradFn, edge
 from .tensor import Tensor, traced
 
@@ -129,7 +129,7 @@ def write(x: Any, path: Path, new: Any) -> Any:
         return _put_at(x, new, **params)
     if op is permute:
         return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
-    if op is expand and tuple(new.shape) != (*(1,) * (len(new.shape) - len(x.shape)), *x.shape):
+    if op is expand:
         raise RuntimeError(OVERLAP)
     return reshape(new, shape=tuple(x.shape))
 
@@ -172,6 +172,21 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
         size = t._array.itemsize
         return tuple(s // size for s in t._array.strides)
     return t._view.strides if t._view is not None else contiguous(t.shape)
+
+
+def offset_of(t: Tensor) -> int:
+    """Where in the memory of what it is a view of the first element of a tensor lies."""
+    if t._view is None or not t.numel():
+        return 0
+    base = live(t._base)  # type: ignore[arg-type]
+    if t._array is not None:
+        return (t._array.ctypes.data - base._array.ctypes.data) // t._array.itemsize
+    places = np.arange(base.numel()).reshape(base.shape)
+    for op, params in t._view.path:
+        if op is at:
+            raise RuntimeError("where a view begins is not known while its index is traced")
+        places = op.ref(places, **params)
+    return int(places.flat[0])
 
 
 def restride(
@@ -245,7 +260,10 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     ):
         return
     elif not mode.grad and x._grad_fn is not None:
+        y._version = x._version
         return  # memory is all they share; a link would keep the graph of x alive
+    if op is expand and y.numel() == x.numel():
+        op, params = reshape, {"shape": tuple(y.shape)}
     v = x._view
     if v is not None and v.differentiable and mode.grad:
         base, path = x._base, (*v.path, (op, params))

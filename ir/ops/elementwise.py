@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy
+from numpy.lib.array_utils import byte_bounds
 
 from ..dtype import DType
 from ..faults import TARGET, out_of_bounds
@@ -56,8 +57,16 @@ relu = elementwise(
     expr="select({0} < {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
 )  # fmt: skip
 stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}")
+
+
+def _copied(x: np.ndarray) -> np.ndarray:
+    """A copy with the strides of x, if x fills its memory, else in the order of the indices."""
+    low, high = byte_bounds(x)
+    return np.array(x, order="K" if high - low == x.nbytes else "C")
+
+
 copy = elementwise(
-    "copy", ref=np.copy, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0"
+    "copy", ref=_copied, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0"
 )
 
 # ---- arithmetic

@@ -40,8 +40,14 @@ def _expanded(old: tuple[int, ...], *, shape: tuple[int, ...]) -> tuple[int, ...
     return shape
 
 
+def _expand(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    lead = len(_expanded(x.shape, shape=shape)) - x.ndim
+    strides = [0 if n != m else s for n, m, s in zip(x.shape, shape[lead:], x.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(x, shape, [0] * lead + strides)  # parts may be written
+
+
 expand = movement(
-    "expand", ref=lambda x, *, shape: np.broadcast_to(x, shape), shape=_expanded,
+    "expand", ref=_expand, shape=_expanded,
     vjp=(lambda g, y, x, *, shape: g,),  # the reverse walk undoes broadcasting
 )  # fmt: skip
 
@@ -133,8 +139,13 @@ def _piece(k: int):
     return rule
 
 
+def _concat(*xs: np.ndarray, axis: int) -> np.ndarray:
+    shape = (*xs[0].shape[:axis], sum(x.shape[axis] for x in xs), *xs[0].shape[axis + 1 :])
+    return np.concatenate(xs, axis, out=np.empty(shape, xs[0].dtype))  # in the order of the indices
+
+
 concat = register(OpDef(
-    "concat", Kind.MOVEMENT, lambda *xs, axis: np.concatenate(xs, axis), _concat_aval, _piece,
+    "concat", Kind.MOVEMENT, _concat, _concat_aval, _piece,
     grad_name="CatBackward0",
 ))  # fmt: skip
 

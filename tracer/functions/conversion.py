@@ -80,12 +80,18 @@ def __bool__(self: Tensor) -> bool:
     return bool(values(self, "bool").item())
 
 
+def _python_number(self: Tensor, what: str) -> Any:
+    if self.numel() != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return values(self, what).item()
+
+
 def __float__(self: Tensor) -> float:
-    return float(_single(self, "float"))
+    return float(_python_number(self, "float"))
 
 
 def __int__(self: Tensor) -> int:
-    return int(_single(self, "int"))
+    return int(_python_number(self, "int"))
 
 
 def __index__(self: Tensor) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..mode import live
 from ..tensor import Tensor
-from ..views import strides_of
+from ..views import offset_of, strides_of
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
@@ -66,11 +66,7 @@ def values_array(self: Tensor) -> np.ndarray:
 
 def storage_offset(self: Tensor) -> int:
     """Where in its memory the first element lies."""
-    t = live(self)
-    base = t if t._base is None else t._base
-    if t._array is None or base._array is None:
-        return 0
-    return (t._array.ctypes.data - base._array.ctypes.data) // t._array.itemsize
+    return offset_of(live(self))
 
 
 def get_device(self: Tensor) -> int:

@@ -8,12 +8,14 @@ from ...ir.dtype import bool_
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops.elementwise import cast
 from ...ir.ops.elementwise import where as where_
+from ...ir.ops.movement import reshape
 from ..dispatch import number
 from ..inplace import overwrite, update
 from ..promotion import SCALAR_TYPE, stored
 from ..tape import composite
 from ..tensor import Tensor
-from .creation import assigned, tensor
+from ..views import contiguous
+from .creation import arange, assigned, tensor
 
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
@@ -42,6 +44,19 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 def zero_(self: Tensor) -> Tensor:
     """Every element becomes zero."""
     return overwrite(self, tensor(0, dtype=self.dtype), "ZeroBackward0")
+
+
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """The main diagonal becomes one number; that of a tall matrix begins anew with `wrap`."""
+    n = len(set(self.shape))
+    if self.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.ndim > 2 and n != 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    place = sum(contiguous(tuple(self.shape)))  # how far apart the numbers lie
+    rows = self.numel() if wrap else min(self.shape) * place
+    on = (arange(self.numel()) % place == 0) & (arange(self.numel()) < rows)
+    return masked_fill_(self, reshape(on, shape=tuple(self.shape)), fill_value)
 
 
 @composite("MaskedFillBackward0")

@@ -13,6 +13,7 @@ from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ...ir.ops.elementwise import cast
 from ...ir.ops.index import index
+from ..layout import contiguous_format
 from ..promotion import common_dtype
 from ..tape import composite
 from ..tensor import Tensor
@@ -201,6 +202,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     count = x.numel() if N is None else N
     if count < 0:
         raise RuntimeError(f"torch.vander: N must be non-negative, but got {count}")
+    x = x if x.dtype.is_floating_point else x.long()
     powers = [ones_like(x)]
     for _ in range(count - 1):
         powers.append(powers[-1] * x)
@@ -226,7 +228,8 @@ def repeat(input: Tensor, times: tuple[int, ...]) -> Tensor:
     x = ops.expand(
         x, shape=tuple(n for k, extent in zip(times, old, strict=True) for n in (k, extent))
     )
-    return reshaped(x, tuple(k * n for k, n in zip(times, old, strict=True))).clone()
+    y = reshaped(x, tuple(k * n for k, n in zip(times, old, strict=True)))
+    return y.clone(memory_format=contiguous_format)
 
 
 @ints("dims")

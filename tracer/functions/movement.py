@@ -38,6 +38,8 @@ def ints(name: str) -> Callable:
         @wraps(function)
         def call(input: Tensor, *values: Any, **named: Any) -> Any:
             values = (named[name],) if name in named else values
+            if not values and name == "shape":
+                raise TypeError(f'{function.__name__}() missing 1 required argument: "{name}"')
             return function(input, as_ints(values, function.__name__))
 
         return call
@@ -203,9 +205,9 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions from `start_dim` to `end_dim` made one."""
+    a, b = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
     if input.ndim == 0:
         return reshaped(input, (1,))
-    a, b = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
     if a > b:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if a == b:
@@ -217,6 +219,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension made several."""
     d = wrap_dim(dim, input.ndim)
+    if not input.ndim or not len(sizes):
+        raise RuntimeError("unflatten: sizes must be non-empty, and the tensor has a dimension")
     try:
         inner = _inferred(as_ints((sizes,), "unflatten"), input.shape[d])
     except RuntimeError:
@@ -228,8 +232,9 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 def ravel(input: Tensor) -> Tensor:
-    """All elements in one dimension."""
-    return reshaped(input, (input.numel(),))
+    """All elements in one dimension, next to each other in memory."""
+    y = reshaped(input, (input.numel(),))
+    return y if y._view is None or is_contiguous(input) else y.clone()
 
 
 def cut(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
@@ -257,15 +262,18 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if dims is None:
         return reshape(roll(ravel(input), shifts, 0), tuple(input.shape))
     shifts, dims = (v if isinstance(v, (tuple, list)) else (v,) for v in (shifts, dims))
+    if not len(shifts):
+        raise RuntimeError("`shifts` required")
     if len(shifts) != len(dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
+    y = input
     for s, d in zip(shifts, dims, strict=True):
-        d, n = wrap_dim(d, input.ndim), input.shape[d]
+        d, n = wrap_dim(d, y.ndim), y.shape[d]
         if n and s % n:
-            input = ops.concat(cut(input, d, n - s % n, n), cut(input, d, 0, n - s % n), axis=d)
-    return input
+            y = ops.concat(cut(y, d, n - s % n, n), cut(y, d, 0, n - s % n), axis=d)
+    return y.clone() if y is input else y
 
 
 def fliplr(input: Tensor) -> Tensor:

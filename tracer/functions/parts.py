@@ -9,6 +9,7 @@ from ...ir.ops import movement as ops
 from ..mode import live
 from ..tape import composite
 from ..tensor import Tensor
+from ..views import offset_of, strides_of
 from .movement import copying, cut, is_contiguous, reshaped
 from .reduce import wrap_dim
 
@@ -49,16 +50,24 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     return cut(input, d, begin, begin + length)
 
 
+def _extent(name: str, x: Tensor, dim: int) -> int:
+    """How long x, which is to be taken apart, is along `dim`."""
+    if x.ndim == 0:
+        raise RuntimeError(
+            f"{name} expects at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
+    return x.shape[wrap_dim(dim, x.ndim)]
+
+
 def _lengths(n: int, size: Any, dim: int) -> list[int]:
     if isinstance(size, int):
-        if size <= 0 and n:
+        if size < 0 or not size and n:
             raise RuntimeError(f"split expects split_size be positive, but got split_size={size}")
         return [min(size, n - i) for i in range(0, n, size)] if n else [0]
-    if sum(size) != n:
+    if sum(size) != n or any(k < 0 for k in size):
         raise RuntimeError(
-            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
-            f"dimension {dim}), but got "
-            f"split_sizes={list(size)}"
+            f"split_with_sizes expects split_sizes to be non-negative and to sum exactly to {n} "
+            f"(input tensor's size at dimension {dim}), but got split_sizes={list(size)}"
         )
     return list(size)
 
@@ -73,9 +82,9 @@ def _several(parts: list[Tensor], name: str) -> tuple[Tensor, ...]:
 @composite("SplitBackward0")
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """The parts of a tensor along `dim`, of one length or of the given ones."""
-    d = wrap_dim(dim, tensor.ndim)
+    extent, d = _extent("split", tensor, dim), wrap_dim(dim, tensor.ndim)
     parts, start = [], 0
-    for n in _lengths(tensor.shape[d], split_size_or_sections, d):
+    for n in _lengths(extent, split_size_or_sections, d):
         parts.append(cut(tensor, d, start, start + n))
         start += n
     return _several(parts, "Split")
@@ -85,8 +94,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` equal parts along `dim`."""
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    n = input.shape[wrap_dim(dim, input.ndim)]
-    return split(input, max(-(-n // chunks), 1), dim)
+    n = _extent("chunk", input, dim)
+    return split(input, -(-n // chunks) if n else [0] * chunks, dim)
 
 
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
@@ -100,12 +109,7 @@ unsafe_split, unsafe_chunk, unsafe_split_with_sizes = split, chunk, split_with_s
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """So many parts of nearly equal length along `dim`, or those between the given positions."""
-    if input.ndim == 0:
-        raise RuntimeError(
-            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
-        )
-    d = wrap_dim(dim, input.ndim)
-    n, where = input.shape[d], indices_or_sections
+    n, d, where = _extent("tensor_split", input, dim), dim % (input.ndim or 1), indices_or_sections
     if isinstance(where, Tensor):
         if where.ndim > 1 or where.dtype.name != "int64":
             raise RuntimeError(
@@ -196,23 +200,29 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 def as_strided(
     input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
-    """The memory of a contiguous tensor seen with another shape and strides; a view."""
+    """The memory of a tensor, or of what it is a view of, seen with another shape and strides."""
     size, stride, x = tuple(size), tuple(stride), live(input)
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in stride):
         raise RuntimeError(f"as_strided: Negative strides are not supported, got {list(stride)}")
-    if not is_contiguous(x):
-        raise NotImplementedError("as_strided is supported for contiguous tensors only")
-    flat = reshaped(x, (x.numel(),))
+    start = offset_of(x) if storage_offset is None else storage_offset
+    root = x if x._view is None else live(x._base)
+    root = root if x._view is None or x._view.differentiable else root.detach()
+    strides = strides_of(root)
+    dense = ops.permute(root, axes=tuple(sorted(range(root.ndim), key=lambda d: -strides[d])))
+    if not is_contiguous(dense):
+        raise NotImplementedError(
+            f"as_strided: the memory of a tensor with strides {strides} is not known to be one row"
+        )
+    flat = reshaped(dense, (dense.numel(),))
     if 0 in size:
         return reshaped(cut(flat, 0, 0, 0), size)
-    start = storage_offset or 0
     reach = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
-    if start < 0 or start + reach > x.numel():
+    if start < 0 or start + reach > flat.numel():
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {start} "
-            f"require {start + reach} elements and are out of bounds for {x.numel()}"
+            f"require {start + reach} elements and are out of bounds for {flat.numel()}"
         )
     y = cut(flat, 0, start, start + reach)  # a window per dimension, and one position is left
     order = sorted(range(len(size)), key=lambda d: -stride[d])

@@ -1,0 +1,92 @@
+"""Programs that write into tensors and into their views, against PyTorch: what is left in memory,
+gradients, versions, and that a saved value written over is noticed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+
+torch = pytest.importorskip("torch")
+
+
+def outcome(T, program, compiled=False):
+    """Values, versions and gradients of w and u after a program that makes v; or what it raises."""
+
+    def body(w, u):
+        space = {"T": T, "w": w, "u": u, "x": w * 0.4}
+        exec(program, space)
+        return space.get("v", space["x"])
+
+    numbers = np.array([[0.3, -2.0, 1.5], [3.0, 0.5, -0.7]])
+    w, u = (T.tensor(a.tolist(), dtype=T.float64, requires_grad=True) for a in (numbers, numbers.T))
+    u = u.t()
+    u.retain_grad()
+    v = (T.compile(body) if compiled else body)(w, u)
+    facts = None if compiled else (np.max(v._version), v.is_contiguous(), v.requires_grad)
+    try:
+        (v * T.arange(1.0, v.numel() + 1).reshape(v.shape)).sum().backward()
+    except RuntimeError as error:
+        return type(error)
+    grads = [0 * t.detach() if t.grad is None else t.grad for t in (w, u)]
+    return facts, [t.detach().numpy() for t in (v, w, *grads)]
+
+
+def same(mine, theirs):
+    if isinstance(theirs, type):
+        assert mine is theirs
+        return
+    assert mine[0] == theirs[0] or mine[0] is None
+    for a, b in zip(mine[1], theirs[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+PROGRAMS = [
+    "x.square_()", "x.clamp_(u)", "x.clamp_(u - 1, u)", "x.lerp_(u, 0.3)", "x.hypot_(u)",
+    "x.xlogy_(u.abs() + 1)", "x.addcmul_(u, u)", "x.eq_(u)", "x.sign_()", "x[:, 1].square_()",
+    "x.t().mul_(u.t())", "x[0].eq_(0)", "v = x.sum(0); v.square_()", "v = T.roll(x, 0, 1); v += 1",
+    "v = T.roll(x, 0, 1); v.zero_(); v = x", "x[x > 0] = 0", "x[:, T.tensor(1)] = u[:, 0]",
+    "v = x.flip(()); v.view(-1)[0] = 4", "v = T.cat([u, u], 1).view(-1)", "v = u.repeat(2, 1)",
+    "v = u[:1].expand(4, 3).clone().view(6, 2)", "v = w[:, :1].expand(2, 3).ravel(); v += 1",
+    "v = x[:, 1:].as_strided((2,), (3,)); v *= u[:, 0]",
+    "v = x.t().as_strided((2, 2), (1, 2), 1) * 1", "x.fill_diagonal_(2.)",
+    "v = x.clone(); v[0] *= v[1]",
+]  # fmt: skip
+NOTICED = [  # where backward must refuse, because what it needs is not there any more
+    "x.mul_(x)", "x.mul_(x.detach())", "v = x.exp(); x[0] = 0; v.mul_(2)", "v = x.sin(); x[0] = 1",
+    "v = x.exp()\nwith T.no_grad(): v[0] = 5", "v = x.tanh()\nwith T.no_grad(): v[0].mul_(2)",
+    "v = x[0]; v.exp_(); v[:1].mul_(2)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *NOTICED])
+def test_what_is_written_and_what_is_differentiated_is_torchs(program):
+    same(outcome(tg, program), outcome(torch, program))
+
+
+@pytest.mark.parametrize("program", PROGRAMS[::3])
+def test_the_same_compiled(program):
+    same(outcome(tg, program, compiled=True), outcome(tg, program))
+
+
+def test_all_programs_that_must_be_noticed_are():
+    assert all(outcome(torch, program) is RuntimeError for program in NOTICED[:-2])
+
+
+def test_a_leaf_that_is_frozen_after_forward_takes_no_gradient():
+    for T in (torch, tg):
+        w, b = T.ones(2, requires_grad=True), T.ones(2, requires_grad=True)
+        loss = (w * b).sum()
+        w.requires_grad_(False)
+        loss.backward()
+        assert w.grad is None and b.grad.tolist() == [1, 1]
+
+
+def test_numbers_that_programs_share_cannot_be_written_to():
+    for _ in range(2):
+        y = tg.ones(3) * 7
+        with pytest.raises(RuntimeError):
+            tg.broadcast_to(tg.tensor(7.0), (3,)).add_(1)
+        assert y.tolist() == [7, 7, 7]
