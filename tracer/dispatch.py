@@ -33,6 +33,18 @@ _REFUSED = {
 }  # fmt: skip
 
 
+# primitive -> the kinds of numbers that torch has it not for
+_NOT_OF = {
+    **dict.fromkeys("ceil floor floor_div fmod pow remainder round trunc".split(), ("bool",)),
+    **dict.fromkeys(("shift_left", "shift_right", "gcd"), ("bool", "float")),
+    **dict.fromkeys("bitwise_and bitwise_not bitwise_or bitwise_xor".split(), ("float",)),
+}
+
+
+def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
+    return NotImplementedError(f"\"{op.name}\" not implemented for '{SCALAR_TYPE[x._dtype]}'")
+
+
 _numbers: dict[tuple, Tensor] = {}  # the eager ones are kept: programs use few, many times
 
 
@@ -83,7 +95,9 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
     else:
         first = 1 if types is Types.SELECT else 0
         common = common_dtype(inputs[first:])
-        if op.name == "sub" and any(isinstance(x, Tensor) and x._dtype is bool_ for x in inputs):
+        if op.name == "sub" and any(
+            isinstance(x, bool) or (isinstance(x, Tensor) and x._dtype is bool_) for x in inputs
+        ):
             raise RuntimeError(_REFUSED["sub" if common is bool_ else "sub of one"])
         if types is Types.FLOAT and common.kind != "float":
             common = get_default_dtype()
@@ -131,9 +145,9 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         op.infer(*inputs, **params)
         if isinstance(error, ValueError):
             raise RuntimeError(str(error)) from None
-        kind = SCALAR_TYPE[inputs[0]._dtype]
-        refused = _REFUSED.get(op.name) if kind == "Bool" else None
-        raise RuntimeError(refused or f"\"{op.name}\" not implemented for '{kind}'") from error
+        if inputs[0]._dtype is bool_ and op.name in _REFUSED:
+            raise RuntimeError(_REFUSED[op.name]) from error
+        raise _not_implemented(op, inputs[0]) from error
 
 
 def _ready(op: OpDef, inputs: tuple) -> tuple | None:
@@ -177,6 +191,8 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     ready = _ready(op, inputs)
     if ready is None:
         ready = _unify(op, tuple(_lift(x, op) for x in inputs))
+    if op.name in _NOT_OF and ready[0]._dtype.kind in _NOT_OF[op.name]:
+        raise _not_implemented(op, ready[0])
     if mode.trace is None:
         return _finish(op, ready, params, _compute(op, ready, params))
     if op.name in _REFUSED and ready[0]._dtype is bool_:

@@ -22,6 +22,7 @@ from .functions import (
     factors,
     facts,
     filling,
+    floats,
     indexing,
     joining,
     matrices,
@@ -50,6 +51,7 @@ from .world import tensor_changed
 METHODS: dict[Any, str] = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
     questions: " ".join(questions.__all__),
+    floats: " ".join(floats.__all__),
     transcendental: " ".join(n for n in transcendental.__all__ if n != "polygamma"),
     reduce: " ".join(reduce.__all__),
     moments: " ".join(moments.__all__),
@@ -87,7 +89,7 @@ METHODS: dict[Any, str] = {
 
 # functions of numbers that have no in-place variant
 _OUT_OF_PLACE = (
-    "angle", "conj", "fmax", "fmin", "frexp", "imag", "isnan", "logaddexp", "logaddexp2", "maximum",
+    "angle", "conj", "fmax", "fmin", "imag", "isnan", "logaddexp", "logaddexp2", "maximum",
     "minimum", "positive", "real", "resolve_conj", "resolve_neg", "rsub", "where",
 )  # fmt: skip
 
@@ -95,6 +97,7 @@ _OUT_OF_PLACE = (
 INPLACE = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in _OUT_OF_PLACE),
     transcendental: " ".join(n for n in transcendental.__all__ if n != "polygamma"),
+    floats: "ldexp nextafter",
     scattering: " ".join(scattering.__all__),
     prefix: "cumprod cumsum",
     norms: "renorm",

@@ -92,7 +92,7 @@ floor_div = elementwise(
 )
 remainder = elementwise(
     "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
-    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor(a / b))),
+    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_div(a, b))),
 )  # fmt: skip
 fmod = elementwise(
     "fmod", ref=np.fmod, expr="fmod({0}, {1})", cost=DIVIDE, domain=(0.5, 3),

@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 
 from ..op import TRANSCENDENTAL, OpDef, Rule, Types, elementwise
-from .elementwise import eq, exp, log, sign, where
+from .elementwise import exp, log, sign, where
 
 COSTLY = 4 * TRANSCENDENTAL
 
@@ -41,8 +41,13 @@ ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5
 
 
 # ---- the gamma function's family: DLMF 5.2, 5.15, 8.2, 25.11.17
+TINY = 1e-30
+
+
 def _lgamma(x: np.ndarray) -> np.ndarray:
-    return scipy.special.gammaln(np.where(np.isneginf(x), -x, x))
+    size = np.abs(x)  # gammaln overflows next to zero
+    y = scipy.special.gammaln(np.where(np.isneginf(x), size, x))
+    return np.where((size > 0) & (size < TINY), -np.log(size), y)
 
 
 DEEP = -20.0  # zeta's terms are not summed one by one from here
@@ -84,10 +89,10 @@ def _first_order(below, scaled=False):
     """The rule of the function of order one, given that of order zero: y' = y0 - y / x."""
 
     def rule(g, y, x):
-        zero = eq(x, 0)
-        safe = where(zero, 1, x)
+        near = abs(x) < 1e-15
+        safe = where(near, 1, x)
         down = below(safe) - y / safe
-        return g * where(zero, 0.5, down - y * sign(safe) if scaled else down)
+        return g * where(near, 0.5, down - y * sign(safe) if scaled else down)
 
     return rule
 

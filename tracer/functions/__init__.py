@@ -14,6 +14,7 @@ from .einsum import *
 from .factors import *
 from .facts import *
 from .filling import *
+from .floats import *
 from .joining import *
 from .limits import *
 from .matrices import *

@@ -53,7 +53,7 @@ def _counted(x: Tensor, at: Tensor, inside: Tensor, bins: int, weight: Any) -> T
 
 
 def _countable(x: Tensor, bins: Any, name: str) -> None:
-    if x.dtype.bits < 32 or x.dtype.kind != "float":
+    if x.dtype.kind != "float" or (x.dtype.is_half and name == "histogramdd"):
         raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x.dtype]}'")
     for d, n in enumerate(bins):
         if (n.shape[0] - 1 if isinstance(n, Tensor) else n) <= 0:

@@ -9,6 +9,7 @@ from ...ir.ops import reduce as reductions
 from ..tape import composite
 from ..tensor import Tensor
 from .reduce import Dims, count, mean, numpy_names, reduced, wrap_dims
+from .widening import rounded_once
 
 
 def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: bool) -> Tensor:
@@ -27,6 +28,7 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
 
 @numpy_names
 @composite("VarBackward0")
+@rounded_once
 def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
         correction: Any = 1) -> Tensor:  # fmt: skip
     """The variance; divided by n - correction."""
@@ -35,6 +37,7 @@ def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: 
 
 @numpy_names
 @composite("StdBackward0")
+@rounded_once
 def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
         correction: Any = 1) -> Tensor:  # fmt: skip
     """The standard deviation; the square root of `var`."""
@@ -49,6 +52,7 @@ def root(x: Tensor) -> Tensor:
 
 @numpy_names
 @composite("VarMeanBackward0")
+@rounded_once
 def var_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = 1,
@@ -62,6 +66,7 @@ def var_mean(
 
 @numpy_names
 @composite("StdMeanBackward0")
+@rounded_once
 def std_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = 1,

@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...ir.dtype import bool_, float64, int32, int64, uint8
+from ...ir.dtype import bool_, float64, int64, uint8
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
 from ...ir.value import REGISTRY
 from ..mode import get_default_dtype
-from ..promotion import common_dtype
+from ..promotion import SCALAR_TYPE, common_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
 from .limits import finfo
-from .results import TYPES
+from .widening import of_floats
 
 # primitives of one tensor, public under their own names and these
 UNARY = {
@@ -23,8 +23,8 @@ UNARY = {
     "asinh": ("arcsinh",), "atan": ("arctan",), "atanh": ("arctanh",), "bitwise_not": (),
     "ceil": (), "cos": (), "cosh": (), "erf": (), "erfc": (), "exp": (), "expm1": (), "floor": (),
     "isnan": (), "log": (), "log10": (), "log1p": (), "log2": (), "logical_not": (),
-    "neg": ("negative",), "reciprocal": (), "relu": (), "rsqrt": (), "sigmoid": (),
-    "sign": ("sgn",), "sin": (), "sinh": (), "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
+    "neg": ("negative",), "reciprocal": (), "rsqrt": (), "sigmoid": (), "sin": (), "sinh": (),
+    "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
 }  # fmt: skip
 
 # primitives of two operands
@@ -33,7 +33,7 @@ BINARY = {
     "eq": (), "floor_div": ("floor_divide",), "fmod": (), "gcd": (), "ge": ("greater_equal",),
     "gt": ("greater",), "hypot": (), "le": ("less_equal",), "logical_and": (), "logical_or": (),
     "logical_xor": (), "lt": ("less",), "maximum": (), "minimum": (), "mul": ("multiply",),
-    "ne": ("not_equal",), "nextafter": (), "remainder": (), "shift_left": ("bitwise_left_shift",),
+    "ne": ("not_equal",), "remainder": (), "shift_left": ("bitwise_left_shift",),
     "shift_right": ("bitwise_right_shift",),
 }  # fmt: skip
 # these go by their other names alone
@@ -134,27 +134,6 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-@composite("LdexpBackward0")
-def ldexp(input: Tensor, other: Tensor) -> Tensor:
-    """input * 2 ** other."""
-    return ops.mul(input, ops.pow(2.0, other))
-
-
-def frexp(input: Tensor) -> Any:
-    """mantissa * 2 ** exponent: mantissas in [0.5, 1), with the sign, and exponents, int32."""
-    if not input.is_floating_point():
-        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    exponent = ops.exponent(input, dtype=int32)
-    half = ops.shift_right(exponent, 1)  # 2 ** -exponent alone may be out of range
-    scales = (ops.pow(2.0, ops.neg(e).to(input.dtype)) for e in (half, exponent - half))
-    return TYPES["frexp"](_mantissa(input, *scales), exponent)
-
-
-@composite("FrexpBackward0")
-def _mantissa(x: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
-    return x * scale * rest
-
-
 def lcm(input: Tensor, other: Tensor) -> Tensor:
     """The least common multiple of integers, zero where one of them is."""
     divisor = ops.gcd(input, other)
@@ -231,9 +210,26 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     )
 
 
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; 0 for NaN."""
+    return input.clone() if input.dtype is bool_ else ops.sign(input)
+
+
+sgn = sign
+
+
+def relu(input: Tensor) -> Tensor:
+    """The elements, negative ones as 0."""
+    if input.dtype is bool_:
+        raise RuntimeError("Boolean inputs not supported for relu")
+    return ops.relu(input)
+
+
 @composite("FracBackward0")
 def frac(input: Tensor) -> Tensor:
     """What `trunc` leaves over."""
+    if not input.is_floating_point():
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{SCALAR_TYPE[input.dtype]}'")
     return input - ops.trunc(input)
 
 
@@ -260,6 +256,9 @@ def _chosen(a: Tensor, b: Tensor, compare: OpDef) -> Tensor:
 
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 for negative numbers, 1 for positive ones, and `values` at zero."""
+    if not isinstance(values, Tensor):
+        kind = type(values).__name__
+        raise TypeError(f"heaviside(): argument 'values' (position 2) must be Tensor, not {kind}")
     if input.dtype is not values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     return ops.where(ops.eq(input, 0), values, ops.gt(input, 0).to(input.dtype))
@@ -296,6 +295,7 @@ def nan_to_num(
 
 
 @composite("LogaddexpBackward0")
+@of_floats
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow."""
     high, gap = _gap(input, other)
@@ -303,6 +303,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 @composite("Logaddexp2Backward0")
+@of_floats
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2 ** input + 2 ** other), without overflow."""
     high, gap = _gap(input, other)
@@ -342,7 +343,7 @@ __all__ = [  # noqa: PLE0604
       if n not in _UNPUBLISHED),
     "add", "addcdiv", "addcmul", "angle", "clamp", "clamp_max", "clamp_min", "clip", "conj",
     "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "fmax", "fmin", "frac",
-    "frexp", "heaviside", "imag", "lcm", "ldexp", "lerp", "logaddexp", "logaddexp2", "nan_to_num",
-    "positive", "pow", "rad2deg", "real", "resolve_conj", "resolve_neg", "round", "rsub",
-    "square", "sub", "subtract", "true_divide", "where",
+    "heaviside", "imag", "lcm", "lerp", "logaddexp", "logaddexp2", "nan_to_num",
+    "positive", "pow", "rad2deg", "real", "relu", "resolve_conj", "resolve_neg",
+    "round", "rsub", "sgn", "sign", "square", "sub", "subtract", "true_divide", "where",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
 from .results import TYPES
+from .widening import rounded_once
 
 # NumPy's names of arguments, which torch takes too
 _ALSO = {"axis": "dim", "keepdims": "keepdim"}
@@ -129,8 +130,11 @@ def _mean(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
             "dtype must be either a floating point or complex dtype. "
             f"Got: {SCALAR_TYPE[to]}"
         )
-    x = input.to(to)
-    dims = wrap_dims(dim, x.ndim)
+    return _average(input.to(to), wrap_dims(dim, input.ndim), keepdim)
+
+
+@rounded_once
+def _average(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     n = count(x, dims)
     return reduced(reductions.sum, x, dims, keepdim) / (n if n else 0.0)
 
@@ -337,6 +341,7 @@ def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 @numpy_names
 @composite("LogsumexpBackward0")
+@rounded_once
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))), without overflow."""
     dims = wrap_dims(dim, input.ndim)
@@ -355,8 +360,11 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 @composite("SoftmaxBackward0")
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """exp(input), divided by its sum along `dim`."""
-    x = _float(input, dim, dtype, "softmax")
-    dims = wrap_dims(dim, x.ndim)
+    return _softmax(_float(input, dim, dtype, "softmax"), wrap_dims(dim, input.ndim))
+
+
+@rounded_once
+def _softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     e = ops.exp(x - _peak(x, dims))
     return e / reduced(reductions.sum, e, dims, True)
 
@@ -364,8 +372,11 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 @composite("LogSoftmaxBackward0")
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
-    x = _float(input, dim, dtype, "log_softmax")
-    dims = wrap_dims(dim, x.ndim)
+    return _log_softmax(_float(input, dim, dtype, "log_softmax"), wrap_dims(dim, input.ndim))
+
+
+@rounded_once
+def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     d = x - _peak(x, dims)
     return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
 

@@ -12,11 +12,12 @@ from ...ir.ops import elementwise as ops
 from ...ir.ops import special as primitives
 from ...ir.value import REGISTRY
 from ..dispatch import number
-from ..mode import get_default_dtype, mode
-from ..promotion import common_dtype
+from ..mode import mode
 from ..tape import composite
 from ..tensor import Tensor
+from .limits import finfo
 from .pointwise import clamp, public
+from .widening import of_floats
 
 UNARY = ("bessel_j0", "bessel_j1", "digamma", "erfcx", "erfinv", "i0", "i0e", "i1", "i1e", "lgamma",
          "ndtri")  # fmt: skip
@@ -49,15 +50,17 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     """The derivative of order n of digamma: (-1)**(n + 1) n! zeta(n + 1, x), DLMF 25.11.12."""
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
-    return primitives.digamma(input) if n == 0 else _polygamma(n, input)
+    return primitives.digamma(input) if n == 0 else _polygamma(input, n)
 
 
 @composite("PolygammaBackward0")
-def _polygamma(n: int, x: Tensor) -> Tensor:
+@of_floats
+def _polygamma(x: Tensor, n: int) -> Tensor:
     return (-1) ** (n + 1) * float(math.factorial(n)) * primitives.zeta(n + 1.0, x)
 
 
 @composite("MvlgammaBackward0")
+@of_floats
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function, of dimension p: DLMF 35.3.4."""
     if p < 1:
@@ -70,12 +73,14 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 # ---- the normal distribution
 @composite("SpecialNdtrBackward0")
+@of_floats
 def ndtr(input: Tensor) -> Tensor:
     """The normal distribution's function."""
     return 0.5 * ops.erfc(input * -ROOT_HALF)
 
 
 @composite("SpecialLogNdtrBackward0")
+@of_floats
 def log_ndtr(input: Tensor) -> Tensor:
     """log(ndtr(x)), by erfcx where ndtr would underflow."""
     t = ops.mul(input, ROOT_HALF)
@@ -87,52 +92,60 @@ def log_ndtr(input: Tensor) -> Tensor:
 
 # ---- logarithms of probabilities
 @composite("LogitBackward0")
+@of_floats
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), of x cut to [eps, 1 - eps]."""
-    x = input if eps is None else clamp(input, eps, 1 - eps)
-    return ops.log(x / (1 - x))
+    if eps is not None:
+        x = clamp(input, eps, 1 - eps)
+    else:
+        inside = ops.logical_and(ops.ge(input, 0), ops.le(input, 1)).to(input.dtype)
+        x = input * (inside / inside)  # NaN outside, and so is the gradient
+    return ops.log(x) - ops.log1p(-x)
+
+
+def _tensors(*values: Any) -> list[Tensor]:
+    dtype = next(v.dtype for v in values if isinstance(v, Tensor))
+    return [v if isinstance(v, Tensor) else number(v, dtype) for v in values]
 
 
 @composite("XlogyBackward0")
+@of_floats
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and zero where input is, unless other is NaN."""
-    x, y = _floats(input, other)
-    endless = ops.logical_or(ops.le(y, 0), ops.eq(y, math.inf))
-    dead = ops.logical_and(ops.eq(x, 0), endless)
-    return ops.where(dead, 0, x * ops.log(ops.where(dead, 1, y)))
+    input, other = _tensors(input, other)
+    endless = ops.logical_or(ops.le(other, 0), ops.eq(other, math.inf))
+    dead = ops.logical_and(ops.eq(input, 0), endless)
+    return ops.where(dead, 0, input * ops.log(ops.where(dead, 1, other)))
 
 
 @composite("SpecialXlog1PyBackward0")
+@of_floats
 def xlog1py(input: Any, other: Any) -> Tensor:
     """input * log1p(other), and zero where input is, unless other is NaN."""
-    x, y = _floats(input, other)
-    endless = ops.logical_or(ops.le(y, -1), ops.eq(y, math.inf))
-    dead = ops.logical_and(ops.eq(x, 0), endless)
-    return ops.where(dead, 0, x * ops.log1p(ops.where(dead, 0, y)))
-
-
-def _floats(*values: Any) -> list[Tensor]:
-    """Tensors and Python numbers as tensors of one floating point type."""
-    common = common_dtype(values)
-    dtype = common if common.is_floating_point else get_default_dtype()
-    return [v.to(dtype) if isinstance(v, Tensor) else number(v, dtype) for v in values]
+    input, other = _tensors(input, other)
+    endless = ops.logical_or(ops.le(other, -1), ops.eq(other, math.inf))
+    dead = ops.logical_and(ops.eq(input, 0), endless)
+    return ops.where(dead, 0, input * ops.log1p(ops.where(dead, 0, other)))
 
 
 @composite("SpecialEntrBackward0")
+@of_floats
 def entr(input: Tensor) -> Tensor:
     """-x * log(x), zero at zero, and -inf where x is negative."""
     positive = ops.gt(input, 0)
     safe = ops.where(positive, input, 1)
-    other = ops.where(ops.isnan(input), math.nan, ops.where(ops.eq(input, 0), 0.0, -math.inf))
-    return ops.where(positive, -safe * ops.log(safe), other)
+    rest = ops.where(ops.eq(input, 0), 0 * safe, -math.inf)
+    rest = ops.where(ops.isnan(input), math.nan, rest)
+    return ops.where(positive, -safe * ops.log(safe), rest)
 
 
 @composite("SincBackward0")
+@of_floats
 def sinc(input: Tensor) -> Tensor:
     """sin(pi * x) / (pi * x), and 1 at zero."""
-    zero = ops.eq(input, 0)
-    z = ops.where(zero, 1, input) * math.pi
-    return ops.where(zero, 1, ops.sin(z) / z)
+    near = ops.lt(ops.abs(input), finfo(input.dtype).tiny)  # 1 / z would overflow
+    z = ops.where(near, 1, input) * math.pi
+    return ops.where(near, 1, ops.sin(z) / z)
 
 
 __all__ = [

@@ -1,0 +1,134 @@
+"""Functions of narrow, integer and mixed types against torch: what they compute in, what they
+answer in, and what they refuse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from witness import refusal, torch
+
+import tracegrad as tg
+
+INF = float("inf")
+NARROW = ("float16", "bfloat16")
+COUNT = 70_000  # more than the greatest float16
+
+# what would overflow, or round many times, if every step were rounded to a half
+ONCE = {
+    "mean": lambda t, x: x.mean(),
+    "softmax": lambda t, x: t.softmax(x * 0, 0),
+    "log_softmax": lambda t, x: t.log_softmax(x, 0),
+    "logsumexp": lambda t, x: t.logsumexp(x[:30_000], 0),
+    "var": lambda t, x: t.var(x[:500] * 20),
+    "std_mean": lambda t, x: t.std_mean(x * 30),
+    "sinc": lambda t, x: t.sinc(x[:99] * 400),
+    "entr": lambda t, x: t.special.entr(x[:99]),
+    "xlogy": lambda t, x: t.xlogy(x[:99], x[99:198]),
+    "logaddexp": lambda t, x: t.logaddexp(x[:99], -x[99:198]),
+    "polygamma": lambda t, x: t.polygamma(1, x[:99]),
+}
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("name", ONCE)
+def test_halves_are_rounded_once(name, dtype):
+    numbers = np.random.default_rng(3).uniform(1, 100, COUNT)
+
+    def answer(lib):
+        y = ONCE[name](lib, lib.tensor(numbers, dtype=lib.float32).to(getattr(lib, dtype)))
+        parts = y if isinstance(y, tuple) else (y,)
+        assert all(str(p.dtype).endswith("." + dtype) for p in parts)
+        return [p.double().numpy() for p in parts]
+
+    for mine, theirs in zip(answer(tg), answer(torch), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2**-10 if dtype == "float16" else 2**-7)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("way", [0.0, INF, -INF])
+def test_every_half_has_its_neighbours(dtype, way):
+    numbers = torch.arange(-(2**15), 2**15).to(torch.int16).view(getattr(torch, dtype))
+    want = torch.nextafter(numbers, torch.full_like(numbers, way)).double().numpy()
+    x = tg.tensor(numbers.double().numpy()).to(getattr(tg, dtype))
+    for function in (tg.nextafter, tg.compile(tg.nextafter)):
+        got = function(x, tg.full_like(x, way))
+        np.testing.assert_array_equal(got.double().numpy(), want)
+
+
+INTEGERS = {
+    "logit": lambda t, x: t.logit(x),
+    "entr": lambda t, x: t.special.entr(x),
+    "sign": lambda t, x: t.sign(x),
+    "ldexp": lambda t, x: t.ldexp(
+        t.tensor([[0.75], [0.0], [INF]]).expand(3, 6).to(t.float16), x.clip(-100, 99)),
+    "ldexp-far": lambda t, x: t.ldexp(x.double() * 0 + 5e-324, x.long() * 0 + 2000),
+    "logaddexp-mixed": lambda t, x: t.logaddexp(x.float().to(t.float16), t.tensor(INF)),
+    "xlogy-mixed": lambda t, x: t.xlogy(x, t.tensor(2.5, dtype=t.float64)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int8", "uint8", "bool"])
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_are_numbers_of_the_type_that_torch_takes(name, dtype):
+    if name.startswith("ldexp") and dtype == "bool":
+        pytest.skip("refused")
+
+    def answer(lib, function):
+        low, high = (0, 1) if dtype == "bool" else (torch.iinfo(getattr(torch, dtype)).min, 100)
+        x = lib.tensor([low, 0, 1, 2, 3, high], dtype=getattr(lib, dtype))
+        return function(lambda x: INTEGERS[name](lib, x))(x)
+
+    want = answer(torch, lambda f: f)
+    for got in (answer(tg, lambda f: f), answer(tg, tg.compile)):
+        assert str(got.dtype).split(".")[-1] == str(want.dtype).split(".")[-1]
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6)
+
+
+# ---- numbers at the ends of a type, where steps overflow
+ENDS = {
+    "lgamma": (lambda t, x: t.lgamma(x), [5e-324, 1e-310, -1e-310, 1e-30]),
+    "sinc": (lambda t, x: t.sinc(x), [5e-324, 1e-310, 0.0]),
+    "i1": (lambda t, x: t.special.i1(x), [5e-324, 1e-300, -1e-16, 0.0]),
+    "i1e": (lambda t, x: t.special.i1e(x), [5e-324, 1e-300, -1e-16, 0.0]),
+    "logit": (lambda t, x: t.logit(x), [0.0, 1.0, -0.5, 1.5, 0.25]),
+    "logit-eps": (lambda t, x: t.logit(x, 0.1), [0.0, 1.0, -0.5, 1.5, 0.25]),
+    "remainder": (lambda t, x: t.remainder(-3.0 * x, INF * x), [1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_gradients_at_the_ends_of_a_type(name):
+    function, numbers = ENDS[name]
+
+    def answers(lib, around=lambda f: f):
+        x = lib.tensor(numbers, dtype=lib.float64, requires_grad=True)
+        y = around(lambda x: function(lib, x))(x)
+        y.sum().backward()
+        return y.detach().numpy(), x.grad.numpy()
+
+    want = answers(torch)
+    for got in (answers(tg), answers(tg, tg.compile)):
+        for mine, theirs in zip(got, want, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+
+
+REFUSED = [
+    lambda t: t.ones(2) - True,
+    lambda t: t.ones(2).bitwise_not(),
+    lambda t: t.ones(2) & t.ones(2),
+    lambda t: t.ones(2, dtype=t.bool).relu(),
+    lambda t: t.ones(2, dtype=t.bool).floor(),
+    lambda t: t.ones(2, dtype=t.bool) // t.ones(2, dtype=t.bool),
+    lambda t: t.ones(2, dtype=t.bool) << t.ones(2, dtype=t.bool),
+    lambda t: t.ones(2, dtype=t.int32).frac(),
+    lambda t: t.heaviside(t.ones(2), 1.0),
+]
+
+
+@pytest.mark.parametrize("function", REFUSED)
+def test_types_that_torch_refuses(function):
+    kind, _ = refusal(torch, function)
+    assert refusal(tg, function)[0] is kind
+    with pytest.raises(kind):
+        tg.compile(lambda: function(tg))()

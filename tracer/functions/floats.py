@@ -1,0 +1,69 @@
+"""What floating point numbers are made of: mantissas and exponents, and their neighbours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.dtype import float32, float64, int32, int64
+from ...ir.ops import elementwise as ops
+from ..promotion import common_dtype
+from ..tape import composite
+from ..tensor import Tensor
+from .limits import finfo
+from .pointwise import clamp
+from .results import TYPES
+from .widening import of_floats
+
+__all__ = ["frexp", "ldexp", "nextafter"]
+
+
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
+    """The neighbour of a number, as its type has them, on the way to another."""
+    dtype = common_dtype((input, other))
+    if not dtype.is_half:
+        return ops.nextafter(input, other)
+    limits = finfo(dtype)
+    x, towards = (t.to(dtype).to(float32) for t in (input, other))
+    top = ops.pow(2.0, (ops.exponent(x, dtype=int32) - 1).to(float32))  # the power of two below |x|
+    way = ops.where(ops.gt(towards, x), 1.0, -1.0)
+    finer = ops.logical_and(ops.eq(ops.abs(x), top), ops.lt(way * x, 0))
+    step = ops.maximum(ops.where(finer, 0.5, 1.0) * top * limits.eps, limits.tiny * limits.eps)
+    y = x + way * ops.where(ops.eq(x, 0), limits.tiny * limits.eps, step)
+    y = ops.where(ops.eq(ops.abs(x), math.inf), ops.copysign(limits.max, x), y)
+    y = ops.where(ops.eq(x, towards), towards, ops.where(ops.isnan(towards), towards, y))
+    return y.to(dtype)
+
+
+@composite("LdexpBackward0")
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """input * 2 ** other."""
+    if other.dtype.kind == "float":
+        return _scaled_by_power(input, other)
+    most = 2200 if common_dtype((input, other)) is float64 else 300  # none of four parts overflows
+    whole = clamp(other.to(int64), -most, most)
+    part = ops.floor_div(whole, 4)
+    y = input
+    for k in (part, part, part, whole - 3 * part):
+        y = _scaled_by_power(y, k)
+    return y
+
+
+@of_floats
+def _scaled_by_power(x: Tensor, k: Tensor) -> Tensor:
+    return x * ops.pow(2.0, k)
+
+
+def frexp(input: Tensor) -> Any:
+    """mantissa * 2 ** exponent: mantissas in [0.5, 1), with the sign, and exponents, int32."""
+    if not input.is_floating_point():
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    exponent = ops.exponent(input, dtype=int32)
+    half = ops.shift_right(exponent, 1)  # 2 ** -exponent alone may be out of range
+    scales = (ops.pow(2.0, ops.neg(e).to(input.dtype)) for e in (half, exponent - half))
+    return TYPES["frexp"](_mantissa(input, *scales), exponent)
+
+
+@composite("FrexpBackward0")
+def _mantissa(x: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
+    return x * scale * rest
