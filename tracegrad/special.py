@@ -1,8 +1,8 @@
 """torch.special: special functions of mathematics, with torch's names."""
 
+from .tracer.functions.normalized import log_softmax, logsumexp, softmax
 from .tracer.functions.pointwise import erf, erfc, exp2, expm1, log1p, round
 from .tracer.functions.pointwise import sigmoid as expit
-from .tracer.functions.reduce import log_softmax, logsumexp, softmax
 from .tracer.functions.transcendental import (
     bessel_j0,
     bessel_j1,

@@ -20,6 +20,7 @@ from .limits import *
 from .matrices import *
 from .moments import *
 from .movement import *
+from .normalized import *
 from .norms import *
 from .ordering import *
 from .parts import *

@@ -71,7 +71,9 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     x = _flat(input)
     low, high = _range(x, min, max, "histc", 1)
     inside = ops.logical_and(ops.ge(x, low), ops.le(x, high))
-    at = ops.cast(ops.where(inside, (x - low) * bins / (high - low), 0), dtype=int64)
+    place = ops.where(inside, (x - low) * bins / (high - low), 0)
+    place = ops.where(ops.isnan(place), bins // 2, place)  # 0 / 0: x +- 1 is x, so large is it
+    at = ops.cast(place, dtype=int64)
     return _counted(x, ops.minimum(at, bins - 1), inside, bins, 1.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...ir.dtype import bool_, uint8
+from ...ir.dtype import bool_, int64, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops import reduce as reductions
 from ...ir.ops.movement import reshape
@@ -143,7 +143,7 @@ def _steps(y: Tensor, x: Tensor | None, dx: Any, dim: int, name: str) -> Any:
 def _areas(y: Tensor, x: Tensor | None, dx: Any, dim: int, name: str) -> Tensor:
     if y.dtype is bool_:
         raise RuntimeError(f"{name}: received a bool input for `y`, but bool is not supported")
-    left, right = _neighbours(y, dim)
+    left, right = _neighbours(y if y.dtype.kind == "float" else y.to(int64), dim)
     return (left + right) * _steps(y, x, dx, dim, name)
 
 

@@ -14,6 +14,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .moments import root
 from .reduce import Dims, count, reduced, wrap_dims
+from .widening import rounded_once
 
 
 def _accepted(x: Tensor, dtype: Any) -> Tensor:
@@ -69,6 +70,11 @@ def vector_norm(
                 f"linalg.vector_norm cannot compute the {name} norm on the dimension {dims[0]} "
                 "because this dimension is empty and the operation does not have an identity"
             )
+    return _norm(x, p, dims, keepdim)
+
+
+@rounded_once
+def _norm(x: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     if p == 2:
         return root(reduced(reductions.sum, x * x, dims, keepdim))
     if p == 0:
@@ -82,12 +88,14 @@ def vector_norm(
 
 
 @composite("DistBackward0")
+@rounded_once
 def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     """The p-norm of input - other."""
     return vector_norm(input - other, p)
 
 
 @composite("RenormBackward0")
+@rounded_once
 def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
     """The parts along a dimension, those whose p-norm is above `maxnorm` scaled down to it."""
     if p <= 0:

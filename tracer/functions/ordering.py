@@ -169,6 +169,8 @@ def isin(
 def _spread(input: Tensor, dim: int | None, what: str) -> tuple[np.ndarray, int]:
     """The numbers, and the axis along which whole parts are compared."""
     array = input.dtype.decode(known(input, what))
+    if dim is not None and not input.ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     return (array.reshape(-1), 0) if dim is None else (array, wrap_dim(dim, input.ndim))
 
 

@@ -13,6 +13,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .reduce import accumulating, along, numpy_names, wrap_dim
 from .results import TYPES
+from .widening import rounded_once
 
 
 def vector(x: Tensor) -> Tensor:
@@ -75,6 +76,7 @@ def cummin(input: Tensor, dim: int) -> Any:
 
 
 @composite("LogcumsumexpBackward0")
+@rounded_once
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log(cumsum(exp(input))), without overflow: the sums so far are scaled by the greatest element
     so far, and scaled down when a greater one comes.

@@ -15,7 +15,6 @@ from ...ir.ops.movement import reshape
 from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
 from ..dispatch import bind
-from ..mode import get_default_dtype
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
@@ -63,6 +62,12 @@ def wrap_dims(dim: Dims, rank: int) -> tuple[int, ...]:
         if found.count(d) > 1:
             raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
     return tuple(sorted(found)) if rank else ()
+
+
+def one_dim(dim: int, rank: int) -> tuple[int, ...]:
+    """The dimension as a tuple of those of a tensor, which is empty for a 0-d one."""
+    d = wrap_dim(dim, rank)
+    return (d,) if rank else ()
 
 
 def reduced(op: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
@@ -159,7 +164,12 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: An
 
 
 # ---- extremes
-def some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
+def some(x: Tensor, dims: tuple[int, ...], name: str, asked: Any = 0) -> None:
+    if count(x, dims) == 0 and asked in (None, (), []):
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+            "Specify the reduction dim with the 'dim' argument."
+        )
     if count(x, dims) == 0 and dims:
         raise IndexError(f"{name}(): Expected reduction dim {dims[0]} to have non-zero size.")
 
@@ -169,7 +179,7 @@ def some(x: Tensor, dims: tuple[int, ...], name: str) -> None:
 def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The greatest element; equal ones share the gradient."""
     dims = wrap_dims(dim, input.ndim)
-    some(input, dims, "amax")
+    some(input, dims, "amax", dim)
     return reduced(reductions.max, input, dims, keepdim)
 
 
@@ -178,7 +188,7 @@ def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
 def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The smallest element; equal ones share the gradient."""
     dims = wrap_dims(dim, input.ndim)
-    some(input, dims, "amin")
+    some(input, dims, "amin", dim)
     return reduced(reductions.min, input, dims, keepdim)
 
 
@@ -213,6 +223,8 @@ def _arg(input: Tensor, dim: int | None, keepdim: bool, op: Any, name: str) -> T
     x = input
     if x.dtype is bool_:
         raise RuntimeError(f"{name}(): does not support bool input")
+    if dim is not None:
+        wrap_dim(dim, x.ndim)
     if dim is None or x.ndim == 0:
         shape = (1,) * x.ndim if keepdim else ()
         x = reshape(stop_gradient(x), shape=(x.numel(),))
@@ -248,7 +260,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
             "identity."
         )
-    dims = wrap_dims(dim, input.ndim)
+    dims = wrap_dims(None, input.ndim) if dim is None else one_dim(dim, input.ndim)
     some(input, dims, "aminmax")
     low, high = (reduced(op, input, dims, keepdim) for op in (reductions.min, reductions.max))
     return TYPES["aminmax"](low, high)
@@ -303,7 +315,9 @@ def _truth(x: Tensor) -> Tensor:
 
 
 def _said(op: Any, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
-    y = reduced(op, _truth(input), wrap_dims(dim, input.ndim), keepdim)
+    dims = () if dim is not None and not isinstance(dim, int) and len(dim) == 0 else dim
+    dims = dims if dims == () else wrap_dims(dim, input.ndim)  # () is none here, as torch has it
+    y = reduced(op, _truth(input), dims, keepdim)
     return y.to(uint8) if input.dtype is uint8 else y  # as torch does
 
 
@@ -324,64 +338,7 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     return sum(_truth(input).to(int64), dim)
 
 
-# ---- softmax and its kin
-def _float(x: Tensor, dim: int, dtype: Any, name: str) -> Tensor:
-    x = x if dtype is None else x.to(as_dtype(dtype))
-    if not x.dtype.is_floating_point:
-        name += "_lastdim" if wrap_dim(dim, x.ndim) + 1 >= x.ndim else ""
-        kind = SCALAR_TYPE[x.dtype]
-        raise NotImplementedError(f"\"{name}_kernel_impl\" not implemented for '{kind}'")
-    return x
-
-
-def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The maximum, to be subtracted before exp; it has no say in the gradient."""
-    return reduced(reductions.max, stop_gradient(x), dims, True)
-
-
-@numpy_names
-@composite("LogsumexpBackward0")
-@rounded_once
-def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(input))), without overflow."""
-    dims = wrap_dims(dim, input.ndim)
-    if not input.dtype.is_floating_point:
-        input = input.to(get_default_dtype())
-    peak = _peak(input, dims)
-    peak = ops.where(ops.lt(ops.abs(peak), math.inf), peak, 0)
-    y = ops.log(reduced(reductions.sum, ops.exp(input - peak), dims, True)) + peak
-    return (
-        y
-        if keepdim
-        else reshape(y, shape=tuple(n for d, n in enumerate(input.shape) if d not in dims))
-    )
-
-
-@composite("SoftmaxBackward0")
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """exp(input), divided by its sum along `dim`."""
-    return _softmax(_float(input, dim, dtype, "softmax"), wrap_dims(dim, input.ndim))
-
-
-@rounded_once
-def _softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    e = ops.exp(x - _peak(x, dims))
-    return e / reduced(reductions.sum, e, dims, True)
-
-
-@composite("LogSoftmaxBackward0")
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """The logarithm of `softmax`, without overflow."""
-    return _log_softmax(_float(input, dim, dtype, "log_softmax"), wrap_dims(dim, input.ndim))
-
-
-@rounded_once
-def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    d = x - _peak(x, dims)
-    return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
-
-
 __all__ = [
-    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "log_softmax",
-    "logsumexp", "max", "mean", "min", "nanmean", "nansum", "prod", "softmax", "sum",
+    "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "max",
+    "mean", "min", "nanmean", "nansum", "prod", "sum",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...ir.dtype import float32, float64, int64
+from ...ir.dtype import bool_, float32, float64, int64
 from ...ir.ops import elementwise as ops
 from ...ir.ops import prefix
 from ...ir.ops import reduce as reductions
@@ -18,6 +18,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .contract import matmul
 from .creation import as_tensor, full
+from .limits import iinfo
 from .ordering import chosen, part, positions
 from .pointwise import clamp, lerp
 from .prefix import taken, vector
@@ -52,7 +53,10 @@ def _whole(input: Tensor, skip: bool) -> Tensor:
     """The median of all; elements equal to it share the gradient."""
     x = reshape(input, shape=(input.numel(),))
     if x.shape[0] == 0:
-        return full((), math.nan, dtype=x.dtype)
+        if x.dtype.kind == "float":
+            return full((), math.nan, dtype=x.dtype)
+        wide = x.dtype.kind == "int" and x.dtype.bits >= 32  # NaN as this type, as torch casts it
+        return full((), iinfo(x.dtype).min if wide else x.dtype is bool_, dtype=x.dtype)
     flat = stop_gradient(x)
     median = taken(flat, _middle(flat, 0, skip), 0)
     if x.dtype.kind != "float":

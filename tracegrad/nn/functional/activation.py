@@ -11,7 +11,7 @@ from typing import Any
 
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import erf, exp, expm1, ge, gt, le, log, log1p, logical_and, lt, where
-from ...tracer.functions import movement, pointwise, reduce
+from ...tracer.functions import movement, normalized, pointwise, reduce
 from ...tracer.functions.creation import zeros_like
 from ...tracer.functions.limits import finfo
 from ...tracer.functions.parts import narrow
@@ -322,7 +322,7 @@ def softmax(
 ) -> Tensor:
     """exp(x) divided by its sum along `dim`."""
     d = _implicit_dim(input, "softmax") if dim is None else dim
-    return reduce.softmax(input, d, dtype)
+    return normalized.softmax(input, d, dtype)
 
 
 def softmin(
@@ -330,7 +330,7 @@ def softmin(
 ) -> Tensor:
     """The softmax of -x."""
     d = _implicit_dim(input, "softmin") if dim is None else dim
-    return reduce.softmax(-input, d, dtype)
+    return normalized.softmax(-input, d, dtype)
 
 
 def log_softmax(
@@ -338,7 +338,7 @@ def log_softmax(
 ) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
     d = _implicit_dim(input, "log_softmax") if dim is None else dim
-    return reduce.log_softmax(input, d, dtype)
+    return normalized.log_softmax(input, d, dtype)
 
 
 def gumbel_softmax(
@@ -349,7 +349,7 @@ def gumbel_softmax(
     With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
     """
     exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
-    soft = reduce.softmax((logits - log(exponential)) / tau, dim)
+    soft = normalized.softmax((logits - log(exponential)) / tau, dim)
     if not hard:
         return soft
     index = reduce.argmax(soft, dim, keepdim=True)

@@ -11,7 +11,8 @@ from typing import Any
 from ...ir.dtype import int32, int64, uint8
 from ...ir.ops.elementwise import check_label, ge, where
 from ...tracer.functions.movement import reshape, unsqueeze
-from ...tracer.functions.reduce import log_softmax, one_hot_pick
+from ...tracer.functions.normalized import log_softmax
+from ...tracer.functions.reduce import one_hot_pick
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
 from ...tracer.tensor import Size, Tensor

@@ -1,0 +1,75 @@
+"""Exponentials, divided by their sum, and the logarithm of that sum; without overflow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.ops import elementwise as ops
+from ...ir.ops import reduce as reductions
+from ...ir.ops.elementwise import stop_gradient
+from ...ir.ops.movement import reshape
+from ..mode import get_default_dtype
+from ..promotion import SCALAR_TYPE, as_dtype
+from ..tape import composite
+from ..tensor import Tensor
+from .reduce import Dims, numpy_names, one_dim, reduced, wrap_dim, wrap_dims
+from .widening import rounded_once
+
+__all__ = ["log_softmax", "logsumexp", "softmax"]
+
+
+def _float(x: Tensor, dim: int, dtype: Any, name: str) -> Tensor:
+    x = x if dtype is None else x.to(as_dtype(dtype))
+    if not x.dtype.is_floating_point:
+        name += "_lastdim" if wrap_dim(dim, x.ndim) + 1 >= x.ndim else ""
+        kind = SCALAR_TYPE[x.dtype]
+        raise NotImplementedError(f"\"{name}_kernel_impl\" not implemented for '{kind}'")
+    return x
+
+
+def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The maximum, to be subtracted before exp; it has no say in the gradient."""
+    return reduced(reductions.max, stop_gradient(x), dims, True)
+
+
+@numpy_names
+@composite("LogsumexpBackward0")
+@rounded_once
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))), without overflow."""
+    dims = wrap_dims(dim, input.ndim)
+    if not input.dtype.is_floating_point:
+        input = input.to(get_default_dtype())
+    peak = _peak(input, dims)
+    peak = ops.where(ops.lt(ops.abs(peak), math.inf), peak, 0)
+    y = ops.log(reduced(reductions.sum, ops.exp(input - peak), dims, True)) + peak
+    return (
+        y
+        if keepdim
+        else reshape(y, shape=tuple(n for d, n in enumerate(input.shape) if d not in dims))
+    )
+
+
+@composite("SoftmaxBackward0")
+def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """exp(input), divided by its sum along `dim`."""
+    return _softmax(_float(input, dim, dtype, "softmax"), one_dim(dim, input.ndim))
+
+
+@rounded_once
+def _softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    e = ops.exp(x - _peak(x, dims))
+    return e / reduced(reductions.sum, e, dims, True)
+
+
+@composite("LogSoftmaxBackward0")
+def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """The logarithm of `softmax`, without overflow."""
+    return _log_softmax(_float(input, dim, dtype, "log_softmax"), one_dim(dim, input.ndim))
+
+
+@rounded_once
+def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    d = x - _peak(x, dims)
+    return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
