@@ -35,7 +35,7 @@ class _Builder:
         layouts = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
         self.low = lower(graph, layouts)
         fusion = Fusion(self.low)
-        finish_products(self.low, fusion, {self.low.outputs[i] for i in writes})
+        finish_products(self.low, fusion)
         fusion.run()
         placement = place_writes(self.low, fusion, writes, guarded)
         self.place, self.reads, self.notes = placement.place, dict(fusion.reads), fusion.notes
@@ -63,8 +63,8 @@ class _Builder:
         for anchor, read in self.reads.items():
             out |= {x for x in read if x in home and home[x] is not home[anchor]}
         for group in self.order:
-            if group.opaque:
-                out.add(group.anchors[-1])
+            if group.opaque and len(group.anchors) == 1:
+                out.add(group.anchors[0])
             elif group.template == "column":
                 out |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
         return out
@@ -99,7 +99,7 @@ class _Builder:
         cost of 0: never split.
         """
         if group.template == "dot":
-            yield contraction(self.low, group.anchors, self.place)
+            yield contraction(self.low, group.anchors, self.place, self.stored)
         elif group.opaque:
             yield from PIECES[group.template](self.low, group.anchors[0], self.place)
         else:

@@ -82,7 +82,8 @@ class Fusion:
         self.home: dict[Node, Group] = {}
         for anchor in self.reads:
             opaque = anchor.op.name in OPAQUE
-            group = Group([anchor], Space(()) if opaque else space_of(anchor), opaque)
+            looped = not opaque or anchor.op.name == "dot"
+            group = Group([anchor], space_of(anchor) if looped else Space(()), opaque)
             self.groups.append(group)
             self.home[anchor] = group
         for anchor, read in self.reads.items():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ..ir.node import Node
 from ..ir.op import Kind
+from ..ir.ops.contract import dot
 from ..ir.ops.elementwise import CHECKS
 from .fuse import Fusion, Group, expression, operands
 from .lower import Lowered
@@ -48,10 +49,10 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
     """
     space, layout = group.space, low.layouts[target]
     axes = known(anchor, space)
-    if space.reduced and axes == space.all:  # a later pass may read it
+    if space.reduced and axes == space.all and not group.opaque:  # a later pass may read it
         return False
     written = space.widen(layout.squeeze(), axes).strides
-    for member in group.anchors:
+    for member in group.anchors[group.opaque :]:
         if member.op.name == "index" and low.resolve(member.inputs[0])[0] is target:
             return False
         for x, base in operands(low, member):
@@ -60,6 +61,23 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
                 if view.strides != written or view.offset != layout.offset:
                     return False
     return True
+
+
+def _finishes(low: Lowered, group: Group, target: Node) -> bool:
+    """Whether an opaque group may write to `target`: a product that computes more than its sums,
+    none of them from the target, and in shapes that its rows and columns have.
+    """
+    product, *rest = group.anchors
+    if product.op is not dot or any(low.resolve(x)[0] is target for x in product.inputs):
+        return False
+    shapes = product.shape, product.shape[-1:]
+    stack = (1, *shapes[target.shape != product.shape])[-3:]
+    straight = len(product.shape) == 2 and target.shape in shapes
+    return (
+        straight
+        and low.layouts[target].reshape(stack) is not None
+        and all(a.op.kind is Kind.REDUCE or a.shape in shapes for a in rest)
+    )
 
 
 def has_check(low: Lowered, anchor: Node) -> bool:
@@ -81,7 +99,7 @@ def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded:
         )
         direct = (
             not guarded
-            and not home.opaque
+            and (not home.opaque or _finishes(low, home, target))
             and not (read_again and not low.layouts[target].is_identity)
             and (home.template != "column" or low.layouts[target].is_identity)
             and _same_points(low, home, anchor, target)

@@ -8,13 +8,14 @@ that kernels can be shared).
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..ir.dtype import DType
 from ..ir.faults import FACTOR, fault
 
-__all__ = ["FACTOR", "Buffer", "Kernel", "Launch", "Program", "Slot", "fault"]
+__all__ = ["FACTOR", "Buffer", "Kernel", "Launch", "Program", "Slot", "as_word", "fault"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Slot:
     """An entry of the pointer table."""
 
     index: int
+
+
+def as_word(value: int | float) -> int:
+    """A number as it stands in an argument block, which is of int64: a float by its bits."""
+    return struct.unpack("<q", struct.pack("<d", value))[0] if isinstance(value, float) else value
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ reference to anybody's tensors; whoever writes a pointer keeps alive what it poi
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 
-from ..codegen.program import Program, Slot, fault
+from ..codegen.program import Program, Slot, as_word, fault
 from .compiler import address_of
 from .tape import COLUMNS, region_lock, threads, walker
 
@@ -50,12 +48,7 @@ class Executable:
         for launch in program.launches:
             starts.append(len(blocks))
             for a in launch.args:
-                if isinstance(a, Slot):
-                    blocks.append(at + 8 * a.index)
-                else:
-                    blocks.append(
-                        struct.unpack("<q", struct.pack("<d", a))[0] if isinstance(a, float) else a
-                    )
+                blocks.append(at + 8 * a.index if isinstance(a, Slot) else as_word(a))
         self._blocks = np.array(blocks or [0], np.int64)
         tape = np.zeros((max(len(program.launches), 1), COLUMNS), np.int64)
         at = address(self._blocks)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from scipy import special
 
-from ..codegen.program import Kernel, Program, Slot, fault
+from ..codegen.program import Kernel, Program, Slot, as_word, fault
 from ..ir.dtype import bfloat16, float16
 from .compiler import address_of
 from .lapack import PLAIN as LAPACK
@@ -163,7 +163,10 @@ def _native(address: int) -> Callable[[Sequence[Any], int, int, int], None]:
     def call(args: Sequence[Any], start: int, stop: int, worker: int) -> None:
         table = (c_int64 * len(args))(*(a.address if isinstance(a, Pointer) else 0 for a in args))
         block = (c_int64 * len(args))(
-            *(addressof(table) + 8 * k if isinstance(a, Pointer) else a for k, a in enumerate(args))
+            *(
+                addressof(table) + 8 * k if isinstance(a, Pointer) else as_word(a)
+                for k, a in enumerate(args)
+            )
         )
         entry(addressof(block), start, stop, worker)
 

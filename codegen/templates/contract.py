@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ...ir.node import Node
-from ..epilogue import Epilogue, describe
+from ..epilogue import describe
 from ..lower import Lowered, matrix_layout
 from ..program import Kernel
 from ..text import Arguments, storage_code
-from .gemm import NUMBERS, block_of, effort, llvm_of, packs_rows, reads_directly, revision, tile_for
+from .gemm import NUMBERS, llvm_of, revision
+from .tile import block_of, packs_rows, reads_directly, tile_for, turned
 
 
 @dataclass(frozen=True)
@@ -40,43 +41,40 @@ def _matrix(low: Lowered, x: Node) -> Matrix:
 
 
 def contraction(
-    low: Lowered, anchors: list[Node], place: dict[Node, Node]
+    low: Lowered, anchors: list[Node], place: dict[Node, Node], stored: set[Node]
 ) -> tuple[Kernel, Arguments, int, int]:
     """(kernel, arguments, extent, cost of one step of the outer loop) for a dot whose operands are
-    matrices in memory, and for the anchor that is computed from it before it is stored, if there
-    is one.
+    matrices in memory, and for the anchors that are computed from it before it is stored.
     """
-    product, result = anchors[0], anchors[-1]
+    product = anchors[0]
     a, b = (_matrix(low, x) for x in product.inputs)
     m, n = product.shape[-2:]
     k = product.inputs[0].shape[-1]
-    c = Matrix(result, 0, n, 1, m * n)
-    code = storage_code(product.dtype)
-    # a narrow result fills the vectors better as B' A' = (A B)'
-    turned = effort(code, n, m, k, turned=True) < effort(code, m, n, k, turned=False)
-    epilogue, leaves = (
-        describe(low, product, result, turned) if result is not product else (Epilogue(), [])
-    )
-    if turned:
-        a, b, c, m, n = b.turned(), a.turned(), c.turned(), n, m
-    tile = tile_for(code, n)
+    turn = turned(product)
+    epilogue, places = describe(low, anchors, stored, place, turn)
+    if turn:
+        a, b, m, n = b.turned(), a.turned(), n, m
+    tile = tile_for(storage_code(product.dtype), n)
     panels = -(-n // tile.columns)
     batch = math.prod(product.shape[:-2])
     packs = packs_rows(a.row, batch, panels, k)
+    totals = (1 + packs) * batch * panels * k * tile.columns
     numbers = {
         "oa": a.offset, "ob": b.offset, "m": m, "n": n, "k": k,
         "a_row": a.row, "a_col": a.col, "b_row": b.row, "b_col": b.col, "a_batch": a.batch,
-        "b_batch": b.batch, "c_row": c.row, "c_col": c.col, "c_batch": c.batch,
-        "panels": panels, "block": block_of(tile, m, k), "packs": int(packs),
-        "direct": int(reads_directly(b.row, b.col, tile, m, k)),
+        "b_batch": b.batch, "panels": panels, "block": block_of(tile, m, k), "packs": int(packs),
+        "direct": int(reads_directly(b.row, b.col, tile, m, k)), "totals": totals,
     }  # fmt: skip
     args = Arguments()
-    args.values += [place.get(x.leaf, x.leaf) for x in (a, b, c)]
-    args.scratch((1 + packs) * batch * panels * k * tile.columns * product.dtype.itemsize)
+    args.values += [place.get(x.leaf, x.leaf) for x in (a, b)]
+    room = totals + panels * tile.columns * len(epilogue.sums)
+    args.scratch(room * tile.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
-    for leaf in leaves:
-        strides = leaf.batch, leaf.row, leaf.col
-        args.values += [place.get(leaf.node, leaf.node), leaf.offset, *strides]
+    for x in places:
+        if isinstance(x.node, Node):
+            args.values += [place.get(x.node, x.node), x.offset, x.batch, x.row, x.col]
+        else:
+            args.values.append(x.node)
     source = (
         f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, "
         f"vectors of {tile.lanes}, epilogue {epilogue}, revision {revision()}"

@@ -4,7 +4,7 @@ need no alignment, loops with carried values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -18,6 +18,15 @@ def _compare(relation: str) -> Callable:
     return lambda b, x, y: getattr(b, kind)(relation, x, y)
 
 
+def _sqrt(b: Any, x: Any) -> Any:
+    real = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+    kind = "f32" if isinstance(real, ir.FloatType) else "f64"
+    lanes = f"v{x.type.count}" if isinstance(x.type, ir.VectorType) else ""
+    name, module = f"llvm.sqrt.{lanes}{kind}", b.module
+    known = module.globals.get(name)
+    return b.call(known or ir.Function(module, ir.FunctionType(x.type, [x.type]), name), [x])
+
+
 def _relu(b: Any, x: Any) -> Any:
     zero = ir.Constant(x.type, [0.0] * x.type.count if isinstance(x.type, ir.VectorType) else 0.0)
     return b.select(b.fcmp_ordered("<", x, zero), zero, x)
@@ -29,6 +38,7 @@ WORDS: dict[str, Callable] = {
     "sub": lambda b, x, y: b.fsub(x, y, flags=("contract",)),
     "mul": lambda b, x, y: b.fmul(x, y, flags=("contract",)),
     "div": lambda b, x, y: b.fdiv(x, y),
+    "sqrt": _sqrt,
     "neg": lambda b, x: b.fneg(x),
     "copy": lambda b, x: x,
     "where": lambda b, condition, x, y: b.select(condition, x, y),
@@ -94,6 +104,28 @@ class Emitter:
 
     def store(self, value: Any, pointer: Any) -> None:
         self.b.store(value, self.wide(pointer), align=self.align)
+
+    def store_part(self, value: Any, pointer: Any, count: Any) -> None:
+        """The first `count` lanes, if there are so many: by halves, as count is written in bits."""
+        b, half = self.b, self.lanes // 2
+        with b.if_else(b.icmp_signed(">=", count, self.i64(self.lanes))) as (whole, part):
+            with whole:
+                self.store(value, pointer)
+            with part:
+                while half:
+                    bit = b.icmp_signed("!=", b.and_(count, self.i64(half)), self.i64(0))
+                    with b.if_then(bit):
+                        low = self.lanes_of(value, range(half))
+                        b.store(low, b.bitcast(pointer, low.type.as_pointer()), align=self.align)
+                    up = [min(e + half, self.lanes - 1) for e in range(self.lanes)]
+                    value = b.select(bit, self.lanes_of(value, up), value)
+                    pointer = b.select(bit, self.at(pointer, self.i64(half)), pointer)
+                    half //= 2
+
+    def lanes_of(self, value: Any, which: Sequence[int]) -> Any:
+        """A vector of these lanes."""
+        kind = ir.VectorType(I32, len(which))
+        return self.b.shuffle_vector(value, value, ir.Constant(kind, list(which)))
 
     @property
     def align(self) -> int:

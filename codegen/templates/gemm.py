@@ -17,98 +17,29 @@ The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matri
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 
 from ..epilogue import Epilogue
-from . import emitter
-from .emitter import WORDS, Emitter
+from . import emitter, finish
+from .finish import Finisher, Place
+from .tile import Tile, row_tiles
 
-# entries of the argument block: four pointers, then numbers; then, for each leaf of the epilogue,
-# its pointer, offset, and strides along the batch, rows and columns of the result
-POINTERS = ("a", "b", "c", "packed")
+# entries of the argument block: three pointers, then numbers, then the places of the epilogue
+POINTERS = ("a", "b", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
-    "c_row", "c_col", "c_batch", "panels", "block", "packs", "direct",
+    "panels", "block", "packs", "direct", "totals",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A register tile: `rows` x (`vectors` of `lanes` numbers)."""
-
-    code: str
-    rows: int
-    vectors: int
-    lanes: int
-
-    @property
-    def columns(self) -> int:
-        return self.vectors * self.lanes
-
-
-@cache
-def lanes_of(code: str) -> tuple[int, int]:
-    """(numbers in a vector register, rows of the tile that fits the registers) of this machine."""
-    features = llvm.get_host_cpu_features()
-    width = 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-    return width // (4 if code == "f4" else 8), 14 if width == 64 else 6
-
-
-NEAR = (
-    192 * 1024
-)  # bytes of A that a block of rows may have: it shares the second-level cache with a packed strip
-
-
-def block_of(tile: Tile, m: int, k: int) -> int:
-    """How many rows of A go through the panels at a time."""
-    rows = NEAR // (max(k, 1) * (4 if tile.code == "f4" else 8))
-    return m if m <= 2 * rows else max(rows // tile.rows, 1) * tile.rows
-
-
-def packs_rows(a_row: int, batch: int, panels: int, k: int) -> bool:
-    """Whether blocks of A are packed: its columns are contiguous, and enough panels read each."""
-    return a_row == 1 and batch == 1 and panels >= 8 and k >= 64
-
-
-def reads_directly(b_row: int, b_col: int, tile: Tile, m: int, k: int) -> bool:
-    """Whether whole panels of B are read where they lie: they are near as it is, or read once or
-    twice.
-    """
-    near = k * b_row * (4 if tile.code == "f4" else 8) <= 64 * 1024
-    return b_col == 1 and (near or m <= 2 * tile.rows)
-
-
-def tile_for(code: str, n: int) -> Tile:
-    lanes, rows = lanes_of(code)
-    # enough sums in flight to hide the latency of a multiply-add
-    return Tile(code, 2 * rows, 1, lanes) if n <= lanes else Tile(code, rows, 2, lanes)
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A buffer that the epilogue reads, as LLVM values."""
-
-    base: Any
-    batch: Any
-    row: Any
-    col: Any
-    kind: str
-
-
-class _Product(Emitter):
+class _Product(Finisher):
     def __init__(self, tile: Tile, epilogue: Epilogue):
-        super().__init__(tile.code, tile.lanes, "kernel")
-        self.tile, self.epilogue = tile, epilogue
-        buffer = self.b.alloca(ir.ArrayType(self.real, tile.rows * tile.columns))
-        self.aside = self.b.gep(buffer, [self.i64(0), self.i64(0)])  # a tile that sticks out
+        super().__init__(tile, epilogue, len(POINTERS) + len(NUMBERS))
 
     # ---- the function
     def emit(self) -> ir.Module:
@@ -117,39 +48,46 @@ class _Product(Emitter):
         base = {name: self.pointer(k) for k, name in enumerate(POINTERS)}
         self.n_ = {name: self.word(len(POINTERS) + k) for k, name in enumerate(NUMBERS)}
         v = self.n_
-        first_leaf = len(POINTERS) + len(NUMBERS)
-        leaves = [
-            self.leaf(k, kind)
-            for k, kind in zip(itertools.count(first_leaf, 5), self.epilogue.kinds)
-        ]
+        straight = self.side_by_side(self.epilogue.points, self.points)
+        sums = len(self.epilogue.sums) * tile.columns
 
         def panel(t: Any, first: Any, last: Any) -> list:
             batch = b.sdiv(t, v["panels"])
             j = b.mul(b.sub(t, b.mul(batch, v["panels"])), self.i64(tile.columns))
             a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
             w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.i64(tile.columns))))
+            totals = self.at(base["packed"], v["totals"], b.mul(t, self.i64(sums)))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
-            c = self.at(base["c"], b.mul(batch, v["c_batch"]), b.mul(j, v["c_col"]))
-            self.leaves = [
-                replace(x, base=self.at(x.base, b.mul(batch, x.batch), b.mul(j, x.col)))
-                for x in leaves
-            ]
+            places = self.moved(self.points, columns=j, matrices=batch)
             left = b.sub(v["n"], j)
             masks = [self.mask(left, q) for q in range(tile.vectors)]
             whole = b.icmp_signed(">=", left, self.i64(tile.columns))
             direct = b.and_(whole, b.icmp_signed("!=", v["direct"], self.i64(0)))
-            with b.if_then(b.and_(b.not_(direct), b.icmp_signed("==", first, self.i64(0)))):
+            begins = b.icmp_signed("==", first, self.i64(0))
+            with b.if_then(b.and_(b.not_(direct), begins)):
                 self.pack(source, w, j, masks)
+            if sums:
+                with b.if_then(begins):
+                    for q in range(0, sums, tile.lanes):
+                        self.store(self.zero, self.at(totals, self.i64(q)))
             strip = b.select(direct, self.at(source, j), w)
             self.step_of_b = b.select(direct, v["b_row"], self.i64(tile.columns))
+            self.whole = b.and_(whole, straight)
+            near = b.select(packs, room, self.at(a, b.mul(first, v["a_row"])))
+            down = b.select(packs, v["k"], v["a_row"])
 
             def tile_of(i: Any, rows: int) -> list:
-                packed = self.at(room, b.mul(b.sub(i, first), v["k"]))
-                near = b.select(packs, packed, self.at(a, b.mul(i, v["a_row"])))
                 across = b.select(packs, self.i64(rows), v["a_col"])
-                return self.micro(near, across, strip, c, i, rows, left)
+                here = self.at(near, b.mul(b.sub(i, first), down))
+                self.micro(here, across, strip, self.moved(places, rows=i), rows, left, totals)
+                return []
 
             self.tiles(first, last, tile_of)
+            if sums:
+                with b.if_then(b.icmp_signed("==", last, v["m"])):
+                    below = self.moved(self.columns, columns=j)
+                    count = self.at_most(left, tile.columns)
+                    self.edge(self.epilogue.columns, below, totals, self.i64(1), count, totals)
             return []
 
         # Threads share nothing: each packs A into the second half of the strips of its own panels.
@@ -183,15 +121,14 @@ class _Product(Emitter):
         b.ret_void()
         return self.module
 
-    def leaf(self, k: int, kind: str) -> Leaf:
-        """The buffer whose words begin at entry k of the argument block."""
-        base = self.at(self.pointer(k), self.word(k + 1))
-        return Leaf(base, self.word(k + 2), self.word(k + 3), self.word(k + 4), kind)
+    def at_most(self, count: Any, most: int) -> Any:
+        limit = self.i64(most)
+        return self.b.select(self.b.icmp_signed("<", count, limit), count, limit)
 
     def tiles(self, first: Any, last: Any, body: Callable) -> None:
         """body(i, rows) for the rows from first to last, most of them MR at a time."""
         i = first
-        for rows in (self.tile.rows, *(r for r in (16, 8, 4, 2, 1) if r < self.tile.rows)):
+        for rows in row_tiles(self.tile):
             (i,) = self.loop(i, last, rows, lambda i, rows=rows: body(i, rows))
 
     # ---- packing
@@ -270,10 +207,13 @@ class _Product(Emitter):
         return []
 
     # ---- the sums
-    def micro(self, a: Any, step_of_a: Any, w: Any, c: Any, i: Any, rows: int, left: Any) -> list:
-        """The tile of C at row i; its rows of A begin at `a`, and lie `step_of_a` apart along k."""
+    def micro(self, a: Any, step_of_a: Any, w: Any, places: list[Place], rows: int, left: Any,
+              totals: Any) -> None:  # fmt: skip
+        """The tile whose rows of A begin at `a` and lie `step_of_a` apart along k."""
         b, tile, v = self.b, self.tile, self.n_
-        starts = [self.at(a, b.mul(self.i64(r), v["a_row"])) for r in range(rows)]
+        starts = [a]
+        for _ in range(rows - 1):
+            starts.append(self.at(starts[-1], v["a_row"]))
 
         def step(k: Any, across: Any, strip: Any, *sums: Any) -> list:
             columns = [
@@ -290,79 +230,22 @@ class _Product(Emitter):
 
         zeros = [self.zero] * (rows * tile.vectors)
         sums = self.loop(self.i64(0), v["k"], 1, step, self.i64(0), w, *zeros)[3:]
-        whole = b.and_(
-            b.icmp_signed(">=", left, self.i64(tile.columns)),
-            b.icmp_signed("==", v["c_col"], self.i64(1)),
-        )
-        if "strided" in self.epilogue.kinds:  # no vectors of it lie in memory
-            self.leave_aside(c, i, sums, left)
-            return []
-        with b.if_else(whole) as (full, part):
+        if "strided" in self.epilogue.points.kinds:  # no vectors of it lie in memory
+            self.leave_aside(places, sums, left, totals)
+            return
+        with b.if_else(self.whole) as (full, part):
             with full:
-                for r in range(rows):
-                    at = b.add(i, self.i64(r))
-                    row = self.at(c, b.mul(at, v["c_row"]))
-                    for q in range(tile.vectors):
-                        value = self.finished(
-                            sums[r * tile.vectors + q], at, self.i64(q * tile.lanes)
-                        )
-                        self.store(value, self.at(row, self.i64(q * tile.lanes)))
+                self.rows_whole(places, sums, totals)
             with part:
-                self.leave_aside(c, i, sums, left)
-        return []
+                self.leave_aside(places, sums, left, totals)
 
-    def finished(self, total: Any, i: Any, e: Any) -> Any:
-        """The epilogue of the sums at row i, from column e of the panel: a vector or a number."""
-        b = self.b
-
-        def read(x: Leaf) -> Any:
-            row = self.at(x.base, b.mul(i, x.row))
-            if total.type is self.real:
-                return b.load(self.at(row, b.mul(e, x.col)))
-            return self.load(self.at(row, e)) if x.kind == "unit" else self.splat(b.load(row))
-
-        leaves = [read(x) for x in self.leaves]
-        found = {"sum": [total], "leaf": leaves, "step": []}
-        for name, operands in self.epilogue.steps:
-            values = [
-                ir.Constant(total.type, [x] * self.lanes if total.type is self.vector else x)
-                if kind == "number"
-                else found[kind][int(x)]
-                for kind, x in operands
-            ]
-            found["step"].append(WORDS[name](b, *values))
-        return found["step"][-1] if found["step"] else total
-
-    def leave_aside(self, c: Any, i: Any, sums: list, left: Any) -> None:
+    def leave_aside(self, places: list[Place], sums: list, left: Any, totals: Any) -> None:
         """An edge, or a result that lies transposed, leaves by way of a buffer."""
         for q, value in enumerate(sums):
             self.store(value, self.at(self.aside, self.i64(q * self.lanes)))
         rows = self.i64(len(sums) // self.tile.vectors)
-        self.loop(self.i64(0), rows, 1, lambda r: self.copy_part(c, i, r, left))
-
-    def copy_part(self, c: Any, i: Any, r: Any, left: Any) -> list:
-        """Row r of the buffer, as far as it is part of the matrix."""
-        b = self.b
-        row = self.at(c, b.mul(b.add(i, r), self.n_["c_row"]))
-        source = self.at(self.aside, b.mul(r, self.i64(self.tile.columns)))
-
-        def move(e: Any) -> list:
-            value = self.finished(b.load(self.at(source, e)), b.add(i, r), e)
-            b.store(value, self.at(row, b.mul(e, self.n_["c_col"])))
-            return []
-
-        columns = self.i64(self.tile.columns)
-        count = b.select(b.icmp_signed("<", left, columns), left, columns)
-        self.loop(self.i64(0), count, 1, move)
-        return []
-
-
-def effort(code: str, m: int, n: int, k: int, turned: bool) -> int:
-    """A rough count of vector operations: sums, packing, and numbers stored one by one."""
-    tile = tile_for(code, n)
-    vectors = -(-n // tile.lanes)
-    singly = turned or n % tile.columns != 0
-    return m * k * vectors + 2 * k * vectors + 2 * m * n * singly
+        count = self.at_most(left, self.tile.columns)
+        self.edge(self.epilogue.points, places, self.aside, rows, count, totals)
 
 
 def llvm_of(tile: Tile, epilogue: Epilogue) -> str:
@@ -375,5 +258,5 @@ def revision() -> str:
     """Changes with this file and its words, so that code compiled from older ones is not taken for
     theirs.
     """
-    texts = (Path(module).read_bytes() for module in (__file__, emitter.__file__))
+    texts = (Path(module).read_bytes() for module in (__file__, emitter.__file__, finish.__file__))
     return hashlib.sha256(b"".join(texts)).hexdigest()[:8]
