@@ -6,6 +6,11 @@ what is looked at.
 
 from __future__ import annotations
 
+import pickle
+from collections import OrderedDict, defaultdict
+from copy import copy, deepcopy
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -253,6 +258,96 @@ def grad_mode_is_switched_inside(T, C, see):
             y, z = f(T.ones(2))
         y.sum().backward()
         see(y, z, w.grad)
+
+
+# ---- what arguments and answers may be
+@dataclass
+class Pair:
+    a: object
+    b: object = 2
+
+
+class Bag(dict):
+    pass
+
+
+@scene
+def containers_of_every_kind(T, C, see):
+    def f(given):
+        if isinstance(given, Pair):
+            return Pair(given.a * given.b, given)
+        if isinstance(given, dict):
+            made = copy(given)
+            made["x"] = given["x"] + len(given)
+            return made
+        return given * 2, [given, {"k": (given, None, "text", 3)}]
+
+    f, x = C(f), T.ones(2)
+    for k in range(3):
+        made = f(Pair(x * k, 3))
+        see(made.a, made.b.a, made.b.b, type(made.b) is Pair)
+        for given in (defaultdict(list, x=x * k), Bag(x=x), OrderedDict(y=None, x=x)):
+            made = f(given)
+            see(made["x"], type(made) is type(given), list(made))
+        made = f(x * k)
+        see(made[0], made[1][0], *made[1][1]["k"])
+
+
+@scene
+def numbers_that_change(T, C, see):
+    f = C(
+        lambda x, k: (
+            x * k,
+            x + (2 * k - 1),
+            T.full((2,), k),
+            x * (2 if isinstance(k, float) else 3),
+        )
+    )
+    g = C(lambda x, k: (x * 2, k / 2, f"{k}"))
+    for x in (T.ones(2), T.ones(2, dtype=T.int64), T.ones(2, dtype=T.float64)):
+        for k in (2.5, 0.1, 1.5, 2.5, 3):
+            for y in f(x, k):
+                see(str(y.dtype).split(".")[-1], y)
+            see(*g(x, k))
+
+
+@scene
+def a_parameter_is_exchanged(T, C, see):
+    w, v = (T.ones(2, requires_grad=True) for _ in range(2))
+    optimizer = T.optim.SGD([w], lr=0.5)
+
+    @C
+    def step():
+        optimizer.zero_grad()
+        (w * v).sum().backward()
+        optimizer.step()
+
+    step()
+    optimizer.param_groups[0]["params"][0] = v
+    step()
+    see(w, v)
+    optimizer.param_groups[0]["params"].append(w)
+    step()
+    see(w, v)
+
+
+@scene
+def a_compiled_module_is_copied_and_changed(T, C, see):
+    model = T.nn.Linear(2, 1)
+    with T.no_grad():
+        model.weight.fill_(1.0)
+        model.bias.zero_()
+    compiled, x = C(model), T.ones(1, 2)
+    see(compiled(x))
+    twins = [deepcopy(compiled), pickle.loads(pickle.dumps(compiled))]
+    for twin in twins:
+        with T.no_grad():
+            twin.weight.fill_(3.0)
+        see(twin(x), compiled(x))
+    compiled.bias = None
+    see(model.bias is None, compiled(x), twins[0](x))
+    model.eval()
+    see(compiled.training, twins[0].training)
 
 
 WORLDS = {

@@ -29,12 +29,13 @@ from .optim import optimizer
 from .optim.optimizer import Optimizer
 from .runtime.compiler import statistics
 from .tracer.mode import get_default_dtype, mode
-from .tracer.signature import aval, flatten, lift, loosen, repetition
+from .tracer.signature import aval, flatten, lift, loosen, parts, repetition
 from .tracer.tensor import Tensor
 from .tracer.world import changed
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16
+MOST_SIGNATURES = 256  # of one function, whose programs are kept
 _tracing = threading.RLock()  # one trace at a time: Python's own state may change meanwhile
 
 
@@ -50,9 +51,7 @@ class CacheInfo(NamedTuple):
 
 def _reports(value: Any) -> str:
     """What an object tells of changes: of its own attributes, of all that is below it, or none."""
-    return (
-        "own" if isinstance(value, Module) else "all" if isinstance(value, Optimizer) else ""
-    )
+    return "own" if isinstance(value, Module) else "all" if isinstance(value, Optimizer) else ""
 
 
 class _State:
@@ -70,20 +69,22 @@ class _State:
         self.traces = 0
         # structures of calls with Python floats: seen once, made inputs (True), or never (False)
         self.floats: dict[Any, bool | None] = {}
-        self.held: dict[int, Any] = {}
+        self.held: dict[Any, dict[int, Any]] = {}  # objects whose ids are in a key
         self.why = "not called yet"
 
-    def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor]]:
+    def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor], dict[int, Any]]:
         tensors: list[Tensor] = []
-        structure = flatten((args, kwargs), tensors, self.held)
+        held: dict[int, Any] = {}
+        structure = flatten((args, kwargs), tensors, held)
         avals = tuple(aval(t) for t in tensors)
-        return (structure, avals, repetition(tensors), mode.grad, get_default_dtype()), tensors
+        key = (structure, avals, repetition(tensors), mode.grad, get_default_dtype())
+        return key, tensors, held
 
     def call(self, args: tuple, kwargs: dict) -> Any:
         """The slow path: find the entry whose guards hold, or trace one."""
         if mode.trace is not None:
             return self.fn(*args, **kwargs)
-        key, tensors = self.key(args, kwargs)
+        key, tensors, held = self.key(args, kwargs)
         loose = loosen(key[0])
         if loose != key[0] and key not in self.entries:
             if loose in self.floats and self.floats[loose] is not False:
@@ -100,6 +101,11 @@ class _State:
                 answer = entry.replay(tensors)
                 if answer is not MISS:
                     return answer
+            self.held[key] = held
+            if len(self.entries) > MOST_SIGNATURES:
+                oldest = next(k for k in self.entries if k != key)
+                del self.entries[oldest]
+                self.held.pop(oldest, None)
             self.why = self.reason(key, entries)
             if len(entries) >= MOST_VARIANTS:
                 entries.pop(0)
@@ -124,7 +130,7 @@ class _State:
         """A Python float has a second value: it becomes an input, where the function allows."""
         try:
             answer = self.call(*lift((args, kwargs)))
-        except RuntimeError:  # the function needs it as a number: a program for each value
+        except Exception:  # the function needs it as a number: a program for each value
             if self.floats[loose]:
                 raise
             self.floats[loose] = False
@@ -136,8 +142,9 @@ class _State:
         self.last = entry
         places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         others = tuple((k, a) for k, a in enumerate(args) if k not in places)
-        hidden = (list, tuple, dict, np.ndarray)  # may hold tensors that are other ones next time
-        flat = not kwargs and not any(isinstance(a, hidden) for _, a in others)
+        # what may hold tensors that are other ones next time
+        hidden = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in others)
+        flat = not kwargs and not hidden
         self.tensors, self.others = (places if others else None), others
         self.quick = entry if flat else None
 
@@ -165,7 +172,7 @@ class _State:
                     w for _, _, w in entry.values
                 )
             return words or "a tensor it uses has another shape, dtype or requires_grad"
-        then = next(k for k, es in self.entries.items() if last in es)
+        then = next((k for k, es in self.entries.items() if last in es), key)
         fields = (
             "the structure of the arguments",
             "the tensors",
@@ -236,6 +243,9 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     return compiled
 
 
+_TOLD = ("graph", "source", "program", "cache_info", "explain")
+
+
 def _attach(compiled: Any, state: _State) -> None:
     def graph() -> Graph:
         """The simplified IR graph of the last call's program; printing it gives readable code."""
@@ -267,8 +277,8 @@ def _attach(compiled: Any, state: _State) -> None:
         ]
         return "\n".join(lines)
 
-    for f in (graph, source, program, cache_info, explain):
-        setattr(compiled, f.__name__, f)
+    for name, f in zip(_TOLD, (graph, source, program, cache_info, explain), strict=True):
+        setattr(compiled, name, f)
     compiled.tracegrad_state = state
 
 
@@ -277,14 +287,32 @@ class OptimizedModule(Module):
 
     def __init__(self, module: Module, fullgraph: bool):
         super().__init__()
-        self._orig_mod = module
         compiled = compile(module.__call__, fullgraph=fullgraph)
-        object.__setattr__(self, "forward", compiled)
-        for name in ("explain", "graph", "source", "program", "cache_info"):
-            object.__setattr__(self, name, getattr(compiled, name))
+        functions = {name: getattr(compiled, name) for name in _TOLD}
+        own = {"forward": compiled, "fullgraph": fullgraph, **functions}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+        self._modules["_orig_mod"] = module
+
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        return self._orig_mod.training
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("_orig_mod"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (module := self.__dict__["_modules"].get("_orig_mod")) is not None:
+            setattr(module, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._orig_mod, name)
+
+    def __len__(self) -> int:
+        return len(self._orig_mod)
+
+    def __reduce__(self) -> tuple:
+        return (OptimizedModule, (self._orig_mod, self.fullgraph))

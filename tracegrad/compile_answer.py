@@ -6,41 +6,38 @@ another tensor's `.grad`, is that at every call too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
 from typing import Any
 
 from .tracer.mode import _Switch, mode
-from .tracer.pytree import flatten
+from .tracer.signature import leaves
 from .tracer.tape import GradFn
 from .tracer.tensor import Tensor
 from .tracer.views import VIEWS, Path, follow
 
 
-@dataclass(frozen=True)
 class Returned:
     """Output number `index` of the program."""
 
-    index: int
+    def __init__(self, index: int):
+        self.index = index
 
 
-@dataclass(frozen=True, eq=False)
 class Gradient:
     """The `.grad` of a tensor: what the call leaves there, or what it found."""
 
-    owner: Tensor
-    found: bool
+    def __init__(self, owner: Tensor, found: bool):
+        self.owner, self.found = owner, found
 
 
-@dataclass(frozen=True, eq=False)
 class Aliased:
     """A view of another tensor in the answer, or of one that the function was given: looking at
     `root` through each path, recorded or not.
     """
 
-    root: Any
-    steps: tuple[tuple[Path, bool], ...]
-    title: str
-    many: str
+    def __init__(self, root: Any, steps: tuple[tuple[Path, bool], ...], t: Tensor):
+        self.root, self.steps, self.many = root, steps, t._view.many
+        self.title = "" if t._grad_fn is None else t._grad_fn.title
 
     def __call__(self, t: Tensor) -> Tensor:
         for path, recorded in self.steps:
@@ -69,9 +66,28 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
 
 def gradients_found(answer: Any) -> set[Tensor]:
     """The tensors whose `.grad` from before the call is in its answer."""
-    leaves = flatten(answer)[0]
-    roots = [leaf.root if isinstance(leaf, Aliased) else leaf for leaf in leaves]
+    roots = [leaf.root if isinstance(leaf, Aliased) else leaf for leaf in leaves(answer)]
     return {r.owner for r in roots if isinstance(r, Gradient) and r.found}
+
+
+def returned(answer: Any) -> set[int]:
+    """The numbers of the outputs that an answer needs."""
+    roots = [leaf.root if isinstance(leaf, Aliased) else leaf for leaf in leaves(answer)]
+    return {r.index for r in roots if isinstance(r, Returned)}
+
+
+def refuse_hidden(answer: Any) -> None:
+    """Raise for tensors of the trace in objects that a call could not make again."""
+    for leaf in leaves(answer):
+        if isinstance(leaf, (Tensor, type)):
+            continue
+        bag = isinstance(leaf, (set, frozenset, deque))
+        held = leaf if bag else getattr(leaf, "__dict__", {}).values()
+        if any(isinstance(t, Tensor) and t._node is not None for t in held):
+            raise RuntimeError(
+                f"a compiled function returns an object of type {type(leaf).__name__} that holds "
+                "tensors it computed; return them in tuples, lists, dicts or dataclasses"
+            )
 
 
 def listened(fn: GradFn | None) -> bool:

@@ -201,9 +201,7 @@ def residuals(
         elif node.op.kind is Kind.MOVEMENT and node.op.name not in ("concat", "pad"):
             frontier.extend(node.inputs)
         elif node.op is random_bits or (  # the same numbers again take no memory
-            node.op.kind is Kind.ELEMENTWISE
-            and node.op.cost < DIVIDE
-            and node.op not in CHECKS
+            node.op.kind is Kind.ELEMENTWISE and node.op.cost < DIVIDE and node.op not in CHECKS
         ):
             frontier.extend(node.inputs)
         else:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .codegen.build import build
 from .codegen.program import Program
-from .compile_answer import Aliased, Gradient, Returned, aliased, listened
+from .compile_answer import Aliased, Gradient, Returned, aliased, listened, refuse_hidden
 from .compile_autograd import Derivative, layout
 from .compile_backward import Spent, spent
 from .compile_rerun import Rerun
@@ -25,8 +25,8 @@ from .ir.verify import verify
 from .runtime.executable import Executable
 from .tracer.guards import Surroundings, Witness
 from .tracer.mode import get_default_dtype, mode
-from .tracer.signature import aval, flatten, rebuild, repetition
-from .tracer.tensor import Tensor
+from .tracer.signature import aval, flatten, leaves, rebuild, repetition
+from .tracer.tensor import Number, Tensor
 from .tracer.trace import Input, Stream, Trace, tracing
 from .tracer.world import captured
 
@@ -158,8 +158,8 @@ class _Recorder:
                 self.rooted[index] = w
                 self.depends(index, w.twin)
         self.gradients = {id(i.twin._grad): i.tensor for i in trace.regraded()}
-        self.shown: set[int] = set()  # ids of the tensors in the answer
-        rebuild(answer, lambda t: self.shown.add(id(t)))
+        refuse_hidden(answer)
+        self.shown = {id(t) for t in leaves(answer)}
         self.answer = rebuild(answer, self.leaf)
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
         self.derivative = None
@@ -188,6 +188,8 @@ class _Recorder:
 
     def leaf(self, t: Tensor) -> Any:
         """What stands for a tensor in the answer; for one tensor, one thing."""
+        if isinstance(t, Number):
+            raise RuntimeError("a Python number in the answer is not a tensor")
         if self.trace.grad_of(t) is not None:
             t = self.trace.twin(t)
         if t._node is None:
@@ -207,8 +209,7 @@ class _Recorder:
         root, steps = aliased(t)
         known = self.trace.input_of(root) is not None or id(root) in self.shown
         if steps and known and not listened(t._grad_fn):
-            title = "" if t._grad_fn is None else t._grad_fn.title
-            return Aliased(self.leaf(root), steps, title, t._view.many)
+            return Aliased(self.leaf(root), steps, t)
         index = self.output(self.node(t))
         if t._requires_grad:
             self.depends(index, t)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile_answer import Aliased, Gradient, Returned, gradients_found
+from .compile_answer import Aliased, Gradient, Returned, gradients_found, returned
 from .compile_backward import CompiledCall, take_over
 from .compile_binding import drawing, rebinder, staleness, together
 from .compile_entry import Entry
@@ -25,6 +25,7 @@ from .ir.dtype import DType
 from .runtime.executable import address
 from .tracer.guards import PLAIN
 from .tracer.mode import mode
+from .tracer.signature import parts
 from .tracer.tape import Part
 from .tracer.tensor import Tensor, wrap
 from .tracer.trace import Input
@@ -269,7 +270,7 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
         if entry.derivative
         else ()
     )
-    for k in [*sorted(_returned(entry.answer)), *saved]:
+    for k in [*sorted(returned(entry.answer)), *saved]:
         node = entry.graph.outputs[k]
         pool = w.name(
             "pool", Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype).take
@@ -279,22 +280,10 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
     return taken
 
 
-def _returned(answer: Any) -> set[int]:
-    if isinstance(answer, Returned):
-        return {answer.index}
-    if isinstance(answer, Aliased):
-        return _returned(answer.root)
-    if isinstance(answer, (tuple, list)):
-        return set().union(*(_returned(a) for a in answer)) if answer else set()
-    if isinstance(answer, dict):
-        return set().union(*(_returned(a) for a in answer.values())) if answer else set()
-    return set()
-
-
 def _answer(w: _Writer, entry: Entry, outputs: dict[int, str], positions: dict[int, int]) -> None:
     d = entry.derivative
     made: dict[Any, str] = {}
-    for k in sorted(_returned(entry.answer)):
+    for k in sorted(returned(entry.answer)):
         dtype = w.name("dtype", entry.graph.outputs[k].dtype)
         w.add(
             f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; "
@@ -361,21 +350,8 @@ def _expression(w: _Writer, answer: Any, made: dict[Any, str], entry: Entry) -> 
                 return f"a{i.key}"
     if type(answer) is tuple:
         return "(" + "".join(_expression(w, a, made, entry) + ", " for a in answer) + ")"
-    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
-        return (
-            f"{w.name('kind', type(answer))}("
-            + ", ".join(_expression(w, a, made, entry) for a in answer)
-            + ")"
-        )
-    if type(answer) is list:
-        return "[" + ", ".join(_expression(w, a, made, entry) for a in answer) + "]"
-    if isinstance(answer, dict):
-        items = ", ".join(
-            f"{w.name('key', k)}: {_expression(w, a, made, entry)}" for k, a in answer.items()
-        )
-        return (
-            f"{w.name('kind', type(answer))}({{{items}}})"
-            if type(answer) is not dict
-            else f"{{{items}}}"
-        )
-    return w.name("constant", answer)
+    if (found := parts(answer)) is None:
+        return w.name("constant", answer)
+    inside = ", ".join(_expression(w, a, made, entry) for a in found.inside)
+    made_by = "" if type(answer) is list else w.name("filled", found.filled)
+    return f"{made_by}([{inside}])" if made_by else f"[{inside}]"

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from .compile_answer import Returned
 from .ir.dtype import float32
 from .tracer.backward import pull
 from .tracer.mode import enable_grad, live, mode
-from .tracer.pytree import flatten
-from .tracer.signature import rebuild
+from .tracer.signature import leaves, rebuild
 from .tracer.tape import GradFn, edge
 from .tracer.tensor import Tensor, wrap
 from .tracer.trace import Input
@@ -28,14 +28,14 @@ _HOLE = wrap(np.zeros(()), float32)  # where a tensor of the call stands
 class Rerun:
     """A traced function, to be run on the tensors of one of its calls.
 
-    `call` is the function with its arguments, `answer` what it returns, with an object of an
-    attribute `index` for each output; `why_not` says what forbids to run it again.
+    `call` is the function with its arguments, `answer` what it returns, in the terms of
+    compile_answer.py; `why_not` says what forbids to run it again.
     """
 
     def __init__(self, call: tuple[Callable, tuple, dict], answer: Any, why_not: str):
         self.function, *given = call
         self.structure, self.why_not = rebuild(tuple(given), lambda _: _HOLE), why_not
-        self.outputs = [getattr(leaf, "index", None) for leaf in flatten(answer)[0]]
+        self.outputs = [x.index if isinstance(x, Returned) else None for x in leaves(answer)]
 
     def gradients(
         self, tensors: Sequence[Tensor], parts: dict[int, Any], wanted: Sequence[Input]
@@ -54,7 +54,7 @@ class Rerun:
         waiting = iter([begun.get(id(t), t) for t in tensors])
         args, kwargs = rebuild(self.structure, lambda _: next(waiting))
         with enable_grad():
-            answer = flatten(self.function(*args, **kwargs))[0]
+            answer = leaves(self.function(*args, **kwargs))
         made = {k: y for k, y in zip(self.outputs, answer, strict=True) if k is not None}
         roots = [
             (fn, live(g)) for k, g in parts.items() if (fn := live(made[k])._grad_fn) is not None

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..ir.dtype import DType, bool_, of_numpy, of_scalar
 from ..ir.op import Kind, OpDef, Types, evaluate
-from ..ir.ops.elementwise import cast, ne
+from ..ir.ops.elementwise import cast, copy, ne
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
 from .tape import record
-from .tensor import Size, Tensor, leaked, traced, wrap
+from .tensor import Number, Size, Tensor, leaked, traced, wrap
 from .views import VIEWS, link
 
 # what NumPy refuses, in torch's words
@@ -199,7 +199,14 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         raise RuntimeError(_REFUSED[op.name])
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
-    return _finish(op, ready, params, traced(node))
+    pure = op.kind is Kind.ELEMENTWISE and op not in (cast, copy) and _pure(inputs)
+    return _finish(op, ready, params, traced(node, kind=Number if pure else Tensor))
+
+
+def _pure(inputs: tuple) -> bool:
+    """Whether an operation is one of Python numbers."""
+    tensors = [type(x) is Number for x in inputs if isinstance(x, Tensor)]
+    return bool(tensors) and all(tensors)
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from ..ir.dtype import (
     uint8,
 )
 from .mode import get_default_dtype
+from .tensor import Number
 
 # dtype -> the name in error messages and in `tensor.type()`
 SCALAR_TYPE = {
@@ -106,6 +107,8 @@ def common_dtype(values: Iterable[Any]) -> DType:
         if isinstance(x, (bool, int, float, np.number, np.bool_)):
             value: Any = x
             rank, d = 2, of_scalar(value, get_default_dtype())
+        elif type(x) is Number:
+            rank, d = 2, x.dtype
         else:
             rank, d = (0 if x.shape else 1), x.dtype
         seen = ranks[rank]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .signature import leaves
 from .tensor import Tensor
 from .world import Watched
 
@@ -90,7 +91,8 @@ class Reach:
         self.seen: dict[int, Any] = {}  # kept, so that no id is used twice
         self.waiting: deque[tuple[str, Any, str]] = deque()
         self.waiting.append(("the function", function, "quick"))
-        self._argument(arguments)
+        for leaf in leaves(arguments):  # containers are part of a call's signature
+            self.waiting.append((f"an argument of type {type(leaf).__name__}", leaf, "quick"))
         for words, generator in _EVERYBODY_S.items():
             self._place(words, "random", generator, None, "once")
         while self.waiting:
@@ -100,16 +102,6 @@ class Reach:
 
     def __iter__(self) -> Iterator[Place]:
         return iter(self.places.values())
-
-    def _argument(self, value: Any) -> None:
-        """Containers are part of a call's signature; what other objects hold is not."""
-        if isinstance(value, (list, tuple)):
-            for v in value:
-                self._argument(v)
-        elif isinstance(value, dict):
-            self._argument(list(value.values()))
-        else:
-            self.waiting.append((f"an argument of type {type(value).__name__}", value, "quick"))
 
     def _place(self, words: str, how: str, holder: Any, key: Any, kind: str) -> None:
         name = key if isinstance(key, (str, int)) else id(key)

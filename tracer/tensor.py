@@ -17,7 +17,7 @@ from ..ir.dtype import DType
 from ..ir.node import Node
 from ..ir.value import Value
 from .device import CPU, device
-from .mode import live, mode
+from .mode import get_default_dtype, live, mode
 from .world import changed, tensor_changed
 
 
@@ -242,6 +242,20 @@ class Tensor(Value):
         return RemovableHandle(t._hooks, hook)
 
 
+class Number(Tensor):
+    """A Python float that is an input of a compiled function, and what is computed from such ones
+    alone: it counts as a Python number where dtypes are decided.
+    """
+
+    __slots__ = ()
+    __class__ = property(lambda self: float if self._dtype.kind == "float" else Tensor)  # type: ignore[assignment]
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        """What a tensor made of the number has."""
+        return get_default_dtype() if self._dtype.kind == "float" else self._dtype
+
+
 class RemovableHandle:
     """What registering a hook returns; `remove()` takes the hook away again."""
 
@@ -283,9 +297,9 @@ def wrap(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor
     return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
 
 
-def traced(node: Node, requires_grad: bool = False) -> Tensor:
+def traced(node: Node, requires_grad: bool = False, kind: type[Tensor] = Tensor) -> Tensor:
     """A leaf that stands for a Node of the trace being recorded."""
-    return fill_slots(object.__new__(Tensor), None, node, node.dtype, requires_grad)
+    return fill_slots(object.__new__(kind), None, node, node.dtype, requires_grad)
 
 
 def rebuild(

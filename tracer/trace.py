@@ -22,7 +22,7 @@ from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
 from .mode import mode
 from .tape import GradFn, edge
-from .tensor import Tensor, leaked, traced
+from .tensor import Number, Tensor, leaked, traced
 from .transform import Origin
 
 LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
@@ -125,7 +125,7 @@ class Trace:
     def _enter(self, t: Tensor, kind: str, key: Any) -> Input:
         assert t._array is not None
         node = input_node(t._array.shape, t._dtype, kind)
-        twin = traced(node, t._requires_grad)
+        twin = traced(node, t._requires_grad, Number if type(t) is Number else Tensor)
         twin._hooks = t._hooks
         if t._grad_fn is not None:
             twin._grad_fn = Outside(t)

@@ -6,6 +6,8 @@ compares one number per call; only when it has moved does it look at every guard
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 epoch = [0]
@@ -20,6 +22,29 @@ def tensor_changed(t: Any) -> None:
     """The tensor `t` got another array or another requires_grad."""
     if id(t) in captured:
         changed()
+
+
+class WatchedList(list):
+    """A list that reports changes."""
+
+    def __reduce__(self) -> tuple:
+        return (WatchedList, (list(self),))
+
+
+def _reporting(name: str) -> Callable:
+    method = getattr(list, name)
+
+    @wraps(method)
+    def change(self: list, *args: Any, **kwargs: Any) -> Any:
+        changed()
+        return method(self, *args, **kwargs)
+
+    return change
+
+
+for _name in ("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "extend", "insert",
+              "pop", "remove", "clear", "sort", "reverse"):  # fmt: skip
+    setattr(WatchedList, _name, _reporting(_name))
 
 
 class Watched(dict):

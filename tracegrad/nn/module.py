@@ -51,7 +51,7 @@ class Module(Hooked):
         for table in _TABLES:
             object.__setattr__(self, table, Watched())
         object.__setattr__(self, "_non_persistent_buffers_set", frozenset())
-        object.__setattr__(self, "training", True)
+        self.__dict__["training"] = True
 
     # ---- the call
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -15,7 +15,7 @@ from ..nn.parameter import forget_grad
 from ..tracer.functions.creation import as_tensor
 from ..tracer.mode import enable_grad, mode, no_grad
 from ..tracer.tensor import Tensor
-from ..tracer.world import Watched, changed
+from ..tracer.world import Watched, WatchedList, changed
 
 
 class Group(Watched):
@@ -64,7 +64,7 @@ class Optimizer:
             )
         self.defaults = Watched(defaults)
         self.state = State()
-        self.param_groups: list[Group] = []
+        self.param_groups: list[Group] = WatchedList()
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -84,7 +84,7 @@ class Optimizer:
                 "optimizer parameters need to be organized in ordered collections, but the "
                 "ordering of tensors in sets will change between runs. Please use a list instead."
             )
-        params = [params] if isinstance(params, Tensor) else list(params)
+        params = WatchedList([params] if isinstance(params, Tensor) else params)
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(

@@ -17,7 +17,7 @@ from ..device import usable
 from ..dispatch import bind
 from ..mode import get_default_dtype, live, mode
 from ..promotion import as_dtype, stored
-from ..tensor import Size, Tensor, wrap
+from ..tensor import Number, Size, Tensor, wrap
 
 
 def leaf(t: Tensor, requires_grad: bool) -> Tensor:
@@ -156,6 +156,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     """
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
+    if isinstance(data, Number):
+        wanted = wanted or data.dtype
     if isinstance(data, Tensor):
         new = live(data).detach().clone()
         return leaf(new if wanted is None else cast(new, dtype=wanted), requires_grad)
@@ -167,7 +169,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory where it can."""
     usable(device)
-    if isinstance(data, Tensor):
+    if isinstance(data, Tensor) and not isinstance(data, Number):
         return data if dtype is None else data.to(as_dtype(dtype))
     if isinstance(data, np.ndarray) and (dtype is None or of_numpy(data.dtype) is as_dtype(dtype)):
         return from_numpy(data)
