@@ -158,3 +158,12 @@ def test_dropout_draws_anew_at_every_call_and_rests_in_eval():
     assert (first != second).any()
     model.eval()
     assert (compiled(x) == model(x)).all()
+
+
+def test_a_rate_that_is_another_tensor_is_seen():
+    eager, compiled = pair("SGD")
+    for training in (eager, compiled):
+        for rate in (0.1, tg.tensor(0.2), tg.tensor(0.05), 0.3, tg.tensor(0.4)):
+            training.optimizer.param_groups[0]["lr"] = rate
+            training.run(2)
+    assert_equal(eager, compiled)

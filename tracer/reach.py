@@ -222,7 +222,8 @@ class Reach:
         self._place(f"the length of {words}", "len", value, None, kind)
         for key in keys if len(keys) <= _MOST else ():
             shown = "..." if isinstance(key, Tensor) else repr(key)
-            now = "once" if isinstance(key, str) and key in free else kind
+            number = isinstance(key, str) and key in free and not isinstance(value[key], Tensor)
+            now = "once" if number else kind
             self._item(f"{words}[{shown}]", value, key, now)
 
 

@@ -46,16 +46,19 @@ for _name in ("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "e
               "pop", "remove", "clear", "sort", "reverse"):  # fmt: skip
     setattr(WatchedList, _name, _reporting(_name))
 
+_NUMBERS = (int, float)
+
 
 class Watched(dict):
-    """A dict that reports changes, save of the keys in `free`, which compiled programs read at
-    every call.
+    """A dict that reports changes, save those of numbers under the keys in `free`, which compiled
+    programs read at every call.
     """
 
     free: frozenset[str] = frozenset()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if key not in self.free:
+        if key not in self.free or not isinstance(value, _NUMBERS) \
+                or not isinstance(self.get(key), _NUMBERS):  # fmt: skip
             changed()
         super().__setitem__(key, value)
 
