@@ -27,8 +27,8 @@ from .view import View, collapse, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
 OPAQUE = frozenset({  # each has its own launches
-    "argsort", "concat", "cummax", "cummin", "cumprod", "cumsum", "dot", "fold", "index_put",
-    "index_reduce", "pad", "recur", "searchsorted",
+    "argsort", "band", "concat", "cummax", "cummin", "cumprod", "cumsum", "dot", "fold",
+    "index_put", "index_reduce", "log_band", "pad", "recur", "searchsorted",
     "cholesky", "eigh", "lu", "qr", "svd", "triangular_solve",
 })  # fmt: skip
 INLINE_COST = (

@@ -18,7 +18,7 @@ from tracegrad.ir.ops.elementwise import where
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.value import REGISTRY
 
-E, M, P, R, S = ops.elementwise, ops.movement, ops.prefix, ops.reduce, ops.special
+B, E, M, P, R, S = ops.band, ops.elementwise, ops.movement, ops.prefix, ops.reduce, ops.special
 
 SHAPES = {1: [((),), ((5,),), ((2, 3),), ((0, 3),)]}
 SHAPES[2] = [(s, s) for (s,) in SHAPES[1]]
@@ -100,6 +100,11 @@ CASES = {
         + [(lambda *xs, op=op: op(*xs, axis=1, reverse=False), ((2, 0),) * n)]
         for op, n in ((P.cumsum, 1), (P.cumprod, 1), (P.recur, 2))
     },
+    "band": [
+        (lambda *xs, d=d, r=r: B.band(*xs, axis=d, reverse=r), (s,) * 4)
+        for s in ((4, 2, 5), (2, 4, 2), (3, 3), (2, 1), (0, 2), (3, 0))
+        for d, r in ((0, False), (len(s) - 2, True))
+    ],
     **matrices.CASES,
     "dot": [
         (lambda a, b: ops.contract.dot(a, b), s)

@@ -12,6 +12,7 @@ import pytest
 import tracegrad
 from tracegrad import nn
 from tracegrad.nn import functional as F
+from tracegrad.runtime.compiler import statistics
 from tracegrad.testing import assert_kernels
 
 torch = pytest.importorskip("torch")
@@ -200,6 +201,7 @@ def test_a_label_out_of_range_is_torchs_error_eager_and_compiled(name, label, er
         ([1, 2, 3], (2, 1), False),
         ([[1, 2], [3, 3]], (0, 0), False),
         ([[1, 1, 1, 1], [2, 2, 2, 2]], (4, 3), True),
+        ([[1, 1, 1, 1], [2, 2, 2, 2]], (4, 3), False),
     ],
 )
 def test_ctc_loss_and_its_gradient_are_torchs(targets, lengths, zero_infinity, reduction):
@@ -215,6 +217,22 @@ def test_ctc_loss_and_its_gradient_are_torchs(targets, lengths, zero_infinity, r
     theirs = both(torch, torch.nn.functional, torch.tensor([6, 4]))
     for got, want in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_a_ctc_loss_of_longer_sequences_compiles_no_kernel_more():
+    def loss(scores, targets, durations, lengths):
+        return F.ctc_loss(scores.log_softmax(2), targets, durations, lengths)
+
+    compiled = tracegrad.compile(loss)
+    for steps in (5, 60):
+        made = statistics.compiled + statistics.loaded
+        x = tracegrad.randn(steps, 2, 4, dtype=tracegrad.float64, requires_grad=True)
+        rest = [tracegrad.tensor(v) for v in ([1, 2, 3], [steps, steps - 1], [1, 2])]
+        compiled(x, *rest).backward()
+        found, x.grad = x.grad, None
+        loss(x, *rest).backward()
+        np.testing.assert_allclose(found.numpy(), x.grad.numpy(), rtol=1e-9, atol=1e-12)
+    assert statistics.compiled + statistics.loaded == made
 
 
 def test_ctc_loss_refuses_lengths_that_do_not_fit():

@@ -9,11 +9,12 @@ from ..lower import Lowered
 from .library import library
 from .order import argsort, searchsorted
 from .pieces import Piece, concat, fold, index_put, pad
-from .prefix import prefix
+from .prefix import band, prefix
 
 PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
     "concat": concat, "pad": pad, "fold": fold, "argsort": argsort, "searchsorted": searchsorted,
     **dict.fromkeys(("index_put", "index_reduce"), index_put),
+    **dict.fromkeys(("band", "log_band"), band),
     **dict.fromkeys(("cummax", "cummin", "cumprod", "cumsum", "recur"), prefix),
     **dict.fromkeys(("cholesky", "eigh", "lu", "qr", "svd", "triangular_solve"), library),
 }  # fmt: skip

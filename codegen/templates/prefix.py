@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 
 from ...ir.node import Node
+from ...ir.ops.band import WIDTH
 from ..body import Axis, nested
 from ..lower import Lowered
 from ..program import Kernel
@@ -27,20 +28,32 @@ from .pieces import Piece
 
 
 class _Scan:
-    """The loops of one scan: those outside the axis, the axis, those inside."""
+    """The loops of one scan: those outside the axis, the axis, those inside. `together`: the inner
+    ones are of one piece, not to be shared by threads.
+    """
 
-    def __init__(self, anchor: Node, views: list[View]):
+    def __init__(
+        self, anchor: Node, views: list[View], outside: range | list[int], inside: range,
+        together: bool = False,
+    ):  # fmt: skip
         self.args = Arguments()
         self.axis = axis = anchor.params["axis"]
         self.length = self.args.integer(anchor.shape[axis], "length")
-        parts = (slice(axis), slice(axis + 1, None))
         (outer, far), (inner, near) = (
-            collapse(anchor.shape[part], [v.strides[part] for v in views]) for part in parts
+            collapse(
+                tuple(anchor.shape[d] for d in axes),
+                [tuple(v.strides[d] for d in axes) for v in views],
+            )
+            for axes in (outside, inside)
         )
         self.extents = (*outer, *inner)
         self.strides = {v.strides: (*f, *n) for v, f, n in zip(views, far, near, strict=True)}
-        columns = bool(inner) and (not outer or inner[0] > outer[0])
-        self.split = len(outer) if columns else 0  # which loop is the launch's range
+        if together:
+            split = 0 if outer else None
+        else:
+            columns = bool(inner) and (not outer or inner[0] > outer[0])
+            split = len(outer) if columns else 0
+        self.split = split if self.extents else None  # which loop is the launch's range
         loops = tuple(Axis(f"k{d}", f"range({self.span(d)})", d) for d in range(len(self.extents)))
         self.outer, self.inner = loops[: len(outer)], loops[len(outer) :]
 
@@ -49,10 +62,14 @@ class _Scan:
             return "start, stop"
         return self.args.integer(self.extents[d], ("axis", d))
 
-    def place(self, view: View, j: str) -> str:
-        """Where the element at position j of the axis stands."""
+    def place(self, view: View, j: str, back: int = 0) -> str:
+        """Where the element at position j of the axis stands, or the one `back` places before it in
+        the innermost loop.
+        """
         terms = [self.args.integer(view.offset, "offset")] if view.offset else []
         loops = [(loop.name, loop.index) for loop in (*self.outer, *self.inner)]
+        if back:
+            loops[-1] = (f"max({loops[-1][0]} - {back}, 0)", loops[-1][1])
         strides = (*self.strides[view.strides], view.strides[self.axis])
         for (name, which), stride in zip([*loops, (j, "along")], strides, strict=True):
             if stride == 1:
@@ -66,31 +83,70 @@ class _Scan:
         ahead = nested(self.inner, first)
         along = nested((Axis("j", f"range(1, {self.length})", -1), *self.inner), step)
         lines = nested(self.outer, [*ahead, *along])
-        extent = self.extents[self.split] if self.extents else 1
+        extent = 1 if self.split is None else self.extents[self.split]
         work = math.prod(self.extents) // max(extent, 1) if self.extents else 0
         source = "".join(f"    {line}\n" for line in [*self.args.lines, *lines])
         return Kernel("prefix", source), self.args, extent, work
 
 
+class _Operands:
+    """What a scan reads and writes."""
+
+    def __init__(self, low: Lowered, anchor: Node, place: dict[Node, Node], turned: tuple):
+        self.anchor, self.at = anchor, place
+        self.leaves, views = zip(*(low.resolve(x) for x in anchor.inputs), strict=True)
+        views = (*views, View.of(anchor.shape))
+        if anchor.params["reverse"]:
+            views = tuple(view.flip(turned) for view in views)
+        *self.views, self.goal_view = views
+
+    def bind(self, scan: _Scan) -> None:
+        self.scan = scan
+        self.sources = [scan.args.pointer(self.at.get(x, x), x.dtype) for x in self.leaves]
+        self.goal = scan.args.pointer(self.at.get(self.anchor, self.anchor), self.anchor.dtype)
+
+    def element(self, text: str, j: str, **before: str) -> list[str]:
+        """What stands at position j, by the text of a step."""
+        dtype = self.anchor.dtype
+        operands = (
+            load(p, x.dtype, self.scan.place(view, j))
+            for p, x, view in zip(self.sources, self.leaves, self.views, strict=True)
+        )
+        now = f"{compute_code(dtype)}({text.format(*operands, **before)})"
+        return [f"h = {now}", store(self.goal, dtype, self.scan.place(self.goal_view, j), "h")]
+
+    def before(self, back: int = 0) -> str:
+        """The answer in the row before."""
+        return load(self.goal, self.anchor.dtype, self.scan.place(self.goal_view, "(j - 1)", back))
+
+    def piece(self, first: list[str], step: list[str]) -> Piece:
+        kernel, args, extent, work = self.scan.piece(first, step)
+        return kernel, args, extent, work * self.anchor.shape[self.scan.axis] * 4
+
+
 def prefix(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
-    op, params = anchor.op, anchor.params
-    leaves, views = zip(*(low.resolve(x) for x in anchor.inputs), strict=True)
-    views = (*views, View.of(anchor.shape))
-    if params["reverse"]:
-        views = tuple(view.flip((params["axis"],)) for view in views)
-    scan = _Scan(anchor, list(views))
-    sources = [scan.args.pointer(place.get(x, x), x.dtype) for x in leaves]
-    goal = scan.args.pointer(place.get(anchor, anchor), anchor.dtype)
+    facts, axis = anchor.op.facts, anchor.params["axis"]
+    x = _Operands(low, anchor, place, (axis,))
+    inside = range(axis + 1, len(anchor.shape))
+    x.bind(_Scan(anchor, [*x.views, x.goal_view], range(axis), inside))
+    step = x.element(facts["step"], "j", h="h")
+    if x.scan.inner:
+        step.insert(0, f"h = {x.before()}")
+    yield x.piece(x.element(facts["first"], "0"), step)
 
-    def element(text: str, j: str) -> list[str]:
-        operands = (load(p, x.dtype, scan.place(view, j))
-                    for p, x, view in zip(sources, leaves, views, strict=False))  # fmt: skip
-        now = f"{compute_code(anchor.dtype)}({text.format(*operands, h='h')})"
-        return [f"h = {now}", store(goal, anchor.dtype, scan.place(views[-1], j), "h")]
 
-    step = element(op.facts["step"], "j")
-    if scan.inner:
-        before = scan.place(views[-1], "(j - 1)")
-        step.insert(0, f"h = {load(goal, anchor.dtype, before)}")
-    piece, args, extent, work = scan.piece(element(op.facts["first"], "0"), step)
-    yield piece, args, extent, work * anchor.shape[params["axis"]] * 4
+def band(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    """Threads share what is neither the axis nor the last one, along which elements look at their
+    neighbours in the row before.
+    """
+    facts, axis, last = anchor.op.facts, anchor.params["axis"], len(anchor.shape) - 1
+    x = _Operands(low, anchor, place, (axis, last))
+    outside = [d for d in range(last) if d != axis]
+    x.bind(_Scan(anchor, [*x.views, x.goal_view], outside, range(last, last + 1), together=True))
+    neighbours, none = [f"h0 = {x.before()}"], f"{compute_code(anchor.dtype)}({facts['none']!r})"
+    for k in range(1, WIDTH):
+        there = [f"{x.before(k)} if {loop.name} >= {k} else " for loop in x.scan.inner]
+        neighbours.append(f"h{k} = {''.join(there)}{none}")
+    names = {f"h{k}": f"h{k}" for k in range(WIDTH)}
+    step = [*neighbours, *x.element(facts["step"], "j", **names)]
+    yield x.piece(x.element(facts["first"], "0"), step)

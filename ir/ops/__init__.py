@@ -1,6 +1,7 @@
 """The primitives. Each module holds one kind; importing this package registers them all."""
 
 from . import (
+    band,
     contract,
     elementwise,
     implicit,
@@ -16,6 +17,6 @@ from . import (
 )
 
 __all__ = [
-    "contract", "elementwise", "implicit", "index", "linalg", "movement", "order", "prefix",
-    "random", "reduce", "source", "special",
+    "band", "contract", "elementwise", "implicit", "index", "linalg", "movement", "order",
+    "prefix", "random", "reduce", "source", "special",
 ]  # fmt: skip

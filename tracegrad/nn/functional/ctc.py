@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ...ir.dtype import bool_, int64
 from ...ir.faults import TARGET
+from ...ir.ops.band import NEVER, band, log_band, neighbour
 from ...ir.ops.elementwise import (
     check_index,
     exp,
@@ -18,21 +18,21 @@ from ...ir.ops.elementwise import (
     logical_and,
     lt,
     maximum,
+    minimum,
     ne,
     stop_gradient,
     where,
 )
-from ...tracer.functions.creation import arange, full_like, held
+from ...tracer.functions.creation import arange, full, full_like, held
 from ...tracer.functions.joining import cat
 from ...tracer.functions.movement import reshape, unsqueeze
 from ...tracer.functions.positions import gather
 from ...tracer.mode import mode
 from ...tracer.tensor import Tensor
 from .loss import reduced
+from .padding import pad
 
 __all__ = ["ctc_loss"]
-
-NEVER = -1e30  # the logarithm of no probability, of which a few may be added and compared
 
 
 def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any,
@@ -60,9 +60,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
             f"{int(duration.max())} (while checking arguments for ctc_loss_allocate_outputs)"
         )
     labels = _extended(_rows(targets, length, alone), length, blank, classes)
-    loss = _negative_log(lp, labels, duration, length, blank)
-    endless = gt(loss, -NEVER / 2)
-    loss = where(endless, 0.0 if zero_infinity else math.inf, loss)
+    loss = _negative_log(lp, labels, duration, length, blank, zero_infinity)
     if reduction == "mean":
         loss = loss / maximum(length, 1).to(lp.dtype)
     return reduced(loss[0] if alone and reduction == "none" else loss, reduction)
@@ -90,14 +88,16 @@ def _rows(targets: Tensor, length: Tensor, alone: bool) -> Tensor:
                 "ctc_loss_allocate_outputs)"
             )
         return rows
-    counts = np.asarray(length.tolist(), np.int64)  # their number is a matter of shape
-    if counts.sum() > targets.shape[0]:
-        raise RuntimeError(
-            f"Expected tensor to have size {counts.sum()} at dimension 0, but got size "
-            f"{targets.shape[0]} for argument #2 'targets'"
-        )
-    at = (np.cumsum(counts) - counts)[:, None] + np.arange(max(counts, default=0))
-    return targets[held(np.minimum(at, max(targets.shape[0] - 1, 0)), int64)]
+    longest = targets.shape[0]  # in a program, where the lengths are not known
+    if mode.trace is None:
+        if int(length.sum()) > targets.shape[0]:
+            raise RuntimeError(
+                f"Expected tensor to have size {int(length.sum())} at dimension 0, but got size "
+                f"{targets.shape[0]} for argument #2 'targets'"
+            )
+        longest = int(length.max()) if length.numel() else 0
+    at = unsqueeze(length.cumsum(0) - length, 1) + arange(longest)
+    return targets[minimum(at, max(targets.shape[0] - 1, 0))]
 
 
 def _extended(rows: Tensor, length: Tensor, blank: int, classes: int) -> Tensor:
@@ -113,41 +113,47 @@ def _extended(rows: Tensor, length: Tensor, blank: int, classes: int) -> Tensor:
 
 
 def _negative_log(
-    lp: Tensor, labels: Tensor, duration: Tensor, length: Tensor, blank: int
+    lp: Tensor, labels: Tensor, duration: Tensor, length: Tensor, blank: int, zero_infinity: bool
 ) -> Tensor:
-    steps, width = lp.shape[0], labels.shape[1]
+    """The forward variable in two recurrences. One, without history, finds its logarithm; the other
+    its ratio to that, which is 1, from the shares that the ways to each place have in it. They lie
+    between 0 and 1, and through them passes the gradient.
+    """
+    (steps, batch, _), width = lp.shape, labels.shape[1]
     read = maximum(gather(lp, 2, unsqueeze(labels, 0).expand(steps, -1, -1)), NEVER)
     # torch's gradient is that of normalised probabilities, whose sum does not change
-    total = where(unsqueeze(lt(unsqueeze(arange(steps), 1), duration), 2), exp(lp), 0).sum((0, 2))
-    place = arange(width)
-    skips = logical_and(ne(labels, blank), ne(labels, _later(labels, 2, blank)))
-    alpha = where(lt(place, 1), 0.0, full_like(read[0], NEVER))  # before the first step
-    for t in range(steps):
-        if t == 0:
-            ways = [alpha, _later(alpha, 1, NEVER)]
-        else:
-            two = where(skips, _later(alpha, 2, NEVER), NEVER)
-            ways = [alpha, _later(alpha, 1, NEVER), two]
-        alpha = where(unsqueeze(gt(duration, t), 1), _log_sum(ways) + read[t], alpha)
-    last = unsqueeze(2 * length, 1)
+    running = unsqueeze(lt(unsqueeze(arange(steps), 1), duration), 2)
+    total = where(running, exp(lp), 0).sum((0, 2))
+    skips = logical_and(ne(labels, blank), ne(labels, neighbour(labels, 2, False, blank)))
+    one = where(running, read, NEVER)
+    ways = (where(running, read, 0.0), one, where(skips, one, NEVER))  # from 0, 1, 2 places before
+    first = lt(arange(width), 1)  # before the first step nothing is read
+    start = where(first, 0.0, full((1, batch, width), NEVER, dtype=lp.dtype))
+    alpha = log_band(
+        cat([start, stop_gradient(ways[0])]), *map(_later, map(stop_gradient, ways[1:])),
+        axis=0, reverse=False,
+    )  # fmt: skip
+    before, now = alpha[:-1], alpha[1:]
+    alive = gt(now, NEVER / 2)
+    shares = (
+        exp(where(alive, way + neighbour(before, k, False, NEVER) - now, NEVER))
+        for k, way in enumerate(ways)
+    )
+    begin = where(first, 1.0, full((steps + 1, batch, width), 0.0, dtype=lp.dtype))
+    begin = where(gt(unsqueeze(unsqueeze(arange(steps + 1), 1), 2), 0), 0.0, begin)
+    ratio = band(*map(_later, shares), begin, axis=0, reverse=False)
+    place, last = arange(width), unsqueeze(2 * length, 1)
     ends = logical_and(ge(place, last - 1), ge(last, place))
-    found = where(ends, alpha, NEVER)
-    top = stop_gradient(found.amax(-1, True))
-    return -(log(exp(found - top).sum(-1)) + top[:, 0]) + total - stop_gradient(total)
+    found = where(ends, alpha[-1], NEVER)
+    top = found.amax(-1, True)
+    mass = where(ends, exp(found - top) * ratio[-1], 0.0).sum(-1)
+    endless = lt(top[:, 0], NEVER / 2)  # a loss of infinity has the gradient NaN, a zero none
+    if zero_infinity:
+        mass = where(endless, 1.0, mass)
+    loss = total - stop_gradient(total) - log(mass) - top[:, 0]
+    return where(endless, 0.0, loss) if zero_infinity else loss
 
 
-def _later(x: Tensor, by: int, fill: float) -> Tensor:
-    """The columns moved to the right."""
-    by = min(by, x.shape[1])
-    return cat([full_like(x[:, :by], fill), x[:, : x.shape[1] - by]], 1)
-
-
-def _log_sum(ways: list[Tensor]) -> Tensor:
-    top = ways[0]
-    for way in ways[1:]:
-        top = maximum(top, way)
-    top = stop_gradient(top)
-    total: Any = 0.0
-    for way in ways:
-        total = total + exp(way - top)
-    return log(total) + top
+def _later(x: Tensor) -> Tensor:
+    """A step later, after zeros."""
+    return pad(x, (0, 0, 0, 0, 1, 0))
