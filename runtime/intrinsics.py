@@ -175,8 +175,10 @@ def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) ->
         low = builder.icmp_signed("<", i, builder.select(label, zero, builder.neg(n)))
         bad = builder.or_(low, builder.icmp_signed(">=", i, n))
         with builder.if_then(bad, likely=False):
-            for k, v in enumerate((ir.Constant(I64, 1), i, n, d)):
-                builder.store(v, builder.gep(block, [ir.Constant(I64, k)]))
+            claim = builder.cmpxchg(block, zero, ir.Constant(I64, 1), "monotonic", "monotonic")
+            with builder.if_then(builder.extract_value(claim, 1)):  # one of several threads reports
+                for k, v in enumerate((i, n, d), 1):
+                    builder.store(v, builder.gep(block, [ir.Constant(I64, k)]))
         wrapped = builder.select(builder.icmp_signed("<", i, zero), builder.add(i, n), i)
         safe = builder.select(bad, zero, wrapped)
         return context.cast(builder, safe, types.int64, index)

@@ -100,3 +100,30 @@ def test_what_torch_refuses_is_refused_with_its_class_and_nothing_is_written(pro
     mine, left = refused(tg)
     assert issubclass(mine, theirs)
     assert left == [*range(6), *range(6)]
+
+
+WRITES = [
+    "z.mul_(2); w.index_add_(0, i, o)", "w.scatter_(0, i[:, None].expand(-1, 4), o); z.add_(1)",
+    "z.mul_(2); w[i] = o", "z.copy_(T.nn.functional.embedding(i, w))",
+    "z.add_(w[i, i % 4][:, None])",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", WRITES)
+def test_a_bad_position_in_a_loop_that_threads_share_leaves_memory_alone(program):
+    n, rows = 60_000, 301
+
+    def body(w, i, o, z):
+        exec(program, {"T": tg, "w": w, "i": i, "o": o, "z": z})
+
+    step = tg.compile(body)
+    positions = np.arange(n) % rows
+    w, o, z = tg.zeros(rows, 4), tg.ones(n, 4), tg.ones(n, 4)
+    step(w, tg.tensor(positions), o, z)
+    before = [w.clone(), z.clone()]
+    for where, bad in ((n - 1, rows), (0, rows + 5), (n // 2, -rows - 1)):
+        positions[where] = bad
+        with pytest.raises(IndexError, match=rf"index {bad} .*size {rows}"):
+            step(w, tg.tensor(positions), o, z)
+        positions[where] = 0
+    assert tg.equal(w, before[0]) and tg.equal(z, before[1])

@@ -70,6 +70,7 @@ from .tracer.functions.factors import old_lu as lu
 from .tracer.functions.solving import old_lu_solve as lu_solve
 from .tracer.generator import *
 from .tracer.layout import *
+from .tracer.lowrank import *
 from .tracer.mode import (
     enable_grad,
     get_default_dtype,

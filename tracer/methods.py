@@ -26,6 +26,7 @@ from .functions import (
     indexing,
     joining,
     matrices,
+    memory,
     moments,
     movement,
     normalized,
@@ -86,6 +87,7 @@ METHODS: dict[Any, str] = {
     facts: """
         data_ptr dim dim_order element_size get_device is_conj is_inference is_neg is_same_size
         is_set_to is_signed ndimension nelement numel storage_offset stride _is_view""",
+    memory: "resize_ resize_as_",
     sharing: "__dlpack__ __dlpack_device__",
 }
 

@@ -52,15 +52,13 @@ _GREATEST = {float64: np.inf, float32: 3.4028234663852886e38, float16: 65504.0,
              bfloat16: 3.3895313892515355e38}  # fmt: skip
 
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
-_PYTHON = {bool: bool_, int: int64}
+_PYTHON = {bool: bool_, int: int64, float: float64}
 
 
 def as_dtype(d: Any) -> DType:
     """A DType from what a user passes for one: a DType, `float`, `int` or `bool`."""
     if isinstance(d, DType):
         return d
-    if d is float:
-        return get_default_dtype()
     if d in _PYTHON:
         return _PYTHON[d]
     raise TypeError(f"dtype must be a dtype of tracegrad, not {d!r}")

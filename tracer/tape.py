@@ -295,7 +295,10 @@ def needs(
     if found is None:
         xs = tuple(input_node(tuple(x.shape), x.dtype) for x in inputs)
         answer, g = (input_node(tuple(y.shape), y.dtype) for _ in range(2))
-        gradients = (cotangent(op, k, g, answer, xs, params) for k in wanted)
+        try:
+            gradients = [cotangent(op, k, g, answer, xs, params) for k in wanted]
+        except RuntimeError:  # there is no derivative: said when it is asked for
+            return False, frozenset()
         read = set(postorder(gx for gx in gradients if gx is not None))
         found = _needs[key] = (answer in read, frozenset(i for i, x in enumerate(xs) if x in read))
     return found

@@ -168,10 +168,10 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def strides_of(t: Tensor) -> tuple[int, ...]:
-    if t._array is not None:
+    if t._array is not None and t._array.size:
         size = t._array.itemsize
         return tuple(s // size for s in t._array.strides)
-    return t._view.strides if t._view is not None else contiguous(t.shape)
+    return t._view.strides if t._view is not None and t._view.strides else contiguous(t.shape)
 
 
 def offset_of(t: Tensor) -> int:

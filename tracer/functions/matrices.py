@@ -49,6 +49,8 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
         return vector_norm(x, 2, (rows, columns), keepdim)
     if ord not in _ORDERS:
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+    if ord in (1, 2, math.inf) and 0 in (x.shape[rows], x.shape[columns]):
+        return vector_norm(x, 2, (rows, columns), keepdim)  # 0
     if ord in ("nuc", 2, -2):
         s = svdvals(x.movedim((rows, columns), (-2, -1)))
         y = sum_(s, -1) if ord == "nuc" else (amax if ord == 2 else amin)(s, -1)

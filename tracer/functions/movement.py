@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+from ...ir.dtype import DType
 from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ..layout import contiguous_format
 from ..mode import live
+from ..promotion import as_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
 from ..views import contiguous, restride, strides_of
+from .memory import bits_as
 from .reduce import wrap_dim, wrap_dims
 
 
@@ -78,12 +81,14 @@ def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     return y if y._view is not None else retitled(y, "UnsafeViewBackward0")
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape, or, given a dtype of the same size, as that dtype."""
-    if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list)):
-        raise NotImplementedError(
-            "view(dtype) is not supported; use to(dtype) to convert the values"
-        )
+def view(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """The same memory in another shape, or as numbers of another dtype."""
+    if len(shape) == 1 and (isinstance(shape[0], DType) or shape[0] in (float, int, bool)):
+        (dtype,) = shape
+    if dtype is not None:
+        return bits_as(input, as_dtype(dtype))
+    if not shape:
+        raise TypeError("view() takes a shape or a dtype")
     x = live(input)
     new = _inferred(as_ints(shape, "view"), x.numel())
     if restride(tuple(x.shape), strides_of(x), new) is None:

@@ -1,0 +1,90 @@
+"""The memory of a tensor seen as another dtype or resized, against PyTorch; and factors of low
+rank.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+
+torch = pytest.importorskip("torch")
+
+BITS = [
+    "T.tensor([1., 2.]).view(T.int32)", "T.arange(6).reshape(2, 3).view(dtype=T.int8)",
+    "T.arange(6, dtype=T.int32).reshape(3, 2).view(T.int64)", "T.tensor(1).view(T.float64)",
+    "T.zeros(0, 4, dtype=T.int32).view(T.int64)", "T.arange(6.).reshape(2, 3).t().view(T.int32)",
+    "T.ones(2).bfloat16().view(T.int16)", "T.ones(2, requires_grad=True).view(T.int16)",
+    "T.arange(8, dtype=T.int32).reshape(4, 2)[::2].view(T.int64)", "T.arange(3).view(float)",
+    "T.arange(6.).resize_(2, 2)", "T.ones(2, 3).t().resize_(6)", "T.arange(6.)[2:].resize_(2)",
+    "T.ones(2).resize_as_(T.ones(1, 2))", "T.arange(4.).reshape(2, 2).t().resize_(2)",
+]  # fmt: skip
+REFUSED = [
+    "T.arange(6, dtype=T.int32).reshape(2, 3).view(T.int64)", "T.tensor(1).view(T.int32)",
+    "T.arange(6, dtype=T.int32).reshape(2, 3).t().view(T.int16)", "T.arange(4).view('abc')",
+    "T.arange(12, dtype=T.int32)[1:5].view(T.int64)", "T.arange(3).view()",
+    "T.arange(12, dtype=T.int32).reshape(4, 3)[:, :2].view(T.int64)",
+    "T.ones(2, requires_grad=True).resize_(1)", "T.ones(2).resize_(-1)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", BITS)
+def test_the_same_bits_mean_the_same(program):
+    mine, theirs = (eval(program, {"T": T}) for T in (tg, torch))
+    assert mine.dtype.name == str(theirs.dtype)[6:]
+    assert mine.stride() == theirs.stride() and mine.requires_grad == theirs.requires_grad
+    np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("program", REFUSED)
+def test_what_does_not_fit_is_refused(program):
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        eval(program, {"T": torch})
+    with pytest.raises(theirs.type):
+        eval(program, {"T": tg})
+
+
+def test_another_dtype_shares_memory_and_versions():
+    x = tg.ones(2, requires_grad=True)
+    y = x.exp()
+    y.detach().view(tg.int32).zero_()
+    assert y.tolist() == [0, 0]
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    with pytest.raises(NotImplementedError, match="outside the compiled function"):
+        tg.compile(lambda x: x.view(tg.int32))(tg.ones(2))
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 4), (4, 7)])
+def test_factors_of_low_rank_make_the_matrix_and_have_its_gradient(shape):
+    def values(f):
+        x = tg.tensor(np.random.default_rng(0).normal(size=shape), requires_grad=True)
+        u, s, v = f(x)
+        (s * s * tg.arange(1.0, 5.0)).sum().backward()
+        return (u * s[..., None, :] @ v.mT).detach().numpy(), x.detach().numpy(), x.grad.numpy()
+
+    tg.manual_seed(0)
+    want = values(lambda x: (lambda u, s, vh: (u, s, vh.mT))(*tg.linalg.svd(x, False)))
+    for f in (lambda x: tg.svd_lowrank(x, 4), tg.compile(lambda x: tg.svd_lowrank(x, q=4))):
+        made, x, gradient = values(f)
+        np.testing.assert_allclose(made, x, atol=1e-9)
+        np.testing.assert_allclose(gradient, want[2], atol=1e-7)
+    u, s, v = tg.pca_lowrank(tg.tensor(x), 3)
+    assert [t.shape[-1] for t in (u, s, v)] == [3, 3, 3]
+    centred = torch.tensor(x - x.mean(-2, keepdims=True))
+    np.testing.assert_allclose(s.numpy(), torch.linalg.svdvals(centred)[..., :3], rtol=0.05)
+    with pytest.raises(ValueError, match="not greater than min"):
+        tg.pca_lowrank(tg.tensor(x), 5)
+
+
+def test_a_matrix_with_no_numbers_has_norm_zero():
+    for order in (1, 2, float("inf")):
+        assert tg.linalg.matrix_norm(tg.zeros(2, 3, 0), order).tolist() == [0, 0]
+    assert tg.linalg.norm(tg.zeros(0, 3), 2).item() == 0
+
+
+def test_what_has_no_derivative_says_so_in_backward():
+    q, _ = tg.linalg.qr(tg.ones(3, 2, requires_grad=True) + tg.eye(3, 2), mode="complete")
+    with pytest.raises(RuntimeError, match="not differentiable"):
+        q.sum().backward()
