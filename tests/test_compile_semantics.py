@@ -70,6 +70,19 @@ def views_of_answers(T, C, see):
 
 
 @scene
+def views_of_what_is_not_returned(T, C, see):
+    @C
+    def f(x):
+        y = x + 1
+        return y.view(-1), y.t(), *y.unbind(0)
+
+    flat, across, first, _ = f(T.zeros(2, 2))
+    flat.mul_(3)
+    across[0, 1] = 7.0
+    see(flat, across, first.shape)
+
+
+@scene
 def views_of_parameters(T, C, see):
     w = T.tensor([1.0, 2.0], requires_grad=True)
     f = C(lambda: (w.view(2, 1), w.detach(), w))
@@ -241,6 +254,46 @@ def an_answer_that_is_not_asked_does_no_harm(T, C, see):
     for _ in range(2):
         f()[0].backward()
         see(w.grad, u.grad)
+
+
+@scene
+def only_who_goes_back_meets_what_was_changed(T, C, see):
+    w = T.tensor([1.0, 2.0], requires_grad=True)
+
+    @C
+    def f(x):
+        h = w * x
+        y = h.exp()
+        z = h * h
+        y.add_(h.detach())
+        h.mul_(2)
+        return y, z, h
+
+    for _ in range(2):
+        y, z, h = f(T.ones(2))
+        see(y, z)
+        for t in (y, z):
+            try:
+                t.sum().backward(retain_graph=True)
+            except RuntimeError as error:
+                see("modified by an inplace operation" in str(error))
+        h.sum().backward()
+        see(w.grad)
+
+
+@scene
+def a_value_taken_over_can_be_gone_back_from_twice(T, C, see):
+    w = T.tensor([1.0, 2.0], requires_grad=True)
+
+    @C
+    def f(into):
+        into.copy_(w)
+        return into
+
+    y = f(T.zeros(2))
+    for _ in range(2):
+        y.sum().backward()
+    see(w.grad, y)
 
 
 @scene

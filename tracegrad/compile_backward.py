@@ -20,17 +20,18 @@ _NONE: frozenset[int] = frozenset()
 
 
 class Spent(GradFn):
-    """The record of an output whose graph was used up inside the compiled function; shared by all
-    calls.
+    """The record of an output from which there is no way back, because its graph was used up inside
+    the compiled function, or what it needs was changed there; shared by all calls.
     """
 
-    __slots__ = ()
+    __slots__ = ("why",)
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, why: str = FREED):
         super().__init__(title, ())
+        self.why = why
 
     def apply(self, g: Tensor) -> tuple[Any, ...]:
-        raise RuntimeError(FREED)
+        raise RuntimeError(self.why)
 
 
 def spent(fn: GradFn | None) -> bool:

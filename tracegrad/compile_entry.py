@@ -5,6 +5,7 @@ at each call.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -159,13 +160,35 @@ class _Recorder:
                 self.depends(index, w.twin)
         self.gradients = {id(i.twin._grad): i.tensor for i in trace.regraded()}
         refuse_hidden(answer)
-        self.shown = {id(t) for t in leaves(answer)}
+        shown = {id(t): t for t in leaves(answer) if isinstance(t, Tensor)}.values()
+        roots = (aliased(t)[0] for t in shown if t._view is None or not t._view.many)
+        self.sharing = Counter(map(id, roots))  # how many tensors of the answer share memory
         self.answer = rebuild(answer, self.leaf)
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
+        self.rerun = Rerun(call, self.answer, self.effects())
         self.derivative = None
         if self.differentiable:
-            rerun = Rerun(call, self.answer, self.effects())
-            self.derivative = Derivative(trace, self.differentiable, len(self.outputs), rerun)
+            self.derivative = self.derived()
+
+    def derived(self) -> Derivative | None:
+        """The derivative of the answers that have one: what one of them needs may have been changed
+        in place, which matters to those who go there.
+        """
+        ways = [self.differentiable]
+        if len(self.differentiable) > 1:
+            ways += [[y] for y in self.differentiable]
+        for ys in ways:
+            try:
+                found = Derivative(self.trace, ys, len(self.outputs), self.rerun)
+            except RuntimeError as error:
+                if len(ys) == 1:
+                    ((k, y),) = ys
+                    self.spent[k] = Spent(y._grad_fn.title, str(error))
+            else:
+                if len(ys) == len(self.differentiable):
+                    return found
+        self.differentiable = [(k, y) for k, y in self.differentiable if k not in self.spent]
+        return self.derived() if self.differentiable else None
 
     def effects(self) -> str:
         """What the function does besides returning an answer, in words."""
@@ -207,7 +230,7 @@ class _Recorder:
         if id(t) in self.gradients:
             return Gradient(self.gradients[id(t)], found=False)
         root, steps = aliased(t)
-        known = self.trace.input_of(root) is not None or id(root) in self.shown
+        known = self.trace.input_of(root) is not None or self.sharing[id(root)] > 1
         if steps and known and not listened(t._grad_fn):
             return Aliased(self.leaf(root), steps, t)
         index = self.output(self.node(t))

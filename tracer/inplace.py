@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import bool_
 from ..ir.op import ShapeError
-from ..ir.ops.elementwise import cast, where
+from ..ir.ops.elementwise import cast
 from ..ir.ops.movement import expand
-from .dispatch import number
 from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
-from .tape import GradFn, OpBackward, Saved, clock, retitled
-from .tensor import Tensor
-from .views import OVERLAP, CopySlices, store
+from .tape import GradFn, OpBackward, Saved, clock, edge
+from .tensor import Tensor, fill_slots
+from .views import OVERLAP, CopySlices, nothing_like, store
 
 
 def _writable(t: Tensor) -> None:
@@ -99,6 +97,26 @@ def adopt(t: Tensor, new: Tensor) -> None:
         fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
 
 
+class Overwritten(GradFn):
+    """A tensor took another's value: the gradient goes there, and none to what was before."""
+
+    __slots__ = ()
+
+    def __init__(self, title: str, old: Tensor, new: Tensor):
+        super().__init__(title, (edge(old), edge(new)))
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        old, new = self.edges
+        return (None if old is None else nothing_like(g), None if new is None else g)
+
+
+def overwritten(t: Tensor, value: Tensor, title: str) -> Tensor:
+    """`value` with the history that `t` has when it takes it."""
+    new: Tensor = fill_slots(object.__new__(Tensor), value._array, value._node, value._dtype, True)
+    new._grad_fn = Overwritten(title, t, value)
+    return new
+
+
 def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """x = function(x, ...), in place."""
     t = live(x)
@@ -110,7 +128,7 @@ def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
         _keep(new._grad_fn, t, start, operand)
     elif mode.grad and t._requires_grad:  # what was in t gets no gradient any more
         new = new if new._dtype is t._dtype else cast(new, dtype=t._dtype)
-        new = retitled(where(number(True, bool_), new, t), "ZeroBackward0")
+        new = overwritten(t, new, "ZeroBackward0")
     assign(t, new)
     return x
 
@@ -159,6 +177,6 @@ def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
     if value.shape != t.shape:
         value = expand(value, shape=tuple(t.shape))
     if mode.grad and (t._requires_grad or value._requires_grad):
-        value = retitled(where(number(True, bool_), value, t), title)
+        value = overwritten(t, value, title)
     assign(t, value)
     return x

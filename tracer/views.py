@@ -134,6 +134,11 @@ def write(x: Any, path: Path, new: Any) -> Any:
     return reshape(new, shape=tuple(x.shape))
 
 
+def nothing_like(g: Tensor) -> Tensor:
+    """A gradient of zeros."""
+    return Tensor.bind(full, (), {"value": 0.0, "shape": tuple(g.shape), "dtype": g.dtype})
+
+
 class CopySlices(GradFn):
     """Part of a tensor was overwritten: its gradient goes to the new part there, and to the old
     tensor elsewhere.
@@ -148,11 +153,8 @@ class CopySlices(GradFn):
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         old, new = self.edges
         region = follow(g, self.path)
-        nothing = Tensor.bind(
-            full, (), {"value": 0.0, "shape": tuple(region.shape), "dtype": region.dtype}
-        )
         return (
-            None if old is None else write(g, self.path, nothing),
+            None if old is None else write(g, self.path, nothing_like(region)),
             None if new is None else region,
         )
 
