@@ -1,6 +1,6 @@
 """Neural network layers, losses and containers, with torch's names."""
 
-from . import functional, init
+from . import functional, init, utils
 from .activation import (
     CELU,
     ELU,

@@ -1,0 +1,72 @@
+"""Gradients kept from growing too large, between `backward()` and `optimizer.step()`.
+
+`foreach` is taken and ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...tracer.functions.creation import tensor
+from ...tracer.functions.joining import stack
+from ...tracer.functions.norms import vector_norm
+from ...tracer.functions.pointwise import clamp
+from ...tracer.mode import no_grad
+from ...tracer.tensor import Tensor
+
+Tensors = Tensor | Iterable[Tensor]
+
+
+def _several(tensors: Tensors) -> list[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+@no_grad()
+def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+                   foreach: bool | None = None) -> Tensor:  # fmt: skip
+    """The norm of all numbers of several tensors, as if they were one vector."""
+    norm_type = float(norm_type)
+    norms = [vector_norm(t, norm_type) for t in _several(tensors)]
+    total = vector_norm(stack(norms), norm_type) if norms else tensor(0.0)
+    if error_if_nonfinite and not bool(total.isfinite()):
+        raise RuntimeError(
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
+            "so it cannot be clipped. To disable this error and scale the gradients by the "
+            "non-finite norm anyway, set `error_if_nonfinite=False`"
+        )
+    return total
+
+
+@no_grad()
+def clip_grads_with_norm_(parameters: Tensors, max_norm: float, total_norm: Tensor,
+                          foreach: bool | None = None) -> None:  # fmt: skip
+    """Scale all gradients, in place, so that a norm of `total_norm` becomes at most `max_norm`."""
+    scale = clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
+    for p in _several(parameters):
+        if p.grad is not None:
+            p.grad.mul_(scale)
+
+
+@no_grad()
+def clip_grad_norm_(parameters: Tensors, max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False,
+                    foreach: bool | None = None) -> Tensor:  # fmt: skip
+    """Scale all gradients, in place, so that their norm is at most `max_norm`; returns what it was.
+
+    >>> loss.backward(); nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step()
+    """
+    parameters = _several(parameters)
+    grads = [p.grad for p in parameters if p.grad is not None]
+    total = get_total_norm(grads, norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(parameters, max_norm, total)
+    return total
+
+
+@no_grad()
+def clip_grad_value_(
+    parameters: Tensors, clip_value: float, foreach: bool | None = None
+) -> None:
+    """Cut all numbers of the gradients, in place, to [-clip_value, clip_value]."""
+    for p in _several(parameters):
+        if p.grad is not None:
+            p.grad.clamp_(-float(clip_value), float(clip_value))
