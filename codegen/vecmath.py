@@ -192,7 +192,8 @@ def tanh(builder: Any, x: Any) -> Any:
     near = f.add(f.mul(f.mul(ratio, z), x), x)
     grown = exp(builder, f.add(size, size))
     far = f.sub(f.const(1.0), f.div(f.const(2.0), f.add(grown, f.const(1.0))))
-    return builder.select(f.less(size, f.const(0.625)), near, f.with_sign_of(far, x))
+    # the sign of near is that of x, but for -0.0
+    return f.with_sign_of(builder.select(f.less(size, f.const(0.625)), near, far), x)
 
 
 def sigmoid(builder: Any, x: Any) -> Any:

@@ -238,6 +238,11 @@ def exponent(x: Any) -> Any:
 
 
 @register_jitable
+def ldexp(x: Any, k: Any) -> Any:
+    return k if k != k else math.ldexp(x, np.int32(min(max(k, -4000), 4000)))
+
+
+@register_jitable
 def hurwitz(s: Any, q: Any) -> Any:
     return cast(special.hurwitz(np.float64(s), np.float64(q)), q)  # type: ignore[call-arg]
 
@@ -261,7 +266,8 @@ WORDS: dict[str, Any] = {
     "floor_div": floor_div, "remainder": remainder, "power": power, "fmod": fmod,
     "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
     "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
-    "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "hurwitz": hurwitz,
+    "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "ldexp": ldexp,
+    "hurwitz": hurwitz,
     **special.WORDS, **lapack.WORDS,
     **{name: getattr(math, name) for name in _LIBM},
     **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},

@@ -127,6 +127,7 @@ VOCABULARY: dict[str, Any] = {
     "gcd": np.gcd, "exponent": lambda x: np.frexp(x)[1] if np.isfinite(x) else 0,
     **{name: _of_scipy(name)
        for name in ("erfinv", "erfcx", "ndtri")},
+    "ldexp": lambda x, k: k if k != k else np.ldexp(x, np.int32(min(max(k, -4000), 4000))),
     "hurwitz": lambda s, q: q.dtype.type(hurwitz(np.float64(s), np.float64(q))),
     **{f"bessel_{name}": _of_scipy(name) for name in ("i0", "i0e", "i1", "i1e", "j0", "j1")},
     "digamma": _of_scipy("psi"),

@@ -41,6 +41,8 @@ CASES = {
         for op in REGISTRY.values()
         if op.kind is Kind.REDUCE
     },
+    "ldexp": [(lambda x, k=k: E.ldexp(x * x, constant(k, dt.float64)), s)
+              for k, s in zip((3.0, -2.0, 0.0, 1.0), SHAPES[1], strict=True)],
     # differentiable in the second argument alone
     **{
         op.name: [

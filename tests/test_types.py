@@ -67,6 +67,7 @@ INTEGERS = {
     "ldexp": lambda t, x: t.ldexp(
         t.tensor([[0.75], [0.0], [INF]]).expand(3, 6).to(t.float16), x.clip(-100, 99)),
     "ldexp-far": lambda t, x: t.ldexp(x.double() * 0 + 5e-324, x.long() * 0 + 2000),
+    "ldexp-none": lambda t, x: t.ldexp(x.float() * 0, x.long() * 0 + 3000),
     "logaddexp-mixed": lambda t, x: t.logaddexp(x.float().to(t.float16), t.tensor(INF)),
     "xlogy-mixed": lambda t, x: t.xlogy(x, t.tensor(2.5, dtype=t.float64)),
 }
@@ -97,6 +98,7 @@ ENDS = {
     "i1e": (lambda t, x: t.special.i1e(x), [5e-324, 1e-300, -1e-16, 0.0]),
     "logit": (lambda t, x: t.logit(x), [0.0, 1.0, -0.5, 1.5, 0.25]),
     "logit-eps": (lambda t, x: t.logit(x, 0.1), [0.0, 1.0, -0.5, 1.5, 0.25]),
+    "tanh": (lambda t, x: t.reciprocal(t.tanh(x)), [-0.0, 0.0]),
     "remainder": (lambda t, x: t.remainder(-3.0 * x, INF * x), [1.0, 2.0]),
 }
 

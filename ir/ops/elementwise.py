@@ -168,6 +168,18 @@ exponent = elementwise(
 )  # fmt: skip
 
 
+def _ldexp(x: np.ndarray, k: np.ndarray) -> np.ndarray:
+    whole = np.clip(np.where(k != k, 0, k), -4000, 4000).astype(np.int32)
+    return np.where(k != k, k, np.ldexp(x, whole))
+
+
+# x * 2**k for whole k, rounded once, whereas 2**k alone may be out of range
+ldexp = elementwise(
+    "ldexp", ref=_ldexp, expr="ldexp({0}, {1})", types=FLOAT, cost=DIVIDE,
+    vjp=(lambda g, y, x, k: ldexp(g, k), None),
+)  # fmt: skip
+
+
 # ---- functions of one real number
 # `scipy.special` is loaded when it is first used: it would be a third of the time to import us
 def _expit(x: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...ir.dtype import float32, float64, int32, int64
+from ...ir.dtype import float32, int32, int64
 from ...ir.ops import elementwise as ops
 from ..promotion import common_dtype
 from ..tape import composite
@@ -39,19 +39,18 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
     if other.dtype.kind == "float":
-        return _scaled_by_power(input, other)
-    most = 2200 if common_dtype((input, other)) is float64 else 300  # none of four parts overflows
-    whole = clamp(other.to(int64), -most, most)
-    part = ops.floor_div(whole, 4)
-    y = input
-    for k in (part, part, part, whole - 3 * part):
-        y = _scaled_by_power(y, k)
-    return y
+        return _scaled(input, other)
+    return _shifted(input, clamp(other.to(int64), -4000, 4000))
 
 
 @of_floats
-def _scaled_by_power(x: Tensor, k: Tensor) -> Tensor:
+def _scaled(x: Tensor, k: Tensor) -> Tensor:
     return x * ops.pow(2.0, k)
+
+
+@of_floats
+def _shifted(x: Tensor, k: Tensor) -> Tensor:
+    return ops.ldexp(x, k)
 
 
 def frexp(input: Tensor) -> Any:
@@ -59,11 +58,5 @@ def frexp(input: Tensor) -> Any:
     if not input.is_floating_point():
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     exponent = ops.exponent(input, dtype=int32)
-    half = ops.shift_right(exponent, 1)  # 2 ** -exponent alone may be out of range
-    scales = (ops.pow(2.0, ops.neg(e).to(input.dtype)) for e in (half, exponent - half))
-    return TYPES["frexp"](_mantissa(input, *scales), exponent)
-
-
-@composite("FrexpBackward0")
-def _mantissa(x: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
-    return x * scale * rest
+    mantissa = composite("FrexpBackward0")(_shifted)(input, ops.neg(exponent))
+    return TYPES["frexp"](mantissa, exponent)
