@@ -61,6 +61,7 @@ from .nn.functional.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from .serialization import load, save
 from .tracer import Size, Tensor
 from .tracer import generator as random
 from .tracer.device import device
