@@ -90,3 +90,15 @@ def test_numbers_that_programs_share_cannot_be_written_to():
         with pytest.raises(RuntimeError):
             tg.broadcast_to(tg.tensor(7.0), (3,)).add_(1)
         assert y.tolist() == [7, 7, 7]
+
+
+def test_a_reshape_that_must_copy_an_argument_copies_it_compiled_too():
+    def step(x):
+        x.reshape(-1).zero_()
+        return x + 1
+
+    x = tg.arange(6.0).reshape(2, 3).t()
+    want = step(x).tolist()
+    assert tg.compile(step)(x).tolist() == want == (x + 1).tolist() != [[1, 1]] * 3
+    with pytest.raises(RuntimeError, match="size and stride"):
+        tg.compile(lambda x: x.view(-1))(x)

@@ -187,6 +187,9 @@ class BatchTrace:
 
     replace_grad = look_at_grad
 
+    def layout(self, t: Tensor) -> None:
+        """Examples have no strides of their own."""
+
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Within it, operations mean what they mean around this `vmap`."""

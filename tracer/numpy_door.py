@@ -49,6 +49,9 @@ _MADE: dict[str, Callable] = {
 
 def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     name = ufunc.__name__
+    out = kwargs.get("out", ())
+    if out and all(isinstance(o, np.ndarray) for o in out):  # array += tensor
+        return getattr(ufunc, method)(*_theirs(f"np.{name}", inputs), **kwargs)
     if method != "__call__":
         raise TypeError(
             f"np.{name}.{method} is not defined for Tensors: use a reduction by name, as np.sum"
@@ -84,17 +87,16 @@ _NAMED: dict[str, str | tuple[str, dict[str, str]]] = {
     **{name: name for name in (
         "all any argmax argmin argwhere bincount broadcast_to clip count_nonzero diag diagflat "
         "diagonal fliplr flipud isclose kron moveaxis nan_to_num nansum prod ravel "
-        "reshape rot90 round searchsorted squeeze stack sum swapaxes tile trace tril triu "
+        "reshape round searchsorted squeeze stack sum swapaxes tile trace tril triu "
         "unravel_index vander vdot hstack vstack dstack column_stack allclose cov corrcoef "
         "quantile nanquantile nanmean sinc i0 real imag inner"
     ).split()},
     "max": "amax", "min": "amin", "amax": "amax", "amin": "amin", "around": "round",
-    "expand_dims": "unsqueeze",
     "array_equal": "equal", "repeat": "repeat_interleave", "roll": ("roll", {"axis": "dims"}),
     "unstack": "unbind", "diff": "diff",
     "trapezoid": "trapezoid", "atleast_1d": "atleast_1d", "atleast_2d": "atleast_2d",
     "ones_like": "ones_like", "zeros_like": "zeros_like", "empty_like": "empty_like",
-    "full_like": "full_like", "block": "block_diag", "take_along_axis": "take_along_dim",
+    "full_like": "full_like", "take_along_axis": "take_along_dim",
 }  # fmt: skip
 
 
@@ -204,6 +206,40 @@ def _concatenate(arrays: Any, axis: int | None = 0, out: None = None, dtype: Any
     return joined if dtype is None else to(joined, dtype)
 
 
+def _block(arrays: Any) -> Tensor:
+    """Lists of lists of blocks: the innermost are joined along the last axis."""
+
+    def depth(x: Any) -> int:
+        return 1 + max(map(depth, x)) if isinstance(x, list) else 0
+
+    def joined(x: Any, level: int) -> Tensor:
+        if isinstance(x, list):
+            return functions.cat([joined(part, level - 1) for part in x], -level)
+        x = as_tensor(x)
+        return x.reshape((*(1,) * (rank - x.ndim), *x.shape))
+
+    def widest(x: Any) -> int:
+        return max(map(widest, x)) if isinstance(x, list) else np.ndim(x)
+
+    rank = max(depth(arrays), widest(arrays))
+    return joined(arrays, depth(arrays))
+
+
+def _expand_dims(a: Tensor, axis: Any) -> Tensor:
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    rank = a.ndim + len(axes)
+    new = {d + rank if d < 0 else d for d in axes}
+    if len(new) < len(axes) or not new <= set(range(rank)):
+        raise np.exceptions.AxisError(f"axes {axes} are not {len(axes)} of {rank} dimensions")
+    old = iter(a.shape)
+    return a.reshape([1 if d in new else next(old) for d in range(rank)])
+
+
+def _svd(a: Tensor, full_matrices: bool = True, compute_uv: bool = True,
+         hermitian: bool = False) -> Any:  # fmt: skip
+    return factors.linalg_svd(a, full_matrices) if compute_uv else factors.svdvals(a)
+
+
 def _splitting(function: str) -> Callable:
     """The parts as a list; only array_split takes lengths that do not come out even."""
 
@@ -260,6 +296,8 @@ _DONE: dict[str, Callable] = {
     "split": _splitting("split"), "array_split": _splitting("array_split"),
     "hsplit": lambda ary, parts: _splitting("split")(ary, parts, min(1, ary.ndim - 1)),
     "vsplit": _splitting("split"), "dsplit": lambda ary, parts: _splitting("split")(ary, parts, 2),
+    "block": _block, "expand_dims": _expand_dims,
+    "rot90": lambda m, k=1, axes=(0, 1): functions.rot90(m, k, axes),
     "where": _where, "digitize": _digitize,
     "transpose": lambda a, axes=None: a.permute(
         tuple(range(a.ndim))[::-1] if axes is None else axes),
@@ -281,7 +319,7 @@ _DONE: dict[str, Callable] = {
 # those of numpy.linalg whose arguments are torch.linalg's
 _LINALG = frozenset(
     "cholesky cond cross det eigh eigvalsh inv matrix_norm matrix_power matrix_rank multi_dot norm "
-    "pinv qr slogdet solve svd svdvals tensorinv tensorsolve vector_norm".split()
+    "pinv qr slogdet solve svdvals tensorinv tensorsolve vector_norm".split()
 )
 
 
@@ -296,6 +334,8 @@ def _linalg(name: str) -> Callable:
 def _counterpart(theirs: Callable) -> Callable | None:
     name = theirs.__name__
     if theirs.__module__ == "numpy.linalg":
+        if name == "svd":
+            return _svd
         found = _linalg(name) if name in _LINALG else None
         return None if found is None else _renaming(theirs, found, ())
     if name in _DONE:

@@ -170,6 +170,14 @@ class Trace:
             )
         return found.twin
 
+    def layout(self, t: Tensor) -> tuple[int, ...] | None:
+        """The strides, in elements, of the tensor that `t` stands for, if it stands for one."""
+        found = self._by_twin.get(id(t))
+        if found is None or found.tensor is None or not found.tensor._array.size:
+            return None
+        array = found.tensor._array
+        return tuple(s // array.itemsize for s in array.strides)
+
     def look_at_grad(self, twin: Tensor) -> None:
         """The program asks for `.grad`: if it is still the one from before, its being there is part
         of the trace.

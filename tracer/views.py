@@ -173,7 +173,10 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
     if t._array is not None and t._array.size:
         size = t._array.itemsize
         return tuple(s // size for s in t._array.strides)
-    return t._view.strides if t._view is not None and t._view.strides else contiguous(t.shape)
+    if t._view is not None and t._view.strides:
+        return t._view.strides
+    given = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
+    return contiguous(t.shape) if given is None else given
 
 
 def offset_of(t: Tensor) -> int:

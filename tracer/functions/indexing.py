@@ -143,7 +143,7 @@ def parse(shape: tuple[int, ...], key: Any, points: bool = True) -> Subscript:
             start, stop, step = _bounded(item, shape[d])
             slices.append((start, stop, step))
             out.append(len(range(start, stop, step)))
-            if (start, stop, step) != (0, shape[d], 1):
+            if item != slice(None):
                 title = "SliceBackward0"
         elif number:
             taken.append((len(out), checked(item, shape[d], d)))
