@@ -27,6 +27,20 @@ ONCE = {
     "xlogy": lambda t, x: t.xlogy(x[:99], x[99:198]),
     "logaddexp": lambda t, x: t.logaddexp(x[:99], -x[99:198]),
     "polygamma": lambda t, x: t.polygamma(1, x[:99]),
+    "gelu": lambda t, x: t.nn.functional.gelu(-x[:99] / 25),
+    "silu": lambda t, x: t.nn.functional.silu(-x[:99] / 15),
+    "mish": lambda t, x: t.nn.functional.mish(-x[:99] / 20),
+    "elu": lambda t, x: t.nn.functional.elu(-x[:99] / 99),
+    "addcmul": lambda t, x: t.addcmul(x[:99], x[:99], x[99:198], value=0.3),
+    "lerp": lambda t, x: t.lerp(x[:99], x[99:198], 0.3),
+    "add-alpha": lambda t, x: t.add(x[:99], x[99:198], alpha=0.3),
+    "rsub-alpha": lambda t, x: t.rsub(x[:99], x[99:198], alpha=-0.3),
+    "times-number": lambda t, x: x[:99] * 0.1,
+    "over-number": lambda t, x: x[:99] / 0.001,
+    "over-great": lambda t, x: x[:99] / 1e10 + x[:99] * 1e-10 + 2.5 * x[:99],
+    "augmented": lambda t, x: x[:99].clone().mul_(0.1).add_(0.7).div_(3.3),
+    "bce": lambda t, x: t.nn.functional.binary_cross_entropy(
+        t.floor(x[:99] / 50).clip(0, 1), x[:99] / 128),
     "norm": lambda t, x: t.linalg.vector_norm(x[:999] * 10),
     "norm-dim": lambda t, x: x[:999].reshape(3, 333).norm(3.0, dim=1),
     "renorm": lambda t, x: t.renorm(x[:999].reshape(3, 333) * 5, 2, 0, 9.0),
@@ -47,6 +61,19 @@ def test_halves_are_rounded_once(name, dtype):
 
     for mine, theirs in zip(answer(tg), answer(torch), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=2**-10 if dtype == "float16" else 2**-7)
+
+
+def test_numbers_beside_halves_have_gradients_and_names():
+    def answers(lib, around=lambda f: f):
+        x = lib.tensor([1.0, 1000.0, 3.0]).half().requires_grad_()
+        y = around(lambda x: x * 0.1)(x)
+        y.sum().backward()
+        return y.tolist(), x.grad.tolist()
+
+    assert answers(tg) == answers(torch) == answers(tg, tg.compile)
+    y = tg.ones(2).half().requires_grad_() / 0.1
+    assert y.grad_fn.name() == "DivBackward0"
+    assert y.grad_fn.next_functions[0][0].name() == "AccumulateGrad"
 
 
 @pytest.mark.parametrize("dtype", NARROW)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import DType, bool_, of_numpy, of_scalar
+from ..ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ..ir.op import Kind, OpDef, Types, evaluate
 from ..ir.ops.elementwise import cast, copy, ne
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
-from .tape import record
+from .tape import composite, record
 from .tensor import Number, Size, Tensor, leaked, traced, wrap
 from .views import VIEWS, link
 
@@ -179,6 +179,8 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
             ):
                 if not isinstance(x, Tensor):
                     return None
+        if dtype.is_half and any(type(x) is float for x in inputs):
+            return None
         inputs = tuple(x if isinstance(x, Tensor) else number(x, dtype) for x in inputs)
     for x in inputs:
         if x._view is not None:
@@ -186,11 +188,38 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
     return inputs
 
 
+_BESIDE_NUMBERS = frozenset(("mul", "div"))  # what is added or subtracted is rounded before
+
+
+def _beside_numbers(op: OpDef, inputs: tuple) -> DType | None:
+    """The half type in which numbers beside a tensor would be others; torch computes in float32."""
+    if op.name in _BESIDE_NUMBERS and any(isinstance(x, float) for x in inputs):
+        dtype = common_dtype(inputs)
+        if dtype.is_half and any(isinstance(x, float) and _rounded(x, dtype) for x in inputs):
+            return dtype
+    return None
+
+
+def _rounded(x: float, dtype: DType) -> bool:
+    with np.errstate(all="ignore"):
+        return x == x and dtype.decode(dtype.encode(np.float32([x])))[0] != x
+
+
+def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
+    """The answer of type `dtype`, rounded once."""
+    wide = (cast(x, dtype=float32) if isinstance(x, Tensor) else x for x in inputs)
+    return cast(op(*wide), dtype=dtype)
+
+
 def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     """Apply a primitive to Tensors and Python numbers."""
     ready = _ready(op, inputs)
     if ready is None:
-        ready = _unify(op, tuple(_lift(x, op) for x in inputs))
+        inputs = tuple(_lift(x, op) for x in inputs)
+        half = _beside_numbers(op, inputs)
+        if half is not None:
+            return composite(op.grad_name)(_in_float32)(op, inputs, half)
+        ready = _unify(op, inputs)
     if op.name in _NOT_OF and ready[0]._dtype.kind in _NOT_OF[op.name]:
         raise _not_implemented(op, ready[0])
     if mode.trace is None:

@@ -10,12 +10,13 @@ from ...ir.dtype import bool_, float64, int64, uint8
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
 from ...ir.value import REGISTRY
+from ..dispatch import number
 from ..mode import get_default_dtype
 from ..promotion import SCALAR_TYPE, common_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
 from .limits import finfo
-from .widening import of_floats
+from .widening import of_floats, rounded_once
 
 # primitives of one tensor, public under their own names and these
 UNARY = {
@@ -75,19 +76,31 @@ def _scaled(other: Any, alpha: Any) -> Any:
 @composite("AddBackward0")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other."""
-    return ops.add(input, _scaled(other, alpha))
+    return ops.add(input, other) if alpha == 1 else _plus(input, other, alpha)
+
+
+def _plus(a: Any, b: Any, alpha: Any) -> Tensor:
+    dtype = common_dtype((a, b))
+    if dtype.is_half and not isinstance(alpha, Tensor):  # torch rounds alpha, and then the answer
+        alpha = number(alpha, dtype)
+    return _beside(a, b, alpha)
+
+
+@rounded_once
+def _beside(a: Any, b: Any, alpha: Any) -> Tensor:
+    return ops.add(a, b * alpha)
 
 
 @composite("SubBackward0")
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
-    return ops.sub(input, _scaled(other, alpha))
+    return ops.sub(input, other) if alpha == 1 else _plus(input, other, -alpha)
 
 
 @composite("RsubBackward1")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
-    return ops.sub(other, _scaled(input, alpha))
+    return ops.sub(other, input) if alpha == 1 else _plus(other, input, -alpha)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -234,6 +247,7 @@ def frac(input: Tensor) -> Tensor:
 
 
 @composite("LerpBackward0")
+@rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input)."""
     return input + weight * (end - input)
@@ -265,12 +279,14 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 
 @composite("AddcmulBackward0")
+@rounded_once
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     return input + _scaled(tensor1 * tensor2, value)
 
 
 @composite("AddcdivBackward0")
+@rounded_once
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     return input + _scaled(tensor1 / tensor2, value)

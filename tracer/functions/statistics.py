@@ -24,6 +24,7 @@ from .pointwise import clamp, lerp
 from .prefix import taken, vector
 from .reduce import along, mean, numpy_names, reduced, some, where_extreme, wrap_dim
 from .triangles import diag
+from .widening import rounded_once
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
@@ -207,6 +208,7 @@ def _weights(w: Any, n: int, name: str, kinds: tuple[str, ...]) -> None:
         )
 
 
+@rounded_once
 def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
         aweights: Tensor | None = None) -> Tensor:  # fmt: skip
     """The covariances of variables, which are rows. An observation counts `fweights` times and is
@@ -236,6 +238,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
     return c.squeeze()
 
 
+@rounded_once
 def corrcoef(input: Tensor) -> Tensor:
     """The correlations of variables, which are rows."""
     if input.ndim > 2:

@@ -15,6 +15,7 @@ from ...tracer.functions import movement, normalized, pointwise, reduce
 from ...tracer.functions.creation import zeros_like
 from ...tracer.functions.limits import finfo
 from ...tracer.functions.parts import narrow
+from ...tracer.functions.widening import rounded_once
 from ...tracer.inplace import inplace as in_place
 from ...tracer.inplace import update
 from ...tracer.promotion import SCALAR_TYPE
@@ -129,6 +130,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite("HardsigmoidBackward0")
+@rounded_once
 def _hardsigmoid(x: Tensor) -> Tensor:
     return where(le(x, -3), 0, where(ge(x, 3), 1, x * (1 / 6) + 0.5))
 
@@ -140,6 +142,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite("HardswishBackward0")
+@rounded_once
 def _hardswish(x: Tensor) -> Tensor:
     middle = lt(ops.abs(x), 3)
     inner = where(middle, x, 0)
@@ -173,6 +176,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @composite("EluBackward0")
+@rounded_once
 def _elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     positive = gt(x, 0)
     return where(positive, x, alpha * expm1(where(positive, 0, x)))
@@ -188,6 +192,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite("EluBackward0")
+@rounded_once
 def _selu(x: Tensor) -> Tensor:
     return 1.0507009873554805 * _elu(x, 1.6732632423543772)
 
@@ -201,6 +206,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @composite("CeluBackward0")
+@rounded_once
 def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     positive = gt(x, 0)
     return where(positive, x, alpha * expm1(where(positive, 0, x) * (1 / alpha)))
@@ -224,6 +230,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite("SiluBackward0")
+@rounded_once
 def _silu(x: Tensor) -> Tensor:
     return x * ops.sigmoid(x)
 
@@ -235,11 +242,13 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @composite("MishBackward0")
+@rounded_once
 def _mish(x: Tensor) -> Tensor:
     return x * ops.tanh(_log1p_exp(x))
 
 
 @composite("GeluBackward0")
+@rounded_once
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x * Phi(x), with the normal distribution's Phi by erf or, for approximate='tanh', by tanh.
 
@@ -255,6 +264,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 
 @composite("SoftplusBackward0")
+@rounded_once
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
     _floating(input, "softplus_cpu")
@@ -271,6 +281,7 @@ def _log1p_exp(z: Tensor) -> Tensor:
 
 
 @composite("LogSigmoidBackward0")
+@rounded_once
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
     _floating(input, "log_sigmoid_cpu")

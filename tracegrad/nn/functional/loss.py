@@ -26,6 +26,7 @@ from ...ir.ops.elementwise import (
 from ...tracer.functions.broadcasting import broadcast_tensors
 from ...tracer.functions.movement import unsqueeze
 from ...tracer.functions.transcendental import xlogy
+from ...tracer.functions.widening import rounded_once
 from ...tracer.mode import mode
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -162,6 +163,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 
 
 @composite("BinaryCrossEntropyBackward0")
+@rounded_once
 def _bce(x: Tensor, t: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     # torch's gradient is (x - t) / max(x * (1 - x), 1e-12): at the ends that of a steep parabola
     # through the value, and in between that of the formula itself
@@ -190,6 +192,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
 
 
 @composite("BinaryCrossEntropyWithLogitsBackward0")
+@rounded_once
 def _bce_logits(x: Tensor, t: Tensor, weight: Tensor | None, pos_weight: Tensor | None,
                 reduction: str) -> Tensor:  # fmt: skip
     positive = gt(x, 0)  # as in softplus
