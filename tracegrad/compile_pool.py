@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from sys import getrefcount
+from typing import Any
 
 import numpy as np
 
 from .ir.dtype import DType
 from .runtime.executable import address
+from .tracer.tensor import Tensor, wrap
 
 MOST_KEPT = 8  # buffers of one output that wait to be used again
 
@@ -34,3 +36,36 @@ class Pool:
         self.buffers.append((array, where))  # the newest is always here: its references are counted
         self.table[self.slot] = where
         return array
+
+
+def _alone() -> int:
+    """What getrefcount says, asked as below, of something that only the list holds."""
+    return [*map(getrefcount, [object()])][0]
+
+
+class Gradients:
+    """The tensors that a program leaves in `.grad` at every call: those of the last call where
+    nobody else holds them, so that a gradient somebody kept is never overwritten.
+
+    `held` are the tensors and the arrays under them, `counts` how often each is referred to if
+    nobody holds it but this list, the parameter, the tensor and the pool.
+    """
+
+    def __init__(self, pools: list[Pool], forced: list[bool]):
+        self.pools, self.forced = pools, forced
+        self.held: list[Any] = [None] * (2 * len(pools))
+        self.counts = [_alone() + 1, _alone() + 2] * len(pools)
+
+    def renew(self, current: tuple[Tensor | None, ...]) -> list[Tensor]:
+        """The tensors for this call, of which `current` are in `.grad`."""
+        found = [*map(getrefcount, self.held)]
+        answer = []
+        for k, (pool, g) in enumerate(zip(self.pools, current, strict=True)):
+            both = slice(2 * k, 2 * k + 2)
+            # one reference more: the tuple of what is current
+            free = [found[2 * k] - 1, found[2 * k + 1]] == self.counts[both]
+            if g is None or g is not self.held[2 * k] or not free or self.forced[k]:
+                g = wrap(pool.take(), pool.dtype)
+                self.held[both] = g, g._array
+            answer.append(g)
+        return answer

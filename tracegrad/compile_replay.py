@@ -20,8 +20,7 @@ from .compile_answer import Aliased, Gradient, Returned, gradients_found, return
 from .compile_backward import CompiledCall, take_over
 from .compile_binding import drawing, rebinder, staleness, together
 from .compile_entry import Entry
-from .compile_pool import Pool
-from .ir.dtype import DType
+from .compile_pool import Gradients, Pool
 from .runtime.executable import address
 from .tracer.guards import PLAIN
 from .tracer.mode import mode
@@ -68,7 +67,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     w.names |= {
         "MISS": MISS, "epoch": epoch, "mode": mode,
         "lock": executable.lock, "walk": executable.walk, "fail": executable.fail,
-        "getrefcount": getrefcount, "new": object.__new__, "Tensor": Tensor,
+        "new": object.__new__, "Tensor": Tensor,
         "table": executable.table,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
         "NOT_THIS": _NOT_THIS, "seen": [epoch[0]],
@@ -224,33 +223,30 @@ def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
     """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
     holds it.
     """
-    after = []
     program = entry.program
+    owners, cleared, pools, forced = [], [], [], []
     for t, position, k in entry.graded:
         where = f"a{position}" if position is not None else w.name("tensor", t)
         if k is None:
-            after.append(f"{where}._grad = None")
+            cleared.append(f"{where}._grad = None")
             continue
-        node = entry.graph.outputs[k]
-        pool = Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype)
-        last: list[Any] = [None]
-        renew = w.name("renew", _renewer(pool, last, node.dtype))
-        cell, g = w.name("last", last), f"g{k}"
-        w.add(f"{g} = {where}._grad", 2)
-        fresh = "True" if entry.values or program.early(program.outputs[k]) else (
-            f"{g} is None or {g} is not {cell}[0] "
-            f"or getrefcount({g}) != 4 or getrefcount({g}._array) != 3")  # fmt: skip
-        w.add(f"if {fresh}: {g} = {renew}()", 2)
-        after.append(f"{where}._grad = {g}")
-    return after
-
-
-def _renewer(pool: Pool, last: list, dtype: DType) -> Callable[[], Tensor]:
-    def renew() -> Tensor:
-        last[0] = wrap(pool.take(), dtype)
-        return last[0]
-
-    return renew
+        node, slot = entry.graph.outputs[k], program.outputs[k]
+        owners.append(f"{where}._grad")
+        pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype))
+        forced.append(bool(entry.values) or program.early(slot))
+    if not owners:
+        return cleared
+    gradients = Gradients(pools, forced)
+    w.names |= {
+        "held": gradients.held, "counts": gradients.counts, "renew": gradients.renew,
+        "getrefcount": getrefcount,
+    }  # fmt: skip
+    others = [f"{g} is not held[{2 * k}]" for k, g in enumerate(owners)]
+    known = " or ".join([*others, "[*map(getrefcount, held)] != counts"])
+    w.add(f"fresh = {'True' if any(forced) else known}", 2)
+    every = ", ".join(owners)
+    w.add(f"if fresh: fresh = renew(({every},))", 2)
+    return [*cleared, f"if fresh: {every}, = fresh"]
 
 
 def _private(entry: Entry, k: int) -> np.ndarray:
