@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..ir.faults import TARGET
 from ..ir.node import Node
 from ..ir.op import Kind
+from ..ir.ops.elementwise import CHECKS
 from .fuse import Group, operands
 from .lower import Lowered
 from .space import SMALL, Axes, computed, expected, index_axes, known, seen
@@ -58,6 +60,8 @@ class Body:
         self.args = Arguments()
         self.prelude = Scope(())
         self.depths: dict[tuple[Node, tuple[int, ...], Axes | None], tuple[int, int]] = {}
+        self.checked: dict[Node, tuple[str, str]] = {}
+        self.reports: list[str] = []
         self._serial = 0
         self._collapse()
         passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
@@ -243,8 +247,31 @@ class Body:
         if anchor.op.name == "index":
             text = self._gather(anchor, here, scope)
         else:
-            text = apply(anchor, [self.value(x, anchor, here) for x in anchor.inputs], self.args)
+            operands_ = [self.value(x, anchor, here) for x in anchor.inputs]
+            if anchor.op in CHECKS:
+                self._check(anchor, operands_[0], scope)
+            text = apply(anchor, operands_, self.args)
         return self.define(scope, key, text)
+
+    def _check(self, anchor: Node, index: str, scope: Scope) -> None:
+        """Note the index among the least and the greatest; `reports` follow the loops."""
+        params, code = anchor.params, compute_code(anchor.inputs[0].dtype)
+        if "ignore" in params:
+            ignore = self.args.integer(params["ignore"], "ignore")
+            index = f"select({index} == {ignore}, {code}(0), {index})"
+        if anchor not in self.checked:
+            k = len(self.checked)
+            self.checked[anchor] = least, most = f"l{k}", f"m{k}"
+            self.prelude.lines += [f"{least} = {code}(0)", f"{most} = {code}(-1)"]
+            size = self.args.integer(params["size"], "size")
+            dim = self.args.integer(params["dim"], "dim") if "dim" in params else TARGET
+            status = self.args.pointer("status")
+            self.reports.append(f"report({status}, {least}, {most}, {size}, {dim})")
+        least, most = self.checked[anchor]
+        scope.lines += [
+            f"{least} = minimum({least}, {index})",
+            f"{most} = maximum({most}, {index})",
+        ]
 
     def indexed(self, anchor: Node) -> tuple[Node, View, tuple[int, ...]]:
         """Of an `index` anchor: the buffer, its view over the result's axes that are not computed,

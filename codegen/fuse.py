@@ -94,7 +94,7 @@ class Fusion:
         if a.opaque or b.opaque:
             return "one of them is not a loop of ours"
         if checks(a) != checks(b) and a.space.extents != b.space.extents:
-            return "a check would keep the other loop from vectorising"
+            return "a check comes before anything is written, and should not wait for the other"
         space = a.space if a.space == b.space else a.space.join(b.space) or b.space.join(a.space)
         if space is None:
             return f"their spaces differ: {a.space} and {b.space}"

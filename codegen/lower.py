@@ -286,8 +286,8 @@ class _Lowering:
             if x.size > 1 and node.size > x.size and below[0] >= DIVIDE:
                 self.keep_under(x)
         self.cost[node] = cost, size
-        # a check writes where every point may: its loop does not vectorise, and stays alone
         costly = uses > 1 and cost > INLINE_COST and node.size > 1
+        # what a check refuses must be known before anything is written: it has a loop of its own
         if costly or size > INLINE_SIZE or node.op in CHECKS:
             self.keep(node)
         return node

@@ -114,9 +114,7 @@ def apply(node: Node, operands: list[str], args: Arguments) -> str:
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
-        words[name] = (
-            args.pointer("status") if name == "status" else args.integer(node.params[name], name)
-        )
+        words[name] = args.integer(node.params[name], name)
     text = expr.format(*operands, **words)
     # Numba widens small integers; bring them back to the type that the operation has
     return (

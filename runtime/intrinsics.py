@@ -163,33 +163,53 @@ def _round(code: str) -> Any:
     return round_
 
 
-# ---- checks: report once through the status block, and go on with a harmless value
+# ---- checks: a harmless index stands in for a bad one; report once through the status block
+def _bounds(builder: Any, n: Any, dim: Any) -> Any:
+    """The least index of an axis of n: 0 if a negative dim says that none counts from the end."""
+    zero = ir.Constant(I64, 0)
+    return builder.select(builder.icmp_signed("<", dim, zero), zero, builder.neg(n))
+
+
 @intrinsic
-def check_index(typingctx: Any, status: Any, index: Any, size: Any, dim: Any) -> Any:
+def within(typingctx: Any, index: Any, size: Any, dim: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        block = values[0]
-        i = context.cast(builder, values[1], index, types.int64)
-        n, d = values[2], values[3]
+        i, n, d = (context.cast(builder, v, t, types.int64)
+                   for v, t in zip(values, signature.args, strict=True))  # fmt: skip
         zero = ir.Constant(I64, 0)
-        label = builder.icmp_signed("<", d, zero)  # class labels do not count from the end
-        low = builder.icmp_signed("<", i, builder.select(label, zero, builder.neg(n)))
+        low = builder.icmp_signed("<", i, _bounds(builder, n, d))
         bad = builder.or_(low, builder.icmp_signed(">=", i, n))
+        wrapped = builder.select(builder.icmp_signed("<", i, zero), builder.add(i, n), i)
+        return context.cast(builder, builder.select(bad, zero, wrapped), types.int64, index)
+
+    return index(index, size, dim), codegen
+
+
+@intrinsic
+def report(typingctx: Any, status: Any, least: Any, most: Any, size: Any, dim: Any) -> Any:
+    """One of the two is out of range: say so, if nobody has yet."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        block, (low, high, n, d) = values[0], (
+            context.cast(builder, v, t, types.int64)
+            for v, t in zip(values[1:], signature.args[1:], strict=True)
+        )  # fmt: skip
+        zero = ir.Constant(I64, 0)
+        above = builder.icmp_signed(">=", high, n)
+        bad = builder.or_(above, builder.icmp_signed("<", low, _bounds(builder, n, d)))
         with builder.if_then(bad, likely=False):
             claim = builder.cmpxchg(block, zero, ir.Constant(I64, 1), "monotonic", "monotonic")
             with builder.if_then(builder.extract_value(claim, 1)):  # one of several threads reports
-                for k, v in enumerate((i, n, d), 1):
+                for k, v in enumerate((builder.select(above, high, low), n, d), 1):
                     builder.store(v, builder.gep(block, [ir.Constant(I64, k)]))
-        wrapped = builder.select(builder.icmp_signed("<", i, zero), builder.add(i, n), i)
-        safe = builder.select(bad, zero, wrapped)
-        return context.cast(builder, safe, types.int64, index)
+        return context.get_dummy_value()
 
-    return index(status, index, size, dim), codegen
+    return types.void(status, least, most, size, dim), codegen
 
 
 VOCABULARY: dict[str, Any] = {
     "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
     "i1": np.int8, "u1": np.uint8, "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
-    "extent": extent, "number": number, "check_index": check_index, "philox": philox,
+    "extent": extent, "number": number, "within": within, "report": report, "philox": philox,
     "round_f2": _round("f2"), "round_bf": _round("bf"),
     **arithmetic.WORDS,
 }  # fmt: skip

@@ -87,12 +87,17 @@ def cast(x: Any, like: Any) -> Any:
     return np.asarray(whole if wide.min <= whole <= wide.max else wide.min).astype(to)[()]
 
 
-def check_index(status: Pointer, index: Any, size: int, dim: int) -> Any:
+def within(index: Any, size: int, dim: int) -> Any:
     if (-size if dim >= 0 else 0) <= index < size:
-        return index + size if index < 0 else index
-    for k, word in enumerate((1, int(index), size, dim)):
-        c_int64.from_address(status.cell(k, 8)).value = word
+        return type(index)(index + size if index < 0 else index)
     return type(index)(0)
+
+
+def report(status: Pointer, least: Any, most: Any, size: int, dim: int) -> None:
+    if most >= size or least < (-size if dim >= 0 else 0):
+        bad = most if most >= size else least
+        for k, word in enumerate((1, int(bad), size, dim)):
+            c_int64.from_address(status.cell(k, 8)).value = word
 
 
 def _power(a: Any, b: Any) -> Any:
@@ -118,7 +123,7 @@ VOCABULARY: dict[str, Any] = {
     "select": lambda condition, a, b: a if condition else b,
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
     "sign": lambda x: type(x)(0) if x != x else np.sign(x),
-    "cast": cast, "check_index": check_index, "philox": philox,
+    "cast": cast, "within": within, "report": report, "philox": philox,
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
     "floor_div": np.floor_divide, "remainder": np.remainder, "power": _power,

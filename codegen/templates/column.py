@@ -73,7 +73,7 @@ class Column(Body):
                     (*axes[p], self.along), self._accumulated(reductions[p], self.points[p])
                 )
         body += self._looped(end)
-        return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body)]
+        return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body), *self.reports]
 
     def _looped(self, scope: Scope) -> list[str]:
         return nested((self.along,), scope.lines) if scope.lines else []

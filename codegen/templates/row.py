@@ -55,7 +55,7 @@ class Row(Body):
         body += [*self.segments[self.passes].lines, *tail]
         late = [*self.end.lines, *(line for scope in self.ends for line in scope.lines), *at_end]
         before = [*self.args.lines, *self.prelude.lines, *self.starts]
-        return [*before, *nested(self.outer, body), *late]
+        return [*before, *nested(self.outer, body), *late, *self.reports]
 
     @property
     def short(self) -> bool:

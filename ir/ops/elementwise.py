@@ -223,19 +223,18 @@ erfc = _function(
 )
 
 
-# ---- effects
+# ---- checks: a kernel keeps the least and the greatest index that it meets, and reports one that
+# is out of range when its loops are done; until then a harmless one stands in
 def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
-    bad = (index < (0 if dim < 0 else -size)) | (index >= size)
-    if bad.any():
-        raise out_of_bounds(int(np.asarray(index)[bad].flat[0]), size, dim)
+    least, most = index.min(initial=0), index.max(initial=-1)
+    if most >= size or least < (0 if dim < 0 else -size):
+        raise out_of_bounds(int(most if most >= size else least), size, dim)
     return np.where(index < 0, index + size, index)
 
 
 # check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an
 # IndexError. A negative dim stands for positions that may not be negative (see faults.py)
-check_index = elementwise(
-    "check_index", ref=_checked, expr="check_index({status}, {0}, {size}, {dim})"
-)
+check_index = elementwise("check_index", ref=_checked, expr="within({0}, {size}, {dim})")
 
 
 def _labelled(i: np.ndarray, *, size: int, ignore: int, dtype: DType) -> np.ndarray:
@@ -250,7 +249,6 @@ def _labelled(i: np.ndarray, *, size: int, ignore: int, dtype: DType) -> np.ndar
 check_label = elementwise(
     "check_label",
     ref=_labelled,
-    expr="select({0} == {ignore}, {T}(-1), check_index({status}, "
-    f"select({{0}} == {{ignore}}, {{T}}(0), {{0}}), {{size}}, {TARGET}))",
+    expr=f"select({{0}} == {{ignore}}, {{T}}(-1), within({{0}}, {{size}}, {TARGET}))",
 )
 CHECKS = frozenset({check_index, check_label})
