@@ -215,6 +215,15 @@ def a_gradient_is_changed_and_dropped(T, C, see):
         see(w, w.grad)
 
 
+@scene
+def an_argument_that_is_changed_is_another_tensor_each_time(T, C, see):
+    w = T.tensor([2.0, 3.0], requires_grad=True)
+    f = C(lambda h: h.mul_(w))
+    for _ in range(3):
+        f(T.ones(2))
+    see(getattr(f, "cache_info", lambda: (0, 1))()[1], 0)
+
+
 # ---- several answers with a history
 @scene
 def backward_from_one_answer_after_another(T, C, see):
@@ -401,6 +410,18 @@ def a_compiled_module_is_copied_and_changed(T, C, see):
     see(model.bias is None, compiled(x), twins[0](x))
     model.eval()
     see(compiled.training, twins[0].training)
+
+
+@scene
+def hooks_of_records_and_gradients_of_other_types(T, C, see):
+    w = T.tensor([1.0, 2.0], requires_grad=True)
+    f = C(lambda x: w * x)
+    y = f(T.ones(2))
+    y.grad_fn.register_prehook(lambda gs: (gs[0] * 3,))
+    y.backward(T.ones(2, dtype=T.int64))
+    see(w.grad)
+    del w.grad
+    see(w.grad is None)
 
 
 WORLDS = {

@@ -13,6 +13,7 @@ import linecache
 from collections.abc import Callable
 from sys import getrefcount
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -107,6 +108,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     exec(compile(source, filename, "exec"), w.names)
     replay = w.names["replay"]
+    finalize(replay, linecache.cache.pop, filename, None)
     replay.source = source
     return replay
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import DType
-from ..ir.ops.elementwise import copy
+from ..ir.ops.elementwise import cast, copy
 from ..ir.ops.source import full
 from .dispatch import bind
 from .mode import _Switch, live, mode, rooted
@@ -181,11 +181,7 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
                     f"output[{i}] has a shape of {y.shape}."
                 )
             if not g._dtype.is_floating_point:
-                raise RuntimeError(
-                    "For complex Tensors, both grad_output and output are required to have the "
-                    "same dtype; "
-                    f"got {g._dtype} and {y._dtype}"
-                )
+                g = cast(g, dtype=y._dtype)
         roots.append((fn, g if create else g.detach()))
     return roots
 

@@ -77,7 +77,16 @@ class GradFn:
         return self.metadata_
 
     def register_prehook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(grad)` with the gradient of the result, before the rule is applied."""
+        """Call `hook((grad,))` with the gradient of the result, before the rule is applied."""
+
+        def alone(g: Tensor) -> Any:
+            new = hook((g,))
+            return new[0] if isinstance(new, (tuple, list)) else new
+
+        return self.listen(alone)
+
+    def listen(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(grad)` with the gradient of the result."""
         if self.prehooks is None:
             self.prehooks = {}
         return RemovableHandle(self.prehooks, hook)

@@ -209,6 +209,10 @@ class Tensor(Value):
             mode.trace.replace_grad(t)
         t._grad = new
 
+    @grad.deleter
+    def grad(self) -> None:
+        self.grad = None
+
     @property
     def output_nr(self) -> int:
         return 0
@@ -235,7 +239,7 @@ class Tensor(Value):
         if not t._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if t._grad_fn is not None:
-            return t._grad_fn.register_prehook(hook)
+            return t._grad_fn.listen(hook)
         if t._hooks is None:
             t._hooks = {}
         tensor_changed(self)
