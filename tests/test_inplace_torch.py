@@ -102,3 +102,14 @@ def test_a_reshape_that_must_copy_an_argument_copies_it_compiled_too():
     assert tg.compile(step)(x).tolist() == want == (x + 1).tolist() != [[1, 1]] * 3
     with pytest.raises(RuntimeError, match="size and stride"):
         tg.compile(lambda x: x.view(-1))(x)
+
+
+def test_memory_that_several_elements_share_is_not_written_compiled_either():
+    def write(x):
+        x[1:] = 1
+
+    for f in (write, tg.compile(write)):
+        row = tg.zeros(1, 3)
+        with pytest.raises(RuntimeError, match="single memory location"):
+            f(row.expand(4, 3))
+        assert row.tolist() == [[0, 0, 0]]

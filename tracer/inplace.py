@@ -20,7 +20,7 @@ from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
 from .tape import GradFn, OpBackward, Saved, clock, edge
 from .tensor import Tensor, fill_slots
-from .views import OVERLAP, CopySlices, nothing_like, store
+from .views import OVERLAP, CopySlices, nothing_like, store, strides_of
 
 
 def _writable(t: Tensor) -> None:
@@ -43,11 +43,10 @@ def _writable(t: Tensor) -> None:
                 "views to be modified "
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
-    if t._array is None:
-        return
-    if any(s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)):
+    strides = strides_of(t) if t._array is None else t._array.strides
+    if 0 in strides and any(s == 0 and n > 1 for s, n in zip(strides, t.shape, strict=True)):
         raise RuntimeError(OVERLAP)
-    if not t._array.flags.writeable:
+    if t._array is not None and not t._array.flags.writeable:
         if t._view is not None and live(t._base)._array.flags.writeable:
             raise RuntimeError(OVERLAP)
         raise RuntimeError(

@@ -250,10 +250,11 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
     before, after = items[: found[0]], items[found[0] + 1 :]
     rest = (*before, *(slice(None),) * mask.ndim, *after)
     used = sum(_consumed(k) for k in rest)
-    if used > x.ndim or Ellipsis in before and Ellipsis in after:
+    dots = [k is Ellipsis for k in before]
+    if used > x.ndim or any(dots) and any(k is Ellipsis for k in after):
         return False
     at = sum(k is None or isinstance(k, slice) for k in before)
-    at += (x.ndim - used) * (Ellipsis in before)
+    at += (x.ndim - used) * any(dots)
     part = _viewed(x, parse(tuple(x.shape), rest))
     shape = tuple(part.shape)
     trail = len(shape) - at - mask.ndim
