@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import os
 import pickle
 import zipfile
@@ -50,8 +51,11 @@ class _Storage(NamedTuple):
 
 
 # ---- writing
-class _Pickler(pickle._Pickler):  # the one in C insists on finding what is named
-    dispatch = dict(pickle._Pickler.dispatch)
+_Python: Any = vars(pickle)["_Pickler"]  # the one in C insists on finding what is named
+
+
+class _Pickler(_Python):
+    dispatch: dict[type, Callable] = dict(_Python.dispatch)
 
     def __init__(self, file: IO[bytes]):
         super().__init__(file, 2)
@@ -84,10 +88,8 @@ class _Pickler(pickle._Pickler):  # the one in C insists on finding what is name
             return _Global("torch._utils", "_rebuild_parameter"), (
                 obj.data, obj.requires_grad, OrderedDict(),
             )  # fmt: skip
-        shape, strides, n = tuple(obj.shape), [], 1
-        for extent in reversed(shape):
-            strides.insert(0, n)
-            n *= extent
+        shape = tuple(obj.shape)
+        strides = [math.prod(shape[d + 1 :]) for d in range(len(shape))]
         return _Global("torch._utils", "_rebuild_tensor_v2"), (
             self.storage(obj), 0, shape, tuple(strides), obj.requires_grad, OrderedDict(),
         )  # fmt: skip
