@@ -18,6 +18,8 @@ CASES = [
     ("Adam", {}),
     ("Adam", {"amsgrad": True, "weight_decay": 0.1}),
     ("AdamW", {"maximize": True}),
+    ("RMSprop", {"momentum": 0.5, "centered": True}),
+    ("Adagrad", {"lr_decay": 0.1}),
 ]
 
 

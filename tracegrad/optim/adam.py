@@ -7,9 +7,8 @@ from typing import Any
 from ..ir.dtype import float32
 from ..ir.ops.elementwise import maximum
 from ..tracer.functions.creation import zeros, zeros_like
-from ..tracer.mode import mode
 from ..tracer.tensor import Tensor
-from .optimizer import Group, Optimizer, outside, refuse_negative
+from .optimizer import Group, Optimizer, exact, outside, refuse_negative
 
 
 class Adam(Optimizer):
@@ -47,8 +46,8 @@ class Adam(Optimizer):
         state = self._state(p, group["amsgrad"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         state["step"].add_(1)
-        step = _exact(state["step"])
-        lr = _exact(lr) if isinstance(lr, Tensor) else lr
+        step = exact(state["step"])  # 1 - beta ** step cancels
+        lr = exact(lr) if isinstance(lr, Tensor) else lr
         if group["maximize"]:
             grad = -grad
         if decay != 0 and group["decoupled_weight_decay"]:
@@ -71,11 +70,6 @@ class Adam(Optimizer):
                 if amsgrad:
                     state["max_exp_avg_sq"] = zeros_like(p)
         return state
-
-
-def _exact(number: Tensor) -> Any:
-    """As a float or, in a trace, a float64 tensor: 1 - beta ** step cancels."""
-    return number.item() if mode.trace is None else number.double()
 
 
 class AdamW(Adam):

@@ -44,6 +44,11 @@ def hyper(group: Group, name: str) -> Any:
     return mode.trace.hyper(group, name)
 
 
+def exact(number: Tensor) -> Any:
+    """A 0-d tensor as a float or, in a trace, as a float64 tensor."""
+    return number.item() if mode.trace is None else number.double()
+
+
 def outside() -> AbstractContextManager:
     """Where a trace is recorded, the world around it: tensors made within are concrete."""
     return nullcontext() if mode.trace is None else mode.trace.outside()

@@ -1,0 +1,53 @@
+"""Adagrad: steps divided by the root of the sum of all squared gradients so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.dtype import float32
+from ..tracer.functions.creation import full_like, zeros
+from ..tracer.tensor import Tensor
+from .optimizer import Group, Optimizer, exact, refuse_negative
+
+
+class Adagrad(Optimizer):
+    """p -= lr / (1 + (step - 1) * lr_decay) * g / (sqrt(s) + eps), where s += g * g.
+
+    Duchi et al. (2011). `foreach`, `differentiable` and `fused` are taken and ignored.
+    """
+
+    def __init__(self, params: Any, lr: Any = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
+                 initial_accumulator_value: float = 0, eps: float = 1e-10,
+                 foreach: bool | None = None, *, maximize: bool = False,
+                 differentiable: bool = False, fused: bool | None = None):  # fmt: skip
+        for name, value in (
+            ("learning rate", lr), ("lr_decay value", lr_decay),
+            ("weight_decay value", weight_decay),
+            ("initial_accumulator_value value", initial_accumulator_value),
+            ("epsilon value", eps),
+        ):  # fmt: skip
+            refuse_negative(name, value)
+        super().__init__(params, {
+            "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value, "foreach": foreach,
+            "maximize": maximize, "differentiable": differentiable, "fused": fused,
+        })  # fmt: skip
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for p in group["params"]:
+            state = self.state[p]
+            state["step"] = zeros((), dtype=float32)
+            state["sum"] = full_like(p.detach(), group["initial_accumulator_value"])
+
+    def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
+        state = self.state[p]
+        state["step"].add_(1)
+        if group["maximize"]:
+            grad = -grad
+        if group["weight_decay"] != 0:
+            grad = grad + p * group["weight_decay"]
+        total = state["sum"].add_(grad * grad)
+        rate = lr / (1 + (exact(state["step"]) - 1) * group["lr_decay"])
+        p.sub_(grad / (total.sqrt() + group["eps"]) * rate)

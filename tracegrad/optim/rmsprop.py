@@ -1,0 +1,62 @@
+"""RMSprop: steps divided by the root of a running average of the squared gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.dtype import float32
+from ..tracer.functions.creation import zeros, zeros_like
+from ..tracer.tensor import Tensor
+from .optimizer import Group, Optimizer, outside, refuse_negative
+
+
+class RMSprop(Optimizer):
+    """p -= lr * g / (sqrt(v) + eps), where v = alpha * v + (1 - alpha) * g * g: Hinton's lectures.
+
+    `centered` subtracts the square of the averaged gradient from v (Graves 2013); with momentum m
+    the step is lr * b, b = m * b + g / (sqrt(v) + eps). `capturable`, `foreach` and
+    `differentiable` are taken and ignored.
+    """
+
+    def __init__(self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+                 weight_decay: float = 0, momentum: float = 0, centered: bool = False,
+                 capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
+                 differentiable: bool = False):  # fmt: skip
+        for name, value in (("learning rate", lr), ("epsilon value", eps),
+                            ("momentum value", momentum), ("weight_decay value", weight_decay),
+                            ("alpha value", alpha)):  # fmt: skip
+            refuse_negative(name, value)
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
+            "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach,
+            "maximize": maximize, "differentiable": differentiable,
+        })  # fmt: skip
+
+    def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
+        alpha, state = group["alpha"], self._state(p, group)
+        state["step"].add_(1)
+        if group["maximize"]:
+            grad = -grad
+        if group["weight_decay"] != 0:
+            grad = grad + p * group["weight_decay"]
+        square = state["square_avg"].mul_(alpha).add_(grad * grad * (1 - alpha))
+        if group["centered"]:
+            mean = state["grad_avg"]
+            mean.add_((grad - mean) * (1 - alpha))
+            square = square - mean * mean
+        step = grad / (square.sqrt() + group["eps"])
+        if group["momentum"] > 0:
+            step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
+        p.sub_(step * lr)
+
+    def _state(self, p: Tensor, group: Group) -> dict[str, Tensor]:
+        state = self.state[p]
+        if not state:
+            with outside():
+                state["step"] = zeros((), dtype=float32)
+                state["square_avg"] = zeros_like(p)
+                if group["momentum"] > 0:
+                    state["momentum_buffer"] = zeros_like(p)
+                if group["centered"]:
+                    state["grad_avg"] = zeros_like(p)
+        return state
