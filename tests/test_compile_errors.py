@@ -288,3 +288,42 @@ def test_the_numpy_interface_of_a_result_is_free_afterwards():
     y = tg.compile(lambda x: x * 2)(tg.ones(2))
     y.numpy()[0] = 9
     same(y, [9, 2])
+
+
+def yields(x):
+    yield x * 2
+
+
+async def waits(x):
+    return x * 2
+
+
+ONCE = {
+    "a generator": yields,
+    "a coroutine": waits,
+    "an iterator": lambda x: iter([x]),
+    "a generator in a tuple": lambda x: (x, (v for v in [x])),
+    "a set of tensors": lambda x: {x * 2},
+    "an object with tensors": lambda x: Box(x * 2),
+}
+
+
+class Box:
+    def __init__(self, x):
+        self.x = x
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")
+@pytest.mark.parametrize("name", ONCE)
+def test_answers_that_no_call_could_make_again_are_refused(name):
+    f = tg.compile(ONCE[name])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a compiled function returns a"):
+            f(tg.ones(2))
+
+
+def test_anomalies_are_found_behind_a_compiled_call():
+    x = tg.zeros(1, requires_grad=True)
+    f = tg.compile(lambda: (x.sqrt() * 0).sum())
+    with tg.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="returned nan values"):
+        f().backward()

@@ -7,6 +7,7 @@ another tensor's `.grad`, is that at every call too.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 from .tracer.mode import _Switch, mode
@@ -77,10 +78,17 @@ def returned(answer: Any) -> set[int]:
 
 
 def refuse_hidden(answer: Any) -> None:
-    """Raise for tensors of the trace in objects that a call could not make again."""
+    """Raise for what a call could not make again: an iterator, and objects that hold tensors of the
+    trace.
+    """
     for leaf in leaves(answer):
         if isinstance(leaf, (Tensor, type)):
             continue
+        if isinstance(leaf, (Iterator, AsyncIterator, Awaitable)):
+            raise RuntimeError(
+                f"a compiled function returns a {type(leaf).__name__}, which runs once, and only "
+                "later; compile what it calls, and return a list"
+            )
         bag = isinstance(leaf, (set, frozenset, deque))
         held = leaf if bag else getattr(leaf, "__dict__", {}).values()
         if any(isinstance(t, Tensor) and t._node is not None for t in held):

@@ -122,7 +122,9 @@ class CompiledCall(GradFn):
         return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
 
     def descend(self, keep: bool) -> bool:
-        if self.prehooks or self.posthooks or self.retainers or mode.trace is not None:
+        if self.prehooks or self.posthooks or self.retainers:
+            return False
+        if mode.trace is not None or mode.anomaly:
             return False
         for e in self.edges:
             if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:
