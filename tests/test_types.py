@@ -153,6 +153,10 @@ LITTLE = [
     lambda t: t.ones(2, 3).all(()),
     lambda t: t.zeros(2, 3).any(dim=(), keepdim=True),
     lambda t: t.tensor([1e30]).histc(3),
+    lambda t: t.tensor([2, 1, -1, -1, 0, 127]) ** t.tensor([-1, -2, -2, -3, 3, 2]),
+    lambda t: t.tensor([1, 255], dtype=t.uint8) ** t.tensor([-1, -1], dtype=t.int8),
+    lambda t: t.pow(2, t.tensor([-1, 0, 5], dtype=t.int32)),
+    lambda t: t.pow(-1, t.tensor([-1, 0, -4])),
     lambda t: t.trapezoid(t.tensor([1, 2**31 - 1, 2**31 - 1, 5], dtype=t.int32)),
 ]
 
@@ -180,6 +184,12 @@ REFUSED = [
     lambda t: t.ones(2, dtype=t.bool) << t.ones(2, dtype=t.bool),
     lambda t: t.ones(2, dtype=t.int32).frac(),
     lambda t: t.heaviside(t.ones(2), 1.0),
+    lambda t: ~t.ones(2),
+    lambda t: t.ones(2, 2).renorm(2, 0, float("nan")),
+    lambda t: t.randint(2.5, (3,)),
+    lambda t: t.randperm(300, dtype=t.uint8),
+    lambda t: t.zeros(3).uniform_(0, INF),
+    lambda t: t.nn.functional.dropout(t.ones(3, dtype=t.int64)),
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..ir.dtype import float32
 from ..ir.ops.elementwise import ceil, exp, log, tan
+from .functions.limits import finfo
 from .generator import Generator
 from .mode import live
 from .promotion import SCALAR_TYPE
@@ -24,6 +25,9 @@ def _uniform(t: Tensor, generator: Any, from_: float = 0.0, to: float = 1.0) -> 
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={from_} > to={to}"
         )
+    for name, value in (("from", from_), ("to", to)):
+        if not abs(value) <= finfo(d).max:
+            raise RuntimeError(f"{name} is out of bounds for {d.name}")
     return uniform(tuple(t.shape), d, generator) * (to - from_) + from_
 
 

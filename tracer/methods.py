@@ -162,6 +162,15 @@ OTHERS = {
 }
 
 
+def _invert(self: Tensor) -> Tensor:
+    """~self."""
+    if self.is_floating_point():
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
+        )
+    return REGISTRY["bitwise_not"](self)
+
+
 def _rtruediv(self: Tensor, other: Any) -> Tensor:
     """other / self."""
     return REGISTRY["reciprocal"](self) * other  # as torch has it
@@ -179,7 +188,7 @@ def _attach() -> None:
     door = {
         "__array_ufunc__": numpy_door.array_ufunc, "__array_function__": numpy_door.array_function
     }  # fmt: skip
-    mine = {"__rtruediv__": _rtruediv, **door}
+    mine = {"__invert__": _invert, "__rtruediv__": _rtruediv, **door}
     for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, fillers.FILLERS):
         for name, value in table.items():
             setattr(Tensor, name, value)

@@ -24,7 +24,7 @@ from .functions.ordering import argsort, searchsorted
 from .functions.prefix import cumsum
 from .generator import Generator, default_generator
 from .mode import get_default_dtype, mode
-from .promotion import SCALAR_TYPE, as_dtype
+from .promotion import SCALAR_TYPE, as_dtype, stored
 from .tape import composite
 from .tensor import Tensor, wrap
 
@@ -167,6 +167,9 @@ def _bounds(name: str, args: tuple, low: Any, high: Any) -> tuple[int, int]:
     low = given.pop() if low is None and given else low
     if given or high is None:
         raise TypeError(f"{name}() takes (high, ...) or (low, high, ...)")
+    for word, value in (("low", low), ("high", high)):
+        if isinstance(value, float):
+            raise TypeError(f"{name}(): argument '{word}' must be int, not float")
     return int(0 if low is None else low), int(high)
 
 
@@ -200,8 +203,9 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     usable(device)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    order = argsort(bits((n,), generator))
-    return leaf(narrowed(order, int64 if dtype is None else as_dtype(dtype)), requires_grad)
+    d = int64 if dtype is None else as_dtype(dtype)
+    stored(n, d)
+    return leaf(narrowed(argsort(bits((n,), generator)), d), requires_grad)
 
 
 def _constant_in(y: Tensor, *given: Tensor) -> Tensor:

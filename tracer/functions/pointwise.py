@@ -125,7 +125,19 @@ def pow(input: Any, exponent: Any) -> Tensor:
         if input.dtype.kind in ("int", "uint") and isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         return ops.pow(input, exponent)
+    if exponent.dtype.kind == "int" and common_dtype((input, exponent)).kind == "int":
+        return _whole_power(input, exponent)
     return retitled(ops.pow(input, exponent), f"PowBackward{1 if isinstance(input, Tensor) else 2}")
+
+
+def _whole_power(base: Any, exponent: Tensor) -> Tensor:
+    """base ** exponent of integers; 1 / base**n is cut to a whole number, and so 0 but for +-1."""
+    if isinstance(base, Tensor):
+        base = base.to(common_dtype((base, exponent)))
+    y = ops.pow(base, ops.maximum(exponent, 0))
+    unit = (base == 1) | (base == -1)
+    inverse = ops.where(unit, ops.pow(base, ops.bitwise_and(exponent, 1)), 0)
+    return ops.where(ops.ge(exponent, 0), y, inverse)
 
 
 @composite("PowBackward0")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ...ir.ops.elementwise import ge, where
 from ...tracer.functions.movement import squeeze, unsqueeze
 from ...tracer.inplace import update
+from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.random import uniform, wide
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -52,6 +53,10 @@ def _applied(function: Callable, x: Tensor, p: float, training: bool, inplace: b
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0 or x.numel() == 0:
         return x
+    if not x.is_floating_point():
+        raise RuntimeError(
+            f"result type Float can't be cast to the desired output type {SCALAR_TYPE[x.dtype]}"
+        )
     return update(x, function, p, features) if inplace else function(x, p, features)
 
 
