@@ -141,6 +141,9 @@ def test_training_goes_on_from_a_saved_state(torch):
 SCHEDULES = {
     "StepLR": lambda lr, o: lr.StepLR(o, 3, gamma=0.5),
     "ExponentialLR": lambda lr, o: lr.ExponentialLR(o, 0.9),
+    "MultiStepLR": lambda lr, o: lr.MultiStepLR(o, [2, 5, 5, 9], gamma=0.5),
+    "ConstantLR": lambda lr, o: lr.ConstantLR(o, 0.25, 4),
+    "LinearLR": lambda lr, o: lr.LinearLR(o, 0.2, 0.9, total_iters=6),
     "LambdaLR": lambda lr, o: lr.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
     "CosineAnnealingLR": lambda lr, o: lr.CosineAnnealingLR(o, 7, eta_min=1e-3),
 }
@@ -168,6 +171,9 @@ ERRORS = [
     "T.optim.SGD([{'params': [w]}, {'params': [w]}])",
     "T.optim.Adam([w], betas=(1.0, 0.9))",
     "T.optim.Adam([w], eps=-1)",
+    "T.optim.RMSprop([w], alpha=-1)",
+    "T.optim.Adagrad([w], lr_decay=-1)",
+    "T.optim.lr_scheduler.LinearLR(T.optim.SGD([w]), start_factor=0)",
     "T.optim.SGD([w]).load_state_dict({'param_groups': [], 'state': {}})",
     "T.optim.SGD([w]).load_state_dict({'param_groups': [{'params': []}], 'state': {}})",
 ]

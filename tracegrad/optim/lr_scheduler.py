@@ -6,7 +6,8 @@ Compiled programs read the learning rate at every call, so a schedule never make
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .optimizer import Group, Optimizer
@@ -66,6 +67,67 @@ class StepLR(LRScheduler):
     def rate(self, group: Group, i: int) -> float:
         falls = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
         return group["lr"] * self.gamma if falls else group["lr"]
+
+
+class MultiStepLR(LRScheduler):
+    """Multiplied by gamma at each of the epochs `milestones`."""
+
+    def __init__(
+        self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1,
+        last_epoch: int = -1,
+    ):  # fmt: skip
+        self.milestones, self.gamma = Counter(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        return group["lr"] * self.gamma ** self.milestones[self.last_epoch]
+
+
+class ConstantLR(LRScheduler):
+    """Multiplied by `factor` for the first `total_iters` epochs."""
+
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5,
+        last_epoch: int = -1,
+    ):  # fmt: skip
+        if not 0 <= factor <= 1:
+            raise ValueError("Constant multiplicative factor expected to be between 0 and 1.")
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        if self.last_epoch == 0:
+            return group["lr"] * self.factor
+        ends = self.last_epoch == self.total_iters
+        return group["lr"] * (1.0 / self.factor) if ends else group["lr"]
+
+
+class LinearLR(LRScheduler):
+    """Multiplied by a factor that goes from one to another in `total_iters` equal steps."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0,
+        total_iters: int = 5, last_epoch: int = -1,
+    ):  # fmt: skip
+        if not 0 < start_factor <= 1:
+            raise ValueError(
+                "Starting multiplicative factor expected to be greater than 0 and less or equal to "
+                "1."
+            )
+        if not 0 <= end_factor <= 1:
+            raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        if self.last_epoch == 0:
+            return group["lr"] * self.start_factor
+        if self.last_epoch > self.total_iters:
+            return group["lr"]
+        rise = self.end_factor - self.start_factor
+        before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
+        return group["lr"] * (1 + rise / before)
 
 
 class ExponentialLR(LRScheduler):
