@@ -59,10 +59,11 @@ class Aliased:
 def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     """What `t` is a view of in the end, and the way there, as far as values do not decide it."""
     steps: list[tuple[Path, bool]] = []
-    while t._view is not None and all(op in VIEWS for op, _ in t._view.path):
-        steps.append((t._view.path, t._view.differentiable))
-        t = t._base
-    return t, tuple(reversed(steps))
+    base: Any = t
+    while base._view is not None and all(op in VIEWS for op, _ in base._view.path):
+        steps.append((base._view.path, base._view.differentiable))
+        base = base._base
+    return base, tuple(reversed(steps))
 
 
 def gradients_found(answer: Any) -> set[Tensor]:

@@ -37,7 +37,7 @@ GENERATORS: dict[type, Callable[[Any], Any]] = {
     np.random.Generator: lambda r: repr(r.bit_generator.state),
     np.random.RandomState: lambda r: repr(r.get_state(legacy=False)),
 }
-_EVERYBODY_S = {"Python's random": random._inst, "numpy.random": np.random.mtrand._rand}  # type: ignore[attr-defined]
+_EVERYBODY_S = {"Python's random": random._inst, "numpy.random": np.random.mtrand._rand}
 _CALLED = {"forward", "backward", "setup_context", "jvp", "vmap"}  # methods that we call by name
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME"}

@@ -252,7 +252,7 @@ class Number(Tensor):
     """
 
     __slots__ = ()
-    __class__ = property(lambda self: float if self._dtype.kind == "float" else Tensor)  # type: ignore[assignment]
+    __class__ = property(lambda self: float if self._dtype.kind == "float" else Tensor)
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
