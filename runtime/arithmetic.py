@@ -239,7 +239,8 @@ def exponent(x: Any) -> Any:
 
 @register_jitable
 def ldexp(x: Any, k: Any) -> Any:
-    return k if k != k else math.ldexp(x, np.int32(min(max(k, -4000), 4000)))
+    whole: Any = np.int32(0 if k != k else min(max(k, -4000), 4000))
+    return k if k != k else math.ldexp(x, whole)
 
 
 @register_jitable

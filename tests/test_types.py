@@ -185,6 +185,8 @@ REFUSED = [
     lambda t: t.ones(2, dtype=t.int32).frac(),
     lambda t: t.heaviside(t.ones(2), 1.0),
     lambda t: ~t.ones(2),
+    lambda t: t.lerp(t.ones(2), t.ones(2).double(), 0.5),
+    lambda t: t.addcdiv(t.ones(2), t.arange(2), t.arange(2)),
     lambda t: t.ones(2, 2).renorm(2, 0, float("nan")),
     lambda t: t.randint(2.5, (3,)),
     lambda t: t.randperm(300, dtype=t.uint8),

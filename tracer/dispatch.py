@@ -202,7 +202,7 @@ def _beside_numbers(op: OpDef, inputs: tuple) -> DType | None:
 
 def _rounded(x: float, dtype: DType) -> bool:
     with np.errstate(all="ignore"):
-        return x == x and dtype.decode(dtype.encode(np.float32([x])))[0] != x
+        return x == x and dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x
 
 
 def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:

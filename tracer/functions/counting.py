@@ -17,7 +17,7 @@ from ...ir.ops.index import index_put
 from ...ir.ops.movement import reshape
 from ..promotion import SCALAR_TYPE
 from ..tensor import Tensor
-from .creation import arange, as_tensor, held, zeros
+from .creation import arange, as_tensor, full, held, zeros
 from .differences import diff
 from .indexing import known
 from .results import TYPES
@@ -83,7 +83,8 @@ def _edges(x: Tensor, bins: Any, range: Any) -> Tensor:
         return bins
     if range is None and not x.shape[0]:
         range = (0.0, 1.0)
-    low, high = _range(x, *(range or (0.0, 0.0)), "histogram", 0.5)
+    first, last = range or (0.0, 0.0)
+    low, high = _range(x, first, last, "histogram", 0.5)
     steps = arange(bins + 1, dtype=x.dtype)
     return ops.where(ops.eq(steps, bins), high, low + steps * ((high - low) / bins))
 
@@ -154,7 +155,7 @@ def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor |
     asked = _bins_of_columns(input, bins, range, weight)
     columns = [_flat(input[..., d]) for d in builtins.range(len(asked))]
     edges = [_edges(x, *how) for x, how in zip(columns, asked, strict=True)]
-    at, inside = zeros((), dtype=int64), zeros((), dtype=bool_) if not asked else True
+    at, inside = zeros((), dtype=int64), full((), bool(asked), dtype=bool_)
     for x, e in zip(columns, edges, strict=True):
         place, here = _between(x, e)
         at, inside = at * (e.shape[0] - 1) + place, ops.logical_and(here, inside)

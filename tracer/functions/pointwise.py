@@ -262,6 +262,8 @@ def frac(input: Tensor) -> Tensor:
 @rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input)."""
+    if end.dtype is not input.dtype:
+        raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
     return input + weight * (end - input)
 
 
@@ -301,6 +303,8 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @rounded_once
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
+    if common_dtype((tensor1, tensor2)).kind != "float":
+        raise RuntimeError("Integer division with addcdiv is not supported: use torch.div")
     return input + _scaled(tensor1 / tensor2, value)
 
 
