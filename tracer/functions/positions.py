@@ -9,6 +9,7 @@ import numpy as np
 from ...ir.dtype import DType, bool_, int32, int64
 from ...ir.faults import from_the_front
 from ...ir.op import broadcast
+from ...ir.ops.elementwise import cast
 from ...ir.ops.index import index as index_
 from ...ir.ops.movement import expand, reshape
 from ..promotion import SCALAR_TYPE
@@ -142,7 +143,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates of positions that are counted through the whole of a shape."""
     if indices.dtype.kind in ("float", "bool"):
         raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
-    found = []
+    indices, found = cast(indices, dtype=int64), []
     for n in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
         found.append(indices % n)
         indices = indices // n
