@@ -70,6 +70,22 @@ def views_of_answers(T, C, see):
 
 
 @scene
+def a_detached_view_with_a_history_of_its_own(T, C, see):
+    w = T.tensor([1.0, 2.0], requires_grad=True)
+
+    @C
+    def f(b):
+        v = b.detach()
+        v[0].add_(w[1])
+        return b, v
+
+    b, v = f(T.zeros(2, 2))
+    see(b, v)
+    v.sum().backward()
+    see(w.grad)
+
+
+@scene
 def views_of_what_is_not_returned(T, C, see):
     @C
     def f(x):

@@ -231,7 +231,9 @@ class _Recorder:
             return Gradient(self.gradients[id(t)], found=False)
         root, steps = aliased(t)
         known = self.trace.input_of(root) is not None or self.sharing[id(root)] > 1
-        if steps and known and not listened(t._grad_fn):
+        # what was cut off from its root and has a history since then got that by itself
+        own = t._grad_fn is not None and not all(recorded for _, recorded in steps)
+        if steps and known and not own and not listened(t._grad_fn):
             return Aliased(self.leaf(root), steps, t)
         index = self.output(self.node(t))
         if t._requires_grad:
