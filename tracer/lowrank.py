@@ -5,6 +5,7 @@ Martinsson and Tropp, Finding structure with randomness (2009), algorithms 4.4 a
 from __future__ import annotations
 
 from .functions.broadcasting import broadcast_to
+from .functions.contract import matmul
 from .functions.factors import linalg_qr, linalg_svd, matrices
 from .functions.reduce import mean
 from .random import randn
@@ -13,7 +14,7 @@ from .tensor import Tensor
 
 def _basis(a: Tensor, q: int, niter: int) -> Tensor:
     """(..., m, q): orthonormal columns that nearly span the range of a, (..., m, n)."""
-    basis = linalg_qr(a @ randn(a.shape[-1], q, dtype=a.dtype))[0]
+    basis = linalg_qr(matmul(a, randn(a.shape[-1], q, dtype=a.dtype)))[0]
     for _ in range(niter):
         basis = linalg_qr(a.mT @ basis)[0]
         basis = linalg_qr(a @ basis)[0]

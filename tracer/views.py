@@ -183,7 +183,7 @@ def offset_of(t: Tensor) -> int:
     """Where in the memory of what it is a view of the first element of a tensor lies."""
     if t._view is None or not t.numel():
         return 0
-    base = live(t._base)  # type: ignore[arg-type]
+    base = live(t._base)
     if t._array is not None:
         return (t._array.ctypes.data - base._array.ctypes.data) // t._array.itemsize
     places = np.arange(base.numel()).reshape(base.shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...ir.dtype import bool_
 from ...ir.op import ShapeError, broadcast
-from ...ir.ops.elementwise import cast
+from ...ir.ops.elementwise import cast, remainder
 from ...ir.ops.elementwise import where as where_
 from ...ir.ops.movement import reshape
 from ..dispatch import number
@@ -55,7 +55,8 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
         raise RuntimeError("all dimensions of input must be of equal length")
     place = sum(contiguous(tuple(self.shape)))  # how far apart the numbers lie
     rows = self.numel() if wrap else min(self.shape) * place
-    on = (arange(self.numel()) % place == 0) & (arange(self.numel()) < rows)
+    at = arange(self.numel())
+    on = (remainder(at, place) == 0) & (at < rows)
     return masked_fill_(self, reshape(on, shape=tuple(self.shape)), fill_value)
 
 
