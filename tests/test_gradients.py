@@ -118,7 +118,8 @@ def orders(graph, tensors):
 
 def leaves(arrays):
     tensors = [tg.from_numpy(x).requires_grad_() for x in arrays]
-    assert [x.stride() for x in tensors] == [tuple(s // 8 for s in x.strides) for x in arrays]
+    for x, a in zip(tensors, arrays, strict=True):  # they lie as was said, where they lie at all
+        assert not a.size or x.stride() == tuple(s // 8 for s in a.strides)
     return tensors
 
 
