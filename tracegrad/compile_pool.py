@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sys import getrefcount
-from typing import Any
 
 import numpy as np
 
@@ -38,34 +37,31 @@ class Pool:
         return array
 
 
-def _alone() -> int:
-    """What getrefcount says, asked as below, of something that only the list holds."""
-    return [*map(getrefcount, [object()])][0]
+# what getrefcount says where nobody else holds it: of a tensor in .grad, its parameter, `held`, a
+# local variable and the argument; of its array, the tensor, the pool and the argument
+TENSOR, ARRAY = 4, 3
 
 
 class Gradients:
-    """The tensors that a program leaves in `.grad` at every call: those of the last call where
-    nobody else holds them, so that a gradient somebody kept is never overwritten.
-
-    `held` are the tensors and the arrays under them, `counts` how often each is referred to if
-    nobody holds it but this list, the parameter, the tensor and the pool.
+    """The tensors that a program leaves in `.grad` at every call: those of the last call, which are
+    `held`, where nobody else holds them, so that a gradient somebody kept is never overwritten.
     """
 
     def __init__(self, pools: list[Pool], forced: list[bool]):
         self.pools, self.forced = pools, forced
-        self.held: list[Any] = [None] * (2 * len(pools))
-        self.counts = [_alone() + 1, _alone() + 2] * len(pools)
+        self.held: list[Tensor | None] = [None] * len(pools)
 
     def renew(self, current: tuple[Tensor | None, ...]) -> list[Tensor]:
         """The tensors for this call, of which `current` are in `.grad`."""
-        found = [*map(getrefcount, self.held)]
         answer = []
         for k, (pool, g) in enumerate(zip(self.pools, current, strict=True)):
-            both = slice(2 * k, 2 * k + 2)
-            # one reference more: the tuple of what is current
-            free = [found[2 * k] - 1, found[2 * k + 1]] == self.counts[both]
-            if g is None or g is not self.held[2 * k] or not free or self.forced[k]:
-                g = wrap(pool.take(), pool.dtype)
-                self.held[both] = g, g._array
+            if (
+                g is None
+                or g is not self.held[k]
+                or self.forced[k]
+                or getrefcount(g) != TENSOR + 2  # `current`, and the caller's variable
+                or getrefcount(g._array) != ARRAY
+            ):
+                self.held[k] = g = wrap(pool.take(), pool.dtype)
             answer.append(g)
         return answer

@@ -21,7 +21,7 @@ from .compile_answer import Aliased, Gradient, Returned, gradients_found, return
 from .compile_backward import CompiledCall, take_over
 from .compile_binding import drawing, rebinder, staleness, together
 from .compile_entry import Entry
-from .compile_pool import Gradients, Pool
+from .compile_pool import ARRAY, TENSOR, Gradients, Pool
 from .runtime.executable import address
 from .tracer.guards import PLAIN
 from .tracer.mode import mode
@@ -240,15 +240,19 @@ def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
         return cleared
     gradients = Gradients(pools, forced)
     w.names |= {
-        "held": gradients.held, "counts": gradients.counts, "renew": gradients.renew,
-        "getrefcount": getrefcount,
+        "held": gradients.held, "renew": gradients.renew, "getrefcount": getrefcount,
     }  # fmt: skip
-    others = [f"{g} is not held[{2 * k}]" for k, g in enumerate(owners)]
-    known = " or ".join([*others, "[*map(getrefcount, held)] != counts"])
-    w.add(f"fresh = {'True' if any(forced) else known}", 2)
-    every = ", ".join(owners)
-    w.add(f"if fresh: fresh = renew(({every},))", 2)
-    return [*cleared, f"if fresh: {every}, = fresh"]
+    current = [f"g{k}" for k in range(len(owners))]
+    for g, owner in zip(current, owners, strict=True):
+        w.add(f"{g} = {owner}", 2)
+    known = (
+        f"{g} is not held[{k}] or getrefcount({g}) != {TENSOR} "
+        f"or getrefcount({g}._array) != {ARRAY}"
+        for k, g in enumerate(current)
+    )
+    w.add(f"fresh = {'True' if any(forced) else ' or '.join(known)}", 2)
+    w.add(f"if fresh: fresh = renew(({', '.join(current)},))", 2)
+    return [*cleared, f"if fresh: {', '.join(owners)}, = fresh"]
 
 
 def _private(entry: Entry, k: int) -> np.ndarray:
