@@ -71,7 +71,7 @@ def _finishes(low: Lowered, group: Group, target: Node) -> bool:
     if product.op is not dot or any(low.resolve(x)[0] is target for x in product.inputs):
         return False
     shapes = product.shape, product.shape[-1:]
-    stack = (1, *shapes[target.shape != product.shape])[-3:]
+    stack = (1, 1, *target.shape)[-3:]
     straight = len(product.shape) == 2 and target.shape in shapes
     return (
         straight

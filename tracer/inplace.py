@@ -44,7 +44,8 @@ def _writable(t: Tensor) -> None:
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
     strides = strides_of(t) if t._array is None else t._array.strides
-    if 0 in strides and any(s == 0 and n > 1 for s, n in zip(strides, t.shape, strict=True)):
+    repeated = 0 in strides and 0 not in t.shape
+    if repeated and any(s == 0 and n > 1 for s, n in zip(strides, t.shape, strict=True)):
         raise RuntimeError(OVERLAP)
     if t._array is not None and not t._array.flags.writeable:
         if t._view is not None and live(t._base)._array.flags.writeable:
