@@ -99,7 +99,7 @@ class _Builder:
         cost of 0: never split.
         """
         if group.template == "dot":
-            yield contraction(self.low, group.anchors, self.place, self.stored)
+            yield from contraction(self.low, group.anchors, self.place, self.stored)
         elif group.opaque:
             yield from PIECES[group.template](self.low, group.anchors[0], self.place)
         else:

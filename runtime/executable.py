@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..codegen.program import Program, Slot, as_word, fault
+from ..codegen.program import Launch, Program, Slot, as_word, fault
 from .compiler import address_of
-from .tape import COLUMNS, region_lock, threads, walker
+from .tape import COLUMNS, COUNTERS, walker
+from .threads import region_lock, threads
 
 ALIGN = 64
+PIECES = 4  # of a launch for each thread: the last ones to be done are short
 
 
 def aligned(nbytes: int) -> np.ndarray:
@@ -25,6 +27,13 @@ def aligned(nbytes: int) -> np.ndarray:
 def address(array: np.ndarray) -> int:
     """Where an array's data begins."""
     return array.__array_interface__["data"][0]
+
+
+def pieces_of(launch: Launch) -> int:
+    """How many pieces of a launch threads may take; one where its work does not pay for two."""
+    if not launch.grain or launch.extent < 2 * launch.grain or threads() == 1:
+        return 1
+    return min(PIECES * threads(), launch.extent // launch.grain)
 
 
 class Executable:
@@ -53,23 +62,20 @@ class Executable:
         tape = np.zeros((max(len(program.launches), 1), COLUMNS), np.int64)
         at = address(self._blocks)
         for row, (launch, start) in enumerate(zip(program.launches, starts, strict=True)):
-            pieces = 1
-            if launch.grain and launch.extent >= 2 * launch.grain:
-                pieces = min(threads(), launch.extent // launch.grain)
-            tape[row] = (
-                address_of(launch.kernel, launch.origin),
-                at + 8 * start,
-                launch.extent,
-                pieces,
-            )
-        self._tape = tape
+            entry = address_of(launch.kernel, launch.origin)
+            tape[row] = (entry, at + 8 * start, launch.extent, pieces_of(launch))
+        self._tape, self._claims = tape, aligned(8 * COUNTERS * len(tape))
         parallel = bool((tape[:, 3] > 1).any())
         self.walk = walker(parallel)
         self.lock = region_lock(parallel)
-        rows, status = len(program.launches), address(self._status)
+        rows, status, claims = len(program.launches), address(self._status), address(self._claims)
         bounds = ((0, rows), (0, program.commit), (program.commit, rows))
         self._spans = np.array(
-            [(address(tape), first, last, status, 0) for first, last in bounds], np.int64
+            [
+                (address(tape), first, last, status, 0, claims, threads() if parallel else 1)
+                for first, last in bounds
+            ],
+            np.int64,
         )
         self.whole, self.before, self.after = (
             address(span) for span in self._spans

@@ -4,32 +4,36 @@ native code.
 `walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet
 threads, and holds the project's only parallel=True function. It stops at the first row after which
 the status block is not clean.
+
+In a parallel walk every thread goes through all rows and claims pieces of each from a counter; the
+next row begins when all pieces are done. So a thread whose core is taken away delays no more than
+the piece that it holds, and one that wakes up late finds the work done.
 """
 
 from __future__ import annotations
 
-import inspect
-import os
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache as memo
-from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import _dynfunc, njit, prange, types  # type: ignore[attr-defined]
+from numba.core import cgutils
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
-from numba.np.ufunc.parallel import _launch_threads
+from numba.extending import intrinsic, register_jitable
 
 from . import cache
 from .compiler import library, parts_of
+from .threads import layer, threads
 
 COLUMNS = 4  # of the tape
+COUNTERS = 8  # words for each row's two counters: a line of the cache
+SPINS = 1000  # looks at a counter, some 30 us, before a waiting thread lets others have its core
 
 
 @intrinsic
@@ -44,62 +48,133 @@ def _invoke(typingctx: Any, kernel: Any, args: Any, start: Any, stop: Any, worke
     return types.void(kernel, args, start, stop, worker), codegen
 
 
+def _at(builder: Any, address: Any, k: Any) -> Any:
+    return builder.gep(builder.inttoptr(address, ir.IntType(64).as_pointer()), [k])
+
+
 @intrinsic
 def _word(typingctx: Any, address: Any, k: Any) -> Any:
     """The k-th int64 behind an address."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
-        return builder.load(builder.gep(pointer, [values[1]]))
+        return builder.load(_at(builder, *values))
 
     return types.int64(address, k), codegen
 
 
 @intrinsic
-def _count(typingctx: Any, span: Any) -> Any:
-    """Add one to the span's counter."""
+def _set(typingctx: Any, address: Any, k: Any, value: Any) -> Any:
+    """Write the k-th int64 behind an address."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        i64 = ir.IntType(64)
-        at = builder.gep(builder.inttoptr(values[0], i64.as_pointer()), [ir.Constant(i64, 4)])
-        builder.store(builder.add(builder.load(at), ir.Constant(i64, 1)), at)
+        builder.store(values[2], _at(builder, *values[:2]))
         return context.get_dummy_value()
 
-    return types.void(span), codegen
+    return types.void(address, k, value), codegen
+
+
+@intrinsic
+def _count(typingctx: Any, address: Any, k: Any) -> Any:
+    """The k-th int64 behind an address, which becomes one more: no two threads get the same. What
+    this thread wrote before is there for whoever sees the new value.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.atomic_rmw("add", _at(builder, *values), one, "acq_rel")
+
+    return types.int64(address, k), codegen
+
+
+@intrinsic
+def _seen(typingctx: Any, address: Any, k: Any) -> Any:
+    """The k-th int64 behind an address, as others left it, and all that they wrote before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.load_atomic(_at(builder, *values), "acquire", 8)
+
+    return types.int64(address, k), codegen
+
+
+@intrinsic
+def _pause(typingctx: Any) -> Any:
+    """Tell the core that this thread only waits."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        machine = builder.module.triple.partition("-")[0]
+        hints = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.hint", [1])}
+        name, numbers = hints.get(machine, ("", []))
+        given = [ir.Constant(ir.IntType(32), n) for n in numbers]
+        if name:
+            kind = ir.FunctionType(ir.VoidType(), [n.type for n in given])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _yield(typingctx: Any) -> Any:
+    """Let another thread have the core."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+# The words of a span, as `Executable` lays them out.
+TAPE, FIRST, LAST, STATUS, WALKS, CLAIMS, WORKERS = range(7)
 
 
 def _serial(span: int) -> int:
-    _count(span)  # type: ignore[call-arg]
-    tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
-    for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
-        row = 4 * i
-        _invoke(
-            _word(tape, row), _word(tape, row + 1), np.int64(0), _word(tape, row + 2), np.int64(0)
-        )
-        if _word(status, np.int64(0)) != 0:
+    _set(span, WALKS, _word(span, WALKS) + 1)
+    tape, status = _word(span, TAPE), _word(span, STATUS)
+    for i in range(_word(span, FIRST), _word(span, LAST)):
+        row = COLUMNS * i
+        extent = _word(tape, row + 2)
+        _invoke(_word(tape, row), _word(tape, row + 1), np.int64(0), extent, np.int64(0))
+        if _word(status, 0) != 0:
             return np.int64(1)
     return np.int64(0)
+
+
+@register_jitable
+def _work(span: int, worker: int) -> None:
+    """What one thread does in a walk."""
+    tape, status, claims = _word(span, TAPE), _word(span, STATUS), _word(span, CLAIMS)
+    for i in range(_word(span, FIRST), _word(span, LAST)):
+        row, claimed, done = COLUMNS * i, COUNTERS * i, COUNTERS * i + 1
+        kernel, args = _word(tape, row), _word(tape, row + 1)
+        extent, pieces = _word(tape, row + 2), _word(tape, row + 3)
+        c = _count(claims, claimed)
+        while c < pieces:
+            _invoke(kernel, args, extent * c // pieces, extent * (c + 1) // pieces, worker)
+            _count(claims, done)
+            c = _count(claims, claimed)
+        looks = 0
+        while _seen(claims, done) < pieces:
+            looks += 1
+            if looks < SPINS:
+                _pause()
+            else:
+                _yield()
+        if _word(status, 0) != 0:
+            return
 
 
 def _parallel(span: int) -> int:
-    _count(span)  # type: ignore[call-arg]
-    tape, status = _word(span, np.int64(0)), _word(span, np.int64(3))
-    for i in range(_word(span, np.int64(1)), _word(span, np.int64(2))):
-        row = 4 * i
-        kernel, args, extent, pieces = (
-            _word(tape, row),
-            _word(tape, row + 1),
-            _word(tape, row + 2),
-            _word(tape, row + 3),
-        )
-        if pieces > 1:
-            for c in prange(pieces):
-                _invoke(kernel, args, extent * c // pieces, extent * (c + 1) // pieces, np.int64(c))
-        else:
-            _invoke(kernel, args, np.int64(0), extent, np.int64(0))
-        if _word(status, np.int64(0)) != 0:
-            return np.int64(1)
-    return np.int64(0)
+    _set(span, WALKS, _word(span, WALKS) + 1)
+    claims, status = _word(span, CLAIMS), _word(span, STATUS)
+    for i in range(_word(span, FIRST), _word(span, LAST)):
+        _set(claims, COUNTERS * i, 0)
+        _set(claims, COUNTERS * i + 1, 0)
+    for worker in prange(_word(span, WORKERS)):
+        _work(span, np.int64(worker))
+    return np.int64(_word(status, 0) != 0)
 
 
 SIGNATURE = types.int64(types.int64)
@@ -123,15 +198,16 @@ def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
 def walker(parallel: bool) -> Callable[[int], int]:
     """walk(address of a span) -> 0, or 1 when a kernel reported through the status block.
 
-    A span is five int64: address of the tape, first row, row after the last, address of the status
-    block, and a count of the walks. Releases the interpreter lock while it runs.
+    A span is seven int64: address of the tape, first row, row after the last, address of the status
+    block, a count of the walks, address of the counters, and how many threads take part. Releases
+    the interpreter lock while it runs.
     """
     function = _parallel if parallel else _serial
     with _lock:
         if parallel:
             threads()
         made = layer() if parallel else "serial"
-        name = cache.key(f"tape {made} {OPTIONS} {inspect.getsource(function)}")
+        name = cache.key(f"tape {made} {OPTIONS} {Path(__file__).read_text()}")
         parts = cache.read(name)
         if parts is not None:
             try:
@@ -149,54 +225,3 @@ def walker(parallel: bool) -> Callable[[int], int]:
             environment.encode(),
         )
         return result.entry_point
-
-
-# ---- threads
-@contextmanager
-def _patient() -> Iterator[None]:
-    """Within it, an OpenMP library that is loaded learns to sleep while it waits, not to spin.
-
-    A spinning thread that shares its core with any other program makes steps many times slower.
-    Who wants it otherwise sets OMP_WAIT_POLICY.
-    """
-    if "OMP_WAIT_POLICY" in os.environ:
-        yield
-        return
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    try:
-        yield
-    finally:  # other libraries' threads are none of our business
-        del os.environ["OMP_WAIT_POLICY"]
-
-
-@memo
-def layer() -> str:
-    """The threading layer: omp where it can be loaded, then tbb, then Numba's own work queue."""
-    for name, module in (("omp", "omppool"), ("tbb", "tbbpool")):
-        try:
-            with _patient():
-                import_module(f"numba.np.ufunc.{module}")
-        except ImportError:
-            continue
-        return name
-    return "workqueue"
-
-
-_one_region = threading.Lock()
-
-
-def region_lock(parallel: bool) -> Any:
-    """What guards a tape from being walked twice at once; Numba's work queue runs one parallel loop
-    at a time at all.
-    """
-    return _one_region if parallel and layer() == "workqueue" else threading.Lock()
-
-
-@memo
-def threads() -> int:
-    """How many threads share a loop; starts them."""
-    config: Any = numba.config
-    if config.THREADING_LAYER == "default":
-        config.THREADING_LAYER = layer()
-    _launch_threads()
-    return int(numba.get_num_threads())

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import tracegrad as T
+from tracegrad.runtime import plain
 from tracegrad.testing import assert_kernels
 
 # rows, columns, depth: whole tiles and edges, one panel and many, narrow results that are computed
-# transposed, deep ones whose transposed A is packed
+# transposed, deep ones whose transposed A is turned before
 SIZES = [(2, 2, 2), (7, 5, 3), (33, 4, 16), (4, 33, 150), (64, 256, 80), (3, 200, 100),
-         (97, 129, 65), (256, 130, 512)]  # fmt: skip
+         (97, 129, 65), (50, 300, 34), (256, 130, 512)]  # fmt: skip
 TYPES = {"float32": 2e-6, "float64": 1e-14}
 
 
@@ -35,6 +36,23 @@ def test_products_however_their_operands_lie(size, dtype):
     turned = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
     for y in products(*map(T.from_numpy, (a, b, *turned))):
         assert np.abs(y.numpy() - exact).max() <= bound
+
+
+@pytest.mark.parametrize("left", [(3, 38, 45), (1, 38, 45), (38, 45)], ids=str)
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_a_stack_of_transposed_matrices_is_turned_whatever_the_pieces(left, pieces):
+    a, b = numbers(*left), numbers(3, 38, 150)
+
+    @T.compile
+    def product(a, b):
+        return a.swapaxes(-1, -2) @ b
+
+    want = a.swapaxes(-1, -2) @ b
+    np.testing.assert_allclose(product(T.from_numpy(a), T.from_numpy(b)), want, rtol=1e-12)
+    program = product.program()
+    assert [launch.kernel.name.partition("_")[0] for launch in program.launches] == ["turn", "gemm"]
+    (got,) = plain.execute(program, [a, b], pieces)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 EPILOGUES = {

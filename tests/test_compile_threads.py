@@ -9,6 +9,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 
+import numba
 import numpy as np
 
 import tracegrad as tg
@@ -47,6 +48,37 @@ def test_threads_that_call_one_function_get_their_own_answers():
 
     in_threads(work)
     assert f.cache_info().misses == 1
+
+
+def test_threads_that_each_share_their_loops_with_others():
+    @tg.compile
+    def f(x, y):
+        return ((x @ y).relu() @ y).sum(0)
+
+    rng = np.random.default_rng(1)
+    y = tg.tensor(rng.standard_normal((160, 160)), dtype=tg.float32) / 13
+    xs = [tg.tensor(rng.standard_normal((400, 160)), dtype=tg.float32) for _ in range(4)]
+    f(xs[0], y)
+    wanted = [np.maximum(x.numpy() @ y.numpy(), 0) @ y.numpy() for x in xs]
+
+    def work(k, wait):
+        wait()
+        for _ in range(30):
+            np.testing.assert_allclose(f(xs[k], y), wanted[k].sum(0), rtol=1e-3, atol=1e-3)
+
+    in_threads(work)
+
+
+def test_one_thread_does_the_work_of_those_that_do_not_come():
+    f = tg.compile(lambda x: (x @ x).relu() @ x)
+    x = tg.randn(200, 200) / 14
+    want = f(x)
+    usual = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        same(f(x), want)
+    finally:
+        numba.set_num_threads(usual)
 
 
 def test_threads_with_gradients_of_their_own():

@@ -73,6 +73,10 @@ class Emitter:
             f"llvm.masked.load.{suffix}.p0",
         )
         self.zero = ir.Constant(self.vector, [0.0] * lanes)
+        byte = ir.IntType(8).as_pointer()
+        self.laundered = ir.Function(
+            self.module, ir.FunctionType(byte, [byte]), "llvm.launder.invariant.group.p0"
+        )
 
     def word(self, k: int) -> Any:
         """Entry k of the argument block."""
@@ -86,10 +90,21 @@ class Emitter:
     def i64(self, value: int) -> Any:
         return ir.Constant(I64, value)
 
+    def at_most(self, value: Any, most: Any) -> Any:
+        limit = self.i64(most) if isinstance(most, int) else most
+        return self.b.select(self.b.icmp_signed("<", value, limit), value, limit)
+
     def at(self, base: Any, *offsets: Any) -> Any:
         for offset in offsets:
             base = self.b.gep(base, [offset])
         return base
+
+    def unrelated(self, pointer: Any) -> Any:
+        """The pointer, of which LLVM no longer knows how it was computed: it makes related
+        addresses in a loop a chain of additions, one for each.
+        """
+        byte = self.b.bitcast(pointer, ir.IntType(8).as_pointer())
+        return self.b.bitcast(self.b.call(self.laundered, [byte]), pointer.type)
 
     def wide(self, pointer: Any) -> Any:
         return self.b.bitcast(pointer, self.vector.as_pointer())

@@ -13,6 +13,7 @@ from ..text import storage_code
 NEAR = (
     192 * 1024
 )  # bytes of A that a block of rows may have: it shares the second-level cache with a packed strip
+DEEP = 32  # steps of k that are worth a loop of several steps
 LATENCY = 8  # multiply-adds that a core begins before the first is done
 
 
@@ -59,9 +60,11 @@ def block_of(tile: Tile, m: int, k: int) -> int:
     return m if m <= 2 * rows else max(rows // tile.rows, 1) * tile.rows
 
 
-def packs_rows(a_row: int, batch: int, panels: int, k: int) -> bool:
-    """Whether blocks of A are packed: its columns are contiguous, and enough panels read each."""
-    return a_row == 1 and batch == 1 and panels >= 8 and k >= 64
+def worth_turning(panels: int, k: int) -> bool:
+    """Whether a transposed A is turned before the product: enough panels read it, and along enough
+    steps.
+    """
+    return panels >= 4 and k >= DEEP
 
 
 def reads_directly(b_row: int, b_col: int, tile: Tile, m: int, k: int) -> bool:
