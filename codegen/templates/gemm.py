@@ -36,6 +36,7 @@ NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
     "panels", "block", "along", "direct", "totals",
 )  # fmt: skip
+POINTERS_OF_ROWS = 6  # registers that hold where rows of a tile begin
 UNROLLED = 4  # steps of k in one pass through strips
 
 
@@ -133,30 +134,40 @@ class _Product(Finisher):
             with part:
                 self.leave_aside(places, sums, left, totals)
 
-    def added(self, sums: Sequence, strip: Any, numbers: list) -> list:
-        """The sums, and what a row of the strip adds to them; `numbers` are addresses in A."""
+    def added(self, sums: Sequence, strip: Any, number: Callable, rows: int) -> list:
+        """The sums, and what a row of the strip adds to them; number(r) is an address in A."""
         b, tile = self.b, self.tile
         across = [self.load(self.at(strip, self.i64(q * tile.lanes))) for q in range(tile.vectors)]
         new = []
-        for r, number in enumerate(numbers):
-            x = self.splat(b.load(number))
+        for r in range(rows):
+            x = self.splat(b.load(number(r)))
             old = sums[r * tile.vectors : (r + 1) * tile.vectors]
             new += [b.call(self.fma, [x, y, z]) for y, z in zip(across, old, strict=True)]
         return new
 
-    def rows_of(self, a: Any, rows: int) -> list:
-        """Where the rows of a tile begin."""
+    def rows_of(self, a: Any, rows: int) -> Callable:
+        """Addresses in a tile: where an element of row r is, so far from the row's beginning."""
+        b, step = self.b, self.n_["a_row"]
         starts = [a]
-        for _ in range(rows - 1):
-            starts.append(self.at(starts[-1], self.n_["a_row"]))
-        return starts
+        for _ in range(min(rows, POINTERS_OF_ROWS) - 1):
+            starts.append(self.at(starts[-1], step))
+        starts = [self.unrelated(start) for start in starts]
+        further = [
+            b.mul(step, self.i64(r)) for r in range(POINTERS_OF_ROWS, rows, POINTERS_OF_ROWS)
+        ]
+
+        def address(r: int, along: Any) -> Any:
+            group, r = divmod(r, POINTERS_OF_ROWS)
+            return self.at(starts[r], b.add(along, further[group - 1]) if group else along)
+
+        return address
 
     def sums(self, a: Any, w: Any, rows: int) -> list:
         """Of a tile of A with any strides."""
-        b, starts = self.b, self.rows_of(a, rows)
+        b, address = self.b, self.rows_of(a, rows)
 
         def step(k: Any, down: Any, strip: Any, *sums: Any) -> list:
-            new = self.added(sums, strip, [self.at(start, down) for start in starts])
+            new = self.added(sums, strip, lambda r: address(r, down), rows)
             return [b.add(down, self.n_["a_col"]), self.at(strip, self.step_of_b), *new]
 
         zeros = [self.zero] * (rows * self.tile.vectors)
@@ -164,14 +175,14 @@ class _Product(Finisher):
 
     def sums_along(self, a: Any, w: Any) -> list:
         """Of a whole tile whose rows lie along k, and a packed strip; some steps of k at a time."""
-        tile = self.tile
-        starts = [self.unrelated(start) for start in self.rows_of(a, tile.rows)]
+        b, tile = self.b, self.tile
+        address = self.rows_of(a, tile.rows)
 
         def steps(count: int) -> Callable:
             def step(k: Any, strip: Any, *sums: Any) -> list:
                 for u in range(count):
-                    numbers = [self.at(start, k, self.i64(u)) for start in starts]
-                    sums = self.added(sums, self.at(strip, self.i64(u * tile.columns)), numbers)
+                    here, at = self.at(strip, self.i64(u * tile.columns)), b.add(k, self.i64(u))
+                    sums = self.added(sums, here, lambda r, at=at: address(r, at), tile.rows)
                 return [self.at(strip, self.i64(count * tile.columns)), *sums]
 
             return step
