@@ -44,8 +44,8 @@ def test_a_weight_and_its_momentum_are_updated_by_the_product_of_their_gradient(
     close(g.numpy(), wanted[0], dtype, k)
     close(tensors[3].numpy(), wanted[1], dtype, k)
     close(tensors[2].numpy(), w - 0.05 * wanted[1], dtype, k)
-    turns = [x for x in step.program().launches if x.kernel.name.startswith("turn_")]
-    assert_kernels(step, 1 + len(turns))
+    copies = [x for x in step.program().launches if x.kernel.name.startswith("strips_")]
+    assert_kernels(step, 1 + len(copies))
 
 
 @pytest.mark.parametrize("dtype", TYPES)

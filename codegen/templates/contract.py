@@ -15,11 +15,12 @@ from ..epilogue import describe
 from ..lower import Lowered, matrix_layout
 from ..program import Kernel
 from ..text import Arguments, storage_code
+from . import strips
 from .gemm import NUMBERS, llvm_of, revision
-from .strips import NUMBERS as TURNING
-from .strips import VECTORS, stride_of
-from .strips import llvm_of as llvm_of_turning
-from .tile import DEEP, block_of, reads_directly, tile_for, turned, worth_turning
+from .tile import DEEP, Tile, block_of, reads_directly, tile_for, turned, worth_a_copy
+
+# (kernel, arguments, extent, cost of one step of the outer loop)
+Launch = tuple[Kernel, Arguments, int, int]
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,42 @@ class Matrix:
         return replace(self, row=self.col, col=self.row)
 
 
-def _matrix(low: Lowered, x: Node) -> Matrix:
+def _matrix(low: Lowered, x: Node, place: dict[Node, Node]) -> Matrix:
     leaf, view = low.resolve(x)
     layout = matrix_layout(view)
     assert layout is not None, "lowering copies operands that are no matrices"
     turned, step, batch = layout
-    return Matrix(leaf, view.offset, 1 if turned else step, step if turned else 1, batch)
+    row, col = (1, step) if turned else (step, 1)
+    return Matrix(place.get(leaf, leaf), view.offset, row, col, batch)
+
+
+def _copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[Matrix, Launch]:
+    """The transposed m x k matrices of `a` copied to element `at` of scratch memory, row by row,
+    and what does it.
+    """
+    step, count = strips.stride_of(tile, k), -(-k // (strips.VECTORS * tile.lanes))
+    numbers = {
+        "oa": a.offset, "at": at, "m": m, "k": k, "a_col": a.col, "a_batch": a.batch,
+        "step": step, "strips": count,
+    }  # fmt: skip
+    args = Arguments()
+    args.values += [a.leaf, "scratch", *(numbers[name] for name in strips.NUMBERS)]
+    source = f"copy row by row in {tile.code}, vectors of {tile.lanes}, revision {revision()}"
+    kernel = Kernel("strips", source, partial(strips.llvm_of, tile))
+    matrices = batch if a.batch else 1
+    copy = Matrix("scratch", at, step, 1, m * step if a.batch else 0)
+    return copy, (kernel, args, matrices * count, m * strips.VECTORS * tile.lanes)
 
 
 def contraction(
     low: Lowered, anchors: list[Node], place: dict[Node, Node], stored: set[Node]
-) -> Iterator[tuple[Kernel, Arguments, int, int]]:
-    """(kernel, arguments, extent, cost of one step of the outer loop) of the launches for a dot
-    whose operands are matrices in memory, and for the anchors that are computed from it before it
-    is stored: the product, and before it the turning of its left operand where that pays.
+) -> Iterator[Launch]:
+    """The launches for a dot whose operands are matrices in memory, and for the anchors that are
+    computed from it before it is stored: the product, and before it a copy of its left operand
+    where that pays.
     """
     product = anchors[0]
-    a, b = (_matrix(low, x) for x in product.inputs)
+    a, b = (_matrix(low, x, place) for x in product.inputs)
     m, n = product.shape[-2:]
     k = product.inputs[0].shape[-1]
     turn = turned(product)
@@ -62,21 +82,11 @@ def contraction(
     tile = tile_for(storage_code(product.dtype), n)
     panels = -(-n // tile.columns)
     batch = math.prod(product.shape[:-2])
-    room = batch * panels * k * tile.columns  # for strips of B, then for a turned A, then for sums
-    of_tile = f"{tile.code}, tile {tile.rows} x {tile.columns}, vectors of {tile.lanes}"
-    if a.col != 1 and worth_turning(panels, k):
-        step, strips = stride_of(tile, k), -(-k // (VECTORS * tile.lanes))
-        matrices = batch if a.batch else 1
-        values = {
-            "oa": a.offset, "at": room, "m": m, "k": k, "a_col": a.col, "a_batch": a.batch,
-            "step": step, "strips": strips,
-        }  # fmt: skip
-        turning = Arguments()
-        turning.values += [place.get(a.leaf, a.leaf), "scratch", *(values[x] for x in TURNING)]
-        kernel = Kernel("turn", f"turn in {of_tile}, {revision()}", partial(llvm_of_turning, tile))
-        yield kernel, turning, matrices * strips, m * VECTORS * tile.lanes
-        a = Matrix("scratch", room, step, 1, m * step if a.batch else 0)
-        room += matrices * m * step
+    room = batch * panels * k * tile.columns  # for strips of B, then a copy of A, then sums
+    if a.col != 1 and worth_a_copy(panels, k):
+        a, copying = _copied(a, m, k, batch, tile, room)
+        yield copying
+        room += max(batch * a.batch, m * a.row)
     direct = reads_directly(b.row, b.col, tile, m, k)
     along = a.col == 1 and k >= DEEP and not direct
     numbers = {
@@ -86,7 +96,7 @@ def contraction(
         "totals": room,
     }  # fmt: skip
     args = Arguments()
-    args.values += [place.get(x.leaf, x.leaf) for x in (a, b)]
+    args.values += [a.leaf, b.leaf]
     room += panels * tile.columns * len(epilogue.sums)
     args.scratch(room * tile.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
@@ -95,6 +105,9 @@ def contraction(
             args.values += [place.get(x.node, x.node), x.offset, x.batch, x.row, x.col]
         else:
             args.values.append(x.node)
-    source = f"matrix product in {of_tile}, epilogue {epilogue}, revision {revision()}"
+    source = (
+        f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, "
+        f"vectors of {tile.lanes}, epilogue {epilogue}, revision {revision()}"
+    )
     kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue))
     yield kernel, args, batch * panels, m * tile.columns * k // 8

@@ -10,6 +10,7 @@ from typing import Any
 from llvmlite import ir
 
 I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
+BYTES = ir.IntType(8).as_pointer()
 
 
 def _compare(relation: str) -> Callable:
@@ -73,9 +74,11 @@ class Emitter:
             f"llvm.masked.load.{suffix}.p0",
         )
         self.zero = ir.Constant(self.vector, [0.0] * lanes)
-        byte = ir.IntType(8).as_pointer()
         self.laundered = ir.Function(
-            self.module, ir.FunctionType(byte, [byte]), "llvm.launder.invariant.group.p0"
+            self.module, ir.FunctionType(BYTES, [BYTES]), "llvm.launder.invariant.group.p0"
+        )
+        self.prefetched = ir.Function(
+            self.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
         )
 
     def word(self, k: int) -> Any:
@@ -103,8 +106,13 @@ class Emitter:
         """The pointer, of which LLVM no longer knows how it was computed: it makes related
         addresses in a loop a chain of additions, one for each.
         """
-        byte = self.b.bitcast(pointer, ir.IntType(8).as_pointer())
+        byte = self.b.bitcast(pointer, BYTES)
         return self.b.bitcast(self.b.call(self.laundered, [byte]), pointer.type)
+
+    def prefetch(self, pointer: Any) -> None:
+        """Have the line at the pointer brought to the second-level cache; it may lie anywhere."""
+        reading, level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
+        self.b.call(self.prefetched, [self.b.bitcast(pointer, BYTES), reading, level, data])
 
     def wide(self, pointer: Any) -> Any:
         return self.b.bitcast(pointer, self.vector.as_pointer())

@@ -6,9 +6,9 @@ kernel that keeps MR x NR sums in registers and does one fused multiply-add per 
 each step of k; smaller ones finish the last rows. The outer loop runs over (matrix of the batch,
 panel), so the tape's threads share the work, and nothing oversubscribes. Where A is large, a block
 of its rows goes through all panels before the next, so that it is read from cache. A is read where
-it lies; but where it lies transposed and many panels read it, a launch before this one turns it
-(strips.py). Where the rows of A lie along k and B is packed, addresses are constants away from few
-registers, and the loop over k is little else than multiply-adds.
+it lies; but where it lies transposed and many panels read it, a launch before this one copies it
+row by row (strips.py). Where the rows of A lie along k and B is packed, addresses are constants
+away from few registers, and the loop over k is little else than multiply-adds.
 
 The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
 (2008), without the loop over k: strips of the sizes met here fit the second-level cache.
@@ -180,10 +180,11 @@ class _Product(Finisher):
 
         def steps(count: int) -> Callable:
             def step(k: Any, strip: Any, *sums: Any) -> list:
+                new: Sequence = sums
                 for u in range(count):
                     here, at = self.at(strip, self.i64(u * tile.columns)), b.add(k, self.i64(u))
-                    sums = self.added(sums, here, lambda r, at=at: address(r, at), tile.rows)
-                return [self.at(strip, self.i64(count * tile.columns)), *sums]
+                    new = self.added(new, here, lambda r, at=at: address(r, at), tile.rows)
+                return [self.at(strip, self.i64(count * tile.columns)), *new]
 
             return step
 

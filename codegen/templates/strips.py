@@ -1,6 +1,6 @@
 """A matrix copied so that a product reads it in vectors: strips, of which every row is some whole
 vectors. B is packed strip by strip, inside the product; a left operand that lies transposed is
-turned by the kernel here, in a launch before it.
+copied row by row by the kernel here, in a launch before it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from .emitter import Emitter
 from .tile import Tile
 
 # entries of the argument block: two pointers, then numbers
-POINTERS = ("a", "turned")
+POINTERS = ("a", "rows")
 NUMBERS = ("oa", "at", "m", "k", "a_col", "a_batch", "step", "strips")
-VECTORS = 2  # in a strip of the turned matrix: a line of the cache
+VECTORS = 2  # in a strip of the copy: a line of the cache
 
 
 def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any, count: Any,
@@ -28,6 +28,7 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
 
     def row(i: Any) -> list:
         here, there = e.at(source, b.mul(i, along)), e.at(strip, b.mul(i, step))
+        e.prefetch(e.at(here, e.i64(vectors * lanes)))  # the next strip will want it
         for q in range(vectors):
             value = e.masked(e.at(here, e.i64(q * lanes)), e.mask(count, q))
             e.store(value, e.at(there, e.i64(q * lanes)))
@@ -55,10 +56,10 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
         e.store(value, e.at(strip, b.mul(i, step), e.i64(q * lanes)))
         return []
 
-    with b.if_else(b.icmp_signed("==", across, e.i64(1))) as (straight, turned):
+    with b.if_else(b.icmp_signed("==", across, e.i64(1))) as (straight, down):
         with straight:
             e.loop(e.i64(0), rows, 1, row)
-        with turned:
+        with down:
             for q in range(vectors):
                 starts = columns(q)
                 (i,) = e.loop(e.i64(0), rows, lanes, lambda i, s=starts, q=q: square(i, s, q))
@@ -66,7 +67,7 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
 
 
 def stride_of(tile: Tile, k: int) -> int:
-    """How far the rows of a turned matrix lie apart: whole strips, an odd number of them, so that
+    """How far the rows of the copy lie apart: whole strips, an odd number of them, so that
     rows do not fall into few sets of the cache.
     """
     return (-(-k // (VECTORS * tile.lanes)) | 1) * VECTORS * tile.lanes
@@ -84,7 +85,7 @@ def llvm_of(tile: Tile) -> str:
         batch = b.sdiv(t, v["strips"])
         j = b.mul(b.sub(t, b.mul(batch, v["strips"])), width)
         source = e.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]), b.mul(j, v["a_col"]))
-        target = e.at(base["turned"], v["at"], b.mul(batch, b.mul(v["m"], v["step"])), j)
+        target = e.at(base["rows"], v["at"], b.mul(batch, b.mul(v["m"], v["step"])), j)
         count = e.at_most(b.sub(v["k"], j), VECTORS * tile.lanes)
         pack(e, source, target, v["m"], e.i64(1), v["a_col"], count, VECTORS, v["step"])
         return []

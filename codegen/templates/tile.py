@@ -60,9 +60,9 @@ def block_of(tile: Tile, m: int, k: int) -> int:
     return m if m <= 2 * rows else max(rows // tile.rows, 1) * tile.rows
 
 
-def worth_turning(panels: int, k: int) -> bool:
-    """Whether a transposed A is turned before the product: enough panels read it, and along enough
-    steps.
+def worth_a_copy(panels: int, k: int) -> bool:
+    """Whether a transposed A is copied row by row before the product: enough panels read it, and
+    along enough steps.
     """
     return panels >= 4 and k >= DEEP
 
