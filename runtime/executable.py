@@ -65,18 +65,14 @@ class Executable:
             entry = address_of(launch.kernel, launch.origin)
             tape[row] = (entry, at + 8 * start, launch.extent, pieces_of(launch))
         self._tape, self._claims = tape, aligned(8 * COUNTERS * len(tape))
-        parallel = bool((tape[:, 3] > 1).any())
-        self.walk = walker(parallel)
-        self.lock = region_lock(parallel)
+        most = int(tape[:, 3].max())
+        self.walk = walker(most > 1)
+        self.lock = region_lock(most > 1)
+        workers = min(threads(), most) if most > 1 else 1
         rows, status, claims = len(program.launches), address(self._status), address(self._claims)
         bounds = ((0, rows), (0, program.commit), (program.commit, rows))
-        self._spans = np.array(
-            [
-                (address(tape), first, last, status, 0, claims, threads() if parallel else 1)
-                for first, last in bounds
-            ],
-            np.int64,
-        )
+        spans = [(address(tape), *part, status, 0, claims, workers) for part in bounds]
+        self._spans = np.array(spans, np.int64)
         self.whole, self.before, self.after = (
             address(span) for span in self._spans
         )  # commit is in between

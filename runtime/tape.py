@@ -34,7 +34,8 @@ from .threads import layer, threads
 intrinsic: Any = _intrinsic  # its published signature counts typingctx among the arguments
 
 COLUMNS = 4  # of the tape
-COUNTERS = 8  # words for each row's two counters: a line of the cache
+COUNTERS = 16  # words for the counters of a row: claimed pieces, and a line of the cache further
+DONE = 8  # those that are done
 SPINS = 1000  # looks at a counter, some 30 us, before a waiting thread lets others have its core
 
 
@@ -149,7 +150,7 @@ def _work(span: int, worker: int) -> None:
     """What one thread does in a walk."""
     tape, status, claims = _word(span, TAPE), _word(span, STATUS), _word(span, CLAIMS)
     for i in range(_word(span, FIRST), _word(span, LAST)):
-        row, claimed, done = COLUMNS * i, COUNTERS * i, COUNTERS * i + 1
+        row, claimed, done = COLUMNS * i, COUNTERS * i, COUNTERS * i + DONE
         kernel, args = _word(tape, row), _word(tape, row + 1)
         extent, pieces = _word(tape, row + 2), _word(tape, row + 3)
         c = _count(claims, claimed)
@@ -173,7 +174,7 @@ def _parallel(span: int) -> int:
     claims, status = _word(span, CLAIMS), _word(span, STATUS)
     for i in range(_word(span, FIRST), _word(span, LAST)):
         _set(claims, COUNTERS * i, 0)
-        _set(claims, COUNTERS * i + 1, 0)
+        _set(claims, COUNTERS * i + DONE, 0)
     for worker in prange(_word(span, WORKERS)):
         _work(span, worker)
     return 1 if _word(status, 0) != 0 else 0
