@@ -17,7 +17,7 @@ from ..program import Kernel
 from ..text import Arguments, storage_code
 from . import strips
 from .gemm import NUMBERS, llvm_of, revision
-from .tile import DEEP, Tile, block_of, reads_directly, tile_for, turned, worth_a_copy
+from .tile import DEEP, Tile, block_of, part_of, reads_directly, tile_for, turned, worth_a_copy
 
 # (kernel, arguments, extent, cost of one step of the outer loop)
 Launch = tuple[Kernel, Arguments, int, int]
@@ -82,22 +82,27 @@ def contraction(
     tile = tile_for(storage_code(product.dtype), n)
     panels = -(-n // tile.columns)
     batch = math.prod(product.shape[:-2])
-    room = batch * panels * k * tile.columns  # for strips of B, then a copy of A, then sums
+    part = part_of(k)
+    # for strips of B, then a copy of A, then sums down the columns, then sums that are not done
+    room = batch * panels * part * tile.columns
     if a.col != 1 and worth_a_copy(panels, k):
         a, copying = _copied(a, m, k, batch, tile, room)
         yield copying
         room += max(batch * a.batch, m * a.row)
     direct = reads_directly(b.row, b.col, tile, m, k)
     along = a.col == 1 and k >= DEEP and not direct
+    totals = room
+    room += panels * tile.columns * len(epilogue.sums)
     numbers = {
         "oa": a.offset, "ob": b.offset, "m": m, "n": n, "k": k, "a_row": a.row, "a_col": a.col,
         "b_row": b.row, "b_col": b.col, "a_batch": a.batch, "b_batch": b.batch,
-        "panels": panels, "block": block_of(tile, m, k), "along": int(along), "direct": int(direct),
-        "totals": room,
+        "panels": panels, "block": block_of(tile, m, part), "along": int(along),
+        "direct": int(direct), "totals": totals, "part": part, "partial": room,
     }  # fmt: skip
     args = Arguments()
     args.values += [a.leaf, b.leaf]
-    room += panels * tile.columns * len(epilogue.sums)
+    if part < k:
+        room += batch * panels * tile.columns * m
     args.scratch(room * tile.itemsize)
     args.values += [numbers[name] for name in NUMBERS]
     for x in places:
@@ -107,7 +112,8 @@ def contraction(
             args.values.append(x.node)
     source = (
         f"matrix product in {tile.code}, tile {tile.rows} x {tile.columns}, "
-        f"vectors of {tile.lanes}, epilogue {epilogue}, revision {revision()}"
+        f"vectors of {tile.lanes}{', in parts' * (part < k)}, epilogue {epilogue}, "
+        f"revision {revision()}"
     )
-    kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue))
+    kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue, part < k))
     yield kernel, args, batch * panels, m * tile.columns * k // 8

@@ -188,6 +188,20 @@ class Emitter:
         b.position_at_end(after)
         return [i, *values]
 
+    def either(self, which: Any, one: Callable[[], list], other: Callable[[], list]) -> list:
+        """The values that the one code computes, or the other."""
+        b = self.b
+        with b.if_else(which) as (yes, no):
+            with yes:
+                first, end_of_first = one(), b.block
+            with no:
+                second, end_of_second = other(), b.block
+        values = [b.phi(x.type) for x in first]
+        for value, x, y in zip(values, first, second, strict=True):
+            value.add_incoming(x, end_of_first)
+            value.add_incoming(y, end_of_second)
+        return values
+
     def mask(self, left: Any, q: int) -> Any:
         """Which lanes of vector q are columns of the matrix, when `left` of them are."""
         lanes = self.lanes

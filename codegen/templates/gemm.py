@@ -10,8 +10,11 @@ it lies; but where it lies transposed and many panels read it, a launch before t
 row by row (strips.py). Where the rows of A lie along k and B is packed, addresses are constants
 away from few registers, and the loop over k is little else than multiply-adds.
 
+Of deep products, whose strips would not fit the second-level cache, a kernel of its own takes some
+steps of k at a time and keeps the sums in scratch memory meanwhile.
+
 The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
-(2008), without the loop over k: strips of the sizes met here fit the second-level cache.
+(2008).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from llvmlite import ir
 
 from ..epilogue import Epilogue
 from . import emitter, finish, strips
+from .emitter import I1
 from .finish import Finisher, Place
 from .strips import pack
 from .tile import Tile, row_tiles
@@ -34,15 +38,16 @@ from .tile import Tile, row_tiles
 POINTERS = ("a", "b", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
-    "panels", "block", "along", "direct", "totals",
+    "panels", "block", "along", "direct", "totals", "part", "partial",
 )  # fmt: skip
 POINTERS_OF_ROWS = 6  # registers that hold where rows of a tile begin
 UNROLLED = 4  # steps of k in one pass through strips
 
 
 class _Product(Finisher):
-    def __init__(self, tile: Tile, epilogue: Epilogue):
+    def __init__(self, tile: Tile, epilogue: Epilogue, in_parts: bool):
         super().__init__(tile, epilogue, len(POINTERS) + len(NUMBERS))
+        self.in_parts = in_parts
 
     # ---- the function
     def emit(self) -> ir.Module:
@@ -58,9 +63,11 @@ class _Product(Finisher):
             batch = b.sdiv(t, v["panels"])
             j = b.mul(b.sub(t, b.mul(batch, v["panels"])), self.i64(tile.columns))
             a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
-            w = self.at(base["packed"], b.mul(t, b.mul(v["k"], self.i64(tile.columns))))
+            a = self.at(a, b.mul(self.begin, v["a_col"]))
+            w = self.at(base["packed"], b.mul(t, b.mul(v["part"], self.i64(tile.columns))))
             totals = self.at(base["packed"], v["totals"], b.mul(t, self.i64(sums)))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
+            source = self.at(source, b.mul(self.begin, v["b_row"]))
             places = self.moved(self.points, columns=j, matrices=batch)
             left = b.sub(v["n"], j)
             whole = b.icmp_signed(">=", left, self.i64(tile.columns))
@@ -69,7 +76,7 @@ class _Product(Finisher):
             with b.if_then(b.and_(b.not_(direct), begins)):
                 width = self.i64(tile.columns)
                 beside = self.at(source, b.mul(j, v["b_col"]))
-                pack(self, beside, w, v["k"], v["b_row"], v["b_col"], left, tile.vectors, width)
+                pack(self, beside, w, self.depth, v["b_row"], v["b_col"], left, tile.vectors, width)
             if sums:
                 with b.if_then(begins):
                     for q in range(0, sums, tile.lanes):
@@ -80,12 +87,15 @@ class _Product(Finisher):
 
             def tile_of(i: Any, rows: int) -> list:
                 here = self.at(a, b.mul(i, v["a_row"]))
-                self.micro(here, strip, self.moved(places, rows=i), rows, left, totals)
+                row = b.mul(b.add(b.mul(t, v["m"]), i), self.i64(tile.columns))
+                partial = self.at(base["packed"], v["partial"], row)
+                places_here = self.moved(places, rows=i)
+                self.micro(here, strip, partial, places_here, rows, left, totals)
                 return []
 
             self.tiles(first, last, tile_of)
             if sums:
-                with b.if_then(b.icmp_signed("==", last, v["m"])):
+                with b.if_then(b.and_(self.ends, b.icmp_signed("==", last, v["m"]))):
                     below = self.moved(self.columns, columns=j)
                     count = self.at_most(left, tile.columns)
                     self.edge(self.epilogue.columns, below, totals, self.i64(1), count, totals)
@@ -97,11 +107,24 @@ class _Product(Finisher):
             self.loop(start, stop, 1, lambda t: panel(t, first, last))
             return []
 
+        def part(q: Any) -> list:
+            self.begin = b.mul(q, v["part"])
+            self.depth = self.at_most(b.sub(v["k"], self.begin), v["part"])
+            self.ends = b.icmp_signed("==", b.add(self.begin, self.depth), v["k"])
+            self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, block)
+            return []
+
         self.along = b.icmp_signed("!=", v["along"], self.i64(0))
-        blocks = b.sdiv(b.add(v["m"], b.sub(v["block"], self.i64(1))), v["block"])
-        self.loop(self.i64(0), blocks, 1, block)
+        if self.in_parts:
+            self.loop(self.i64(0), self.ratio_up(v["k"], v["part"]), 1, part)
+        else:
+            self.begin, self.depth, self.ends = self.i64(0), v["k"], ir.Constant(I1, 1)
+            self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, block)
         b.ret_void()
         return self.module
+
+    def ratio_up(self, x: Any, y: Any) -> Any:
+        return self.b.sdiv(self.b.add(x, self.b.sub(y, self.i64(1))), y)
 
     def tiles(self, first: Any, last: Any, body: Callable) -> None:
         """body(i, rows) for the rows from first to last, most of them MR at a time."""
@@ -110,21 +133,33 @@ class _Product(Finisher):
             (i,) = self.loop(i, last, rows, lambda i, rows=rows: body(i, rows))
 
     # ---- the sums
-    def micro(self, a: Any, w: Any, places: list[Place], rows: int, left: Any, totals: Any) -> None:
-        """The tile whose rows of A begin at `a`."""
-        b, tile = self.b, self.tile
-        if rows < tile.rows:
-            sums = self.sums(a, w, rows)
+    def micro(self, a: Any, w: Any, partial: Any, places: list[Place], rows: int, left: Any,
+              totals: Any) -> None:  # fmt: skip
+        """The tile whose rows of A begin at `a`; `partial` is where its sums wait for more."""
+        b, count = self.b, rows * self.tile.vectors
+        waiting = [self.at(partial, self.i64(q * self.lanes)) for q in range(count)]
+        sums = [self.zero] * count
+        if self.in_parts:
+            more = b.icmp_signed("!=", self.begin, self.i64(0))
+            sums = self.either(more, lambda: [self.load(p) for p in waiting], lambda: sums)
+        if rows < self.tile.rows:
+            sums = self.sums(a, w, sums)
         else:
-            with b.if_else(self.along) as (along, across):
-                with along:
-                    near, end_of_near = self.sums_along(a, w), b.block
-                with across:
-                    far, end_of_far = self.sums(a, w, rows), b.block
-            sums = [b.phi(self.vector) for _ in near]
-            for x, y, z in zip(sums, near, far, strict=True):
-                x.add_incoming(y, end_of_near)
-                x.add_incoming(z, end_of_far)
+            sums = self.either(
+                self.along, lambda: self.sums_along(a, w, sums), lambda: self.sums(a, w, sums)
+            )
+        if not self.in_parts:
+            self.leave(places, sums, left, totals)
+            return
+        with b.if_else(self.ends) as (done, wait):
+            with done:
+                self.leave(places, sums, left, totals)
+            with wait:
+                for value, p in zip(sums, waiting, strict=True):
+                    self.store(value, p)
+
+    def leave(self, places: list[Place], sums: list, left: Any, totals: Any) -> None:
+        b = self.b
         if "strided" in self.epilogue.points.kinds:  # no vectors of it lie in memory
             self.leave_aside(places, sums, left, totals)
             return
@@ -162,19 +197,21 @@ class _Product(Finisher):
 
         return address
 
-    def sums(self, a: Any, w: Any, rows: int) -> list:
-        """Of a tile of A with any strides."""
+    def sums(self, a: Any, w: Any, sums: list) -> list:
+        """These sums, and what a tile of A with any strides adds to them."""
+        rows = len(sums) // self.tile.vectors
         b, address = self.b, self.rows_of(a, rows)
 
         def step(k: Any, down: Any, strip: Any, *sums: Any) -> list:
             new = self.added(sums, strip, lambda r: address(r, down), rows)
             return [b.add(down, self.n_["a_col"]), self.at(strip, self.step_of_b), *new]
 
-        zeros = [self.zero] * (rows * self.tile.vectors)
-        return self.loop(self.i64(0), self.n_["k"], 1, step, self.i64(0), w, *zeros)[3:]
+        return self.loop(self.i64(0), self.depth, 1, step, self.i64(0), w, *sums)[3:]
 
-    def sums_along(self, a: Any, w: Any) -> list:
-        """Of a whole tile whose rows lie along k, and a packed strip; some steps of k at a time."""
+    def sums_along(self, a: Any, w: Any, sums: list) -> list:
+        """The same for a whole tile whose rows lie along k, and a packed strip: some steps of k at
+        a time.
+        """
         b, tile = self.b, self.tile
         address = self.rows_of(a, tile.rows)
 
@@ -188,9 +225,8 @@ class _Product(Finisher):
 
             return step
 
-        zeros = [self.zero] * (tile.rows * tile.vectors)
-        k, *rest = self.loop(self.i64(0), self.n_["k"], UNROLLED, steps(UNROLLED), w, *zeros)
-        return self.loop(k, self.n_["k"], 1, steps(1), *rest)[2:]
+        k, *rest = self.loop(self.i64(0), self.depth, UNROLLED, steps(UNROLLED), w, *sums)
+        return self.loop(k, self.depth, 1, steps(1), *rest)[2:]
 
     def leave_aside(self, places: list[Place], sums: list, left: Any, totals: Any) -> None:
         """An edge, or a result that lies transposed, leaves by way of a buffer."""
@@ -201,9 +237,9 @@ class _Product(Finisher):
         self.edge(self.epilogue.points, places, self.aside, rows, count, totals)
 
 
-def llvm_of(tile: Tile, epilogue: Epilogue) -> str:
+def llvm_of(tile: Tile, epilogue: Epilogue, in_parts: bool) -> str:
     """The LLVM module of the product with this register tile; its function is called `kernel`."""
-    return str(_Product(tile, epilogue).emit())
+    return str(_Product(tile, epilogue, in_parts).emit())
 
 
 @cache

@@ -14,6 +14,7 @@ NEAR = (
     192 * 1024
 )  # bytes of A that a block of rows may have: it shares the second-level cache with a packed strip
 DEEP = 32  # steps of k that are worth a loop of several steps
+PART = 512  # steps of k in a part of a deep product
 LATENCY = 8  # multiply-adds that a core begins before the first is done
 
 
@@ -58,6 +59,14 @@ def block_of(tile: Tile, m: int, k: int) -> int:
     """How many rows of A go through the panels at a time."""
     rows = NEAR // (max(k, 1) * tile.itemsize)
     return m if m <= 2 * rows else max(rows // tile.rows, 1) * tile.rows
+
+
+def part_of(k: int) -> int:
+    """How many steps of k are taken at a time: all, or a part that keeps the strips near."""
+    if k <= 2 * PART:
+        return k
+    parts = -(-k // PART)
+    return -(-k // (8 * parts)) * 8
 
 
 def worth_a_copy(panels: int, k: int) -> bool:
