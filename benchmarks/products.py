@@ -1,7 +1,8 @@
 """`python -m benchmarks.products`: compiled matrix products beside torch.mm, on one thread.
 
-The shapes are those of the MLP 784-256-256-10 with batch 512, forward and backward, a deep one and a
-wide one. Calls alternate in one process; given are multiply-adds per second, by the median and by the fastest call.
+The shapes are those of the MLP 784-256-256-10 with batch 512, forward and backward, a deep and a
+wide one. Calls alternate in one process; given are multiply-adds per second, by the median and by
+the fastest call.
 """
 
 from __future__ import annotations
