@@ -34,9 +34,9 @@ from .threads import layer, threads
 intrinsic: Any = _intrinsic  # its published signature counts typingctx among the arguments
 
 COLUMNS = 4  # of the tape
-COUNTERS = 16  # words for the counters of a row: claimed pieces, and a line of the cache further
-DONE = 8  # those that are done
-SPINS = 1000  # looks at a counter, some 30 us, before a waiting thread lets others have its core
+COUNTERS = 16  # words for the two counters of a row, claimed pieces and, from word DONE, done ones:
+DONE = 8  # each has a line of the cache to itself
+SPINS = 1000  # looks at a counter before a waiting thread lets others have its core
 
 
 @intrinsic
@@ -105,7 +105,8 @@ def _pause(typingctx: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         machine = builder.module.triple.partition("-")[0]
-        hints = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.hint", [1])}
+        arm = ("llvm.aarch64.hint", [1])
+        hints = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": arm, "arm64": arm}
         name, numbers = hints.get(machine, ("", []))
         given = [ir.Constant(ir.IntType(32), n) for n in numbers]
         if name:

@@ -103,8 +103,8 @@ class Emitter:
         return base
 
     def unrelated(self, pointer: Any) -> Any:
-        """The pointer, of which LLVM no longer knows how it was computed: it makes related
-        addresses in a loop a chain of additions, one for each.
+        """The pointer, of which LLVM no longer knows how it was computed. It would make related
+        addresses in a loop a chain of additions.
         """
         byte = self.b.bitcast(pointer, BYTES)
         return self.b.bitcast(self.b.call(self.laundered, [byte]), pointer.type)
