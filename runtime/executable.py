@@ -7,12 +7,15 @@ reference to anybody's tensors; whoever writes a pointer keeps alive what it poi
 
 from __future__ import annotations
 
+import os
+from weakref import WeakSet
+
 import numpy as np
 
 from ..codegen.program import Launch, Program, Slot, as_word, fault
 from .compiler import address_of
-from .tape import COLUMNS, COUNTERS, walker
-from .threads import region_lock, threads
+from .tape import COLUMNS, COUNTERS, WORKERS, walker
+from .threads import region_lock, stay_alone, threads
 
 ALIGN = 64
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
@@ -76,6 +79,7 @@ class Executable:
         self.whole, self.before, self.after = (
             address(span) for span in self._spans
         )  # commit is in between
+        _living.add(self)
 
     @property
     def runs(self) -> int:
@@ -94,3 +98,16 @@ class Executable:
         found = fault(*(int(word) for word in self._status))
         self._status[:] = 0
         raise found
+
+
+_living: WeakSet[Executable] = WeakSet()
+
+
+def _after_fork() -> None:
+    if stay_alone():
+        for executable in _living:
+            executable._spans[:, WORKERS] = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

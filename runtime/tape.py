@@ -176,8 +176,12 @@ def _parallel(span: int) -> int:
     for i in range(_word(span, FIRST), _word(span, LAST)):
         _set(claims, COUNTERS * i, 0)
         _set(claims, COUNTERS * i + DONE, 0)
-    for worker in prange(_word(span, WORKERS)):
-        _work(span, worker)
+    workers = _word(span, WORKERS)
+    if workers == 1:
+        _work(span, 0)
+    else:
+        for worker in prange(workers):
+            _work(span, worker)
     return 1 if _word(status, 0) != 0 else 0
 
 

@@ -56,9 +56,25 @@ def region_lock(parallel: bool) -> Any:
     return _one_region if parallel and layer() == "workqueue" else threading.Lock()
 
 
-@memo
+_alone = False
+
+
 def threads() -> int:
     """How many threads share a loop; starts them."""
+    return 1 if _alone else _started()
+
+
+def stay_alone() -> bool:
+    """Told in a child after a fork: whether the parent had started threads. They did not come
+    along, and neither OpenMP nor Numba's work queue can start them again.
+    """
+    global _alone
+    _alone = _alone or bool(_started.cache_info().currsize)
+    return _alone
+
+
+@memo
+def _started() -> int:
     config: Any = numba.config
     if config.THREADING_LAYER == "default":
         config.THREADING_LAYER = layer()
