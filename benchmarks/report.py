@@ -36,7 +36,8 @@ class Report:
             ours = starts[BASELINE]
             if not ours.error:
                 beyond = ours.warm - self.numba_import
-                parts[-1] += f" tracegrad with a warm cache needs {beyond:.2f} s beyond that."
+                more = f"{beyond:.2f} s beyond that" if beyond > 0 else "no more, within the noise"
+                parts[-1] += f" tracegrad with a warm cache needs {more}."
         return "\n\n".join(parts)
 
 

@@ -88,7 +88,7 @@ def contraction(
     if a.col != 1 and worth_a_copy(panels, k):
         a, copying = _copied(a, m, k, batch, tile, room)
         yield copying
-        room += max(batch * a.batch, m * a.row)
+        room += (batch if a.batch else 1) * m * a.row
     direct = reads_directly(b.row, b.col, tile, m, k)
     along = a.col == 1 and k >= DEEP and not direct
     totals = room

@@ -9,7 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .emitter import Emitter
+from .emitter import I32, Emitter
 from .tile import Tile
 
 # entries of the argument block: two pointers, then numbers
@@ -52,7 +52,7 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
         value = e.zero
         for lane, start in enumerate(starts):
             number = b.load(e.at(start, i))
-            value = b.insert_element(value, number, ir.Constant(ir.IntType(32), lane))
+            value = b.insert_element(value, number, ir.Constant(I32, lane))
         e.store(value, e.at(strip, b.mul(i, step), e.i64(q * lanes)))
         return []
 
