@@ -106,7 +106,7 @@ class _State:
                 oldest = next(k for k in self.entries if k != key)
                 del self.entries[oldest]
                 self.held.pop(oldest, None)
-            self.why = self.reason(key, entries)
+            self.why = self.reason(key, entries, tensors)
             if len(entries) >= MOST_VARIANTS:
                 entries.pop(0)
             entry = record(self.fn, args, kwargs, _reports, self.fullgraph)
@@ -144,9 +144,11 @@ class _State:
         others = tuple((k, a) for k, a in enumerate(args) if k not in places)
         # what may hold tensors that are other ones next time
         hidden = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in others)
-        flat = not kwargs and not hidden
+        if kwargs or hidden:
+            self.quick, self.others = None, ()
+            return
         self.tensors, self.others = (places if others else None), others
-        self.quick = entry if flat else None
+        self.quick = entry
 
     def glance(self, entry: Entry, args: tuple) -> Any:
         """Replay the quick entry where some arguments are no tensors: a method's self, a flag."""
@@ -157,7 +159,7 @@ class _State:
                 return MISS
         return entry.replay([args[k] for k in self.tensors or ()])
 
-    def reason(self, key: Any, entries: list[Entry]) -> str:
+    def reason(self, key: Any, entries: list[Entry], tensors: list[Tensor]) -> str:
         """Why a call is traced: in words, what differs from the last program."""
         last = self.last
         if last is None:
@@ -165,7 +167,12 @@ class _State:
         if entries:
             entry = entries[-1]
             words = entry.surroundings.changed()
-            if words is None and any((t._grad is not None) != there for t, there in entry.presence):
+            owners = [
+                (tensors[i.key] if i.kind == "argument" else i.tensor, there)
+                for i, there in entry.presence
+                if i.kind != "grad"
+            ]
+            if words is None and any((t._grad is not None) != there for t, there in owners):
                 words = "a tensor's .grad is there that was not, or the other way round"
             if words is None and entry.values:
                 words = "a value that Python branched on is another: " + ", ".join(

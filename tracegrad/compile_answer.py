@@ -14,6 +14,7 @@ from .tracer.mode import _Switch, mode
 from .tracer.signature import leaves
 from .tracer.tape import GradFn
 from .tracer.tensor import Tensor
+from .tracer.trace import Input
 from .tracer.views import VIEWS, Path, follow
 
 
@@ -24,10 +25,17 @@ class Returned:
         self.index = index
 
 
-class Gradient:
-    """The `.grad` of a tensor: what the call leaves there, or what it found."""
+class Given:
+    """A tensor that the function was given, or found, itself."""
 
-    def __init__(self, owner: Tensor, found: bool):
+    def __init__(self, source: Input):
+        self.source = source
+
+
+class Gradient:
+    """The `.grad` of an input: what the call leaves there, or what it found."""
+
+    def __init__(self, owner: Input, found: bool):
         self.owner, self.found = owner, found
 
 
@@ -66,8 +74,8 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     return base, tuple(reversed(steps))
 
 
-def gradients_found(answer: Any) -> set[Tensor]:
-    """The tensors whose `.grad` from before the call is in its answer."""
+def gradients_found(answer: Any) -> set[Input]:
+    """The inputs whose `.grad` from before the call is in its answer."""
     roots = [leaf.root if isinstance(leaf, Aliased) else leaf for leaf in leaves(answer)]
     return {r.owner for r in roots if isinstance(r, Gradient) and r.found}
 

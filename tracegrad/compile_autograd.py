@@ -67,7 +67,7 @@ class Derivative:
     """
 
     def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, rerun: Rerun):
-        self.trace, self.count, self.rerun = trace, count, rerun
+        self.count, self.rerun = count, rerun
         self.outputs = [k for k, _ in ys]
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
         sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
@@ -100,7 +100,7 @@ class Derivative:
         """The gradients, to be simplified together with the outputs."""
         return [g for gs in self.gradients.values() for g in gs if g is not None]
 
-    def forward(self, joint: Graph) -> Graph:
+    def forward(self, joint: Graph, trace: Trace) -> Graph:
         """The forward graph, with what backward needs as further outputs, from the outputs and
         gradients together.
         """
@@ -111,7 +111,7 @@ class Derivative:
             way: [None if g is None else next(simple) for g in gs]
             for way, gs in self.gradients.items()
         }
-        rewritten = {i.node for i in self.trace.mutated()}
+        rewritten = {i.node for i in trace.mutated()}
         self.saved = residuals(answers, self.nodes(), set(seeds), rewritten)
         stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in self.saved}
         backward = iter(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
@@ -120,7 +120,9 @@ class Derivative:
             for way, gs in self.gradients.items()
         }
         used = set(postorder(self.nodes()))
-        self.kept_inputs = [i for i in self.trace.inputs if i.node in used]
+        self.kept_inputs = [i for i in trace.inputs if i.node in used]
+        arrays = ((i.node, i.tensor) for i in self.kept_inputs if i.tensor is not None)
+        self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
         self.inputs = (*stand_ins.values(), *(i.node for i in self.kept_inputs))
         return Graph(joint.inputs[: -len(seeds)], (*answers, *self.saved))
 
@@ -138,12 +140,8 @@ class Derivative:
             if way not in self.backwards:
                 gradients = tuple(g for g in self.along(way) if g is not None)
                 seeds = (self.seeds[k]._node for k in sorted(way))
-                layouts = {
-                    i.node: layout(i.tensor._array)
-                    for i in self.kept_inputs
-                    if i.tensor is not None and i.tensor._array is not None
-                }
-                self.backwards[way] = Backward(Graph((*self.inputs, *seeds), gradients), layouts)
+                graph = Graph((*self.inputs, *seeds), gradients)
+                self.backwards[way] = Backward(graph, self.layouts)
         return self.backwards[way]
 
     def run(self, way: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:

@@ -1,13 +1,15 @@
 """What a compiled call asks about its tensors when they are not those of the call before.
 
 Small closures for compile_replay.py: each remembers what it last found in order, and is called only
-where a look at an identity or a counter does not settle the matter.
+where a look at an identity or a counter does not settle the matter. They hold no array: the tensors
+of a call are its caller's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -18,6 +20,10 @@ from .tracer.signature import aval
 from .tracer.tensor import Tensor
 from .tracer.trace import Stream
 from .tracer.world import epoch
+
+
+def nobody() -> None:
+    """A reference to an array that is gone."""
 
 
 def staleness(entry: Entry, seen: list[int]) -> Callable[[], bool]:
@@ -63,20 +69,20 @@ def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Call
 
 def together() -> Callable[[Tensor, Tensor], bool]:
     """Whether two tensors share memory; remembers the last that did not."""
-    apart: list[Any] = [None, None]
+    apart: list[Any] = [nobody, nobody]
 
     def overlapping(x: Tensor, y: Tensor) -> bool:
-        if x._array is not apart[0] or y._array is not apart[1]:
+        if x._array is not apart[0]() or y._array is not apart[1]():
             if overlap(x._array, y._array):
                 return True
-            apart[:] = x._array, y._array
+            apart[:] = ref(x._array), ref(y._array)
         return False
 
     return overlapping
 
 
 def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
-    """For input k, whose array at the last call is in `last`."""
+    """For input k; a reference to its array at the last call is in `last`."""
     table, slot, me = entry.executable.table, entry.program.inputs[k], entry.inputs[k]
     shape, strides, dtype, _ = entry.avals[k]
     mine = any(i is me for i in entry.written)
@@ -113,7 +119,7 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
         if not t._ptr:
             t._ptr = address(array)
         table[slot] = t._ptr
-        last[0] = array
+        last[0] = ref(array)
         return True
 
     return bind

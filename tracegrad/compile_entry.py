@@ -14,7 +14,7 @@ import numpy as np
 
 from .codegen.build import build
 from .codegen.program import Program
-from .compile_answer import Aliased, Gradient, Returned, aliased, listened, refuse_hidden
+from .compile_answer import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
 from .compile_autograd import Derivative, layout
 from .compile_backward import Spent, spent
 from .compile_rerun import Rerun
@@ -49,15 +49,13 @@ class Entry:
     inputs: list[Input]
     avals: list[tuple]  # of the inputs, as they were traced
     answer: Any  # the returned structure, with what compile_answer.py has for tensors
-    graded: list[
-        tuple[Tensor, int | None, int | None]
-    ]  # (whose .grad, its argument position, output; None: to none)
+    graded: list[tuple[Input, int | None]]  # (whose .grad, output; None: to none)
     written: list[Input]  # changed in place
     rooted: dict[int, Input]  # those that have a history from then on, by output
     streams: list[Stream]  # random numbers that it uses
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
-    presence: list[tuple[Tensor, bool]]  # whose .grad must be there, or not
-    flags: list[tuple[Tensor, bool]]  # requires_grad set by the function
+    presence: list[tuple[Input, bool]]  # whose .grad must be there, or not
+    flags: list[tuple[Input, bool]]  # requires_grad set by the function
     surroundings: Surroundings
     derivative: Derivative | None
     spent: dict[int, Spent]  # outputs that backward has gone through inside the function
@@ -66,6 +64,13 @@ class Entry:
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one and the same
     replay: Callable[[Any], Any] = lambda args: None
+
+    def forget(self) -> None:
+        """Let go of the tensors that the trace was made with, save captured ones."""
+        d = self.derivative
+        named = (i for i, _ in (*self.presence, *self.graded, *self.flags))
+        for i in (*self.inputs, *named, *((*d.wanted, *d.kept_inputs) if d else ())):
+            i.forget()
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -141,13 +146,10 @@ class _Recorder:
         self.differentiable: list[tuple[int, Tensor]] = []
         self.spent: dict[int, Spent] = {}
         self.placed: dict[int, Any] = {}
-        self.graded: list[tuple[Tensor, int | None, int | None]] = []
+        self.graded: list[tuple[Input, int | None]] = []
         for i in trace.regraded():
             g = i.twin._grad
-            position = i.key if i.kind == "argument" else None
-            self.graded.append(
-                (i.tensor, position, None if g is None else self.output(self.node(g)))
-            )
+            self.graded.append((i, None if g is None else self.output(self.node(g))))
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
         self.writes: dict[int, Node] = {}
@@ -158,7 +160,7 @@ class _Recorder:
             if w.kind != "grad" and w.twin._grad_fn is not None and w.twin._grad_fn is not w.start:
                 self.rooted[index] = w
                 self.depends(index, w.twin)
-        self.gradients = {id(i.twin._grad): i.tensor for i in trace.regraded()}
+        self.gradients = {id(i.twin._grad): i for i in trace.regraded()}
         refuse_hidden(answer)
         shown = {id(t): t for t in leaves(answer) if isinstance(t, Tensor)}.values()
         roots = (aliased(t)[0] for t in shown if t._view is None or not t._view.many)
@@ -216,7 +218,8 @@ class _Recorder:
         if self.trace.grad_of(t) is not None:
             t = self.trace.twin(t)
         if t._node is None:
-            return t
+            entered = self.trace.entered(t)
+            return t if entered is None else Given(entered)
         if t._view is not None:
             t._view.refresh(t)
         if id(t) not in self.placed:
@@ -226,7 +229,7 @@ class _Recorder:
     def where(self, t: Tensor) -> Any:
         given = self.trace.input_of(t)
         if given is not None:
-            return Gradient(given.key, found=True) if given.kind == "grad" else given.tensor
+            return Gradient(given.key, found=True) if given.kind == "grad" else Given(given)
         if id(t) in self.gradients:
             return Gradient(self.gradients[id(t)], found=False)
         root, steps = aliased(t)
@@ -253,7 +256,7 @@ class _Recorder:
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
         raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))
         verify(raw)
-        graph = self.derivative.forward(raw) if self.derivative else simplify(raw)
+        graph = self.derivative.forward(raw, trace) if self.derivative else simplify(raw)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
         inputs = [i for i in trace.inputs if i.node in used or i.kind in ("argument", "tensor")]
@@ -266,7 +269,7 @@ class _Recorder:
         captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
         captured.update(id(g.holder) for g in surroundings.slow if g.how == "like")
         flags = [
-            (i.tensor, i.twin._requires_grad)
+            (i, i.twin._requires_grad)
             for i in trace.inputs
             if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad
         ]
@@ -275,7 +278,7 @@ class _Recorder:
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
             self.answer, self.graded, self.written, self.rooted,
             list(trace.streams.values()), self.values,
-            [(t, t._grad is not None) for t in trace.used_grads()], flags, surroundings,
+            [(i, i.tensor._grad is not None) for i in trace.used_grads()], flags, surroundings,
             self.derivative, self.spent, timing,
             mode.grad,
             get_default_dtype(),

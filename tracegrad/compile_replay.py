@@ -17,9 +17,9 @@ from weakref import finalize
 
 import numpy as np
 
-from .compile_answer import Aliased, Gradient, Returned, gradients_found, returned
+from .compile_answer import Aliased, Given, Gradient, Returned, gradients_found, returned
 from .compile_backward import CompiledCall, take_over
-from .compile_binding import drawing, rebinder, staleness, together
+from .compile_binding import drawing, nobody, rebinder, staleness, together
 from .compile_entry import Entry
 from .compile_pool import ARRAY, TENSOR, Gradients, Pool
 from .runtime.executable import address
@@ -61,7 +61,9 @@ class _Writer:
 
 
 def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
-    """The replay function of an entry whose calls have `count` tensors."""
+    """The replay function of an entry whose calls have `count` tensors; the last that looks at
+    those of the trace.
+    """
     w = _Writer()
     executable = entry.executable
     positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
@@ -80,7 +82,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     _guards(w, entry, count, positions)
     w.add("except NOT_THIS: return MISS", 2)
     _hyper(w, entry)
-    after = _graded(w, entry, positions)
+    after = _graded(w, entry)
     outputs = _outputs(w, entry)
     undo = _random(w, entry)
     w.add(f"if walk({'BEFORE' if entry.values else 'WHOLE'}): {undo}fail()", 2)
@@ -95,14 +97,12 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 2)
     w.add("finally: lock.release()")
     for i in entry.written:
-        owner = i.key if i.kind == "grad" else i.tensor
-        grad = "._grad" if i.kind == "grad" else ""
-        w.add(f"{_tensor(w, entry, owner, positions)}{grad}._version[0] += 1")
+        w.add(f"{_tensor(w, i)}._version[0] += 1")
     for line in after:
         w.add(line)
-    for t, flag in entry.flags:
-        w.add(f"{_tensor(w, entry, t, positions)}._requires_grad = {flag}")
-    _answer(w, entry, outputs, positions)
+    for i, flag in entry.flags:
+        w.add(f"{_tensor(w, i)}._requires_grad = {flag}")
+    _answer(w, entry, outputs)
     source = "def replay(args):\n" + "\n".join(w.lines) + "\n"
     filename = f"<tracegrad replay {id(entry):x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
@@ -110,6 +110,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     replay = w.names["replay"]
     finalize(replay, linecache.cache.pop, filename, None)
     replay.source = source
+    entry.forget()
     return replay
 
 
@@ -139,19 +140,24 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
             )
     w.guard("if epoch[0] != seen[0] and stale(): return MISS")
     exact = any(i.kind == "argument" for i in entry.written) or any(
-        p is not None for _, p, _ in entry.graded
+        i.kind == "argument" for i, _ in entry.graded
     )
     for k in range(count):
         if k not in positions:
             w.guard(f"if a{k} is not a{entry.repetition[k]}: return MISS")
             continue
-        cell = w.name("last", [None])
+        cell = w.name("last", [nobody])
         bind = w.name("bind", rebinder(entry, positions[k], w.names[cell]))
         rg = entry.avals[positions[k]][3]
         w.guard(
-            f"if a{k}._array is not {cell}[0] and not {bind}(a{k}) "
+            f"if a{k}._array is not {cell}[0]() and not {bind}(a{k}) "
             f"or a{k}._requires_grad is not {rg}: return MISS"
         )
+        if rg:
+            hooks = tuple((entry.inputs[positions[k]].tensor._hooks or {}).values())
+            now = f"tuple((a{k}._hooks or {{}}).values())"
+            differ = f"{now} != {w.name('hooks', hooks)}" if hooks else f"a{k}._hooks"
+            w.guard(f"if {differ}: return MISS")
         if exact:
             for other in range(k):
                 if other in positions:
@@ -160,32 +166,45 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
     for k, other in itertools.combinations(sorted(positions), 2):
         if k in written or other in written:
             w.guard(f"if {w.name('together', together())}(a{k}, a{other}): return MISS")
-    for t, there in entry.presence:
-        where = _tensor(w, entry, t, positions)
-        w.guard(f"if {where}._grad is {'None' if there else 'not None'}: return MISS")
-    for t in gradients_found(entry.answer):
-        w.guard(f"found{id(t)} = {_tensor(w, entry, t, positions)}._grad")
+    for i in _gradients_read(entry):
+        w.guard(f"{_found(i)} = {_tensor(w, i)}._grad")
+    for i, there in entry.presence:
+        w.guard(f"if {_tensor(w, i)}._grad is {'None' if there else 'not None'}: return MISS")
     for i in entry.inputs:
         if i.kind == "grad":
-            owner = _tensor(w, entry, i.key, positions)
-            cell = w.name("last", [None])
+            g = _tensor(w, i)
+            cell = w.name("last", [nobody])
             bind = w.name("bind", rebinder(entry, entry.inputs.index(i), w.names[cell]))
-            w.guard(f"if {owner}._grad is None: return MISS")
-            w.guard(
-                f"if {owner}._grad._array is not {cell}[0] "
-                f"and not {bind}({owner}._grad): return MISS"
-            )
+            w.guard(f"if {g} is None: return MISS")
+            w.guard(f"if {g}._array is not {cell}[0]() and not {bind}({g}): return MISS")
 
 
 def _literal(w: _Writer, key: Any) -> str:
     return repr(key) if isinstance(key, (str, int)) else w.name("key", key)
 
 
-def _tensor(w: _Writer, entry: Entry, t: Tensor, positions: dict[int, int]) -> str:
-    for i in entry.inputs:
-        if i.tensor is t and i.kind == "argument":
-            return f"a{i.key}"
-    return w.name("tensor", t)
+def _tensor(w: _Writer, i: Input) -> str:
+    """The tensor that is this input at the call."""
+    if i.kind == "grad":
+        return _found(i.key)
+    return f"a{i.key}" if i.kind == "argument" else w.name("tensor", i.tensor)
+
+
+def _found(owner: Input) -> str:
+    """The `.grad` that a call finds."""
+    return f"found{id(owner)}"
+
+
+def _gradients_read(entry: Entry) -> list[Input]:
+    """The inputs whose `.grad` from before the call is used; one's before its own `.grad`'s."""
+    kept = entry.derivative.kept_inputs if entry.derivative else []
+    used = (*entry.inputs, *kept, *(i for i, _ in (*entry.presence, *entry.graded, *entry.flags)))
+    owners = gradients_found(entry.answer) | {i.key for i in used if i.kind == "grad"}
+    return sorted(owners, key=_depth)
+
+
+def _depth(i: Input) -> int:
+    return 1 + _depth(i.key) if i.kind == "grad" else 0
 
 
 def _hyper(w: _Writer, entry: Entry) -> None:
@@ -221,14 +240,14 @@ def _drawn(source: Input) -> str:
     return f"drawn{id(source)}"
 
 
-def _graded(w: _Writer, entry: Entry, positions: dict[int, int]) -> list[str]:
+def _graded(w: _Writer, entry: Entry) -> list[str]:
     """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
     holds it.
     """
     program = entry.program
     owners, cleared, pools, forced = [], [], [], []
-    for t, position, k in entry.graded:
-        where = f"a{position}" if position is not None else w.name("tensor", t)
+    for i, k in entry.graded:
+        where = _tensor(w, i)
         if k is None:
             cleared.append(f"{where}._grad = None")
             continue
@@ -282,7 +301,7 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
     return taken
 
 
-def _answer(w: _Writer, entry: Entry, outputs: dict[int, str], positions: dict[int, int]) -> None:
+def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
     d = entry.derivative
     made: dict[Any, str] = {}
     for k in sorted(returned(entry.answer)):
@@ -301,10 +320,8 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str], positions: dict[i
         if k in entry.spent:
             w.add(f"y{k}._grad_fn = {w.name('spent', entry.spent[k])}; y{k}._requires_grad = True")
     if d is not None:
-        arguments = {id(i.tensor): f"a{i.key}" for i in entry.inputs if i.kind == "argument"}
-        spell = lambda i: arguments.get(id(i.tensor)) or w.name("source", i.tensor)  # noqa: E731
-        sources = ", ".join(spell(i) for i in d.wanted)
-        kept = ", ".join(_kept(w, i, arguments) for i in d.kept_inputs)
+        sources = ", ".join(_tensor(w, i) for i in d.wanted)
+        kept = ", ".join(_kept(w, i) for i in d.kept_inputs)
         first = len(entry.graph.outputs) - len(d.saved)
         saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
         w.names |= {"CompiledCall": CompiledCall, "Part": Part, "derivative": d}
@@ -312,17 +329,17 @@ def _answer(w: _Writer, entry: Entry, outputs: dict[int, str], positions: dict[i
         for index, k in enumerate(d.outputs):
             record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
             if k in entry.rooted:
-                where = _tensor(w, entry, entry.rooted[k].tensor, positions)
+                where = _tensor(w, entry.rooted[k])
                 w.add(f"{w.name('take_over', take_over)}({where}, {record})")
             else:
                 w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
     for k in entry.spent.keys() & entry.rooted.keys():
-        where = _tensor(w, entry, entry.rooted[k].tensor, positions)
+        where = _tensor(w, entry.rooted[k])
         w.add(f"{w.name('take_over', take_over)}({where}, {w.name('spent', entry.spent[k])})")
-    w.add(f"return {_expression(w, entry.answer, made, entry)}")
+    w.add(f"return {_expression(w, entry.answer, made)}")
 
 
-def _kept(w: _Writer, i: Any, arguments: dict[int, str]) -> str:
+def _kept(w: _Writer, i: Input) -> str:
     if i.kind == "hyper":
         group, key = i.key
         number = f"float({w.name('group', group)}[{key!r}])"
@@ -330,30 +347,27 @@ def _kept(w: _Writer, i: Any, arguments: dict[int, str]) -> str:
         return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
     if i.kind == "random":
         return f"{w.name('wrap', wrap)}({_drawn(i)}, {w.name('dtype', i.node.dtype)})"
-    return arguments.get(id(i.tensor)) or w.name("kept", i.tensor)
+    return _tensor(w, i)
 
 
-def _expression(w: _Writer, answer: Any, made: dict[Any, str], entry: Entry) -> str:
+def _expression(w: _Writer, answer: Any, made: dict[Any, str]) -> str:
     """The returned structure as text."""
     if isinstance(answer, Returned):
         return made[answer.index]
     if isinstance(answer, Gradient):
-        owner = _expression(w, answer.owner, made, entry)
-        return f"found{id(answer.owner)}" if answer.found else f"{owner}._grad"
+        return _found(answer.owner) if answer.found else f"{_tensor(w, answer.owner)}._grad"
     if isinstance(answer, Aliased):
         if answer not in made:
-            root = _expression(w, answer.root, made, entry)
+            root = _expression(w, answer.root, made)
             made[answer] = name = f"alias{len(made)}"
             w.add(f"{name} = {w.name('look', answer)}({root})")
         return made[answer]
-    if isinstance(answer, Tensor):
-        for i in entry.inputs:
-            if i.tensor is answer and i.kind == "argument":
-                return f"a{i.key}"
+    if isinstance(answer, Given):
+        return _tensor(w, answer.source)
     if type(answer) is tuple:
-        return "(" + "".join(_expression(w, a, made, entry) + ", " for a in answer) + ")"
+        return "(" + "".join(_expression(w, a, made) + ", " for a in answer) + ")"
     if (found := parts(answer)) is None:
         return w.name("constant", answer)
-    inside = ", ".join(_expression(w, a, made, entry) for a in found.inside)
+    inside = ", ".join(_expression(w, a, made) for a in found.inside)
     made_by = "" if type(answer) is list else w.name("filled", found.filled)
     return f"{made_by}([{inside}])" if made_by else f"[{inside}]"

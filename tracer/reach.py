@@ -91,9 +91,8 @@ class Reach:
         self.seen: dict[int, Any] = {}  # kept, so that no id is used twice
         self.waiting: deque[tuple[str, Any, str]] = deque()
         self.waiting.append(("the function", function, "quick"))
-        for leaf in leaves(arguments):  # containers are part of a call's signature, and so is what
-            # a tensor is like, but for a leaf's hooks
-            if not isinstance(leaf, Tensor) or (leaf._requires_grad and leaf._grad_fn is None):
+        for leaf in leaves(arguments):
+            if not isinstance(leaf, Tensor):  # the call looks at its tensors, and at containers
                 self.waiting.append((f"an argument of type {type(leaf).__name__}", leaf, "quick"))
         for words, generator in _EVERYBODY_S.items():
             self._place(words, "random", generator, None, "once")

@@ -33,8 +33,9 @@ class Input:
     """An input of the program: its Node, and where its value is found at each call.
 
     `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured
-    Tensor), 'grad' (the `.grad` of one, which may be another object at each call), 'hyper' (key:
-    an optimizer's group and a name in it) or 'random' (key: a Generator, whose state it is).
+    Tensor), 'grad' (key: the Input whose `.grad` it is, which may be another object at each call),
+    'hyper' (key: an optimizer's group and a name in it) or 'random' (key: a Generator, whose state
+    it is).
     """
 
     node: Node
@@ -43,6 +44,12 @@ class Input:
     tensor: Any  # a Tensor; None for a 'hyper' and a 'random'
     twin: Tensor
     start: GradFn | None = None  # where a gradient of what it was at first arrives
+
+    def forget(self) -> None:
+        """Let go of what only the trace needed: a program holds on to captured tensors alone."""
+        self.twin = self.start = None  # type: ignore[assignment]
+        if self.kind != "tensor":
+            self.tensor = None
 
 
 class Outside(Origin):
@@ -166,7 +173,9 @@ class Trace:
             if owner is not None:
                 self.grads_seen.add(id(owner))
             found = (
-                self._enter(t, "tensor", None) if owner is None else self._enter(t, "grad", owner)
+                self._enter(t, "tensor", None)
+                if owner is None
+                else self._enter(t, "grad", self._by_id[id(owner)])
             )
         return found.twin
 
@@ -255,6 +264,10 @@ class Trace:
         """The input that a traced tensor stands for."""
         return self._by_twin.get(id(twin))
 
+    def entered(self, t: Tensor) -> Input | None:
+        """The input that a concrete tensor became."""
+        return self._by_id.get(id(t))
+
     def grad_of(self, t: Tensor) -> Tensor | None:
         """The tensor whose `.grad` a concrete one was at first."""
         return self._owner_of_grad.get(id(t))
@@ -275,11 +288,11 @@ class Trace:
                 out.append(i)
         return out
 
-    def used_grads(self) -> list[Tensor]:
-        """Tensors whose `.grad` being there or not decided what was traced."""
+    def used_grads(self) -> list[Input]:
+        """Inputs whose `.grad` being there or not decided what was traced."""
         accumulated = {id(i.tensor) for i in self.regraded() if id(i.twin) not in self._replaced}
         seen = self.grads_seen | accumulated
-        return [i.tensor for i in self.inputs if i.tensor is not None and id(i.tensor) in seen]
+        return [i for i in self.inputs if i.tensor is not None and id(i.tensor) in seen]
 
 
 @contextmanager
