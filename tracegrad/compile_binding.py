@@ -15,6 +15,7 @@ import numpy as np
 
 from .compile_entry import Entry, overlap
 from .runtime.executable import address
+from .tracer.inplace import protected
 from .tracer.mode import get_default_dtype
 from .tracer.signature import aval
 from .tracer.tensor import Tensor
@@ -38,6 +39,8 @@ def staleness(entry: Entry, seen: list[int]) -> Callable[[], bool]:
             i.kind == "tensor" and aval(i.tensor) != a
             for i, a in zip(entry.inputs, entry.avals, strict=True)
         ):
+            return True
+        if any(i.kind == "tensor" and protected(i.tensor) for i in entry.written):
             return True
         for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
             if i.kind == "tensor":
@@ -107,6 +110,7 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
             or array.shape != shape
             or array.strides != strides
             or t._dtype is not dtype
+            or (mine and not array.flags.writeable)
         ):
             return False
         if related:  # an in-place change must not be seen through another tensor

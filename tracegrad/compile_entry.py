@@ -132,7 +132,8 @@ def _changed(given: Any, now: Any) -> str | None:
     before: list[Tensor] = []
     after: list[Tensor] = []
     same = flatten(given, before, {}) == flatten(now, after, {})
-    if same and all(a._array is b._array for a, b in zip(before, after, strict=True)):
+    pairs = ((a._array, b._array) for a, b in zip(before, after, strict=True))
+    if same and all(a is b or a.__array_interface__ == b.__array_interface__ for a, b in pairs):
         return None
     return "a list, tuple or dict among the arguments was changed"
 

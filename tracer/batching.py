@@ -20,7 +20,7 @@ from ..ir.ops.source import iota
 from ..ir.value import Value
 from .batching_rules import apply_batched
 from .dispatch import bind, number
-from .inplace import overwrite
+from .inplace import overwrite, protected
 from .mode import live, mode
 from .tensor import Tensor, leaked, traced
 
@@ -189,6 +189,12 @@ class BatchTrace:
 
     def layout(self, t: Tensor) -> None:
         """Examples have no strides of their own."""
+
+    def read_only(self, t: Tensor) -> bool:
+        """Whether `t` stands for a tensor from outside whose memory must not be written."""
+        outer = [x for x, one, _ in (*self._twins.values(), *self.mapped) if one is t]
+        with self.outside():
+            return any(protected(x) for x in map(live, outer))
 
     @contextmanager
     def outside(self) -> Iterator[None]:

@@ -66,8 +66,21 @@ def number(value: Any, dtype: DType) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of an array."""
-    return wrap(array, of_numpy(array.dtype))
+    """A tensor that shares the memory of an array. It looks at it in its own way: what becomes of
+    the array's shape, dtype or flags later does not reach it, nor does a subclass of NumPy's.
+    """
+    dtype = of_numpy(array.dtype)
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Convert it "
+            "with array.astype(array.dtype.newbyteorder('='))."
+        )
+    if any(s % array.itemsize for s in array.strides):
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
+            "array to reallocate the memory."
+        )
+    return wrap(array.view(np.ndarray), dtype)
 
 
 def _lift(x: Any, op: OpDef) -> Any:

@@ -20,7 +20,7 @@ from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
 from .tape import GradFn, OpBackward, Saved, clock, edge
 from .tensor import Tensor, fill_slots
-from .views import OVERLAP, CopySlices, nothing_like, store, strides_of
+from .views import OVERLAP, CopySlices, nothing_like, repeats, store, strides_of
 
 
 def _writable(t: Tensor) -> None:
@@ -43,17 +43,23 @@ def _writable(t: Tensor) -> None:
                 "views to be modified "
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
-    strides = strides_of(t) if t._array is None else t._array.strides
-    repeated = 0 in strides and 0 not in t.shape
-    if repeated and any(s == 0 and n > 1 for s, n in zip(strides, t.shape, strict=True)):
-        raise RuntimeError(OVERLAP)
-    if t._array is not None and not t._array.flags.writeable:
-        if t._view is not None and live(t._base)._array.flags.writeable:
+    if t._array is None or not t._array.flags.c_contiguous:
+        if repeats(t.shape, strides_of(t)):
             raise RuntimeError(OVERLAP)
+    if protected(t):
         raise RuntimeError(
-            "the tensor shares memory with a NumPy array that is read-only, and cannot be changed "
-            "in place"
+            "the tensor shares memory with a NumPy array or a buffer that is read-only, and cannot "
+            "be changed in place; change a clone() of it"
         )
+
+
+def protected(t: Tensor) -> bool:
+    """Whether the memory of `t`, or in a trace that of the tensor it stands for, is read-only."""
+    if t._array is not None:
+        return not t._array.flags.writeable
+    while t._view is not None:
+        t = t._base  # type: ignore[assignment]
+    return mode.trace.read_only(t)
 
 
 def assign(t: Tensor, new: Tensor) -> None:
@@ -70,8 +76,6 @@ def assign(t: Tensor, new: Tensor) -> None:
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
         )
     grows = mode.grad and new._requires_grad
-    if grows and t._view is not None and any(op is expand for op, _ in t._view.path):
-        raise RuntimeError(OVERLAP)  # what else lies in that memory has no place in the path
     if t._array is not None:
         np.copyto(t._array, new._array)
     else:

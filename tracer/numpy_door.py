@@ -18,6 +18,7 @@ import numpy as np
 from ..ir.dtype import DType, of_numpy
 from ..ir.ops import elementwise
 from . import functions
+from .dispatch import from_numpy
 from .functions import factors, matrices, norms, products, solving
 from .functions.conversion import numpy, to
 from .functions.creation import as_tensor, tensor
@@ -369,7 +370,7 @@ def _ours(x: Any) -> Any:
     numbers and dtypes as ours.
     """
     if isinstance(x, np.ndarray):
-        return as_tensor(x if all(s >= 0 for s in x.strides) else x.copy())
+        return from_numpy(x)
     if isinstance(x, np.generic):
         return x.item()
     if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.dtype import DType, float64
-from .functions.creation import from_numpy
+from .dispatch import from_numpy
 from .tensor import Number, Tensor, fill_slots
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, DType, type(Ellipsis))

@@ -187,6 +187,12 @@ class Trace:
         array = found.tensor._array
         return tuple(s // array.itemsize for s in array.strides)
 
+    def read_only(self, t: Tensor) -> bool:
+        """Whether `t` stands for a tensor whose memory must not be written."""
+        found = self._by_twin.get(id(t))
+        known = found is not None and found.tensor is not None
+        return known and not found.tensor._array.flags.writeable  # type: ignore[union-attr]
+
     def look_at_grad(self, twin: Tensor) -> None:
         """The program asks for `.grad`: if it is still the one from before, its being there is part
         of the trace.

@@ -9,13 +9,14 @@ on. Both come down to `write`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import bool_
-from ..ir.node import Node
+from ..ir.dtype import bool_, int64
+from ..ir.node import Aval, Node
 from ..ir.ops.elementwise import where
 from ..ir.ops.index import index, index_put
 from ..ir.ops.movement import (
@@ -30,7 +31,7 @@ from ..ir.ops.movement import (
     window,
 )
 from ..ir.ops.movement import slice as slice_
-from ..ir.ops.source import full
+from ..ir.ops.source import full, iota
 from .mode import enable_grad, live, mode
 from .tape import GradFn, edge
 from .tensor import Tensor, traced
@@ -81,17 +82,10 @@ def follow(x: Any, path: Path) -> Any:
 
 
 # ---- values put where a movement takes them from, among zeros: place(new, shape, **params)
-def _slid_over(
-    new: Any, shape: tuple[int, ...], *, axis: int, size: int, step: int, dilation: int
-) -> Any:
-    if overlapping(new.shape[axis], size, step, dilation):
-        raise RuntimeError(OVERLAP)
-    return fold(new, axis=axis, extent=shape[axis], step=step, dilation=dilation)
-
-
 PLACED: dict[Any, Callable] = {
     slice_: lambda new, shape, slices: unslice(new, shape, slices),
-    window: _slid_over,
+    window: lambda new, shape, axis, size, step, dilation: fold(
+        new, axis=axis, extent=shape[axis], step=step, dilation=dilation),
     diagonal: lambda new, shape: embedded(new),
 }
 
@@ -113,11 +107,32 @@ def _put_at(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]
     return index_put(x, new, *indices, axes=axes, accumulate=False)
 
 
+def _put_through(x: Any, path: Path, new: Any) -> Any:
+    """`write` where elements of `x` occur several times on the way, though once at its end."""
+    count = math.prod(x.shape)
+    counted = type(x).bind(iota, (), {"shape": (count,), "dtype": int64})
+    places = follow(reshape(counted, shape=tuple(x.shape)), path)
+    size = (math.prod(new.shape),)
+    flat, new = reshape(x, shape=(count,)), reshape(new, shape=size)
+    y = index_put(flat, new, reshape(places, shape=size), axes=(0,), accumulate=False)
+    return reshape(y, shape=tuple(x.shape))
+
+
+def _shares(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
+    """Whether an element may occur several times in what a movement makes of a `shape`."""
+    if op is window:
+        own = {k: params[k] for k in ("size", "step", "dilation")}
+        return overlapping(op.infer(Aval(shape, bool_), **params)[0][params["axis"]], **own)
+    return op is expand
+
+
 def write(x: Any, path: Path, new: Any) -> Any:
     """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
     if not path:
         return new
     (op, params), rest = path[0], path[1:]
+    if _shares(op, params, tuple(x.shape)):
+        return _put_through(x, path, new)
     new = write(op(x, **params), rest, new)
     if op in PLACED:
         if new.shape == x.shape and op is slice_:
@@ -129,8 +144,6 @@ def write(x: Any, path: Path, new: Any) -> Any:
         return _put_at(x, new, **params)
     if op is permute:
         return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
-    if op is expand:
-        raise RuntimeError(OVERLAP)
     return reshape(new, shape=tuple(x.shape))
 
 
@@ -177,6 +190,21 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
         return t._view.strides
     given = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
     return contiguous(t.shape) if given is None else given
+
+
+def repeats(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether two elements of such a tensor lie in one place."""
+    reach, dims = 0, [(abs(s), n) for s, n in zip(strides, shape, strict=True) if n != 1]
+    for s, n in sorted(dims):
+        if s == 0 or 0 in shape:
+            return 0 not in shape
+        if s <= reach:
+            places = np.zeros((), np.int64)
+            for step, extent in dims:
+                places = np.add.outer(places, np.arange(extent) * step)
+            return len(np.unique(places)) < places.size
+        reach += s * (n - 1)
+    return False
 
 
 def offset_of(t: Tensor) -> int:

@@ -177,8 +177,7 @@ def _window(x: np.ndarray, *, axis: int, size: int, step: int, dilation: int) ->
     shape = _windowed(x.shape, axis=axis, size=size, step=step, dilation=dilation)
     own = x.strides[axis]
     strides = (*x.strides[:axis], own * step, *x.strides[axis + 1 :], own * dilation)
-    apart = not overlapping(shape[axis], size, step, dilation)  # else nobody may write through it
-    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=apart)
+    return np.lib.stride_tricks.as_strided(x, shape, strides)  # parts may be written
 
 
 def _fold_shape(

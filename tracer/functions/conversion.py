@@ -51,7 +51,7 @@ def tolist(self: Tensor) -> Any:
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
-    """The array that holds the values; it shares their memory."""
+    """An array of the values; it shares their memory."""
     t = live(self)
     if t._requires_grad and not force:
         raise RuntimeError(
@@ -60,7 +60,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     if t._dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16")
     if t._array is not None:
-        return t._array
+        return t._array.view()  # whose shape and flags are not those of the tensor
     return values(t, "numpy()")
 
 

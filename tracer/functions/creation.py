@@ -12,6 +12,7 @@ from ...ir.dtype import DType, bool_, float64, int64, of_numpy, of_scalar
 from ...ir.ops.elementwise import cast, copy, where
 from ...ir.ops.source import full as full_op
 from ...ir.ops.source import iota
+from .. import dispatch
 from .. import tensor as tensor_module
 from ..device import usable
 from ..dispatch import bind
@@ -180,7 +181,6 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor that shares the memory of `ndarray`."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    dtype = of_numpy(ndarray.dtype)
     if any(s < 0 for s in ndarray.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative "
@@ -188,9 +188,7 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
             "currently supported. (You can probably work around this by making a copy of your "
             "array with array.copy().)"
         )
-    if not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order.")
-    return wrap(ndarray, dtype)
+    return dispatch.from_numpy(ndarray)
 
 
 def _legacy(*args: Any) -> Tensor:
