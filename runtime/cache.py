@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 
 import llvmlite
-import llvmlite.binding as llvm
 import numba
+from numba.core.registry import cpu_target
 
 ABI = 3  # raise it when kernels compiled before must not be loaded any more
 _MAGIC = b"tracegrad-object\n"
@@ -44,8 +44,8 @@ def folder() -> Path | None:
 @cache
 def machine() -> str:
     """What object code depends on besides its source."""
-    cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return f"{ABI} {numba.__version__} {llvmlite.__version__} {cpu}"
+    target = cpu_target.target_context.codegen().magic_tuple()  # Numba may be told another CPU
+    return f"{ABI} {numba.__version__} {llvmlite.__version__} {target}"
 
 
 def key(text: str) -> str:

@@ -26,7 +26,7 @@ from numba.core.runtime import rtsys
 
 from ..codegen import vecmath
 from ..codegen.program import Kernel
-from . import arithmetic, cache, intrinsics, lapack, philox, special
+from . import arithmetic, cache, half, intrinsics, lapack, philox, special
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 # NaN and infinities keep their meaning: neither nnan nor ninf
@@ -72,7 +72,7 @@ def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
 
 
 # the modules that give the words their meaning
-_WORDS = (intrinsics, arithmetic, special, lapack, philox, vecmath)
+_WORDS = (intrinsics, arithmetic, half, special, lapack, philox, vecmath)
 
 
 @memo

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from . import arithmetic
+from . import arithmetic, half
 from .philox import philox
 
 SCOPES = 32  # pointers beyond this many in one kernel do without scopes
@@ -98,7 +98,7 @@ def _decode(code: str, builder: Any, raw: Any) -> Any:
         wide = builder.shl(builder.zext(raw, ir.IntType(32)), ir.Constant(ir.IntType(32), 16))
         return builder.bitcast(wide, ir.FloatType())
     if code == "f2":
-        return builder.fpext(builder.bitcast(raw, ir.HalfType()), ir.FloatType())
+        return half.widen(builder, raw)
     return raw
 
 
@@ -106,7 +106,7 @@ def _encode(code: str, builder: Any, value: Any) -> Any:
     if code == "b1":
         return builder.zext(value, ir.IntType(8))
     if code == "f2":
-        return builder.bitcast(builder.fptrunc(value, ir.HalfType()), ir.IntType(16))
+        return half.narrow(builder, value)
     if code == "bf":
         i32 = ir.IntType(32)
         bits = builder.bitcast(value, i32)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from sys import getrefcount
+from sysconfig import get_config_var
+from types import SimpleNamespace
 
 import numpy as np
 
-from .ir.dtype import DType
+from .ir.dtype import DType, float32
 from .runtime.executable import address
 from .tracer.tensor import Tensor, wrap
 
 MOST_KEPT = 8  # buffers of one output that wait to be used again
+# what getrefcount says where nobody else holds it: of a buffer that the pool looks at, its tuple,
+# the loop's variable and the argument; of a tensor in .grad, its parameter, `held`, a local
+# variable and the argument; of that one's array, the tensor, the pool and the argument
+FREE, TENSOR, ARRAY = 3, 4, 3
 
 
 class Pool:
@@ -25,21 +31,17 @@ class Pool:
     def take(self) -> np.ndarray:
         """A free buffer, its address in the table."""
         for array, where in self.buffers:
-            if getrefcount(array) == 3:  # the pool's tuple, the loop's variable, the argument
+            if getrefcount(array) == FREE:
                 self.table[self.slot] = where
                 return array
         array = np.empty(self.shape, self.dtype.storage)
         where = address(array)
         if len(self.buffers) == MOST_KEPT:  # all held by somebody: let go of the oldest
             del self.buffers[0]
-        self.buffers.append((array, where))  # the newest is always here: its references are counted
+        if FREE > 0:  # the newest is always here: its references are counted
+            self.buffers.append((array, where))
         self.table[self.slot] = where
         return array
-
-
-# what getrefcount says where nobody else holds it: of a tensor in .grad, its parameter, `held`, a
-# local variable and the argument; of its array, the tensor, the pool and the argument
-TENSOR, ARRAY = 4, 3
 
 
 class Gradients:
@@ -65,3 +67,36 @@ class Gradients:
                 self.held[k] = g = wrap(pool.take(), pool.dtype)
             answer.append(g)
         return answer
+
+
+def recycled(owner: SimpleNamespace, held: list[Tensor | None]) -> bool:
+    """Whether a call would write into the tensor in `.grad`, asked as compile_replay.py asks."""
+    g: Tensor = owner._grad
+    return g is held[0] and getrefcount(g) == TENSOR and getrefcount(g._array) == ARRAY
+
+
+def counts_hold() -> bool:
+    """Whether this Python counts references as FREE, TENSOR and ARRAY say. One that leaves some out
+    (borrowed by the stack, or counted elsewhere without a global lock) would make what somebody
+    holds look free.
+    """
+    if get_config_var("Py_GIL_DISABLED"):
+        return False
+    pool = Pool(memoryview(bytearray(8)).cast("q"), 0, (1,), float32)
+    first = pool.take()
+    second = [pool.take()]
+    kept = first is not second[0]
+    del first, second
+    freed = id(pool.take()) == id(pool.take()) and len(pool.buffers) == 2
+    gradients = Gradients([pool], [False])
+    owner = SimpleNamespace(_grad=gradients.renew((None,))[0])
+    again = recycled(owner, gradients.held)
+    for hold in (lambda g: g, lambda g: g._array, lambda g: g._array[:]):
+        mine = hold(owner._grad)
+        kept = kept and not recycled(owner, gradients.held)
+        del mine
+    return kept and freed and again and recycled(owner, gradients.held)
+
+
+if not counts_hold():  # nothing ever looks free
+    FREE = TENSOR = ARRAY = -1
