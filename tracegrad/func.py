@@ -13,7 +13,7 @@ from .func_modules import functional_call, stack_module_state
 from .tracer.backward import filled
 from .tracer.functions.creation import eye
 from .tracer.mode import live
-from .tracer.pytree import LEAF, Structure, flatten, map_leaves, unflatten
+from .tracer.pytree import Structure, flatten, map_leaves, unflatten
 from .tracer.tensor import Tensor
 from .tracer.transform import Pullback
 from .tracer.vmap import map_examples, vmap
@@ -25,13 +25,22 @@ __all__ = [
 
 Argnums = int | tuple[int, ...]
 
+# what messages call the transforms
+_SCALAR, _VJP, _JVP = "grad_and_value(f)(*args)", "vjp(f, *primals)", "jvp(f, primals, tangents)"
+
 
 class _Chosen:
     """The arguments of a call that are differentiated: their leaves, and the rest around them."""
 
     def __init__(self, args: tuple, argnums: Argnums):
         self.args, self.single = args, isinstance(argnums, int)
-        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        if not isinstance(argnums, (int, tuple)):
+            raise RuntimeError(
+                f"argnums must be int or Tuple[int, ...], got: {type(argnums)}"
+            )
+        if argnums == () and args:
+            raise RuntimeError("argnums must be non-empty")
+        chosen = (argnums,) if isinstance(argnums, int) else argnums
         for k in chosen:
             if not isinstance(k, int):
                 raise RuntimeError(f"argnum must be int, got: {type(k)}")
@@ -41,7 +50,7 @@ class _Chosen:
                 )
         self.places = [k % len(args) for k in chosen]
         if len(set(self.places)) < len(self.places):
-            raise RuntimeError(f"argnums elements must be unique, got {argnums}")
+            raise RuntimeError(f"argnums elements must be unique, got {tuple(self.places)}")
         self.leaves, self.structure = flatten(tuple(args[k] for k in self.places))
         for x in self.leaves:
             if not isinstance(x, Tensor):
@@ -70,20 +79,25 @@ class _Chosen:
 
 
 class _Point:
-    """A function linearised at one point: the answer, its tensors, and their pullback."""
+    """A function linearised at one point: the answer, its tensors, and their pullback. `call` is
+    the transform in the user's words.
+    """
 
-    def __init__(self, func: Callable, chosen: _Chosen, kwargs: dict, has_aux: bool):
-        self.aux: Any = None
+    def __init__(self, call: str, func: Callable, chosen: _Chosen, kwargs: dict, has_aux: bool):
+        self.call, self.aux = call, None
 
         def run(leaves: list[Tensor]) -> Any:
             answer = func(*chosen.around(leaves), **kwargs)
             if has_aux:
                 if not isinstance(answer, tuple) or len(answer) != 2:
                     raise RuntimeError(
-                        "Expected a function with has_aux=True to return a tuple (output, aux), "
-                        f"got {type(answer)}"
+                        f"{call}: output of function f should be a tuple: (output, aux) if "
+                        f"has_aux is True, got {type(answer)}"
                     )
                 answer, self.aux = answer
+                for x in flatten(self.aux)[0]:
+                    if not isinstance(x, Tensor):
+                        raise RuntimeError(f"Expected tensors, got unsupported type {type(x)}")
             return answer
 
         self.chosen = chosen
@@ -92,7 +106,8 @@ class _Point:
         for y in self.outputs:
             if not isinstance(y, Tensor):
                 raise RuntimeError(
-                    f"Expected f(*args) to return only Tensors, got unsupported type {type(y)}"
+                    f"{call}: expected f(*primals) to return only tensors, got unsupported type "
+                    f"{type(y)}"
                 )
         self.back.watch(self.outputs)
 
@@ -121,17 +136,20 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
     `has_aux`, `func` returns (scalar, aux) and the value is that pair.
     """
 
+    def one_tensor(*args: Any, **kwargs: Any) -> Any:
+        answer = func(*args, **kwargs)
+        y = answer[0] if has_aux and isinstance(answer, tuple) and answer else answer
+        if not isinstance(y, Tensor) and not (has_aux and y is answer):
+            raise RuntimeError(f"{_SCALAR}: Expected f(*args) to return a Tensor, got {type(y)}")
+        return answer
+
     @wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> tuple:
-        point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
-        if point.structure is not LEAF:
-            raise RuntimeError(
-                f"Expected f(*args) to return a Tensor, got {type(point.back.answer)}"
-            )
+        point = _Point(_SCALAR, one_tensor, _Chosen(args, argnums), kwargs, has_aux)
         (y,) = point.back.outputs
         if y.ndim:
             raise RuntimeError(
-                "Expected f(*args) to return a scalar tensor, got tensor with "
+                f"{_SCALAR}: Expected f(*args) to return a scalar Tensor, got tensor with "
                 f"{y.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
             )
         one = filled((), y.dtype, 1.0) if y.dtype.is_floating_point else None
@@ -170,13 +188,10 @@ def value_and_grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
     return differentiated
 
 
-def _same_structure(what: str, given: Any, structure: Structure) -> list:
+def _same_structure(words: str, given: Any, structure: Structure, of: str) -> list:
     leaves, found = flatten(given)
     if found != structure:
-        raise RuntimeError(
-            f"Expected pytree structure of {what} to be the same as pytree structure of what they "
-            f"belong to: {found} against {structure}"
-        )
+        raise RuntimeError(f"{words}: {found}, {of}: {structure}")
     return leaves
 
 
@@ -184,34 +199,47 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     """(output, function that pulls a cotangent of the output back to the primals), and the aux if
     `has_aux`.
 
-    The function may be called many times; it gives a tuple if there are several primals.
+    The function may be called many times; it gives a tuple with a gradient for each primal.
     """
-    point = _Point(func, _Chosen(primals, tuple(range(len(primals)))), {}, has_aux)
+    point = _Point(_VJP, func, _Chosen(primals, tuple(range(len(primals)))), {}, has_aux)
     point.refuse_integers()
 
     def pullback(
         cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None
-    ) -> Any:
-        leaves = _same_structure("cotangents", cotangents, point.structure)
-        for g, y in zip(leaves, point.outputs, strict=True):
-            _fits("cotangent", g, y)
-        found = point.chosen.like(point.back(leaves, create_graph, retain_graph))
-        return found[0] if len(primals) == 1 else found
+    ) -> tuple:
+        leaves = _same_structure(
+            "Expected pytree structure of cotangents to be the same as pytree structure of outputs "
+            "to the function. cotangents", cotangents, point.structure, "primal output",
+        )  # fmt: skip
+        for k, (g, y) in enumerate(zip(leaves, point.outputs, strict=True)):
+            if not isinstance(g, Tensor):
+                raise TypeError(
+                    f"gradients can be either Tensors or None, but got {type(g).__name__}"
+                )
+            if live(g).shape != y.shape:
+                raise RuntimeError(
+                    f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and "
+                    f"output[{k}] has a shape of {y.shape}."
+                )
+        return point.chosen.like(point.back(leaves, create_graph, retain_graph))
 
     return point.with_aux(point.answer(), pullback, has_aux=has_aux)
 
 
-def _fits(what: str, given: Tensor, to: Tensor) -> None:
-    if live(given).shape != live(to).shape:
-        raise RuntimeError(
-            f"Expected the {what} to have shape {list(to.shape)}, got {list(given.shape)}"
-        )
-
-
-def _tangents_of(primals: Any, tangents: Any, structure: Structure, leaves: list) -> list:
-    found = _same_structure("tangents", tangents, structure)
-    for t, x in zip(found, leaves, strict=True):
-        _fits("tangent", t, x)
+def _tangents_of(tangents: Any, chosen: _Chosen) -> list:
+    found = _same_structure(
+        f"{_JVP}: Expected primals and tangents to have the same python structure. tangents",
+        tangents, chosen.structure, "primals",
+    )  # fmt: skip
+    for t, x in zip(found, chosen.leaves, strict=True):
+        if not isinstance(t, Tensor):
+            raise RuntimeError(f"{_JVP}: Expected tangents to only contain Tensors, got {type(t)}")
+        if live(t).shape != live(x).shape:
+            raise RuntimeError(
+                "Trying to set a forward gradient that has a different size than that of the "
+                "original Tensor, this is not supported. Tensor is of size "
+                f"{list(x.shape)} while the given forward gradient is of size {list(t.shape)}."
+            )
     return found
 
 
@@ -222,19 +250,24 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
     `primals` and `tangents` are tuples of the same structure. `strict` refuses an output that does
     not depend on the primals.
     """
-    for name, value in (("primals", primals), ("tangents", tangents)):
-        if not isinstance(value, (tuple, list)):
-            raise RuntimeError(
-                f"jvp(func, primals, tangents): Expected {name} to be a tuple. E.g. it should be "
-                f"valid to call f(*primals). Got {type(value)}"
-            )
-    chosen = _Chosen(tuple(primals), tuple(range(len(primals))))
-    given = _tangents_of(primals, tuple(tangents), chosen.structure, chosen.leaves)
-    point = _Point(func, chosen.floating(), {}, has_aux)
+    if not isinstance(primals, tuple):
+        raise RuntimeError(
+            f"{_JVP}: Expected primals to be a tuple. E.g. it should be valid to call "
+            f"f(*primals). Got {type(primals)}"
+        )
+    leaves = flatten(primals)[0]
+    if not leaves:
+        raise RuntimeError(f"{_JVP}: Expected primals to contain at least one Tensor.")
+    for x in leaves:
+        if not isinstance(x, Tensor):
+            raise RuntimeError(f"{_JVP}: Expected primals to only contain Tensors, got {type(x)}")
+    chosen = _Chosen(primals, tuple(range(len(primals))))
+    given = _tangents_of(tangents, chosen)
+    point = _Point(_JVP, func, chosen.floating(), {}, has_aux)
     if strict and None in point.back.roots:
         raise RuntimeError(
-            "jvp(func, primals, tangents, strict=True): Expected the outputs of func to depend on "
-            "the primals, but at least one output does not"
+            "jvp(f, primals, tangents, strict=True): The output of f is independent of the "
+            "inputs. This is not allowed with strict=True."
         )
     out = unflatten(point.back.pushforward()(given), point.structure)
     return point.with_aux(point.answer(), out, has_aux=has_aux)
@@ -242,12 +275,18 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
 
 def linearize(func: Callable, *primals: Any) -> tuple:
     """(output, function of tangents that gives the derivative along them); `func` runs once."""
-    point = _Point(func, _Chosen(primals, tuple(range(len(primals)))).floating(), {}, False)
+    chosen = _Chosen(primals, tuple(range(len(primals)))).floating()
+    point = _Point("linearize(f, *primals)", func, chosen, {}, False)
     forward = point.back.pushforward()
 
     def pushforward(*tangents: Any) -> Any:
-        leaves, structure = point.chosen.leaves, point.chosen.structure
-        given = _tangents_of(primals, tangents, structure, leaves)
+        given = _tangents_of(tangents, chosen)
+        for k, (t, x) in enumerate(zip(given, chosen.leaves, strict=True)):
+            if t.dtype is not x.dtype:
+                raise RuntimeError(
+                    f"tangent:{k} with dtype {t.dtype} in flattened pytree doesn't match the "
+                    f"dtype {x.dtype} of the corresponding primal."
+                )
         return unflatten(forward(given), point.structure)
 
     return point.answer(), pushforward
@@ -256,7 +295,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
 def _basis(like: Tensor) -> Tensor:
     """Every unit tensor of this shape, along a first axis."""
     n = prod(like.shape)
-    return eye(n, dtype=like.dtype).reshape(n, *like.shape)
+    return eye(n, dtype=like.dtype).reshape((n, *like.shape))
 
 
 def _per_unit(
@@ -280,15 +319,18 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
     (*output.shape, *input.shape). `chunk_size` bounds how many rows are computed together.
     """
 
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
+
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Point(func, _Chosen(args, argnums), kwargs, has_aux)
+        point = _Point(_VJP, func, _Chosen(args, argnums), kwargs, has_aux)
         point.refuse_integers()
         ys, xs = point.back.outputs, point.back.primals
         blocks = []
         for k, y in enumerate(ys):
             rows = _per_unit(point.back, len(ys), k, y, chunk_size)
-            shaped = [r.reshape(*y.shape, *x.shape) for r, x in zip(rows, xs, strict=True)]
+            shaped = [r.reshape((*y.shape, *x.shape)) for r, x in zip(rows, xs, strict=True)]
             blocks.append(point.chosen.like(shaped))
         return point.with_aux(unflatten(blocks, point.structure), has_aux=has_aux)
 
@@ -301,16 +343,19 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
     element; its answer is that of `jacrev`.
     """
 
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError("jacfwd: `chunk_size` should be greater than 0.")
+
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Point(func, _Chosen(args, argnums).floating(), kwargs, has_aux)
+        point = _Point(_JVP, func, _Chosen(args, argnums).floating(), kwargs, has_aux)
         ys, xs = point.back.outputs, point.back.primals
         forward = point.back.pushforward()
         columns = []
         for k, x in enumerate(xs):
             found = _per_unit(forward, len(xs), k, x, chunk_size)
             pairs = zip(found, ys, strict=True)
-            columns.append([c.movedim(0, -1).reshape(*y.shape, *x.shape) for c, y in pairs])
+            columns.append([c.movedim(0, -1).reshape((*y.shape, *x.shape)) for c, y in pairs])
         blocks = [point.chosen.like(rows) for rows in zip(*columns, strict=True)]
         return point.with_aux(unflatten(blocks, point.structure), has_aux=has_aux)
 

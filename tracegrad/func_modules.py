@@ -13,11 +13,9 @@ from .tracer.tensor import Tensor
 
 def _place(module: Module, path: str) -> tuple[dict, str] | None:
     """The table that holds a parameter or buffer, and its name there."""
-    *above, name = path.split(".")
-    owner: Module | None = module
-    for part in above:
-        owner = None if owner is None else owner._modules.get(part)
-    for table in () if owner is None else (owner._parameters, owner._buffers):
+    above, _, name = path.rpartition(".")
+    owner = module.get_submodule(above)
+    for table in (owner._parameters, owner._buffers):
         if name in table:
             return table, name
     return None
@@ -33,12 +31,21 @@ def _all_tensors(module: Module) -> dict[str, Tensor]:
 def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
     known = _all_tensors(module)
     if strict:
-        missing, strange = sorted(known.keys() - new.keys()), sorted(new.keys() - known.keys())
-        if missing or strange:
-            raise RuntimeError(
-                f"Error(s) in loading state for {type(module).__name__}: missing {missing}, "
-                f"unexpected {strange}"
-            )
+        unmatched = {
+            "Unexpected": sorted(new.keys() - known.keys()),
+            "Missing": sorted(known.keys() - new.keys()),
+        }
+        lines = [
+            f"\n\t{what} key(s): {', '.join(map(repr, names))}."
+            for what, names in unmatched.items()
+            if names
+        ]
+        if lines:
+            kind = type(module).__name__
+            raise RuntimeError(f"Error(s) in reparametrizing for {kind}:{''.join(lines)}")
+    for t in new.values():
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{t} is not an instance of tracegrad.Tensor")
     full = dict(new)
     if tie:
         for name, t in new.items():
@@ -82,7 +89,10 @@ def functional_call(
     merged: dict[str, Tensor] = {}
     for d in dicts:
         if repeated := merged.keys() & d.keys():
-            raise ValueError(f"{sorted(repeated)} appear in more than one of the dictionaries")
+            raise ValueError(
+                f"{sorted(repeated)} appeared in multiple dictionaries; behavior of functional "
+                "call is ambiguous"
+            )
         merged |= d
     given = () if args is None else args if isinstance(args, tuple) else (args,)
     with _replaced(module, merged, tie_weights, strict):

@@ -7,6 +7,7 @@ leads to are done. It neither knows nor cares whether the tensors are eager or t
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -190,6 +191,14 @@ def _tuple(x: Any) -> tuple:
     return x if isinstance(x, tuple) else (x,) if isinstance(x, Tensor) else tuple(x)
 
 
+def _rooted(given: Any, what: str) -> tuple[Tensor, ...]:
+    found = _tuple(given)
+    for t in found:
+        if not isinstance(t, Tensor):
+            raise RuntimeError(f"all {what} have to be Tensors, but got {type(t).__name__}")
+    return tuple(rooted(t) for t in found)
+
+
 def _grads_for(outputs: tuple, given: Any) -> tuple:
     if given is None:
         return (None,) * len(outputs)
@@ -200,19 +209,25 @@ def _grads_for(outputs: tuple, given: Any) -> tuple:
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
-             create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
+             create_graph: bool = False, grad_variables: Any = None,
+             inputs: Any = None) -> None:  # fmt: skip
     """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its
-    `grad_tensors`.
+    `grad_tensors`, formerly `grad_variables`.
     """
+    if grad_variables is not None:
+        warnings.warn(
+            "`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning, 2
+        )
+        grad_tensors = grad_variables if grad_tensors is None else grad_tensors
     if type(tensors) is Tensor and grad_tensors is None and inputs is None and not create_graph:
         fn = tensors._grad_fn
         if fn is not None and tensors._array is not None and not tensors._array.shape:
             if fn.descend(bool(retain_graph)):
                 return
-    outputs = tuple(rooted(t) for t in _tuple(tensors))
+    outputs = _rooted(tensors, "tensors")
     targets = None
     if inputs is not None:
-        wanted = [rooted(t) for t in _tuple(inputs)]
+        wanted = _rooted(inputs, "inputs")
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         targets = {fn for t in wanted if (fn := edge(t)) is not None}
@@ -244,14 +259,14 @@ def pull(
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
-         create_graph: bool = False, allow_unused: bool | None = None,
+         create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
          is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple:  # fmt: skip
     """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes.
 
     `grad_outputs` weights the outputs, None standing for 1 where an output is a scalar. With
     `is_grads_batched` their first axis counts several weightings, as that of the answers does. An
     input that the outputs do not depend on is an error unless `allow_unused`, which gives None, or
-    `materialize_grads`, which gives zeros.
+    `materialize_grads`, which gives zeros. `only_inputs` is ignored, as torch does by now.
     """
     if is_grads_batched:
         weights = _grads_for(_tuple(outputs), grad_outputs)
@@ -268,7 +283,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 
 def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_graph: bool,
            allow_unused: bool | None, materialize_grads: bool, *weights: Any) -> tuple:  # fmt: skip
-    ys, xs = tuple(rooted(t) for t in outputs), tuple(rooted(t) for t in inputs)
+    ys, xs = _rooted(outputs, "tensors"), _rooted(inputs, "inputs")
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
@@ -300,7 +315,7 @@ def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool |
     """Add to the `.grad` of every leaf the gradient of this tensor, which `gradient` weights if it
     is no scalar.
     """
-    backward(self, gradient, retain_graph, create_graph, inputs)
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
 def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> RemovableHandle:

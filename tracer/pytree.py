@@ -28,7 +28,14 @@ class Branch(NamedTuple):
     children: tuple
 
     def __repr__(self) -> str:
-        inside = ", ".join(map(repr, self.children))
+        below = [repr(c) for c in self.children]
+        if self.keys is not None:
+            return f"{{{', '.join(f'{k!r}: {c}' for k, c in zip(self.keys, below, strict=True))}}}"
+        inside = ", ".join(below)
+        if self.kind is list:
+            return f"[{inside}]"
+        if self.kind is tuple:
+            return f"({inside},)" if len(below) == 1 else f"({inside})"
         return f"{self.kind.__name__}({inside})"
 
 
@@ -87,14 +94,14 @@ def spread(prefix: Any, structure: Structure) -> list | None:
     """
 
     def visit(part: Any, like: Structure) -> Iterator:
-        below = children(part)
+        below, kind = children(part), type(part)
         if below is None or isinstance(like, Leaf):
             if below is not None:
                 raise ValueError
             yield from [part] * count(like)
             return
         keys = tuple(part) if isinstance(part, dict) else None
-        if len(below) != len(like.children) or (keys is None) != (like.keys is None):
+        if len(below) != len(like.children) or kind is not like.kind:
             raise ValueError
         if keys is not None:
             if set(keys) != set(like.keys or ()):

@@ -144,9 +144,11 @@ class Pushforward:
         self.linear = Pullback(pulled, zeros)
         self.linear.watch(self.linear.answer, back.origins)
 
-    def __call__(self, tangents: Sequence[Tensor | None]) -> list[Tensor]:
+    def __call__(
+        self, tangents: Sequence[Tensor | None], create: bool | None = None
+    ) -> list[Tensor]:
         """The tangents of the outputs, zeros for integers; None stands for a tangent of zeros."""
         found = [filled(y.shape, y._dtype, 0) for y in self.back.outputs]
-        for k, t in zip(self.places, self.linear(tangents), strict=True):
+        for k, t in zip(self.places, self.linear(tangents, create), strict=True):
             found[k] = t
         return found

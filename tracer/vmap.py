@@ -18,7 +18,7 @@ from .mode import live
 from .pytree import LEAF, flatten, spread, unflatten
 from .tensor import Tensor
 
-InDims = int | tuple | list | dict | None
+InDims = int | tuple | dict | None
 
 
 def moved(x: Tensor, source: int, to: int) -> Tensor:
@@ -40,7 +40,7 @@ class _Call:
     ):
         self.function, self.out_dims, self.lenient = function, out_dims, lenient
         self.words = f"vmap({_name(function)}, in_dims={in_dims}, ...)(<inputs>)"
-        if not isinstance(in_dims, (int, tuple, list)) or isinstance(in_dims, bool):
+        if not isinstance(in_dims, (int, tuple)) or isinstance(in_dims, bool):
             raise ValueError(
                 f"{self.words}: expected `in_dims` to be int or a (potentially nested) tuple "
                 f"matching the structure of inputs, got: {type(in_dims)}."
@@ -52,12 +52,11 @@ class _Call:
                 "unsupported."
             )
         self.leaves, self.structure = flatten(args)
-        prefix = tuple(in_dims) if isinstance(in_dims, list) else in_dims
-        dims = spread(prefix, self.structure)
+        dims = spread(in_dims, self.structure)
         if dims is None:
             raise ValueError(
                 f"{self.words}: in_dims is not compatible with the structure of `inputs`. in_dims "
-                f"has structure {flatten(prefix)[1]} but inputs has structure {self.structure}."
+                f"has structure {flatten(in_dims)[1]} but inputs has structure {self.structure}."
             )
         self.dims = [self.checked(d, x) for d, x in zip(dims, self.leaves, strict=True)]
         self.size = self.examples()
@@ -89,7 +88,7 @@ class _Call:
         ]
         if not sizes:
             raise ValueError(
-                f"{self.words}: at least one input must be mapped, but every in_dim is None"
+                f"{self.words}: Expected at least one Tensor to vmap over, but every in_dim is None"
             )
         if len(set(sizes)) > 1:
             raise ValueError(
@@ -111,17 +110,18 @@ class _Call:
             answer = self.function(*unflatten(args, self.structure), **kwargs)
             leaves, structure = flatten(answer)
             dims = self.placed(structure)
-            for y in leaves:
-                if not isinstance(y, Tensor) and not (y is None and self.lenient):
+            for y, d in zip(leaves, dims, strict=True):
+                whole = d is None or (y is None and self.lenient)
+                if not isinstance(y, Tensor) and not whole:
                     raise ValueError(
                         f"vmap({_name(self.function)}, ...): `{_name(self.function)}` must only "
                         f"return Tensors, got type {type(y)}. Did you mean to set out_dims= to "
                         "None for output?"
                     )
-            found = [(y, False) if y is None else trace.value(y) for y in leaves]
+            found = [trace.value(y) if isinstance(y, Tensor) else (y, False) for y in leaves]
         self.write_back(trace, given)
         answers = [
-            y if y is None else self.out(y, m, d, trace.size)
+            self.out(y, m, d, trace.size) if isinstance(y, Tensor) else y
             for (y, m), d in zip(found, dims, strict=True)
         ]
         return answers, structure, dims
@@ -143,7 +143,7 @@ class _Call:
 
     def placed(self, structure: Any) -> list[int | None]:
         """Along which axis each answer is to be mapped."""
-        given = tuple(self.out_dims) if isinstance(self.out_dims, list) else self.out_dims
+        given = self.out_dims
         if structure is LEAF and isinstance(given, tuple) and len(given) == 1:
             given = given[0]
         dims = spread(given, structure)

@@ -14,7 +14,7 @@ from typing import Any
 from ..tracer.backward import filled
 from ..tracer.functions.creation import eye
 from ..tracer.functions.joining import stack
-from ..tracer.mode import enable_grad
+from ..tracer.tape import GradFn
 from ..tracer.tensor import Tensor
 from ..tracer.transform import Pullback
 from ..tracer.vmap import map_examples
@@ -24,28 +24,41 @@ __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 Tensors = Tensor | tuple[Tensor, ...]
 
 
-def _tensors(x: Any, what: str) -> tuple[Tensor, ...]:
-    found = tuple(x) if isinstance(x, (tuple, list)) else (x,)
+def _tensors(x: Any, what: str, function: str) -> tuple[Tensor, ...]:
+    found = x if isinstance(x, tuple) else (x,)
     for k, t in enumerate(found):
         if not isinstance(t, Tensor):
-            where = f" at index {k}" if isinstance(x, (tuple, list)) else ""
+            which = f"value at index {k} of the {what}" if found is x else f"given {what}"
             raise TypeError(
-                f"The {what} must be either a Tensor or a tuple of Tensors but the value{where} "
-                f"has type {type(t)}."
+                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors "
+                f"but the {which} has type {type(t)}."
             )
     return found
+
+
+def _depends(y: GradFn | None, x: GradFn) -> bool:
+    """Whether the tape leads from one to the other."""
+    stack, seen = [y], {y}
+    while stack:
+        fn = stack.pop()
+        if fn is x:
+            return True
+        new = {e for e in (() if fn is None else fn.edges) if e not in seen}
+        seen |= new
+        stack.extend(new)
+    return False
 
 
 class _Point:
     """A function at its inputs: outputs, pullback, and the structures that users see."""
 
     def __init__(self, func: Callable, inputs: Any, what: str, create: bool, strict: bool):
-        self.xs, self.create = _tensors(inputs, f"inputs given to {what}"), create
-        self.single_input = not isinstance(inputs, (tuple, list))
+        self.xs, self.create, self.strict = _tensors(inputs, "inputs", what), create, strict
+        self.what, self.single_input = what, not isinstance(inputs, tuple)
         self.back = Pullback(lambda xs: func(*xs), self.xs)
         answer = self.back.answer
-        self.ys = _tensors(answer, f"outputs of the user-provided function given to {what}")
-        self.single_output = not isinstance(answer, (tuple, list))
+        self.ys = _tensors(answer, "outputs of the user-provided function", what)
+        self.single_output = not isinstance(answer, tuple)
         self.back.watch(self.ys)
         if strict and None in self.back.roots:
             raise RuntimeError(
@@ -53,6 +66,13 @@ class _Point:
                 "require gradients. The outputs must be computed in a differentiable manner from "
                 "the input when running in strict mode."
             )
+        for k, root in enumerate(self.back.roots if strict else ()):
+            for j, x in enumerate(self.back.origins):
+                if not _depends(root, x):
+                    raise RuntimeError(
+                        f"Output {k} of the user-provided function is independent of input {j}. "
+                        "This is not allowed in strict mode."
+                    )
 
     def weights(self, v: Any, like: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """`v`, checked against the tensors it weights; ones if those are one number."""
@@ -63,7 +83,7 @@ class _Point:
                 "The vector v can only be None if the user-provided function returns a single "
                 "Tensor with a single element, or for jvp has such an input."
             )
-        given = _tensors(v, "vector v")
+        given = _tensors(v, "v", self.what)
         if len(given) != len(like):
             raise RuntimeError(
                 f"v is a tuple of invalid length: should be {len(like)} but got {len(given)}."
@@ -77,10 +97,16 @@ class _Point:
         return given
 
     def finish(self, found: Sequence[Tensor]) -> list[Tensor]:
+        for k, t in enumerate(found if self.create and self.strict else ()):
+            if not t.requires_grad:
+                raise RuntimeError(
+                    f"The jacobian of the user-provided function is independent of input {k}. "
+                    "This is not allowed in strict mode when create_graph=True."
+                )
         return [t if self.create else t.detach() for t in found]
 
     def outputs(self) -> Tensors:
-        ys = [self.back.cut(y) if self.create else y.detach() for y in self.ys]
+        ys = [y if self.create else y.detach() for y in self.ys]
         return ys[0] if self.single_output else tuple(ys)
 
 
@@ -100,51 +126,53 @@ def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), its derivative along v)."""
     p = _Point(func, inputs, "jvp", create_graph, strict)
-    found = p.back.pushforward()(p.weights(v, p.xs))
+    found = p.back.pushforward()(p.weights(v, p.xs), create_graph)
     return p.outputs(), _shaped(p.finish(found), p.single_output)
 
 
-def _gradient(func: Callable) -> Callable:
-    """The gradient of a function that returns one number, as a function."""
+class _Gradient:
+    """The gradient of a function that returns one number, as a function; `value` is that number
+    from the last call.
+    """
 
-    def gradient(*xs: Tensor) -> tuple:
-        back = Pullback(lambda given: func(*given), xs)
-        answer = back.answer
-        (y,) = _tensors(answer, "outputs of the user-provided function")
+    def __init__(self, func: Callable, what: str):
+        self.func, self.what = func, what
+
+    def __call__(self, *xs: Tensor) -> tuple:
+        back = Pullback(lambda given: self.func(*given), xs)
+        self.value = y = back.answer
+        _tensors(y, "outputs of the user-provided function", self.what)
+        if not isinstance(y, Tensor):
+            raise RuntimeError(
+                f"The function given to {self.what} should return a single Tensor"
+            )
         if prod(y.shape) != 1:
             raise RuntimeError(
-                "The Tensor returned by the function given to hessian, hvp or vhp should contain "
-                "a single element"
+                f"The Tensor returned by the function given to {self.what} should contain a "
+                "single element"
             )
         back.watch([y])
         return tuple(back([filled(y.shape, y.dtype, 1.0)]))
-
-    return gradient
-
-
-def _value(func: Callable, inputs: Any, create: bool) -> Any:
-    xs = _tensors(inputs, "inputs")
-    with enable_grad():
-        y = func(*xs)
-    return y if create else y.detach()
 
 
 def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), v times its Hessian)."""
-    p = _Point(_gradient(func), inputs, "vhp", create_graph, strict)
-    found = p.back(p.weights(v, p.xs), create_graph)
-    value = _value(func, inputs, create_graph)
-    return value, _shaped(p.finish(found), p.single_input)
+    gradient = _Gradient(func, "vhp")
+    p = _Point(gradient, inputs, "vhp", create_graph, strict)
+    found = p.finish(p.back(p.weights(v, p.xs), create_graph))
+    value = gradient.value if create_graph else gradient.value.detach()
+    return value, _shaped(found, p.single_input)
 
 
 def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), its Hessian times v)."""
-    p = _Point(_gradient(func), inputs, "hvp", create_graph, strict)
-    found = p.back.pushforward()(p.weights(v, p.xs))
-    value = _value(func, inputs, create_graph)
-    return value, _shaped(p.finish(found), p.single_input)
+    gradient = _Gradient(func, "hvp")
+    p = _Point(gradient, inputs, "hvp", create_graph, strict)
+    found = p.finish(p.back.pushforward()(p.weights(v, p.xs), create_graph))
+    value = gradient.value if create_graph else gradient.value.detach()
+    return value, _shaped(found, p.single_input)
 
 
 def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False,
@@ -160,17 +188,23 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
             'Otherwise, prefer to use "reverse-mode".'
         )
     forward = strategy == "forward-mode"
-    if forward and (create_graph or strict or not vectorize):
+    if forward and (create_graph or not (vectorize or strict)):
         raise NotImplementedError(
             "torch.autograd.functional.jacobian: with strategy 'forward-mode', vectorize must be "
-            "True, and create_graph and strict must be False"
+            "True, and create_graph must be False"
         )
     p = _Point(func, inputs, "jacobian", create_graph, strict)
+    for other, name in ((forward, 'strategy="forward-mode"'), (vectorize, "vectorize=True")):
+        if strict and other:
+            raise RuntimeError(
+                f"torch.autograd.functional.jacobian: `strict=True` and `{name}` are not "
+                "supported together. Please either set `strict=False` or leave the other out."
+            )
     if forward:
         along = p.back.pushforward()
         columns = [_units(along, len(p.xs), k, x, True) for k, x in enumerate(p.xs)]
         blocks = [
-            [c[j].movedim(0, -1).reshape(*y.shape, *x.shape)
+            [c[j].movedim(0, -1).reshape((*y.shape, *x.shape))
              for c, x in zip(columns, p.xs, strict=True)]
             for j, y in enumerate(p.ys)
         ]  # fmt: skip
@@ -180,7 +214,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
         for k, y in enumerate(p.ys):
             rows = _units(pulled, len(p.ys), k, y, vectorize)
             pairs = zip(rows, p.xs, strict=True)
-            blocks.append([r.reshape(*y.shape, *x.shape) for r, x in pairs])
+            blocks.append([r.reshape((*y.shape, *x.shape)) for r, x in pairs])
     found = [_shaped(p.finish(row), p.single_input) for row in blocks]
     return _shaped(found, p.single_output)
 
@@ -188,7 +222,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
 def _units(function: Callable, count: int, at: int, like: Tensor, vectorize: bool) -> list[Tensor]:
     """`function` of `count` tensors at every unit of number `at`, along a first axis."""
     n = prod(like.shape)
-    basis = eye(n, dtype=like.dtype).reshape(n, *like.shape)
+    basis = eye(n, dtype=like.dtype).reshape((n, *like.shape))
 
     def one(unit: Tensor) -> tuple:
         return tuple(function([unit if k == at else None for k in range(count)]))
@@ -202,8 +236,8 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: boo
             vectorize: bool = False,
             outer_jacobian_strategy: str = "reverse-mode") -> Any:  # fmt: skip
     """The Hessian: for each two inputs a tensor of shape (*input, *input)."""
-    single = not isinstance(inputs, (tuple, list))
-    gradient = _gradient(func)
+    single = not isinstance(inputs, tuple)
+    gradient = _Gradient(func, "hessian")
     return jacobian(
         lambda *xs: _shaped(gradient(*xs), single), inputs, create_graph, strict, vectorize,
         outer_jacobian_strategy,
