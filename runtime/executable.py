@@ -49,11 +49,9 @@ class Executable:
         self._table = np.zeros(len(program.buffers), np.int64)
         self.table = self._table.data
         self._status = np.zeros(4, np.int64)
-        self._arena = aligned(program.arena_bytes)
-        at, base = address(self._table), address(self._arena)
-        for i, buffer in enumerate(program.buffers):
-            if buffer.kind == "arena":
-                self._table[i] = base + buffer.offset
+        self._arena: np.ndarray | None = None
+        self.warm()
+        at = address(self._table)
         self._table[0] = address(self._status)
         blocks: list[int] = []
         starts = []
@@ -80,6 +78,22 @@ class Executable:
             address(span) for span in self._spans
         )  # commit is in between
         _living.add(self)
+
+    def warm(self) -> None:
+        """Have an arena, for the intermediate results of a run."""
+        if self._arena is None:
+            self._arena = aligned(self.program.arena_bytes)
+            base = address(self._arena)
+            for i, buffer in enumerate(self.program.buffers):
+                if buffer.kind == "arena":
+                    self._table[i] = base + buffer.offset
+
+    def cool(self) -> None:
+        """Give the arena back; `warm` must come before the next run."""
+        self._arena = None
+
+    def memory(self) -> int:
+        return 0 if self._arena is None else self._arena.nbytes
 
     @property
     def runs(self) -> int:

@@ -16,11 +16,14 @@ import threading
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
 from .codegen.program import Program
+from .compile_binding import nobody
 from .compile_entry import Entry, record
+from .compile_programs import Programs
 from .compile_replay import MISS, write_replay
 from .compile_report import name_of, report, summary
 from .ir.graph import Graph
@@ -33,9 +36,6 @@ from .tracer.signature import aval, flatten, lift, loosen, parts, repetition
 from .tracer.tensor import Tensor
 from .tracer.world import changed
 
-# programs of one signature that differ only in values Python branched on, or in what surrounds them
-MOST_VARIANTS = 16
-MOST_SIGNATURES = 256  # of one function, whose programs are kept
 _tracing = threading.RLock()  # one trace at a time: Python's own state may change meanwhile
 
 
@@ -59,17 +59,10 @@ class _State:
 
     def __init__(self, fn: Callable, fullgraph: bool):
         self.fn, self.fullgraph = fn, fullgraph
-        self.entries: dict[Any, list[Entry]] = {}
-        self.last: Entry | None = None
-        # the last entry, if its arguments can be told at a glance: the tensors' positions, and the
-        # other arguments, which must be the same objects
-        self.quick: Entry | None = None
-        self.tensors: tuple[int, ...] | None = None  # None: all are tensors
-        self.others: tuple[tuple[int, Any], ...] = ()
+        self.programs = Programs(fn)
         self.traces = 0
         # structures of calls with Python floats: seen once, made inputs (True), or never (False)
         self.floats: dict[Any, bool | None] = {}
-        self.held: dict[Any, dict[int, Any]] = {}  # objects whose ids are in a key
         self.why = "not called yet"
 
     def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor], dict[int, Any]]:
@@ -86,30 +79,24 @@ class _State:
             return self.fn(*args, **kwargs)
         key, tensors, held = self.key(args, kwargs)
         loose = loosen(key[0])
-        if loose != key[0] and key not in self.entries:
+        if loose != key[0] and not self.programs.under(key, held):
             if loose in self.floats and self.floats[loose] is not False:
                 return self.lifted(loose, args, kwargs)
             self.floats.setdefault(loose, None)
-        for entry in list(self.entries.get(key, ())):
+        for entry in list(self.programs.under(key, held)):
             answer = entry.replay(tensors)
             if answer is not MISS:
                 self.remember(entry, args, kwargs)
                 return answer
         with _tracing:
-            entries = self.entries.setdefault(key, [])
+            entries = list(self.programs.under(key, held))
             for entry in entries:  # another thread may have traced it meanwhile
                 answer = entry.replay(tensors)
                 if answer is not MISS:
                     return answer
-            self.held[key] = held
-            if len(self.entries) > MOST_SIGNATURES:
-                oldest = next(k for k in self.entries if k != key)
-                del self.entries[oldest]
-                self.held.pop(oldest, None)
             self.why = self.reason(key, entries, tensors)
-            if len(entries) >= MOST_VARIANTS:
-                entries.pop(0)
             entry = record(self.fn, args, kwargs, _reports, self.fullgraph)
+            entry.key = key
             entry.replay = write_replay(entry, len(tensors))
             self.traces += 1
             if entry.derivative is not None:
@@ -121,7 +108,7 @@ class _State:
                     f"{name_of(self.fn)} was changed by another thread while it was traced; "
                     "call it again"
                 )
-            entries.append(entry)
+            self.programs.add(key, held, entry)
             self.remember(entry, args, kwargs)
             report(self.fn, entry)
         return answer
@@ -139,31 +126,32 @@ class _State:
         return answer
 
     def remember(self, entry: Entry, args: tuple, kwargs: dict) -> None:
-        self.last = entry
+        self.programs.used(entry)
         places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         others = tuple((k, a) for k, a in enumerate(args) if k not in places)
         # what may hold tensors that are other ones next time
         hidden = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in others)
         if kwargs or hidden:
-            self.quick, self.others = None, ()
+            self.programs.quick = nobody
             return
-        self.tensors, self.others = (places if others else None), others
-        self.quick = entry
+        entry.tensors, entry.others = (places if others else None), others
+        self.programs.quick = ref(entry)
 
     def glance(self, entry: Entry, args: tuple) -> Any:
         """Replay the quick entry where some arguments are no tensors: a method's self, a flag."""
-        if len(args) != len(self.others) + len(self.tensors or ()):
+        tensors, others = entry.tensors, entry.others
+        if len(args) != len(others) + len(tensors or ()):
             return MISS
-        for k, other in self.others:
+        for k, other in others:
             if args[k] is not other:
                 return MISS
-        return entry.replay([args[k] for k in self.tensors or ()])
+        return entry.replay([args[k] for k in tensors or ()])
 
     def reason(self, key: Any, entries: list[Entry], tensors: list[Tensor]) -> str:
         """Why a call is traced: in words, what differs from the last program."""
-        last = self.last
+        last = self.programs.last()
         if last is None:
-            return "the first call"
+            return "the first call" if not self.traces else "the object it was called on is gone"
         if entries:
             entry = entries[-1]
             words = entry.surroundings.changed()
@@ -179,7 +167,6 @@ class _State:
                     w for _, _, w in entry.values
                 )
             return words or "a tensor it uses has another shape, dtype or requires_grad"
-        then = next((k for k, es in self.entries.items() if last in es), key)
         fields = (
             "the structure of the arguments",
             "the tensors",
@@ -187,7 +174,7 @@ class _State:
             "grad mode",
             "the default dtype",
         )
-        for name, a, b in zip(fields, then, key, strict=True):
+        for name, a, b in zip(fields, last.key, key, strict=True):
             if a != b:
                 if name == "the tensors" and len(a) == len(b):
                     i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
@@ -196,9 +183,10 @@ class _State:
         return "another signature"
 
     def latest(self) -> Entry:
-        if self.last is None:
+        last = self.programs.last()
+        if last is None:
             raise RuntimeError(f"{name_of(self.fn)} has not been called yet: nothing is compiled")
-        return self.last
+        return last
 
 
 def _aval(a: tuple) -> str:
@@ -235,11 +223,12 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     if not callable(fn):
         raise TypeError(f"compile expects a function or a Module, got {type(fn).__name__}")
     state = _State(fn, fullgraph)
+    programs = state.programs
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
-        entry = state.quick
+        entry = programs.quick()
         if entry is not None and not kwargs:
-            glance = state.tensors is not None
+            glance = entry.tensors is not None
             answer = state.glance(entry, args) if glance else entry.replay(args)
             if answer is not MISS:
                 return answer
@@ -268,13 +257,13 @@ def _attach(compiled: Any, state: _State) -> None:
 
     def cache_info() -> CacheInfo:
         """How many calls an existing program answered, and how often the function was traced."""
-        entries = [e for es in state.entries.values() for e in es]
+        entries = list(state.programs)
         runs = sum(e.executable.runs for e in entries)
         return CacheInfo(runs - len(entries), state.traces, len(entries))
 
     def explain() -> str:
         """What was compiled, what was reused, and why the last trace was made."""
-        if state.last is None:
+        if state.programs.last() is None:
             return f"{name_of(state.fn)}: {state.why}"
         lines = [
             f"{name_of(state.fn)}: traced {state.traces} time(s); last because: {state.why}",

@@ -46,6 +46,7 @@ class Backward:
         """The gradients; `pointers` lead to the graph's inputs, which the caller keeps alive."""
         executable = self.executable
         with executable.lock:
+            executable.warm()
             for slot, pointer in zip(self.inputs, pointers, strict=True):
                 executable.table[slot] = pointer
             results = []

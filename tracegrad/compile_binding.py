@@ -27,7 +27,9 @@ def nobody() -> None:
     """A reference to an array that is gone."""
 
 
-def staleness(entry: Entry, seen: list[int]) -> Callable[[], bool]:
+def staleness(entry: Entry) -> Callable[[], bool]:
+    seen = entry.seen
+
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
         now = epoch[0]
@@ -45,6 +47,7 @@ def staleness(entry: Entry, seen: list[int]) -> Callable[[], bool]:
         for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
             if i.kind == "tensor":
                 entry.executable.table[slot] = address(i.tensor._array)
+        entry.executable.warm()
         seen[0] = now
         return False
 

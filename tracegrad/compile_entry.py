@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,14 @@ class Entry:
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one and the same
     replay: Callable[[Any], Any] = lambda args: None
+    key: Any = None  # of the calls it is for
+    # where a look at the arguments is enough: the tensors' positions (None: all are tensors), and
+    # the others, which must be the same objects
+    tensors: tuple[int, ...] | None = None
+    others: tuple[tuple[int, Any], ...] = ()
+    pools: list[Any] = field(default_factory=list)  # compile_pool.py's, of the replay
+    # the change counter when everything that reports to it was looked at
+    seen: list[int] = field(default_factory=lambda: [-1])
 
     def forget(self) -> None:
         """Let go of the tensors that the trace was made with, save captured ones."""
@@ -71,6 +79,27 @@ class Entry:
         named = (i for i, _ in (*self.presence, *self.graded, *self.flags))
         for i in (*self.inputs, *named, *((*d.wanted, *d.kept_inputs) if d else ())):
             i.forget()
+
+    def _programs(self) -> Iterator[tuple[Executable, list[Any]]]:
+        yield self.executable, self.pools
+        for backward in list(self.derivative.backwards.values()) if self.derivative else ():
+            yield backward.executable, backward.pools
+
+    def memory(self) -> int:
+        """The bytes that it keeps between calls: intermediate results, and buffers to use again."""
+        return sum(e.memory() + sum(p.memory() for p in pools) for e, pools in self._programs())
+
+    def cool(self) -> None:
+        """Let go of this memory, unless a call runs just now; the next call takes new one."""
+        for executable, pools in self._programs():
+            if executable.lock.acquire(blocking=False):
+                try:
+                    self.seen[0] = -1  # the replay looks at everything, also for its arena
+                    executable.cool()
+                    for pool in pools:
+                        pool.clear()
+                finally:
+                    executable.lock.release()
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:

@@ -43,6 +43,12 @@ class Pool:
         self.table[self.slot] = where
         return array
 
+    def memory(self) -> int:
+        return sum(array.nbytes for array, _ in self.buffers)
+
+    def clear(self) -> None:
+        self.buffers.clear()
+
 
 class Gradients:
     """The tensors that a program leaves in `.grad` at every call: those of the last call, which are
@@ -52,6 +58,12 @@ class Gradients:
     def __init__(self, pools: list[Pool], forced: list[bool]):
         self.pools, self.forced = pools, forced
         self.held: list[Tensor | None] = [None] * len(pools)
+
+    def memory(self) -> int:
+        return 0  # counted by the pools
+
+    def clear(self) -> None:
+        self.held[:] = [None] * len(self.held)
 
     def renew(self, current: tuple[Tensor | None, ...]) -> list[Tensor]:
         """The tensors for this call, of which `current` are in `.grad`."""

@@ -73,9 +73,8 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         "new": object.__new__, "Tensor": Tensor,
         "table": executable.table,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
-        "NOT_THIS": _NOT_THIS, "seen": [epoch[0]],
+        "NOT_THIS": _NOT_THIS, "seen": entry.seen, "stale": staleness(entry),
     }  # fmt: skip
-    w.names["stale"] = staleness(entry, w.names["seen"])
     w.add("lock.acquire()")  # the guards already write to the table
     w.add("try:")
     w.add("try:", 2)
@@ -258,6 +257,7 @@ def _graded(w: _Writer, entry: Entry) -> list[str]:
     if not owners:
         return cleared
     gradients = Gradients(pools, forced)
+    entry.pools += [*pools, gradients]
     w.names |= {
         "held": gradients.held, "renew": gradients.renew, "getrefcount": getrefcount,
     }  # fmt: skip
@@ -293,11 +293,10 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
     )
     for k in [*sorted(returned(entry.answer)), *saved]:
         node = entry.graph.outputs[k]
-        pool = w.name(
-            "pool", Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype).take
-        )
+        pool = Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype)
+        entry.pools.append(pool)
         taken[k] = f"o{k}"
-        w.add(f"o{k} = {pool}()", 2)
+        w.add(f"o{k} = {w.name('pool', pool.take)}()", 2)
     return taken
 
 

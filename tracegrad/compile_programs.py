@@ -1,0 +1,107 @@
+"""The programs of one compiled function: where they are kept, how many, and what memory they may
+keep between calls.
+
+A program for calls on a Module, or on an object whose method was compiled, refers to that object
+and lives in it: it goes when the object goes. Knows nothing of how programs are made or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+from .compile_binding import nobody
+from .compile_entry import Entry
+from .nn.module import Module
+
+# programs of one signature that differ only in values Python branched on, or in what surrounds them
+MOST_VARIANTS = 16
+MOST_SIGNATURES = 256  # of one function, whose programs are kept
+MOST_IDLE = 64 << 20  # bytes of arenas and buffers of programs that are not the last that ran
+
+
+class _Kept(NamedTuple):
+    entries: list[Entry]
+    held: dict[int, Any]  # the objects whose ids are in the key
+
+
+_Table = dict[Any, _Kept]  # key of the calls -> programs
+_NAME = "__tracegrad_programs__"
+
+
+class _Inside:
+    """The programs that live in an object, by the functions they are of; a copy of the object has
+    none.
+    """
+
+    def __init__(self, owner: Any = None):
+        self.owner = nobody if owner is None else ref(owner)
+        self.of: WeakKeyDictionary[Programs, _Table] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple:
+        return (_Inside, ())
+
+
+class Programs:
+    """`last` and `quick` are references to the program that answered last, and to it if its
+    arguments can be told at a glance.
+    """
+
+    def __init__(self, fn: Callable):
+        self.name = getattr(fn, "__name__", "")
+        self.own: _Table = {}
+        self.last: Callable[[], Entry | None] = nobody
+        self.quick: Callable[[], Entry | None] = nobody
+        self.all: WeakSet[Entry] = WeakSet()
+        self.idle: dict[ref[Entry], int] = {}  # the others, and what memory they keep; oldest first
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.all)
+
+    def _table(self, held: dict[int, Any]) -> _Table:
+        for value in held.values():
+            if isinstance(value, Module) or self._method_of(type(value)):
+                space = getattr(value, "__dict__", None)
+                if space is None:
+                    continue
+                inside = space.get(_NAME)
+                if inside is None or inside.owner() is not value:
+                    space[_NAME] = inside = _Inside(value)
+                return inside.of.setdefault(self, {})
+        return self.own
+
+    def _method_of(self, kind: type) -> bool:
+        found = next((vars(c)[self.name] for c in kind.__mro__ if self.name in vars(c)), None)
+        state = getattr(found, "tracegrad_state", None)
+        return state is not None and state.programs is self
+
+    def under(self, key: Any, held: dict[int, Any]) -> list[Entry]:
+        """The programs for calls of this key."""
+        found = self._table(held).get(key)
+        return [] if found is None else found.entries
+
+    def add(self, key: Any, held: dict[int, Any], entry: Entry) -> None:
+        """Keep one more, and let the oldest go where they are too many."""
+        table = self._table(held)
+        entries = table.setdefault(key, _Kept([], held)).entries
+        if len(entries) >= MOST_VARIANTS:
+            entries.pop(0)
+        entries.append(entry)
+        while len(table) > MOST_SIGNATURES:
+            del table[next(k for k in table if k != key)]
+        self.all.add(entry)
+
+    def used(self, entry: Entry) -> None:
+        """`entry` has answered a call. The memory of those that answered earlier is bounded."""
+        last, self.last = self.last(), ref(entry)
+        if last is entry:
+            return
+        self.idle.pop(ref(entry), None)
+        if last is not None:
+            self.idle[ref(last)] = last.memory()
+            while sum(self.idle.values()) > MOST_IDLE:
+                oldest = next(iter(self.idle))
+                del self.idle[oldest]
+                if (found := oldest()) is not None:
+                    found.cool()
