@@ -52,8 +52,10 @@ class Body:
     stores.
     """
 
-    def __init__(self, low: Lowered, group: Group, place: dict[Node, Node], stored: set[Node]):
-        self.low, self.group, self.place = low, group, place
+    def __init__(
+        self, low: Lowered, group: Group, place: dict[Node, Node], stored: set[Node], fast: bool
+    ):
+        self.low, self.group, self.place, self.fast = low, group, place, fast
         self.space = group.space
         self.members = set(group.anchors)
         self.stored = [a for a in group.anchors if a in stored]
@@ -225,8 +227,11 @@ class Body:
             return self.read(leaf, view, scope)
         operands_ = [self.value(v, anchor, here) for v in x.inputs]
         return self.define(
-            scope, (x.op, tuple(operands_), tuple(x.params.items())), apply(x, operands_, self.args)
+            scope, (x.op, tuple(operands_), tuple(x.params.items())), self.applied(x, operands_)
         )
+
+    def applied(self, x: Node, operands_: list[str]) -> str:
+        return apply(x, operands_, self.args, self.fast)
 
     def read(self, leaf: Node, view: View, scope: Scope) -> str:
         key = (leaf, view.strides, view.offset)
@@ -250,7 +255,7 @@ class Body:
             operands_ = [self.value(x, anchor, here) for x in anchor.inputs]
             if anchor.op in CHECKS:
                 self._check(anchor, operands_[0], scope)
-            text = apply(anchor, operands_, self.args)
+            text = self.applied(anchor, operands_)
         return self.define(scope, key, text)
 
     def _check(self, anchor: Node, index: str, scope: Scope) -> None:

@@ -29,9 +29,10 @@ from .view import View
 
 class _Builder:
     def __init__(
-        self, graph: Graph, writes: dict[int, Node], layouts: dict[Node, View], guarded: bool
-    ):
-        self.graph, self.writes = graph, writes
+        self, graph: Graph, writes: dict[int, Node], layouts: dict[Node, View], guarded: bool,
+        fast: bool,
+    ):  # fmt: skip
+        self.graph, self.writes, self.fast = graph, writes, fast
         layouts = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
         self.low = lower(graph, layouts)
         fusion = Fusion(self.low)
@@ -104,11 +105,12 @@ class _Builder:
             yield from PIECES[group.template](self.low, group.anchors[0], self.place)
         else:
             template = Column if group.template == "column" else Row
-            body = template(self.low, group, self.place, self.stored)
+            body = template(self.low, group, self.place, self.stored, self.fast)
             source = "".join(f"    {line}\n" for line in body.build())
             extent = body.kept_extents[0] if body.kept_extents else 1
             each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)
-            yield Kernel(group.template, source), body.args, extent, each
+            kernel = Kernel(group.template, source, fast=self.fast)
+            yield kernel, body.args, extent, each
 
     def launches(self) -> Iterator[tuple[int, Launch]]:
         for t, group in enumerate(self.order):
@@ -159,9 +161,11 @@ def build(
     writes: dict[int, Node] | None = None,
     layouts: dict[Node, View] | None = None,
     guarded: bool = False,
+    fast: bool = False,
 ) -> Program:
     """Compile `graph`. `writes` maps an output's index to the input whose memory receives it;
     `layouts` says how inputs lie in memory where that is not row-major; `guarded` defers every such
-    write to the launches after `commit`, for programs whose outcome may be refused.
+    write to the launches after `commit`, for programs whose outcome may be refused; `fast` allows
+    arithmetic to be regrouped and rounded less often than it is written.
     """
-    return _Builder(graph, writes or {}, layouts or {}, guarded).program()
+    return _Builder(graph, writes or {}, layouts or {}, guarded, fast).program()

@@ -195,7 +195,10 @@ class _Lowering:
         if (
             op.kind is Kind.REDUCE and inputs[0].size == node.size
         ):  # along axes of extent 1, or none
-            return self.moved(intern(reshape, inputs, {"shape": node.shape}), inputs[0])
+            alone = self.moved(intern(reshape, inputs, {"shape": node.shape}), inputs[0])
+            if op is not sum_ or node.dtype.kind != "float":
+                return alone
+            return self.expression(intern(add, (alone, constant(0.0, node.dtype)), {}), 1)
         if op.kind is Kind.REDUCE and inputs[0].size == 0:
             return constant(op.facts["init"](node.dtype), node.dtype, node.shape)
         if op.kind is Kind.REDUCE and node.dtype.is_half:  # accumulate in float32, round once

@@ -27,16 +27,19 @@ class Kernel:
     # of a kernel that is written in LLVM itself: writes the module, whose function is `kernel`,
     # when no compiled one is found; `source` then is a description that identifies it
     llvm: Callable[[], str] | None = field(default=None, compare=False)
+    fast: bool = False  # LLVM may regroup its arithmetic; this is part of the text
 
     @property
     def name(self) -> str:
-        return f"{self.template}_{hashlib.sha256(self.source.encode()).hexdigest()[:8]}"
+        digest = hashlib.sha256(f"{self.source}{'fast' * self.fast}".encode()).hexdigest()
+        return f"{self.template}_{digest[:8]}"
 
     @property
     def text(self) -> str:
         if self.llvm is not None:
             return f"# {self.name}: {self.source}\n"
-        return f"def {self.name}(args, start, stop, worker):\n{self.source}"
+        mark = "# fast math\n" if self.fast else ""
+        return f"{mark}def {self.name}(args, start, stop, worker):\n{self.source}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from string import Formatter
 
 from ..ir.dtype import DType, bfloat16, int64
 from ..ir.node import Node
+from ..ir.op import Types
 from .program import Slot
 
 _PLAIN = (
@@ -103,32 +104,34 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
     return f"store_{storage_code(dtype)}({pointer}, {position}, {value}, {pointer[1:]})"
 
 
-def apply(node: Node, operands: list[str], args: Arguments) -> str:
-    """The scalar expression of an elementwise primitive."""
+def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
+    """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
+    type keep the precision of their registers if `fast`.
+    """
     expr = node.op.expr
     assert expr is not None
-    if (
-        node.op.name == "cast" and node.dtype.is_half
-    ):  # in a register it is a float32, but one that fits
-        return f"round_{storage_code(node.dtype)}(cast({operands[0]}, f4(0)))"
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
         words[name] = args.integer(node.params[name], name)
     text = expr.format(*operands, **words)
-    # Numba widens small integers; bring them back to the type that the operation has
-    return (
-        f"{words['Y']}({text})"
-        if node.dtype.kind in ("int", "uint") and node.dtype.bits < 64
-        else text
-    )
+    rounds = node.op.name == "cast" or not (fast or node.op.facts.get("exact"))
+    if node.dtype.is_half and rounds:  # in a register it is a float32, but one that fits
+        return f"round_{storage_code(node.dtype)}({text})"
+    wide = node.op.types is Types.SAME  # what compares or casts has made the type itself
+    return _fitted(text, node.dtype) if wide else text
 
 
 def combine(reduction: Node, acc: str, value: str) -> str:
-    text = reduction.op.facts["combine"].format(acc, value)
-    code = compute_code(reduction.dtype)
-    return (
-        f"{code}({text})"
-        if reduction.dtype.kind in ("int", "uint") and reduction.dtype.bits < 64
-        else text
-    )
+    """One more value in an accumulator. Those of floats are words of their own: LLVM may keep
+    several of them, and add them up in the end.
+    """
+    if reduction.dtype.kind == "float":
+        return f"{reduction.op.name}_up({acc}, {value})"
+    return _fitted(reduction.op.facts["combine"].format(acc, value), reduction.dtype)
+
+
+def _fitted(text: str, dtype: DType) -> str:
+    """Numba widens what is computed of small integers and of bools; this brings it back."""
+    small = dtype.kind == "bool" or (dtype.kind != "float" and dtype.bits < 64)
+    return f"{compute_code(dtype)}({text})" if small else text

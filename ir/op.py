@@ -141,7 +141,10 @@ def elementwise(
     cost: int = CHEAP,
     domain: tuple[float, float] = (-3.0, 3.0),
     grad_name: str = "",
+    exact: bool = False,
 ) -> OpDef:
+    """`exact`: the answer is one of the operands, or needs no more digits than they have."""
+
     def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         shape = broadcast(name, *(a.shape for a in avals))
         if "dtype" in params:
@@ -167,6 +170,7 @@ def elementwise(
             cost,
             domain,
             grad_name or _camel(name),
+            {"exact": exact},
         )
     )
 

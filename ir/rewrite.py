@@ -13,6 +13,7 @@ None for "not here". Knows no primitive but which ones commute.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -77,14 +78,20 @@ def Const(name: str) -> Var:
     return Var(name, lambda node: node.op is full)
 
 
+def negative(number: bool | int | float) -> bool:
+    return math.copysign(1, number) < 0
+
+
 @dataclass(frozen=True, eq=False)
 class Literal(Pattern):
-    """One constant: 0 stands for 0.0 and -0.0 too, the sign of zero being free (nsz)."""
+    """One constant, of any dtype; -0.0 is another than 0."""
 
     value: bool | int | float
 
     def match(self, node: Node, found: dict[str, Node]) -> bool:
-        return node.op is full and node.params["value"] == self.value
+        if node.op is not full or node.params["value"] != self.value:
+            return False
+        return self.value != 0 or negative(node.params["value"]) == negative(self.value)
 
     def build(self, found: dict[str, Node]) -> bool | int | float:
         return self.value

@@ -34,10 +34,10 @@ def select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
     return both(condition, a, b), codegen
 
 
-def _extremum(name: str, sign: str) -> Any:
+def _extremum(sign: str) -> Any:
     @intrinsic
     def extremum(typingctx: Any, a: Any, b: Any) -> Any:
-        """The larger (smaller) of two; NaN if either is."""
+        """The larger (smaller) of two; NaN if either is, and b of two zeros, as NumPy has it."""
         both = typingctx.unify_types(a, b)
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -46,18 +46,52 @@ def _extremum(name: str, sign: str) -> Any:
                 for v, t in zip(values, signature.args, strict=True)
             )
             if isinstance(both, types.Float):
-                fn = builder.module.declare_intrinsic(
-                    f"llvm.{name}", [x.type], ir.FunctionType(x.type, [x.type] * 2)
-                )
-                return builder.call(fn, [x, y])
-            compare = (
-                builder.icmp_signed if getattr(both, "signed", False) else builder.icmp_unsigned
-            )
-            return builder.select(compare(sign, x, y), x, y)
+                chosen = builder.select(builder.fcmp_ordered(sign, x, y), x, y)
+                return builder.select(builder.fcmp_unordered("uno", x, x), x, chosen)
+            return _larger(builder, both, sign, x, y)
 
         return both(a, b), codegen
 
     return extremum
+
+
+def _larger(builder: Any, kind: Any, sign: str, x: Any, y: Any) -> Any:
+    signed = getattr(kind, "signed", False)
+    compare = builder.icmp_signed if signed else builder.icmp_unsigned
+    return builder.select(compare(sign, x, y), x, y)
+
+
+# ---- one more number in the accumulator of a reduction
+_REGROUPED = ("reassoc",)  # LLVM may add up in several accumulators; nothing else is free
+
+
+def _added(multiply: bool) -> Any:
+    @intrinsic
+    def added(typingctx: Any, acc: Any, x: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            y = context.cast(builder, values[1], x, acc)
+            return (builder.fmul if multiply else builder.fadd)(values[0], y, flags=_REGROUPED)
+
+        return acc(acc, x), codegen
+
+    return added
+
+
+def _extreme(name: str) -> Any:
+    @intrinsic
+    def extreme(typingctx: Any, acc: Any, x: Any) -> Any:
+        """The larger (smaller) so far; NaN if any was. Which zero it is depends on the order."""
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            y = context.cast(builder, values[1], x, acc)
+            fn = builder.module.declare_intrinsic(
+                f"llvm.{name}", [y.type], ir.FunctionType(y.type, [y.type] * 2)
+            )
+            return builder.call(fn, [values[0], y], fastmath=("nsz",))
+
+        return acc(acc, x), codegen
+
+    return extreme
 
 
 @intrinsic
@@ -266,7 +300,9 @@ WORDS: dict[str, Any] = {
     "select": select, "cast": cast, "absolute": absolute, "sign": sign, "invert": invert,
     "floor_div": floor_div, "remainder": remainder, "power": power, "fmod": fmod,
     "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
-    "maximum": _extremum("maximum", ">"), "minimum": _extremum("minimum", "<"),
+    "maximum": _extremum(">"), "minimum": _extremum("<"),
+    "sum_up": _added(multiply=False), "prod_up": _added(multiply=True),
+    "max_up": _extreme("maximum"), "min_up": _extreme("minimum"),
     "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "ldexp": ldexp,
     "hurwitz": hurwitz,
     **special.WORDS, **lapack.WORDS,

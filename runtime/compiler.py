@@ -29,8 +29,9 @@ from ..codegen.program import Kernel
 from . import arithmetic, cache, half, intrinsics, lapack, philox, special
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
-# NaN and infinities keep their meaning: neither nnan nor ninf
-FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+# of kernels that are `fast`; NaN and infinities keep their meaning: neither nnan nor ninf. Others
+# have no flags but those of single words, such as the accumulators of reductions
+FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
 class CompileError(RuntimeError):
@@ -113,7 +114,8 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
     exec(compile(kernel.text, filename, "exec"), namespace)
     try:
         as_c: Any = cfunc  # its published signature knows neither the options nor the library
-        built = as_c(SIGNATURE, nopython=True, error_model="numpy", fastmath=FASTMATH)(
+        flags = FAST if kernel.fast else False
+        built = as_c(SIGNATURE, nopython=True, error_model="numpy", fastmath=flags)(
             namespace[kernel.name]
         )
         address = built.address

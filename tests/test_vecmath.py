@@ -9,7 +9,7 @@ import pytest
 from machine_code import on_vectors
 from numba import cfunc, types
 
-from tracegrad.runtime.compiler import FASTMATH
+from tracegrad.runtime.compiler import FAST
 from tracegrad.runtime.intrinsics import VOCABULARY
 
 BOUNDS = {  # largest error in units of the last place, as codegen/vecmath.py states them
@@ -37,7 +37,7 @@ def compiled(name: str, code: str):
     real = types.float32 if code == "f4" else types.float64
     function = VOCABULARY[name]
 
-    @cfunc(types.void(types.CPointer(real), types.CPointer(real), types.int64), fastmath=FASTMATH)
+    @cfunc(types.void(types.CPointer(real), types.CPointer(real), types.int64), fastmath=FAST)
     def loop(x, y, n):
         for i in range(n):
             y[i] = function(x[i])

@@ -57,8 +57,8 @@ def _reports(value: Any) -> str:
 class _State:
     """Everything behind one compiled function."""
 
-    def __init__(self, fn: Callable, fullgraph: bool):
-        self.fn, self.fullgraph = fn, fullgraph
+    def __init__(self, fn: Callable, fullgraph: bool, fast_math: bool):
+        self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
         self.programs = Programs(fn)
         self.traces = 0
         # structures of calls with Python floats: seen once, made inputs (True), or never (False)
@@ -95,7 +95,7 @@ class _State:
                 if answer is not MISS:
                     return answer
             self.why = self.reason(key, entries, tensors)
-            entry = record(self.fn, args, kwargs, _reports, self.fullgraph)
+            entry = record(self.fn, args, kwargs, _reports, self.fullgraph, self.fast_math)
             entry.key = key
             entry.replay = write_replay(entry, len(tensors))
             self.traces += 1
@@ -195,7 +195,7 @@ def _aval(a: tuple) -> str:
 
 
 def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
-            device: Any = None) -> Any:  # fmt: skip
+            device: Any = None, fast_math: bool = False) -> Any:  # fmt: skip
     """Compile a function, a method or a Module: traced once per signature, then replayed as one
     native call.
 
@@ -205,6 +205,14 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     `cache_info()`. `dynamic` is accepted for torch's sake: shapes are always specialised, kernels
     never are. `device` may be None or 'cpu'.
 
+    Numbers are computed as they are eagerly: operation by operation, each rounded; only the sums
+    (products, maxima) of reductions and matrix products are taken in another order. With
+    `fast_math` the compiler may use algebra that holds for real numbers and not for rounded ones,
+    in the function and in its backward: regroup sums and products, multiply by reciprocals, fuse a
+    product and a sum, ignore the sign of a zero, exchange a formula for a more accurate one, keep
+    float16 and bfloat16 in float32 inside a kernel. NaN and infinities keep their meaning as long
+    as no step that is left out would have made one.
+
     Raises what the function raises; RuntimeError for side effects that cannot be replayed;
     IndexError, with nothing written, for an index out of range.
 
@@ -213,16 +221,18 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
         ...     return (x.sin() ** 2).sum()
     """
     if fn is None:
-        return lambda f: compile(f, fullgraph=fullgraph, dynamic=dynamic, device=device)
+        return lambda f: compile(
+            f, fullgraph=fullgraph, dynamic=dynamic, device=device, fast_math=fast_math
+        )
     if device is not None and str(device) != "cpu":
         raise RuntimeError(
             f"compile: device {device!r} is not available; this build compiles for 'cpu'"
         )
     if isinstance(fn, Module):
-        return OptimizedModule(fn, fullgraph)
+        return OptimizedModule(fn, fullgraph, fast_math)
     if not callable(fn):
         raise TypeError(f"compile expects a function or a Module, got {type(fn).__name__}")
-    state = _State(fn, fullgraph)
+    state = _State(fn, fullgraph, fast_math)
     programs = state.programs
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
@@ -281,11 +291,11 @@ def _attach(compiled: Any, state: _State) -> None:
 class OptimizedModule(Module):
     """A Module whose forward is compiled; everything else is the original module's."""
 
-    def __init__(self, module: Module, fullgraph: bool):
+    def __init__(self, module: Module, fullgraph: bool, fast_math: bool):
         super().__init__()
-        compiled = compile(module.__call__, fullgraph=fullgraph)
+        compiled = compile(module.__call__, fullgraph=fullgraph, fast_math=fast_math)
         functions = {name: getattr(compiled, name) for name in _TOLD}
-        own = {"forward": compiled, "fullgraph": fullgraph, **functions}
+        own = {"forward": compiled, "_options": (fullgraph, fast_math), **functions}
         for name, value in own.items():
             object.__setattr__(self, name, value)
         self._modules["_orig_mod"] = module
@@ -311,4 +321,4 @@ class OptimizedModule(Module):
         return len(self._orig_mod)
 
     def __reduce__(self) -> tuple:
-        return (OptimizedModule, (self._orig_mod, self.fullgraph))
+        return (OptimizedModule, (self._orig_mod, *self._options))

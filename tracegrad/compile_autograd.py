@@ -34,8 +34,8 @@ from .tracer.trace import Trace
 class Backward:
     """A backward program: gradients from cotangents and what a call kept."""
 
-    def __init__(self, graph: Graph, layouts: dict[Node, View]):
-        self.executable = executable = Executable(build(graph, {}, layouts))
+    def __init__(self, graph: Graph, layouts: dict[Node, View], fast: bool):
+        self.executable = executable = Executable(build(graph, {}, layouts, fast=fast))
         self.inputs = executable.program.inputs
         self.pools = [
             Pool(executable.table, slot, y.shape, y.dtype)
@@ -67,8 +67,10 @@ class Derivative:
     place of the others would be multiplied with what is infinite.
     """
 
-    def __init__(self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, rerun: Rerun):
-        self.count, self.rerun = count, rerun
+    def __init__(
+        self, trace: Trace, ys: list[tuple[int, Tensor]], count: int, rerun: Rerun, fast: bool
+    ):
+        self.count, self.rerun, self.fast = count, rerun, fast
         self.outputs = [k for k, _ in ys]
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
         sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
@@ -106,7 +108,7 @@ class Derivative:
         gradients together.
         """
         seeds = [s._node for s in self.seeds]
-        joint = simplify(joint)
+        joint = simplify(joint, fast=self.fast)
         answers, simple = joint.outputs[: self.count], iter(joint.outputs[self.count :])
         self.gradients = {
             way: [None if g is None else next(simple) for g in gs]
@@ -142,7 +144,7 @@ class Derivative:
                 gradients = tuple(g for g in self.along(way) if g is not None)
                 seeds = (self.seeds[k]._node for k in sorted(way))
                 graph = Graph((*self.inputs, *seeds), gradients)
-                self.backwards[way] = Backward(graph, self.layouts)
+                self.backwards[way] = Backward(graph, self.layouts, self.fast)
         return self.backwards[way]
 
     def run(self, way: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:

@@ -121,8 +121,9 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
 
 
 def record(
-    fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], str], fullgraph: bool
-) -> Entry:
+    fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], str], fullgraph: bool,
+    fast_math: bool,
+) -> Entry:  # fmt: skip
     """Trace one call and build its program. What the user's function raises, it raises; nothing is
     changed then.
     """
@@ -136,7 +137,7 @@ def record(
     try:
         with tracing(trace):
             answer = fn(*given, **named)
-            recorder = _Recorder(trace, answer, tensors, (fn, args, kwargs))
+            recorder = _Recorder(trace, answer, tensors, (fn, args, kwargs), fast_math)
         if fullgraph and trace.guards:
             raise RuntimeError(
                 "fullgraph=True, but the function branches on the value of a tensor "
@@ -170,8 +171,10 @@ def _changed(given: Any, now: Any) -> str | None:
 class _Recorder:
     """Sorts what a trace produced into outputs of one program."""
 
-    def __init__(self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple):
-        self.trace, self.arguments = trace, arguments
+    def __init__(
+        self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple, fast_math: bool
+    ):
+        self.trace, self.arguments, self.fast_math = trace, arguments, fast_math
         self.outputs: list[Node] = []
         self.differentiable: list[tuple[int, Tensor]] = []
         self.spent: dict[int, Spent] = {}
@@ -211,7 +214,9 @@ class _Recorder:
             ways += [[y] for y in self.differentiable]
         for ys in ways:
             try:
-                found = Derivative(self.trace, ys, len(self.outputs), self.rerun)
+                found = Derivative(
+                    self.trace, ys, len(self.outputs), self.rerun, self.fast_math
+                )
             except RuntimeError as error:
                 if len(ys) == 1:
                     ((k, y),) = ys
@@ -286,13 +291,14 @@ class _Recorder:
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
         raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))
         verify(raw)
-        graph = self.derivative.forward(raw, trace) if self.derivative else simplify(raw)
+        fast, derivative = self.fast_math, self.derivative
+        graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
         inputs = [i for i in trace.inputs if i.node in used or i.kind in ("argument", "tensor")]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
-        program = build(graph, self.writes, layouts, guarded=bool(self.values))
+        program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
         built_at = time.perf_counter()
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)

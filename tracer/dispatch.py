@@ -38,11 +38,18 @@ _NOT_OF = {
     **dict.fromkeys("ceil floor floor_div fmod pow remainder round trunc".split(), ("bool",)),
     **dict.fromkeys(("shift_left", "shift_right", "gcd"), ("bool", "float")),
     **dict.fromkeys("bitwise_and bitwise_not bitwise_or bitwise_xor".split(), ("float",)),
+    "dot": ("bool",),
 }
 
 
 def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
-    return NotImplementedError(f"\"{op.name}\" not implemented for '{SCALAR_TYPE[x._dtype]}'")
+    name = ("addmm_impl_cpu_" if x.ndim == 2 else "bmm") if op.name == "dot" else op.name
+    return not_implemented(name, x)
+
+
+def not_implemented(name: str, x: Tensor) -> NotImplementedError:
+    """What torch says of a function that it lacks for a dtype."""
+    return NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x._dtype]}'")
 
 
 _numbers: dict[tuple, Tensor] = {}  # the eager ones are kept: programs use few, many times

@@ -35,9 +35,9 @@ def _relu(b: Any, x: Any) -> Any:
 
 # elementwise primitives as LLVM, on vectors and on single numbers
 WORDS: dict[str, Callable] = {
-    "add": lambda b, x, y: b.fadd(x, y, flags=("contract",)),
-    "sub": lambda b, x, y: b.fsub(x, y, flags=("contract",)),
-    "mul": lambda b, x, y: b.fmul(x, y, flags=("contract",)),
+    "add": lambda b, x, y: b.fadd(x, y),
+    "sub": lambda b, x, y: b.fsub(x, y),
+    "mul": lambda b, x, y: b.fmul(x, y),
     "div": lambda b, x, y: b.fdiv(x, y),
     "sqrt": _sqrt,
     "neg": lambda b, x: b.fneg(x),

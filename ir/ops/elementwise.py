@@ -7,6 +7,8 @@ operands' type.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy
 from numpy.lib.array_utils import byte_bounds
@@ -43,7 +45,7 @@ shift_right = elementwise("shift_right", ref=np.right_shift, expr="shift_right({
 
 # ---- structure
 where = elementwise(
-    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT,
+    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )  # fmt: skip
 cast = elementwise(
@@ -55,8 +57,9 @@ cast = elementwise(
 relu = elementwise(
     "relu", ref=lambda x: np.where(x < 0, x.dtype.type(0), x),
     expr="select({0} < {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
+    exact=True,
 )  # fmt: skip
-stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}")
+stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}", exact=True)
 
 
 def _copied(x: np.ndarray) -> np.ndarray:
@@ -66,8 +69,9 @@ def _copied(x: np.ndarray) -> np.ndarray:
 
 
 copy = elementwise(
-    "copy", ref=_copied, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0"
-)
+    "copy", ref=_copied, expr="{0}", vjp=(lambda g, y, x: g,), grad_name="CloneBackward0",
+    exact=True,
+)  # fmt: skip
 
 # ---- arithmetic
 add = elementwise(
@@ -98,18 +102,33 @@ fmod = elementwise(
     "fmod", ref=np.fmod, expr="fmod({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(trunc(a / b))),
 )  # fmt: skip
+
+
+# torch's formulas for the exponents that most powers have; ir/rules/algebra.py has them too
+_POWERS: dict[float, Callable] = {
+    2: lambda a: a * a, 3: lambda a: a * a * a, 0.5: np.sqrt, -0.5: lambda a: 1 / np.sqrt(a),
+    -1: lambda a: 1 / a, -2: lambda a: 1 / (a * a),
+}  # fmt: skip
+
+
+def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    whole = np.ndim(b) or a.dtype.kind != "f"
+    formula = None if whole else _POWERS.get(float(b))
+    return np.power(a, b) if formula is None else formula(a)
+
+
 pow = elementwise(
-    "pow", ref=np.power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
+    "pow", ref=_power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** (b - 1)),
          lambda g, y, a, b: where(logical_and(eq(a, 0), ge(b, 0)), 0, g * y * log(a))),
 )  # fmt: skip
 maximum = elementwise(
-    "maximum", ref=np.maximum, expr="maximum({0}, {1})",
+    "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a < b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b < a, 0, g))),
 )  # fmt: skip
 minimum = elementwise(
-    "minimum", ref=np.minimum, expr="minimum({0}, {1})",
+    "minimum", ref=np.minimum, expr="minimum({0}, {1})", exact=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
 )  # fmt: skip
@@ -130,7 +149,7 @@ hypot = elementwise(
     domain=(0.5, 3), vjp=(lambda g, y, a, b: g * (a / y), lambda g, y, a, b: g * (b / y)),
 )  # fmt: skip
 copysign = elementwise(
-    "copysign", ref=np.copysign, expr="copysign({0}, {1})", types=FLOAT,
+    "copysign", ref=np.copysign, expr="copysign({0}, {1})", types=FLOAT, exact=True,
     vjp=(lambda g, y, a, b: where(eq(a, 0), 0, g * (y / _or_one(a))), lambda g, y, a, b: g * 0),
 )  # fmt: skip
 nextafter = elementwise(
@@ -138,8 +157,10 @@ nextafter = elementwise(
     vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: g * 0),
 )  # fmt: skip
 gcd = elementwise("gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL)
-neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,))
-abs = elementwise("abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),))
+neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,), exact=True)
+abs = elementwise(
+    "abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),), exact=True
+)
 reciprocal = elementwise(
     "reciprocal",
     ref=lambda x: 1 / x,
@@ -153,14 +174,16 @@ reciprocal = elementwise(
 # ---- steps: the gradient is zero wherever there is one
 _flat = (lambda g, y, x: g * 0,)
 sign = elementwise(
-    "sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})", vjp=_flat
-)
-floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat)
-ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat)
+    "sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})",
+    vjp=_flat, exact=True,
+)  # fmt: skip
+floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat, exact=True)
+ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat, exact=True)
 round = elementwise(
-    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x, expr="rint({0})", vjp=_flat
-)
-trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat)
+    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x, expr="rint({0})", vjp=_flat,
+    exact=True,
+)  # fmt: skip
+trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat, exact=True)
 # exponent(x, dtype=int32): e of x = m * 2**e with 0.5 <= |m| < 1; 0 for zero, infinities and NaN
 exponent = elementwise(
     "exponent", ref=lambda x, *, dtype: np.where(np.isfinite(x), np.frexp(x)[1], 0),

@@ -1,15 +1,16 @@
 """Identities of arithmetic and logic, and the folding of constants.
 
-Every row holds for NaN and infinities; only the sign of a zero is free. So there is no x * 0 -> 0,
-x - x -> 0 or x / x -> 1, and constants that are added are not brought together: (x + c) - c rounds
-x, and some programs mean it.
+Every row gives the same bits for every float, NaN (of which there is one), infinities and zeros of
+either sign among them. So there is no x * 0 -> 0, x + 0 -> x (-0.0 + 0 is 0), x - x -> 0 or
+x / x -> 1, and constants are not brought together: (x + c) - c rounds x, and some programs mean it.
+What holds for real numbers only is in inexact.py.
 """
 
 from __future__ import annotations
 
 from ..dtype import DType
 from ..node import Node, constant
-from ..op import Kind, OpDef, evaluate
+from ..op import Kind, evaluate
 from ..ops.elementwise import (
     CHECKS,
     abs,
@@ -68,33 +69,30 @@ def folded(y: Node) -> Node | None:
         return None
 
 
-def constant_second(op: OpDef) -> tuple:
-    """One order for constants, so that op(2, x) and op(x, 2) are the same Node."""
-    return (
-        any_of(op),
-        lambda y: (
-            op(y.inputs[1], y.inputs[0]) if y.inputs[0].op is full is not y.inputs[1].op else None
-        ),
-    )
+def is_zero(c: Node) -> bool:
+    return c.dtype.kind == "float" and value(c) == 0
 
 
-def product(y: Node, x: Node, c: Node, d: Node) -> Node | None:
-    """(x * c) * d = x * (c * d), unless the product of the constants leaves the range where it is
-    as good as two.
+def constant_second(y: Node) -> Node | None:
+    """One order for constants, so that op(2, x) and op(x, 2) are the same Node. Of two zeros a
+    maximum is the second.
     """
-    both = fold(c * d)
-    exact = both.dtype.kind != "float"
-    return x * both if exact or all(map(is_ordinary, (c, d, both))) else None
+    c, x = y.inputs
+    if c.op is not full or x.op is full or (y.op in (maximum, minimum) and is_zero(c)):
+        return None
+    return y.op(x, c)
 
+
+no_zeros = lambda c, d: not is_zero(c) and not is_zero(d)
 
 CONSTANTS = [
     *((any_of(op), folded) for op in ELEMENTWISE),
-    *(constant_second(op) for op in sorted(COMMUTATIVE, key=lambda op: op.name)),
-    ((x * c) * d, product),
+    *((any_of(op), constant_second) for op in sorted(COMMUTATIVE, key=lambda op: op.name)),
+    ((i * c) * d, i * (c * d)),
     ((i + c) + d, i + (c + d)),
     (i - c, i + -c, lambda i: i.dtype.kind != "bool"),
-    (maximum(maximum(x, c), d), maximum(x, maximum(c, d))),
-    (minimum(minimum(x, c), d), minimum(x, minimum(c, d))),
+    (maximum(maximum(x, c), d), maximum(x, maximum(c, d)), no_zeros),
+    (minimum(minimum(x, c), d), minimum(x, minimum(c, d)), no_zeros),
     (
         r / c,
         lambda r, c: (
@@ -107,9 +105,11 @@ CONSTANTS = [
 
 # ---- arithmetic
 ARITHMETIC = [
-    (x + 0, x),
+    (i + 0, i),
+    (r + -0.0, r),
     (x - 0, x),
-    (0 - x, -x),
+    (0 - i, -i),
+    (-0.0 - r, -r),
     (x * 1, x),
     (x * -1, -x),
     (r / 1, r),
@@ -118,7 +118,7 @@ ARITHMETIC = [
     # a minus travels outwards until it meets an addition, another minus, or a constant that takes
     # it in
     (neg(neg(x)), x),
-    (-(a - b), b - a),
+    (-(a - b), b - a, lambda a: a.dtype.kind != "float"),
     (a + -b, a - b),
     (a - -b, a + b),
     (-a * -b, a * b),
@@ -134,17 +134,16 @@ ARITHMETIC = [
     (abs(-x), abs(x)),
     (abs(abs(x)), abs(x)),
     (1 / r, reciprocal(r)),
-    (a * reciprocal(r), a / r),
-    (reciprocal(sqrt(r)), rsqrt(r)),
-    # powers, by the formulas that torch uses
+    (reciprocal(sqrt(r)), rsqrt(r), lambda r: not r.dtype.is_half),
+    # powers, by the formulas that torch uses (and `pow` for a number)
     (x**0, 1),
     (x**1, x),
     (x**2, x * x),
-    (x**3, x * x * x),
+    (x**3, x * x * x, lambda x: not x.dtype.is_half),
     (r**0.5, sqrt(r)),
     (r**-0.5, rsqrt(r)),
     (r**-1, reciprocal(r)),
-    (r**-2, reciprocal(r * r)),
+    (r**-2, reciprocal(r * r), lambda r: not r.dtype.is_half),
     (maximum(x, x), x),
     (minimum(x, x), x),
     *((f(g(r)), g(r)) for f in (floor, ceil, round, trunc) for g in (floor, ceil, round, trunc)),

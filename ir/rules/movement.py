@@ -241,6 +241,8 @@ def is_full_slice(y: Node, x: Node) -> Node | None:
 same_shape = lambda y, x: x if y.shape == x.shape else None
 of_constant = lambda y, c: constant(value(c), y.dtype, y.shape)
 
+ZEROS = ("0", "0.0", "False")  # not -0.0: what is put around it is 0
+
 VIEWS = (reshape, permute, expand, slice_, flip, window, diagonal)
 
 movement = Table("movement", [
@@ -250,7 +252,8 @@ movement = Table("movement", [
     (pad(x), same_shape),
     (flip(x), lambda y, x: x if all(x.shape[axis] == 1 for axis in y.params["axes"]) else None),
     *((view(c), of_constant) for view in VIEWS),
-    *((put(c), lambda y, c: of_constant(y, c) if value(c) == 0 else None) for put in (pad, fold)),
+    *((put(c), lambda y, c: of_constant(y, c) if str(value(c)) in ZEROS else None)
+      for put in (pad, fold)),
     (reshape(reshape(x)), lambda y, x: reshape(x, shape=y.shape)),
     (expand(expand(x)), lambda y, x: expand(x, shape=y.shape)),
     (permute(permute(x)), permute_of_permute),

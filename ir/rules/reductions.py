@@ -1,4 +1,7 @@
-"""Reductions and contractions: fewer axes, fewer numbers, or none at all."""
+"""Reductions and contractions: fewer axes, fewer numbers, or none at all.
+
+The order in which numbers are reduced is free. A sum begins with 0, and so is never -0.0.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ..ops.reduce import LONG, max, min, sum
 from ..rewrite import Table, any_of
 from ..value import REGISTRY
 from .movement import ones_ahead
-from .wildcards import c, is_ordinary, number, r, value, x
+from .wildcards import c, i, number, value, x
 
 ALL = tuple(op for op in REGISTRY.values() if op.kind is Kind.REDUCE and "init" in op.facts)
 
@@ -24,19 +27,33 @@ def of_nothing(y: Node) -> Node | None:
 
 def over_ones(y: Node) -> Node | None:
     x, dims = y.inputs[0], y.params["dims"]
-    return reshape(x, shape=y.shape) if all(x.shape[axis] == 1 for axis in dims) else None
+    if any(x.shape[axis] != 1 for axis in dims):
+        return None
+    alone = reshape(x, shape=y.shape)
+    return added_to_zero(alone) if y.op is sum else alone
+
+
+def added_to_zero(x: Node) -> Node:
+    """A sum of x alone."""
+    return x + 0.0 if x.dtype.kind == "float" else x
 
 
 def of_itself(y: Node) -> Node | None:
     """sum(sum(x)) = sum(x) over the axes of both; not where it would have to be taken apart again,
-    and the first of the two may share its loop with others.
+    and the first of the two may share its loop with others; nor in half precision, which rounds
+    the first.
     """
     within = y.inputs[0]
-    if within.op is not y.op or within.inputs[0].size > LONG * y.size:
+    if within.op is not y.op or within.inputs[0].size > LONG * y.size or rounds(y):
         return None
     x, gone = within.inputs[0], within.params["dims"]
     left = [axis for axis in range(x.ndim) if axis not in gone]
     return y.op(x, dims=tuple(sorted((*gone, *(left[axis] for axis in y.params["dims"])))))
+
+
+def rounds(y: Node) -> bool:
+    """Whether a reduction rounds its result as it does not round while it reduces."""
+    return y.dtype.is_half and y.op not in (max, min)
 
 
 def of_permute(y: Node) -> Node | None:
@@ -66,6 +83,8 @@ def of_expand(y: Node, x: Node) -> Node | None:
     if not repeated:
         return None
     once = expand(x, shape=tuple(1 if axis in repeated else n for axis, n in enumerate(wide)))
+    if rounds(y) and math.prod(once.shape[axis] for axis in dims) > 1:
+        return None
     out = y.op(once, dims=dims)
     if y.op is not sum:
         return out
@@ -80,25 +99,15 @@ def of_expand(y: Node, x: Node) -> Node | None:
 def of_constant(y: Node, c: Node) -> Node | None:
     if y.op is not sum or y.dtype.kind != "float":
         return constant(value(c), y.dtype, y.shape) if y.op in (max, min) else None
-    return constant(
-        value(c) * math.prod(y.inputs[0].shape[axis] for axis in y.params["dims"]), y.dtype, y.shape
-    )
+    count = math.prod(y.inputs[0].shape[axis] for axis in y.params["dims"])
+    return constant(value(c) * count + 0.0, y.dtype, y.shape)
 
 
-def of_scaled(y: Node, x: Node, c: Node) -> Node | None:
-    """sum(x * c) = c * sum(x); not in half precision, where a mean is often scaled first so that it
-    does not overflow.
-    """
-    fits = (
-        y.dtype.kind != "bool"
-        and not y.dtype.is_half
-        and (y.dtype.kind != "float" or is_ordinary(c))
-    )
-    return (
-        sum(x, dims=y.params["dims"]) * number(value(c), y)
-        if fits and x.shape == y.inputs[0].shape
-        else None
-    )
+def scaled(y: Node, x: Node, c: Node) -> Node | None:
+    """sum(x * c) = c * sum(x)"""
+    if x.shape != y.inputs[0].shape:
+        return None
+    return sum(x, dims=y.params["dims"]) * number(value(c), y)
 
 
 def dot_of_nothing(y: Node) -> Node | None:
@@ -108,7 +117,7 @@ def dot_of_nothing(y: Node) -> Node | None:
 def outer(y: Node) -> Node | None:
     """Columns times rows: one product per number, which fuses with what surrounds it."""
     a, b = y.inputs
-    return a * b if a.shape[-1] == 1 else None
+    return added_to_zero(a * b) if a.shape[-1] == 1 else None
 
 
 reductions = Table("reductions", [
@@ -116,10 +125,8 @@ reductions = Table("reductions", [
       for rule in (of_nothing, over_ones, of_itself, of_permute, of_all_of_reshape)),
     *((op(c), of_constant) for op in (sum, max, min)),
     *((op(expand(x)), of_expand) for op in (sum, max, min)),
-    (sum(-x), lambda y, x: -sum(x, dims=y.params["dims"])),
-    (sum(x * c), of_scaled),
-    (sum(r / c), lambda y, r, c: sum(r, dims=y.params["dims"]) / number(value(c), y)
-     if is_ordinary(c) and not y.dtype.is_half and r.shape == y.inputs[0].shape else None),
+    (sum(-i), lambda y, i: -sum(i, dims=y.params["dims"])),
+    (sum(i * c), lambda y, i, c: None if y.dtype.kind == "bool" else scaled(y, i, c)),
     (any_of(dot), dot_of_nothing),
     (any_of(dot), outer),
 ])  # fmt: skip

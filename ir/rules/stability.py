@@ -1,5 +1,5 @@
 """Formulas that lose digits or overflow, replaced by ones that do not. Where both are finite they
-are equal.
+are equal but for rounding, so this too is for `compile(fast_math=True)` alone.
 """
 
 from __future__ import annotations

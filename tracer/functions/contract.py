@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...ir.dtype import bool_
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops.contract import dot as product
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.reduce import sum as sum_
+from ..dispatch import not_implemented
 from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
@@ -24,6 +26,12 @@ def _same_dtype(a: Tensor, b: Tensor) -> None:
         raise RuntimeError(
             f"expected m1 and m2 to have the same dtype, but got: {names[0]} != {names[1]}"
         )
+
+
+def _no_bools(name: str, x: Tensor) -> None:
+    """A product of bools would have to count them; torch has none, and `dot` refuses the rest."""
+    if x.dtype is bool_:
+        raise not_implemented(name, x)
 
 
 def _rank(x: Tensor, n: int, name: str, refusal: str) -> None:
@@ -55,6 +63,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
             f"size mismatch, got input ({input.shape[0]}), mat "
             f"({'x'.join(map(str, input.shape))}), vec ({vec.shape[0]})"
         )
+    _no_bools("addmv_impl_cpu", input)
     return reshape(product(input, reshape(vec, shape=(vec.shape[0], 1))), shape=(input.shape[0],))
 
 
@@ -75,6 +84,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
             "number of elements, but got "
             f"{n} and {m} elements respectively"
         )
+    _no_bools("dot", input)
     return sum_(input * tensor, dims=(0,))
 
 
@@ -140,6 +150,8 @@ def _batched(a: Tensor, b: Tensor) -> Tensor:
     row, column = a.ndim == 1, b.ndim == 1
     x = reshape(a, shape=(1, a.shape[0])) if row else a
     y = reshape(b, shape=(b.shape[0], 1)) if column else b
+    if column:
+        _no_bools("addmv_impl_cpu", a)
     (m, k), n = x.shape[-2:], y.shape[-1]
     if k != y.shape[-2]:
         raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied {_cross(x, y)}")
@@ -184,6 +196,7 @@ def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     """beta * input + alpha * batch1 @ batch2."""
+    _no_bools("baddbmm", batch1)
     return scaled_sum(input, bmm(batch1, batch2), beta, alpha)
 
 
@@ -201,6 +214,7 @@ ger = outer
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
     _rank(input, 2, "trace", "trace: expected a matrix")
+    _no_bools("trace", input)
     return input.diagonal().sum()
 
 

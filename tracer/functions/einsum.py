@@ -12,6 +12,7 @@ from itertools import combinations
 from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Any
 
+from ...ir.dtype import int64
 from ...ir.op import ShapeError
 from ...ir.ops.contract import dot as product
 from ...ir.ops.movement import permute, reshape
@@ -152,6 +153,8 @@ def _simple(x: Tensor, labels: Labels, size: dict[str, int]) -> Part:
 def _summed(x: Tensor, labels: Labels, keep: set[str]) -> Part:
     """Sum the axes that nobody else needs."""
     gone = tuple(d for d, c in enumerate(labels) if c not in keep)
+    if gone and x.dtype.kind != "float":
+        x = x.to(int64)  # as every sum of them
     return (sum_(x, dims=gone) if gone else x), tuple(c for c in labels if c in keep)
 
 

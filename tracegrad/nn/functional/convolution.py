@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...ir.dtype import bfloat16, float16, float32, float64
+from ...ir.dtype import bfloat16, bool_, float16, float32, float64
 from ...ir.op import ShapeError
 from ...ir.ops.contract import dot, transpose
 from ...ir.ops.movement import expand, permute
 from ...ir.ops.movement import slice as slice_
 from ...ir.ops.reduce import sum as sum_
+from ...tracer.dispatch import not_implemented
 from ...tracer.functions.movement import reshaped
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
@@ -125,6 +126,8 @@ def _convolved(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, pads: tuple[tuple[int, int], ...],
     dilation: Ints, groups: int,
 ) -> Tensor:  # fmt: skip
+    if x.dtype is bool_:
+        raise not_implemented("slow_conv2d_cpu", x)
     kernel = tuple(weight.shape[2:])
     rank = len(kernel)
     padded = spatial_pads(x, tuple((lo, hi, 0) for lo, hi in pads))
