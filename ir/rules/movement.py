@@ -195,6 +195,8 @@ def fold_side_by_side(y: Node, x: Node) -> Node | None:
         return None
     rest = extent - (count - 1) * step - size
     pads = ((0, rest, gap) if d == axis else (0, 0, 0) for d in range(y.ndim))
+    if x.dtype.kind == "float":
+        joined = joined + 0.0  # what is folded is added to zeros, and -0.0 + 0 is 0
     return pad(joined, pads=tuple(pads))
 
 
