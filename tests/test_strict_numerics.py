@@ -215,7 +215,7 @@ def test_bools_are_zero_or_one_after_every_operation():
             both, both.sum(), (x + x).sum(0), ~both, lib.where(both, 3.0, -1.0), x * y, ~(x * y),
             lib.maximum(both, x), lib.minimum(both, y), both == x, both > y, both & x, both ^ y,
             both | x, both.to(lib.int32), both.to(lib.float16), both.float() * 2, (x + y + x) * 3,
-            both.logical_not(), both.any(), both.all(), (x + y).cumsum(0), (x + y).max(), +both,
+            both.logical_not(), both.any(), both.all(), (x + y).cumsum(0), (x + y).max(),
             both.to(lib.uint8) + 255, (both + 1).sum(), lib.stack([both, x]).sum(0),
         )  # fmt: skip
 
