@@ -285,7 +285,7 @@ def test_fast_math_reaches_the_backward_program():
 
     loss(x).backward()
     np.testing.assert_allclose(x.grad.numpy(), 3 * np.exp(3 * x.detach().numpy()), rtol=1e-5)
-    (backward,) = loss.tracegrad_state.last.derivative.backwards.values()
+    (backward,) = loss.tracegrad_state.latest().derivative.backwards.values()
     assert all(k.fast for k in backward.executable.program.kernels)
 
 
