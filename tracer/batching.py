@@ -192,9 +192,14 @@ class BatchTrace:
 
     def read_only(self, t: Tensor) -> bool:
         """Whether `t` stands for a tensor from outside whose memory must not be written."""
-        outer = [x for x, one, _ in (*self._twins.values(), *self.mapped) if one is t]
+        outer = self.input_of(t)
         with self.outside():
-            return any(protected(x) for x in map(live, outer))
+            return outer is not None and protected(live(outer))
+
+    def input_of(self, twin: Tensor) -> Tensor | None:
+        """The tensor from outside that `twin` stands for, or is one example of."""
+        entered = (*self._twins.values(), *self.mapped)
+        return next((x for x, one, _ in entered if one is twin), None)
 
     @contextmanager
     def outside(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from ..ir.op import Kind, OpDef, Types, evaluate
 from ..ir.ops.elementwise import cast, copy, ne
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
+from .strides import inherited
 from .tape import composite, record
 from .tensor import Number, Size, Tensor, leaked, traced, wrap
 from .views import VIEWS, link
@@ -160,7 +161,10 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         if x._node is not None:
             raise leaked(x)
     try:
-        return wrap(evaluate(op, arrays, [x._dtype for x in inputs], dtype, params), dtype)
+        y = evaluate(op, arrays, [x._dtype for x in inputs], dtype, params)
+        if op.kind is not Kind.ELEMENTWISE and op not in VIEWS and not y.flags.c_contiguous:
+            y = np.ascontiguousarray(y)  # as the trace takes it to be
+        return wrap(y, dtype)
     except (ValueError, TypeError) as error:
         op.infer(*inputs, **params)
         if isinstance(error, ValueError):
@@ -249,7 +253,10 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
     pure = op.kind is Kind.ELEMENTWISE and op not in (cast, copy) and _pure(inputs)
-    return _finish(op, ready, params, traced(node, kind=Number if pure else Tensor))
+    y = traced(node, kind=Number if pure else Tensor)
+    if op.kind is Kind.ELEMENTWISE and (laid := inherited(ready, node.shape)) is not None:
+        y._laid = laid
+    return _finish(op, ready, params, y)
 
 
 def _pure(inputs: tuple) -> bool:

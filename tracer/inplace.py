@@ -18,9 +18,10 @@ from ..ir.ops.elementwise import cast
 from ..ir.ops.movement import expand
 from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
+from .strides import repeats, strides_of
 from .tape import GradFn, OpBackward, Saved, clock, edge
 from .tensor import Tensor, fill_slots
-from .views import OVERLAP, CopySlices, nothing_like, repeats, store, strides_of
+from .views import OVERLAP, CopySlices, nothing_like, store
 
 
 def _writable(t: Tensor) -> None:

@@ -48,7 +48,7 @@ from .functions import (
 )
 from .inplace import inplace, update
 from .tensor import Tensor
-from .world import tensor_changed
+from .turning import turned
 
 METHODS: dict[Any, str] = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
@@ -193,7 +193,7 @@ def _attach() -> None:
         for name, value in table.items():
             setattr(Tensor, name, value)
     for name in "squeeze swapaxes swapdims t transpose unsqueeze".split():
-        setattr(Tensor, f"{name}_", _reshaping(getattr(movement, name)))
+        setattr(Tensor, f"{name}_", turned(getattr(movement, name)))
     Tensor.requires_grad_.__doc__ = (
         "Say whether operations on this leaf are recorded; returns the tensor."
     )
@@ -202,20 +202,6 @@ def _attach() -> None:
 def _augmented(primitive: str) -> Any:
     op = REGISTRY[primitive]
     return lambda self, other: update(self, op, other)
-
-
-def _reshaping(function: Any) -> Any:
-    def method(self: Tensor, *args: Any, **named: Any) -> Tensor:
-        y = function(self.detach(), *args, **named)
-        if self._array is None or self._requires_grad:
-            raise NotImplementedError(
-                f"{function.__name__}_ is supported only on eager tensors that do not require grad"
-            )
-        self._array, self._ptr = y._array, 0
-        tensor_changed(self)
-        return self
-
-    return method
 
 
 _attach()

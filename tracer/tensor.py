@@ -68,6 +68,9 @@ class Tensor(Value):
     _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn
     _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
     _ptr: int  # the address of the data, 0 where nobody has asked yet
+    # what undoes each change of shape in place, of the few tensors that had one; see turning.py
+    _turns: tuple = ()
+    _laid: tuple[int, ...] | None = None  # unusual strides of a traced one; see strides.py
 
     if TYPE_CHECKING:  # most methods are attached from the table in methods.py
 

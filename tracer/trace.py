@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import float64, int64
+from ..ir.dtype import bool_, float64, int64
 from ..ir.interpret import value_of
 from ..ir.node import Node, Site, constant, input_node, user_site
+from ..ir.ops.elementwise import ne
 from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
@@ -235,7 +236,10 @@ class Trace:
             )
         value = value_of([node], self._numbers)[node]
         if node.size == 1 and node.op.name != "full":
-            self.guards.append(ValueGuard(node, node.dtype.decode(value).item(), site))
+            found = node.dtype.decode(value).item()
+            if what == "bool" and node.dtype is not bool_:  # which number it is decides nothing
+                node, found = ne(node, 0), bool(found)
+            self.guards.append(ValueGuard(node, found, site))
         return value
 
     def stream(self, generator: Any) -> Stream:

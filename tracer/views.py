@@ -33,6 +33,7 @@ from ..ir.ops.movement import (
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.source import full, iota
 from .mode import enable_grad, live, mode
+from .strides import restride, strides_of
 from .tape import GradFn, edge
 from .tensor import Tensor, traced
 
@@ -50,21 +51,33 @@ class View:
     derived.
     """
 
-    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides")
+    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides", "turns")
 
     def __init__(
         self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
     ):
         self.path, self.differentiable, self.strides = path, differentiable, strides
-        self.base_node, self.base_fn = base._node, base._grad_fn
+        self.base_node, self.base_fn, self.turns = base._node, base._grad_fn, len(base._turns)
         self.many = ""  # the function that made it, if that made several views at once
 
     def refresh(self, t: Tensor) -> None:
-        """Bring the view `t` up to date with its base."""
+        """Bring the view `t` up to date with its base, and first that with its own."""
+        base: Any = t._base
+        if base._view is not None:
+            below = []
+            while base._view is not None:
+                below.append(base)
+                base = base._base
+            for b in reversed(below):
+                b._view._derive(b)
+        self._derive(t)
+
+    def _derive(self, t: Tensor) -> None:
         base = t._base
         assert base is not None
-        if base._view is not None:
-            base._view.refresh(base)
+        if len(base._turns) > self.turns:
+            self.path = (*reversed(base._turns[self.turns :]), *self.path)
+            self.turns = len(base._turns)
         if base._node is not self.base_node:
             t._node = self.base_node = base._node
             for op, params in self.path:
@@ -128,12 +141,20 @@ def _shares(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
 
 def write(x: Any, path: Path, new: Any) -> Any:
     """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
-    if not path:
-        return new
-    (op, params), rest = path[0], path[1:]
-    if _shares(op, params, tuple(x.shape)):
-        return _put_through(x, path, new)
-    new = write(op(x, **params), rest, new)
+    passed = []
+    for k, (op, params) in enumerate(path):
+        if _shares(op, params, tuple(x.shape)):
+            new = _put_through(x, path[k:], new)
+            break
+        passed.append((x, op, params))
+        x = op(x, **params)
+    for x, op, params in reversed(passed):
+        new = _put(x, op, params, new)
+    return new
+
+
+def _put(x: Any, op: Any, params: dict, new: Any) -> Any:
+    """A copy of `x` in which `new` stands where one step of movement takes its result from."""
     if op in PLACED:
         if new.shape == x.shape and op is slice_:
             return new
@@ -172,41 +193,6 @@ class CopySlices(GradFn):
         )
 
 
-# ---- strides, in elements, as torch would lay the tensor out: they decide whether a reshape is a
-# view
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides, n = [], 1
-    for extent in reversed(shape):
-        strides.append(n)
-        n *= max(extent, 1)
-    return tuple(reversed(strides))
-
-
-def strides_of(t: Tensor) -> tuple[int, ...]:
-    if t._array is not None and t._array.size:
-        size = t._array.itemsize
-        return tuple(s // size for s in t._array.strides)
-    if t._view is not None and t._view.strides:
-        return t._view.strides
-    given = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
-    return contiguous(t.shape) if given is None else given
-
-
-def repeats(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether two elements of such a tensor lie in one place."""
-    reach, dims = 0, [(abs(s), n) for s, n in zip(strides, shape, strict=True) if n != 1]
-    for s, n in sorted(dims):
-        if s == 0 or 0 in shape:
-            return 0 not in shape
-        if s <= reach:
-            places = np.zeros((), np.int64)
-            for step, extent in dims:
-                places = np.add.outer(places, np.arange(extent) * step)
-            return len(np.unique(places)) < places.size
-        reach += s * (n - 1)
-    return False
-
-
 def offset_of(t: Tensor) -> int:
     """Where in the memory of what it is a view of the first element of a tensor lies."""
     if t._view is None or not t.numel():
@@ -220,37 +206,6 @@ def offset_of(t: Tensor) -> int:
             raise RuntimeError("where a view begins is not known while its index is traced")
         places = op.ref(places, **params)
     return int(places.flat[0])
-
-
-def restride(
-    shape: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
-) -> tuple[int, ...] | None:
-    """The strides with which `new` looks at the same memory, or None where only a copy has that
-    shape.
-    """
-    if 0 in shape:
-        return contiguous(new)
-    dims = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    blocks: list[
-        list[int]
-    ] = []  # [elements, innermost stride] of each run of dimensions that is one line in memory
-    for n, s in dims:
-        if blocks and blocks[-1][1] == n * s:
-            blocks[-1] = [blocks[-1][0] * n, s]
-        else:
-            blocks.append([n, s])
-    out: list[int] = []
-    left, step = blocks.pop() if blocks else [1, 1]
-    for n in reversed(new):
-        if left == 1 and n != 1:
-            if not blocks:
-                return None
-            left, step = blocks.pop()
-        if left % n:
-            return None
-        out.append(step)
-        left, step = left // n, step * n
-    return tuple(reversed(out)) if left == 1 and not blocks else None
 
 
 def _moved(x: Tensor, op: Any, params: dict, shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -318,6 +273,7 @@ def alias(x: Tensor, y: Tensor) -> None:
 def store(t: Tensor, node: Node) -> None:
     """In a trace: `t` has a new value, and so has everything that it is a view of."""
     t._node = node
-    if t._view is not None:
-        store(t._base, write(t._base._node, t._view.path, node))  # type: ignore[union-attr,arg-type]
-        t._view.base_node = t._base._node  # type: ignore[union-attr]
+    while t._view is not None:
+        base: Any = t._base
+        base._node = t._view.base_node = write(base._node, t._view.path, t._node)
+        t = base

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..mode import live
+from ..strides import strides_of
 from ..tensor import Tensor
-from ..views import offset_of, strides_of
+from ..views import offset_of
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:

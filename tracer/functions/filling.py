@@ -12,9 +12,9 @@ from ...ir.ops.movement import reshape
 from ..dispatch import number
 from ..inplace import overwrite, update
 from ..promotion import SCALAR_TYPE, stored
+from ..strides import contiguous
 from ..tape import composite
 from ..tensor import Tensor
-from ..views import contiguous
 from .creation import arange, assigned, tensor
 
 

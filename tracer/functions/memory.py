@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 
 from ...ir.dtype import DType
+from ...ir.node import user_site
+from ...ir.ops.movement import pad, permute, reshape
+from ...ir.ops.movement import slice as slice_
 from ..mode import live
 from ..promotion import SCALAR_TYPE
+from ..strides import strides_of
 from ..tensor import Tensor, wrap
-from ..views import offset_of, strides_of
+from ..turning import refuse_given
+from ..views import offset_of
 from ..world import tensor_changed
 
 
@@ -58,12 +63,16 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Give this tensor another shape: of the numbers in its memory, as they lie, those that there
     is room for, and zeros behind them.
     """
-    t = _here(self, "resize_")
+    t = live(self)
     shape = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
     if t._requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {shape}")
+    refuse_given(t, "resize_")
+    if t._array is None:
+        _resize_traced(t, shape)
+        return self
     count = math.prod(shape)
     order = sorted(range(t.ndim), key=lambda d: -t._array.strides[d])
     row = t._array.transpose(order)
@@ -73,6 +82,31 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     t._version[0] += 1
     tensor_changed(t)
     return self
+
+
+def _resize_traced(t: Tensor, shape: tuple[int, ...]) -> None:
+    """Views made before keep the memory that was; in a trace nobody may look through them again."""
+    if t._view is not None:
+        raise NotImplementedError(
+            f"resize_: of a view, within a compiled function (line {user_site()}); resize a clone()"
+        )
+    strides, count, size = strides_of(t), math.prod(shape), t.numel()
+    order = tuple(sorted(range(t.ndim), key=lambda d: -strides[d]))
+    row = reshape(permute(t._node, axes=order), shape=(size,))
+    if count <= size:
+        row = slice_(row, slices=((0, count, 1),))
+    else:
+        row = pad(row, pads=((0, count - size, 0),))
+    t._node, t._laid = reshape(row, shape=tuple(shape)), None
+    t._turns = (*t._turns, (_resized, {"line": user_site()}))
+    t._version[0] += 1
+
+
+def _resized(x: Any, *, line: Any) -> Any:
+    raise RuntimeError(
+        f"a view is used of a tensor that resize_() has given another shape since (line {line}), "
+        "within a compiled function; make the view after it"
+    )
 
 
 def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:

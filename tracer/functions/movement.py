@@ -13,9 +13,9 @@ from ...ir.ops import movement as ops
 from ..layout import contiguous_format
 from ..mode import live
 from ..promotion import as_dtype
+from ..strides import contiguous, restride, strides_of
 from ..tape import composite, retitled
 from ..tensor import Tensor
-from ..views import contiguous, restride, strides_of
 from .memory import bits_as
 from .reduce import wrap_dim, wrap_dims
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from ...ir.ops import movement as ops
 from ..mode import live
+from ..strides import strides_of
 from ..tape import composite
 from ..tensor import Tensor
-from ..views import offset_of, strides_of
+from ..views import offset_of
 from .movement import copying, cut, is_contiguous, reshaped
 from .reduce import wrap_dim
 

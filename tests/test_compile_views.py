@@ -1,0 +1,149 @@
+"""Views and changes in place within a compiled function: the values, the gradients and the
+refusals of eager execution, which are torch's.
+"""
+
+import pytest
+
+import tracegrad
+
+torch = pytest.importorskip("torch")
+
+
+def _changed(change):
+    """A program that changes a fresh tensor of six numbers and shows it."""
+
+    def program(T, x):
+        y = x * T.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        shown = change(T, y)
+        return (y * 1, *(shown if isinstance(shown, tuple) else ()))
+
+    return program
+
+
+def _matrix(change):
+    def program(T, x):
+        y = x.reshape(2, 3).t() * 2
+        shown = change(T, y)
+        return (y * 1, *(shown if isinstance(shown, tuple) else ()))
+
+    return program
+
+
+def _set(y, key, value):
+    y[key] = value
+
+
+EXPANDED = {
+    "one of many": lambda T, y: _set(y[:1].expand(4), -1, 3.0),
+    "one of many, in steps": lambda T, y: y[:1].expand(4)[2:3].view(1, 1).t()[0].add_(5),
+    "one at a tensor's position": lambda T, y: _set(y[:1].expand(4), T.tensor(2), 3.0),
+    "a column of many": lambda T, y: y[:2].view(2, 1).expand(2, 3)[:, 1].mul_(2),
+    "none of many": lambda T, y: y[:0].view(0, 1).expand(0, 3).fill_(2),
+    "one window": lambda T, y: y.unfold(0, 3, 1)[1].add_(1),
+    "one place of each window": lambda T, y: y.unfold(0, 3, 1)[:, 0].mul_(2),
+    "a line of a matrix that overlaps": lambda T, y: y.as_strided((2, 2), (1, 1))[0].mul_(2),
+    "a diagonal": lambda T, y: y[:4].view(2, 2).diagonal().add_(5),
+    "many at once": lambda T, y: _set(y[:1].expand(4), slice(0, 2), 3.0),
+    "all of a column": lambda T, y: y[:2].view(2, 1).expand(2, 3).mul_(2),
+}
+COMPUTED = {  # elementwise results keep the order of their operands in memory
+    "reshape": lambda T, y: (y.reshape(-1).add_(1),),
+    "flatten": lambda T, y: (y.flatten().add_(1),),
+    "transposed first": lambda T, y: (y.t().reshape(-1).mul_(3),),
+    "contiguous": lambda T, y: (y.contiguous().add_(1),),
+    "as_strided": lambda T, y: (y.as_strided((6,), (1,)).clone(),),
+    "beside another": lambda T, y: ((y + y.t().contiguous().t()).reshape(-1).add_(1),),
+    "of broadcast": lambda T, y: ((y[:, :1] * y).t().reshape(-1),),
+    "a clone": lambda T, y: (_set(z := y.clone(), 0, 7.0), z.reshape(-1).mul_(2), z)[2:],
+    "a sum": lambda T, y: ((y[None] * 2).sum(0).reshape(-1).add_(1),),
+    "refused": lambda T, y: (y.view(-1),),
+}
+TURNED = {
+    "t_": lambda T, y: (y.t_().add_(1),),
+    "transpose_": lambda T, y: (y.transpose_(0, 1),),
+    "swapaxes_ of a view": lambda T, y: ((z := y[1:]).swapaxes_(0, 1), z.mul_(3))[:1],
+    "swapdims_ twice": lambda T, y: (y.swapdims_(0, 1).swapdims_(1, 0),),
+    "squeeze_": lambda T, y: ((z := y[None]).squeeze_(0), z.mul_(2))[:1],
+    "unsqueeze_": lambda T, y: (y.unsqueeze_(1).mul_(2),),
+    "a view made before": lambda T, y: (z := y[0:1], y.t_(), z.mul_(3))[:1],
+    "views before, between and after": lambda T, y: (
+        a := y[1], y.unsqueeze_(0), b := y[0, :, 1], y.transpose_(0, 2), c := y[0, 0],
+        a.mul_(2), b.add_(1), c.mul_(3),
+    )[:1] + (a, b, c),
+    "a write, then a view made before": lambda T, y: (y[0:1], y.t_(), y.mul_(3))[:1],
+    "a line at a position": lambda T, y: (z := y[T.tensor(1)], y.t_(), z.mul_(3))[:1],
+    "of a detached one": lambda T, y: ((z := y.detach()).t_(), z.mul_(2)),
+}  # fmt: skip
+PROGRAMS = {
+    **{f"expanded: {n}": _changed(c) for n, c in EXPANDED.items()},
+    **{f"computed: {n}": _matrix(c) for n, c in COMPUTED.items()},
+    **{f"turned: {n}": _matrix(c) for n, c in TURNED.items()},
+}
+
+
+def outcome(T, program, compiled):
+    """Values and gradient of a program, or the class of what it raises."""
+    x = T.tensor([1.0, -2.0, 3.0, 4.0, -5.0, 6.0], requires_grad=True)
+
+    def run(x):
+        return tuple(y for y in program(T, x) if y is not None)
+
+    try:
+        ys = (T.compile(run) if compiled else run)(x)
+        sum((y * y).sum() for y in ys if y.requires_grad).backward()
+    except RuntimeError as error:
+        return str(error)[:60]
+    return [y.tolist() for y in ys], None if x.grad is None else x.grad.tolist()
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_program_of_views_is_torchs(program):
+    want = outcome(torch, program, False)
+    assert outcome(tracegrad, program, False) == want
+    assert outcome(tracegrad, program, True) == want
+
+
+def test_strides_of_traced_results_are_those_of_eager_ones():
+    def strides(x, y):
+        found = [x + 1, x * y, x[0] * y, (x[:, None] + y).exp(), x.t() * y.t(), x.flip(0) * 2,
+                 x.t()[None] + 1, tracegrad.where(x > 0, x, y), x.t().clone(), x.t().float() + 1,
+                 (x * y).sum(0), x @ y.t(), x.t()[1:, ::2] * 2, x.expand(2, 3, 3) * 2]  # fmt: skip
+        return [[s for n, s in zip(t.shape, t.stride(), strict=True) if n > 1] for t in found]
+
+    x = tracegrad.arange(9.0).reshape(3, 3)
+    for a in (x, x.t()):
+        for b in (x * 2, x.t()):
+            assert tracegrad.compile(strides)(a, b) == strides(a, b)
+
+
+def test_the_shape_of_what_was_given_cannot_be_changed():
+    x = tracegrad.ones(2, 3)
+    for change in ("t_", "squeeze_", "resize_"):
+        args = (6,) if change == "resize_" else ()
+        with pytest.raises(RuntimeError, match=rf"{change}: .*test_compile_views\.py"):
+            tracegrad.compile(lambda y: getattr(y, change)(*args) + 1)(x)  # noqa: B023
+        with pytest.raises(RuntimeError, match="from outside"):
+            tracegrad.compile(lambda: getattr(x, change)(*args) + 1)()  # noqa: B023
+    assert x.shape == (2, 3)
+
+
+def test_resizing_in_a_compiled_function():
+    def program(x):
+        y = x.t() * 2
+        y.resize_(2, 2)
+        z = x * 1
+        z.resize_(7).add_(1)
+        return y, z
+
+    x = tracegrad.arange(6.0).reshape(2, 3)
+    for a, b in zip(program(x), tracegrad.compile(program)(x), strict=True):
+        assert a.tolist() == b.tolist()
+
+    def stale(x):
+        y = x * 2
+        z = y[0]
+        y.resize_(6)
+        return z * 1
+
+    with pytest.raises(RuntimeError, match="make the view after it"):
+        tracegrad.compile(stale)(x)
