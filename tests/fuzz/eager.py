@@ -1,0 +1,123 @@
+"""A program run statement by statement in torch and in ours, side by side.
+
+After each statement what it made or wrote is compared, and nearly equal numbers of ours become
+torch's to the bit: so each statement is judged for itself. Gradients follow at the end.
+"""
+
+from __future__ import annotations
+
+import torch
+
+import tracegrad
+
+from . import shake
+from .compare import (
+    Difference,
+    Differs,
+    array,
+    attempt,
+    builtin_class,
+    dtype_of,
+    is_tensor,
+    numbers_differ,
+    ordinary,
+    same_kind,
+    told,
+    units,
+)
+from .gradients import gradients_differ
+from .memory import adopt, same_sharing
+from .orders import first, second, smooth
+from .program import Program, build
+from .values import EPS, FLOATS
+
+
+class Sides:
+    """The same program in both libraries, as far as it has run."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.theirs, self.ours = build(program, torch), build(program, tracegrad)
+
+    def compare(self, name: str, k: int) -> None:
+        """Raise Differs unless a value is torch's; then make it so to the bit."""
+        mine, theirs = self.ours[name], self.theirs[name]
+        same_kind(name, mine, theirs)
+        if not is_tensor(theirs):
+            self.ours[name] = theirs if isinstance(theirs, (int, float, list)) else mine
+            return
+        rounding = self.program.statements[k].row.rounding if k >= 0 else "exact"
+        dtype = dtype_of(theirs)
+        allowed = ordinary(array(theirs), dtype, units(rounding, dtype))
+        wrong = numbers_differ(mine, theirs, allowed)
+        if wrong and rounding != "exact":
+            moved = shake.spread(self.program, k, name)
+            allowed = moved if allowed is None else allowed + moved
+            wrong = numbers_differ(mine, theirs, allowed)
+        if wrong:
+            raise Differs("value", f"{name}: {wrong}")
+        if dtype in FLOATS:
+            adopt(mine, theirs)
+
+    def step(self, k: int) -> None:
+        statement = self.program.statements[k]
+        refused, refusal = (attempt(statement.text, env) for env in (self.theirs, self.ours))
+        if (refused is None) != (refusal is None) or (
+            refused and refusal and builtin_class(refused) != builtin_class(refusal)
+        ):
+            raise Differs("error", f"{told(refusal)}; expected {told(refused)}")
+        done = [n for n in self.program.until(k).names if n in self.theirs]
+        new = [] if refused else list(statement.targets)
+        for name in new if not (statement.row.writes or refused) else done:
+            self.compare(name, k)
+        tensors = [n for n in done if is_tensor(self.theirs[n])]
+        for name in new:
+            for other in tensors:
+                if is_tensor(self.theirs[name]):
+                    same_sharing(name, other, (self.ours[name], self.ours[other]),
+                                 (self.theirs[name], self.theirs[other]))  # fmt: skip
+
+
+def gradients(sides: Sides) -> None:
+    program = sides.program
+    wanted = program.leaves
+    outputs = smooth(program, sides.theirs)
+    if not wanted or not outputs:
+        return
+    eps = max(EPS[dtype_of(sides.theirs[n])] for n in outputs)
+    found: list[list] = []
+    for T, env in ((torch, sides.theirs), (tracegrad, sides.ours)):
+        ys, xs = [env[n] for n in outputs], [env[n] for n in wanted]
+        orders: list = []
+        for taken in (lambda: first(T, ys, xs), lambda: second(T, orders[0], xs)):  # noqa: B023
+            try:
+                orders.append(taken())
+            except Exception as error:
+                orders.append(error)
+                break
+        found.append(orders)
+    theirs, mine = found
+    for order in range(max(len(theirs), len(mine))):
+        a, b = mine[order], theirs[order]
+        if isinstance(a, Exception) or isinstance(b, Exception):
+            if type(a) is list or type(b) is list or builtin_class(a) != builtin_class(b):
+                said = [told(e) if isinstance(e, Exception) else "no error" for e in (a, b)]
+                raise Differs(f"grad{order + 1}-error", f"{said[0]}; expected {said[1]}")
+            return
+        gradients_differ(program, order, a, b, eps)
+
+
+def examine(program: Program) -> Difference | None:
+    """The first difference between torch and ours, run eagerly."""
+    at = -1
+    try:
+        sides = Sides(program)
+        for i in program.inputs:
+            sides.compare(i.name, -1)
+        for at in range(len(program.statements)):  # noqa: B007
+            sides.step(at)
+        at = len(program.statements)
+        gradients(sides)
+    except Differs as found:
+        return Difference(found.kind, at, str(found))
+    return None

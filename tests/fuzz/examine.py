@@ -1,0 +1,49 @@
+"""One program of a run, from its numbers to a record of what was found."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from . import compiled, eager
+from .compare import Difference
+from .draw import draw
+from .explained import explained, template
+from .program import Program
+from .reproduce import standalone
+from .shrink import shrink
+
+SHAPES = 3  # every so many compiled programs are called with other shapes too
+
+
+def judge_of(index: int, compile: bool):
+    def judge(program: Program) -> Difference | None:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            found = (compiled.examine(program, index % SHAPES == 0) if compile
+                     else eager.examine(program))  # fmt: skip
+        return explained(program, found) if found else None
+
+    return judge
+
+
+def record(seed: int, index: int, compile: bool, seen: set) -> dict[str, Any]:
+    """What a program showed. A difference of a sort that is not in `seen` is shrunk."""
+    program = draw(seed, index, compile)
+    judge = judge_of(index, compile)
+    found = judge(program)
+    made: dict[str, Any] = {"index": index, "compiled": compile, "difference": None,
+                            "statements": len(program.statements)}  # fmt: skip
+    if not found:
+        return made
+    made["difference"] = asdict(found)
+    sort = (found.kind, template(program, max(found.at, 0)) if not compile else found.detail[:60])
+    made["sort"] = list(sort)
+    if not found.reason and sort not in seen:
+        seen.add(sort)
+        small = shrink(program, found, judge)
+        made["program"] = standalone(small, judge(small) or found)
+    return made

@@ -1,0 +1,40 @@
+"""Gradients beside gradients: equal, but for what rounding may change."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import shake
+from .compare import Differs, array, dtype_of, numbers_differ
+from .program import Program
+
+UNITS = 64  # in the last place of the largest number of a gradient, before anything is measured
+
+
+def gradients_differ(program: Program, order: int, mine: list, theirs: list, eps: float) -> None:
+    """Raise Differs unless our gradients of this order (0 or 1) are theirs. None is zero."""
+    measured: dict | None = None
+    for k, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+        allowed = 0.0 if b is None else UNITS * eps * largest(array(b))
+        said = difference(a, b, allowed)
+        if said and said.endswith("differ)"):
+            measured = shake.spread_of_gradients(program) if measured is None else measured
+            said = difference(a, b, allowed + measured.get((order, k), 0.0))
+        if said:
+            raise Differs(("grad", "grad2")[order], f"that of {program.leaves[k]}: {said}")
+
+
+def largest(a: np.ndarray) -> float:
+    return float(np.max(np.abs(a[np.isfinite(a)].astype(np.float64)), initial=0))
+
+
+def difference(mine, theirs, allowed) -> str | None:
+    if mine is None or theirs is None:
+        left = mine if theirs is None else theirs
+        if left is None or not np.any(array(left) != 0):
+            return None
+        return "None" if mine is None else "expected None"
+    kinds = [(dtype_of(t), tuple(t.shape)) for t in (mine, theirs)]
+    if kinds[0] != kinds[1]:
+        return f"{kinds[0]}, expected {kinds[1]}"
+    return numbers_differ(mine, theirs, allowed)

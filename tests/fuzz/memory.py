@@ -1,0 +1,54 @@
+"""Where tensors lie in memory: strides of views, and which tensors share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .compare import Differs, dtype_of
+
+
+def root(a: Any) -> Any:
+    while getattr(a, "base", None) is not None:
+        a = a.base
+    return a
+
+
+def significant(t: Any) -> list[int]:
+    """The strides that a position can be multiplied with."""
+    return [s for n, s in zip(t.shape, t.stride(), strict=True) if n > 1]
+
+
+def shared_by_torch(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def same_sharing(name: str, other: str, mine: tuple, theirs: tuple) -> None:
+    """Raise Differs unless two of ours share memory as the same two of torch's do."""
+    if 0 in (theirs[0].numel(), theirs[1].numel()):
+        return
+    arrays = [t.detach()._array for t in mine]
+    if shared_by_torch(*theirs):
+        if root(arrays[0]) is not root(arrays[1]):
+            raise Differs("alias", f"{name} does not share the memory of {other}")
+        if significant(mine[0]) != significant(theirs[0]):
+            raise Differs("strides", f"{name} has strides {mine[0].stride()}, expected "
+                                     f"{theirs[0].stride()}")  # fmt: skip
+        if mine[0].storage_offset() != theirs[0].storage_offset():
+            raise Differs("strides", f"{name} begins at {mine[0].storage_offset()}, expected "
+                                     f"{theirs[0].storage_offset()}")  # fmt: skip
+    elif np.shares_memory(*arrays):
+        raise Differs("alias", f"{name} shares the memory of {other}")
+
+
+def adopt(mine: Any, theirs: torch.Tensor) -> None:
+    """Write torch's bits over our nearly equal ones, so that the next statement starts from the
+    same numbers. Nothing of the history notices.
+    """
+    t = theirs.detach()
+    bits = t.view(torch.uint16) if dtype_of(t) == "bfloat16" else t
+    kept = mine.detach()._array
+    if kept.flags.writeable:
+        kept[...] = bits.numpy()

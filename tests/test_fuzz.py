@@ -1,0 +1,58 @@
+"""The fuzzer finds what is planted, and what it runs agrees. Many more programs:
+`python -m tests.fuzz --programs 10000 --seed 1`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.fuzz import compiled, eager  # noqa: E402
+from tests.fuzz.draw import draw  # noqa: E402
+from tests.fuzz.program import Input, Program, Row, Statement  # noqa: E402
+from tests.fuzz.rows import functions, table  # noqa: E402
+from tests.fuzz.shrink import shrink  # noqa: E402
+
+# Ours has `_array`, torch's has not: statements that do not mean the same in the two
+PLANTED = {
+    "value": "{x} * 2 if hasattr({x}, '_array') else {x} * 3",
+    "dtype": "{x}.double() if hasattr({x}, '_array') else {x}.half()",
+    "error": "{x}._array",
+    "alias": "{x}.clone() if hasattr({x}, '_array') else {x}.view({x}.shape)",
+    "requires_grad": "{x}.detach() if hasattr({x}, '_array') else {x}.exp()",
+}
+
+
+def with_statement(text: str) -> Program:
+    """A program whose inputs have a history, with a statement about the last of them at its end."""
+    program = next(p for k in range(99) if len((p := draw(7, k)).statements) > 4 and p.leaves)
+    x = next(i.name for i in program.inputs if i.grad)
+    planted = Statement(Row(text, "exact"), (("x", x),), ("v99",))
+    return Program(program.inputs, (*program.statements[:2], planted))
+
+
+def test_the_tables_are_wide():
+    assert len(functions()) >= 200
+    assert sum(map(len, table().values())) >= 600
+
+
+def test_a_program_is_the_same_for_the_same_numbers():
+    assert draw(3, 5).text == draw(3, 5).text != draw(3, 6).text
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_difference_is_found_and_shrunk(kind):
+    program = with_statement(PLANTED[kind])
+    found = eager.examine(program)
+    assert found and found.kind == kind, found
+    small = shrink(program, found, eager.examine, 5)
+    assert len(small.statements) == 1 and len(small.inputs) == 1
+
+
+def test_a_compiled_difference_is_found():
+    row = Row("{x} * (2 if ({x} + 1)._node is None else 3)", "exact")
+    planted = Statement(row, (("x", "x1"),), ("v2",))
+    given = Input("x1", "float32", (2,), (1.0, 2.0))
+    found = compiled.examine(Program((given,), (planted,), returns=("v2",)))
+    assert found and found.kind == "compiled value"
