@@ -10,6 +10,7 @@ import numpy as np
 from .compile_autograd import Derivative
 from .runtime.executable import address
 from .tracer.inplace import adopt
+from .tracer.lying import moved
 from .tracer.mode import mode
 from .tracer.tape import FREED, AccumulateGrad, Bundle, GradFn, edge
 from .tracer.tensor import Tensor, wrap
@@ -134,9 +135,9 @@ class CompiledCall(GradFn):
         for e, g in zip(self.edges, d.run(d.every, self.pointers + d.unit), strict=True):
             x = e.variable  # type: ignore[union-attr]
             if x._grad is None:
-                x._grad = g
+                x._grad = moved(g, x._array)
             elif x._grad._requires_grad:
-                x._grad = x._grad + g
+                x._grad = moved(x._grad + g, x._array)
             else:
                 x._grad.add_(g)
         if not keep:

@@ -21,10 +21,12 @@ from .compile_rerun import Rerun
 from .ir.dtype import DType
 from .ir.graph import Graph
 from .ir.node import Node
+from .ir.ops.movement import permute
 from .ir.simplify import simplify
 from .ir.verify import verify
 from .runtime.executable import Executable
 from .tracer.guards import Surroundings, Witness
+from .tracer.lying import order_of
 from .tracer.mode import get_default_dtype, mode
 from .tracer.signature import aval, flatten, leaves, rebuild, repetition
 from .tracer.tensor import Number, Tensor
@@ -182,7 +184,7 @@ class _Recorder:
         self.graded: list[tuple[Input, int | None]] = []
         for i in trace.regraded():
             g = i.twin._grad
-            self.graded.append((i, None if g is None else self.output(self.node(g))))
+            self.graded.append((i, None if g is None else self.output(self.gradient(i, g))))
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
         self.writes: dict[int, Node] = {}
@@ -241,6 +243,11 @@ class _Recorder:
             t = self.trace.twin(t)
         assert t._node is not None
         return t._node
+
+    def gradient(self, leaf: Input, g: Tensor) -> Node:
+        """What is left in the `.grad` of a leaf, its axes in the order in which the leaf lies."""
+        axes = order_of(leaf.tensor._array)
+        return self.node(g) if axes is None else permute(self.node(g), axes=axes)
 
     def output(self, node: Node) -> int:
         self.outputs.append(node)

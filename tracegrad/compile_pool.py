@@ -10,6 +10,7 @@ import numpy as np
 
 from .ir.dtype import DType, float32
 from .runtime.executable import address
+from .tracer.lying import layout_of
 from .tracer.tensor import Tensor, wrap
 
 MOST_KEPT = 8  # buffers of one output that wait to be used again
@@ -20,12 +21,16 @@ FREE, TENSOR, ARRAY = 3, 4, 3
 
 
 class Pool:
-    """Buffers for one output: one is handed out again when nobody holds it any more."""
+    """Buffers for one output: one is handed out again when nobody holds it any more. `axes` of
+    what is handed out, outermost first, have the shape of the output.
+    """
 
-    __slots__ = ("buffers", "dtype", "shape", "slot", "table")
+    __slots__ = ("buffers", "dtype", "like", "slot", "table")
 
-    def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType):
-        self.table, self.slot, self.shape, self.dtype = table, slot, shape, dtype
+    def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType,
+                 axes: tuple[int, ...] | None = None):  # fmt: skip
+        self.table, self.slot, self.dtype = table, slot, dtype
+        self.like = layout_of(shape, np.dtype(dtype.storage), axes)
         self.buffers: list[tuple[np.ndarray, int]] = []
 
     def take(self) -> np.ndarray:
@@ -34,7 +39,7 @@ class Pool:
             if getrefcount(array) == FREE:
                 self.table[self.slot] = where
                 return array
-        array = np.empty(self.shape, self.dtype.storage)
+        array = np.empty_like(self.like)
         where = address(array)
         if len(self.buffers) == MOST_KEPT:  # all held by somebody: let go of the oldest
             del self.buffers[0]

@@ -24,6 +24,7 @@ from .compile_entry import Entry
 from .compile_pool import ARRAY, TENSOR, Gradients, Pool
 from .runtime.executable import address
 from .tracer.guards import PLAIN
+from .tracer.lying import order_of
 from .tracer.mode import mode
 from .tracer.signature import parts
 from .tracer.tape import Part
@@ -252,7 +253,8 @@ def _graded(w: _Writer, entry: Entry) -> list[str]:
             continue
         node, slot = entry.graph.outputs[k], program.outputs[k]
         owners.append(f"{where}._grad")
-        pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype))
+        axes = order_of(i.tensor._array)
+        pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))
         forced.append(bool(entry.values) or program.early(slot))
     if not owners:
         return cleared

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import DType
-from ..ir.ops.elementwise import cast, copy
+from ..ir.ops.elementwise import cast
 from ..ir.ops.source import full
 from .dispatch import bind
+from .lying import fits, laid, moved, recorded
 from .mode import _Switch, live, mode, rooted
 from .tape import AccumulateGrad, AfterAccumulation, GradFn, edge
 from .tensor import RemovableHandle, Tensor, fill_slots
@@ -133,30 +134,26 @@ class _Walk:
     def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
         x = fn.variable
         if x._grad is None:
-            x._grad = self.own(g, bool(x._hooks))
+            x._grad = self.own(g, x)
         elif self.create or x._grad._requires_grad:
-            x._grad = x._grad + g
+            x._grad = moved(x._grad + g, x._array)
         else:
             x._grad.add_(g)
 
-    def own(self, g: Tensor, watched: bool) -> Tensor:
-        """A tensor that nobody else holds, equal to g: g itself where that is certain."""
+    def own(self, g: Tensor, x: Tensor) -> Tensor:
+        """A tensor that nobody else holds, equal to g and lying in memory as the leaf `x`: g itself
+        where that is certain.
+        """
         if self.create:
-            return copy(g)
+            return recorded(g, x._array)
         if g._node is not None:
             return fill_slots(object.__new__(Tensor), None, g._node, g._dtype)
         a = g._array
         assert a is not None
-        if (
-            watched
-            or id(g) in self.held
-            or a.base is not None
-            or not a.flags.c_contiguous
-            or not a.flags.writeable
-        ):
-            g = copy(g)
-        else:
-            self.hold(g)
+        shared = x._hooks or id(g) in self.held or a.base is not None or not a.flags.writeable
+        if shared or not fits(a, x._array):
+            return laid(g, x)
+        self.hold(g)
         return g
 
 
@@ -241,7 +238,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         walk.run(roots, accumulate=True)
         for t in wanted if inputs is not None else ():
             if t._grad_fn is not None and (g := walk.captured.get(t._grad_fn)) is not None:
-                t._grad = g if t._grad is None else t._grad + g
+                t._grad = recorded(g) if t._grad is None else t._grad + g
 
 
 def pull(
@@ -307,7 +304,15 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
             filled(x.shape, x._dtype, 0.0) if g is None else g
             for g, x in zip(found, xs, strict=True)
         ]
-    return tuple(found)
+    return tuple(
+        [g if g is None or _lies(g._array, x._array) else recorded(g, x._array)
+         for g, x in zip(found, xs, strict=True)]
+    )  # fmt: skip
+
+
+def _lies(g: np.ndarray | None, x: np.ndarray | None) -> bool:
+    """Whether a gradient that was asked for lies in order, or as its input; none says so traced."""
+    return g is None or x is None or g.flags.c_contiguous or fits(g, x)
 
 
 def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,

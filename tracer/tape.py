@@ -18,6 +18,7 @@ from ..ir.autodiff import cotangent, rule_of
 from ..ir.graph import postorder
 from ..ir.node import Aval, input_node
 from ..ir.op import Kind, OpDef
+from .lying import recorded
 from .mode import live, mode
 from .promotion import SCALAR_TYPE
 from .tensor import RemovableHandle, Tensor, fill_slots
@@ -104,7 +105,7 @@ class GradFn:
                 g = hooked(hook(g), g)
         for r in self.retainers:
             if (t := r()) is not None:
-                t._grad = g if t._grad is None else t._grad + g
+                t._grad = recorded(g) if t._grad is None else t._grad + g
         return g
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
