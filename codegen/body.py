@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..ir.faults import TARGET
+from ..ir.faults import DIVISOR, TARGET
 from ..ir.node import Node
 from ..ir.op import Kind
-from ..ir.ops.elementwise import CHECKS
+from ..ir.ops.elementwise import CHECKS, check_divisor
 from .fuse import Group, operands
 from .lower import Lowered
 from .space import SMALL, Axes, computed, expected, index_axes, known, seen
@@ -261,6 +261,9 @@ class Body:
     def _check(self, anchor: Node, index: str, scope: Scope) -> None:
         """Note the index among the least and the greatest; `reports` follow the loops."""
         params, code = anchor.params, compute_code(anchor.inputs[0].dtype)
+        if anchor.op is check_divisor:  # an index out of range, if it is zero
+            index, code = f"select({index} == {code}(0), i8(1), i8(0))", "i8"
+            params = {"size": 1, "dim": DIVISOR}
         if "ignore" in params:
             ignore = self.args.integer(params["ignore"], "ignore")
             index = f"select({index} == {ignore}, {code}(0), {index})"

@@ -5,8 +5,9 @@ compiled program, which reports through four numbers.
 from __future__ import annotations
 
 INDEX, FACTOR = 1, 2  # the first of the four numbers
-# as a dimension: the numbers are class labels, or rows of a table, and do not count from the end
-TARGET, ROW, MARGIN = -1, -2, -3
+# as a dimension: the numbers are class labels, or rows of a table, and do not count from the end;
+# or it is told of divisors which of them are zero
+TARGET, ROW, MARGIN, DIVISOR = -1, -2, -3, -4
 
 
 class OutOfBounds(IndexError, RuntimeError):
@@ -17,7 +18,7 @@ class OutOfBounds(IndexError, RuntimeError):
 
 def from_the_front(dim: int) -> int:
     """The dimension `dim`, as that of positions that do not count from the end."""
-    return MARGIN - 1 - dim
+    return DIVISOR - 1 - dim
 
 
 def out_of_bounds(index: int, size: int, dim: int) -> RuntimeError:
@@ -30,6 +31,11 @@ def out_of_bounds(index: int, size: int, dim: int) -> RuntimeError:
         return OutOfBounds(f"index out of range in self: index {index} of a table of size {size}")
     dim = dim if dim >= 0 else from_the_front(dim)
     return OutOfBounds(f"index {index} is out of bounds for dimension {dim} with size {size}")
+
+
+def division_by_zero() -> RuntimeError:
+    """What an integer divided by zero raises, as in torch."""
+    return RuntimeError("ZeroDivisionError")
 
 
 class LinAlgError(RuntimeError):
@@ -71,4 +77,4 @@ def fault(kind: int, a: int, b: int, c: int) -> Exception:
     """What the four numbers of a compiled program mean."""
     if kind == FACTOR:
         return no_factor(NAMES[b], a, None if c < 0 else c)
-    return out_of_bounds(a, b, c)
+    return division_by_zero() if c == DIVISOR else out_of_bounds(a, b, c)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic, overload, register_jitable
 
 from ..codegen.vecmath import FUNCTIONS
 from . import lapack, special
@@ -193,16 +193,6 @@ def invert(typingctx: Any, x: Any) -> Any:
 
 # ---- the rarer ones, as small functions that LLVM inlines
 @register_jitable
-def floor_div(a: Any, b: Any) -> Any:
-    return a // b
-
-
-@register_jitable
-def remainder(a: Any, b: Any) -> Any:
-    return a % b
-
-
-@register_jitable
 def power(a: Any, b: Any) -> Any:
     return a**b
 
@@ -229,25 +219,77 @@ def _shift(left: bool) -> Any:
     return shift
 
 
-@intrinsic
-def fmod(typingctx: Any, a: Any, b: Any) -> Any:
-    """The remainder with the sign of a; of integers, 0 where b is 0."""
-    both = typingctx.unify_types(a, b)
+def _division(of_integers: Callable) -> Any:
+    """A word for the quotient of integers or the rest, built from the dividend, the divisor, and
+    quotient and rest as the processor has them. The divisor is 1 for it where it would trap: for 0,
+    and for -1, by which the least number has no quotient. Of 0 the answer is 0.
+    """
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        x, y = (
-            context.cast(builder, v, t, both) for v, t in zip(values, signature.args, strict=True)
-        )
-        if isinstance(both, types.Float):
-            return builder.frem(x, y)
-        if not getattr(both, "signed", False):
+    @intrinsic
+    def division(typingctx: Any, a: Any, b: Any) -> Any:
+        both = typingctx.unify_types(a, b)
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            x, y = (
+                context.cast(builder, v, t, both)
+                for v, t in zip(values, signature.args, strict=True)
+            )
+            signed = getattr(both, "signed", False)
             zero = builder.icmp_unsigned("==", y, y.type(0))
-            return builder.urem(x, builder.select(zero, y.type(1), y))
-        # of -1, too, the remainder is 0, and the processor traps on the least number by it
-        trap = builder.icmp_unsigned("<=", builder.add(y, y.type(1)), y.type(1))
-        return builder.srem(x, builder.select(trap, y.type(1), y))
+            trap = builder.icmp_unsigned("<=", builder.add(y, y.type(1)), y.type(1))
+            safe = builder.select(trap if signed else zero, y.type(1), y)
+            divide, rest = (builder.sdiv, builder.srem) if signed else (builder.udiv, builder.urem)
+            found = of_integers(builder, x, y, divide(x, safe), rest(x, safe), signed)
+            return builder.select(zero, y.type(0), found)
 
-    return both(a, b), codegen
+        return both(a, b), codegen
+
+    return division
+
+
+def _by_kind(of_floats: Callable, of_integers: Any) -> Callable:
+    """A word that is one function of floats and another of integers."""
+
+    def word(a: Any, b: Any) -> Any:
+        raise NotImplementedError("a word of kernels")
+
+    whole = lambda a, b: of_integers(a, b)  # noqa: E731 (Numba compares names and annotations)
+    overload(word)(lambda a, b: of_floats if isinstance(a, types.Float) else whole)
+    return word
+
+
+def _off(builder: Any, y: Any, rest: Any) -> Any:
+    """Whether the quotient was rounded up: there is a rest, and its sign is not the divisor's."""
+    zero = rest.type(0)
+    apart = builder.icmp_signed("<", builder.xor(rest, y), zero)
+    return builder.and_(builder.icmp_unsigned("!=", rest, zero), apart)
+
+
+def _floor_div(builder: Any, x: Any, y: Any, quotient: Any, rest: Any, signed: bool) -> Any:
+    if not signed:
+        return quotient
+    one = builder.zext(_off(builder, y, rest), y.type)
+    opposite = builder.icmp_signed("==", y, y.type(-1))
+    return builder.select(opposite, builder.neg(x), builder.sub(quotient, one))
+
+
+def _remainder(builder: Any, x: Any, y: Any, quotient: Any, rest: Any, signed: bool) -> Any:
+    if not signed:
+        return rest
+    return builder.select(_off(builder, y, rest), builder.add(rest, y), rest)
+
+
+@intrinsic
+def _frem(typingctx: Any, a: Any, b: Any) -> Any:
+    return a(a, a), lambda context, builder, signature, values: builder.frem(*values)
+
+
+floor_div = _by_kind(lambda a, b: a // b, _division(_floor_div))
+remainder = _by_kind(lambda a, b: a % b, _division(_remainder))
+fmod = _by_kind(
+    lambda a, b: _frem(a, b),  # type: ignore[call-arg]
+    _division(lambda builder, x, y, quotient, rest, signed: rest),
+)
 
 
 @intrinsic

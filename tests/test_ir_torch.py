@@ -17,6 +17,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.op import Kind, Types
 from tracegrad.ir.ops import special
+from tracegrad.ir.ops.elementwise import CHECKS
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.value import REGISTRY
 
@@ -57,7 +58,8 @@ ELEMENTWISE = [
     op
     for op in REGISTRY.values()
     if op.kind is Kind.ELEMENTWISE
-    and op.name not in ("check_index", "check_label", "cast", "where", "ldexp")
+    and op not in CHECKS
+    and op.name not in ("cast", "where", "ldexp")
     and op not in vars(special).values()
     and op.vjp is not None
     or op.types in (Types.COMPARE, Types.LOGICAL)

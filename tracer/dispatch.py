@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import DType, bool_, float32, of_numpy, of_scalar
+from ..ir.faults import division_by_zero
 from ..ir.op import Kind, OpDef, Types, evaluate
-from ..ir.ops.elementwise import cast, copy, ne
+from ..ir.ops.elementwise import cast, check_divisor, copy, floor_div, fmod, ne, remainder
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
 from .strides import inherited
@@ -235,6 +236,21 @@ def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
     return cast(op(*wide), dtype=dtype)
 
 
+# of integers, not by zero
+_DIVISIONS = frozenset((floor_div, fmod, remainder))
+
+
+def _divided(op: OpDef, given: tuple, inputs: tuple) -> tuple:
+    """The operands of a division, whose divisors are checked where they are integers."""
+    a, b = inputs
+    if a._dtype.kind not in ("int", "uint") or 0 in op.infer(a, b)[0]:
+        return inputs
+    known = not isinstance(given[1], Tensor)  # a Python number
+    if known and not given[1]:
+        raise division_by_zero()
+    return inputs if known else (a, check_divisor(b))
+
+
 def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     """Apply a primitive to Tensors and Python numbers."""
     ready = _ready(op, inputs)
@@ -246,6 +262,8 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         ready = _unify(op, inputs)
     if op.name in _NOT_OF and ready[0]._dtype.kind in _NOT_OF[op.name]:
         raise _not_implemented(op, ready[0])
+    if op in _DIVISIONS:
+        ready = _divided(op, inputs, ready)
     if mode.trace is None:
         return _finish(op, ready, params, _compute(op, ready, params))
     if op.name in _REFUSED and ready[0]._dtype is bool_:

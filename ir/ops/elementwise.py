@@ -14,7 +14,7 @@ import scipy
 from numpy.lib.array_utils import byte_bounds
 
 from ..dtype import DType
-from ..faults import TARGET, out_of_bounds
+from ..faults import TARGET, division_by_zero, out_of_bounds
 from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -274,4 +274,16 @@ check_label = elementwise(
     ref=_labelled,
     expr=f"select({{0}} == {{ignore}}, {{T}}(-1), within({{0}}, {{size}}, {TARGET}))",
 )
-CHECKS = frozenset({check_index, check_label})
+
+
+def _divisor(x: np.ndarray) -> np.ndarray:
+    if not np.all(x):
+        raise division_by_zero()
+    return x
+
+
+# check_divisor(x): integers that others are divided by; a zero ends the program with an error
+check_divisor = elementwise(
+    "check_divisor", ref=_divisor, expr="select({0} == {T}(0), {T}(1), {0})"
+)
+CHECKS = frozenset({check_index, check_label, check_divisor})

@@ -20,6 +20,7 @@ from ..ops.elementwise import (
     bitwise_xor,
     cast,
     ceil,
+    check_divisor,
     eq,
     floor,
     ge,
@@ -87,6 +88,7 @@ no_zeros = lambda c, d: not is_zero(c) and not is_zero(d)
 
 CONSTANTS = [
     *((any_of(op), folded) for op in ELEMENTWISE),
+    (check_divisor(c), c, lambda c: value(c) != 0),
     *((any_of(op), constant_second) for op in sorted(COMMUTATIVE, key=lambda op: op.name)),
     ((i * c) * d, i * (c * d)),
     ((i + c) + d, i + (c + d)),
