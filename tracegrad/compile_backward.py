@@ -135,7 +135,7 @@ class CompiledCall(GradFn):
         for e, g in zip(self.edges, d.run(d.every, self.pointers + d.unit), strict=True):
             x = e.variable  # type: ignore[union-attr]
             if x._grad is None:
-                x._grad = moved(g, x._array)
+                x._grad = moved(g, x._array)  # type: ignore[arg-type]
             elif x._grad._requires_grad:
                 x._grad = moved(x._grad + g, x._array)
             else:

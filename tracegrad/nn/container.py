@@ -9,18 +9,17 @@ from operator import index
 from typing import Any, Self
 
 from ..tracer.tensor import Tensor
+from ..tracer.world import Watched
 from .module import Module, indented
 from .parameter import Parameter
 
 
 class _Numbered(Module):
-    """A list of things that stand in one table of a Module under the names '0', '1', ..."""
-
-    _table = "_modules"
+    """A list of things that a Module holds under the names '0', '1', ..."""
 
     @property
     def _items(self) -> dict[str, Any]:
-        return self.__dict__[self._table]
+        return self._modules
 
     def _name(self, i: Any) -> str:
         i, n = index(i), len(self)
@@ -32,7 +31,10 @@ class _Numbered(Module):
         for name in list(self._items):
             delattr(self, name)
         for i, item in enumerate(items):
-            setattr(self, str(i), item)
+            self._store(str(i), item)
+
+    def _store(self, name: str, item: Any) -> None:
+        self.register_module(name, item)  # None has a place too
 
     def _fit(self, item: Any) -> Any:
         """The item, or TypeError where it has no place here."""
@@ -56,7 +58,7 @@ class _Numbered(Module):
         return make([item for _, item in items])
 
     def __setitem__(self, i: Any, item: Any) -> None:
-        setattr(self, self._name(i), self._fit(item))
+        self._store(self._name(i), self._fit(item))
 
     def __delitem__(self, i: Any) -> None:
         items = list(self)
@@ -65,12 +67,12 @@ class _Numbered(Module):
 
     def append(self, item: Any) -> Self:
         """Add one at the end."""
-        setattr(self, str(len(self)), self._fit(item))
+        self._store(str(len(self)), self._fit(item))
         return self
 
     def extend(self, items: Iterable[Any]) -> Self:
         """Add several at the end."""
-        if not isinstance(items, Iterable):
+        if not isinstance(items, Iterable) or isinstance(items, Tensor):
             raise TypeError(
                 f"{type(self).__name__}.extend should be called with an iterable, but got "
                 f"{type(items).__name__}"
@@ -79,12 +81,11 @@ class _Numbered(Module):
             self.append(item)
         return self
 
-    def insert(self, i: int, item: Any) -> Self:
+    def insert(self, i: int, item: Any) -> Any:
         """Add one before position i."""
         items = list(self)
         items.insert(i, self._fit(item))
         self._renumber(items)
-        return self
 
     def pop(self, i: Any = -1) -> Any:
         """Remove one and return it."""
@@ -104,7 +105,8 @@ class ModuleList(_Numbered):
 
     def __init__(self, modules: Iterable[Module] | None = None):
         super().__init__()
-        self.extend(modules or ())
+        if modules is not None:
+            self.extend(modules)
 
     def _child_lines(self) -> list[str]:
         """Equal neighbours share a line: `(0-2): 3 x ReLU()`."""
@@ -129,12 +131,36 @@ class Sequential(_Numbered):
 
     def __init__(self, *args: Any):
         super().__init__()
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], dict) else enumerate(args)
+        ordered = len(args) == 1 and isinstance(args[0], OrderedDict)
+        named = args[0].items() if ordered else enumerate(args)
         for name, module in named:
             self.register_module(str(name), module)
 
     def _part(self, items: list[tuple[str, Any]]) -> Any:
-        return type(self)(dict(items))
+        return type(self)(OrderedDict(items))
+
+    def insert(self, i: int, item: Any) -> Self:
+        """Add one before position i."""
+        if not isinstance(item, Module):
+            raise AssertionError(f"module should be of type: {Module}")
+        if not -len(self) <= i <= len(self):
+            raise IndexError(f"Index out of range: {i}")
+        super().insert(i, item)
+        return self
+
+    def _other(self, items: Any) -> Any:
+        if not isinstance(items, Sequential):
+            raise ValueError(
+                f"add operator supports only objects of Sequential class, but {type(items)} is "
+                "given."
+            )
+        return items
+
+    def __iadd__(self, items: Iterable[Any]) -> Self:
+        return super().__iadd__(self._other(items))
+
+    def __add__(self, items: Iterable[Any]) -> Any:
+        return super().__add__(self._other(items))
 
     def _times(self, times: Any) -> list[Module]:
         if not isinstance(times, int):
@@ -159,18 +185,11 @@ class Sequential(_Numbered):
 
 
 class _Named(Module):
-    """A dict of things that stand in one table of a Module."""
-
-    _table = "_modules"
-
-    def __init__(self, items: Any = None):
-        super().__init__()
-        if items is not None:
-            self.update(items)
+    """A dict of things that a Module holds."""
 
     @property
     def _items(self) -> dict[str, Any]:
-        return self.__dict__[self._table]
+        return self._modules
 
     def __len__(self) -> int:
         return len(self._items)
@@ -233,6 +252,11 @@ class _Named(Module):
 class ModuleDict(_Named):
     """A dict of modules whose parameters count as those of the module that holds it."""
 
+    def __init__(self, modules: Any = None):
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
 
 def _parameter_line(name: str, p: Any, kind: Any) -> str:
     if not isinstance(p, Tensor):
@@ -248,7 +272,8 @@ class ParameterList(_Numbered):
 
     def __init__(self, values: Iterable[Any] | None = None):
         super().__init__()
-        self.extend(values or ())
+        if values is not None:
+            self.extend(values)
 
     @property
     def _items(self) -> dict[str, Any]:
@@ -257,6 +282,9 @@ class ParameterList(_Numbered):
 
     def _fit(self, item: Any) -> Any:
         return _trained(item)
+
+    def _store(self, name: str, item: Any) -> None:
+        setattr(self, name, item)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, _trained(value) if name.isdigit() else value)
@@ -268,12 +296,36 @@ class ParameterList(_Numbered):
 
 
 class ParameterDict(_Named):
-    """A dict of parameters; tensors put into it become parameters."""
+    """A dict of parameters; tensors put into it become parameters, other things stay what they
+    are.
+    """
 
-    _table = "_parameters"
+    def __init__(self, parameters: Any = None):
+        super().__init__()
+        self.__dict__["_keys"] = Watched()
+        if parameters is not None:
+            self.update(parameters)
+
+    @property
+    def _items(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in self._keys}
 
     def _register(self, key: str, item: Any) -> None:
-        self.register_parameter(key, _trained(item))
+        if not isinstance(key, str):
+            raise TypeError(
+                "Index given to ParameterDict cannot be used as a key as it is not a string "
+                f"(type is '{type(key).__name__}')."
+            )
+        setattr(self, key, _trained(item))
+        self._keys[key] = None
+
+    def __delitem__(self, key: str) -> None:
+        del self._keys[key]
+        delattr(self, key)
+
+    def clear(self) -> None:
+        for key in list(self._keys):
+            del self[key]
 
     def __getitem__(self, key: str) -> Any:
         if key not in self:
@@ -298,6 +350,10 @@ class ParameterDict(_Named):
         key = next(reversed(self))
         return key, self.pop(key)
 
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """Another dict with these keys and one value."""
+        return ParameterDict((key, default) for key in keys)
+
     def copy(self) -> ParameterDict:
         """Another dict of the same parameters."""
         return ParameterDict(self)
@@ -318,7 +374,10 @@ class ParameterDict(_Named):
         return ParameterDict(items).__ior__(self)
 
     def extra_repr(self) -> str:
-        return "\n".join(_parameter_line(k, p, p.type()) for k, p in self._items.items())
+        return "\n".join(
+            _parameter_line(k, p, p.type() if isinstance(p, Tensor) else None)
+            for k, p in self._items.items()
+        )
 
 
 def _trained(value: Any) -> Any:
