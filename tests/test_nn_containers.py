@@ -61,7 +61,7 @@ NN = {
     "sequence, cut": lambda T: T.nn.Sequential(T.nn.ReLU(), None, T.nn.Tanh())[1:],
     "sequence and list": lambda T: T.nn.Sequential(T.nn.ReLU()) + [T.nn.ReLU()],
     "sequences": lambda T: T.nn.Sequential(T.nn.ReLU()) + T.nn.Sequential(T.nn.Tanh()),
-    "parameters": lambda T: T.nn.ParameterList([None, T.ones(2), 3, "a", T.nn.Parameter(T.ones(1))]),
+    "parameters": lambda T: T.nn.ParameterList([None, T.ones(2), 3, T.nn.Parameter(T.ones(1))]),
     "parameters, appended": lambda T: T.nn.ParameterList().append(None),
     "parameters, set": lambda T: after(T.nn.ParameterList([T.ones(2)]), ("__setitem__", 0, None)),
     "parameters, cut": lambda T: T.nn.ParameterList([T.ones(1), None, T.ones(3)])[1:],
