@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from .dtype import DType, of_scalar
+from .locks import lock
 from .op import Kind, OpDef
 from .value import REGISTRY, Value
 
@@ -127,7 +128,7 @@ class Node(Value):
 
 
 _table: WeakValueDictionary[tuple, Node] = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = lock()
 _serial = itertools.count()
 
 

@@ -11,7 +11,6 @@ import inspect
 import linecache
 import os
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from functools import cache as memo
@@ -26,6 +25,7 @@ from numba.core.runtime import rtsys
 
 from ..codegen import vecmath
 from ..codegen.program import Kernel
+from ..ir.locks import lock
 from . import arithmetic, cache, half, intrinsics, lapack, philox, special
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
@@ -48,7 +48,7 @@ class Statistics:
 
 
 statistics = Statistics()
-_lock = threading.Lock()
+_lock = lock()
 _ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps it alive)
 
 

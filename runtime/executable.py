@@ -13,6 +13,7 @@ from weakref import WeakSet
 import numpy as np
 
 from ..codegen.program import Launch, Program, Slot, as_word, fault
+from ..ir.locks import Turn
 from .compiler import address_of
 from .tape import COLUMNS, COUNTERS, WORKERS, walker
 from .threads import region_lock, stay_alone, threads
@@ -40,8 +41,8 @@ def pieces_of(launch: Launch) -> int:
 
 
 class Executable:
-    """`table` is a memoryview of int64: entry k is the pointer in slot k. Not for two threads at
-    once: hold `lock`.
+    """`table` is a memoryview of int64: entry k is the pointer in slot k. Its user holds `lock`
+    and sets `busy`, as a Turn asks.
     """
 
     def __init__(self, program: Program):
@@ -68,7 +69,8 @@ class Executable:
         self._tape, self._claims = tape, aligned(8 * COUNTERS * len(tape))
         most = int(tape[:, 3].max())
         self.walk = walker(most > 1)
-        self.lock = region_lock(most > 1)
+        turn = self._turn = Turn(region_lock(most > 1))
+        self.lock, self.busy = turn.lock, turn.busy
         workers = min(threads(), most) if most > 1 else 1
         rows, status, claims = len(program.launches), address(self._status), address(self._claims)
         bounds = ((0, rows), (0, program.commit), (program.commit, rows))
@@ -106,6 +108,12 @@ class Executable:
         """
         if self.walk(self.whole):
             self.fail()
+
+    def failed(self) -> bool:
+        """Whether a kernel found something wrong; forgets it."""
+        found = bool(self._status[0])
+        self._status[:] = 0
+        return found
 
     def fail(self) -> None:
         """Raise what the status block says, and clean it."""

@@ -13,7 +13,6 @@ the piece that it holds, and one that wakes up late finds the work done.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from functools import cache as memo
 from pathlib import Path
@@ -27,6 +26,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import register_jitable
 
+from ..ir.locks import lock
 from . import cache
 from .compiler import library, parts_of
 from .threads import layer, threads
@@ -188,7 +188,7 @@ def _parallel(span: int) -> int:
 SIGNATURE = types.int64(types.int64)
 # without Numba's own runtime (_nrt), whose start takes longer than loading everything else
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
-_lock = threading.Lock()
+_lock = lock()
 
 
 def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:

@@ -5,7 +5,6 @@ wait.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache as memo
@@ -14,6 +13,8 @@ from typing import Any
 
 import numba
 from numba.np.ufunc.parallel import _launch_threads
+
+from ..ir.locks import lock
 
 
 @contextmanager
@@ -46,14 +47,14 @@ def layer() -> str:
     return "workqueue"
 
 
-_one_region = threading.Lock()
+_one_region = lock()
 
 
 def region_lock(parallel: bool) -> Any:
     """What guards a tape from being walked twice at once; Numba's work queue runs one parallel loop
     at a time at all.
     """
-    return _one_region if parallel and layer() == "workqueue" else threading.Lock()
+    return _one_region if parallel and layer() == "workqueue" else lock()
 
 
 _alone = False

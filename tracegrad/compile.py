@@ -12,7 +12,6 @@ def step(x, y):
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, NamedTuple
@@ -24,9 +23,10 @@ from .codegen.program import Program
 from .compile_binding import nobody
 from .compile_entry import Entry, record
 from .compile_programs import Programs
-from .compile_replay import MISS, write_replay
+from .compile_replay import MISS, Reentered, write_replay
 from .compile_report import name_of, report, summary
 from .ir.graph import Graph
+from .ir.locks import Turn
 from .nn.module import Module
 from .optim import optimizer
 from .optim.optimizer import Optimizer
@@ -36,7 +36,7 @@ from .tracer.signature import aval, flatten, lift, loosen, parts, repetition
 from .tracer.tensor import Tensor
 from .tracer.world import changed
 
-_tracing = threading.RLock()  # one trace at a time: Python's own state may change meanwhile
+_tracing = Turn()  # one trace at a time: Python's own state may change meanwhile
 
 
 class CacheInfo(NamedTuple):
@@ -88,29 +88,41 @@ class _State:
             if answer is not MISS:
                 self.remember(entry, args, kwargs)
                 return answer
-        with _tracing:
-            entries = list(self.programs.under(key, held))
-            for entry in entries:  # another thread may have traced it meanwhile
-                answer = entry.replay(tensors)
-                if answer is not MISS:
-                    return answer
-            self.why = self.reason(key, entries, tensors)
-            entry = record(self.fn, args, kwargs, _reports, self.fullgraph, self.fast_math)
-            entry.key = key
-            entry.replay = write_replay(entry, len(tensors))
-            self.traces += 1
-            if entry.derivative is not None:
-                optimizer.accelerate = compile
-            changed()  # tensors that were captured are watched from now on
+        with _tracing.lock:
+            if _tracing.busy[0]:
+                raise Reentered
+            _tracing.busy[0] = True
+            try:
+                return self.traced(key, tensors, held, args, kwargs)
+            finally:
+                _tracing.busy[0] = False
+
+    def traced(
+        self, key: Any, tensors: list[Tensor], held: dict[int, Any], args: tuple, kwargs: dict
+    ) -> Any:
+        """A call that no program has answered yet."""
+        entries = list(self.programs.under(key, held))
+        for entry in entries:  # another thread may have traced it meanwhile
             answer = entry.replay(tensors)
-            if answer is MISS:
-                raise RuntimeError(
-                    f"{name_of(self.fn)} was changed by another thread while it was traced; "
-                    "call it again"
-                )
-            self.programs.add(key, held, entry)
-            self.remember(entry, args, kwargs)
-            report(self.fn, entry)
+            if answer is not MISS:
+                return answer
+        self.why = self.reason(key, entries, tensors)
+        entry = record(self.fn, args, kwargs, _reports, self.fullgraph, self.fast_math)
+        entry.key = key
+        entry.replay = write_replay(entry, len(tensors))
+        self.traces += 1
+        if entry.derivative is not None:
+            optimizer.accelerate = compile
+        changed()  # tensors that were captured are watched from now on
+        answer = entry.replay(tensors)
+        if answer is MISS:
+            raise RuntimeError(
+                f"{name_of(self.fn)} was changed by another thread while it was traced; "
+                "call it again"
+            )
+        self.programs.add(key, held, entry)
+        self.remember(entry, args, kwargs)
+        report(self.fn, entry)
         return answer
 
     def lifted(self, loose: Any, args: tuple, kwargs: dict) -> Any:
@@ -236,13 +248,16 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     programs = state.programs
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
-        entry = programs.quick()
-        if entry is not None and not kwargs:
-            glance = entry.tensors is not None
-            answer = state.glance(entry, args) if glance else entry.replay(args)
-            if answer is not MISS:
-                return answer
-        return state.call(args, kwargs)
+        try:
+            entry = programs.quick()
+            if entry is not None and not kwargs:
+                glance = entry.tensors is not None
+                answer = state.glance(entry, args) if glance else entry.replay(args)
+                if answer is not MISS:
+                    return answer
+            return state.call(args, kwargs)
+        except Reentered:  # a signal handler's call, within another one of this thread
+            return fn(*args, **kwargs)
 
     update_wrapper(compiled, fn)
     _attach(compiled, state)

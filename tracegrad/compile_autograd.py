@@ -7,7 +7,6 @@ is faster than reading them back.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from functools import reduce
 from operator import add
@@ -19,6 +18,7 @@ from .codegen.view import View
 from .compile_pool import Pool
 from .compile_rerun import Rerun
 from .ir.graph import Graph, postorder
+from .ir.locks import lock
 from .ir.node import Node, input_node
 from .ir.op import DIVIDE, Kind
 from .ir.ops.elementwise import CHECKS
@@ -35,6 +35,7 @@ class Backward:
     """A backward program: gradients from cotangents and what a call kept."""
 
     def __init__(self, graph: Graph, layouts: dict[Node, View], fast: bool):
+        self.made_of = graph, layouts, fast
         self.executable = executable = Executable(build(graph, {}, layouts, fast=fast))
         self.inputs = executable.program.inputs
         self.pools = [
@@ -46,15 +47,21 @@ class Backward:
         """The gradients; `pointers` lead to the graph's inputs, which the caller keeps alive."""
         executable = self.executable
         with executable.lock:
-            executable.warm()
-            for slot, pointer in zip(self.inputs, pointers, strict=True):
-                executable.table[slot] = pointer
-            results = []
-            for pool in self.pools:
-                t = wrap(pool.take(), pool.dtype)
-                t._ptr = executable.table[pool.slot]
-                results.append(t)
-            executable.run()
+            if executable.busy[0]:  # a signal handler came in between
+                return Backward(*self.made_of).run(pointers)
+            executable.busy[0] = True
+            try:
+                executable.warm()
+                for slot, pointer in zip(self.inputs, pointers, strict=True):
+                    executable.table[slot] = pointer
+                results = []
+                for pool in self.pools:
+                    t = wrap(pool.take(), pool.dtype)
+                    t._ptr = executable.table[pool.slot]
+                    results.append(t)
+                executable.run()
+            finally:
+                executable.busy[0] = False
         return results
 
 
@@ -94,7 +101,7 @@ class Derivative:
         self.frees = [
             frozenset(j for j in self.every if kept[j] & own) for own in kept
         ]  # which outputs have no way back any more, once backward went through one
-        self.building = threading.Lock()
+        self.building = lock()
         self.backwards: dict[frozenset[int], Backward] = {}
         one = np.ones((), self.seeds[0].dtype.storage)
         self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with

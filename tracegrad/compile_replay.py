@@ -17,18 +17,17 @@ from weakref import finalize
 
 import numpy as np
 
-from .compile_answer import Aliased, Given, Gradient, Returned, gradients_found, returned
-from .compile_backward import CompiledCall, take_over
+from .compile_answer import gradients_found, returned
+from .compile_backward import Spent, take_over
 from .compile_binding import drawing, nobody, rebinder, staleness, together
 from .compile_entry import Entry
 from .compile_pool import ARRAY, TENSOR, Gradients, Pool
+from .compile_spelling import Writer, drawn, found, tensor, write_answer
 from .runtime.executable import address
 from .tracer.guards import PLAIN
 from .tracer.lying import order_of
 from .tracer.mode import mode
-from .tracer.signature import parts
-from .tracer.tape import Part
-from .tracer.tensor import Tensor, wrap
+from .tracer.tensor import Tensor
 from .tracer.trace import Input
 from .tracer.world import epoch
 
@@ -42,67 +41,55 @@ _NOT_THIS = (
 MISS = object()  # this entry does not fit
 
 
-class _Writer:
-    """Collects the lines of the function and the names it refers to."""
+class Reentered(BaseException):
+    """The call comes from a signal handler, in the middle of another one of the same thread that
+    uses the same memory.
+    """
 
-    def __init__(self) -> None:
-        self.names: dict[str, Any] = {}
-        self.lines: list[str] = []
 
-    def name(self, prefix: str, value: Any) -> str:
-        name = f"{prefix}{len(self.names)}"
-        self.names[name] = value
-        return name
-
-    def guard(self, line: str) -> None:
-        self.add(line, 3)
-
-    def add(self, line: str, depth: int = 1) -> None:
-        self.lines.append("    " * depth + line)
+_INTERRUPTED = Spent(
+    "CompiledFunctionBackward",
+    "the compiled call that changed this tensor in place was interrupted (by Ctrl-C, or by a "
+    "signal handler that raised) before the tensor's history was noted; compute it anew",
+)
 
 
 def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     """The replay function of an entry whose calls have `count` tensors; the last that looks at
     those of the trace.
     """
-    w = _Writer()
+    w = Writer()
     executable = entry.executable
     positions = {i.key: k for k, i in enumerate(entry.inputs) if i.kind == "argument"}
     w.names |= {
         "MISS": MISS, "epoch": epoch, "mode": mode,
-        "lock": executable.lock, "walk": executable.walk, "fail": executable.fail,
+        "lock": executable.lock, "busy": executable.busy, "Reentered": Reentered,
+        "walk": executable.walk, "fail": executable.fail, "failed": executable.failed,
         "new": object.__new__, "Tensor": Tensor,
         "table": executable.table,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
         "NOT_THIS": _NOT_THIS, "seen": entry.seen, "stale": staleness(entry),
     }  # fmt: skip
-    w.add("lock.acquire()")  # the guards already write to the table
-    w.add("try:")
+    w.add("with lock:")  # the guards already write to the table
+    w.add("if busy[0]: raise Reentered", 2)
+    w.add("busy[0] = True", 2)
     w.add("try:", 2)
+    w.add("try:", 3)
     _guards(w, entry, count, positions)
-    w.add("except NOT_THIS: return MISS", 2)
+    w.add("except NOT_THIS: return MISS", 3)
     _hyper(w, entry)
     after = _graded(w, entry)
     outputs = _outputs(w, entry)
     undo = _random(w, entry)
-    w.add(f"if walk({'BEFORE' if entry.values else 'WHOLE'}): {undo}fail()", 2)
-    for k, expected, _ in entry.values:
-        cell = w.name("value", _private(entry, k))
-        w.add(f"if {cell}.item() != {w.name('expected', expected)}: {undo}return MISS", 2)
-    if entry.values:
-        w.add("walk(AFTER)", 2)
+    changes = [f"{tensor(w, i)}._version[0] += 1" for i in entry.written] + after
+    changes += [f"{tensor(w, i)}._requires_grad = {flag}" for i, flag in entry.flags]
+    _run(w, entry, changes, undo)
     if entry.derivative is not None:  # while the lock is held: the table is everybody's
         first = len(entry.graph.outputs) - len(entry.derivative.saved)
         slots = entry.program.outputs[first:]
-        w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 2)
-    w.add("finally: lock.release()")
-    for i in entry.written:
-        w.add(f"{_tensor(w, i)}._version[0] += 1")
-    for line in after:
-        w.add(line)
-    for i, flag in entry.flags:
-        w.add(f"{_tensor(w, i)}._requires_grad = {flag}")
-    _answer(w, entry, outputs)
+        w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 3)
+    w.add("finally: busy[0] = False", 2)
+    write_answer(w, entry, outputs)
     source = "def replay(args):\n" + "\n".join(w.lines) + "\n"
     filename = f"<tracegrad replay {id(entry):x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
@@ -114,7 +101,32 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
     return replay
 
 
-def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
+def _run(w: Writer, entry: Entry, changes: list[str], undo: str) -> None:
+    """Walk the tape, and do what the call changes besides. A signal handler that raises is heard as
+    soon as a walk is over: what this one has changed is then complete.
+    """
+    if entry.values:
+        w.add("try: wrong = walk(BEFORE)", 3)
+        w.add(f"except BaseException: failed(); {undo}raise", 3)
+        w.add(f"if wrong: {undo}fail()", 3)
+        for k, expected, _ in entry.values:
+            cell = w.name("value", _private(entry, k))
+            w.add(f"if {cell}.item() != {w.name('expected', expected)}: {undo}return MISS", 3)
+    w.add(f"try: wrong = walk({'AFTER' if entry.values else 'WHOLE'})", 3)
+    w.add("except BaseException:", 3)
+    w.add(f"if failed(): {undo}raise", 4)
+    for line in changes:
+        w.add(line, 4)
+    for i in entry.rooted.values():
+        broken = w.name("interrupted", _INTERRUPTED)
+        w.add(f"{w.name('take_over', take_over)}({tensor(w, i)}, {broken})", 4)
+    w.add("raise", 4)
+    w.add(f"if wrong: {undo}fail()", 3)
+    for line in changes:
+        w.add(line, 3)
+
+
+def _guards(w: Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
     w.guard(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(count))
     w.guard(f"({unpacked}) = args" if count else "if args: return MISS")
@@ -167,32 +179,20 @@ def _guards(w: _Writer, entry: Entry, count: int, positions: dict[int, int]) -> 
         if k in written or other in written:
             w.guard(f"if {w.name('together', together())}(a{k}, a{other}): return MISS")
     for i in _gradients_read(entry):
-        w.guard(f"{_found(i)} = {_tensor(w, i)}._grad")
+        w.guard(f"{found(i)} = {tensor(w, i)}._grad")
     for i, there in entry.presence:
-        w.guard(f"if {_tensor(w, i)}._grad is {'None' if there else 'not None'}: return MISS")
+        w.guard(f"if {tensor(w, i)}._grad is {'None' if there else 'not None'}: return MISS")
     for i in entry.inputs:
         if i.kind == "grad":
-            g = _tensor(w, i)
+            g = tensor(w, i)
             cell = w.name("last", [nobody])
             bind = w.name("bind", rebinder(entry, entry.inputs.index(i), w.names[cell]))
             w.guard(f"if {g} is None: return MISS")
             w.guard(f"if {g}._array is not {cell}[0]() and not {bind}({g}): return MISS")
 
 
-def _literal(w: _Writer, key: Any) -> str:
+def _literal(w: Writer, key: Any) -> str:
     return repr(key) if isinstance(key, (str, int)) else w.name("key", key)
-
-
-def _tensor(w: _Writer, i: Input) -> str:
-    """The tensor that is this input at the call."""
-    if i.kind == "grad":
-        return _found(i.key)
-    return f"a{i.key}" if i.kind == "argument" else w.name("tensor", i.tensor)
-
-
-def _found(owner: Input) -> str:
-    """The `.grad` that a call finds."""
-    return f"found{id(owner)}"
 
 
 def _gradients_read(entry: Entry) -> list[Input]:
@@ -207,19 +207,19 @@ def _depth(i: Input) -> int:
     return 1 + _depth(i.key) if i.kind == "grad" else 0
 
 
-def _hyper(w: _Writer, entry: Entry) -> None:
+def _hyper(w: Writer, entry: Entry) -> None:
     for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
         if i.kind == "hyper":
             number = np.zeros((), np.float64)
             entry.executable.table[slot] = address(number)
             group, key = i.key
             cell = w.name("number", number.reshape(1).data)
-            w.add(f"{cell}[0] = {w.name('group', group)}[{key!r}]", 2)
+            w.add(f"{cell}[0] = {w.name('group', group)}[{key!r}]", 3)
         elif i.kind == "tensor":
             entry.executable.table[slot] = address(i.tensor._array)
 
 
-def _random(w: _Writer, entry: Entry) -> str:
+def _random(w: Writer, entry: Entry) -> str:
     """Take the random numbers that the program uses; returns what gives them back."""
     undoing = ""
     slots = dict(zip(entry.inputs, entry.program.inputs, strict=True))
@@ -228,26 +228,21 @@ def _random(w: _Writer, entry: Entry) -> str:
         if stream.source in slots:
             entry.executable.table[slots[stream.source]] = address(state)
         draw, undo = drawing(stream, state)
-        w.add(f"{w.name('draw', draw)}()", 2)
+        w.add(f"{w.name('draw', draw)}()", 3)
         undoing += f"{w.name('undo', undo)}(); "
         if entry.derivative is not None and stream.source in entry.derivative.kept_inputs:
-            w.add(f"{_drawn(stream.source)} = {w.name('state', state)}.copy()", 2)
+            w.add(f"{drawn(stream.source)} = {w.name('state', state)}.copy()", 3)
     return undoing
 
 
-def _drawn(source: Input) -> str:
-    """What backward keeps of a generator: its state at this call."""
-    return f"drawn{id(source)}"
-
-
-def _graded(w: _Writer, entry: Entry) -> list[str]:
+def _graded(w: Writer, entry: Entry) -> list[str]:
     """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
     holds it.
     """
     program = entry.program
     owners, cleared, pools, forced = [], [], [], []
     for i, k in entry.graded:
-        where = _tensor(w, i)
+        where = tensor(w, i)
         if k is None:
             cleared.append(f"{where}._grad = None")
             continue
@@ -265,14 +260,14 @@ def _graded(w: _Writer, entry: Entry) -> list[str]:
     }  # fmt: skip
     current = [f"g{k}" for k in range(len(owners))]
     for g, owner in zip(current, owners, strict=True):
-        w.add(f"{g} = {owner}", 2)
+        w.add(f"{g} = {owner}", 3)
     known = (
         f"{g} is not held[{k}] or getrefcount({g}) != {TENSOR} "
         f"or getrefcount({g}._array) != {ARRAY}"
         for k, g in enumerate(current)
     )
-    w.add(f"fresh = {'True' if any(forced) else ' or '.join(known)}", 2)
-    w.add(f"if fresh: fresh = renew(({', '.join(current)},))", 2)
+    w.add(f"fresh = {'True' if any(forced) else ' or '.join(known)}", 3)
+    w.add(f"if fresh: fresh = renew(({', '.join(current)},))", 3)
     return [*cleared, f"if fresh: {', '.join(owners)}, = fresh"]
 
 
@@ -284,7 +279,7 @@ def _private(entry: Entry, k: int) -> np.ndarray:
     return cell
 
 
-def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
+def _outputs(w: Writer, entry: Entry) -> dict[int, str]:
     """Buffers for what is returned, and for what backward will need."""
     program = entry.program
     taken: dict[int, str] = {}
@@ -298,77 +293,5 @@ def _outputs(w: _Writer, entry: Entry) -> dict[int, str]:
         pool = Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype)
         entry.pools.append(pool)
         taken[k] = f"o{k}"
-        w.add(f"o{k} = {w.name('pool', pool.take)}()", 2)
+        w.add(f"o{k} = {w.name('pool', pool.take)}()", 3)
     return taken
-
-
-def _answer(w: _Writer, entry: Entry, outputs: dict[int, str]) -> None:
-    d = entry.derivative
-    made: dict[Any, str] = {}
-    for k in sorted(returned(entry.answer)):
-        dtype = w.name("dtype", entry.graph.outputs[k].dtype)
-        w.add(
-            f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; "
-            f"y{k}._dtype = {dtype}; y{k}._version = [0]"
-        )
-        w.add(
-            f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = "
-            f"y{k}._accumulator = None; y{k}._ptr = 0"
-        )
-        if k not in entry.spent and (d is None or k not in d.outputs):
-            w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = False")
-        made[k] = f"y{k}"
-        if k in entry.spent:
-            w.add(f"y{k}._grad_fn = {w.name('spent', entry.spent[k])}; y{k}._requires_grad = True")
-    if d is not None:
-        sources = ", ".join(_tensor(w, i) for i in d.wanted)
-        kept = ", ".join(_kept(w, i) for i in d.kept_inputs)
-        first = len(entry.graph.outputs) - len(d.saved)
-        saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
-        w.names |= {"CompiledCall": CompiledCall, "Part": Part, "derivative": d}
-        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], args)")
-        for index, k in enumerate(d.outputs):
-            record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
-            if k in entry.rooted:
-                where = _tensor(w, entry.rooted[k])
-                w.add(f"{w.name('take_over', take_over)}({where}, {record})")
-            else:
-                w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
-    for k in entry.spent.keys() & entry.rooted.keys():
-        where = _tensor(w, entry.rooted[k])
-        w.add(f"{w.name('take_over', take_over)}({where}, {w.name('spent', entry.spent[k])})")
-    w.add(f"return {_expression(w, entry.answer, made)}")
-
-
-def _kept(w: _Writer, i: Input) -> str:
-    if i.kind == "hyper":
-        group, key = i.key
-        number = f"float({w.name('group', group)}[{key!r}])"
-        array = f"{w.name('asarray', np.asarray)}({number})"
-        return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
-    if i.kind == "random":
-        return f"{w.name('wrap', wrap)}({_drawn(i)}, {w.name('dtype', i.node.dtype)})"
-    return _tensor(w, i)
-
-
-def _expression(w: _Writer, answer: Any, made: dict[Any, str]) -> str:
-    """The returned structure as text."""
-    if isinstance(answer, Returned):
-        return made[answer.index]
-    if isinstance(answer, Gradient):
-        return _found(answer.owner) if answer.found else f"{_tensor(w, answer.owner)}._grad"
-    if isinstance(answer, Aliased):
-        if answer not in made:
-            root = _expression(w, answer.root, made)
-            made[answer] = name = f"alias{len(made)}"
-            w.add(f"{name} = {w.name('look', answer)}({root})")
-        return made[answer]
-    if isinstance(answer, Given):
-        return _tensor(w, answer.source)
-    if type(answer) is tuple:
-        return "(" + "".join(_expression(w, a, made) + ", " for a in answer) + ")"
-    if (found := parts(answer)) is None:
-        return w.name("constant", answer)
-    inside = ", ".join(_expression(w, a, made) for a in found.inside)
-    made_by = "" if type(answer) is list else w.name("filled", found.filled)
-    return f"{made_by}([{inside}])" if made_by else f"[{inside}]"

@@ -7,7 +7,6 @@ state is an input of the program, and how many numbers it uses is known when it 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import int64, uint8
+from ..ir.locks import lock
 from ..ir.ops.random import signed
 from .device import CPU, usable
 from .mode import mode
@@ -30,7 +30,7 @@ class Generator:
 
     def __init__(self, device: Any = "cpu"):
         self.device = usable(device)
-        self._lock = threading.Lock()
+        self._lock = lock()
         self._state = (67280421310721, 0)  # (seed, numbers used)
 
     def manual_seed(self, seed: int) -> Generator:

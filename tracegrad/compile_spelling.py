@@ -1,0 +1,123 @@
+"""How the replay function of compile_replay.py spells its inputs, and what it returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .compile_answer import Aliased, Given, Gradient, Returned, returned
+from .compile_backward import CompiledCall, take_over
+from .compile_entry import Entry
+from .tracer.signature import parts
+from .tracer.tape import Part
+from .tracer.tensor import wrap
+from .tracer.trace import Input
+
+
+class Writer:
+    """Collects the lines of the function and the names it refers to."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {}
+        self.lines: list[str] = []
+
+    def name(self, prefix: str, value: Any) -> str:
+        name = f"{prefix}{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def guard(self, line: str) -> None:
+        self.add(line, 4)
+
+    def add(self, line: str, depth: int = 1) -> None:
+        self.lines.append("    " * depth + line)
+
+
+def tensor(w: Writer, i: Input) -> str:
+    """The tensor that is this input at the call."""
+    if i.kind == "grad":
+        return found(i.key)
+    return f"a{i.key}" if i.kind == "argument" else w.name("tensor", i.tensor)
+
+
+def found(owner: Input) -> str:
+    """The `.grad` that a call finds."""
+    return f"found{id(owner)}"
+
+
+def drawn(source: Input) -> str:
+    """What backward keeps of a generator: its state at this call."""
+    return f"drawn{id(source)}"
+
+
+def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
+    d = entry.derivative
+    made: dict[Any, str] = {}
+    for k in sorted(returned(entry.answer)):
+        dtype = w.name("dtype", entry.graph.outputs[k].dtype)
+        w.add(
+            f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; "
+            f"y{k}._dtype = {dtype}; y{k}._version = [0]"
+        )
+        w.add(
+            f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = "
+            f"y{k}._accumulator = None; y{k}._ptr = 0"
+        )
+        if k not in entry.spent and (d is None or k not in d.outputs):
+            w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = False")
+        made[k] = f"y{k}"
+        if k in entry.spent:
+            w.add(f"y{k}._grad_fn = {w.name('spent', entry.spent[k])}; y{k}._requires_grad = True")
+    if d is not None:
+        sources = ", ".join(tensor(w, i) for i in d.wanted)
+        kept = ", ".join(_kept(w, i) for i in d.kept_inputs)
+        first = len(entry.graph.outputs) - len(d.saved)
+        saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
+        w.names |= {"CompiledCall": CompiledCall, "Part": Part, "derivative": d}
+        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], args)")
+        for index, k in enumerate(d.outputs):
+            record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
+            if k in entry.rooted:
+                where = tensor(w, entry.rooted[k])
+                w.add(f"{w.name('take_over', take_over)}({where}, {record})")
+            else:
+                w.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
+    for k in entry.spent.keys() & entry.rooted.keys():
+        where = tensor(w, entry.rooted[k])
+        w.add(f"{w.name('take_over', take_over)}({where}, {w.name('spent', entry.spent[k])})")
+    w.add(f"return {_expression(w, entry.answer, made)}")
+
+
+def _kept(w: Writer, i: Input) -> str:
+    if i.kind == "hyper":
+        group, key = i.key
+        number = f"float({w.name('group', group)}[{key!r}])"
+        array = f"{w.name('asarray', np.asarray)}({number})"
+        return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
+    if i.kind == "random":
+        return f"{w.name('wrap', wrap)}({drawn(i)}, {w.name('dtype', i.node.dtype)})"
+    return tensor(w, i)
+
+
+def _expression(w: Writer, answer: Any, made: dict[Any, str]) -> str:
+    """The returned structure as text."""
+    if isinstance(answer, Returned):
+        return made[answer.index]
+    if isinstance(answer, Gradient):
+        return found(answer.owner) if answer.found else f"{tensor(w, answer.owner)}._grad"
+    if isinstance(answer, Aliased):
+        if answer not in made:
+            root = _expression(w, answer.root, made)
+            made[answer] = name = f"alias{len(made)}"
+            w.add(f"{name} = {w.name('look', answer)}({root})")
+        return made[answer]
+    if isinstance(answer, Given):
+        return tensor(w, answer.source)
+    if type(answer) is tuple:
+        return "(" + "".join(_expression(w, a, made) + ", " for a in answer) + ")"
+    if (taken := parts(answer)) is None:
+        return w.name("constant", answer)
+    inside = ", ".join(_expression(w, a, made) for a in taken.inside)
+    made_by = "" if type(answer) is list else w.name("filled", taken.filled)
+    return f"{made_by}([{inside}])" if made_by else f"[{inside}]"
