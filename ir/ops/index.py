@@ -4,13 +4,17 @@ check_index).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..dtype import DType
 from ..op import Kind, OpDef, broadcast, register
-from .elementwise import cast, eq, maximum, where
+from .elementwise import cast, eq, maximum
+from .movement import reshape
+from .order import argsort
+from .prefix import others_alike
 from .source import full
 
 Axes = tuple[int, ...]  # ascending: the axes of x that the index arrays stand for
@@ -114,16 +118,29 @@ def _evenly(k: int, g: Any, y: Any, x: Any, v: Any, *ix: Any, axes: Axes) -> Any
 
 
 def _others(k: int, g: Any, y: Any, x: Any, v: Any, *ix: Any, axes: Axes) -> Any:
-    """Of a product: the other factors, right also where some factor is zero."""
-    zero_x, zero_v = eq(x, 0), eq(v, 0)
-    rest = index_reduce(where(zero_x, 1, x), where(zero_v, 1, v), *ix, axes=axes, combine="prod")
-    zeros = index_put(cast(zero_x, dtype=x.dtype), cast(zero_v, dtype=x.dtype), *ix, axes=axes,
-                      accumulate=True)  # fmt: skip
-    own, zero = (v, zero_v) if k else (x, zero_x)
-    if k:
-        g, rest, zeros = (index(a, *ix, axes=axes) for a in (g, rest, zeros))
-    alone = where(eq(zeros, 1), rest, 0)
-    return g * where(zero, alone, where(eq(zeros, 0), rest / where(zero, 1, own), 0))
+    """Of a product: the other factors, by products alone, since factors may be zero."""
+    if k == 0:
+        ones = type(g).bind(full, (), {"value": 1.0, "shape": x.shape, "dtype": x.dtype})
+        return g * index_reduce(ones, v, *ix, axes=axes, combine="prod")
+    return index(g * x, *ix, axes=axes) * _companions(x.shape, v, ix, axes)
+
+
+def _companions(shape: tuple[int, ...], v: Any, ix: tuple, axes: Axes) -> Any:
+    """For each number of v the product of the others that go to its place; to find them, they are
+    brought into the order of their places.
+    """
+    at = ix[0]
+    for i, axis in zip(ix[1:], axes[1:], strict=True):
+        at = at * shape[axis] + i
+    count, lead = math.prod(at.shape), result_shape(shape, axes, (-1,)).index(-1)
+    wide = (*v.shape[:lead], count, *v.shape[lead + len(at.shape) :])
+    at = reshape(at, shape=(count,))
+    order = argsort(at, axis=0, descending=False)
+    back = argsort(order, axis=0, descending=False)
+    group = index(at, order, axes=(0,))
+    group = reshape(group, shape=tuple(count if d == lead else 1 for d in range(len(wide))))
+    rest = others_alike(index(reshape(v, shape=wide), order, axes=(lead,)), lead, group)
+    return reshape(index(rest, back, axes=(lead,)), shape=v.shape)
 
 
 def _index_reduce_rule(k: int):

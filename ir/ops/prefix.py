@@ -13,6 +13,7 @@ import numpy as np
 
 from ..dtype import DType
 from ..op import Kind, OpDef, Rules, Types, register
+from .elementwise import eq, where
 from .movement import concat, slice
 from .source import full
 
@@ -27,17 +28,17 @@ def _prefix(name: str, ref: Callable, first: str, step: str, vjp: Rules | None) 
     )
 
 
-def shifted(x: Any, axis: int, back: bool, fill: float) -> Any:
-    """In each place along `axis` its neighbour before it (after it if `back`); `fill` where there
-    is none.
+def shifted(x: Any, axis: int, back: bool, fill: float, by: int = 1) -> Any:
+    """In each place along `axis` its neighbour `by` places before it (after it if `back`); `fill`
+    where there is none.
     """
     n = x.shape[axis]
     if n == 0:
         return x
-    start, stop = (1, n) if back else (0, n - 1)
+    start, stop = (by, n) if back else (0, n - by)
     cut = slice(x, slices=tuple((start, stop, 1) if d == axis else (0, m, 1)
                                 for d, m in enumerate(x.shape)))  # fmt: skip
-    shape = tuple(1 if d == axis else m for d, m in enumerate(x.shape))
+    shape = tuple(by if d == axis else m for d, m in enumerate(x.shape))
     end = type(x).bind(full, (), {"value": fill, "shape": shape, "dtype": x.dtype})
     return concat(cut, end, axis=axis) if back else concat(end, cut, axis=axis)
 
@@ -88,6 +89,34 @@ cumprod = _prefix(
     (lambda g, y, x, *, axis, reverse:
         shifted(y, axis, reverse, 1.0) * _to_start(g, x, axis, reverse),),
 )  # fmt: skip
+
+
+def others(x: Any, axis: int) -> Any:
+    """In each place the product of all other factors along `axis`: of those before and those after.
+    It divides by nothing either, so all its derivatives are right where factors are zero.
+    """
+    before, after = (
+        shifted(cumprod(x, axis=axis, reverse=back), axis, back, 1.0) for back in (False, True)
+    )
+    return before * after
+
+
+def others_alike(x: Any, axis: int, group: Any) -> Any:
+    """The same for the factors of one group; `group`, of x's rank, numbers them in rising order.
+    Products of 1, 2, 4, .. neighbours are joined, not scanned: what is infinite stays in its group.
+    """
+    y = None
+    for back in (False, True):
+
+        def alike(x: Any, by: int, back: bool = back) -> Any:
+            same = eq(group, shifted(group, axis, back, -1, by))
+            return where(same, shifted(x, axis, back, 1.0, by), 1)
+
+        part, by = alike(x, 1), 1
+        while by < x.shape[axis]:
+            part, by = part * alike(part, by), 2 * by
+        y = part if y is None else y * part
+    return y
 
 
 # cummax(x, axis=, reverse=), cummin: the greatest (least) element so far; NaN is greater, and less,

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..dtype import DType, of_numpy
 from ..op import reduction
-from .elementwise import cast, eq, where
-from .movement import expand, reshape
+from .elementwise import cast, eq
+from .movement import expand, permute, reshape
+from .prefix import others
 
 LONG = 1 << 15  # numbers in one sum; a longer one is made of several
 
@@ -44,14 +45,15 @@ def _evenly(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
 
 
 def _others(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
-    """The product of the other factors, right also where some factor is zero."""
-    zero = eq(x, 0)
-    zeros = spread(sum(cast(zero, dtype=x.dtype), dims=dims), x.shape, dims)
-    rest = spread(prod(where(zero, 1, x), dims=dims), x.shape, dims)
-    share = where(
-        zero, where(eq(zeros, 1), rest, 0), where(eq(zeros, 0), rest / where(zero, 1, x), 0)
-    )
-    return spread(g, x.shape, dims) * share
+    """The product of the other factors."""
+    if not dims:
+        return g
+    kept = tuple(d for d in range(len(x.shape)) if d not in dims)
+    last = permute(x, axes=(*kept, *dims))
+    flat = reshape(last, shape=(*last.shape[: len(kept)], math.prod(last.shape[len(kept) :])))
+    rest = reshape(others(flat, len(kept)), shape=last.shape)
+    back = tuple(int(a) for a in np.argsort((*kept, *dims)))
+    return spread(g, x.shape, dims) * permute(rest, axes=back)
 
 
 FEW, MANY = 9, 1000  # NumPy's reduce is slow for many results of few numbers each
