@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+import kinks
 import matrices
 import numpy as np
 
@@ -108,6 +109,7 @@ CASES = {
         for d, r in ((0, False), (len(s) - 2, True))
     ],
     **matrices.CASES,
+    **kinks.CASES,
     "dot": [
         (lambda a, b: ops.contract.dot(a, b), s)
         for s in (((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 0), (0, 4)), ((1, 3), (3, 1)))

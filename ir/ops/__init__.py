@@ -6,6 +6,7 @@ from . import (
     elementwise,
     implicit,
     index,
+    kinks,
     linalg,
     movement,
     order,
@@ -17,6 +18,6 @@ from . import (
 )
 
 __all__ = [
-    "band", "contract", "elementwise", "implicit", "index", "linalg", "movement", "order",
+    "band", "contract", "elementwise", "implicit", "index", "kinks", "linalg", "movement", "order",
     "prefix", "random", "reduce", "source", "special",
 ]  # fmt: skip

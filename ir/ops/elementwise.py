@@ -16,6 +16,7 @@ from numpy.lib.array_utils import byte_bounds
 from ..dtype import DType
 from ..faults import TARGET, division_by_zero, out_of_bounds
 from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
+from .source import zeros_like
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
 
@@ -92,8 +93,8 @@ div = elementwise(
 )  # fmt: skip
 floor_div = elementwise(
     "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
-    vjp=(lambda g, y, a, b: g * 0, lambda g, y, a, b: g * 0),
-)
+    vjp=(lambda g, y, a, b: zeros_like(g, a), lambda g, y, a, b: zeros_like(g, b)),
+)  # fmt: skip
 remainder = elementwise(
     "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_div(a, b))),
@@ -120,7 +121,7 @@ def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 pow = elementwise(
     "pow", ref=_power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** (b - 1)),
-         lambda g, y, a, b: where(logical_and(eq(a, 0), ge(b, 0)), 0, g * y * log(a))),
+         lambda g, y, a, b: g * where(logical_and(eq(a, 0), ge(b, 0)), 0, y * log(a))),
 )  # fmt: skip
 maximum = elementwise(
     "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True,
@@ -134,15 +135,16 @@ minimum = elementwise(
 )  # fmt: skip
 
 
-def _or_one(x):
-    return where(eq(x, 0), 1, x)
+def _over(x, square):
+    """x / square, and 0 at the origin, where the derivative has no limit."""
+    return where(eq(square, 0), 0, x / square)
 
 
 atan2 = elementwise(
     "atan2", ref=np.arctan2, expr="atan2({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
     domain=(0.5, 3),
-    vjp=(lambda g, y, a, b: g * b / _or_one(a * a + b * b),
-         lambda g, y, a, b: -g * a / _or_one(a * a + b * b)),
+    vjp=(lambda g, y, a, b: g * _over(b, a * a + b * b),
+         lambda g, y, a, b: g * _over(-a, a * a + b * b)),
 )  # fmt: skip
 hypot = elementwise(
     "hypot", ref=np.hypot, expr="hypot({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
@@ -150,11 +152,11 @@ hypot = elementwise(
 )  # fmt: skip
 copysign = elementwise(
     "copysign", ref=np.copysign, expr="copysign({0}, {1})", types=FLOAT, exact=True,
-    vjp=(lambda g, y, a, b: where(eq(a, 0), 0, g * (y / _or_one(a))), lambda g, y, a, b: g * 0),
+    vjp=(lambda g, y, a, b: g * where(eq(a, 0), 0, y / a), lambda g, y, a, b: zeros_like(g, b)),
 )  # fmt: skip
 nextafter = elementwise(
     "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT,
-    vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: g * 0),
+    vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: zeros_like(g, b)),
 )  # fmt: skip
 gcd = elementwise("gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL)
 neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,), exact=True)
@@ -172,7 +174,7 @@ reciprocal = elementwise(
 )
 
 # ---- steps: the gradient is zero wherever there is one
-_flat = (lambda g, y, x: g * 0,)
+_flat = (lambda g, y, x: zeros_like(g, x),)
 sign = elementwise(
     "sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})",
     vjp=_flat, exact=True,

@@ -14,7 +14,6 @@ from ..dtype import DType
 from ..op import Kind, OpDef, register
 from .contract import dot, transpose
 from .elementwise import cast, eq, logical_and, stop_gradient, where
-from .index import zeros_like
 from .linalg import lu_factors, triangular_solve
 from .matrices import (
     column,
@@ -30,7 +29,7 @@ from .movement import diagonal
 from .reduce import prod
 
 
-def _implicit(name: str, vjp: Any, grad_name: str, *params: dict) -> OpDef:
+def implicit(name: str, vjp: Any, grad_name: str, *params: dict) -> OpDef:
     """A primitive whose answer is its first operand, known by other means, and which says how that
     depends on the others. In a kernel it is nothing. `params` are those that it is used with.
     """
@@ -68,14 +67,14 @@ def _solve_rule(g: Any, y: Any, x: Any, a: Any, packed: Any, b: Any, *, trans: b
 
 
 # solve(x, a, packed, b, trans=): x of a x = b, or of a' x = b
-solve = _implicit(
+solve = implicit(
     "solve", (None, _solve_rule, None,
               lambda g, y, x, a, packed, b, *, trans: solved(a, packed, g, not trans)),
     "LinalgSolveExBackward0", {"trans": False}, {"trans": True},
 )  # fmt: skip
 
 # inverse(x, a): x = a^-1
-inverse = _implicit(
+inverse = implicit(
     "inverse",
     (None, lambda g, y, x, a: -dot(transpose(y), dot(g, transpose(y)))),
     "LinalgInvExBackward0",
@@ -98,7 +97,7 @@ def _cholesky_solve_rule(g: Any, y: Any, x: Any, factor: Any, b: Any, *, upper: 
     return dot(factor, both) if upper else dot(both, factor)
 
 
-cholesky_solve = _implicit(
+cholesky_solve = implicit(
     "cholesky_solve", (None, _cholesky_solve_rule,
                        lambda g, y, x, f, b, *, upper: cholesky_solved(f, g, upper)),
     "CholeskySolveBackward0", {"upper": False}, {"upper": True},
@@ -143,14 +142,10 @@ def _det_rule(g: Any, y: Any, x: Any, a: Any, packed: Any) -> Any:
     return column(column(g * determinant(a, packed))) * _transposed_inverse(a, packed)
 
 
-det = _implicit("det", (None, _det_rule, None), "LinalgDetBackward0")
-
-# det_sign(x, a): the sign of det a, whose gradient is zero
-det_sign = _implicit("det_sign", (None, lambda g, y, x, a: zeros_like(g, a)),
-                     "LinalgSlogdetBackward0")  # fmt: skip
+det = implicit("det", (None, _det_rule, None), "LinalgDetBackward0")
 
 # logabsdet(x, a, packed): log |det a|
-logabsdet = _implicit(
+logabsdet = implicit(
     "logabsdet",
     (None, lambda g, y, x, a, p: column(column(g)) * _transposed_inverse(a, p), None),
     "LinalgSlogdetBackward0",
@@ -169,4 +164,4 @@ def _pinv_rule(g: Any, y: Any, x: Any, a: Any) -> Any:
 
 
 # pinv(x, a): x is the pseudo-inverse of a, whose rank does not change nearby
-pinv = _implicit("pinv", (None, _pinv_rule), "LinalgPinvBackward0")
+pinv = implicit("pinv", (None, _pinv_rule), "LinalgPinvBackward0")

@@ -15,7 +15,7 @@ from .elementwise import cast, eq, maximum
 from .movement import reshape
 from .order import argsort
 from .prefix import others_alike
-from .source import full
+from .source import full, zeros_like
 
 Axes = tuple[int, ...]  # ascending: the axes of x that the index arrays stand for
 
@@ -44,11 +44,6 @@ def _index_rule(k: int):
     return lambda g, y, x, *indices, axes: index_put(
         zeros_like(g, x), g, *indices, axes=axes, accumulate=True
     )
-
-
-def zeros_like(g: Any, like: Any) -> Any:
-    """Zeros in the shape of `like`, of the class that g is."""
-    return type(g).bind(full, (), {"value": 0.0, "shape": like.shape, "dtype": like.dtype})
 
 
 # index(x, *indices, axes=): x[..., i, ..., j, ...] with NumPy's placement of the result axes

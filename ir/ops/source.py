@@ -39,3 +39,8 @@ iota = register(
         _declared,
     )
 )
+
+
+def zeros_like(g: Any, like: Any) -> Any:
+    """Zeros in the shape of `like`, of the class that g is."""
+    return type(g).bind(full, (), {"value": 0.0, "shape": like.shape, "dtype": like.dtype})

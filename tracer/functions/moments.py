@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
 from ..tape import composite
 from ..tensor import Tensor
@@ -17,6 +18,8 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
         dim, unbiased = None, dim
     if unbiased is not None:
         correction = 1 if unbiased else 0
+    if correction is None:
+        correction = 1
     if not input.dtype.is_floating_point:
         raise RuntimeError("std and var only support floating point and complex dtypes")
     dims = wrap_dims(dim, input.ndim)
@@ -46,8 +49,7 @@ def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: 
 
 def root(x: Tensor) -> Tensor:
     """sqrt with gradient zero at zero, where it has its minimum."""
-    zero = ops.eq(x, 0)
-    return ops.where(zero, 0, ops.sqrt(ops.where(zero, 1, x)))
+    return kinks.root(ops.sqrt(ops.stop_gradient(x)), x)
 
 
 @numpy_names

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.movement import reshape
@@ -13,10 +14,11 @@ from ..mode import get_default_dtype
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor
+from .broadcasting import broadcast_tensors
 from .reduce import Dims, numpy_names, one_dim, reduced, wrap_dim, wrap_dims
-from .widening import rounded_once
+from .widening import of_floats, rounded_once
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_softmax", "logaddexp", "logaddexp2", "logsumexp", "softmax"]
 
 
 def _float(x: Tensor, dim: int, dtype: Any, name: str) -> Tensor:
@@ -73,3 +75,31 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     d = x - _peak(x, dims)
     return d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True))
+
+
+# ---- of two
+@composite("LogaddexpBackward0")
+@of_floats
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    high, gap = _gap(input, other)
+    return kinks.logaddexp(high + ops.log1p(ops.exp(gap)), *broadcast_tensors(input, other))
+
+
+@composite("Logaddexp2Backward0")
+@of_floats
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2 ** input + 2 ** other), without overflow."""
+    high, gap = _gap(input, other)
+    y = high + ops.log1p(ops.exp(gap * math.log(2))) * (1 / math.log(2))
+    return kinks.logaddexp2(y, *broadcast_tensors(input, other))
+
+
+def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The larger of two, and how far below it the other is; without history."""
+    a, b = ops.stop_gradient(a), ops.stop_gradient(b)
+    above = ops.logical_or(ops.ge(a, b), ops.isnan(a))
+    high, low = ops.where(above, a, b), ops.where(above, b, a)
+    # two equal infinities, whose difference is NaN
+    same = ops.logical_and(ops.eq(a, b), ops.eq(ops.abs(a), math.inf))
+    return high, ops.where(same, 0, low - ops.where(same, 0, high))

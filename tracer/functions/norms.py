@@ -8,7 +8,10 @@ import math
 from typing import Any
 
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
+from ...ir.ops.movement import expand
+from ..dispatch import number
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor
@@ -45,6 +48,9 @@ def _power(a: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     zero = ops.eq(a, 0)
     each = ops.where(zero, 0 if p > 0 else math.inf, ops.pow(ops.where(zero, 1, a), p))
     total = reduced(reductions.sum, each, dims, keepdim)
+    if p > 1:
+        order = expand(number(p, total.dtype), shape=tuple(total.shape))
+        return kinks.root_of_order(ops.pow(ops.stop_gradient(total), 1 / p), total, order)
     none = ops.eq(total, 0 if p > 0 else math.inf)
     return ops.where(none, 0, ops.pow(ops.where(none, 1, total), 1 / p))
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 from ...ir.dtype import bool_, float64, int64, uint8
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.value import REGISTRY
 from ..dispatch import number
 from ..mode import get_default_dtype
 from ..promotion import SCALAR_TYPE, common_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
+from .broadcasting import broadcast_tensors, expand
 from .limits import finfo
-from .widening import of_floats, rounded_once
+from .widening import rounded_once
 
 # primitives of one tensor, public under their own names and these
 UNARY = {
@@ -115,8 +117,18 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             f"'{rounding_mode}'"
         )
     if common_dtype((input, other)).kind == "float":
-        return ops.trunc(ops.div(input, other))
+        a, b = (ops.stop_gradient(x) if isinstance(x, Tensor) else x for x in (input, other))
+        return _stepping(ops.trunc(ops.div(a, b)), input, other)
     return ops.floor_div(input - ops.fmod(input, other), other)
+
+
+@composite("DivBackward1")
+def _stepping(value: Tensor, *others: Any) -> Tensor:
+    """The value, which depends on the others by steps alone: their gradients are zero."""
+    for x in others:
+        if isinstance(x, Tensor) and x.is_floating_point():
+            value = kinks.steps(value, x)
+    return value
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -199,15 +211,31 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 @composite("ClampBackward1")
 def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
-    # not maximum and minimum alone: at a bound the whole gradient goes to the input, and for NaN
-    # nothing does
+    # maximum and minimum give the value alone: at a bound the whole gradient goes to the input,
+    # and where a NaN is compared nothing does
     dtype = common_dtype([x for x in (input, low, high) if x is not None])
-    y = input.to(dtype)
-    if low is not None:
-        y = ops.where(ops.ge(y, low), y, ops.maximum(ops.stop_gradient(y), low))
-    if high is not None:
-        y = ops.where(ops.le(y, high), y, ops.minimum(ops.stop_gradient(y), high))
-    return y.to(dtype)
+    x = input.to(dtype)
+    low, high = (b.to(dtype) if isinstance(b, Tensor) else b for b in (low, high))
+    y, inside = ops.stop_gradient(x), ops.eq(x, x)
+    for bound, cut, within in ((low, ops.maximum, ops.ge), (high, ops.minimum, ops.le)):
+        if bound is not None:
+            inside = inside & within(x, bound)
+            y = cut(y, ops.stop_gradient(bound) if isinstance(bound, Tensor) else bound)
+    y = passing(y, inside, x)
+    if isinstance(low, Tensor):
+        below = ops.lt(x, low)
+        y = passing(y, below if high is None else below & ops.lt(low, high), low)
+    if isinstance(high, Tensor):
+        above = ops.gt(x, high)
+        y = passing(y, above if low is None else above | ops.gt(low, high), high)
+    return y
+
+
+def passing(value: Tensor, condition: Tensor, x: Tensor) -> Tensor:
+    """The value, of which x gets the gradient where the condition holds."""
+    if not x.is_floating_point():
+        return value
+    return kinks.passing(value, *(expand(t, tuple(value.shape)) for t in (condition, x)))
 
 
 clip = clamp
@@ -261,10 +289,15 @@ def frac(input: Tensor) -> Tensor:
 @composite("LerpBackward0")
 @rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input)."""
+    """input + weight * (end - input), from the end that is nearer."""
     if end.dtype is not input.dtype:
         raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
-    return input + weight * (end - input)
+    if not isinstance(weight, Tensor):
+        weight = number(weight, input.dtype)
+    a, b, w = (ops.stop_gradient(x) for x in (input, end, weight))
+    near, far = a + w * (b - a), b - (b - a) * (1 - w)
+    y = ops.where(ops.lt(ops.abs(w), 0.5), near, far)
+    return kinks.lerp(y, *broadcast_tensors(input, end, weight))
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:
@@ -326,36 +359,13 @@ def nan_to_num(
     return ops.where(ops.eq(y, -math.inf), -largest if neginf is None else neginf, y)
 
 
-@composite("LogaddexpBackward0")
-@of_floats
-def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow."""
-    high, gap = _gap(input, other)
-    return high + ops.log1p(ops.exp(gap))
-
-
-@composite("Logaddexp2Backward0")
-@of_floats
-def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
-    """log2(2 ** input + 2 ** other), without overflow."""
-    high, gap = _gap(input, other)
-    return high + ops.log1p(ops.exp(gap * math.log(2))) * (1 / math.log(2))
-
-
-def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The larger of two, and how far below it the other is."""
-    above = ops.logical_or(ops.ge(a, b), ops.isnan(a))
-    high, low = ops.where(above, a, b), ops.where(above, b, a)
-    # two equal infinities, whose difference is NaN
-    same = ops.logical_and(ops.eq(a, b), ops.eq(ops.abs(a), math.inf))
-    return high, ops.where(same, 0, low - ops.where(same, 0, high))
-
-
 # ---- complex numbers, of which the real ones are a part
 def angle(input: Tensor) -> Tensor:
     """pi for negative numbers, 0 for others."""
-    y = input if input.is_floating_point() else input.to(get_default_dtype())
-    return ops.where(ops.isnan(y), y, ops.where(ops.lt(y, 0), math.pi, ops.abs(ops.sign(y)) * 0.0))
+    x = input if input.is_floating_point() else input.to(get_default_dtype())
+    y = ops.stop_gradient(x)
+    half_turn = ops.where(ops.lt(y, 0), number(math.pi, y.dtype), 0)
+    return kinks.steps(ops.where(ops.isnan(y), y, half_turn), x)
 
 
 def conj(input: Tensor) -> Tensor:
@@ -375,7 +385,7 @@ __all__ = [  # noqa: PLE0604
       if n not in _UNPUBLISHED),
     "add", "addcdiv", "addcmul", "angle", "clamp", "clamp_max", "clamp_min", "clip", "conj",
     "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "fmax", "fmin", "frac",
-    "heaviside", "imag", "lcm", "lerp", "logaddexp", "logaddexp2", "nan_to_num",
-    "positive", "pow", "rad2deg", "real", "relu", "resolve_conj", "resolve_neg",
-    "round", "rsub", "sgn", "sign", "square", "sub", "subtract", "true_divide", "where",
+    "heaviside", "imag", "lcm", "lerp", "nan_to_num", "positive", "pow", "rad2deg", "real", "relu",
+    "resolve_conj", "resolve_neg", "round", "rsub", "sgn", "sign", "square", "sub", "subtract",
+    "true_divide", "where",
 ]  # fmt: skip

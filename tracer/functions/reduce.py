@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ir.dtype import DType, bool_, int64, uint8
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.movement import reshape
@@ -290,8 +291,14 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
     return TYPES[name](values, index if keepdim else index.squeeze(d))
 
 
+def shared(input: Tensor, value: Tensor) -> Tensor:
+    """A number out of the input, of which all that equal it share the gradient."""
+    return kinks.reached(stop_gradient(value), input) if input.is_floating_point() else value
+
+
 def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:
-    return composite(f"{name.title()}Backward1")(lambda x: op(x, dims=tuple(range(x.ndim))))(input)
+    run = composite(f"{name.title()}Backward1")(shared)
+    return run(input, op(stop_gradient(input), dims=tuple(range(input.ndim))))
 
 
 @numpy_names

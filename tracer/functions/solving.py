@@ -10,7 +10,7 @@ import numpy as np
 from ...ir.dtype import int64
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import elementwise as ops
-from ...ir.ops import implicit, linalg
+from ...ir.ops import implicit, kinks, linalg
 from ...ir.ops import reduce as reductions
 from ...ir.ops.contract import dot, transpose
 from ...ir.ops.matrices import identity, inverse_order, rows_in_order
@@ -191,12 +191,13 @@ def _slogdet(A: Tensor, name: str) -> tuple[Tensor, Tensor]:
     last = (pivots.ndim - 1,)
     sign = reductions.prod(ops.sign(pivots), dims=last) * implicit.parity(packed)
     size = reductions.sum(ops.log(ops.abs(pivots)), dims=last)
-    return implicit.det_sign(sign, a), implicit.logabsdet(size, a, packed)
+    return kinks.steps(sign, a), implicit.logabsdet(size, a, packed)
 
 
 def slogdet(A: Tensor) -> Any:
     """The sign of the determinant and the logarithm of its size."""
-    return TYPES["linalg_slogdet"](*_slogdet(A, "linalg.slogdet"))
+    run = composite("LinalgSlogdetBackward0")(_slogdet)
+    return TYPES["linalg_slogdet"](*run(A, "linalg.slogdet"))
 
 
 @composite("WhereBackward0")

@@ -22,7 +22,7 @@ from .limits import iinfo
 from .ordering import chosen, part, positions
 from .pointwise import clamp, lerp
 from .prefix import taken, vector
-from .reduce import along, mean, numpy_names, reduced, some, where_extreme, wrap_dim
+from .reduce import along, mean, numpy_names, reduced, shared, some, where_extreme, wrap_dim
 from .triangles import diag
 from .widening import rounded_once
 
@@ -62,8 +62,7 @@ def _whole(input: Tensor, skip: bool) -> Tensor:
     median = taken(flat, _middle(flat, 0, skip), 0)
     if x.dtype.kind != "float":
         return reshape(median, shape=())
-    hit = ops.logical_or(ops.eq(flat, median), ops.isnan(median))
-    return reductions.max(ops.where(hit, x, -math.inf), dims=(0,))
+    return shared(x, reshape(median, shape=()))
 
 
 def _along(input: Tensor, dim: int, keepdim: bool, name: str) -> Any:

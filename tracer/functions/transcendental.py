@@ -9,13 +9,14 @@ import math
 from typing import Any
 
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.ops import special as primitives
 from ...ir.value import REGISTRY
 from ..dispatch import number
 from ..mode import mode
 from ..tape import composite
 from ..tensor import Tensor
-from .limits import finfo
+from .broadcasting import broadcast_tensors
 from .pointwise import clamp, public
 from .widening import of_floats
 
@@ -112,40 +113,37 @@ def _tensors(*values: Any) -> list[Tensor]:
 @of_floats
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and zero where input is, unless other is NaN."""
-    input, other = _tensors(input, other)
-    endless = ops.logical_or(ops.le(other, 0), ops.eq(other, math.inf))
-    dead = ops.logical_and(ops.eq(input, 0), endless)
-    return ops.where(dead, 0, input * ops.log(ops.where(dead, 1, other)))
+    return kinks.x_log_y(*broadcast_tensors(*_tensors(input, other)))
 
 
 @composite("SpecialXlog1PyBackward0")
 @of_floats
 def xlog1py(input: Any, other: Any) -> Tensor:
     """input * log1p(other), and zero where input is, unless other is NaN."""
-    input, other = _tensors(input, other)
-    endless = ops.logical_or(ops.le(other, -1), ops.eq(other, math.inf))
-    dead = ops.logical_and(ops.eq(input, 0), endless)
-    return ops.where(dead, 0, input * ops.log1p(ops.where(dead, 0, other)))
+    return kinks.x_log1p_y(*broadcast_tensors(*_tensors(input, other)))
 
 
 @composite("SpecialEntrBackward0")
 @of_floats
 def entr(input: Tensor) -> Tensor:
     """-x * log(x), zero at zero, and -inf where x is negative."""
-    positive = ops.gt(input, 0)
-    safe = ops.where(positive, input, 1)
-    rest = ops.where(ops.eq(input, 0), 0 * safe, -math.inf)
-    rest = ops.where(ops.isnan(input), math.nan, rest)
-    return ops.where(positive, -safe * ops.log(safe), rest)
+    x = ops.stop_gradient(input)
+    y = ops.where(ops.eq(x, 0), 0, ops.where(ops.lt(x, 0), -math.inf, -x * ops.log(x)))
+    return kinks.entr(y, input)
 
 
 @composite("SincBackward0")
 @of_floats
 def sinc(input: Tensor) -> Tensor:
     """sin(pi * x) / (pi * x), and 1 at zero."""
-    near = ops.lt(ops.abs(input), finfo(input.dtype).tiny)  # 1 / z would overflow
-    z = ops.where(near, 1, input) * math.pi
-    return ops.where(near, 1, ops.sin(z) / z)
+    z = input * math.pi
+    near = ops.lt(ops.abs(z), 0.5)  # derivatives of sin(z) / z cancel, and end at 0
+    far = ops.where(near, 1, z)
+    square = ops.where(near, z, 0) ** 2
+    series = 1.0
+    for k in range(16, 1, -2):  # to the 16th power
+        series = 1 - square * series / (k * (k + 1))
+    return ops.where(near, series, ops.sin(far) / far)
 
 
 __all__ = [

@@ -10,7 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ir.ops import elementwise as ops
-from ...ir.ops.elementwise import erf, exp, expm1, ge, gt, le, log, log1p, logical_and, lt, where
+from ...ir.ops.elementwise import (
+    eq,
+    erf,
+    exp,
+    expm1,
+    ge,
+    gt,
+    le,
+    log,
+    log1p,
+    logical_and,
+    logical_or,
+    lt,
+    where,
+)
 from ...tracer.functions import movement, normalized, pointwise, reduce
 from ...tracer.functions.creation import zeros_like
 from ...tracer.functions.limits import finfo
@@ -115,7 +129,9 @@ def hardtanh(
 
 @composite("HardtanhBackward0")
 def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    return where(le(x, min_val), min_val, where(ge(x, max_val), max_val, x)).to(x.dtype)
+    inside = logical_and(gt(x, min_val), lt(x, max_val))
+    value = ops.minimum(ops.maximum(ops.stop_gradient(x), min_val), max_val)
+    return pointwise.passing(value.to(x.dtype), inside, x)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -132,7 +148,9 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 @composite("HardsigmoidBackward0")
 @rounded_once
 def _hardsigmoid(x: Tensor) -> Tensor:
-    return where(le(x, -3), 0, where(ge(x, 3), 1, x * (1 / 6) + 0.5))
+    inside = logical_and(gt(x, -3), lt(x, 3))
+    value = where(le(x, -3), 0, where(ge(x, 3), 1, ops.stop_gradient(x)))
+    return where(inside, x * (1 / 6) + 0.5, value)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
@@ -144,16 +162,18 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 @composite("HardswishBackward0")
 @rounded_once
 def _hardswish(x: Tensor) -> Tensor:
-    middle = lt(ops.abs(x), 3)
-    inner = where(middle, x, 0)
-    return where(middle, inner * (inner + 3) * (1 / 6), where(le(x, -3), x * 0, x))
+    outside = ge(ops.abs(x), 3)
+    inner = where(outside, 0, x)
+    return where(outside, where(le(x, -3), x * 0, x), inner * (inner + 3) * (1 / 6))
 
 
 @composite("HardshrinkBackward0")
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where -lambd <= x <= lambd, else x."""
     _floating(input, "hardshrink_cpu")
-    return where(logical_and(ge(input, -lambd), le(input, lambd)), 0, input)
+    outside = logical_or(gt(input, lambd), lt(input, -lambd))
+    value = ops.stop_gradient(input)
+    return where(outside, input, where(ops.isnan(value), value, 0))
 
 
 @composite("SoftshrinkBackward0")
@@ -165,7 +185,9 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
             f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype {name}, but "
             f"found {lambd:g}"
         )
-    return where(le(ops.abs(input), lambd), 0, input - ops.sign(input) * lambd)
+    value = ops.stop_gradient(input)
+    inside = where(ops.isnan(value), value, 0)
+    return where(gt(ops.abs(input), lambd), input - ops.sign(input) * lambd, inside)
 
 
 # ---- exponential
@@ -175,11 +197,19 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _applied(_elu, inplace, input, alpha)
 
 
+def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha * (exp(x * over) - 1): at 0 the slope from the left and, as torch
+    has it, no curvature. The branch that is left out is kept finite.
+    """
+    positive, middle = gt(x, 0), eq(x, 0)
+    left = alpha * expm1(where(logical_or(positive, middle), 0, x) * over)
+    return where(positive, x, where(middle, x * (alpha * over), left))
+
+
 @composite("EluBackward0")
 @rounded_once
 def _elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    positive = gt(x, 0)
-    return where(positive, x, alpha * expm1(where(positive, 0, x)))
+    return _rising(x, alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -208,8 +238,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 @composite("CeluBackward0")
 @rounded_once
 def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    positive = gt(x, 0)
-    return where(positive, x, alpha * expm1(where(positive, 0, x) * (1 / alpha)))
+    return _rising(x, alpha, 1 / alpha)
 
 
 # ---- smooth

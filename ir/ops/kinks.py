@@ -1,0 +1,99 @@
+"""Values that are computed otherwise, with the derivative that torch gives them where the formula
+of the value has none or another: at kinks, at ties, where logarithms and roots end.
+
+As in implicit.py, the first operand is the value; that of `steps` and `passing` has a history of
+its own, so that several follow one another. The others have its shape, except where it is said.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .elementwise import cast, eq, exp, isnan, le, log, log1p, logical_and, stop_gradient, where
+from .elementwise import pow as power
+from .implicit import implicit
+from .movement import reshape
+from .reduce import spread
+from .reduce import sum as sum_
+from .source import zeros_like
+
+# steps(y, x): y changes with x, of any shape, in steps alone; the gradient is zero
+steps = implicit(
+    "steps", (lambda g, y, v, x: g, lambda g, y, v, x: zeros_like(g, x)), "StepsBackward0"
+)
+
+# passing(y, c, x): y is x where c holds, as far as the gradient goes
+passing = implicit(
+    "passing", (lambda g, y, v, c, x: g, None, lambda g, y, v, c, x: where(c, g, 0)),
+    "WhereBackward0",
+)
+
+# root(y, x): y = sqrt(x), with no gradient where x is 0
+root = implicit(
+    "root", (None, lambda g, y, v, x: where(eq(y, 0), 0, g / (2 * y))), "SqrtBackward0"
+)
+
+# root_of_order(y, x, p): y = x ** (1 / p), likewise
+root_of_order = implicit(
+    "root_of_order",
+    (None, lambda g, y, v, x, p: where(eq(y, 0), 0, g / (p * power(y, p - 1))), None),
+    "PowBackward0",
+)
+
+
+def _reached(g: Any, y: Any, v: Any, x: Any) -> Any:
+    dims = tuple(range(len(y.shape), len(x.shape)))
+    top = reshape(y, shape=(*y.shape, *(1 for _ in dims)))
+    hit = cast(where(isnan(top), isnan(x), eq(x, top)), dtype=x.dtype)
+    return hit * spread(g / sum_(hit, dims=dims), x.shape, dims)
+
+
+# reached(y, x): y is a number out of x, which has more axes; all that equal it share the gradient,
+# and so does every NaN where y is NaN
+reached = implicit("reached", (None, _reached), "EvenlyDistributeBackward0")
+
+# lerp(y, a, b, w): y = a + w * (b - a), by whichever formula
+lerp = implicit(
+    "lerp",
+    (None, lambda g, y, v, a, b, w: g * (1 - w), lambda g, y, v, a, b, w: g * w,
+     lambda g, y, v, a, b, w: g * (b - a)),
+    "LerpBackward0",
+)  # fmt: skip
+
+# logaddexp(y, a, b): y = log(exp(a) + exp(b)), and logaddexp2 with 2 ** a
+logaddexp = implicit(
+    "logaddexp",
+    (None, lambda g, y, v, a, b: g / (1 + exp(b - a)), lambda g, y, v, a, b: g / (1 + exp(a - b))),
+    "LogaddexpBackward0",
+)
+logaddexp2 = implicit(
+    "logaddexp2",
+    (None, lambda g, y, v, a, b: g / (1 + 2.0 ** (b - a)),
+     lambda g, y, v, a, b: g / (1 + 2.0 ** (a - b))),
+    "Logaddexp2Backward0",
+)  # fmt: skip
+
+
+def _x_log(name: str, log_of: Any, shift: float, title: str) -> Any:
+    """xlogy(y, a, b): y = a * log(b), and 0 where a is; xlog1py with log(1 + b)."""
+
+    def value(a: Any, b: Any) -> Any:
+        dead = logical_and(eq(a, 0), eq(b, b))
+        return op(stop_gradient(where(dead, 0, a * log_of(b))), a, b)
+
+    def in_a(g: Any, y: Any, v: Any, a: Any, b: Any) -> Any:
+        return where(logical_and(eq(a, 0), le(b, -shift)), 0, value(g, b))
+
+    op = implicit(
+        name, (None, in_a, lambda g, y, v, a, b: g * a / (b + shift if shift else b)), title
+    )
+    return value
+
+
+x_log_y = _x_log("xlogy", log, 0.0, "XlogyBackward0")
+x_log1p_y = _x_log("xlog1py", log1p, 1.0, "SpecialXlog1PyBackward0")
+
+# entr(y, x): y = -x log(x), 0 at 0 and -inf below it
+entr = implicit(
+    "entr", (None, lambda g, y, v, x: g * -(1 + log(x))), "SpecialEntrBackward0"
+)

@@ -1,0 +1,53 @@
+"""Cases of the primitives of ir/ops/kinks.py for the gradient test: name -> [(function, shapes)].
+
+Each is handed its own value, computed without a history.
+"""
+
+from __future__ import annotations
+
+from tracegrad.ir import dtype as dt
+from tracegrad.ir.node import constant
+from tracegrad.ir.ops import elementwise as E
+from tracegrad.ir.ops import kinks as K
+from tracegrad.ir.ops import reduce as R
+
+ONE = (((),), ((5,),), ((2, 3),), ((0, 3),))
+TWO = [(s, s) for (s,) in ONE]
+THREE = [(s, s, s) for (s,) in ONE]
+
+
+def valued(op, value):
+    """The primitive as a function of its other operands, given what its value is."""
+    return lambda *xs: op(E.stop_gradient(value(*xs)), *xs)
+
+
+def passing(x, c):
+    return K.passing(E.stop_gradient(E.where(c > 0, x * x, 1.0)), c > 0, x * x)
+
+
+def order(x):
+    return constant(3.5, dt.float64, x.shape)
+
+
+def reached(x):
+    dims = tuple(range(1, len(x.shape)))
+    return K.reached(E.stop_gradient(R.max(x, dims=dims)), x) ** 2
+
+
+CASES = {
+    name: [(f, s) for s in shapes]
+    for name, f, shapes in (
+        ("steps", lambda x: K.steps(E.floor(E.stop_gradient(x)), x) * x, ONE),
+        ("passing", passing, TWO),
+        ("root", lambda x: valued(K.root, E.sqrt)(x * x + 1.0), ONE),
+        ("root_of_order", lambda x: K.root_of_order(
+            E.stop_gradient((x * x + 1.0) ** (1 / 3.5)), x * x + 1.0, order(x)), ONE),
+        ("reached", reached, (((2, 3),), ((4,),), ((2, 3, 2),))),
+        ("logaddexp", valued(K.logaddexp, lambda a, b: E.log(E.exp(a) + E.exp(b))), TWO),
+        ("logaddexp2", valued(K.logaddexp2, lambda a, b: E.log2(2.0**a + 2.0**b)), TWO),
+        ("lerp", valued(K.lerp, lambda a, b, w: a + w * (b - a)), THREE),
+        ("xlogy", lambda a, b: K.x_log_y(a, b * b), TWO),
+        ("xlog1py", lambda a, b: K.x_log1p_y(a, b * b), TWO),
+        ("entr", lambda x: valued(K.entr, lambda x: -x * E.log(x))(x * x + 0.5), ONE),
+    )
+}
