@@ -37,7 +37,7 @@ _REFUSED = {
 
 # primitive -> the kinds of numbers that torch has it not for
 _NOT_OF = {
-    **dict.fromkeys("ceil floor floor_div fmod pow remainder round trunc".split(), ("bool",)),
+    **dict.fromkeys("abs ceil floor floor_div fmod pow remainder round trunc".split(), ("bool",)),
     **dict.fromkeys(("shift_left", "shift_right", "gcd"), ("bool", "float")),
     **dict.fromkeys("bitwise_and bitwise_not bitwise_or bitwise_xor".split(), ("float",)),
     "dot": ("bool",),

@@ -13,6 +13,7 @@ import numpy as np
 from ..ir.value import REGISTRY
 from . import fillers, numpy_door, printing, random
 from .functions import (
+    bounds,
     broadcasting,
     contract,
     conversion,
@@ -52,6 +53,7 @@ from .turning import turned
 
 METHODS: dict[Any, str] = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
+    bounds: " ".join(bounds.__all__),
     questions: " ".join(questions.__all__),
     floats: " ".join(floats.__all__),
     transcendental: " ".join(n for n in transcendental.__all__ if n != "polygamma"),
@@ -93,13 +95,14 @@ METHODS: dict[Any, str] = {
 
 # functions of numbers that have no in-place variant
 _OUT_OF_PLACE = (
-    "angle", "conj", "fmax", "fmin", "imag", "isnan", "logaddexp", "logaddexp2", "maximum",
-    "minimum", "positive", "real", "resolve_conj", "resolve_neg", "rsub", "where",
+    "angle", "conj", "fmax", "fmin", "imag", "isnan", "maximum", "minimum", "positive", "real",
+    "resolve_conj", "resolve_neg", "rsub", "where",
 )  # fmt: skip
 
 # functions that have an in-place variant
 INPLACE = {
     pointwise: " ".join(n for n in pointwise.__all__ if n not in _OUT_OF_PLACE),
+    bounds: " ".join(bounds.__all__),
     transcendental: " ".join(n for n in transcendental.__all__ if n != "polygamma"),
     floats: "ldexp nextafter",
     scattering: " ".join(scattering.__all__),

@@ -7,12 +7,25 @@ its own, so that several follow one another. The others have its shape, except w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
-from .elementwise import cast, eq, exp, isnan, le, log, log1p, logical_and, stop_gradient, where
+from .elementwise import (
+    cast,
+    eq,
+    exp,
+    isnan,
+    le,
+    log,
+    log1p,
+    logical_and,
+    sign,
+    stop_gradient,
+    where,
+)
 from .elementwise import pow as power
 from .implicit import implicit
-from .movement import reshape
 from .reduce import spread
 from .reduce import sum as sum_
 from .source import zeros_like
@@ -33,24 +46,66 @@ root = implicit(
     "root", (None, lambda g, y, v, x: where(eq(y, 0), 0, g / (2 * y))), "SqrtBackward0"
 )
 
-# root_of_order(y, x, p): y = x ** (1 / p), likewise
-root_of_order = implicit(
-    "root_of_order",
-    (None, lambda g, y, v, x, p: where(eq(y, 0), 0, g / (p * power(y, p - 1))), None),
-    "PowBackward0",
+# slope(y, x, s): y has the derivative s
+slope = implicit(
+    "slope", (lambda g, y, v, x, s: g, lambda g, y, v, x, s: g * s, None), "MulBackward0"
 )
 
 
-def _reached(g: Any, y: Any, v: Any, x: Any) -> Any:
+# ---- of y for the last axes of x, which has more of them
+def _along(y: Any, x: Any) -> Callable[[Any], Any]:
+    """A function that repeats what has y's shape along these axes."""
     dims = tuple(range(len(y.shape), len(x.shape)))
-    top = reshape(y, shape=(*y.shape, *(1 for _ in dims)))
-    hit = cast(where(isnan(top), isnan(x), eq(x, top)), dtype=x.dtype)
-    return hit * spread(g / sum_(hit, dims=dims), x.shape, dims)
+    return lambda t: spread(t, x.shape, dims)
 
 
-# reached(y, x): y is a number out of x, which has more axes; all that equal it share the gradient,
-# and so does every NaN where y is NaN
+def _reached(g: Any, y: Any, v: Any, x: Any) -> Any:
+    along = _along(y, x)
+    hit = cast(where(isnan(along(y)), isnan(x), eq(x, along(y))), dtype=x.dtype)
+    return hit * along(g / sum_(hit, dims=tuple(range(len(y.shape), len(x.shape)))))
+
+
+# reached(y, x): y is a number out of x; all that equal it share the gradient, and so does every NaN
+# where y is NaN
 reached = implicit("reached", (None, _reached), "EvenlyDistributeBackward0")
+
+# farthest(y, x): y is the size of a number out of x, likewise
+farthest = implicit(
+    "farthest", (None, lambda g, y, v, x: sign(x) * _reached(g, y, v, abs(x))),
+    "LinalgVectorNormBackward0",
+)  # fmt: skip
+
+
+def _length(g: Any, y: Any, v: Any, x: Any) -> Any:
+    along = _along(y, x)
+    return along(g) * where(eq(along(y), 0), 0, x / along(y))
+
+
+# length(y, x): y = sum(x ** 2) ** (1 / 2)
+length = implicit("length", (None, _length), "LinalgVectorNormBackward0")
+
+
+def _length_of_order(high: float) -> Any:
+    """length_..(y, x, p): y = sum(|x| ** p) ** (1 / p), for p below `high` and not below 1 or 2."""
+
+    def rule(g: Any, y: Any, v: Any, x: Any, p: Any) -> Any:
+        along = _along(y, x)
+        if high <= 1:
+            return (sign(x) * where(eq(x, 0), 0, power(abs(x), along(p - 1)))
+                    * along(g * power(y, 1 - p)))  # fmt: skip
+        over = along(where(eq(y, 0), 0, g / power(y, p - 1)))
+        if high <= 2:
+            return sign(x) * power(abs(x), along(p - 1)) * over
+        return x * power(abs(x), along(p - 2)) * over
+
+    name = f"length_below_{high}" if high < inf else "length_above_2"
+    return implicit(name, (None, rule, None), "LinalgVectorNormBackward0")
+
+
+lengths = [(high, _length_of_order(high)) for high in (1, 2, inf)]
+
+
+# ---- of two
 
 # lerp(y, a, b, w): y = a + w * (b - a), by whichever formula
 lerp = implicit(

@@ -4,6 +4,7 @@ of its own.
 
 from typing import TYPE_CHECKING, Any
 
+from .bounds import *
 from .broadcasting import *
 from .contract import *
 from .counting import *

@@ -14,6 +14,7 @@ from ..dispatch import not_implemented
 from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
+from .scaled import as_factor, refuse
 
 
 def _cross(a: Tensor, b: Tensor) -> str:
@@ -173,10 +174,12 @@ def scaled_sum(input: Tensor, ab: Tensor, beta: Any, alpha: Any) -> Tensor:
                 f"at non-singleton dimension {d}.  Target sizes: {list(sizes)}.  Tensor sizes: "
                 f"{list(input.shape)}"
             )
-    ab = ab if alpha == 1 else ab * alpha
+    if ab.dtype is bool_:
+        raise refuse("addmm_impl_cpu_", bool_)
+    ab = ab if alpha == 1 else ab * as_factor(alpha, ab.dtype)
     if not isinstance(beta, Tensor) and beta == 0:
         return ab
-    return (input if beta == 1 else input * beta) + ab
+    return (input if beta == 1 else input * as_factor(beta, input.dtype)) + ab
 
 
 @composite("AddmmBackward0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,10 @@ from .norms import vector_norm
 
 
 def _apart(d: Tensor, p: float) -> Tensor:
-    """The p-norm along the last axis, with gradient zero at zero."""
-    if p in (0, 1, 2, math.inf) or not d.shape[-1]:
-        return vector_norm(d, p, -1)
-    largest = ops.stop_gradient(vector_norm(d, math.inf, -1, True))
-    zero = ops.eq(largest, 0)
-    safe = ops.where(zero, 1.0, ops.abs(d))
-    return ops.where(reshape(zero, shape=tuple(d.shape[:-1])), 0.0, vector_norm(safe, p, -1))
+    """The p-norm along the last axis; for p = 0 how many differ, and NaN where one is NaN."""
+    if p == 0:
+        return ops.minimum(ops.ceil(ops.abs(d)), 1).sum(-1)
+    return vector_norm(d, p, -1)
 
 
 @composite("CdistBackward0")

@@ -10,8 +10,8 @@ from ...ir.ops import elementwise as ops
 from ..promotion import common_dtype
 from ..tape import composite
 from ..tensor import Tensor
+from .bounds import clamp
 from .limits import finfo
-from .pointwise import clamp
 from .results import TYPES
 from .widening import of_floats
 

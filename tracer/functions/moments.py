@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...ir.ops import elementwise as ops
 from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
+from ...ir.ops.source import zeros_like
+from ..dispatch import number
 from ..tape import composite
 from ..tensor import Tensor
 from .reduce import Dims, count, mean, numpy_names, reduced, wrap_dims
@@ -24,9 +27,16 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
         raise RuntimeError("std and var only support floating point and complex dtypes")
     dims = wrap_dims(dim, input.ndim)
     n = count(input, dims)
-    d = input - reduced(reductions.sum, input, dims, True) / (n if n else 0.0)
     rest = n - correction
-    return reduced(reductions.sum, d * d, dims, keepdim) / (rest if rest > 0 else 0.0)
+    whole = not isinstance(dim, int) and not dim or input.ndim == 0
+    fixed = rest <= 0 and whole  # a gradient that does not change: infinite, NaN at the mean
+    x = ops.stop_gradient(input) if fixed else input
+    d = x - reduced(reductions.sum, x, dims, True) / (n if n else 0.0)
+    y = reduced(reductions.sum, d * d, dims, keepdim) / (rest if rest > 0 else 0.0)
+    if not fixed:
+        return y
+    steep = ops.where(ops.eq(d, 0), number(math.nan, d.dtype), math.inf)
+    return y + reduced(reductions.sum, kinks.slope(zeros_like(d, d), input, steep), dims, keepdim)
 
 
 @numpy_names

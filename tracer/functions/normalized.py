@@ -11,12 +11,13 @@ from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.movement import reshape
 from ..mode import get_default_dtype
-from ..promotion import SCALAR_TYPE, as_dtype
+from ..promotion import SCALAR_TYPE, as_dtype, common_dtype
 from ..tape import composite
 from ..tensor import Tensor
 from .broadcasting import broadcast_tensors
 from .reduce import Dims, numpy_names, one_dim, reduced, wrap_dim, wrap_dims
-from .widening import of_floats, rounded_once
+from .scaled import refuse
+from .widening import rounded_once
 
 __all__ = ["log_softmax", "logaddexp", "logaddexp2", "logsumexp", "softmax"]
 
@@ -79,20 +80,29 @@ def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 # ---- of two
 @composite("LogaddexpBackward0")
-@of_floats
+@rounded_once
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow."""
-    high, gap = _gap(input, other)
-    return kinks.logaddexp(high + ops.log1p(ops.exp(gap)), *broadcast_tensors(input, other))
+    a, b = _floats(input, other, "logaddexp_cpu")
+    high, gap = _gap(a, b)
+    return kinks.logaddexp(high + ops.log1p(ops.exp(gap)), a, b)
 
 
 @composite("Logaddexp2Backward0")
-@of_floats
+@rounded_once
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2 ** input + 2 ** other), without overflow."""
-    high, gap = _gap(input, other)
+    a, b = _floats(input, other, "logaddexp2_cpu")
+    high, gap = _gap(a, b)
     y = high + ops.log1p(ops.exp(gap * math.log(2))) * (1 / math.log(2))
-    return kinks.logaddexp2(y, *broadcast_tensors(input, other))
+    return kinks.logaddexp2(y, a, b)
+
+
+def _floats(a: Tensor, b: Tensor, kernel: str) -> tuple[Tensor, Tensor]:
+    dtype = common_dtype((a, b))
+    if dtype.kind != "float":
+        raise refuse(kernel, dtype)
+    return broadcast_tensors(a.to(dtype), b.to(dtype))  # type: ignore[return-value]
 
 
 def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

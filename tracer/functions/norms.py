@@ -10,12 +10,12 @@ from typing import Any
 from ...ir.ops import elementwise as ops
 from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
-from ...ir.ops.movement import expand
+from ...ir.ops.movement import expand, permute, reshape
+from ...ir.ops.reduce import keepdims
 from ..dispatch import number
 from ..promotion import SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor
-from .moments import root
 from .reduce import Dims, count, reduced, wrap_dims
 from .widening import rounded_once
 
@@ -43,16 +43,9 @@ def _accepted(x: Tensor, dtype: Any) -> Tensor:
     return x.to(to)
 
 
-def _power(a: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+def _power(a: Tensor, p: float, dims: tuple[int, ...]) -> Tensor:
     """(sum of a^p)^(1/p), where a is not negative."""
-    zero = ops.eq(a, 0)
-    each = ops.where(zero, 0 if p > 0 else math.inf, ops.pow(ops.where(zero, 1, a), p))
-    total = reduced(reductions.sum, each, dims, keepdim)
-    if p > 1:
-        order = expand(number(p, total.dtype), shape=tuple(total.shape))
-        return kinks.root_of_order(ops.pow(ops.stop_gradient(total), 1 / p), total, order)
-    none = ops.eq(total, 0 if p > 0 else math.inf)
-    return ops.where(none, 0, ops.pow(ops.where(none, 1, total), 1 / p))
+    return ops.pow(reductions.sum(ops.pow(a, p), dims=dims), 1 / p)
 
 
 @composite("LinalgVectorNormBackward0")
@@ -81,16 +74,22 @@ def vector_norm(
 
 @rounded_once
 def _norm(x: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
-    if p == 2:
-        return root(reduced(reductions.sum, x * x, dims, keepdim))
     if p == 0:
         return reduced(reductions.sum, ops.where(ops.eq(x, 0), x * 0, 1), dims, keepdim)
-    a = ops.abs(x)
-    if math.isinf(p):
-        return reduced(reductions.max if p > 0 else reductions.min, a, dims, keepdim)
     if p == 1:
-        return reduced(reductions.sum, a, dims, keepdim)
-    return _power(a, p, dims, keepdim)
+        return reduced(reductions.sum, ops.abs(x), dims, keepdim)
+    rest = tuple(d for d in range(x.ndim) if d not in dims)
+    last, free = permute(x, axes=(*rest, *dims)), ops.stop_gradient(x)
+    if p == 2:
+        y = kinks.length(ops.sqrt(reductions.sum(free * free, dims=dims)), last)
+    elif math.isinf(p):
+        extreme = reductions.max if p > 0 else reductions.min
+        y = kinks.farthest(extreme(ops.abs(free), dims=dims), last)
+    else:
+        value = _power(ops.abs(free), p, dims)
+        order = expand(number(p, value.dtype), shape=tuple(value.shape))
+        y = next(length for high, length in kinks.lengths if p < high)(value, last, order)
+    return reshape(y, shape=keepdims(tuple(x.shape), dims)) if keepdim else y
 
 
 @composite("DistBackward0")
@@ -113,8 +112,10 @@ def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
             f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions"
         )
     (d,) = wrap_dims(dim, input.ndim)
-    length = vector_norm(input, p, [k for k in range(input.ndim) if k != d], keepdim=True)
-    return input * ops.where(ops.gt(length, maxnorm), maxnorm / (length + 1e-7), 1.0)
+    others = [k for k in range(input.ndim) if k != d]
+    far = ops.gt(vector_norm(ops.stop_gradient(input), p, others, keepdim=True), maxnorm)
+    length = vector_norm(ops.where(far, input, 0), p, others, keepdim=True)
+    return input * ops.where(far, maxnorm / (length + 1e-7), 1.0)
 
 
 __all__ = ["dist", "renorm"]

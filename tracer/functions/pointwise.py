@@ -16,8 +16,8 @@ from ..mode import get_default_dtype
 from ..promotion import SCALAR_TYPE, common_dtype
 from ..tape import composite, retitled
 from ..tensor import Tensor
-from .broadcasting import broadcast_tensors, expand
-from .limits import finfo
+from .broadcasting import broadcast_tensors
+from .scaled import as_factor, check_alpha, plus, refuse
 from .widening import rounded_once
 
 # primitives of one tensor, public under their own names and these
@@ -71,38 +71,33 @@ if TYPE_CHECKING:
 
 
 # ---- arithmetic with options
-def _scaled(other: Any, alpha: Any) -> Any:
-    return other if alpha == 1 else other * alpha
+def _one(alpha: Any) -> bool:
+    return type(alpha) is int and alpha == 1
 
 
 @composite("AddBackward0")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other."""
-    return ops.add(input, other) if alpha == 1 else _plus(input, other, alpha)
-
-
-def _plus(a: Any, b: Any, alpha: Any) -> Tensor:
-    dtype = common_dtype((a, b))
-    if dtype.is_half and not isinstance(alpha, Tensor):  # torch rounds alpha, and then the answer
-        alpha = number(alpha, dtype)
-    return _beside(a, b, alpha)
-
-
-@rounded_once
-def _beside(a: Any, b: Any, alpha: Any) -> Tensor:
-    return ops.add(a, b * alpha)
+    return ops.add(input, other) if _one(alpha) else plus(input, other, alpha)
 
 
 @composite("SubBackward0")
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
-    return ops.sub(input, other) if alpha == 1 else _plus(input, other, -alpha)
+    return ops.sub(input, other) if _one(alpha) else _minus(input, other, alpha)
 
 
 @composite("RsubBackward1")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
-    return ops.sub(other, input) if alpha == 1 else _plus(other, input, -alpha)
+    return ops.sub(other, input) if _one(alpha) else _minus(other, input, alpha)
+
+
+def _minus(a: Any, b: Any, alpha: Any) -> Tensor:
+    if any(isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is bool_) for x in (a, b)):
+        return ops.sub(a, b)  # which refuses it
+    check_alpha(alpha, common_dtype((a, b)))
+    return plus(a, b, -alpha)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -119,7 +114,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if common_dtype((input, other)).kind == "float":
         a, b = (ops.stop_gradient(x) if isinstance(x, Tensor) else x for x in (input, other))
         return _stepping(ops.trunc(ops.div(a, b)), input, other)
-    return ops.floor_div(input - ops.fmod(input, other), other)
+    dtype = common_dtype((input, other))
+    a, b = (x.to(dtype) if isinstance(x, Tensor) else x for x in (input, other))
+    return ops.floor_div(a - ops.fmod(a, b), b)
 
 
 @composite("DivBackward1")
@@ -202,55 +199,6 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     return ops.where(condition, input, other)
 
 
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """The nearest number in [min, max]; either bound may be missing, a number or a tensor."""
-    if min is None and max is None:
-        raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
-    return _clamp(input, min, max)
-
-
-@composite("ClampBackward1")
-def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
-    # maximum and minimum give the value alone: at a bound the whole gradient goes to the input,
-    # and where a NaN is compared nothing does
-    dtype = common_dtype([x for x in (input, low, high) if x is not None])
-    x = input.to(dtype)
-    low, high = (b.to(dtype) if isinstance(b, Tensor) else b for b in (low, high))
-    y, inside = ops.stop_gradient(x), ops.eq(x, x)
-    for bound, cut, within in ((low, ops.maximum, ops.ge), (high, ops.minimum, ops.le)):
-        if bound is not None:
-            inside = inside & within(x, bound)
-            y = cut(y, ops.stop_gradient(bound) if isinstance(bound, Tensor) else bound)
-    y = passing(y, inside, x)
-    if isinstance(low, Tensor):
-        below = ops.lt(x, low)
-        y = passing(y, below if high is None else below & ops.lt(low, high), low)
-    if isinstance(high, Tensor):
-        above = ops.gt(x, high)
-        y = passing(y, above if low is None else above | ops.gt(low, high), high)
-    return y
-
-
-def passing(value: Tensor, condition: Tensor, x: Tensor) -> Tensor:
-    """The value, of which x gets the gradient where the condition holds."""
-    if not x.is_floating_point():
-        return value
-    return kinks.passing(value, *(expand(t, tuple(value.shape)) for t in (condition, x)))
-
-
-clip = clamp
-
-
-def clamp_min(input: Tensor, min: Any) -> Tensor:
-    """The elements, none smaller than `min`."""
-    return clamp(input, min=min)
-
-
-def clamp_max(input: Tensor, max: Any) -> Tensor:
-    """The elements, none greater than `max`."""
-    return clamp(input, max=max)
-
-
 @composite("RoundBackward0")
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integers; halves go to the even one."""
@@ -286,12 +234,19 @@ def frac(input: Tensor) -> Tensor:
     return input - ops.trunc(input)
 
 
-@composite("LerpBackward0")
-@rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input), from the end that is nearer."""
     if end.dtype is not input.dtype:
         raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
+    if not input.is_floating_point():
+        kind = "tensor" if isinstance(weight, Tensor) else "scalar"
+        raise refuse(f"lerp_kernel_{kind}", input.dtype)
+    return _lerp(input, end, weight)
+
+
+@composite("LerpBackward0")
+@rounded_once
+def _lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if not isinstance(weight, Tensor):
         weight = number(weight, input.dtype)
     a, b, w = (ops.stop_gradient(x) for x in (input, end, weight))
@@ -325,38 +280,41 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
     return ops.where(ops.eq(input, 0), values, ops.gt(input, 0).to(input.dtype))
 
 
-@composite("AddcmulBackward0")
-@rounded_once
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
-    return input + _scaled(tensor1 * tensor2, value)
+    dtype = common_dtype((input, tensor1, tensor2))
+    if dtype is bool_:
+        raise refuse("addcmul_cpu_out", dtype)
+    xs = (x.to(dtype) for x in (input, tensor1, tensor2))
+    return _addcmul(*xs, as_factor(value, dtype))
 
 
-@composite("AddcdivBackward0")
+@composite("AddcmulBackward0")
 @rounded_once
+def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
+    product = tensor1 * tensor2
+    return input + (product if _one(value) else product * value)
+
+
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     if common_dtype((tensor1, tensor2)).kind != "float":
         raise RuntimeError("Integer division with addcdiv is not supported: use torch.div")
-    return input + _scaled(tensor1 / tensor2, value)
+    dtype = common_dtype((input, tensor1, tensor2))
+    return _addcdiv(*(x.to(dtype) for x in (input, tensor1, tensor2)), value)
+
+
+@composite("AddcdivBackward0")
+@rounded_once
+def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
+    quotient = tensor1 / tensor2
+    return input + (quotient if _one(value) else quotient * value)
 
 
 @composite("Exp2Backward0")
 def exp2(input: Tensor) -> Tensor:
     """2 ** input."""
     return ops.pow(2.0, input)
-
-
-def nan_to_num(
-    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """NaN and the infinities replaced by numbers."""
-    if not input.is_floating_point():
-        return input.clone()
-    largest = finfo(input.dtype).max
-    y = ops.where(ops.isnan(input), nan, input)
-    y = ops.where(ops.eq(y, math.inf), largest if posinf is None else posinf, y)
-    return ops.where(ops.eq(y, -math.inf), -largest if neginf is None else neginf, y)
 
 
 # ---- complex numbers, of which the real ones are a part
@@ -383,9 +341,9 @@ subtract, divide, true_divide = sub, div, div
 __all__ = [  # noqa: PLE0604
     *(n for name, aliases in (UNARY | BINARY).items() for n in (name, *aliases)
       if n not in _UNPUBLISHED),
-    "add", "addcdiv", "addcmul", "angle", "clamp", "clamp_max", "clamp_min", "clip", "conj",
+    "add", "addcdiv", "addcmul", "angle", "conj",
     "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "fmax", "fmin", "frac",
-    "heaviside", "imag", "lcm", "lerp", "nan_to_num", "positive", "pow", "rad2deg", "real", "relu",
+    "heaviside", "imag", "lcm", "lerp", "positive", "pow", "rad2deg", "real", "relu",
     "resolve_conj", "resolve_neg", "round", "rsub", "sgn", "sign", "square", "sub", "subtract",
     "true_divide", "where",
 ]  # fmt: skip

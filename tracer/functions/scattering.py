@@ -25,6 +25,7 @@ from .movement import ravel
 from .positions import at_least_vector, every_axis, long_index, same_rank
 from .prefix import cumsum
 from .reduce import wrap_dim
+from .scaled import refuse, times
 
 # how torch calls a way to combine -> the reduction
 _TAKEN: dict[str, tuple] = {"index_copy": (), "index_fill": ()}  # index dtypes besides int64
@@ -52,6 +53,8 @@ class Places:
         `include_self`.
         """
         x, values = self.x, self.values
+        if x.dtype is bool_ and how == "mean":
+            raise refuse("scatter_gather_tensor_cpu_reduce_mean", bool_)
         op = getattr(reductions, _COMBINE[how])
         if not include_self:
             x = self.filled(x, op.facts["init"](x.dtype))
@@ -62,9 +65,10 @@ class Places:
             return y
         one, before = (number(n, int64) for n in (1, int(include_self)))
         ones = expand(one, shape=tuple(values.shape))
-        times = self.put(expand(before, shape=tuple(x.shape)), ones, accumulate=True)
-        times = maximum(times, 1)
-        return y // times if y.dtype.kind != "float" else y / cast(times, dtype=y.dtype)
+        counts = self.put(expand(before, shape=tuple(x.shape)), ones, accumulate=True)
+        counts = maximum(counts, 1)
+        shares = cast(counts, dtype=y.dtype)
+        return y // shares if y.dtype.kind != "float" else y / shares
 
 
 def _on_vectors(function: Callable) -> Callable:
@@ -177,7 +181,7 @@ def _parts(
 @_on_vectors
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy with the parts of `source` added at the positions `index` along `dim`."""
-    source = source if alpha == 1 else source * alpha
+    source = source if type(alpha) is int and alpha == 1 else times(source, alpha)
     return _parts("index_add", input, dim, index, source).combined("sum", True)
 
 
@@ -223,6 +227,8 @@ def index_reduce(
             f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got "
             f"{reduce}."
         )
+    if input.dtype is bool_:
+        raise refuse("index_func_", bool_)
     return _parts("index_reduce", input, dim, index, source).combined(reduce, include_self)
 
 

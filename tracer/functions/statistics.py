@@ -16,13 +16,15 @@ from ...ir.ops.movement import expand, permute, reshape
 from ..promotion import SCALAR_TYPE
 from ..tape import composite
 from ..tensor import Tensor
+from .bounds import clamp
 from .contract import matmul
 from .creation import as_tensor, full
 from .limits import iinfo
 from .ordering import chosen, part, positions
-from .pointwise import clamp, lerp
+from .pointwise import lerp
 from .prefix import taken, vector
 from .reduce import along, mean, numpy_names, reduced, shared, some, where_extreme, wrap_dim
+from .scaled import refuse
 from .triangles import diag
 from .widening import rounded_once
 
@@ -58,6 +60,8 @@ def _whole(input: Tensor, skip: bool) -> Tensor:
             return full((), math.nan, dtype=x.dtype)
         wide = x.dtype.kind == "int" and x.dtype.bits >= 32  # NaN as this type, as torch casts it
         return full((), iinfo(x.dtype).min if wide else x.dtype is bool_, dtype=x.dtype)
+    if x.dtype is bool_:
+        raise refuse("median_cpu", bool_)
     flat = stop_gradient(x)
     median = taken(flat, _middle(flat, 0, skip), 0)
     if x.dtype.kind != "float":

@@ -16,8 +16,9 @@ from ..dispatch import number
 from ..mode import mode
 from ..tape import composite
 from ..tensor import Tensor
+from .bounds import clamp
 from .broadcasting import broadcast_tensors
-from .pointwise import clamp, public
+from .pointwise import public
 from .widening import of_floats
 
 UNARY = ("bessel_j0", "bessel_j1", "digamma", "erfcx", "erfinv", "i0", "i0e", "i1", "i1e", "lgamma",

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import (
     eq,
@@ -25,7 +26,7 @@ from ...ir.ops.elementwise import (
     lt,
     where,
 )
-from ...tracer.functions import movement, normalized, pointwise, reduce
+from ...tracer.functions import bounds, movement, normalized, pointwise, reduce
 from ...tracer.functions.creation import zeros_like
 from ...tracer.functions.limits import finfo
 from ...tracer.functions.parts import narrow
@@ -124,6 +125,10 @@ def hardtanh(
     """x cut to [min_val, max_val]; no gradient at the ends."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if input.dtype is bool_:
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if input.dtype is uint8 and (min_val < 0 or max_val < 0):
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     return _applied(_hardtanh, inplace, input, min_val, max_val)
 
 
@@ -131,7 +136,7 @@ def hardtanh(
 def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     inside = logical_and(gt(x, min_val), lt(x, max_val))
     value = ops.minimum(ops.maximum(ops.stop_gradient(x), min_val), max_val)
-    return pointwise.passing(value.to(x.dtype), inside, x)
+    return bounds.passing(value.to(x.dtype), inside, x)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:

@@ -9,6 +9,7 @@ import math
 import warnings
 from typing import Any
 
+from ...ir.dtype import DType
 from ...ir.ops.elementwise import (
     abs,
     exp,
@@ -25,9 +26,11 @@ from ...ir.ops.elementwise import (
 )
 from ...tracer.functions.broadcasting import broadcast_tensors
 from ...tracer.functions.movement import unsqueeze
+from ...tracer.functions.scaled import refuse
 from ...tracer.functions.transcendental import xlogy
 from ...tracer.functions.widening import rounded_once
 from ...tracer.mode import mode
+from ...tracer.promotion import SCALAR_TYPE, can_cast, common_dtype
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 
@@ -81,12 +84,28 @@ def _weighted(loss: Tensor, weight: Tensor | None, input: Tensor, reduction: str
     return loss.sum() / weight.sum()
 
 
+def _together(input: Tensor, target: Tensor, kernel: str) -> tuple[Tensor, Tensor]:
+    """The two in the dtype that they have together, which must be of floating point."""
+    dtype = common_dtype((input, target))
+    if dtype.kind != "float":
+        raise refuse(kernel, dtype)
+    return input.to(dtype), target.to(dtype)
+
+
+def no_cast(dtype: DType, to: DType) -> RuntimeError:
+    """torch's error for an answer that does not fit into the dtype of an argument."""
+    return RuntimeError(
+        f"result type {SCALAR_TYPE[dtype]} can't be cast to the desired output type "
+        f"{SCALAR_TYPE[to]}"
+    )
+
+
 @composite("MseLossBackward0")
 def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
              reduce: bool | None = None, reduction: str = "mean",
              weight: Tensor | None = None) -> Tensor:  # fmt: skip
     """(input - target) ** 2, reduced; with weights, their mean."""
-    x, t = _paired(input, target)
+    x, t = _together(*_paired(input, target), "mse_cpu")
     d = x - t
     return _weighted(d * d, weight, input, legacy(size_average, reduce, reduction))
 
@@ -110,7 +129,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, size_average, reduce, reduction)
-    return _smooth(*_paired(input, target), beta, legacy(size_average, reduce, reduction))
+    x, t = _together(*_paired(input, target), "smooth_l1_cpu")
+    return _smooth(x, t, beta, legacy(size_average, reduce, reduction))
 
 
 @composite("SmoothL1LossBackward0")
@@ -131,7 +151,11 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
         raise ValueError(f"{reduction} is not a valid value for reduction")
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _huber(*_paired(input, target), delta, weight, reduction)
+    dtype = common_dtype((input, target))
+    if not can_cast(dtype, input.dtype):
+        raise no_cast(dtype, input.dtype)
+    x, t = _together(*_paired(input, target), "huber_cpu")
+    return _huber(x, t, delta, weight, reduction).to(input.dtype)
 
 
 @composite("HuberLossBackward0")
@@ -157,6 +181,11 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
+    if target.dtype is not input.dtype:
+        found, expected = SCALAR_TYPE[target.dtype], SCALAR_TYPE[input.dtype]
+        raise RuntimeError(f"Found dtype {found} but expected {expected}")
+    if not input.is_floating_point():
+        raise refuse("binary_cross_entropy", input.dtype)
     if mode.trace is None and not bool(logical_and(ge(input, 0), le(input, 1)).all()):
         raise RuntimeError("all elements of input should be between 0 and 1")
     return _bce(input, target, weight, reduction)
@@ -188,7 +217,11 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
-    return _bce_logits(input, target, weight, pos_weight, reduction)
+    if not input.is_floating_point():
+        raise refuse("log_sigmoid_cpu", input.dtype)
+    if not target.is_floating_point():
+        raise no_cast(input.dtype, target.dtype)
+    return _bce_logits(input, target, weight, pos_weight, reduction).to(target.dtype)
 
 
 @composite("BinaryCrossEntropyWithLogitsBackward0")
@@ -215,6 +248,8 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
             "release.",
             stacklevel=2,
         )
+    if not (input.is_floating_point() and target.is_floating_point()):
+        raise RuntimeError("kl_div: Integral inputs not supported.")
     reduction = legacy(size_average, reduce, reduction)
     loss = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if reduction != "batchmean":

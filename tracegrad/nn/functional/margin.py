@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...ir.dtype import int64
+from ...ir.dtype import bool_, int64
 from ...ir.faults import MARGIN
 from ...ir.ops.elementwise import (
     check_index,
@@ -22,18 +22,19 @@ from ...ir.ops.elementwise import (
     stop_gradient,
     where,
 )
+from ...tracer.functions.bounds import clamp_min
 from ...tracer.functions.broadcasting import broadcast_tensors
 from ...tracer.functions.creation import arange
 from ...tracer.functions.matrices import norm
 from ...tracer.functions.movement import reshape, unsqueeze
-from ...tracer.functions.pointwise import clamp_min
 from ...tracer.functions.positions import gather
 from ...tracer.functions.reduce import amin, one_hot_pick
+from ...tracer.mode import get_default_dtype
 from ...tracer.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 from .activation import logsigmoid
-from .loss import legacy, reduced
+from .loss import legacy, no_cast, reduced
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -103,7 +104,12 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """log(1 + exp(-target * x)), reduced."""
-    z = -target * input
+    if input.dtype is bool_:
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported.")
+    if not input.is_floating_point():
+        dtype = common_dtype((input, target))
+        raise no_cast(dtype if dtype.kind == "float" else get_default_dtype(), input.dtype)
+    z = -target.to(input.dtype) * input
     positive = gt(z, 0)
     loss = where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
     return reduced(loss, legacy(size_average, reduce, reduction))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...tracer.functions.bounds import clamp
 from ...tracer.functions.creation import tensor
 from ...tracer.functions.joining import stack
 from ...tracer.functions.norms import vector_norm
-from ...tracer.functions.pointwise import clamp
 from ...tracer.mode import no_grad
 from ...tracer.tensor import Tensor
 
