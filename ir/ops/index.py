@@ -11,7 +11,7 @@ import numpy as np
 
 from ..dtype import DType
 from ..op import Kind, OpDef, broadcast, register
-from .elementwise import cast, eq, maximum
+from .elementwise import cast, eq
 from .movement import reshape
 from .order import argsort
 from .prefix import others_alike
@@ -108,7 +108,7 @@ def _evenly(k: int, g: Any, y: Any, x: Any, v: Any, *ix: Any, axes: Axes) -> Any
     """Of an extremum: those that reach it share the gradient."""
     hit_x = cast(eq(x, y), dtype=x.dtype)
     hit_v = cast(eq(v, index(y, *ix, axes=axes)), dtype=x.dtype)
-    share = g / maximum(index_put(hit_x, hit_v, *ix, axes=axes, accumulate=True), 1)
+    share = g / index_put(hit_x, hit_v, *ix, axes=axes, accumulate=True)
     return index(share, *ix, axes=axes) * hit_v if k else share * hit_x
 
 

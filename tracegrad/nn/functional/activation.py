@@ -11,21 +11,7 @@ from typing import Any
 
 from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
-from ...ir.ops.elementwise import (
-    eq,
-    erf,
-    exp,
-    expm1,
-    ge,
-    gt,
-    le,
-    log,
-    log1p,
-    logical_and,
-    logical_or,
-    lt,
-    where,
-)
+from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
 from ...tracer.functions import bounds, movement, normalized, pointwise, reduce
 from ...tracer.functions.creation import zeros_like
 from ...tracer.functions.limits import finfo
@@ -134,7 +120,7 @@ def hardtanh(
 
 @composite("HardtanhBackward0")
 def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    inside = logical_and(gt(x, min_val), lt(x, max_val))
+    inside = gt(x, min_val) & lt(x, max_val)
     value = ops.minimum(ops.maximum(ops.stop_gradient(x), min_val), max_val)
     return bounds.passing(value.to(x.dtype), inside, x)
 
@@ -153,7 +139,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 @composite("HardsigmoidBackward0")
 @rounded_once
 def _hardsigmoid(x: Tensor) -> Tensor:
-    inside = logical_and(gt(x, -3), lt(x, 3))
+    inside = gt(x, -3) & lt(x, 3)
     value = where(le(x, -3), 0, where(ge(x, 3), 1, ops.stop_gradient(x)))
     return where(inside, x * (1 / 6) + 0.5, value)
 
@@ -176,7 +162,7 @@ def _hardswish(x: Tensor) -> Tensor:
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where -lambd <= x <= lambd, else x."""
     _floating(input, "hardshrink_cpu")
-    outside = logical_or(gt(input, lambd), lt(input, -lambd))
+    outside = gt(input, lambd) | lt(input, -lambd)
     value = ops.stop_gradient(input)
     return where(outside, input, where(ops.isnan(value), value, 0))
 
@@ -207,7 +193,7 @@ def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
     has it, no curvature. The branch that is left out is kept finite.
     """
     positive, middle = gt(x, 0), eq(x, 0)
-    left = alpha * expm1(where(logical_or(positive, middle), 0, x) * over)
+    left = alpha * expm1(where(positive | middle, 0, x) * over)
     return where(positive, x, where(middle, x * (alpha * over), left))
 
 

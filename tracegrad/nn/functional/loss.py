@@ -135,10 +135,10 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
 
 @composite("SmoothL1LossBackward0")
 def _smooth(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
-    d = abs(input - target)
-    far = ge(d, beta)
+    d = input - target
+    far = ge(abs(d), beta)  # |d| squared would have no curvature at 0
     inner = where(far, 0, d)  # an infinite square has no gradient, also where it is not taken
-    return reduced(where(far, d - 0.5 * beta, inner * inner * (0.5 / beta)), reduction)
+    return reduced(where(far, abs(d) - 0.5 * beta, inner * inner * (0.5 / beta)), reduction)
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
@@ -160,10 +160,10 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
 
 @composite("HuberLossBackward0")
 def _huber(x: Tensor, t: Tensor, delta: float, weight: Tensor | None, reduction: str) -> Tensor:
-    d = abs(x - t)
-    far = gt(d, delta)
+    d = x - t
+    far = ge(abs(d), delta)
     inner = where(far, 0, d)
-    loss = where(far, delta * (d - 0.5 * delta), 0.5 * inner * inner)
+    loss = where(far, delta * (abs(d) - 0.5 * delta), 0.5 * inner * inner)
     return reduced(_times(loss, weight, x), reduction)  # torch's mean is not over the weights here
 
 
