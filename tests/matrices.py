@@ -5,6 +5,7 @@ The functions make good matrices of the numbers drawn, so that no factor is near
 
 from __future__ import annotations
 
+from tracegrad.ir.ops import determinants as D
 from tracegrad.ir.ops import implicit as I
 from tracegrad.ir.ops import linalg as L
 from tracegrad.ir.ops.contract import dot, transpose
@@ -13,6 +14,9 @@ from tracegrad.ir.ops.matrices import counter, grid, identity, tril, triu
 
 SHAPES = ((2, 3, 3),), ((1, 1),), ((0, 0),), ((0, 2, 2),)
 TALL = ((4, 2),), ((2, 4),), ((3, 3),), ((0, 3, 2),), ((2, 0),)
+
+
+TWICE = [(s, s) for (s,) in SHAPES]
 
 
 def strong(x):
@@ -30,6 +34,10 @@ def steps(x):
     return where(eq(*grid(x)), numbers, 0 * x)
 
 
+def rank_two(x):
+    return dot(x, transpose(x + 1.0))
+
+
 def packed(a):
     return stop_gradient(L.lu(a, check=None))
 
@@ -45,7 +53,7 @@ def inverted(x):
 
 def logabsdet(x):
     a = strong(x)
-    return I.logabsdet(stop_gradient(log(I.determinant(a, packed(a)))), a, packed(a))
+    return D.logabsdet(stop_gradient(log(D.determinant(a, packed(a)))), a, packed(a))
 
 
 def pinv(x):
@@ -81,8 +89,11 @@ CASES = {
         (lambda x, b, u=u: I.cholesky_solved((triu if u else tril)(strong(x)), b, u),
          ((2, 3, 3), (2, 3, 2))) for u in (False, True)
     ],
-    "det": each(lambda x: I.determinant(strong(x), packed(strong(x))), SHAPES)
-    + [(lambda x: I.determinant(dot(x, transpose(x)), packed(dot(x, transpose(x)))), ((3, 3),))],
+    "det": each(lambda x: D.determinant(strong(x), packed(strong(x))), SHAPES)
+    + [(lambda x: D.determinant(dot(x, transpose(x)), packed(dot(x, transpose(x)))), ((3, 3),))],
+    "cofactor": each(lambda x: D.cofactors(strong(x), packed(strong(x))), SHAPES),
+    "det_curvature": each(
+        lambda x, g: D.curvature(strong(x), packed(strong(x)), g), TWICE),
     "logabsdet": each(logabsdet, SHAPES),
     "pinv": each(pinv, (((4, 2),), ((2, 3, 3),))),
 }  # fmt: skip

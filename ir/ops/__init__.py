@@ -3,6 +3,7 @@
 from . import (
     band,
     contract,
+    determinants,
     elementwise,
     implicit,
     index,
@@ -18,6 +19,6 @@ from . import (
 )
 
 __all__ = [
-    "band", "contract", "elementwise", "implicit", "index", "kinks", "linalg", "movement", "order",
-    "prefix", "random", "reduce", "source", "special",
+    "band", "contract", "determinants", "elementwise", "implicit", "index", "kinks", "linalg",
+    "movement", "order", "prefix", "random", "reduce", "source", "special",
 ]  # fmt: skip

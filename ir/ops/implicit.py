@@ -1,4 +1,4 @@
-"""Values that are known otherwise and only lack a derivative: solutions, inverses, determinants.
+"""Values that are known otherwise and only lack a derivative: solutions and inverses.
 
 The first operand of such a primitive is its answer, computed from the others by means that need not
 be differentiated; its rule is that of the equation which the answer fulfils.
@@ -8,25 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..dtype import DType
 from ..op import Kind, OpDef, register
 from .contract import dot, transpose
-from .elementwise import cast, eq, logical_and, stop_gradient, where
+from .elementwise import stop_gradient
 from .linalg import lu_factors, triangular_solve
-from .matrices import (
-    column,
-    corner,
-    counter,
-    grid,
-    identity,
-    inverse_order,
-    join,
-    rows_in_order,
-)
-from .movement import diagonal
-from .reduce import prod
+from .matrices import inverse_order, rows_in_order
 
 
 def implicit(name: str, vjp: Any, grad_name: str, *params: dict) -> OpDef:
@@ -102,54 +89,6 @@ cholesky_solve = implicit(
                        lambda g, y, x, f, b, *, upper: cholesky_solved(f, g, upper)),
     "CholeskySolveBackward0", {"upper": False}, {"upper": True},
 )  # fmt: skip
-
-
-def regular(packed: Any) -> Any:
-    """A packed LU, its zero pivots replaced by a tiny one: of a matrix of rank n - 1, the product
-    of determinant and inverse then is its adjugate.
-    """
-    n = packed.shape[-2]
-    tiny = float(np.finfo(packed.dtype.compute).eps)
-    factors = corner(packed, (0, n), (0, n))
-    factors = where(logical_and(eq(*grid(factors)), eq(factors, 0)), tiny, factors)
-    return join(factors, corner(packed, (0, n), (n, n + 2)), axis=-1)
-
-
-def parity(packed: Any) -> Any:
-    """1 or -1: whether the order of the rows takes an even number of exchanges."""
-    n = packed.shape[-2]
-    pivots = lu_factors(packed)[2]
-    moved = where(eq(pivots, counter(pivots, n, 0, 1)), 1.0, -1.0)
-    return prod(cast(moved, dtype=packed.dtype), dims=(len(moved.shape) - 1,))
-
-
-def determinant(a: Any, packed: Any) -> Any:
-    """det(a) from its packed LU, with a derivative that holds for singular matrices too."""
-    packed = stop_gradient(packed)
-    n = packed.shape[-2]
-    pivots = diagonal(corner(packed, (0, n), (0, n)))
-    value = prod(pivots, dims=(len(pivots.shape) - 1,)) * parity(packed)
-    return det(stop_gradient(value), a, packed)
-
-
-def _transposed_inverse(a: Any, packed: Any) -> Any:
-    return solved(a, packed, identity(a, tuple(a.shape)), True)
-
-
-def _det_rule(g: Any, y: Any, x: Any, a: Any, packed: Any) -> Any:
-    """The derivative of the determinant is the transposed adjugate."""
-    packed = regular(packed)
-    return column(column(g * determinant(a, packed))) * _transposed_inverse(a, packed)
-
-
-det = implicit("det", (None, _det_rule, None), "LinalgDetBackward0")
-
-# logabsdet(x, a, packed): log |det a|
-logabsdet = implicit(
-    "logabsdet",
-    (None, lambda g, y, x, a, p: column(column(g)) * _transposed_inverse(a, p), None),
-    "LinalgSlogdetBackward0",
-)
 
 
 def _pinv_rule(g: Any, y: Any, x: Any, a: Any) -> Any:

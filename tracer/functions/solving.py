@@ -9,8 +9,8 @@ import numpy as np
 
 from ...ir.dtype import int64
 from ...ir.op import ShapeError, broadcast
+from ...ir.ops import determinants, implicit, kinks, linalg
 from ...ir.ops import elementwise as ops
-from ...ir.ops import implicit, kinks, linalg
 from ...ir.ops import reduce as reductions
 from ...ir.ops.contract import dot, transpose
 from ...ir.ops.matrices import identity, inverse_order, rows_in_order
@@ -181,7 +181,7 @@ def det(A: Tensor) -> Tensor:
     a = square(A, "linalg.det")
     if a.shape[-1] == 1:
         return reshape(a, shape=tuple(a.shape[:-2]))
-    return implicit.determinant(a, linalg.lu(ops.stop_gradient(a), check=None))
+    return determinants.determinant(a, linalg.lu(ops.stop_gradient(a), check=None))
 
 
 def _slogdet(A: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -189,9 +189,9 @@ def _slogdet(A: Tensor, name: str) -> tuple[Tensor, Tensor]:
     packed = linalg.lu(ops.stop_gradient(a), check=None)
     pivots = diagonal(linalg.lu_factors(packed)[0])
     last = (pivots.ndim - 1,)
-    sign = reductions.prod(ops.sign(pivots), dims=last) * implicit.parity(packed)
+    sign = reductions.prod(ops.sign(pivots), dims=last) * determinants.parity(packed)
     size = reductions.sum(ops.log(ops.abs(pivots)), dims=last)
-    return kinks.steps(sign, a), implicit.logabsdet(size, a, packed)
+    return kinks.steps(sign, a), determinants.logabsdet(size, a, packed)
 
 
 def slogdet(A: Tensor) -> Any:
