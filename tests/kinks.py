@@ -25,13 +25,33 @@ def passing(x, c):
     return K.passing(E.stop_gradient(E.where(c > 0, x * x, 1.0)), c > 0, x * x)
 
 
-def order(x):
-    return constant(3.5, dt.float64, x.shape)
+def slope(x):
+    return K.slope(E.stop_gradient(2.5 * x), x, constant(2.5, dt.float64, x.shape)) ** 2
 
 
 def reached(x):
-    dims = tuple(range(1, len(x.shape)))
-    return K.reached(E.stop_gradient(R.max(x, dims=dims)), x) ** 2
+    return K.reached(E.stop_gradient(R.max(x, dims=rest(x))), x) ** 2
+
+
+def farthest(x):
+    return K.farthest(E.stop_gradient(R.max(E.abs(x), dims=rest(x))), x) ** 2
+
+
+def rest(x):
+    return tuple(range(1, len(x.shape)))
+
+
+def length(op, p):
+    """The p-norm along all axes but the first."""
+
+    def norm(x):
+        size = E.stop_gradient(R.sum(E.abs(x) ** p, dims=rest(x)) ** (1 / p))
+        return op(size, x) if p == 2 else op(size, x, constant(p, dt.float64, size.shape))
+
+    return norm
+
+
+SOME = (((2, 3),), ((4,),), ((2, 3, 2),))
 
 
 CASES = {
@@ -40,9 +60,13 @@ CASES = {
         ("steps", lambda x: K.steps(E.floor(E.stop_gradient(x)), x) * x, ONE),
         ("passing", passing, TWO),
         ("root", lambda x: valued(K.root, E.sqrt)(x * x + 1.0), ONE),
-        ("root_of_order", lambda x: K.root_of_order(
-            E.stop_gradient((x * x + 1.0) ** (1 / 3.5)), x * x + 1.0, order(x)), ONE),
-        ("reached", reached, (((2, 3),), ((4,),), ((2, 3, 2),))),
+        ("slope", slope, ONE),
+        ("reached", reached, SOME),
+        ("farthest", farthest, SOME),
+        ("length", length(K.length, 2), SOME),
+        *((f"length_{name}", length(op, p), SOME)
+          for (_, op), name, p in zip(
+              K.lengths, ("below_1", "below_2", "above_2"), (0.5, 1.5, 3.5), strict=True)),
         ("logaddexp", valued(K.logaddexp, lambda a, b: E.log(E.exp(a) + E.exp(b))), TWO),
         ("logaddexp2", valued(K.logaddexp2, lambda a, b: E.log2(2.0**a + 2.0**b)), TWO),
         ("lerp", valued(K.lerp, lambda a, b, w: a + w * (b - a)), THREE),
