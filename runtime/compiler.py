@@ -48,7 +48,7 @@ class Statistics:
 
 
 statistics = Statistics()
-_lock = lock()
+compiling = lock()  # one thread at a time is within Numba or LLVM
 _ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps it alive)
 
 
@@ -136,7 +136,7 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
 def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
     """The address of the kernel's machine code, which lives as long as the process."""
     text = kernel.text
-    with _lock:
+    with compiling:
         if text in _ready:
             return _ready[text][0]
         name = cache.key(f"{vocabulary()}\n{text}")
@@ -158,3 +158,18 @@ def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
         cache.write(name, *parts)
         _ready[text] = (address, keep)
         return address
+
+
+def _quiet() -> None:
+    """Wait until no thread is within Numba or LLVM, whose state a forked child takes over."""
+    compiling.acquire()
+    global_compiler_lock.acquire()
+
+
+def _go_on() -> None:
+    global_compiler_lock.release()
+    compiling.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_quiet, after_in_parent=_go_on, after_in_child=_go_on)

@@ -26,9 +26,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import register_jitable
 
-from ..ir.locks import lock
 from . import cache
-from .compiler import library, parts_of
+from .compiler import compiling, library, parts_of
 from .threads import layer, threads
 
 intrinsic: Any = _intrinsic  # its published signature counts typingctx among the arguments
@@ -188,7 +187,6 @@ def _parallel(span: int) -> int:
 SIGNATURE = types.int64(types.int64)
 # without Numba's own runtime (_nrt), whose start takes longer than loading everything else
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
-_lock = lock()
 
 
 def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
@@ -211,7 +209,7 @@ def walker(parallel: bool) -> Callable[[int], int]:
     the interpreter lock while it runs.
     """
     function = _parallel if parallel else _serial
-    with _lock:
+    with compiling:
         if parallel:
             threads()
         made = layer() if parallel else "serial"

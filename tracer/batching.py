@@ -22,6 +22,7 @@ from .batching_rules import apply_batched
 from .dispatch import bind, number
 from .inplace import overwrite, protected
 from .mode import live, mode
+from .signals import handlers_outside
 from .tensor import Tensor, leaked, traced
 
 _BRANCH = (
@@ -238,8 +239,9 @@ class BatchTrace:
 
 @contextmanager
 def batching(trace: BatchTrace) -> Iterator[BatchTrace]:
-    mode.trace = trace
-    try:
-        yield trace
-    finally:
-        mode.trace, trace.open = trace.outer, False
+    with handlers_outside():
+        mode.trace = trace
+        try:
+            yield trace
+        finally:
+            mode.trace, trace.open = trace.outer, False

@@ -22,6 +22,7 @@ from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
 from .mode import mode
+from .signals import handlers_outside
 from .tape import GradFn, edge
 from .tensor import Number, Tensor, leaked, traced
 from .transform import Origin
@@ -307,9 +308,10 @@ class Trace:
 
 @contextmanager
 def tracing(trace: Trace) -> Iterator[Trace]:
-    before = mode.trace
-    mode.trace = trace
-    try:
-        yield trace
-    finally:
-        mode.trace = before
+    with handlers_outside():
+        before = mode.trace
+        mode.trace = trace
+        try:
+            yield trace
+        finally:
+            mode.trace = before

@@ -1,0 +1,362 @@
+"""Signal handlers and forks in the middle of anything; each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+BEGIN = """
+import gc, os, signal, sys, threading, time
+import tracegrad as tg
+signal.signal(signal.SIGVTALRM, lambda *_: os._exit(9))  # a test that hangs
+running = []
+def soon(handler, seconds):
+    # called again and again, but not in the middle of itself
+    def once(*args):
+        if not running:
+            running.append(1)
+            try:
+                handler(*args)
+            finally:
+                running.clear()
+    signal.signal(signal.SIGALRM, once)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    return once
+def enough():
+    signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+def run(code: str, timeout: float = 100) -> str:
+    """What a program prints; a hang or a crash is a failure."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", BEGIN + code],
+        capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_handler_may_call_the_function_that_it_interrupts():
+    out = run("""
+w = tg.ones(1000, requires_grad=True)
+f = tg.compile(lambda x: (w.exp() * x).sum() + tg.rand(3).sum() * 0)
+x = tg.ones(1000)
+right = f(x).item()
+calls, wrong = [0], []
+def handler(*_):
+    with tg.enable_grad():
+        loss = f(x * 2)
+        loss.backward()
+    calls[0] += 1
+    if abs(loss.item() - 2 * right) > 1e-2:
+        wrong.append(loss.item())
+soon(handler, .0051)
+began = time.time()
+while time.time() - began < 3:
+    loss = f(x)
+    if abs(loss.item() - right) > 1e-2:
+        wrong.append(loss.item())
+    loss.backward()
+    if w.grad.isnan().any():
+        wrong.append("nan")
+    w.grad = None
+enough()
+print(calls[0] > 100, wrong)
+""")
+    assert out == "True []\n"
+
+
+def test_a_handler_in_the_middle_of_a_replay_runs_eagerly():
+    """The moment is made: a call of the handler's stands in the guards of the function."""
+    out = run("""
+class Box:
+    hook = None
+    @property
+    def value(self):
+        if Box.hook:
+            hook, Box.hook = Box.hook, None
+            hook()
+        return 2.0
+f = tg.compile(lambda x: x * 3)
+x = tg.ones(2)
+f(x)
+entry = f.tracegrad_state.programs.last()
+walk = entry.replay.__globals__["walk"]
+def walked(span):  # a signal arrives while the table is filled
+    entry.replay.__globals__["walk"] = walk
+    print(f(tg.full((2,), 5.)).tolist())
+    return walk(span)
+entry.replay.__globals__["walk"] = walked
+print(f(x).tolist())
+""")
+    assert out == "[15.0, 15.0]\n[3.0, 3.0]\n"
+
+
+def test_a_nested_backward_has_memory_of_its_own():
+    out = run("""
+w = tg.ones(3, requires_grad=True)
+f = tg.compile(lambda x: (w.exp() * x * x).sum())
+@tg.enable_grad()
+def gradient(x):
+    return tg.autograd.grad(f(x), w)[0].tolist()
+one, two = tg.ones(3), tg.ones(3) * 2
+wanted = gradient(one), gradient(two)
+(backward,) = f.tracegrad_state.programs.last().derivative.backwards.values()
+executable, found = backward.executable, []
+inner = executable.run
+def ran():
+    executable.run = inner
+    found.append(gradient(two))
+    inner()
+executable.run = ran
+found.insert(0, gradient(one))
+print(tuple(found) == wanted)
+""")
+    assert out == "True\n"
+
+
+def test_what_a_handler_computes_is_not_traced():
+    out = run("""
+total, seen = tg.zeros(1), []
+def handler(*_):
+    total.add_(1)
+    y = total * 2 + g(total)
+    seen.append(y.item() - 3 * total.item())
+g = tg.compile(lambda t: t * 1.0)
+def step(x):
+    for k in range(60):
+        x = x * 1.01 + 0.5
+    return x.sum()
+want = step(tg.ones(3)).item()
+once = soon(handler, .002)
+for n in range(20):
+    f = tg.compile(step)
+    assert abs(f(tg.ones(3)).item() - want) < 1e-2 * abs(want)
+    assert len(f.graph().inputs) == 1, f.graph()
+enough()
+print(len(seen) > 10, set(seen), signal.getsignal(signal.SIGALRM) is once)
+""")
+    assert out == "True {0.0} True\n"
+
+
+def test_what_a_handler_computes_is_not_mapped_over():
+    out = run("""
+total, seen = tg.zeros(1), []
+def handler(*_):
+    total.add_(1)
+    seen.append((total * 2).item() - 2 * total.item())
+def f(x):
+    for k in range(50):
+        x = x * 1.01 + 0.5
+    return x.sum()
+x = tg.ones(4, 3)
+want = tg.vmap(f)(x)
+soon(handler, .001)
+for _ in range(30):
+    assert tg.equal(tg.vmap(f)(x), want)
+enough()
+print(len(seen) > 10, set(seen), type(total.item()))
+""")
+    assert out == "True {0.0} <class 'float'>\n"
+
+
+def test_a_handler_that_raises_ends_a_trace_and_nothing_else():
+    out = run("""
+class Enough(Exception): pass
+def handler(*_):
+    raise Enough
+def endless(x):
+    while True:
+        x = x + 1
+f = tg.compile(endless)
+for _ in range(3):
+    once = soon(handler, .05)
+    try:
+        f(tg.ones(2))
+    except Enough:
+        enough()
+        print("ended", signal.getsignal(signal.SIGALRM) is once)
+print((tg.ones(2) + 1).tolist(), tg.compile(lambda x: x + 1)(tg.ones(2)).tolist())
+""")
+    assert out == "ended True\n" * 3 + "[2.0, 2.0] [2.0, 2.0]\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_compiling_leaves_a_library_that_works():
+    out = run("""
+def handler(*_):
+    raise KeyboardInterrupt
+stopped = 0
+for k in range(25):
+    f = tg.compile(lambda x: (x * (k + 2)).tanh().sum(0) + x.exp().sum(1) + k)
+    soon(handler, .01 + .02 * k)
+    try:
+        f(tg.ones(k + 3, k + 3))
+        enough()
+    except KeyboardInterrupt:
+        enough()
+        stopped += 1
+    x = tg.linspace(0, 1, (k + 3) ** 2).reshape(k + 3, k + 3)
+    tg.testing.assert_close(f(x), (x * (k + 2)).tanh().sum(0) + x.exp().sum(1) + k)
+print(stopped > 3)
+""")
+    assert out == "True\n"
+
+
+def test_what_a_step_changes_is_whole_after_ctrl_c():
+    out = run("""
+class Stop(Exception): pass
+armed = []
+def handler(*_):
+    if armed:
+        armed.clear()
+        raise Stop
+tg.manual_seed(0)
+model = tg.nn.Linear(300, 300)
+a, b = model.weight, tg.zeros(1)
+optimizer = tg.optim.SGD(model.parameters(), lr=1e-3, momentum=.9)
+@tg.compile
+def step(x):
+    optimizer.zero_grad()
+    loss = (model(x) ** 2).mean()
+    loss.backward()
+    optimizer.step()
+    b.add_(1)
+    return loss
+x = tg.ones(300, 300)
+step(x)
+stops = mixed = 0
+began = time.time()
+soon(handler, .0011)
+while time.time() - began < 4:
+    before = a._version[0], b._version[0], b.item()
+    try:
+        armed.append(1)
+        step(x)
+        armed.clear()
+    except Stop:
+        stops += 1
+    after = a._version[0], b._version[0], b.item()
+    mixed += len({now == then for now, then in zip(after, before)}) > 1
+enough()
+print(stops > 50, mixed)
+""")
+    assert out == "True 0\n"
+
+
+FORK = """
+def child(work):
+    pid = os.fork()
+    if pid == 0:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 60)
+        threading.Timer(60, os._exit, (8,)).start()
+        try:
+            work()
+        except BaseException as error:
+            sys.stderr.write(repr(error) + "\\n")
+            os._exit(7)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+def test_a_process_forked_while_another_thread_traces_does_not_hang():
+    out = run(FORK + """
+tracing, go = threading.Event(), threading.Event()
+def slow(x):
+    y = x * 2
+    tracing.set()
+    go.wait(50)
+    return y + 1
+f, g = tg.compile(slow), tg.compile(lambda x: x * 5 + 1)
+g(tg.ones(2))
+thread = threading.Thread(target=f, args=(tg.ones(3),))
+thread.start()
+tracing.wait()
+def work():
+    go.set()
+    assert g(tg.ones(2)).tolist() == [6, 6]
+    assert g(tg.ones(4)).tolist() == [6] * 4  # another program
+    assert tg.compile(lambda x: x.tan() * 7)(tg.zeros(4)).tolist() == [0] * 4  # another kernel
+    assert f(tg.ones(3)).tolist() == [3] * 3
+print(child(work))
+go.set()
+thread.join()
+print(f(tg.ones(3)).tolist())
+""")
+    assert out == "0\n[3.0, 3.0, 3.0]\n"
+
+
+def test_a_process_forked_while_another_thread_replays_or_draws_does_not_hang():
+    out = run(FORK + """
+w = tg.ones(200_000, requires_grad=True)
+f = tg.compile(lambda x: (w.exp() * x + tg.rand(200_000)).sum())
+x = tg.ones(200_000)
+f(x).backward()
+stop = []
+def turn():
+    while not stop:
+        f(x).backward()
+        w.grad = None
+        tg.rand(3)
+thread = threading.Thread(target=turn)
+thread.start()
+def work():
+    for _ in range(3):
+        loss = f(x)
+        loss.backward()
+        tg.rand(3)
+        assert 543_000 < loss.item() < 744_000
+print({child(work) for _ in range(25)})
+stop.append(1)
+thread.join()
+""")
+    assert out == "{0}\n"
+
+
+@pytest.mark.slow
+def test_a_process_forked_while_another_thread_compiles_does_not_hang():
+    out = run(FORK + """
+os.environ["TRACEGRAD_CACHE_DIR"] = "/dev/null/none"
+stop = []
+def turn():
+    k = 0
+    while not stop:
+        k += 1
+        tg.compile(lambda x: (x * k).tan().sum(0) + k)(tg.ones(3, k))
+thread = threading.Thread(target=turn)
+thread.start()
+time.sleep(1)
+def work():
+    for k in range(1000, 1002):
+        assert tg.compile(lambda x: (x * k).tanh().sum(1) * k)(tg.zeros(3, 2)).tolist() == [0] * 3
+print({child(work) for _ in range(8)})
+stop.append(1)
+thread.join()
+""")
+    assert out == "{0}\n"
+
+
+def test_a_handler_may_fork_in_the_middle_of_a_call():
+    out = run(FORK + """
+f = tg.compile(lambda x: x * 3)
+x = tg.ones(2)
+f(x)
+entry = f.tracegrad_state.programs.last()
+walk = entry.replay.__globals__["walk"]
+def work():
+    assert f(tg.full((2,), 5.)).tolist() == [15, 15]
+def walked(span):
+    entry.replay.__globals__["walk"] = walk
+    print(child(work))
+    return walk(span)
+entry.replay.__globals__["walk"] = walked
+print(f(x).tolist(), f(x).tolist())
+thread = threading.Thread(target=lambda: print(f(x).tolist()))
+thread.start()
+thread.join()
+""")
+    assert out == "0\n[3.0, 3.0] [3.0, 3.0]\n[3.0, 3.0]\n"
