@@ -17,6 +17,7 @@ from ..ir.ops.elementwise import CHECKS, check_divisor
 from .fuse import Group, operands
 from .lower import Lowered
 from .space import SMALL, Axes, computed, expected, index_axes, known, seen
+from .steps import Steps, finish
 from .text import Arguments, apply, combine, compute_code, load, store
 from .view import View, collapse
 
@@ -144,36 +145,45 @@ class Body:
 
     # ---- depth: at which level, and after how many passes, a value is known
     def depth(self, x: Node, anchor: Node) -> tuple[int, int]:
+        return finish(self._depth(x, anchor))
+
+    def depth_of_anchor(self, anchor: Node) -> tuple[int, int]:
+        return finish(self._depth_of_anchor(anchor))
+
+    def pass_of(self, reduction: Node) -> int:
+        return self.depth(reduction.inputs[0], reduction)[1]
+
+    def _depth(self, x: Node, anchor: Node) -> Steps:
         leaf, view = self.leaf(x, anchor)
         if leaf is not None:
             if leaf.op.name == "full":
                 return PRELUDE, 0
             if leaf in self.members:
                 if leaf.op.kind is not Kind.REDUCE:
-                    return self.depth_of_anchor(leaf)
+                    return (yield self._depth_of_anchor(leaf))
                 axes = self.known(leaf)
                 if self.space.late(axes):
                     return ENDS if axes else END, 0
-                return KEPT, self.pass_of(leaf) + 1
+                return KEPT, (yield self._depth(leaf.inputs[0], leaf))[1] + 1
             return self._level_of(view, anchor), 0
         key = (x, anchor.shape, self.computed(anchor))
         if key not in self.depths:
-            below = [self.depth(v, anchor) for v in x.inputs]
+            below = []
+            for v in x.inputs:
+                below.append((yield self._depth(v, anchor)))
             self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
         return self.depths[key]
 
-    def depth_of_anchor(self, anchor: Node) -> tuple[int, int]:
+    def _depth_of_anchor(self, anchor: Node) -> Steps:
         key = (anchor, (), None)
         if key not in self.depths:
-            operands_ = anchor.inputs[1:] if anchor.op.name == "index" else anchor.inputs
-            below = [self.depth(v, anchor) for v in operands_]
+            below = []
+            for v in anchor.inputs[1:] if anchor.op.name == "index" else anchor.inputs:
+                below.append((yield self._depth(v, anchor)))
             if anchor.op.name == "index":
                 below.append((self._level_of(self.indexed(anchor)[1], anchor), 0))
             self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
         return self.depths[key]
-
-    def pass_of(self, reduction: Node) -> int:
-        return self.depth(reduction.inputs[0], reduction)[1]
 
     def _level_of(self, view: View, anchor: Node) -> int:
         if self.space.late(self.computed(anchor)):
@@ -213,22 +223,28 @@ class Body:
 
     def value(self, x: Node, anchor: Node, here: Scope) -> str:
         """The name of x at the current point, computed where it is cheapest."""
+        return finish(self._value(x, anchor, here))
+
+    def anchor_value(self, anchor: Node, here: Scope) -> str:
+        """The value of an elementwise or index member at the current point."""
+        return finish(self._anchor_value(anchor, here))
+
+    def _value(self, x: Node, anchor: Node, here: Scope) -> Steps:
         leaf, view = self.leaf(x, anchor)
         if leaf is not None and leaf.op.name == "full":
             return self.args.constant(leaf.params["value"], leaf.dtype)
         if leaf is not None and leaf in self.members:
-            return (
-                self.reduced_value(leaf, here)
-                if leaf.op.kind is Kind.REDUCE
-                else self.anchor_value(leaf, here)
-            )
+            if leaf.op.kind is Kind.REDUCE:
+                return self.reduced_value(leaf, here)
+            return (yield self._anchor_value(leaf, here))
         scope = self.scope_for(self.depth(x, anchor), here)
         if leaf is not None:
             return self.read(leaf, view, scope)
-        operands_ = [self.value(v, anchor, here) for v in x.inputs]
-        return self.define(
-            scope, (x.op, tuple(operands_), tuple(x.params.items())), self.applied(x, operands_)
-        )
+        operands_ = []
+        for v in x.inputs:
+            operands_.append((yield self._value(v, anchor, here)))
+        key = (x.op, tuple(operands_), tuple(x.params.items()))
+        return self.define(scope, key, self.applied(x, operands_))
 
     def applied(self, x: Node, operands_: list[str]) -> str:
         return apply(x, operands_, self.args, self.fast)
@@ -243,16 +259,17 @@ class Body:
         pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
         return self.define(scope, key, load(pointer, leaf.dtype, position))
 
-    def anchor_value(self, anchor: Node, here: Scope) -> str:
-        """The value of an elementwise or index member at the current point."""
+    def _anchor_value(self, anchor: Node, here: Scope) -> Steps:
         scope = self.scope_for(self.depth_of_anchor(anchor), here)
         key = ("anchor", anchor)
         if key in scope.known:
             return scope.known[key]
         if anchor.op.name == "index":
-            text = self._gather(anchor, here, scope)
+            text = yield self._gather(anchor, here, scope)
         else:
-            operands_ = [self.value(x, anchor, here) for x in anchor.inputs]
+            operands_ = []
+            for x in anchor.inputs:
+                operands_.append((yield self._value(x, anchor, here)))
             if anchor.op in CHECKS:
                 self._check(anchor, operands_[0], scope)
             text = self.applied(anchor, operands_)
@@ -294,11 +311,12 @@ class Body:
         over = self.space.widen(over, self.computed(anchor))
         return leaf, over, tuple(view.strides[a] for a in axes)
 
-    def _gather(self, anchor: Node, here: Scope, scope: Scope) -> str:
+    def _gather(self, anchor: Node, here: Scope, scope: Scope) -> Steps:
         leaf, view, steps = self.indexed(anchor)
         terms = [self.position(view, scope)]
         for i, step in zip(anchor.inputs[1:], steps, strict=True):
-            terms.append(f"{self.value(i, anchor, here)} * {self.args.integer(step, ('step', i))}")
+            at = yield self._value(i, anchor, here)
+            terms.append(f"{at} * {self.args.integer(step, ('step', i))}")
         pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
         return load(pointer, leaf.dtype, " + ".join(terms))
 

@@ -92,3 +92,30 @@ def test_a_function_with_effects_is_not_run_again():
     assert seen.tolist() == [1, 1, 1]
     (g,) = tg.autograd.grad(counting(x), x)
     assert g.tolist() == [3, 3, 3]
+
+
+def cube_and_views(x):
+    y = x**3
+    return y, y.diagonal(), x
+
+
+VIEWS = {
+    "a value, a view of it, the argument": cube_and_views,
+    "two views of one value": lambda x: (lambda y: (y.diagonal(), y[0]))(x**3),
+    "views and the argument's view": lambda x: (lambda y: (y.diagonal(), y[0], x.t()))(x**3),
+    "a view of a view": lambda x: (lambda z: (z, z[1:], x))((x**3).diagonal()),
+    "a cut off value": lambda x: (lambda y: (y[0][1:], y[1], y.detach()))(x**3),
+    "several views at once": lambda x: (x**3).unbind(0),
+    "in a dict": lambda x: (lambda y: (y[0], {"b": [y[1], x]}["b"][0]))(x**3),
+}
+
+
+@pytest.mark.parametrize("function", VIEWS.values(), ids=VIEWS)
+def test_views_among_the_answers_are_differentiated_twice(function):
+    found = []
+    for g in (function, tg.compile(function)):
+        x = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        loss = sum((y * y).sum() * (k + 1) for k, y in enumerate(g(x)))
+        (first,) = tg.autograd.grad(loss, x, create_graph=True)
+        found.append([first.detach(), *tg.autograd.grad((first * x).sum(), x)])
+    tg.testing.assert_close(found[1], found[0])

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 from .tracer.mode import _Switch, mode
+from .tracer.selection import Selection
 from .tracer.signature import leaves
 from .tracer.tape import GradFn
 from .tracer.tensor import Tensor
@@ -91,6 +92,8 @@ def refuse_hidden(answer: Any) -> None:
     trace.
     """
     for leaf in leaves(answer):
+        if isinstance(leaf, Selection):
+            leaf.refuse()
         if isinstance(leaf, (Tensor, type)):
             continue
         if isinstance(leaf, (Iterator, AsyncIterator, Awaitable)):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile_answer import Returned
+from .compile_answer import Aliased, Returned, aliased
 from .ir.dtype import float32
 from .tracer.backward import pull
 from .tracer.mode import enable_grad, live, mode
@@ -35,7 +35,13 @@ class Rerun:
     def __init__(self, call: tuple[Callable, tuple, dict], answer: Any, why_not: str):
         self.function, *given = call
         self.structure, self.why_not = rebuild(tuple(given), lambda _: _HOLE), why_not
-        self.outputs = [x.index if isinstance(x, Returned) else None for x in leaves(answer)]
+        self.places: dict[int, tuple[int, bool]] = {}  # of the outputs: which leaf, or its root
+        for k, x in enumerate(leaves(answer)):
+            if isinstance(x, Returned):
+                self.places[x.index] = k, True
+            elif isinstance(x, Aliased) and isinstance(x.root, Returned):
+                if all(recorded for _, recorded in x.steps):
+                    self.places.setdefault(x.root.index, (k, False))
 
     def gradients(
         self, tensors: Sequence[Tensor], parts: dict[int, Any], wanted: Sequence[Input]
@@ -55,12 +61,17 @@ class Rerun:
         args, kwargs = rebuild(self.structure, lambda _: next(waiting))
         with enable_grad():
             answer = leaves(self.function(*args, **kwargs))
-        made = {k: y for k, y in zip(self.outputs, answer, strict=True) if k is not None}
         roots = [
-            (fn, live(g)) for k, g in parts.items() if (fn := live(made[k])._grad_fn) is not None
+            (fn, live(g)) for k, g in parts.items() if (fn := self.made(k, answer)._grad_fn)
         ]
         targets: list[GradFn | None] = []
         for i in wanted:
             t = tensors[i.key] if i.kind == "argument" else i.tensor
             targets.append(edge(begun[id(t)] if id(t) in begun else t))
         return tuple(pull(roots, targets, mode.grad, mode.grad, stop=True))
+
+    def made(self, output: int, answer: list) -> Tensor:
+        """The tensor that the program has for an output, in a new answer of the function."""
+        k, itself = self.places[output]
+        y = live(answer[k])
+        return y if itself else aliased(y)[0]

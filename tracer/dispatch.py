@@ -15,8 +15,10 @@ from ..ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ..ir.faults import division_by_zero
 from ..ir.op import Kind, OpDef, Types, evaluate
 from ..ir.ops.elementwise import cast, check_divisor, copy, floor_div, fmod, ne, remainder
+from . import selection
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
+from .selection import Selection
 from .strides import inherited
 from .tape import composite, record
 from .tensor import Number, Size, Tensor, leaked, traced, wrap
@@ -268,6 +270,8 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         return _finish(op, ready, params, _compute(op, ready, params))
     if op.name in _REFUSED and ready[0]._dtype is bool_:
         raise RuntimeError(_REFUSED[op.name])
+    if any(type(x) is Selection for x in ready):
+        return selection.applied(op, ready, params)
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
     pure = op.kind is Kind.ELEMENTWISE and op not in (cast, copy) and _pure(inputs)

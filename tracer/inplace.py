@@ -18,6 +18,7 @@ from ..ir.ops.elementwise import cast
 from ..ir.ops.movement import expand
 from .mode import live, mode
 from .promotion import SCALAR_TYPE, can_cast
+from .selection import Selection
 from .strides import repeats, strides_of
 from .tape import GradFn, OpBackward, Saved, clock, edge
 from .tensor import Tensor, fill_slots
@@ -44,6 +45,8 @@ def _writable(t: Tensor) -> None:
                 "views to be modified "
                 "inplace. You should replace the inplace operation by an out-of-place one."
             )
+    if type(t) is Selection:
+        return
     if t._array is None or not t._array.flags.c_contiguous:
         if repeats(t.shape, strides_of(t)):
             raise RuntimeError(OVERLAP)
@@ -72,6 +75,8 @@ def assign(t: Tensor, new: Tensor) -> None:
                 f"{SCALAR_TYPE[t._dtype]}"
             )
         new = cast(new, dtype=t._dtype)
+    if type(t) is Selection:
+        return t.become(new)
     if new.shape != t.shape:
         raise ShapeError(
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"

@@ -108,7 +108,7 @@ def common_dtype(values: Iterable[Any]) -> DType:
         elif type(x) is Number:
             rank, d = 2, x.dtype
         else:
-            rank, d = (0 if x.shape else 1), x.dtype
+            rank, d = (0 if x.ndim else 1), x.dtype
         seen = ranks[rank]
         ranks[rank] = d if seen is None else promote(seen, d)
     found = _raise(ranks[0], _raise(ranks[1], ranks[2]))

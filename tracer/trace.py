@@ -22,6 +22,7 @@ from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
 from .mode import mode
+from .selection import Selected
 from .signals import handlers_outside
 from .tape import GradFn, edge
 from .tensor import Number, Tensor, leaked, traced
@@ -157,7 +158,7 @@ class Trace:
         node = t._node
         if node is None:
             return self.twin(t)
-        if not isinstance(node, Node):
+        if not isinstance(node, (Node, Selected)):
             raise leaked(t)
         return t
 

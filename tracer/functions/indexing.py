@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.dtype import bool_, int32, int64, uint8
+from ...ir.node import Node
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement
 from ...ir.ops.elementwise import cast, check_index, ne
@@ -24,6 +25,7 @@ from ...ir.ops.movement import expand, reshape
 from ..inplace import update
 from ..mode import live, mode
 from ..promotion import SCALAR_TYPE
+from ..selection import Selection, select, written
 from ..tape import composite
 from ..tensor import Tensor
 from ..views import at
@@ -212,6 +214,8 @@ def _viewed(x: Tensor, s: Subscript) -> Tensor:
 def getitem(self: Tensor, key: Any) -> Tensor:
     """x[key]."""
     x = live(self)
+    if isinstance(x._node, Node) and (masked := _under_mask(x, key)) is not None:
+        return composite("IndexBackward0")(select)(*masked)
     s = parse(tuple(x.shape), key)
     if not s.axes:
         return composite(s.title)(_viewed)(x, s)
@@ -233,9 +237,9 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         copy_(part, _fitting(value, tuple(part.shape)))
 
 
-def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
-    """Write a value that is the same wherever the one mask in a subscript holds: that needs no
-    positions, so it traces and fuses. False where the subscript or the value is another.
+def _under_mask(x: Tensor, key: Any) -> tuple[Tensor, Tensor, int] | None:
+    """Of a subscript with one mask, and no other positions: the view that the rest of it selects,
+    the mask, and from which dimension of the view on it stands.
     """
     items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
     found = [
@@ -244,26 +248,42 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
         or isinstance(item, Tensor) and (item.ndim or item.dtype is bool_)
     ]  # fmt: skip
     if len(found) != 1 or not isinstance(mask := items[found[0]], Tensor):
-        return False
-    if mask.dtype is not bool_ or mask.ndim == 0:
-        return False
+        return None
+    if mask.dtype is not bool_:
+        return None
     before, after = items[: found[0]], items[found[0] + 1 :]
     rest = (*before, *(slice(None),) * mask.ndim, *after)
     used = sum(_consumed(k) for k in rest)
     dots = [k is Ellipsis for k in before]
     if used > x.ndim or any(dots) and any(k is Ellipsis for k in after):
-        return False
+        return None
     at = sum(k is None or isinstance(k, slice) for k in before)
     at += (x.ndim - used) * any(dots)
     part = _viewed(x, parse(tuple(x.shape), rest))
+    fits = tuple(mask.shape) == tuple(part.shape[at : at + mask.ndim])
+    return (part, mask, at) if fits else None
+
+
+def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
+    """Write a value that is the same wherever the one mask in a subscript holds: that needs no
+    positions, so it traces and fuses. False where the subscript or the value is another.
+    """
+    found = _under_mask(x, key)
+    if found is None:
+        return False
+    part, mask, at = found
+    if isinstance(value, Selection):
+        write = composite("IndexPutBackward0")(lambda old, new: written(old, mask, at, new))
+        update(part, write, _of_one_dtype(part, value))
+        return True
     shape = tuple(part.shape)
     trail = len(shape) - at - mask.ndim
-    if tuple(mask.shape) != shape[at : at + mask.ndim] or 1 != value.numel() and value.ndim > trail:
+    if 1 != value.numel() and value.ndim > trail:
         return False
     if value.numel() == 1:
         value = cast(reshape(value, shape=()), dtype=x.dtype)
     else:
-        value = _of_one_dtype(part, _fitting(value, shape[-trail:]))
+        value = _of_one_dtype(part, _fitting(value, shape[len(shape) - trail :]))
     mask = reshape(mask, shape=(*mask.shape, *(1,) * trail))
     update(part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value)
     return True

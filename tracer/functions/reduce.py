@@ -17,6 +17,7 @@ from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
 from ..dispatch import bind
 from ..promotion import SCALAR_TYPE, as_dtype
+from ..selection import Selection
 from ..tape import composite, retitled
 from ..tensor import Tensor
 from .results import TYPES
@@ -141,8 +142,11 @@ def _mean(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
 
 @rounded_once
 def _average(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    total = reduced(reductions.sum, x, dims, keepdim)
+    if isinstance(x, Selection):
+        return total / x.count(dims)
     n = count(x, dims)
-    return reduced(reductions.sum, x, dims, keepdim) / (n if n else 0.0)
+    return total / (n if n else 0.0)
 
 
 @numpy_names
