@@ -62,6 +62,7 @@ PROGRAMS = {
     "counted": lambda T, y: (y[y > 1] > 2).sum() * y,
     "any, all": lambda T, y: T.where((y[y > 1] > 2).any(), y, -y) + (y[y > 1] > 1).all(),
     "whole numbers": lambda T, y: put(n := y.long(), m := n > 1, n[m] // 2 % 3),
+    "whole numbers, divided": lambda T, y: put(n := y.long(), m := n != 0, 12 // n[m] % (n[m] * 2)),
     "cut off": lambda T, y: put(n := y.long(), m := n > 1, (y[m] * 2).long()),
     "half": lambda T, y: scaled(y.half(), y > 1, 0.5),
     "a chain in place": chained,
@@ -126,6 +127,19 @@ def test_what_needs_its_shape_is_refused_with_the_line(program):
     x = tracegrad.tensor([[1.0, -2.0, 3.0], [4.0, 0.0, 6.0]])
     with pytest.raises(RuntimeError, match=r"with a mask: how many .*test_compile_masks\.py:"):
         tracegrad.compile(lambda x: program(tracegrad, x * 1))(x)
+
+
+def test_a_selected_zero_is_not_divided_by():
+    @tracegrad.compile
+    def divided(n, m):
+        n[m] = 12 // n[m]
+        return n * 1
+
+    n, m = tracegrad.tensor([0, 3, 4]), tracegrad.tensor([False, True, True])
+    assert divided(n, m).tolist() == [0, 4, 3]
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        divided(n, ~m)
+    assert n.tolist() == [0, 4, 3]
 
 
 def test_a_value_that_backward_needs_must_not_be_written_under_a_mask():

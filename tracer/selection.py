@@ -15,7 +15,7 @@ from ..ir.dtype import DType, bool_, int64
 from ..ir.node import Site, user_site
 from ..ir.op import Kind, OpDef
 from ..ir.ops import reduce as reductions
-from ..ir.ops.elementwise import CHECKS, cast, where
+from ..ir.ops.elementwise import CHECKS, cast, check_divisor, where
 from ..ir.ops.movement import reshape
 from ..ir.ops.random import random_bits
 from ..ir.ops.source import full
@@ -148,6 +148,8 @@ def applied(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
     first = next(x._node for x in inputs if isinstance(x._node, Selected))
     if op.kind is Kind.ELEMENTWISE and op is not random_bits and op not in CHECKS:
         return first.holding(op(*(first.beside(x) for x in inputs), **params))
+    if op is check_divisor:  # nobody divides by what is not selected
+        return first.holding(op(where(first.spread(), first.full, _number(1, first.dtype))))
     if op.kind is Kind.REDUCE:
         found = _reduced(op, first, params["dims"])
         if found is not None:
