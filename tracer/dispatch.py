@@ -264,14 +264,14 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         ready = _unify(op, inputs)
     if op.name in _NOT_OF and ready[0]._dtype.kind in _NOT_OF[op.name]:
         raise _not_implemented(op, ready[0])
+    if mode.trace is not None and any(type(x) is Selection for x in ready):
+        return selection.applied(op, ready, params)
     if op in _DIVISIONS:
         ready = _divided(op, inputs, ready)
     if mode.trace is None:
         return _finish(op, ready, params, _compute(op, ready, params))
     if op.name in _REFUSED and ready[0]._dtype is bool_:
         raise RuntimeError(_REFUSED[op.name])
-    if any(type(x) is Selection for x in ready):
-        return selection.applied(op, ready, params)
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
     pure = op.kind is Kind.ELEMENTWISE and op not in (cast, copy) and _pure(inputs)

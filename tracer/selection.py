@@ -8,15 +8,16 @@ so neither a value nor a gradient of an element that is not selected gets out, n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from ..ir.dtype import DType, bool_, int64
 from ..ir.node import Site, user_site
-from ..ir.op import Kind, OpDef
+from ..ir.op import Kind, OpDef, broadcast
 from ..ir.ops import reduce as reductions
-from ..ir.ops.elementwise import CHECKS, cast, check_divisor, where
-from ..ir.ops.movement import reshape
+from ..ir.ops.elementwise import CHECKS, cast, where
+from ..ir.ops.movement import expand, reshape
 from ..ir.ops.random import random_bits
 from ..ir.ops.source import full
 from .tensor import Tensor, fill_slots, traced
@@ -81,12 +82,17 @@ class Selected:
         if isinstance(x._node, Selected):
             if not self.agrees(x._node):
                 raise RuntimeError(REFUSED.format(site=x._node.site))
-            return x._node.full
+            full = x._node.full  # nobody divides by what is not selected
+            return full if full.is_floating_point() else self._cut(full)
         shape = (*(1,) * (self.rank - x.ndim), *x.shape)
         if len(shape) > self.rank or shape[self.at] != 1:
             raise RuntimeError(REFUSED.format(site=self.site))
         x = reshape(x, shape=(*shape[: self.at], *(1,) * self.width, *shape[self.at + 1 :]))
-        return where(self.spread(), x, _number(1, x._dtype)) if x._requires_grad else x
+        return self._cut(x) if x._requires_grad else x
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """`x` where it is selected, and 1 elsewhere."""
+        return where(self.spread(), x, _number(1, x._dtype))
 
 
 class Selection(Tensor):
@@ -132,7 +138,7 @@ def select(part: Tensor, mask: Tensor, at: int) -> Selection:
     """The elements of `part` under a traced mask over its dimensions from `at` on."""
     mask = traced(mask._node)  # as it is now
     payload = Selected(part, mask, at, user_site())
-    return payload.holding(where(payload.spread(), part, _number(1, part._dtype)))
+    return payload.holding(payload._cut(part))
 
 
 def written(part: Tensor, mask: Tensor, at: int, value: Selection) -> Tensor:
@@ -143,13 +149,22 @@ def written(part: Tensor, mask: Tensor, at: int, value: Selection) -> Tensor:
     return where(s.spread(), s.full, part)
 
 
+def together(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors, Selections among them, broadcast to the same elements."""
+    first = next(x._node for x in tensors if isinstance(x._node, Selected))
+    whole = broadcast("select", *(tuple(first.beside(x).shape) for x in tensors))
+    return [first.holding(expand(first.beside(x), shape=whole)) for x in tensors]
+
+
 def applied(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
     """A primitive of tensors of which some are Selections."""
-    first = next(x._node for x in inputs if isinstance(x._node, Selected))
+    chosen = [x._node for x in inputs if isinstance(x._node, Selected)]
+    first = chosen[0]
     if op.kind is Kind.ELEMENTWISE and op is not random_bits and op not in CHECKS:
         return first.holding(op(*(first.beside(x) for x in inputs), **params))
-    if op is check_divisor:  # nobody divides by what is not selected
-        return first.holding(op(where(first.spread(), first.full, _number(1, first.dtype))))
+    if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
+        whole = (x._node.full for x in together(inputs))
+        return first.holding(op(*whole, **params))
     if op.kind is Kind.REDUCE:
         found = _reduced(op, first, params["dims"])
         if found is not None:

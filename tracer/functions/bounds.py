@@ -11,7 +11,7 @@ from ...ir.ops import kinks
 from ..promotion import common_dtype
 from ..tape import composite
 from ..tensor import Tensor
-from .broadcasting import expand
+from .broadcasting import broadcast_tensors
 from .limits import finfo
 from .scaled import refuse
 
@@ -53,7 +53,7 @@ def passing(value: Tensor, condition: Tensor, x: Tensor) -> Tensor:
     """The value, of which x gets the gradient where the condition holds."""
     if not x.is_floating_point():
         return value
-    return kinks.passing(value, *(expand(t, tuple(value.shape)) for t in (condition, x)))
+    return kinks.passing(*broadcast_tensors(value, condition, x))
 
 
 clip = clamp

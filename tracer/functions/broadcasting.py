@@ -9,6 +9,7 @@ from ...ir.autodiff import unbroadcast
 from ...ir.dtype import int64
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement as ops
+from ..selection import Selection, together
 from ..tape import composite
 from ..tensor import Size, Tensor
 from .movement import copying, ints
@@ -74,6 +75,8 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """All expanded to the shape that they have together."""
+    if any(isinstance(x, Selection) for x in tensors):
+        return tuple(together(tensors))
     shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
     return tuple(expand(x, shape) for x in tensors)
 
