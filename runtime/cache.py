@@ -2,43 +2,74 @@
 versions.
 
 An entry is a file whose name is the hash of everything the code depends on, and whose content
-begins with the digest of the rest. Whatever is wrong with an entry or the folder (damaged,
-unreadable, read-only, full), the answer is to compile again, never to fail.
+begins with a digest of its name and the rest, keyed with a secret that lies beside it and that only
+the owner can read. So what is loaded was written here, by this user, for this kernel. Whatever is
+wrong with an entry, the secret or the folder (damaged, somebody else's, unreadable, read-only,
+full), the answer is to compile again, never to fail.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import os
+import stat
 import struct
-import tempfile
+import time
+import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from secrets import token_bytes, token_hex
 
 import llvmlite
 import numba
 from numba.core.registry import cpu_target
 
 ABI = 3  # raise it when kernels compiled before must not be loaded any more
-_MAGIC = b"tracegrad-object\n"
+_MAGIC = b"tracegrad-object-2\n"
+_HEAD = len(_MAGIC) + 32
+_MOST = 64 << 20  # bytes of an entry; they are some hundred thousand
+_LIMIT = 512  # megabytes of all entries; TRACEGRAD_CACHE_SIZE says otherwise
+_OFTEN = 64  # after how many entries written the size of the folder is looked at
+_HOUR = 3600
+_SECRET = "secret"
 
 
 @cache
 def folder() -> Path | None:
     """Where objects are kept: TRACEGRAD_CACHE_DIR, else the user's cache folder; None where that
-    cannot be had.
+    cannot be had, or where others could put something there.
     """
     given = os.environ.get("TRACEGRAD_CACHE_DIR")
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        base = Path(given) if given else Path(home) / "tracegrad"
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = base.stat()
-    except (OSError, RuntimeError):
+        base = Path(os.path.realpath(given or Path(home) / "tracegrad"))
+        for path in (*reversed(base.parents), base):
+            if not path.exists():
+                path.mkdir(mode=0o700, exist_ok=True)
+        for path in (base, base.parent):
+            if not _safe(path.stat(), path is base):
+                warnings.warn(
+                    f"compiled kernels are not kept: others than you own {path}, or may write "
+                    "there. Change that (chown, chmod go-w), or let TRACEGRAD_CACHE_DIR name "
+                    "another folder.",
+                    stacklevel=2,
+                )
+                return None
+    except (OSError, RuntimeError, ValueError):
         return None
-    mine = found.st_uid == os.getuid() and not found.st_mode & 0o022  # nobody else can plant code
-    return base if mine or given else None
+    return base
+
+
+def _safe(found: os.stat_result, own: bool = True) -> bool:
+    """Whether nobody but the user (and, of what is not our own, root) may write there; in a folder
+    like /tmp, what is the user's stays so.
+    """
+    sticky = not own and found.st_mode & stat.S_ISVTX
+    owners = (os.getuid(),) if own else (os.getuid(), 0)
+    return found.st_uid in owners and bool(sticky or not found.st_mode & 0o022)
 
 
 @cache
@@ -52,17 +83,93 @@ def key(text: str) -> str:
     return hashlib.sha256(f"{machine()}\n{text}".encode()).hexdigest()
 
 
-def read(name: str) -> tuple[bytes, ...] | None:
-    """The parts of an entry, or None where there is no sound one."""
+@contextlib.contextmanager
+def _opened() -> Iterator[int]:
+    """The folder, which nobody can exchange from now on."""
     base = folder()
     if base is None:
-        return None
+        raise FileNotFoundError
+    at = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        data = (base / f"{name}.o").read_bytes()
+        if not _safe(os.fstat(at)):
+            raise PermissionError
+        yield at
+    finally:
+        os.close(at)
+
+
+def _content(at: int, name: str, most: int, secret: bool = False) -> bytes:
+    """What is in a file of the folder; OSError where that is no plain file, of a size that may be,
+    that only the user can write (and, a secret, read).
+    """
+    # a FIFO would have us wait
+    handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=at)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        open_to_others = not _safe(found) or (secret and found.st_mode & 0o077)
+        if not stat.S_ISREG(found.st_mode) or open_to_others or found.st_size > most:
+            raise PermissionError
+        if not secret and found.st_mtime < time.time() - _HOUR:
+            with contextlib.suppress(OSError):  # what is used is not evicted
+                os.utime(handle)
+        return file.read(found.st_size)
+
+
+def _put(at: int, name: str, content: bytes, replace: bool) -> None:
+    """A file, complete under its name or not there at all; not `replace`: the first one stays."""
+    temporary = f"{token_hex(16)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    handle = os.open(temporary, flags, 0o600, dir_fd=at)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        if not replace:
+            try:
+                os.link(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+                return
+            except FileExistsError:
+                return
+            except OSError:  # a file system without links: the last one stays
+                pass
+        os.replace(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=at)
+
+
+def _secret(at: int) -> bytes:
+    found = _content(at, _SECRET, 32, secret=True)
+    if len(found) != 32:
+        raise PermissionError
+    return found
+
+
+def _made_secret(at: int) -> bytes:
+    """The secret, which all processes that need one at the same time agree on."""
+    try:
+        return _secret(at)
+    except FileNotFoundError:
+        pass
+    except OSError:  # it is no good
+        os.unlink(_SECRET, dir_fd=at)
+    _put(at, _SECRET, token_bytes(32), replace=False)
+    return _secret(at)
+
+
+def _digest(secret: bytes, name: str, body: bytes) -> bytes:
+    return hmac.digest(secret, _MAGIC + name.encode() + b"\n" + body, "sha256")
+
+
+def read(name: str) -> tuple[bytes, ...] | None:
+    """The parts of an entry, or None where there is no sound one."""
+    try:
+        with _opened() as at:
+            secret = _secret(at)
+            data = _content(at, f"{name}.o", _MOST)
     except OSError:
         return None
-    head, body = data[: len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-    if head != _MAGIC + hashlib.sha256(body).digest():
+    head, body = data[:_HEAD], data[_HEAD:]
+    if not hmac.compare_digest(head, _MAGIC + _digest(secret, name, body)):
         return None
     parts, at = [], 0
     while at < len(body):
@@ -72,17 +179,48 @@ def read(name: str) -> tuple[bytes, ...] | None:
     return tuple(parts)
 
 
+_written = 0
+
+
 def write(name: str, *parts: bytes) -> None:
     """Keep an entry: complete under its name, or not there at all."""
-    base = folder()
-    if base is None:
-        return
+    global _written
     body = b"".join(struct.pack("<q", len(p)) + p for p in parts)
-    with contextlib.suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=base, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(body).digest() + body)
-            os.replace(temporary, base / f"{name}.o")
-        except OSError:
-            os.unlink(temporary)
+    if len(body) + _HEAD > _MOST:
+        return
+    with contextlib.suppress(OSError), _opened() as at:
+        digest = _digest(_made_secret(at), name, body)
+        _put(at, f"{name}.o", _MAGIC + digest + body, replace=True)
+        if _written % _OFTEN == 0:
+            _evict(at)
+        _written += 1
+
+
+def limit() -> float:
+    """The most bytes that entries take."""
+    try:
+        return float(os.environ.get("TRACEGRAD_CACHE_SIZE", _LIMIT)) * 1e6
+    except ValueError:
+        return _LIMIT * 1e6
+
+
+def _evict(at: int) -> None:
+    """Remove the entries that were not used for the longest time, where all are too many; and what
+    a process that was killed has left.
+    """
+    entries, total = [], 0
+    with os.scandir(at) as listing:
+        for entry in listing:
+            found = entry.stat(follow_symlinks=False)
+            if entry.name.endswith(".o") and stat.S_ISREG(found.st_mode):
+                entries.append((found.st_mtime, found.st_size, entry.name))
+                total += found.st_size
+            elif entry.name.endswith(".tmp") and found.st_mtime < time.time() - _HOUR:
+                entries.append((0.0, 0, entry.name))
+    most = limit()
+    for used, size, name in sorted(entries):
+        if used and not total > most:
+            break
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=at)
+            total -= size
