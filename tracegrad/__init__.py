@@ -61,6 +61,7 @@ from .nn.functional.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from .out import accept as _accept_out
 from .serialization import load, save
 from .tracer import Size, Tensor
 from .tracer import generator as random
@@ -87,6 +88,8 @@ from .tracer.promotion import can_cast, promote_types, result_type
 from .tracer.random import *
 
 __version__ = "0.1.0"
+
+_accept_out(globals())
 
 _COMPLEX = (
     "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "

@@ -3,6 +3,7 @@ them are batches. Complex numbers are not supported, so `eig` only says so.
 """
 
 from .ir.faults import LinAlgError
+from .out import accept as _accept_out
 from .tracer.functions.contract import matmul
 from .tracer.functions.factors import (
     cholesky_ex,
@@ -61,3 +62,6 @@ __all__ = [
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonals of matrices."""
     return _diagonal(A, offset, dim1, dim2)
+
+
+_accept_out(globals(), "linalg")

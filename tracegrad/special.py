@@ -1,5 +1,6 @@
 """torch.special: special functions of mathematics, with torch's names."""
 
+from .out import accept as _accept_out
 from .tracer.functions.normalized import log_softmax, logsumexp, softmax
 from .tracer.functions.pointwise import erf, erfc, exp2, expm1, log1p, round
 from .tracer.functions.pointwise import sigmoid as expit
@@ -38,3 +39,5 @@ __all__ = [
     "multigammaln", "ndtr", "ndtri", "polygamma", "psi", "round", "sinc", "softmax", "xlog1py",
     "xlogy", "zeta",
 ]  # fmt: skip
+
+_accept_out(globals(), "special")

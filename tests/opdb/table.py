@@ -27,7 +27,7 @@ def evidence(results: dict[str, Result]) -> dict[str, list[Result]]:
     found: dict[str, list[Result]] = defaultdict(list)
     for r in results.values():
         found[r.name.split("/")[0]].append(r)
-    known = functions()
+    known = {n: f.__wrapped__ if hasattr(f, "writes_out") else f for n, f in functions().items()}
     same = defaultdict(list)
     for name, f in known.items():
         same[id(f)].append(name)

@@ -5,6 +5,7 @@ All are compositions of primitives, so they fuse and have derivatives of every o
 
 from typing import TYPE_CHECKING, Any
 
+from ...out import accept as _accept_out
 from .activation import *
 from .adaptive import *
 from .attention import *
@@ -23,6 +24,8 @@ from .pooling import *
 from .products import *
 from .resampling import *
 from .sparse import *
+
+_accept_out(globals(), "nn.functional")
 
 if TYPE_CHECKING:  # what tables of ranks made
 
