@@ -104,12 +104,22 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
     return f"store_{storage_code(dtype)}({pointer}, {position}, {value}, {pointer[1:]})"
 
 
+# beside a number, which is no NaN, a maximum is less work
+_LIMITS = {"maximum": "at_least({0}, {1})", "minimum": "at_most({0}, {1})"}
+
+
+def is_number(x: Node) -> bool:
+    return x.op.name == "full" and x.params["value"] == x.params["value"]
+
+
 def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
     type keep the precision of their registers if `fast`.
     """
     expr = node.op.expr
     assert expr is not None
+    if node.op.name in _LIMITS and node.dtype.kind == "float" and is_number(node.inputs[1]):
+        expr = _LIMITS[node.op.name]
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):

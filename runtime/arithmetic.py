@@ -55,6 +55,20 @@ def _extremum(sign: str) -> Any:
     return extremum
 
 
+def _limit(sign: str) -> Any:
+    @intrinsic
+    def limit(typingctx: Any, x: Any, y: Any) -> Any:
+        """The maximum (minimum) of x and a y that is no NaN, as `maximum` has it."""
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            bound = context.cast(builder, values[1], y, x)
+            return builder.select(builder.fcmp_ordered(sign, values[0], bound), bound, values[0])
+
+        return x(x, y), codegen
+
+    return limit
+
+
 def _larger(builder: Any, kind: Any, sign: str, x: Any, y: Any) -> Any:
     signed = getattr(kind, "signed", False)
     compare = builder.icmp_signed if signed else builder.icmp_unsigned
@@ -343,6 +357,7 @@ WORDS: dict[str, Any] = {
     "floor_div": floor_div, "remainder": remainder, "power": power, "fmod": fmod,
     "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
     "maximum": _extremum(">"), "minimum": _extremum("<"),
+    "at_least": _limit("<="), "at_most": _limit(">="),
     "sum_up": _added(multiply=False), "prod_up": _added(multiply=True),
     "max_up": _extreme("maximum"), "min_up": _extreme("minimum"),
     "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "ldexp": ldexp,

@@ -109,14 +109,18 @@ def _encode(code: str, builder: Any, value: Any) -> Any:
         return half.narrow(builder, value)
     if code == "bf":
         i32 = ir.IntType(32)
-        bits = builder.bitcast(value, i32)
-        odd = builder.and_(builder.lshr(bits, ir.Constant(i32, 16)), ir.Constant(i32, 1))
-        rounded = builder.add(builder.add(bits, ir.Constant(i32, 0x7FFF)), odd)
-        quiet = builder.select(
-            builder.fcmp_unordered("uno", value, value), ir.Constant(i32, 0x7FC00000), rounded
-        )
+        nan = builder.fcmp_unordered("uno", value, value)
+        quiet = builder.select(nan, ir.Constant(i32, 0x7FC00000), _to_bfloat(builder, value))
         return builder.trunc(builder.lshr(quiet, ir.Constant(i32, 16)), ir.IntType(16))
     return value
+
+
+def _to_bfloat(builder: Any, value: Any) -> Any:
+    """The bits of a float32 that is no NaN, of which the upper half is the bfloat16 next to it."""
+    i32 = ir.IntType(32)
+    bits = builder.bitcast(value, i32)
+    odd = builder.and_(builder.lshr(bits, ir.Constant(i32, 16)), ir.Constant(i32, 1))
+    return builder.add(builder.add(bits, ir.Constant(i32, 0x7FFF)), odd)
 
 
 def _load(code: str) -> Any:
@@ -156,7 +160,17 @@ def _round(code: str) -> Any:
     @intrinsic
     def round_(typingctx: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            return _decode(code, builder, _encode(code, builder, values[0]))
+            (value,) = values
+            if code == "f2":
+                return _decode(code, builder, _encode(code, builder, value))
+            # a NaN by bits that are set: LLVM would draw a choice of it out of the sum that follows
+            # and not vectorise what is left
+            i32 = ir.IntType(32)
+            nan = builder.sext(builder.fcmp_unordered("uno", value, value), i32)
+            quiet = builder.and_(nan, ir.Constant(i32, 0x7FC00000))
+            bits = builder.or_(_to_bfloat(builder, value), quiet)
+            whole = builder.and_(bits, ir.Constant(i32, 0xFFFF0000))
+            return builder.bitcast(whole, ir.FloatType())
 
         return types.float32(types.float32), codegen
 

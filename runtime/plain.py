@@ -122,6 +122,7 @@ VOCABULARY: dict[str, Any] = {
     "extent": lambda args, k: args[k], "number": lambda args, k: args[k],
     "select": lambda condition, a, b: a if condition else b,
     "sum_up": np.add, "prod_up": np.multiply, "max_up": np.maximum, "min_up": np.minimum,
+    "at_least": np.maximum, "at_most": np.minimum,
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
     "sign": lambda x: type(x)(0) if x != x else np.sign(x),
     "cast": cast, "within": within, "report": report, "philox": philox,

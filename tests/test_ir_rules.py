@@ -373,7 +373,7 @@ def test_algebra_that_rounds_or_loses_the_sign_of_a_zero_is_for_fast_mathematics
     a, b = arg(3), arg(3)
     h = arg(3, dtype=dt.float16)
     for kept in (a + 0, 0 - a, -(a - b), (a * 3) * 5, a * E.reciprocal(b), a / 3, E.log(a + 1),
-                 sum_(-a, dims=(0,)), sum_(a * 3, dims=(0,)), E.reciprocal(E.sqrt(h)),
+                 sum_(a * 3, dims=(0,)), E.reciprocal(E.sqrt(h)),
                  E.sqrt(a * a), sum_(sum_(arg(3, 4, dtype=dt.float16), dims=(0,)), dims=(0,))):
         assert simple(kept) is kept
         assert simple(kept, fast=True) is not kept or kept.dtype.is_half or kept is a / 3

@@ -7,7 +7,7 @@ operands keep their meaning.
 from __future__ import annotations
 
 from ..node import Node
-from ..ops.elementwise import neg, reciprocal, rsqrt, sqrt
+from ..ops.elementwise import reciprocal, rsqrt, sqrt
 from ..ops.reduce import sum
 from ..rewrite import Table
 from .algebra import fold
@@ -43,7 +43,6 @@ inexact = Table("inexact", [
     ((r * c) * d, product),
     (a * reciprocal(r), a / r),
     (reciprocal(sqrt(r)), rsqrt(r)),
-    (sum(neg(x)), lambda y, x: -sum(x, dims=y.params["dims"])),
     (sum(r * c), of_scaled),
     (sum(r / c), of_divided),
 ])  # fmt: skip

@@ -125,7 +125,7 @@ reductions = Table("reductions", [
       for rule in (of_nothing, over_ones, of_itself, of_permute, of_all_of_reshape)),
     *((op(c), of_constant) for op in (sum, max, min)),
     *((op(expand(x)), of_expand) for op in (sum, max, min)),
-    (sum(-i), lambda y, i: -sum(i, dims=y.params["dims"])),
+    (sum(-x), lambda y, x: 0 - sum(x, dims=y.params["dims"])),
     (sum(i * c), lambda y, i, c: None if y.dtype.kind == "bool" else scaled(y, i, c)),
     (any_of(dot), dot_of_nothing),
     (any_of(dot), outer),
