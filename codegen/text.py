@@ -108,18 +108,24 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
 _LIMITS = {"maximum": "at_least({0}, {1})", "minimum": "at_most({0}, {1})"}
 
 
-def is_number(x: Node) -> bool:
-    return x.op.name == "full" and x.params["value"] == x.params["value"]
+def _expression(node: Node) -> str:
+    """An elementwise primitive over {0}, {1}, ..., in words that suit its operands."""
+    name, kind = node.op.name, node.dtype.kind
+    if name in _LIMITS and kind == "float":
+        bound = node.inputs[1]
+        if bound.op.name == "full" and not math.isnan(bound.params["value"]):
+            return _LIMITS[name]
+    if name in ("add", "sub", "mul") and node.dtype is int64:
+        return f"wrapped_{name}({{0}}, {{1}})"
+    assert node.op.expr is not None
+    return node.op.expr
 
 
 def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
     type keep the precision of their registers if `fast`.
     """
-    expr = node.op.expr
-    assert expr is not None
-    if node.op.name in _LIMITS and node.dtype.kind == "float" and is_number(node.inputs[1]):
-        expr = _LIMITS[node.op.name]
+    expr = _expression(node)
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
@@ -136,7 +142,8 @@ def combine(reduction: Node, acc: str, value: str) -> str:
     """One more value in an accumulator. Those of floats are words of their own: LLVM may keep
     several of them, and add them up in the end.
     """
-    if reduction.dtype.kind == "float":
+    grows = reduction.op.name in ("sum", "prod")
+    if reduction.dtype.kind == "float" or (reduction.dtype is int64 and grows):
         return f"{reduction.op.name}_up({acc}, {value})"
     return _fitted(reduction.op.facts["combine"].format(acc, value), reduction.dtype)
 

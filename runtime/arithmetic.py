@@ -75,6 +75,25 @@ def _larger(builder: Any, kind: Any, sign: str, x: Any, y: Any) -> Any:
     return builder.select(compare(sign, x, y), x, y)
 
 
+def _wrapped(name: str) -> Any:
+    @intrinsic
+    def wrapped(typingctx: Any, a: Any, b: Any) -> Any:
+        """Of int64, modulo 2**64: Numba tells LLVM that its own do not overflow, and LLVM concludes
+        that x + 1 > x.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            x, y = (
+                context.cast(builder, v, t, types.int64)
+                for v, t in zip(values, signature.args, strict=True)
+            )
+            return getattr(builder, name)(x, y)
+
+        return types.int64(a, b), codegen
+
+    return wrapped
+
+
 # ---- one more number in the accumulator of a reduction
 _REGROUPED = ("reassoc",)  # LLVM may add up in several accumulators; nothing else is free
 
@@ -84,7 +103,9 @@ def _added(multiply: bool) -> Any:
     def added(typingctx: Any, acc: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             y = context.cast(builder, values[1], x, acc)
-            return (builder.fmul if multiply else builder.fadd)(values[0], y, flags=_REGROUPED)
+            if isinstance(acc, types.Float):
+                return (builder.fmul if multiply else builder.fadd)(values[0], y, flags=_REGROUPED)
+            return (builder.mul if multiply else builder.add)(values[0], y)
 
         return acc(acc, x), codegen
 
@@ -358,6 +379,7 @@ WORDS: dict[str, Any] = {
     "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
     "maximum": _extremum(">"), "minimum": _extremum("<"),
     "at_least": _limit("<="), "at_most": _limit(">="),
+    **{f"wrapped_{name}": _wrapped(name) for name in ("add", "sub", "mul")},
     "sum_up": _added(multiply=False), "prod_up": _added(multiply=True),
     "max_up": _extreme("maximum"), "min_up": _extreme("minimum"),
     "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "ldexp": ldexp,

@@ -121,6 +121,7 @@ VOCABULARY: dict[str, Any] = {
     "inf": math.inf, "nan": math.nan, "range": range,
     "extent": lambda args, k: args[k], "number": lambda args, k: args[k],
     "select": lambda condition, a, b: a if condition else b,
+    "wrapped_add": np.add, "wrapped_sub": np.subtract, "wrapped_mul": np.multiply,
     "sum_up": np.add, "prod_up": np.multiply, "max_up": np.maximum, "min_up": np.minimum,
     "at_least": np.maximum, "at_most": np.minimum,
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,

@@ -228,6 +228,24 @@ def test_bools_are_zero_or_one_after_every_operation():
             np.testing.assert_array_equal(got.numpy(), want.numpy(), err_msg=str(k))
 
 
+INTEGERS = {
+    "one more": lambda x: ((x + 1) > x, (x - 2) < x, (x.sum() - 1) < x.sum()),
+    "twice, and half of it": lambda x: ((x * 2) // 2 == x, (x * 3) // 3 == x, (x * 2) % 2),
+    "squares": lambda x: (x * x >= 0, x.square().bool(), x**3 != 0, (x + x).prod() == 0),
+    "signs": lambda x: (-x < 0, x.abs() < 0, (0 - x) == x, x.sign() * x == x.abs()),
+    "chains": lambda x: ((x * x + x) * x - x, ((x + x) * 100).sum(), ~(x * 7) + 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [tg.int64, tg.int32, tg.int16, tg.int8, tg.uint8], ids=str)
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_wrap_around(name, dtype):
+    ends = np.iinfo(dtype.storage)
+    half = 2 ** (dtype.bits // 2)
+    values = [ends.max, ends.min, ends.max // 2 + 1, half, ends.max - 1, 5, 0, 1]
+    same_bits(INTEGERS[name], tg.tensor(values, dtype=dtype))
+
+
 BOOL_PRODUCTS = {
     "mm": lambda lib, x: lib.mm(x[None], x[:, None]),
     "matmul of a vector": lambda lib, x: x @ x[:, None],
