@@ -5,6 +5,8 @@ Each is handed its own value, computed without a history.
 
 from __future__ import annotations
 
+import math
+
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.node import constant
 from tracegrad.ir.ops import elementwise as E
@@ -27,6 +29,12 @@ def passing(x, c):
 
 def slope(x):
     return K.slope(E.stop_gradient(2.5 * x), x, constant(2.5, dt.float64, x.shape)) ** 2
+
+
+def squares(x):
+    mean = R.sum(x, dims=rest(x)) / math.prod(x.shape[1:])
+    away = x - R.spread(mean, x.shape, rest(x))
+    return K.squares(E.stop_gradient(R.sum(away * away, dims=rest(x))), x) ** 2
 
 
 def reached(x):
@@ -61,6 +69,7 @@ CASES = {
         ("passing", passing, TWO),
         ("root", lambda x: valued(K.root, E.sqrt)(x * x + 1.0), ONE),
         ("slope", slope, ONE),
+        ("squares", squares, SOME),
         ("reached", reached, SOME),
         ("farthest", farthest, SOME),
         ("length", length(K.length, 2), SOME),

@@ -56,6 +56,21 @@ def logabsdet(x):
     return D.logabsdet(stop_gradient(log(D.determinant(a, packed(a)))), a, packed(a))
 
 
+def eigenvalues(x):
+    w, v = L.eigh_factors(L.eigh(stepped(x), upper=False, check=None), x.shape[-1])
+    return I.eigenvalues(stop_gradient(w), stepped(x), v)
+
+
+def stepped(x):
+    return steps(x) + 0.1 * (x + transpose(x))
+
+
+def singular_values(x):
+    a = steps(x) + 0.2 * x
+    u, s, vh = L.svd_factors(L.svd(a, full=False, check=None), tuple(a.shape), False)
+    return I.singular_values(stop_gradient(s), a, u, vh)
+
+
 def pinv(x):
     """Of a matrix of full column rank: (a'a)^-1 a'."""
     a = steps(x) + 0.2 * x
@@ -83,6 +98,8 @@ CASES = {
         for s in SHAPES for u in (False, True)
     ],
     "svd": each(lambda x: L.svd(steps(x) + 0.2 * x, full=False, check=None), TALL),
+    "eigenvalues": each(eigenvalues, SHAPES),
+    "singular_values": each(singular_values, TALL),
     "solve": [(solving(t), ((2, 3, 3), (2, 3, 2))) for t in (False, True)],
     "inverse": each(inverted, SHAPES),
     "cholesky_solve": [

@@ -96,7 +96,7 @@ def median(input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Any = 
            mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The median of the elements where the mask holds."""
     x = _to(input, dtype)
-    if mask is None:
+    if not x.is_floating_point():
         return all_.median(x, dim, keepdim).values
     return all_.nanmedian(_where(mask, x, math.nan), dim, keepdim).values
 

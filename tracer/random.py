@@ -217,7 +217,7 @@ def _constant_in(y: Tensor, *given: Tensor) -> Tensor:
 
 @composite("NormalBackward0")
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
-           dtype: Any = None, device: Any = None,
+           dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Normal numbers with these means and standard deviations, numbers or tensors."""
     given = [x for x in (mean, std) if isinstance(x, Tensor)]

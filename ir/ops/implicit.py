@@ -13,7 +13,7 @@ from ..op import Kind, OpDef, register
 from .contract import dot, transpose
 from .elementwise import stop_gradient
 from .linalg import lu_factors, triangular_solve
-from .matrices import inverse_order, rows_in_order
+from .matrices import inverse_order, row, rows_in_order
 
 
 def implicit(name: str, vjp: Any, grad_name: str, *params: dict) -> OpDef:
@@ -88,6 +88,23 @@ cholesky_solve = implicit(
     "cholesky_solve", (None, _cholesky_solve_rule,
                        lambda g, y, x, f, b, *, upper: cholesky_solved(f, g, upper)),
     "CholeskySolveBackward0", {"upper": False}, {"upper": True},
+)  # fmt: skip
+
+
+def _read(*_: Any) -> None:
+    """Of an operand that a rule reads: no gradient, but its history counts for the second one."""
+
+
+# eigenvalues(x, a, v): x are the eigenvalues of a symmetric a, and v its eigenvectors
+eigenvalues = implicit(
+    "eigenvalues", (None, lambda g, y, x, a, v: dot(v * row(g), transpose(v)), _read),
+    "LinalgEighBackward0",
+)  # fmt: skip
+
+# singular_values(x, a, u, vh): x are the singular values of a, and u and vh its singular vectors
+singular_values = implicit(
+    "singular_values", (None, lambda g, y, x, a, u, vh: dot(u * row(g), vh), _read, _read),
+    "LinalgSvdBackward0",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ its own, so that several follow one another. The others have its shape, except w
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from math import inf, prod
 from typing import Any
 
 from .elementwise import (
@@ -74,6 +74,16 @@ farthest = implicit(
     "farthest", (None, lambda g, y, v, x: sign(x) * _reached(g, y, v, abs(x))),
     "LinalgVectorNormBackward0",
 )  # fmt: skip
+
+
+def _squares(g: Any, y: Any, v: Any, x: Any) -> Any:
+    along, dims = _along(y, x), tuple(range(len(y.shape), len(x.shape)))
+    mean = sum_(x, dims=dims) / (prod(x.shape[d] for d in dims) or 1)
+    return along(2 * g) * (x - along(mean))
+
+
+# squares(y, x): y = sum((x - mean of x) ** 2)
+squares = implicit("squares", (None, _squares), "VarBackward0")
 
 
 def _length(g: Any, y: Any, v: Any, x: Any) -> Any:

@@ -19,16 +19,16 @@ from ..dtype import DType, int64
 from ..faults import no_factor
 from ..op import Kind, OpDef, register
 from .contract import dot, transpose
-from .elementwise import cast
+from .elementwise import cast, eq, where
 from .matrices import (
     Shape,
     column,
     corner,
+    grid,
     identity,
     inverse_order,
     join,
     piece,
-    reciprocal,
     row,
     rows_in_order,
     tril,
@@ -263,10 +263,19 @@ def eigh_factors(packed: Any, n: int) -> tuple[Any, Any]:
     return piece(packed, 0, (n,)), piece(packed, n, (n, n))
 
 
+def _over_gaps(w: Any) -> Any:
+    """1 / (w_j - w_i), and 0 where i = j."""
+    gaps = row(w) - column(w)
+    same = eq(*grid(gaps))
+    return where(same, 0, 1 / where(same, 1, gaps))
+
+
 def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None) -> Any:
-    """Giles, An extended collection of matrix derivative results (2008), 3.1; made symmetric."""
+    """Giles, An extended collection of matrix derivative results (2008), 3.1; made symmetric.
+    Vectors of equal values have no derivative: it is infinite or NaN.
+    """
     (w, v), (gw, gv) = (eigh_factors(x, a.shape[-1]) for x in (y, g))
-    inner = 0.5 * dot(transpose(v), gv) * reciprocal(row(w) - column(w))
+    inner = 0.5 * dot(transpose(v), gv) * _over_gaps(w)
     inner = inner + transpose(inner) + embedded(gw)
     return dot(v, dot(inner, transpose(v)))
 
@@ -303,6 +312,11 @@ def svd_factors(packed: Any, shape: Shape, full_: bool) -> tuple[Any, Any, Any]:
     return piece(packed, 0, u), piece(packed, at, s), piece(packed, at + s[0], vh)
 
 
+def _quotient(x: Any, s: Any) -> Any:
+    """x / s, and 0 where x is: of factors that nobody used."""
+    return where(eq(x, 0), 0, x / s)
+
+
 def _svd_rule(g: Any, y: Any, a: Any, *, full: bool, check: str | None) -> Any:
     """Townsend, Differentiating the singular value decomposition (2016); of full factors, the
     columns that belong to no singular value have no gradient.
@@ -313,19 +327,19 @@ def _svd_rule(g: Any, y: Any, a: Any, *, full: bool, check: str | None) -> Any:
     u, gu = (corner(x, (0, m), (0, k)) for x in (u, gu))
     vh, gvh = (corner(x, (0, k), (0, n)) for x in (vh, gvh))
     v, gv = transpose(vh), transpose(gvh)
-    gap = reciprocal(row(s * s) - column(s * s))
+    gap = _over_gaps(s * s)
     ut_gu, vt_gv = dot(transpose(u), gu), dot(vh, gv)
     inner = (
         (ut_gu - transpose(ut_gu)) * gap * row(s)
         + (vt_gv - transpose(vt_gv)) * gap * column(s)
         + embedded(gs)
     )
-    left, over = dot(u, inner), reciprocal(s)
+    left = dot(u, inner)
     if m > k:
-        left = left + (gu - dot(u, ut_gu)) * row(over)
+        left = left + _quotient(gu - dot(u, ut_gu), row(s))
     found = dot(left, vh)
     if n > k:
-        found = found + dot(u * row(over), transpose(gv - dot(v, vt_gv)))
+        found = found + dot(u, transpose(_quotient(gv - dot(v, vt_gv), row(s))))
     return found
 
 

@@ -69,12 +69,6 @@ def piece(packed: Any, at: int, shape: Shape) -> Any:
     return reshape(part, shape=(*lead, *shape))
 
 
-def reciprocal(x: Any) -> Any:
-    """1 / x, and 0 where x is 0: what it multiplies is 0 there, or has no limit at all."""
-    zero = eq(x, 0)
-    return where(zero, 0, 1 / where(zero, 1, x))
-
-
 def join(a: Any, b: Any, axis: int) -> Any:
     """Two blocks side by side (axis -1) or one below the other (axis -2)."""
     return concat(a, b, axis=len(a.shape) + axis)

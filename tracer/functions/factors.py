@@ -11,7 +11,7 @@ from typing import Any
 from ...ir.dtype import int32, int64
 from ...ir.op import ShapeError
 from ...ir.ops import elementwise as ops
-from ...ir.ops import linalg
+from ...ir.ops import implicit, linalg
 from ...ir.ops import reduce as reductions
 from ...ir.ops.contract import transpose
 from ...ir.ops.matrices import corner, counter, identity
@@ -217,7 +217,8 @@ def _eigh(A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     a = square(A, "linalg.eigh")
     packed = linalg.eigh(a, upper=UPLO.upper() == "U", check="linalg.eigh")
-    return linalg.eigh_factors(packed, a.shape[-1])
+    w, v = linalg.eigh_factors(packed, a.shape[-1])
+    return implicit.eigenvalues(ops.stop_gradient(w), a, v), v
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
@@ -247,7 +248,10 @@ def eigvals(A: Tensor) -> Any:
 # ---- singular values
 @composite("LinalgSvdBackward0")
 def _svd(a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return linalg.svd_factors(linalg.svd(a, full=full, check="linalg.svd"), tuple(a.shape), full)
+    packed, k = linalg.svd(a, full=full, check="linalg.svd"), min(a.shape[-2:])
+    u, s, vh = linalg.svd_factors(packed, tuple(a.shape), full)
+    first, last = corner(u, (0, a.shape[-2]), (0, k)), corner(vh, (0, k), (0, a.shape[-1]))
+    return u, implicit.singular_values(ops.stop_gradient(s), a, first, last), vh
 
 
 def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from ...ir.dtype import int64
 from ...ir.op import ShapeError
 from ...ir.ops import elementwise as ops
+from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
 from ...ir.ops.contract import dot, transpose
 from ...ir.ops.matrices import corner, identity
@@ -272,7 +273,10 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     the Q of a QR.
     """
     _reflections(input, tau, "torch.linalg.householder_product")
-    return _reflected(input, tau, identity(input, tuple(input.shape)), False)
+    start = identity(input, tuple(input.shape))
+    if not tau.shape[-1]:
+        return kinks.steps(start, input)
+    return _reflected(input, tau, start, False)
 
 
 orgqr = householder_product
@@ -285,7 +289,13 @@ def ormqr(
     """Q other, Q' other, other Q or other Q', where Q is the product of the reflections that
     `input` and `tau` hold.
     """
-    _reflections(input, tau, "torch.ormqr")
+    matrices(input, "torch.ormqr", "input")
+    rows, columns = input.shape[-2:]
+    if min(rows, columns) < tau.shape[-1]:
+        raise RuntimeError(
+            f"torch.ormqr: tau holds {tau.shape[-1]} reflections, more than the rows or columns of "
+            f"input, whose shape is {list(input.shape)}"
+        )
     x = other if left else other.mT
     if x.shape[-2] != input.shape[-2]:
         raise ShapeError(

@@ -8,6 +8,8 @@ from typing import Any
 from ...ir.ops import elementwise as ops
 from ...ir.ops import kinks
 from ...ir.ops import reduce as reductions
+from ...ir.ops.movement import permute, reshape
+from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import zeros_like
 from ..dispatch import number
 from ..tape import composite
@@ -28,15 +30,18 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
     dims = wrap_dims(dim, input.ndim)
     n = count(input, dims)
     rest = n - correction
-    whole = not isinstance(dim, int) and not dim or input.ndim == 0
-    fixed = rest <= 0 and whole  # a gradient that does not change: infinite, NaN at the mean
-    x = ops.stop_gradient(input) if fixed else input
-    d = x - reduced(reductions.sum, x, dims, True) / (n if n else 0.0)
-    y = reduced(reductions.sum, d * d, dims, keepdim) / (rest if rest > 0 else 0.0)
-    if not fixed:
-        return y
-    steep = ops.where(ops.eq(d, 0), number(math.nan, d.dtype), math.inf)
-    return y + reduced(reductions.sum, kinks.slope(zeros_like(d, d), input, steep), dims, keepdim)
+    d = ops.stop_gradient(input)
+    d = d - reduced(reductions.sum, d, dims, True) / (n if n else 0.0)
+    y = reductions.sum(d * d, dims=dims)
+    if rest <= 0 and (not isinstance(dim, int) and not dim or not input.ndim):
+        # as torch has it, the gradient does not change: it is infinite, and NaN at the mean
+        steep = ops.where(ops.eq(d, 0), number(math.nan, d.dtype), math.inf)
+        pull = kinks.slope(zeros_like(d, d), input, steep)
+        y = y / 0.0 + reductions.sum(pull, dims=dims)
+    else:
+        last = permute(input, axes=(*(k for k in range(input.ndim) if k not in dims), *dims))
+        y = kinks.squares(y, last) / (rest if rest > 0 else 0.0)
+    return reshape(y, shape=keepdims(tuple(input.shape), dims)) if keepdim else y
 
 
 @numpy_names

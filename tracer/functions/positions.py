@@ -41,6 +41,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 
 def _gathered(input: Tensor, dim: int, index: Tensor, negative: bool) -> Tensor:
     x, d = at_least_vector(input), wrap_dim(dim, input.ndim)
+    if not index.numel():  # of any rank, and any dtype
+        return reshape(reshape(x, shape=(x.numel(),))[:0], shape=tuple(index.shape))
     ix = same_rank("gather", x, index)
     if any(m > n for k, (n, m) in enumerate(zip(x.shape, ix.shape, strict=True)) if k != d):
         raise RuntimeError(

@@ -71,6 +71,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     While training, by the moments of the batch, towards which the running statistics are moved, in
     place; else by the running statistics.
     """
+    if input.ndim == 1 and not input.numel() and weight is None:
+        return input.clone()
     if input.ndim < 2:
         raise RuntimeError(
             f"batch_norm: expected an input of at least 2 dimensions, got {list(input.shape)}"
