@@ -30,12 +30,13 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
     dims = wrap_dims(dim, input.ndim)
     n = count(input, dims)
     rest = n - correction
-    d = ops.stop_gradient(input)
-    d = d - reduced(reductions.sum, d, dims, True) / (n if n else 0.0)
+    x = ops.stop_gradient(input)
+    centre = reduced(reductions.sum, x, dims, True) / (n if n else 0.0)
+    d = x - centre
     y = reductions.sum(d * d, dims=dims)
     if rest <= 0 and (not isinstance(dim, int) and not dim or not input.ndim):
         # as torch has it, the gradient does not change: it is infinite, and NaN at the mean
-        steep = ops.where(ops.eq(d, 0), number(math.nan, d.dtype), math.inf)
+        steep = ops.where(ops.eq(x, centre), number(math.nan, d.dtype), math.inf)
         pull = kinks.slope(zeros_like(d, d), input, steep)
         y = y / 0.0 + reductions.sum(pull, dims=dims)
     else:
