@@ -1,9 +1,9 @@
 """tracegrad: PyTorch's names, eager and compiled, so that `import tracegrad as torch` is enough."""
 
-import typing as _typing
 from math import e, inf, nan, pi
 
 from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, special, testing, utils
+from .absent import explain as _explain_absence
 from .compile import compile
 from .func import vmap
 from .ir.dtype import (
@@ -91,15 +91,4 @@ __version__ = "0.1.0"
 
 _accept_out(globals())
 
-_COMPLEX = (
-    "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "
-    "view_as_complex view_as_real"
-).split()
-
-if not _typing.TYPE_CHECKING:  # those who check types should see that a name is missing
-
-    def __getattr__(name: str) -> None:
-        if name in _COMPLEX:
-            reason = f"torch.{name} needs complex numbers, which are not supported"
-            raise AttributeError(f"{reason} (see docs/operators.md for what is)", name=name)
-        raise AttributeError(f"module 'tracegrad' has no attribute {name!r}", name=name)
+_explain_absence()

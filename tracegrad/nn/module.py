@@ -65,7 +65,8 @@ class Module(Hooked):
         for table in ("_parameters", "_buffers", "_modules"):
             if name in (found := self.__dict__.get(table, ())):
                 return found[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        text = f"'{type(self).__name__}' object has no attribute '{name}'"
+        raise AttributeError(text, name=name, obj=self)  # Python adds what is near
 
     def __setattr__(self, name: str, value: Any) -> None:
         for table, kind, what in _KINDS:

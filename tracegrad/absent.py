@@ -1,0 +1,85 @@
+"""What is said of a name that is not here: whether torch has it, and what is near.
+
+The text is made when somebody reads it: `hasattr` asks often and reads none.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from .torch_names import NAMES
+from .tracer.tensor import Tensor
+
+COMPLEX = frozenset(
+    "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "
+    "view_as_complex view_as_real".split()
+)
+_PACKAGE = __name__.rpartition(".")[0]
+SPACES = (
+    "", "autograd", "autograd.forward_ad", "autograd.functional", "cuda", "func", "linalg",
+    "masked", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler",
+    "special", "utils",
+)  # fmt: skip
+# where a name that is looked for in the wrong place may be
+_PLACES = ("", "nn", "nn.functional", "linalg", "special", "optim", "autograd", "func")
+
+
+def _module(space: str) -> str:
+    return f"{_PACKAGE}.{space}" if space else _PACKAGE
+
+
+class AbsentName(AttributeError):
+    """An attribute that is missing: of which module or class, where torch has it, and its name."""
+
+    def __str__(self) -> str:
+        owner, space, name = self.args
+        what = f"{owner.__name__!r} object" if isinstance(owner, type) else f"module {owner!r}"
+        return f"{what} has no attribute {name!r}{self._known(space, name)}{self._close()}"
+
+    def __reduce__(self) -> tuple:
+        return (AttributeError, (str(self),))
+
+    def _known(self, space: str, name: str) -> str:
+        if name not in NAMES.get(space, "").split():
+            return ""
+        full = ".".join(filter(None, ("torch", space, name)))
+        if space in ("", "Tensor") and name in COMPLEX:
+            return f": {full} needs complex numbers, which are not supported"
+        return f": {full} is a name of torch that is not here yet; docs/operators.md lists what is"
+
+    def _close(self) -> str:
+        owner, _, name = self.args
+        here = dir(owner) if isinstance(owner, type) else vars(sys.modules[owner])
+        elsewhere = [
+            f"{module}.{name}"
+            for module in map(_module, _PLACES)
+            if name in vars(sys.modules[module])
+        ]
+        public = [n for n in here if not n.startswith("_")]
+        found = elsewhere + get_close_matches(name, public, 3, 0.7)
+        return f". Near: {', '.join(found)}" if found else ""
+
+
+def attribute(space: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a public module."""
+    module = _module(space)
+
+    def absent(name: str) -> Any:
+        raise AbsentName(module, space, name)
+
+    return absent
+
+
+def of_tensor(self: Any, name: str) -> Any:
+    """`Tensor.__getattr__`."""
+    raise AbsentName(type(self), "Tensor", name)
+
+
+def explain() -> None:
+    """Let the public modules and tensors say what is missing."""
+    for space in SPACES:
+        vars(sys.modules[_module(space)])["__getattr__"] = attribute(space)
+    Tensor.__getattr__ = of_tensor  # type: ignore[method-assign]
