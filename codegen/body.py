@@ -38,6 +38,12 @@ class Axis:
     header: list[str] = field(default_factory=list)
     known: dict[Key, str] = field(default_factory=dict)
 
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """Where the range begins and ends."""
+        first, _, last = self.range.removeprefix("range(").removesuffix(")").rpartition(", ")
+        return first or "0", last
+
 
 @dataclass(eq=False)
 class Scope:
@@ -84,8 +90,12 @@ class Body:
         return known(anchor, self.space)
 
     # ---- loop axes
+    def views_of_sums(self) -> list[View]:
+        """How a template looks at memory of its own."""
+        return []
+
     def _collapse(self) -> None:
-        views = [self.target(a)[1] for a in self.stored]
+        views = [*(self.target(a)[1] for a in self.stored), *self.views_of_sums()]
         for anchor in self.group.anchors:
             views += [
                 seen(self.low, x, anchor, self.space)[1]

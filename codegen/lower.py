@@ -22,7 +22,7 @@ from ..ir.ops.elementwise import CHECKS, add, cast, copy, maximum, minimum, mul
 from ..ir.ops.movement import expand, permute, reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.reduce import sum as sum_
-from .long_sums import in_two
+from .long_sums import Halves, in_two
 from .view import View, collapse, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
@@ -203,15 +203,12 @@ class _Lowering:
             return constant(op.facts["init"](node.dtype), node.dtype, node.shape)
         if op.kind is Kind.REDUCE and node.dtype.is_half:  # accumulate in float32, round once
             wide = self.expression(cast(inputs[0], dtype=float32), 1)
-            total = self.keep(intern(op, (wide,), node.params))
+            total = self.lower(intern(op, (wide,), node.params), (wide,))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
         if op.kind is Kind.REDUCE and self.is_window(inputs[0], node):
             return self.keep(self.tap_by_tap(inputs[0], node))
-        if op.kind is Kind.REDUCE and (parts := in_two(node)) is not None:
-            shape, first, second = parts
-            x = self.moved(intern(reshape, inputs, {"shape": shape}), inputs[0])
-            half = self.keep(intern(op, (x,), {"dims": first}))
-            return self.lower(intern(op, (half,), {"dims": second}), (half,))
+        if op.kind is Kind.REDUCE and (halves := in_two(node)) is not None:
+            return self.in_halves(node, inputs[0], halves)
         if node.dtype.is_half and (name == "fold" or op.kind is Kind.PREFIX):  # as reductions
             operands = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
             total = self.keep(intern(op, tuple(operands), node.params))
@@ -223,6 +220,26 @@ class _Lowering:
         elif name == "index":
             inputs = (self.buffered(inputs[0]), *inputs[1:])
         return self.keep(intern(op, inputs, node.params))
+
+    def in_halves(self, node: Node, x: Node, halves: Halves) -> Node:
+        """A long reduction of x, as that of its parts, and of the rest."""
+        axis, n = halves.axis, x.shape[halves.axis]
+        parts, op = self.between(x, axis, 0, halves.whole), node.op
+        parts = self.moved(intern(reshape, (parts,), {"shape": halves.shape}), parts)
+        half = self.keep(intern(op, (parts,), {"dims": halves.first}))
+        total = self.lower(intern(op, (half,), {"dims": halves.second}), (half,))
+        if halves.whole == n:
+            return total
+        rest = self.between(x, axis, halves.whole, n)
+        rest = self.lower(intern(op, (rest,), node.params), (rest,))
+        return self.keep(self.expression(intern(COMBINE[op.name], (total, rest), {}), 1))
+
+    def between(self, x: Node, axis: int, start: int, stop: int) -> Node:
+        """A part of x along an axis."""
+        if (start, stop) == (0, x.shape[axis]):
+            return x
+        cut = tuple((start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(x.shape))
+        return self.moved(intern(slice_, (x,), {"slices": cut}), x)
 
     def is_window(self, x: Node, reduction: Node) -> bool:
         """Whether each result is made of few numbers that do not stand side by side."""

@@ -48,12 +48,13 @@ def test_a_stack_of_transposed_matrices_is_copied_whatever_the_pieces(left, piec
         return a.swapaxes(-1, -2) @ b
 
     want = a.swapaxes(-1, -2) @ b
-    np.testing.assert_allclose(product(T.from_numpy(a), T.from_numpy(b)), want, rtol=1e-12)
+    bound = 38 * np.finfo(a.dtype).eps * (np.abs(a.swapaxes(-1, -2)) @ np.abs(b))
+    assert (np.abs(product(T.from_numpy(a), T.from_numpy(b)).numpy() - want) <= bound).all()
     program = product.program()
     kinds = [launch.kernel.name.partition("_")[0] for launch in program.launches]
     assert kinds == ["strips", "gemm"]
     (got,) = plain.execute(program, [a, b], pieces)
-    np.testing.assert_allclose(got, want, rtol=1e-12)
+    assert (np.abs(got - want) <= bound).all()
 
 
 EPILOGUES = {

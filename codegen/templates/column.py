@@ -21,16 +21,27 @@ are only added: the result is then read and written once for four. Workers take 
         ...
     for j in range(start, stop):        # what follows from the sums
         ...
+
+Of many rows, each block is added up in scratch memory first, and then added to the result.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
+from math import prod
+
 from ...ir.node import Node
 from ...ir.op import Kind
+from ..blocks import in_blocks, rounds
 from ..body import PRELUDE, Axis, Body, Scope, nested
-from ..text import load
+from ..space import expected
+from ..text import combine, load, store
+from ..view import View
 
+MANY = 256  # rows; of more of them, blocks of
+BLOCK = 64  # are added up by themselves
 ROWS = 4  # added at a time
+WIDEST = 8  # bytes of a number in scratch memory, at most
 MOST_LINES = 8  # statements for one row; above, four rows would need too many registers
 
 
@@ -66,17 +77,70 @@ class Column(Body):
         body: list[str] = []
         for p, begin in enumerate(begins):
             body += self._looped(begin)
-            if adds_only[p] and 0 < len(self.points[p].lines) <= MOST_LINES:
-                body += self._rows_at_a_time(reductions[p], axes[p], p)
-            elif self.points[p].lines:
-                body += nested(
-                    (*axes[p], self.along), self._accumulated(reductions[p], self.points[p])
-                )
+            if self.points[p].lines:
+                together = adds_only[p] and len(self.points[p].lines) <= MOST_LINES
+                body += self._down(reductions[p], axes[p], p, together)
         body += self._looped(end)
         return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body), *self.reports]
 
     def _looped(self, scope: Scope) -> list[str]:
         return nested((self.along,), scope.lines) if scope.lines else []
+
+    def _down(
+        self, reductions: list[Node], axes: tuple[Axis, ...], p: int, together: bool
+    ) -> list[str]:
+        """The loops of pass p down the rows, several of which go together if they may."""
+
+        def inside(axes: tuple[Axis, ...]) -> list[str]:
+            if together:
+                return self._rows_at_a_time(reductions, axes, p)
+            return nested((*axes, self.along), self._accumulated(reductions, self.points[p]))
+
+        parts = [r for r in reductions if r in self.in_parts]
+        if not parts:
+            return inside(axes)
+        begin, end = (Scope((*self.outer, self.along)) for _ in range(2))
+        for r in parts:
+            begin.lines.append(self._put(r, self.initial(r), begin))
+            total = combine(r, self._total(r, end), self._so_far(r, end))
+            end.lines.append(self.store(r, total, end))
+        return in_blocks(axes, self.reduced_extents, BLOCK, self.args, self._looped(begin), inside,
+                         self._looped(end))  # fmt: skip
+
+    @cached_property
+    def in_parts(self) -> list[Node]:
+        """The sums that are made of the sums of blocks."""
+        many = prod(self.space.along(self.space.reduced)) > MANY
+        return [a for a in self.reductions if rounds(a)] if many else []
+
+    def views_of_sums(self) -> list[View]:
+        return [self._scratch(r) for r in self.in_parts]
+
+    def _scratch(self, reduction: Node) -> View:
+        """Where the part of a sum that a block is adding up stands in scratch memory."""
+        size, index = prod(reduction.shape), self.in_parts.index(reduction)
+        at = index * size * WIDEST // reduction.dtype.itemsize
+        return View(self.space.extents, expected(reduction, self.space), at)
+
+    def _part(self, reduction: Node, here: Scope) -> tuple[str, str]:
+        """The pointer to it, and the position."""
+        nbytes = len(self.in_parts) * prod(reduction.shape) * WIDEST
+        pointer = self.args.scratch(nbytes, reduction.dtype)
+        return pointer, self.position(self._scratch(reduction), here)
+
+    def _so_far(self, reduction: Node, here: Scope) -> str:
+        """The sum that rows are added to, from memory."""
+        if reduction not in self.in_parts:
+            return self._total(reduction, here)
+        pointer, at = self._part(reduction, here)
+        return load(pointer, reduction.dtype, at)
+
+    def _put(self, reduction: Node, value: str, here: Scope) -> str:
+        """The statement that writes it."""
+        if reduction not in self.in_parts:
+            return self.store(reduction, value, here)
+        pointer, at = self._part(reduction, here)
+        return store(pointer, reduction.dtype, at, value)
 
     def _reduced_axes(self) -> tuple[Axis, ...]:
         first = len(self.kept_extents)
@@ -88,16 +152,17 @@ class Column(Body):
 
     def _accumulated(self, reductions: list[Node], here: Scope) -> list[str]:
         """The statements of `here` between reading the sums so far and writing the new ones."""
-        before = [f"{self.sums[r]} = {self._total(r, here)}" for r in reductions]
-        after = [self.store(r, self.sums[r], here) for r in reductions]
+        before = [f"{self.sums[r]} = {self._so_far(r, here)}" for r in reductions]
+        after = [self._put(r, self.sums[r], here) for r in reductions]
         return [*before, *here.lines, *after]
 
     def _rows_at_a_time(self, reductions: list[Node], axes: tuple[Axis, ...], p: int) -> list[str]:
         """The loops of pass p over rows, ROWS of them in one go, and over those that are left."""
         *slow, row = axes
-        count = self.args.integer(self.reduced_extents[-1], ("axis", row.index))
+        first, last = row.bounds
         single = self._accumulated(reductions, self.points[p])
-        rest = Axis(row.name, f"range({count} - {count} % {ROWS}, {count})", row.index, row.header)
+        count = last if first == "0" else f"({last} - {first})"
+        rest = Axis(row.name, f"range({last} - {count} % {ROWS}, {last})", row.index, row.header)
         together = Scope((*self.outer, *slow, Axis(row.name, "", row.index), self.along))
         header: list[str] = []
         for k in range(ROWS):
@@ -108,7 +173,7 @@ class Column(Body):
                 self._add(reduction, scope)
             header += one.header
             together.lines += scope.lines
-        four = Axis(row.name, f"range(0, {count} - {ROWS - 1}, {ROWS})", row.index, header)
+        four = Axis(row.name, f"range({first}, {last} - {ROWS - 1}, {ROWS})", row.index, header)
         lines = self._accumulated(reductions, together)
         return nested(
             tuple(slow),

@@ -92,7 +92,7 @@ def contraction(
     direct = reads_directly(b.row, b.col, tile, m, k)
     along = a.col == 1 and k >= DEEP and not direct
     totals = room
-    room += panels * tile.columns * len(epilogue.sums)
+    room += 2 * panels * tile.columns * len(epilogue.sums)  # and beside them those of a block
     numbers = {
         "oa": a.offset, "ob": b.offset, "m": m, "n": n, "k": k, "a_row": a.row, "a_col": a.col,
         "b_row": b.row, "b_col": b.col, "a_batch": a.batch, "b_batch": b.batch,

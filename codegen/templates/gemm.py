@@ -11,7 +11,8 @@ row by row (strips.py). Where the rows of A lie along k and B is packed, address
 away from few registers, and the loop over k is little else than multiply-adds.
 
 Of deep products, whose strips would not fit the second-level cache, a kernel of its own takes some
-steps of k at a time and keeps the sums in scratch memory meanwhile.
+steps of k at a time, and adds up the sums of these parts in scratch memory. So they keep their
+digits, too, as do sums down many columns, which are made of the sums of blocks of rows.
 
 The blocking is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
 (2008).
@@ -65,7 +66,8 @@ class _Product(Finisher):
             a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
             a = self.at(a, b.mul(self.begin, v["a_col"]))
             w = self.at(base["packed"], b.mul(t, b.mul(v["part"], self.i64(tile.columns))))
-            totals = self.at(base["packed"], v["totals"], b.mul(t, self.i64(sums)))
+            totals = self.at(base["packed"], v["totals"], b.mul(t, self.i64(2 * sums)))
+            of_block = self.at(totals, self.i64(sums))
             source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
             source = self.at(source, b.mul(self.begin, v["b_row"]))
             places = self.moved(self.points, columns=j, matrices=batch)
@@ -79,8 +81,8 @@ class _Product(Finisher):
                 pack(self, beside, w, self.depth, v["b_row"], v["b_col"], left, tile.vectors, width)
             if sums:
                 with b.if_then(begins):
-                    for q in range(0, sums, tile.lanes):
-                        self.store(self.zero, self.at(totals, self.i64(q)))
+                    self.each(sums, lambda q: self.store(self.zero, self.at(totals, q)))
+                self.each(sums, lambda q: self.store(self.zero, self.at(of_block, q)))
             strip = b.select(direct, self.at(source, j), w)
             self.step_of_b = b.select(direct, v["b_row"], self.i64(tile.columns))
             self.whole = b.and_(whole, straight)
@@ -90,11 +92,12 @@ class _Product(Finisher):
                 row = b.mul(b.add(b.mul(t, v["m"]), i), self.i64(tile.columns))
                 partial = self.at(base["packed"], v["partial"], row)
                 places_here = self.moved(places, rows=i)
-                self.micro(here, strip, partial, places_here, rows, left, totals)
+                self.micro(here, strip, partial, places_here, rows, left, of_block)
                 return []
 
             self.tiles(first, last, tile_of)
             if sums:
+                self.each(sums, lambda q: self.raise_by(self.at(totals, q), self.at(of_block, q)))
                 with b.if_then(b.and_(self.ends, b.icmp_signed("==", last, v["m"]))):
                     below = self.moved(self.columns, columns=j)
                     count = self.at_most(left, tile.columns)
@@ -126,6 +129,15 @@ class _Product(Finisher):
     def ratio_up(self, x: Any, y: Any) -> Any:
         return self.b.sdiv(self.b.add(x, self.b.sub(y, self.i64(1))), y)
 
+    def each(self, count: int, body: Callable[[Any], None]) -> None:
+        """body(q) for each of the vectors that `count` numbers fill."""
+        for q in range(0, count, self.lanes):
+            body(self.i64(q))
+
+    def raise_by(self, total: Any, part: Any) -> None:
+        """Add the vector at one place to that at the other."""
+        self.store(self.b.fadd(self.load(total), self.load(part)), total)
+
     def tiles(self, first: Any, last: Any, body: Callable) -> None:
         """body(i, rows) for the rows from first to last, most of them MR at a time."""
         i = first
@@ -139,9 +151,6 @@ class _Product(Finisher):
         b, count = self.b, rows * self.tile.vectors
         waiting = [self.at(partial, self.i64(q * self.lanes)) for q in range(count)]
         sums = [self.zero] * count
-        if self.in_parts:
-            more = b.icmp_signed("!=", self.begin, self.i64(0))
-            sums = self.either(more, lambda: [self.load(p) for p in waiting], lambda: sums)
         if rows < self.tile.rows:
             sums = self.sums(a, w, sums)
         else:
@@ -151,6 +160,11 @@ class _Product(Finisher):
         if not self.in_parts:
             self.leave(places, sums, left, totals)
             return
+        more = b.icmp_signed("!=", self.begin, self.i64(0))
+        so_far = self.either(
+            more, lambda: [self.load(p) for p in waiting], lambda: [self.zero] * count
+        )
+        sums = [b.fadd(x, y) for x, y in zip(so_far, sums, strict=True)]
         with b.if_else(self.ends) as (done, wait):
             with done:
                 self.leave(places, sums, left, totals)

@@ -1,8 +1,9 @@
 """Prefix scans: rows in parallel, each sequential along the axis.
 
 Where the axis is the innermost one, the running value is in a register. Else each step takes whole
-rows of columns, which vectorise, and the running values are in the answer itself. Threads take
-whichever has more of them, scans or columns.
+rows of columns, which vectorise, and the running values are in the answer itself, or in scratch
+memory where they are wider than its numbers. Threads take whichever has more of them, scans or
+columns.
 
     for k0 in range(start, stop):
         h = load_f4(p0, k0 * n1, 0)
@@ -14,9 +15,10 @@ whichever has more of them, scans or columns.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from math import prod
 
+from ...ir.dtype import DType, float32, float64
 from ...ir.node import Node
 from ...ir.ops.band import WIDTH
 from ..body import Axis, nested
@@ -78,15 +80,29 @@ class _Scan:
                 terms.append(f"{name} * {self.args.integer(stride, ('stride', which))}")
         return " + ".join(terms) or "0"
 
+    def running(self, dtype: DType) -> tuple[str, str]:
+        """A pointer to scratch memory with a number for each scan, and where this one's is."""
+        pointer, terms, size = self.args.scratch(prod(self.extents) * dtype.itemsize, dtype), [], 1
+        for loop in reversed((*self.outer, *self.inner)):
+            step = "" if size == 1 else f" * {self.args.integer(size, ('scans', loop.index))}"
+            terms.append(f"{loop.name}{step}")
+            size *= self.extents[loop.index]
+        return pointer, " + ".join(terms)
+
     def piece(self, first: list[str], step: list[str]) -> Piece:
         """`first` and `step` under the loops."""
         ahead = nested(self.inner, first)
         along = nested((Axis("j", f"range(1, {self.length})", -1), *self.inner), step)
         lines = nested(self.outer, [*ahead, *along])
         extent = 1 if self.split is None else self.extents[self.split]
-        work = math.prod(self.extents) // max(extent, 1) if self.extents else 0
+        work = prod(self.extents) // max(extent, 1) if self.extents else 0
         source = "".join(f"    {line}\n" for line in [*self.args.lines, *lines])
         return Kernel("prefix", source), self.args, extent, work
+
+
+def wide_of(anchor: Node) -> DType:
+    """The type of running values: float32 numbers are accumulated in float64, as torch does it."""
+    return float64 if anchor.op.facts.get("wide") and anchor.dtype is float32 else anchor.dtype
 
 
 class _Operands:
@@ -107,12 +123,12 @@ class _Operands:
 
     def element(self, text: str, j: str, **before: str) -> list[str]:
         """What stands at position j, by the text of a step."""
-        dtype = self.anchor.dtype
+        dtype, wide = self.anchor.dtype, wide_of(self.anchor)
         operands = (
             load(p, x.dtype, self.scan.place(view, j))
             for p, x, view in zip(self.sources, self.leaves, self.views, strict=True)
         )
-        now = f"{compute_code(dtype)}({text.format(*operands, **before)})"
+        now = f"{compute_code(wide)}({text.format(*operands, **before)})"
         return [f"h = {now}", store(self.goal, dtype, self.scan.place(self.goal_view, j), "h")]
 
     def before(self, back: int = 0) -> str:
@@ -129,10 +145,16 @@ def prefix(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piec
     x = _Operands(low, anchor, place, (axis,))
     inside = range(axis + 1, len(anchor.shape))
     x.bind(_Scan(anchor, [*x.views, x.goal_view], range(axis), inside))
-    step = x.element(facts["step"], "j", h="h")
-    if x.scan.inner:
+    first, step = x.element(facts["first"], "0"), x.element(facts["step"], "j", h="h")
+    wide = wide_of(anchor)
+    if x.scan.inner and wide is anchor.dtype:
         step.insert(0, f"h = {x.before()}")
-    yield x.piece(x.element(facts["first"], "0"), step)
+    elif x.scan.inner:
+        pointer, at = x.scan.running(wide)
+        step.insert(0, f"h = {load(pointer, wide, at)}")
+        for lines in (first, step):
+            lines.append(store(pointer, wide, at, "h"))
+    yield x.piece(first, step)
 
 
 def band(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:

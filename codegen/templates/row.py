@@ -17,14 +17,27 @@ is known to all later ones.
     store_f4(p2, 0, t0, 2)              # what follows from all rows
 
 A short row is written out point by point, so that what one pass computes at a point is known to the
-next, and LLVM takes several rows at a time.
+next, and LLVM takes several rows at a time. Sums of many terms are made block by block:
+
+    for j0_begin in range(0, n, 512):
+        j0_end = min(j0_begin + 512, n)
+        a2p = f4(0)
+        for j0 in range(j0_begin, j0_end):
+            ...
+        a2 = sum_up(a2, a2p)
 """
 
 from __future__ import annotations
 
+from math import prod
+
 from ...ir.node import Node
 from ...ir.op import Kind
+from ..blocks import in_blocks, rounds
 from ..body import END, ENDS, POINT, PRELUDE, Axis, Body, Scope, nested
+from ..text import combine
+
+BLOCK = 512  # terms of a sum that have an accumulator of their own
 
 
 class Row(Body):
@@ -42,6 +55,8 @@ class Row(Body):
         # when all rows are done: once, and for each point of a short row
         self.end, self.ends = Scope(()), [Scope((axis,)) for axis in self._fixed()]
         self.starts: list[str] = []
+        # of sums made in blocks, what begins and what ends a block: of rows, and of a row's points
+        self.blocks: dict[int | None, tuple[list[str], list[str]]] = {}
         self.accumulators: dict[Node, list[str]] = {}
         for anchor in self.reductions:
             self._accumulate(anchor)
@@ -51,11 +66,23 @@ class Row(Body):
         for p in range(self.passes):
             body += [*self.segments[p].lines, *self.begins[p]]
             for point in self.points[p]:
-                body += point.lines if self.short else nested(point.chain[kept:], point.lines)
+                loops = point.chain[kept:]
+                body += point.lines if self.short else self._blocked(p, loops, point.lines)
         body += [*self.segments[self.passes].lines, *tail]
+        rows = self._blocked(None, self.outer, body)
         late = [*self.end.lines, *(line for scope in self.ends for line in scope.lines), *at_end]
         before = [*self.args.lines, *self.prelude.lines, *self.starts]
-        return [*before, *nested(self.outer, body), *late, *self.reports]
+        return [*before, *rows, *late, *self.reports]
+
+    def _blocked(self, p: int | None, loops: tuple[Axis, ...], lines: list[str]) -> list[str]:
+        """The loops over the points of a row in pass p, or over the rows."""
+        if p not in self.blocks:
+            return nested(loops, lines)
+        extents = self.kept_extents if p is None else self.reduced_extents
+        before, after = self.blocks[p]
+        return in_blocks(
+            loops, extents, BLOCK, self.args, before, lambda axes: nested(axes, lines), after
+        )
 
     @property
     def short(self) -> bool:
@@ -86,9 +113,23 @@ class Row(Body):
         begin = self.starts if late else self.begins[p]
         begin += [f"{name} = {self.initial(anchor)}" for name in names]
         every = self.computed(anchor) == self.space.all
+        if rounds(anchor):
+            names = self._in_parts(anchor, names, None if late else p)
         for j, here in enumerate(self.points[p] if every else [self.segments[p]]):
             acc = names[j % len(names)]
             here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
+
+    def _in_parts(self, anchor: Node, names: list[str], p: int | None) -> list[str]:
+        """The accumulators to add to inside the loops over rows (p is None) or over a row's points:
+        those of a block, if there are many.
+        """
+        count = prod(self.kept_extents if p is None else self.reduced_extents)
+        if count <= BLOCK or (p is not None and self.short):
+            return names
+        before, after = self.blocks.setdefault(p, ([], []))
+        before += [f"{name}p = {self.initial(anchor)}" for name in names]
+        after += [f"{name} = {combine(anchor, name, f'{name}p')}" for name in names]
+        return [f"{name}p" for name in names]
 
     def _stores(self, at_end: list[str]) -> list[str]:
         """Stores at points happen in the pass that knows the value; stores at kept points at the

@@ -13,6 +13,7 @@ from ..text import storage_code
 NEAR = (
     192 * 1024
 )  # bytes of A that a block of rows may have: it shares the second-level cache with a packed strip
+TALL = 4096  # rows whose sums down the columns are added up by themselves
 DEEP = 32  # steps of k that are worth a loop of several steps
 PART = 512  # steps of k in a part of a deep product
 LATENCY = 8  # multiply-adds that a core begins before the first is done
@@ -57,7 +58,7 @@ def row_tiles(tile: Tile) -> list[int]:
 
 def block_of(tile: Tile, m: int, k: int) -> int:
     """How many rows of A go through the panels at a time."""
-    rows = NEAR // (max(k, 1) * tile.itemsize)
+    rows = min(NEAR // (max(k, 1) * tile.itemsize), TALL)
     return m if m <= 2 * rows else max(rows // tile.rows, 1) * tile.rows
 
 

@@ -35,9 +35,22 @@ def _dot_aval(a: Any, b: Any) -> tuple[tuple[int, ...], DType]:
     return (*a.shape[:-1], b.shape[-1]), a.dtype
 
 
+PART = 4096  # steps of a product whose sums are made by themselves, so that they keep their digits
+
+
+def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    k = a.shape[-1]
+    if k <= 2 * PART or a.dtype.kind != "f":
+        return np.matmul(a, b)
+    total = np.matmul(a[..., :PART], b[..., :PART, :])
+    for at in range(PART, k, PART):
+        total += np.matmul(a[..., at : at + PART], b[..., at : at + PART, :])
+    return total
+
+
 # dot(a, b): (*B, M, K) with (*B, K, N) gives (*B, M, N)
 dot = register(OpDef(
-    "dot", Kind.CONTRACT, np.matmul, _dot_aval,
+    "dot", Kind.CONTRACT, _matmul, _dot_aval,
     vjp=(lambda g, y, a, b: dot(g, transpose(b)), lambda g, y, a, b: dot(transpose(a), g)),
     types=Types.FREE, grad_name="MmBackward0",
 ))  # fmt: skip

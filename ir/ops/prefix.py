@@ -1,7 +1,8 @@
 """Prefix scans: along one axis, each element of the answer is made of the one before it and of what
 stands in its place.
 
-`facts` says how, as kernel text: the `first` element, and each `step` from {h}, the one before.
+`facts` says how, as kernel text: the `first` element, and each `step` from {h}, the one before;
+and whether float32 numbers are accumulated in float64 (`wide`), as torch does it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from .movement import concat, slice
 from .source import full
 
 
-def _prefix(name: str, ref: Callable, first: str, step: str, vjp: Rules | None) -> OpDef:
+def _prefix(
+    name: str, ref: Callable, first: str, step: str, vjp: Rules | None, wide: bool = True
+) -> OpDef:
     def infer(*avals: Any, axis: int, reverse: bool) -> tuple[tuple[int, ...], DType]:
         return avals[0].shape, avals[0].dtype
 
-    title, facts = f"{name.title()}Backward0", {"first": first, "step": step}
+    title, facts = f"{name.title()}Backward0", {"first": first, "step": step, "wide": wide}
     return register(
         OpDef(name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, grad_name=title, facts=facts)
     )
@@ -54,19 +57,27 @@ def _forward(function: Callable) -> Callable:
     return ref
 
 
+def _accumulated(ufunc: np.ufunc) -> Callable:
+    def function(x: np.ndarray, axis: int) -> np.ndarray:
+        wide = np.float64 if x.dtype == np.float32 else x.dtype
+        return ufunc.accumulate(x, axis, dtype=wide).astype(x.dtype, copy=False)
+
+    return _forward(function)
+
+
 # cumsum(x, axis=, reverse=): y[t] = y[t - 1] + x[t]; from the end if `reverse`
 cumsum = _prefix(
-    "cumsum", _forward(lambda x, axis: np.cumsum(x, axis, dtype=x.dtype)), "{0}", "{h} + {0}",
+    "cumsum", _accumulated(np.add), "{0}", "{h} + {0}",
     (lambda g, y, x, *, axis, reverse: cumsum(g, axis=axis, reverse=not reverse),),
 )  # fmt: skip
 
 
 def _recur(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-    y = np.array(b)
+    y = np.array(b, np.float64 if b.dtype == np.float32 else b.dtype)
     along, factor = np.moveaxis(y, axis, 0), np.moveaxis(a, axis, 0)
     for t in range(1, len(along)):
         along[t] += factor[t] * along[t - 1]
-    return y
+    return y.astype(b.dtype, copy=False)
 
 
 def _to_start(g: Any, a: Any, axis: int, reverse: bool) -> Any:
@@ -85,7 +96,7 @@ recur = _prefix(
 # cumprod(x, axis=, reverse=): y[t] = y[t - 1] x[t]. Its derivative divides by nothing, so that it
 # is right also where a factor is zero: the product of the factors before, times what follows.
 cumprod = _prefix(
-    "cumprod", _forward(lambda x, axis: np.cumprod(x, axis, dtype=x.dtype)), "{0}", "{h} * {0}",
+    "cumprod", _accumulated(np.multiply), "{0}", "{h} * {0}",
     (lambda g, y, x, *, axis, reverse:
         shifted(y, axis, reverse, 1.0) * _to_start(g, x, axis, reverse),),
 )  # fmt: skip
@@ -121,5 +132,5 @@ def others_alike(x: Any, axis: int, group: Any) -> Any:
 
 # cummax(x, axis=, reverse=), cummin: the greatest (least) element so far; NaN is greater, and less,
 # than every number. No rules: whoever wants a gradient asks where the element stands.
-cummax = _prefix("cummax", _forward(np.maximum.accumulate), "{0}", "maximum({h}, {0})", None)
-cummin = _prefix("cummin", _forward(np.minimum.accumulate), "{0}", "minimum({h}, {0})", None)
+cummax = _prefix("cummax", _forward(np.maximum.accumulate), "{0}", "maximum({h}, {0})", None, False)
+cummin = _prefix("cummin", _forward(np.minimum.accumulate), "{0}", "minimum({h}, {0})", None, False)

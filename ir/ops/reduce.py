@@ -13,6 +13,7 @@ from ..op import reduction
 from .elementwise import cast, eq
 from .movement import expand, permute, reshape
 from .prefix import others
+from .summation import total
 
 LONG = 1 << 15  # numbers in one sum; a longer one is made of several
 
@@ -66,10 +67,12 @@ def _reduce(ufunc: np.ufunc, init: Any):
         if 1 < math.prod(window) <= FEW and x.size >= MANY * math.prod(window):
             taps = np.moveaxis(x, dims, range(len(dims)))
             first, *rest = itertools.product(*map(range, window))
-            total = taps[first].copy()
+            found = taps[first].copy()
             for tap in rest:
-                ufunc(total, taps[tap], out=total)
-            return total
+                ufunc(found, taps[tap], out=found)
+            return found
+        if ufunc is np.add:
+            return total(x, dims)
         return ufunc.reduce(x, axis=dims, initial=init(of_numpy(x.dtype)), dtype=x.dtype)
 
     return ref
