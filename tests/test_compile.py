@@ -64,7 +64,7 @@ SIGNATURES = {
     "shape": (lambda: tg.ones(3), lambda: tg.ones(4), "float32[3] became float32[4]"),
     "dtype": (lambda: tg.ones(3), lambda: tg.ones(3, dtype=tg.float64), "became float64[3]"),
     "requires_grad": (lambda: tg.ones(3), lambda: tg.ones(3, requires_grad=True), "requires_grad"),
-    "a number": (lambda: 2, lambda: 3, "structure of the arguments"),
+    "a number": (lambda: 2, lambda: 3, "2 became 3"),
     "a text": (lambda: "a", lambda: "b", "structure of the arguments"),
     "the structure": (lambda: (tg.ones(3),), lambda: [tg.ones(3)], "structure of the arguments"),
     "strides": (lambda: tg.ones(3, 3), lambda: tg.ones(3, 3).t(), "float32[3, 3]"),

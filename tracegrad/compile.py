@@ -12,7 +12,9 @@ def step(x, y):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import update_wrapper
 from typing import Any, NamedTuple
 from weakref import ref
@@ -21,8 +23,9 @@ import numpy as np
 
 from .codegen.program import Program
 from .compile_binding import nobody
-from .compile_entry import Entry, record
+from .compile_entry import Entry
 from .compile_programs import Programs
+from .compile_record import Again, Lifts, Once, moved, record
 from .compile_replay import MISS, Reentered, write_replay
 from .compile_report import name_of, report, summary
 from .ir.graph import Graph
@@ -32,10 +35,15 @@ from .optim import optimizer
 from .optim.optimizer import Optimizer
 from .runtime.compiler import statistics
 from .tracer.mode import get_default_dtype, mode
-from .tracer.signature import aval, flatten, lift, loosen, parts, repetition
+from .tracer.places import alike
+from .tracer.scalar import Scalar, is_number
+from .tracer.signature import aval, flatten, parts, repetition
 from .tracer.tensor import Tensor
 from .tracer.world import changed
 
+MOST_ONCE = 4  # calls in which a function makes its state, and is run as it is
+MOST_RETRACES = 8  # for one reason, before it is said aloud
+_REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
 _tracing = Turn()  # one trace at a time: Python's own state may change meanwhile
 
 
@@ -49,11 +57,6 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-def _reports(value: Any) -> str:
-    """What an object tells of changes: of its own attributes, of all that is below it, or none."""
-    return "own" if isinstance(value, Module) else "all" if isinstance(value, Optimizer) else ""
-
-
 class _State:
     """Everything behind one compiled function."""
 
@@ -61,60 +64,56 @@ class _State:
         self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
         self.programs = Programs(fn)
         self.traces = 0
-        # structures of calls with Python floats: seen once, made inputs (True), or never (False)
-        self.floats: dict[Any, bool | None] = {}
+        self.lifts = Lifts()
+        self.once = 0  # calls that were run, because their program would never have been used again
         self.why = "not called yet"
+        self.reasons: Counter[Any] = Counter()
 
-    def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor], dict[int, Any]]:
+    def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor], list, dict[int, Any]]:
         tensors: list[Tensor] = []
+        numbers: list[Any] = []
         held: dict[int, Any] = {}
-        structure = flatten((args, kwargs), tensors, held)
+        structure = flatten((args, kwargs), tensors, numbers, held)
         avals = tuple(aval(t) for t in tensors)
         key = (structure, avals, repetition(tensors), mode.grad, get_default_dtype())
-        return key, tensors, held
+        return key, tensors, numbers, held
 
     def call(self, args: tuple, kwargs: dict) -> Any:
         """The slow path: find the entry whose guards hold, or trace one."""
         if mode.trace is not None:
             return self.fn(*args, **kwargs)
-        key, tensors, held = self.key(args, kwargs)
-        loose = loosen(key[0])
-        if loose != key[0] and not self.programs.under(key, held):
-            if loose in self.floats and self.floats[loose] is not False:
-                return self.lifted(loose, args, kwargs)
-            self.floats.setdefault(loose, None)
-        for entry in list(self.programs.under(key, held)):
-            answer = entry.replay(tensors)
-            if answer is not MISS:
-                self.remember(entry, args, kwargs)
-                return answer
+        key, tensors, numbers, held = self.key(args, kwargs)
+        answer = self.answered(self.programs.under(key, held), args, kwargs, tensors, numbers)
+        if answer is not MISS:
+            return answer
         with _tracing.lock:
             if _tracing.busy[0]:
                 raise Reentered
             _tracing.busy[0] = True
             try:
-                return self.traced(key, tensors, held, args, kwargs)
+                answer = self.first(key, tensors, numbers, held, args, kwargs)
             finally:
                 _tracing.busy[0] = False
+        return self.fn(*args, **kwargs) if answer is MISS else answer
 
-    def traced(
-        self, key: Any, tensors: list[Tensor], held: dict[int, Any], args: tuple, kwargs: dict
-    ) -> Any:
-        """A call that no program has answered yet."""
+    def first(self, key: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any],
+              args: tuple, kwargs: dict) -> Any:  # fmt: skip
+        """The first call of a new program; MISS if the call is to be run as it is."""
         entries = list(self.programs.under(key, held))
-        for entry in entries:  # another thread may have traced it meanwhile
-            answer = entry.replay(tensors)
-            if answer is not MISS:
-                return answer
-        self.why = self.reason(key, entries, tensors)
-        entry = record(self.fn, args, kwargs, _reports, self.fullgraph, self.fast_math)
+        # another thread may have traced it meanwhile
+        answer = self.answered(entries, args, kwargs, tensors, numbers)
+        if answer is not MISS:
+            return answer
+        self.explained(*self.reason(key, entries, tensors, numbers))
+        entry = self.traced(key, entries, args, kwargs, numbers)
+        if entry is None:
+            return MISS
         entry.key = key
         entry.replay = write_replay(entry, len(tensors))
-        self.traces += 1
         if entry.derivative is not None:
             optimizer.accelerate = compile
         changed()  # tensors that were captured are watched from now on
-        answer = entry.replay(tensors)
+        answer = entry.replay(tensors, numbers)
         if answer is MISS:
             raise RuntimeError(
                 f"{name_of(self.fn)} was changed by another thread while it was traced; "
@@ -125,60 +124,121 @@ class _State:
         report(self.fn, entry)
         return answer
 
-    def lifted(self, loose: Any, args: tuple, kwargs: dict) -> Any:
-        """A Python float has a second value: it becomes an input, where the function allows."""
-        try:
-            answer = self.call(*lift((args, kwargs)))
-        except Exception:  # the function needs it as a number: a program for each value
-            if self.floats[loose]:
-                raise
-            self.floats[loose] = False
-            return self.call(args, kwargs)
-        self.floats[loose] = True
-        return answer
+    def answered(self, entries: Iterable[Entry], args: tuple, kwargs: dict, tensors: list[Tensor],
+                 numbers: list) -> Any:  # fmt: skip
+        """The answer of the first entry that fits, or MISS."""
+        for entry in list(entries):
+            answer = entry.replay(tensors, numbers)
+            if answer is not MISS:
+                self.remember(entry, args, kwargs)
+                return answer
+        return MISS
+
+    def traced(
+        self, key: Any, entries: list[Entry], args: tuple, kwargs: dict, numbers: list
+    ) -> Entry | None:
+        """A program for a call; None if the call is to be run as it is."""
+        if entries:
+            self.lifts.add(moved(key, entries[-1], numbers))
+        tried = dict(self.lifts.places)
+        once = self.once < MOST_ONCE
+        while True:
+            try:
+                entry = record(
+                    self.fn, args, kwargs, key, self.lifts, _REPORTING,
+                    fullgraph=self.fullgraph, fast_math=self.fast_math, once=once,
+                )  # fmt: skip
+            except Again as again:
+                if not self.lifts.add(again.more) | self.lifts.drop(again.fewer):
+                    raise RuntimeError(f"{name_of(self.fn)} changes while it is traced") from None
+            except Once:
+                self.once += 1
+                return None
+            except Exception:
+                if not self.lifts.drop(list(self.lifts.places)):
+                    self.lifts.places.update(tried)  # it was not for them
+                    self.lifts.static -= tried.keys()
+                    raise
+            else:
+                self.traces += 1
+                return entry
 
     def remember(self, entry: Entry, args: tuple, kwargs: dict) -> None:
         self.programs.used(entry)
         places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
-        others = tuple((k, a) for k, a in enumerate(args) if k not in places)
+        numbers = tuple((k, type(a)) for k, a in enumerate(args) if is_number(a))
+        known = {*places, *(k for k, _ in numbers)}
+        others = tuple((k, a) for k, a in enumerate(args) if k not in known)
         # what may hold tensors that are other ones next time
         hidden = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in others)
         if kwargs or hidden:
             self.programs.quick = nobody
             return
-        entry.tensors, entry.others = (places if others else None), others
+        entry.tensors = places if others or numbers else None
+        entry.plain, entry.others = numbers, others
         self.programs.quick = ref(entry)
 
     def glance(self, entry: Entry, args: tuple) -> Any:
-        """Replay the quick entry where some arguments are no tensors: a method's self, a flag."""
-        tensors, others = entry.tensors, entry.others
-        if len(args) != len(others) + len(tensors or ()):
+        """Replay the quick entry where some arguments are no tensors: a method's self, a number."""
+        places, others = entry.tensors or (), entry.others
+        if len(args) != len(others) + len(entry.plain) + len(places):
             return MISS
         for k, other in others:
             if args[k] is not other:
                 return MISS
-        return entry.replay([args[k] for k in tensors or ()])
+        for k, kind in entry.plain:
+            if type(args[k]) is not kind:
+                return MISS
+        return entry.replay([args[k] for k in places], [args[k] for k, _ in entry.plain])
 
-    def reason(self, key: Any, entries: list[Entry], tensors: list[Tensor]) -> str:
-        """Why a call is traced: in words, what differs from the last program."""
+    def explained(self, mark: Any, words: str) -> None:
+        """Note why a call is traced; say it aloud once where it happens again and again."""
+        self.why = words
+        self.reasons[mark] += 1
+        if self.reasons[mark] == MOST_RETRACES + 1 and mark is not None:
+            warnings.warn(
+                f"{name_of(self.fn)} was traced {self.traces} times, and again because {words}. "
+                "Each trace takes as long as the first call. Give it fewer different ones: pad "
+                "shapes to a few sizes, and pass values that change as tensors.",
+                stacklevel=5,
+            )
+
+    def reason(
+        self, key: Any, entries: list[Entry], tensors: list[Tensor], numbers: list
+    ) -> tuple[Any, str]:
+        """Why a call is traced: a mark of the kind, and in words what differs from the last
+        program.
+        """
         last = self.programs.last()
         if last is None:
-            return "the first call" if not self.traces else "the object it was called on is gone"
+            return None, "the object it was called on is gone" if self.traces else "the first call"
         if entries:
             entry = entries[-1]
-            words = entry.surroundings.changed()
+            for k, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
+                if type(then) is not Scalar and not alike(then, now):
+                    return ("number", k), f"a number among the arguments: {then!r} became {now!r}"
+            found = next(entry.surroundings.changes(), None)
+            if found is not None:
+                return found.place.id, str(found)
+            for i, then in zip(entry.inputs, entry.avals, strict=True):
+                if i.kind == "place":
+                    now = i.key.now()
+                    if not isinstance(now, Tensor):
+                        return i.key.id, f"{i.key.words} is of type {type(now).__name__}"
+                    if aval(now) != then:
+                        return i.key.id, f"{i.key.words}: {_aval(then)} became {_aval(aval(now))}"
             owners = [
                 (tensors[i.key] if i.kind == "argument" else i.tensor, there)
                 for i, there in entry.presence
-                if i.kind != "grad"
+                if i.kind in ("argument", "tensor")
             ]
-            if words is None and any((t._grad is not None) != there for t, there in owners):
-                words = "a tensor's .grad is there that was not, or the other way round"
-            if words is None and entry.values:
-                words = "a value that Python branched on is another: " + ", ".join(
-                    w for _, _, w in entry.values
-                )
-            return words or "a tensor it uses has another shape, dtype or requires_grad"
+            if any((t._grad is not None) != there for t, there in owners):
+                return "grad", "a tensor's .grad is there that was not, or the other way round"
+            if entry.values or entry.decisions:
+                lines = ", ".join(w for _, _, w in entry.values)
+                words = "a value that Python branched on is another"
+                return "value", f"{words}: {lines}" if lines else words
+            return "likeness", "a tensor it uses has another shape, dtype or requires_grad"
         fields = (
             "the structure of the arguments",
             "the tensors",
@@ -190,9 +250,9 @@ class _State:
             if a != b:
                 if name == "the tensors" and len(a) == len(b):
                     i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
-                    return f"tensor argument {i}: {_aval(a[i])} became {_aval(b[i])}"
-                return f"{name}: {a} became {b}"
-        return "another signature"
+                    return (name, i), f"tensor argument {i}: {_aval(a[i])} became {_aval(b[i])}"
+                return name, f"{name}: {a} became {b}"
+        return None, "another signature"
 
     def latest(self) -> Entry:
         last = self.programs.last()

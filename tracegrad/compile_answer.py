@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 from .tracer.mode import _Switch, mode
+from .tracer.scalar import Scalar
 from .tracer.selection import Selection
 from .tracer.signature import leaves
 from .tracer.tape import GradFn
@@ -87,25 +88,25 @@ def returned(answer: Any) -> set[int]:
     return {r.index for r in roots if isinstance(r, Returned)}
 
 
-def refuse_hidden(answer: Any) -> None:
+def refuse_hidden(answer: Any, who: str) -> None:
     """Raise for what a call could not make again: an iterator, and objects that hold tensors of the
     trace.
     """
     for leaf in leaves(answer):
         if isinstance(leaf, Selection):
             leaf.refuse()
-        if isinstance(leaf, (Tensor, type)):
+        if isinstance(leaf, (Tensor, type)) or type(leaf) is Scalar:
             continue
         if isinstance(leaf, (Iterator, AsyncIterator, Awaitable)):
             raise RuntimeError(
-                f"a compiled function returns a {type(leaf).__name__}, which runs once, and only "
+                f"{who} a {type(leaf).__name__}, which runs once, and only "
                 "later; compile what it calls, and return a list"
             )
         bag = isinstance(leaf, (set, frozenset, deque))
         held = leaf if bag else getattr(leaf, "__dict__", {}).values()
         if any(isinstance(t, Tensor) and t._node is not None for t in held):
             raise RuntimeError(
-                f"a compiled function returns an object of type {type(leaf).__name__} that holds "
+                f"{who} an object of type {type(leaf).__name__} that holds "
                 "tensors it computed; return them in tuples, lists, dicts or dataclasses"
             )
 

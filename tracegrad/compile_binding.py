@@ -15,12 +15,14 @@ import numpy as np
 
 from .compile_entry import Entry, overlap
 from .runtime.executable import address
+from .tracer.functions.creation import from_numpy
 from .tracer.inplace import protected
 from .tracer.mode import get_default_dtype
+from .tracer.places import Place
 from .tracer.signature import aval
 from .tracer.tensor import Tensor
 from .tracer.trace import Stream
-from .tracer.world import epoch
+from .tracer.world import changed, epoch, relied_on
 
 
 def nobody() -> None:
@@ -33,7 +35,7 @@ def staleness(entry: Entry) -> Callable[[], bool]:
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
         now = epoch[0]
-        if entry.surroundings.changed() is not None:
+        if entry.surroundings.stale():
             return True
         if get_default_dtype() is not entry.default_dtype:
             return True
@@ -71,6 +73,35 @@ def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Call
         generator.take_back(*states)
 
     return draw, undo
+
+
+def finder(place: Place, array: bool) -> Callable[[], Tensor | None]:
+    """What looks for the tensor at a place: one is there, or an array, whose memory it shares."""
+    last: list[Any] = [nobody, None]
+
+    def find() -> Tensor | None:
+        value = place.now()
+        if not array:
+            return value if isinstance(value, Tensor) else None
+        if not isinstance(value, np.ndarray):
+            return None
+        if value is not last[0]():
+            last[:] = ref(value), from_numpy(value)
+        return last[1]
+
+    return find
+
+
+def placer(place: Place) -> Callable[[Any], None]:
+    """What sets the value at a place, and reports it where somebody relies on it."""
+    marks = {place.id, Place("", "content", place.holder).id}
+
+    def put(value: Any) -> None:
+        place.put(value)
+        if not marks.isdisjoint(relied_on):
+            changed()
+
+    return put
 
 
 def together() -> Callable[[Tensor, Tensor], bool]:

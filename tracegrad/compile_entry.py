@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +25,19 @@ from .ir.ops.movement import permute
 from .ir.simplify import simplify
 from .ir.verify import verify
 from .runtime.executable import Executable
-from .tracer.guards import Surroundings, Witness
+from .tracer.changes import Effect
+from .tracer.guards import Surroundings
 from .tracer.lying import order_of
 from .tracer.mode import get_default_dtype, mode
-from .tracer.signature import aval, flatten, leaves, rebuild, repetition
-from .tracer.tensor import Number, Tensor
-from .tracer.trace import Input, Stream, Trace, tracing
+from .tracer.notes import Notes
+from .tracer.places import Place
+from .tracer.scalar import Scalar
+from .tracer.signature import aval, leaves, rebuild, repetition
+from .tracer.tensor import Tensor
+from .tracer.trace import Input, Stream, Trace
 from .tracer.world import captured
+
+_ENTERED = ("argument", "tensor", "place")
 
 
 @dataclass
@@ -50,7 +56,8 @@ class Entry:
     executable: Executable
     inputs: list[Input]
     avals: list[tuple]  # of the inputs, as they were traced
-    answer: Any  # the returned structure, with what compile_answer.py has for tensors
+    answer: tuple  # what is returned, what the effects set, what is printed: structures, with what
+    # compile_answer.py has for tensors
     graded: list[tuple[Input, int | None]]  # (whose .grad, output; None: to none)
     written: list[Input]  # changed in place
     rooted: dict[int, Input]  # those that have a history from then on, by output
@@ -58,6 +65,11 @@ class Entry:
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
     presence: list[tuple[Input, bool]]  # whose .grad must be there, or not
     flags: list[tuple[Input, bool]]  # requires_grad set by the function
+    asked: list[tuple[Input, str, Any]]  # what Python looked at, of a tensor, and what it was
+    numbers: list[Any]  # among the arguments: what they must be, or the Scalars that read them
+    scalars: list[tuple[Place, Scalar]]  # numbers outside that are read at each call
+    decisions: list[tuple[Scalar, Any]]  # what Python decided by those
+    effects: list[Place]  # what is set after the call
     surroundings: Surroundings
     derivative: Derivative | None
     spent: dict[int, Spent]  # outputs that backward has gone through inside the function
@@ -65,11 +77,12 @@ class Entry:
     grad_mode: bool
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one and the same
-    replay: Callable[[Any], Any] = lambda args: None
+    replay: Callable[..., Any] = lambda *_: None
     key: Any = None  # of the calls it is for
-    # where a look at the arguments is enough: the tensors' positions (None: all are tensors), and
-    # the others, which must be the same objects
+    # where a look at the arguments is enough: the tensors' positions (None: all are tensors), those
+    # of numbers with their types, and the others, which must be the same objects
     tensors: tuple[int, ...] | None = None
+    plain: tuple[tuple[int, type], ...] = ()
     others: tuple[tuple[int, Any], ...] = ()
     pools: list[Any] = field(default_factory=list)  # compile_pool.py's, of the replay
     # the change counter when everything that reports to it was looked at
@@ -78,7 +91,8 @@ class Entry:
     def forget(self) -> None:
         """Let go of the tensors that the trace was made with, save captured ones."""
         d = self.derivative
-        named = (i for i, _ in (*self.presence, *self.graded, *self.flags))
+        named = [i for i, _ in (*self.presence, *self.graded, *self.flags)]
+        named += [i for i, _, _ in self.asked]
         for i in (*self.inputs, *named, *((*d.wanted, *d.kept_inputs) if d else ())):
             i.forget()
 
@@ -122,61 +136,25 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
                 )
 
 
-def record(
-    fn: Callable, args: tuple, kwargs: dict, reports: Callable[[Any], str], fullgraph: bool,
-    fast_math: bool,
-) -> Entry:  # fmt: skip
-    """Trace one call and build its program. What the user's function raises, it raises; nothing is
-    changed then.
-    """
-    began = time.perf_counter()
-    tensors: list[Tensor] = []
-    flatten((args, kwargs), tensors, {})
-    waiting = iter(tensors)
-    given, named = rebuild((args, kwargs), lambda _: next(waiting))
-    witness = Witness(fn, (args, kwargs), reports)
-    trace = Trace(tensors)
-    try:
-        with tracing(trace):
-            answer = fn(*given, **named)
-            recorder = _Recorder(trace, answer, tensors, (fn, args, kwargs), fast_math)
-        if fullgraph and trace.guards:
-            raise RuntimeError(
-                "fullgraph=True, but the function branches on the value of a tensor "
-                f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
-            )
-        effect = witness.effect() or _changed((args, kwargs), (given, named))
-        if effect is not None:
-            raise RuntimeError(
-                f"{effect} by the function itself while it was compiled: such a side effect cannot "
-                "be replayed. Keep state in tensors that are changed in place, return the new "
-                "value, or change it outside the compiled function."
-            )
-    except BaseException:
-        witness.restore()
-        raise
-    traced_at = time.perf_counter()
-    return recorder.entry(Surroundings(fn, (args, kwargs), reports), began, traced_at)
+class Watch(NamedTuple):
+    """What was seen of a call besides its operations; see Entry for the first three."""
+
+    numbers: list[Any]
+    scalars: list[tuple[Place, Scalar]]
+    decisions: list[tuple[Scalar, Any]]
+    effects: list[Effect]
+    printed: list[tuple[tuple, dict]]
 
 
-def _changed(given: Any, now: Any) -> str | None:
-    """In words, that the containers among the arguments are not what they were."""
-    before: list[Tensor] = []
-    after: list[Tensor] = []
-    same = flatten(given, before, {}) == flatten(now, after, {})
-    pairs = ((a._array, b._array) for a, b in zip(before, after, strict=True))
-    if same and all(a is b or a.__array_interface__ == b.__array_interface__ for a, b in pairs):
-        return None
-    return "a list, tuple or dict among the arguments was changed"
-
-
-class _Recorder:
+class Recorder:
     """Sorts what a trace produced into outputs of one program."""
 
     def __init__(
-        self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple, fast_math: bool
+        self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple, watch: Watch,
+        fast_math: bool,
     ):
-        self.trace, self.arguments, self.fast_math = trace, arguments, fast_math
+        self.trace, self.arguments, self.watch = trace, arguments, watch
+        self.fast_math = fast_math
         self.outputs: list[Node] = []
         self.differentiable: list[tuple[int, Tensor]] = []
         self.spent: dict[int, Spent] = {}
@@ -196,13 +174,16 @@ class _Recorder:
                 self.rooted[index] = w
                 self.depends(index, w.twin)
         self.gradients = {id(i.twin._grad): i for i in trace.regraded()}
-        refuse_hidden(answer)
+        refuse_hidden(answer, "a compiled function returns")
+        for place, _, after in watch.effects:
+            refuse_hidden(after, f"a compiled function sets {place.words} to")
+        answer = (answer, tuple(e.after for e in watch.effects), tuple(watch.printed))
         shown = {id(t): t for t in leaves(answer) if isinstance(t, Tensor)}.values()
         roots = (aliased(t)[0] for t in shown if t._view is None or not t._view.many)
         self.sharing = Counter(map(id, roots))  # how many tensors of the answer share memory
         self.answer = rebuild(answer, self.leaf)
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
-        self.rerun = Rerun(call, self.answer, self.effects())
+        self.rerun = Rerun(call, self.answer[0], self.effects())
         self.derivative = None
         if self.differentiable:
             self.derivative = self.derived()
@@ -235,6 +216,9 @@ class _Recorder:
             "changes tensors in place": self.written,
             "leaves gradients in .grad": self.graded,
             "draws random numbers": self.trace.streams,
+            "sets attributes": self.watch.effects,
+            "prints": self.watch.printed,
+            "uses values that are others by then": self.trace.places,
         }
         return " and ".join(words for words, there in effects.items() if there)
 
@@ -255,8 +239,6 @@ class _Recorder:
 
     def leaf(self, t: Tensor) -> Any:
         """What stands for a tensor in the answer; for one tensor, one thing."""
-        if isinstance(t, Number):
-            raise RuntimeError("a Python number in the answer is not a tensor")
         if self.trace.grad_of(t) is not None:
             t = self.trace.twin(t)
         if t._node is None:
@@ -292,8 +274,8 @@ class _Recorder:
         else:
             self.differentiable.append((index, t))
 
-    def entry(self, surroundings: Surroundings, began: float, traced_at: float) -> Entry:
-        trace = self.trace
+    def entry(self, notes: Notes, began: float, traced_at: float) -> Entry:
+        trace, surroundings = self.trace, Surroundings(notes)
         outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
         raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))
@@ -302,7 +284,7 @@ class _Recorder:
         graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
-        inputs = [i for i in trace.inputs if i.node in used or i.kind in ("argument", "tensor")]
+        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
@@ -310,7 +292,7 @@ class _Recorder:
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
         captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
-        captured.update(id(g.holder) for g in surroundings.slow if g.how == "like")
+        captured.update(id(g.place.holder) for g in surroundings.slow if g.place.how == "like")
         flags = [
             (i, i.twin._requires_grad)
             for i in trace.inputs
@@ -321,7 +303,8 @@ class _Recorder:
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
             self.answer, self.graded, self.written, self.rooted,
             list(trace.streams.values()), self.values,
-            [(i, i.tensor._grad is not None) for i in trace.used_grads()], flags, surroundings,
+            [(i, i.tensor._grad is not None) for i in trace.used_grads()], flags, trace.asked,
+            *self.watch[:3], [e.place for e in self.watch.effects], surroundings,
             self.derivative, self.spent, timing,
             mode.grad,
             get_default_dtype(),

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from .compile_binding import nobody
 from .compile_entry import Entry
 from .nn.module import Module
+from .tracer.places import PROGRAMS
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16
@@ -27,7 +28,6 @@ class _Kept(NamedTuple):
 
 
 _Table = dict[Any, _Kept]  # key of the calls -> programs
-_NAME = "__tracegrad_programs__"
 
 
 class _Inside:
@@ -65,9 +65,9 @@ class Programs:
                 space = getattr(value, "__dict__", None)
                 if space is None:
                     continue
-                inside = space.get(_NAME)
+                inside = space.get(PROGRAMS)
                 if inside is None or inside.owner() is not value:
-                    space[_NAME] = inside = _Inside(value)
+                    space[PROGRAMS] = inside = _Inside(value)
                 return inside.of.setdefault(self, {})
         return self.own
 

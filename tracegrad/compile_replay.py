@@ -8,7 +8,6 @@ not fit the call.
 
 from __future__ import annotations
 
-import itertools
 import linecache
 from collections.abc import Callable
 from sys import getrefcount
@@ -17,18 +16,20 @@ from weakref import finalize
 
 import numpy as np
 
-from .compile_answer import gradients_found, returned
+from .compile_answer import returned
 from .compile_backward import Spent, take_over
-from .compile_binding import drawing, nobody, rebinder, staleness, together
+from .compile_binding import drawing, staleness
+from .compile_checks import write_guards
 from .compile_entry import Entry
 from .compile_pool import ARRAY, TENSOR, Gradients, Pool
-from .compile_spelling import Writer, drawn, found, tensor, write_answer
+from .compile_spelling import Writer, drawn, encoded, tensor, write_answer
+from .ir.dtype import float32, float64
 from .runtime.executable import address
-from .tracer.guards import PLAIN
 from .tracer.lying import order_of
 from .tracer.mode import mode
+from .tracer.places import alike
 from .tracer.tensor import Tensor
-from .tracer.trace import Input
+from .tracer.views import offset_of
 from .tracer.world import epoch
 
 _NOT_THIS = (
@@ -55,8 +56,8 @@ _INTERRUPTED = Spent(
 
 
 def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
-    """The replay function of an entry whose calls have `count` tensors; the last that looks at
-    those of the trace.
+    """The replay function, of the tensors and the numbers of a call, of an entry whose calls have
+    `count` tensors; the last that looks at those of the trace.
     """
     w = Writer()
     executable = entry.executable
@@ -68,16 +69,17 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         "new": object.__new__, "Tensor": Tensor,
         "table": executable.table,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
-        "NOT_THIS": _NOT_THIS, "seen": entry.seen, "stale": staleness(entry),
+        "NOT_THIS": _NOT_THIS, "seen": entry.seen, "stale": staleness(entry), "alike": alike,
+        "offset_of": offset_of,
     }  # fmt: skip
     w.add("with lock:")  # the guards already write to the table
     w.add("if busy[0]: raise Reentered", 2)
     w.add("busy[0] = True", 2)
     w.add("try:", 2)
     w.add("try:", 3)
-    _guards(w, entry, count, positions)
+    write_guards(w, entry, count, positions)
     w.add("except NOT_THIS: return MISS", 3)
-    _hyper(w, entry)
+    write_numbers(w, entry)
     after = _graded(w, entry)
     outputs = _outputs(w, entry)
     undo = _random(w, entry)
@@ -90,7 +92,7 @@ def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
         w.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]", 3)
     w.add("finally: busy[0] = False", 2)
     write_answer(w, entry, outputs)
-    source = "def replay(args):\n" + "\n".join(w.lines) + "\n"
+    source = "def replay(args, numbers=()):\n" + "\n".join(w.lines) + "\n"
     filename = f"<tracegrad replay {id(entry):x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     exec(compile(source, filename, "exec"), w.names)
@@ -124,99 +126,6 @@ def _run(w: Writer, entry: Entry, changes: list[str], undo: str) -> None:
     w.add(f"if wrong: {undo}fail()", 3)
     for line in changes:
         w.add(line, 3)
-
-
-def _guards(w: Writer, entry: Entry, count: int, positions: dict[int, int]) -> None:
-    w.guard(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
-    unpacked = "".join(f"a{k}, " for k in range(count))
-    w.guard(f"({unpacked}) = args" if count else "if args: return MISS")
-    for guard in entry.surroundings.quick:
-        holder = w.name("h", guard.holder)
-        now = {
-            "item": f"{holder}[{_literal(w, guard.key)}]",
-            "cell": f"{holder}.cell_contents",
-            "slot": f"{holder}.{guard.key}",
-            "len": f"len({holder})",
-            "set": holder,
-        }[guard.how]
-        then = w.name("then", guard.then)
-        if guard.how == "set":
-            w.guard(f"if {now} != {then}: return MISS")
-            continue
-        if guard.then is None or isinstance(guard.then, bool) or not isinstance(guard.then, PLAIN):
-            w.guard(f"if {now} is not {then}: return MISS")
-        else:
-            w.guard(
-                f"if {now} is not {then} and "
-                f"({now} != {then} or type({now}) is not type({then})): return MISS"
-            )
-    w.guard("if epoch[0] != seen[0] and stale(): return MISS")
-    exact = any(i.kind == "argument" for i in entry.written) or any(
-        i.kind == "argument" for i, _ in entry.graded
-    )
-    for k in range(count):
-        if k not in positions:
-            w.guard(f"if a{k} is not a{entry.repetition[k]}: return MISS")
-            continue
-        cell = w.name("last", [nobody])
-        bind = w.name("bind", rebinder(entry, positions[k], w.names[cell]))
-        rg = entry.avals[positions[k]][3]
-        w.guard(
-            f"if a{k}._array is not {cell}[0]() and not {bind}(a{k}) "
-            f"or a{k}._requires_grad is not {rg}: return MISS"
-        )
-        if rg:
-            hooks = tuple((entry.inputs[positions[k]].tensor._hooks or {}).values())
-            now = f"tuple((a{k}._hooks or {{}}).values())"
-            differ = f"{now} != {w.name('hooks', hooks)}" if hooks else f"a{k}._hooks"
-            w.guard(f"if {differ}: return MISS")
-        if exact:
-            for other in range(k):
-                if other in positions:
-                    w.guard(f"if a{k} is a{other}: return MISS")
-    written = {i.key for i in entry.written if i.kind == "argument"}
-    for k, other in itertools.combinations(sorted(positions), 2):
-        if k in written or other in written:
-            w.guard(f"if {w.name('together', together())}(a{k}, a{other}): return MISS")
-    for i in _gradients_read(entry):
-        w.guard(f"{found(i)} = {tensor(w, i)}._grad")
-    for i, there in entry.presence:
-        w.guard(f"if {tensor(w, i)}._grad is {'None' if there else 'not None'}: return MISS")
-    for i in entry.inputs:
-        if i.kind == "grad":
-            g = tensor(w, i)
-            cell = w.name("last", [nobody])
-            bind = w.name("bind", rebinder(entry, entry.inputs.index(i), w.names[cell]))
-            w.guard(f"if {g} is None: return MISS")
-            w.guard(f"if {g}._array is not {cell}[0]() and not {bind}({g}): return MISS")
-
-
-def _literal(w: Writer, key: Any) -> str:
-    return repr(key) if isinstance(key, (str, int)) else w.name("key", key)
-
-
-def _gradients_read(entry: Entry) -> list[Input]:
-    """The inputs whose `.grad` from before the call is used; one's before its own `.grad`'s."""
-    kept = entry.derivative.kept_inputs if entry.derivative else []
-    used = (*entry.inputs, *kept, *(i for i, _ in (*entry.presence, *entry.graded, *entry.flags)))
-    owners = gradients_found(entry.answer) | {i.key for i in used if i.kind == "grad"}
-    return sorted(owners, key=_depth)
-
-
-def _depth(i: Input) -> int:
-    return 1 + _depth(i.key) if i.kind == "grad" else 0
-
-
-def _hyper(w: Writer, entry: Entry) -> None:
-    for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
-        if i.kind == "hyper":
-            number = np.zeros((), np.float64)
-            entry.executable.table[slot] = address(number)
-            group, key = i.key
-            cell = w.name("number", number.reshape(1).data)
-            w.add(f"{cell}[0] = {w.name('group', group)}[{key!r}]", 3)
-        elif i.kind == "tensor":
-            entry.executable.table[slot] = address(i.tensor._array)
 
 
 def _random(w: Writer, entry: Entry) -> str:
@@ -295,3 +204,24 @@ def _outputs(w: Writer, entry: Entry) -> dict[int, str]:
         taken[k] = f"o{k}"
         w.add(f"o{k} = {w.name('pool', pool.take)}()", 3)
     return taken
+
+
+def write_numbers(w: Writer, entry: Entry) -> None:
+    """Write the numbers of this call where the program reads them."""
+    for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
+        if i.kind == "scalar":
+            number = np.zeros((), i.node.dtype.storage)
+            entry.executable.table[slot] = address(number)
+            value = w.scalars[id(i.key)]
+            if i.node.dtype in (float32, float64):
+                w.add(f"{w.name('number', number.reshape(1).data)}[0] = {value}", 3)
+            else:
+                w.add(f"{w.name('number', number)}[...] = {encoded(w, i, value)}", 3)
+        if i.kind == "hyper":
+            number = np.zeros((), np.float64)
+            entry.executable.table[slot] = address(number)
+            group, key = i.key
+            cell = w.name("number", number.reshape(1).data)
+            w.add(f"{cell}[0] = {w.name('group', group)}[{key!r}]", 3)
+        elif i.kind == "tensor":
+            entry.executable.table[slot] = address(i.tensor._array)

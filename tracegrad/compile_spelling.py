@@ -8,7 +8,10 @@ import numpy as np
 
 from .compile_answer import Aliased, Given, Gradient, Returned, returned
 from .compile_backward import CompiledCall, take_over
+from .compile_binding import placer
 from .compile_entry import Entry
+from .tracer.places import Place
+from .tracer.scalar import Scalar
 from .tracer.signature import parts
 from .tracer.tape import Part
 from .tracer.tensor import wrap
@@ -21,6 +24,7 @@ class Writer:
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
         self.lines: list[str] = []
+        self.scalars: dict[int, str] = {}  # by id: the variable that holds the number
 
     def name(self, prefix: str, value: Any) -> str:
         name = f"{prefix}{len(self.names)}"
@@ -38,6 +42,8 @@ def tensor(w: Writer, i: Input) -> str:
     """The tensor that is this input at the call."""
     if i.kind == "grad":
         return found(i.key)
+    if i.kind == "place":
+        return placed(i)
     return f"a{i.key}" if i.kind == "argument" else w.name("tensor", i.tensor)
 
 
@@ -46,9 +52,47 @@ def found(owner: Input) -> str:
     return f"found{id(owner)}"
 
 
+def placed(i: Input) -> str:
+    """The tensor that a call finds at a place."""
+    return f"placed{id(i)}"
+
+
 def drawn(source: Input) -> str:
     """What backward keeps of a generator: its state at this call."""
     return f"drawn{id(source)}"
+
+
+def look(w: Writer, place: Place) -> str:
+    """What is at a settable place."""
+    holder = w.name("h", place.holder)
+    if place.how == "item":
+        return f"{holder}[{literal(w, place.key)}]"
+    if place.how == "cell":
+        return f"{holder}.cell_contents"
+    return f"{w.name('slot', place.now)}()"
+
+
+def literal(w: Writer, key: Any) -> str:
+    return repr(key) if isinstance(key, (str, int)) else w.name("key", key)
+
+
+def scalar(w: Writer, s: Any) -> str:
+    """The variable that holds a number; what it is computed from comes before."""
+    waiting = [s]
+    while waiting:
+        one = waiting[-1]
+        operands = [x for x in one._operands if type(x) is Scalar and id(x) not in w.scalars]
+        if id(one) in w.scalars or not operands:
+            waiting.pop()
+        if id(one) not in w.scalars and not operands:
+            spelt = [
+                w.scalars[id(x)] if type(x) is Scalar else w.name("c", x) for x in one._operands
+            ]
+            name = f"v{len(w.scalars)}"
+            w.guard(f"{name} = {w.name('f', one._function)}({', '.join(spelt)})")
+            w.scalars[id(one)] = name
+        waiting.extend(operands)
+    return w.scalars[id(s)]
 
 
 def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
@@ -86,7 +130,24 @@ def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
     for k in entry.spent.keys() & entry.rooted.keys():
         where = tensor(w, entry.rooted[k])
         w.add(f"{w.name('take_over', take_over)}({where}, {w.name('spent', entry.spent[k])})")
-    w.add(f"return {_expression(w, entry.answer, made)}")
+    answer, values, printed = entry.answer
+    w.add(f"answer = {_expression(w, answer, made)}")
+    for place, value in zip(entry.effects, values, strict=True):
+        w.add(f"{w.name('put', placer(place))}({_expression(w, value, made)})")
+    for args, kwargs in printed:
+        w.add(f"print(*{_expression(w, args, made)}, **{_expression(w, kwargs, made)})")
+    w.add("return answer")
+
+
+def encoded(w: Writer, i: Input, value: str) -> str:
+    """A number as an array of the dtype of an input."""
+    dtype = i.node.dtype
+
+    def encoded(value: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(dtype.encode(np.asarray(value).astype(dtype.compute)))
+
+    return f"{w.name('encoded', encoded)}({value})"
 
 
 def _kept(w: Writer, i: Input) -> str:
@@ -94,6 +155,9 @@ def _kept(w: Writer, i: Input) -> str:
         group, key = i.key
         number = f"float({w.name('group', group)}[{key!r}])"
         array = f"{w.name('asarray', np.asarray)}({number})"
+        return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
+    if i.kind == "scalar":
+        array = encoded(w, i, w.scalars[id(i.key)])
         return f"{w.name('wrap', wrap)}({array}, {w.name('dtype', i.node.dtype)})"
     if i.kind == "random":
         return f"{w.name('wrap', wrap)}({drawn(i)}, {w.name('dtype', i.node.dtype)})"
@@ -114,6 +178,8 @@ def _expression(w: Writer, answer: Any, made: dict[Any, str]) -> str:
         return made[answer]
     if isinstance(answer, Given):
         return tensor(w, answer.source)
+    if type(answer) is Scalar:
+        return w.scalars[id(answer)]
     if type(answer) is tuple:
         return "(" + "".join(_expression(w, a, made) + ", " for a in answer) + ")"
     if (taken := parts(answer)) is None:

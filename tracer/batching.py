@@ -111,6 +111,12 @@ class BatchTrace:
         finally:
             mode.trace = self
 
+    def ask(self, t: Tensor, what: str, value: Any) -> None:
+        """Nothing of what is batched is looked at again."""
+
+    def original(self, t: Tensor) -> None:
+        """No batched tensor stands for a concrete one."""
+
     def number(self, value: Any, dtype: DType) -> Batched:
         """A Python number, the same for all examples."""
         with self.outside():

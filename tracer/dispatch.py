@@ -14,14 +14,14 @@ import numpy as np
 from ..ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ..ir.faults import division_by_zero
 from ..ir.op import Kind, OpDef, Types, evaluate
-from ..ir.ops.elementwise import cast, check_divisor, copy, floor_div, fmod, ne, remainder
+from ..ir.ops.elementwise import cast, check_divisor, floor_div, fmod, ne, remainder
 from . import selection
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
 from .selection import Selection
 from .strides import inherited
 from .tape import composite, record
-from .tensor import Number, Size, Tensor, leaked, traced, wrap
+from .tensor import Size, Tensor, leaked, traced, wrap
 from .views import VIEWS, link
 
 # what NumPy refuses, in torch's words
@@ -274,17 +274,10 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         raise RuntimeError(_REFUSED[op.name])
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
-    pure = op.kind is Kind.ELEMENTWISE and op not in (cast, copy) and _pure(inputs)
-    y = traced(node, kind=Number if pure else Tensor)
+    y = traced(node)
     if op.kind is Kind.ELEMENTWISE and (laid := inherited(ready, node.shape)) is not None:
         y._laid = laid
     return _finish(op, ready, params, y)
-
-
-def _pure(inputs: tuple) -> bool:
-    """Whether an operation is one of Python numbers."""
-    tensors = [type(x) is Number for x in inputs if isinstance(x, Tensor)]
-    return bool(tensors) and all(tensors)
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from ..ir.dtype import (
     uint8,
 )
 from .mode import get_default_dtype
-from .tensor import Number
 
 # dtype -> the name in error messages and in `tensor.type()`
 SCALAR_TYPE = {
@@ -105,8 +104,6 @@ def common_dtype(values: Iterable[Any]) -> DType:
         if isinstance(x, (bool, int, float, np.number, np.bool_)):
             value: Any = x
             rank, d = 2, of_scalar(value, get_default_dtype())
-        elif type(x) is Number:
-            rank, d = 2, x.dtype
         else:
             rank, d = (0 if x.ndim else 1), x.dtype
         seen = ranks[rank]

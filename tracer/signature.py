@@ -1,13 +1,13 @@
 """What one call of a compiled function looks like: its tensors, and a key of everything else.
 
 Two calls with equal keys may share a program. Tensors are found inside tuples, lists, dicts and
-dataclasses; NumPy arrays count as tensors; Python values are part of the key; other objects count
-by identity.
+dataclasses; NumPy arrays count as tensors; of numbers the types are part of the key, of other plain
+values the values; other objects count by identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.dtype import DType, float64
+from ..ir.dtype import DType
 from .dispatch import from_numpy
-from .tensor import Number, Tensor, fill_slots
+from .scalar import is_number
+from .tensor import Tensor
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, DType, type(Ellipsis))
 
@@ -39,19 +40,37 @@ def parts(value: Any) -> Parts | None:
     kind = type(value)
     if isinstance(value, tuple):
         make = (lambda new: kind(*new)) if hasattr(value, "_fields") else kind
-        return Parts(list(value), make, (kind,))
+        return _with_attributes(value, Parts(list(value), make, (kind,)))
     if isinstance(value, list):
-        return Parts(list(value), list if kind is list else partial(_refilled, value), (kind,))
+        make = list if kind is list else partial(_refilled, value)
+        return _with_attributes(value, Parts(list(value), make, (kind,)))
     if isinstance(value, dict):
         keys = tuple(value)
         make = (lambda new: dict(zip(keys, new, strict=True))) if kind is dict else partial(
             _reset, dict.__setitem__, value, keys)  # fmt: skip
-        return Parts(list(value.values()), make, (kind, keys))
+        shape = (kind, *((type(k), k) for k in keys))  # 1 and True are one key
+        return _with_attributes(value, Parts(list(value.values()), make, shape))
     if is_dataclass(value) and not isinstance(value, type) and not callable(value):
-        names = tuple(f.name for f in fields(value) if hasattr(value, f.name))
+        named = [f.name for f in fields(value) if hasattr(value, f.name)]
+        names = tuple(dict.fromkeys((*named, *getattr(value, "__dict__", ()))))
         inside = [getattr(value, name) for name in names]
         return Parts(inside, partial(_reset, object.__setattr__, value, names), (kind, names))
     return None
+
+
+def _with_attributes(value: Any, found: Parts) -> Parts:
+    """The parts of a container, and what its attributes hold besides."""
+    attributes = getattr(value, "__dict__", None)
+    if not attributes:
+        return found
+    count, names = len(found.inside), tuple(attributes)
+
+    def filled(new: list) -> Any:
+        made = found.filled(new[:count])
+        made.__dict__.update(zip(names, new[count:], strict=True))
+        return made
+
+    return Parts([*found.inside, *attributes.values()], filled, (*found.shape, names))
 
 
 def _refilled(like: list, new: list) -> list:
@@ -67,40 +86,47 @@ def _reset(put: Callable, like: Any, names: tuple, new: list) -> Any:
     return made
 
 
-def flatten(value: Any, tensors: list[Tensor], held: dict[int, Any]) -> Any:
-    """The key of a value. Its tensors are appended to `tensors`; objects that count by identity are
-    put into `held`, which must live as long as the key.
+def flatten(value: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any]) -> Any:
+    """The key of a value. Its tensors are appended to `tensors`, and its Python and NumPy numbers,
+    of which the key has the types, to `numbers`; objects that count by identity are put into
+    `held`, which must live as long as the key.
     """
     if isinstance(value, Tensor):
         tensors.append(value)
-        return Tensor
+        if not value.__dict__:
+            return Tensor
+        held.update((id(x), x) for x in value.__dict__.values())
+        return (Tensor, *((name, _told(x)) for name, x in value.__dict__.items()))
     if isinstance(value, np.ndarray):
         tensors.append(from_numpy(value))
         return Tensor
+    if is_number(value):
+        numbers.append(value)
+        return (value.__class__,)  # which a Scalar has of its number
     if isinstance(value, _PLAIN):
-        return (type(value), repr(value) if isinstance(value, float) else value)
+        return _told(value)
     if (found := parts(value)) is not None:
-        return (*found.shape, *(flatten(v, tensors, held) for v in found.inside))
+        return (*found.shape, *(flatten(v, tensors, numbers, held) for v in found.inside))
     held[id(value)] = value
-    return (type(value), id(value))
+    return _told(value)
 
 
-def loosen(key: Any) -> Any:
-    """The key of a value with its Python floats left open."""
-    if not isinstance(key, tuple):
-        return key
-    return (float,) if key and key[0] is float else tuple(loosen(k) for k in key)
+def _told(value: Any) -> Any:
+    """The key of a plain value, or of an object by its identity."""
+    if isinstance(value, (float, complex)):
+        return (type(value), repr(value))  # tells 0.0 from -0.0
+    return (type(value), value if isinstance(value, _PLAIN) else id(value))
 
 
 def rebuild(
-    value: Any, leaf: Callable[[Tensor], Any], number: Callable[[float], Any] = float
+    value: Any, leaf: Callable[[Tensor], Any], number: Callable[[Any], Any] | None = None
 ) -> Any:
-    """The same structure with every tensor, and every Python float, replaced."""
+    """The same structure with every tensor, and every number of `is_number`, replaced."""
     if isinstance(value, Tensor):
         return leaf(value)
     if isinstance(value, np.ndarray):
         return leaf(from_numpy(value))
-    if type(value) is float:
+    if number is not None and is_number(value):
         return number(value)
     if (found := parts(value)) is not None:
         return found.filled([rebuild(v, leaf, number) for v in found.inside])
@@ -113,13 +139,12 @@ def leaves(value: Any) -> list:
     return [value] if found is None else [leaf for v in found.inside for leaf in leaves(v)]
 
 
-def lift(value: Any) -> Any:
-    """The same structure with every Python float as a Number."""
-    return rebuild(value, lambda t: t, _number)
-
-
-def _number(x: float) -> Number:
-    return fill_slots(object.__new__(Number), np.asarray(x, np.float64), None, float64)
+def containers(value: Any) -> Iterator[type]:
+    """The classes of the containers in a structure."""
+    if (found := parts(value)) is not None:
+        yield type(value)
+        for inside in found.inside:
+            yield from containers(inside)
 
 
 def aval(t: Tensor) -> tuple:

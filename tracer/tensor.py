@@ -17,7 +17,7 @@ from ..ir.dtype import DType
 from ..ir.node import Node
 from ..ir.value import Value
 from .device import CPU, device
-from .mode import get_default_dtype, live, mode
+from .mode import live, mode
 from .world import changed, tensor_changed
 
 
@@ -171,12 +171,14 @@ class Tensor(Value):
     @property
     def grad_fn(self) -> Any:
         """The record of the operation that made this tensor, None for a leaf."""
-        return live(self)._grad_fn
+        found = live(self)._grad_fn
+        _asked(self, "_grad_fn", found is None)
+        return found
 
     @property
     def is_leaf(self) -> bool:
         """Whether no recorded operation made this tensor."""
-        return live(self)._grad_fn is None
+        return self.grad_fn is None
 
     @property
     def grad(self) -> Tensor | None:
@@ -249,20 +251,6 @@ class Tensor(Value):
         return RemovableHandle(t._hooks, hook)
 
 
-class Number(Tensor):
-    """A Python float that is an input of a compiled function, and what is computed from such ones
-    alone: it counts as a Python number where dtypes are decided.
-    """
-
-    __slots__ = ()
-    __class__ = property(lambda self: float if self._dtype.kind == "float" else Tensor)
-
-    @property
-    def dtype(self) -> DType:  # type: ignore[override]
-        """What a tensor made of the number has."""
-        return get_default_dtype() if self._dtype.kind == "float" else self._dtype
-
-
 class RemovableHandle:
     """What registering a hook returns; `remove()` takes the hook away again."""
 
@@ -304,9 +292,9 @@ def wrap(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor
     return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
 
 
-def traced(node: Node, requires_grad: bool = False, kind: type[Tensor] = Tensor) -> Tensor:
+def traced(node: Node, requires_grad: bool = False) -> Tensor:
     """A leaf that stands for a Node of the trace being recorded."""
-    return fill_slots(object.__new__(kind), None, node, node.dtype, requires_grad)
+    return fill_slots(object.__new__(Tensor), None, node, node.dtype, requires_grad)
 
 
 def rebuild(
@@ -320,6 +308,12 @@ def rebuild(
 def legacy(*args: Any) -> Tensor:
     """The arguments of `Tensor(...)`; functions.creation, which can make tensors, sets this."""
     raise NotImplementedError
+
+
+def _asked(t: Tensor, what: str, value: Any) -> None:
+    """Python looks at an attribute of a tensor, which a trace then relies on."""
+    if mode.trace is not None:
+        mode.trace.ask(live(t), what, value)
 
 
 def leaked(t: Tensor) -> RuntimeError:

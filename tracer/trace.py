@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import bool_, float64, int64
+from ..ir.dtype import DType, bool_, float64, int64
 from ..ir.interpret import value_of
 from ..ir.node import Node, Site, constant, input_node, user_site
 from ..ir.ops.elementwise import ne
@@ -22,10 +22,11 @@ from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
 from .mode import mode
+from .scalar import Book, Scalar
 from .selection import Selected
 from .signals import handlers_outside
 from .tape import GradFn, edge
-from .tensor import Number, Tensor, leaked, traced
+from .tensor import Tensor, leaked, traced
 from .transform import Origin
 
 LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
@@ -36,15 +37,16 @@ class Input:
     """An input of the program: its Node, and where its value is found at each call.
 
     `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured
-    Tensor), 'grad' (key: the Input whose `.grad` it is, which may be another object at each call),
-    'hyper' (key: an optimizer's group and a name in it) or 'random' (key: a Generator, whose state
-    it is).
+    Tensor), 'place' (key: the Place where it is found, another object at each call), 'grad' (key:
+    the Input whose `.grad` it is, which may be another object at each call), 'scalar' (key: the
+    Scalar), 'hyper' (key: an optimizer's group and a name in it) or 'random' (key: a Generator,
+    whose state it is).
     """
 
     node: Node
     kind: str
     key: Any
-    tensor: Any  # a Tensor; None for a 'hyper' and a 'random'
+    tensor: Any  # a Tensor; None for a 'scalar', a 'hyper' and a 'random'
     twin: Tensor
     start: GradFn | None = None  # where a gradient of what it was at first arrives
 
@@ -117,8 +119,16 @@ class Stream:
 
 
 class Trace:
-    def __init__(self, arguments: list[Tensor]):
+    """`places`: of tensors that are found anew at each call, by id, where; `book`: what was done
+    with numbers that are read at each call.
+    """
+
+    def __init__(self, arguments: list[Tensor], places: dict[int, Any] | None = None):
+        self.book = Book()
+        self.places = places or {}
         self.inputs: list[Input] = []
+        self._scalars: dict[tuple, Input] = {}
+        self.asked: list[tuple[Input, str, Any]] = []  # attributes of tensors, and what they were
         self.guards: list[ValueGuard] = []
         self._by_id: dict[int, Input] = {}
         self._hyper: dict[tuple[int, str], Input] = {}
@@ -135,7 +145,7 @@ class Trace:
     def _enter(self, t: Tensor, kind: str, key: Any) -> Input:
         assert t._array is not None
         node = input_node(t._array.shape, t._dtype, kind)
-        twin = traced(node, t._requires_grad, Number if type(t) is Number else Tensor)
+        twin = traced(node, t._requires_grad)
         twin._hooks = t._hooks
         if t._grad_fn is not None:
             twin._grad_fn = Outside(t)
@@ -151,7 +161,21 @@ class Trace:
     # ---- what the tracer's other modules call; a BatchTrace answers to the same
     deep = False  # whether values below what is traced require grad: never, here they are all seen
     apply = staticmethod(Node.bind)
-    number = staticmethod(constant)
+
+    def number(self, value: Any, dtype: DType) -> Node:
+        """A number as a Node of a dtype: a constant, or an input if it is a Scalar."""
+        if type(value) is not Scalar:
+            return constant(value, dtype)
+        found = self._scalars.get((id(value), dtype))
+        if found is None:
+            node = input_node((), dtype, "scalar")
+            found = Input(node, "scalar", value, None, traced(node))
+            self._scalars[id(value), dtype] = found
+            self.inputs.append(found)
+            with np.errstate(all="ignore"):
+                number = np.asarray(value._value).astype(dtype.compute)
+                self._numbers[node] = np.asarray(dtype.encode(number))
+        return found.node
 
     def here(self, t: Tensor) -> Tensor:
         """What stands for `t` in the trace."""
@@ -175,11 +199,12 @@ class Trace:
             owner = self.grad_of(t)
             if owner is not None:
                 self.grads_seen.add(id(owner))
-            found = (
-                self._enter(t, "tensor", None)
-                if owner is None
-                else self._enter(t, "grad", self._by_id[id(owner)])
-            )
+            if owner is not None:
+                found = self._enter(t, "grad", self._by_id[id(owner)])
+            elif id(t) in self.places:
+                found = self._enter(t, "place", self.places[id(t)])
+            else:
+                found = self._enter(t, "tensor", None)
         return found.twin
 
     def layout(self, t: Tensor) -> tuple[int, ...] | None:
@@ -196,6 +221,18 @@ class Trace:
         known = found is not None and found.tensor is not None
         return known and not found.tensor._array.flags.writeable  # type: ignore[union-attr]
 
+    def ask(self, t: Tensor, what: str, value: Any) -> None:
+        """Python looks at an attribute of a tensor from outside: it must be the same at each call.
+        """
+        found = self._by_twin.get(id(t))
+        if found is not None and found.tensor is not None and t._node is found.node:
+            self.asked.append((found, what, value))
+
+    def original(self, t: Tensor) -> Tensor | None:
+        """The concrete tensor that `t` stands for, if it stands for one."""
+        found = self._by_twin.get(id(t))
+        return None if found is None else found.tensor
+
     def look_at_grad(self, twin: Tensor) -> None:
         """The program asks for `.grad`: if it is still the one from before, its being there is part
         of the trace.
@@ -210,8 +247,8 @@ class Trace:
 
     def hyper(self, group: dict, key: str) -> Any:
         """A hyper-parameter as a 0-d value that is read again at every call."""
-        value = group[key]
-        if isinstance(value, Tensor):
+        value = dict.__getitem__(group, key)  # which is no reason for a guard
+        if isinstance(value, Tensor) or type(value) is Scalar:
             return value
         found = self._hyper.get((id(group), key))
         if found is None:

@@ -197,9 +197,10 @@ def offset_of(t: Tensor) -> int:
     """Where in the memory of what it is a view of the first element of a tensor lies."""
     if t._view is None or not t.numel():
         return 0
-    base = live(t._base)
+    assert t._base is not None
     if t._array is not None:
-        return (t._array.ctypes.data - base._array.ctypes.data) // t._array.itemsize
+        return (t._array.ctypes.data - t._base._array.ctypes.data) // t._array.itemsize
+    base = live(t._base)
     places = np.arange(base.numel()).reshape(base.shape)
     for op, params in t._view.path:
         if op is at:

@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any
 
 epoch = [0]
+relied_on: set[tuple] = set()  # ids of the reporting places that programs look at: places.Place.id
 captured: set[int] = set()  # ids of the tensors that compiled programs hold on to
 
 
@@ -51,16 +52,20 @@ _NUMBERS = (int, float)
 
 class Watched(dict):
     """A dict that reports changes, save those of numbers under the keys in `free`, which compiled
-    programs read at every call.
+    programs read at every call, but for those that have looked at them otherwise.
     """
 
     free: frozenset[str] = frozenset()
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if key not in self.free or not isinstance(value, _NUMBERS) \
-                or not isinstance(self.get(key), _NUMBERS):  # fmt: skip
+                or not isinstance(self.get(key), _NUMBERS) or self._relied_on(key):  # fmt: skip
             changed()
         super().__setitem__(key, value)
+
+    def _relied_on(self, key: Any) -> bool:
+        """Whether a program has looked at an item, or at all of them: see places.Place.id."""
+        return not relied_on.isdisjoint((("item", id(self), key), ("content", id(self), None)))
 
     def __delitem__(self, key: Any) -> None:
         changed()

@@ -38,10 +38,7 @@ accelerate: Callable[[Callable], Callable] | None = None
 
 def hyper(group: Group, name: str) -> Any:
     """The option `name`: a number or, in a trace, a 0-d tensor that is filled in at every call."""
-    value = group[name]
-    if mode.trace is None or isinstance(value, Tensor):
-        return value
-    return mode.trace.hyper(group, name)
+    return group[name] if mode.trace is None else mode.trace.hyper(group, name)
 
 
 def exact(number: Tensor) -> Any:

@@ -18,7 +18,8 @@ from ..device import usable
 from ..dispatch import bind
 from ..mode import get_default_dtype, live, mode
 from ..promotion import as_dtype, stored
-from ..tensor import Number, Size, Tensor, wrap
+from ..scalar import Scalar
+from ..tensor import Size, Tensor, wrap
 
 
 def leaf(t: Tensor, requires_grad: bool) -> Tensor:
@@ -157,8 +158,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     """
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
-    if isinstance(data, Number):
-        wanted = wanted or data.dtype
+    if type(data) is Scalar:
+        return scalar_tensor(data, dtype=wanted, requires_grad=requires_grad)
     if isinstance(data, Tensor):
         new = live(data).detach().clone()
         return leaf(new if wanted is None else cast(new, dtype=wanted), requires_grad)
@@ -170,7 +171,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory where it can."""
     usable(device)
-    if isinstance(data, Tensor) and not isinstance(data, Number):
+    if isinstance(data, Tensor):
         return data if dtype is None else data.to(as_dtype(dtype))
     if isinstance(data, np.ndarray) and (dtype is None or of_numpy(data.dtype) is as_dtype(dtype)):
         return from_numpy(data)
@@ -208,6 +209,8 @@ def _filled(
 ) -> Tensor:
     usable(device)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
+    if type(value) is Scalar:
+        return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad)
     value = stored(value, d)
     if mode.trace is None:
         with np.errstate(all="ignore"):
@@ -256,6 +259,8 @@ def scalar_tensor(
     s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A 0-d tensor."""
+    if dtype is None and isinstance(s, (int, float)) and type(s) is Scalar:
+        dtype = of_scalar(s, get_default_dtype())
     return _filled(s, (), dtype, device, requires_grad)
 
 

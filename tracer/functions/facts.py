@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..mode import live
+from ..mode import live, mode
 from ..strides import strides_of
 from ..tensor import Tensor
 from ..views import offset_of
@@ -67,7 +67,12 @@ def values_array(self: Tensor) -> np.ndarray:
 
 def storage_offset(self: Tensor) -> int:
     """Where in its memory the first element lies."""
-    return offset_of(live(self))
+    t = live(self)
+    if mode.trace is None or (outside := mode.trace.original(t)) is None:
+        return offset_of(t)
+    offset = offset_of(outside)
+    mode.trace.ask(t, "offset", offset)
+    return offset
 
 
 def get_device(self: Tensor) -> int:

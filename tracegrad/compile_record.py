@@ -1,0 +1,227 @@
+"""Tracing one call while it is watched: what the function reads becomes guards and inputs, what it
+changes outside of itself becomes part of the program's answer or is refused.
+
+A number or a tensor that is another one at each call should not make a program each time. `Lifts`
+remembers for one compiled function which places are read at every call, and where that was tried
+in vain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .compile_entry import Entry, Recorder, Watch
+from .tracer.changes import Effect
+from .tracer.functions.creation import from_numpy
+from .tracer.observe import Observer
+from .tracer.places import Place, alike
+from .tracer.scalar import NeedsValue, Scalar, is_number
+from .tracer.signature import containers, flatten, leaves, rebuild
+from .tracer.tensor import Tensor
+from .tracer.trace import Trace, tracing
+
+
+class Argument:
+    """Number `index` among the numbers of the calls with one key, as the origin of a Scalar."""
+
+    def __init__(self, key: Any, index: int):
+        self.id = ("argument", key, index)
+
+
+class Lifts:
+    """The places whose values programs of one function read at every call, by id; `static` are
+    those where the value turned out to be needed when the function is traced.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[tuple, Place | Argument] = {}
+        self.static: set[tuple] = set()
+
+    def add(self, places: Iterable[Place | Argument]) -> bool:
+        """Read these at every call from now on; whether there was any that was not tried before."""
+        new = {p.id: p for p in places if p.id not in self.static and p.id not in self.places}
+        self.places |= new
+        return bool(new)
+
+    def drop(self, ids: Iterable[tuple]) -> bool:
+        """Make these constants again; whether any was not one."""
+        found = [self.places.pop(i) for i in list(ids) if i in self.places]
+        self.static.update(p.id for p in found)
+        return bool(found)
+
+
+class Again(Exception):
+    """The call must be traced again: more places are to be read at each call, or fewer."""
+
+    def __init__(self, more: Iterable[Place] = (), fewer: Iterable[tuple] = ()):
+        self.more, self.fewer = list(more), list(fewer)
+
+
+class Once(Exception):
+    """A program of this call would never be used again, because the call changes what it relied on:
+    state is made at the first use, say.
+    """
+
+
+def liftable(then: Any, now: Any) -> bool:
+    """Whether one value instead of another need not make another program."""
+    if isinstance(then, Tensor):
+        return isinstance(now, Tensor)
+    if isinstance(then, np.ndarray):
+        return isinstance(now, np.ndarray)
+    then, now = (x._value if type(x) is Scalar else x for x in (then, now))
+    return is_number(then) and type(now) is type(then)
+
+
+def moved(key: Any, entry: Entry, numbers: list) -> Iterator[Place | Argument]:
+    """The places whose values are others than for an entry of the same key, and need not make
+    another program.
+    """
+    for i, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
+        if type(then) is not Scalar and not alike(then, now):
+            yield Argument(key, i)
+    for place, then in entry.surroundings.changes():
+        now = place.now()
+        if place.settable() and liftable(then, now):
+            yield place
+        elif place.how == "array":  # where it stands
+            guards = (*entry.surroundings.quick, *entry.surroundings.slow)
+            yield from (g.place for g in guards if g.then is place.holder and g.place.settable())
+        elif place.how == "content" and isinstance(place.holder, (dict, list)):
+            yield from _moved_inside(place, then, now)
+
+
+def _moved_inside(place: Place, then: tuple, now: tuple) -> Iterator[Place]:
+    """The same within a container that has as many items as it had."""
+    holder = place.holder
+    if len(then) != len(now):
+        return
+    half = len(then) // 2 if isinstance(holder, dict) else 0
+    keys = now[:half] if half else tuple(range(len(now)))
+    for key, a, b in zip(keys, then[half:], now[half:], strict=True):
+        if not alike(a, b) and liftable(a, b):
+            yield Place(f"{place.words}[{key!r}]", "item", holder, key)
+
+
+@contextmanager
+def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]]]:
+    """Within it, Scalars stand at the places whose numbers are read at each call. Another thread
+    that reads one of them just then gets a Scalar, and an error if it uses it: under the lock of
+    tracing, and for the time of a trace, this is what it takes to follow a number anywhere.
+    """
+    done: list[tuple[Place, Any, Any]] = []
+    scalars = []
+    try:
+        for place in lifts.places.values():
+            if isinstance(place, Argument):
+                continue
+            value = place.now()
+            if is_number(value):
+                scalar = Scalar(trace.book, value, place.id)
+                scalars.append((place, scalar))
+                done.append((place, value, scalar))
+                place.put(scalar)
+            elif isinstance(value, Tensor):
+                trace.places[id(value)] = place
+            elif isinstance(value, np.ndarray):
+                tensor = from_numpy(value)
+                trace.places[id(tensor)] = place
+                done.append((place, value, tensor))
+                place.put(tensor)
+        yield scalars
+    finally:
+        for place, value, instead in done:
+            if place.now() is instead:
+                place.put(value)
+
+
+def record(
+    fn: Callable, args: tuple, kwargs: dict, key: Any, lifts: Lifts, reports: tuple[type, ...],
+    *, fullgraph: bool, fast_math: bool, once: bool,
+) -> Entry:  # fmt: skip
+    """Trace one call and build its program. What the user's function raises, it raises; nothing is
+    changed then. Raises Again, and Once if `once` allows it.
+    """
+    began = time.perf_counter()
+    tensors: list[Tensor] = []
+    numbers: list[Any] = []
+    flatten((args, kwargs), tensors, numbers, {})
+    trace = Trace(tensors)
+    numbers = [
+        Scalar(trace.book, v, a.id) if (a := Argument(key, i)).id in lifts.places else v
+        for i, v in enumerate(numbers)
+    ]
+    with _exchanged(lifts, trace) as scalars:
+        ids = [*(place.id for place, _ in scalars), *(p.id for p in trace.places.values())]
+        observer = Observer(reports, ids)
+        try:
+            with observer:
+                observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
+                each, every = iter(tensors), iter(numbers)
+                given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))
+                with tracing(trace):
+                    answer = fn(*given, **named)
+                    observer.rest()
+                    if observer.asks_type:  # a Scalar is of another type than its number
+                        taken = (*(s for _, s in scalars), *numbers)
+                        trace.book.needed.update(s._origin for s in taken if type(s) is Scalar)
+                    if trace.book.needed:
+                        raise NeedsValue
+                    _refuse_changed((args, kwargs), numbers, (given, named))
+                    effects = _effects(observer, lifts, once)
+                    if observer.refusal is not None:
+                        raise observer.refusal
+                    watch = Watch(numbers, scalars, trace.book.decisions, effects, observer.printed)
+                    recorder = Recorder(
+                        trace, answer, tensors, (fn, args, kwargs), watch, fast_math
+                    )
+        except NeedsValue:
+            observer.restore()
+            raise Again(fewer=trace.book.needed) from None
+        except BaseException:
+            observer.restore()
+            raise
+        observer.restore()
+    if fullgraph and trace.guards:
+        raise RuntimeError(
+            "fullgraph=True, but the function branches on the value of a tensor "
+            f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
+        )
+    return recorder.entry(observer, began, time.perf_counter())
+
+
+def _effects(observer: Observer, lifts: Lifts, once: bool) -> list[Effect]:
+    """What the function has changed, for the program to set."""
+    found = observer.effects()
+    relied = [e for e in found if e.place.id not in observer.given and observer.relied_on(e)]
+    more = [
+        e.place for e in relied
+        if e.place.id not in lifts.static and liftable(e.before, e.after)
+    ]  # fmt: skip
+    if more:
+        raise Again(more)
+    if relied and once:
+        raise Once
+    return found
+
+
+def _refuse_changed(given: Any, numbers: list, now: Any) -> None:
+    """Raise if the containers among the arguments are not what they were."""
+    before: tuple[list, list] = ([], [])
+    after: tuple[list, list] = ([], [])
+    same = flatten(given, *before, {}) == flatten(now, *after, {})
+    pairs = ((a._array, b._array) for a, b in zip(before[0], after[0], strict=True))
+    if (
+        not same
+        or not all(map(alike, numbers, after[1]))
+        or not all(a is b or a.__array_interface__ == b.__array_interface__ for a, b in pairs)
+    ):
+        raise RuntimeError(
+            "a list, tuple or dict among the arguments was changed by the function itself while it "
+            "was compiled: such a side effect cannot be replayed. Return the new value."
+        )
