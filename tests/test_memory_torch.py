@@ -29,6 +29,27 @@ REFUSED = [
 ]  # fmt: skip
 
 
+ANEW = [  # with arguments for which nothing has to move
+    "T.round(T.arange(3))", "T.arange(3).round()", "F.pixel_shuffle(x, 1)",
+    "F.pixel_unshuffle(x, 1)", "F.channel_shuffle(x, 1)", "F.channel_shuffle(x, 2)",
+    "F.interpolate(x, size=(3, 3))", "F.interpolate(x, scale_factor=1, mode='nearest-exact')",
+    "F.interpolate(x, size=(3, 3), mode='bilinear')", "F.pad(x[0], (-1, -1), mode='replicate')",
+    "F.pad(x[0], (-1, 0), mode='circular')", "F.pad(x, (0, 0))", "T.linalg.det(s.reshape(1, 1))",
+    "T.repeat_interleave(s, 2)", "T.repeat_interleave(x, 1, dim=1)", "s.sum_to_size(())",
+    "T.view_copy(x, (2, 18))", "T.view_copy(x.mT, (2, 18))", "x.clone()", "+x + 0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", ANEW)
+def test_what_torch_makes_anew_shares_no_memory(program):
+    for T in (tg, torch):
+        F = T.nn.functional
+        x, s = T.arange(36.0).reshape(1, 4, 3, 3), T.tensor(2.0)
+        y = eval(program, {"T": T, "F": F, "x": x, "s": s})
+        y.fill_(99)
+        assert x.max() == 35 and s == 2 and (y == 99).all()
+
+
 @pytest.mark.parametrize("program", BITS)
 def test_the_same_bits_mean_the_same(program):
     mine, theirs = (eval(program, {"T": T}) for T in (tg, torch))

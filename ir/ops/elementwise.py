@@ -182,7 +182,7 @@ sign = elementwise(
 floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat, exact=True)
 ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat, exact=True)
 round = elementwise(
-    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x, expr="rint({0})", vjp=_flat,
+    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x.copy(), expr="rint({0})", vjp=_flat,
     exact=True,
 )  # fmt: skip
 trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat, exact=True)

@@ -29,11 +29,11 @@ from .compare import (
     same_kind,
     told,
 )
-from .gradients import gradients_differ
+from .gradients import gradients_differ, precision
 from .memory import significant
 from .orders import first, second
 from .program import Input, Program, environment, placed
-from .values import EPS, shifted
+from .values import shifted
 
 UNITS = 32  # of the last place, for each inexact statement
 
@@ -118,7 +118,7 @@ def compare(program: Program, mine: Outcome, eager: Outcome) -> None:
         if wrong:
             raise Differs("value", f"{name}: {wrong}")
     same_places(names, ours, theirs)
-    eps = max([EPS[dtype_of(y)] for y in eager.results if smooth(y)], default=0)
+    eps = precision(dict(zip(names, theirs, strict=True)))
     for order, (a, b) in enumerate(zip(mine.orders, eager.orders, strict=True)):
         gradients_differ(program, order, a, b, eps)
 

@@ -11,10 +11,10 @@ import numpy as np
 from . import compiled, eager
 from .compare import Difference
 from .draw import draw
-from .explained import explained, template
+from .explained import explained
 from .program import Program
 from .reproduce import standalone
-from .shrink import shrink
+from .shrink import shrink, sort_of
 
 SHAPES = 3  # every so many compiled programs are called with other shapes too
 
@@ -40,7 +40,7 @@ def record(seed: int, index: int, compile: bool, seen: set) -> dict[str, Any]:
     if not found:
         return made
     made["difference"] = asdict(found)
-    sort = (found.kind, template(program, max(found.at, 0)) if not compile else found.detail[:60])
+    sort = (found.kind, found.detail[:60]) if compile else sort_of(program, found)
     made["sort"] = list(sort)
     if not found.reason and sort not in seen:
         seen.add(sort)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from math import inf
 
-from .compare import Difference
-from .program import Program
+import torch
+
+from .compare import Difference, is_tensor
+from .program import Program, build
+from .shake import run
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Reason:
     template: str
     detail: str
     reason: str
+    within: float = inf  # the relative error that the reason excuses
+    empty: bool = False  # it is about empty tensors
 
 
 TABLE = (
@@ -27,12 +33,162 @@ TABLE = (
         "which values a derivative keeps differs: ours does not need the one that was overwritten",
     ),
     Reason(
-        "^grad[12]-error$", "", "^no error.*(is not implemented|not differentiable)",
+        "^grad[12]-error$", "", "^no error.*(not implemented|not differentiable)",
         "torch has no derivative there",
     ),
     Reason(
         "^error$", "", "^RuntimeError: unsupported operation: more than one.*expected no error",
         "torch sees overlap in what is written only by strides of zero; ours always",
+    ),
+    Reason(
+        "^grad", "topk|kthvalue|median|mode|quantile", "",
+        "which of equal numbers is chosen is open, and so where the gradient goes",
+    ),
+    Reason(
+        "^grad", r"logical_\w+_\(", "",
+        "torch keeps the history of what a logical operation overwrites; ours knows it is gone",
+    ),
+    Reason(
+        "^grad", "gamma", "", "torch's trigamma has nine digits", 1e-8,
+    ),
+    Reason(
+        "^grad", "gamma", r"\(inf\) at", "torch's trigamma is finite at a pole",
+    ),
+    Reason(
+        "^grad", "hardsigmoid", "", "torch's 1/6 in the derivative is a float32", 1e-7,
+    ),
+    Reason(
+        "^grad", "include_self=False", "",
+        "torch counts an excluded `self` among the equal extremes that share a gradient",
+    ),
+    Reason(
+        "^grad[12]-error$", "", "modified by an inplace operation.*DivBackward.*expected no error",
+        "which values a derivative keeps differs: the one of a division keeps the quotient",
+    ),
+    Reason(
+        "^grad", "binary_cross_entropy", "", "torch adds 1e-12 to a denominator", 1e-9,
+    ),
+    Reason(
+        "^grad", "kl_div|dist|std|norm|copysign|logit|atan2|amax|amin",
+        r"expected np.float\d+\(nan\)",
+        "torch's formula is 0 * inf or 0 / 0 at a kink or a zero, ours has the limit",
+    ),
+    Reason(
+        "^grad", "logcumsumexp", r"\(nan\) at .* expected",
+        "torch's logcumsumexp drops NaN from what flows back",
+    ),
+    Reason(
+        "^error$", "", "^no error; expected (NotImplemented|Runtime)Error: .*not implemented for",
+        "torch has no kernel for that dtype",
+    ),
+    Reason(
+        "^error$", "", "^RuntimeError.*; expected NotImplementedError", "refused by both",
+    ),
+    Reason(
+        "^error$", "", "^no error.*some elements of the input tensor and the written-to",
+        "torch sees overlap in a view of the same elements; ours reads before it writes",
+    ),
+    Reason(
+        "^requires_grad$", "eq_|lt_", "False$", "torch gives a comparison a history, of zeros",
+    ),
+    Reason(
+        "^requires_grad$", "trapezoid", "True$", "torch's sum over one point is a constant",
+    ),
+    Reason(
+        "^grad", "i0|i1", r"\(nan\) at", "torch's derivative of NaN is a number there",
+    ),
+    Reason(
+        "^value$", "scaled_dot_product", r"\(nan\) at .*\(0.0\)",
+        "torch's softmax of nothing but -inf is 0 in attention",
+    ),
+    Reason(
+        "^value$", "as_strided", "", "where an empty view begins is not kept",
+    ),
+    Reason(
+        "^error$", "isin", "^no error.*Unsupported input type", "torch has no isin for bool",
+    ),
+    Reason(
+        "^error$", "", "^no error.*is not differentiable with respect to argument",
+        "torch has no derivative with respect to that argument",
+    ),
+    Reason(
+        "^value$", "remainder|%", r"\(-?0\.0\) at .*\(-?0\.0\)",
+        "the sign of a remainder of zero is the divisor's, as in Python; torch's varies",
+    ),
+    Reason(
+        "^value$", "matrix_exp", "", "torch's matrix_exp of float32 has four digits", 1e-3,
+    ),
+    Reason(
+        "^value$", "ndtr", "", "torch's ndtr of float32 has five digits, and none below -8",
+    ),
+    Reason(
+        "^value$", "tanhshrink", "", "x - tanh(x) cancels where x is small", 1e-2,
+    ),
+    Reason(
+        "^value$", "mode", r"\(nan\)", "which of equally frequent numbers is the mode, with NaN",
+    ),
+    Reason(
+        "^value$", "(var|std)_mean", r"inf\) at .*\(nan\)", "torch's mean beside var is NaN",
+    ),
+    Reason(
+        "^value$", "interpolate|conv|linear|gelu", r"(inf|nan)\) at",
+        "torch multiplies an infinity by a weight or padding of zero there",
+    ),
+    Reason(
+        "^value$", "cosine_similarity", "", "torch keeps no type wide enough for the squares",
+    ),
+    Reason(
+        "^value$", "gcd|lcm", "-", "the most negative integer has no opposite",
+    ),
+    Reason(
+        "^value$", "addcdiv", "", "torch multiplies before it divides, and loses digits", 1e-3,
+    ),
+    Reason(
+        "^value$", "diagonal_scatter|select_scatter|slice_scatter", "",
+        "torch's copy overlaps as its input did, and is written to",
+    ),
+    Reason(
+        "^value$|^shape$|^error$", "multi_margin|conv|batch_norm|roll|index_fill|cumsum_", "",
+        "of nothing at all: torch refuses less, and its mean of no rows is 0", empty=True,
+    ),
+    Reason(
+        "^error$", "repeat_interleave", "^no error; expected IndexError",
+        "torch takes no negative dim of a 0-d tensor there",
+    ),
+    Reason(
+        "^strides$", "", "offset", "a detached view counts from its own beginning",
+    ),
+    Reason(
+        "^grad[12]-error$", "", "^no error.*(invalid gradient|Expected grad_output|can't be cast)",
+        "torch's own derivative fails there",
+    ),
+    Reason(
+        "^grad", "narrow_copy", "", "torch loses the gradient of narrow_copy from a negative start",
+    ),
+    Reason(
+        "^grad", "logcumsumexp", "", "torch's gradient goes by the logarithm, rounded",
+    ),
+    Reason(
+        "^value$", "polygamma", "", "torch's polygamma(1) has nine digits, and NaN at -inf", 1e-8,
+    ),
+    Reason(
+        "^value$", "polygamma", r"\(inf\) at", "torch's polygamma(1) at a pole and at -inf",
+    ),
+    Reason(
+        "^value$", "median", "", "torch's median over a stride of zero reads other memory",
+    ),
+    Reason(
+        "^error$", "take_along_dim", "^IndexError.*with size 1; expected no error",
+        "torch takes any position along an extent of 1",
+    ),
+    Reason(
+        "^error$", "batch_norm", "^no error.*mixed dtype", "torch mixes fewer dtypes there",
+    ),
+    Reason(
+        "^grad", "nextafter", "", "nextafter has no agreed derivative where its arguments are one",
+    ),
+    Reason(
+        "^value$", "norm", "", "torch's norm of one number is its size, ours may underflow",
     ),
     Reason(
         "^requires_grad$", "unique", "False$", "torch's `unique` claims a gradient and has none",
@@ -53,7 +209,30 @@ TABLE = (
 
 
 def template(program: Program, at: int) -> str:
-    return program.statements[at].row.template if 0 <= at < len(program.statements) else ""
+    """That of a statement; after the last one, where gradients are, all of them."""
+    if at < len(program.statements):
+        return program.statements[at].row.template if at >= 0 else ""
+    return " ".join(s.row.template for s in program.statements)
+
+
+NUMBERS = re.compile(r"\(?(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)? at .*expected "
+                     r"(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)")
+
+
+def error_of(detail: str) -> float:
+    """The relative error that the words tell of."""
+    if not (found := NUMBERS.search(detail)):
+        return inf
+    mine, theirs = map(float, found.groups())
+    return abs(mine - theirs) / max(abs(theirs), 1e-300)
+
+
+def of_empty(program: Program, at: int) -> bool:
+    """Whether a statement is given a tensor without elements."""
+    env = build(program, torch)
+    run(env, program.until(at))
+    tensors = [t for t in map(env.get, program.statements[at].names) if is_tensor(t)]
+    return any(t.numel() == 0 for t in tensors)
 
 
 def explained(program: Program, found: Difference) -> Difference:
@@ -61,6 +240,8 @@ def explained(program: Program, found: Difference) -> Difference:
     of_statement = "" if found.kind.startswith("compiled") else template(program, found.at)
     for row in TABLE:
         if (re.search(row.kind, found.kind) and re.search(row.template, of_statement)
-                and re.search(row.detail, found.detail)):  # fmt: skip
+                and re.search(row.detail, found.detail)
+                and (row.within == inf or error_of(found.detail) <= row.within)
+                and (not row.empty or of_empty(program, found.at))):  # fmt: skip
             return replace(found, reason=row.reason)
     return found

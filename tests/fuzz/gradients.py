@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import shake
-from .compare import Differs, array, dtype_of, numbers_differ
+from .compare import Differs, array, dtype_of, is_tensor, numbers_differ
 from .program import Program
+from .values import EPS
 
-UNITS = 64  # in the last place of the largest number of a gradient, before anything is measured
+# in the last place of the largest number of a gradient, before anything is measured
+UNITS, UNITS_OF_HALVES = 1024, 64
+SMALL = 0.05  # gradients below may be what larger ones left when they cancelled
+
+
+def precision(env: dict[str, Any]) -> float:
+    """The largest relative error that a number of the coarsest type in use may have."""
+    coarsest = max(EPS.get(dtype_of(t), 0) for t in env.values() if is_tensor(t))
+    return coarsest * (UNITS_OF_HALVES if coarsest > EPS["float32"] else UNITS)
 
 
 def gradients_differ(program: Program, order: int, mine: list, theirs: list, eps: float) -> None:
     """Raise Differs unless our gradients of this order (0 or 1) are theirs. None is zero."""
     measured: dict | None = None
     for k, (a, b) in enumerate(zip(mine, theirs, strict=True)):
-        allowed = 0.0 if b is None else UNITS * eps * largest(array(b))
+        allowed = 0.0 if b is None else eps * max(largest(array(b)), SMALL)
         said = difference(a, b, allowed)
         if said and said.endswith("differ)"):
             measured = shake.spread_of_gradients(program) if measured is None else measured

@@ -21,10 +21,12 @@ def smooth(program: Program, env: dict[str, Any]) -> list[str]:
 
 
 def total(T: Any, tensors: Sequence) -> Any:
+    """A weighted sum of all that has a history; the weights go by place."""
     found = 0.0
     for k, y in enumerate(tensors):
-        weights = (T.arange(y.numel(), dtype=T.float64).reshape(y.shape) * (2 * k + 3) % 7 + 1) / 4
-        found = found + (y.to(T.float64) * weights).sum()
+        if y is not None and y.requires_grad:
+            wild = T.arange(y.numel(), dtype=T.float64).reshape(y.shape) * (2 * k + 3) % 7
+            found = found + (y.to(T.float64) * ((wild + 1) / 4)).sum()
     return found
 
 
@@ -33,7 +35,7 @@ def first(T: Any, outputs: Sequence, inputs: Sequence) -> list:
 
 
 def second(T: Any, gradients: Sequence, inputs: Sequence) -> list:
-    live = [g for g in gradients if g is not None and g.requires_grad]
-    if not live:
+    summed = total(T, gradients)
+    if isinstance(summed, float):
         return [None] * len(inputs)
-    return list(T.autograd.grad(total(T, live), inputs, allow_unused=True))
+    return list(T.autograd.grad(summed, inputs, allow_unused=True))

@@ -124,7 +124,9 @@ def gradients(program: Program, seed: int, what: str) -> list[list]:
     env = build(program, torch)
     generator = torch.Generator().manual_seed(seed)
 
-    def moved(g: torch.Tensor) -> torch.Tensor:
+    def moved(g: torch.Tensor | None) -> torch.Tensor | None:
+        if g is None:
+            return None
         wild = torch.rand(g.shape, generator=generator, dtype=torch.float64) * 2 - 1
         return g * (1 + UNITS * EPS[dtype_of(g)] * wild).to(g.dtype)
 

@@ -22,7 +22,7 @@ Judge = Callable[[Program], Difference | None]
 
 def shrink(program: Program, found: Difference, judge: Judge, seconds: float = 6) -> Program:
     """The smallest program met within the time for which `judge` finds the same."""
-    sought = (found.kind, template(program, found.at))
+    sought = sort_of(program, found)
     end = time.monotonic() + seconds
     progress = True
     while progress:
@@ -32,10 +32,16 @@ def shrink(program: Program, found: Difference, judge: Judge, seconds: float = 6
                 return program
             with suppress(Exception):  # a candidate that is no program
                 seen = judge(candidate)
-                if seen and (seen.kind, template(candidate, seen.at)) == sought:
+                if seen and sort_of(candidate, seen) == sought:
                     program, progress = candidate, True
                     break
     return program
+
+
+def sort_of(program: Program, found: Difference) -> tuple[str, str]:
+    """What a smaller program must keep: the kind of a difference and its statement's template."""
+    whole = found.at >= len(program.statements) or found.kind.startswith("compiled")
+    return found.kind, "" if whole else template(program, found.at)
 
 
 def simpler(program: Program) -> Iterator[Program]:

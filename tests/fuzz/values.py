@@ -10,10 +10,10 @@ INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 DTYPES = (*FLOATS, *INTEGERS, "bool")
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 SPECIAL = {
-    "float64": (nan, inf, -inf, -0.0, 5e-324, 1e308, -1e-310, 1e16),
-    "float32": (nan, inf, -inf, -0.0, 1e-45, 3e38, -1e-40, 1e8),
+    "float64": (nan, inf, -inf, -0.0, 5e-324, 1e150, -1e-310, 1e16),
+    "float32": (nan, inf, -inf, -0.0, 1e-45, 1e18, -1e-40, 1e8),
     "float16": (nan, inf, -inf, -0.0, 6e-08, 65504.0, 2049.0),
-    "bfloat16": (nan, inf, -inf, -0.0, 1e-40, 3e38, 257.0),
+    "bfloat16": (nan, inf, -inf, -0.0, 1e-40, 1e18, 257.0),
     "int64": (2**63 - 1, -(2**63), 2**53 + 1),
     "int32": (2**31 - 1, -(2**31), 2**24 + 1),
     "int16": (2**15 - 1, -(2**15)),

@@ -12,7 +12,7 @@ from ...ir.ops import movement as ops
 from ..selection import Selection, together
 from ..tape import composite
 from ..tensor import Size, Tensor
-from .movement import copying, ints
+from .movement import copying, fresh, ints
 
 
 @ints("size")
@@ -65,7 +65,8 @@ def sum_to_size(input: Tensor, shape: tuple[int, ...]) -> Tensor:
         )
     if tuple(input.shape) != tuple(shape) and input.dtype.kind != "float":
         input = input.to(int64)  # as sum does
-    return unbroadcast(input, shape)
+    summed = unbroadcast(input, shape)
+    return summed if shape else fresh(summed, input)
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:

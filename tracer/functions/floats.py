@@ -38,6 +38,11 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
 @composite("LdexpBackward0")
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
+    if not isinstance(other, Tensor):
+        raise TypeError(
+            f"ldexp(): argument 'other' must be Tensor, not {type(other).__name__}; "
+            "tracegrad.tensor makes one of a number"
+        )
     if other.dtype.kind == "float":
         return _scaled(input, other)
     return _shifted(input, clamp(other.to(int64), -4000, 4000))

@@ -19,7 +19,7 @@ from ..tape import composite
 from ..tensor import Tensor
 from .creation import arange, held, ones_like
 from .indexing import known
-from .movement import cut, ints, ravel, reshaped, unsqueeze
+from .movement import cut, fresh, ints, ravel, reshaped, unsqueeze
 from .reduce import numpy_names, wrap_dim
 
 
@@ -264,7 +264,7 @@ def repeat_interleave(
     if repeats < 0:
         raise RuntimeError("repeats can not be negative")
     x = ops.expand(unsqueeze(x, d + 1), shape=(*shape[: d + 1], repeats, *shape[d + 1 :]))
-    return reshaped(x, (*shape[:d], shape[d] * repeats, *shape[d + 1 :]))
+    return fresh(reshaped(x, (*shape[:d], shape[d] * repeats, *shape[d + 1 :])), input)
 
 
 __all__ = [

@@ -74,6 +74,11 @@ def reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return ops.reshape(x, shape=shape)
 
 
+def fresh(y: Tensor, x: Tensor) -> Tensor:
+    """y, which was moved out of x, as a tensor with memory of its own."""
+    return y.clone() if y is x or live(y)._view is not None else y
+
+
 @ints("shape")
 def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same elements in another shape; a view where possible. One extent may be -1."""
@@ -158,6 +163,8 @@ def t(input: Tensor) -> Tensor:
 
 def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
+    if input.ndim == 0:
+        return t(input)
     if input.ndim < 2:
         raise RuntimeError(
             "tensor.mT is only supported on matrices or batches of matrices. Got "
@@ -325,9 +332,14 @@ def copying(view: Any) -> Any:
     return copy
 
 
-permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy, view_copy = map(
-    copying, (permute, squeeze, t, transpose, unsqueeze, view)
+permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy = map(
+    copying, (permute, squeeze, t, transpose, unsqueeze)
 )
+
+
+def view_copy(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """`view`, as a copy, which any tensor has."""
+    return view(input.contiguous(), *shape, dtype=dtype).clone()
 
 
 def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:

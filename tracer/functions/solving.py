@@ -180,7 +180,7 @@ def det(A: Tensor) -> Tensor:
     """The determinant."""
     a = square(A, "linalg.det")
     if a.shape[-1] == 1:
-        return reshape(a, shape=tuple(a.shape[:-2]))
+        return reshape(a, shape=tuple(a.shape[:-2])).clone()
     return determinants.determinant(a, linalg.lu(ops.stop_gradient(a), check=None))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ...ir.op import ShapeError
 from ...ir.ops.movement import permute
 from ...ir.ops.movement import slice as slice_
-from ...tracer.functions.movement import reshaped
+from ...tracer.functions.movement import fresh, reshaped
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 from .windows import Ints, batched, each, folded, reach, spatial_pads, windows
@@ -151,7 +151,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     k, c = len(lead), channels // (r * r)
     x = reshaped(input, (*lead, c, r, r, height, width))
     x = permute(x, axes=(*range(k), *(k + d for d in (0, 3, 1, 4, 2))))
-    return reshaped(x, (*lead, c, height * r, width * r))
+    return fresh(reshaped(x, (*lead, c, height * r, width * r)), input)
 
 
 @composite("PixelUnshuffleBackward0")
@@ -171,7 +171,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     k = len(lead)
     x = reshaped(input, (*lead, channels, height // r, r, width // r, r))
     x = permute(x, axes=(*range(k), *(k + d for d in (0, 2, 4, 1, 3))))
-    return reshaped(x, (*lead, channels * r * r, height // r, width // r))
+    return fresh(reshaped(x, (*lead, channels * r * r, height // r, width // r)), input)
 
 
 @composite("ChannelShuffleBackward0")
@@ -194,7 +194,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         )
     x = reshaped(input, (n, groups, channels // groups, *rest))
     x = permute(x, axes=(0, 2, 1, *range(3, 3 + len(rest))))
-    return reshaped(x, tuple(input.shape))
+    return fresh(reshaped(x, tuple(input.shape)), input)
 
 
 native_channel_shuffle = channel_shuffle

@@ -112,6 +112,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = 
     z = -target.to(input.dtype) * input
     positive = gt(z, 0)
     loss = where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
+    loss = loss.to(input.dtype)
     return reduced(loss, legacy(size_average, reduce, reduction))
 
 

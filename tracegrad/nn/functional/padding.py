@@ -12,6 +12,7 @@ from ...ir.ops.elementwise import where
 from ...ir.ops.source import full
 from ...tracer.dispatch import bind, number
 from ...tracer.functions.joining import cat
+from ...tracer.functions.movement import fresh
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 
@@ -75,14 +76,14 @@ def _around(x: Tensor, sides: Sides, mode: str) -> Tensor:
     """x continued beyond its ends, one axis after the other. What is taken away goes last, but for
     'circular', where what is left is wrapped.
     """
-    less = tuple((min(lo, 0), min(hi, 0)) for lo, hi in sides)
+    given, less = x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in sides)
     if mode == "circular":
         x, less = _cropped(x, less), ()
     for axis, (lo, hi) in enumerate(sides):
         if lo > 0 or hi > 0:
             whole = _MODES[mode](x, axis, max(lo, 0), max(hi, 0))
             x = cat([part for part in whole if part.shape[axis]], axis)
-    return _cropped(x, less)
+    return fresh(_cropped(x, less), given)
 
 
 def _check(x: Tensor, pad: Sequence[int], sides: Sides, mode: str) -> None:

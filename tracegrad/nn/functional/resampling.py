@@ -21,7 +21,7 @@ from ...ir.ops.movement import expand
 from ...ir.ops.movement import slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.functions.creation import held
-from ...tracer.functions.movement import reshaped
+from ...tracer.functions.movement import fresh, reshaped
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 from . import adaptive
@@ -243,13 +243,13 @@ def interpolate(
         name = f"{name}{len(spatial)}D"
 
     @composite(f"Upsample{name}Backward0")
-    def resampled(x: Tensor) -> Tensor:
+    def resampled(input: Tensor) -> Tensor:
+        x = input
         for d, (n, o, factor) in enumerate(zip(spatial, out, factors, strict=True)):
             x = along(x, 2 + d, Axis(n, o, bool(align_corners), factor))
-        return x
+        return fresh(x, input)
 
-    y = resampled(input)
-    return y.clone() if y is input else y
+    return resampled(input)
 
 
 def _check_sizes(spatial: tuple[int, ...], out: tuple[int, ...]) -> None:
