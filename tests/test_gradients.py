@@ -27,6 +27,7 @@ from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
 from tracegrad.runtime import plain
+from tracegrad.tracer import tape
 
 NAMES = [case[0] for case in ALL]
 
@@ -159,3 +160,12 @@ def test_compiled_tensors_have_these_derivatives(number):
 @pytest.mark.parametrize("number", range(len(ALL)), ids=NAMES)
 def test_compiled_tensors_have_these_derivatives_in_other_layouts(number):
     compiled(number, turn=number % 2 * 2)  # by turns: every primitive has several cases
+
+
+@pytest.mark.parametrize("first", [(), (1,), (0, 2), (1, 1)])
+def test_a_product_of_nothing_leaves_other_products_their_gradients(first):
+    tape._needs.clear()
+    for shape in (first, (3,), (2, 3)):
+        x = tg.full(shape, 2.0, requires_grad=True)
+        (g,) = tg.autograd.grad(x.prod(), x)
+        assert (g == 2.0 ** (x.numel() - 1)).all()

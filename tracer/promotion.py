@@ -64,8 +64,8 @@ def as_dtype(d: Any) -> DType:
 
 
 def stored(value: bool | int | float, dtype: DType) -> bool | int | float:
-    """A Python number as one that a `dtype` holds: cut off, or wrapped if it is negative and the
-    type has no sign. One that is too large is refused.
+    """A Python number as one that a `dtype` holds: cut off, or wrapped if it is a negative integer
+    and the type has no sign. One that does not fit is refused.
     """
     if dtype is bool_:
         return bool(value)
@@ -73,7 +73,8 @@ def stored(value: bool | int | float, dtype: DType) -> bool | int | float:
         lost = not (abs(value) <= _GREATEST[dtype] or abs(value) == np.inf or value != value)
     else:
         ends = np.iinfo(dtype.storage)
-        lost = value - value != 0 or not (ends.min or -ends.max) <= value <= ends.max
+        least = ends.min or (0 if isinstance(value, (float, np.floating)) else -ends.max)
+        lost = value - value != 0 or not least <= value <= ends.max
         value = value if lost else int(value) % 256 if dtype is uint8 else int(value)
     if lost:
         raise RuntimeError(f"value cannot be converted to type {_OF_C[dtype]} without overflow")

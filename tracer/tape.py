@@ -292,13 +292,20 @@ class OpBackward(GradFn):
 _needs: dict[tuple, tuple[bool, frozenset[int]]] = {}
 
 
+def _decisive(name: str, value: Any) -> Any:
+    """What a rule may decide by, of a parameter: a flag, a word, how many axes there are."""
+    if isinstance(value, (bool, str)):
+        return name, value
+    return (name, len(value)) if isinstance(value, tuple) else name
+
+
 def needs(
     op: OpDef, wanted: tuple[int, ...], inputs: tuple, params: dict, y: Tensor
 ) -> tuple[bool, frozenset[int]]:
     """Whether the rules for the `wanted` inputs read the answer, and which inputs they read."""
     key: tuple = (op, wanted, len(inputs))
     if params:
-        key += tuple((n, v) if isinstance(v, (bool, str)) else n for n, v in params.items())
+        key += tuple(_decisive(n, v) for n, v in params.items())
     if op.kind is Kind.LINALG:  # rules of factors differ for tall and wide matrices
         key += tuple(x.shape for x in inputs)
     found = _needs.get(key)

@@ -182,8 +182,8 @@ sign = elementwise(
 floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat, exact=True)
 ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat, exact=True)
 round = elementwise(
-    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x.copy(), expr="rint({0})", vjp=_flat,
-    exact=True,
+    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x.copy(), expr="rint({0})",
+    vjp=_flat, exact=True,
 )  # fmt: skip
 trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat, exact=True)
 # exponent(x, dtype=int32): e of x = m * 2**e with 0.5 <= |m| < 1; 0 for zero, infinities and NaN

@@ -113,10 +113,15 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         )
     if common_dtype((input, other)).kind == "float":
         a, b = (ops.stop_gradient(x) if isinstance(x, Tensor) else x for x in (input, other))
-        return _stepping(ops.trunc(ops.div(a, b)), input, other)
+        return _stepping(_cut_quotient(a, b), input, other)
     dtype = common_dtype((input, other))
     a, b = (x.to(dtype) if isinstance(x, Tensor) else x for x in (input, other))
     return ops.floor_div(a - ops.fmod(a, b), b)
+
+
+@rounded_once
+def _cut_quotient(a: Any, b: Any) -> Tensor:
+    return ops.trunc(ops.div(a, b))
 
 
 @composite("DivBackward1")
@@ -200,6 +205,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 
 
 @composite("RoundBackward0")
+@rounded_once
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integers; halves go to the even one."""
     if decimals == 0:

@@ -13,6 +13,7 @@ from ...ir.ops.source import full
 from ...tracer.dispatch import bind, number
 from ...tracer.functions.joining import cat
 from ...tracer.functions.movement import fresh
+from ...tracer.promotion import stored
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 
@@ -47,7 +48,7 @@ def _constant(x: Tensor, sides: Sides, value: float) -> Tensor:
     if value == 0:
         return padded
     ones = bind(full, (), {"value": True, "shape": tuple(x.shape), "dtype": bool_})
-    return where(ops.pad(ones, pads=wider), padded, number(value, x.dtype))
+    return where(ops.pad(ones, pads=wider), padded, number(stored(value, x.dtype), x.dtype))
 
 
 def _reflected(x: Tensor, axis: int, lo: int, hi: int) -> list[Tensor]:
