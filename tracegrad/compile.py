@@ -220,13 +220,13 @@ class _State:
             found = next(entry.surroundings.changes(), None)
             if found is not None:
                 return found.place.id, str(found)
-            for i, then in zip(entry.inputs, entry.avals, strict=True):
-                if i.kind == "place":
-                    now = i.key.now()
+            for source, then in zip(entry.inputs, entry.avals, strict=True):
+                if source.kind == "place":
+                    place, now = source.key, source.key.now()
                     if not isinstance(now, Tensor):
-                        return i.key.id, f"{i.key.words} is of type {type(now).__name__}"
+                        return place.id, f"{place.words} is of type {type(now).__name__}"
                     if aval(now) != then:
-                        return i.key.id, f"{i.key.words}: {_aval(then)} became {_aval(aval(now))}"
+                        return place.id, f"{place.words}: {_aval(then)} became {_aval(aval(now))}"
             owners = [
                 (tensors[i.key] if i.kind == "argument" else i.tensor, there)
                 for i, there in entry.presence

@@ -77,7 +77,7 @@ class Entry:
     grad_mode: bool
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one and the same
-    replay: Callable[..., Any] = lambda *_: None
+    replay: Callable[..., Any] = lambda *args: None
     key: Any = None  # of the calls it is for
     # where a look at the arguments is enough: the tensors' positions (None: all are tensors), those
     # of numbers with their types, and the others, which must be the same objects

@@ -55,7 +55,7 @@ _INTERRUPTED = Spent(
 )
 
 
-def write_replay(entry: Entry, count: int) -> Callable[[Any], Any]:
+def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
     """The replay function, of the tensors and the numbers of a call, of an entry whose calls have
     `count` tensors; the last that looks at those of the trace.
     """

@@ -133,15 +133,15 @@ def _seeded(module: Any, name: str, on: Callable, refuse: Callable) -> Any:
 
 @contextmanager
 def guarded(
-    on: Callable[[], bool], printed: Callable[[tuple, dict], None], refuse: Callable[[str], Any]
+    on: Callable[[], bool], printed: list[tuple[tuple, dict]], refuse: Callable[[str], Any]
 ) -> Iterator[None]:
-    """Within it calls of such functions are refused while `on()`, and what is printed then is given
-    to `printed`.
+    """Within it calls of such functions are refused while `on()`, and what is printed then is
+    appended to `printed`.
     """
     original = builtins.print
 
     def note(*args: Any, **kwargs: Any) -> None:
-        (printed(args, kwargs) if on() else original(*args, **kwargs))
+        printed.append((args, kwargs)) if on() else original(*args, **kwargs)
 
     exchanged = {(m, n): _refusing(m, n, way, on, refuse) for (m, n), way in _REFUSED.items()}
     exchanged |= {(m, n): _seeded(m, n, on, refuse) for m, n in _UNSEEDED}

@@ -64,7 +64,7 @@ class Observer(Notes):
 
     # ---- the time of the trace
     def __enter__(self) -> Observer:
-        self._guard = impure.guarded(self._active, self._print, self._refuse)
+        self._guard = impure.guarded(self._active, self.printed, self._refuse)
         self._guard.__enter__()
         return self
 
@@ -105,9 +105,6 @@ class Observer(Notes):
                 note(*args)
             finally:
                 self._on = True
-
-    def _print(self, args: tuple, kwargs: dict) -> None:
-        self.printed.append((args, kwargs))
 
     def _refuse(self, why: str) -> None:
         """What the function does cannot be replayed; said again at the end, should it catch this.

@@ -105,13 +105,13 @@ def _refused(self: Scalar, *args: Any, **kwargs: Any) -> Any:
     raise self._needed()
 
 
-_BINARY = {
+_BINARY: dict[str, Callable] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow,
     "and": operator.and_, "or": operator.or_, "xor": operator.xor, "lshift": operator.lshift,
     "rshift": operator.rshift,
 }  # fmt: skip
-_UNARY = {
+_UNARY: dict[str, Callable] = {
     "neg": operator.neg, "pos": operator.pos, "abs": operator.abs, "invert": operator.invert,
     "round": round, "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
 }  # fmt: skip
@@ -122,8 +122,8 @@ _NEED = """int float complex index str repr format hash array array_struct array
 for _name, _function in _BINARY.items():
     setattr(Scalar, f"__{_name}__", _method(_function, False, False))
     setattr(Scalar, f"__r{_name}__", _method(_function, True, False))
-for _name, _single in _UNARY.items():
-    setattr(Scalar, f"__{_name}__", _method(_single, False, False))
+for _name, _function in _UNARY.items():
+    setattr(Scalar, f"__{_name}__", _method(_function, False, False))
 for _name in _COMPARISONS:
     setattr(Scalar, f"__{_name}__", _method(getattr(operator, _name), False, True))
 for _name in _NEED:
