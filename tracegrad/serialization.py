@@ -1,218 +1,251 @@
 """save and load, in torch's own format: what one writes the other reads.
 
-A file is a zip archive. `data.pkl` pickles the object; in it a tensor is a call of
-`torch._utils._rebuild_tensor_v2` on a storage, named by a persistent id, whose bytes are a file of
-their own. Neither side of this module needs torch: names of its functions are written as text, and
-read by the table of those that are understood.
+A file is a zip archive. `data.pkl` pickles the object (pickling.py, unpickling.py); in it a tensor
+is a call on a storage, whose bytes are a file of their own. torch is not needed: names of its
+functions are written as text, and read by the table of those that are understood.
 """
 
 from __future__ import annotations
 
-import codecs
+import contextlib
 import io
 import math
 import os
 import pickle
+import stat
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from secrets import token_hex
+from typing import IO, Any
 
 import numpy as np
 
 from .ir.dtype import DType, named
 from .nn.parameter import Parameter
+from .pickling import STORAGES, pickled
 from .tracer.device import device
 from .tracer.mode import mode
 from .tracer.tensor import Size, Tensor, fill_slots
+from .unpickling import PLAIN, Maker, Reader
 
-_STORAGES = {
-    "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16",
-    "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
-    "bool": "Bool",
-}  # fmt: skip
 File = str | os.PathLike | IO[bytes]
 
 
-class _Global(NamedTuple):
-    """A function or class that a pickle names."""
-
-    module: str
-    name: str
-
-    def __call__(self) -> None:
-        """What is pickled as a call must look like a function."""
-
-
-class _Storage(NamedTuple):
-    key: str
-    dtype: DType
-    size: int
-
-
 # ---- writing
-_Python: Any = vars(pickle)["_Pickler"]  # the one in C insists on finding what is named
-
-
-class _Pickler(_Python):
-    dispatch: dict[type, Callable] = dict(_Python.dispatch)
-
-    def __init__(self, file: IO[bytes]):
-        super().__init__(file, 2)
-        self.bytes: dict[str, bytes] = {}
-        self.keys: dict[tuple, str] = {}
-        self.held: list[np.ndarray] = []  # or an address might be used twice
-
-    def word(self, value: _Global) -> None:
-        self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
-
-    def dtype(self, value: DType) -> None:
-        self.word(_Global("torch", value.name))
-
-    dispatch[_Global], dispatch[DType] = word, dtype
-
-    def persistent_id(self, obj: Any) -> Any:
-        if not isinstance(obj, _Storage):
-            return None
-        kind = _Global("torch", f"{_STORAGES[obj.dtype.name]}Storage")
-        return ("storage", kind, obj.key, "cpu", obj.size)
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Size):
-            return _Global("torch", "Size"), (tuple(obj),)
-        if not isinstance(obj, Tensor):
-            return NotImplemented
-        if obj._dtype.name not in _STORAGES:
-            raise TypeError(f"save: a tensor of dtype {obj._dtype} has no place in torch's format")
-        if isinstance(obj, Parameter):
-            return _Global("torch._utils", "_rebuild_parameter"), (
-                obj.data, obj.requires_grad, OrderedDict(),
-            )  # fmt: skip
-        shape = tuple(obj.shape)
-        strides = [math.prod(shape[d + 1 :]) for d in range(len(shape))]
-        return _Global("torch._utils", "_rebuild_tensor_v2"), (
-            self.storage(obj), 0, shape, tuple(strides), obj.requires_grad, OrderedDict(),
-        )  # fmt: skip
-
-    def storage(self, t: Tensor) -> _Storage:
-        """Where the numbers are; tensors that show the same ones share them in the file too."""
-        array = t._array
-        where = (array.ctypes.data, array.shape, array.strides, t._dtype)
-        key = self.keys.setdefault(where, str(len(self.keys)))
-        if key not in self.bytes:
-            self.held.append(array)
-            self.bytes[key] = array.tobytes()
-        return _Storage(key, t._dtype, array.size)
-
-
 def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
          _use_new_zipfile_serialization: bool = True) -> None:  # fmt: skip
     """Write an object made of tensors, numbers, strings and containers to a file, so that torch can
-    read it too. The last three options are taken and ignored.
+    read it too. Tensors that share memory will share it when they are loaded.
+
+    A file that exists is replaced when the new one is complete on disk: whatever happens, one of
+    the two is there. The last three options are taken and ignored.
 
     >>> tracegrad.save(model.state_dict(), "model.pt")
     """
     if mode.trace is not None:
         raise RuntimeError("save: not inside a compiled function, where values are not known")
-    text = io.BytesIO()
-    pickler = _Pickler(text)
-    pickler.dump(obj)
-    with zipfile.ZipFile(f, "w") as archive:
-        archive.writestr("archive/data.pkl", text.getvalue())
+    if not isinstance(f, (str, os.PathLike)) and not hasattr(f, "write"):
+        raise AttributeError(
+            "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
+        )
+    text, contents = pickled(obj)
+    with _replacing(f) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", text)
         archive.writestr("archive/byteorder", "little")
-        for key, content in pickler.bytes.items():
-            archive.writestr(f"archive/data/{key}", content)
+        for k, content in enumerate(contents):
+            entry = zipfile.ZipInfo(f"archive/data/{k}")
+            with archive.open(entry, "w", force_zip64=content.nbytes >= 1 << 31) as target:
+                target.write(content.view(np.uint8).data)
         archive.writestr("archive/version", "3\n")
 
 
+@contextlib.contextmanager
+def _replacing(f: File) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of `f` once it is complete."""
+    if not isinstance(f, (str, os.PathLike)):
+        yield f
+        f.flush()
+        return
+    path = os.path.realpath(f)  # where `f` is a link, what it leads to is replaced
+    try:
+        before = os.stat(path)
+    except FileNotFoundError:
+        before = None
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        with open(path, "wb") as file:  # a device or a pipe; a folder is refused
+            yield file
+        return
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:100]}.{token_hex(8)}.tmp")
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if before is not None:
+                _like(handle, before)
+            yield file
+            file.flush()
+            os.fsync(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(OSError):  # the new name, too, is on disk
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(at)
+        finally:
+            os.close(at)
+
+
+def _like(handle: int, before: os.stat_result) -> None:
+    """Give a new file the owner, where that is allowed, and the permissions of the one before."""
+    now = os.fstat(handle)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        with contextlib.suppress(OSError):
+            os.fchown(handle, before.st_uid, before.st_gid)
+    os.fchmod(handle, stat.S_IMODE(before.st_mode))
+
+
 # ---- reading
-def _tensor(storage: tuple[np.ndarray, DType], offset: int, shape: Any, strides: Any,
-            requires_grad: bool = False, *_: Any) -> Tensor:  # fmt: skip
+def _whole(*numbers: Any) -> bool:
+    return all(type(n) is int for n in numbers)
+
+
+def _tensor(args: tuple) -> Tensor:
     """torch._utils._rebuild_tensor_v2, which may look at any part of a storage, but not beyond."""
-    array, dtype = storage
+    (array, dtype), offset, shape, strides, requires_grad, *_ = args
     shape, strides = tuple(shape), tuple(strides)
+    if not _whole(offset, *shape, *strides) or len(shape) != len(strides) or len(shape) > 64:
+        raise pickle.UnpicklingError("a tensor's shape and strides are no whole numbers")
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-    if 0 in shape:
-        seen = np.empty(shape, array.dtype)
-    elif min((offset, *shape, *strides)) < 0 or last >= array.size:
-        raise pickle.UnpicklingError("load: a tensor reaches beyond its storage")
-    else:
-        steps = tuple(s * array.itemsize for s in strides)
-        seen = np.lib.stride_tricks.as_strided(array[offset:], shape, steps)
-    return fill_slots(object.__new__(Tensor), seen, None, dtype, bool(requires_grad))
+    if min((offset, *shape, *strides)) < 0 or (0 not in shape and last >= array.size):
+        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
+    if math.prod(n for n in shape if n) * array.itemsize >= 1 << 62:
+        raise pickle.UnpicklingError("a tensor is too large")
+    if type(requires_grad) is not bool or (requires_grad and not dtype.is_floating_point):
+        raise pickle.UnpicklingError("only tensors of floating point dtype can require gradients")
+    steps = tuple(s * array.itemsize for s in strides)
+    begun = array[offset:] if 0 not in shape else array[:0]
+    seen = np.lib.stride_tricks.as_strided(begun, shape, steps)
+    return fill_slots(object.__new__(Tensor), seen, None, dtype, requires_grad)
+
+
+def _parameter(args: tuple) -> Parameter:
+    data, requires_grad, *_ = args
+    if not isinstance(data, Tensor) or type(requires_grad) is not bool:
+        raise pickle.UnpicklingError("a Parameter of what is no tensor")
+    return Parameter(data, requires_grad)
+
+
+def _size(args: tuple) -> Size:
+    (shape,) = args
+    if not _whole(*shape):
+        raise pickle.UnpicklingError("a Size of what are no whole numbers")
+    return Size(shape)
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda data, requires_grad, _: Parameter(
-        data, requires_grad
-    ),
-    ("torch", "Size"): Size,
-    ("torch", "device"): device,
-    ("_codecs", "encode"): codecs.encode,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
-    **{("torch", name): named(name) for name in _STORAGES},
-    **{("torch", f"{kind}Storage"): named(name) for name, kind in _STORAGES.items()},
+    **PLAIN,
+    ("torch._utils", "_rebuild_tensor_v2"): Maker(_tensor),
+    ("torch._utils", "_rebuild_parameter"): Maker(_parameter),
+    ("torch", "Size"): Maker(_size),
+    ("torch", "device"): Maker(lambda args: device(*args)),
+    **{("torch", name): named(name) for name in STORAGES},
+    **{("torch", f"{kind}Storage"): named(name) for name, kind in STORAGES.items()},
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: IO[bytes], read: Callable[[str], bytes], weights_only: bool):
+    """For files that are trusted: anything may be in them."""
+
+    def __init__(self, file: IO[bytes], persistent: Callable[[Any], Any]):
         super().__init__(file, encoding="utf-8")
-        self.read_storage, self.weights_only = read, weights_only
-        self.storages: dict[str, tuple[np.ndarray, DType]] = {}
+        self.persistent_load = persistent  # type: ignore[method-assign]
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
-        if self.weights_only:
-            raise pickle.UnpicklingError(
-                f"Weights only load failed. The file names {module}.{name}, which is not among "
-                "what is allowed. Loading it with weights_only=False may run any code that is in "
-                "the file: do so only if you trust its source."
-            )
-        return super().find_class(module, name)
-
-    def persistent_load(self, pid: Any) -> tuple[np.ndarray, DType]:
-        what, dtype, key, _, size = pid
-        if what != "storage" or not isinstance(dtype, DType):
-            raise pickle.UnpicklingError(f"load: {what!r} is not understood")
-        if key not in self.storages:
-            array = np.frombuffer(bytearray(self.read_storage(key)), dtype.storage)
-            if array.size < size:
-                raise pickle.UnpicklingError(f"load: storage {key} has less than {size} numbers")
-            self.storages[key] = array, dtype
-        return self.storages[key]
+        known = _KNOWN.get((module, name)) if module.startswith("torch") else None
+        if isinstance(known, Maker):
+            return lambda *args: known.make(args)
+        return super().find_class(module, name) if known is None else known
 
 
-def load(f: File, map_location: Any = None, pickle_module: Any = None, *,
-         weights_only: bool = True, mmap: bool | None = None, **options: Any) -> Any:  # fmt: skip
+class _Archive:
+    """The entries of a file of `save`'s or torch's."""
+
+    def __init__(self, file: IO[bytes], size: int):
+        self.zip = zipfile.ZipFile(file)
+        entries = self.zip.infolist()
+        names = {entry.filename for entry in entries}
+        roots = [n[: -len("data.pkl")] for n in names if n.endswith("/data.pkl")]
+        if len(roots) != 1:
+            raise RuntimeError("it has no data.pkl, or several")
+        if len(names) < len(entries) or sum(entry.file_size for entry in entries) > size:
+            raise RuntimeError("its entries overlap")  # or are compressed, which torch never does
+        (self.root,) = roots
+        if f"{self.root}byteorder" in names and self.read("byteorder") != b"little":
+            raise RuntimeError("its byte order is not supported")
+        self.storages: dict[str, tuple[np.ndarray, DType]] = {}
+
+    def read(self, name: str) -> bytes:
+        return self.zip.read(f"{self.root}{name}")
+
+    def storage(self, pid: Any) -> tuple[np.ndarray, DType]:
+        """What a persistent id stands for."""
+        what, dtype, name, _, size = pid
+        if what != "storage" or not isinstance(dtype, DType) or not isinstance(name, str):
+            raise pickle.UnpicklingError(f"a storage of {dtype!r} is not understood")
+        if name not in self.storages:
+            array = np.frombuffer(bytearray(self.read(f"data/{name}")), dtype.storage)
+            if array.size != size:
+                raise pickle.UnpicklingError(f"storage {name} has {array.size} numbers, not {size}")
+            self.storages[name] = array, dtype
+        if self.storages[name][1] is not dtype:
+            raise pickle.UnpicklingError(f"storage {name} is of two dtypes")
+        return self.storages[name]
+
+
+def load(
+    f: File, map_location: Any = None, pickle_module: Any = None, *,
+    weights_only: bool | None = True, mmap: bool | None = None, **options: Any,
+) -> Any:  # fmt: skip
     """Read what `save`, or torch's, has written; every tensor is in the memory of the CPU.
 
-    Unless `weights_only` is False, only tensors, numbers, strings and containers are made. The
-    other options are taken and ignored.
+    Unless `weights_only` is False, only tensors, numbers, strings and containers are made, whatever
+    the file says. The other options are taken and ignored. Raises RuntimeError for a file that is
+    damaged, and pickle.UnpicklingError for one that holds what is not allowed.
 
     >>> model.load_state_dict(tracegrad.load("model.pt"))
     """
+    if mode.trace is not None:
+        raise RuntimeError("load: not inside a compiled function, which would read but once")
+    if isinstance(f, (str, os.PathLike)):
+        with open(f, "rb") as file:
+            return _read(file, os.fspath(f), weights_only)
+    if not hasattr(f, "read") or not hasattr(f, "seek"):
+        raise AttributeError(
+            "You can only load from a file that is seekable. Please pre-load the data into a "
+            "buffer like io.BytesIO and try to load from it instead."
+        )
+    return _read(f, getattr(f, "name", f"the {type(f).__name__}"), weights_only)
+
+
+def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
     try:
-        archive = zipfile.ZipFile(f)
-    except zipfile.BadZipFile:
-        raise pickle.UnpicklingError(
-            "load: not an archive of torch.save or tracegrad.save (torch's format from before "
-            "version 1.6 is not supported)"
-        ) from None
-    with archive:
-        names = set(archive.namelist())
-        root = next((n[: -len("data.pkl")] for n in names if n.endswith("/data.pkl")), None)
-        if root is None:
-            raise RuntimeError("load: file not found: archive/data.pkl")
-        order = f"{root}byteorder"
-        if order in names and archive.read(order) != b"little":
-            raise RuntimeError(f"load: byte order {archive.read(order)!r} is not supported")
-        text = io.BytesIO(archive.read(f"{root}data.pkl"))
-        return _Unpickler(text, lambda k: archive.read(f"{root}data/{k}"), weights_only).load()
+        archive = _Archive(file, file.seek(0, os.SEEK_END))
+        text = archive.read("data.pkl")
+        if weights_only is None or weights_only:
+            return Reader(_KNOWN, archive.storage).load(text)
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(f"load: {name}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # what zipfile raises for damage is not for a reader to know
+        raise RuntimeError(
+            f"load: {name} is damaged, or not an archive of torch.save or tracegrad.save (torch's "
+            f"format from before version 1.6 is not supported): {error}"
+        ) from error
+    return _Unpickler(io.BytesIO(text), archive.storage).load()
 
 
 __all__ = ["load", "save"]

@@ -1,0 +1,164 @@
+"""Writing a pickle in torch's format, and the memory that its tensors show.
+
+A tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage, named by a persistent id.
+Names of torch's functions are written as text: torch need not be there.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from .ir.dtype import DType
+from .nn.parameter import Parameter
+from .tracer.device import device
+from .tracer.tensor import Size, Tensor, leaked
+
+STORAGES = {
+    "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16",
+    "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
+    "bool": "Bool",
+}  # fmt: skip
+
+
+class _Global(NamedTuple):
+    """A function or class that a pickle names."""
+
+    module: str
+    name: str
+
+    def __call__(self) -> None:
+        """What is pickled as a call must look like a function."""
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: DType
+    size: int
+
+
+class _Part(NamedTuple):
+    """How a tensor lies in a storage, in numbers, not bytes."""
+
+    storage: _Storage
+    offset: int
+    strides: tuple[int, ...]
+
+
+class Memory:
+    """The storages of a file: one for each stretch of memory that tensors show, so that those which
+    share memory share it in the file.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[int, tuple[np.ndarray, DType]] = {}
+        self.parts: dict[int, _Part] = {}
+        self.contents: list[np.ndarray] = []
+
+    def plan(self) -> None:
+        """Give every array that was met its place."""
+        stretches: list[tuple[int, int, np.ndarray, DType]] = []
+        for array, dtype in self.arrays.values():
+            if array.size and min(array.strides, default=0) >= 0 and array.dtype == dtype.storage:
+                spans = zip(array.shape, array.strides, strict=True)
+                last = sum((n - 1) * s for n, s in spans)
+                first = array.ctypes.data
+                stretches.append((first, first + last + array.itemsize, array, dtype))
+        stretches.sort(key=lambda one: one[:2])
+        while stretches:
+            first, end, lowest, dtype = stretches[0]
+            together = []
+            while stretches and stretches[0][0] < end:
+                end = max(end, stretches[0][1])
+                together.append(stretches.pop(0))
+            step = lowest.itemsize
+            if any(other is not dtype for *_, other in together):
+                raise RuntimeError(
+                    "save: cannot save multiple tensors or storages that view the same data as "
+                    f"different types: {', '.join(sorted({d.name for *_, d in together}))}"
+                )
+            if any(n % step for at, _, a, _ in together for n in (at - first, *a.strides)):
+                continue  # not at whole numbers: they are copied
+            content = np.lib.stride_tricks.as_strided(lowest, ((end - first) // step,), (step,))
+            storage = self.keep(content, dtype)
+            for at, _, array, _ in together:
+                strides = tuple(s // step for s in array.strides)
+                self.parts[id(array)] = _Part(storage, (at - first) // step, strides)
+
+    def keep(self, content: np.ndarray, dtype: DType) -> _Storage:
+        self.contents.append(content)
+        return _Storage(str(len(self.contents) - 1), dtype, content.size)
+
+    def part(self, array: np.ndarray, dtype: DType) -> _Part:
+        """Where an array is; one that cannot be shown as it lies is copied."""
+        if id(array) not in self.parts:
+            content = np.ascontiguousarray(array, dtype.storage)
+            strides = tuple(math.prod(array.shape[d + 1 :]) for d in range(array.ndim))
+            self.arrays[id(array)] = array, dtype  # or its id might be used twice
+            self.parts[id(array)] = _Part(self.keep(content.reshape(-1), dtype), 0, strides)
+        return self.parts[id(array)]
+
+
+_Python: Any = vars(pickle)["_Pickler"]  # the one in C insists on finding what is named
+
+
+class Pickler(_Python):
+    """Run twice: where `looking`, it only finds out what arrays there are."""
+
+    dispatch: dict[type, Callable] = dict(_Python.dispatch)
+
+    def __init__(self, file: IO[bytes], memory: Memory, looking: bool):
+        super().__init__(file, 2)
+        self.memory, self.looking = memory, looking
+
+    def word(self, value: _Global) -> None:
+        self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
+
+    def dtype(self, value: DType) -> None:
+        self.word(_Global("torch", value.name))
+
+    dispatch[_Global], dispatch[DType] = word, dtype
+
+    def persistent_id(self, obj: Any) -> Any:
+        if not isinstance(obj, _Storage):
+            return None
+        kind = _Global("torch", f"{STORAGES[obj.dtype.name]}Storage")
+        return ("storage", kind, obj.key, "cpu", obj.size)
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Size):
+            return _Global("torch", "Size"), (tuple(obj),)
+        if isinstance(obj, device):
+            return _Global("torch", "device"), (str(obj),)
+        if not isinstance(obj, Tensor):
+            return NotImplemented
+        if obj._dtype.name not in STORAGES:
+            raise TypeError(f"save: a tensor of dtype {obj._dtype} has no place in torch's format")
+        if obj._array is None:
+            raise leaked(obj)
+        if isinstance(obj, Parameter):
+            return _Global("torch._utils", "_rebuild_parameter"), (
+                obj.data, obj.requires_grad, OrderedDict(),
+            )  # fmt: skip
+        if self.looking:
+            self.memory.arrays[id(obj._array)] = obj._array, obj._dtype
+            return _Global("torch", "looking"), ()
+        storage, offset, strides = self.memory.part(obj._array, obj._dtype)
+        return _Global("torch._utils", "_rebuild_tensor_v2"), (
+            storage, offset, tuple(obj.shape), strides, obj.requires_grad, OrderedDict(),
+        )  # fmt: skip
+
+
+def pickled(obj: Any) -> tuple[bytes, list[np.ndarray]]:
+    """The pickle of an object, and the contents of its storages in the order of their names."""
+    memory, text = Memory(), io.BytesIO()
+    Pickler(io.BytesIO(), memory, looking=True).dump(obj)
+    memory.plan()
+    Pickler(text, memory, looking=False).dump(obj)
+    return text.getvalue(), memory.contents

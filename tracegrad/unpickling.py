@@ -1,0 +1,247 @@
+"""Reading a pickle whose author is not trusted.
+
+Takes the bytes of a pickle and gives the value; makes numbers, strings, containers, and what the
+given table has makers for, and nothing else. No name of the pickle is imported, no attribute set
+but on an OrderedDict of its own, and what a maker gives is not called again. Every operation is
+bounded by the length of the pickle. Raises UnpicklingError for what is refused, and any Exception
+for what is damaged.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+DEEPEST = 100  # tuples within one another that are keys: Python hashes them recursively
+_REFUSED = (
+    "Weights only load failed. The file {}, which is not among what is allowed. Loading it with "
+    "weights_only=False may run any code that is in the file: do so only if you trust its source."
+)
+
+
+class Maker(NamedTuple):
+    """What may be called: by the tuple of its arguments."""
+
+    make: Callable[[tuple], Any]
+
+
+def key(value: Any, depth: int = 0) -> Any:
+    """A value that may be the key of a dict, or a member of a set."""
+    if isinstance(value, tuple):
+        if depth == DEEPEST:
+            raise UnpicklingError("a key of tuples within tuples is too deep")
+        for part in value:
+            key(part, depth + 1)
+    return value
+
+
+def _pairs(pairs: Any) -> list[tuple]:
+    return [(key(k), v) for k, v in pairs]
+
+
+def _dict(kind: type) -> Maker:
+    def make(args: tuple) -> Any:
+        if not args:
+            return kind()
+        (given,) = args
+        if not isinstance(given, (dict, list, tuple)):
+            raise UnpicklingError(f"{kind.__name__} of a {type(given).__name__}")
+        return kind(_pairs(given) if not isinstance(given, dict) else given)
+
+    return Maker(make)
+
+
+def _set(args: tuple) -> set:
+    (members,) = args or ((),)
+    if not isinstance(members, (list, tuple)):
+        raise UnpicklingError(f"a set of a {type(members).__name__}")
+    return set(map(key, members))
+
+
+def _bytes(args: tuple) -> bytes:
+    """Older protocols write bytes as a text of which each character is one."""
+    if not args:
+        return b""
+    text, encoding = args
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise UnpicklingError(f"bytes of encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _bytearray(args: tuple) -> bytearray:
+    return bytearray(args[0] if args and isinstance(args[0], bytes) else _bytes(args))
+
+
+def _complex(args: tuple) -> complex:
+    if not all(isinstance(part, float) for part in args):
+        raise UnpicklingError("a complex number of what is no number")
+    return complex(*args)
+
+
+PLAIN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _dict(OrderedDict),
+    ("collections", "Counter"): _dict(Counter),
+    ("_codecs", "encode"): Maker(_bytes),
+}
+for _module in ("builtins", "__builtin__"):
+    PLAIN |= {
+        (_module, "set"): Maker(_set),
+        (_module, "bytes"): Maker(_bytes),
+        (_module, "bytearray"): Maker(_bytearray),
+        (_module, "complex"): Maker(_complex),
+    }
+
+
+class Reader:
+    """One reading. `names` gives what a pickle may name: values, and Makers; `persistent` what a
+    persistent id stands for.
+    """
+
+    def __init__(self, names: Mapping[tuple[str, str], Any], persistent: Callable[[Any], Any]):
+        self.names, self.persistent = names, persistent
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []  # the stacks below each mark
+        self.memo: dict[int, Any] = {}
+
+    def load(self, data: bytes) -> Any:
+        for operation, argument, _ in pickletools.genops(data):
+            self.step(operation.name, argument)
+        return self.one()
+
+    def step(self, operation: str, argument: Any) -> None:
+        push = self.stack.append
+        match operation:
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
+                self.memo[argument] = self.stack[-1]
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self.stack[-1]
+            case "BINGET" | "LONG_BINGET" | "GET":
+                push(self.memo[argument])
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE" | "BINBYTES":
+                push(argument)
+            case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4":
+                push(argument)
+            case "BINFLOAT" | "FLOAT" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+                push(argument)
+            case "SHORT_BINSTRING" | "BINSTRING":  # of Python 2
+                push(argument.encode("latin1").decode())
+            case "NONE":
+                push(None)
+            case "NEWTRUE":
+                push(True)
+            case "NEWFALSE":
+                push(False)
+            case "EMPTY_TUPLE":
+                push(())
+            case "EMPTY_LIST":
+                push([])
+            case "EMPTY_DICT":
+                push({})
+            case "EMPTY_SET":
+                push(set())
+            case "MARK":
+                self.marks.append(self.stack)
+                self.stack = []
+            case "TUPLE":
+                values = self.marked()
+                self.stack.append(tuple(values))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                push(tuple(self.several(int(operation[-1]))))
+            case "LIST":
+                values = self.marked()
+                self.stack.append(values)
+            case "DICT":
+                values = self.marked()
+                self.stack.append({})
+                self.fill(values)
+            case "APPEND":
+                self.extend(self.several(1))
+            case "APPENDS":
+                self.extend(self.marked())
+            case "SETITEM":
+                self.fill(self.several(2))
+            case "SETITEMS":
+                self.fill(self.marked())
+            case "ADDITEMS":
+                members = self.marked()
+                if type(self.stack[-1]) is not set:
+                    raise UnpicklingError("members are added to what is no set")
+                self.stack[-1].update(map(key, members))
+            case "GLOBAL":
+                module, _, name = argument.partition(" ")
+                self.named(module, name)
+            case "STACK_GLOBAL":
+                self.named(*self.several(2))
+            case "REDUCE":
+                arguments, maker = self.one(), self.stack.pop()
+                if not isinstance(maker, Maker) or not isinstance(arguments, tuple):
+                    raise UnpicklingError(_REFUSED.format("calls what is no function"))
+                push(maker.make(arguments))
+            case "BUILD":
+                self.build(self.one())
+            case "BINPERSID":
+                push(self.persistent(self.one()))
+            case "POP":
+                if self.stack:
+                    self.stack.pop()
+                else:
+                    self.stack = self.marks.pop()
+            case "POP_MARK":
+                self.stack = self.marks.pop()
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case _:
+                raise UnpicklingError(_REFUSED.format(f"has the operation {operation}"))
+
+    def one(self) -> Any:
+        """The topmost value, taken off; a name is none."""
+        (value,) = self.several(1)
+        return value
+
+    def several(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise UnpicklingError("the pickle takes values that are not there")
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return _checked(values)
+
+    def marked(self) -> list[Any]:
+        """All values from the last mark on, taken off."""
+        values, self.stack = self.stack, self.marks.pop()
+        return _checked(values)
+
+    def named(self, module: str, name: str) -> None:
+        if (module, name) not in self.names:
+            raise UnpicklingError(_REFUSED.format(f"names {module}.{name}"))
+        self.stack.append(self.names[module, name])
+
+    def extend(self, values: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise UnpicklingError("values are appended to what is no list")
+        self.stack[-1].extend(values)
+
+    def fill(self, values: list[Any]) -> None:
+        holder = self.stack[-1]
+        if not isinstance(holder, dict):
+            raise UnpicklingError("items are set of what is no dict")
+        for k, v in zip(values[::2], values[1::2], strict=True):
+            holder[key(k)] = v
+
+    def build(self, state: Any) -> None:
+        """The attributes of an OrderedDict, such as those of a state_dict."""
+        made = self.stack[-1]
+        if type(made) is not OrderedDict or type(state) is not dict:
+            raise UnpicklingError(_REFUSED.format(f"sets attributes of a {type(made).__name__}"))
+        for name, value in state.items():
+            if not isinstance(name, str) or hasattr(OrderedDict, name):
+                raise UnpicklingError(_REFUSED.format(f"sets the attribute {name!r} of a dict"))
+            made.__dict__[name] = value
+
+
+def _checked(values: list[Any]) -> list[Any]:
+    if any(isinstance(value, Maker) for value in values):
+        raise UnpicklingError(_REFUSED.format("has a function or a class as a value"))
+    return values
