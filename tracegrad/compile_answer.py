@@ -21,10 +21,10 @@ from .tracer.views import VIEWS, Path, follow
 
 
 class Returned:
-    """Output number `index` of the program."""
+    """Output number `index` of the program, and what stands for its `.grad`, if it has one."""
 
-    def __init__(self, index: int):
-        self.index = index
+    def __init__(self, index: int, grad: Any = None):
+        self.index, self.grad = index, grad
 
 
 class Given:
@@ -76,16 +76,30 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     return base, tuple(reversed(steps))
 
 
+def _roots(answer: Any) -> list:
+    """What stands in an answer, and what its views look at and its outputs have as `.grad`."""
+    found = leaves(answer)
+    for leaf in found:  # it grows
+        if isinstance(leaf, Aliased):
+            found.append(leaf.root)
+        elif isinstance(leaf, Returned) and leaf.grad is not None:
+            found.append(leaf.grad)
+    return found
+
+
 def gradients_found(answer: Any) -> set[Input]:
     """The inputs whose `.grad` from before the call is in its answer."""
-    roots = [leaf.root if isinstance(leaf, Aliased) else leaf for leaf in leaves(answer)]
-    return {r.owner for r in roots if isinstance(r, Gradient) and r.found}
+    return {r.owner for r in _roots(answer) if isinstance(r, Gradient) and r.found}
 
 
-def returned(answer: Any) -> set[int]:
+def outputs_of(answer: Any) -> dict[int, Returned]:
+    """The outputs that an answer needs, by number."""
+    return {r.index: r for r in _roots(answer) if isinstance(r, Returned)}
+
+
+def returned(answer: Any) -> list[int]:
     """The numbers of the outputs that an answer needs."""
-    roots = [leaf.root if isinstance(leaf, Aliased) else leaf for leaf in leaves(answer)]
-    return {r.index for r in roots if isinstance(r, Returned)}
+    return sorted(outputs_of(answer))
 
 
 def refuse_hidden(answer: Any, who: str) -> None:

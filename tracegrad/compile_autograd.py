@@ -8,13 +8,14 @@ is faster than reading them back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import numpy as np
 
 from .codegen.build import build
 from .codegen.view import View
+from .compile_effects import observed
 from .compile_pool import Pool
 from .compile_rerun import Rerun
 from .ir.graph import Graph, postorder
@@ -87,20 +88,35 @@ class Derivative:
         roots = [(fn, s) for fn, s in zip(fns, self.seeds, strict=True) if fn is not None]
         self.every = frozenset(range(len(ys)))
         alone = [frozenset([k]) for k in self.every] if len(ys) > 1 else []
-        found = [
-            pull([roots[k] for k in sorted(way)], [i.start for i in sources], True, False)
-            for way in (self.every, *alone)
-        ]
+        targets = [i.start for i in sources]
+        found, effects = [], []
+        for way in (self.every, *alone):
+            begun = [roots[k] for k in sorted(way)]
+            gs, effect = observed(trace, self.seeds, partial(pull, begun, targets, True, False))
+            found.append(gs)
+            effects.append(effect)
         reached = [k for k, g in enumerate(found[0]) if g is not None]
         self.wanted = [sources[k] for k in reached]
+        self.again = next(filter(None, effects), "")  # why backward runs the function again
+        if self.again and rerun.why_not:
+            raise RuntimeError(
+                f"the backward of a compiled function {self.again}, so it would have to run the "
+                f"function again, and this one {rerun.why_not}: call backward() inside of it"
+            )
         self.gradients: dict[frozenset[int], list[Node | None]] = {
             way: [None if (g := gs[k]) is None else g._node for k in reached]
             for way, gs in zip((self.every, *alone), found, strict=True)
         }
-        kept = [kept_below(fn) for fn in fns]
+        below = [records_below(fn) for fn in fns]
+        kept = [{f for f in found if f.keeps()} for found in below]
         self.frees = [
             frozenset(j for j in self.every if kept[j] & own) for own in kept
         ]  # which outputs have no way back any more, once backward went through one
+        self.users = [  # of each output: which others were computed from it
+            frozenset(j for j in self.every - {k} if fn in below[j]) for k, fn in enumerate(fns)
+        ]
+        self.saved: tuple[Node, ...] = ()
+        self.inputs: tuple[Node, ...] = ()
         self.building = lock()
         self.backwards: dict[frozenset[int], Backward] = {}
         one = np.ones((), self.seeds[0].dtype.storage)
@@ -108,6 +124,8 @@ class Derivative:
 
     def nodes(self) -> list[Node]:
         """The gradients, to be simplified together with the outputs."""
+        if self.again:
+            return []
         return [g for gs in self.gradients.values() for g in gs if g is not None]
 
     def forward(self, joint: Graph, trace: Trace) -> Graph:
@@ -117,6 +135,12 @@ class Derivative:
         seeds = [s._node for s in self.seeds]
         joint = simplify(joint, fast=self.fast)
         answers, simple = joint.outputs[: self.count], iter(joint.outputs[self.count :])
+        if self.again:  # nothing it was computed from may change until then
+            self.gradients, self.layouts = {}, {}
+            used = set(postorder(answers))
+            kinds = ("argument", "tensor")
+            self.kept_inputs = [i for i in trace.inputs if i.node in used and i.kind in kinds]
+            return Graph(joint.inputs[: -len(seeds)], answers)
         self.gradients = {
             way: [None if g is None else next(simple) for g in gs]
             for way, gs in self.gradients.items()
@@ -165,15 +189,15 @@ class Derivative:
         return [None if g is None else next(waiting) for g in self.along(way)]
 
 
-def kept_below(fn: GradFn | None) -> set[GradFn]:
-    """The records that a backward from `fn` would make forget their values."""
-    stack, seen = [fn], set()
+def records_below(*fns: GradFn | None) -> set[GradFn]:
+    """The records that a backward from `fns` may go through."""
+    stack, seen = list(fns), set()
     while stack:
         f = stack.pop()
         if f is not None and f not in seen:
             seen.add(f)
             stack.extend(f.edges)
-    return {f for f in seen if f.keeps()}
+    return seen
 
 
 def layout(array: np.ndarray) -> View:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .compile_autograd import Derivative
+from .compile_autograd import Derivative, records_below
 from .runtime.executable import address
 from .tracer.inplace import adopt
 from .tracer.lying import moved
 from .tracer.mode import mode
-from .tracer.tape import FREED, AccumulateGrad, Bundle, GradFn, edge
-from .tracer.tensor import Tensor, wrap
+from .tracer.tape import FREED, AccumulateGrad, Bundle, GradFn, Part, edge
+from .tracer.tensor import RemovableHandle, Tensor, wrap
 from .tracer.world import tensor_changed
 
 TITLE = "CompiledFunctionBackward"
 _NONE: frozenset[int] = frozenset()
+NO_GRAPH = (
+    "{what} of a result of a compiled function: another result of the same call was computed from "
+    "it, and between the two there is no graph. Compute the other outside of the compiled "
+    "function, or take the gradient inside of it"
+)
 
 
 class Spent(GradFn):
@@ -47,6 +52,40 @@ def spent(fn: GradFn | None) -> bool:
             return True
         stack.extend(f.edges)
     return False
+
+
+class Output(Part):
+    """The record of one of several outputs of a compiled call. What others compute from it inside
+    of the call does not pass here, so nobody may wait here for the gradient.
+    """
+
+    __slots__ = ()
+
+    @property
+    def users(self) -> frozenset[int]:
+        whole: Any = self.edges[0]
+        return whole.derivative.users[self.index]
+
+    def asked(self, roots: Iterable[GradFn]) -> None:
+        if self.users:
+            below = (f for f in records_below(*roots) if isinstance(f, Output))
+            if any(f.edges == self.edges and f.index in self.users for f in below):
+                raise RuntimeError(NO_GRAPH.format(what="the gradient"))
+
+    def listen(self, hook: Callable) -> RemovableHandle:
+        if self.users:
+            raise RuntimeError(NO_GRAPH.format(what="a hook"))
+        return super().listen(hook)
+
+    def register_hook(self, hook: Callable) -> RemovableHandle:
+        if self.users:
+            raise RuntimeError(NO_GRAPH.format(what="a hook"))
+        return super().register_hook(hook)
+
+    def retain(self, t: Tensor) -> None:
+        if self.users:
+            raise RuntimeError(NO_GRAPH.format(what="retain_grad()"))
+        super().retain(t)
 
 
 def located(t: Tensor) -> int:
@@ -116,7 +155,7 @@ class CompiledCall(GradFn):
         parts = g.parts if isinstance(g, Bundle) else {0: g}
         way = d.every if len(parts) == len(d.every) else frozenset(parts)
         self.check(way)
-        if mode.grad or mode.trace is not None:
+        if mode.grad or mode.trace is not None or d.again:
             by_output = {d.outputs[k]: part for k, part in parts.items()}
             return d.rerun.gradients(self.arguments, by_output, d.wanted)
         seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
@@ -125,7 +164,7 @@ class CompiledCall(GradFn):
     def descend(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers:
             return False
-        if mode.trace is not None or mode.anomaly:
+        if mode.trace is not None or mode.anomaly or self.derivative.again:
             return False
         for e in self.edges:
             if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:

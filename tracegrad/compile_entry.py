@@ -17,6 +17,7 @@ from .codegen.program import Program
 from .compile_answer import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
 from .compile_autograd import Derivative, layout
 from .compile_backward import Spent, spent
+from .compile_effects import Kept
 from .compile_rerun import Rerun
 from .ir.dtype import DType
 from .ir.graph import Graph
@@ -200,6 +201,8 @@ class Recorder:
                 found = Derivative(
                     self.trace, ys, len(self.outputs), self.rerun, self.fast_math
                 )
+            except Kept as error:
+                raise RuntimeError(str(error)) from None
             except RuntimeError as error:
                 if len(ys) == 1:
                     ((k, y),) = ys
@@ -265,10 +268,15 @@ class Recorder:
         index = self.output(self.node(t))
         if t._requires_grad:
             self.depends(index, t)
-        return Returned(index)
+        return Returned(index, None if t._grad is None else self.leaf(t._grad))
 
     def depends(self, index: int, t: Tensor) -> None:
         """An output has a history: one that is used up, or one that backward will go through."""
+        if not spent(t._grad_fn) and t.retains_grad:
+            raise RuntimeError(
+                "retain_grad() within a compiled function, of a tensor of its answer that backward "
+                "is called on later: call retain_grad() on the result, outside"
+            )
         if spent(t._grad_fn):
             self.spent[index] = Spent(t._grad_fn.name())
         else:

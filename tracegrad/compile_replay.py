@@ -197,7 +197,7 @@ def _outputs(w: Writer, entry: Entry) -> dict[int, str]:
         if entry.derivative
         else ()
     )
-    for k in [*sorted(returned(entry.answer)), *saved]:
+    for k in [*returned(entry.answer), *saved]:
         node = entry.graph.outputs[k]
         pool = Pool(entry.executable.table, program.outputs[k], node.shape, node.dtype)
         entry.pools.append(pool)

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .compile_answer import Aliased, Given, Gradient, Returned, returned
-from .compile_backward import CompiledCall, take_over
+from .compile_answer import Aliased, Given, Gradient, Returned, outputs_of
+from .compile_backward import CompiledCall, Output, take_over
 from .compile_binding import placer
 from .compile_entry import Entry
 from .tracer.places import Place
 from .tracer.scalar import Scalar
 from .tracer.signature import parts
-from .tracer.tape import Part
 from .tracer.tensor import wrap
 from .tracer.trace import Input
 
@@ -98,7 +97,8 @@ def scalar(w: Writer, s: Any) -> str:
 def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
     d = entry.derivative
     made: dict[Any, str] = {}
-    for k in sorted(returned(entry.answer)):
+    results = outputs_of(entry.answer)
+    for k in sorted(results):
         dtype = w.name("dtype", entry.graph.outputs[k].dtype)
         w.add(
             f"y{k} = new(Tensor); y{k}._array = {outputs[k]}; "
@@ -118,10 +118,10 @@ def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
         kept = ", ".join(_kept(w, i) for i in d.kept_inputs)
         first = len(entry.graph.outputs) - len(d.saved)
         saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
-        w.names |= {"CompiledCall": CompiledCall, "Part": Part, "derivative": d}
+        w.names |= {"CompiledCall": CompiledCall, "Output": Output, "derivative": d}
         w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], args)")
         for index, k in enumerate(d.outputs):
-            record = "call" if len(d.outputs) == 1 else f"Part(call, {index})"
+            record = "call" if len(d.outputs) == 1 else f"Output(call, {index})"
             if k in entry.rooted:
                 where = tensor(w, entry.rooted[k])
                 w.add(f"{w.name('take_over', take_over)}({where}, {record})")
@@ -130,6 +130,9 @@ def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
     for k in entry.spent.keys() & entry.rooted.keys():
         where = tensor(w, entry.rooted[k])
         w.add(f"{w.name('take_over', take_over)}({where}, {w.name('spent', entry.spent[k])})")
+    for k, result in results.items():
+        if result.grad is not None:
+            w.add(f"y{k}._grad = {_expression(w, result.grad, made)}")
     answer, values, printed = entry.answer
     w.add(f"answer = {_expression(w, answer, made)}")
     for place, value in zip(entry.effects, values, strict=True):

@@ -233,6 +233,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         ):
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     roots = _roots(outputs, _grads_for(outputs, grad_tensors), create_graph)
+    for fn in targets or ():
+        fn.asked([root for root, _ in roots])
     walk = _Walk(create_graph if retain_graph is None else retain_graph, create_graph, targets)
     with _Switch(create_graph):
         walk.run(roots, accumulate=True)
@@ -292,6 +294,8 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
     targets = [edge(x) for x in xs]
     if None in targets:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
+    for fn in targets:
+        fn.asked([root for root, _ in roots])  # type: ignore[union-attr]
     keep = create_graph if retain_graph is None else retain_graph
     found = pull(roots, targets, keep, create_graph)
     if not (allow_unused or materialize_grads) and any(g is None for g in found):

@@ -194,6 +194,8 @@ class BatchTrace:
 
     replace_grad = look_at_grad
 
+    made = None
+
     def layout(self, t: Tensor) -> None:
         """Examples have no strides of their own."""
 

@@ -9,7 +9,7 @@ a tape never refers to itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, NamedTuple
 from weakref import ref
@@ -97,6 +97,15 @@ class GradFn:
         if self.posthooks is None:
             self.posthooks = {}
         return RemovableHandle(self.posthooks, hook)
+
+    def asked(self, roots: Iterable[GradFn]) -> None:
+        """Somebody wants the gradient of the result in a backward from `roots`: raise where it
+        cannot be known.
+        """
+
+    def retain(self, t: Tensor) -> None:
+        """Put the gradient of the result into the `.grad` of `t`, which it is."""
+        self.retainers.append(ref(t))
 
     def arrive(self, g: Tensor) -> Tensor:
         """The gradient of the result is complete: what the hooks make of it."""
@@ -189,8 +198,8 @@ class AccumulateGrad(GradFn):
     def accumulated(self) -> None:
         """The `.grad` of the leaf is what it is to be."""
         for hook in tuple((self.variable._hooks or {}).values()):
-            if isinstance(hook, AfterAccumulation):
-                hook.function(self.variable)
+            if isinstance(hook, AfterAccumulation) and hook.function(self.variable) is not None:
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def edge(t: Tensor) -> GradFn | None:

@@ -234,7 +234,7 @@ class Tensor(Value):
         if not t._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if t._grad_fn is not None and not self.retains_grad:
-            t._grad_fn.retainers.append(ref(t))
+            t._grad_fn.retain(t)
 
     def register_hook(self, hook: Callable) -> Any:
         """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not
@@ -284,6 +284,8 @@ def fill_slots(
     )
     t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = None
     t._ptr = 0
+    if node is not None and (trace := mode.trace) is not None and trace.made is not None:
+        trace.made.append(ref(t))
     return t
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -137,6 +138,7 @@ class Trace:
         self._owner_of_grad: dict[int, Tensor] = {}
         self._by_twin: dict[int, Input] = {}
         self._replaced: set[int] = set()
+        self.made: list[ref] | None = None  # where somebody wants to know: tensors made in it
         self.grads_seen: set[int] = set()  # ids of tensors whose `.grad` at entry decided something
         for i, t in enumerate(arguments):
             if id(t) not in self._by_id:

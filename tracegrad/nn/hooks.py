@@ -123,8 +123,9 @@ class _Gradients:
     def entered(self, grads: Grads) -> Grads:
         for hook in self.before:
             grads = _answer(hook(self.module, grads), grads)
-        self.grad_output = grads
-        if self.unwatched is not None:
+        if self.unwatched is None:
+            self.grad_output = grads
+        else:
             for hook in self.after:
                 if hook(self.module, self.unwatched, grads) is not None:
                     raise RuntimeError(
@@ -136,6 +137,7 @@ class _Gradients:
     def arrived(self, grads: Grads) -> Grads:
         for hook in self.after:
             grads = _answer(hook(self.module, grads, self.grad_output), grads)
+        self.grad_output = ()
         return grads
 
 

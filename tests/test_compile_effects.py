@@ -1,0 +1,244 @@
+"""What a backward pass does besides giving gradients, when a compiled function returns a result and
+backward is called outside: it happens at each backward, as eagerly, or is refused.
+"""
+
+import pytest
+
+import tracegrad as T
+from tracegrad import nn
+
+
+def both(program):
+    """The outcome of a program that is given a decorator, eagerly and compiled."""
+    found = []
+    for decorate in (lambda f: f, T.compile):
+        T.manual_seed(0)
+        found.append(program(decorate))
+    eager, compiled = found
+    assert eager == pytest.approx(compiled, rel=1e-5)
+    return eager
+
+
+def x_of(*values):
+    return T.tensor(values, requires_grad=True)
+
+
+def test_a_tensor_hook_changes_a_tensor_at_each_backward():
+    def program(decorate):
+        x, total, count = x_of(1.0, 2.0, 3.0), T.zeros(3), T.zeros(())
+
+        @decorate
+        def loss(x):
+            y = x * x
+            y.register_hook(lambda g: (total.add_(g), count.add_(1), None)[2])
+            return (y * 3).sum()
+
+        for _ in range(3):
+            loss(x).backward()
+        loss(x)  # nothing happens without backward
+        kept = loss(x)
+        kept.backward(retain_graph=True)
+        kept.backward()
+        (g,) = T.autograd.grad(loss(x) * 2, x)
+        return [*total.tolist(), count.item(), *x.grad.tolist(), *g.tolist()]
+
+    assert both(program)[3] == 6
+
+
+def test_only_the_outputs_that_backward_passes_through_count():
+    def program(decorate):
+        x, seen = x_of(1.0, 2.0), T.zeros(2)
+
+        @decorate
+        def losses(x):
+            y, z = x * x, x * 3
+            y.register_hook(lambda g: seen[0].add_(g.sum()) and None)
+            z.register_hook(lambda g: seen[1].add_(1) and None)
+            return y.sum(), z.sum()
+
+        out = []
+        for pick in (lambda a, b: a, lambda a, b: b, lambda a, b: a + b, lambda a, b: b):
+            pick(*losses(x)).backward()
+            out += seen.tolist()
+        return [*out, *x.grad.tolist()]
+
+    both(program)
+
+
+def test_a_function_of_the_users_writes_in_its_backward():
+    class Counting(T.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, count, log):
+            ctx.count, ctx.log = count, log
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            ctx.count.add_(1)
+            ctx.log[0] = g.abs().max()
+            return 2 * x * g, None, None
+
+    def program(decorate):
+        x, count, log = x_of(1.0, 2.0), T.zeros(()), T.zeros(2)
+        loss = decorate(lambda x, count: (Counting.apply(x, count, log) * 3).sum())
+        for _ in range(3):
+            loss(x, count).backward()
+        return [count.item(), *log.tolist(), *x.grad.tolist()]
+
+    assert both(program)[:2] == [3, 3]
+
+
+def test_module_hooks_and_parameters():
+    def program(decorate):
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        norm, arrived = T.zeros(()), T.zeros(2)
+        model[0].register_full_backward_hook(lambda m, gi, go: norm.add_(go[0].norm()) and None)
+        model[2].register_full_backward_pre_hook(lambda m, go: (go[0] * 2,))
+        model[0].weight.register_hook(lambda g: arrived[0].add_(1) and None)
+        model[0].weight.register_post_accumulate_grad_hook(
+            lambda p: arrived[1].add_(p.grad.sum()) and None
+        )
+        loss = decorate(lambda x: (model(x) ** 2).sum())
+        x = T.randn(5, 3)
+        for _ in range(2):
+            loss(x).backward()
+        return [norm.item(), *arrived.tolist(), *model[0].weight.grad.flatten().tolist()]
+
+    both(program)
+
+
+def test_a_hook_may_look_at_values_and_draw_random_numbers():
+    def program(decorate):
+        x = x_of(1.0, 2.0, 3.0)
+
+        @decorate
+        def loss(x):
+            y = x * x
+            y.register_hook(lambda g: g.clamp(max=1) if g.norm() > 3 else g)
+            y.register_hook(lambda g: g + T.rand(3))
+            return (y * 3).sum()
+
+        out = []
+        for factor in (1.0, 0.1, 1.0):
+            (g,) = T.autograd.grad(loss(x) * factor, x)
+            out += g.tolist()
+        return out
+
+    both(program)
+
+
+def test_what_the_function_read_must_not_change_before_a_backward_that_runs_it_again():
+    x, w, seen = x_of(1.0, 2.0), T.ones(2), T.zeros(())
+
+    @T.compile
+    def loss(x):
+        y = x * w
+        y.register_hook(lambda g: seen.add_(1) and None)
+        return y.sum()
+
+    found = loss(x)
+    w.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        found.backward()
+    assert seen.item() == 0
+
+
+def test_an_effect_beside_changes_in_place_is_refused_at_backward():
+    model, seen = nn.BatchNorm1d(3), T.zeros(())
+    model.register_full_backward_hook(lambda m, gi, go: seen.add_(1) and None)
+    loss = T.compile(lambda x: (model(x) ** 2).sum())(T.randn(4, 3))
+    with pytest.raises(RuntimeError, match=r"test_compile_effects\.py.*call backward\(\) inside"):
+        loss.backward()
+
+
+class Store:
+    last = None
+
+
+STORE = Store()
+KEEPS = {
+    "the gradient": lambda log, g: log.append(g),
+    "what is made of it": lambda log, g: log.append(g.norm()),
+    "in an attribute": lambda log, g: Store.__setattr__(STORE, "last", g * 2),
+}
+
+
+@pytest.mark.parametrize("keep", list(KEEPS.values()), ids=list(KEEPS))
+def test_no_traced_tensor_is_kept_by_a_hook(keep):
+    log = []
+
+    class Hook:  # whose closure nobody looks through
+        def __call__(self, g):
+            keep(log, g)
+
+    hook = Hook()
+
+    @T.compile
+    def loss(x):
+        y = x * x
+        y.register_hook(hook)
+        return y.sum()
+
+    with pytest.raises(RuntimeError, match=r"line test_compile_effects\.py|was changed"):
+        loss(x_of(1.0, 2.0))
+
+
+def test_a_result_that_another_was_computed_from_has_no_graph_between():
+    x = x_of(1.0, 2.0, 3.0)
+
+    @T.compile
+    def two(x):
+        y = x * x
+        return y, (y * y).sum(), x.sum()
+
+    y, loss, other = two(x)
+    for asking in (
+        y.retain_grad,
+        lambda: y.register_hook(print),
+        lambda: y.grad_fn.register_hook(print),
+        lambda: T.autograd.grad(loss, y),
+        lambda: T.autograd.grad(loss + y.sum(), y, allow_unused=True),
+        lambda: loss.backward(inputs=[y]),
+    ):
+        with pytest.raises(RuntimeError, match="there is no graph"):
+            asking()
+    other.retain_grad()
+    loss.retain_grad()
+    (g,) = T.autograd.grad((y * 2).sum(), y, retain_graph=True)
+    assert g.tolist() == [2, 2, 2]
+    (loss + other).backward()
+    assert loss.grad.item() == other.grad.item() == 1
+    assert x.grad.tolist() == [5, 33, 109]
+
+
+def test_what_retain_grad_kept_inside_comes_with_the_result():
+    @T.compile
+    def step(x):
+        y = x * x
+        y.retain_grad()
+        z = y * y
+        z.sum().backward()
+        return {"y": y, "again": y}, y.grad
+
+    for _ in range(2):
+        found, g = step(x_of(1.0, 2.0, 3.0))
+        assert found["y"] is found["again"] and found["y"].grad is g
+        assert g.tolist() == [2, 8, 18]
+
+    def later(x):
+        y = x * x
+        y.retain_grad()
+        return y
+
+    with pytest.raises(RuntimeError, match="call retain_grad.. on the result"):
+        T.compile(later)(x_of(1.0))
+
+
+def test_a_hook_after_accumulation_returns_nothing():
+    x = x_of(1.0)
+    x.register_post_accumulate_grad_hook(lambda p: p.grad * 2)
+    for loss in (lambda x: (x * x).sum(), T.compile(lambda x: (x * x).sum())):
+        with pytest.raises(RuntimeError, match="should return None"):
+            loss(x).backward()
