@@ -17,6 +17,10 @@ from .places import ABSENT, Place, alike
 _OF_PYTHON = {"__getattribute__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl"}
 
 
+class Refused(Exception):
+    """A change that a program cannot make at every call, in words."""
+
+
 class Effect(NamedTuple):
     """The function has changed what is at a place."""
 
@@ -37,23 +41,23 @@ class Table(NamedTuple):
         return self.before.get(key, ABSENT) if isinstance(self.before, dict) else otherwise
 
     def effects(self) -> list[Effect]:
-        """What is no longer as it was; raises RuntimeError for what a program cannot do again."""
+        """What is no longer as it was; raises Refused for what a program cannot do again."""
         before, now = self.before, content(self.holder)
         if isinstance(now, set):  # has a summary
             return []
         if isinstance(now, list):
             if len(now) != len(before) or not all(map(alike, before, now)):
-                raise RuntimeError(refusal(self.words))
+                raise Refused(self.words)
             return []
         gone = [k for k in before if k not in now]
         changed = [k for k in now if k not in before or not alike(before[k], now[k])]
         if isinstance(self.holder, type):
             found = [k for k in (*changed, *gone) if k not in _OF_PYTHON]
             if found:
-                raise RuntimeError(refusal(f"attribute {found[0]!r} of {self.words}"))
+                raise Refused(f"attribute {found[0]!r} of {self.words}")
             return []
         if gone:
-            raise RuntimeError(refusal(f"{gone[0]!r} was removed from {self.words}, which"))
+            raise Refused(f"{self.words}, from which {gone[0]!r} was removed,")
         return [
             Effect(Place(self.entry(k), "item", self.holder, k), before.get(k, ABSENT), now[k])
             for k in changed
@@ -126,9 +130,10 @@ def restore_summary(place: Place, then: Any) -> None:
         place.holder.setstate(then)
 
 
-def refusal(words: str) -> str:
+def refusal(words: str, line: str = "") -> str:
     return (
-        f"{words} was changed by the function itself while it was compiled: such a side effect "
-        "cannot be replayed. Keep state in attributes, or in tensors that are changed in place, "
-        "return the new value, or change it outside the compiled function."
+        f"{words} was changed by the function itself{line and f', line {line},'} while it was "
+        "compiled: such a side effect cannot be replayed. Keep state in attributes, or in tensors "
+        "that are changed in place, return the new value, or change it outside the compiled "
+        "function."
     )

@@ -12,14 +12,27 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _FIXED = sys.stdlib_module_names | {"tracegrad", "numpy", "numba", "scipy"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"}
 _ANY_GLOBAL = {"globals", "eval", "exec", "locals", "vars", "dir"}
-_ANY_ATTRIBUTE = {"getattr", "hasattr", "vars", "dir", "attrgetter", "methodcaller", "getmembers"}
+_ANY_ATTRIBUTE = {"vars", "dir", "attrgetter", "methodcaller", "getmembers"}
+_BY_NAME = {"getattr", "hasattr"}  # any attribute, unless the name is written out
 _KIND = {"type", "is_tensor", "Tensor"}  # tell a Scalar from a number, or may
+
+
+def _written_out(after: list[dis.Instruction]) -> bool:
+    """Whether a call that begins here has a text among its arguments, and computes none."""
+    found = False
+    for instruction in after:
+        if instruction.opname.startswith("CALL"):
+            return found
+        if instruction.opname.startswith(("BINARY_OP", "FORMAT", "BUILD", "CONVERT")):
+            return False
+        found |= instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, str)
+    return False
 
 
 class Reads(NamedTuple):
@@ -60,9 +73,12 @@ def reads(code: CodeType) -> Reads:
     spaces: dict[str, None] = {}
     attributes: set[str] = set()
     imports: set[str] = set()
+    computed = False
     for part in _codes(code):
-        for instruction in dis.get_instructions(part):
+        instructions = list(dis.get_instructions(part))
+        for k, instruction in enumerate(instructions):
             name = instruction.argval
+            computed |= name in _BY_NAME and not _written_out(instructions[k + 1 :])
             if instruction.opname in _ATTRIBUTES:
                 attributes.add(name)
             elif instruction.opname == "IMPORT_NAME":
@@ -73,23 +89,42 @@ def reads(code: CodeType) -> Reads:
     named = attributes | spaces.keys()
     return Reads(
         tuple(spaces), frozenset(attributes), frozenset(imports), bool(_ANY_GLOBAL & spaces.keys()),
-        bool(_ANY_ATTRIBUTE & named), bool(_KIND & named),
+        computed or bool(_ANY_ATTRIBUTE & named), bool(_KIND & named),
     )  # fmt: skip
 
 
-def line_of(function: FunctionType, name: str) -> int | None:
-    """The first line of a function where a name is used."""
+def _line_of(function: FunctionType, name: str, changed: bool) -> int:
+    """The first line of a function where a name is used or, with `changed`, where what it stands
+    for is changed; 0 where there is none.
+    """
     for part in _codes(function.__code__):
-        line = part.co_firstlineno
+        line: int | None = part.co_firstlineno
+        used = 0
         for instruction in dis.get_instructions(part):
-            line = instruction.starts_line if type(instruction.starts_line) is int else (
-                getattr(instruction, "line_number", None) or line)  # fmt: skip
+            line = instruction.positions.lineno if instruction.positions else line
             if instruction.argval == name:
-                return line
-    return None
+                used = line or 0
+                if not changed or instruction.opname in _STORES:
+                    return used
+            elif used and line == used and (
+                instruction.argval in _CHANGING or instruction.opname in _STORES
+            ):  # fmt: skip
+                return used
+    return 0
 
 
-def where(function: Any, name: str) -> str:
-    """', line FILE:N' of that place, in words; empty where it is not known."""
-    line = line_of(function, name)
-    return "" if line is None else f"{Path(function.__code__.co_filename).name}:{line}"
+_STORES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"}
+_CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "add",
+             "discard", "update", "popitem", "setdefault", "appendleft", "popleft", "normal",
+             "setattr", "delattr", "fill", "put"}  # fmt: skip
+
+
+def where(functions: list[FunctionType], words: str, changed: bool = False) -> str:
+    """The line, FILE:N, where one of the functions uses, or changes, what stands in quotes in
+    `words`; empty where there is none.
+    """
+    for name in reversed(words.split("'")[1::2]):
+        for f in functions:
+            if line := _line_of(f, name, changed):
+                return f"{Path(f.__code__.co_filename).name}:{line}"
+    return where(functions, words) if changed else ""

@@ -35,10 +35,15 @@ class Exchange:
         self._methods: dict[tuple[type, str], Any] = {}
         self._modules: list[ModuleType] = []
 
-    def observe(self, cls: type) -> None:
-        """From now on, reading an attribute of an object of this class is told."""
+    def observe(self, cls: type) -> Callable:
+        """From now on, reading an attribute of an object of this class is told. Returns what reads
+        it: a method of the user's, perhaps.
+        """
+        own = self._methods.get((cls, "__getattribute__"), ABSENT)
+        plain = _getter(cls) if own is ABSENT else own
         if (cls, "__getattribute__") not in self._methods and not issubclass(cls, Tensor):
-            self._exchange(cls, "__getattribute__", _getattribute(self.listener, _getter(cls)))
+            self._exchange(cls, "__getattribute__", _getattribute(self.listener, plain))
+        return plain
 
     def observe_module(self, module: ModuleType) -> None:
         """From now on, reading an attribute of this module is told."""

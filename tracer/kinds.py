@@ -23,6 +23,7 @@ from types import (
     SimpleNamespace,
 )
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -37,7 +38,8 @@ _ATOMS = frozenset((*PLAIN, np.dtype, CodeType, BuiltinMethodType, type(Ellipsis
 CONTAINERS = (list, tuple, dict, deque)
 _VIEWS: tuple[type, ...] = (MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 # classes of Python's library whose objects hold what a user put there
-HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.local, os._Environ)
+HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.local, os._Environ,
+           WeakKeyDictionary, WeakValueDictionary)  # fmt: skip
 HIDDEN = {"__dict__", "__class__", "__weakref__", "__doc__", "__module__"}
 _OURS = ("tracegrad.nn", "tracegrad.optim", "tracegrad.utils")  # whose objects users change
 HEAP = 1 << 9  # Py_TPFLAGSHEAPTYPE: a class that is no static one of C

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import caches, codes
-from .changes import Effect, Table, refusal, restore_summary, table
+from .changes import Effect, Refused, Table, restore_summary, table
 from .places import Place, alike
 
 # summaries that tell of acts, which a program would not repeat
@@ -48,6 +48,13 @@ class Notes:
         if place.id not in self.given:
             self.reads.setdefault(place.id, (place, value))
 
+    def given_in(self, holder: Any) -> frozenset:
+        """The keys of a container under which values are read at every call."""
+        if not any(how == "item" and there == id(holder) for how, there, _ in self.given):
+            return frozenset()
+        keys = dict.keys(holder) if isinstance(holder, dict) else range(len(holder))
+        return frozenset(k for k in keys if Place("", "item", holder, k).id in self.given)
+
     def summary(self, words: str, how: str, holder: Any, key: Any = None) -> None:
         """The outcome depends on something that has no value of its own."""
         place = Place(words, how, holder, key)
@@ -66,8 +73,8 @@ class Notes:
 
     # ---- what became of it
     def effects(self) -> list[Effect]:
-        """What the function has changed, at places that a program can set; raises RuntimeError for
-        what it must not change.
+        """What the function has changed, at places that a program can set; raises Refused for what
+        it must not change.
         """
         found: list[Effect] = []
         for place, before in self.before.values():
@@ -76,11 +83,11 @@ class Notes:
         for known in list(self.tables.values()):
             changed = known.effects()
             if changed and id(known.holder) in self.sealed:
-                raise RuntimeError(refusal(known.words))
+                raise Refused(known.words)
             found += changed
         for place, then in self.reads.values():
             if place.how in _ACTS and not place.same(then, place.now()):
-                raise RuntimeError(refusal(place.words))
+                raise Refused(place.words)
             if place.how == "cache":
                 caches.refuse_traced(place.words, place.holder)
         return [e for e in found if e.place.id not in self.kept]

@@ -210,6 +210,6 @@ def _by_id(s: Any) -> bool:
 
 # objects in C whose state is a summary of another kind
 SUMMARIES: dict[type, str] = {
-    bytearray: "bytes", weakref.ref: "weak", ContextVar: "context", **dict.fromkeys(GENERATORS,
-    "random"),
+    bytearray: "bytes", weakref.ref: "weak", weakref.KeyedRef: "weak", ContextVar: "context",
+    **dict.fromkeys(GENERATORS, "random"),
 }  # fmt: skip
