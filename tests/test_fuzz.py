@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.fuzz import compiled, eager  # noqa: E402
+from tests.fuzz import compiled, eager, examine  # noqa: E402
 from tests.fuzz.draw import draw  # noqa: E402
 from tests.fuzz.program import Input, Program, Row, Statement  # noqa: E402
 from tests.fuzz.rows import functions, table  # noqa: E402
@@ -56,3 +56,26 @@ def test_a_compiled_difference_is_found():
     given = Input("x1", "float32", (2,), (1.0, 2.0))
     found = compiled.examine(Program((given,), (planted,), returns=("v2",)))
     assert found and found.kind == "compiled value"
+
+
+def faults(indices: range, compile: bool) -> str:
+    """The shrunk programs of this seed that differ without a reason."""
+    records = [examine.record(0, k, compile, set()) for k in indices]
+    return "\n".join(r["program"] for r in records if "program" in r)
+
+
+def test_a_few_programs_agree():
+    assert not faults(range(20), False)
+    assert not faults(range(2), True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(20, 260, 60))
+def test_eager_programs_do_what_torch_does(start):
+    assert not faults(range(start, start + 60), False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(2, 42, 10))
+def test_compiled_programs_do_what_eager_ones_do(start):
+    assert not faults(range(start, start + 10), True)

@@ -136,9 +136,12 @@ def draw(seed: int, index: int, compiled: bool = False) -> Program:
 
 
 def returning(rng: Random, program: Program, env: dict[str, Any]) -> Program:
-    """The program with what its compiled function gives back: the last result and some others."""
+    """The program with what its compiled function gives back: what no statement reads, since that
+    would not be computed at all, and some other results.
+    """
     results = [t for s in program.statements for t in s.targets]
-    chosen = [t for t in results if t in results[-1:] or rng.random() < 0.4]
+    read = {n for s in program.statements for n in s.names}
+    chosen = [t for t in results if t not in read or rng.random() < 0.3]
     smooth = any(getattr(env[t], "requires_grad", False) for t in chosen)
     mode = rng.choice(("values", "whole", "whole", "outside")) if smooth else "values"
     return replace(program, mode=mode, returns=tuple(chosen))
