@@ -140,7 +140,9 @@ class Meeting(Notes):
     def _function(self, words: str, f: FunctionType) -> None:
         space = f.__globals__
         if codes.fixed(space.get("__name__", "")):
-            if hasattr(f, "__wrapped__"):  # a decorator: it holds the user's function
+            inner = getattr(f, "__wrapped__", None)
+            if inner is not None and not codes.fixed(getattr(inner, "__module__", None) or ""):
+                # a decorator of a library around a function of the user's
                 self._content(f"the attributes of {f.__name__}", f.__dict__)
                 cells = [Place(words, "cell", c).now() for c in f.__closure__ or ()]
                 self._parts(words, cells)

@@ -1,0 +1,35 @@
+"""docs/capture.md says for each kind of thing what becomes of it; every row is tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import test_capture
+import test_capture_effects
+import test_capture_numbers
+import test_capture_values
+import test_compile_world
+import test_optim_of_users
+
+TABLE = Path(__file__).parent.parent / "docs" / "capture.md"
+
+
+def _known():
+    return {
+        *test_capture.SCENARIOS, *test_capture_values.SCENARIOS,
+        *test_capture_effects.REPLAYED, *test_capture_effects._acts(),
+        *test_capture_numbers._places(), "a number among the arguments",
+        *test_compile_world._effects(), *test_optim_of_users._settings(),
+        *test_optim_of_users._schedulers(), *(k.__name__ for k in test_optim_of_users.OWN),
+    }  # fmt: skip
+
+
+def test_every_row_is_tried():
+    rows = [line.split("|")[1:4] for line in TABLE.read_text().splitlines() if line[:2] == "| "]
+    rows = [tuple(cell.strip() for cell in row) for row in rows[1:]]
+    assert len(rows) > 25
+    for what, how, names in rows:
+        assert any(w in how for w in ("watched", "re-read", "replayed", "refused", "run as it is"))
+        tried = [name.strip() for name in names.split(",") if name.strip()]
+        assert tried or what == "`print`"
+        assert not set(tried) - _known(), what
