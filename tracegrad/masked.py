@@ -58,7 +58,9 @@ def _reduction(name: str, neutral: Any) -> Callable:
 
 def _along(function: Callable, name: str, neutral: Any) -> Callable:
     def scan(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
-        return function(_where(mask, _to(input, dtype), neutral), dim)
+        x = _to(input, dtype)
+        y = function(_where(mask, x, neutral), dim)
+        return y if x.is_floating_point() else y.to(x.dtype)
 
     scan.__name__ = scan.__qualname__ = name
     scan.__doc__ = f"`{name}` of the elements where the mask holds."

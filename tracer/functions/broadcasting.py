@@ -63,7 +63,7 @@ def sum_to_size(input: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise RuntimeError(
             f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}."
         )
-    if tuple(input.shape) != tuple(shape) and input.dtype.kind != "float":
+    if (tuple(input.shape) != tuple(shape) or not shape) and input.dtype.kind != "float":
         input = input.to(int64)  # as sum does
     summed = unbroadcast(input, shape)
     return summed if shape else fresh(summed, input)

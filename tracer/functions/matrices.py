@@ -236,6 +236,7 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     count = x.shape[-1] if N is None else N
     if count <= 1:
         raise RuntimeError("N must be greater than 1.")
+    x = x if x.is_floating_point() else x.to(int64)
     powers = [x.new_ones(tuple(x.shape))]
     for _ in range(count - 1):
         powers.append(powers[-1] * x)

@@ -13,6 +13,7 @@ from ...ir.ops.movement import permute
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.functions.creation import zeros
 from ...tracer.functions.movement import reshaped
+from ...tracer.functions.scaled import refuse
 from ...tracer.functions.scattering import scatter
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
@@ -93,6 +94,8 @@ def _adaptive_mean(rank: int) -> Any:
     def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
         """The means of windows that divide {rank} spatial axes into `output_size` parts."""
         out = _target(input, output_size, f"adaptive_avg_pool{rank}d", rank, True)
+        if not input.is_floating_point():
+            raise refuse(f"adaptive_avg_pool{max(rank, 2)}d", input.dtype)
 
         def pooled(x: Tensor) -> Tensor:
             if 0 in out:

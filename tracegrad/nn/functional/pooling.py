@@ -23,7 +23,8 @@ from ...ir.ops.source import iota
 from ...tracer.dispatch import bind
 from ...tracer.functions.movement import reshaped
 from ...tracer.functions.pointwise import abs as abs_
-from ...tracer.functions.pointwise import relu, sign
+from ...tracer.functions.pointwise import div, relu, sign
+from ...tracer.functions.scaled import refuse
 from ...tracer.mode import mode
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -255,12 +256,14 @@ def _mean(rank: int) -> Any:
         )
         if divisor_override == 0:
             raise RuntimeError("divisor must be not zero")
+        if not input.is_floating_point() and input.dtype is not int64:
+            raise refuse(f"avg_pool{max(rank, 2)}d", input.dtype)
 
         def pooled(x: Tensor) -> Tensor:
             seen = slide(x, sizes, steps, pads, gaps, out)
             total = sum_(seen.values, dims=seen.dims)
             if divisor_override is not None:
-                return total / divisor_override
+                return divided(total, [divisor_override])
             each_axis = zip(seen.spatial, sizes, steps, pads, out, strict=True)
             return divided(total, [_counts(*row, count_include_pad) for row in each_axis])
 
@@ -278,9 +281,8 @@ def divided(total: Tensor, counts: list[int | Tensor]) -> Tensor:
             array = count if array is None else array * count
         else:
             number *= count
-    if array is None:
-        return total / number
-    return total / cast(array * number, dtype=total.dtype)
+    by = number if array is None else cast(array * number, dtype=total.dtype)
+    return div(total, by, rounding_mode=None if total.is_floating_point() else "trunc")
 
 
 _avg_pool1d, avg_pool2d, avg_pool3d = by_rank(_mean, "avg_pool{}d")

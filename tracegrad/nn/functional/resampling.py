@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir.dtype import DType, int64
+from ...ir.dtype import DType, int32, int64, uint8
 from ...ir.op import ShapeError
 from ...ir.ops.index import index as index_
 from ...ir.ops.movement import expand
 from ...ir.ops.movement import slice as slice_
 from ...ir.ops.reduce import sum as sum_
+from ...tracer.functions.bounds import clamp
 from ...tracer.functions.creation import held
 from ...tracer.functions.movement import fresh, reshaped
+from ...tracer.functions.scaled import refuse
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
 from . import adaptive
@@ -130,10 +132,21 @@ def _picked(x: Tensor, axis: int, positions: np.ndarray) -> Tensor:
 
 def _weighed(x: Tensor, axis: int, taps: Taps) -> Tensor:
     """The weighted sums along an axis."""
+    if x.dtype is uint8:
+        return _of_bytes(x, axis, taps)
     seen = index_(x, held(taps.positions, int64), axes=(axis,))
     weights = held(_stored(taps.weights, x.dtype), x.dtype)
     shape = (*taps.weights.shape, *(1,) * (x.ndim - 1 - axis))
     return sum_(seen * reshaped(weights, shape), dims=(axis + 1,))
+
+
+def _of_bytes(x: Tensor, axis: int, taps: Taps) -> Tensor:
+    """The same of bytes, rounded: as in torch by whole numbers, weights of up to 15 bits."""
+    most = taps.weights.max(initial=0.0)
+    bits = next((b for b in range(22) if int(0.5 + most * (1 << b + 1)) >= 1 << 15), 22)
+    whole = np.trunc(taps.weights * (1 << bits) + np.copysign(0.5, taps.weights))
+    wide = _weighed(x.to(int32), axis, Taps(taps.positions, whole))
+    return clamp((wide + (1 << bits >> 1)) >> bits, 0, 255).to(uint8)
 
 
 def _unless_kept(taps: Callable[[Axis], Taps]) -> Callable[[Tensor, int, Axis], Tensor]:
@@ -242,11 +255,15 @@ def interpolate(
     else:
         name = f"{name}{len(spatial)}D"
 
+    bytes_too = mode in ("bilinear", "bicubic", "lanczos") and input.dtype is uint8
+    if not mode.startswith("nearest") and not (input.is_floating_point() or bytes_too):
+        raise refuse(f"upsample_{mode}{len(spatial)}d", input.dtype)
+
     @composite(f"Upsample{name}Backward0")
     def resampled(input: Tensor) -> Tensor:
-        x = input
-        for d, (n, o, factor) in enumerate(zip(spatial, out, factors, strict=True)):
-            x = along(x, 2 + d, Axis(n, o, bool(align_corners), factor))
+        x, axes = input, list(enumerate(zip(spatial, out, factors, strict=True), 2))
+        for d, (n, o, factor) in axes if x.dtype is not uint8 else reversed(axes):
+            x = along(x, d, Axis(n, o, bool(align_corners), factor))
         return fresh(x, input)
 
     return resampled(input)
