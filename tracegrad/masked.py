@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .ir.dtype import bool_
 from .ir.ops import elementwise as ops
 from .nn import functional as F
 from .tracer import functions as all_
 from .tracer.functions.norms import vector_norm
+from .tracer.functions.scaled import refuse
 from .tracer.promotion import as_dtype
 from .tracer.tensor import Tensor
 
@@ -59,6 +61,8 @@ def _reduction(name: str, neutral: Any) -> Callable:
 def _along(function: Callable, name: str, neutral: Any) -> Callable:
     def scan(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
         x = _to(input, dtype)
+        if x.dtype is bool_:
+            raise refuse(f"{name}_out_cpu", bool_)
         y = function(_where(mask, x, neutral), dim)
         return y if x.is_floating_point() else y.to(x.dtype)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...ir.dtype import int64
+from ...ir.dtype import bool_, int64
 from ...ir.op import ShapeError
 from ...ir.ops import elementwise as ops
 from ...ir.ops import kinks
@@ -236,6 +236,8 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     count = x.shape[-1] if N is None else N
     if count <= 1:
         raise RuntimeError("N must be greater than 1.")
+    if x.dtype is bool_:
+        raise RuntimeError("linalg.vander is not supported for bool tensors")
     x = x if x.is_floating_point() else x.to(int64)
     powers = [x.new_ones(tuple(x.shape))]
     for _ in range(count - 1):

@@ -1,0 +1,133 @@
+"""Two dtypes and a number between them: factors (alpha, value), bounds, losses, means that go to
+places. The values, dtypes and refusals are torch's, eagerly and compiled.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import tracegrad as tg
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+TYPES = "bool uint8 int8 int16 int64 float16 bfloat16 float32 float64".split()
+FACTORS = (2, 2.5, -1, True)
+
+
+def losses(*names):
+    return {n: lambda t, a, b, n=n: getattr(t.nn.functional, n)(a, b) for n in names}
+
+
+FUNCTIONS = {
+    "add": lambda t, a, b, k: t.add(a, b, alpha=k),
+    "sub": lambda t, a, b, k: t.sub(a, b, alpha=k),
+    "rsub": lambda t, a, b, k: t.rsub(a, b, alpha=k),
+    "add_": lambda t, a, b, k: a.clone().add_(b, alpha=k),
+    "sub_": lambda t, a, b, k: a.clone().sub_(b, alpha=k),
+    "addcmul": lambda t, a, b, k: t.addcmul(a, a, b, value=k),
+    "addcmul_": lambda t, a, b, k: a.clone().addcmul_(b, b, value=k),
+    "addcdiv": lambda t, a, b, k: t.addcdiv(a, b, b + b + 1, value=k),
+}
+PAIRS = {
+    **losses("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss",
+             "binary_cross_entropy_with_logits"),
+    "binary_cross_entropy": lambda t, a, b: t.nn.functional.binary_cross_entropy(a != 0, b),
+    "clamp": lambda t, a, b: t.clamp(a, b, b),
+    "clamp_min": lambda t, a, b: t.clamp_min(a, b),
+    "lerp": lambda t, a, b: t.lerp(a, b, 0.5),
+    "logaddexp": lambda t, a, b: t.logaddexp(a, b),
+    "div": lambda t, a, b: t.div(a, b + b + 1, rounding_mode="trunc"),
+}  # fmt: skip
+SINGLE = {
+    **{f"index_reduce-{how}-{own}": lambda t, a, how=how, own=own: t.index_reduce(
+        a, 0, t.tensor([0, 2, 2]), a, how, include_self=own)
+       for how in ("mean", "prod", "amax") for own in (True, False)},
+    **{f"scatter_reduce-{how}": lambda t, a, how=how: t.scatter_reduce(
+        a, 0, t.tensor([0, 2, 2]), a, how) for how in ("mean", "prod", "amax")},
+    "index_add": lambda t, a: t.index_add(a, 0, t.tensor([0, 2, 2]), a, alpha=2),
+    "index_add-half": lambda t, a: t.index_add(a, 0, t.tensor([0, 2, 2]), a, alpha=2.5),
+    "addmm": lambda t, a: t.addmm(a[None], a[None], t.ones(3, 3, dtype=a.dtype), alpha=2.5, beta=2),
+    "clamp-number": lambda t, a: t.clamp(a, 0.5, 2),
+    "hardtanh": lambda t, a: t.nn.functional.hardtanh(a, 0, 1),
+    "median": lambda t, a: t.median(a),
+    "abs": lambda t, a: t.abs(a),
+    "avg_pool1d": lambda t, a: t.nn.functional.avg_pool1d(a[None], 2),
+    "masked.cumsum": lambda t, a: t.masked.cumsum(a, 0),
+    "vander": lambda t, a: t.linalg.vander(a),
+    "sum_to_size": lambda t, a: a[0].sum_to_size(()),
+}  # fmt: skip
+
+
+def operand(lib, dtype, numbers=(1, 0, 3)):
+    return lib.tensor(list(numbers), dtype=getattr(lib, dtype))
+
+
+def told(f, *args):
+    """Dtype and numbers, or the class of the refusal."""
+    try:
+        y = f(*args)
+    except NotImplementedError:
+        return "not implemented", None
+    except RuntimeError:
+        return "refused", None
+    numbers = y.double() if str(y.dtype).split(".")[-1] != "bool" else y
+    return str(y.dtype).split(".")[-1], np.asarray(numbers.numpy(), np.float64)
+
+
+def agree(ours, theirs):
+    assert ours[0] == theirs[0]
+    if ours[1] is not None:
+        coarse = {"float16": 2e-3, "bfloat16": 1e-2}.get(ours[0], 1e-6)
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=coarse)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_factor_is_one_of_the_dtype_of_the_answer(name):
+    for first, second, factor in itertools.product(TYPES, TYPES, FACTORS):
+        agree(*(told(FUNCTIONS[name], lib, operand(lib, first), operand(lib, second), factor)
+                for lib in (tg, torch)))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_dtypes_meet_as_in_torch(name):
+    for first, second in itertools.product(TYPES, TYPES):
+        agree(*(told(PAIRS[name], lib, operand(lib, first, (1, 0, 1)),
+                     operand(lib, second, (1, 1, 0))) for lib in (tg, torch)))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_dtype_is_kept_or_refused_as_in_torch(name):
+    for dtype in TYPES:
+        agree(*(told(SINGLE[name], lib, operand(lib, dtype)) for lib in (tg, torch)))
+
+
+@pytest.mark.parametrize(
+    "first, second", [("bool", "bool"), ("int16", "uint8"), ("uint8", "int8"), ("float16", "int64"),
+                      ("float32", "float64"), ("int64", "float32")])  # fmt: skip
+def test_compiled_they_are_the_same(first, second):
+    a, b = operand(tg, first, (1, 0, 1)), operand(tg, second, (1, 1, 0))
+    calls = [lambda a, b, f=f, k=k: f(tg, a, b, k) for f in FUNCTIONS.values() for k in FACTORS]
+    calls += [lambda a, b, f=f: f(tg, a, b) for f in PAIRS.values()]
+    calls += [lambda a, b, f=f: f(tg, a) for f in SINGLE.values()]
+    good = [f for f in calls if told(f, a, b)[1] is not None]
+    found = tg.compile(lambda a, b: [f(a, b) for f in good])(a, b)
+    for f, y in zip(good, found, strict=True):
+        agree(told(lambda y: y, y), told(f, a, b))
+
+
+# ---- images of bytes
+@pytest.mark.parametrize("size", [(3, 5), (14, 10), (4, 3), (1, 2)])
+@pytest.mark.parametrize("options", [{}, {"align_corners": True}, {"antialias": True}])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_bytes_are_interpolated_and_rounded(mode, options, size):
+    x = np.random.default_rng(3).integers(0, 256, (2, 3, 7, 5)).astype(np.uint8)
+    want = torch.nn.functional.interpolate(torch.tensor(x), size=size, mode=mode, **options)
+    for around in (lambda f: f, tg.compile):
+        got = around(lambda x: tg.nn.functional.interpolate(x, size=size, mode=mode, **options))(
+            tg.tensor(x))  # fmt: skip
+        assert got.dtype is tg.uint8
+        assert np.abs(got.numpy().astype(int) - want.numpy().astype(int)).max() <= 1
