@@ -236,8 +236,11 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     count = x.shape[-1] if N is None else N
     if count <= 1:
         raise RuntimeError("N must be greater than 1.")
-    if x.dtype is bool_:
-        raise RuntimeError("linalg.vander is not supported for bool tensors")
+    if x.dtype is bool_ or x.dtype.is_half:
+        raise RuntimeError(
+            "linalg.vander supports floating point, complex, and integer tensors, but got "
+            f"{SCALAR_TYPE[x.dtype]}"
+        )
     x = x if x.is_floating_point() else x.to(int64)
     powers = [x.new_ones(tuple(x.shape))]
     for _ in range(count - 1):
