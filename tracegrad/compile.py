@@ -24,8 +24,9 @@ import numpy as np
 from .codegen.program import Program
 from .compile_binding import nobody
 from .compile_entry import Entry
+from .compile_lifts import Lifts, moved
 from .compile_programs import Programs
-from .compile_record import Again, Lifts, Once, moved, record
+from .compile_record import Again, Once, record
 from .compile_replay import MISS, Reentered, write_replay
 from .compile_report import name_of, report, summary
 from .ir.graph import Graph
@@ -42,6 +43,7 @@ from .tracer.tensor import Tensor
 from .tracer.world import changed
 
 MOST_ONCE = 4  # calls in which a function makes its state, and is run as it is
+MOST_TRIES = 3  # of one call, where other threads change what it relies on
 MOST_RETRACES = 8  # for one reason, before it is said aloud
 _REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
 _tracing = Turn()  # one trace at a time: Python's own state may change meanwhile
@@ -64,7 +66,6 @@ class _State:
         self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
         self.programs = Programs(fn)
         self.traces = 0
-        self.lifts = Lifts()
         self.once = 0  # calls that were run, because their program would never have been used again
         self.why = "not called yet"
         self.reasons: Counter[Any] = Counter()
@@ -104,25 +105,27 @@ class _State:
         answer = self.answered(entries, args, kwargs, tensors, numbers)
         if answer is not MISS:
             return answer
-        self.explained(*self.reason(key, entries, tensors, numbers))
-        entry = self.traced(key, entries, args, kwargs, numbers)
-        if entry is None:
-            return MISS
-        entry.key = key
-        entry.replay = write_replay(entry, len(tensors))
-        if entry.derivative is not None:
-            optimizer.accelerate = compile
-        changed()  # tensors that were captured are watched from now on
-        answer = entry.replay(tensors, numbers)
-        if answer is MISS:
-            raise RuntimeError(
-                f"{name_of(self.fn)} was changed by another thread while it was traced; "
-                "call it again"
-            )
-        self.programs.add(key, held, entry)
-        self.remember(entry, args, kwargs)
-        report(self.fn, entry)
-        return answer
+        lifts = self.programs.lifts(held)
+        for _ in range(MOST_TRIES):
+            self.explained(*self.reason(key, entries, tensors, numbers))
+            if entries:
+                lifts.add(moved(key[0], entries[-1], numbers))
+            entry = self.traced(key[0], lifts, args, kwargs)
+            if entry is None:
+                return MISS
+            entry.key = key
+            entry.replay = write_replay(entry, len(tensors))
+            if entry.derivative is not None:
+                optimizer.accelerate = compile
+            changed()  # tensors that were captured are watched from now on
+            self.programs.add(key, held, entry)
+            answer = entry.replay(tensors, numbers)
+            if answer is not MISS:
+                self.remember(entry, args, kwargs)
+                report(self.fn, entry)
+                return answer
+            entries.append(entry)  # another thread has changed meanwhile what it relies on
+        return MISS
 
     def answered(self, entries: Iterable[Entry], args: tuple, kwargs: dict, tensors: list[Tensor],
                  numbers: list) -> Any:  # fmt: skip
@@ -134,30 +137,26 @@ class _State:
                 return answer
         return MISS
 
-    def traced(
-        self, key: Any, entries: list[Entry], args: tuple, kwargs: dict, numbers: list
-    ) -> Entry | None:
+    def traced(self, structure: Any, lifts: Lifts, args: tuple, kwargs: dict) -> Entry | None:
         """A program for a call; None if the call is to be run as it is."""
-        if entries:
-            self.lifts.add(moved(key, entries[-1], numbers))
-        tried = dict(self.lifts.places)
+        tried = dict(lifts.places)
         once = self.once < MOST_ONCE
         while True:
             try:
                 entry = record(
-                    self.fn, args, kwargs, key, self.lifts, _REPORTING,
+                    self.fn, args, kwargs, structure, lifts, _REPORTING,
                     fullgraph=self.fullgraph, fast_math=self.fast_math, once=once,
                 )  # fmt: skip
             except Again as again:
-                if not self.lifts.add(again.more) | self.lifts.drop(again.fewer):
+                if not lifts.add(again.more) | lifts.drop(again.fewer):
                     raise RuntimeError(f"{name_of(self.fn)} changes while it is traced") from None
             except Once:
                 self.once += 1
                 return None
             except Exception:
-                if not self.lifts.drop(list(self.lifts.places)):
-                    self.lifts.places.update(tried)  # it was not for them
-                    self.lifts.static -= tried.keys()
+                if not lifts.drop(list(lifts.places)):
+                    lifts.places.update(tried)  # it was not for them
+                    lifts.static -= tried.keys()
                     raise
             else:
                 self.traces += 1

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 from .compile_binding import nobody
 from .compile_entry import Entry
+from .compile_lifts import Lifts
 from .nn.module import Module
 from .tracer.places import PROGRAMS
 
@@ -27,7 +28,12 @@ class _Kept(NamedTuple):
     held: dict[int, Any]  # the objects whose ids are in the key
 
 
-_Table = dict[Any, _Kept]  # key of the calls -> programs
+class _Table(dict[Any, _Kept]):
+    """Key of the calls -> programs; and what they read at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lifts = Lifts()
 
 
 class _Inside:
@@ -50,7 +56,7 @@ class Programs:
 
     def __init__(self, fn: Callable):
         self.name = getattr(fn, "__name__", "")
-        self.own: _Table = {}
+        self.own = _Table()
         self.last: Callable[[], Entry | None] = nobody
         self.quick: Callable[[], Entry | None] = nobody
         self.all: WeakSet[Entry] = WeakSet()
@@ -68,7 +74,7 @@ class Programs:
                 inside = space.get(PROGRAMS)
                 if inside is None or inside.owner() is not value:
                     space[PROGRAMS] = inside = _Inside(value)
-                return inside.of.setdefault(self, {})
+                return inside.of.setdefault(self, _Table())
         return self.own
 
     def _method_of(self, kind: type) -> bool:
@@ -80,6 +86,10 @@ class Programs:
         """The programs for calls of this key."""
         found = self._table(held).get(key)
         return [] if found is None else found.entries
+
+    def lifts(self, held: dict[int, Any]) -> Lifts:
+        """What the programs that live where those for such calls do read at every call."""
+        return self._table(held).lifts
 
     def add(self, key: Any, held: dict[int, Any], entry: Entry) -> None:
         """Keep one more, and let the oldest go where they are too many."""

@@ -1,9 +1,5 @@
 """Tracing one call while it is watched: what the function reads becomes guards and inputs, what it
 changes outside of itself becomes part of the program's answer or is refused.
-
-A number or a tensor that is another one at each call should not make a program each time. `Lifts`
-remembers for one compiled function which places are read at every call, and where that was tried
-in vain.
 """
 
 from __future__ import annotations
@@ -16,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .compile_entry import Entry, Recorder, Watch
+from .compile_lifts import Argument, Lifts, liftable
 from .tracer.changes import Effect
 from .tracer.functions.creation import from_numpy
 from .tracer.observe import Observer
@@ -24,35 +21,6 @@ from .tracer.scalar import NeedsValue, Scalar, is_number
 from .tracer.signature import containers, flatten, leaves, rebuild
 from .tracer.tensor import Tensor
 from .tracer.trace import Trace, tracing
-
-
-class Argument:
-    """Number `index` among the numbers of the calls with one key, as the origin of a Scalar."""
-
-    def __init__(self, key: Any, index: int):
-        self.id = ("argument", key, index)
-
-
-class Lifts:
-    """The places whose values programs of one function read at every call, by id; `static` are
-    those where the value turned out to be needed when the function is traced.
-    """
-
-    def __init__(self) -> None:
-        self.places: dict[tuple, Place | Argument] = {}
-        self.static: set[tuple] = set()
-
-    def add(self, places: Iterable[Place | Argument]) -> bool:
-        """Read these at every call from now on; whether there was any that was not tried before."""
-        new = {p.id: p for p in places if p.id not in self.static and p.id not in self.places}
-        self.places |= new
-        return bool(new)
-
-    def drop(self, ids: Iterable[tuple]) -> bool:
-        """Make these constants again; whether any was not one."""
-        found = [self.places.pop(i) for i in list(ids) if i in self.places]
-        self.static.update(p.id for p in found)
-        return bool(found)
 
 
 class Again(Exception):
@@ -66,46 +34,6 @@ class Once(Exception):
     """A program of this call would never be used again, because the call changes what it relied on:
     state is made at the first use, say.
     """
-
-
-def liftable(then: Any, now: Any) -> bool:
-    """Whether one value instead of another need not make another program."""
-    if isinstance(then, Tensor):
-        return isinstance(now, Tensor)
-    if isinstance(then, np.ndarray):
-        return isinstance(now, np.ndarray)
-    then, now = (x._value if type(x) is Scalar else x for x in (then, now))
-    return is_number(then) and type(now) is type(then)
-
-
-def moved(key: Any, entry: Entry, numbers: list) -> Iterator[Place | Argument]:
-    """The places whose values are others than for an entry of the same key, and need not make
-    another program.
-    """
-    for i, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
-        if type(then) is not Scalar and not alike(then, now):
-            yield Argument(key, i)
-    for place, then in entry.surroundings.changes():
-        now = place.now()
-        if place.settable() and liftable(then, now):
-            yield place
-        elif place.how == "array":  # where it stands
-            guards = (*entry.surroundings.quick, *entry.surroundings.slow)
-            yield from (g.place for g in guards if g.then is place.holder and g.place.settable())
-        elif place.how == "content" and isinstance(place.holder, (dict, list)):
-            yield from _moved_inside(place, then, now)
-
-
-def _moved_inside(place: Place, then: tuple, now: tuple) -> Iterator[Place]:
-    """The same within a container that has as many items as it had."""
-    holder = place.holder
-    if len(then) != len(now):
-        return
-    half = len(then) // 2 if isinstance(holder, dict) else 0
-    keys = now[:half] if half else tuple(range(len(now)))
-    for key, a, b in zip(keys, then[half:], now[half:], strict=True):
-        if not alike(a, b) and liftable(a, b):
-            yield Place(f"{place.words}[{key!r}]", "item", holder, key)
 
 
 @contextmanager
@@ -141,8 +69,8 @@ def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]
 
 
 def record(
-    fn: Callable, args: tuple, kwargs: dict, key: Any, lifts: Lifts, reports: tuple[type, ...],
-    *, fullgraph: bool, fast_math: bool, once: bool,
+    fn: Callable, args: tuple, kwargs: dict, structure: Any, lifts: Lifts,
+    reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, once: bool,
 ) -> Entry:  # fmt: skip
     """Trace one call and build its program. What the user's function raises, it raises; nothing is
     changed then. Raises Again, and Once if `once` allows it.
@@ -153,7 +81,7 @@ def record(
     flatten((args, kwargs), tensors, numbers, {})
     trace = Trace(tensors)
     numbers = [
-        Scalar(trace.book, v, a.id) if (a := Argument(key, i)).id in lifts.places else v
+        Scalar(trace.book, v, a.id) if (a := Argument(structure, i)).id in lifts.places else v
         for i, v in enumerate(numbers)
     ]
     with _exchanged(lifts, trace) as scalars:
