@@ -14,9 +14,10 @@ from ..ir.dtype import DType, bfloat16, float16, float32, float64
 from ..tracer.mode import no_grad
 from ..tracer.tensor import Tensor
 from ..tracer.world import Watched, changed
-from . import hooks, state
+from . import hooks
 from .hooks import Hooked
 from .parameter import Parameter, forget_grad
+from .state import Stateful
 
 _TABLES = ("_parameters", "_buffers", "_modules", *hooks.TABLES)
 
@@ -34,7 +35,7 @@ def _dotted(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-class Module(Hooked):
+class Module(Hooked, Stateful):
     """Base of all layers and models: subclass it, assign parameters and layers, define `forward`.
 
     >>> class Net(nn.Module):
@@ -329,20 +330,6 @@ class Module(Hooked):
 
     def cuda(self, device: Any = None) -> Self:
         return self.to("cuda" if device is None else device)
-
-    # ---- state
-    def state_dict(self, *, destination: Any = None, prefix: str = "",
-                   keep_vars: bool = False) -> dict[str, Tensor]:  # fmt: skip
-        """Dotted name -> value, for parameters and persistent buffers, whose memory it shares."""
-        return state.collect(self, destination, prefix, keep_vars)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> state.IncompatibleKeys:  # fmt: skip
-        """Copy values in by name or, with `assign`, take the tensors themselves.
-
-        With `strict`, the names must match exactly. Nothing is copied unless everything fits.
-        """
-        return state.load(self, state_dict, strict, assign)
 
     # ---- printing
     def extra_repr(self) -> str:

@@ -74,6 +74,17 @@ class _Running(_Affine):
         self.reset_running_stats()
         super().reset_parameters()
 
+    _version = 2  # 1 had no num_batches_tracked
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, *rest: Any
+    ) -> None:
+        key = f"{prefix}num_batches_tracked"
+        old = local_metadata.get("version", 1) < 2
+        if old and self.num_batches_tracked is not None and key not in state_dict:
+            state_dict[key] = self.num_batches_tracked
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in self.ranks:
             wanted = " or ".join(f"{r}D" for r in self.ranks)

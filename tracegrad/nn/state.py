@@ -1,21 +1,26 @@
 """The state of a module, parameters and persistent buffers, as a dict of dotted names; and back.
 
-Reads the tables of modules; knows nothing of what they compute.
+Modules are asked one by one, each for its own names, so that a subclass may write or read its part
+differently, and hooks may look. `_metadata` of the dict holds each module's `_version`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ..tracer.functions.creation import as_tensor
 from ..tracer.mode import no_grad
-from ..tracer.tensor import Tensor
+from ..tracer.tensor import RemovableHandle, Tensor
 from .parameter import Parameter
 
+EXTRA = "_extra_state"
 
-class IncompatibleKeys(NamedTuple):
+
+class _IncompatibleKeys(NamedTuple):
     """What `load_state_dict` could not match."""
 
     missing_keys: list[str]
@@ -26,96 +31,236 @@ class IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"_IncompatibleKeys(missing_keys={self[0]}, unexpected_keys={self[1]})"
 
-
-class _Extra:
-    """What a module says of itself in `get_extra_state`, as a table with one entry."""
-
-    def __init__(self, module: Any):
-        self.module = module
-
-    def __getitem__(self, name: str) -> Any:
-        return self.module.get_extra_state()
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.module.set_extra_state(value)
+    __str__ = __repr__
 
 
-def entries(module: Any) -> Iterator[tuple[str, Any, str]]:
-    """Every entry of the state: its dotted name, the table it stands in, and its name there."""
-    for prefix, part in module.named_modules(remove_duplicate=False):
-        hidden = part._non_persistent_buffers_set
-        for table in (part._parameters, part._buffers):
-            for name, value in table.items():
-                if value is not None and not (table is part._buffers and name in hidden):
-                    yield f"{prefix}.{name}" if prefix else name, table, name
-        if hasattr(part, "get_extra_state"):
-            yield f"{prefix}._extra_state" if prefix else "_extra_state", _Extra(part), ""
+class _Errors(list):
+    """What went wrong in words, and how to undo what was loaded until then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.undoing: list[Callable] = []
+
+    def undo(self) -> None:
+        with no_grad():
+            for back in reversed(self.undoing):
+                back()
 
 
-def collect(module: Any, destination: Any, prefix: str, keep_vars: bool) -> dict[str, Tensor]:
-    """The state; without `keep_vars`, detached from autograd."""
-    out = OrderedDict() if destination is None else destination
-    for key, table, name in entries(module):
-        value = table[name]
-        plain = keep_vars or not isinstance(value, Tensor)
-        out[prefix + key] = value if plain else value.detach()
-    return out
+class Stateful:
+    """The part of Module that is saved and loaded."""
 
+    _version = 1  # of the names and meaning of the state
+    _parameters: dict
+    _buffers: dict
+    _modules: dict
+    _non_persistent_buffers_set: frozenset
 
-def _names(title: str, keys: list[str]) -> str:
-    quoted = ", ".join(f'"{k}"' for k in keys)
-    return f"{title} key(s) in state_dict: {quoted}. "
+    # ---- saving
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "",
+                   keep_vars: bool = False) -> dict[str, Any]:  # fmt: skip
+        """Dotted name -> value, for parameters and persistent buffers, whose memory it shares.
+        With `keep_vars` they are the tensors themselves, not detached.
+        """
+        if args:
+            warnings.warn(
+                "Positional args are being deprecated, use kwargs instead.", FutureWarning, 2
+            )
+            given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
+            return self.state_dict(**given)
+        if destination is None:
+            destination = OrderedDict()
+            destination._metadata = OrderedDict()
+        metadata = {"version": self._version}
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]] = metadata
+        for hook in self._state_hooks("before saving"):
+            hook(self, prefix, keep_vars)
+        self._save_to_state_dict(destination, prefix, keep_vars)
+        for name, child in self._modules.items():
+            if child is not None:
+                child.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
+        for hook, may_answer in self._state_hooks("after saving"):
+            new = hook(self, destination, prefix, metadata)
+            if new is not None and not may_answer:
+                raise RuntimeError("state_dict post-hook must return None")
+            destination = destination if new is None else new
+        return destination
 
-
-def _value(key: str, given: Any, old: Tensor) -> Tensor | str:
-    """The tensor to load, or what is wrong with it, in words."""
-    if not isinstance(given, Tensor) and not hasattr(given, "__array__"):
-        return (
-            f'While copying the parameter named "{key}", expected tracegrad.Tensor or Tensor-like '
-            f"object from checkpoint but received {type(given)}"
+    def _own_state(self) -> dict[str, Any]:
+        """The tensors of this module alone that are saved, by name."""
+        hidden = self._non_persistent_buffers_set
+        named = chain(
+            self._parameters.items(),
+            ((name, t) for name, t in self._buffers.items() if name not in hidden),
         )
-    new = given if isinstance(given, Tensor) else as_tensor(given.__array__())
-    if new.shape == old.shape:
-        return new
-    return (
-        f"size mismatch for {key}: copying a param with shape {new.shape} from checkpoint, "
-        f"the shape in current model is {old.shape}."
-    )
+        return {name: t for name, t in named if t is not None}
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        """Write the state of this module alone; subclasses may do it otherwise."""
+        for name, t in self._own_state().items():
+            destination[prefix + name] = t if keep_vars else t.detach()
+        if hasattr(self, "get_extra_state"):
+            destination[prefix + EXTRA] = self.get_extra_state()
+
+    # ---- loading
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
+                        assign: bool = False) -> _IncompatibleKeys:  # fmt: skip
+        """Copy values in by name or, with `assign`, take the tensors themselves.
+
+        With `strict`, the names must match exactly. Nothing is loaded unless everything fits.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        metadata = getattr(state_dict, "_metadata", None)
+        errors, found = _Errors(), _IncompatibleKeys([], [])
+        try:
+            _load(self, OrderedDict(state_dict), metadata, assign, "", found, errors)
+            if strict:
+                named = (("Unexpected", found.unexpected_keys), ("Missing", found.missing_keys))
+                for title, keys in named:
+                    if keys:
+                        quoted = ", ".join(f'"{k}"' for k in keys)
+                        errors.insert(0, f"{title} key(s) in state_dict: {quoted}. ")
+            if errors:
+                lines, kind = "\n\t".join(errors), type(self).__name__
+                raise RuntimeError(f"Error(s) in loading state_dict for {kind}:\n\t{lines}")
+        except BaseException:
+            errors.undo()
+            raise
+        return found
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, strict: bool,
+        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        """Read the state of this module alone; subclasses may do it otherwise.
+
+        What is found missing, unexpected or wrong is appended to the lists.
+        """
+        for hook in self._state_hooks("before loading"):
+            hook(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                 error_msgs)  # fmt: skip
+        own = self._own_state()
+        assign = local_metadata.get("assign_to_params_buffers", False)
+        for name, old in own.items():
+            key = prefix + name
+            if key in state_dict:
+                self._load_one(key, name, old, state_dict[key], assign, error_msgs)
+            elif strict:
+                missing_keys.append(key)
+        extra = hasattr(self, "set_extra_state")
+        if extra and prefix + EXTRA in state_dict:
+            self.set_extra_state(state_dict[prefix + EXTRA])
+        elif extra and strict:
+            missing_keys.append(prefix + EXTRA)
+        for key in state_dict if strict else ():
+            first, *below = key.removeprefix(prefix).split(".", 1)
+            known = self._modules if below else {**own, **({EXTRA: None} if extra else {})}
+            if key.startswith(prefix) and first not in known:
+                unexpected_keys.append(key)
+
+    def _load_one(self, key: str, name: str, old: Any, given: Any, assign: bool,
+                  errors: list[str]) -> None:  # fmt: skip
+        if not isinstance(given, Tensor) and not hasattr(given, "__array__"):
+            errors.append(
+                f'While copying the parameter named "{key}", expected tracegrad.Tensor or '
+                f"Tensor-like object from checkpoint but received {type(given)}"
+            )
+            return
+        new = given if isinstance(given, Tensor) else as_tensor(given.__array__())
+        if old.ndim == 0 and new.shape == (1,):  # as files of long ago have it
+            new = new[0]
+        if new.shape != old.shape:
+            errors.append(
+                f"size mismatch for {key}: copying a param with shape {new.shape} from "
+                f"checkpoint, the shape in current model is {old.shape}."
+            )
+            return
+        undoing = getattr(errors, "undoing", [])
+        table = self._parameters if name in self._parameters else self._buffers
+        try:
+            with no_grad():
+                if not assign:
+                    before = old.detach().clone()
+                    undoing.append(lambda: old.copy_(before))
+                    old.copy_(new)
+                    return
+                if isinstance(old, Parameter):
+                    new = new if isinstance(new, Parameter) else Parameter(new, False)
+                    flag = new.requires_grad
+                    undoing.append(lambda: new.requires_grad_(flag))
+                    new.requires_grad_(old.requires_grad)
+                undoing.append(lambda: table.__setitem__(name, old))
+                table[name] = new
+        except Exception as error:
+            errors.append(
+                f'While copying the parameter named "{key}", whose dimensions in the model are '
+                f"{old.shape} and whose dimensions in the checkpoint are {new.shape}, an exception "
+                f"occurred : {error.args}."
+            )
+
+    # ---- hooks
+    def _state_hooks(self, when: str) -> tuple:
+        return tuple(self.__dict__.get("_hooks_of_state", {}).get(when, {}).values())
+
+    def _listen(self, when: str, entry: Any) -> RemovableHandle:
+        tables = self.__dict__.setdefault("_hooks_of_state", {})
+        return RemovableHandle(tables.setdefault(when, {}), entry)
+
+    def register_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, prefix, keep_vars)` before the state is collected."""
+        return self._listen("before saving", hook)
+
+    def register_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata)` on the collected state."""
+        return self._listen("after saving", (hook, False))
+
+    def _register_state_dict_hook(self, hook: Callable) -> RemovableHandle:
+        """The same, of a hook that may return another dict."""
+        return self._listen("after saving", (hook, True))
+
+    def register_load_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
+        unexpected_keys, error_msgs)` before the module takes its part; it may change the dict.
+        """
+        return self._listen("before loading", hook)
+
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable, with_module: bool = False
+    ) -> RemovableHandle:
+        """The same; without `with_module`, of a hook that is not given the module."""
+        return self._listen(
+            "before loading", hook if with_module else lambda module, *rest: hook(*rest)
+        )
+
+    def register_load_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Call `hook(module, incompatible_keys)` when a module and all below it are loaded; it may
+        change the lists.
+        """
+        return self._listen("after loading", hook)
 
 
-def load(module: Any, given: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
-    """Copy values in by name, or take the tensors; nothing is copied unless everything fits."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"Expected state_dict to be dict-like, got {type(given)}.")
-    places = {key: (table, name) for key, table, name in entries(module)}
-    missing = [key for key in places if key not in given]
-    unexpected = [key for key in given if key not in places]
-    values: dict[str, Any] = {
-        k: given[k] if isinstance(t, _Extra) else _value(k, given[k], t[name])
-        for k, (t, name) in places.items()
-        if k in given
-    }
-    wrong = [
-        v for k, v in values.items() if isinstance(v, str) and not isinstance(places[k][0], _Extra)
-    ]
-    if strict:
-        names = (("Missing", missing), ("Unexpected", unexpected))
-        wrong = [_names(title, keys) for title, keys in names if keys] + wrong
-    if wrong:
-        lines = "\n\t".join(wrong)
-        kind = type(module).__name__
-        raise RuntimeError(f"Error(s) in loading state_dict for {kind}:\n\t{lines}")
-    with no_grad():
-        for key, value in values.items():
-            table, name = places[key]
-            if isinstance(table, _Extra):
-                table[name] = value
-                continue
-            old = table[name]
-            if not assign:
-                old.copy_(value)
-            elif isinstance(old, Parameter) and not isinstance(value, Parameter):
-                table[name] = Parameter(value, old.requires_grad)
-            else:
-                table[name] = value
-    return IncompatibleKeys(missing, unexpected)
+def _load(
+    module: Any, given: dict, metadata: Any, assign: bool, prefix: str, found: _IncompatibleKeys,
+    errors: _Errors,
+) -> None:  # fmt: skip
+    """Load a module and those below it."""
+    local = dict((metadata or {}).get(prefix[:-1], {}))
+    if assign:
+        local["assign_to_params_buffers"] = True
+    module._load_from_state_dict(given, prefix, local, True, *found, errors)
+    for name, child in module._modules.items():
+        if child is not None:
+            inside = f"{prefix}{name}."
+            part = {k: v for k, v in given.items() if k.startswith(inside)}
+            _load(child, part, metadata, assign, inside, found, errors)
+    for hook in module._state_hooks("after loading"):
+        if hook(module, found) is not None:
+            raise AssertionError(
+                "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to "
+                "return new values, if incompatible_keys need to be modified, it should be done "
+                "inplace."
+            )
