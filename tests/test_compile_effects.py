@@ -2,6 +2,7 @@
 backward is called outside: it happens at each backward, as eagerly, or is refused.
 """
 
+import numpy as np
 import pytest
 
 import tracegrad as T
@@ -157,32 +158,91 @@ class Store:
     last = None
 
 
-STORE = Store()
+def keeping(keep):
+    """What a hook has kept after three backward passes."""
+
+    def program(decorate):
+        store = Store()
+        store.log, store.cells = [], np.array([None], object)
+
+        class Hook:
+            def __call__(self, g):
+                keep(store, g)
+
+        hook = Hook()
+
+        def loss(x):
+            y = x * x
+            y.register_hook(hook)
+            return y.sum()
+
+        loss = decorate(loss)
+        for k in range(3):
+            (loss(x_of(1.0, 2.0)) * (k + 1)).backward()
+        kept = [*store.log, *filter(None, (store.last, store.cells[0]))]
+        values = (t.reshape(-1).tolist() if isinstance(t, T.Tensor) else [t] for t in kept)
+        return [v for some in values for v in some]
+
+    return program
+
+
 KEEPS = {
-    "the gradient": lambda log, g: log.append(g),
-    "what is made of it": lambda log, g: log.append(g.norm()),
-    "in an attribute": lambda log, g: Store.__setattr__(STORE, "last", g * 2),
+    "the gradient": lambda store, g: store.log.append(g),
+    "what is made of it": lambda store, g: store.log.append(g.norm()),
+    "in an attribute": lambda store, g: setattr(store, "last", (g * 2).sum()),
+    "its number": lambda store, g: store.log.append(g.sum().item()),
+    "a count": lambda store, g: setattr(store, "last", (store.last or 0) + 1),
 }
 
 
-@pytest.mark.parametrize("keep", list(KEEPS.values()), ids=list(KEEPS))
-def test_no_traced_tensor_is_kept_by_a_hook(keep):
-    log = []
+@pytest.mark.parametrize("keep", KEEPS.values(), ids=KEEPS)
+def test_what_a_hook_keeps_is_what_backward_computed(keep):
+    both(keeping(keep))
 
-    class Hook:  # whose closure nobody looks through
-        def __call__(self, g):
-            keep(log, g)
 
-    hook = Hook()
+def test_no_traced_tensor_stays_where_nobody_knows():
+    cell = np.array([None], object)  # its values are compared by nobody
+    with pytest.raises(RuntimeError, match="was changed|is kept by a hook"):
+        keeping(lambda store, g: cell.__setitem__(0, g))(T.compile)
+
+
+def test_what_a_hook_reads_is_read_at_backward():
+    def program(decorate):
+        store, x, out = Store(), x_of(1.0, 2.0), []
+
+        @decorate
+        def loss(x):
+            y = x * x
+            y.register_hook(lambda g: g * store.factor)
+            return y.sum()
+
+        for k in range(4):
+            store.factor = k
+            found = loss(x)
+            if k > 1:
+                store.factor = 10 + k
+            found.backward()
+            out += x.grad.tolist()
+        return out
+
+    both(program)
+
+
+def test_what_the_function_read_in_python_must_not_change_either():
+    store = Store()
+    store.power, store.count = 2, 0
 
     @T.compile
     def loss(x):
-        y = x * x
-        y.register_hook(hook)
+        y = x**store.power
+        y.register_hook(lambda g: setattr(store, "count", store.count + 1))
         return y.sum()
 
-    with pytest.raises(RuntimeError, match=r"line test_compile_effects\.py|was changed"):
-        loss(x_of(1.0, 2.0))
+    found = loss(x_of(1.0, 2.0))
+    store.power = 3
+    with pytest.raises(RuntimeError, match="'power'.*call backward first"):
+        found.backward()
+    assert store.count == 0
 
 
 def test_a_result_that_another_was_computed_from_has_no_graph_between():

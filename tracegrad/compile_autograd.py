@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial, reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 
 from .codegen.build import build
 from .codegen.view import View
-from .compile_effects import observed
+from .compile_effects import observed, runs_code
 from .compile_pool import Pool
 from .compile_rerun import Rerun
 from .ir.graph import Graph, postorder
@@ -89,25 +90,30 @@ class Derivative:
         self.every = frozenset(range(len(ys)))
         alone = [frozenset([k]) for k in self.every] if len(ys) > 1 else []
         targets = [i.start for i in sources]
+        below = [records_below(fn) for fn in fns]
+        # whether backward runs code of the user's, and what the function itself has read till now
+        self.hooked = any(map(runs_code, set().union(*below)))
+        self.forward_reads = frozenset(trace.observer.reads) if trace.observer else frozenset()
+        again = self.hooked and not rerun.why_not
         found, effects = [], []
         for way in (self.every, *alone):
             begun = [roots[k] for k in sorted(way)]
-            gs, effect = observed(trace, self.seeds, partial(pull, begun, targets, True, False))
+            run = partial(pull, begun, targets, True, False)
+            gs, effect = observed(trace, self.seeds, run, again)
             found.append(gs)
             effects.append(effect)
-        reached = [k for k, g in enumerate(found[0]) if g is not None]
-        self.wanted = [sources[k] for k in reached]
         self.again = next(filter(None, effects), "")  # why backward runs the function again
+        reached = [k for k in range(len(sources)) if self.again or found[0][k] is not None]
+        self.wanted = [sources[k] for k in reached]
         if self.again and rerun.why_not:
             raise RuntimeError(
                 f"the backward of a compiled function {self.again}, so it would have to run the "
                 f"function again, and this one {rerun.why_not}: call backward() inside of it"
             )
-        self.gradients: dict[frozenset[int], list[Node | None]] = {
+        self.gradients: dict[frozenset[int], list[Node | None]] = {} if self.again else {
             way: [None if (g := gs[k]) is None else g._node for k in reached]
             for way, gs in zip((self.every, *alone), found, strict=True)
         }
-        below = [records_below(fn) for fn in fns]
         kept = [{f for f in found if f.keeps()} for found in below]
         self.frees = [
             frozenset(j for j in self.every if kept[j] & own) for own in kept
@@ -115,6 +121,7 @@ class Derivative:
         self.users = [  # of each output: which others were computed from it
             frozenset(j for j in self.every - {k} if fn in below[j]) for k, fn in enumerate(fns)
         ]
+        self.surroundings: Any = None  # the guards of the program; guards.py
         self.saved: tuple[Node, ...] = ()
         self.inputs: tuple[Node, ...] = ()
         self.building = lock()
@@ -122,10 +129,22 @@ class Derivative:
         one = np.ones((), self.seeds[0].dtype.storage)
         self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with
 
+    def runs_again(self) -> bool:
+        """Whether backward has to run the function again: it acts, or what its hooks read is no
+        longer what it was at the call. What the function itself read must still be that.
+        """
+        if self.hooked:
+            for guard in self.surroundings.changes():
+                if guard.place.id in self.forward_reads or self.rerun.why_not:
+                    raise RuntimeError(
+                        f"{guard} between the call of a compiled function with hooks and its "
+                        "backward, which would have to run the function again; call backward first"
+                    )
+                return True
+        return bool(self.again)
+
     def nodes(self) -> list[Node]:
         """The gradients, to be simplified together with the outputs."""
-        if self.again:
-            return []
         return [g for gs in self.gradients.values() for g in gs if g is not None]
 
     def forward(self, joint: Graph, trace: Trace) -> Graph:
@@ -136,7 +155,7 @@ class Derivative:
         joint = simplify(joint, fast=self.fast)
         answers, simple = joint.outputs[: self.count], iter(joint.outputs[self.count :])
         if self.again:  # nothing it was computed from may change until then
-            self.gradients, self.layouts = {}, {}
+            self.layouts = {}
             used = set(postorder(answers))
             kinds = ("argument", "tensor")
             self.kept_inputs = [i for i in trace.inputs if i.node in used and i.kind in kinds]

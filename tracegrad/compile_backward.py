@@ -155,7 +155,7 @@ class CompiledCall(GradFn):
         parts = g.parts if isinstance(g, Bundle) else {0: g}
         way = d.every if len(parts) == len(d.every) else frozenset(parts)
         self.check(way)
-        if mode.grad or mode.trace is not None or d.again:
+        if mode.grad or mode.trace is not None or d.hooked and d.runs_again():
             by_output = {d.outputs[k]: part for k, part in parts.items()}
             return d.rerun.gradients(self.arguments, by_output, d.wanted)
         seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
@@ -164,7 +164,7 @@ class CompiledCall(GradFn):
     def descend(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers:
             return False
-        if mode.trace is not None or mode.anomaly or self.derivative.again:
+        if mode.trace is not None or mode.anomaly or self.derivative.hooked:
             return False
         for e in self.edges:
             if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:

@@ -3,7 +3,7 @@ change tensors in place, look at values, draw random numbers, keep a tensor.
 
 Such a pass is traced only to be found out. What it did to the trace is undone, and backward then
 runs the function again (compile_rerun.py), on the tape, where all of that happens as it does
-eagerly. A traced tensor that was kept cannot be taken back: it is refused.
+eagerly. A traced tensor that was kept where nobody knows cannot be taken back: it is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from weakref import ref
 
 import numpy as np
 
+from .tracer.changes import Effect
+from .tracer.checkpoint import CheckpointBackward
+from .tracer.custom import CustomBackward
+from .tracer.gate import Gate
+from .tracer.places import alike
+from .tracer.tape import GradFn
 from .tracer.tensor import Tensor
 from .tracer.trace import Trace
 
@@ -25,11 +31,20 @@ class Kept(RuntimeError):
     """A backward pass left a traced tensor somewhere."""
 
 
+def runs_code(fn: GradFn) -> bool:
+    """Whether a backward runs code of the user's at a record."""
+    own = isinstance(fn, (Gate, CustomBackward, CheckpointBackward))
+    return own or bool(fn.prehooks or fn.posthooks)
+
+
 class Pass:
     """One pass of a backward within a trace, from `seeds`."""
 
     def __init__(self, trace: Trace, seeds: list[Tensor]):
-        self.trace = trace
+        self.trace, self.observer = trace, trace.observer
+        if self.observer is not None:
+            self.printed, self.changed = len(self.observer.printed), self._changes()
+            self.observer.resume()
         self.before = [(i, i.twin._node, i.twin._grad) for i in trace.inputs]
         self.replaced, self.seen = set(trace._replaced), set(trace.grads_seen)
         self.guards = len(trace.guards)
@@ -37,8 +52,27 @@ class Pass:
         for s in seeds:  # so that hooks may look at values: what they find decides nothing
             trace._numbers[s._node] = np.ones(tuple(s.shape), s._dtype.storage)
 
+    def _changes(self) -> dict[Any, Effect] | str:
+        """What the function, and since then its backward, has changed in Python's objects."""
+        try:
+            return {e.place.id: e for e in self.observer.effects()}
+        except RuntimeError as error:
+            return str(error)
+
+    def _acted(self) -> str:
+        """In words, what the pass did besides computing."""
+        now, before = self._changes(), self.changed
+        if isinstance(now, str) or isinstance(before, str):
+            return "" if now == before else "changes objects"
+        for k, e in now.items():
+            if k not in before or not alike(before[k].after, e.after):
+                return f"changes {e.place.words}"
+        return "prints" if len(self.observer.printed) > self.printed else ""
+
     def effect(self) -> str:
         """In words, the first thing that the pass did; empty if it only gave gradients."""
+        if self.observer is not None and (acted := self._acted()):
+            return acted
         for i, node, _ in self._inputs():
             if i.twin._node is not node:
                 return f"changes a tensor in place (line {i.twin._node.site})"
@@ -51,6 +85,11 @@ class Pass:
             return "draws random numbers"
         return ""
 
+    def numbers(self) -> bool:
+        """Whether the pass reads numbers that may be others at a later backward."""
+        new = self.trace.inputs[len(self.before) :]
+        return any(i.kind in ("scalar", "hyper") for i in new)
+
     def undo(self) -> None:
         """Leave the trace as it was before the pass."""
         for i, node, grad in self._inputs():
@@ -59,6 +98,9 @@ class Pass:
             s.restart(mark)
         self.trace._replaced, self.trace.grads_seen = self.replaced, self.seen
         del self.trace.guards[self.guards :]
+        if self.observer is not None and self._acted():
+            del self.observer.printed[self.printed :]
+            self.observer.restore()  # all of it, as is done in the end: a call sets what it is to
 
     def _inputs(self) -> list[tuple[Any, Any, Any]]:
         """The inputs with the Node and the `.grad` that they had, also those that came since."""
@@ -74,16 +116,27 @@ class Pass:
 
 
 def observed(
-    trace: Trace, seeds: list[Tensor], run: Callable[[], Gradients]
+    trace: Trace, seeds: list[Tensor], run: Callable[[], Gradients], again: bool
 ) -> tuple[Gradients, str]:
-    """What a backward pass gives, and in words what else it does, which is undone."""
+    """What a backward pass gives, and in words what else it does, which is undone; `again` says
+    that a pass which cannot be traced may be run again.
+    """
     happened = Pass(trace, seeds)
     made: list[ref] = []
     trace.made = made
+    found: Gradients = []
     try:
         found = run()
-        effect = happened.effect()
+        if trace.observer is not None:
+            trace.observer.rest()
+        effect = happened.effect() or ("reads numbers" if again and happened.numbers() else "")
+    except RuntimeError as error:
+        if not again:
+            raise
+        effect = f"cannot be traced: {error}"
     finally:
+        if trace.observer is not None:
+            trace.observer.rest()
         trace.made = None
         happened.undo()
     ours = {id(i.twin) for i in trace.inputs}

@@ -284,6 +284,8 @@ class Recorder:
 
     def entry(self, notes: Notes, began: float, traced_at: float) -> Entry:
         trace, surroundings = self.trace, Surroundings(notes)
+        if self.derivative is not None:
+            self.derivative.surroundings = surroundings
         outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
         raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))

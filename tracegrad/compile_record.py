@@ -86,7 +86,7 @@ def record(
     ]
     with _exchanged(lifts, trace) as scalars:
         ids = [*(place.id for place, _ in scalars), *(p.id for p in trace.places.values())]
-        observer = Observer(reports, ids)
+        trace.observer = observer = Observer(reports, ids)
         try:
             with observer:
                 observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
@@ -108,6 +108,8 @@ def record(
                     recorder = Recorder(
                         trace, answer, tensors, (fn, args, kwargs), watch, fast_math
                     )
+                    if trace.book.needed:
+                        raise NeedsValue
         except NeedsValue:
             observer.restore()
             raise Again(fewer=trace.book.needed) from None

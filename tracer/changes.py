@@ -122,7 +122,8 @@ def restore_summary(place: Place, then: Any) -> None:
     """Put back what a summary tells of: the values of an array that is not too large, the state of
     Python's generators.
     """
-    if place.how == "array" and place.holder.flags.writeable and isinstance(then[3], bytes):
+    known = place.how == "array" and isinstance(then[3], bytes) and not place.holder.dtype.hasobject
+    if known and place.holder.flags.writeable:
         text, shape, _, data = then
         if place.holder.tobytes() != data:
             place.holder[...] = np.frombuffer(data, text).reshape(shape)

@@ -60,6 +60,10 @@ class Observer(Meeting):
         """The function has returned."""
         self._on = False
 
+    def resume(self) -> None:
+        """It acts again, in the hooks that it left."""
+        self._on = True
+
     def __exit__(self, *error: Any) -> None:
         self._on = False
         self._guard.__exit__(*error)

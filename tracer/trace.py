@@ -138,6 +138,7 @@ class Trace:
         self._owner_of_grad: dict[int, Tensor] = {}
         self._by_twin: dict[int, Input] = {}
         self._replaced: set[int] = set()
+        self.observer: Any = None  # what notes what the function reads and changes; observe.py
         self.made: list[ref] | None = None  # where somebody wants to know: tensors made in it
         self.grads_seen: set[int] = set()  # ids of tensors whose `.grad` at entry decided something
         for i, t in enumerate(arguments):
