@@ -67,7 +67,8 @@ def _places():
         "as a filling": (lambda x: x + tg.full((2,), closed), set_closed),
         "as a tensor": (lambda x: x * tg.tensor(closed), set_closed),
         "in clamp": (lambda x: x.clamp(min=closed), set_closed),
-        "by a function of math": (lambda x: x * math.floor(closed), set_closed),
+        "by functions of math": (
+            lambda x: x * math.sqrt(closed) + math.floor(math.exp(-closed)), set_closed),
         "in where": (lambda x: tg.where(x > closed, x, closed), set_closed),
     }  # fmt: skip
 

@@ -38,7 +38,8 @@ _NOT_THIS = (
     TypeError,
     KeyError,
     IndexError,
-)  # what guards raise for another kind of call
+    ArithmeticError,
+)  # what guards, and arithmetic on numbers, raise for another kind of call
 MISS = object()  # this entry does not fit
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import deque
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,9 @@ from .tracer.scalar import Scalar
 from .tracer.signature import parts
 from .tracer.tensor import wrap
 from .tracer.trace import Input
+
+
+_BAGS = (set, deque, bytearray, array)  # of Python's own, new ones at every call
 
 
 class Writer:
@@ -186,7 +192,8 @@ def _expression(w: Writer, answer: Any, made: dict[Any, str]) -> str:
     if type(answer) is tuple:
         return "(" + "".join(_expression(w, a, made) + ", " for a in answer) + ")"
     if (taken := parts(answer)) is None:
-        return w.name("constant", answer)
+        constant = w.name("constant", answer)
+        return f"{w.name('copy', copy)}({constant})" if isinstance(answer, _BAGS) else constant
     inside = ", ".join(_expression(w, a, made) for a in taken.inside)
     made_by = "" if type(answer) is list else w.name("filled", taken.filled)
     return f"{made_by}([{inside}])" if made_by else f"[{inside}]"

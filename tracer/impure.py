@@ -11,6 +11,7 @@ import builtins
 import datetime
 import io
 import logging
+import math
 import os
 import queue
 import random
@@ -27,6 +28,7 @@ import numpy as np
 
 from ..ir.node import Site
 from .codes import fixed
+from .scalar import MATH
 
 _PASS = "call it outside and pass the value as an argument"
 _LATER = "do it outside of the compiled function"
@@ -136,7 +138,7 @@ def guarded(
     on: Callable[[], bool], printed: list[tuple[tuple, dict]], refuse: Callable[[str], Any]
 ) -> Iterator[None]:
     """Within it calls of such functions are refused while `on()`, and what is printed then is
-    appended to `printed`.
+    appended to `printed`. Functions of `math` take Scalars.
     """
     original = builtins.print
 
@@ -145,6 +147,7 @@ def guarded(
 
     exchanged = {(m, n): _refusing(m, n, way, on, refuse) for (m, n), way in _REFUSED.items()}
     exchanged |= {(m, n): _seeded(m, n, on, refuse) for m, n in _UNSEEDED}
+    exchanged |= {(math, n): f for n, f in MATH.items()}
     exchanged[builtins, "print"] = note
     before = {(m, n): getattr(m, n) for m, n in exchanged}
     try:

@@ -128,3 +128,20 @@ for _name in _COMPARISONS:
     setattr(Scalar, f"__{_name}__", _method(getattr(operator, _name), False, True))
 for _name in _NEED:
     setattr(Scalar, f"__{_name}__", _refused)
+
+
+def _of_numbers(function: Callable) -> Callable:
+    def call(*operands: Any) -> Any:
+        scalars = any(type(x) is Scalar for x in operands)
+        return apply(function, *operands) if scalars else function(*operands)
+
+    return call
+
+
+# functions of `math` that take Scalars, while a function is traced
+MATH = {
+    name: _of_numbers(getattr(math, name))
+    for name in """acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees erf erfc
+    exp expm1 fabs floor fmod gamma hypot lgamma log log10 log1p log2 pow radians sin sinh sqrt tan
+    tanh trunc""".split()
+}
