@@ -19,7 +19,6 @@ from .tracer.signature import parts
 from .tracer.tensor import wrap
 from .tracer.trace import Input
 
-
 _BAGS = (set, deque, bytearray, array)  # of Python's own, new ones at every call
 
 
