@@ -16,6 +16,7 @@ import hmac
 import os
 import stat
 import struct
+import sysconfig
 import time
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ def _safe(found: os.stat_result, own: bool = True) -> bool:
 def machine() -> str:
     """What object code depends on besides its source."""
     target = cpu_target.target_context.codegen().magic_tuple()  # Numba may be told another CPU
-    return f"{ABI} {numba.__version__} {llvmlite.__version__} {target}"
+    python = sysconfig.get_config_var("SOABI")  # how its objects lie in memory
+    return f"{ABI} {numba.__version__} {llvmlite.__version__} {python} {target}"
 
 
 def key(text: str) -> str:

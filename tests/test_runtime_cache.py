@@ -243,3 +243,13 @@ def test_processes_share_a_cache_at_once(folder):
     assert {a[0] for a in answers} == {later[0]}
     assert later[1] == "0" and int(later[2]) > 0
     assert list(folder.glob("*.tmp")) == []
+
+
+def test_objects_are_for_one_python_and_one_processor(monkeypatch):
+    mine = cache.machine.__wrapped__()
+    monkeypatch.setattr(cache.sysconfig, "get_config_var", lambda name: "cpython-399t-moon")
+    assert cache.machine.__wrapped__() != mine
+    code = "from tracegrad.runtime import cache; print(cache.machine())"
+    env = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.stdout.strip() not in ("", mine)
