@@ -177,6 +177,20 @@ def _round(code: str) -> Any:
     return round_
 
 
+@intrinsic
+def bits(typingctx: Any, x: Any, like: Any) -> Any:
+    """The bits of x as a number of the type of `like`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        source, target = signature.args
+        to = context.get_value_type(target)
+        if isinstance(source, types.Boolean):
+            return builder.zext(values[0], to)
+        return builder.bitcast(values[0], to)
+
+    return like(x, like), codegen
+
+
 # ---- checks: a harmless index stands in for a bad one; report once through the status block
 def _bounds(builder: Any, n: Any, dim: Any) -> Any:
     """The least index of an axis of n: 0 if a negative dim says that none counts from the end."""
@@ -224,7 +238,7 @@ VOCABULARY: dict[str, Any] = {
     "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
     "i1": np.int8, "u1": np.uint8, "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
     "extent": extent, "number": number, "within": within, "report": report, "philox": philox,
-    "round_f2": _round("f2"), "round_bf": _round("bf"),
+    "bits": bits, "round_f2": _round("f2"), "round_bf": _round("bf"),
     **arithmetic.WORDS,
 }  # fmt: skip
 for _code, (_memory, _) in _STORED.items():

@@ -127,6 +127,7 @@ VOCABULARY: dict[str, Any] = {
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
     "sign": lambda x: type(x)(0) if x != x else np.sign(x),
     "cast": cast, "within": within, "report": report, "philox": philox,
+    "bits": lambda x, like: np.asarray(x).view(type(like))[()],
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
     "floor_div": np.floor_divide, "remainder": np.remainder, "power": _power,

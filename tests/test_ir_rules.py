@@ -85,8 +85,8 @@ def built(p: Pattern, of: dict[str, Node], dtype) -> Node:
     """The pattern as a Node; a literal operand takes the type of its neighbours."""
     if isinstance(p, Var):
         return of[p.name]
-    if p.op is E.cast:
-        return E.cast(built(p.inputs[0], of, dtype), dtype=p.params.get("dtype", dtype))
+    if p.op in (E.cast, E.bits):
+        return p.op(built(p.inputs[0], of, dtype), dtype=p.params.get("dtype", dtype))
     inputs = [None if isinstance(x, Literal) else built(x, of, dtype) for x in p.inputs]
     like = next((x.dtype for x in reversed(inputs) if x is not None), dtype)
     if p.op is E.where:  # the branches have a type of their own
@@ -146,7 +146,8 @@ def elementwise_examples(op):
     if op.name == "random_bits":
         kinds = [i64] * 3
     n = arity(op)
-    params = {"dtype": f64} if op is E.cast else {"dtype": i32} if op is E.exponent else {}
+    types = {E.cast: f64, E.bits: i32, E.exponent: i32}
+    params = {"dtype": types[op]} if op in types else {}
     for shape in ((), (2, 3)):
         yield op(
             *(

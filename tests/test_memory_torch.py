@@ -73,8 +73,41 @@ def test_another_dtype_shares_memory_and_versions():
     assert y.tolist() == [0, 0]
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
-    with pytest.raises(NotImplementedError, match="outside the compiled function"):
-        tg.compile(lambda x: x.view(tg.int32))(tg.ones(2))
+
+
+def test_another_dtype_within_a_compiled_function():
+    def program(T, x):
+        y = x.double() * 1.5
+        b, f = y.view(T.int64), x.view(T.int32)
+        y.mul_(-1)
+        b[0] = b[0].bitwise_and(2**63 - 1)
+        c = f + 1
+        d = (f[1:].view(T.float32) * 2).view(1, -1)
+        e = x.to(T.int8).view(T.uint8)
+        return y, b * 1, c, d, e, (x > 1).view(T.uint8), e.view(T.int8)[1:], x.view(T.float32)
+
+    values = [1.0, -2.0, 3.5, -0.0, float("inf")]
+    want = [y.tolist() for y in program(torch, torch.tensor(values))]
+    compiled = tg.compile(lambda x: program(tg, x))
+    for run in (lambda x: program(tg, x), compiled, compiled):
+        assert [y.tolist() for y in run(tg.tensor(values))] == want
+
+    @tg.compile
+    def written(x):
+        b = x.view(tg.int32)
+        b[0] = 0
+        return b, x
+
+    x = tg.tensor(values)
+    b, same = written(x)
+    assert same is x and x[0].item() == 0
+    b[1] = 0
+    assert x[1].item() == 0
+    for dtype in (tg.int64, tg.uint8, tg.int16):
+        with pytest.raises(NotImplementedError, match=r"line test_memory_torch\.py"):
+            tg.compile(lambda x: x.view(dtype))(tg.ones(4))  # noqa: B023
+    with pytest.raises(NotImplementedError, match="outside of it"):
+        tg.compile(lambda x: x.view(tg.int16))(tg.ones(4).half())
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 4), (4, 7)])

@@ -17,7 +17,7 @@ from .tracer.signature import leaves
 from .tracer.tape import GradFn
 from .tracer.tensor import Tensor
 from .tracer.trace import Input
-from .tracer.views import VIEWS, Path, follow
+from .tracer.views import VIEWS, Path, as_bits, follow
 
 
 class Returned:
@@ -70,7 +70,7 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     """What `t` is a view of in the end, and the way there, as far as values do not decide it."""
     steps: list[tuple[Path, bool]] = []
     base: Any = t
-    while base._view is not None and all(op in VIEWS for op, _ in base._view.path):
+    while base._view is not None and all(op in VIEWS or op is as_bits for op, _ in base._view.path):
         steps.append((base._view.path, base._view.differentiable))
         base = base._base
     return base, tuple(reversed(steps))

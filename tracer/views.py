@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import bool_, int64
+from ..ir.dtype import DType, bool_, int64
 from ..ir.node import Aval, Node
-from ..ir.ops.elementwise import where
+from ..ir.ops.elementwise import bits, where
 from ..ir.ops.index import index, index_put
 from ..ir.ops.movement import (
     diagonal,
@@ -35,7 +35,7 @@ from ..ir.ops.source import full, iota
 from .mode import enable_grad, live, mode
 from .strides import restride, strides_of
 from .tape import GradFn, edge
-from .tensor import Tensor, traced
+from .tensor import Tensor, traced, wrap
 
 Path = tuple[tuple[Any, dict], ...]  # of primitives, and `at`
 
@@ -114,6 +114,19 @@ def at(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
     return y
 
 
+def as_bits(x: Any, *, dtype: DType) -> Any:
+    """The bits of `x`, in the same memory, as numbers of another dtype of the same size."""
+    if not isinstance(x, Tensor):
+        return bits(x, dtype=dtype)
+    if x._array is not None:
+        y = wrap(x._array.view(dtype.storage), dtype)
+        y._version = x._version
+        return y
+    y = bits(x, dtype=dtype)
+    link(x, as_bits, {"dtype": dtype}, y)
+    return y
+
+
 def _put_at(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
     if not isinstance(x, Tensor):
         return _put_at(traced(x), traced(new), axes, indices)._node
@@ -122,6 +135,8 @@ def _put_at(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]
 
 def _put_through(x: Any, path: Path, new: Any) -> Any:
     """`write` where elements of `x` occur several times on the way, though once at its end."""
+    moves = next((k for k, (op, _) in enumerate(path) if op is as_bits), len(path))
+    new, path = write(follow(x, path[:moves]), path[moves:], new), path[:moves]
     count = math.prod(x.shape)
     counted = type(x).bind(iota, (), {"shape": (count,), "dtype": int64})
     places = follow(reshape(counted, shape=tuple(x.shape)), path)
@@ -163,6 +178,8 @@ def _put(x: Any, op: Any, params: dict, new: Any) -> Any:
         return where(place(here, x.shape, **params), place(new, x.shape, **params), x)
     if op is at:
         return _put_at(x, new, **params)
+    if op is as_bits:
+        return as_bits(new, dtype=x.dtype)
     if op is permute:
         return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
     return reshape(new, shape=tuple(x.shape))
@@ -203,6 +220,8 @@ def offset_of(t: Tensor) -> int:
     base = live(t._base)
     places = np.arange(base.numel()).reshape(base.shape)
     for op, params in t._view.path:
+        if op is as_bits:
+            continue
         if op is at:
             raise RuntimeError("where a view begins is not known while its index is traced")
         places = op.ref(places, **params)
@@ -220,6 +239,8 @@ def _moved(x: Tensor, op: Any, params: dict, shape: tuple[int, ...]) -> tuple[in
         return (*strides[:d], own * params["step"], *strides[d + 1 :], own * params["dilation"])
     if op is at:
         return tuple(s for d, s in enumerate(strides) if d not in params["axes"])
+    if op is as_bits:
+        return strides
     if op is diagonal:
         return (*strides[:-2], strides[-2] + strides[-1])
     if op is expand:

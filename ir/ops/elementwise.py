@@ -54,6 +54,11 @@ cast = elementwise(
     types=Types.FREE,
     vjp=(lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),), grad_name="ToCopyBackward0",
 )  # fmt: skip
+# bits(x, dtype=): the same bits as numbers of another dtype of the same size, neither of them half
+bits = elementwise(
+    "bits", ref=lambda x, *, dtype: np.asarray(x).view(dtype.storage), expr="bits({0}, {Y}(0))",
+    types=Types.FREE,
+)
 # relu's derivative asks the answer, so that what it was computed from need not be kept
 relu = elementwise(
     "relu", ref=lambda x: np.where(x < 0, x.dtype.type(0), x),

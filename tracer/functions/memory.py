@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dtype import DType
+from ...ir.dtype import DType, bool_
 from ...ir.node import user_site
 from ...ir.ops.movement import pad, permute, reshape
 from ...ir.ops.movement import slice as slice_
@@ -18,30 +18,36 @@ from ..promotion import SCALAR_TYPE
 from ..strides import strides_of
 from ..tensor import Tensor, wrap
 from ..turning import refuse_given
-from ..views import offset_of
+from ..views import as_bits, offset_of
 from ..world import tensor_changed
-
-
-def _here(x: Tensor, what: str) -> Tensor:
-    t = live(x)
-    if t._array is None:
-        raise NotImplementedError(
-            f"{what}: a traced tensor has no memory yet; do this outside the compiled function"
-        )
-    return t
 
 
 def bits_as(input: Tensor, dtype: DType) -> Tensor:
     """The same bits as numbers of another dtype, which share the memory and take no gradient. Of
     another item size, the last dimension has more or fewer of them.
     """
-    x = _here(input, "view(dtype)")
-    old, new = x._dtype.itemsize, dtype.itemsize
-    if old != new:
+    x = live(input)
+    if dtype is x._dtype:
+        return reshape(x, shape=tuple(x.shape))
+    if dtype.itemsize == x._dtype.itemsize and (x._array is not None or _in_a_register(x, dtype)):
+        return as_bits(x, dtype=dtype)
+    if x._array is None:
+        raise NotImplementedError(
+            f"view(dtype): {SCALAR_TYPE[x._dtype]} as {SCALAR_TYPE[dtype]} within a compiled "
+            f"function (line {user_site()}); do this outside of it"
+        )
+    if dtype.itemsize != x._dtype.itemsize:
         _refuse_what_does_not_fit(x, dtype)
     y = wrap(x._array.view(dtype.storage), dtype)
     y._version = x._version
     return y
+
+
+def _in_a_register(x: Tensor, dtype: DType) -> bool:
+    """Whether a kernel has both in a register as they are stored: half types it has not, and any
+    byte may be stored for a bool.
+    """
+    return not (x._dtype.is_half or dtype.is_half or dtype is bool_)
 
 
 def _refuse_what_does_not_fit(x: Tensor, dtype: DType) -> None:
