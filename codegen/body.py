@@ -346,7 +346,8 @@ class Body:
         )
 
     def combined(self, reduction: Node, acc: str, here: Scope) -> str:
-        return combine(reduction, acc, self.value(reduction.inputs[0], reduction, here))
+        value = self.value(reduction.inputs[0], reduction, here)
+        return combine(reduction, acc, value, self.fast)
 
     def initial(self, reduction: Node) -> str:
         return self.args.constant(reduction.op.facts["init"](reduction.dtype), reduction.dtype)

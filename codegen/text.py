@@ -138,14 +138,14 @@ def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     return _fitted(text, node.dtype) if wide else text
 
 
-def combine(reduction: Node, acc: str, value: str) -> str:
+def combine(reduction: Node, acc: str, value: str, fast: bool) -> str:
     """One more value in an accumulator. Those of floats are words of their own: LLVM may keep
-    several of them, and add them up in the end.
+    several of them, and add them up in the end. If `fast`, it may do so with any sum.
     """
-    grows = reduction.op.name in ("sum", "prod")
-    if reduction.dtype.kind == "float" or (reduction.dtype is int64 and grows):
+    grows, dtype = reduction.op.name in ("sum", "prod"), reduction.dtype
+    if dtype.kind == "float" and not (fast and grows) or (dtype is int64 and grows):
         return f"{reduction.op.name}_up({acc}, {value})"
-    return _fitted(reduction.op.facts["combine"].format(acc, value), reduction.dtype)
+    return _fitted(reduction.op.facts["combine"].format(acc, value), dtype)
 
 
 def _fitted(text: str, dtype: DType) -> str:

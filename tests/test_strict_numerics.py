@@ -127,8 +127,18 @@ def test_a_sum_taken_twice_is_the_same_sum():
     assert (y == x - s).all()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_chains_are_the_same_to_the_bit(seed):
+    same_chain(seed)
+
+
+@pytest.mark.slow
+def test_many_random_chains_are_the_same_to_the_bit():
+    for seed in range(100, 500):
+        same_chain(seed)
+
+
+def same_chain(seed: int) -> None:
     rng = np.random.default_rng(seed)
     source = chain(rng)
     f = eval(f"lambda a, b, c: {source}", {"tg": tg})

@@ -276,13 +276,14 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     `cache_info()`. `dynamic` is accepted for torch's sake: shapes are always specialised, kernels
     never are. `device` may be None or 'cpu'.
 
-    Numbers are computed as they are eagerly: operation by operation, each rounded; only the sums
-    (products, maxima) of reductions and matrix products are taken in another order. With
-    `fast_math` the compiler may use algebra that holds for real numbers and not for rounded ones,
-    in the function and in its backward: regroup sums and products, multiply by reciprocals, fuse a
-    product and a sum, ignore the sign of a zero, exchange a formula for a more accurate one, keep
-    float16 and bfloat16 in float32 inside a kernel. NaN and infinities keep their meaning as long
-    as no step that is left out would have made one.
+    Numbers are computed as they are eagerly: operation by operation, each rounded. Two things may
+    differ in the last digits: the order in which reductions and matrix products add up, and
+    functions such as exp, which are within a few units in the last place. `fast_math=True` allows
+    what holds for real numbers and not for rounded ones, in the function and in its backward:
+    regrouped sums and products, reciprocals, fused multiply-adds, either sign of a zero, more
+    accurate formulas (log1p for log(1 + x)), and float16 and bfloat16 kept in float32 inside a
+    kernel. NaN and infinities keep their meaning. A compiled function that is called inside
+    another one is part of that program, and computed as the outer one says.
 
     Raises what the function raises; RuntimeError for side effects that cannot be replayed;
     IndexError, with nothing written, for an index out of range.
