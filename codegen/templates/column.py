@@ -13,9 +13,9 @@ are only added: the result is then read and written once for four. Workers take 
         for j in range(start, stop):
             a0 = load_f4(p0, j, 0)
             v1 = load_f4(p1, or0_0 + j, 1)
-            a0 = a0 + v1
+            a0 = sum_up(a0, v1)
             v2 = load_f4(p1, or0b_0 + j, 1)
-            a0 = a0 + v2
+            a0 = sum_up(a0, v2)
             store_f4(p0, j, a0, 0)
     for r0 in range(n0 - n0 % 4, n0):   # the rows that are left over
         ...

@@ -10,10 +10,10 @@ is known to all later ones.
         a2 = f4(-inf)                   # pass 0
         for j0 in range(n):
             v3 = load_f4(p0, ok0_0 + j0, 0)
-            a2 = maximum(a2, v3)
+            a2 = max_up(a2, v3)
         ...                             # pass 1
         store_f4(p1, k0, v9, 1)
-        t0 = t0 + v9
+        t0 = sum_up(t0, v9)
     store_f4(p2, 0, t0, 2)              # what follows from all rows
 
 A short row is written out point by point, so that what one pass computes at a point is known to the

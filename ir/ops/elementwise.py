@@ -112,8 +112,8 @@ fmod = elementwise(
 
 # torch's formulas for the exponents that most powers have; ir/rules/algebra.py has them too
 _POWERS: dict[float, Callable] = {
-    2: lambda a: a * a, 3: lambda a: a * a * a, 0.5: np.sqrt, -0.5: lambda a: 1 / np.sqrt(a),
-    -1: lambda a: 1 / a, -2: lambda a: 1 / (a * a),
+    1: np.copy, 2: lambda a: a * a, 3: lambda a: a * a * a, -1: lambda a: 1 / a,
+    -2: lambda a: 1 / (a * a), 0.5: np.sqrt, -0.5: lambda a: 1 / np.sqrt(a),
 }  # fmt: skip
 
 
