@@ -102,7 +102,7 @@ class Column(Body):
         begin, end = (Scope((*self.outer, self.along)) for _ in range(2))
         for r in parts:
             begin.lines.append(self._put(r, self.initial(r), begin))
-            total = combine(r, self._total(r, end), self._so_far(r, end))
+            total = combine(r, self._total(r, end), self._so_far(r, end), self.fast)
             end.lines.append(self.store(r, total, end))
         return in_blocks(axes, self.reduced_extents, BLOCK, self.args, self._looped(begin), inside,
                          self._looped(end))  # fmt: skip

@@ -128,7 +128,7 @@ class Row(Body):
             return names
         before, after = self.blocks.setdefault(p, ([], []))
         before += [f"{name}p = {self.initial(anchor)}" for name in names]
-        after += [f"{name} = {combine(anchor, name, f'{name}p')}" for name in names]
+        after += [f"{name} = {combine(anchor, name, f'{name}p', self.fast)}" for name in names]
         return [f"{name}p" for name in names]
 
     def _stores(self, at_end: list[str]) -> list[str]:
