@@ -60,7 +60,7 @@ class Programs:
         self.last: Callable[[], Entry | None] = nobody
         self.quick: Callable[[], Entry | None] = nobody
         self.all: WeakSet[Entry] = WeakSet()
-        self.idle: dict[ref[Entry], int] = {}  # the others, and what memory they keep; oldest first
+        self.idle: WeakKeyDictionary[Entry, int] = WeakKeyDictionary()  # see `used`; oldest first
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.all)
@@ -107,11 +107,10 @@ class Programs:
         last, self.last = self.last(), ref(entry)
         if last is entry:
             return
-        self.idle.pop(ref(entry), None)
+        self.idle.pop(entry, None)
         if last is not None:
-            self.idle[ref(last)] = last.memory()
+            self.idle[last] = last.memory()
             while sum(self.idle.values()) > MOST_IDLE:
-                oldest = next(iter(self.idle))
+                oldest = next(iter(self.idle.keys()))
                 del self.idle[oldest]
-                if (found := oldest()) is not None:
-                    found.cool()
+                oldest.cool()
