@@ -118,15 +118,16 @@ class _Builder:
             if 0 in (group.anchors[0].shape if group.opaque else space.along(space.kept)):
                 if not space.sums:
                     continue  # nothing to compute
+            operations = self.operations(group)
             origin = tuple(
-                f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}"
-                for n in self.operations(group)
+                f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}" for n in operations
             )
+            whole = 0 if group.opaque or group.template == "dot" else work(operations, space)
             for kernel, args, extent, each in self.pieces(group):
                 grain = max(1, WORTH_A_THREAD // each) if each else 0
                 bound = tuple(self.bind(a) for a in args.values)
                 self.scratch_bytes = max(self.scratch_bytes, args.scratch_bytes)
-                yield t, Launch(kernel, bound, extent, grain, origin)
+                yield t, Launch(kernel, bound, extent, grain, origin, max(each * extent, whole))
 
     def operations(self, group: Group) -> list[Node]:
         """What a group computes, operands first: its anchors and what is inlined into them."""
@@ -149,10 +150,12 @@ class _Builder:
         outputs = tuple(self.slots[self.writes.get(i, y)]
                         for i, y in enumerate(self.low.outputs))  # fmt: skip
         checked = next((i for i, (t, _) in enumerate(rows) if t >= self.checked), len(rows))
+        writers = [t for t, g in enumerate(self.order) if any(a in self.place for a in g.anchors)]
+        writing = next((i for i, (t, _) in enumerate(rows) if t in writers), len(rows))
         return Program(
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
             tuple(launch for _, launch in rows), commit,
-            self.arena_bytes + self.scratch_bytes, checked, tuple(self.notes),
+            self.arena_bytes + self.scratch_bytes, checked, writing, tuple(self.notes),
         )  # fmt: skip
 
 

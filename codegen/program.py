@@ -63,6 +63,7 @@ class Launch:
     extent: int  # of the outer loop
     grain: int  # how much of it is worth a thread; 0: never split
     origin: tuple[str, ...] = ()  # the operations, with the user's lines
+    work: int = 0  # how many additions it takes as long as, about
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Program:
     arena_bytes: int
     # the launches from here on cannot fail any more; those before may, through the status block
     checked: int = 0
+    writing: int = 0  # the first launch that may write into an input
     notes: tuple[str, ...] = field(default=())  # the scheduler's decisions, in words
 
     @property

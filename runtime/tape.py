@@ -1,5 +1,5 @@
-"""The tape: rows of (kernel address, argument block address, outer extent, pieces), walked by
-native code.
+"""The tape: rows of (kernel address, argument block address, start and stop of the outer loop,
+pieces), walked by native code.
 
 `walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet
 threads, and holds the project's only parallel=True function. It stops at the first row after which
@@ -32,7 +32,7 @@ from .threads import layer, threads
 
 intrinsic: Any = _intrinsic  # its published signature counts typingctx among the arguments
 
-COLUMNS = 4  # of the tape
+COLUMNS = 5  # of the tape
 COUNTERS = 16  # words for the two counters of a row, claimed pieces and, from word DONE, done ones:
 DONE = 8  # each has a line of the cache to itself
 SPINS = 1000  # looks at a counter before a waiting thread lets others have its core
@@ -138,8 +138,8 @@ def _serial(span: int) -> int:
     tape, status = _word(span, TAPE), _word(span, STATUS)
     for i in range(_word(span, FIRST), _word(span, LAST)):
         row = COLUMNS * i
-        extent = _word(tape, row + 2)
-        _invoke(_word(tape, row), _word(tape, row + 1), 0, extent, 0)
+        start, stop = _word(tape, row + 2), _word(tape, row + 3)
+        _invoke(_word(tape, row), _word(tape, row + 1), start, stop, 0)
         if _word(status, 0) != 0:
             return 1
     return 0
@@ -152,10 +152,12 @@ def _work(span: int, worker: int) -> None:
     for i in range(_word(span, FIRST), _word(span, LAST)):
         row, claimed, done = COLUMNS * i, COUNTERS * i, COUNTERS * i + DONE
         kernel, args = _word(tape, row), _word(tape, row + 1)
-        extent, pieces = _word(tape, row + 2), _word(tape, row + 3)
+        start, pieces = _word(tape, row + 2), _word(tape, row + 4)
+        extent = _word(tape, row + 3) - start
         c = _count(claims, claimed)
         while c < pieces:
-            _invoke(kernel, args, extent * c // pieces, extent * (c + 1) // pieces, worker)
+            first, last = extent * c // pieces, extent * (c + 1) // pieces
+            _invoke(kernel, args, start + first, start + last, worker)
             _count(claims, done)
             c = _count(claims, claimed)
         looks = 0

@@ -360,3 +360,100 @@ thread.start()
 thread.join()
 """)
     assert out == "0\n[3.0, 3.0] [3.0, 3.0]\n[3.0, 3.0]\n"
+
+
+LONG = """
+from tracegrad.runtime import executable
+executable.STRETCH = 500_000
+class Stop(Exception): pass
+def handler(*_):
+    raise Stop
+signal.signal(signal.SIGUSR1, handler)
+def stopped(f, x, at):
+    # a signal comes in walk number `at` of the tape; how many walks there were, and what happened
+    names = f.tracegrad_state.programs.last().replay.__globals__
+    walk, count = names["walk"], [0]
+    def walked(span):
+        count[0] += 1
+        if count[0] == at:
+            signal.raise_signal(signal.SIGUSR1)
+        return walk(span)
+    names["walk"] = walked
+    try:
+        f(x)
+        return count[0], "done"
+    except Stop:
+        return count[0], "stopped"
+    finally:
+        names["walk"] = walk
+"""
+
+
+def test_a_long_call_looks_for_signals_before_it_writes():
+    out = run(LONG + """
+tg.manual_seed(0)
+w = tg.ones(300, 300)
+def step(x):
+    y = (x.exp() * tg.rand(300, 300)).tanh() @ x
+    w.add_(y @ y)
+    return y.sum() + w.sum()
+f = tg.compile(step)
+x = tg.linspace(0, 1, 90_000).reshape(300, 300)
+f(x)
+many = len(f.tracegrad_state.programs.last().executable.early)
+print(many > 5, stopped(f, x, 0) == (many + 1, "done"))
+w.fill_(1)
+before = w.clone(), w._version, tg.get_rng_state()
+for at in (1, 2, many // 2, many):
+    assert stopped(f, x, at) == (at, "stopped")
+    assert tg.equal(w, before[0]) and w._version == before[1]
+    assert tg.equal(tg.get_rng_state(), before[2])
+want = step(x).item(), w.sum().item()
+w.fill_(1)
+tg.set_rng_state(before[2])
+found = f(x).item(), w.sum().item()
+print(all(abs(a - b) < 1e-3 * abs(a) for a, b in zip(want, found)))
+""")
+    assert out == "True True\nTrue\n"
+
+
+def test_a_long_call_that_fails_or_branches_leaves_nothing_behind():
+    out = run(LONG + """
+k = tg.zeros(3, dtype=tg.int64)
+def f(x):
+    y = x.exp().tanh().sin().exp().tanh().sin()
+    z = y[:, k] @ y[:3]
+    return z + 1 if z.sum() > 0 else z - 1
+g = tg.compile(f)
+x = tg.linspace(0, 1, 90_000).reshape(300, 300)
+for _ in range(2):
+    tg.testing.assert_close(g(x), f(x))
+print(len(g.tracegrad_state.programs.last().executable.early) > 3)
+k.fill_(1000)
+for _ in range(2):
+    try:
+        g(x)
+    except IndexError:
+        print("IndexError")
+k.fill_(1)
+print(stopped(g, x, 2))
+tg.testing.assert_close(g(x), f(x))
+tg.testing.assert_close(g(-x * 100), f(-x * 100))
+w = tg.ones(300, 300, requires_grad=True)
+h = tg.compile(lambda x: (w.exp().tanh().sin() @ x.exp()).tanh().sum())
+for _ in range(2):
+    w.grad = None
+    h(x).backward()
+    found, w.grad = w.grad, None
+    (w.exp().tanh().sin() @ x.exp()).tanh().sum().backward()
+    tg.testing.assert_close(found, w.grad)
+""")
+    assert out == "True\nIndexError\nIndexError\n(2, 'stopped')\n"
+
+
+def test_short_calls_are_one_walk():
+    import tracegrad as tg
+
+    f = tg.compile(lambda x: (x @ x).tanh().sum())
+    f(tg.ones(100, 100))
+    assert f.tracegrad_state.programs.last().executable.early == []

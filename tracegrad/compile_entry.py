@@ -111,10 +111,11 @@ class Entry:
         for executable, pools in self._programs():
             if executable.lock.acquire(blocking=False):
                 try:
-                    self.seen[0] = -1  # the replay looks at everything, also for its arena
-                    executable.cool()
-                    for pool in pools:
-                        pool.clear()
+                    if not executable.busy[0]:
+                        self.seen[0] = -1  # the replay looks at everything, also for its arena
+                        executable.cool()
+                        for pool in pools:
+                            pool.clear()
                 finally:
                     executable.lock.release()
 

@@ -70,6 +70,7 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
         "new": object.__new__, "Tensor": Tensor,
         "table": executable.table,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
+        "early": executable.early,
         "NOT_THIS": _NOT_THIS, "seen": entry.seen, "stale": staleness(entry), "alike": alike,
         "offset_of": offset_of,
     }  # fmt: skip
@@ -108,6 +109,11 @@ def _run(w: Writer, entry: Entry, changes: list[str], undo: str) -> None:
     """Walk the tape, and do what the call changes besides. A signal handler that raises is heard as
     soon as a walk is over: what this one has changed is then complete.
     """
+    if entry.executable.early:
+        w.add("for span in early:", 3)
+        w.add("try: wrong = walk(span)", 4)
+        w.add(f"except BaseException: failed(); {undo}raise", 4)
+        w.add(f"if wrong: {undo}fail()", 4)
     if entry.values:
         w.add("try: wrong = walk(BEFORE)", 3)
         w.add(f"except BaseException: failed(); {undo}raise", 3)
@@ -160,7 +166,8 @@ def _graded(w: Writer, entry: Entry) -> list[str]:
         owners.append(f"{where}._grad")
         axes = order_of(i.tensor._array)
         pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))
-        forced.append(bool(entry.values) or program.early(slot))
+        early = bool(entry.values or entry.executable.early)
+        forced.append(early or program.early(slot))
     if not owners:
         return cleared
     gradients = Gradients(pools, forced)
