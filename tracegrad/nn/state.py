@@ -31,8 +31,6 @@ class _IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"_IncompatibleKeys(missing_keys={self[0]}, unexpected_keys={self[1]})"
 
-    __str__ = __repr__
-
 
 class _Errors(list):
     """What went wrong in words, and how to undo what was loaded until then."""
@@ -55,6 +53,8 @@ class Stateful:
     _buffers: dict
     _modules: dict
     _non_persistent_buffers_set: frozenset
+    get_extra_state: Callable[[], Any]  # what a module says of itself besides, if it does
+    set_extra_state: Callable[[Any], None]
 
     # ---- saving
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "",
