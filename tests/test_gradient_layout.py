@@ -138,3 +138,14 @@ def test_a_retained_gradient_is_a_copy_in_order():
         assert y.grad.stride() == (3, 1)
         y.grad.zero_()
         assert given.sum() == 15 and x.grad.sum() == 30
+
+
+@pytest.mark.parametrize("how", ["in order", "first last", "turned"])
+@pytest.mark.parametrize("name", ["zeros_like", "ones_like", "empty_like", "full_like"])
+def test_what_is_made_like_a_tensor_lies_as_it(name, how):
+    number = (2.0,) if name == "full_like" else ()
+    for T in (tg, torch):
+        x = lying(T, numbers(2, 3, 4), how)
+        assert getattr(T, name)(x, *number).stride() == x.stride()
+        plain = getattr(T, name)(x, *number, memory_format=T.contiguous_format)
+        assert plain.stride() == (12, 4, 1)

@@ -13,7 +13,8 @@ from .optimizer import Group, Optimizer, exact, refuse_negative
 class Adagrad(Optimizer):
     """p -= lr / (1 + (step - 1) * lr_decay) * g / (sqrt(s) + eps), where s += g * g.
 
-    Duchi et al. (2011). `foreach`, `differentiable` and `fused` are taken and ignored.
+    Duchi et al. (2011). `foreach` and `fused` are taken and ignored; with
+    `differentiable` autograd records the step.
     """
 
     def __init__(self, params: Any, lr: Any = 1e-2, lr_decay: float = 0, weight_decay: float = 0,

@@ -17,8 +17,8 @@ class Adam(Optimizer):
     m and v are running averages of g and g * g, by beta1 and beta2; a hat divides by
     1 - beta ** step.
     weight_decay w adds w * p to g or, if decoupled, shrinks p by lr * w first. amsgrad takes the
-    greatest v so far (Reddi et al. 2018). `foreach`, `capturable`, `differentiable` and `fused` are
-    taken and ignored.
+    greatest v so far (Reddi et al. 2018). `foreach`, `capturable` and `fused` are taken and
+    ignored; with `differentiable` autograd records the step.
 
     >>> optimizer = optim.Adam(model.parameters(), lr=1e-3)
     """
@@ -29,6 +29,10 @@ class Adam(Optimizer):
                  differentiable: bool = False, fused: bool | None = None,
                  decoupled_weight_decay: bool = False):  # fmt: skip
         refuse_negative("learning rate", lr)
+        if isinstance(lr, Tensor) and foreach and not capturable:
+            raise ValueError(
+                "lr as a Tensor is not supported for capturable=False and foreach=True"
+            )
         refuse_negative("epsilon value", eps)
         for i, beta in enumerate(betas):
             if not 0 <= beta < 1:
@@ -47,7 +51,6 @@ class Adam(Optimizer):
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         state["step"].add_(1)
         step = exact(state["step"])  # 1 - beta ** step cancels
-        lr = exact(lr) if isinstance(lr, Tensor) else lr
         if group["maximize"]:
             grad = -grad
         if decay != 0 and group["decoupled_weight_decay"]:
@@ -59,7 +62,10 @@ class Adam(Optimizer):
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], square))
         scale = (1 - beta2**step) ** 0.5
-        p.sub_(mean * (lr / (1 - beta1**step)) / (square.sqrt() / scale + group["eps"]))
+        bias = 1 - beta1**step
+        if isinstance(lr, Tensor) and isinstance(bias, Tensor):
+            bias = bias.to(lr._dtype)  # as a number would be, which it is eagerly
+        p.sub_(mean * (lr / bias) / (square.sqrt() / scale + group["eps"]))
 
     def _state(self, p: Tensor, amsgrad: bool) -> dict[str, Tensor]:
         state = self.state[p]

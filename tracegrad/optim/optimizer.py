@@ -6,6 +6,7 @@ runs eagerly or is traced; options that compiled programs read at every call com
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -13,9 +14,10 @@ from typing import Any
 
 from ..nn.parameter import forget_grad
 from ..tracer.functions.creation import as_tensor
-from ..tracer.mode import enable_grad, mode, no_grad
+from ..tracer.mode import enable_grad, mode, set_grad_enabled
 from ..tracer.tensor import Tensor
 from ..tracer.world import Watched, WatchedList, changed
+from .hooks import Listened, hooked
 
 
 class Group(Watched):
@@ -51,11 +53,11 @@ def outside() -> AbstractContextManager:
     return nullcontext() if mode.trace is None else mode.trace.outside()
 
 
-class Optimizer:
+class Optimizer(Listened):
     """Base of all optimizers.
 
-    params: tensors, or dicts {"params": tensors, option: value}, one for each group; defaults: the
-    options of a group that does not say otherwise.
+    params: tensors, (name, tensor) pairs, or dicts {"params": tensors, option: value}, one for each
+    group; defaults: the options of a group that does not say otherwise.
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
@@ -64,6 +66,10 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 f"but got {params.type()}"
             )
+        if defaults.get("fused") and defaults.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if defaults.get("fused") and defaults.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.defaults = Watched(defaults)
         self.state = State()
         self.param_groups: list[Group] = WatchedList()
@@ -87,14 +93,26 @@ class Optimizer:
                 "ordering of tensors in sets will change between runs. Please use a list instead."
             )
         params = WatchedList([params] if isinstance(params, Tensor) else params)
+        named = [p for p in params if isinstance(p, tuple)]
+        if named and len(named) < len(params):
+            raise ValueError(
+                "all optimizer params should be with/without names. Some param names are missing"
+            )
+        if named:
+            group["param_names"], params = [n for n, _ in named], WatchedList(p for _, p in named)
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(
                     "optimizer can only optimize Tensors, but one of the params is "
                     f"{type(p).__name__}"
                 )
-            if not p.is_leaf:
+            if not (p.is_leaf or p.retains_grad or self.defaults.get("differentiable")):
                 raise ValueError("can't optimize a non-leaf Tensor")
+        if len({id(p) for p in params}) < len(params):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this "
+                "will cause an error", UserWarning, 3,
+            )  # fmt: skip
         known = {id(p) for other in self.param_groups for p in other["params"]}
         if known & {id(p) for p in params}:
             raise ValueError("some parameters appear in more than one parameter group")
@@ -109,13 +127,15 @@ class Optimizer:
             for p in group["params"]:
                 forget_grad(p, set_to_none)
 
+    @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter with a gradient; returns what `closure`, called first, does."""
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if accelerate is None or mode.trace is not None:
+        differentiable = self.defaults.get("differentiable")
+        if accelerate is None or mode.trace is not None or differentiable:
             self._step()
             return loss
         compiled = self.__dict__.get("_compiled_step")
@@ -124,13 +144,15 @@ class Optimizer:
         compiled()
         return loss
 
-    @no_grad()
     def _step(self) -> None:
-        for group in self.param_groups:
-            lr = hyper(group, "lr")
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.update(p, p.grad, group, lr)
+        with set_grad_enabled(bool(self.defaults.get("differentiable"))):
+            for group in self.param_groups:
+                lr = hyper(group, "lr")
+                if isinstance(lr, Tensor) and lr.ndim:
+                    lr = lr.reshape(())
+                for p in group["params"]:
+                    if p.grad is not None:
+                        self.update(p, p.grad, group, lr)
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
         """What a step does to one parameter; `lr` is a number or a 0-d tensor."""
@@ -139,13 +161,19 @@ class Optimizer:
     # ---- state
     def state_dict(self) -> dict[str, Any]:
         """State and groups in torch's layout, with numbers in place of parameters."""
+        for hook in self._hooks("before saving"):
+            hook(self)
         numbers = self._numbers()
         groups = []
         for group in self.param_groups:
             options = {k: v for k, v in group.items() if k != "params"}
             groups.append({**options, "params": [numbers[id(p)] for p in group["params"]]})
         state = {numbers.get(id(p), p): dict(values) for p, values in self.state.items()}
-        return {"state": state, "param_groups": groups}
+        found = {"state": state, "param_groups": groups}
+        for hook in self._hooks("after saving"):
+            new = hook(self, found)
+            found = found if new is None else new
+        return found
 
     def _numbers(self) -> dict[int, int]:
         params = (p for g in self.param_groups for p in g["params"])
@@ -153,6 +181,9 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` returned; the values are copied."""
+        for hook in self._hooks("before loading"):
+            new = hook(self, state_dict)
+            state_dict = state_dict if new is None else new
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
@@ -174,9 +205,12 @@ class Optimizer:
         self.state = state
         for own, other in zip(self.param_groups, saved, strict=True):
             own.update({k: deepcopy(v) for k, v in other.items() if k != "params"})
+        for hook in self._hooks("after loading"):
+            hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_compiled_step"}
+        hidden = ("_compiled_step", "_listening")
+        return {k: v for k, v in self.__dict__.items() if k not in hidden}
 
     def __setattr__(self, name: str, value: Any) -> None:
         changed()
@@ -202,5 +236,7 @@ def _loaded(key: str, value: Any, p: Any) -> Any:
 
 def refuse_negative(name: str, value: Any) -> None:
     """Raise torch's error for an option that must not be negative."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"Tensor {name} must be 1-element")
     if not isinstance(value, Tensor) and not value >= 0:
         raise ValueError(f"Invalid {name}: {value}")

@@ -14,8 +14,8 @@ class RMSprop(Optimizer):
     """p -= lr * g / (sqrt(v) + eps), where v = alpha * v + (1 - alpha) * g * g: Hinton's lectures.
 
     `centered` subtracts the square of the averaged gradient from v (Graves 2013); with momentum m
-    the step is lr * b, b = m * b + g / (sqrt(v) + eps). `capturable`, `foreach` and
-    `differentiable` are taken and ignored.
+    the step is lr * b, b = m * b + g / (sqrt(v) + eps). `capturable` and `foreach` are
+    taken and ignored; with `differentiable` autograd records the step.
     """
 
     def __init__(self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8,

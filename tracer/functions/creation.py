@@ -16,6 +16,8 @@ from .. import dispatch
 from .. import tensor as tensor_module
 from ..device import usable
 from ..dispatch import bind
+from ..layout import contiguous_format
+from ..lying import moved
 from ..mode import get_default_dtype, live, mode
 from ..promotion import as_dtype, stored
 from ..scalar import Scalar
@@ -264,35 +266,39 @@ def scalar_tensor(
     return _filled(s, (), dtype, device, requires_grad)
 
 
-def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    return _filled(value, tuple(input.shape), dtype or input.dtype, device, requires_grad)
+def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: bool,
+          memory_format: Any = None) -> Tensor:  # fmt: skip
+    new = _filled(value, tuple(input.shape), dtype or input.dtype, device, requires_grad)
+    return new if memory_format is contiguous_format else lying_as(new, input)
+
+
+def lying_as(new: Tensor, input: Tensor) -> Tensor:
+    """A new tensor in the order in memory that `input` has."""
+    like = live(input)._array
+    return new if like is None or like.flags.c_contiguous else moved(new, like)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                memory_format: Any = None) -> Tensor:  # fmt: skip
     """Zeros in the shape and dtype of `input`."""
-    return _like(0, input, dtype, device, requires_grad)
+    return _like(0, input, dtype, device, requires_grad, memory_format)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
               memory_format: Any = None) -> Tensor:  # fmt: skip
     """Ones in the shape and dtype of `input`."""
-    return _like(1, input, dtype, device, requires_grad)
+    return _like(1, input, dtype, device, requires_grad, memory_format)
 
 
 empty_like = zeros_like
 
 
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False) -> Tensor:  # fmt: skip
+              requires_grad: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
     """One number in the shape and dtype of `input`."""
-    return full(
-        input.shape,
-        fill_value,
-        dtype=dtype or input.dtype,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    new = full(input.shape, fill_value, dtype=dtype or input.dtype, device=device,
+               requires_grad=requires_grad)  # fmt: skip
+    return new if memory_format is contiguous_format else lying_as(new, input)
 
 
 # ---- counted
