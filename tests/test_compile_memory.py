@@ -149,7 +149,29 @@ class Net(tg.nn.Module):
         return self.weight * x
 
 
-@pytest.mark.parametrize("kind", [Plain, Net])
+class Below(Plain):
+    """Overrides what it calls; and methods under decorators, or of another name."""
+
+    def step(self, x):
+        return super().step(x)
+
+    @tg.no_grad()
+    @tg.compile
+    def other(self, x):
+        return self.weight + x
+
+    def _third(self, x):
+        return self.weight - x
+
+    third = tg.compile(_third)
+
+    @property
+    @tg.compile
+    def fourth(self):
+        return self.weight.sum()
+
+
+@pytest.mark.parametrize("kind", [Plain, Net, Below])
 def test_compiled_methods_let_their_instances_go(kind):
     gone = []
     for _ in range(3):
@@ -160,6 +182,8 @@ def test_compiled_methods_let_their_instances_go(kind):
                 loss = one.step(tg.ones(n))
                 loss.backward()
                 assert one.other(tg.ones(n)).shape == (1000,)
+                if kind is Below:
+                    assert one.third(tg.ones(n)).shape == (1000,) and one.fourth.item() == 1000
         assert loss.item() == 2000
         del one, loss
     gc.collect()

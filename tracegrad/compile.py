@@ -64,7 +64,7 @@ class _State:
 
     def __init__(self, fn: Callable, fullgraph: bool, fast_math: bool):
         self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
-        self.programs = Programs(fn)
+        self.programs = Programs()
         self.traces = 0
         self.once = 0  # calls that were run, because their program would never have been used again
         self.why = "not called yet"

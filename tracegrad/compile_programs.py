@@ -8,6 +8,8 @@ and lives in it: it goes when the object goes. Knows nothing of how programs are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
+from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -34,6 +36,7 @@ class _Table(dict[Any, _Kept]):
     def __init__(self) -> None:
         super().__init__()
         self.lifts = Lifts()
+_AROUND = ("__wrapped__", "__func__", "fget")  # where decorators keep what they decorate
 
 
 class _Inside:
@@ -49,13 +52,23 @@ class _Inside:
         return (_Inside, ())
 
 
+def _bare(value: Any) -> Any:
+    """The programs of a compiled function; None for anything else."""
+    while isinstance(value, (FunctionType, staticmethod, classmethod, property)):
+        state = getattr(value, "tracegrad_state", None)
+        if state is not None:
+            return state.programs
+        value = next((f for name in _AROUND if (f := getattr(value, name, None)) is not None), None)
+    return None
+
+
 class Programs:
     """`last` and `quick` are references to the program that answered last, and to it if its
     arguments can be told at a glance.
     """
 
-    def __init__(self, fn: Callable):
-        self.name = getattr(fn, "__name__", "")
+    def __init__(self) -> None:
+        self.methods: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
         self.own = _Table()
         self.last: Callable[[], Entry | None] = nobody
         self.quick: Callable[[], Entry | None] = nobody
@@ -78,9 +91,11 @@ class Programs:
         return self.own
 
     def _method_of(self, kind: type) -> bool:
-        found = next((vars(c)[self.name] for c in kind.__mro__ if self.name in vars(c)), None)
-        state = getattr(found, "tracegrad_state", None)
-        return state is not None and state.programs is self
+        """Whether the function is a method of this class, maybe under decorators."""
+        if kind not in self.methods:
+            inside = chain.from_iterable(vars(c).values() for c in kind.__mro__)
+            self.methods[kind] = any(_bare(value) is self for value in inside)
+        return self.methods[kind]
 
     def under(self, key: Any, held: dict[int, Any]) -> list[Entry]:
         """The programs for calls of this key."""
