@@ -36,7 +36,7 @@ ANEW = [  # with arguments for which nothing has to move
     "F.interpolate(x, size=(3, 3), mode='bilinear')", "F.pad(x[0], (-1, -1), mode='replicate')",
     "F.pad(x[0], (-1, 0), mode='circular')", "F.pad(x, (0, 0))", "T.linalg.det(s.reshape(1, 1))",
     "T.repeat_interleave(s, 2)", "T.repeat_interleave(x, 1, dim=1)", "s.sum_to_size(())",
-    "T.view_copy(x, (2, 18))", "T.view_copy(x.mT, (2, 18))", "x.clone()", "+x + 0",
+    "F.unfold(x, (3, 3))", "T.view_copy(x, (2, 18))", "T.view_copy(x.mT, (2, 18))", "x.clone()",
 ]  # fmt: skip
 
 

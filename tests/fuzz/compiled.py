@@ -29,11 +29,11 @@ from .compare import (
     same_kind,
     told,
 )
-from .gradients import gradients_differ, precision
+from .gradients import gradients_differ, largest, precision
 from .memory import significant
 from .orders import first, second
 from .program import Input, Program, environment, placed
-from .values import shifted
+from .values import EPS, shifted
 
 UNITS = 32  # of the last place, for each inexact statement
 
@@ -113,7 +113,7 @@ def compare(program: Program, mine: Outcome, eager: Outcome) -> None:
         wrong = numbers_differ(a, b, allowed)
         if wrong and count:
             measured = shake.spread_of_results(program, names) if measured is None else measured
-            plain = 0.0 if allowed is None else allowed
+            plain = UNITS * EPS.get(dtype_of(b), 0) * largest(array(b))
             wrong = numbers_differ(a, b, plain + measured.get(name, 0.0))
         if wrong:
             raise Differs("value", f"{name}: {wrong}")

@@ -53,7 +53,7 @@ class Sides:
         allowed = ordinary(array(theirs), dtype, units(rounding, dtype))
         wrong = numbers_differ(mine, theirs, allowed)
         if wrong and rounding == "rough" and allowed is not None:
-            allowed = allowed + EPS[dtype] * units(rounding, dtype) * self.size(k, name)
+            allowed = allowed + units(rounding, dtype) * self.error(k, name)
             wrong = numbers_differ(mine, theirs, allowed)
         if wrong and rounding != "exact":
             moved = shake.spread(self.program, k, name)
@@ -64,11 +64,14 @@ class Sides:
         if dtype in FLOATS:
             adopt(mine, theirs)
 
-    def size(self, k: int, name: str) -> float:
-        """The largest number that a sum of products in a statement may have had in it."""
+    def error(self, k: int, name: str) -> float:
+        """A unit in the last place of the largest number that a sum of products in a statement may
+        have in it, in the coarsest type.
+        """
         seen = [self.theirs[n] for n in {*self.program.statements[k].names, name}]
         sizes = [largest(array(t)) for t in seen if is_tensor(t)]
-        return max(*sizes, *(s * s for s in sizes))
+        coarse = [EPS.get(dtype_of(t), EPS["float32"]) for t in seen if is_tensor(t)]
+        return max(coarse) * max(*sizes, *(s * s for s in sizes))
 
     def numbers(self) -> dict[str, np.ndarray]:
         return {n: array(t).copy() for n, t in self.ours.items() if is_tensor(t)}

@@ -7,12 +7,18 @@ row explains is a fault, of ours or of the fuzzer.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
+from types import ModuleType
+from typing import Any
 
 import torch
 
+import tracegrad
+
 from .compare import Difference, is_tensor
+from .memory import significant
 from .program import Program, build
 from .shake import run
 
@@ -24,7 +30,39 @@ class Reason:
     detail: str
     reason: str
     within: float = inf  # the relative error that the reason excuses
-    empty: bool = False  # it is about empty tensors
+    when: Callable[[Program, int], bool] = lambda program, at: True  # what else must hold
+
+
+def operands(program: Program, at: int, library: ModuleType) -> list[Any]:
+    """The tensors that a statement is given."""
+    env = build(program, library)
+    run(env, program.until(at))
+    return [env[n] for n in sorted(program.statements[at].names) if is_tensor(env.get(n))]
+
+
+def of_empty(program: Program, at: int) -> bool:
+    """Whether a statement is given a tensor without elements."""
+    return any(t.numel() == 0 for t in operands(program, at, torch))
+
+
+def laid_otherwise(program: Program, at: int) -> bool:
+    """Whether a statement is given tensors whose layout differs between the libraries."""
+    places = ([significant(t) for t in operands(program, at, T)] for T in (torch, tracegrad))
+    return next(places) != next(places)
+
+
+def of_wider_number(program: Program, at: int) -> bool:
+    """Whether a statement is given halves and a 0-d tensor of a wider type."""
+    kinds = {(t.dtype.itemsize, t.ndim == 0) for t in operands(program, at, torch)
+             if t.is_floating_point()}  # fmt: skip
+    return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
+
+
+def of_least(program: Program, at: int) -> bool:
+    """Whether a statement is given the most negative integer."""
+    kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
+    found = (t for t in operands(program, at, torch) if t.dtype in kinds)
+    return any((t == torch.iinfo(t.dtype).min).any() for t in found)
 
 
 TABLE = (
@@ -73,7 +111,7 @@ TABLE = (
         "^grad", "binary_cross_entropy", "", "torch adds 1e-12 to a denominator", 1e-9,
     ),
     Reason(
-        "^grad", "kl_div|dist|std|norm|copysign|logit|atan2|amax|amin|sinc|cross_ent",
+        "^grad", "kl_div|dist|std|norm|copysign|atan2|amax|amin|sinc|cross_ent|triplet|pairwise",
         r"expected np.float\d+\(nan\)",
         "torch's formula is 0 * inf or 0 / 0 at a kink or a zero, ours has the limit",
     ),
@@ -107,7 +145,7 @@ TABLE = (
         "torch's softmax of nothing but -inf is 0 in attention",
     ),
     Reason(
-        "^value$", "as_strided", "", "where an empty view begins is not kept",
+        "^value$", "as_strided", "", "where an empty view begins is not kept", when=of_empty,
     ),
     Reason(
         "^value$", "rounding_mode|floor_div|//", "float(32|16)", "torch rounds it twice", 0.1,
@@ -123,8 +161,9 @@ TABLE = (
         "^error$", "topk", "^no error.*not support bool", "torch has no topk of bool",
     ),
     Reason(
-        "^value$|^error$|^alias$", "reshape|view|flatten|ravel", "",
+        "^value$|^error$|^alias$", "reshape|view|flatten|ravel|as_strided", "",
         "the layout of a fresh result is each library's own, and with it what is a view",
+        when=laid_otherwise,
     ),
     Reason(
         "^grad", "softshrink", "", "torch passes on the gradient of NaN",
@@ -163,21 +202,22 @@ TABLE = (
         "^value$", "cosine_similarity", "", "torch keeps no type wide enough for the squares",
     ),
     Reason(
-        "^value$", "gcd|lcm", "-", "the most negative integer has no opposite",
+        "^value$", "gcd|lcm", "", "the most negative integer has no opposite", when=of_least,
     ),
     Reason(
         "^value$", "addcdiv", "", "torch multiplies before it divides, and loses digits", 1e-3,
     ),
     Reason(
         "^value$|^shape$|^error$", "multi_margin|conv|batch_norm|roll|index_fill|add(b|)m(m|v)", "",
-        "of nothing at all: torch refuses less, and its mean of no rows is 0", empty=True,
+        "of nothing at all: torch refuses less, and its mean of no rows is 0", when=of_empty,
     ),
     Reason(
         "^error$", "repeat_interleave", "^no error; expected IndexError",
         "torch takes no negative dim of a 0-d tensor there",
     ),
     Reason(
-        "^strides$", "", "offset", "a detached view counts from its own beginning",
+        "^strides$", "", r"offset \((\[.*?\]), .*expected \(\1,",
+        "a detached view counts from its own beginning",
     ),
     Reason(
         "^grad[12]-error$", "",
@@ -192,7 +232,7 @@ TABLE = (
         "torch refuses writes under views of several by a rule of its own",
     ),
     Reason(
-        "^value$", "clamp|min|max", r"\(-?0\.0\) at .*\(-?0\.0\)",
+        "^value$", "clamp|clip|min|max", r"\(-?0\.0\) at .*\(-?0\.0\)",
         "which of two zeros is the smaller is open",
     ),
     Reason(
@@ -202,7 +242,7 @@ TABLE = (
         "^error$", "cumsum_", "Bool; expected no error", "torch returns early from one number",
     ),
     Reason(
-        "^value$", "trapezoid", r"\(nan\)", "torch multiplies an infinity by zero there",
+        "^value$", "trapezoid", "", "torch has the ends once more, halved, in their own type",
     ),
     Reason(
         "^error$", "view\\(T", "stride", "torch looks at strides that are never taken",
@@ -215,7 +255,52 @@ TABLE = (
         "^requires_grad$", "addmm|addmv|baddbmm|addr", "False$", "torch takes 0 * x as needing x",
     ),
     Reason(
-        "^requires_grad$", "", "False$", "of nothing at all", empty=True,
+        "^requires_grad$", "", "False$", "of nothing at all", when=of_empty,
+    ),
+    Reason(
+        "^grad", "logit", r"\((nan|inf)\)", "the derivatives of logit at its ends and at eps",
+    ),
+    Reason(
+        "^value$", r"/|\*", r"float16|float32\(",
+        "torch takes a 0-d operand of halves in its own precision", 1e-2, when=of_wider_number,
+    ),
+    Reason(
+        "^value$", "i0|i1", r"expected np.float32\(inf\)", "torch's overflows before its time",
+    ),
+    Reason(
+        "^value$", "_norm", r"expected np.float\d+\(-?0.0\)",
+        "equal numbers less their rounded mean, divided by the root of eps",
+    ),
+    Reason(
+        "^value$", "addmm|addmv|baddbmm|addbmm", r"(nan|inf)\) at",
+        "which products meet an infinite alpha",
+    ),
+    Reason(
+        "^value$", "fmod|remainder", r"expected np.float\d+\(nan\)",
+        "torch divides by numbers below the normal ones, and has infinity times zero",
+    ),
+    Reason(
+        "^error$", "einsum", "same dtype.*no error", "torch mixes dtypes where nothing is summed",
+    ),
+    Reason(
+        "^error$", "t_\\(|squeeze_|transpose_", "^no error.*a view of a leaf",
+        "torch refuses to turn a view of a leaf, of which no number changes",
+    ),
+    Reason(
+        "^error$", "bilinear", "", "torch cannot divide nothing by nothing", when=of_empty,
+    ),
+    Reason(
+        "^error$", "matmul|@", "for 'Bool'; expected no error", "torch has it empty", when=of_empty,
+    ),
+    Reason(
+        "^value$", "digamma", "", "torch's digamma near its root", 1e-4,
+    ),
+    Reason(
+        "^grad2$", "prelu", "", "which side of its kink zero is on is open",
+    ),
+    Reason(
+        "^grad", r"batch_norm.*training=True", "",
+        "torch reads running statistics that were written to since",
     ),
     Reason(
         "^grad", "narrow_copy", "", "torch loses the gradient of narrow_copy from a negative start",
@@ -243,18 +328,27 @@ TABLE = (
         "^grad", "nextafter", "", "nextafter has no agreed derivative where its arguments are one",
     ),
     Reason(
-        "^value$", "norm", "", "torch's norm of one number is its size, ours may underflow",
+        "^value$", "norm", r"\((0.0|inf)\) at",
+        "torch's norm of one number is its size, ours may underflow",
     ),
     Reason(
         "^requires_grad$", "unique", "False$", "torch's `unique` claims a gradient and has none",
     ),
     Reason(
-        "^error$", "logical_|eq_|lt_", "^RuntimeError: a leaf Variable",
+        "^error$", "logical_|eq_|lt_", "^RuntimeError: a (view of a |)leaf Variable",
         "torch lets a leaf be overwritten by what has no derivative; ours never",
     ),
     Reason(
         "^compiled refused$", "", "is not known while the function is compiled",
         "values are not known while a function is traced: refused, and said in the README",
+    ),
+    Reason(
+        "^compiled refused$", "", "as_strided: the memory",
+        "as_strided needs memory that is one row, and says so",
+    ),
+    Reason(
+        "^compiled refused$", "", "cannot change the shape of a tensor from outside",
+        "a compiled function changes no argument's shape: refused, with the way out",
     ),
     Reason(
         "^compiled refused$", "", "needs to run the function again, and this one (changes|draws)",
@@ -282,14 +376,6 @@ def error_of(detail: str) -> float:
     return abs(mine - theirs) / max(abs(theirs), 1e-300)
 
 
-def of_empty(program: Program, at: int) -> bool:
-    """Whether a statement is given a tensor without elements."""
-    env = build(program, torch)
-    run(env, program.until(at))
-    tensors = [t for t in map(env.get, program.statements[at].names) if is_tensor(t)]
-    return any(t.numel() == 0 for t in tensors)
-
-
 def explained(program: Program, found: Difference) -> Difference:
     """The difference with its reason, if there is one."""
     of_statement = "" if found.kind.startswith("compiled") else template(program, found.at)
@@ -297,6 +383,6 @@ def explained(program: Program, found: Difference) -> Difference:
         if (re.search(row.kind, found.kind) and re.search(row.template, of_statement)
                 and re.search(row.detail, found.detail)
                 and (row.within == inf or error_of(found.detail) <= row.within)
-                and (not row.empty or of_empty(program, found.at))):  # fmt: skip
+                and row.when(program, found.at)):  # fmt: skip
             return replace(found, reason=row.reason)
     return found

@@ -13,7 +13,7 @@ from .values import EPS
 
 # in the last place of the largest number of a gradient, before anything is measured
 UNITS, UNITS_OF_HALVES = 1024, 64
-SMALL = 0.2  # gradients below may be what larger ones left when they cancelled
+SMALL = 1.0  # smaller gradients may be what larger ones left when they cancelled
 
 
 def precision(env: dict[str, Any]) -> float:

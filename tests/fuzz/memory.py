@@ -31,6 +31,8 @@ def same_sharing(name: str, other: str, mine: tuple, theirs: tuple) -> None:
     """
     if 0 in (theirs[0].numel(), theirs[1].numel()):
         return
+    if (mine[0] is mine[1]) != (theirs[0] is theirs[1]):
+        raise Differs("identity", f"{name} is {'' if mine[0] is mine[1] else 'not '}{other} itself")
     arrays = [t.detach()._array for t in mine]
     if not shared_by_torch(*theirs):
         if np.shares_memory(*arrays):

@@ -79,7 +79,7 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     if any(isinstance(x, Selection) for x in tensors):
         return tuple(together(tensors))
     shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
-    return tuple(expand(x, shape) for x in tensors)
+    return tuple(x if tuple(x.shape) == shape else expand(x, shape) for x in tensors)
 
 
 def broadcast_shapes(*shapes: Any) -> Any:

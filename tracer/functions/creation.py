@@ -335,6 +335,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if isinstance(start, Tensor) or isinstance(end, Tensor):
         return leaf(_between(start, end, steps, "linspace").to(d), requires_grad)
+    end = start if steps == 1 else end  # a last one that is not reached counts for nothing
     return leaf(held(d.encode(np.linspace(start, end, steps, dtype=np.float64)), d), requires_grad)
 
 

@@ -164,7 +164,7 @@ def t(input: Tensor) -> Tensor:
 def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if input.ndim == 0:
-        return t(input)
+        return input
     if input.ndim < 2:
         raise RuntimeError(
             "tensor.mT is only supported on matrices or batches of matrices. Got "

@@ -76,7 +76,7 @@ def unfold(
             windows(x, b["kernel_size"], b["stride"], b["dilation"]), axes=(0, 1, 4, 5, 2, 3)
         )
         rows = x.shape[1] * math.prod(b["kernel_size"])
-        return reshaped(seen, (x.shape[0], rows, math.prod(count)))
+        return fresh(reshaped(seen, (x.shape[0], rows, math.prod(count))), x)
 
     return composite("Im2ColBackward0")(batched)(input, 2, columns)
 
