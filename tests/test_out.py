@@ -270,3 +270,27 @@ def test_functions_that_take_out_can_be_pickled_and_are_documented():
     for f in (tg.relu, tg.sort, tg.linalg.svd, tg.special.erf, tg.nn.functional.avg_pool2d):
         assert pickle.loads(pickle.dumps(f)) is f
         assert f.__doc__
+
+
+def test_of_two_outputs_one_that_cannot_be_written_leaves_the_other():
+    sealed = np.zeros((2, 3), np.int64)
+    sealed.flags.writeable = False
+    values = tg.zeros(2, 3)
+    with pytest.raises(RuntimeError, match="read-only"):
+        tg.sort(x(tg), out=(values, tg.from_numpy(sealed)))
+    assert (values == 0).all()
+
+
+def test_the_warning_names_the_users_line():
+    with pytest.warns(UserWarning, match="was resized") as heard:
+        tg.add(x(tg), 1, out=tg.zeros(1))
+    assert heard[0].filename == __file__
+
+
+def test_out_under_vmap_belongs_to_each_example():
+    rows = tg.vmap(lambda a: tg.add(a, 1, out=tg.empty(3)))(x(tg))
+    assert (rows == x(tg) + 1).all()
+    shared = tg.zeros(3)
+    with pytest.raises(RuntimeError, match="not mapped"):
+        tg.vmap(lambda a: tg.add(a, 1, out=shared))(x(tg))
+    assert (shared == 0).all()

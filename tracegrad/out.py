@@ -17,7 +17,7 @@ from numpy.lib.array_utils import byte_bounds
 from .ir.node import Node
 from .out_table import RULES, SEVERAL
 from .tracer.functions.memory import resize_
-from .tracer.inplace import overwrite
+from .tracer.inplace import overwrite, refuse_unwritable
 from .tracer.mode import live, mode, no_grad
 from .tracer.promotion import SCALAR_TYPE, can_cast
 from .tracer.pytree import flatten
@@ -122,6 +122,8 @@ def _check(name: str, rule: str, out: Tensor, answer: Tensor, inputs: list[Tenso
             f"{SCALAR_TYPE[out.dtype]}"
         )
     if out.shape == answer.shape:
+        with no_grad():
+            refuse_unwritable(out)
         if any(_partly_shared(out, x) for x in inputs):
             raise RuntimeError(_PARTIAL)
     elif out._base is not None:
@@ -131,8 +133,9 @@ def _check(name: str, rule: str, out: Tensor, answer: Tensor, inputs: list[Tenso
         )
     elif out._array is None and _from_outside(out):
         raise RuntimeError(
-            f"{name}(): out has shape {list(out.shape)} and the answer {list(answer.shape)}: a "
-            "compiled function cannot resize a tensor that it was given; give one of that shape"
+            f"{name}(): out has shape {list(out.shape)} and the answer {list(answer.shape)}: "
+            "neither a compiled function nor one under vmap can resize a tensor that it was "
+            "given; give one of that shape"
         )
 
 
@@ -168,7 +171,7 @@ def _write(name: str, out: Tensor, answer: Tensor) -> None:
     if out.shape != answer.shape:
         if out.numel():
             before, after = list(out.shape), list(answer.shape)
-            warnings.warn(_RESIZED.format(before, after), UserWarning, stacklevel=5)
+            warnings.warn(_RESIZED.format(before, after), UserWarning, stacklevel=4)
         if out._array is None:
             out._node = answer.to(out.dtype)._node
             out._version[0] += 1

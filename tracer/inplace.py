@@ -25,7 +25,7 @@ from .tensor import Tensor, fill_slots
 from .views import OVERLAP, CopySlices, nothing_like, store
 
 
-def _writable(t: Tensor) -> None:
+def refuse_unwritable(t: Tensor) -> None:
     """Raise what torch raises for a tensor that may not be changed in place now."""
     if mode.grad and t._requires_grad:
         if t._grad_fn is None:
@@ -130,7 +130,7 @@ def overwritten(t: Tensor, value: Tensor, title: str) -> Tensor:
 def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """x = function(x, ...), in place."""
     t = live(x)
-    _writable(t)
+    refuse_unwritable(t)
     start = next(clock) if mode.grad else 0
     new = function(t, *args, **kwargs)
     if mode.grad and new._grad_fn is not None:
@@ -180,7 +180,7 @@ def inplace(function: Callable) -> Callable:
 def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
     """x = value, in place, broadcast and converted; what was in `x` gets no gradient."""
     t = live(x)
-    _writable(t)
+    refuse_unwritable(t)
     value = live(value)
     if value._dtype is not t._dtype:
         value = cast(value, dtype=t._dtype)
