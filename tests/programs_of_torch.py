@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tracegrad.compile_answer import refuse_hidden
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.tracer.mode import live
@@ -75,6 +76,7 @@ def traced_arrays(function, *arguments):
     trace = Trace(list(arguments))
     with tracing(trace):
         outputs = [live(t) for t in tensors_in(function(*arguments))]
+        refuse_hidden(outputs, "a program returns")
         graph = Graph(tuple(i.node for i in trace.inputs), tuple(t._node for t in outputs))
     arrays = interpret(graph, *(trace._numbers[i.node] for i in trace.inputs))
     return [(a, t.dtype) for a, t in zip(arrays, outputs, strict=True)]
