@@ -1,4 +1,4 @@
-"""Long reductions, made of short ones."""
+"""Long reductions, made of short ones; and what else adds numbers up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from ..ir.node import Node
+from ..ir.op import Kind
 from ..ir.ops.reduce import LONG
 
 PART, FEW = 4096, 8  # numbers in the first part of a long sum, at most and at least
@@ -54,3 +55,10 @@ def in_two(reduction: Node) -> Halves | None:
     left = [d for d in range(len(split)) if d not in first]
     second = tuple(k for k, d in enumerate(left) if d in rest)
     return Halves(cut, parts * part, split, first, second)
+
+
+def adds_up(node: Node) -> bool:
+    """Whether a launch of its own combines numbers one after the other, as a reduction does."""
+    if node.op.name == "index_put":
+        return node.params["accumulate"]
+    return node.op.name in ("fold", "index_reduce") or node.op.kind is Kind.PREFIX

@@ -22,7 +22,7 @@ from ..ir.ops.elementwise import CHECKS, add, cast, copy, maximum, minimum, mul
 from ..ir.ops.movement import expand, permute, reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.reduce import sum as sum_
-from .long_sums import Halves, in_two
+from .long_sums import Halves, adds_up, in_two
 from .view import View, collapse, move
 
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
@@ -209,9 +209,12 @@ class _Lowering:
             return self.keep(self.tap_by_tap(inputs[0], node))
         if op.kind is Kind.REDUCE and (halves := in_two(node)) is not None:
             return self.in_halves(node, inputs[0], halves)
-        if node.dtype.is_half and (name == "fold" or op.kind is Kind.PREFIX):  # as reductions
-            operands = (self.keep(self.expression(cast(x, dtype=float32), 1)) for x in inputs)
-            total = self.keep(intern(op, tuple(operands), node.params))
+        if node.dtype.is_half and adds_up(node):  # as reductions
+            operands = tuple(
+                self.keep(self.expression(cast(x, dtype=float32), 1)) if x.dtype.is_half else x
+                for x in inputs
+            )
+            total = self.lower(intern(op, operands, node.params), operands)
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
         if op.kind is Kind.LINALG:
             inputs = tuple(self.row_major(x) for x in inputs)

@@ -215,6 +215,37 @@ def test_half_sums_are_rounded_where_they_are_written():
     assert [y.item() for y in f(x)] == [np.inf, 3000.0, np.inf]
 
 
+@pytest.mark.parametrize("dtype", [tg.float16, tg.bfloat16], ids=str)
+def test_half_numbers_added_at_one_position_do_not_stick(dtype):
+    """In float16 alone, adding tenths ends at 256; torch's own `index_add` does that."""
+    at, tenths = tg.zeros(5000, dtype=tg.int64), tg.full((5000,), 0.1, dtype=dtype)
+
+    def f(at, v):
+        x = tg.zeros(2, dtype=dtype)
+        return (
+            x.index_add(0, at, v), x.scatter_add(0, at, v), x.index_put((at,), v, accumulate=True),
+            x.scatter_reduce(0, at, v, "sum"), x.scatter_reduce(0, at, v, "amax"),
+            (x + 1).scatter_reduce(0, at[:90], v[:90] + 1, "prod"),
+        )  # fmt: skip
+
+    same_bits(f, at, tenths)
+    assert all(y[0].item() > 400 for y in tg.compile(f)(at, tenths)[:4])
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_nan_anywhere_is_the_extreme(dtype):
+    x = tg.randn(70, 70).to(dtype)
+    x.diagonal().fill_(float("nan"))
+
+    def f(x):
+        return (x.amax(1), x.amin(1), x.amax(0), x.amin(0), x.max(), x[:9, :9].amin(1),
+                x[1:, :-1].triu(1).amax(1), x.nan_to_num(0.5).amax(1))  # fmt: skip
+
+    found = tg.compile(f)(x)
+    assert all(y.isnan().all() for y in found[:6]) and not found[7].isnan().any()
+    same_bits(f, x)
+
+
 # ---- bools
 def test_bools_are_zero_or_one_after_every_operation():
     torch = pytest.importorskip("torch")
