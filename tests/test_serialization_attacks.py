@@ -171,6 +171,8 @@ PICKLES = {
     "a storage of no name": P + tensor().replace(b"X\x01\0\0\x000", b"]") + b".",
     "a persistent id of one": P + b"K\x01Q.",
     "another persistent id": P + STORAGE.replace(b"storage", b"modules") + b"K\x04tQ.",
+    "a storage by itself": P + STORAGE + b"K\x04tQ.",
+    "a storage in a list": P + b"]" + STORAGE + b"K\x04tQa.",
     "a tensor without arguments": P + BUILD + b")R.",
 }  # fmt: skip
 

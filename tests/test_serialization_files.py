@@ -113,6 +113,35 @@ def test_permissions_stay_and_the_umask_counts(tmp_path):
     assert os.listdir(tmp_path) == ["a.pt"]
 
 
+def test_a_file_that_must_not_be_written_is_not_replaced(path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may always
+    with pytest.raises(PermissionError, match="a.pt"):
+        tg.save(1, path)
+    assert old(path)
+
+
+def test_a_file_system_that_cannot_sync_is_written_to(path, monkeypatch):
+    def fails(_):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    tg.save([1], path)
+    assert tg.load(path) == [1]
+
+
+class Bytes:
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return os.fsencode(self.path)
+
+
+def test_a_path_may_be_bytes(path):
+    tg.save([1], Bytes(path))
+    assert tg.load(Bytes(path)) == [1] and os.listdir(path.parent) == ["a.pt"]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_the_owner_stays(path):
     os.chown(path, 1234, 4321)

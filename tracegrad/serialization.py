@@ -8,6 +8,7 @@ functions are written as text, and read by the table of those that are understoo
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import math
 import os
@@ -66,7 +67,7 @@ def _replacing(f: File) -> Iterator[IO[bytes]]:
         yield f
         f.flush()
         return
-    path = os.path.realpath(f)  # where `f` is a link, what it leads to is replaced
+    path = os.path.realpath(os.fsdecode(f))  # where `f` is a link, what it leads to is replaced
     try:
         before = os.stat(path)
     except FileNotFoundError:
@@ -75,16 +76,19 @@ def _replacing(f: File) -> Iterator[IO[bytes]]:
         with open(path, "wb") as file:  # a device or a pipe; a folder is refused
             yield file
         return
+    if before is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name[:100]}.{token_hex(8)}.tmp")
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    permissions = 0o666 if before is None else 0o600  # until they are those of the one before
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
     try:
         with os.fdopen(handle, "wb") as file:
             if before is not None:
                 _like(handle, before)
             yield file
             file.flush()
-            os.fsync(handle)
+            _synced(handle)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -98,23 +102,42 @@ def _replacing(f: File) -> Iterator[IO[bytes]]:
             os.close(at)
 
 
+def _synced(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise  # else a file system that has no such thing
+
+
 def _like(handle: int, before: os.stat_result) -> None:
     """Give a new file the owner, where that is allowed, and the permissions of the one before."""
     now = os.fstat(handle)
     if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
         with contextlib.suppress(OSError):
             os.fchown(handle, before.st_uid, before.st_gid)
-    os.fchmod(handle, stat.S_IMODE(before.st_mode))
+    with contextlib.suppress(OSError):
+        os.fchmod(handle, stat.S_IMODE(before.st_mode))
 
 
 # ---- reading
+class _Storage:
+    """A stretch of memory that tensors show."""
+
+    def __init__(self, array: np.ndarray, dtype: DType):
+        self.array, self.dtype, self.shown = array, dtype, False
+
+
 def _whole(*numbers: Any) -> bool:
     return all(type(n) is int for n in numbers)
 
 
 def _tensor(args: tuple) -> Tensor:
     """torch._utils._rebuild_tensor_v2, which may look at any part of a storage, but not beyond."""
-    (array, dtype), offset, shape, strides, requires_grad, *_ = args
+    storage, offset, shape, strides, requires_grad, *_ = args
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor of what is no storage")
+    storage.shown, array, dtype = True, storage.array, storage.dtype
     shape, strides = tuple(shape), tuple(strides)
     if not _whole(offset, *shape, *strides) or len(shape) != len(strides) or len(shape) > 64:
         raise pickle.UnpicklingError("a tensor's shape and strides are no whole numbers")
@@ -185,12 +208,12 @@ class _Archive:
         (self.root,) = roots
         if f"{self.root}byteorder" in names and self.read("byteorder") != b"little":
             raise RuntimeError("its byte order is not supported")
-        self.storages: dict[str, tuple[np.ndarray, DType]] = {}
+        self.storages: dict[str, _Storage] = {}
 
     def read(self, name: str) -> bytes:
         return self.zip.read(f"{self.root}{name}")
 
-    def storage(self, pid: Any) -> tuple[np.ndarray, DType]:
+    def storage(self, pid: Any) -> _Storage:
         """What a persistent id stands for."""
         what, dtype, name, _, size = pid
         if what != "storage" or not isinstance(dtype, DType) or not isinstance(name, str):
@@ -199,8 +222,8 @@ class _Archive:
             array = np.frombuffer(bytearray(self.read(f"data/{name}")), dtype.storage)
             if array.size != size:
                 raise pickle.UnpicklingError(f"storage {name} has {array.size} numbers, not {size}")
-            self.storages[name] = array, dtype
-        if self.storages[name][1] is not dtype:
+            self.storages[name] = _Storage(array, dtype)
+        if self.storages[name].dtype is not dtype:
             raise pickle.UnpicklingError(f"storage {name} is of two dtypes")
         return self.storages[name]
 
@@ -235,7 +258,10 @@ def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
         archive = _Archive(file, file.seek(0, os.SEEK_END))
         text = archive.read("data.pkl")
         if weights_only is None or weights_only:
-            return Reader(_KNOWN, archive.storage).load(text)
+            value = Reader(_KNOWN, archive.storage).load(text)
+            if not all(storage.shown for storage in archive.storages.values()):
+                raise pickle.UnpicklingError("a storage that no tensor shows is not supported")
+            return value
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(f"load: {name}: {error}") from None
     except MemoryError:
