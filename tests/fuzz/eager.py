@@ -52,7 +52,7 @@ class Sides:
         dtype = dtype_of(theirs)
         allowed = ordinary(array(theirs), dtype, units(rounding, dtype))
         wrong = numbers_differ(mine, theirs, allowed)
-        if wrong and rounding == "rough" and allowed is not None:
+        if wrong and rounding in ("near", "rough") and allowed is not None:
             allowed = allowed + units(rounding, dtype) * self.error(k, name)
             wrong = numbers_differ(mine, theirs, allowed)
         if wrong and rounding != "exact":

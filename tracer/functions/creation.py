@@ -317,6 +317,8 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(x, int) for x in (start, end, step))
     d = as_dtype(dtype) if dtype is not None else int64 if whole else get_default_dtype()
+    if not whole and not math.isfinite(end - start):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     count = -((start - end) // step) if whole else math.ceil((end - start) / step)
     if whole and d.kind != "float":
         t = bind(iota, (), {"shape": (count,), "dtype": d})

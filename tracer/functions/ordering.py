@@ -161,10 +161,10 @@ def isin(
         return full(tuple(x.shape), invert, dtype=bool_)
     among = reshape(among, shape=(n,))
     ordered = taken(among, positions(among, 0), 0)
-    known = ordered  # NaN, which stands last, in the order that a search needs
-    if x.dtype.kind == "float":
-        known = ops.where(ops.eq(ordered, ordered), ordered, math.inf)
-    at = ops.minimum(order.searchsorted(known, x, right=False), n - 1)
+    rising = ordered  # NaN, which stands last, in the order that a search needs
+    if ordered.dtype.kind == "float":
+        rising = ops.where(ops.eq(ordered, ordered), ordered, math.inf)
+    at = ops.minimum(order.searchsorted(rising, x, right=False), n - 1)
     return (ops.ne if invert else ops.eq)(index_(ordered, at, axes=(0,)), x)
 
 
