@@ -91,7 +91,7 @@ def _bad():
         "matmul": (matmul, RuntimeError, "cannot be multiplied"),
         "item": (item, RuntimeError, "not known while the function is compiled"),
         "numpy": (numpy, RuntimeError, "not known while the function is compiled"),
-        "shown": (shown, None, ""),
+        "shown": (shown, RuntimeError, "Give the tensor itself to print"),
         "tolist": (tolist, RuntimeError, "not known while the function is compiled"),
         "random": (random, RuntimeError, "where a generator stands is not known"),
         "integer gradient": (integer_gradient, RuntimeError, "floating point"),

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import bool_, int64
-from .mode import get_default_dtype, live
+from ..ir.node import Node
+from .mode import get_default_dtype, live, mode
 from .tensor import Tensor
 
 
@@ -28,6 +29,10 @@ class Options:
     sci_mode: bool | None = None
 
 
+PRINT_IT = (
+    "Give the tensor itself to print(), which then prints it at each call, or return it and look "
+    "at it outside the compiled function."
+)
 _PROFILES = {
     "default": Options(),
     "short": Options(precision=2, threshold=1000, edgeitems=2, linewidth=80),
@@ -151,8 +156,12 @@ def _contents(array: np.ndarray, floating: bool, indent: int) -> str:
 
 
 def tensor_repr(self: Tensor, *, tensor_contents: Any = None) -> str:
-    """The tensor as torch prints it; one that stands for a value of a program shows no numbers."""
+    """The tensor as torch prints it. What stands for a value of a program has no text while that is
+    traced, and shows no numbers elsewhere.
+    """
     t = live(self)
+    if mode.trace is not None and isinstance(t._node, Node):
+        mode.trace.concrete(t, "the text of a tensor", PRINT_IT)
     dtype, suffixes = t._dtype, []
     prefix = (
         "tensor(" if type(self).__name__ in ("Tensor", "Parameter") else f"{type(self).__name__}("

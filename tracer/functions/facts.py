@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.node import user_site
 from ..mode import live, mode
 from ..strides import strides_of
 from ..tensor import Tensor
@@ -60,7 +61,8 @@ def values_array(self: Tensor) -> np.ndarray:
     t = live(self)
     if t._array is None:
         raise RuntimeError(
-            "a traced tensor has no memory yet: data_ptr() is not known while tracing"
+            "a traced tensor has no memory yet: data_ptr() is not known while a function is "
+            f"compiled (line {user_site()})"
         )
     return t._array
 
