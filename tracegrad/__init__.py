@@ -86,9 +86,12 @@ from .tracer.mode import (
 from .tracer.printing import get_printoptions, printoptions, set_printoptions
 from .tracer.promotion import can_cast, promote_types, result_type
 from .tracer.random import *
+from .typed import TYPES as _TYPES
 
 __version__ = "0.1.0"
 
+globals().update(_TYPES)
+Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
 _accept_out(globals())
 
 _explain_absence()

@@ -51,7 +51,10 @@ def _writing(function: Callable, path: str, rule: str, module: str) -> Callable:
     @wraps(function)
     def called(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is None:
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except AttributeError as error:
+                raise _no_tensor(name, args, error) or error from None
         return _written(function, name, rule, SEVERAL.get(path, 1), out, args, kwargs)
 
     called.__name__ = called.__qualname__ = name
@@ -93,6 +96,16 @@ def _written(
     if parts == 1:
         return None  # of functions whose number of answers is free, torch returns none
     return type(answer)(*outs) if hasattr(answer, "_fields") else tuple(outs)
+
+
+def _no_tensor(name: str, args: tuple, error: AttributeError) -> TypeError | None:
+    """What an argument that is no tensor, and was taken for one, deserves."""
+    for k, x in enumerate(args):
+        if x is error.obj and isinstance(x, (str, int, float, list, tuple, dict, type(None))):
+            which = "'input' (position 1)" if k == 0 else f"(position {k + 1})"
+            kind = type(x).__name__
+            return TypeError(f"{name}(): argument {which} must be Tensor, not {kind}")
+    return None
 
 
 def _wants(name: str, what: str, out: Any) -> str:

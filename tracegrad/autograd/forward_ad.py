@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from ..tracer.backward import filled, pull
 from ..tracer.mode import live
-from ..tracer.tape import GradFn
+from ..tracer.tape import GradFn, edge
 from ..tracer.tensor import Tensor
-from ..tracer.transform import bare, origin
+from ..tracer.transform import bare, leads_elsewhere, origin
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual",
            "unpack_dual"]  # fmt: skip
@@ -86,4 +86,6 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     if not roots:
         return UnpackedDualTensor(bare(y), None)
     (tangent,) = pull(roots, [u._grad_fn], True, True)
+    if tangent is not None and not leads_elsewhere([edge(tangent)], {*origins, u._grad_fn}):
+        tangent = bare(tangent)
     return UnpackedDualTensor(bare(y), tangent)

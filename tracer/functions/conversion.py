@@ -159,6 +159,8 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
         if not found:
             raise ValueError(f"invalid type: '{dtype}'")
         dtype = found[0]
+    elif isinstance(dtype, type) and isinstance(getattr(dtype, "dtype", None), DType):
+        dtype = dtype.dtype  # type: ignore[attr-defined]  # LongTensor and its like
     return to(self, dtype)
 
 
