@@ -5,7 +5,6 @@ the sum when the block is done. So a term takes part in few additions, and a sum
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 
 from ..ir.node import Node
 from ..ir.ops.reduce import sum as sum_
@@ -22,11 +21,9 @@ def in_blocks(
     axes: tuple[Axis, ...], extents: Sequence[int], most: int, args: Arguments,
     before: list[str], inside: Callable[[tuple[Axis, ...]], list[str]], after: list[str],
 ) -> list[str]:  # fmt: skip
-    """The loops over `axes`, in blocks of at most some `most` points: `inside` makes those over the
-    points of a block. Just one loop nest where there are no more points than that.
+    """The loops over `axes`, which have more than `most` points, in blocks of about so many:
+    `inside` makes those over the points of a block, `before` and `after` are done around it.
     """
-    if prod(extents) <= most:
-        return inside(axes)
     cut, count = len(axes) - 1, 1
     while count * extents[cut] <= most:
         count *= extents[cut]

@@ -6,13 +6,18 @@ of zero.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from graphs import BATCHED, FAMILY, arrays, grown, steps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tracegrad.codegen import long_sums
 from tracegrad.codegen.build import build
+from tracegrad.codegen.templates import column, row, tile
 from tracegrad.codegen.view import View
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
@@ -101,6 +106,21 @@ def test_inputs_may_lie_in_memory_as_they_please(drawn, seed, special, simple, w
 @given(*PROGRAMS, st.lists(st.integers(0, 3), min_size=1, max_size=4), st.booleans())
 def test_outputs_may_be_written_into_inputs(drawn, seed, special, simple, ways, guarded):
     compare(plain.execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
+
+
+SHORT = [  # limits at which loops are cut, so that loops of a few steps are
+    (row, "BLOCK", 2), (column, "MANY", 2), (column, "BLOCK", 2), (tile, "PART", 1),
+    (tile, "TALL", 2), (long_sums, "LONG", 5), (long_sums, "PART", 3), (long_sums, "FEW", 2),
+]  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
+@given(*PROGRAMS, st.lists(st.integers(0, 3), min_size=1, max_size=4))
+def test_loops_that_are_cut_into_blocks_are_the_interpreter(drawn, seed, special, simple, ways):
+    with ExitStack() as limits:
+        for module, name, value in SHORT:
+            limits.enter_context(patch.object(module, name, value))
+        compare(plain.execute, drawn, seed, special, simple, ways, (0, 2))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
