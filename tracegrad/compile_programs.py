@@ -7,11 +7,13 @@ and lives in it: it goes when the object goes. Knows nothing of how programs are
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from types import FunctionType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
 from .compile_binding import nobody
 from .compile_entry import Entry
@@ -72,11 +74,16 @@ class Programs:
         self.own = _Table()
         self.last: Callable[[], Entry | None] = nobody
         self.quick: Callable[[], Entry | None] = nobody
-        self.all: WeakSet[Entry] = WeakSet()
-        self.idle: WeakKeyDictionary[Entry, int] = WeakKeyDictionary()  # see `used`; oldest first
+        # looked at in one step each, for threads and signal handlers come in between
+        self.all: dict[ref[Entry], None] = {}
+        self.idle: OrderedDict[ref[Entry], int] = OrderedDict()  # see `used`; oldest first
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self.all)
+        return (entry for one in list(self.all) if (entry := one()) is not None)
+
+    def _gone(self, one: ref[Entry]) -> None:
+        self.all.pop(one, None)
+        self.idle.pop(one, None)
 
     def _table(self, held: dict[int, Any]) -> _Table:
         for value in held.values():
@@ -115,17 +122,18 @@ class Programs:
         entries.append(entry)
         while len(table) > MOST_SIGNATURES:
             del table[next(k for k in table if k != key)]
-        self.all.add(entry)
+        self.all[ref(entry, self._gone)] = None
 
     def used(self, entry: Entry) -> None:
         """`entry` has answered a call. The memory of those that answered earlier is bounded."""
         last, self.last = self.last(), ref(entry)
         if last is entry:
             return
-        self.idle.pop(entry, None)
+        self.idle.pop(ref(entry), None)
         if last is not None:
-            self.idle[last] = last.memory()
-            while sum(self.idle.values()) > MOST_IDLE:
-                oldest = next(iter(self.idle.keys()))
-                del self.idle[oldest]
-                oldest.cool()
+            self.idle[ref(last, self._gone)] = last.memory()
+            with suppress(KeyError):  # another thread has taken the last one
+                while sum(self.idle.values()) > MOST_IDLE:
+                    oldest, _ = self.idle.popitem(last=False)
+                    if (found := oldest()) is not None:
+                        found.cool()
