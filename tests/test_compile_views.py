@@ -147,3 +147,67 @@ def test_resizing_in_a_compiled_function():
 
     with pytest.raises(RuntimeError, match="make the view after it"):
         tracegrad.compile(stale)(x)
+
+
+def test_parts_of_one_tensor_share_memory_with_it():
+    def program(x):
+        y = x * 2
+        return y.unbind(0)[0], y.chunk(2, 1)[1], y
+
+    for run in (program, tracegrad.compile(program)):
+        first, right, whole = run(tracegrad.ones(2, 4))
+        first.fill_(0)
+        right.add_(1)
+        assert whole.tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
+
+
+def test_requires_grad_of_arguments_results_and_views_is_as_eagerly():
+    def program(x, w):
+        before = w[1:]
+        w.requires_grad_()
+        y = (x * 2).detach().requires_grad_()
+        z = y.view(-1).detach()
+        return (x * w).sum(), before, y, z, w[0]
+
+    found = []
+    for run in (program, tracegrad.compile(program)):
+        for _ in range(2):
+            x, w = tracegrad.ones(2, 2), tracegrad.ones(2, 2)
+            loss, before, y, z, after = run(x, w)
+            (loss + (y * y).sum() + after.sum()).backward()
+            with tracegrad.no_grad():
+                z.add_(1)
+            tensors = (before, y, z, after, w)
+            found.append([[t.requires_grad, t.is_leaf, t.tolist()] for t in tensors])
+            found[-1] += [w.grad.tolist(), y.grad.tolist()]
+    assert found[0] == found[2] == found[1] == found[3]
+
+
+def test_a_leaf_made_inside_is_not_returned_with_what_came_of_it():
+    def program(x):
+        w = (x * 2).detach().requires_grad_()
+        return w, (w * w).sum()
+
+    with pytest.raises(RuntimeError, match="Make it outside"):
+        tracegrad.compile(program)(tracegrad.ones(2))
+
+    @tracegrad.compile
+    def done(x):
+        w = (x * 2).detach().requires_grad_()
+        (w * w).sum().backward()
+        return w, w.grad
+
+    w, g = done(tracegrad.ones(2))
+    assert w.grad is g and g.tolist() == [4, 4]
+
+
+def test_copies_lie_as_eagerly():
+    def strides(x):
+        gaps = x[..., ::2].t()
+        found = [gaps.clone(), gaps * 1, x.t().contiguous(), x.t().clone(), gaps.contiguous()]
+        y = x.t() * 2
+        y.transpose_(0, 1).unsqueeze_(0).transpose_(0, 2)
+        return [t.stride() for t in (*found, y.squeeze())]
+
+    x = tracegrad.arange(12.0).reshape(3, 4)
+    assert tracegrad.compile(strides)(x) == strides(x)

@@ -21,10 +21,12 @@ from .tracer.views import VIEWS, Path, as_bits, follow
 
 
 class Returned:
-    """Output number `index` of the program, and what stands for its `.grad`, if it has one."""
+    """Output number `index` of the program, what stands for its `.grad`, if it has one, and whether
+    it is a leaf that requires grad.
+    """
 
-    def __init__(self, index: int, grad: Any = None):
-        self.index, self.grad = index, grad
+    def __init__(self, index: int, grad: Any = None, begins: bool = False):
+        self.index, self.grad, self.begins = index, grad, begins
 
 
 class Given:
@@ -49,6 +51,8 @@ class Aliased:
     def __init__(self, root: Any, steps: tuple[tuple[Path, bool], ...], t: Tensor):
         self.root, self.steps, self.many = root, steps, t._view.many
         self.title = "" if t._grad_fn is None else t._grad_fn.title
+        self.begins = t._requires_grad and t._grad_fn is None
+        self.graded = t._requires_grad
 
     def __call__(self, t: Tensor) -> Tensor:
         for path, recorded in self.steps:
@@ -63,6 +67,10 @@ class Aliased:
             t._grad_fn.title = self.title
         if t._view is not None:
             t._view.many = self.many
+        if self.begins:
+            t.requires_grad_()
+        elif not self.graded:  # the root may have come to require it since
+            t._grad_fn, t._requires_grad = None, False
         return t
 
 

@@ -82,14 +82,17 @@ class Derivative:
         self.count, self.rerun, self.fast = count, rerun, fast
         self.outputs = [k for k, _ in ys]
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
-        sources = [i for i in trace.inputs if i.tensor is not None and i.tensor._requires_grad]
+        sources = [
+            i for i in trace.inputs
+            if i.tensor is not None and (i.tensor._requires_grad or i.begins)
+        ]  # fmt: skip
         for i in sources:  # its hooks are called where the gradient arrives, outside
             i.twin._hooks = None
         fns = [edge(y) for _, y in ys]
         roots = [(fn, s) for fn, s in zip(fns, self.seeds, strict=True) if fn is not None]
         self.every = frozenset(range(len(ys)))
         alone = [frozenset([k]) for k in self.every] if len(ys) > 1 else []
-        targets = [i.start for i in sources]
+        targets = [i.start or edge(i.twin) for i in sources]
         below = [records_below(fn) for fn in fns]
         # whether backward runs code of the user's, and what the function itself has read till now
         self.hooked = any(map(runs_code, set().union(*below)))

@@ -15,7 +15,7 @@ import numpy as np
 from .codegen.build import build
 from .codegen.program import Program
 from .compile_answer import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
-from .compile_autograd import Derivative, layout
+from .compile_autograd import Derivative, layout, records_below
 from .compile_backward import Spent, spent
 from .compile_effects import Kept
 from .compile_rerun import Rerun
@@ -34,6 +34,7 @@ from .tracer.notes import Notes
 from .tracer.places import Place
 from .tracer.scalar import Scalar
 from .tracer.signature import aval, leaves, rebuild, repetition
+from .tracer.tape import GradFn, edge
 from .tracer.tensor import Tensor
 from .tracer.trace import Input, Stream, Trace
 from .tracer.world import captured
@@ -161,6 +162,7 @@ class Recorder:
         self.differentiable: list[tuple[int, Tensor]] = []
         self.spent: dict[int, Spent] = {}
         self.placed: dict[int, Any] = {}
+        self.leaves: set[GradFn | None] = set()  # of the answer, which the function made
         self.graded: list[tuple[Input, int | None]] = []
         for i in trace.regraded():
             g = i.twin._grad
@@ -181,10 +183,15 @@ class Recorder:
             refuse_hidden(after, f"a compiled function sets {place.words} to")
         answer = (answer, tuple(e.after for e in watch.effects), tuple(watch.printed))
         shown = {id(t): t for t in leaves(answer) if isinstance(t, Tensor)}.values()
-        roots = (aliased(t)[0] for t in shown if t._view is None or not t._view.many)
+        roots = (aliased(t)[0] for t in shown)
         self.sharing = Counter(map(id, roots))  # how many tensors of the answer share memory
         self.answer = rebuild(answer, self.leaf)
         self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
+        if not self.leaves.isdisjoint(records_below(*(y._grad_fn for _, y in self.differentiable))):
+            raise RuntimeError(
+                "a compiled function returns a leaf that it made, by requires_grad_(), and what it "
+                "computed from it: backward would not find the leaf. Make it outside"
+            )
         self.rerun = Rerun(call, self.answer[0], self.effects())
         self.derivative = None
         if self.differentiable:
@@ -267,9 +274,12 @@ class Recorder:
         if steps and known and not own and not listened(t._grad_fn):
             return Aliased(self.leaf(root), steps, t)
         index = self.output(self.node(t))
-        if t._requires_grad:
+        begins = t._requires_grad and t._grad_fn is None
+        if begins:
+            self.leaves.add(edge(t))
+        elif t._requires_grad:
             self.depends(index, t)
-        return Returned(index, None if t._grad is None else self.leaf(t._grad))
+        return Returned(index, None if t._grad is None else self.leaf(t._grad), begins)
 
     def depends(self, index: int, t: Tensor) -> None:
         """An output has a history: one that is used up, or one that backward will go through."""

@@ -114,7 +114,7 @@ def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
             f"y{k}._accumulator = None; y{k}._ptr = 0"
         )
         if k not in entry.spent and (d is None or k not in d.outputs):
-            w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = False")
+            w.add(f"y{k}._grad_fn = None; y{k}._requires_grad = {results[k].begins}")
         made[k] = f"y{k}"
         if k in entry.spent:
             w.add(f"y{k}._grad_fn = {w.name('spent', entry.spent[k])}; y{k}._requires_grad = True")

@@ -14,12 +14,12 @@ import numpy as np
 from ..ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ..ir.faults import division_by_zero
 from ..ir.op import Kind, OpDef, Types, evaluate
-from ..ir.ops.elementwise import cast, check_divisor, floor_div, fmod, ne, remainder
+from ..ir.ops.elementwise import cast, check_divisor, copy, floor_div, fmod, ne, remainder
 from . import selection
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
 from .selection import Selection
-from .strides import inherited
+from .strides import fills, inherited
 from .tape import composite, record
 from .tensor import Size, Tensor, leaked, traced, wrap
 from .views import VIEWS, link
@@ -275,8 +275,9 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
     y = traced(node)
-    if op.kind is Kind.ELEMENTWISE and (laid := inherited(ready, node.shape)) is not None:
-        y._laid = laid
+    if op.kind is Kind.ELEMENTWISE and (op is not copy or fills(ready[0])):
+        if (laid := inherited(ready, node.shape)) is not None:
+            y._laid = laid
     return _finish(op, ready, params, y)
 
 

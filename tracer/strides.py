@@ -58,6 +58,12 @@ def inherited(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[int, ..
     return tuple(strides)
 
 
+def fills(t: Tensor) -> bool:
+    """Whether the elements of a tensor lie side by side: a copy keeps only such an order."""
+    dims = zip(t.shape, strides_of(t), strict=True)
+    return 0 in t.shape or sum((n - 1) * s for n, s in dims) + 1 == t.numel()
+
+
 def _few(extent: int) -> int:
     return min(extent, 2)
 

@@ -51,6 +51,11 @@ class Input:
     twin: Tensor
     start: GradFn | None = None  # where a gradient of what it was at first arrives
 
+    @property
+    def begins(self) -> bool:
+        """Whether the function made it a leaf that requires grad."""
+        return self.twin._requires_grad and self.twin._grad_fn is None
+
     def forget(self) -> None:
         """Let go of what only the trace needed: a program holds on to captured tensors alone."""
         self.twin = self.start = None  # type: ignore[assignment]

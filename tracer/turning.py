@@ -46,6 +46,7 @@ def turned(function: Callable) -> Callable:
         refuse_given(t, name)
         before = fill_slots(object.__new__(Tensor), t._array, t._node, t._dtype, t._requires_grad)
         before._grad_fn, before._base, before._view = t._grad_fn, t._base, t._view
+        before._laid = t._laid
         with enable_grad():
             y = function(before, *args, **kwargs)
         if y is not before:
@@ -67,7 +68,6 @@ def _become(t: Tensor, before: Tensor, y: Tensor) -> None:
     elif t._array is None:
         t._laid = strides_of(y)
     t._array, t._node, t._grad_fn, t._ptr = y._array, y._node, y._grad_fn, 0
-    t._version[0] += 1
     tensor_changed(t)
 
 

@@ -201,6 +201,8 @@ def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
     array = y._array
     if memory_format == contiguous_format and array is not None and not array.flags.c_contiguous:
         y._array = np.ascontiguousarray(array)
+    if memory_format == contiguous_format:
+        y._laid = None
     return y
 
 
