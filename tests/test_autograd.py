@@ -326,3 +326,13 @@ def test_only_what_a_rule_reads_is_kept():
     gc.collect()
     assert array() is None
     y.sum().backward()
+
+
+def test_a_quotient_may_be_changed_after_it_was_made():
+    a = T.tensor([1.0, 2.0], requires_grad=True)
+    b = T.tensor([3.0, 4.0], requires_grad=True)
+    y = a / b
+    y[T.tensor([True, False])] += 1  # torch's rule asks the operands alone
+    y.sum().backward()
+    np.testing.assert_allclose(a.grad, [1 / 3, 1 / 4])
+    np.testing.assert_allclose(b.grad, [-1 / 9, -1 / 8])

@@ -94,7 +94,7 @@ mul = elementwise(
 )
 div = elementwise(
     "div", ref=np.true_divide, expr="{0} / {1}", types=FLOAT, cost=DIVIDE, domain=(0.5, 3),
-    vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
+    vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (a / b / b)),  # y may change
 )  # fmt: skip
 floor_div = elementwise(
     "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
