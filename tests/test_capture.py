@@ -375,6 +375,22 @@ def a_function_behind_a_cache_reads_a_global(patch):
 
 
 @scenario
+def an_attribute_of_an_autograd_function(patch):
+    class Scale(tg.autograd.Function):
+        rate = 2.0
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * Scale.rate
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * Scale.rate
+
+    return (lambda x: Scale.apply(x)), lambda: setattr(Scale, "rate", 5.0)
+
+
+@scenario
 def super_finds_another(patch):
     class Mine(Base):
         def scaled(self, x):

@@ -18,6 +18,10 @@ from .places import Place, alike
 _ACTS = {"array", "bytes", "set", "random", "context"}
 
 
+# static methods of an autograd.Function, which we call by name
+_CALLED = ("forward", "backward", "setup_context", "jvp", "vmap")
+
+
 class Notes:
     """`reports` are the classes whose objects report changes of their attributes to world.py;
     `given` are the ids of places whose value is read at every call, which are not compared.
@@ -32,7 +36,7 @@ class Notes:
         self.reporting: set[int] = set()  # ids of holders that report their changes
         self.kept: set[tuple] = set()  # items that stay: an optimizer's state, when it is made
         self.classes: dict[type, set[str]] = {}  # and the names that are read of them
-        self.attributes: set[str] = set()  # names of attributes in the code
+        self.attributes = set(_CALLED)  # names of attributes in the code
         self.any_attribute = self.asks_type = False
 
     # ---- taking notes
