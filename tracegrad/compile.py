@@ -282,7 +282,8 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     what holds for real numbers and not for rounded ones, in the function and in its backward:
     regrouped sums and products, reciprocals, fused multiply-adds, either sign of a zero, more
     accurate formulas (log1p for log(1 + x)), and float16 and bfloat16 kept in float32 inside a
-    kernel. NaN and infinities keep their meaning. A compiled function that is called inside
+    kernel. NaN and infinities are not assumed away, but what overflows on the way eagerly need not
+    overflow then. A compiled function that is called inside
     another one is part of that program, and computed as the outer one says.
 
     Raises what the function raises; RuntimeError for side effects that cannot be replayed;
