@@ -8,7 +8,9 @@ What holds for real numbers only is in inexact.py.
 
 from __future__ import annotations
 
-from ..dtype import DType
+from collections.abc import Callable
+
+from ..dtype import DType, float32
 from ..node import Node, constant
 from ..op import Kind, evaluate
 from ..ops.elementwise import (
@@ -106,6 +108,18 @@ CONSTANTS = [
 ]
 
 # ---- arithmetic
+def rounded_once(formula: Callable[[Node], Node]) -> Callable[[Node], Node]:
+    """The formula of a power's base, as one operation: of half precision in float32."""
+
+    def replacement(y: Node) -> Node:
+        base = y.inputs[0]
+        if not y.dtype.is_half:
+            return formula(base)
+        return cast(formula(cast(base, dtype=float32)), dtype=y.dtype)
+
+    return replacement
+
+
 ARITHMETIC = [
     (i + 0, i),
     (r + -0.0, r),
@@ -141,11 +155,11 @@ ARITHMETIC = [
     (x**0, 1),
     (x**1, x),
     (x**2, x * x),
-    (x**3, x * x * x, lambda x: not x.dtype.is_half),
+    (x**3, rounded_once(lambda x: x * x * x)),
     (r**0.5, sqrt(r)),
     (r**-0.5, rsqrt(r)),
     (r**-1, reciprocal(r)),
-    (r**-2, reciprocal(r * r), lambda r: not r.dtype.is_half),
+    (r**-2, rounded_once(lambda x: reciprocal(x * x))),
     (maximum(x, x), x),
     (minimum(x, x), x),
     *((f(g(r)), g(r)) for f in (floor, ceil, round, trunc) for g in (floor, ceil, round, trunc)),
