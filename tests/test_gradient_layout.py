@@ -140,12 +140,18 @@ def test_a_retained_gradient_is_a_copy_in_order():
         assert given.sum() == 15 and x.grad.sum() == 30
 
 
-@pytest.mark.parametrize("how", ["in order", "first last", "turned"])
-@pytest.mark.parametrize("name", ["zeros_like", "ones_like", "empty_like", "full_like"])
-def test_what_is_made_like_a_tensor_lies_as_it(name, how):
+LIKE = ["zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"]
+
+
+@pytest.mark.parametrize("name", LIKE)
+def test_what_is_made_like_a_tensor_lies_as_it(name):
     number = (2.0,) if name == "full_like" else ()
-    for T in (tg, torch):
-        x = lying(T, numbers(2, 3, 4), how)
-        assert getattr(T, name)(x, *number).stride() == x.stride()
-        plain = getattr(T, name)(x, *number, memory_format=T.contiguous_format)
-        assert plain.stride() == (12, 4, 1)
+    base = numbers(2, 3, 4)
+    for how in LEAVES:
+        a, b = (getattr(T, name)(lying(T, base, how), *number) for T in (tg, torch))
+        assert a.stride() == b.stride(), how
+    for view in (lambda t: t[:, :, 1].t(), lambda t: t[:, :1].expand(2, 3, 4), lambda t: t[0, 1]):
+        a, b = (getattr(T, name)(view(T.tensor(base)), *number) for T in (tg, torch))
+        assert a.stride() == b.stride()
+    plain = tg.zeros_like(tg.tensor(base[0]).t(), memory_format=tg.contiguous_format)
+    assert plain.is_contiguous()

@@ -19,7 +19,7 @@ from ..ir.ops.movement import reshape
 from ..ir.ops.random import random_bits, signed
 from ..ir.ops.source import iota
 from .device import usable
-from .functions.creation import leaf, shape_of
+from .functions.creation import leaf, lying_as, shape_of
 from .functions.ordering import argsort, searchsorted
 from .functions.prefix import cumsum
 from .generator import Generator, default_generator
@@ -148,16 +148,18 @@ def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_
               memory_format: Any = None,
               generator: Generator | None = None) -> Tensor:  # fmt: skip
     """`rand` in the shape and dtype of `input`."""
-    return rand(*input.shape, dtype=dtype or input.dtype, device=device,
-                requires_grad=requires_grad, generator=generator)  # fmt: skip
+    new = rand(*input.shape, dtype=dtype or input.dtype, device=device,
+               requires_grad=requires_grad, generator=generator)  # fmt: skip
+    return lying_as(new, input)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                memory_format: Any = None,
               generator: Generator | None = None) -> Tensor:  # fmt: skip
     """`randn` in the shape and dtype of `input`."""
-    return randn(*input.shape, dtype=dtype or input.dtype, device=device,
-                 requires_grad=requires_grad, generator=generator)  # fmt: skip
+    new = randn(*input.shape, dtype=dtype or input.dtype, device=device,
+                requires_grad=requires_grad, generator=generator)  # fmt: skip
+    return lying_as(new, input)
 
 
 def _bounds(name: str, args: tuple, low: Any, high: Any) -> tuple[int, int]:
@@ -194,7 +196,8 @@ def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | 
                  dtype: Any = None, **kwargs: Any) -> Tensor:  # fmt: skip
     """`randint` in the shape and dtype of `input`."""
     low, high = _bounds("randint_like", args, low, high)
-    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
+    new = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
+    return lying_as(new, input)
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,

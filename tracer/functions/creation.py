@@ -273,9 +273,12 @@ def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: boo
 
 
 def lying_as(new: Tensor, input: Tensor) -> Tensor:
-    """A new tensor in the order in memory that `input` has."""
-    like = live(input)._array
-    return new if like is None or like.flags.c_contiguous else moved(new, like)
+    """A new tensor with its axes in the order in memory that those of `input` have."""
+    a = live(input)._array
+    if a is None or a.flags.c_contiguous:
+        return new
+    repeated = any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True))
+    return moved(new, None if repeated else np.empty_like(a, order="K"))
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
