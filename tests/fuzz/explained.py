@@ -307,6 +307,9 @@ TABLE = (
         "^grad", "var|std", r"\((nan|inf)\) at", "a variance without degrees of freedom",
     ),
     Reason(
+        "^grad", "addcdiv|addcmul", "", "torch takes integers beside doubles as floats", 1e-6,
+    ),
+    Reason(
         "^grad2$", "prelu", "", "which side of its kink zero is on is open",
     ),
     Reason(
