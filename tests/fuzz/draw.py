@@ -140,7 +140,7 @@ def returning(rng: Random, program: Program, env: dict[str, Any]) -> Program:
     would not be computed at all, and some other results.
     """
     results = [t for s in program.statements for t in s.targets]
-    read = {n for s in program.statements for n in s.names}
+    read = {n for s in program.statements if s.targets for n in s.names}
     chosen = [t for t in results if t not in read or rng.random() < 0.3]
     smooth = any(getattr(env[t], "requires_grad", False) for t in chosen)
     mode = rng.choice(("values", "whole", "whole", "outside")) if smooth else "values"
