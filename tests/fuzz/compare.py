@@ -62,7 +62,7 @@ def units(rounding: str, dtype: str) -> int:
 
 def apart(mine: np.ndarray, theirs: np.ndarray, allowed: Any) -> np.ndarray:
     """Where they differ by more than is allowed. Exactly nothing: signs of zeros count."""
-    if mine.dtype.kind != "f":
+    if mine.dtype.kind != "f" and (allowed is None or mine.dtype.kind == "b"):
         return mine != theirs
     both_nan = np.isnan(mine) & np.isnan(theirs)
     if allowed is None:

@@ -112,7 +112,7 @@ TABLE = (
     ),
     Reason(
         "^grad", "kl_div|dist|std|norm|copysign|atan2|amax|amin|sinc|cross_ent|triplet|pairwise"
-        r"|pow|\*\*",
+        r"|multi_margin|pow|\*\*",
         r"expected np.float\d+\(nan\)",
         "torch's formula is 0 * inf or 0 / 0 at a kink or a zero, ours has the limit",
     ),
@@ -310,6 +310,21 @@ TABLE = (
         "^grad", "addcdiv|addcmul", "", "torch takes integers beside doubles as floats", 1e-6,
     ),
     Reason(
+        "^(compiled |)grad", "svdvals|eigvalsh|matrix_norm", "",
+        "equal singular values or eigenvalues have no derivatives of their own",
+    ),
+    Reason(
+        "^requires_grad$", r"\] = ", "False$",
+        "torch gives an integer that is written to a history",
+    ),
+    Reason(
+        "^error$", "adaptive", "", "torch's pool of nothing", when=of_empty,
+    ),
+    Reason(
+        "^error$", "", "^RuntimeError: unsupported operation: more.*expected Index",
+        "refused by both",
+    ),
+    Reason(
         "^grad2$", "prelu", "", "which side of its kink zero is on is open",
     ),
     Reason(
@@ -392,7 +407,8 @@ def error_of(detail: str) -> float:
 
 def explained(program: Program, found: Difference) -> Difference:
     """The difference with its reason, if there is one."""
-    of_statement = "" if found.kind.startswith("compiled") else template(program, found.at)
+    whole = found.kind.startswith("compiled")
+    of_statement = template(program, len(program.statements) if whole else found.at)
     for row in TABLE:
         if (re.search(row.kind, found.kind) and re.search(row.template, of_statement)
                 and re.search(row.detail, found.detail)
