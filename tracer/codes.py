@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dis
 import sys
+import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import NamedTuple
 
-_FIXED = sys.stdlib_module_names | {"tracegrad", "numpy", "numba", "scipy"}
+_LIBRARIES = {"tracegrad", "numpy", "numba", "scipy"}
+_STDLIB = sysconfig.get_path("stdlib")
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"}
-_ANY_GLOBAL = {"globals", "eval", "exec", "locals", "vars", "dir"}
+_ANY_GLOBAL = {"globals", "eval", "exec"}
 _ANY_ATTRIBUTE = {"vars", "dir", "attrgetter", "methodcaller", "getmembers"}
 _BY_NAME = {"getattr", "hasattr"}  # any attribute, unless the name is written out
 _KIND = {"type", "is_tensor", "Tensor"}  # tell a Scalar from a number, or may
@@ -53,12 +55,13 @@ def fixed(module: str) -> bool:
     """Whether a module is one that does not change while a program runs: of Python, of a package
     that is installed, or ours.
     """
-    if module == "__main__":
-        return False
-    if module.split(".")[0] in _FIXED:
-        return True
-    where = getattr(sys.modules.get(module), "__file__", None) or ""
-    return "site-packages" in where or "dist-packages" in where
+    first = module.split(".")[0]
+    if module == "__main__" or first in _LIBRARIES:
+        return first in _LIBRARIES
+    where = getattr(sys.modules.get(module), "__file__", None)
+    if not where:  # built into Python, or made by the user at run time
+        return first in sys.stdlib_module_names
+    return where.startswith(_STDLIB) or "site-packages" in where or "dist-packages" in where
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

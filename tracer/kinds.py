@@ -42,7 +42,7 @@ HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.l
            WeakKeyDictionary, WeakValueDictionary)  # fmt: skip
 HIDDEN = {"__dict__", "__class__", "__weakref__", "__doc__", "__module__"}
 _OURS = ("tracegrad.nn", "tracegrad.optim", "tracegrad.utils")  # whose objects users change
-HEAP = 1 << 9  # Py_TPFLAGSHEAPTYPE: a class that is no static one of C
+HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that is no static one of C
 
 
 def is_atom(value: Any) -> bool:
@@ -53,9 +53,10 @@ def is_users(value: Any, cls: type, room: str, reports: tuple[type, ...]) -> boo
     """Whether objects of a class are a user's, and not the tools of a library."""
     if room == "tracegrad":
         return isinstance(value, reports) or cls.__module__.startswith(_OURS)
-    return isinstance(value, Enum) or not (
-        room in ("numpy", "numba") or room in sys.stdlib_module_names - {"__main__"}
-    )
+    if room in ("numpy", "numba"):
+        return False
+    python = room in sys.stdlib_module_names and codes.fixed(cls.__module__)
+    return isinstance(value, Enum) or not python
 
 
 def builtins_of(space: dict) -> Any:
