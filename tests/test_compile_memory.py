@@ -313,3 +313,25 @@ def test_the_number_of_programs_is_bounded(monkeypatch):
         assert f(tg.ones(n)).tolist() == [2.0] * n
     gc.collect()
     assert f.cache_info().currsize == 5
+
+
+def test_new_shapes_need_no_new_kernels():
+    from tracegrad.runtime import compiler
+
+    net = tg.nn.Sequential(tg.nn.Linear(7, 11), tg.nn.ReLU(), tg.nn.Linear(11, 3))
+    optimizer = tg.optim.Adam(net.parameters())
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = net(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    counts = []
+    for n in range(2, 60, 6):
+        step(tg.ones(n, 7))
+        counts.append(len(compiler._ready))
+    assert counts[-1] <= counts[0] + 25  # tiles of products, by how many rows there are
+    assert counts[-1] <= counts[len(counts) // 2] + 5
