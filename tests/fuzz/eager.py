@@ -115,7 +115,7 @@ def orders_of(program: Program) -> int:
     infinities, none of numbers whose squares or inverses are no more.
     """
     values = {abs(v) for i in program.inputs for v in i.values if i.dtype in FLOATS}
-    if any(0 < v < 1e-20 or 1e4 < v < np.inf for v in values):
+    if any(0 < v < 1e-6 or 1e4 < v < np.inf for v in values):
         return 0
     return 2 if all(np.isfinite(v) for v in values) else 1
 

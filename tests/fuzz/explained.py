@@ -58,6 +58,18 @@ def of_wider_number(program: Program, at: int) -> bool:
     return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
 
 
+def of_tiny(program: Program, at: int) -> bool:
+    """Whether a statement is given numbers near or below the least normal one."""
+    found = (t.abs() for t in operands(program, at, torch) if t.is_floating_point())
+    return any(((t > 0) & (t < 1e-6)).any() for t in found)
+
+
+def of_shared(program: Program, at: int) -> bool:
+    """Whether a statement is given tensors of one memory."""
+    found = [t.untyped_storage().data_ptr() for t in operands(program, at, torch)]
+    return len(found) > len(set(found))
+
+
 def of_least(program: Program, at: int) -> bool:
     """Whether a statement is given the most negative integer."""
     kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
@@ -161,7 +173,8 @@ TABLE = (
         "^error$", "topk", "^no error.*not support bool", "torch has no topk of bool",
     ),
     Reason(
-        "^value$|^error$|^alias$", "reshape|view|flatten|ravel|as_strided", "",
+        "^value$|^error$|^alias$|^identity$",
+        "reshape|view|flatten|ravel|as_strided|contiguous", "",
         "the layout of a fresh result is each library's own, and with it what is a view",
         when=laid_otherwise,
     ),
@@ -208,7 +221,8 @@ TABLE = (
         "^value$", "unique", r"\(-?0\.0\) at .*\(-?0\.0\)", "which of two zeros is kept is open",
     ),
     Reason(
-        "^value$", "addcdiv", "", "torch multiplies before it divides, and loses digits", 1e-3,
+        "^value$", "addcdiv", "", "torch multiplies before it divides, and loses digits",
+        when=of_tiny,
     ),
     Reason(
         "^value$|^shape$|^error$",
@@ -236,7 +250,7 @@ TABLE = (
         "torch refuses writes under views of several by a rule of its own",
     ),
     Reason(
-        "^value$", "clamp|clip|min|max", r"\(-?0\.0\) at .*\(-?0\.0\)",
+        "^value$", "clamp|clip|min|max|topk", r"\(-?0\.0\) at .*\(-?0\.0\)",
         "which of two zeros is the smaller is open",
     ),
     Reason(
@@ -265,7 +279,7 @@ TABLE = (
         "^grad", "logit", r"\((nan|inf)\)", "the derivatives of logit at its ends and at eps",
     ),
     Reason(
-        "^value$", r"/|\*", r"float16|float32\(",
+        "^value$", r"/|\*|div|mul", r"float16|float32\(",
         "torch takes a 0-d operand of halves in its own precision", 1e-2, when=of_wider_number,
     ),
     Reason(
@@ -319,6 +333,26 @@ TABLE = (
     Reason(
         "^error$", "", "^RuntimeError: unsupported operation: more.*expected Index",
         "refused by both",
+    ),
+    Reason(
+        "^compiled refused$", "", r"view\(dtype\): .* within a compiled function",
+        "a view as numbers of another size: refused",
+    ),
+    Reason(
+        "^error$", "", "^no error.*view size is not compatible", "torch's own reshape fails there",
+    ),
+    Reason(
+        "^error$", "clip|clamp", "^no error.*without overflow", "a bound too large bounds nothing",
+    ),
+    Reason(
+        "^value$", "corrcoef|cov", "float16", "torch keeps no type wide enough for the squares",
+    ),
+    Reason(
+        "^grad", "entr", r"\((nan|inf)\)", "of -inf: where entr is not a number to differentiate",
+    ),
+    Reason(
+        "^value$", r"_\(| .{1,2}= ", "",
+        "torch reads what it has just written where memory overlaps", when=of_shared,
     ),
     Reason(
         "^grad2$", "prelu", "", "which side of its kink zero is on is open",

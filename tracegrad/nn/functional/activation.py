@@ -19,7 +19,7 @@ from ...tracer.functions.parts import narrow
 from ...tracer.functions.widening import rounded_once
 from ...tracer.inplace import inplace as in_place
 from ...tracer.inplace import update
-from ...tracer.promotion import SCALAR_TYPE
+from ...tracer.promotion import SCALAR_TYPE, stored
 from ...tracer.random import rand_like
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -55,6 +55,8 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 @composite("ThresholdBackward0")
 def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    if isinstance(value, (int, float)):
+        value = stored(value, x.dtype)
     return where(le(x, threshold), value, x).to(x.dtype)
 
 
