@@ -331,8 +331,8 @@ TABLE = (
         "^error$", "adaptive", "", "torch's pool of nothing", when=of_empty,
     ),
     Reason(
-        "^error$", "", "^RuntimeError: unsupported operation: more.*expected Index",
-        "refused by both",
+        "^error$", "", "^RuntimeError: unsupported operation: more.*expected Index"
+        "|^IndexError.*expected RuntimeError: Expected dim", "refused by both",
     ),
     Reason(
         "^compiled refused$", "", r"view\(dtype\): .* within a compiled function",
