@@ -50,6 +50,8 @@ def array(t: Any) -> np.ndarray:
     """A tensor's numbers; those of bfloat16 as float32."""
     t = t.detach()
     if isinstance(t, torch.Tensor):
+        if t._is_zerotensor():  # a gradient without memory, of which numpy() may crash
+            t = torch.zeros(t.shape, dtype=t.dtype)
         return (t.float() if t.dtype is torch.bfloat16 else t).numpy(force=True)
     if dtype_of(t) == "bfloat16":
         return (t._array.astype(np.uint32) << 16).view(np.float32)

@@ -355,6 +355,9 @@ TABLE = (
         "torch reads what it has just written where memory overlaps", when=of_shared,
     ),
     Reason(
+        "^value$", "linspace", r"\((nan|-?inf)\)", "what lies between an infinity and a number",
+    ),
+    Reason(
         "^grad2$", "prelu", "", "which side of its kink zero is on is open",
     ),
     Reason(
