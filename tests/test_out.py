@@ -50,7 +50,7 @@ HERE = sorted(name for name in RULES if found(tg, name) is not None)
 
 def test_every_function_of_the_table_takes_out():
     assert len(HERE) > 320
-    assert [n for n in HERE if not hasattr(found(tg, n), "writes_out")] == []
+    assert [n for n in HERE if not getattr(found(tg, n), "writes_out", "")] == []
     assert set(SEVERAL) <= set(RULES)
 
 

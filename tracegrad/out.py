@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from types import FunctionType
 from typing import Any
 
 from numpy.lib.array_utils import byte_bounds
@@ -24,6 +25,8 @@ from .tracer.pytree import flatten
 from .tracer.tensor import Tensor
 from .tracer.views import at, offset_of, strides_of
 
+_PACKAGE = __name__.rpartition(".")[0]
+_OF_TENSORS = (f"{_PACKAGE}.tracer.functions.", f"{_PACKAGE}.nn.functional.")
 _RESIZED = (
     "An output with one or more elements was resized since it had shape {}, which does not match "
     "the required output shape {}. This behavior is deprecated, and in a future PyTorch release "
@@ -37,12 +40,36 @@ _PARTIAL = (
 
 
 def accept(namespace: dict[str, Any], prefix: str = "") -> None:
-    """Let the public functions of a module take `out`."""
+    """Let the public functions of a module take `out`, and the others refuse what is no tensor."""
     for path, rule in RULES.items():
         within, _, name = path.rpartition(".")
-        function = namespace.get(name)
+        function: Any = namespace.get(name)
+        if getattr(function, "writes_out", None) == "":  # from another module, without `out` there
+            function = function.__wrapped__
         if within == prefix and function is not None and not hasattr(function, "writes_out"):
             namespace[name] = _writing(function, path, rule, namespace["__name__"])
+    for name, function in list(namespace.items()):
+        home = getattr(function, "__module__", None) or ""
+        if type(function) is FunctionType and name[0] != "_" and home.startswith(_OF_TENSORS):
+            namespace[name] = _checking(function, name, namespace["__name__"])
+
+
+def _checking(function: Callable, name: str, module: str) -> Callable:
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except AttributeError as error:
+            raise _no_tensor(name, args, error) or error from None
+
+    return _public(called, name, module, "")
+
+
+def _public(called: Any, name: str, module: str, rule: str) -> Callable:
+    called.__name__ = called.__qualname__ = name
+    called.__module__ = module  # where it is found by this name
+    called.writes_out = rule
+    return called
 
 
 def _writing(function: Callable, path: str, rule: str, module: str) -> Callable:
@@ -57,10 +84,7 @@ def _writing(function: Callable, path: str, rule: str, module: str) -> Callable:
                 raise _no_tensor(name, args, error) or error from None
         return _written(function, name, rule, SEVERAL.get(path, 1), out, args, kwargs)
 
-    called.__name__ = called.__qualname__ = name
-    called.__module__ = module  # where it is found by this name
-    called.writes_out = rule  # type: ignore[attr-defined]
-    return called
+    return _public(called, name, module, rule)
 
 
 def _written(
