@@ -10,17 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
-from types import ModuleType
-from typing import Any
 
-import torch
-
-import tracegrad
-
-from .compare import Difference, is_tensor
-from .memory import significant
-from .program import Program, build
-from .shake import run
+from .compare import Difference
+from .operands import laid_otherwise, of_empty, of_least, of_shared, of_tiny, of_wider_number
+from .program import Program
 
 
 @dataclass(frozen=True)
@@ -31,50 +24,6 @@ class Reason:
     reason: str
     within: float = inf  # the relative error that the reason excuses
     when: Callable[[Program, int], bool] = lambda program, at: True  # what else must hold
-
-
-def operands(program: Program, at: int, library: ModuleType) -> list[Any]:
-    """The tensors that a statement is given."""
-    env = build(program, library)
-    run(env, program.until(at))
-    return [env[n] for n in sorted(program.statements[at].names) if is_tensor(env.get(n))]
-
-
-def of_empty(program: Program, at: int) -> bool:
-    """Whether a statement is given a tensor without elements."""
-    return any(t.numel() == 0 for t in operands(program, at, torch))
-
-
-def laid_otherwise(program: Program, at: int) -> bool:
-    """Whether a statement is given tensors whose layout differs between the libraries."""
-    places = ([significant(t) for t in operands(program, at, T)] for T in (torch, tracegrad))
-    return next(places) != next(places)
-
-
-def of_wider_number(program: Program, at: int) -> bool:
-    """Whether a statement is given halves and a 0-d tensor of a wider type."""
-    kinds = {(t.dtype.itemsize, t.ndim == 0) for t in operands(program, at, torch)
-             if t.is_floating_point()}  # fmt: skip
-    return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
-
-
-def of_tiny(program: Program, at: int) -> bool:
-    """Whether a statement is given numbers near or below the least normal one."""
-    found = (t.abs() for t in operands(program, at, torch) if t.is_floating_point())
-    return any(((t > 0) & (t < 1e-6)).any() for t in found)
-
-
-def of_shared(program: Program, at: int) -> bool:
-    """Whether a statement is given tensors of one memory."""
-    found = [t.untyped_storage().data_ptr() for t in operands(program, at, torch)]
-    return len(found) > len(set(found))
-
-
-def of_least(program: Program, at: int) -> bool:
-    """Whether a statement is given the most negative integer."""
-    kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
-    found = (t for t in operands(program, at, torch) if t.dtype in kinds)
-    return any((t == torch.iinfo(t.dtype).min).any() for t in found)
 
 
 TABLE = (
