@@ -451,6 +451,48 @@ for _ in range(2):
     assert out == "True\nIndexError\nIndexError\n(2, 'stopped')\n"
 
 
+def test_ctrl_c_at_the_end_of_a_call_leaves_all_that_it_changes_changed():
+    out = run(LONG + """
+class Model:
+    count, w, b = 0, tg.ones(3, requires_grad=True), tg.zeros(3)
+    @tg.compile
+    def step(self, x):
+        self.count = self.count + 1
+        self.last = (self.w * x).sum()
+        self.last.backward()
+        self.b.mul_(2).add_(self.w)
+        with tg.no_grad():
+            self.w.add_(1)
+        return self.last
+one, two = Model(), Model()
+two.w, two.b, two.count = tg.ones(3, requires_grad=True), tg.zeros(3), 0
+x = tg.ones(3)
+for _ in range(4):
+    one.step(x), two.step(x)
+one.step(x)
+def state(m):
+    return m.count, m.w.tolist(), m.w.grad.tolist(), m.b.tolist(), m.last.item(), m.w._version
+names = Model.step.tracegrad_state.programs.last().replay.__globals__
+walk = names["walk"]
+def walked(span):
+    wrong = walk(span)
+    signal.raise_signal(signal.SIGUSR1)
+    return wrong
+names["walk"] = walked
+try:
+    one.step(x)
+except Stop:
+    print("stopped")
+names["walk"] = walk
+two.step(x), two.step(x)
+print(state(one) == state(two))
+one.b.sum().backward()  # its history was noted as well
+two.b.sum().backward()
+print(one.w.grad.tolist() == two.w.grad.tolist())
+""")
+    assert out == "stopped\nTrue\nTrue\n"
+
+
 def test_short_calls_are_one_walk():
     import tracegrad as tg
 

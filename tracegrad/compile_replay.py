@@ -17,7 +17,6 @@ from weakref import finalize
 import numpy as np
 
 from .compile_answer import returned
-from .compile_backward import Spent, take_over
 from .compile_binding import drawing, staleness
 from .compile_checks import write_guards
 from .compile_entry import Entry
@@ -47,13 +46,6 @@ class Reentered(BaseException):
     """The call comes from a signal handler, in the middle of another one of the same thread that
     uses the same memory.
     """
-
-
-_INTERRUPTED = Spent(
-    "CompiledFunctionBackward",
-    "the compiled call that changed this tensor in place was interrupted (by Ctrl-C, or by a "
-    "signal handler that raised) before the tensor's history was noted; compute it anew",
-)
 
 
 def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
@@ -107,7 +99,8 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
 
 def _run(w: Writer, entry: Entry, changes: list[str], undo: str) -> None:
     """Walk the tape, and do what the call changes besides. A signal handler that raises is heard as
-    soon as a walk is over: what this one has changed is then complete.
+    soon as a walk is over: the call then ends first, so that all it changes is changed, and raises
+    what is in `stopped`.
     """
     if entry.executable.early:
         w.add("for span in early:", 3)
@@ -121,15 +114,11 @@ def _run(w: Writer, entry: Entry, changes: list[str], undo: str) -> None:
         for k, expected, _ in entry.values:
             cell = w.name("value", _private(entry, k))
             w.add(f"if {cell}.item() != {w.name('expected', expected)}: {undo}return MISS", 3)
+    w.add("stopped = None", 3)
     w.add(f"try: wrong = walk({'AFTER' if entry.values else 'WHOLE'})", 3)
-    w.add("except BaseException:", 3)
+    w.add("except BaseException as error:", 3)
     w.add(f"if failed(): {undo}raise", 4)
-    for line in changes:
-        w.add(line, 4)
-    for i in entry.rooted.values():
-        broken = w.name("interrupted", _INTERRUPTED)
-        w.add(f"{w.name('take_over', take_over)}({tensor(w, i)}, {broken})", 4)
-    w.add("raise", 4)
+    w.add("wrong, stopped = 0, error", 4)
     w.add(f"if wrong: {undo}fail()", 3)
     for line in changes:
         w.add(line, 3)

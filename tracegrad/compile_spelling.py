@@ -144,6 +144,7 @@ def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
         w.add(f"{w.name('put', placer(place))}({_expression(w, value, made)})")
     for args, kwargs in printed:
         w.add(f"print(*{_expression(w, args, made)}, **{_expression(w, kwargs, made)})")
+    w.add("if stopped is not None: raise stopped")
     w.add("return answer")
 
 
