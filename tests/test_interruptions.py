@@ -1,42 +1,10 @@
-"""Signal handlers and forks in the middle of anything; each in a process of its own."""
+"""Signal handlers in the middle of anything; each in a process of its own."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-BEGIN = """
-import gc, os, signal, sys, threading, time
-import tracegrad as tg
-signal.signal(signal.SIGVTALRM, lambda *_: os._exit(9))  # a test that hangs
-running = []
-def soon(handler, seconds):
-    # called again and again, but not in the middle of itself
-    def once(*args):
-        if not running:
-            running.append(1)
-            try:
-                handler(*args)
-            finally:
-                running.clear()
-    signal.signal(signal.SIGALRM, once)
-    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-    return once
-def enough():
-    signal.setitimer(signal.ITIMER_REAL, 0)
-"""
-
-
-def run(code: str, timeout: float = 100) -> str:
-    """What a program prints; a hang or a crash is a failure."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", BEGIN + code],
-        capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+from tests.processes import run
 
 
 def test_a_handler_may_call_the_function_that_it_interrupts():
@@ -245,121 +213,6 @@ enough()
 print(stops > 50, mixed)
 """)
     assert out == "True 0\n"
-
-
-FORK = """
-def child(work):
-    pid = os.fork()
-    if pid == 0:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 60)
-        threading.Timer(60, os._exit, (8,)).start()
-        try:
-            work()
-        except BaseException as error:
-            sys.stderr.write(repr(error) + "\\n")
-            os._exit(7)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-"""
-
-
-def test_a_process_forked_while_another_thread_traces_does_not_hang():
-    out = run(FORK + """
-tracing, go = threading.Event(), threading.Event()
-def slow(x):
-    y = x * 2
-    tracing.set()
-    go.wait(50)
-    return y + 1
-f, g = tg.compile(slow), tg.compile(lambda x: x * 5 + 1)
-g(tg.ones(2))
-thread = threading.Thread(target=f, args=(tg.ones(3),))
-thread.start()
-tracing.wait()
-def work():
-    go.set()
-    assert g(tg.ones(2)).tolist() == [6, 6]
-    assert g(tg.ones(4)).tolist() == [6] * 4  # another program
-    assert tg.compile(lambda x: x.tan() * 7)(tg.zeros(4)).tolist() == [0] * 4  # another kernel
-    assert f(tg.ones(3)).tolist() == [3] * 3
-print(child(work))
-go.set()
-thread.join()
-print(f(tg.ones(3)).tolist())
-""")
-    assert out == "0\n[3.0, 3.0, 3.0]\n"
-
-
-def test_a_process_forked_while_another_thread_replays_or_draws_does_not_hang():
-    out = run(FORK + """
-w = tg.ones(200_000, requires_grad=True)
-f = tg.compile(lambda x: (w.exp() * x + tg.rand(200_000)).sum())
-x = tg.ones(200_000)
-f(x).backward()
-stop = []
-def turn():
-    while not stop:
-        f(x).backward()
-        w.grad = None
-        tg.rand(3)
-thread = threading.Thread(target=turn)
-thread.start()
-def work():
-    for _ in range(3):
-        loss = f(x)
-        loss.backward()
-        tg.rand(3)
-        assert 543_000 < loss.item() < 744_000
-print({child(work) for _ in range(25)})
-stop.append(1)
-thread.join()
-""")
-    assert out == "{0}\n"
-
-
-@pytest.mark.slow
-def test_a_process_forked_while_another_thread_compiles_does_not_hang():
-    out = run(FORK + """
-os.environ["TRACEGRAD_CACHE_DIR"] = "/dev/null/none"
-stop = []
-def turn():
-    k = 0
-    while not stop:
-        k += 1
-        tg.compile(lambda x: (x * k).tan().sum(0) + k)(tg.ones(3, k))
-thread = threading.Thread(target=turn)
-thread.start()
-time.sleep(1)
-def work():
-    for k in range(1000, 1002):
-        assert tg.compile(lambda x: (x * k).tanh().sum(1) * k)(tg.zeros(3, 2)).tolist() == [0] * 3
-print({child(work) for _ in range(8)})
-stop.append(1)
-thread.join()
-""")
-    assert out == "{0}\n"
-
-
-def test_a_handler_may_fork_in_the_middle_of_a_call():
-    out = run(FORK + """
-f = tg.compile(lambda x: x * 3)
-x = tg.ones(2)
-f(x)
-entry = f.tracegrad_state.programs.last()
-walk = entry.replay.__globals__["walk"]
-def work():
-    assert f(tg.full((2,), 5.)).tolist() == [15, 15]
-def walked(span):
-    entry.replay.__globals__["walk"] = walk
-    print(child(work))
-    return walk(span)
-entry.replay.__globals__["walk"] = walked
-print(f(x).tolist(), f(x).tolist())
-thread = threading.Thread(target=lambda: print(f(x).tolist()))
-thread.start()
-thread.join()
-""")
-    assert out == "0\n[3.0, 3.0] [3.0, 3.0]\n[3.0, 3.0]\n"
 
 
 LONG = """
