@@ -39,7 +39,7 @@ from ..text import combine, load, store
 from ..view import View
 
 MANY = 256  # rows; of more of them, blocks of
-BLOCK = 64  # are added up by themselves
+BLOCK = 128  # are added up by themselves
 ROWS = 4  # added at a time
 WIDEST = 8  # bytes of a number in scratch memory, at most
 MOST_LINES = 8  # statements for one row; above, four rows would need too many registers
