@@ -71,8 +71,8 @@ def rechecked(cls: type, seen: list[int], holds: Callable[[], bool]) -> Callable
         if not holds():
             return False
         if view is not None:
-            _ = getattr(cls, "__name__", None)
-            seen[0] = view[0] or -1  # 0: no number yet
+            getattr(cls, "__init__", None)  # a look-up gives a changed class its new number
+            seen[0] = view[0] or -1
         return True
 
     return ask
