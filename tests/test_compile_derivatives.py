@@ -119,3 +119,35 @@ def test_views_among_the_answers_are_differentiated_twice(function):
         (first,) = tg.autograd.grad(loss, x, create_graph=True)
         found.append([first.detach(), *tg.autograd.grad((first * x).sum(), x)])
     tg.testing.assert_close(found[1], found[0])
+
+
+def test_numbers_are_those_of_the_call_when_the_function_is_run_again():
+    class Scale:
+        power = 2.0
+
+    scale = Scale()
+    functions = [lambda x, k: (x**3 * k).sum() * scale.power]
+    functions.append(tg.compile(functions[0]))
+    found = []
+    for f in functions:
+        out = []
+        for k in (1.0, 2.0, 3.0, 4.0):
+            x = tg.tensor([1.0, 2.0], requires_grad=True)
+            scale.power = k + 1
+            (g,) = tg.autograd.grad(f(x, k), x, create_graph=True)
+            out += [g.detach(), *tg.autograd.grad(g.sum(), x)]
+        found.append(out)
+    tg.testing.assert_close(found[1], found[0])
+
+
+def test_what_the_function_read_must_not_change_before_it_is_run_again():
+    class Setting:
+        kind = "cube"
+
+    setting = Setting()
+    f = tg.compile(lambda x: (x**3 if setting.kind == "cube" else x**2).sum())
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = f(x)
+    setting.kind = "square"
+    with pytest.raises(RuntimeError, match="'kind'.*call backward first"):
+        tg.autograd.grad(y, x, create_graph=True)

@@ -102,7 +102,7 @@ class Derivative:
         for way in (self.every, *alone):
             begun = [roots[k] for k in sorted(way)]
             run = partial(pull, begun, targets, True, False)
-            gs, effect = observed(trace, self.seeds, run, again)
+            gs, effect = observed(trace, self.seeds, run, again) if self.hooked else (run(), "")
             found.append(gs)
             effects.append(effect)
         self.again = next(filter(None, effects), "")  # why backward runs the function again
@@ -134,17 +134,22 @@ class Derivative:
 
     def runs_again(self) -> bool:
         """Whether backward has to run the function again: it acts, or what its hooks read is no
-        longer what it was at the call. What the function itself read must still be that.
+        longer what it was at the call.
         """
-        if self.hooked:
-            for guard in self.surroundings.changes():
-                if guard.place.id in self.forward_reads or self.rerun.why_not:
-                    raise RuntimeError(
-                        f"{guard} between the call of a compiled function with hooks and its "
-                        "backward, which would have to run the function again; call backward first"
-                    )
-                return True
-        return bool(self.again)
+        return self.hooked and (self.refuse_changed() or bool(self.again))
+
+    def refuse_changed(self) -> bool:
+        """Raise if what the function itself read is no longer what it was at the call, so that it
+        cannot be run again; whether something else has changed, that hooks read.
+        """
+        for guard in self.surroundings.changes():
+            if guard.place.id in self.forward_reads or self.rerun.why_not:
+                raise RuntimeError(
+                    f"{guard} between the call of a compiled function and its backward, which "
+                    "would have to run the function again; call backward first"
+                )
+            return True
+        return False
 
     def nodes(self) -> list[Node]:
         """The gradients, to be simplified together with the outputs."""

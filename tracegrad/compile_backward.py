@@ -108,10 +108,12 @@ class CompiledCall(GradFn):
     has one output to differentiate, this is that output's record.
 
     saved, pointers: buffers of the forward program and their addresses; kept: tensors it read;
-    arguments: the tensors of the call.
+    arguments, numbers: the tensors and the numbers of the call.
     """
 
-    __slots__ = ("arguments", "arrays", "derivative", "freed", "pointers", "versions", "walked")
+    __slots__ = (
+        "arguments", "arrays", "derivative", "freed", "numbers", "pointers", "versions", "walked",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -121,9 +123,10 @@ class CompiledCall(GradFn):
         pointers: list[int],
         kept: list[Tensor],
         arguments: Sequence[Tensor],
+        numbers: Sequence[Any],
     ):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
-        self.arguments = arguments
+        self.arguments, self.numbers = arguments, numbers
         self.derivative = derivative
         self.walked = self.freed = _NONE  # outputs: of the last backward, with no way back
         self.arrays = saved + [t._array for t in kept]
@@ -155,11 +158,13 @@ class CompiledCall(GradFn):
         parts = g.parts if isinstance(g, Bundle) else {0: g}
         way = d.every if len(parts) == len(d.every) else frozenset(parts)
         self.check(way)
-        if mode.grad or mode.trace is not None or d.hooked and d.runs_again():
-            by_output = {d.outputs[k]: part for k, part in parts.items()}
-            return d.rerun.gradients(self.arguments, by_output, d.wanted)
-        seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
-        return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
+        if mode.grad or mode.trace is not None:
+            d.refuse_changed()
+        elif not d.runs_again():
+            seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
+            return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
+        by_output = {d.outputs[k]: part for k, part in parts.items()}
+        return d.rerun.gradients(self.arguments, self.numbers, by_output, d.wanted)
 
     def descend(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers:

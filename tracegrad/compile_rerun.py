@@ -44,7 +44,8 @@ class Rerun:
                     self.places.setdefault(x.root.index, (k, False))
 
     def gradients(
-        self, tensors: Sequence[Tensor], parts: dict[int, Any], wanted: Sequence[Input]
+        self, tensors: Sequence[Tensor], numbers: Sequence[Any], parts: dict[int, Any],
+        wanted: Sequence[Input],
     ) -> tuple[Tensor | None, ...]:
         """The cotangents of the wanted inputs, given those of the outputs by number."""
         if self.why_not:
@@ -58,7 +59,8 @@ class Rerun:
             if t._requires_grad and id(t) not in begun:
                 begun[id(t)] = origin(t)
         waiting = iter([begun.get(id(t), t) for t in tensors])
-        args, kwargs = rebuild(self.structure, lambda _: next(waiting))
+        every = iter(numbers)
+        args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
         with enable_grad():
             answer = leaves(self.function(*args, **kwargs))
         roots = [

@@ -124,7 +124,10 @@ def write_answer(w: Writer, entry: Entry, outputs: dict[int, str]) -> None:
         first = len(entry.graph.outputs) - len(d.saved)
         saved = ", ".join(outputs[first + j] for j in range(len(d.saved)))
         w.names |= {"CompiledCall": CompiledCall, "Output": Output, "derivative": d}
-        w.add(f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], args)")
+        w.add(
+            f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], "
+            "args, numbers)"
+        )
         for index, k in enumerate(d.outputs):
             record = "call" if len(d.outputs) == 1 else f"Output(call, {index})"
             if k in entry.rooted:
