@@ -40,6 +40,7 @@ class Sides:
     def __init__(self, program: Program):
         self.program = program
         self.theirs, self.ours = build(program, torch), build(program, tracegrad)
+        self.kept: dict[str, np.ndarray] = {}  # our numbers before the last write
 
     def compare(self, name: str, k: int) -> None:
         """Raise Differs unless a value is torch's; then make it so to the bit."""
@@ -70,17 +71,18 @@ class Sides:
         """
         seen = [self.theirs[n] for n in {*self.program.statements[k].names, name}]
         sizes = [largest(array(t)) for t in seen if is_tensor(t)]
+        sizes += [largest(a) for a in self.kept.values()]
         coarse = [EPS.get(dtype_of(t), EPS["float32"]) for t in seen if is_tensor(t)]
         return max(coarse) * max(*sizes, *(s * s for s in sizes))
 
     def numbers(self) -> dict[str, np.ndarray]:
         return {n: array(t).copy() for n, t in self.ours.items() if is_tensor(t)}
 
-    def compare_unwritten(self, kept: dict[str, np.ndarray]) -> None:
+    def compare_unwritten(self) -> None:
         """Raise Differs if a write of ours that was refused has begun. torch's may have: its
         numbers become ours.
         """
-        for name, before in kept.items():
+        for name, before in self.kept.items():
             mine, theirs = self.ours[name], self.theirs[name]
             if apart(array(mine), before, None).any():
                 raise Differs("half", f"{name} was changed by what is refused")
@@ -90,14 +92,14 @@ class Sides:
 
     def step(self, k: int) -> None:
         statement = self.program.statements[k]
-        kept = self.numbers() if statement.row.writes else {}
+        self.kept = self.numbers() if statement.row.writes else {}
         refused, refusal = (attempt(statement.text, env) for env in (self.theirs, self.ours))
         if (refused is None) != (refusal is None) or (
             refused and refusal and builtin_class(refused) != builtin_class(refusal)
         ):
             raise Differs("error", f"{told(refusal)}; expected {told(refused)}")
         if refused and statement.row.writes:
-            self.compare_unwritten(kept)
+            self.compare_unwritten()
         done = [n for n in self.program.until(k).names if n in self.theirs]
         new = [] if refused else list(statement.targets)
         for name in new if not (statement.row.writes or refused) else done:

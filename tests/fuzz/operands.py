@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 from typing import Any
 
@@ -28,15 +29,23 @@ def of_empty(program: Program, at: int) -> bool:
 
 
 def laid_otherwise(program: Program, at: int) -> bool:
-    """Whether a statement is given tensors whose layout differs between the libraries."""
-    places = ([significant(t) for t in operands(program, at, T)] for T in (torch, tracegrad))
-    return next(places) != next(places)
+    """Whether a statement, or one before it, goes by the layout of a tensor, and the libraries
+    have laid out some tensor differently.
+    """
+    said = " ".join(s.row.template for s in program.statements[: at + 1])
+    if not re.search(r"reshape|view|flatten|ravel|as_strided|contiguous", said):
+        return False
+    places = []
+    for T in (torch, tracegrad):
+        env = build(program, T)
+        run(env, program.until(at))
+        places.append([significant(t) for t in env.values() if is_tensor(t)])
+    return places[0] != places[1]
 
 
 def of_wider_number(program: Program, at: int) -> bool:
     """Whether a statement is given halves and a 0-d tensor of a wider type."""
-    kinds = {(t.dtype.itemsize, t.ndim == 0) for t in operands(program, at, torch)
-             if t.is_floating_point()}  # fmt: skip
+    kinds = {(t.dtype.itemsize, t.ndim == 0) for t in operands(program, at, torch)}
     return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
 
 
