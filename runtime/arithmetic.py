@@ -17,6 +17,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from ..codegen.vecmath import FUNCTIONS
 from . import lapack, special
+from .powers import power
 
 
 # ---- choosing
@@ -227,11 +228,6 @@ def invert(typingctx: Any, x: Any) -> Any:
 
 
 # ---- the rarer ones, as small functions that LLVM inlines
-@register_jitable
-def power(a: Any, b: Any) -> Any:
-    return a**b
-
-
 def _shift(left: bool) -> Any:
     @intrinsic
     def shift(typingctx: Any, a: Any, b: Any) -> Any:

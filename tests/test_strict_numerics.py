@@ -360,3 +360,14 @@ def test_fast_math_is_given_by_name_and_to_modules():
         tg.compile(lambda x: x, False, None, None, True)
     model = tg.compile(tg.nn.Linear(3, 2), fast_math=True)
     assert model(tg.ones(4, 3)).shape == (4, 2) and F.relu(model(tg.ones(3))).shape == (2,)
+
+
+@pytest.mark.parametrize("name", ["int8", "int16", "int32", "int64", "uint8"])
+def test_powers_of_integers_wrap_around_as_eager_ones_do(name):
+    whole = tg.compile(lambda a, b: (a**b, a**7, a**0))
+    dtype = getattr(tg, name)
+    a = tg.tensor([3, 2, 7, 1, 0, 101], dtype=dtype)
+    b = tg.tensor([25, 63, 100, 127, 0, 0], dtype=dtype)
+    for exponent in (b, b.long() * 40_000, tg.full((6,), 2**40, dtype=tg.int64)):
+        for mine, eager in zip(whole(a, exponent), (a**exponent, a**7, a**0), strict=True):
+            assert mine.dtype == eager.dtype and mine.tolist() == eager.tolist()
