@@ -18,16 +18,18 @@ def power(a: Any, b: Any) -> Any:
 
 @overload(power)
 def _power(a: Any, b: Any) -> Any:
-    if not isinstance(a, types.Integer):
-        return lambda a, b: a**b
+    return _whole if isinstance(a, types.Integer) else _of_floats
 
-    def whole(a: Any, b: Any) -> Any:
-        base, left, product = types.int64(a), types.int64(b), types.int64(1)
-        while left > 0:
-            if left & 1:
-                product *= base
-            base *= base
-            left >>= 1
-        return product
 
-    return whole
+def _of_floats(a: Any, b: Any) -> Any:
+    return a**b
+
+
+def _whole(a: Any, b: Any) -> Any:
+    base, left, product = types.int64(a), types.int64(b), types.int64(1)
+    while left > 0:
+        if left & 1:
+            product *= base
+        base *= base
+        left >>= 1
+    return product
