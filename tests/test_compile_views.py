@@ -211,3 +211,18 @@ def test_copies_lie_as_eagerly():
 
     x = tracegrad.arange(12.0).reshape(3, 4)
     assert tracegrad.compile(strides)(x) == strides(x)
+
+
+@pytest.mark.parametrize("lie", [
+    lambda x: x.t(), lambda x: x.as_strided((4, 6), (1, 4)), lambda x: x,
+    lambda x: x.reshape(2, 3, 4).permute(2, 0, 1),
+])  # fmt: skip
+def test_memory_of_a_view_begins_where_it_does_eagerly(lie):
+    def looks(x):
+        part = x[2, 1:]
+        return part.as_strided((2,), (1,)), x[3].as_strided((2, 2), (1, 2)), part.storage_offset()
+
+    x = lie(tracegrad.arange(24.0).reshape(4, 6))
+    eager, done = looks(x), tracegrad.compile(looks)(x)
+    assert [t.tolist() for t in done[:2]] == [t.tolist() for t in eager[:2]]
+    assert done[2] == eager[2]

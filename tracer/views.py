@@ -218,7 +218,10 @@ def offset_of(t: Tensor) -> int:
     if t._array is not None:
         return (t._array.ctypes.data - t._base._array.ctypes.data) // t._array.itemsize
     base = live(t._base)
-    places = np.arange(base.numel()).reshape(base.shape)
+    places = np.zeros(tuple(base.shape), np.int64)
+    for axis, stride in enumerate(strides_of(base)):  # its memory need not be one row
+        along = (-1,) + (1,) * (base.ndim - 1 - axis)
+        places += stride * np.arange(base.shape[axis]).reshape(along)
     for op, params in t._view.path:
         if op is as_bits:
             continue
