@@ -226,3 +226,17 @@ def test_memory_of_a_view_begins_where_it_does_eagerly(lie):
     eager, done = looks(x), tracegrad.compile(looks)(x)
     assert [t.tolist() for t in done[:2]] == [t.tolist() for t in eager[:2]]
     assert done[2] == eager[2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((1, 2), (1, 0)), ((2, 3), (0, 1)), ((4, 2), (1, 1))]
+)
+def test_writes_to_an_argument_that_overlaps_itself_are_refused(shape, strides):
+    f = tracegrad.compile(lambda x: x.select(0, 0).mul_(3) if x.stride(1) else x[0, 0].mul_(3))
+    memory = tracegrad.arange(1.0, 7.0)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"at one place in memory; clone\(\) it"):
+            f(memory.as_strided(shape, strides))
+        assert memory.tolist() == [1, 2, 3, 4, 5, 6]
+    f(memory.as_strided((2, 2), (3, 1)))  # one with holes does not
+    assert memory.tolist() == [3, 6, 3, 4, 5, 6]

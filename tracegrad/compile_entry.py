@@ -125,8 +125,25 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     return a.size > 0 and b.size > 0 and np.may_share_memory(a, b)
 
 
+def _overlaps_itself(a: np.ndarray) -> bool:
+    """Whether two elements may lie at one place."""
+    span = a.itemsize
+    for stride, extent in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True)):
+        if extent > 1 and stride < span:
+            return a.size > 0
+        span += stride * (extent - 1)
+    return False
+
+
 def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
     for w in written:
+        if w.tensor is not None and _overlaps_itself(w.tensor._array):
+            raise RuntimeError(
+                f"a compiled function changes a tensor of shape {list(w.tensor.shape)} and strides "
+                f"{w.tensor.stride()} in place (line {w.twin._node.site}), several elements of "
+                "which lie at one place in memory; clone() it before, or change it outside of the "
+                "compiled function"
+            )
         for i in inputs:
             if i is w or i.tensor is None or w.tensor is None:
                 continue

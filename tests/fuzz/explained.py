@@ -389,6 +389,10 @@ TABLE = (
         "as_strided needs memory that is one row, and says so",
     ),
     Reason(
+        "^compiled refused$", "", "several elements of which lie at one place in memory",
+        "writes to an argument that overlaps itself: refused, with the way out",
+    ),
+    Reason(
         "^compiled refused$", "", "cannot change the shape of a tensor from outside",
         "a compiled function changes no argument's shape: refused, with the way out",
     ),
