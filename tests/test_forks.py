@@ -49,6 +49,38 @@ print(f(tg.ones(3)).tolist())
     assert out == "0\n[3.0, 3.0, 3.0]\n"
 
 
+def test_a_child_finds_the_world_as_it_is_without_a_trace():
+    out = run(FORK + """
+class Config:
+    rate = 1.0
+config = Config()
+config.rate, printed = 1.0, print
+tracing, go = threading.Event(), threading.Event()
+def slow(x):
+    y = x * config.rate
+    config.seen = y
+    if config.rate > 1:
+        tracing.set()
+        go.wait(50)
+    return y
+f = tg.compile(slow)
+f(tg.ones(2))
+config.rate = 2.0  # a second value: it is exchanged for a stand-in while it is traced
+thread = threading.Thread(target=f, args=(tg.ones(2),))
+thread.start()
+tracing.wait()
+def work():
+    assert type(config.rate) is float and print is printed
+    assert "__getattribute__" not in vars(Config)
+    assert config.seen.tolist() == [1, 1]
+print(child(work))
+go.set()
+thread.join()
+print(f(tg.ones(2)).tolist(), config.seen.tolist())
+""")
+    assert out == "0\n[2.0, 2.0] [2.0, 2.0]\n"
+
+
 def test_a_process_forked_while_another_thread_replays_or_draws_does_not_hang():
     out = run(FORK + """
 w = tg.ones(200_000, requires_grad=True)

@@ -22,7 +22,7 @@ from .tracer.places import Place
 from .tracer.signature import aval
 from .tracer.tensor import Tensor
 from .tracer.trace import Stream
-from .tracer.world import changed, epoch, relied_on
+from .tracer.world import Watched, changed, epoch, relied_on
 
 
 def nobody() -> None:
@@ -94,11 +94,13 @@ def finder(place: Place, array: bool) -> Callable[[], Tensor | None]:
 
 def placer(place: Place) -> Callable[[Any], None]:
     """What sets the value at a place, and reports it where somebody relies on it."""
-    marks = {place.id, Place("", "content", place.holder).id}
+    holder, key = place.holder, place.key
+    marks = {place.id, Place("", "content", holder).id}
 
     def put(value: Any) -> None:
         place.put(value)
-        if not marks.isdisjoint(relied_on):
+        relied = holder.relied_on(key) if isinstance(holder, Watched) else marks & relied_on
+        if relied:
             changed()
 
     return put

@@ -4,9 +4,11 @@ changes outside of itself becomes part of the program's answer or is refused.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,33 @@ def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]
                 place.put(value)
 
 
+_exchanged_by: dict[int, ExitStack] = {}  # thread -> how to put back what it has exchanged
+
+
+@contextmanager
+def _world() -> Iterator[ExitStack]:
+    """What is exchanged while this thread traces, and is put back at the end, or in a child that
+    another thread forks meanwhile: there nobody else would.
+    """
+    me = get_ident()
+    with ExitStack() as stack:
+        _exchanged_by[me] = stack
+        try:
+            yield stack
+        finally:
+            del _exchanged_by[me]
+
+
+def _after_fork() -> None:
+    for thread, stack in list(_exchanged_by.items()):
+        if thread != get_ident():
+            stack.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def record(
     fn: Callable, args: tuple, kwargs: dict, structure: Any, lifts: Lifts,
     reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, once: bool,
@@ -84,39 +113,32 @@ def record(
         Scalar(trace.book, v, a.id) if (a := Argument(structure, i)).id in lifts.places else v
         for i, v in enumerate(numbers)
     ]
-    with _exchanged(lifts, trace) as scalars:
-        ids = [*(place.id for place, _ in scalars), *(p.id for p in trace.places.values())]
-        trace.observer = observer = Observer(reports, ids)
-        try:
-            with observer:
-                observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
-                each, every = iter(tensors), iter(numbers)
-                given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))
-                with tracing(trace):
-                    answer = fn(*given, **named)
-                    observer.rest()
-                    if observer.asks_type:  # a Scalar is of another type than its number
-                        taken = (*(s for _, s in scalars), *numbers)
-                        trace.book.needed.update(s._origin for s in taken if type(s) is Scalar)
-                    if trace.book.needed:
-                        raise NeedsValue
-                    _refuse_changed((args, kwargs), numbers, (given, named))
-                    effects = _effects(observer, lifts, once)
-                    if observer.refusal is not None:
-                        raise observer.refusal
-                    watch = Watch(numbers, scalars, trace.book.decisions, effects, observer.printed)
-                    recorder = Recorder(
-                        trace, answer, tensors, (fn, args, kwargs), watch, fast_math
-                    )
-                    if trace.book.needed:
-                        raise NeedsValue
-        except NeedsValue:
-            observer.restore()
-            raise Again(fewer=trace.book.needed) from None
-        except BaseException:
-            observer.restore()
-            raise
-        observer.restore()
+    try:
+        with _world() as world:
+            scalars = world.enter_context(_exchanged(lifts, trace))
+            ids = [*(place.id for place, _ in scalars), *(p.id for p in trace.places.values())]
+            trace.observer = observer = world.enter_context(Observer(reports, ids))
+            observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
+            each, every = iter(tensors), iter(numbers)
+            given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))
+            with tracing(trace):
+                answer = fn(*given, **named)
+                observer.rest()
+                if observer.asks_type:  # a Scalar is of another type than its number
+                    taken = (*(s for _, s in scalars), *numbers)
+                    trace.book.needed.update(s._origin for s in taken if type(s) is Scalar)
+                if trace.book.needed:
+                    raise NeedsValue
+                _refuse_changed((args, kwargs), numbers, (given, named))
+                effects = _effects(observer, lifts, once)
+                if observer.refusal is not None:
+                    raise observer.refusal
+                watch = Watch(numbers, scalars, trace.book.decisions, effects, observer.printed)
+                recorder = Recorder(trace, answer, tensors, (fn, args, kwargs), watch, fast_math)
+                if trace.book.needed:
+                    raise NeedsValue
+    except NeedsValue:
+        raise Again(fewer=trace.book.needed) from None
     if fullgraph and trace.guards:
         raise RuntimeError(
             "fullgraph=True, but the function branches on the value of a tensor "

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .notes import Notes
 from .places import ABSENT, PLAIN, Place
-from .world import relied_on
+from .world import ALL, Watched, relied_on
 
 
 class Guard(NamedTuple):
@@ -62,7 +62,10 @@ class Surroundings:
             guard = Guard(place, then)
             if notes.reported(place):
                 self.slow.append(guard)
-                relied_on.add(place.id)
+                if isinstance(place.holder, Watched):  # an id may be another's later
+                    place.holder.looked_at(ALL if place.how == "content" else place.key)
+                else:
+                    relied_on.add(place.id)
             else:
                 self.quick.append(guard)
 

@@ -26,7 +26,9 @@ from .world import Watched
 
 
 class Observer(Meeting):
-    """A context: within it, calls that a program cannot do again are refused."""
+    """A context: within it, calls that a program cannot do again are refused; at its end, what the
+    function has changed is put back.
+    """
 
     def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
         super().__init__(reports, given)
@@ -68,6 +70,7 @@ class Observer(Meeting):
         self._on = False
         self._guard.__exit__(*error)
         self.exchange.undo()
+        self.restore()
 
     def _active(self) -> bool:
         """Whether it is the function that acts, and not a signal handler or another thread."""

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 epoch = [0]
-relied_on: set[tuple] = set()  # ids of the reporting places that programs look at: places.Place.id
+relied_on: set[tuple] = set()  # ids (places.Place.id) of reporting places that programs look at
 captured: set[int] = set()  # ids of the tensors that compiled programs hold on to
 
 
@@ -48,6 +48,7 @@ for _name in ("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "e
     setattr(WatchedList, _name, _reporting(_name))
 
 _NUMBERS = (int, float)
+ALL = object()  # the key that stands for all keys
 
 
 class Watched(dict):
@@ -59,13 +60,17 @@ class Watched(dict):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if key not in self.free or not isinstance(value, _NUMBERS) \
-                or not isinstance(self.get(key), _NUMBERS) or self._relied_on(key):  # fmt: skip
+                or not isinstance(self.get(key), _NUMBERS) or self.relied_on(key):  # fmt: skip
             changed()
         super().__setitem__(key, value)
 
-    def _relied_on(self, key: Any) -> bool:
-        """Whether a program has looked at an item, or at all of them: see places.Place.id."""
-        return not relied_on.isdisjoint((("item", id(self), key), ("content", id(self), None)))
+    def looked_at(self, key: Any) -> None:
+        """A program has looked at an item, or for ALL at all of them."""
+        self.__dict__.setdefault("looked", set()).add(key)
+
+    def relied_on(self, key: Any) -> bool:
+        looked = self.__dict__.get("looked", ())
+        return key in looked or ALL in looked
 
     def __delitem__(self, key: Any) -> None:
         changed()
