@@ -371,3 +371,14 @@ def test_powers_of_integers_wrap_around_as_eager_ones_do(name):
     for exponent in (b, b.long() * 40_000, tg.full((6,), 2**40, dtype=tg.int64)):
         for mine, eager in zip(whole(a, exponent), (a**exponent, a**7, a**0), strict=True):
             assert mine.dtype == eager.dtype and mine.tolist() == eager.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("number", [3440640, 2049, 257, -70000, 0.1])
+def test_a_number_beside_a_half_is_not_rounded_before(dtype, number):
+    torch = pytest.importorskip("torch")
+    for f in (lambda x: x * number, lambda x: x / number, lambda x: number / x):
+        theirs = f(torch.tensor([1.0, -3.0, 0.001], dtype=getattr(torch, dtype))).float()
+        x = tg.tensor([1.0, -3.0, 0.001], dtype=getattr(tg, dtype))
+        for ours in (f(x), tg.compile(f)(x)):
+            np.testing.assert_array_equal(ours.float(), theirs.numpy())

@@ -206,7 +206,7 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
             ):
                 if not isinstance(x, Tensor):
                     return None
-        if dtype.is_half and any(type(x) is float for x in inputs):
+        if dtype.is_half and any(type(x) in (int, float) for x in inputs):
             return None
         inputs = tuple(x if isinstance(x, Tensor) else number(x, dtype) for x in inputs)
     for x in inputs:
@@ -220,16 +220,19 @@ _BESIDE_NUMBERS = frozenset(("mul", "div"))  # what is added or subtracted is ro
 
 def _beside_numbers(op: OpDef, inputs: tuple) -> DType | None:
     """The half type in which numbers beside a tensor would be others; torch computes in float32."""
-    if op.name in _BESIDE_NUMBERS and any(isinstance(x, float) for x in inputs):
+    if op.name in _BESIDE_NUMBERS and any(isinstance(x, (int, float)) for x in inputs):
         dtype = common_dtype(inputs)
-        if dtype.is_half and any(isinstance(x, float) and _rounded(x, dtype) for x in inputs):
+        if dtype.is_half and any(_rounded(x, dtype) for x in inputs):
             return dtype
     return None
 
 
-def _rounded(x: float, dtype: DType) -> bool:
+def _rounded(x: Any, dtype: DType) -> bool:
+    """Whether `x` is a number that a half type does not have."""
+    if not isinstance(x, (int, float)) or x != x:
+        return False
     with np.errstate(all="ignore"):
-        return x == x and dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x
+        return bool(dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x)
 
 
 def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
