@@ -105,7 +105,9 @@ def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
     return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
 
 
-def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
+def _compile(
+    kernel: Kernel, origin: tuple[str, ...]
+) -> tuple[int, Any, tuple[bytes, ...] | None]:
     if kernel.llvm:
         return _assemble(kernel)
     filename = f"<tracegrad {kernel.name}>"
@@ -129,8 +131,10 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
             f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
-    loaded = built._library
-    return address, built, parts_of(loaded, built._wrapper_name)
+    try:
+        return address, built, parts_of(built._library, built._wrapper_name)
+    except RuntimeError:  # a signal came just when LLVM handed the object over
+        return address, built, None
 
 
 def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
@@ -155,7 +159,8 @@ def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
         address, keep, parts = _compile(kernel, origin)
         statistics.compiled += 1
         statistics.seconds += time.perf_counter() - began
-        cache.write(name, *parts)
+        if parts is not None:
+            cache.write(name, *parts)
         _ready[text] = (address, keep)
         return address
 

@@ -147,6 +147,17 @@ def test_every_use_of_a_number_is_what_it_is_eagerly(name):
             np.testing.assert_array_equal(found, expected)
 
 
+def test_a_dtype_among_the_arguments_is_no_bag_of_numbers():
+    f = tg.compile(lambda x, dtype, size: x.to(dtype).expand(size) * 2)
+    for dtype in (tg.float64, tg.int32, tg.float64):
+        for size in (tg.Size([3, 2]), tg.Size([1, 2])):
+            found = f(tg.ones(2), dtype=dtype, size=size)
+            assert found.dtype is dtype and found.shape == size
+    g = tg.compile(lambda k, dtype: tg.full((2,), k, dtype=dtype))
+    for k in (1, 2, 3):
+        assert g(k, dtype=tg.float64).tolist() == [k, k]
+
+
 def test_exceptions_of_arithmetic_are_pythons():
     f = tg.compile(lambda x, k: x / (1 / k))
     for k in (2.0, 4.0, 5.0):

@@ -38,6 +38,8 @@ def parts(value: Any) -> Parts | None:
     user's, the copy keeps what else it holds.
     """
     kind = type(value)
+    if isinstance(value, _PLAIN):  # a DType is a tuple, and none of its numbers is the caller's
+        return None
     if isinstance(value, tuple):
         make = (lambda new: kind(*new)) if hasattr(value, "_fields") else kind
         return _with_attributes(value, Parts(list(value), make, (kind,)))
