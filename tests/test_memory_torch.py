@@ -66,6 +66,68 @@ def test_what_does_not_fit_is_refused(program):
         eval(program, {"T": tg})
 
 
+PLACES = [  # of an alias in the memory that it lies in
+    "x[2:].detach()", "x[2:].data", "x[1:].detach()[2:].data[1:]", "x[2:].detach().unsqueeze_(0)",
+    "x[6:]", "x[6:].detach()", "x.view(2, 3)[1:, 3:]", "x.view(2, 3).t()[2:, 1:1].detach()",
+    "x[1:].expand(2, 5)[1:, 4:].detach()", "x.view(2, 3)[:, 1:].diagonal().detach()",
+    "x.unfold(0, 2, 2)[2].data", "x.double()[3:].view(T.int32)", "x[3:].detach().view(T.int32)",
+    "x.double()[3:].detach().view(T.int32)[1:]", "T.nn.Parameter(x[4:])", "x.chunk(3)[2].detach()",
+    "without_grad(lambda: y[2:])", "without_grad(lambda: y[2:].view(2, 2)[:, 1:])",
+    "without_grad(lambda: x[2:])[1:]", "x[2:].resize_(3)", "T.zeros(0, 4)[:, 3]",
+    "given(x[1:])", "given(x[1:])[2:]", "x[2:].clone()",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PLACES)
+def test_an_alias_knows_where_it_lies_in_its_memory(program):
+    def run(lib, compiled=False):
+        def without_grad(function):
+            with lib.no_grad():
+                return function()
+
+        def given(data):
+            new = lib.zeros(3)
+            new.data = data
+            return new
+
+        def place(x, y):
+            names = {"T": lib, "x": x, "y": y, "without_grad": without_grad, "given": given}
+            return eval(program, names).storage_offset()
+
+        x = lib.arange(6.0)
+        y = lib.arange(6.0, requires_grad=True) * 1
+        return (tg.compile(place) if compiled else place)(x, y)
+
+    assert run(tg) == run(torch)
+    if not any(word in program for word in ("given", "Parameter", "resize_", "int32")):
+        assert run(tg, compiled=True) == run(torch)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 4])
+def test_as_strided_of_an_alias_looks_at_the_whole_memory(place):
+    def write(lib):
+        x = lib.arange(12.0).reshape(3, 4)
+        part = x.t()[2:].detach()
+        seen = part.as_strided((2, 3), (3, 1), place)
+        seen.mul_(-1)
+        return [*x.flatten().tolist(), *part.flatten().tolist()], part._version
+
+    (mine, version), (theirs, changes) = write(tg), write(torch)
+    assert mine == theirs and version == [changes]
+
+
+def test_a_compiled_as_strided_sees_no_other_elements_than_its_argument_has():
+    seen = tg.compile(lambda x, start: x.as_strided((2,), (1,), start))
+    x = tg.arange(6.0)
+    assert seen(x, 1).tolist() == [1.0, 2.0]
+    assert seen(x[2:], 3).tolist() == [3.0, 4.0]
+    for part in (x[2:], x[2:].detach()):
+        with pytest.raises(NotImplementedError, match=r"as_strided.*make this view"):
+            seen(part, 0)
+    with pytest.raises(NotImplementedError, match="requires grad"):
+        x[2:].detach().requires_grad_().as_strided((2,), (1,), 0)
+
+
 def test_another_dtype_shares_memory_and_versions():
     x = tg.ones(2, requires_grad=True)
     y = x.exp()

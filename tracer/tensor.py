@@ -53,7 +53,7 @@ class Tensor(Value):
 
     __slots__ = (
         "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad",
-        "_grad_fn", "_hooks", "_node", "_ptr", "_requires_grad", "_version", "_view",
+        "_grad_fn", "_hooks", "_node", "_ptr", "_requires_grad", "_version", "_view", "_within",
     )  # fmt: skip
 
     _array: Any  # the np.ndarray as stored; None for a traced tensor
@@ -65,6 +65,8 @@ class Tensor(Value):
     _version: list[int]  # one number, shared with every view and every `detach()`
     _base: Tensor | None  # what this is a view of
     _view: Any  # and how: a views.View
+    # for an alias without a base: the memory that it lies in, and where in it; see views.within
+    _within: tuple[np.ndarray, int] | None
     _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn
     _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
     _ptr: int  # the address of the data, 0 where nobody has asked yet
@@ -87,7 +89,9 @@ class Tensor(Value):
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
         """A leaf of class `cls` that shares the values of `data`."""
         data = live(data)
-        return fill_slots(object.__new__(cls), data._array, data._node, data._dtype, require_grad)
+        new = fill_slots(object.__new__(cls), data._array, data._node, data._dtype, require_grad)
+        new._within = data.detach()._within
+        return new
 
     # ---- identity
     @property
@@ -282,7 +286,7 @@ def fill_slots(
         requires_grad,
         [0],
     )
-    t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = None
+    t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = t._within = None
     t._ptr = 0
     if node is not None and (trace := mode.trace) is not None and trace.made is not None:
         trace.made.append(ref(t))

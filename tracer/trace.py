@@ -233,7 +233,9 @@ class Trace:
         """Python looks at an attribute of a tensor from outside: it must be the same at each call.
         """
         found = self._by_twin.get(id(t))
-        if found is not None and found.tensor is not None and t._node is found.node:
+        if found is None or found.tensor is None:
+            return
+        if what == "offset" or t._node is found.node:
             self.asked.append((found, what, value))
 
     def original(self, t: Tensor) -> Tensor | None:

@@ -46,7 +46,7 @@ def turned(function: Callable) -> Callable:
         refuse_given(t, name)
         before = fill_slots(object.__new__(Tensor), t._array, t._node, t._dtype, t._requires_grad)
         before._grad_fn, before._base, before._view = t._grad_fn, t._base, t._view
-        before._laid = t._laid
+        before._laid, before._within = t._laid, t._within
         with enable_grad():
             y = function(before, *args, **kwargs)
         if y is not before:

@@ -32,8 +32,8 @@ from ..ir.ops.movement import (
 )
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.source import full, iota
-from .mode import enable_grad, live, mode
-from .strides import restride, strides_of
+from .mode import enable_grad, mode
+from .strides import contiguous, restride, strides_of
 from .tape import GradFn, edge
 from .tensor import Tensor, traced, wrap
 
@@ -121,6 +121,7 @@ def as_bits(x: Any, *, dtype: DType) -> Any:
     if x._array is not None:
         y = wrap(x._array.view(dtype.storage), dtype)
         y._version = x._version
+        alias(x, y)
         return y
     y = bits(x, dtype=dtype)
     link(x, as_bits, {"dtype": dtype}, y)
@@ -210,29 +211,59 @@ class CopySlices(GradFn):
         )
 
 
+def root_of(t: Tensor) -> tuple[Tensor, Path, bool]:
+    """What a tensor is a view of in the end, on which path, and whether gradients go that way."""
+    path: Path = ()
+    differentiable = True
+    while t._view is not None:
+        path, differentiable = (*t._view.path, *path), differentiable and t._view.differentiable
+        t = t._base  # type: ignore[assignment]
+    return t, path, differentiable
+
+
 def offset_of(t: Tensor) -> int:
-    """Where in the memory of what it is a view of the first element of a tensor lies."""
-    if t._view is None or not t.numel():
-        return 0
-    assert t._base is not None
-    if t._array is not None:
-        return (t._array.ctypes.data - t._base._array.ctypes.data) // t._array.itemsize
-    base = live(t._base)
-    places = np.zeros(tuple(base.shape), np.int64)
-    for axis, stride in enumerate(strides_of(base)):  # its memory need not be one row
-        along = (-1,) + (1,) * (base.ndim - 1 - axis)
-        places += stride * np.arange(base.shape[axis]).reshape(along)
-    for op, params in t._view.path:
-        if op is as_bits:
-            continue
+    """Where in its memory the first element of a tensor lies."""
+    root, path, _ = root_of(t)
+    start = 0 if root._within is None else root._within[1]
+    if not path:
+        return start
+    if t._array is not None and t._array.size:
+        return start + (t._array.ctypes.data - root._array.ctypes.data) // t._array.itemsize
+    shape, strides = tuple(root.shape), strides_of(root)
+    for op, params in path:
         if op is at:
             raise RuntimeError("where a view begins is not known while its index is traced")
-        places = op.ref(places, **params)
-    return int(places.flat[0])
+        if op is slice_:
+            firsts = [first for first, _, _ in params["slices"]]
+            start += sum(s * first for s, first in zip(strides, firsts, strict=True))
+        if op is not as_bits:
+            new = op.infer(Aval(shape, bool_), **params)[0]
+            strides, shape = _moved(shape, strides, op, params, new) or contiguous(new), new
+    return start
 
 
-def _moved(x: Tensor, op: Any, params: dict, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    strides = strides_of(x)
+def _placed(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
+    """`within` of what a movement makes of `x`, and no link to `x` that stays."""
+    y._base, y._view = x, View(x, ((op, params),), False, None)
+    found = within(y)
+    y._base = y._view = None
+    return found
+
+
+def within(t: Tensor) -> tuple[np.ndarray, int] | None:
+    """The memory of an eager tensor, and where in it that begins, for an alias that has no base;
+    None where the memory is its own.
+    """
+    root = root_of(t)[0]
+    if root is t or root._array is None:
+        return t._within
+    return root._array if root._within is None else root._within[0], offset_of(t)
+
+
+def _moved(
+    before: tuple[int, ...], strides: tuple[int, ...], op: Any, params: dict, shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """The strides after a movement; None where that copies."""
     if op is permute:
         return tuple(strides[a] for a in params["axes"])
     if op is slice_:
@@ -249,9 +280,9 @@ def _moved(x: Tensor, op: Any, params: dict, shape: tuple[int, ...]) -> tuple[in
     if op is expand:
         lead = len(shape) - len(strides)
         return (0,) * lead + tuple(
-            0 if n != m else s for n, m, s in zip(x.shape, shape[lead:], strides, strict=True)
+            0 if n != m else s for n, m, s in zip(before, shape[lead:], strides, strict=True)
         )
-    return restride(x.shape, strides, shape)
+    return restride(before, strides, shape)
 
 
 VIEWS = frozenset((reshape, permute, expand, slice_, window, diagonal))
@@ -263,7 +294,7 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     """
     strides = None
     if y._array is None:
-        strides = _moved(x, op, params, y.shape)
+        strides = _moved(x.shape, strides_of(x), op, params, y.shape)
         if strides is None:
             return
     elif (
@@ -273,7 +304,7 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     ):
         return
     elif not mode.grad and x._grad_fn is not None:
-        y._version = x._version
+        y._version, y._within = x._version, _placed(x, op, params, y)
         return  # memory is all they share; a link would keep the graph of x alive
     if op is expand and y.numel() == x.numel():
         op, params = reshape, {"shape": tuple(y.shape)}
@@ -293,6 +324,8 @@ def alias(x: Tensor, y: Tensor) -> None:
     """
     if y._node is not None:
         y._base, y._view = x, View(x, (), False, strides_of(x))
+    elif (found := within(x)) is not None:
+        y._within = found[0], found[1] * x._dtype.itemsize // y._dtype.itemsize
 
 
 def store(t: Tensor, node: Node) -> None:

@@ -358,7 +358,7 @@ def _become(x: Tensor, new: Tensor) -> None:
     """`x.data = new`, where `new` may be of another dtype: whoever holds `x` sees it converted."""
     if new.dtype is not x.dtype:
         x._array, x._node, x._dtype, x._ptr = new._array, new._node, new._dtype, 0
-        x._base = x._view = x._accumulator = None
+        x._base = x._view = x._accumulator = x._within = None
 
 
 def _attribute(module: Module, name: str) -> Any:

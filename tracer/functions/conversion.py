@@ -17,7 +17,7 @@ from ..mode import live, mode
 from ..promotion import NAMES, SCALAR_TYPE, as_dtype
 from ..tape import composite
 from ..tensor import Tensor, fill_slots, leaked
-from ..views import alias
+from ..views import alias, within
 from ..world import tensor_changed
 from .creation import empty, full, ones, tensor, zeros
 from .parts import unbind
@@ -240,7 +240,8 @@ def _set_data(self: Tensor, new: Tensor) -> None:
             "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
             "incompatible tensor type."
         )
-    x._array, x._node, x._ptr, x._base, x._view = new._array, new._node, 0, None, None
+    x._array, x._node, x._ptr, x._within = new._array, new._node, 0, within(new)
+    x._base = x._view = None
     tensor_changed(x)
 
 

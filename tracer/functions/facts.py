@@ -10,7 +10,7 @@ from ...ir.node import user_site
 from ..mode import live, mode
 from ..strides import strides_of
 from ..tensor import Tensor
-from ..views import offset_of
+from ..views import offset_of, root_of
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
@@ -70,10 +70,11 @@ def values_array(self: Tensor) -> np.ndarray:
 def storage_offset(self: Tensor) -> int:
     """Where in its memory the first element lies."""
     t = live(self)
-    if mode.trace is None or (outside := mode.trace.original(t)) is None:
-        return offset_of(t)
-    offset = offset_of(outside)
-    mode.trace.ask(t, "offset", offset)
+    offset, root = offset_of(t), live(root_of(t)[0])
+    if mode.trace is not None and (outside := mode.trace.original(root)) is not None:
+        begin = offset_of(outside)
+        mode.trace.ask(root, "offset", begin)
+        return offset + begin
     return offset
 
 

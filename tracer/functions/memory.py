@@ -18,7 +18,7 @@ from ..promotion import SCALAR_TYPE
 from ..strides import strides_of
 from ..tensor import Tensor, wrap
 from ..turning import refuse_given
-from ..views import as_bits, offset_of
+from ..views import alias, as_bits, offset_of, within
 from ..world import tensor_changed
 
 
@@ -40,6 +40,7 @@ def bits_as(input: Tensor, dtype: DType) -> Tensor:
         _refuse_what_does_not_fit(x, dtype)
     y = wrap(x._array.view(dtype.storage), dtype)
     y._version = x._version
+    alias(x, y)
     return y
 
 
@@ -82,7 +83,9 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     count = math.prod(shape)
     order = sorted(range(t.ndim), key=lambda d: -t._array.strides[d])
     row = t._array.transpose(order)
+    t._within = within(t)
     if not row.flags.c_contiguous or count > row.size:
+        t._within = None
         row = np.concatenate([row.ravel(), np.zeros(max(count - row.size, 0), row.dtype)])
     t._array, t._ptr, t._base, t._view = row.reshape(-1)[:count].reshape(shape), 0, None, None
     t._version[0] += 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...ir.node import user_site
 from ...ir.ops import movement as ops
-from ..mode import live
+from ..mode import live, mode
 from ..strides import strides_of
 from ..tape import composite
-from ..tensor import Tensor
-from ..views import offset_of
+from ..tensor import Tensor, wrap
+from ..views import root_of
+from .facts import storage_offset as offset_in_memory
 from .movement import copying, cut, is_contiguous, reshaped
 from .reduce import wrap_dim
 
@@ -197,6 +199,40 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return ops.diagonal(x)
 
 
+def _memory(x: Tensor, start: int, reach: int) -> tuple[Tensor, int]:
+    """What `x` is a view of as one row, and where that begins in its memory. An alias without a
+    base is enough if the `reach` numbers from `start` on are its own.
+    """
+    root, _, differentiable = root_of(x)
+    root = live(root)
+    outside = root if mode.trace is None else mode.trace.original(root)
+    root = root if differentiable else root.detach()
+    begin, dense = offset_in_memory(root), _dense(root)
+    alone = outside is None or outside._base is outside._within is None
+    if not alone and (dense is None or not begin <= start <= begin + root.numel() - reach):
+        if mode.trace is not None or (mode.grad and root._requires_grad):
+            raise NotImplementedError(
+                "as_strided: of elements beside those of a tensor that requires grad, or that a "
+                f"compiled function was given (line {user_site()}); make this view of all of them"
+            )
+        version, root = root._version, wrap(root._within[0].view(root._dtype.storage), root._dtype)
+        root._version, begin = version, 0
+        dense = _dense(root)
+    if dense is None:
+        raise NotImplementedError(
+            f"as_strided: the memory of a tensor with strides {strides_of(root)} is not known to "
+            "be one row"
+        )
+    return reshaped(dense, (root.numel(),)), begin
+
+
+def _dense(x: Tensor) -> Tensor | None:
+    """`x` with its dimensions in their order in memory, if it fills that."""
+    strides = strides_of(x)
+    y = ops.permute(x, axes=tuple(sorted(range(x.ndim), key=lambda d: -strides[d])))
+    return y if is_contiguous(y) else None
+
+
 @composite("AsStridedBackward0")
 def as_strided(
     input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
@@ -207,24 +243,18 @@ def as_strided(
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in stride):
         raise RuntimeError(f"as_strided: Negative strides are not supported, got {list(stride)}")
-    start = offset_of(x) if storage_offset is None else storage_offset
-    root = x if x._view is None else live(x._base)
-    root = root if x._view is None or x._view.differentiable else root.detach()
-    strides = strides_of(root)
-    dense = ops.permute(root, axes=tuple(sorted(range(root.ndim), key=lambda d: -strides[d])))
-    if not is_contiguous(dense):
-        raise NotImplementedError(
-            f"as_strided: the memory of a tensor with strides {strides} is not known to be one row"
-        )
-    flat = reshaped(dense, (dense.numel(),))
+    start = offset_in_memory(x) if storage_offset is None else storage_offset
+    reach = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
+    reach = 0 if 0 in size else reach
+    flat, begin = _memory(x, start, reach)
     if 0 in size:
         return reshaped(cut(flat, 0, 0, 0), size)
-    reach = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
-    if start < 0 or start + reach > flat.numel():
+    if not begin <= start <= begin + flat.numel() - reach:
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {start} "
-            f"require {start + reach} elements and are out of bounds for {flat.numel()}"
+            f"require {start + reach} elements and are out of bounds for {begin + flat.numel()}"
         )
+    start -= begin
     y = cut(flat, 0, start, start + reach)  # a window per dimension, and one position is left
     order = sorted(range(len(size)), key=lambda d: -stride[d])
     for d in order:
