@@ -12,6 +12,8 @@ import linecache
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as memo
 from pathlib import Path
@@ -25,6 +27,7 @@ from numba.core.runtime import rtsys
 
 from ..codegen import vecmath
 from ..codegen.program import Kernel
+from ..ir.handlers import handlers_later
 from ..ir.locks import lock
 from . import arithmetic, cache, half, intrinsics, lapack, philox, special
 
@@ -48,8 +51,17 @@ class Statistics:
 
 
 statistics = Statistics()
-compiling = lock()  # one thread at a time is within Numba or LLVM
+_one = lock()
 _ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps it alive)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Be within Numba or LLVM: one thread at a time, and no signal handler, for neither can be
+    entered again at any point, nor be left at any point by an exception.
+    """
+    with handlers_later(), _one:
+        yield
 
 
 def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
@@ -105,9 +117,7 @@ def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
     return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
 
 
-def _compile(
-    kernel: Kernel, origin: tuple[str, ...]
-) -> tuple[int, Any, tuple[bytes, ...] | None]:
+def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
     if kernel.llvm:
         return _assemble(kernel)
     filename = f"<tracegrad {kernel.name}>"
@@ -131,17 +141,16 @@ def _compile(
             f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
-    try:
-        return address, built, parts_of(built._library, built._wrapper_name)
-    except RuntimeError:  # a signal came just when LLVM handed the object over
-        return address, built, None
+    return address, built, parts_of(built._library, built._wrapper_name)
 
 
 def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
     """The address of the kernel's machine code, which lives as long as the process."""
     text = kernel.text
-    with compiling:
-        if text in _ready:
+    if text in _ready:
+        return _ready[text][0]
+    with compiling():
+        if text in _ready:  # another thread has done it meanwhile
             return _ready[text][0]
         name = cache.key(f"{vocabulary()}\n{text}")
         parts = cache.read(name)
@@ -159,21 +168,20 @@ def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
         address, keep, parts = _compile(kernel, origin)
         statistics.compiled += 1
         statistics.seconds += time.perf_counter() - began
-        if parts is not None:
-            cache.write(name, *parts)
+        cache.write(name, *parts)
         _ready[text] = (address, keep)
         return address
 
 
 def _quiet() -> None:
     """Wait until no thread is within Numba or LLVM, whose state a forked child takes over."""
-    compiling.acquire()
+    _one.acquire()
     global_compiler_lock.acquire()
 
 
 def _go_on() -> None:
     global_compiler_lock.release()
-    compiling.release()
+    _one.release()
 
 
 if hasattr(os, "register_at_fork"):

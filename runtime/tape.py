@@ -211,7 +211,7 @@ def walker(parallel: bool) -> Callable[[int], int]:
     the interpreter lock while it runs.
     """
     function = _parallel if parallel else _serial
-    with compiling:
+    with compiling():
         if parallel:
             threads()
         made = layer() if parallel else "serial"

@@ -37,6 +37,7 @@ ROOMS = {
             "tracegrad.codegen.program",
             "tracegrad.codegen.vecmath",
             "tracegrad.ir.dtype",
+            "tracegrad.ir.handlers",
             "tracegrad.ir.locks",
         ),
         ("numpy", "scipy", "llvmlite", "numba"),

@@ -37,6 +37,46 @@ print(calls[0] > 100, wrong)
     assert out == "True []\n"
 
 
+def test_numba_is_neither_entered_in_its_own_middle_nor_left_there():
+    """Two signals come whenever a kernel is compiled."""
+    out = run("""
+from tracegrad.runtime import cache, compiler
+cache.read = lambda name: None
+inner, within, compiled, handled = compiler._compile, [], [], []
+def compile_(*args):
+    assert not within
+    within.append(1)
+    signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR2)
+    made = inner(*args)
+    compiled.append(within.pop())
+    return made
+compiler._compile = compile_
+w = tg.ones(5, requires_grad=True)
+def handler(*_):
+    assert not within
+    if len(handled) < 3:
+        handled.append(1)
+        n = len(handled)
+        tg.compile(lambda x: (w * x * n + n).sum())(tg.ones(5)).backward()
+def stop(*_):
+    raise InterruptedError
+signal.signal(signal.SIGUSR1, handler)
+signal.signal(signal.SIGUSR2, stop)
+f = tg.compile(lambda x: (w.exp() * x).sum())
+stops, loss = 0, None
+while loss is None or w.grad is None:
+    try:
+        loss = f(tg.ones(5))
+        loss.backward()
+    except InterruptedError:
+        stops += 1
+print(stops > 1, len(handled), len(compiled) > 2, abs(loss.item() - 13.591409) < 1e-5)
+print(signal.getsignal(signal.SIGUSR1) is handler, signal.getsignal(signal.SIGUSR2) is stop)
+""")
+    assert out == "True 3 True True\nTrue True\n"
+
+
 def test_a_handler_in_the_middle_of_a_replay_runs_eagerly():
     """The moment is made: a call of the handler's stands in the guards of the function."""
     out = run("""

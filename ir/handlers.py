@@ -1,0 +1,56 @@
+"""Signal handlers written in Python run between any two steps of the main thread, so in the middle
+of whatever it just does. What may not see them, or be seen by them, exchanges them for a while.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from _signal import getsignal  # that of `signal` looks for an enum, every time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+_SIGNALS = tuple(int(number) for number in signal.valid_signals())
+
+
+@contextmanager
+def exchanged(instead: Callable[[Callable], Callable | None]) -> Iterator[None]:
+    """Within it, what `instead` makes of a handler stands in its place, unless that is None."""
+    done: list[tuple[int, Callable, Callable]] = []
+    try:
+        if threading.current_thread() is threading.main_thread():  # they run nowhere else
+            for number in _SIGNALS:
+                handler = getsignal(number)
+                if callable(handler) and (other := instead(handler)) is not None:
+                    done.append((number, handler, other))
+                    signal.signal(number, other)
+        yield
+    finally:
+        for number, handler, other in done:
+            if getsignal(number) is other:
+                signal.signal(number, handler)
+
+
+@contextmanager
+def handlers_later() -> Iterator[None]:
+    """Handlers of signals that come within it run at its end: for what must neither be entered
+    again in its own middle nor be left there.
+    """
+    open_ = [True]
+
+    def instead(handler: Callable) -> Callable:
+        def later(*args: Any) -> None:
+            if open_[0]:
+                waiting.callback(handler, *args)
+            else:  # another handler raised while the old ones were put back
+                handler(*args)
+
+        return later
+
+    with ExitStack() as waiting:
+        try:
+            with exchanged(instead):
+                yield
+        finally:
+            open_[0] = False
