@@ -84,6 +84,40 @@ def test_a_leaf_that_is_frozen_after_forward_takes_no_gradient():
         assert w.grad is None and b.grad.tolist() == [1, 1]
 
 
+AFTER_DETACH = {  # what is done to a base that was cut off, and to its views
+    "nothing": lambda y, v: None,
+    "a new leaf": lambda y, v: y.requires_grad_(),
+    "a write into the view": lambda y, v: v.mul_(3),
+}
+
+
+@pytest.mark.parametrize("change", AFTER_DETACH.values(), ids=AFTER_DETACH)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_view_keeps_its_history_when_detach_cuts_its_base_off(change, compiled):
+    torch = pytest.importorskip("torch")
+
+    def made(x):
+        y = x.exp() * 2
+        v = y.t()[1:]
+        w = v[0]
+        y.detach_()
+        change(y, v)
+        return y, v, w
+
+    def run(lib):
+        x = lib.ones(2, 3, requires_grad=True)
+        try:
+            ts = (tg.compile(made) if compiled and lib is tg else made)(x)
+        except RuntimeError as error:
+            return str(error)[:60]
+        (ts[1].square().sum() + ts[2].sum()).backward()
+        return [t.requires_grad for t in ts], [t.is_leaf for t in ts], x.grad.flatten().tolist()
+
+    mine, theirs = run(tg), run(torch)
+    assert mine[:2] == theirs[:2]
+    np.testing.assert_allclose(*(r[2] if len(r) == 3 else 0 for r in (mine, theirs)), rtol=1e-6)
+
+
 def test_numbers_that_programs_share_cannot_be_written_to():
     for _ in range(2):
         y = tg.ones(3) * 7

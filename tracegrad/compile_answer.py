@@ -79,8 +79,10 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     steps: list[tuple[Path, bool]] = []
     base: Any = t
     while base._view is not None and all(op in VIEWS or op is as_bits for op, _ in base._view.path):
-        steps.append((base._view.path, base._view.differentiable))
-        base = base._base
+        view, base = base._view, base._base
+        # not recorded either: a view that keeps its history after a detach_() of its base
+        recorded = view.differentiable and view.base_fn is base._grad_fn
+        steps.append((view.path, recorded))
     return base, tuple(reversed(steps))
 
 

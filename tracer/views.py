@@ -51,13 +51,15 @@ class View:
     derived.
     """
 
-    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides", "turns")
+    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides", "turns",
+                 "version")  # fmt: skip
 
     def __init__(
         self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
     ):
         self.path, self.differentiable, self.strides = path, differentiable, strides
         self.base_node, self.base_fn, self.turns = base._node, base._grad_fn, len(base._turns)
+        self.version = base._version[0]  # at which `base_fn` was last that of the base
         self.many = ""  # the function that made it, if that made several views at once
 
     def refresh(self, t: Tensor) -> None:
@@ -82,10 +84,19 @@ class View:
             t._node = self.base_node = base._node
             for op, params in self.path:
                 t._node = op(t._node, **params)
-        if self.differentiable and base._grad_fn is not self.base_fn:
+        if base._grad_fn is self.base_fn:
+            self.version = base._version[0]
+        elif self.differentiable and not self._only_detached(base):
             with enable_grad():
                 v = follow(base, self.path)
             self.base_fn, t._grad_fn, t._requires_grad = base._grad_fn, v._grad_fn, v._requires_grad
+            self.version = base._version[0]
+
+    def _only_detached(self, base: Tensor) -> bool:
+        """Whether `detach_()` cut the base off and nothing was written since: its views keep their
+        history.
+        """
+        return base._grad_fn is None and base._version[0] == self.version
 
 
 def follow(x: Any, path: Path) -> Any:
