@@ -57,7 +57,7 @@ def _whole(input: Tensor, skip: bool) -> Tensor:
     x = reshape(input, shape=(input.numel(),))
     if x.shape[0] == 0:
         if x.dtype.kind == "float":
-            return full((), math.nan, dtype=x.dtype)
+            return ops.where(False, x.sum(), math.nan)  # its gradient is zero
         wide = x.dtype.kind == "int" and x.dtype.bits >= 32  # NaN as this type, as torch casts it
         return full((), iinfo(x.dtype).min if wide else x.dtype is bool_, dtype=x.dtype)
     if x.dtype is bool_:

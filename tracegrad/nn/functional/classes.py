@@ -6,6 +6,7 @@ so it fuses, and so does its gradient.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...ir.dtype import int32, int64, uint8
@@ -134,13 +135,18 @@ def _probabilities(
     dim = 0 if logp.ndim == 1 else 1
     classes = logp.shape[dim]
     if e:
-        target = target * (1 - e) + e / classes
+        target = target * (1 - e) + _share(e, classes)
     y = logp * target
     if weight is not None:
         y = y * _along(weight, y.ndim, dim)
     if reduction == "mean":
-        return -y.sum() / (y.numel() / classes)
-    return reduced(-y.sum(dim), reduction)
+        return -y.sum() / (y.numel() / classes if classes else 0)
+    return -y.sum() if reduction == "sum" else reduced(-y.sum(dim), reduction)
+
+
+def _share(e: float, classes: int) -> float:
+    """The part of `e` for each class, as C divides."""
+    return e / classes if classes else math.inf
 
 
 def _smoothed(
@@ -158,4 +164,4 @@ def _smoothed(
     else:
         picked = one_hot_pick(_along(weight, logp.ndim, dim), unsqueeze(label, dim), dim)
         smooth = smooth.sum() / picked.sum()
-    return nll * (1 - e) + smooth * (e / logp.shape[dim])
+    return nll * (1 - e) + smooth * _share(e, logp.shape[dim])

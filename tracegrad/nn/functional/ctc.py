@@ -45,6 +45,8 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     N for one sequence. The mean is over the losses divided by the target's length. As in torch, the
     gradient takes log_probs to be normalised.
     """
+    if not log_probs.numel():
+        raise RuntimeError("log_probs tensor must not be empty")
     alone = log_probs.ndim == 2
     lp = unsqueeze(log_probs, 1) if alone else log_probs
     steps, batch, classes = lp.shape

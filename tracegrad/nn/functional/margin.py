@@ -125,7 +125,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.ndim != 1:
         raise ValueError("weight must be one-dimensional")
-    if input.ndim > 2 or (input.ndim == 1 and not input.numel()):
+    if input.ndim > 2 or 0 in input.shape[-1:]:
         raise RuntimeError(
             "Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
             f"{list(input.shape)}"
@@ -167,7 +167,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
 
     target: in each row the labels, then -1.
     """
-    if input.ndim > 2 or not input.numel() and input.ndim != 2:
+    if input.ndim > 2 or 0 in input.shape[-1:]:
         raise RuntimeError(
             "Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
             f"{list(input.shape)}"

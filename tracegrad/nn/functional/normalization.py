@@ -78,7 +78,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
             f"batch_norm: expected an input of at least 2 dimensions, got {list(input.shape)}"
         )
     channels = input.shape[1]
-    if training and math.prod(input.shape) == channels:
+    if training and input.shape[0] * math.prod(input.shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.shape}"
         )
