@@ -154,6 +154,17 @@ def test_one_number_and_none(name, shape):
         agree(lambda t, x: function(t), X)
 
 
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize("correction", [0, 1, 2.5, 4, 5, 7, -1])
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_a_spread_with_more_correction_than_terms(name, correction):
+    ramp = np.arange(8.0).reshape(2, 4) ** 2
+    for x, dim in ((ramp, 1), (ramp, (0, 1)), (ramp, None), (ramp * 0, 1), (ramp[:, :1], 1),
+                   (ramp[:0], 0), (ramp[:, :0], 1)):  # fmt: skip
+        agree(lambda t, x, dim=dim: getattr(t, name)(x, dim, correction=correction), x)
+    agree(lambda t, x: getattr(t, name)(x, 1, correction=correction), ramp, compiled=True)
+
+
 @pytest.mark.parametrize("options", [{}, {"minlength": 9}])
 def test_bincount(options):
     numbers = np.abs(WHOLE[0, 0])

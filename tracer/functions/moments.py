@@ -41,7 +41,9 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
         y = y / 0.0 + reductions.sum(pull, dims=dims)
     else:
         last = permute(input, axes=(*(k for k in range(input.ndim) if k not in dims), *dims))
-        y = kinks.squares(y, last) / (rest if rest > 0 else 0.0)
+        value, y = y / 0.0, kinks.squares(y, last) / (rest if rest and n else 0.0)
+        if rest < 0:  # torch divides the value by 0, and the gradient by what is below
+            y = kinks.slope(value, y, number(1.0, y.dtype))
     return reshape(y, shape=keepdims(tuple(input.shape), dims)) if keepdim else y
 
 
