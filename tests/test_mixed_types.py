@@ -131,3 +131,55 @@ def test_bytes_are_interpolated_and_rounded(mode, options, size):
             tg.tensor(x))  # fmt: skip
         assert got.dtype is tg.uint8
         assert np.abs(got.numpy().astype(int) - want.numpy().astype(int)).max() <= 1
+
+
+# torch takes the second operand of these in float32 where it is a number or 0-d, and rounds it to
+# the half type first in all others
+SCALED = {
+    "mul": lambda t, x, s: x * s,
+    "mul_": lambda t, x, s: x.clone().mul_(s),
+    "div": lambda t, x, s: x / s,
+    "div_": lambda t, x, s: x.clone().div_(s),
+    "floor_divide": lambda t, x, s: x // s,
+    "div(trunc)": lambda t, x, s: t.div(x, s, rounding_mode="trunc"),
+    "ldexp": lambda t, x, s: t.ldexp(x, s),
+    "addcdiv": lambda t, x, s: t.addcdiv(x, x, x + 0.5, value=s),
+    "elu": lambda t, x, s: t.nn.functional.elu(x, s),
+    "add": lambda t, x, s: x + s,
+    "rsub": lambda t, x, s: s - x,
+    "first": lambda t, x, s: s * x,
+    "pow": lambda t, x, s: x.abs() ** s,
+    "fmod": lambda t, x, s: t.fmod(x, s),
+    "maximum": lambda t, x, s: t.maximum(x, s),
+    "lt": lambda t, x, s: x < s,
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", SCALED)
+def test_a_scalar_tensor_beside_a_half_counts_as_exactly_as_in_torch(name, half, compiled):
+    numbers = np.random.default_rng(3).normal(size=300) * 3
+
+    def run(lib, function, scalar, dtype):
+        x = lib.tensor(numbers).to(getattr(lib, half))
+        y = function(x, lib.tensor(scalar, dtype=getattr(lib, dtype)))
+        assert str(y.dtype).endswith(half if name != "lt" else "bool")
+        return y.double().numpy()
+
+    f = SCALED[name]
+    mine = tg.compile(lambda x, s: f(tg, x, s)) if compiled else lambda x, s: f(tg, x, s)
+    for scalar, dtype in ((0.306, "float32"), (3.1416926, "float64"), (2.0004, half),
+                          (777, "int64"), (-1.001, "float64")):  # fmt: skip
+        if isinstance(scalar, float) or name not in ("elu", "addcdiv"):
+            want = run(torch, lambda x, s: f(torch, x, s), scalar, dtype)
+            np.testing.assert_array_equal(run(tg, mine, scalar, dtype), want)
+
+
+def test_a_scalar_tensor_that_a_half_type_has_not_does_not_overflow():
+    x = tg.tensor([6e-8, 1.0], dtype=tg.float16)
+    assert (x * tg.tensor(1e6)).tolist()[0] == pytest.approx(0.0596, rel=1e-2)
+    assert (x / tg.tensor(3440640)).tolist() == [0.0, pytest.approx(3e-7, rel=0.2)]
+    s = tg.tensor(1e6, requires_grad=True)
+    gradient = tg.autograd.grad((x * s).sum(), s)[0]
+    assert gradient.dtype is tg.float32 and gradient.item() == pytest.approx(1, rel=1e-3)

@@ -215,21 +215,28 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
     return inputs
 
 
-_BESIDE_NUMBERS = frozenset(("mul", "div"))  # what is added or subtracted is rounded before
+_OP_MATH = frozenset(("mul", "div", "floor_div"))  # others round both operands before
 
 
-def _beside_numbers(op: OpDef, inputs: tuple) -> DType | None:
-    """The half type in which numbers beside a tensor would be others; torch computes in float32."""
-    if op.name in _BESIDE_NUMBERS and any(isinstance(x, (int, float)) for x in inputs):
-        dtype = common_dtype(inputs)
-        if dtype.is_half and any(_rounded(x, dtype) for x in inputs):
-            return dtype
-    return None
+def _beside_scalar(op: OpDef, inputs: tuple) -> DType | None:
+    """The half type of the answer where a number or a 0-d tensor, as the second operand, would be
+    another in that type; torch takes it in float32 there.
+    """
+    if op.name not in _OP_MATH:
+        return None
+    first, second = inputs
+    if isinstance(second, Tensor) and (second.ndim or second._dtype.is_half):
+        if isinstance(first, Tensor) or op.name == "floor_div":
+            return None
+        second = first  # a * b is b * a, and a / b is written with the number first, too
+    dtype = common_dtype(inputs)
+    exact = not isinstance(second, Tensor) and not _rounded(second, dtype)
+    return dtype if dtype.is_half and not exact else None
 
 
 def _rounded(x: Any, dtype: DType) -> bool:
     """Whether `x` is a number that a half type does not have."""
-    if not isinstance(x, (int, float)) or x != x:
+    if x != x:
         return False
     with np.errstate(all="ignore"):
         return bool(dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x)
@@ -261,7 +268,7 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     ready = _ready(op, inputs)
     if ready is None:
         inputs = tuple(_lift(x, op) for x in inputs)
-        half = _beside_numbers(op, inputs)
+        half = _beside_scalar(op, inputs)
         if half is not None:
             return composite(op.grad_name)(_in_float32)(op, inputs, half)
         ready = _unify(op, inputs)

@@ -44,13 +44,8 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
             "tracegrad.tensor makes one of a number"
         )
     if other.dtype.kind == "float":
-        return _scaled(input, other)
+        return input * ops.pow(2.0, other)
     return _shifted(input, clamp(other.to(int64), -4000, 4000))
-
-
-@of_floats
-def _scaled(x: Tensor, k: Tensor) -> Tensor:
-    return x * ops.pow(2.0, k)
 
 
 @of_floats

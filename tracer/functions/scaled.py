@@ -48,8 +48,8 @@ def plus(a: Any, b: Any, alpha: Any) -> Tensor:
     check_alpha(alpha, dtype)
     if dtype is bool_:
         return ops.logical_or(a, ops.logical_and(b, alpha))
-    if dtype.is_half and not isinstance(alpha, Tensor):  # torch rounds alpha, and then the answer
-        alpha = number(alpha, dtype)
+    if dtype.is_half:  # torch rounds alpha, and then the answer
+        alpha = alpha.to(dtype) if isinstance(alpha, Tensor) else number(alpha, dtype)
     a, b = (x.to(dtype) if isinstance(x, Tensor) else number(x, dtype) for x in (a, b))
     return _beside(a, b, as_factor(alpha, dtype))
 

@@ -25,8 +25,13 @@ def _mark(function: Callable, floats: bool) -> Callable:
         elif not floats and not dtype.is_half:
             return function(*args, **kwargs)
         wide = float32 if dtype.is_half else dtype
-        args = tuple(_to(_to(x, dtype), wide) for x in args)
-        y = function(*args, **{name: _to(_to(x, dtype), wide) for name, x in kwargs.items()})
+
+        def widened(x: Any) -> Any:
+            if not isinstance(x, Tensor):
+                return x
+            return (x.to(dtype) if x.ndim or floats else x).to(wide)  # a 0-d one is a factor here
+
+        y = function(*map(widened, args), **{name: widened(x) for name, x in kwargs.items()})
         return tuple(_to(x, dtype) for x in y) if isinstance(y, tuple) else _to(y, dtype)
 
     return computed
