@@ -134,7 +134,7 @@ def _extreme(name: str) -> Any:
 def cast(typingctx: Any, x: Any, like: Any) -> Any:
     """x as the type of `like`. A float becomes an integer as the processors that torch and NumPy
     run on have it: one of 32 bits or 64, the least of them where it does not fit or is NaN, of
-    which a smaller type keeps the low bits.
+    which a smaller type keeps the low bits. As in torch those 64 bits are meant for bytes, too.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -146,7 +146,9 @@ def cast(typingctx: Any, x: Any, like: Any) -> Any:
                 return builder.fcmp_unordered("une", value, zero)
             return builder.icmp_unsigned("!=", value, zero)
         if isinstance(source, types.Float) and isinstance(target, types.Integer):
-            bits = max(target.bitwidth, 32)  # type: ignore[attr-defined]
+            signed, bits = target.signed, target.bitwidth  # type: ignore[attr-defined]
+            # a float32 beyond 32 bits has zeros in the last byte
+            bits = max(bits, 32 if signed or source is types.float32 else 64)
             wide = ir.IntType(bits)
             name = f"llvm.fptosi.sat.{wide.intrinsic_name}.{value.type.intrinsic_name}"
             fn = builder.module.globals.get(name) or ir.Function(

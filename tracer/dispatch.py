@@ -111,6 +111,7 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
     """The operands as Tensors of the dtypes that `op` wants."""
     types = op.types
     if types is Types.LOGICAL:
+        inputs = _narrowed(inputs)
         dtypes = [bool_] * len(inputs)
     elif types is Types.FREE:
         dtypes = [
@@ -138,6 +139,17 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
         number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _converted(x, d)
         for x, d in zip(inputs, dtypes, strict=True)
     )
+
+
+def _narrowed(inputs: tuple) -> tuple:
+    """The operands of a logical operation; 0-d ones as the type of the others has them, in which a
+    number that is not 0 may be 0.
+    """
+    common = common_dtype(inputs)
+    return tuple(
+        cast(x, dtype=common) if isinstance(x, Tensor) and x._dtype is not bool_ and not x.ndim
+        else x for x in inputs
+    )  # fmt: skip
 
 
 def _converted(x: Tensor, dtype: DType) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 from numpy.lib.array_utils import byte_bounds
 
-from ..dtype import DType
+from ..dtype import DType, uint8
 from ..faults import TARGET, division_by_zero, out_of_bounds
 from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
 from .source import zeros_like
@@ -49,8 +49,17 @@ where = elementwise(
     "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )  # fmt: skip
+
+
+def _cast(x: np.ndarray, *, dtype: DType) -> np.ndarray:
+    x = np.asarray(x)
+    if dtype is uint8 and x.dtype == np.float64:
+        x = x.astype(np.int64)  # as in torch; NumPy keeps 32 bits of it
+    return x.astype(dtype.compute)
+
+
 cast = elementwise(
-    "cast", ref=lambda x, *, dtype: np.asarray(x).astype(dtype.compute), expr="cast({0}, {Y}(0))",
+    "cast", ref=_cast, expr="cast({0}, {Y}(0))",
     types=Types.FREE,
     vjp=(lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),), grad_name="ToCopyBackward0",
 )  # fmt: skip

@@ -89,7 +89,7 @@ def _first_order(below, scaled=False):
     """The rule of the function of order one, given that of order zero: y' = y0 - y / x."""
 
     def rule(g, y, x):
-        near = abs(x) < 1e-15
+        near = abs(x) <= 1e-15  # 0 in float16
         safe = where(near, 1, x)
         down = below(safe) - y / safe
         return g * where(near, 0.5, down - y * sign(safe) if scaled else down)

@@ -76,6 +76,7 @@ def nan_to_num(
     if not input.is_floating_point():
         return input.clone()
     largest = finfo(input.dtype).max
+    # what takes a NaN's or an infinity's place may be one of them itself
     y = ops.where(ops.isnan(input), nan, input)
-    y = ops.where(ops.eq(y, math.inf), largest if posinf is None else posinf, y)
-    return ops.where(ops.eq(y, -math.inf), -largest if neginf is None else neginf, y)
+    y = ops.where(ops.eq(input, math.inf), largest if posinf is None else posinf, y)
+    return ops.where(ops.eq(input, -math.inf), -largest if neginf is None else neginf, y)

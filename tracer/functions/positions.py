@@ -28,6 +28,8 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     long_index("index_select", index, int32)
+    if input.ndim > 1 and not input.shape[d] and index.numel():
+        raise RuntimeError("index_select(): self indexing axis dim should be positive")
     flat, x = reshape(index, shape=(index.numel(),)), at_least_vector(input)
     y = index_(x, checked(flat, x.shape[d], from_the_front(d)), axes=(d,))
     return y if input.ndim else reshape(y, shape=())

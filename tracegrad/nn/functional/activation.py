@@ -57,7 +57,12 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
     if isinstance(value, (int, float)):
         value = stored(value, x.dtype)
-    return where(le(x, threshold), value, x).to(x.dtype)
+    return _above(x, threshold, value).to(x.dtype)
+
+
+@rounded_once  # a half is compared with the number as it is
+def _above(x: Tensor, threshold: float, value: float) -> Tensor:
+    return where(le(x, threshold), value, x)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -107,9 +112,8 @@ def _rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
     return where(gt(x, 0), x, x * slope)
 
 
-def hardtanh(
-    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
+             inplace: bool = False) -> Tensor:  # fmt: skip
     """x cut to [min_val, max_val]; no gradient at the ends."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
@@ -173,14 +177,17 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x brought nearer to zero by lambd, at most to zero."""
     if lambd < 0:
-        name = SCALAR_TYPE[input.dtype]
         raise RuntimeError(
-            f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype {name}, but "
-            f"found {lambd:g}"
+            f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype "
+            f"{SCALAR_TYPE[input.dtype]}, but found {lambd:g}"
         )
-    value = ops.stop_gradient(input)
-    inside = where(ops.isnan(value), value, 0)
-    return where(gt(ops.abs(input), lambd), input - ops.sign(input) * lambd, inside)
+    return _shrunk(input, lambd)
+
+
+@rounded_once
+def _shrunk(x: Tensor, lambd: float) -> Tensor:
+    inside = ops.stop_gradient(x) * 0  # NaN of NaN, and zeros of either sign
+    return where(gt(ops.abs(x), lambd), x - ops.sign(x) * lambd, inside)
 
 
 # ---- exponential

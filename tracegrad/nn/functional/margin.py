@@ -71,7 +71,7 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
             f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found "
             f"inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
         )
-    tiny = 1e-12
+    tiny = 9.999999960041972e-13  # torch's 1e-12 is a float32
     lengths = ((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)
     cos = (input1 * input2).sum(-1) / sqrt(lengths)
     far = where(eq(target, -1), clamp_min(cos - margin, 0), 0)

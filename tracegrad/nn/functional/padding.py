@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def _constant(x: Tensor, sides: Sides, value: float) -> Tensor:
     if not any(lo or hi for lo, hi, _ in wider):
         return x.clone() if not any(map(any, sides)) else x
     padded = ops.pad(x, pads=wider)
-    if value == 0:
+    if value == 0 and math.copysign(1, value) > 0:
         return padded
     ones = bind(full, (), {"value": True, "shape": tuple(x.shape), "dtype": bool_})
     return where(ops.pad(ones, pads=wider), padded, number(stored(value, x.dtype), x.dtype))
@@ -141,7 +142,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = 
     pairs = list(zip(pad[::2], pad[1::2], strict=False))[::-1]
     sides = (*((0, 0),) * (input.ndim - len(pairs)), *pairs)
     if mode == "constant":
-        return composite("ConstantPadNdBackward0")(_constant)(input, sides, value or 0)
+        value = 0 if value is None else value
+        return composite("ConstantPadNdBackward0")(_constant)(input, sides, value)
     _check(input, pad, sides, mode)
     return composite(_title(mode, len(pairs), sides))(_around)(input, sides, mode)
 

@@ -250,6 +250,11 @@ def interpolate(
     if not 3 <= input.ndim <= 5 or rank not in (0, len(spatial)):
         _refuse(input, mode)
     _check_sizes(spatial, tuple(out))
+    if 0 in input.shape[1:]:
+        raise ShapeError(
+            f"Non-empty {input.ndim}D data tensor expected but got a tensor with sizes "
+            f"{list(input.shape)}"
+        )
     if antialias:
         name, along = f"{name}2DAa", _unless_kept(lambda axis: _smooth(axis, mode))
     else:

@@ -1,0 +1,124 @@
+"""NaN, infinities, signed zeros, numbers that a type does not have, and tensors of nothing, as
+torch has them: eagerly and compiled.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+import numpy as np
+import pytest
+from witness import refusal
+
+import tracegrad as tg
+
+torch = pytest.importorskip("torch")
+
+HALVES = ("float16", "bfloat16")
+FLOATS = ("float32", "float64", *HALVES)
+ODD = [nan, inf, -inf, 0.0, -0.0, 0.3, -0.3, 0.7, -5.0, 257.0]
+BYTES = [1.7e16 + 2, -6.04e15, 3e9 + 7, -5.7, 1e300, -inf, nan, 255.9]  # and what is left of them
+
+
+def numbers(T, values, dtype):
+    return T.tensor(values, dtype=T.float64).to(getattr(T, dtype))
+
+
+def found(T, function, values, dtype):
+    y = function(T, numbers(T, values, dtype))
+    return str(y.dtype).split(".")[-1], tuple(y.shape), y.double().numpy()
+
+
+def same(mine, theirs):
+    assert mine[:2] == theirs[:2]
+    np.testing.assert_array_equal(mine[2], theirs[2])
+    known = ~np.isnan(mine[2])
+    np.testing.assert_array_equal(np.signbit(mine[2][known]), np.signbit(theirs[2][known]))
+
+
+PROGRAMS = {
+    "an infinity in place of NaN": (FLOATS, ODD, lambda T, x: T.nan_to_num(x, inf, 2.0, -1.0)),
+    "NaN in place of an infinity": (FLOATS, ODD, lambda T, x: T.nan_to_num(x, 1.0, nan, inf)),
+    "infinities exchanged": (FLOATS, ODD, lambda T, x: T.nan_to_num(x, 0.5, -inf, inf)),
+    "padded with -0.0": (FLOATS, ODD, lambda T, x: T.nn.functional.pad(x, (2, 1), value=-0.0)),
+    "padded with nothing said": (FLOATS, ODD, lambda T, x: T.nn.functional.pad(x, (2, 1))),
+    "threshold between two halves": (HALVES, ODD, lambda T, x: T.threshold(x, 0.3, -0.75)),
+    "shrunk by less than a half has": (
+        HALVES, ODD, lambda T, x: T.nn.functional.softshrink(x, 0.3)
+    ),
+    "bytes of large numbers": (("float64", "float32"), BYTES, lambda T, x: x.to(T.uint8)),
+    "and": (FLOATS, ODD, lambda T, x: T.logical_and(x, T.tensor(1e-60, dtype=T.float64))),
+    "or": (FLOATS, ODD, lambda T, x: T.logical_or(T.tensor(1e-60, dtype=T.float64), x)),
+    "xor": (FLOATS, ODD, lambda T, x: T.logical_xor(x, T.tensor(1e-60, dtype=T.float64))),
+    "and in place": (
+        FLOATS, ODD, lambda T, x: x.clone().logical_and_(T.tensor(1e-60, dtype=T.float64))
+    ),
+}  # fmt: skip
+CASES = [(name, dtype) for name, (dtypes, _, _) in PROGRAMS.items() for dtype in dtypes]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_values_are_torchs_eagerly_and_compiled(name, dtype):
+    _, values, function = PROGRAMS[name]
+    theirs = found(torch, function, values, dtype)
+    same(found(tg, function, values, dtype), theirs)
+    same(found(tg, tg.compile(function), values, dtype), theirs)
+
+
+@pytest.mark.parametrize("layout", [slice(None), slice(None, None, 2), slice(1, 1)])
+def test_bytes_of_large_numbers_by_any_layout(layout):
+    theirs = torch.tensor(BYTES * 9, dtype=torch.float64)[layout].byte()
+    mine = tg.tensor(BYTES * 9, dtype=tg.float64)[layout].byte()
+    np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_a_0d_integer_in_a_logical_operation_wraps_as_in_torch(dtype):
+    for function in ("logical_and", "logical_or", "logical_xor"):
+        answers = [
+            getattr(T, function)(T.tensor([0, 3], dtype=getattr(T, dtype)), T.tensor(2**16))
+            for T in (tg, torch)
+        ]
+        assert answers[0].tolist() == answers[1].tolist()
+
+
+@pytest.mark.parametrize("name", ["i1", "i1e"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_slope_of_a_bessel_function_at_zero_is_one_half(name, dtype):
+    x = tg.zeros(2, dtype=getattr(tg, dtype), requires_grad=True)
+    (g,) = tg.autograd.grad(getattr(tg.special, name)(x).sum(), x)
+    assert g.tolist() == [0.5, 0.5]
+
+
+def test_a_cosine_loss_at_zero_has_torchs_slope():
+    slopes = []
+    for T in (tg, torch):
+        x = T.tensor([[0.0, 2.0], [1.0, 1.0]], dtype=T.float64)
+        x[0, 1] = 0
+        x.requires_grad_()
+        loss = T.nn.functional.cosine_embedding_loss(x, T.ones_like(x.detach()), T.ones(2))
+        slopes.append(T.autograd.grad(loss, x)[0].numpy())
+    np.testing.assert_allclose(*slopes, rtol=1e-13)
+
+
+# ---- nothing
+REFUSED = {
+    **{
+        f"interpolate {shape} {mode}": lambda T, shape=shape, mode=mode: (
+            T.nn.functional.interpolate(T.zeros(shape), size=3, mode=mode)
+        )
+        for shape, mode in [((2, 0, 3), "linear"), ((1, 0, 2, 2), "bicubic"),
+                            ((0, 0, 1), "nearest"), ((1, 0, 1, 2, 1), "trilinear")]
+    },
+    "index_select along nothing": lambda T: T.zeros(2, 0).index_select(1, T.tensor([0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_nothing_is_refused_in_torchs_words(name):
+    assert refusal(tg, REFUSED[name]) == refusal(torch, REFUSED[name])
+
+
+def test_of_no_examples_there_are_no_answers():
+    assert tg.nn.functional.interpolate(tg.zeros(0, 2, 3), scale_factor=2).shape == (0, 2, 6)
+    assert tg.zeros(2, 0).index_select(1, tg.tensor([], dtype=tg.int64)).shape == (2, 0)
