@@ -317,8 +317,14 @@ def _frem(typingctx: Any, a: Any, b: Any) -> Any:
     return a(a, a), lambda context, builder, signature, values: builder.frem(*values)
 
 
+@register_jitable
+def _modulo(a: Any, b: Any) -> Any:
+    rest = _frem(a, b)  # type: ignore[call-arg]
+    return rest + b if rest != 0 and (rest < 0) != (b < 0) else rest
+
+
 floor_div = _by_kind(lambda a, b: a // b, _division(_floor_div))
-remainder = _by_kind(lambda a, b: a % b, _division(_remainder))
+remainder = _by_kind(lambda a, b: _modulo(a, b), _division(_remainder))
 fmod = _by_kind(
     lambda a, b: _frem(a, b),  # type: ignore[call-arg]
     _division(lambda builder, x, y, quotient, rest, signed: rest),

@@ -100,6 +100,11 @@ def report(status: Pointer, least: Any, most: Any, size: int, dim: int) -> None:
             c_int64.from_address(status.cell(k, 8)).value = word
 
 
+def _modulo(a: Any, b: Any) -> Any:
+    y = np.remainder(a, b)
+    return np.copysign(y, a) if y == 0 and y.dtype.kind == "f" else y
+
+
 def _power(a: Any, b: Any) -> Any:
     return np.power([a], [b])[0]  # of a number alone NumPy takes the root, NaN for -inf ** 0.5
 
@@ -130,7 +135,7 @@ VOCABULARY: dict[str, Any] = {
     "bits": lambda x, like: np.asarray(x).view(type(like))[()],
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
-    "floor_div": np.floor_divide, "remainder": np.remainder, "power": _power,
+    "floor_div": np.floor_divide, "remainder": _modulo, "power": _power,
     "shift_left": np.left_shift, "shift_right": np.right_shift, "atan2": np.arctan2,
     "fmod": np.fmod, "copysign": np.copysign, "nextafter": np.nextafter, "hypot": np.hypot,
     "gcd": np.gcd, "exponent": lambda x: np.frexp(x)[1] if np.isfinite(x) else 0,

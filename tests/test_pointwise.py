@@ -246,3 +246,37 @@ def test_what_torch_refuses_is_refused(call):
         call(torch)
     with pytest.raises(type(theirs.value)):
         call(tracegrad)
+
+
+# denormals, limits, infinities, NaN
+FAR = {
+    "float64": (5e-324, 5e-322, 1e-308, 1.7e308), "float32": (1e-45, 1e-43, 2e-38, 3.4e38),
+    "float16": (6e-8, 6e-6, 7e-5, 65504.0), "bfloat16": (9.2e-41, 1e-38, 2e-38, 3.38e38),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", ["remainder", "fmod"])
+@pytest.mark.parametrize("dtype", FAR)
+def test_what_a_division_leaves_of_unusual_numbers(dtype, name, compiled):
+    """As torch, zeros with their sign; but exact where the quotient overflows, as fmod of C is and
+    torch's of vectors is not.
+    """
+    some = np.array([0, 1, 0.5, 3, 2.5, 7.3, 1e-3, *FAR[dtype], np.inf, np.nan])
+    a, b = (m.ravel() for m in np.meshgrid(*[np.concatenate([some, -some])] * 2, indexing="ij"))
+
+    def run(lib):
+        kind = getattr(lib, dtype)
+        x, y = (lib.tensor(t).to(kind) for t in (a, b))
+        function = getattr(lib, name)
+        z = (tracegrad.compile(function) if compiled and lib is tracegrad else function)(x, y)
+        return [t.double().numpy() for t in (x, y, z)]
+
+    (x, y, mine), theirs = run(tracegrad), run(torch)[2]
+    with np.errstate(all="ignore"):
+        overflows = np.isfinite(x) & ~(abs(x / y) < FAR[dtype][-1]) & (y != 0) & np.isfinite(y)
+        exact = np.fmod(x, y)
+        if name == "remainder":
+            exact += np.where((exact != 0) & ((exact < 0) != (y < 0)), y, 0)
+    np.testing.assert_array_equal(mine, np.where(overflows, exact, theirs))
+    np.testing.assert_array_equal(np.signbit(mine)[mine == 0], np.signbit(x)[mine == 0])

@@ -109,8 +109,16 @@ floor_div = elementwise(
     "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
     vjp=(lambda g, y, a, b: zeros_like(g, a), lambda g, y, a, b: zeros_like(g, b)),
 )  # fmt: skip
+
+
+def _modulo(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b * floor(a / b); a zero has the sign of `a`, as in torch, and not that of `b`."""
+    y = np.remainder(a, b)
+    return np.where(y == 0, np.copysign(y, a), y) if y.dtype.kind == "f" else y
+
+
 remainder = elementwise(
-    "remainder", ref=np.remainder, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
+    "remainder", ref=_modulo, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_div(a, b))),
 )  # fmt: skip
 fmod = elementwise(
