@@ -66,18 +66,26 @@ class Body:
         self.space = group.space
         self.members = set(group.anchors)
         self.stored = [a for a in group.anchors if a in stored]
+        self.unread = {a for a in group.anchors if a not in stored and self._unread(a)}
+        self.wanted = [a for a in group.anchors if a in stored or a in self.unread]
         self.args = Arguments()
         self.prelude = Scope(())
         self.depths: dict[tuple[Node, tuple[int, ...], Axes | None], tuple[int, int]] = {}
         self.checked: dict[Node, tuple[str, str]] = {}
-        self.reports: list[str] = []
+        self.reported: dict[Node, str] = {}
         self._serial = 0
         self._collapse()
         passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
         if self.space.reduced:
-            at_points = [a for a in self.stored if self.known(a) == self.space.all]
+            at_points = [a for a in self.wanted if self.known(a) == self.space.all]
             passes += [self.depth_of_anchor(a)[1] for a in at_points]
         self.passes = 1 + max(passes, default=-1)
+
+    def _unread(self, anchor: Node) -> bool:
+        """Whether it is a check that nothing else in these loops is computed from."""
+        if anchor.op not in CHECKS:
+            return False
+        return all(anchor is not x for a in self.group.anchors for _, x in operands(self.low, a))
 
     @property
     def reductions(self) -> list[Node]:
@@ -282,6 +290,9 @@ class Body:
                 operands_.append((yield self._value(x, anchor, here)))
             if anchor.op in CHECKS:
                 self._check(anchor, operands_[0], scope)
+            if anchor in self.unread:
+                scope.known[key] = operands_[0]
+                return operands_[0]
             text = self.applied(anchor, operands_)
         return self.define(scope, key, text)
 
@@ -301,12 +312,19 @@ class Body:
             size = self.args.integer(params["size"], "size")
             dim = self.args.integer(params["dim"], "dim") if "dim" in params else TARGET
             status = self.args.pointer("status")
-            self.reports.append(f"report({status}, {least}, {most}, {size}, {dim})")
+            self.reported[anchor] = f"report({status}, {least}, {most}, {size}, {dim})"
         least, most = self.checked[anchor]
         scope.lines += [
             f"{least} = minimum({least}, {index})",
             f"{most} = maximum({most}, {index})",
         ]
+
+    @property
+    def reports(self) -> list[str]:
+        """What follows the loops: what was found wrong, first what comes first in the program."""
+        rank = {c: k for k, c in enumerate(self.low.checks)}
+        first = sorted(self.reported, key=lambda c: rank.get(c, len(rank)))
+        return [self.reported[c] for c in first]
 
     def indexed(self, anchor: Node) -> tuple[Node, View, tuple[int, ...]]:
         """Of an `index` anchor: the buffer, its view over the result's axes that are not computed,
@@ -338,6 +356,10 @@ class Body:
             view = self.low.layouts[buffer].squeeze()
             return buffer, self.space.widen(view, self.known(anchor))
         return buffer, View(self.space.extents, expected(anchor, self.space))
+
+    def finished(self, anchor: Node, value: str, scope: Scope) -> list[str]:
+        """What is done with a result: it is stored, unless it is a check that nobody reads."""
+        return [] if anchor in self.unread else [self.store(anchor, value, scope)]
 
     def store(self, anchor: Node, value: str, scope: Scope) -> str:
         buffer, view = self.target(anchor)

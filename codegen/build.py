@@ -41,6 +41,8 @@ class _Builder:
         placement = place_writes(self.low, fusion, writes, guarded)
         self.place, self.reads, self.notes = placement.place, dict(fusion.reads), fusion.notes
         checkers = [g for g in fusion.groups if any(has_check(self.low, a) for a in g.anchors)]
+        rank = {fusion.home[c]: k for k, c in reversed(list(enumerate(self.low.checks)))}
+        checkers.sort(key=lambda g: rank.get(g, len(rank)))  # the first that fails is reported
         self.order = sort([*checkers, *fusion.groups])
         self.checked = max((self.order.index(g) + 1 for g in checkers), default=0)
         self.commit = len(self.order)

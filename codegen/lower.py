@@ -45,6 +45,7 @@ class Lowered:
     anchors: set[Node]
     layouts: dict[Node, View]  # of the inputs
     order: list[Node] = field(default_factory=list)
+    checks: list[Node] = field(default_factory=list)  # in the order of the program
 
     def resolve(self, node: Node) -> tuple[Node, View]:
         """The anchor, input or source that a chain of movement stands over, and the view of it."""
@@ -128,7 +129,8 @@ class _Lowering:
                 node = self.keep(copy(node))
             outputs.append(node)
         self.low.outputs = tuple(outputs)
-        self.low.order = postorder(outputs)
+        self.low.checks = [self.new[c] for c in graph.checks]
+        self.low.order = postorder([*outputs, *self.low.checks])
 
     @staticmethod
     def needing_buffers(graph: Graph, order: list[Node]) -> set[Node]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.contract import dot
-from ..ir.ops.elementwise import CHECKS
+from ..ir.ops.elementwise import may_fail
 from .fuse import Fusion, Group, expression, operands
 from .lower import Lowered
 from .space import known, seen
@@ -82,9 +82,7 @@ def _finishes(low: Lowered, group: Group, target: Node) -> bool:
 
 def has_check(low: Lowered, anchor: Node) -> bool:
     """Whether computing the anchor may report an error."""
-    if anchor.op.kind is Kind.LINALG:
-        return anchor.params.get("check") is not None
-    return any(n.op in CHECKS for n in (anchor, *expression(low, anchor.inputs)))
+    return any(may_fail(n.op, n.params) for n in (anchor, *expression(low, anchor.inputs)))
 
 
 def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded: bool) -> Placement:

@@ -102,4 +102,4 @@ def joint(graph: Graph, wrt: Iterable[Node]) -> Graph:
     full = tuple(
         constant(0.0, w.dtype, w.shape) if g is None else g for g, w in zip(found, wrt, strict=True)
     )
-    return Graph(graph.inputs, (*graph.outputs, *full))
+    return Graph(graph.inputs, (*graph.outputs, *full), graph.checks)

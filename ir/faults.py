@@ -21,8 +21,59 @@ def from_the_front(dim: int) -> int:
     return DIVISOR - 1 - dim
 
 
-def out_of_bounds(index: int, size: int, dim: int) -> RuntimeError:
+# what functions demand of values; what is raised for `value`, where it may be `most`
+_DEMANDS: dict[str, tuple[type[Exception], str]] = {
+    "std": (RuntimeError, "normal expects all elements of std >= 0.0"),
+    "chance": (RuntimeError, "Expected p_in >= 0 && p_in <= 1 to be true, but got false."),
+    "weights": (
+        RuntimeError, "probability tensor contains either `inf`, `nan` or element < 0"
+    ),
+    "weight": (
+        RuntimeError, "invalid multinomial distribution (sum of probabilities <= 0)"
+    ),
+    "class": (RuntimeError, "Class values must be smaller than num_classes."),
+    "no class": (RuntimeError, "Class values must be non-negative."),
+    "cross entropy": (RuntimeError, "all elements of input should be between 0 and 1"),
+    "variance": (ValueError, "var has negative entry/entries"),
+    "ones": (
+        RuntimeError, "masked_scatter: the mask has more ones than source has elements, {most}"
+    ),
+    "first bag": (
+        RuntimeError, "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to "
+        "start from position 0. However, got {value}",
+    ),
+    "last bag": (
+        RuntimeError, "offsets[-1] can not be greater than input's length, but got offsets[-1] of "
+        "{value} and input length of {most}",
+    ),
+    "input_lengths": (
+        RuntimeError, "Expected input_lengths to have value at most {most}, but got value {value} "
+        "(while checking arguments for ctc_loss_allocate_outputs)",
+    ),
+    "targets of one": (
+        RuntimeError, "Expected tensor to have size at least {value} at dimension 1, but got size "
+        "{most} for argument #2 'targets' (while checking arguments for "
+        "ctc_loss_allocate_outputs)",
+    ),
+    "targets of all": (
+        RuntimeError, "Expected tensor to have size {value} at dimension 0, but got size {most} "
+        "for argument #2 'targets'",
+    ),
+}  # fmt: skip
+DEMANDS = tuple(_DEMANDS)
+_FIRST = -1000  # as a dimension; those after it stand for the others
+
+
+def demand(name: str) -> int:
+    """One of DEMANDS, as the dimension of a check."""
+    return _FIRST - DEMANDS.index(name)
+
+
+def out_of_bounds(index: int, size: int, dim: int) -> Exception:
     """What a failed check_index raises."""
+    if dim <= _FIRST:
+        cls, text = _DEMANDS[DEMANDS[_FIRST - dim]]
+        return cls(text.format(value=index, most=size - 1))
     if dim == MARGIN:  # in torch the losses with margins have a class of error of their own
         return RuntimeError(f"target out of range: {index}, where there are {size} classes")
     if dim == TARGET:

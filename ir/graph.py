@@ -1,4 +1,4 @@
-"""A Graph is inputs and outputs over Nodes, and the walks over it that every pass needs."""
+"""A Graph is inputs, outputs and checks over Nodes, and the walks over it that every pass needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .node import Node, at, intern
+from .ops.elementwise import may_fail
 
 
 def postorder(
@@ -42,23 +43,35 @@ def users(order: Iterable[Node]) -> dict[Node, list[Node]]:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
+    """`checks` may end the program with an error, and do so whether or not an output needs them."""
+
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
+    checks: tuple[Node, ...] = ()
+
+    @property
+    def roots(self) -> tuple[Node, ...]:
+        """What is to be computed."""
+        return self.outputs + self.checks
 
     def order(self) -> list[Node]:
-        """Every Node that the outputs need, inputs before users; no dead code."""
-        return postorder(self.outputs)
+        """Every Node that the roots need, inputs before users; no dead code."""
+        return postorder(self.roots)
 
     def map(self, replace: Callable[[Node], Node]) -> Graph:
-        """The same inputs, each output replaced."""
-        return Graph(self.inputs, tuple(replace(y) for y in self.outputs))
+        """The same inputs, each root replaced; a check that has become no check is none."""
+        checks = dict.fromkeys(replace(c) for c in self.checks)
+        return Graph(
+            self.inputs, tuple(replace(y) for y in self.outputs),
+            tuple(c for c in checks if may_fail(c.op, c.params)),
+        )  # fmt: skip
 
     def substitute(self, values: dict[Node, Node]) -> Graph:
-        """The outputs with the Nodes in `values` replaced wherever they occur."""
+        """The graph with the Nodes in `values` replaced wherever they occur."""
         memo = dict(values)
-        for node in postorder(self.outputs, stop=values.__contains__):
+        for node in postorder(self.roots, stop=values.__contains__):
             if node not in memo:
                 new = tuple(memo[x] for x in node.inputs)
                 with at(node.site):
                     memo[node] = node if new == node.inputs else intern(node.op, new, node.params)
-        return Graph(self.inputs, tuple(memo[y] for y in self.outputs))
+        return self.map(memo.__getitem__)

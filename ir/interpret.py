@@ -29,5 +29,5 @@ def interpret(graph: Graph, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """The outputs of the graph for these inputs (as stored: bfloat16 in uint16)."""
     if len(arrays) != len(graph.inputs):
         raise TypeError(f"the graph has {len(graph.inputs)} inputs, got {len(arrays)} arrays")
-    env = value_of(graph.outputs, dict(zip(graph.inputs, arrays, strict=True)))
+    env = value_of(graph.roots, dict(zip(graph.inputs, arrays, strict=True)))
     return tuple(env[y] for y in graph.outputs)

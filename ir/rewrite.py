@@ -225,7 +225,7 @@ def rewrite(graph: Graph, table: Table, watch: Watcher | None = None) -> Graph:
     final: dict[Node, Node] = {}
     becomes: dict[Node, Node] = {}
     budget = 10_000 + 100 * len(graph.order())
-    stack = list(reversed(graph.outputs))
+    stack = list(reversed(graph.roots))
     while stack:
         node = stack[-1]
         if node in final:

@@ -15,7 +15,7 @@ from .graph import Graph, postorder
 from .node import Node, intern
 from .op import Kind, OpDef, Types
 from .ops.contract import dot
-from .ops.elementwise import where
+from .ops.elementwise import may_fail, where
 from .ops.index import index, index_put
 from .ops.movement import concat, flip, pad, permute
 from .ops.movement import slice as slice_
@@ -144,10 +144,10 @@ def verify(graph: Graph) -> Graph:
         raise VerifyError("an input is declared twice")
     if odd := [x for x in graph.inputs if not isinstance(x, Node) or x.op is not input_]:
         raise VerifyError(f"declared as an input, but no input: {odd[0]!r}")
-    if odd := [y for y in graph.outputs if not isinstance(y, Node)]:
+    if odd := [y for y in graph.roots if not isinstance(y, Node)]:
         raise VerifyError(f"an output is not a Node: {odd[0]!r}")
     before: set[Node] = set()
-    for node in postorder(graph.outputs, stop=lambda x: not isinstance(x, Node)):
+    for node in postorder(graph.roots, stop=lambda x: not isinstance(x, Node)):
         if not isinstance(node, Node):
             continue  # whoever has it for an input comes next
         fault = _fault(node, before)
@@ -156,4 +156,6 @@ def verify(graph: Graph) -> Graph:
         if fault is not None:
             raise VerifyError(f"{fault}\n  {_printed(node)}")
         before.add(node)
+    if odd := [c for c in graph.checks if not may_fail(c.op, c.params)]:
+        raise VerifyError(f"declared as a check, but it cannot fail: {odd[0]!r}")
     return graph

@@ -23,7 +23,7 @@ from .ir.graph import Graph, postorder
 from .ir.locks import lock
 from .ir.node import Node, input_node
 from .ir.op import DIVIDE, Kind
-from .ir.ops.elementwise import CHECKS
+from .ir.ops.elementwise import CHECKS, may_fail
 from .ir.ops.random import random_bits
 from .ir.simplify import simplify
 from .runtime.executable import Executable, address
@@ -98,13 +98,17 @@ class Derivative:
         self.hooked = any(map(runs_code, set().union(*below)))
         self.forward_reads = frozenset(trace.observer.reads) if trace.observer else frozenset()
         again = self.hooked and not rerun.why_not
-        found, effects = [], []
+        found, effects, checks = [], [], []
+        of_forward = set(trace.checks)
         for way in (self.every, *alone):
             begun = [roots[k] for k in sorted(way)]
             run = partial(pull, begun, targets, True, False)
             gs, effect = observed(trace, self.seeds, run, again) if self.hooked else (run(), "")
             found.append(gs)
             effects.append(effect)
+            checks.append([c for c in trace.checks if c not in of_forward])
+            for c in checks[-1]:
+                del trace.checks[c]
         self.again = next(filter(None, effects), "")  # why backward runs the function again
         reached = [k for k in range(len(sources)) if self.again or found[0][k] is not None]
         self.wanted = [sources[k] for k in reached]
@@ -117,6 +121,8 @@ class Derivative:
             way: [None if (g := gs[k]) is None else g._node for k in reached]
             for way, gs in zip((self.every, *alone), found, strict=True)
         }
+        # what a backward may raise, whether or not a gradient needs it
+        self.checks = dict(zip((self.every, *alone), checks, strict=True))
         kept = [{f for f in found if f.keeps()} for found in below]
         self.frees = [
             frozenset(j for j in self.every if kept[j] & own) for own in kept
@@ -152,8 +158,18 @@ class Derivative:
         return False
 
     def nodes(self) -> list[Node]:
-        """The gradients, to be simplified together with the outputs."""
-        return [g for gs in self.gradients.values() for g in gs if g is not None]
+        """The gradients and the checks, to be simplified together with the outputs."""
+        gradients = [g for gs in self.gradients.values() for g in gs if g is not None]
+        return [*gradients, *(c for cs in self.checks.values() for c in cs)]
+
+    def renewed(self, nodes: Iterable[Node]) -> None:
+        """Take these instead of what `nodes` gave."""
+        new = iter(nodes)
+        self.gradients = {
+            way: [None if g is None else next(new) for g in gs]
+            for way, gs in self.gradients.items()
+        }
+        self.checks = {way: [next(new) for _ in cs] for way, cs in self.checks.items()}
 
     def forward(self, joint: Graph, trace: Trace) -> Graph:
         """The forward graph, with what backward needs as further outputs, from the outputs and
@@ -161,31 +177,24 @@ class Derivative:
         """
         seeds = [s._node for s in self.seeds]
         joint = simplify(joint, fast=self.fast)
-        answers, simple = joint.outputs[: self.count], iter(joint.outputs[self.count :])
+        answers = joint.outputs[: self.count]
         if self.again:  # nothing it was computed from may change until then
             self.layouts = {}
             used = set(postorder(answers))
             kinds = ("argument", "tensor")
             self.kept_inputs = [i for i in trace.inputs if i.node in used and i.kind in kinds]
-            return Graph(joint.inputs[: -len(seeds)], answers)
-        self.gradients = {
-            way: [None if g is None else next(simple) for g in gs]
-            for way, gs in self.gradients.items()
-        }
+            return Graph(joint.inputs[: -len(seeds)], answers, joint.checks)
+        self.renewed(joint.outputs[self.count :])
         rewritten = {i.node for i in trace.mutated()}
-        self.saved = residuals(answers, self.nodes(), set(seeds), rewritten)
+        self.saved = residuals((*answers, *joint.checks), self.nodes(), set(seeds), rewritten)
         stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in self.saved}
-        backward = iter(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
-        self.gradients = {
-            way: [None if g is None else next(backward) for g in gs]
-            for way, gs in self.gradients.items()
-        }
+        self.renewed(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
         used = set(postorder(self.nodes()))
         self.kept_inputs = [i for i in trace.inputs if i.node in used]
         arrays = ((i.node, i.tensor) for i in self.kept_inputs if i.tensor is not None)
         self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
         self.inputs = (*stand_ins.values(), *(i.node for i in self.kept_inputs))
-        return Graph(joint.inputs[: -len(seeds)], (*answers, *self.saved))
+        return Graph(joint.inputs[: -len(seeds)], (*answers, *self.saved), joint.checks)
 
     def along(self, way: frozenset[int]) -> list[Node | None]:
         """The gradients of the wanted inputs from some of the outputs."""
@@ -201,7 +210,10 @@ class Derivative:
             if way not in self.backwards:
                 gradients = tuple(g for g in self.along(way) if g is not None)
                 seeds = (self.seeds[k]._node for k in sorted(way))
-                graph = Graph((*self.inputs, *seeds), gradients)
+                every = [self.checks[way]] if way in self.checks else (
+                    [self.checks[frozenset([k])] for k in sorted(way)])
+                checks = tuple(c for cs in every for c in cs if may_fail(c.op, c.params))
+                graph = Graph((*self.inputs, *seeds), gradients, checks)
                 self.backwards[way] = Backward(graph, self.layouts, self.fast)
         return self.backwards[way]
 
@@ -234,17 +246,17 @@ def layout(array: np.ndarray) -> View:
 
 
 def residuals(
-    answers: Iterable[Node], gradients: Iterable[Node], seeds: set[Node], rewritten: set[Node]
+    forward: Iterable[Node], gradients: Iterable[Node], seeds: set[Node], rewritten: set[Node]
 ) -> tuple[Node, ...]:
     """What forward saves for backward: the last values before the cotangents that are not cheap to
-    compute again.
+    compute again. What may fail, and forward does not compute, fails in backward.
     """
     order = postorder(gradients)
-    late = set(seeds)
+    late, made = set(seeds), set(postorder(forward))
     for node in order:
-        if any(x in late for x in node.inputs):
+        fails = may_fail(node.op, node.params) and node not in made
+        if fails or any(x in late for x in node.inputs):
             late.add(node)
-    made = set(postorder(answers))
     frontier = [x for n in order if n in late for x in n.inputs if x not in late]
     frontier += [g for g in gradients if g not in late]
     saved: dict[Node, None] = {}

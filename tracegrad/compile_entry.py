@@ -174,6 +174,7 @@ class Recorder:
         fast_math: bool,
     ):
         self.trace, self.arguments, self.watch = trace, arguments, watch
+        self.checks = tuple(trace.checks)
         self.fast_math = fast_math
         self.outputs: list[Node] = []
         self.differentiable: list[tuple[int, Tensor]] = []
@@ -316,14 +317,14 @@ class Recorder:
             self.derivative.surroundings = surroundings
         outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
-        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs))
+        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs), self.checks)
         verify(raw)
         fast, derivative = self.fast_math, self.derivative
         graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
         inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
-        graph = Graph(tuple(i.node for i in inputs), graph.outputs)
+        graph = Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
         built_at = time.perf_counter()

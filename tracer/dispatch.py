@@ -14,7 +14,16 @@ import numpy as np
 from ..ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ..ir.faults import division_by_zero
 from ..ir.op import Kind, OpDef, Types, evaluate
-from ..ir.ops.elementwise import cast, check_divisor, copy, floor_div, fmod, ne, remainder
+from ..ir.ops.elementwise import (
+    CHECKS,
+    cast,
+    check_divisor,
+    copy,
+    floor_div,
+    fmod,
+    ne,
+    remainder,
+)
 from . import selection
 from .mode import get_default_dtype, live, mode
 from .promotion import SCALAR_TYPE, common_dtype
@@ -181,6 +190,8 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
             y = np.ascontiguousarray(y)  # as the trace takes it to be
         return wrap(y, dtype)
     except (ValueError, TypeError) as error:
+        if op in CHECKS:  # what a function demands of values
+            raise
         op.infer(*inputs, **params)
         if isinstance(error, ValueError):
             raise RuntimeError(str(error)) from None

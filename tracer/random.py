@@ -20,10 +20,11 @@ from ..ir.ops.random import random_bits, signed
 from ..ir.ops.source import iota
 from .device import usable
 from .functions.creation import leaf, lying_as, shape_of
+from .functions.demands import require
 from .functions.ordering import argsort, searchsorted
 from .functions.prefix import cumsum
 from .generator import Generator, default_generator
-from .mode import get_default_dtype, mode
+from .mode import get_default_dtype
 from .promotion import SCALAR_TYPE, as_dtype, stored
 from .tape import composite
 from .tensor import Tensor, wrap
@@ -226,8 +227,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     given = [x for x in (mean, std) if isinstance(x, Tensor)]
     if not isinstance(std, Tensor) and std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    if mode.trace is None and isinstance(std, Tensor) and bool((std < 0).any()):
-        raise RuntimeError("normal expects all elements of std >= 0.0")
+    if isinstance(std, Tensor):
+        require(~(std < 0), "std")
     if not given:
         noise = randn(*shape_of((size,), "normal"), generator=generator, dtype=dtype, device=device)
         return leaf(noise * std + mean, requires_grad)
@@ -246,8 +247,7 @@ def bernoulli(
         return _constant_in(coin(input, p, generator), input)
     d = floating(input.dtype, "bernoulli_tensor_cpu_p_")
     chance = input.detach()
-    if mode.trace is None and not bool(((chance >= 0) & (chance <= 1)).all()):
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    require((chance >= 0) & (chance <= 1), "chance")
     drawn = uniform(tuple(input.shape), wide(d), generator) < chance
     return _constant_in(cast(drawn, dtype=d), input)
 
@@ -280,8 +280,8 @@ def multinomial(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
     weights = cast(input.detach(), dtype=float64)
-    if mode.trace is None:
-        _check_weights(weights)
+    require((weights >= 0) & weights.isfinite(), "weights")
+    require(weights.sum(-1) > 0, "weight")
     if replacement:
         total = cumsum(weights, -1)
         shape = (*weights.shape[:-1], num_samples)
@@ -290,13 +290,6 @@ def multinomial(
     # the first to arrive, of exponential waiting times at these rates
     waited = -log(between(tuple(weights.shape), float64, generator))
     return argsort(waited / weights, -1)[..., :num_samples]
-
-
-def _check_weights(weights: Tensor) -> None:
-    if bool(((weights < 0) | ~weights.isfinite()).any()):
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if bool((weights.sum(-1) <= 0).any()):
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
 @composite("PoissonBackward0")

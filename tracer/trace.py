@@ -18,7 +18,8 @@ import numpy as np
 from ..ir.dtype import DType, bool_, float64, int64
 from ..ir.interpret import value_of
 from ..ir.node import Node, Site, constant, input_node, user_site
-from ..ir.ops.elementwise import ne
+from ..ir.op import OpDef
+from ..ir.ops.elementwise import may_fail, ne
 from ..ir.ops.movement import reshape
 from ..ir.ops.movement import slice as slice_
 from ..ir.ops.random import signed
@@ -136,6 +137,7 @@ class Trace:
         self._scalars: dict[tuple, Input] = {}
         self.asked: list[tuple[Input, str, Any]] = []  # attributes of tensors, and what they were
         self.guards: list[ValueGuard] = []
+        self.checks: dict[Node, None] = {}  # what may raise, whoever reads it
         self._by_id: dict[int, Input] = {}
         self._hyper: dict[tuple[int, str], Input] = {}
         self.streams: dict[int, Stream] = {}
@@ -168,7 +170,12 @@ class Trace:
 
     # ---- what the tracer's other modules call; a BatchTrace answers to the same
     deep = False  # whether values below what is traced require grad: never, here they are all seen
-    apply = staticmethod(Node.bind)
+
+    def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
+        node = Node.bind(op, inputs, params)
+        if may_fail(op, params):
+            self.checks[node] = None
+        return node
 
     def number(self, value: Any, dtype: DType) -> Node:
         """A number as a Node of a dtype: a constant, or an input if it is a Scalar."""

@@ -66,14 +66,14 @@ class Column(Body):
         for anchor in (a for a in self.group.anchors if a.op.kind is Kind.REDUCE):
             self._add(anchor, self.points[self.pass_of(anchor)])
         adds_only = [True] * self.passes
-        for anchor in self.stored:
+        for anchor in self.wanted:
             if anchor.op.kind is not Kind.REDUCE:
                 at_points = self.known(anchor) == self.space.all
                 p = self.depth_of_anchor(anchor)[1]
                 here = self.points[p] if at_points else end
                 if at_points:
                     adds_only[p] = False
-                here.lines.append(self.store(anchor, self.anchor_value(anchor, here), here))
+                here.lines += self.finished(anchor, self.anchor_value(anchor, here), here)
         body: list[str] = []
         for p, begin in enumerate(begins):
             body += self._looped(begin)

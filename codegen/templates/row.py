@@ -136,15 +136,16 @@ class Row(Body):
         end of the row, which are returned; what all rows make is stored `at_end`.
         """
         tail: list[str] = []
-        for anchor in self.stored:
+        for anchor in self.wanted:
             axes, scopes, lines = self.known(anchor), [self.segments[-1]], tail
             if self.space.late(axes):
                 scopes, lines = self.ends if axes else [self.end], at_end
             elif axes == self.space.all and self.space.reduced:
                 for here in self.points[self.depth_of_anchor(anchor)[1]]:
-                    here.lines.append(self.store(anchor, self._final(anchor, here), here))
+                    here.lines += self.finished(anchor, self._final(anchor, here), here)
                 continue
-            lines += [self.store(anchor, self._final(anchor, here), here) for here in scopes]
+            for here in scopes:
+                lines += self.finished(anchor, self._final(anchor, here), here)
         return tail
 
     def _final(self, anchor: Node, here: Scope) -> str:

@@ -15,7 +15,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from ..dtype import DType, uint8
 from ..faults import TARGET, division_by_zero, out_of_bounds
-from ..op import DIVIDE, TRANSCENDENTAL, Types, elementwise
+from ..op import DIVIDE, TRANSCENDENTAL, OpDef, Types, elementwise
 from .source import zeros_like
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -312,3 +312,8 @@ check_divisor = elementwise(
     "check_divisor", ref=_divisor, expr="select({0} == {T}(0), {T}(1), {0})"
 )
 CHECKS = frozenset({check_index, check_label, check_divisor})
+
+
+def may_fail(op: OpDef, params: dict) -> bool:
+    """Whether computing it may end the program with an error."""
+    return op in CHECKS or params.get("check") is not None

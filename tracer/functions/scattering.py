@@ -15,11 +15,12 @@ from ...ir.ops.elementwise import where as where_
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.movement import slice as slice_
 from ..dispatch import number
-from ..mode import live, mode
+from ..mode import live
 from ..promotion import SCALAR_TYPE, stored
 from ..tape import composite
 from ..tensor import Tensor
 from .creation import assigned
+from .demands import at_most
 from .indexing import checked, parse, writing
 from .movement import ravel
 from .positions import at_least_vector, every_axis, long_index, same_rank
@@ -280,11 +281,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     shape = broadcast("masked_scatter", tuple(input.shape), tuple(mask.shape))
     flat = ravel(expand(mask, shape=shape))
     nth = cumsum(flat, 0) - 1  # of the elements of source, where the mask holds
-    if mode.trace is None and flat.numel() and int(nth[-1]) >= source.numel():
-        raise RuntimeError(
-            f"masked_scatter: number of ones in the mask, {int(nth[-1]) + 1}, is greater than the "
-            f"{source.numel()} elements of source"
-        )
+    at_most(nth[-1:] + 1, source.numel(), "ones")
     if source.numel() == 0:
         return expand(input, shape=shape).clone()
     taken = ops.index(ravel(source), checked(where_(flat, nth, 0), source.numel(), 0), axes=(0,))

@@ -24,6 +24,7 @@ from ...ir.ops.elementwise import (
     where,
 )
 from ...tracer.functions.creation import arange, full, full_like, held
+from ...tracer.functions.demands import at_most
 from ...tracer.functions.joining import cat
 from ...tracer.functions.movement import reshape, unsqueeze
 from ...tracer.functions.positions import gather
@@ -56,11 +57,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
         _lengths(n, batch, name)
         for n, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths"))
     )
-    if mode.trace is None and batch and int(duration.max()) > steps:
-        raise RuntimeError(
-            f"Expected input_lengths to have value at most {steps}, but got value "
-            f"{int(duration.max())} (while checking arguments for ctc_loss_allocate_outputs)"
-        )
+    at_most(duration, steps, "input_lengths")
     labels = _extended(_rows(targets, length, alone), length, blank, classes)
     loss = _negative_log(lp, labels, duration, length, blank, zero_infinity)
     if reduction == "mean":
@@ -83,20 +80,11 @@ def _rows(targets: Tensor, length: Tensor, alone: bool) -> Tensor:
     targets = targets.to(int64)
     if alone or targets.ndim == 2:
         rows = reshape(targets, (1, -1)) if alone else targets
-        if mode.trace is None and length.numel() and int(length.max()) > rows.shape[1]:
-            raise RuntimeError(
-                f"Expected tensor to have size at least {int(length.max())} at dimension 1, but "
-                f"got size {rows.shape[1]} for argument #2 'targets' (while checking arguments for "
-                "ctc_loss_allocate_outputs)"
-            )
+        at_most(length, rows.shape[1], "targets of one")
         return rows
+    at_most(length.sum(), targets.shape[0], "targets of all")
     longest = targets.shape[0]  # in a program, where the lengths are not known
     if mode.trace is None:
-        if int(length.sum()) > targets.shape[0]:
-            raise RuntimeError(
-                f"Expected tensor to have size {int(length.sum())} at dimension 0, but got size "
-                f"{targets.shape[0]} for argument #2 'targets'"
-            )
         longest = int(length.max()) if length.numel() else 0
     at = unsqueeze(length.cumsum(0) - length, 1) + arange(longest)
     return targets[minimum(at, max(targets.shape[0] - 1, 0))]

@@ -25,11 +25,11 @@ from ...ir.ops.elementwise import (
     where,
 )
 from ...tracer.functions.broadcasting import broadcast_tensors
+from ...tracer.functions.demands import require
 from ...tracer.functions.movement import unsqueeze
 from ...tracer.functions.scaled import refuse
 from ...tracer.functions.transcendental import xlogy
 from ...tracer.functions.widening import rounded_once
-from ...tracer.mode import mode
 from ...tracer.promotion import SCALAR_TYPE, can_cast, common_dtype
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -186,8 +186,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
         raise RuntimeError(f"Found dtype {found} but expected {expected}")
     if not input.is_floating_point():
         raise refuse("binary_cross_entropy", input.dtype)
-    if mode.trace is None and not bool(logical_and(ge(input, 0), le(input, 1)).all()):
-        raise RuntimeError("all elements of input should be between 0 and 1")
+    require(logical_and(ge(input, 0), le(input, 1)), "cross entropy")
     return _bce(input, target, weight, reduction)
 
 
@@ -280,11 +279,10 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
     """(log(v) + (x - t) ** 2 / v) / 2 with v = max(var, eps), reduced; `full` adds log(2 pi) / 2.
 
     var: as input, or without its last extent, or with one extent 1. ValueError for one that is
-    negative, where not compiled. Nix and Weigend (1994).
+    negative. Nix and Weigend (1994).
     """
     v: Tensor = var if isinstance(var, Tensor) else input * 0 + var
-    if mode.trace is None and bool(lt(v, 0).any()):
-        raise ValueError("var has negative entry/entries")
+    require(~lt(v, 0), "variance")
     if v.shape != input.shape:
         if v.shape == input.shape[:-1]:
             v = unsqueeze(v, -1)

@@ -6,18 +6,19 @@ import math
 from typing import Any
 
 from ...ir.dtype import int32, int64
-from ...ir.faults import ROW, TARGET
+from ...ir.faults import ROW, demand
 from ...ir.ops.elementwise import cast, check_index, stop_gradient, where
 from ...ir.ops.index import index as index_
 from ...ir.ops.index import index_put
 from ...ir.ops.movement import expand, reshape
 from ...tracer.functions.creation import arange, ones, zeros
+from ...tracer.functions.demands import at_most, require
 from ...tracer.functions.movement import unsqueeze
 from ...tracer.functions.norms import vector_norm
 from ...tracer.functions.ordering import searchsorted
 from ...tracer.functions.reduce import amax
 from ...tracer.functions.reduce import sum as sum_
-from ...tracer.mode import mode, no_grad
+from ...tracer.mode import no_grad
 from ...tracer.promotion import SCALAR_TYPE
 from ...tracer.tape import composite
 from ...tracer.tensor import Tensor
@@ -173,18 +174,9 @@ def _over_rows(rows: Tensor, counts: Tensor | None, how: str) -> Tensor:
 def _bag_numbers(offsets: Tensor, count: int, closed: bool) -> tuple[Tensor, int]:
     """The bag of each position, and how many bags there are."""
     bags = offsets.shape[0] - closed
-    if mode.trace is None and offsets.numel():
-        first, last = int(offsets[0]), int(offsets.max())
-        if first != 0:
-            raise RuntimeError(
-                "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start "
-                f"from position 0. However, got {first}"
-            )
-        if last > count:
-            raise RuntimeError(
-                "offsets[-1] can not be greater than input's length, but got offsets[-1] of "
-                f"{last} and input length of {count}"
-            )
+    if offsets.numel():
+        check_index(offsets[:1], size=1, dim=demand("first bag"))
+        at_most(offsets, count, "last bag")
     starts = offsets[:bags] if closed else offsets
     number = searchsorted(starts, arange(count, dtype=starts.dtype), right=True) - 1
     return check_index(number, size=max(bags, 1), dim=0), bags
@@ -225,13 +217,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if tensor.numel() == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    if mode.trace is None and tensor.numel() and bool((tensor < 0).any()):
-        raise RuntimeError("Class values must be non-negative.")
+    require(tensor >= 0, "no class")
     if num_classes == -1:
         num_classes = int(tensor.max()) + 1
     elif num_classes < 1:
         raise RuntimeError("num_classes should be positive")
-    elif mode.trace is None and tensor.numel() and bool((tensor >= num_classes).any()):
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    label = check_index(tensor, size=num_classes, dim=TARGET)
+    label = check_index(tensor, size=num_classes, dim=demand("class"))
     return cast(unsqueeze(label, -1) == arange(num_classes), dtype=int64)
