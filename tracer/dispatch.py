@@ -253,8 +253,11 @@ def _beside_scalar(op: OpDef, inputs: tuple) -> DType | None:
             return None
         second = first  # a * b is b * a, and a / b is written with the number first, too
     dtype = common_dtype(inputs)
-    exact = not isinstance(second, Tensor) and not _rounded(second, dtype)
-    return dtype if dtype.is_half and not exact else None
+    if not dtype.is_half:
+        return None
+    # what a number is that is read at every call is not known
+    exact = isinstance(second, (int, float)) and not _rounded(second, dtype)
+    return None if exact else dtype
 
 
 def _rounded(x: Any, dtype: DType) -> bool:
