@@ -13,18 +13,18 @@ from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
-from .epilogue import finish_products
-from .fuse import WORTH_A_THREAD, Fusion, Group, expression, reads, sort, work
-from .lower import lower
-from .plan import arena, has_check, lifetimes, place_writes
+from .gemm.epilogue import finish_products
+from .gemm.product import contraction
 from .program import Buffer, Kernel, Launch, Program, Slot
-from .space import space_of
+from .schedule.fuse import WORTH_A_THREAD, Fusion, Group, expression, reads, sort, work
+from .schedule.loop_space import space_of
+from .schedule.lower import lower
+from .schedule.plan import arena, has_check, lifetimes, place_writes
+from .schedule.view import View
 from .templates.column import Column
-from .templates.contract import contraction
-from .templates.opaque import PIECES
+from .templates.extern import PIECES
 from .templates.row import Row
 from .text import Arguments
-from .view import View
 
 
 class _Builder:

@@ -14,8 +14,7 @@ from typing import Any
 from .dtype import DType
 from .graph import Graph
 from .node import Node
-from .ops.source import full
-from .ops.source import input as input_
+from .ops.source import full, input as input_
 
 _INFIX = re.compile(r"\{0\} [^\w\s(]+ \{1\}|-\{0\}")  # the expressions that are Python as they are
 _WIDEST = 60  # lines longer than this do not push the comments of all others to the right

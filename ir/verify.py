@@ -17,8 +17,7 @@ from .op import Kind, OpDef, Types
 from .ops.contract import dot
 from .ops.elementwise import may_fail, where
 from .ops.index import index, index_put
-from .ops.movement import concat, flip, pad, permute
-from .ops.movement import slice as slice_
+from .ops.movement import concat, flip, pad, permute, slice as slice_
 from .ops.random import random_bits
 from .ops.source import input as input_
 from .value import REGISTRY

@@ -28,15 +28,12 @@ from tracegrad.ir.ops.movement import (
     pad,
     permute,
     reshape,
+    slice as cut,
     window,
 )
-from tracegrad.ir.ops.movement import slice as cut
 from tracegrad.ir.ops.order import argsort, searchsorted
 from tracegrad.ir.ops.prefix import cummax, cummin, cumprod, cumsum, recur
-from tracegrad.ir.ops.reduce import max as max_
-from tracegrad.ir.ops.reduce import min as min_
-from tracegrad.ir.ops.reduce import prod, spread
-from tracegrad.ir.ops.reduce import sum as sum_
+from tracegrad.ir.ops.reduce import max as max_, min as min_, prod, spread, sum as sum_
 from tracegrad.ir.ops.source import iota
 
 SHAPES = ((2, 3), (3,), (), (1, 3), (2, 1), (0, 3))

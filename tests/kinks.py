@@ -9,9 +9,7 @@ import math
 
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.node import constant
-from tracegrad.ir.ops import elementwise as E
-from tracegrad.ir.ops import kinks as K
-from tracegrad.ir.ops import reduce as R
+from tracegrad.ir.ops import elementwise as E, kinks as K, reduce as R
 
 ONE = (((),), ((5,),), ((2, 3),), ((0, 3),))
 TWO = [(s, s) for (s,) in ONE]

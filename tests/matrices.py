@@ -5,9 +5,7 @@ The functions make good matrices of the numbers drawn, so that no factor is near
 
 from __future__ import annotations
 
-from tracegrad.ir.ops import determinants as D
-from tracegrad.ir.ops import implicit as I
-from tracegrad.ir.ops import linalg as L
+from tracegrad.ir.ops import determinants as D, implicit as I, linalg as L
 from tracegrad.ir.ops.contract import dot, transpose
 from tracegrad.ir.ops.elementwise import cast, eq, log, stop_gradient, where
 from tracegrad.ir.ops.matrices import counter, grid, identity, tril, triu

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tracegrad.compile_answer import refuse_hidden
+from tracegrad.driver.outputs import refuse_hidden
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
+from tracegrad.tracer.capture.trace import Trace, tracing
 from tracegrad.tracer.mode import live
-from tracegrad.tracer.trace import Trace, tracing
 
 
 def sections(name):

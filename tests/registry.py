@@ -10,8 +10,7 @@ import kinks
 import matrices
 import numpy as np
 
-from tracegrad.ir import dtype as dt
-from tracegrad.ir import ops
+from tracegrad.ir import dtype as dt, ops
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant
 from tracegrad.ir.op import Kind

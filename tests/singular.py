@@ -14,15 +14,16 @@ import matrices
 import numpy as np
 from registry import CASES
 
-from tracegrad.ir import dtype as dt
-from tracegrad.ir import ops
+from tracegrad.ir import dtype as dt, ops
 from tracegrad.ir.node import constant
 from tracegrad.ir.op import Kind
-from tracegrad.ir.ops import determinants as D
-from tracegrad.ir.ops import elementwise as E
-from tracegrad.ir.ops import implicit as I
-from tracegrad.ir.ops import linalg as L
-from tracegrad.ir.ops import reduce as R
+from tracegrad.ir.ops import (
+    determinants as D,
+    elementwise as E,
+    implicit as I,
+    linalg as L,
+    reduce as R,
+)
 from tracegrad.ir.ops.contract import dot, transpose
 from tracegrad.ir.ops.matrices import identity
 from tracegrad.ir.value import REGISTRY

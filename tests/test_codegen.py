@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tracegrad.codegen.build import build
-from tracegrad.codegen.plan import arena
-from tracegrad.codegen.view import View, collapse
+from tracegrad.codegen.schedule.plan import arena
+from tracegrad.codegen.schedule.view import View, collapse
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import constant, input_node
@@ -20,7 +19,7 @@ from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index, index_put
 from tracegrad.ir.ops.movement import permute, reshape, window
 from tracegrad.ir.ops.reduce import sum as sum_
-from tracegrad.runtime import plain
+from tracegrad.runtime.cpu import python_executor
 
 
 def floats(*shape: int):
@@ -105,7 +104,7 @@ def test_outputs_may_be_inputs_constants_and_one_another():
     y = x + 1.0
     seven = constant(7.0, dt.float64, (4,))
     a = numbers(2, 3)
-    got = plain.execute(build(Graph((x,), (x, y, y, seven, x, seven))), [a])
+    got = python_executor.execute(build(Graph((x,), (x, y, y, seven, x, seven))), [a])
     for g, w in zip(got, (a, a + 1, a + 1, np.full(4, 7.0), a, np.full(4, 7.0)), strict=True):
         np.testing.assert_array_equal(g, w)
     assert len({g.ctypes.data for g in got}) == 6
@@ -116,7 +115,7 @@ def test_two_inputs_may_be_exchanged(guarded):
     x, y = floats(5), floats(5)
     program = build(Graph((x, y), (y, x)), {0: x, 1: y}, guarded=guarded)
     a, b = numbers(5), -numbers(5)
-    plain.execute(program, [a, b])
+    python_executor.execute(program, [a, b])
     np.testing.assert_array_equal(a, -numbers(5))
     np.testing.assert_array_equal(b, numbers(5))
 
@@ -124,7 +123,7 @@ def test_two_inputs_may_be_exchanged(guarded):
 def test_a_matrix_may_become_its_own_transpose():
     x = floats(4, 4)
     a = numbers(4, 4)
-    plain.execute(build(Graph((x,), (permute(x, axes=(1, 0)),)), {0: x}), [a])
+    python_executor.execute(build(Graph((x,), (permute(x, axes=(1, 0)),)), {0: x}), [a])
     np.testing.assert_array_equal(a, numbers(4, 4).T)
 
 
@@ -133,7 +132,7 @@ def test_an_input_that_is_written_is_read_first_by_all_others():
     grown = w + x
     program = build(Graph((w, x), (grown, dot(x, w), sum_(w, dims=(0,)), grown * w)), {0: w})
     a, b = numbers(3, 3), numbers(3, 3) * 2
-    got = plain.execute(program, [a, b])
+    got = python_executor.execute(program, [a, b])
     np.testing.assert_array_equal(a, numbers(3, 3) * 3)
     np.testing.assert_array_equal(got[1], b @ numbers(3, 3))
     np.testing.assert_array_equal(got[2], numbers(3, 3).sum(0))
@@ -145,9 +144,9 @@ def test_a_guarded_program_writes_to_inputs_after_commit_only():
     y = x * 2.0
     program = build(Graph((x,), (y, sum_(x, dims=(0,)))), {0: x}, guarded=True)
     a = numbers(3)
-    plain.execute(replace(program, launches=program.launches[: program.commit]), [a])
+    python_executor.execute(replace(program, launches=program.launches[: program.commit]), [a])
     np.testing.assert_array_equal(a, numbers(3))
-    plain.execute(program, [a])
+    python_executor.execute(program, [a])
     np.testing.assert_array_equal(a, numbers(3) * 2)
 
 
@@ -164,7 +163,7 @@ def bad_index(position: int):
 
 def test_positions_may_count_from_the_end():
     program, a, where = bad_index(-4)
-    taken, _ = plain.execute(program, [a, where])
+    taken, _ = python_executor.execute(program, [a, where])
     np.testing.assert_array_equal(taken, numbers(4, 2)[[0, 0, 3]])
     np.testing.assert_array_equal(a, numbers(4, 2) * [[0], [1], [1], [0]])
 
@@ -173,7 +172,7 @@ def test_positions_may_count_from_the_end():
 def test_a_bad_index_is_told_and_nothing_is_written(position):
     program, a, where = bad_index(position)
     with pytest.raises(IndexError, match=rf"{position}\b"):
-        plain.execute(program, [a, where])
+        python_executor.execute(program, [a, where])
     np.testing.assert_array_equal(a, numbers(4, 2))
 
 
@@ -201,5 +200,5 @@ def test_a_reshape_that_strides_cannot_say_is_copied():
     x = floats(3, 4)
     turned = reshape(permute(x, axes=(1, 0)), shape=(2, 6))
     program = build(Graph((x,), (sum_(turned, dims=(0,)),)))
-    (got,) = plain.execute(program, [numbers(3, 4)])
+    (got,) = python_executor.execute(program, [numbers(3, 4)])
     np.testing.assert_array_equal(got, numbers(3, 4).T.reshape(2, 6).sum(0))

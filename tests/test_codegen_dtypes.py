@@ -14,16 +14,15 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.op import Kind, Types
-from tracegrad.ir.ops import elementwise as el
-from tracegrad.ir.ops import reduce as red
+from tracegrad.ir.ops import elementwise as el, reduce as red
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
-from tracegrad.runtime import intrinsics, plain
+from tracegrad.runtime.cpu import intrinsics, python_executor
 
 FLOATS = (dt.float64, dt.float32, dt.float16, dt.bfloat16)
 WHOLE = (dt.int64, dt.int32, dt.int16, dt.int8, dt.uint8)
-RUNGS = {"plain Python": plain.execute, "Numba": compiled}
+RUNGS = {"plain Python": python_executor.execute, "Numba": compiled}
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, 7.5, -2.5, 1.5, 1e-3, 40.0, -40.0,
            np.inf, -np.inf, np.nan)  # fmt: skip
 # how far apart results may be, in the last place of the type
@@ -145,7 +144,7 @@ def test_products(d):
         a, b = (d.encode(rng.integers(0, 4, s).astype(d.compute)) for s in (left, right))
         x, y = input_node(left, d), input_node(right, d)
         graph = verify(Graph((x, y), (dot(x, y),)))
-        (got,), (want,) = plain.execute(build(graph), [a, b]), interpret(graph, a, b)
+        (got,), (want,) = python_executor.execute(build(graph), [a, b]), interpret(graph, a, b)
         np.testing.assert_array_equal(got, want)
 
 
@@ -159,4 +158,4 @@ def test_half_precision_sums_do_not_stick():
 
 
 def test_the_vocabularies_are_one():
-    assert plain.VOCABULARY.keys() == intrinsics.VOCABULARY.keys()
+    assert python_executor.VOCABULARY.keys() == intrinsics.VOCABULARY.keys()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tracegrad as T
-from tracegrad.runtime import plain
+from tracegrad.runtime.cpu import python_executor
 from tracegrad.testing import assert_kernels
 
 # rows, columns, depth: whole tiles and edges, one panel and many, narrow results that are computed
@@ -53,7 +53,7 @@ def test_a_stack_of_transposed_matrices_is_copied_whatever_the_pieces(left, piec
     program = product.program()
     kinds = [launch.kernel.name.partition("_")[0] for launch in program.launches]
     assert kinds == ["strips", "gemm"]
-    (got,) = plain.execute(program, [a, b], pieces)
+    (got,) = python_executor.execute(program, [a, b], pieces)
     assert (np.abs(got - want) <= bound).all()
 
 

@@ -12,19 +12,19 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from graphs import BATCHED, FAMILY, arrays, grown, steps
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tracegrad.codegen import long_sums
 from tracegrad.codegen.build import build
-from tracegrad.codegen.templates import column, row, tile
-from tracegrad.codegen.view import View
+from tracegrad.codegen.gemm import tile
+from tracegrad.codegen.schedule import long_sums
+from tracegrad.codegen.schedule.view import View
+from tracegrad.codegen.templates import column, row
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.verify import verify
-from tracegrad.runtime import plain
-from tracegrad.runtime.executable import Executable, address
+from tracegrad.runtime.cpu import python_executor
+from tracegrad.runtime.cpu.executable import Executable, address
 
 PROGRAMS = (steps(FAMILY, 14), st.integers(0, 9), st.booleans(), st.booleans())
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -93,19 +93,19 @@ def compare(run, drawn, seed, special, simple, ways=(0,), writes=(), guarded=Fal
 @settings(max_examples=80, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
 @given(*PROGRAMS)
 def test_kernels_as_plain_python_are_the_interpreter(drawn, seed, special, simple):
-    compare(plain.execute, drawn, seed, special, simple)
+    compare(python_executor.execute, drawn, seed, special, simple)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
 @given(*PROGRAMS, st.lists(st.integers(0, 4), min_size=1, max_size=4))
 def test_inputs_may_lie_in_memory_as_they_please(drawn, seed, special, simple, ways):
-    compare(plain.execute, drawn, seed, special, simple, ways)
+    compare(python_executor.execute, drawn, seed, special, simple, ways)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
 @given(*PROGRAMS, st.lists(st.integers(0, 3), min_size=1, max_size=4), st.booleans())
 def test_outputs_may_be_written_into_inputs(drawn, seed, special, simple, ways, guarded):
-    compare(plain.execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
+    compare(python_executor.execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
 
 
 SHORT = [  # limits at which loops are cut, so that loops of a few steps are
@@ -120,7 +120,7 @@ def test_loops_that_are_cut_into_blocks_are_the_interpreter(drawn, seed, special
     with ExitStack() as limits:
         for module, name, value in SHORT:
             limits.enter_context(patch.object(module, name, value))
-        compare(plain.execute, drawn, seed, special, simple, ways, (0, 2))
+        compare(python_executor.execute, drawn, seed, special, simple, ways, (0, 2))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)

@@ -11,7 +11,7 @@ import pytest
 import tracegrad as tg
 from tracegrad import nn
 from tracegrad.ir.show import show
-from tracegrad.runtime.compiler import statistics
+from tracegrad.runtime.cpu.compiler import statistics
 
 
 def traces(compiled) -> int:

@@ -7,7 +7,7 @@ from sysconfig import get_config_var
 import pytest
 
 import tracegrad as T
-from tracegrad import compile_pool
+from tracegrad.driver import buffers
 
 HOLDS = {
     "the tensor": lambda t: t,
@@ -70,13 +70,13 @@ assert len({{id(y) for _, _, y in held}}) == len({{id(g) for _, g, _ in held}}) 
 
 @pytest.mark.skipif(bool(get_config_var("Py_GIL_DISABLED")), reason="nothing is recycled there")
 def test_this_python_counts_references_as_recycling_expects():
-    assert compile_pool.counts_hold()
+    assert buffers.counts_hold()
 
 
 @pytest.mark.parametrize("how", WRONG)
 def test_nothing_is_recycled_where_references_are_counted_otherwise(how, monkeypatch):
-    monkeypatch.setattr(compile_pool, "getrefcount", eval(WRONG[how])(sys.getrefcount))
-    assert not compile_pool.counts_hold()
+    monkeypatch.setattr(buffers, "getrefcount", eval(WRONG[how])(sys.getrefcount))
+    assert not buffers.counts_hold()
 
 
 @pytest.mark.parametrize("how", ["one too few", "all that are asked for"])

@@ -157,7 +157,7 @@ def test_a_map_over_many_buffers_is_vectorised(buffers, tmp_path):
     """Alias scopes let LLVM use vector registers without a check of every pair of pointers."""
     code = f"""
 import tracegrad as tg
-from tracegrad.runtime import compiler
+from tracegrad.runtime.cpu import compiler
 @tg.compile
 def f(*xs):
     total = xs[0]

@@ -10,7 +10,7 @@ from weakref import ref
 import pytest
 
 import tracegrad as tg
-from tracegrad import compile_programs
+from tracegrad.driver import programs
 
 # name -> a function of a fresh tensor, which compiled programs answer
 USERS = {}
@@ -274,7 +274,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_many_shapes_keep_little_memory(name, monkeypatch):
-    monkeypatch.setattr(compile_programs, "MOST_IDLE", 1_000_000)
+    monkeypatch.setattr(programs, "MOST_IDLE", 1_000_000)
     eager, f = SHAPES[name], tg.compile(SHAPES[name])
     for _ in range(2):
         for n in range(20):  # 400 kB each
@@ -285,7 +285,7 @@ def test_many_shapes_keep_little_memory(name, monkeypatch):
 
 
 def test_gradients_of_many_shapes_keep_little_memory(monkeypatch):
-    monkeypatch.setattr(compile_programs, "MOST_IDLE", 1_000_000)
+    monkeypatch.setattr(programs, "MOST_IDLE", 1_000_000)
     w = tg.ones(100_000, requires_grad=True)
     f = tg.compile(lambda x: (w.exp() * x.sum()).sum())
 
@@ -307,7 +307,7 @@ def test_gradients_of_many_shapes_keep_little_memory(monkeypatch):
 
 
 def test_the_number_of_programs_is_bounded(monkeypatch):
-    monkeypatch.setattr(compile_programs, "MOST_SIGNATURES", 5)
+    monkeypatch.setattr(programs, "MOST_SIGNATURES", 5)
     f = tg.compile(lambda x: x * 2)
     for n in range(12):
         assert f(tg.ones(n)).tolist() == [2.0] * n
@@ -316,7 +316,7 @@ def test_the_number_of_programs_is_bounded(monkeypatch):
 
 
 def test_new_shapes_need_no_new_kernels():
-    from tracegrad.runtime import compiler
+    from tracegrad.runtime.cpu import compiler
 
     net = tg.nn.Sequential(tg.nn.Linear(7, 11), tg.nn.ReLU(), tg.nn.Linear(11, 3))
     optimizer = tg.optim.Adam(net.parameters())

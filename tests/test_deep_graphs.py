@@ -10,12 +10,12 @@ import pytest
 
 import tracegrad as T
 from tracegrad.codegen.build import build
-from tracegrad.compile_autograd import Derivative
+from tracegrad.driver.backward_programs import Derivative
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.verify import verify
+from tracegrad.tracer.capture.trace import Trace, tracing
 from tracegrad.tracer.mode import live
-from tracegrad.tracer.trace import Trace, tracing
 
 DEPTH = 250  # of each chain; the stack has room for far fewer calls
 

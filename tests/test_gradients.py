@@ -16,7 +16,7 @@ from registry import ALL, LAYOUTS, draw, laid, projected, slope, weights
 
 import tracegrad as tg
 from tracegrad.codegen.build import build
-from tracegrad.codegen.view import View
+from tracegrad.codegen.schedule.view import View
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.autodiff import gradients
 from tracegrad.ir.graph import Graph
@@ -26,8 +26,8 @@ from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
-from tracegrad.runtime import plain
-from tracegrad.tracer import tape
+from tracegrad.runtime.cpu import python_executor
+from tracegrad.tracer.autograd import graph
 
 NAMES = [case[0] for case in ALL]
 
@@ -141,7 +141,7 @@ def test_kernels_compute_these_derivatives(number):
         x: View(a.shape, tuple(s // 8 for s in a.strides))
         for x, a in zip(graph.inputs, arrays, strict=True)
     }
-    got = plain.execute(build(simplify(graph), {}, layouts), arrays)
+    got = python_executor.execute(build(simplify(graph), {}, layouts), arrays)
     agree(got, interpret(graph, *arrays))
 
 
@@ -164,7 +164,7 @@ def test_compiled_tensors_have_these_derivatives_in_other_layouts(number):
 
 @pytest.mark.parametrize("first", [(), (1,), (0, 2), (1, 1)])
 def test_a_product_of_nothing_leaves_other_products_their_gradients(first):
-    tape._needs.clear()
+    graph._needs.clear()
     for shape in (first, (3,), (2, 3)):
         x = tg.full(shape, 2.0, requires_grad=True)
         (g,) = tg.autograd.grad(x.prod(), x)

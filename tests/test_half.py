@@ -14,7 +14,7 @@ from numba import cfunc, types
 from numba.extending import intrinsic
 
 import tracegrad as tg
-from tracegrad.runtime import half
+from tracegrad.runtime.cpu import half
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)
 X86 = platform.machine() in ("x86_64", "AMD64")
@@ -101,7 +101,7 @@ def test_rounding_is_that_of_torch(dtype):
 def test_a_processor_without_half_instructions_computes_the_same(tmp_path):
     code = """
 import numpy as np, tracegrad as tg
-from tracegrad.runtime import half
+from tracegrad.runtime.cpu import half
 assert not half.native()
 x = tg.from_numpy(np.arange(1 << 16, dtype=np.uint16).view(np.float16))
 f = lambda x: (x.float(), x * 3, (x / 512).sum(), x.reshape(256, 256) @ x.reshape(256, 256))

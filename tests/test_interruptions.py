@@ -40,7 +40,7 @@ print(calls[0] > 100, wrong)
 def test_numba_is_neither_entered_in_its_own_middle_nor_left_there():
     """Two signals come whenever a kernel is compiled."""
     out = run("""
-from tracegrad.runtime import cache, compiler
+from tracegrad.runtime.cpu import object_cache as cache, compiler
 cache.read = lambda name: None
 inner, within, compiled, handled = compiler._compile, [], [], []
 def compile_(*args):
@@ -256,7 +256,7 @@ print(stops > 50, mixed)
 
 
 LONG = """
-from tracegrad.runtime import executable
+from tracegrad.runtime.cpu import executable
 executable.STRETCH = 500_000
 class Stop(Exception): pass
 def handler(*_):

@@ -10,8 +10,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tracegrad.ir import dtype as dt
-from tracegrad.ir import ops
+from tracegrad.ir import dtype as dt, ops
 from tracegrad.ir.autodiff import gradients, joint
 from tracegrad.ir.graph import Graph, users
 from tracegrad.ir.interpret import interpret
@@ -19,8 +18,7 @@ from tracegrad.ir.node import Node, Site, _table, at, constant, input_node, inte
 from tracegrad.ir.op import ShapeError
 from tracegrad.ir.ops.contract import dot, transpose
 from tracegrad.ir.ops.elementwise import add, cast, exp, lt, maximum, sin, tanh, where
-from tracegrad.ir.ops.movement import concat, expand, permute, reshape
-from tracegrad.ir.ops.movement import slice as cut
+from tracegrad.ir.ops.movement import concat, expand, permute, reshape, slice as cut
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.show import show
 from tracegrad.ir.simplify import simplify

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from graphs import arrays, grown, steps
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tracegrad.ir.autodiff import joint
 from tracegrad.ir.graph import Graph

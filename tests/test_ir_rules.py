@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from graphs import arity
 
-from tracegrad.ir import dtype as dt
-from tracegrad.ir import ops
+from tracegrad.ir import dtype as dt, ops
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import Node, constant, input_node
@@ -29,13 +28,10 @@ from tracegrad.ir.ops.movement import (
     pad,
     permute,
     reshape,
+    slice as cut,
     window,
 )
-from tracegrad.ir.ops.movement import slice as cut
-from tracegrad.ir.ops.reduce import max as max_
-from tracegrad.ir.ops.reduce import min as min_
-from tracegrad.ir.ops.reduce import prod
-from tracegrad.ir.ops.reduce import sum as sum_
+from tracegrad.ir.ops.reduce import max as max_, min as min_, prod, sum as sum_
 from tracegrad.ir.ops.source import full
 from tracegrad.ir.rewrite import Apply, Const, Literal, Pattern, RewriteError, Table, Var, rewrite
 from tracegrad.ir.rules.finish import finish

@@ -19,8 +19,8 @@ from tracegrad.ir.node import input_node
 from tracegrad.ir.ops import linalg as L
 from tracegrad.ir.ops.contract import dot, transpose
 from tracegrad.ir.ops.matrices import identity
-from tracegrad.runtime.compiler import statistics
-from tracegrad.runtime.plain import execute
+from tracegrad.runtime.cpu.compiler import statistics
+from tracegrad.runtime.cpu.python_executor import execute
 
 FACTORISATIONS = {
     "cholesky": lambda x: L.cholesky(

@@ -12,7 +12,7 @@ import pytest
 import tracegrad
 from tracegrad import nn
 from tracegrad.nn import functional as F
-from tracegrad.runtime.compiler import statistics
+from tracegrad.runtime.cpu.compiler import statistics
 from tracegrad.testing import assert_kernels
 
 torch = pytest.importorskip("torch")

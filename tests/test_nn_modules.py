@@ -11,7 +11,7 @@ import pytest
 
 import tracegrad as tg
 from tracegrad import nn
-from tracegrad.tracer import world
+from tracegrad.tracer import change_counter
 
 
 @pytest.fixture
@@ -237,9 +237,9 @@ def test_the_world_learns_of_changes_and_not_of_calls():
     m, x = net(nn, tg), tg.ones(1, 4)
 
     def moved(change):
-        before = world.epoch[0]
+        before = change_counter.epoch[0]
         change()
-        return world.epoch[0] != before
+        return change_counter.epoch[0] != before
 
     assert not moved(lambda: m(x).sum().backward())
     assert not moved(m.zero_grad)

@@ -10,7 +10,7 @@ import pytest
 
 import tracegrad as tg
 from tracegrad import nn, optim
-from tracegrad.tracer import world
+from tracegrad.tracer import change_counter
 
 STEPS = 20
 
@@ -210,10 +210,10 @@ def test_a_changed_rate_is_no_change_of_the_world_but_another_option_is():
     optimizer = optim.SGD([w], lr=0.1, momentum=0.9)
     w.grad = tg.ones(2)
     optimizer.step()
-    before = world.epoch[0]
+    before = change_counter.epoch[0]
     optimizer.param_groups[0]["lr"] = 0.5
     optimizer.step()
     optimizer.zero_grad()
-    assert world.epoch[0] == before
+    assert change_counter.epoch[0] == before
     optimizer.param_groups[0]["momentum"] = 0.5
-    assert world.epoch[0] != before
+    assert change_counter.epoch[0] != before

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tracegrad as tg
-from tracegrad.out_table import RULES, SEVERAL
+from tracegrad.functions.out_table import RULES, SEVERAL
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("expecttest")

@@ -16,7 +16,7 @@ import tracegrad as T
 import tracegrad.nn.functional as F
 from tracegrad import nn
 from tracegrad.ir.ops.random import random_bits
-from tracegrad.runtime.philox import plain
+from tracegrad.runtime.cpu.philox import plain
 from tracegrad.testing import assert_kernels
 
 
@@ -275,7 +275,7 @@ def test_dropout_is_one_kernel_with_its_surroundings():
 def test_a_loop_that_draws_is_vectorised(draw, tmp_path):
     code = f"""
 import tracegrad as T, tracegrad.nn.functional as F
-from tracegrad.runtime import compiler
+from tracegrad.runtime.cpu import compiler
 T.compile(lambda x: {draw})(T.ones(1000))
 ((_, built),) = [v for k, v in compiler._ready.items() if k.startswith("def map_")]
 print(built._library.get_llvm_str())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tracegrad.codegen.program import Kernel
-from tracegrad.runtime import cache, compiler
+from tracegrad.runtime.cpu import compiler, object_cache
 
 SOURCE = """\
     p0 = pointer_f4(args, 0)
@@ -26,10 +26,10 @@ SOURCE = """\
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty cache, for this test alone."""
     monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    cache.folder.cache_clear()
+    object_cache.folder.cache_clear()
     monkeypatch.setattr(compiler, "_ready", {})
     yield tmp_path / "cache"
-    cache.folder.cache_clear()
+    object_cache.folder.cache_clear()
 
 
 def loads(number: float) -> str:
@@ -87,9 +87,9 @@ def test_a_sound_entry_of_another_make_is_compiled_again(folder):
     """The digest is right, what is inside is not an object."""
     loads(1.0)
     (path,) = entries(folder)
-    cache.write(path.stem, b"symbol", b"name", b"not machine code", b"not bitcode")
+    object_cache.write(path.stem, b"symbol", b"name", b"not machine code", b"not bitcode")
     assert loads(1.0) == "compiled"
-    cache.write(path.stem, b"only one part")
+    object_cache.write(path.stem, b"only one part")
     assert loads(1.0) == "compiled"
 
 
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written_does_no_harm(folder, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(cache, "_put", refuse)
+    monkeypatch.setattr(object_cache, "_put", refuse)
     assert loads(2.0) == "compiled"
     assert loads(1.0) == "loaded"
 
@@ -145,15 +145,15 @@ def test_no_home_does_no_harm(monkeypatch):
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(cache.Path, "home", homeless)
+    monkeypatch.setattr(object_cache.Path, "home", homeless)
     monkeypatch.setattr(compiler, "_ready", {})
-    cache.folder.cache_clear()
+    object_cache.folder.cache_clear()
     try:
-        assert cache.folder() is None
+        assert object_cache.folder() is None
         assert loads(1.0) == "compiled"
         assert loads(1.0) == "compiled"
     finally:
-        cache.folder.cache_clear()
+        object_cache.folder.cache_clear()
 
 
 def test_a_folder_that_others_may_write_to_is_not_the_default(tmp_path, monkeypatch):
@@ -163,18 +163,18 @@ def test_a_folder_that_others_may_write_to_is_not_the_default(tmp_path, monkeypa
         for mode, wanted in ((0o700, True), (0o777, False), (0o755, True)):
             (tmp_path / "tracegrad").mkdir(exist_ok=True)
             (tmp_path / "tracegrad").chmod(mode)
-            cache.folder.cache_clear()
+            object_cache.folder.cache_clear()
             with nullcontext() if wanted else pytest.warns(UserWarning, match="chmod go-w"):
-                assert (cache.folder() is not None) is wanted
+                assert (object_cache.folder() is not None) is wanted
     finally:
-        cache.folder.cache_clear()
+        object_cache.folder.cache_clear()
 
 
 def test_the_key_depends_on_source_and_machine(monkeypatch):
-    assert cache.key("a") != cache.key("b")
-    before = cache.key("a")
-    monkeypatch.setattr(cache, "machine", lambda: "another")
-    assert cache.key("a") != before
+    assert object_cache.key("a") != object_cache.key("b")
+    before = object_cache.key("a")
+    monkeypatch.setattr(object_cache, "machine", lambda: "another")
+    assert object_cache.key("a") != before
 
 
 def test_a_kernel_that_numba_refuses_is_named_with_its_source_and_operations(folder, tmp_path):
@@ -229,7 +229,7 @@ def test_kernels_with_an_error_path_can_be_loaded(folder):
 
 STEP = """
 import tracegrad as tg
-from tracegrad.runtime.compiler import statistics
+from tracegrad.runtime.cpu.compiler import statistics
 f = tg.compile(lambda x: (x @ x.t()).tanh().sum(0) + x.exp().sum(1))
 print(f(tg.ones(30, 30)).sum().item(), statistics.compiled, statistics.loaded)
 """
@@ -246,10 +246,10 @@ def test_processes_share_a_cache_at_once(folder):
 
 
 def test_objects_are_for_one_python_and_one_processor(monkeypatch):
-    mine = cache.machine.__wrapped__()
-    monkeypatch.setattr(cache.sysconfig, "get_config_var", lambda name: "cpython-399t-moon")
-    assert cache.machine.__wrapped__() != mine
-    code = "from tracegrad.runtime import cache; print(cache.machine())"
+    mine = object_cache.machine.__wrapped__()
+    monkeypatch.setattr(object_cache.sysconfig, "get_config_var", lambda name: "cpython-399t-moon")
+    assert object_cache.machine.__wrapped__() != mine
+    code = "from tracegrad.runtime.cpu import object_cache as cache; print(cache.machine())"
     env = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert run.stdout.strip() not in ("", mine)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tracegrad.runtime import cache
+from tracegrad.runtime.cpu import object_cache
 
 NAMES = ("a" * 64, "b" * 64)
 PARTS = (b"symbol", b"name", b"code" * 100, b"")
@@ -23,19 +23,19 @@ PARTS = (b"symbol", b"name", b"code" * 100, b"")
 def folder(tmp_path, monkeypatch) -> Path:
     """A cache with two entries; nothing in a test takes longer than some seconds."""
     monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_written", 0)
-    cache.folder.cache_clear()
+    monkeypatch.setattr(object_cache, "_written", 0)
+    object_cache.folder.cache_clear()
     for k, name in enumerate(NAMES):
-        cache.write(name, *PARTS, bytes([k]))
+        object_cache.write(name, *PARTS, bytes([k]))
     assert read() == [(*PARTS, b"\0"), (*PARTS, b"\1")]
     signal.alarm(30)
     yield tmp_path / "cache"
     signal.alarm(0)
-    cache.folder.cache_clear()
+    object_cache.folder.cache_clear()
 
 
 def read() -> list:
-    return [cache.read(name) for name in NAMES]
+    return [object_cache.read(name) for name in NAMES]
 
 
 def entry(folder: Path, k: int = 0) -> Path:
@@ -60,21 +60,21 @@ def test_no_entry_of_which_a_byte_was_changed_is_read(folder):
     data = path.read_bytes()
     for k in range(len(data)):
         path.write_bytes(data[:k] + bytes([data[k] ^ (1 << k % 8)]) + data[k + 1 :])
-        assert cache.read(NAMES[0]) is None
+        assert object_cache.read(NAMES[0]) is None
         path.write_bytes(data[:k])
-        assert cache.read(NAMES[0]) is None
+        assert object_cache.read(NAMES[0]) is None
     path.write_bytes(data + b"\0")
-    assert cache.read(NAMES[0]) is None
+    assert object_cache.read(NAMES[0]) is None
     path.write_bytes(data)
-    assert cache.read(NAMES[0]) == (*PARTS, b"\0")
+    assert object_cache.read(NAMES[0]) == (*PARTS, b"\0")
 
 
 def test_an_entry_with_a_digest_of_somebody_without_the_secret_is_refused(folder):
     path = entry(folder)
-    body = path.read_bytes()[cache._HEAD :]
+    body = path.read_bytes()[object_cache._HEAD :]
     for secret in (b"", bytes(32), b"secret"):
-        path.write_bytes(cache._MAGIC + cache._digest(secret, NAMES[0], body) + body)
-        assert cache.read(NAMES[0]) is None
+        path.write_bytes(object_cache._MAGIC + object_cache._digest(secret, NAMES[0], body) + body)
+        assert object_cache.read(NAMES[0]) is None
 
 
 IN_THE_WAY = {
@@ -95,8 +95,8 @@ def test_what_is_no_plain_file_is_no_entry(folder, how):
     path.rename(path.with_name("sound"))
     IN_THE_WAY[how](path)
     assert read() == [None, (*PARTS, b"\1")]
-    cache.write(NAMES[0], *PARTS)
-    assert cache.read(NAMES[0]) == (None if how == "a folder" else PARTS)
+    object_cache.write(NAMES[0], *PARTS)
+    assert object_cache.read(NAMES[0]) == (None if how == "a folder" else PARTS)
     assert list(folder.glob("*.tmp")) == []
 
 
@@ -106,7 +106,7 @@ def test_what_is_no_plain_file_is_no_secret(folder, how):
     path.rename(path.with_name("sound"))
     IN_THE_WAY[how](path)
     assert read() == [None, None]
-    cache.write(NAMES[0], *PARTS)
+    object_cache.write(NAMES[0], *PARTS)
     assert read() == [None if how == "a folder" else PARTS, None]
 
 
@@ -132,14 +132,14 @@ def test_entries_that_others_may_write_to_are_refused(folder):
 def test_what_belongs_to_somebody_else_is_refused(folder, what):
     path = {"entry": entry(folder), "secret": folder / "secret", "folder": folder}[what]
     os.chown(path, 12345, 12345)
-    assert cache.read(NAMES[0]) is None
+    assert object_cache.read(NAMES[0]) is None
     os.chown(path, 0, 0)
 
 
 def test_a_folder_that_is_opened_to_others_later_is_refused(folder):
     folder.chmod(0o777)
     assert read() == [None, None]
-    cache.write("c" * 64, *PARTS)
+    object_cache.write("c" * 64, *PARTS)
     assert not (folder / f"{'c' * 64}.o").exists()
 
 
@@ -157,53 +157,53 @@ def test_the_folder_above_counts_too(tmp_path, monkeypatch, mode, wanted):
     above.mkdir()
     above.chmod(mode)
     monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(above / "cache"))
-    cache.folder.cache_clear()
+    object_cache.folder.cache_clear()
     try:
         if wanted:
-            assert cache.folder() == above / "cache"
+            assert object_cache.folder() == above / "cache"
         else:
             with pytest.warns(UserWarning, match="above, or may write"):
-                assert cache.folder() is None
+                assert object_cache.folder() is None
     finally:
-        cache.folder.cache_clear()
+        object_cache.folder.cache_clear()
 
 
 def test_a_new_secret_means_compiling_again(folder):
     for change in (lambda p: p.unlink(), lambda p: p.write_bytes(os.urandom(32))):
         change(folder / "secret")
         assert read() == [None, None]
-        cache.write(NAMES[0], *PARTS)
+        object_cache.write(NAMES[0], *PARTS)
         assert read() == [PARTS, None]
 
 
 def test_an_entry_that_is_too_large_is_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_MOST", 10_000)
-    cache.write("c" * 64, bytes(10_000))
+    monkeypatch.setattr(object_cache, "_MOST", 10_000)
+    object_cache.write("c" * 64, bytes(10_000))
     assert not (folder / f"{'c' * 64}.o").exists()
-    cache.write("c" * 64, bytes(9_000))
-    assert cache.read("c" * 64) == (bytes(9_000),)
+    object_cache.write("c" * 64, bytes(9_000))
+    assert object_cache.read("c" * 64) == (bytes(9_000),)
 
 
 def test_a_full_disk_leaves_the_entries_that_there_are(folder):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        cache.write(NAMES[0], bytes(5000))
-        cache.write("c" * 64, bytes(5000))
+        object_cache.write(NAMES[0], bytes(5000))
+        object_cache.write("c" * 64, bytes(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert cache.read(NAMES[0]) == (*PARTS, b"\0")
+    assert object_cache.read(NAMES[0]) == (*PARTS, b"\0")
     assert sorted(p.name for p in folder.iterdir()) == [f"{n}.o" for n in NAMES] + ["secret"]
 
 
 def test_the_folder_stays_small_and_keeps_what_is_used(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_OFTEN", 1)
+    monkeypatch.setattr(object_cache, "_OFTEN", 1)
     monkeypatch.setenv("TRACEGRAD_CACHE_SIZE", "0.05")  # megabytes
     old = time.time() - 10 * 3600
     for k in range(20):
-        cache.write(f"{k:064d}", bytes(10_000))
+        object_cache.write(f"{k:064d}", bytes(10_000))
         os.utime(folder / f"{k:064d}.o", (old + k, old + k))
-        cache.read(f"{0:064d}")
+        object_cache.read(f"{0:064d}")
     kept = sorted(int(p.stem) for p in folder.glob("0*.o"))
     assert kept[0] == 0 and kept[1:] == list(range(20 - len(kept) + 1, 20))
     assert 30_000 < sum(p.stat().st_size for p in folder.glob("*.o")) <= 60_000
@@ -212,9 +212,9 @@ def test_the_folder_stays_small_and_keeps_what_is_used(folder, monkeypatch):
 @pytest.mark.parametrize("given", ["", "many", "-1", "0", "nan", "1e400"])
 def test_any_size_can_be_asked_for(folder, monkeypatch, given):
     monkeypatch.setenv("TRACEGRAD_CACHE_SIZE", given)
-    monkeypatch.setattr(cache, "_OFTEN", 1)
-    cache.write(NAMES[0], *PARTS)
-    assert cache.read(NAMES[0]) == (None if given in ("0", "-1") else PARTS)
+    monkeypatch.setattr(object_cache, "_OFTEN", 1)
+    object_cache.write(NAMES[0], *PARTS)
+    assert object_cache.read(NAMES[0]) == (None if given in ("0", "-1") else PARTS)
 
 
 def test_eviction_touches_nothing_else(folder, monkeypatch):
@@ -224,14 +224,14 @@ def test_eviction_touches_nothing_else(folder, monkeypatch):
     stale.touch(), fresh.touch()
     os.utime(stale, (1e9, 1e9))
     monkeypatch.setenv("TRACEGRAD_CACHE_SIZE", "0")
-    monkeypatch.setattr(cache, "_OFTEN", 1)
-    cache.write(NAMES[0], *PARTS)
+    monkeypatch.setattr(object_cache, "_OFTEN", 1)
+    object_cache.write(NAMES[0], *PARTS)
     assert {p.name for p in folder.iterdir()} == {"mine.txt", "d.o", "y.tmp", "secret"}
 
 
 AGREE = """
 import sys, time
-from tracegrad.runtime import cache
+from tracegrad.runtime.cpu import object_cache as cache
 cache.machine()
 time.sleep(max(0, float(sys.argv[1]) - time.time()))
 for k in range(30):
@@ -248,8 +248,8 @@ def test_processes_that_begin_at_once_agree_on_a_secret(tmp_path):
             subprocess.Popen([sys.executable, "-c", AGREE, at, name], env=env) for name in "1234"
         ]
         assert [p.wait(60) for p in several] == [0] * 4
-        check = "from tracegrad.runtime import cache; print(sum(cache.read(f'{n}{k:063d}') == "
-        check += "(b'content',) for n in '1234' for k in range(30)))"
+        check = "from tracegrad.runtime.cpu import object_cache as cache; print(sum("
+        check += "cache.read(f'{n}{k:063d}') == (b'content',) for n in '1234' for k in range(30)))"
         out = subprocess.run([sys.executable, "-c", check], env=env, capture_output=True, text=True)
         assert out.stdout == "120\n"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

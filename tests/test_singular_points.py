@@ -22,7 +22,7 @@ from tracegrad.ir.node import input_node
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
-from tracegrad.runtime import plain
+from tracegrad.runtime.cpu import python_executor
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -67,7 +67,7 @@ def test_smooth_points_have_the_derivatives_of_differences(f, arrays):
             assert got == pytest.approx(want, rel=1e-6, abs=1e-6)
     with np.errstate(all="ignore"):
         same([x.detach().numpy() for x in orders(graph, leaves(arrays))], values)
-        same(plain.execute(build(simplify(graph)), [a.copy() for a in arrays]), values)
+        same(python_executor.execute(build(simplify(graph)), [a.copy() for a in arrays]), values)
 
 
 @pytest.mark.parametrize("f, arrays, order", listed(singular.NONE))
@@ -97,7 +97,7 @@ def test_where_torch_chooses_a_derivative_it_is_torchs(name):
     with np.errstate(all="ignore"):
         interpreted = interpret(graph, *arrays)
         eager = [x.detach().numpy() for x in orders(graph, leaves(arrays))]
-        kernels = plain.execute(build(simplify(graph)), [a.copy() for a in arrays])
+        kernels = python_executor.execute(build(simplify(graph)), [a.copy() for a in arrays])
     for found in (interpreted, eager, kernels):
         same([found[k] for k in elementwise], want, rtol=1e-8)
 

@@ -10,7 +10,7 @@ import pytest
 from programs_of_torch import traced_arrays
 
 import tracegrad as T
-from tracegrad.tracer.trace import Trace, tracing
+from tracegrad.tracer.capture.trace import Trace, tracing
 
 
 # ---- memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracegrad.tracer import typetag
+from tracegrad.tracer.capture import type_version
 
 
 class Base:
@@ -15,11 +15,11 @@ class Sub(Base):
     pass
 
 
-@pytest.mark.skipif(typetag.tag(Sub) is None, reason="this Python does not show the number")
+@pytest.mark.skipif(type_version.tag(Sub) is None, reason="this Python does not show the number")
 @pytest.mark.parametrize("changed", [Base, Sub])
 def test_a_class_is_looked_at_again_only_when_it_has_changed(changed):
-    view, seen, asked = typetag.tag(Sub), [-1], []
-    ask = typetag.rechecked(Sub, seen, lambda: not asked.append(1))
+    view, seen, asked = type_version.tag(Sub), [-1], []
+    ask = type_version.rechecked(Sub, seen, lambda: not asked.append(1))
     for _ in range(3):
         changed.y = len(asked)
         assert view[0] != seen[0]
@@ -30,5 +30,5 @@ def test_a_class_is_looked_at_again_only_when_it_has_changed(changed):
 
 def test_what_no_longer_holds_is_not_remembered():
     seen = [-1]
-    assert not typetag.rechecked(Sub, seen, lambda: False)()
+    assert not type_version.rechecked(Sub, seen, lambda: False)()
     assert seen == [-1]

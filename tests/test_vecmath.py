@@ -9,10 +9,10 @@ import pytest
 from machine_code import on_vectors
 from numba import cfunc, types
 
-from tracegrad.runtime.compiler import FAST
-from tracegrad.runtime.intrinsics import VOCABULARY
+from tracegrad.runtime.cpu.compiler import FAST
+from tracegrad.runtime.cpu.intrinsics import VOCABULARY
 
-BOUNDS = {  # largest error in units of the last place, as codegen/vecmath.py states them
+BOUNDS = {  # largest error in units of the last place, as runtime/cpu/vector_math.py states them
     "exp": {"f4": 1.5, "f8": 1.5},
     "log": {"f4": 1.5, "f8": 1.5},
     "tanh": {"f4": 2.5, "f8": 3.0},

@@ -12,7 +12,7 @@ import tracegrad as tg
 from tracegrad.ir.op import Kind, Types
 from tracegrad.ir.ops.elementwise import CHECKS
 from tracegrad.ir.value import REGISTRY
-from tracegrad.tracer.batching_rules import RULES, one_by_one
+from tracegrad.tracer.autograd.batching_rules import RULES, one_by_one
 from tracegrad.tracer.pytree import map_leaves
 
 RNG = np.random.default_rng(3)

@@ -4,31 +4,42 @@ from math import e, inf, nan, pi
 
 from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, special, testing, utils
 from .absent import explain as _explain_absence
-from .compile import compile
+from .driver.api import compile
 from .func import vmap
+from .functions.linalg.decompositions import old_lu as lu
+from .functions.linalg.low_rank import *
+from .functions.linalg.solving import old_lu_solve as lu_solve
+from .functions.methods import attach as _attach_methods
+from .functions.namespace import *
+from .functions.nn.convolution import *
+from .functions.nn.folding import native_channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .functions.nn.grid_sample import grid_sampler, grid_sampler_2d, grid_sampler_3d
+from .functions.nn.pooling import max_pool1d, max_pool1d_with_indices, max_pool2d, max_pool3d
+from .functions.out_argument import accept as _accept_out
+from .functions.random.distributions import *
+from .functions.tensors.conversion import clone, detach
 from .ir.dtype import (
     DType as dtype,
-)
-from .ir.dtype import (
     bfloat16,
+    bool_ as bool,
     float16,
+    float16 as half,
     float32,
+    float32 as float,
     float64,
+    float64 as double,
     int8,
     int16,
+    int16 as short,
     int32,
+    int32 as int,
     int64,
+    int64 as long,
     uint8,
 )
-from .ir.dtype import bool_ as bool
-from .ir.dtype import float16 as half
-from .ir.dtype import float32 as float
-from .ir.dtype import float64 as double
-from .ir.dtype import int16 as short
-from .ir.dtype import int32 as int
-from .ir.dtype import int64 as long
 from .nn.functional import (
     adaptive_avg_pool1d,
+    adaptive_max_pool1d_with_indices as adaptive_max_pool1d,
     alpha_dropout,
     avg_pool1d,
     celu,
@@ -51,28 +62,8 @@ from .nn.functional import (
     threshold,
     threshold_,
 )
-from .nn.functional import adaptive_max_pool1d_with_indices as adaptive_max_pool1d
-from .nn.functional.convolution import *
-from .nn.functional.folding import native_channel_shuffle, pixel_shuffle, pixel_unshuffle
-from .nn.functional.grids import grid_sampler, grid_sampler_2d, grid_sampler_3d
-from .nn.functional.pooling import (
-    max_pool1d,
-    max_pool1d_with_indices,
-    max_pool2d,
-    max_pool3d,
-)
-from .out import accept as _accept_out
 from .serialization import load, save
 from .tracer import Size, Tensor
-from .tracer import generator as random
-from .tracer.device import device
-from .tracer.functions import *
-from .tracer.functions.conversion import clone, detach
-from .tracer.functions.factors import old_lu as lu
-from .tracer.functions.solving import old_lu_solve as lu_solve
-from .tracer.generator import *
-from .tracer.layout import *
-from .tracer.lowrank import *
 from .tracer.mode import (
     enable_grad,
     get_default_dtype,
@@ -83,15 +74,19 @@ from .tracer.mode import (
     set_default_dtype,
     set_grad_enabled,
 )
-from .tracer.printing import get_printoptions, printoptions, set_printoptions
-from .tracer.promotion import can_cast, promote_types, result_type
-from .tracer.random import *
+from .tracer.tensor import generator as random
+from .tracer.tensor.device import device
+from .tracer.tensor.generator import *
+from .tracer.tensor.layout import *
+from .tracer.tensor.printing import get_printoptions, printoptions, set_printoptions
+from .tracer.tensor.promotion import can_cast, promote_types, result_type
 from .typed import TYPES as _TYPES
 
 __version__ = "0.1.0"
 
 globals().update(_TYPES)
 Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
+_attach_methods()
 _accept_out(globals())
 
 _explain_absence()

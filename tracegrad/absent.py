@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .torch_names import NAMES
-from .tracer.tensor import Tensor
+from .tracer.tensor.tensor import Tensor
 
 COMPLEX = frozenset(
     "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .autograd.gradcheck import gradcheck, gradgradcheck
-from .compile import compile
+from .driver.api import compile
+from .functions.tensors.creation import as_tensor
 from .testing import assert_close
-from .tracer.functions.creation import as_tensor
 from .tracer.pytree import flatten, map_leaves, unflatten
-from .tracer.tensor import Tensor
+from .tracer.tensor.tensor import Tensor
 
 
 def check_function(function: Callable, *inputs: Any, compiled: bool = True, second: bool = True,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .tracer.device import usable
+from .tracer.tensor.device import usable
 
 
 def is_available() -> bool:

@@ -10,13 +10,13 @@ from math import prod
 from typing import Any
 
 from .func_modules import functional_call, stack_module_state
-from .tracer.backward import filled
-from .tracer.functions.creation import eye
+from .functions.tensors.creation import eye
+from .tracer.autograd.backward import filled
+from .tracer.autograd.transform import Pullback
+from .tracer.autograd.vmap import map_examples, vmap
 from .tracer.mode import live
 from .tracer.pytree import Structure, flatten, map_leaves, unflatten
-from .tracer.tensor import Tensor
-from .tracer.transform import Pullback
-from .tracer.vmap import map_examples, vmap
+from .tracer.tensor.tensor import Tensor
 
 __all__ = [
     "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .functions.tensors.joining import stack
 from .nn.module import Module
-from .tracer.functions.joining import stack
-from .tracer.tensor import Tensor
+from .tracer.tensor.tensor import Tensor
 
 
 def _place(module: Module, path: str) -> tuple[dict, str] | None:

@@ -2,26 +2,26 @@
 them are batches. Complex numbers are not supported, so `eig` only says so.
 """
 
-from .ir.faults import LinAlgError
-from .out import accept as _accept_out
-from .tracer.functions.contract import matmul
-from .tracer.functions.factors import (
+from .functions.linalg.chained_products import linalg_cross as cross, multi_dot, vecdot
+from .functions.linalg.decompositions import (
     cholesky_ex,
     eig,
     eigh,
     eigvals,
     eigvalsh,
+    linalg_cholesky as cholesky,
+    linalg_qr as qr,
+    linalg_svd as svd,
     lu,
     lu_factor,
     lu_factor_ex,
     svdvals,
 )
-from .tracer.functions.factors import linalg_cholesky as cholesky
-from .tracer.functions.factors import linalg_qr as qr
-from .tracer.functions.factors import linalg_svd as svd
-from .tracer.functions.matrices import (
+from .functions.linalg.matmul import matmul
+from .functions.linalg.matrix_functions import (
     cond,
     householder_product,
+    linalg_norm as norm,
     matrix_exp,
     matrix_norm,
     matrix_power,
@@ -30,12 +30,7 @@ from .tracer.functions.matrices import (
     tensorsolve,
     vander,
 )
-from .tracer.functions.matrices import linalg_norm as norm
-from .tracer.functions.norms import vector_norm
-from .tracer.functions.parts import diagonal as _diagonal
-from .tracer.functions.products import linalg_cross as cross
-from .tracer.functions.products import multi_dot, vecdot
-from .tracer.functions.solving import (
+from .functions.linalg.solving import (
     det,
     inv,
     inv_ex,
@@ -47,7 +42,11 @@ from .tracer.functions.solving import (
     solve_ex,
     solve_triangular,
 )
-from .tracer.tensor import Tensor
+from .functions.math.norms import vector_norm
+from .functions.out_argument import accept as _accept_out
+from .functions.tensors.slicing import diagonal as _diagonal
+from .ir.faults import LinAlgError
+from .tracer.tensor.tensor import Tensor
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh",

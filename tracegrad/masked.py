@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .functions import namespace as all_
+from .functions.math.norms import vector_norm
+from .functions.math.scaled_operands import refuse
 from .ir.dtype import bool_
 from .ir.ops import elementwise as ops
 from .nn import functional as F
-from .tracer import functions as all_
-from .tracer.functions.norms import vector_norm
-from .tracer.functions.scaled import refuse
-from .tracer.promotion import as_dtype
-from .tracer.tensor import Tensor
+from .tracer.tensor.promotion import as_dtype
+from .tracer.tensor.tensor import Tensor
 
 
 def _where(mask: Tensor | None, x: Tensor, other: Any) -> Tensor:

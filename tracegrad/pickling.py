@@ -17,8 +17,8 @@ import numpy as np
 
 from .ir.dtype import DType
 from .nn.parameter import Parameter
-from .tracer.device import device
-from .tracer.tensor import Size, Tensor, leaked
+from .tracer.tensor.device import device
+from .tracer.tensor.tensor import Size, Tensor, leaked
 
 STORAGES = {
     "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16",

@@ -24,9 +24,9 @@ import numpy as np
 from .ir.dtype import DType, named
 from .nn.parameter import Parameter
 from .pickling import STORAGES, pickled
-from .tracer.device import device
 from .tracer.mode import mode
-from .tracer.tensor import Size, Tensor, fill_slots
+from .tracer.tensor.device import device
+from .tracer.tensor.tensor import Size, Tensor, fill_slots
 from .unpickling import PLAIN, Maker, Reader
 
 File = str | os.PathLike | IO[bytes]

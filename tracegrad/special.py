@@ -1,10 +1,8 @@
 """torch.special: special functions of mathematics, with torch's names."""
 
-from .out import accept as _accept_out
-from .tracer.functions.normalized import log_softmax, logsumexp, softmax
-from .tracer.functions.pointwise import erf, erfc, exp2, expm1, log1p, round
-from .tracer.functions.pointwise import sigmoid as expit
-from .tracer.functions.transcendental import (
+from .functions.math.pointwise import erf, erfc, exp2, expm1, log1p, round, sigmoid as expit
+from .functions.math.softmax_family import log_softmax, logsumexp, softmax
+from .functions.math.special import (
     bessel_j0,
     bessel_j1,
     digamma,
@@ -15,8 +13,12 @@ from .tracer.functions.transcendental import (
     i0e,
     i1,
     i1e,
+    igamma as gammainc,
+    igammac as gammaincc,
+    lgamma as gammaln,
     log_ndtr,
     logit,
+    mvlgamma as multigammaln,
     ndtr,
     ndtri,
     polygamma,
@@ -25,10 +27,7 @@ from .tracer.functions.transcendental import (
     xlogy,
     zeta,
 )
-from .tracer.functions.transcendental import igamma as gammainc
-from .tracer.functions.transcendental import igammac as gammaincc
-from .tracer.functions.transcendental import lgamma as gammaln
-from .tracer.functions.transcendental import mvlgamma as multigammaln
+from .functions.out_argument import accept as _accept_out
 
 psi, modified_bessel_i0, modified_bessel_i1 = digamma, i0, i1
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from .functions.tensors.creation import as_tensor
 from .ir.dtype import DType
-from .tracer.functions.creation import as_tensor
-from .tracer.tensor import Tensor
+from .tracer.tensor.tensor import Tensor
 
 __all__ = ["GradcheckError", "assert_close", "assert_kernels", "gradcheck", "gradgradcheck"]
 

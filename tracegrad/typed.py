@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .functions.tensors.creation import empty, tensor as from_data
 from .ir.dtype import DType
-from .tracer.functions.creation import empty
-from .tracer.functions.creation import tensor as from_data
-from .tracer.promotion import SCALAR_TYPE
-from .tracer.tensor import Size, Tensor
+from .tracer.tensor.promotion import SCALAR_TYPE
+from .tracer.tensor.tensor import Size, Tensor
 
 
 class _OfOneType(type):

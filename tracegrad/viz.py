@@ -13,7 +13,7 @@ from typing import Any
 from .ir.graph import Graph, users
 from .ir.node import Node
 from .ir.op import Kind
-from .tracer.tensor import Tensor
+from .tracer.tensor.tensor import Tensor
 
 LEAF, OPERATION, RESULT = "lightblue", "lightgray", "darkolivegreen1"
 _BOX = {

@@ -1,4 +1,3 @@
-"""How Python becomes ir: the Tensor, eager and traced, its functions, the gradient tape."""
+"""How Python becomes ir: the Tensor, eager and traced, the autograd graph, the capture of calls."""
 
-from . import methods
-from .tensor import Size, Tensor
+from .tensor.tensor import Size, Tensor

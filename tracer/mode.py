@@ -16,7 +16,7 @@ from inspect import isgeneratorfunction
 from typing import Any
 
 from ..ir.dtype import DType, float32
-from .world import changed
+from .change_counter import changed
 
 
 class Mode(threading.local):

@@ -32,11 +32,11 @@ from math import prod
 
 from ...ir.node import Node
 from ...ir.op import Kind
-from ..blocks import in_blocks, rounds
-from ..body import PRELUDE, Axis, Body, Scope, nested
-from ..space import expected
+from ..schedule.loop_space import expected
+from ..schedule.view import View
 from ..text import combine, load, store
-from ..view import View
+from .blocked_sums import in_blocks, rounds
+from .loop_body import PRELUDE, Axis, Body, Scope, nested
 
 MANY = 256  # rows; of more of them, blocks of
 BLOCK = 128  # are added up by themselves

@@ -33,9 +33,9 @@ from math import prod
 
 from ...ir.node import Node
 from ...ir.op import Kind
-from ..blocks import in_blocks, rounds
-from ..body import END, ENDS, POINT, PRELUDE, Axis, Body, Scope, nested
 from ..text import combine
+from .blocked_sums import in_blocks, rounds
+from .loop_body import END, ENDS, POINT, PRELUDE, Axis, Body, Scope, nested
 
 BLOCK = 512  # terms of a sum that have an accumulator of their own
 

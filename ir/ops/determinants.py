@@ -19,10 +19,7 @@ from .linalg import lu, lu_factors, svd, svd_factors
 from .matrices import column, corner, counter, grid, identity, join, row
 from .movement import diagonal, embedded
 from .prefix import others
-from .reduce import max as max_
-from .reduce import min as min_
-from .reduce import prod
-from .reduce import sum as sum_
+from .reduce import max as max_, min as min_, prod, sum as sum_
 
 
 def _pivots(packed: Any) -> Any:

@@ -20,14 +20,13 @@ from .elementwise import (
     log,
     log1p,
     logical_and,
+    pow as power,
     sign,
     stop_gradient,
     where,
 )
-from .elementwise import pow as power
 from .implicit import implicit
-from .reduce import spread
-from .reduce import sum as sum_
+from .reduce import spread, sum as sum_
 from .source import zeros_like
 
 # steps(y, x): y changes with x, of any shape, in steps alone; the gradient is zero

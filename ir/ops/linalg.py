@@ -1,9 +1,9 @@
 """The factorisations of matrices, which LAPACK computes.
 
 A primitive has one answer, so a factorisation returns its factors packed in one array, of which the
-functions in tracer/functions cut what they show. Matrices are the last two axes; all operands of a
-primitive have the same leading ones. `check` names the function that a failure is reported for;
-without it, what has no factor becomes NaN. All derivatives are made of differentiable operations.
+public functions cut what they show. Matrices are the last two axes; all operands of a primitive
+have the same leading ones. `check` names the function that a failure is reported for; without it,
+what has no factor becomes NaN. All derivatives are made of differentiable operations.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from typing import Any
 from ..dtype import int64
 from .elementwise import eq, ge, gt, where
 from .index import index
-from .movement import concat, reshape
-from .movement import slice as slice_
+from .movement import concat, reshape, slice as slice_
 from .reduce import sum as sum_
 from .source import full, iota
 

@@ -17,9 +17,9 @@ from ..ops.movement import (
     pad,
     permute,
     reshape,
+    slice as slice_,
     window,
 )
-from ..ops.movement import slice as slice_
 from ..ops.source import full
 from ..rewrite import Table, any_of
 from .algebra import ELEMENTWISE

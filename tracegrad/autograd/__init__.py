@@ -2,8 +2,8 @@
 and the modes.
 """
 
-from ..tracer.backward import backward, grad
-from ..tracer.custom import Function
+from ..tracer.autograd.backward import backward, grad
+from ..tracer.autograd.function import Function
 from ..tracer.mode import (
     detect_anomaly,
     enable_grad,
@@ -14,7 +14,7 @@ from ..tracer.mode import (
     set_detect_anomaly,
     set_grad_enabled,
 )
-from ..tracer.tensor import Tensor as Variable
+from ..tracer.tensor.tensor import Tensor as Variable
 from . import forward_ad, function, functional, graph
 from .gradcheck import GradcheckError, gradcheck, gradgradcheck
 

@@ -1,18 +1,18 @@
 """Dual numbers, by the names of torch.autograd.forward_ad.
 
 A dual tensor remembers its tangent at its Origin on the gradient tape; the tangent of a result is
-pulled from there when it is asked for, exactly (see tracer/transform.py).
+pulled from there when it is asked for, exactly (see tracer/autograd/transform.py).
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..tracer.backward import filled, pull
+from ..tracer.autograd.backward import filled, pull
+from ..tracer.autograd.graph import GradFn, edge
+from ..tracer.autograd.transform import bare, leads_elsewhere, origin
 from ..tracer.mode import live
-from ..tracer.tape import GradFn, edge
-from ..tracer.tensor import Tensor
-from ..tracer.transform import bare, leads_elsewhere, origin
+from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual",
            "unpack_dual"]  # fmt: skip

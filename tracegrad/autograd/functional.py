@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from ..tracer.backward import filled
-from ..tracer.functions.creation import eye
-from ..tracer.functions.joining import stack
-from ..tracer.tape import GradFn
-from ..tracer.tensor import Tensor
-from ..tracer.transform import Pullback
-from ..tracer.vmap import map_examples
+from ..functions.tensors.creation import eye
+from ..functions.tensors.joining import stack
+from ..tracer.autograd.backward import filled
+from ..tracer.autograd.graph import GradFn
+from ..tracer.autograd.transform import Pullback
+from ..tracer.autograd.vmap import map_examples
+from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..tracer.backward import grad
-from ..tracer.functions.creation import tensor, zeros_like
+from ..functions.tensors.creation import tensor, zeros_like
+from ..tracer.autograd.backward import grad
+from ..tracer.autograd.transform import Pullback
 from ..tracer.mode import enable_grad, no_grad
-from ..tracer.tensor import Tensor
-from ..tracer.transform import Pullback
+from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from contextlib import ContextDecorator
 from typing import Any
 
+from ..tracer.autograd.graph import GradFn as Node, Saved
+from ..tracer.autograd.transform import bare
 from ..tracer.mode import live, mode
-from ..tracer.tape import GradFn as Node
-from ..tracer.tape import Saved
-from ..tracer.tensor import Tensor
-from ..tracer.transform import bare
+from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["Node", "save_on_cpu", "saved_tensors_hooks"]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.functions.conversion import empty
-from ..tracer.tensor import Tensor
+from ..functions.tensors.conversion import empty
+from ..tracer.tensor.tensor import Tensor
 from . import functional as F
 from .init import constant_
 from .layer import NEEDED, layer

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tracer.functions.creation import empty
-from ..tracer.functions.movement import transpose
-from ..tracer.tensor import Tensor
-from . import functional as F
-from . import init
+from ..functions.tensors.creation import empty
+from ..functions.tensors.shape import transpose
+from ..tracer.tensor.tensor import Tensor
+from . import functional as F, init
 from .linear import Linear
 from .module import Module
 from .parameter import Parameter

@@ -8,8 +8,8 @@ from itertools import chain, groupby
 from operator import index
 from typing import Any, Self
 
-from ..tracer.tensor import Tensor
-from ..tracer.world import Watched
+from ..tracer.change_counter import Watched
+from ..tracer.tensor.tensor import Tensor
 from .module import Module, indented
 from .parameter import Parameter
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..tracer.functions.creation import empty
-from ..tracer.tensor import Tensor
-from . import functional as F
-from . import init
+from ..functions.tensors.creation import empty
+from ..tracer.tensor.tensor import Tensor
+from . import functional as F, init
 from .layer import repeated
 from .module import Module
 from .parameter import Parameter

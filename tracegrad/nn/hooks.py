@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.gate import Grads, gated
+from ..tracer.autograd.backward_hooks import Grads, gated
 from ..tracer.mode import mode
 from ..tracer.pytree import flatten, unflatten
-from ..tracer.tensor import RemovableHandle
+from ..tracer.tensor.tensor import RemovableHandle
 
 TABLES = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 

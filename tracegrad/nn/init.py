@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..functions.linalg.decompositions import linalg_qr
+from ..functions.random.distributions import rand, randn
 from ..ir.ops.special import erfinv
-from ..tracer.functions.factors import linalg_qr
 from ..tracer.mode import no_grad
-from ..tracer.random import rand, randn
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 
 # nonlinearity -> how much larger its input must be spread for its output to keep the spread
 _GAINS = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0) | {

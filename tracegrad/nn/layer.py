@@ -7,11 +7,10 @@ are read at every call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from inspect import Parameter as Argument
-from inspect import Signature
+from inspect import Parameter as Argument, Signature
 from typing import Any
 
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 from .module import Module
 
 NEEDED = Argument.empty

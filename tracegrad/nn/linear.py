@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..tracer.functions.creation import empty
-from ..tracer.functions.movement import flatten, unflatten
-from ..tracer.tensor import Tensor
-from . import functional as F
-from . import init
+from ..functions.tensors.creation import empty
+from ..functions.tensors.shape import flatten, unflatten
+from ..tracer.tensor.tensor import Tensor
+from . import functional as F, init
 from .module import Module
 from .parameter import Parameter
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import Parameter as Argument
-from inspect import signature
+from inspect import Parameter as Argument, signature
 from typing import Any
 
-from ..tracer.tensor import Tensor
+from ..functions.nn.loss import legacy
+from ..tracer.tensor.tensor import Tensor
 from . import functional as F
-from .functional.loss import legacy
 from .module import Module
 
 _BUFFERS = ("weight", "pos_weight")

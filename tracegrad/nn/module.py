@@ -11,9 +11,9 @@ from itertools import chain
 from typing import Any, Self
 
 from ..ir.dtype import DType, bfloat16, float16, float32, float64
+from ..tracer.change_counter import Watched, changed
 from ..tracer.mode import no_grad
-from ..tracer.tensor import Tensor
-from ..tracer.world import Watched, changed
+from ..tracer.tensor.tensor import Tensor
 from . import hooks
 from .hooks import Hooked
 from .parameter import Parameter, forget_grad

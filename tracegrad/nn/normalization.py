@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ..functions.tensors.creation import empty, ones, tensor, zeros
+from ..functions.tensors.shape import squeeze, unsqueeze
 from ..ir.dtype import int64
-from ..tracer.functions.creation import empty, ones, tensor, zeros
-from ..tracer.functions.movement import squeeze, unsqueeze
 from ..tracer.mode import no_grad
-from ..tracer.tensor import Tensor
-from . import functional as F
-from . import init
+from ..tracer.tensor.tensor import Tensor
+from . import functional as F, init
 from .module import Module
 from .parameter import Parameter
 

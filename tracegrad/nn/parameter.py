@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..tracer.functions.creation import empty
-from ..tracer.tensor import Tensor
+from ..functions.tensors.creation import empty
+from ..tracer.tensor.tensor import Tensor
 
 
 class Parameter(Tensor):

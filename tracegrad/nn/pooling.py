@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 from . import functional as F
 from .layer import NEEDED, layer, repeated
 from .module import Module

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ..tracer.functions.creation import as_tensor
+from ..functions.tensors.creation import as_tensor
 from ..tracer.mode import no_grad
-from ..tracer.tensor import RemovableHandle, Tensor
+from ..tracer.tensor.tensor import RemovableHandle, Tensor
 from .parameter import Parameter
 
 EXTRA = "_extra_state"

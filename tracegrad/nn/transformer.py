@@ -6,16 +6,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.functions.creation import full
-from ..tracer.functions.triangles import triu
-from ..tracer.tensor import Tensor
-from . import functional as F
-from . import init
+from ..functions.tensors.creation import full
+from ..functions.tensors.triangular import triu
+from ..tracer.tensor.tensor import Tensor
+from . import functional as F, init
 from .attention import MultiheadAttention
 from .container import ModuleList
+from .dropout import Dropout
 from .linear import Linear
 from .module import Module
-from .noise import Dropout
 from .normalization import LayerNorm
 
 _ACTIVATIONS: dict[str, Callable] = {"relu": F.relu, "gelu": F.gelu}

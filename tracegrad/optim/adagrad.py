@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..functions.tensors.creation import full_like, zeros
 from ..ir.dtype import float32
-from ..tracer.functions.creation import full_like, zeros
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, exact, refuse_negative
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..functions.tensors.creation import zeros, zeros_like
 from ..ir.dtype import float32
 from ..ir.ops.elementwise import maximum
-from ..tracer.functions.creation import zeros, zeros_like
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, exact, outside, refuse_negative
 
 

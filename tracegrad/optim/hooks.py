@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.tensor import RemovableHandle
+from ..tracer.tensor.tensor import RemovableHandle
 
 
 class Listened:

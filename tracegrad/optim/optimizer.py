@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
+from ..functions.tensors.creation import as_tensor
 from ..nn.parameter import forget_grad
-from ..tracer.functions.creation import as_tensor
+from ..tracer.change_counter import Watched, WatchedList, changed
 from ..tracer.mode import enable_grad, mode, set_grad_enabled
-from ..tracer.tensor import Tensor
-from ..tracer.world import Watched, WatchedList, changed
+from ..tracer.tensor.tensor import Tensor
 from .hooks import Listened, hooked
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..functions.tensors.creation import zeros, zeros_like
 from ..ir.dtype import float32
-from ..tracer.functions.creation import zeros, zeros_like
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..functions.tensors.creation import full_like, zeros_like
 from ..ir.ops.elementwise import isnan, where
-from ..tracer.functions.creation import full_like, zeros_like
-from ..tracer.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.checkpoint import recomputed
+from ..tracer.autograd.checkpoint import recomputed
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...tracer.functions.bounds import clamp
-from ...tracer.functions.creation import tensor
-from ...tracer.functions.joining import stack
-from ...tracer.functions.norms import vector_norm
+from ...functions.math.clamp import clamp
+from ...functions.math.norms import vector_norm
+from ...functions.tensors.creation import tensor
+from ...functions.tensors.joining import stack
 from ...tracer.mode import no_grad
-from ...tracer.tensor import Tensor
+from ...tracer.tensor.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
 

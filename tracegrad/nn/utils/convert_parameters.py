@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...tracer.functions.joining import cat
-from ...tracer.functions.movement import reshape
+from ...functions.tensors.joining import cat
+from ...functions.tensors.shape import reshape
 from ...tracer.mode import no_grad
-from ...tracer.tensor import Tensor
+from ...tracer.tensor.tensor import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

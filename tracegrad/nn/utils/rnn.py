@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...tracer.functions.joining import stack
-from ...tracer.functions.movement import transpose
-from ...tracer.tensor import Tensor
-from ..functional.padding import pad
+from ...functions.nn.padding import pad
+from ...functions.tensors.joining import stack
+from ...functions.tensors.shape import transpose
+from ...tracer.tensor.tensor import Tensor
 
 
 def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False,

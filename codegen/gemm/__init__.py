@@ -1,0 +1,1 @@
+"""Matrix products as generated LLVM: tiles, strips, what happens to the sums."""

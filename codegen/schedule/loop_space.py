@@ -1,0 +1,132 @@
+"""The space of a loop nest, and where in it values live and are seen.
+
+A space is a tuple of extents, none of them 1, of which some are reduced. A value has some of its
+axes: all of them at its points, the kept ones once it is reduced. In a space that `sums`, there is
+one thing more: numbers that are known when all rows are done, sums over the kept axes too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...ir.node import Node
+from ...ir.op import Kind, broadcast
+from .lower import Lowered
+from .view import View
+
+Axes = tuple[int, ...]
+
+SMALL = 8  # an innermost extent up to this is part of the kernel's text, so that LLVM unrolls it
+
+
+@dataclass(frozen=True)
+class Space:
+    extents: tuple[int, ...]
+    reduced: Axes = ()
+    sums: bool = False  # over the kept axes as well, at the end: such a loop is never split
+
+    @property
+    def all(self) -> Axes:
+        return tuple(range(len(self.extents)))
+
+    @property
+    def kept(self) -> Axes:
+        return tuple(d for d in self.all if d not in self.reduced)
+
+    @property
+    def short(self) -> bool:
+        """Whether its rows are so short that each of their points has statements of its own."""
+        return len(self.reduced) == 1 and self.extents[self.reduced[0]] <= SMALL
+
+    def along(self, axes: Axes) -> tuple[int, ...]:
+        return tuple(self.extents[d] for d in axes)
+
+    def widen(self, view: View, axes: Axes) -> View:
+        """A view over the extents along `axes`, as one over the whole space."""
+        strides = dict(zip(axes, view.strides, strict=True))
+        return View(self.extents, tuple(strides.get(d, 0) for d in self.all), view.offset)
+
+    def late(self, axes: Axes) -> bool:
+        """Whether what is computed along these axes waits for all rows."""
+        return self.sums and axes not in (self.all, self.kept)
+
+    def join(self, other: Space) -> Space | None:
+        """The space of a loop that does the work of both, if there is one whose rows are these."""
+        if not self.reduced:
+            return None
+        if not other.reduced:
+            homes = [self.extents, self.along(self.kept)]
+            if self.sums:
+                homes += [(), self.along(self.reduced)] if self.short else [()]
+            return self if other.extents in homes else None
+        rows = self.kept and self.all[-1] in self.reduced
+        if not rows:
+            return None
+        summed = replace(self, sums=True)
+        if other.reduced == other.all:
+            return summed if other.extents in (self.extents, self.along(self.kept)) else None
+        if other.extents != self.extents:
+            return None
+        apart = self.along(self.kept) != self.along(self.reduced)  # shapes tell where values belong
+        down = other.reduced == self.kept and self.short and apart
+        return summed if down or other == summed else None
+
+
+def root_shape(anchor: Node) -> tuple[int, ...]:
+    """The shape of the loop that computes an anchor."""
+    return anchor.inputs[0].shape if anchor.op.kind is Kind.REDUCE else anchor.shape
+
+
+def space_of(anchor: Node) -> Space:
+    shape = root_shape(anchor)
+    axes = [d for d, n in enumerate(shape) if n != 1]
+    reduced = anchor.params["dims"] if anchor.op.kind is Kind.REDUCE else ()
+    return Space(
+        tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in reduced)
+    )
+
+
+def computed(anchor: Node, space: Space) -> Axes:
+    """The axes of the space along which an anchor is computed; for a reduction, before it."""
+    own = tuple(n for n in root_shape(anchor) if n != 1)
+    candidates = (space.all, space.kept, space.reduced, ())
+    return next(axes for axes in candidates if space.along(axes) == own)
+
+
+def known(anchor: Node, space: Space) -> Axes:
+    """The axes that its value has."""
+    axes = computed(anchor, space)
+    gone = {axes[d] for d in space_of(anchor).reduced}
+    return tuple(d for d in axes if d not in gone)
+
+
+def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]:
+    """The leaf under x, and where its elements stand as seen from the space in which `anchor` is
+    computed.
+    """
+    leaf, view = low.resolve(x)
+    if (
+        anchor.op.name == "index"
+    ):  # the index arrays broadcast among themselves and stand where NumPy puts them
+        shape = broadcast("index", *(i.shape for i in anchor.inputs[1:]))
+        lead, _ = index_axes(anchor)
+        view = view.expand(shape)
+        trail = len(anchor.shape) - lead - len(shape)
+        view = View(anchor.shape, (0,) * lead + view.strides + (0,) * trail, view.offset)
+    view = view.expand(root_shape(anchor)).squeeze()
+    return leaf, space.widen(view, computed(anchor, space))
+
+
+def index_axes(anchor: Node) -> tuple[int, int]:
+    """Of an `index` anchor: where the computed axes of the result begin, and how many there are."""
+    axes = anchor.params["axes"]
+    count = len(anchor.shape) - (len(anchor.inputs[0].shape) - len(axes))
+    return (axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0), count
+
+
+def expected(anchor: Node, space: Space) -> tuple[int, ...]:
+    """The strides with which a member of the group may be read inside it: the point being computed,
+    no other.
+    """
+    axes = known(anchor, space)
+    return space.widen(View.of(space.along(axes)), axes).strides

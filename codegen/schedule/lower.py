@@ -1,0 +1,397 @@
+"""From a simplified Graph to anchors: the values worth a buffer, each computed from others by one
+loop nest.
+
+Movement is pushed through cheap elementwise operations until it stands over a buffer, where it is a
+View; what lies between two anchors is inlined into the loop that needs it. Takes a Graph, gives a
+Lowered; knows no loop template.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ...ir.dtype import float32
+from ...ir.graph import Graph, postorder, users
+from ...ir.node import Node, constant, intern
+from ...ir.op import DIVIDE, Kind
+from ...ir.ops.contract import dot
+from ...ir.ops.elementwise import CHECKS, add, cast, copy, maximum, minimum, mul
+from ...ir.ops.movement import expand, permute, reshape, slice as slice_
+from ...ir.ops.reduce import sum as sum_
+from .long_sums import Halves, adds_up, in_two
+from .view import View, collapse, move
+
+VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
+OPAQUE = frozenset({  # each has its own launches
+    "argsort", "band", "concat", "cummax", "cummin", "cumprod", "cumsum", "dot", "fold",
+    "index_put", "index_reduce", "log_band", "pad", "recur", "searchsorted",
+    "cholesky", "eigh", "lu", "qr", "svd", "triangular_solve",
+})  # fmt: skip
+INLINE_COST = (
+    8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
+)
+TAPS = 9  # numbers in a window that is reduced without a loop
+COMBINE = {"sum": add, "prod": mul, "max": maximum, "min": minimum}
+INLINE_SIZE = 120  # operations in one expression; above, it is cut
+
+
+@dataclass
+class Lowered:
+    outputs: tuple[Node, ...]
+    anchors: set[Node]
+    layouts: dict[Node, View]  # of the inputs
+    order: list[Node] = field(default_factory=list)
+    checks: list[Node] = field(default_factory=list)  # in the order of the program
+
+    def resolve(self, node: Node) -> tuple[Node, View]:
+        """The anchor, input or source that a chain of movement stands over, and the view of it."""
+        chain = []
+        while node.op.name in VIEWS and node not in self.anchors:
+            chain.append(node)
+            node = node.inputs[0]
+        view = self.layouts.get(node) or View.of(node.shape)
+        for step in reversed(chain):
+            moved = move(view, step)
+            assert moved is not None, "lowering leaves only movement that strides can express"
+            view = moved
+        return node, view
+
+    def is_leaf(self, node: Node) -> bool:
+        """Whether an expression ends here: at a buffer, a constant or a counter."""
+        return node in self.anchors or node.op.kind is Kind.SOURCE
+
+
+def matrix_layout(view: View) -> tuple[bool, int, int] | None:
+    """(transposed, leading dimension, batch stride) of a stack of matrices, or None where strides
+    cannot say so.
+    """
+    *batch, m, n = view.shape
+    *outer, sm, sn = view.strides
+    flat = (
+        View(tuple(batch), tuple(outer)).reshape((math.prod(batch),)) if batch else View((1,), (0,))
+    )
+    if flat is None or min(outer, default=0) < 0:
+        return None
+    if sn == 1 and sm >= n:
+        return False, sm, flat.strides[0]
+    if sm == 1 and sn >= m:
+        return True, sn, flat.strides[0]
+    return None
+
+
+def legal_dot(a: Node, b: Node) -> Node:
+    """A matrix product in a form that the contract template takes, or as a reduction where that is
+    what it is.
+    """
+    *batch, m, k = a.shape
+    n = b.shape[-1]
+    if a.dtype.is_half:
+        return cast(legal_dot(cast(a, dtype=float32), cast(b, dtype=float32)), dtype=a.dtype)
+    if a.dtype.kind == "float" and min(m, n, k) > 1:
+        return intern(dot, (a, b), {})
+    if 0 in (*a.shape, *b.shape) or k == 1:
+        product = mul(reshape(a, shape=(*batch, m, k, 1)), reshape(b, shape=(*batch, 1, k, n)))
+        return sum_(product, dims=(len(batch) + 1,))
+    if m == 1 and n > 1:  # a row times a matrix: sums down its columns
+        column = permute(a, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
+        return reshape(sum_(mul(column, b), dims=(len(batch),)), shape=(*batch, 1, n))
+    turned = permute(b, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
+    product = mul(reshape(a, shape=(*batch, m, 1, k)), reshape(turned, shape=(*batch, 1, n, k)))
+    return sum_(product, dims=(len(batch) + 2,))
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, layouts: dict[Node, View]):
+        self.low = Lowered((), set(), layouts)
+        order = graph.order()
+        self.uses = {n: len(set(us)) for n, us in users(order).items()}
+        self.new: dict[Node, Node] = {}
+        self.cost: dict[Node, tuple[int, int]] = {}  # (cost, operations) of an inlined expression
+        self.lowered: set[Node] = set()
+        self.results = set(graph.outputs)
+        self.single: set[Node] = set()  # products that one operation reads
+        self.wanted = self.needing_buffers(graph, order)
+        for node in order:
+            self.new[node] = self.lower(node, tuple(self.new[x] for x in node.inputs))
+            self.lowered.add(self.new[node])
+        outputs = []
+        for y in graph.outputs:
+            node = self.new[y]
+            if node not in self.low.anchors:
+                if node.op.kind is not Kind.ELEMENTWISE:
+                    node = self.keep(copy(node))
+                self.keep(node)
+            while node in outputs:  # each output is a buffer of its own
+                node = self.keep(copy(node))
+            outputs.append(node)
+        self.low.outputs = tuple(outputs)
+        self.low.checks = [self.new[c] for c in graph.checks]
+        self.low.order = postorder([*outputs, *self.low.checks])
+
+    @staticmethod
+    def needing_buffers(graph: Graph, order: list[Node]) -> set[Node]:
+        """Expressions that will be kept whatever comes: outputs, and operands of launches that read
+        memory.
+        """
+        reached = list(graph.outputs)
+        for node in order:
+            if node.op.name in OPAQUE:
+                reached.extend(node.inputs)
+            elif node.op.name == "index":
+                reached.append(node.inputs[0])
+        out = set(graph.outputs)
+        for x in reached:
+            while x.op.name in VIEWS:
+                x = x.inputs[0]
+            out.add(x)
+        return out
+
+    def keep(self, node: Node) -> Node:
+        """Give the value a buffer."""
+        self.low.anchors.add(node)
+        return node
+
+    def buffered(self, node: Node) -> Node:
+        """The value as something that strides can reach into: kept if it is an expression, else as
+        it is.
+        """
+        base = node
+        while base.op.name in VIEWS and base not in self.low.anchors:
+            base = base.inputs[0]
+        if base.op.name in ("full", "iota"):
+            return self.keep(copy(node))
+        if not self.low.is_leaf(base):
+            self.keep(base)
+        return node
+
+    def matrix(self, x: Node) -> Node:
+        """The value as the contract template takes it: copied where its strides are none that a
+        matrix has.
+        """
+        x = self.buffered(x)
+        return x if matrix_layout(self.low.resolve(x)[1]) else self.keep(copy(x))
+
+    def row_major(self, x: Node) -> Node:
+        """The value as a buffer of its own layout, as LAPACK is given it."""
+        x = self.buffered(x)
+        return x if self.low.resolve(x)[1].is_identity else self.keep(copy(x))
+
+    def lower(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        op, name = node.op, node.op.name
+        if op.kind is Kind.SOURCE:
+            return node
+        if name in VIEWS:
+            return self.moved(node, inputs[0])
+        if name == "dot":
+            new = self.contraction(legal_dot(*inputs))
+            if new.op is dot and self.uses[node] == 1 and node not in self.results:
+                self.single.add(new)
+            return new
+        if op.kind is Kind.ELEMENTWISE:
+            new = self.expression(intern(op, inputs, node.params), self.uses.get(node, 1))
+            return self.keep(new) if node in self.wanted else new
+        if (
+            op.kind is Kind.REDUCE and inputs[0].size == node.size
+        ):  # along axes of extent 1, or none
+            alone = self.moved(intern(reshape, inputs, {"shape": node.shape}), inputs[0])
+            if op is not sum_ or node.dtype.kind != "float":
+                return alone
+            return self.expression(intern(add, (alone, constant(0.0, node.dtype)), {}), 1)
+        if op.kind is Kind.REDUCE and inputs[0].size == 0:
+            return constant(op.facts["init"](node.dtype), node.dtype, node.shape)
+        if op.kind is Kind.REDUCE and node.dtype.is_half:  # accumulate in float32, round once
+            wide = self.expression(cast(inputs[0], dtype=float32), 1)
+            total = self.lower(intern(op, (wide,), node.params), (wide,))
+            return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
+        if op.kind is Kind.REDUCE and self.is_window(inputs[0], node):
+            return self.keep(self.tap_by_tap(inputs[0], node))
+        if op.kind is Kind.REDUCE and (halves := in_two(node)) is not None:
+            return self.in_halves(node, inputs[0], halves)
+        if node.dtype.is_half and adds_up(node):  # as reductions
+            operands = tuple(
+                self.keep(self.expression(cast(x, dtype=float32), 1)) if x.dtype.is_half else x
+                for x in inputs
+            )
+            total = self.lower(intern(op, operands, node.params), operands)
+            return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
+        if op.kind is Kind.LINALG:
+            inputs = tuple(self.row_major(x) for x in inputs)
+        elif name in OPAQUE:
+            inputs = tuple(self.buffered(x) for x in inputs)
+        elif name == "index":
+            inputs = (self.buffered(inputs[0]), *inputs[1:])
+        return self.keep(intern(op, inputs, node.params))
+
+    def in_halves(self, node: Node, x: Node, halves: Halves) -> Node:
+        """A long reduction of x, as that of its parts, and of the rest."""
+        axis, n = halves.axis, x.shape[halves.axis]
+        parts, op = self.between(x, axis, 0, halves.whole), node.op
+        parts = self.moved(intern(reshape, (parts,), {"shape": halves.shape}), parts)
+        half = self.keep(intern(op, (parts,), {"dims": halves.first}))
+        total = self.lower(intern(op, (half,), {"dims": halves.second}), (half,))
+        if halves.whole == n:
+            return total
+        rest = self.between(x, axis, halves.whole, n)
+        rest = self.lower(intern(op, (rest,), node.params), (rest,))
+        return self.keep(self.expression(intern(COMBINE[op.name], (total, rest), {}), 1))
+
+    def between(self, x: Node, axis: int, start: int, stop: int) -> Node:
+        """A part of x along an axis."""
+        if (start, stop) == (0, x.shape[axis]):
+            return x
+        cut = tuple((start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(x.shape))
+        return self.moved(intern(slice_, (x,), {"slices": cut}), x)
+
+    def is_window(self, x: Node, reduction: Node) -> bool:
+        """Whether each result is made of few numbers that do not stand side by side."""
+        dims = reduction.params["dims"]
+        count = math.prod(x.shape[d] for d in dims)
+        if count > TAPS or reduction.size < 8 * count or reduction.op.name not in COMBINE:
+            return False
+        below, seen = [x], set()
+        while below:
+            v = below.pop()
+            if v in seen or v.shape != x.shape:
+                continue
+            seen.add(v)
+            if v.op.kind is Kind.ELEMENTWISE and not self.low.is_leaf(v):
+                below += v.inputs
+                continue
+            view = self.low.resolve(v)[1]
+            strides = tuple(view.strides[d] for d in dims)
+            if any(strides) and len(collapse(tuple(x.shape[d] for d in dims), [strides])[0]) > 1:
+                return True
+        return False
+
+    def tap_by_tap(self, x: Node, reduction: Node) -> Node:
+        """A reduction over a small window as one expression: each tap of it is a slice of the
+        operand, and neighbouring results vectorise, where a loop over the window would not.
+        """
+        dims, total = reduction.params["dims"], None
+        for tap in itertools.product(*(range(x.shape[d]) for d in dims)):
+            at = dict(zip(dims, tap, strict=True))
+            cut = tuple(
+                (at[d], at[d] + 1, 1) if d in at else (0, n, 1) for d, n in enumerate(x.shape)
+            )
+            part = self.moved(intern(slice_, (x,), {"slices": cut}), x)
+            part = self.moved(intern(reshape, (part,), {"shape": reduction.shape}), part)
+            if total is None:
+                total = part
+            else:
+                combined = intern(COMBINE[reduction.op.name], (total, part), {})
+                total = self.expression(combined, 1)
+        assert total is not None
+        return total
+
+    def contraction(self, new: Node) -> Node:
+        """Lower the pieces that legal_dot made of operands that are lowered already."""
+        local: dict[Node, Node] = {}
+        for piece in postorder([new], stop=self.lowered.__contains__):
+            if piece in self.lowered:
+                local[piece] = piece
+                continue
+            inputs = tuple(local[x] for x in piece.inputs)
+            if piece.op.name == "dot":
+                local[piece] = self.keep(intern(dot, tuple(self.matrix(x) for x in inputs), {}))
+            else:
+                local[piece] = self.lower(piece, inputs)
+            self.lowered.add(local[piece])
+        return local[new]
+
+    def expression(self, node: Node, uses: int) -> Node:
+        cost, size = node.op.cost, 1
+        for x in dict.fromkeys(node.inputs):
+            below = self.below(x)
+            cost, size = cost + below[0], size + below[1]
+            # a small value spread over a large loop is not worth computing again and again
+            if x.size > 1 and node.size > x.size and below[0] >= DIVIDE:
+                self.keep_under(x)
+        self.cost[node] = cost, size
+        costly = uses > 1 and cost > INLINE_COST and node.size > 1
+        # what a check refuses must be known before anything is written: it has a loop of its own
+        if costly or size > INLINE_SIZE or node.op in CHECKS:
+            self.keep(node)
+        return node
+
+    def below(self, x: Node) -> tuple[int, int]:
+        while x.op.name in VIEWS and x not in self.low.anchors:
+            x = x.inputs[0]
+        return (0, 0) if self.low.is_leaf(x) else self.cost.get(x, (0, 0))
+
+    def keep_under(self, x: Node) -> None:
+        while x.op.name in VIEWS and x not in self.low.anchors:
+            x = x.inputs[0]
+        if not self.low.is_leaf(x):
+            self.keep(x)
+
+    def moved(self, node: Node, x: Node) -> Node:
+        """Movement over an expression moves the expression's operands; over a buffer it is a view
+        of it.
+        """
+        if node.op is permute and x in self.single:
+            turned = self.transposed(node, x)
+            if turned is not None:
+                return turned
+        if x.op.kind is Kind.ELEMENTWISE and x not in self.low.anchors:
+            grows = node.size > x.size > 1 and self.cost[x][0] >= DIVIDE
+            pushed = None if grows else self.push(node, x)
+            if pushed is not None:
+                return pushed
+            self.keep(x)
+        new = intern(node.op, (x,), node.params)
+        if move(self.low.resolve(x)[1], new) is None:
+            new = intern(node.op, (self.keep(copy(x)),), node.params)
+        return new
+
+    def transposed(self, node: Node, product: Node) -> Node | None:
+        """(A B)' as B' A', where the permutation is just that, so that the result is laid out as it
+        will be read.
+        """
+        n = len(node.shape)
+        if node.params["axes"] != (*range(n - 2), n - 1, n - 2):
+            return None
+        a, b = (self.moved(intern(permute, (x,), node.params), x) for x in reversed(product.inputs))
+        self.low.anchors.discard(product)
+        return self.keep(intern(dot, (self.matrix(a), self.matrix(b)), {}))
+
+    def push(self, node: Node, x: Node) -> Node | None:
+        """`node` applied to each operand of the expression x, or None where some operand cannot be
+        viewed so.
+        """
+        operands = []
+        for v in x.inputs:
+            if v.op.name == "full":
+                operands.append(constant(v.params["value"], v.dtype))
+                continue
+            wide = v if v.shape == x.shape else self.moved(expand_node(v, x.shape), v)
+            if wide.op.kind is Kind.ELEMENTWISE and wide not in self.low.anchors:
+                below = self.push(node, wide)
+            elif move(self.low.resolve(wide)[1], node) is None:
+                below = None
+            else:
+                below = intern(node.op, (wide,), node.params)
+            if below is None:
+                return None
+            operands.append(below)
+        if all(v.shape == () for v in operands) and node.shape != ():
+            return None
+        return self.expression(intern(x.op, tuple(operands), x.params), 1)
+
+
+def expand_node(x: Node, shape: tuple[int, ...]) -> Node:
+    return intern(expand, (x,), {"shape": shape})
+
+
+def lower(graph: Graph, layouts: dict[Node, View]) -> Lowered:
+    """Decide which values of the graph get a buffer; `layouts` says how each input lies in
+    memory.
+    """
+    return _Lowering(graph, layouts).low
+
+
+def leaves(low: Lowered, roots: Iterable[Node]) -> list[Node]:
+    """The inlined operations under the roots and, before them, the leaves they end at."""
+    return postorder(roots, stop=lambda n: low.is_leaf(n))

@@ -1,0 +1,156 @@
+"""Launches that write part of a buffer: concat, pad, fold and index_put are made of strided copies,
+fills, sums and a scatter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...ir.node import Node, constant
+from ...ir.ops.movement import inner
+from ...ir.value import REGISTRY
+from ..program import Kernel
+from ..schedule.loop_space import index_axes
+from ..schedule.lower import Lowered
+from ..schedule.view import View, collapse
+from ..text import Arguments, load, store
+from .loop_body import Axis, nested
+
+Piece = tuple[Kernel, Arguments, int, int]
+
+
+class Loops:
+    """One loop nest over a shape, with strided positions; the outermost axis is the launch's
+    range.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], strides: list[tuple[int, ...]], serial: bool = False
+    ):
+        self.args = Arguments()
+        self.extents, collapsed = collapse(shape, strides)
+        self.strides = {tuple(s): c for s, c in zip(strides, collapsed, strict=True)}
+        self.serial = serial
+
+        def span(d: int, n: int) -> str:
+            mine = d == 0 and not serial
+            return "start, stop" if mine else self.args.integer(n, ("axis", d))
+
+        self.axes = tuple(
+            Axis(f"k{d}", f"range({span(d, n)})", d) for d, n in enumerate(self.extents)
+        )
+
+    def position(self, view: View) -> str:
+        terms = [self.args.integer(view.offset, "offset")] if view.offset else []
+        for axis, stride in zip(self.axes, self.strides[view.strides], strict=True):
+            if stride:
+                terms.append(
+                    axis.name
+                    if stride == 1
+                    else f"{axis.name} * {self.args.integer(stride, ('stride', axis.index))}"
+                )
+        return " + ".join(terms) or "0"
+
+    def piece(self, template: str, lines: list[str]) -> Piece:
+        source = "".join(f"    {line}\n" for line in [*self.args.lines, *nested(self.axes, lines)])
+        extent = 1 if self.serial or not self.extents else self.extents[0]
+        work = math.prod(self.extents) // max(extent, 1)
+        return Kernel(template, source), self.args, extent, 0 if self.serial else work
+
+
+def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: dict[Node, Node]) -> Piece:
+    leaf, source = low.resolve(x)
+    loops = Loops(view.shape, [source.strides, view.strides])
+    src = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
+    dst = loops.args.pointer(place.get(out, out), out.dtype)
+    value = load(src, leaf.dtype, loops.position(source))
+    return loops.piece("copy", [store(dst, out.dtype, loops.position(view), value)])
+
+
+def fill(out: Node, place: dict[Node, Node]) -> Piece:
+    view = View.of(out.shape)
+    loops = Loops(out.shape, [view.strides])
+    dst = loops.args.pointer(place.get(out, out), out.dtype)
+    zero = loops.args.constant(constant(0, out.dtype).params["value"], out.dtype)
+    return loops.piece("fill", [store(dst, out.dtype, loops.position(view), zero)])
+
+
+def concat(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    axis, start = anchor.params["axis"], 0
+    for x in anchor.inputs:
+        stop = start + x.shape[axis]
+        part = tuple(
+            (start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(anchor.shape)
+        )
+        if start < stop:
+            yield strided_copy(low, x, anchor, View.of(anchor.shape).slice(part), place)
+        start = stop
+
+
+def pad(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    (x,) = anchor.inputs
+    yield fill(anchor, place)
+    yield strided_copy(
+        low, x, anchor, View.of(anchor.shape).slice(inner(x.shape, anchor.params["pads"])), place
+    )
+
+
+def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    """Zeros, then each tap of the windows added where it stands. Only the axis that was folded
+    overlaps itself, so what lies before it may be shared among workers.
+    """
+    (x,) = anchor.inputs
+    p, last = anchor.params, len(x.shape) - 1
+    yield fill(anchor, place)
+    if x.size == 0:
+        return
+    leaf, source = low.resolve(x)
+    goal = View.of(anchor.shape).window(p["axis"], x.shape[-1], p["step"], p["dilation"])
+    # taps outside the folded axis: neighbours of the inner loop do not overlap, and vectorise
+    order = (*range(p["axis"]), last, *range(p["axis"], last))
+    source, goal = source.permute(order), goal.permute(order)
+    serial = math.prod(x.shape[: p["axis"]]) == 1
+    loops = Loops(source.shape, [source.strides, goal.strides], serial)
+    src = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
+    dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
+    now = load(dst, anchor.dtype, "at")
+    new = f"{now} + {load(src, leaf.dtype, loops.position(source))}"
+    lines = [f"at = {loops.position(goal)}", store(dst, anchor.dtype, "at", new)]
+    yield loops.piece("fold", lines)
+
+
+def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    """Copy, then write or combine element by element, in order: positions may repeat, so one worker
+    does it, or each does its part of the axes before those that are indexed.
+    """
+    x, v, *indices = anchor.inputs
+    axes = anchor.params["axes"]
+    yield strided_copy(low, x, anchor, View.of(anchor.shape), place)
+    at = index_axes(anchor)[0]
+    count = len(v.shape) - (len(x.shape) - len(axes))
+    shape = v.shape
+    own = View.of(anchor.shape).strides
+    rest = [s for d, s in enumerate(own) if d not in axes]
+    goal = View(shape, (*rest[:at], *(0,) * count, *rest[at:]))
+    value_leaf, value = low.resolve(v)
+    places = []
+    for i in indices:
+        leaf, view = low.resolve(i)
+        view = view.expand(shape[at : at + count])
+        trail = len(shape) - at - count
+        places.append((leaf, View(shape, (0,) * at + view.strides + (0,) * trail, view.offset)))
+    serial = math.prod(shape[:at]) == 1
+    loops = Loops(shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial)
+    dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
+    src = loops.args.pointer(place.get(value_leaf, value_leaf), v.dtype)
+    terms = [loops.position(goal)]
+    for (leaf, view), axis in zip(places, axes, strict=True):
+        pointer = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
+        index = load(pointer, leaf.dtype, loops.position(view))
+        terms.append(f"{index} * {loops.args.integer(own[axis], ('own', axis))}")
+    new = load(src, v.dtype, loops.position(value))
+    by = anchor.params.get("combine", "sum" if anchor.params.get("accumulate") else None)
+    if by is not None:
+        new = REGISTRY[by].facts["combine"].format(load(dst, anchor.dtype, "at"), new)
+    yield loops.piece("scatter", [f"at = {' + '.join(terms)}", store(dst, anchor.dtype, "at", new)])

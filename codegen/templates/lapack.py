@@ -1,0 +1,233 @@
+"""Factorisations by LAPACK: a step of the launch is one matrix of the stack.
+
+LAPACK wants the columns of a matrix one after the other. A row-major matrix is the transpose of
+such a one, which triangular solves and Cholesky take in place; others work on a transposed copy.
+The routines are words of the vocabulary, `<routine>_<type>`, whose pointers each come with a
+position; they answer `info`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from ...ir.dtype import int32
+from ...ir.faults import NAMES
+from ...ir.node import Node
+from ...ir.ops.linalg import qr_shapes
+from ..program import Kernel
+from ..schedule.lower import Lowered
+from ..text import Arguments, load, storage_code, store
+from .buffer_parts import Piece
+
+BLOCK = 32  # columns that LAPACK works on at once: rows of its workspace
+L, N, R, S, T, U, V = (ord(c) for c in "LNRSTUV")  # what LAPACK is told in letters
+A = ord("A")
+
+
+class _Writer:
+    """The text of one factorisation of matrix number `b`."""
+
+    def __init__(self, low: Lowered, anchor: Node, place: dict[Node, Node]):
+        self.anchor, self.dtype, self.args = anchor, anchor.dtype, Arguments()
+        self.code = storage_code(anchor.dtype)
+        self.lines: list[str] = []
+        self.floats = self.ints = 0  # scratch of one matrix
+        leaves = [low.resolve(x)[0] for x in anchor.inputs]
+        self.inputs = [self.args.pointer(place.get(x, x), self.dtype) for x in leaves]
+        self.out = self.args.pointer(place.get(anchor, anchor), self.dtype)
+        a = anchor.inputs[0].shape
+        self.batched = len(a) > 2
+        self.batch = math.prod(a[:-2])
+        self.m, self.n = (self.args.integer(d, key) for key, d in zip("mn", a[-2:], strict=True))
+        self.rows, self.columns = a[-2:]
+        for name, x in (("a", anchor.inputs[0]), ("o", anchor)):
+            size = math.prod(x.shape) // max(self.batch, 1)
+            self.line(f"{name} = b * {self.args.integer(size, ('size', name))}")
+
+    def line(self, text: str, depth: int = 0) -> None:
+        self.lines.append("    " * depth + text)
+
+    def number(self, value: int, key: str) -> str:
+        return self.args.integer(value, key)
+
+    def workspace(self, floats: dict[str, int], ints: dict[str, int]) -> None:
+        """Scratch of this many numbers, by name; the names stand for positions from here on."""
+        width, words = sum(floats.values()), -(-sum(ints.values()) // 2) * 2
+        start = -(-self.batch * width * self.dtype.itemsize // 8) * 8
+        nbytes = start + self.batch * words * 4
+        self.work = self.args.scratch(nbytes, self.dtype)
+        self.whole = self.args.scratch(nbytes, int32) if ints else ""
+        for sizes, first, step in ((floats, 0, width), (ints, start // 4, words)):
+            at = first
+            for name, size in sizes.items():
+                here, each = self.number(at, f"at {name}"), self.number(step, f"step {step}")
+                self.line(f"{name} = {here} + b * {each}")
+                at += size
+
+    def get(self, pointer: str, at: str) -> str:
+        return load(pointer, self.dtype, at)
+
+    def put(self, pointer: str, at: str, value: str, depth: int = 0) -> None:
+        self.line(store(pointer, self.dtype, at, value), depth)
+
+    def loops(self, rows: str, columns: str) -> None:
+        self.line(f"for i in range({rows}):")
+        self.line(f"    for j in range({columns}):")
+
+    def turned(self) -> None:
+        """The matrix, column by column, as `w` of the scratch."""
+        self.loops(self.m, self.n)
+        value = self.get(self.inputs[0], f"a + i * {self.n} + j")
+        self.put(self.work, f"w + j * {self.m} + i", value, 2)
+
+    def call(self, routine: str, *arguments: object) -> None:
+        self.line(f"info = {routine}_{self.code}({', '.join(map(str, arguments))})")
+
+    def failed(self, condition: str = "info != 0") -> bool:
+        """Begin what is done after a failure; report it if that is asked for."""
+        check = self.anchor.params["check"]
+        self.line(f"if {condition}:")
+        if check is not None:
+            status = self.args.pointer("status")
+            at = "b" if self.batched else "-1"
+            code = self.number(NAMES.index(check), "check")
+            self.line(f"    report_factor({status}, info, {code}, {at})")
+        return check is None
+
+    def nothing(self, size: int) -> None:
+        """All of the answer becomes NaN."""
+        self.line(f"    for i in range({self.number(size, 'all')}):")
+        self.put(self.out, "o + i", f"{self.code}(nan)", 2)
+
+    def piece(self, work: int) -> Piece:
+        body = "".join(f"        {line}\n" for line in self.lines)
+        head = "".join(f"    {line}\n" for line in self.args.lines)
+        source = f"{head}    for b in range(start, stop):\n{body}"
+        return Kernel(self.anchor.op.name, source), self.args, self.batch, max(work, 1)
+
+
+def _cholesky(w: _Writer) -> int:
+    """The lower triangle row by row is the upper one column by column."""
+    n, out = w.n, w.out
+    w.loops(n, n)
+    value = f"select(j <= i, {w.get(w.inputs[0], f'a + i * {n} + j')}, {w.code}(0))"
+    w.put(out, f"o + i * {n} + j", value, 2)
+    w.call("potrf", U, n, out, "o", n)
+    w.failed("info > 0")
+    w.line(f"    for i in range(info - 1, {n}):")
+    w.line("        for j in range(info - 1, i + 1):")
+    w.put(out, f"o + i * {n} + j", f"{w.code}(nan)", 3)
+    return w.rows**3 // 3
+
+
+def _triangular_solve(w: _Writer) -> int:
+    """Of the transposed matrices, X op(A) = B."""
+    p, columns = w.anchor.params, w.anchor.shape[-1]
+    k = w.number(columns, "k")
+    size = w.number(w.rows * columns, "b")
+    w.line(f"for i in range({size}):")
+    w.put(w.out, "o + i", w.get(w.inputs[1], "o + i"), 1)
+    w.call("trsm", R, L if p["upper"] else U, T if p["trans"] else N, U if p["unit"] else N,
+           k, w.n, f"{w.code}(1.0)", w.inputs[0], "a", w.n, w.out, "o", k)  # fmt: skip
+    return w.rows**2 * columns
+
+
+def _lu(w: _Writer) -> int:
+    m, n, out = w.m, w.n, w.out
+    k = min(w.rows, w.columns)
+    wide = w.number(w.columns + 2, "wide")
+    w.workspace({"w": w.rows * w.columns}, {"p": max(k, 1)})
+    w.turned()
+    w.call("getrf", m, n, w.work, "w", m, w.whole, "p")
+    w.failed("info > 0")
+    w.line("    pass")
+    w.line(f"for i in range({m}):")
+    w.line(f"    for j in range({n}):")
+    w.put(out, f"o + i * {wide} + j", w.get(w.work, f"w + j * {m} + i"), 2)
+    w.put(out, f"o + i * {wide} + {n}", f"{w.code}(i)", 1)
+    w.put(out, f"o + i * {wide} + {n} + 1", f"{w.code}(0)", 1)
+    w.line(f"for i in range({w.number(k, 'k')}):")
+    w.line(f"    r = {load(w.whole, int32, 'p + i')} - 1")
+    w.put(out, f"o + i * {wide} + {n} + 1", f"{w.code}(r)", 1)
+    w.line(f"    t = {w.get(out, f'o + i * {wide} + {n}')}")
+    w.put(out, f"o + i * {wide} + {n}", w.get(out, f"o + r * {wide} + {n}"), 1)
+    w.put(out, f"o + r * {wide} + {n}", "t", 1)
+    return w.rows * w.columns * k
+
+
+def _qr(w: _Writer) -> int:
+    m, n, out = w.m, w.n, w.out
+    (_, k), _ = qr_shapes((w.rows, w.columns), w.anchor.params["complete"])
+    least, most = min(w.rows, w.columns), max(w.columns, k, 1)
+    w.workspace({"w": w.rows * most, "t": max(least, 1), "x": BLOCK * most}, {})
+    count, room = w.number(k, "k"), w.number(BLOCK * most, "room")
+    w.turned()
+    w.call("geqrf", m, n, w.work, "w", m, w.work, "t", w.work, "x", room)
+    w.line(f"r = o + {m} * {count}")
+    w.loops(count, n)
+    value = f"{w.code}(0)"
+    w.line("        if i <= j:")
+    w.put(out, f"r + i * {n} + j", w.get(w.work, f"w + j * {m} + i"), 3)
+    w.line("        else:")
+    w.put(out, f"r + i * {n} + j", value, 3)
+    w.call("orgqr", m, count, w.number(least, "least"), w.work, "w", m, w.work, "t", w.work, "x",
+           room)  # fmt: skip
+    w.loops(m, count)
+    w.put(out, f"o + i * {count} + j", w.get(w.work, f"w + j * {m} + i"), 2)
+    return 2 * w.rows * w.columns * most
+
+
+def _eigh(w: _Writer) -> int:
+    n, out, size = w.n, w.out, w.rows
+    room, words = 1 + 6 * size + 2 * size * size, 3 + 5 * size
+    w.workspace({"w": size * size, "x": room}, {"y": words})
+    w.turned()
+    triangle = U if w.anchor.params["upper"] else L
+    w.call("syevd", V, triangle, n, w.work, "w", n, out, "o", w.work, "x", w.number(room, "room"),
+           w.whole, "y", w.number(words, "words"))  # fmt: skip
+    w.loops(n, n)
+    w.put(out, f"o + {n} + i * {n} + j", w.get(w.work, f"w + j * {n} + i"), 2)
+    w.failed()
+    w.nothing(size + size * size)
+    return 10 * size**3
+
+
+def _svd(w: _Writer) -> int:
+    m, n, out = w.m, w.n, w.out
+    full, k = w.anchor.params["full"], min(w.rows, w.columns)
+    left, right = (w.rows, w.columns) if full else (k, k)
+    room = 4 * k * k + 7 * k + BLOCK * (w.rows + w.columns) + 1
+    w.workspace(
+        {"w": w.rows * w.columns, "u": w.rows * left, "v": right * w.columns, "x": room},
+        {"y": 8 * k + 1},
+    )
+    nu, nv = w.number(left, "left"), w.number(right, "right")
+    w.line(f"s = o + {m} * {nu}")
+    w.line(f"t = s + {w.number(k, 'k')}")
+    if k == 0:  # LAPACK says nothing of the vectors then: they are those of the identity
+        for at, size in (("o", nu), ("t", nv)):
+            w.loops(size, size)
+            w.put(out, f"{at} + i * {size} + j", f"{w.code}(i == j)", 2)
+        return w.rows + w.columns
+    w.turned()
+    w.call("gesdd", A if full else S, m, n, w.work, "w", m, out, "s", w.work, "u", m, w.work, "v",
+           nv, w.work, "x", w.number(room, "room"), w.whole, "y")  # fmt: skip
+    w.loops(m, nu)
+    w.put(out, f"o + i * {nu} + j", w.get(w.work, f"u + j * {m} + i"), 2)
+    w.loops(nv, n)
+    w.put(out, f"t + i * {n} + j", w.get(w.work, f"v + j * {nv} + i"), 2)
+    w.failed()
+    w.nothing(w.anchor.shape[-1])
+    return 20 * w.rows * w.columns * k
+
+
+_WRITERS: dict[str, Callable[[_Writer], int]] = {
+    "cholesky": _cholesky, "eigh": _eigh, "lu": _lu, "qr": _qr, "svd": _svd,
+    "triangular_solve": _triangular_solve,
+}  # fmt: skip
+
+
+def library(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+    writer = _Writer(low, anchor, place)
+    yield writer.piece(_WRITERS[anchor.op.name](writer))

@@ -1,0 +1,386 @@
+"""The statements of a fused loop nest: what is computed before the loops, at each kept point and at
+each point.
+
+A value is computed at the outermost place where all it depends on is known; a reduction ends a pass
+over the reduced axes, and what needs its result waits for the next pass. The templates arrange the
+pieces into loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...ir.faults import DIVISOR, TARGET
+from ...ir.node import Node
+from ...ir.op import Kind
+from ...ir.ops.elementwise import CHECKS, check_divisor
+from ..deep_recursion import Steps, finish
+from ..schedule.fuse import Group, operands
+from ..schedule.loop_space import SMALL, Axes, computed, expected, index_axes, known, seen
+from ..schedule.lower import Lowered
+from ..schedule.view import View, collapse
+from ..text import Arguments, apply, combine, compute_code, load, store
+
+# where a value is computed: before the loops, at each kept point, at each point; and when all rows
+# are done, once, or for each number of a row
+PRELUDE, KEPT, POINT, END, ENDS = range(5)
+
+Key = tuple[tuple[int, ...], int]  # strides along the loop axes, offset
+
+
+@dataclass(eq=False)
+class Axis:
+    """One loop: its variable, its range as text, and the statements that open its body."""
+
+    name: str  # k0, j0, ...: none that is a type's, as i1 and i8 are
+    range: str
+    index: int  # which of the collapsed axes
+    header: list[str] = field(default_factory=list)
+    known: dict[Key, str] = field(default_factory=dict)
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """Where the range begins and ends."""
+        first, _, last = self.range.removeprefix("range(").removesuffix(")").rpartition(", ")
+        return first or "0", last
+
+
+@dataclass(eq=False)
+class Scope:
+    """A place for statements, inside the loops `chain`."""
+
+    chain: tuple[Axis, ...]
+    lines: list[str] = field(default_factory=list)
+    known: dict[object, str] = field(default_factory=dict)
+
+
+class Body:
+    """Shared by the map, row and column templates; they own the loops and ask for values and
+    stores.
+    """
+
+    def __init__(
+        self, low: Lowered, group: Group, place: dict[Node, Node], stored: set[Node], fast: bool
+    ):
+        self.low, self.group, self.place, self.fast = low, group, place, fast
+        self.space = group.space
+        self.members = set(group.anchors)
+        self.stored = [a for a in group.anchors if a in stored]
+        self.unread = {a for a in group.anchors if a not in stored and self._unread(a)}
+        self.wanted = [a for a in group.anchors if a in stored or a in self.unread]
+        self.args = Arguments()
+        self.prelude = Scope(())
+        self.depths: dict[tuple[Node, tuple[int, ...], Axes | None], tuple[int, int]] = {}
+        self.checked: dict[Node, tuple[str, str]] = {}
+        self.reported: dict[Node, str] = {}
+        self._serial = 0
+        self._collapse()
+        passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
+        if self.space.reduced:
+            at_points = [a for a in self.wanted if self.known(a) == self.space.all]
+            passes += [self.depth_of_anchor(a)[1] for a in at_points]
+        self.passes = 1 + max(passes, default=-1)
+
+    def _unread(self, anchor: Node) -> bool:
+        """Whether it is a check that nothing else in these loops is computed from."""
+        if anchor.op not in CHECKS:
+            return False
+        return all(anchor is not x for a in self.group.anchors for _, x in operands(self.low, a))
+
+    @property
+    def reductions(self) -> list[Node]:
+        return [a for a in self.group.anchors if a.op.kind is Kind.REDUCE]
+
+    def computed(self, anchor: Node) -> Axes:
+        return computed(anchor, self.space)
+
+    def known(self, anchor: Node) -> Axes:
+        return known(anchor, self.space)
+
+    # ---- loop axes
+    def views_of_sums(self) -> list[View]:
+        """How a template looks at memory of its own."""
+        return []
+
+    def _collapse(self) -> None:
+        views = [*(self.target(a)[1] for a in self.stored), *self.views_of_sums()]
+        for anchor in self.group.anchors:
+            views += [
+                seen(self.low, x, anchor, self.space)[1]
+                for x, leaf in operands(self.low, anchor)
+                if leaf.op.name != "full"
+            ]
+            if anchor.op.name == "index":
+                views.append(self.indexed(anchor)[1])
+        every = [v.strides for v in views]
+        self._parts = []
+        for axes in (self.space.kept, self.space.reduced):
+            extents, strides = collapse(self.space.along(axes),
+                                        [tuple(s[d] for d in axes) for s in every])  # fmt: skip
+            self._parts.append((extents, strides))
+        self.kept_extents, self.reduced_extents = self._parts[0][0], self._parts[1][0]
+        self._collapsed = {
+            v: (*k, *r) for v, k, r in zip(every, self._parts[0][1], self._parts[1][1], strict=True)
+        }
+
+    def axis(self, which: int, name: str, outermost: bool = False, innermost: bool = False) -> Axis:
+        """The loop over collapsed axis `which` (kept axes first, then the reduced ones)."""
+        extent = (*self.kept_extents, *self.reduced_extents)[which]
+        if outermost:
+            return Axis(name, "range(start, stop)", which)
+        small = innermost and extent <= SMALL
+        return Axis(
+            name,
+            f"range({extent})" if small else f"range({self.args.integer(extent, ('axis', which))})",
+            which,
+        )
+
+    def position(self, view: View, scope: Scope) -> str:
+        """Where the element of `view` for the current point stands in its buffer."""
+        strides = self._collapsed[view.strides]
+        key = (strides, view.offset)
+        text = self.args.integer(view.offset, "offset") if view.offset else ""
+        for depth, axis in enumerate(scope.chain):
+            stride = strides[axis.index]
+            if stride == 0:
+                continue
+            if depth < len(scope.chain) - 1 and key in axis.known:
+                text = axis.known[key]
+                continue
+            step = axis.name if stride == 1 else f"{axis.name} * {self.stride(stride, axis)}"
+            text = f"{text} + {step}" if text else step
+            if depth < len(scope.chain) - 1:
+                name = f"o{axis.name}_{len(axis.known)}"
+                axis.header.append(f"{name} = {text}")
+                axis.known[key] = text = name
+        return text or "0"
+
+    def stride(self, stride: int, axis: Axis) -> str:
+        """Small strides belong to the text, as small extents do: short rows vectorise across."""
+        if 0 < stride <= SMALL:
+            return str(stride)
+        return self.args.integer(stride, ("stride", axis.index))
+
+    # ---- depth: at which level, and after how many passes, a value is known
+    def depth(self, x: Node, anchor: Node) -> tuple[int, int]:
+        return finish(self._depth(x, anchor))
+
+    def depth_of_anchor(self, anchor: Node) -> tuple[int, int]:
+        return finish(self._depth_of_anchor(anchor))
+
+    def pass_of(self, reduction: Node) -> int:
+        return self.depth(reduction.inputs[0], reduction)[1]
+
+    def _depth(self, x: Node, anchor: Node) -> Steps:
+        leaf, view = self.leaf(x, anchor)
+        if leaf is not None:
+            if leaf.op.name == "full":
+                return PRELUDE, 0
+            if leaf in self.members:
+                if leaf.op.kind is not Kind.REDUCE:
+                    return (yield self._depth_of_anchor(leaf))
+                axes = self.known(leaf)
+                if self.space.late(axes):
+                    return ENDS if axes else END, 0
+                return KEPT, (yield self._depth(leaf.inputs[0], leaf))[1] + 1
+            return self._level_of(view, anchor), 0
+        key = (x, anchor.shape, self.computed(anchor))
+        if key not in self.depths:
+            below = []
+            for v in x.inputs:
+                below.append((yield self._depth(v, anchor)))
+            self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
+        return self.depths[key]
+
+    def _depth_of_anchor(self, anchor: Node) -> Steps:
+        key = (anchor, (), None)
+        if key not in self.depths:
+            below = []
+            for v in anchor.inputs[1:] if anchor.op.name == "index" else anchor.inputs:
+                below.append((yield self._depth(v, anchor)))
+            if anchor.op.name == "index":
+                below.append((self._level_of(self.indexed(anchor)[1], anchor), 0))
+            self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
+        return self.depths[key]
+
+    def _level_of(self, view: View, anchor: Node) -> int:
+        if self.space.late(self.computed(anchor)):
+            return ENDS if any(view.strides) else PRELUDE
+        if any(view.strides[d] for d in self.space.reduced):
+            return POINT
+        return KEPT if any(view.strides) else PRELUDE
+
+    def leaf(self, x: Node, anchor: Node) -> tuple[Node | None, View]:
+        """The leaf that x is a view of, seen from the anchor's loop; None where x is an
+        expression.
+        """
+        if self.low.is_leaf(x) or x.op.kind is Kind.MOVEMENT:
+            return seen(self.low, x, anchor, self.space)
+        return None, View((), ())
+
+    # ---- statements
+    def fresh(self) -> str:
+        self._serial += 1
+        return f"v{self._serial}"
+
+    def define(self, scope: Scope, key: object, text: str) -> str:
+        if key not in scope.known:
+            name = self.fresh()
+            scope.lines.append(f"{name} = {text}")
+            scope.known[key] = name
+        return scope.known[key]
+
+    def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
+        """Where a value of this depth is computed when it is needed `here`; the templates refine
+        it.
+        """
+        return self.prelude if depth[0] == PRELUDE else here
+
+    def reduced_value(self, reduction: Node, here: Scope) -> str:
+        raise NotImplementedError
+
+    def value(self, x: Node, anchor: Node, here: Scope) -> str:
+        """The name of x at the current point, computed where it is cheapest."""
+        return finish(self._value(x, anchor, here))
+
+    def anchor_value(self, anchor: Node, here: Scope) -> str:
+        """The value of an elementwise or index member at the current point."""
+        return finish(self._anchor_value(anchor, here))
+
+    def _value(self, x: Node, anchor: Node, here: Scope) -> Steps:
+        leaf, view = self.leaf(x, anchor)
+        if leaf is not None and leaf.op.name == "full":
+            return self.args.constant(leaf.params["value"], leaf.dtype)
+        if leaf is not None and leaf in self.members:
+            if leaf.op.kind is Kind.REDUCE:
+                return self.reduced_value(leaf, here)
+            return (yield self._anchor_value(leaf, here))
+        scope = self.scope_for(self.depth(x, anchor), here)
+        if leaf is not None:
+            return self.read(leaf, view, scope)
+        operands_ = []
+        for v in x.inputs:
+            operands_.append((yield self._value(v, anchor, here)))
+        key = (x.op, tuple(operands_), tuple(x.params.items()))
+        return self.define(scope, key, self.applied(x, operands_))
+
+    def applied(self, x: Node, operands_: list[str]) -> str:
+        return apply(x, operands_, self.args, self.fast)
+
+    def read(self, leaf: Node, view: View, scope: Scope) -> str:
+        key = (leaf, view.strides, view.offset)
+        if key in scope.known:
+            return scope.known[key]
+        position = self.position(view, scope)
+        if leaf.op.name == "iota":
+            return self.define(scope, key, f"{compute_code(leaf.dtype)}({position})")
+        pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
+        return self.define(scope, key, load(pointer, leaf.dtype, position))
+
+    def _anchor_value(self, anchor: Node, here: Scope) -> Steps:
+        scope = self.scope_for(self.depth_of_anchor(anchor), here)
+        key = ("anchor", anchor)
+        if key in scope.known:
+            return scope.known[key]
+        if anchor.op.name == "index":
+            text = yield self._gather(anchor, here, scope)
+        else:
+            operands_ = []
+            for x in anchor.inputs:
+                operands_.append((yield self._value(x, anchor, here)))
+            if anchor.op in CHECKS:
+                self._check(anchor, operands_[0], scope)
+            if anchor in self.unread:
+                scope.known[key] = operands_[0]
+                return operands_[0]
+            text = self.applied(anchor, operands_)
+        return self.define(scope, key, text)
+
+    def _check(self, anchor: Node, index: str, scope: Scope) -> None:
+        """Note the index among the least and the greatest; `reports` follow the loops."""
+        params, code = anchor.params, compute_code(anchor.inputs[0].dtype)
+        if anchor.op is check_divisor:  # an index out of range, if it is zero
+            index, code = f"select({index} == {code}(0), i8(1), i8(0))", "i8"
+            params = {"size": 1, "dim": DIVISOR}
+        if "ignore" in params:
+            ignore = self.args.integer(params["ignore"], "ignore")
+            index = f"select({index} == {ignore}, {code}(0), {index})"
+        if anchor not in self.checked:
+            k = len(self.checked)
+            self.checked[anchor] = least, most = f"l{k}", f"m{k}"
+            self.prelude.lines += [f"{least} = {code}(0)", f"{most} = {code}(-1)"]
+            size = self.args.integer(params["size"], "size")
+            dim = self.args.integer(params["dim"], "dim") if "dim" in params else TARGET
+            status = self.args.pointer("status")
+            self.reported[anchor] = f"report({status}, {least}, {most}, {size}, {dim})"
+        least, most = self.checked[anchor]
+        scope.lines += [
+            f"{least} = minimum({least}, {index})",
+            f"{most} = maximum({most}, {index})",
+        ]
+
+    @property
+    def reports(self) -> list[str]:
+        """What follows the loops: what was found wrong, first what comes first in the program."""
+        rank = {c: k for k, c in enumerate(self.low.checks)}
+        first = sorted(self.reported, key=lambda c: rank.get(c, len(rank)))
+        return [self.reported[c] for c in first]
+
+    def indexed(self, anchor: Node) -> tuple[Node, View, tuple[int, ...]]:
+        """Of an `index` anchor: the buffer, its view over the result's axes that are not computed,
+        the other strides.
+        """
+        leaf, view = self.low.resolve(anchor.inputs[0])
+        axes = anchor.params["axes"]
+        at, count = index_axes(anchor)
+        rest = [s for d, s in enumerate(view.strides) if d not in axes]
+        strides = (*rest[:at], *(0,) * count, *rest[at:])
+        over = View(anchor.shape, strides, view.offset).squeeze()
+        over = self.space.widen(over, self.computed(anchor))
+        return leaf, over, tuple(view.strides[a] for a in axes)
+
+    def _gather(self, anchor: Node, here: Scope, scope: Scope) -> Steps:
+        leaf, view, steps = self.indexed(anchor)
+        terms = [self.position(view, scope)]
+        for i, step in zip(anchor.inputs[1:], steps, strict=True):
+            at = yield self._value(i, anchor, here)
+            terms.append(f"{at} * {self.args.integer(step, ('step', i))}")
+        pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
+        return load(pointer, leaf.dtype, " + ".join(terms))
+
+    # ---- stores
+    def target(self, anchor: Node) -> tuple[Node, View]:
+        """The buffer that an anchor is stored to, and the view of it over the space."""
+        buffer = self.place.get(anchor, anchor)
+        if buffer is not anchor and buffer in self.low.layouts:
+            view = self.low.layouts[buffer].squeeze()
+            return buffer, self.space.widen(view, self.known(anchor))
+        return buffer, View(self.space.extents, expected(anchor, self.space))
+
+    def finished(self, anchor: Node, value: str, scope: Scope) -> list[str]:
+        """What is done with a result: it is stored, unless it is a check that nobody reads."""
+        return [] if anchor in self.unread else [self.store(anchor, value, scope)]
+
+    def store(self, anchor: Node, value: str, scope: Scope) -> str:
+        buffer, view = self.target(anchor)
+        return store(
+            self.args.pointer(buffer, anchor.dtype), anchor.dtype, self.position(view, scope), value
+        )
+
+    def combined(self, reduction: Node, acc: str, here: Scope) -> str:
+        value = self.value(reduction.inputs[0], reduction, here)
+        return combine(reduction, acc, value, self.fast)
+
+    def initial(self, reduction: Node) -> str:
+        return self.args.constant(reduction.op.facts["init"](reduction.dtype), reduction.dtype)
+
+
+def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:
+    """The statements `inner` under one loop per axis."""
+    lines = list(inner)
+    for axis in reversed(axes):
+        lines = [
+            f"for {axis.name} in {axis.range}:",
+            *("    " + line for line in [*axis.header, *lines]),
+        ]
+    return lines

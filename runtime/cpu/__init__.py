@@ -1,0 +1,1 @@
+"""Running on a CPU: builtins, compiler, object cache, launch list, threads."""

@@ -1,0 +1,187 @@
+"""Kernel source to machine code, through Numba, or from the cache of object code.
+
+Every distinct kernel is compiled once per process, whoever asks, and once per machine, whichever
+process does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import linecache
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache as memo
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba import cfunc, types
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
+
+from ...codegen.program import Kernel
+from ...ir.handlers import handlers_later
+from ...ir.locks import lock
+from . import arithmetic, half, intrinsics, lapack, object_cache, philox, special, vector_math
+
+SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
+# of kernels that are `fast`; NaN and infinities keep their meaning: neither nnan nor ninf. Others
+# have no flags but those of single words, such as the accumulators of reductions
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
+class CompileError(RuntimeError):
+    """Numba or LLVM refused a generated kernel: a fault of this library, with all that is needed to
+    report it.
+    """
+
+
+@dataclass
+class Statistics:
+    compiled: int = 0
+    loaded: int = 0
+    seconds: float = 0.0
+
+
+statistics = Statistics()
+_one = lock()
+_ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps it alive)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Be within Numba or LLVM: one thread at a time, and no signal handler, for neither can be
+    entered again at any point, nor be left at any point by an exception.
+    """
+    with handlers_later(), _one:
+        yield
+
+
+def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
+    """Loaded machine code, and the name of its entry, from the parts of a cache entry."""
+    symbol, name, code, bitcode = parts
+    context = cpu_target.target_context
+    if b"NRT_" in code:  # an error path of Numba's; without the symbol LLVM aborts
+        rtsys.initialize(context)
+    for words in (special, lapack):
+        if words.PREFIX.encode() in code:
+            words.provide()
+    codegen = context.codegen()
+    loaded = codegen.unserialize_library((name.decode(), "object", (code, bitcode)))
+    return loaded, symbol.decode()
+
+
+def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
+    """What `library` needs to load it again."""
+    name, _, (code, bitcode) = loaded.serialize_using_object_code()
+    return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
+
+
+# the modules that give the words their meaning
+_WORDS = (intrinsics, arithmetic, half, special, lapack, philox, vector_math)
+
+
+@memo
+def vocabulary() -> str:
+    """A digest of what the words of kernel source mean."""
+    text = "".join(inspect.getsource(words) for words in _WORDS)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@memo
+def source_folder() -> Path:
+    """Where kernel source is written: TRACEGRAD_DUMP, else a folder of this process."""
+    given = os.environ.get("TRACEGRAD_DUMP")
+    if given:
+        Path(given).mkdir(parents=True, exist_ok=True)
+    return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
+
+
+def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
+    """A kernel that comes as LLVM: the same code generator and cache as for those in Python."""
+    assert kernel.llvm is not None
+    with global_compiler_lock:
+        loaded = cpu_target.target_context.codegen().create_library(kernel.name)
+        loaded.enable_object_caching()
+        loaded.add_llvm_module(
+            llvm.parse_assembly(kernel.llvm().replace('"kernel"', f'"{kernel.name}"'))
+        )
+        loaded.finalize()
+    return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
+
+
+def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
+    if kernel.llvm:
+        return _assemble(kernel)
+    filename = f"<tracegrad {kernel.name}>"
+    linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(True), filename)
+    namespace = dict(intrinsics.VOCABULARY)
+    exec(compile(kernel.text, filename, "exec"), namespace)
+    try:
+        as_c: Any = cfunc  # its published signature knows neither the options nor the library
+        flags = FAST if kernel.fast else False
+        built = as_c(SIGNATURE, nopython=True, error_model="numpy", fastmath=flags)(
+            namespace[kernel.name]
+        )
+        address = built.address
+    except Exception as error:
+        path = source_folder() / f"{kernel.name}.py"
+        path.write_text("".join(f"# {line}\n" for line in origin) + kernel.text)
+        operations = "\n  ".join(origin)
+        told = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = " ".join([line for line in told if not line.startswith("Failed in")][:3])
+        raise CompileError(
+            f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
+            f"its source is in {path}; it comes from\n  {operations}"
+        ) from error
+    return address, built, parts_of(built._library, built._wrapper_name)
+
+
+def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
+    """The address of the kernel's machine code, which lives as long as the process."""
+    text = kernel.text
+    if text in _ready:
+        return _ready[text][0]
+    with compiling():
+        if text in _ready:  # another thread has done it meanwhile
+            return _ready[text][0]
+        name = object_cache.key(f"{vocabulary()}\n{text}")
+        parts = object_cache.read(name)
+        if parts is not None:
+            try:
+                loaded, symbol = library(parts)
+                address = loaded.get_pointer_to_function(symbol)
+            except Exception:  # an object of another make: compile it again
+                address = 0
+            if address:
+                statistics.loaded += 1
+                _ready[text] = (address, loaded)
+                return address
+        began = time.perf_counter()
+        address, keep, parts = _compile(kernel, origin)
+        statistics.compiled += 1
+        statistics.seconds += time.perf_counter() - began
+        object_cache.write(name, *parts)
+        _ready[text] = (address, keep)
+        return address
+
+
+def _quiet() -> None:
+    """Wait until no thread is within Numba or LLVM, whose state a forked child takes over."""
+    _one.acquire()
+    global_compiler_lock.acquire()
+
+
+def _go_on() -> None:
+    global_compiler_lock.release()
+    _one.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_quiet, after_in_parent=_go_on, after_in_child=_go_on)

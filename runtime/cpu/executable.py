@@ -1,0 +1,169 @@
+"""A Program bound to memory: the pointer table, the argument blocks, the tape and the arena, ready
+to be walked.
+
+Takes a Program, gives an object with `table` (write pointers there) and `run`. It keeps no
+reference to anybody's tensors; whoever writes a pointer keeps alive what it points to.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from weakref import WeakSet
+
+import numpy as np
+
+from ...codegen.program import Launch, Program, Slot, as_word, fault
+from ...ir.locks import Turn
+from .compiler import address_of
+from .launch_list import COLUMNS, COUNTERS, WORKERS, walker
+from .threads import region_lock, stay_alone, threads
+
+ALIGN = 64
+PIECES = 4  # of a launch for each thread: the last ones to be done are short
+STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """Bytes whose address is a multiple of 64."""
+    block = np.empty(nbytes + ALIGN, np.uint8)
+    return block[-address(block) % ALIGN :][:nbytes]
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's data begins."""
+    return array.__array_interface__["data"][0]
+
+
+def pieces_of(launch: Launch, extent: int) -> int:
+    """How many pieces of a launch threads may take; one where its work does not pay for two."""
+    if not launch.grain or extent < 2 * launch.grain or threads() == 1:
+        return 1
+    return min(PIECES * threads(), extent // launch.grain)
+
+
+def stretches(program: Program) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """The rows of the tape (launch, start, stop), and where it is left for a moment, so that Python
+    looks for signals: after each STRETCH, up to the first launch that may write into an input.
+    """
+    rows: list[tuple[int, int, int]] = []
+    stops: list[int] = []
+    done = 0
+    for k, launch in enumerate(program.launches):
+        many = 1
+        if k < program.writing and launch.grain:
+            many = max(1, min(launch.work // STRETCH, launch.extent // launch.grain))
+        for j in range(many):
+            if k < program.writing and done >= STRETCH:
+                stops.append(len(rows))
+                done = 0
+            rows.append((k, launch.extent * j // many, launch.extent * (j + 1) // many))
+            done += launch.work // many
+    return rows, stops
+
+
+class Executable:
+    """`table` is a memoryview of int64: entry k is the pointer in slot k. Its user holds `lock`
+    and sets `busy`, as a Turn asks.
+
+    A run walks the spans of `early`, of which there are some if it takes long and which write into
+    nobody's memory, then `whole`; or, of a program with a commit point, `before` and `after`. So a
+    signal handler that raises in a long run ends it at once, with nothing written; later, the run
+    ends first.
+    """
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._table = np.zeros(len(program.buffers), np.int64)
+        self.table = self._table.data
+        self._status = np.zeros(4, np.int64)
+        self._arena: np.ndarray | None = None
+        self.warm()
+        at = address(self._table)
+        self._table[0] = address(self._status)
+        blocks: list[int] = []
+        starts = []
+        for launch in program.launches:
+            starts.append(len(blocks))
+            for a in launch.args:
+                blocks.append(at + 8 * a.index if isinstance(a, Slot) else as_word(a))
+        self._blocks = np.array(blocks or [0], np.int64)
+        parts, stops = stretches(program)
+        tape = np.zeros((max(len(parts), 1), COLUMNS), np.int64)
+        at = address(self._blocks)
+        for row, (k, start, stop) in enumerate(parts):
+            launch = program.launches[k]
+            entry, block = address_of(launch.kernel, launch.origin), at + 8 * starts[k]
+            tape[row] = (entry, block, start, stop, pieces_of(launch, stop - start))
+        self._tape, self._claims = tape, aligned(8 * COUNTERS * len(tape))
+        most = int(tape[:, 4].max())
+        self.walk = walker(most > 1)
+        turn = self._turn = Turn(region_lock(most > 1))
+        self.lock, self.busy = turn.lock, turn.busy
+        workers = min(threads(), most) if most > 1 else 1
+        status, claims = address(self._status), address(self._claims)
+        begin, rows = (stops or [0])[-1], len(parts)
+        commit = next((i for i, part in enumerate(parts) if part[0] >= program.commit), rows)
+        bounds = [(begin, rows), (begin, commit), (commit, rows), *pairwise([0, *stops])]
+        spans = [(address(tape), *part, status, 0, claims, workers) for part in bounds]
+        self._spans = np.array(spans, np.int64)
+        self.whole, self.before, self.after, *self.early = (address(s) for s in self._spans)
+        _living.add(self)
+
+    def warm(self) -> None:
+        """Have an arena, for the intermediate results of a run."""
+        if self._arena is None:
+            self._arena = aligned(self.program.arena_bytes)
+            base = address(self._arena)
+            for i, buffer in enumerate(self.program.buffers):
+                if buffer.kind == "arena":
+                    self._table[i] = base + buffer.offset
+
+    def cool(self) -> None:
+        """Give the arena back; `warm` must come before the next run."""
+        self._arena = None
+
+    def memory(self) -> int:
+        return 0 if self._arena is None else self._arena.nbytes
+
+    @property
+    def runs(self) -> int:
+        """How often the tape was walked."""
+        return int(self._spans[0, 4] + self._spans[1, 4])
+
+    def run(self) -> None:
+        """Walk the tape. Raises what a kernel found wrong, an index out of range or a matrix
+        without the factor; no input was written then.
+        """
+        try:
+            for span in (*self.early, self.whole):
+                if self.walk(span):
+                    self.fail()
+        except BaseException:
+            self._status[:] = 0
+            raise
+
+    def failed(self) -> bool:
+        """Whether a kernel found something wrong; forgets it."""
+        found = bool(self._status[0])
+        self._status[:] = 0
+        return found
+
+    def fail(self) -> None:
+        """Raise what the status block says, and clean it."""
+        found = fault(*(int(word) for word in self._status))
+        self._status[:] = 0
+        raise found
+
+
+_living: WeakSet[Executable] = WeakSet()
+
+
+def _after_fork() -> None:
+    if stay_alone():
+        for executable in _living:
+            executable._spans[:, WORKERS] = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

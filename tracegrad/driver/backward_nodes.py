@@ -1,0 +1,196 @@
+"""The records that compiled calls leave on the gradient tape, and what backward does at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..runtime.cpu.executable import address
+from ..tracer.autograd.graph import FREED, AccumulateGrad, Bundle, GradFn, Part, edge
+from ..tracer.change_counter import tensor_changed
+from ..tracer.mode import mode
+from ..tracer.tensor.gradient_layout import moved
+from ..tracer.tensor.inplace import adopt
+from ..tracer.tensor.tensor import RemovableHandle, Tensor, wrap
+from .backward_programs import Derivative, records_below
+
+TITLE = "CompiledFunctionBackward"
+_NONE: frozenset[int] = frozenset()
+NO_GRAPH = (
+    "{what} of a result of a compiled function: another result of the same call was computed from "
+    "it, and between the two there is no graph. Compute the other outside of the compiled "
+    "function, or take the gradient inside of it"
+)
+
+
+class Spent(GradFn):
+    """The record of an output from which there is no way back, because its graph was used up inside
+    the compiled function, or what it needs was changed there; shared by all calls.
+    """
+
+    __slots__ = ("why",)
+
+    def __init__(self, title: str, why: str = FREED):
+        super().__init__(title, ())
+        self.why = why
+
+    def apply(self, g: Tensor) -> tuple[Any, ...]:
+        raise RuntimeError(self.why)
+
+
+def spent(fn: GradFn | None) -> bool:
+    """Whether backward went through here already and let the saved values go."""
+    stack, looked = [fn], set()
+    while stack:
+        f = stack.pop()
+        if f is None or f in looked:
+            continue
+        looked.add(f)
+        if getattr(f, "freed", False):
+            return True
+        stack.extend(f.edges)
+    return False
+
+
+class Output(Part):
+    """The record of one of several outputs of a compiled call. What others compute from it inside
+    of the call does not pass here, so nobody may wait here for the gradient.
+    """
+
+    __slots__ = ()
+
+    @property
+    def users(self) -> frozenset[int]:
+        whole: Any = self.edges[0]
+        return whole.derivative.users[self.index]
+
+    def asked(self, roots: Iterable[GradFn]) -> None:
+        if self.users:
+            below = (f for f in records_below(*roots) if isinstance(f, Output))
+            if any(f.edges == self.edges and f.index in self.users for f in below):
+                raise RuntimeError(NO_GRAPH.format(what="the gradient"))
+
+    def listen(self, hook: Callable) -> RemovableHandle:
+        if self.users:
+            raise RuntimeError(NO_GRAPH.format(what="a hook"))
+        return super().listen(hook)
+
+    def register_hook(self, hook: Callable) -> RemovableHandle:
+        if self.users:
+            raise RuntimeError(NO_GRAPH.format(what="a hook"))
+        return super().register_hook(hook)
+
+    def retain(self, t: Tensor) -> None:
+        if self.users:
+            raise RuntimeError(NO_GRAPH.format(what="retain_grad()"))
+        super().retain(t)
+
+
+def located(t: Tensor) -> int:
+    """The address of a tensor's data."""
+    if not t._ptr:
+        t._ptr = address(t._array)
+    return t._ptr
+
+
+def take_over(t: Tensor, record: GradFn) -> None:
+    """A call has changed `t` in place: its history is the call's from now on."""
+    new = wrap(t._array, t._dtype, True)
+    new._grad_fn = record
+    adopt(t, new)
+    tensor_changed(t)
+
+
+class CompiledCall(GradFn):
+    """The record of one compiled call: what it saved, and the tensors it came from. Where the call
+    has one output to differentiate, this is that output's record.
+
+    saved, pointers: buffers of the forward program and their addresses; kept: tensors it read;
+    arguments, numbers: the tensors and the numbers of the call.
+    """
+
+    __slots__ = (
+        "arguments", "arrays", "derivative", "freed", "numbers", "pointers", "versions", "walked",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        derivative: Derivative,
+        inputs: list[Tensor],
+        saved: list[np.ndarray],
+        pointers: list[int],
+        kept: list[Tensor],
+        arguments: Sequence[Tensor],
+        numbers: Sequence[Any],
+    ):
+        super().__init__(TITLE, tuple([edge(t) for t in inputs]))
+        self.arguments, self.numbers = arguments, numbers
+        self.derivative = derivative
+        self.walked = self.freed = _NONE  # outputs: of the last backward, with no way back
+        self.arrays = saved + [t._array for t in kept]
+        self.pointers = pointers + [located(t) for t in kept]
+        self.versions = [(t._version, t._version[0]) for t in kept]
+
+    def arrive(self, g: Any) -> Any:
+        return g if isinstance(g, Bundle) else super().arrive(g)
+
+    def check(self, way: frozenset[int]) -> None:
+        """Raise what backward raises if the saved values are gone or were changed since."""
+        if self.freed and not self.freed.isdisjoint(way):
+            raise RuntimeError(FREED)
+        self.walked = way
+        for k, (box, version) in enumerate(self.versions, len(self.arrays) - len(self.versions)):
+            if box[0] != version:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an "
+                    f"inplace operation: a tensor of shape {list(self.arrays[k].shape)}, used by a "
+                    f"compiled function, is at version {box[0]}; expected version {version} "
+                    "instead."
+                )
+
+    def keeps(self) -> bool:
+        return bool(self.arrays)
+
+    def apply(self, g: Any) -> tuple[Tensor | None, ...]:
+        d = self.derivative
+        parts = g.parts if isinstance(g, Bundle) else {0: g}
+        way = d.every if len(parts) == len(d.every) else frozenset(parts)
+        self.check(way)
+        if mode.grad or mode.trace is not None:
+            d.refuse_changed()
+        elif not d.runs_again():
+            seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
+            return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
+        by_output = {d.outputs[k]: part for k, part in parts.items()}
+        return d.rerun.gradients(self.arguments, self.numbers, by_output, d.wanted)
+
+    def descend(self, keep: bool) -> bool:
+        if self.prehooks or self.posthooks or self.retainers:
+            return False
+        if mode.trace is not None or mode.anomaly or self.derivative.hooked:
+            return False
+        for e in self.edges:
+            if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:
+                return False
+        d = self.derivative
+        self.check(d.every)
+        for e, g in zip(self.edges, d.run(d.every, self.pointers + d.unit), strict=True):
+            x = e.variable  # type: ignore[union-attr]
+            if x._grad is None:
+                x._grad = moved(g, x._array)  # type: ignore[arg-type]
+            elif x._grad._requires_grad:
+                x._grad = moved(x._grad + g, x._array)
+            else:
+                x._grad.add_(g)
+        if not keep:
+            self.release()
+        return True
+
+    def release(self) -> None:
+        """Forget what only the outputs of the last backward needed: all, once none is left."""
+        d = self.derivative
+        self.freed = self.freed.union(*(d.frees[k] for k in self.walked))
+        if len(self.freed) == len(d.every):
+            self.arrays, self.pointers, self.arguments = [], [], ()

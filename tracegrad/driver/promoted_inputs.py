@@ -1,0 +1,89 @@
+"""Which values the programs of a compiled function read at every call.
+
+A number, a tensor or an array that is another one at each call should not make a program each time:
+where it is found becomes an input, unless the function turns out to need the value when it is
+traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..tracer.capture.locations import Place, alike
+from ..tracer.capture.scalar import Scalar, is_number
+from ..tracer.tensor.tensor import Tensor
+from .entry import Entry
+
+
+class Argument:
+    """Number `index` among those of calls with one structure of arguments, as the origin of a
+    Scalar.
+    """
+
+    def __init__(self, structure: Any, index: int):
+        self.id = ("argument", structure, index)
+
+
+class Lifts:
+    """The places whose values programs read at every call, by id; `static` are the ids of those
+    whose value turned out to be needed when the function is traced.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[tuple, Place | Argument] = {}
+        self.static: set[tuple] = set()
+
+    def add(self, places: Iterable[Place | Argument]) -> bool:
+        """Read these at every call from now on; whether there was any that was not tried before."""
+        new = {p.id: p for p in places if p.id not in self.static and p.id not in self.places}
+        self.places |= new
+        return bool(new)
+
+    def drop(self, ids: Iterable[tuple]) -> bool:
+        """Make these constants again; whether any was not one."""
+        found = [self.places.pop(i) for i in list(ids) if i in self.places]
+        self.static.update(p.id for p in found)
+        return bool(found)
+
+
+def liftable(then: Any, now: Any) -> bool:
+    """Whether one value instead of another need not make another program."""
+    if isinstance(then, Tensor):
+        return isinstance(now, Tensor)
+    if isinstance(then, np.ndarray):
+        return isinstance(now, np.ndarray)
+    then, now = (x._value if type(x) is Scalar else x for x in (then, now))
+    return is_number(then) and type(now) is type(then)
+
+
+def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Place | Argument]:
+    """The places whose values are others than for an entry of the same key, and need not make
+    another program.
+    """
+    for i, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
+        if type(then) is not Scalar and not alike(then, now):
+            yield Argument(structure, i)
+    for place, then in entry.surroundings.changes():
+        now = place.now()
+        if place.settable() and liftable(then, now):
+            yield place
+        elif place.how == "array":  # where it stands
+            guards = (*entry.surroundings.quick, *entry.surroundings.slow)
+            yield from (g.place for g in guards if g.then is place.holder and g.place.settable())
+        elif place.how == "content" and isinstance(place.holder, (dict, list)):
+            yield from _moved_inside(place, then, now)
+
+
+def _moved_inside(place: Place, then: tuple, now: tuple) -> Iterator[Place]:
+    """The same within a container that has as many items as it had."""
+    holder = place.holder
+    if len(then) != len(now):
+        return
+    half = len(then) // 2 if isinstance(holder, dict) else 0
+    keys = now[:half] if half else tuple(range(len(now)))
+    for key, a, b in zip(keys, then[half:], now[half:], strict=True):
+        if not alike(a, b) and liftable(a, b):
+            yield Place(f"{place.words}[{key!r}]", "item", holder, key)

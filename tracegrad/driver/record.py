@@ -1,0 +1,179 @@
+"""Tracing one call while it is watched: what the function reads becomes guards and inputs, what it
+changes outside of itself becomes part of the program's answer or is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from ..functions.tensors.creation import from_numpy
+from ..tracer.capture.locations import Place, alike
+from ..tracer.capture.observer import Observer
+from ..tracer.capture.scalar import NeedsValue, Scalar, is_number
+from ..tracer.capture.side_effects import Effect
+from ..tracer.capture.signature import containers, flatten, leaves, rebuild
+from ..tracer.capture.trace import Trace, tracing
+from ..tracer.tensor.tensor import Tensor
+from .entry import Entry, Recorder, Watch
+from .promoted_inputs import Argument, Lifts, liftable
+
+
+class Again(Exception):
+    """The call must be traced again: more places are to be read at each call, or fewer."""
+
+    def __init__(self, more: Iterable[Place] = (), fewer: Iterable[tuple] = ()):
+        self.more, self.fewer = list(more), list(fewer)
+
+
+class Once(Exception):
+    """A program of this call would never be used again, because the call changes what it relied on:
+    state is made at the first use, say.
+    """
+
+
+@contextmanager
+def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]]]:
+    """Within it, Scalars stand at the places whose numbers are read at each call. Another thread
+    that reads one of them just then gets a Scalar, and an error if it uses it: under the lock of
+    tracing, and for the time of a trace, this is what it takes to follow a number anywhere.
+    """
+    done: list[tuple[Place, Any, Any]] = []
+    scalars = []
+    try:
+        for place in lifts.places.values():
+            if isinstance(place, Argument):
+                continue
+            value = place.now()
+            if is_number(value):
+                scalar = Scalar(trace.book, value, place.id)
+                scalars.append((place, scalar))
+                done.append((place, value, scalar))
+                place.put(scalar)
+            elif isinstance(value, Tensor):
+                trace.places[id(value)] = place
+            elif isinstance(value, np.ndarray):
+                tensor = from_numpy(value)
+                trace.places[id(tensor)] = place
+                done.append((place, value, tensor))
+                place.put(tensor)
+        yield scalars
+    finally:
+        for place, value, instead in done:
+            if place.now() is instead:
+                place.put(value)
+
+
+_exchanged_by: dict[int, ExitStack] = {}  # thread -> how to put back what it has exchanged
+
+
+@contextmanager
+def _world() -> Iterator[ExitStack]:
+    """What is exchanged while this thread traces, and is put back at the end, or in a child that
+    another thread forks meanwhile: there nobody else would.
+    """
+    me = get_ident()
+    with ExitStack() as stack:
+        _exchanged_by[me] = stack
+        try:
+            yield stack
+        finally:
+            del _exchanged_by[me]
+
+
+def _after_fork() -> None:
+    for thread, stack in list(_exchanged_by.items()):
+        if thread != get_ident():
+            stack.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def record(
+    fn: Callable, args: tuple, kwargs: dict, structure: Any, lifts: Lifts,
+    reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, once: bool,
+) -> Entry:  # fmt: skip
+    """Trace one call and build its program. What the user's function raises, it raises; nothing is
+    changed then. Raises Again, and Once if `once` allows it.
+    """
+    began = time.perf_counter()
+    tensors: list[Tensor] = []
+    numbers: list[Any] = []
+    flatten((args, kwargs), tensors, numbers, {})
+    trace = Trace(tensors)
+    numbers = [
+        Scalar(trace.book, v, a.id) if (a := Argument(structure, i)).id in lifts.places else v
+        for i, v in enumerate(numbers)
+    ]
+    try:
+        with _world() as world:
+            scalars = world.enter_context(_exchanged(lifts, trace))
+            ids = [*(place.id for place, _ in scalars), *(p.id for p in trace.places.values())]
+            trace.observer = observer = world.enter_context(Observer(reports, ids))
+            observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
+            each, every = iter(tensors), iter(numbers)
+            given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))
+            with tracing(trace):
+                answer = fn(*given, **named)
+                observer.rest()
+                if observer.asks_type:  # a Scalar is of another type than its number
+                    taken = (*(s for _, s in scalars), *numbers)
+                    trace.book.needed.update(s._origin for s in taken if type(s) is Scalar)
+                if trace.book.needed:
+                    raise NeedsValue
+                _refuse_changed((args, kwargs), numbers, (given, named))
+                effects = _effects(observer, lifts, once)
+                if observer.refusal is not None:
+                    raise observer.refusal
+                watch = Watch(numbers, scalars, trace.book.decisions, effects, observer.printed)
+                recorder = Recorder(trace, answer, tensors, (fn, args, kwargs), watch, fast_math)
+                if trace.book.needed:
+                    raise NeedsValue
+    except NeedsValue:
+        raise Again(fewer=trace.book.needed) from None
+    if fullgraph and trace.guards:
+        raise RuntimeError(
+            "fullgraph=True, but the function branches on the value of a tensor "
+            f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
+        )
+    return recorder.entry(observer, began, time.perf_counter())
+
+
+def _effects(observer: Observer, lifts: Lifts, once: bool) -> list[Effect]:
+    """What the function has changed, for the program to set."""
+    found = observer.effects()
+    relied = [e for e in found if e.place.id not in observer.given and observer.relied_on(e)]
+    more = [
+        e.place for e in relied
+        if e.place.id not in lifts.static and liftable(e.before, e.after)
+    ]  # fmt: skip
+    if more:
+        raise Again(more)
+    if relied and once:
+        raise Once
+    return found
+
+
+def _refuse_changed(given: Any, numbers: list, now: Any) -> None:
+    """Raise if the containers among the arguments are not what they were."""
+    before: tuple[list, list] = ([], [])
+    after: tuple[list, list] = ([], [])
+    same = flatten(given, *before, {}) == flatten(now, *after, {})
+    pairs = ((a._array, b._array) for a, b in zip(before[0], after[0], strict=True))
+    if (
+        not same
+        or not all(map(alike, numbers, after[1]))
+        or not all(a is b or a.__array_interface__ == b.__array_interface__ for a, b in pairs)
+    ):
+        raise RuntimeError(
+            "a list, tuple or dict among the arguments was changed by the function itself while it "
+            "was compiled: such a side effect cannot be replayed. Return the new value."
+        )

@@ -1,0 +1,61 @@
+"""What a compile tells of itself: a line or more on stderr, files in a folder, for whoever asked.
+
+TRACEGRAD_DEBUG=1 prints a line per program, 2 also the program, 3 the scheduler's decisions with
+their reasons, 4 the kernels, 5 the graph. TRACEGRAD_DUMP=folder writes graph.txt, kernels.py and
+tape.txt of every program there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ..ir.show import show
+from .entry import Entry
+
+_count = itertools.count()
+
+
+def name_of(fn: Callable) -> str:
+    return getattr(fn, "__qualname__", type(fn).__name__)
+
+
+def summary(entry: Entry) -> str:
+    """One line: how long each stage took and what came out."""
+    t, p = entry.timing, entry.program
+    return (
+        f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, "
+        f"lower {t.lower * 1e3:.1f} ms, {len(p.launches)} launches of {len(p.kernels)} kernels, "
+        f"load {t.load * 1e3:.1f} ms, arena {p.arena_bytes} bytes"
+    )
+
+
+def _level() -> int:
+    asked = os.environ.get("TRACEGRAD_DEBUG", "")
+    return int(asked) if asked.isdigit() else 0
+
+
+def report(fn: Callable, entry: Entry) -> None:
+    """Print and write what the environment asks for."""
+    program = entry.program
+    parts: tuple[Callable[[], str], ...] = (
+        lambda: f"tracegrad: {name_of(fn)}: {summary(entry)}",
+        lambda: str(program),
+        lambda: "\n".join(program.notes),
+        program.source,
+        lambda: show(entry.graph),
+    )
+    for part in parts[: _level()]:
+        print(part(), file=sys.stderr)
+    folder = os.environ.get("TRACEGRAD_DUMP")
+    if folder:
+        plain = re.sub(r"\W+", "_", name_of(fn)).strip("_")
+        place = Path(folder) / f"{next(_count):03d}-{plain}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "graph.txt").write_text(show(entry.graph) + "\n")
+        (place / "kernels.py").write_text(program.source() + "\n")
+        (place / "tape.txt").write_text(str(program) + "\n" + "\n".join(program.notes) + "\n")

@@ -1,0 +1,279 @@
+"""Factorisations of matrices: Cholesky, LU, QR, eigenvalues, singular values, and what is read off
+them.
+
+Each cuts the packed answer of a primitive (ir/ops/linalg.py) into the factors that torch shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.dtype import int32, int64
+from ...ir.op import ShapeError
+from ...ir.ops import elementwise as ops, implicit, linalg, reduce as reductions
+from ...ir.ops.contract import transpose
+from ...ir.ops.matrices import (
+    corner,
+    counter,
+    identity,
+    tril as lower_triangle,
+    triu as upper_triangle,
+)
+from ...ir.ops.movement import diagonal, expand, reshape
+from ...tracer.autograd.graph import composite
+from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.tensor import Tensor
+from ..math.reduction import along
+from ..named_results import TYPES
+
+
+# ---- what is no matrix
+def matrices(x: Any, name: str, letter: str = "A", floating: bool = True) -> Tensor:
+    """x, if it is a stack of matrices that LAPACK can be given."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}(): argument '{letter}' must be Tensor, not {type(x).__name__}")
+    if x.ndim < 2:
+        raise RuntimeError(f"{name}: The input tensor {letter} must have at least 2 dimensions.")
+    if floating and (x.dtype.kind != "float" or x.dtype.is_half):
+        fault = (
+            "Low precision dtypes not supported."
+            if x.dtype.is_half
+            else "Expected a floating point or complex tensor as input."
+        )
+        raise NotImplementedError(f"{name}: {fault} Got {SCALAR_TYPE[x.dtype]}")
+    return x
+
+
+def square(x: Any, name: str, floating: bool = True) -> Tensor:
+    """x, if it is a stack of square matrices."""
+    m, n = matrices(x, name, floating=False).shape[-2:]
+    if m != n:
+        raise ShapeError(
+            f"{name}: A must be batches of square matrices, but they are {m} by {n} matrices"
+        )
+    return matrices(x, name, floating=floating)
+
+
+def first(hit: Tensor) -> Tensor:
+    """The number, from 1, of the first element along the last dimension that holds, else 0: what
+    LAPACK calls `info`.
+    """
+    n, d = hit.shape[-1], hit.ndim - 1
+    if not n:
+        return reductions.sum(hit.to(int32), dims=(d,))
+    at = reductions.min(ops.where(hit, along(hit, d) + 1, n + 1), dims=(d,))
+    return ops.where(at > n, 0, at).to(int32)
+
+
+# ---- Cholesky
+@composite("LinalgCholeskyExBackward0")
+def _cholesky(a: Tensor, upper: bool, check: str | None) -> Tensor:
+    factor = linalg.cholesky(transpose(a) if upper else a, check=check)
+    return transpose(factor) if upper else factor
+
+
+def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """The lower L of A = L L', or the upper U of A = U' U."""
+    return _cholesky(square(A, "linalg.cholesky"), upper, "linalg.cholesky")
+
+
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """The factor, and for each matrix 0 or the order of the minor that is not positive-definite."""
+    check = "linalg.cholesky_ex" if check_errors else None
+    factor = _cholesky(square(A, "linalg.cholesky"), upper, check)
+    return TYPES["linalg_cholesky_ex"](factor, first(ops.isnan(diagonal(factor))))
+
+
+@composite("CholeskyBackward0")
+def cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """As `linalg.cholesky`."""
+    return _cholesky(square(input, "cholesky"), upper, "cholesky")
+
+
+# ---- LU
+def _factored(a: Tensor, check: str | None, pivot: bool = True) -> Tensor:
+    if not pivot:
+        raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
+    return linalg.lu(a, check=check)
+
+
+def _pivots(packed: Tensor, count: int) -> Tensor:
+    """As LAPACK has them: int32, counted from 1."""
+    return (linalg.lu_factors(packed)[2][..., :count] + 1).to(int32)
+
+
+def _lu_factor(a: Tensor, check: str | None, pivot: bool) -> tuple[Tensor, Tensor]:
+    count = min(a.shape[-2:])
+    packed = _factored(a, check, pivot)
+    factors = composite("LinalgLuFactorExBackward0")(lambda x: linalg.lu_factors(x)[0])(packed)
+    return factors, _pivots(packed, count)
+
+
+def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
+    """L (without its unit diagonal) and U in one matrix, and the pivots."""
+    a = matrices(A, "linalg.lu_factor")
+    return TYPES["linalg_lu_factor"](*_lu_factor(a, "torch.linalg.lu_factor", pivot))
+
+
+def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
+    """As `lu_factor`, and for each matrix 0 or the number of its first zero pivot."""
+    check = "torch.linalg.lu_factor_ex" if check_errors else None
+    factors, pivots = _lu_factor(matrices(A, "linalg.lu_factor"), check, pivot)
+    return TYPES["linalg_lu_factor_ex"](factors, pivots, zero_pivot(factors))
+
+
+def zero_pivot(factors: Tensor) -> Tensor:
+    """The number of the first zero on the diagonal of U."""
+    k = min(factors.shape[-2:])
+    return first(ops.eq(diagonal(corner(ops.stop_gradient(factors), (0, k), (0, k))), 0))
+
+
+def _triangles(factors: Tensor) -> tuple[Tensor, Tensor]:
+    m, n = factors.shape[-2:]
+    k = min(m, n)
+    left = corner(factors, (0, m), (0, k))
+    ones = identity(left, tuple(left.shape))
+    return lower_triangle(left, True) + ones, upper_triangle(corner(factors, (0, k), (0, n)))
+
+
+def _permutation(order: Tensor, like: Tensor) -> Tensor:
+    """The matrix P of A = P L U, from the order of A's rows in L U."""
+    n = order.shape[-1]
+    columns = reshape(order, shape=(*order.shape[:-1], 1, n))
+    rows = counter(order, n, 0, 2)
+    return ops.eq(rows, columns).to(like.dtype)
+
+
+def lu(A: Tensor, *, pivot: bool = True) -> Any:
+    """P, L and U of A = P L U."""
+    packed = _factored(matrices(A, "linalg.lu"), None, pivot)
+    factors, order, _ = linalg.lu_factors(packed)
+    left, right = composite("LinalgLuBackward0")(_triangles)(factors)
+    return TYPES["linalg_lu"](_permutation(order, packed), left, right)
+
+
+def old_lu(
+    A: Tensor, pivot: bool = True, get_infos: bool = False, out: None = None
+) -> tuple[Tensor, ...]:
+    """As `linalg.lu_factor`, without its refusal; with `get_infos`, as `linalg.lu_factor_ex`."""
+    found = lu_factor_ex(A, pivot=pivot)
+    return tuple(found) if get_infos else tuple(found[:2])
+
+
+def order_of(pivots: Tensor, rows: int) -> Tensor:
+    """The order of the rows that LAPACK's exchanges lead to."""
+    lead, count = tuple(pivots.shape[:-1]), pivots.shape[-1]
+    places = counter(pivots, rows, len(lead), len(lead) + 1)
+    order = expand(places, shape=(*lead, rows))
+    for i in range(count):
+        p = pivots[..., i : i + 1].to(int64) - 1
+        here, there = ops.eq(places, i), ops.eq(places, p)
+        at_there = reductions.sum(ops.where(there, order, 0), dims=(len(lead),))
+        at_there = reshape(at_there, shape=(*lead, 1))
+        order = ops.where(here, at_there, ops.where(there, order[..., i : i + 1], order))
+    return order
+
+
+def lu_unpack(
+    LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
+) -> Any:
+    """P, L and U from what `lu_factor` gives."""
+    none = LU_data.new_zeros((0,))
+    left = right = permutation = none
+    if unpack_data:
+        left, right = composite("LuUnpackBackward0")(_triangles)(LU_data)
+    if unpack_pivots:
+        permutation = _permutation(order_of(LU_pivots, LU_data.shape[-2]), LU_data)
+    return TYPES["lu_unpack"](permutation, left, right)
+
+
+# ---- QR
+def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
+    """Q with orthonormal columns and the upper R of A = Q R; mode 'reduced', 'complete' or 'r'."""
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), "
+            "'r', or 'complete'"
+        )
+    a = matrices(A, "linalg.qr")
+    q, r = _qr(a, mode == "complete")
+    if mode != "r":
+        return TYPES["linalg_qr"](q, r)
+    return TYPES["linalg_qr"](a.new_zeros((0,)), ops.stop_gradient(r))
+
+
+@composite("LinalgQrBackward0")
+def _qr(a: Tensor, complete: bool) -> tuple[Tensor, Tensor]:
+    return linalg.qr_factors(linalg.qr(a, complete=complete), tuple(a.shape), complete)
+
+
+def qr(input: Tensor, some: bool = True) -> Any:
+    """As `linalg.qr`, reduced or complete."""
+    return linalg_qr(input, "reduced" if some else "complete")
+
+
+# ---- eigenvalues
+@composite("LinalgEighBackward0")
+def _eigh(A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    a = square(A, "linalg.eigh")
+    packed = linalg.eigh(a, upper=UPLO.upper() == "U", check="linalg.eigh")
+    w, v = linalg.eigh_factors(packed, a.shape[-1])
+    return implicit.eigenvalues(ops.stop_gradient(w), a, v), v
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
+    """The eigenvalues of symmetric matrices, ascending, and eigenvectors as columns."""
+    return TYPES["linalg_eigh"](*_eigh(A, UPLO))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of symmetric matrices, ascending."""
+    return _eigh(A, UPLO)[0]
+
+
+def eig(A: Tensor) -> Any:
+    """Refused: the eigenvalues of a general matrix are complex numbers."""
+    square(A, "linalg.eig")
+    raise NotImplementedError(
+        "linalg.eig: the eigenvalues of a general matrix are complex, and complex numbers are not "
+        "supported; linalg.eigh takes symmetric matrices"
+    )
+
+
+def eigvals(A: Tensor) -> Any:
+    """Refused, as `eig`."""
+    return eig(A)
+
+
+# ---- singular values
+@composite("LinalgSvdBackward0")
+def _svd(a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
+    packed, k = linalg.svd(a, full=full, check="linalg.svd"), min(a.shape[-2:])
+    u, s, vh = linalg.svd_factors(packed, tuple(a.shape), full)
+    first, last = corner(u, (0, a.shape[-2]), (0, k)), corner(vh, (0, k), (0, a.shape[-1]))
+    return u, implicit.singular_values(ops.stop_gradient(s), a, first, last), vh
+
+
+def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
+    """U, the singular values S, descending, and V' of A = U diag(S) V'."""
+    return TYPES["linalg_svd"](*_svd(matrices(A, "linalg.svd"), full_matrices))
+
+
+def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
+    """The singular values, descending."""
+    return _svd(matrices(A, "linalg.svd"), False)[1]
+
+
+def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
+    """U, S and V of input = U diag(S) V'."""
+    u, s, vh = _svd(matrices(input, "linalg.svd"), not some)
+    if not compute_uv:
+        m, n = input.shape[-2:]
+        lead = tuple(input.shape[:-2])
+        u, vh = (input.new_zeros((*lead, k, k)) for k in (m, n))
+    return TYPES["svd"](u, s, transpose(vh))
+
+
+__all__ = ["cholesky", "lu_unpack", "qr", "svd"]

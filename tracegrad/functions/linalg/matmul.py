@@ -1,0 +1,227 @@
+"""Products of matrices and vectors, of every rank, over the one primitive `dot`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.dtype import bool_
+from ...ir.op import ShapeError, broadcast
+from ...ir.ops.contract import dot as product
+from ...ir.ops.movement import expand, reshape
+from ...ir.ops.reduce import sum as sum_
+from ...tracer.autograd.graph import composite
+from ...tracer.tensor.dispatch import not_implemented
+from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.tensor import Tensor
+from ..math.scaled_operands import as_factor, refuse
+
+
+def _cross(a: Tensor, b: Tensor) -> str:
+    return f"({'x'.join(map(str, a.shape))} and {'x'.join(map(str, b.shape))})"
+
+
+def _same_dtype(a: Tensor, b: Tensor) -> None:
+    if a.dtype is not b.dtype:
+        names = [SCALAR_TYPE[x.dtype].lower() for x in (a, b)]
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {names[0]} != {names[1]}"
+        )
+
+
+def _no_bools(name: str, x: Tensor) -> None:
+    """A product of bools would have to count them; torch has none, and `dot` refuses the rest."""
+    if x.dtype is bool_:
+        raise not_implemented(name, x)
+
+
+def _rank(x: Tensor, n: int, name: str, refusal: str) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}(): argument must be Tensor, not {type(x).__name__}")
+    if x.ndim != n:
+        raise RuntimeError(f"{refusal}, but got a tensor of shape {list(x.shape)}")
+
+
+@composite("MmBackward0")
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices."""
+    _rank(input, 2, "mm", "self must be a matrix")
+    _rank(mat2, 2, "mm", "mat2 must be a matrix")
+    _same_dtype(input, mat2)
+    if input.shape[1] != mat2.shape[0]:
+        raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied {_cross(input, mat2)}")
+    return product(input, mat2)
+
+
+@composite("MvBackward0")
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """The product of a matrix and a vector."""
+    if input.ndim != 2 or vec.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
+    _same_dtype(input, vec)
+    if input.shape[1] != vec.shape[0]:
+        raise ShapeError(
+            f"size mismatch, got input ({input.shape[0]}), mat "
+            f"({'x'.join(map(str, input.shape))}), vec ({vec.shape[0]})"
+        )
+    _no_bools("addmv_impl_cpu", input)
+    return reshape(product(input, reshape(vec, shape=(vec.shape[0], 1))), shape=(input.shape[0],))
+
+
+@composite("DotBackward0")
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The inner product of two vectors."""
+    if input.ndim != 1 or tensor.ndim != 1:
+        raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors")
+    if input.dtype is not tensor.dtype:
+        names = [SCALAR_TYPE[x.dtype] for x in (input, tensor)]
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {names[0]} and {names[1]}"
+        )
+    n, m = input.shape[0], tensor.shape[0]
+    if n != m:
+        raise ShapeError(
+            f"inconsistent tensor size, expected tensor [{n}] and src [{m}] to have the same "
+            "number of elements, but got "
+            f"{n} and {m} elements respectively"
+        )
+    _no_bools("dot", input)
+    return sum_(input * tensor, dims=(0,))
+
+
+@composite("VdotBackward0")
+def vdot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The inner product of two vectors; of real ones the same as `dot`."""
+    return dot(input, tensor)
+
+
+@composite("BmmBackward0")
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The products of two batches of matrices."""
+    _rank(input, 3, "bmm", "batch1 must be a 3D tensor")
+    _rank(mat2, 3, "bmm", "batch2 must be a 3D tensor")
+    _same_dtype(input, mat2)
+    if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
+        raise ShapeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, "
+            f"{input.shape[2]}] but got: "
+            f"[{mat2.shape[0]}, {mat2.shape[1]}]."
+        )
+    return product(input, mat2)
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product; vectors are rows on the left and columns on the right, leading dimensions
+    are batches.
+    """
+    for x in (input, other):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"matmul(): argument must be Tensor, not {type(x).__name__}")
+    if input.ndim == 0 or other.ndim == 0:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {input.ndim}D and "
+            f"{other.ndim}D"
+        )
+    ranks = (input.ndim, other.ndim)
+    if ranks == (1, 1):
+        return dot(input, other)
+    if ranks == (2, 2):
+        return mm(input, other)
+    if ranks == (2, 1):
+        return mv(input, other)
+    if ranks == (1, 2):
+        return _row(input, other)
+    return _batched(input, other)
+
+
+@composite("SqueezeBackward4")
+def _row(a: Tensor, b: Tensor) -> Tensor:
+    _same_dtype(a, b)
+    if a.shape[0] != b.shape[0]:
+        raise ShapeError(
+            f"mat1 and mat2 shapes cannot be multiplied (1x{a.shape[0]} and "
+            f"{'x'.join(map(str, b.shape))})"
+        )
+    return reshape(product(reshape(a, shape=(1, a.shape[0])), b), shape=(b.shape[1],))
+
+
+@composite("UnsafeViewBackward0")
+def _batched(a: Tensor, b: Tensor) -> Tensor:
+    _same_dtype(a, b)
+    row, column = a.ndim == 1, b.ndim == 1
+    x = reshape(a, shape=(1, a.shape[0])) if row else a
+    y = reshape(b, shape=(b.shape[0], 1)) if column else b
+    if column:
+        _no_bools("addmv_impl_cpu", a)
+    (m, k), n = x.shape[-2:], y.shape[-1]
+    if k != y.shape[-2]:
+        raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied {_cross(x, y)}")
+    lead = broadcast("matmul", tuple(x.shape[:-2]), tuple(y.shape[:-2]))
+    if y.ndim == 2:  # one matrix for all: the batch is more rows
+        out = product(reshape(x, shape=(math.prod(lead) * m, k)), y)
+    else:
+        out = product(expand(x, shape=(*lead, m, k)), expand(y, shape=(*lead, k, n)))
+    return reshape(out, shape=(*lead, *(() if row else (m,)), *(() if column else (n,))))
+
+
+def scaled_sum(input: Tensor, ab: Tensor, beta: Any, alpha: Any) -> Tensor:
+    """beta * input + alpha * ab, in the shape of ab; a beta of 0 ignores even NaN."""
+    sizes, lead = tuple(ab.shape), ab.ndim - input.ndim
+    for d, n in reversed(list(enumerate(input.shape, lead))):
+        if d < 0 or n not in (1, sizes[d]):
+            raise ShapeError(
+                f"The expanded size of the tensor ({sizes[d]}) must match the existing size ({n}) "
+                f"at non-singleton dimension {d}.  Target sizes: {list(sizes)}.  Tensor sizes: "
+                f"{list(input.shape)}"
+            )
+    if ab.dtype is bool_:
+        raise refuse("addmm_impl_cpu_", bool_)
+    ab = ab if alpha == 1 else ab * as_factor(alpha, ab.dtype)
+    if not isinstance(beta, Tensor) and beta == 0:
+        return ab
+    return (input if beta == 1 else input * as_factor(beta, input.dtype)) + ab
+
+
+@composite("AddmmBackward0")
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * mat1 @ mat2."""
+    return scaled_sum(input, mm(mat1, mat2), beta, alpha)
+
+
+@composite("AddmvBackward0")
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * mat @ vec."""
+    return scaled_sum(input, mv(mat, vec), beta, alpha)
+
+
+@composite("BaddbmmBackward0")
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
+    """beta * input + alpha * batch1 @ batch2."""
+    _no_bools("baddbmm", batch1)
+    return scaled_sum(input, bmm(batch1, batch2), beta, alpha)
+
+
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of an element of one vector with one of the other."""
+    for name, x in (("self", input), ("vec2", vec2)):
+        _rank(x, 1, "outer", f"outer: Expected 1-D argument {name}")
+    return reshape(input, shape=(input.shape[0], 1)) * vec2
+
+
+ger = outer
+
+
+@composite("TraceBackward0")
+def trace(input: Tensor) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    _rank(input, 2, "trace", "trace: expected a matrix")
+    _no_bools("trace", input)
+    return input.diagonal().sum()
+
+
+__all__ = [
+    "addmm", "addmv", "baddbmm", "bmm", "dot", "ger", "matmul", "mm", "mv", "outer", "trace",
+    "vdot",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Functions of numbers, reductions, scans, sorting and statistics."""

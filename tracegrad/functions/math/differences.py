@@ -1,0 +1,168 @@
+"""Differences of neighbours, and integrals by trapezoids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.dtype import bool_, int64, uint8
+from ...ir.ops import elementwise as ops, reduce as reductions
+from ...ir.ops.movement import reshape
+from ...tracer.tensor.tensor import Tensor
+from ..tensors.joining import cat
+from .cumulative import cumsum
+from .reduction import numpy_names, reduced, wrap_dim
+from .sorting import part
+
+
+def _neighbours(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    n = x.shape[dim]
+    return part(x, dim, 0, max(n - 1, 0)), part(x, dim, min(n, 1), n)
+
+
+@numpy_names
+def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None,
+         append: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The n-th differences of neighbours along a dimension."""
+    if input.ndim == 0:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    d = wrap_dim(dim, input.ndim)
+    if n == 0:
+        return input.clone()
+    x = input
+    if prepend is not None or append is not None:
+        x = cat([t for t in (prepend, input, append) if t is not None], d)
+    for _ in range(min(n, x.shape[d])):
+        left, right = _neighbours(x, d)
+        x = ops.logical_xor(left, right) if x.dtype is bool_ else right - left
+    return x.clone() if x is input else x
+
+
+def _spacings(input: Tensor, spacing: Any, dim: Any) -> dict[int, Any]:
+    """The dimensions to differentiate along, each with its distance or coordinates."""
+    single = spacing is None or isinstance(spacing, Tensor) or not hasattr(spacing, "__len__")
+    if single and isinstance(spacing, Tensor) and (spacing.ndim or dim is not None):
+        raise TypeError("gradient(): spacing must be a number or a sequence, not a Tensor")
+    given = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = [wrap_dim(d, input.ndim) for d in given]
+    for d in dims:
+        if dims.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    if not single and len(spacing) != len(dims):
+        if dim is None:
+            raise RuntimeError(
+                "torch.gradient expected spacing to be unspecified, a scalar, or a list of length "
+                f"equal to 'self.dim() = {input.ndim}', since dim argument was not given, but got "
+                f"a list of length {len(spacing)}"
+            )
+        raise RuntimeError(
+            "torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim "
+            f"arguments to have the same length, but got a spacing argument of length "
+            f"{len(spacing)} and a dim argument of length {len(dims)}."
+        )
+    steps = [1 if spacing is None else spacing] * len(dims) if single else spacing
+    return dict(zip(dims, steps, strict=True))
+
+
+def _slope(x: Tensor, step: Any, d: int, edge_order: int) -> Tensor:
+    """Differences over neighbours on both sides, exact for parabolas; at the ends one-sided, of a
+    line or a parabola. Fornberg (1988), Generation of finite difference formulas, table of order 2.
+    """
+    n, spaced = x.shape[d], isinstance(step, Tensor) and step.ndim == 1
+    here, there = _neighbours(x, d)
+    if spaced:
+        step = reshape(diff(step), shape=tuple(n - 1 if k == d else 1 for k in range(x.ndim)))
+    rise = (there - here) / step
+    left, right = part(rise, d, 0, n - 2), part(rise, d, 1, n - 1)
+    first, last = part(rise, d, 0, 1), part(rise, d, n - 2, n - 1)
+    if spaced:
+        before, after = part(step, d, 0, n - 2), part(step, d, 1, n - 1)
+        inner = (left * after + right * before) / (before + after)
+    else:
+        before = after = step
+        inner = (part(x, d, 2, n) - part(x, d, 0, n - 2)) / (2 * step)
+    if edge_order == 2:
+        bend = (right - left) / (before + after)
+        first = first - part(bend * before, d, 0, 1)
+        last = last + part(bend * after, d, n - 3, n - 2)
+    return cat([first, inner, last], d)
+
+
+def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None,
+             edge_order: int = 1) -> tuple[Tensor, ...]:  # fmt: skip
+    """The derivatives along dimensions of a function that is sampled at distances of `spacing`, or
+    at the coordinates that its tensors hold.
+    """
+    steps = _spacings(input, spacing, dim)
+    if input.dtype is uint8:
+        raise RuntimeError("torch.gradient does not support uint8 input.")
+    if edge_order not in (1, 2):
+        raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
+    for d, step in steps.items():
+        if (input.shape[d] if input.ndim else 1) < edge_order + 1:
+            raise RuntimeError(
+                "torch.gradient expected each dimension size to be at least edge_order+1"
+            )
+        if not isinstance(step, Tensor) or step is spacing:
+            continue
+        if step.ndim != 1:
+            raise RuntimeError(
+                "torch.gradient expected each element of spacing to have one dimension, but got an "
+                f"element with {step.ndim} dimensions!"
+            )
+        if step.shape[0] != input.shape[d]:
+            raise RuntimeError(
+                f"torch.gradient expected a coordinate for each of the {input.shape[d]} elements "
+                f"of dimension {d}, but got {step.shape[0]}"
+            )
+    return tuple(_slope(input, step, d, edge_order) for d, step in steps.items())
+
+
+def _steps(y: Tensor, x: Tensor | None, dx: Any, dim: int, name: str) -> Any:
+    """The distances of the samples."""
+    if x is None:
+        return 1 if dx is None else dx
+    if dx is not None:
+        raise TypeError(f"{name}() takes either x or dx, not both")
+    if bool_ in (x.dtype, y.dtype):
+        raise RuntimeError(
+            f"{name}: received a bool input for `x` or `y`, but bool is not supported"
+        )
+    if x.ndim == 1:
+        if x.shape[0] != y.shape[dim]:
+            raise RuntimeError(f"{name}: There must be one `x` value for each sample point")
+        x = reshape(x, shape=tuple(x.shape[0] if d == dim else 1 for d in range(y.ndim)))
+    elif x.ndim < y.ndim:
+        x = reshape(x, shape=(1,) * (y.ndim - x.ndim) + tuple(x.shape))
+    left, right = _neighbours(x, dim)
+    return right - left
+
+
+def _areas(y: Tensor, x: Tensor | None, dx: Any, dim: int, name: str) -> Tensor:
+    if y.dtype is bool_:
+        raise RuntimeError(f"{name}: received a bool input for `y`, but bool is not supported")
+    left, right = _neighbours(y if y.dtype.kind == "float" else y.to(int64), dim)
+    return (left + right) * _steps(y, x, dx, dim, name)
+
+
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+    """The integral along a dimension of the line through samples, at the points x or `dx` apart."""
+    d = wrap_dim(dim, y.ndim)
+    if y.shape[d] == 0:
+        return reduced(reductions.sum, y, (d,), False)
+    return reduced(reductions.sum, _areas(y, x, dx, d, "trapezoid"), (d,), False) / 2
+
+
+trapz = trapezoid
+
+
+def cumulative_trapezoid(
+    y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1
+) -> Tensor:
+    """The integrals from the first sample to each of the others."""
+    d = wrap_dim(dim, y.ndim)
+    return cumsum(_areas(y, x, dx, d, "cumulative_trapezoid") / 2, d)
+
+
+__all__ = ["cumulative_trapezoid", "diff", "gradient", "trapezoid", "trapz"]

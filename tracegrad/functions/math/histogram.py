@@ -1,0 +1,194 @@
+"""How often numbers occur: histograms."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import bool_, int64
+from ...ir.ops import elementwise as ops, order, reduce as reductions
+from ...ir.ops.elementwise import stop_gradient
+from ...ir.ops.index import index_put
+from ...ir.ops.movement import reshape
+from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.tensor import Tensor
+from ..named_results import TYPES
+from ..tensors.creation import arange, as_tensor, full, held, zeros
+from ..tensors.indexing import known
+from .differences import diff
+
+
+def _flat(x: Tensor) -> Tensor:
+    return reshape(stop_gradient(x), shape=(x.numel(),))
+
+
+def _range(x: Tensor, low: Any, high: Any, name: str, more: float) -> tuple[Any, Any]:
+    """The range given, or that of the numbers; an empty one is widened by `more` at both ends."""
+    if low > high:
+        raise RuntimeError(f"torch.{name}: max must be larger than min")
+    if low == high and x.shape[0]:
+        low, high = (op(x, dims=(0,)) for op in (reductions.min, reductions.max))
+        if not bool(ops.lt(ops.abs(high - low), math.inf)):
+            raise RuntimeError(
+                f"torch.{name}: range of [{low.item()}, {high.item()}] is not finite"
+            )
+        one = ops.eq(low, high)
+        return ops.where(one, low - more, low), ops.where(one, high + more, high)
+    if not math.isfinite(high - low):
+        raise RuntimeError(f"torch.{name}: range of [{low}, {high}] is not finite")
+    return (low - more, high + more) if low == high else (low, high)
+
+
+def _counted(x: Tensor, at: Tensor, inside: Tensor, bins: int, weight: Any) -> Tensor:
+    """Add the weights of the numbers that lie inside to their bins."""
+    at = ops.where(inside, at, 0)
+    worth = ops.where(inside, weight, 0)
+    return index_put(zeros(bins, dtype=x.dtype), ops.cast(worth, dtype=x.dtype), at,
+                     axes=(0,), accumulate=True)  # fmt: skip
+
+
+def _countable(x: Tensor, bins: Any, name: str) -> None:
+    if x.dtype.kind != "float" or (x.dtype.is_half and name == "histogramdd"):
+        raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x.dtype]}'")
+    for d, n in enumerate(bins):
+        if (n.shape[0] - 1 if isinstance(n, Tensor) else n) <= 0:
+            raise RuntimeError(
+                f"torch.histogram(): bins must be > 0, but got {0 if isinstance(n, Tensor) else n} "
+                f"for dimension {d}"
+            )
+
+
+def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
+    """How many numbers lie in each of `bins` equal parts of a range, by default that of the numbers
+    themselves.
+    """
+    _countable(input, [bins], "histogram_cpu")
+    x = _flat(input)
+    low, high = _range(x, min, max, "histc", 1)
+    inside = ops.logical_and(ops.ge(x, low), ops.le(x, high))
+    place = ops.where(inside, (x - low) * bins / (high - low), 0)
+    place = ops.where(ops.isnan(place), bins // 2, place)  # 0 / 0: x +- 1 is x, so large is it
+    at = ops.cast(place, dtype=int64)
+    return _counted(x, ops.minimum(at, bins - 1), inside, bins, 1.0)
+
+
+def _edges(x: Tensor, bins: Any, range: Any) -> Tensor:
+    """The ends of the bins of a column of numbers."""
+    if isinstance(bins, Tensor):
+        return bins
+    if range is None and not x.shape[0]:
+        range = (0.0, 1.0)
+    first, last = range or (0.0, 0.0)
+    low, high = _range(x, first, last, "histogram", 0.5)
+    steps = arange(bins + 1, dtype=x.dtype)
+    return ops.where(ops.eq(steps, bins), high, low + steps * ((high - low) / bins))
+
+
+def _between(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+    """The bins of a column of numbers, and whether each is in one; the last has both its ends."""
+    at = order.searchsorted(edges, x, right=True) - 1
+    inside = ops.logical_and(ops.ge(at, 0), ops.le(x, edges[edges.shape[0] - 1]))
+    return ops.minimum(at, edges.shape[0] - 2), inside
+
+
+def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
+              density: bool = False) -> Any:  # fmt: skip
+    """How many numbers (or what weights) lie between neighbours of a sequence of edges."""
+    _countable(input, [bins], "histogramdd")
+    x = _flat(input)
+    edges = _edges(x, bins, range)
+    worth = 1.0 if weight is None else _flat(weight)
+    hist = _counted(x, *_between(x, edges), edges.shape[0] - 1, worth)
+    if density:
+        hist = hist / (reductions.sum(hist, dims=(0,)) * diff(edges))
+    return TYPES["histogram"](hist, edges)
+
+
+def _bins_of_columns(input: Tensor, bins: Any, range: Any, weight: Tensor | None) -> list:
+    """The bins of each column and its range, after all that may be wrong with the arguments."""
+    if input.ndim < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
+    columns, name = input.shape[-1], "torch.histogramdd: "
+    bins = [bins] * columns if isinstance(bins, int) else list(bins)
+    edges = [b for b in bins if isinstance(b, Tensor)]
+    if len(bins) != columns and edges:
+        raise RuntimeError(f"{name}expected {columns} sequences of bin edges for a {columns}-"
+                           f"dimensional histogram but got {len(bins)}")  # fmt: skip
+    if len(bins) != columns:
+        raise RuntimeError(
+            "histogramdd: The size of bins must be equal to the innermost dimension of the input."
+        )
+    for d, b in enumerate(edges):
+        if b.ndim != 1:
+            raise RuntimeError(f"{name}bins tensor should have one dimension, but got {b.ndim} "
+                               f"dimensions in the bins tensor for dimension {d}")  # fmt: skip
+        if b.dtype is not input.dtype:
+            raise RuntimeError(f"{name}input tensor and bins tensors should have the same dtype, "
+                               f"but got {input.dtype.name} and {b.dtype.name}")  # fmt: skip
+    if weight is not None and weight.dtype is not input.dtype:
+        raise RuntimeError(f"{name}if weight tensor is provided, input tensor and weight tensor "
+                           f"should have the same dtype, but got input({input.dtype.name}), and "
+                           f"weight({weight.dtype.name})")  # fmt: skip
+    if weight is not None and weight.shape != input.shape[:-1]:
+        raise RuntimeError(f"{name}if weight tensor is provided it should have the same shape as "
+                           "the input tensor excluding its innermost dimension, but got input with "
+                           f"shape {list(input.shape)} and weight with shape "
+                           f"{list(weight.shape)}")  # fmt: skip
+    if range is not None and len(range) != 2 * columns:
+        raise RuntimeError(f"{name}for a {columns}-dimensional histogram range should have "
+                           f"{2 * columns} elements, but got {len(range)}")  # fmt: skip
+    _countable(input, bins, "histogramdd")
+    ranges = [None] * columns if range is None else list(zip(range[::2], range[1::2], strict=True))
+    return list(zip(bins, ranges, strict=True))
+
+
+def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
+                density: bool = False) -> Any:  # fmt: skip
+    """How many points (or what weights) lie in each cell of a grid; a point is a row of the last
+    dimension.
+    """
+    asked = _bins_of_columns(input, bins, range, weight)
+    columns = [_flat(input[..., d]) for d in builtins.range(len(asked))]
+    edges = [_edges(x, *how) for x, how in zip(columns, asked, strict=True)]
+    at, inside = zeros((), dtype=int64), full((), bool(asked), dtype=bool_)
+    for x, e in zip(columns, edges, strict=True):
+        place, here = _between(x, e)
+        at, inside = at * (e.shape[0] - 1) + place, ops.logical_and(here, inside)
+    sizes = tuple(e.shape[0] - 1 for e in edges)
+    worth = 1.0 if weight is None else _flat(weight)
+    hist = _counted(input, at, inside, math.prod(sizes), worth)
+    if density:
+        hist = hist / reductions.sum(hist, dims=(0,))
+    hist = reshape(hist, shape=sizes)
+    if density:
+        for d, e in enumerate(edges):
+            hist = hist / reshape(diff(e), shape=(sizes[d], *(1 for _ in sizes[d + 1 :])))
+    return TYPES["histogramdd"](hist, tuple(edges))
+
+
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each natural number occurs, or the sum of its weights."""
+    if input.dtype.kind not in ("int", "uint"):
+        raise NotImplementedError(
+            f"\"bincount_cpu\" not implemented for '{SCALAR_TYPE[input.dtype]}'"
+        )
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    numbers = known(input, "bincount()")
+    if numbers.ndim != 1 or (numbers < 0).any():
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weights is None:
+        return held(np.bincount(numbers, minlength=minlength).astype(np.int64), int64)
+    if weights.shape != input.shape:
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    bins = max(int(numbers.max(initial=-1)) + 1, minlength)
+    w = stop_gradient(weights)
+    w = w if w.dtype.bits == 32 and w.dtype.kind == "float" else w.double()
+    return index_put(zeros(bins, dtype=w.dtype), w, as_tensor(numbers.astype(np.int64)),
+                     axes=(0,), accumulate=True)  # fmt: skip
+
+
+__all__ = ["bincount", "histc", "histogram", "histogramdd"]

@@ -1,0 +1,59 @@
+"""Numbers that scale an operand, `alpha`, `beta` and `value`: which torch takes for which dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.dtype import DType, bool_
+from ...ir.ops import elementwise as ops
+from ...tracer.tensor.dispatch import number
+from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype, stored
+from ...tracer.tensor.tensor import Tensor
+from .upcast import rounded_once
+
+
+def refuse(kernel: str, dtype: DType) -> NotImplementedError:
+    """torch's error for a dtype that a function does not take."""
+    return NotImplementedError(f"\"{kernel}\" not implemented for '{SCALAR_TYPE[dtype]}'")
+
+
+def as_factor(value: Any, dtype: DType) -> Any:
+    """A factor of numbers of this dtype; of integers it is a whole number, cut off."""
+    if isinstance(value, Tensor) or dtype.kind == "float":
+        return value
+    return number(stored(value, dtype), dtype)
+
+
+def check_alpha(alpha: Any, dtype: DType) -> None:
+    """Raise what torch raises for a factor that does not go with this dtype."""
+    if isinstance(alpha, bool) and dtype is not bool_:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    kind = alpha.dtype.kind if isinstance(alpha, Tensor) else type(alpha).__name__
+    if kind == "float" and dtype.kind != "float":
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+
+
+def times(x: Tensor, alpha: Any) -> Tensor:
+    """x * alpha, in x's dtype."""
+    if x.dtype is bool_:
+        return ops.logical_and(x, alpha)
+    return x * as_factor(alpha, x.dtype)
+
+
+def plus(a: Any, b: Any, alpha: Any) -> Tensor:
+    """a + alpha * b, in the dtype that a and b have together."""
+    dtype = common_dtype((a, b))
+    check_alpha(alpha, dtype)
+    if dtype is bool_:
+        return ops.logical_or(a, ops.logical_and(b, alpha))
+    if dtype.is_half:  # torch rounds alpha, and then the answer
+        alpha = alpha.to(dtype) if isinstance(alpha, Tensor) else number(alpha, dtype)
+    a, b = (x.to(dtype) if isinstance(x, Tensor) else number(x, dtype) for x in (a, b))
+    return _beside(a, b, as_factor(alpha, dtype))
+
+
+@rounded_once
+def _beside(a: Tensor, b: Tensor, alpha: Any) -> Tensor:
+    return ops.add(a, b * alpha)

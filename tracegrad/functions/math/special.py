@@ -1,0 +1,151 @@
+"""Special functions of mathematics: the public forms of the primitives, and composites of them.
+
+`__all__` are those that torch has as torch.name; torch.special has all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.ops import elementwise as ops, kinks, special as primitives
+from ...ir.value import REGISTRY
+from ...tracer.autograd.graph import composite
+from ...tracer.mode import mode
+from ...tracer.tensor.dispatch import number
+from ...tracer.tensor.tensor import Tensor
+from ..tensors.broadcasting import broadcast_tensors
+from .clamp import clamp
+from .pointwise import public
+from .upcast import of_floats
+
+UNARY = ("bessel_j0", "bessel_j1", "digamma", "erfcx", "erfinv", "i0", "i0e", "i1", "i1e", "lgamma",
+         "ndtri")  # fmt: skip
+ROOT_HALF = math.sqrt(0.5)
+
+bessel_j0, bessel_j1, digamma, erfcx, erfinv, i0, i0e, i1, i1e, lgamma, ndtri = (
+    public(name, REGISTRY[name], 1) for name in UNARY
+)
+zeta = public("zeta", REGISTRY["zeta"], 2)
+
+
+# ---- the gamma function's family
+def _of_second(name: str) -> Any:
+    op = REGISTRY[name]
+
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        if mode.grad and isinstance(input, Tensor) and input.requires_grad:
+            raise NotImplementedError(f"the derivative for '{name}: input' is not implemented.")
+        return op(input, other)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The regularised incomplete gamma function `{name}`; no gradient in input."
+    return function
+
+
+igamma, igammac = _of_second("igamma"), _of_second("igammac")
+
+
+def polygamma(n: int, input: Tensor) -> Tensor:
+    """The derivative of order n of digamma: (-1)**(n + 1) n! zeta(n + 1, x), DLMF 25.11.12."""
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    return primitives.digamma(input) if n == 0 else _polygamma(input, n)
+
+
+@composite("PolygammaBackward0")
+@of_floats
+def _polygamma(x: Tensor, n: int) -> Tensor:
+    return (-1) ** (n + 1) * float(math.factorial(n)) * primitives.zeta(n + 1.0, x)
+
+
+@composite("MvlgammaBackward0")
+@of_floats
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function, of dimension p: DLMF 35.3.4."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    y = primitives.lgamma(input)
+    for j in range(1, p):
+        y = y + primitives.lgamma(input - 0.5 * j)
+    return y + p * (p - 1) / 4 * math.log(math.pi)
+
+
+# ---- the normal distribution
+@composite("SpecialNdtrBackward0")
+@of_floats
+def ndtr(input: Tensor) -> Tensor:
+    """The normal distribution's function."""
+    return 0.5 * ops.erfc(input * -ROOT_HALF)
+
+
+@composite("SpecialLogNdtrBackward0")
+@of_floats
+def log_ndtr(input: Tensor) -> Tensor:
+    """log(ndtr(x)), by erfcx where ndtr would underflow."""
+    t = ops.mul(input, ROOT_HALF)
+    left = ops.lt(t, -ROOT_HALF)
+    low = ops.where(left, t, -1)
+    tail = ops.log(0.5 * primitives.erfcx(-low)) - low * low
+    return ops.where(left, tail, ops.log1p(-0.5 * ops.erfc(ops.where(left, 0, t))))
+
+
+# ---- logarithms of probabilities
+@composite("LogitBackward0")
+@of_floats
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), of x cut to [eps, 1 - eps]."""
+    if eps is not None:
+        x = clamp(input, eps, 1 - eps)
+    else:
+        inside = ops.logical_and(ops.ge(input, 0), ops.le(input, 1)).to(input.dtype)
+        x = input * (inside / inside)  # NaN outside, and so is the gradient
+    return ops.log(x) - ops.log1p(-x)
+
+
+def _tensors(*values: Any) -> list[Tensor]:
+    dtype = next(v.dtype for v in values if isinstance(v, Tensor))
+    return [v if isinstance(v, Tensor) else number(v, dtype) for v in values]
+
+
+@composite("XlogyBackward0")
+@of_floats
+def xlogy(input: Any, other: Any) -> Tensor:
+    """input * log(other), and zero where input is, unless other is NaN."""
+    return kinks.x_log_y(*broadcast_tensors(*_tensors(input, other)))
+
+
+@composite("SpecialXlog1PyBackward0")
+@of_floats
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """input * log1p(other), and zero where input is, unless other is NaN."""
+    return kinks.x_log1p_y(*broadcast_tensors(*_tensors(input, other)))
+
+
+@composite("SpecialEntrBackward0")
+@of_floats
+def entr(input: Tensor) -> Tensor:
+    """-x * log(x), zero at zero, and -inf where x is negative."""
+    x = ops.stop_gradient(input)
+    y = ops.where(ops.eq(x, 0), 0, ops.where(ops.lt(x, 0), -math.inf, -x * ops.log(x)))
+    return kinks.entr(y, input)
+
+
+@composite("SincBackward0")
+@of_floats
+def sinc(input: Tensor) -> Tensor:
+    """sin(pi * x) / (pi * x), and 1 at zero."""
+    z = input * math.pi
+    near = ops.lt(ops.abs(z), 0.5)  # derivatives of sin(z) / z cancel, and end at 0
+    far = ops.where(near, 1, z)
+    square = ops.where(near, z, 0) ** 2
+    series = 1.0
+    for k in range(16, 1, -2):  # to the 16th power
+        series = 1 - square * series / (k * (k + 1))
+    return ops.where(near, series, ops.sin(far) / far)
+
+
+__all__ = [
+    "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "logit", "mvlgamma", "polygamma",
+    "sinc", "xlogy",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Layers as functions, by torch's names; `nn.functional` shows them."""

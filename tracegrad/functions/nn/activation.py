@@ -1,0 +1,400 @@
+"""Activations. A branch that `where` leaves out is kept finite, or its zero gradient would become
+0 * inf = NaN.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ...ir.dtype import bool_, uint8
+from ...ir.ops import elementwise as ops
+from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
+from ...tracer.autograd.graph import composite
+from ...tracer.tensor.inplace import inplace as in_place, update
+from ...tracer.tensor.promotion import SCALAR_TYPE, stored
+from ...tracer.tensor.tensor import Tensor
+from ..math import clamp, pointwise, reduction, softmax_family
+from ..math.dtype_limits import finfo
+from ..math.upcast import rounded_once
+from ..random.distributions import rand_like
+from ..tensors import shape
+from ..tensors.creation import zeros_like
+from ..tensors.slicing import narrow
+
+__all__ = [
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid",
+    "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid",
+    "mish", "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid",
+    "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "threshold", "threshold_",
+]  # fmt: skip
+
+
+def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Tensor:
+    return update(x, function, *options) if inplace else function(x, *options)
+
+
+def _floating(x: Tensor, name: str) -> None:
+    if not x.is_floating_point():
+        raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x.dtype]}'")
+
+
+# ---- kinked
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0)."""
+    return _applied(pointwise.relu, inplace, input)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value."""
+    return _applied(_threshold, inplace, input, threshold, value)
+
+
+@composite("ThresholdBackward0")
+def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    if isinstance(value, (int, float)):
+        value = stored(value, x.dtype)
+    return _above(x, threshold, value).to(x.dtype)
+
+
+@rounded_once  # a half is compared with the number as it is
+def _above(x: Tensor, threshold: float, value: float) -> Tensor:
+    return where(le(x, threshold), value, x)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    _floating(input, "leaky_relu_cpu")
+    return _applied(_leaky, inplace, input, negative_slope)
+
+
+@composite("LeakyReluBackward0")
+def _leaky(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    return where(gt(x, 0), x, x * negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where x > 0, else weight * x: one weight, or one for each channel (axis 1)."""
+    count, channels = weight.numel(), input.shape[1] if input.ndim > 1 else 1
+    if count not in (1, channels):
+        raise RuntimeError(
+            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+            f"{count} and channel size = {channels}."
+        )
+    if weight.ndim > 1:
+        raise RuntimeError(
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
+        )
+    along = (1,) * input.ndim if count == 1 else (1, count, *(1,) * (input.ndim - 2))
+    return _prelu(input, shape.reshape(weight, along))
+
+
+@composite("PreluKernelBackward0")
+def _prelu(x: Tensor, weight: Tensor) -> Tensor:
+    positive = gt(x, 0)
+    return where(positive, x, weight * where(positive, 0, x))
+
+
+def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
+          inplace: bool = False) -> Tensor:  # fmt: skip
+    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean."""
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
+    return _applied(_rrelu, inplace, input, lower, upper, training)
+
+
+@composite("RreluWithNoiseBackward0")
+def _rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:
+    slope = rand_like(x) * (upper - lower) + lower if training else (lower + upper) / 2
+    return where(gt(x, 0), x, x * slope)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
+             inplace: bool = False) -> Tensor:  # fmt: skip
+    """x cut to [min_val, max_val]; no gradient at the ends."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    if input.dtype is bool_:
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if input.dtype is uint8 and (min_val < 0 or max_val < 0):
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    return _applied(_hardtanh, inplace, input, min_val, max_val)
+
+
+@composite("HardtanhBackward0")
+def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    inside = gt(x, min_val) & lt(x, max_val)
+    value = ops.minimum(ops.maximum(ops.stop_gradient(x), min_val), max_val)
+    return clamp.passing(value.to(x.dtype), inside, x)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """x cut to [0, 6]."""
+    return hardtanh(input, 0, 6, inplace)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """x / 6 + 1/2, cut to [0, 1]."""
+    _floating(input, "hardsigmoid")
+    return _applied(_hardsigmoid, inplace, input)
+
+
+@composite("HardsigmoidBackward0")
+@rounded_once
+def _hardsigmoid(x: Tensor) -> Tensor:
+    inside = gt(x, -3) & lt(x, 3)
+    value = where(le(x, -3), 0, where(ge(x, 3), 1, ops.stop_gradient(x)))
+    return where(inside, x * (1 / 6) + 0.5, value)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * hardsigmoid(x)."""
+    _floating(input, "hardswish_cpu")
+    return _applied(_hardswish, inplace, input)
+
+
+@composite("HardswishBackward0")
+@rounded_once
+def _hardswish(x: Tensor) -> Tensor:
+    outside = ge(ops.abs(x), 3)
+    inner = where(outside, 0, x)
+    return where(outside, where(le(x, -3), x * 0, x), inner * (inner + 3) * (1 / 6))
+
+
+@composite("HardshrinkBackward0")
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 where -lambd <= x <= lambd, else x."""
+    _floating(input, "hardshrink_cpu")
+    outside = gt(input, lambd) | lt(input, -lambd)
+    value = ops.stop_gradient(input)
+    return where(outside, input, where(ops.isnan(value), value, 0))
+
+
+@composite("SoftshrinkBackward0")
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x brought nearer to zero by lambd, at most to zero."""
+    if lambd < 0:
+        raise RuntimeError(
+            f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype "
+            f"{SCALAR_TYPE[input.dtype]}, but found {lambd:g}"
+        )
+    return _shrunk(input, lambd)
+
+
+@rounded_once
+def _shrunk(x: Tensor, lambd: float) -> Tensor:
+    inside = ops.stop_gradient(x) * 0  # NaN of NaN, and zeros of either sign
+    return where(gt(ops.abs(x), lambd), x - ops.sign(x) * lambd, inside)
+
+
+# ---- exponential
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+    _floating(input, "elu_cpu")
+    return _applied(_elu, inplace, input, alpha)
+
+
+def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha * (exp(x * over) - 1): at 0 the slope from the left and, as torch
+    has it, no curvature. The branch that is left out is kept finite.
+    """
+    positive, middle = gt(x, 0), eq(x, 0)
+    left = alpha * expm1(where(positive | middle, 0, x) * over)
+    return where(positive, x, where(middle, x * (alpha * over), left))
+
+
+@composite("EluBackward0")
+@rounded_once
+def _elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return _rising(x, alpha)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """elu, scaled so that a layer keeps mean 0 and variance 1.
+
+    The constants are those of Klambauer et al. (2017), equation 14.
+    """
+    _floating(input, "elu_cpu")
+    return _applied(_selu, inplace, input)
+
+
+@composite("EluBackward0")
+@rounded_once
+def _selu(x: Tensor) -> Tensor:
+    return 1.0507009873554805 * _elu(x, 1.6732632423543772)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    _floating(input, "elu_cpu")
+    return _applied(_celu, inplace, input, alpha)
+
+
+@composite("CeluBackward0")
+@rounded_once
+def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return _rising(x, alpha, 1 / alpha)
+
+
+# ---- smooth
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return ops.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return ops.tanh(input)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    _floating(input, "silu_cpu")
+    return _applied(_silu, inplace, input)
+
+
+@composite("SiluBackward0")
+@rounded_once
+def _silu(x: Tensor) -> Tensor:
+    return x * ops.sigmoid(x)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(log(1 + exp(x)))."""
+    _floating(input, "mish_cpu")
+    return _applied(_mish, inplace, input)
+
+
+@composite("MishBackward0")
+@rounded_once
+def _mish(x: Tensor) -> Tensor:
+    return x * ops.tanh(_log1p_exp(x))
+
+
+@composite("GeluBackward0")
+@rounded_once
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x), with the normal distribution's Phi by erf or, for approximate='tanh', by tanh.
+
+    Hendrycks and Gimpel (2016), equations 1 and 2.
+    """
+    _floating(input, "GeluKernelImpl")
+    x = input
+    if approximate == "none":
+        return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+    if approximate == "tanh":
+        return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    raise RuntimeError("approximate argument must be either none or tanh.")
+
+
+@composite("SoftplusBackward0")
+@rounded_once
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
+    _floating(input, "softplus_cpu")
+    z = input * beta
+    return where(gt(z, threshold), input, _log1p_exp(z) / beta)
+
+
+def _log1p_exp(z: Tensor) -> Tensor:
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would
+    not.
+    """
+    positive = gt(z, 0)
+    return where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
+
+
+@composite("LogSigmoidBackward0")
+@rounded_once
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    _floating(input, "log_sigmoid_cpu")
+    positive = gt(input, 0)
+    return where(positive, 0, input) - log1p(exp(where(positive, -input, input)))
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return input - ops.tanh(input)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return input / (1 + ops.abs(input))
+
+
+@composite("GluBackward0")
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """a * sigmoid(b), a and b the halves of the input along `dim`. Dauphin et al. (2016)."""
+    if input.ndim == 0:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    if not -input.ndim <= dim < input.ndim:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-input.ndim}, "
+            f"{input.ndim - 1}], but got {dim})"
+        )
+    size = input.shape[dim]
+    if size % 2:
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {dim % input.ndim} is size {size}"
+        )
+    half = size // 2
+    return narrow(input, dim, 0, half) * ops.sigmoid(narrow(input, dim, half, half))
+
+
+# ---- over a dimension
+def _implicit_dim(input: Tensor, name: str) -> int:
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
+        "dim=X as an argument.",
+        stacklevel=4,
+    )
+    return 0 if input.ndim in (0, 1, 3) else 1
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(x) divided by its sum along `dim`."""
+    d = _implicit_dim(input, "softmax") if dim is None else dim
+    return softmax_family.softmax(input, d, dtype)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """The softmax of -x."""
+    d = _implicit_dim(input, "softmin") if dim is None else dim
+    return softmax_family.softmax(-input, d, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """The logarithm of `softmax`, without overflow."""
+    d = _implicit_dim(input, "log_softmax") if dim is None else dim
+    return softmax_family.log_softmax(input, d, dtype)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
+
+    With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
+    """
+    exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
+    soft = softmax_family.softmax((logits - log(exponential)) / tau, dim)
+    if not hard:
+        return soft
+    index = reduction.argmax(soft, dim, keepdim=True)
+    return zeros_like(soft).scatter(dim, index, 1.0) - soft.detach() + soft
+
+
+relu_, threshold_, leaky_relu_, rrelu_ = map(in_place, (relu, _threshold, _leaky, _rrelu))
+elu_, selu_, celu_, hardtanh_ = map(in_place, (_elu, _selu, _celu, _hardtanh))

@@ -1,0 +1,203 @@
+"""Pooling to a given size, and back from the positions of maxima."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.dtype import int64
+from ...ir.op import ShapeError
+from ...ir.ops.elementwise import minimum as smaller
+from ...ir.ops.index import index as index_
+from ...ir.ops.movement import permute
+from ...ir.ops.reduce import sum as sum_
+from ...tracer.autograd.graph import composite
+from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.tensor import Tensor
+from ..math.scaled_operands import refuse
+from ..tensors.creation import zeros
+from ..tensors.scatter import scatter
+from ..tensors.shape import reshaped
+from .pooling import Seen, divided, inside_of, maximum_of, sizes_of, slide, spread_out, title
+from .windows import Ints, along, batched, by_rank, counted, each
+
+__all__ = [
+    f"{kind}{rank}d{rest}"
+    for kind, rest in (
+        ("adaptive_avg_pool", ""), ("adaptive_max_pool", ""), ("max_unpool", ""),
+        ("adaptive_max_pool", "_with_indices"),
+    )
+    for rank in (1, 2, 3)
+]  # fmt: skip
+
+
+def _divide(x: Tensor, out: Ints) -> Seen:
+    """Windows of an adaptive pooling: from floor(i * n / out) to ceil((i + 1) * n / out)."""
+    spatial, rank = tuple(x.shape[2:]), len(out)
+    ones = (1,) * rank
+    if all(n % o == 0 and n for n, o in zip(spatial, out, strict=True)):
+        sizes = tuple(n // o for n, o in zip(spatial, out, strict=True))
+        return slide(x, sizes, sizes, (0,) * rank, ones, out)
+    extents, starts, stops = [], [], []
+    for d, (n, o) in enumerate(zip(spatial, out, strict=True)):
+        size = max(-(-(i + 1) * n // o) - i * n // o for i in range(o))
+        start, stop = counted(o) * n // o, -(-(counted(o) + 1) * n // o)
+        at = smaller(along(start, 0, 2) + along(counted(size), 1, 2), n - 1)
+        axis = 2 + 2 * d  # behind the axes (out, size) of those before
+        x = index_(x, at, axes=(axis,))
+        extents.append(size)
+        starts.append(start)
+        stops.append(stop if o * size != n else None)
+    order = (*range(2, 2 + 2 * rank, 2), *range(3, 3 + 2 * rank, 2))
+    inside = inside_of(tuple(starts), tuple(extents), ones, stops)
+    return Seen(permute(x, axes=(0, 1, *order)), inside, spread_out(tuple(starts)), ones, spatial)
+
+
+def _target(x: Tensor, output_size: Any, function: str, rank: int, axes_free: bool) -> Ints:
+    if x.ndim not in (rank + 1, rank + 2):
+        raise ShapeError(
+            f"{function}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(x.shape)}"
+        )
+    given = tuple(x.shape[x.ndim - rank :])
+    if axes_free and isinstance(output_size, (tuple, list)) and len(output_size) == rank:
+        output_size = [n if o is None else o for o, n in zip(output_size, given, strict=True)]
+    out = each(output_size, rank)
+    if out is None:
+        raise RuntimeError(f"{function}: output_size must be {rank}")
+    if min(out) < 0:
+        shown = ", ".join(map(str, out))
+        raise RuntimeError(
+            f"{function}: elements of output_size must be greater than or equal to 0 but received "
+            f"{{{shown}}}"
+        )
+    if 0 in x.shape[x.ndim - rank if rank < 3 and function.startswith("adaptive_avg") else 1 :]:
+        raise ShapeError(
+            f"{function}(): Expected input to have non-zero size for non-batch dimensions, but "
+            f"input has sizes {list(x.shape)}"
+        )
+    return out
+
+
+def _nothing(x: Tensor, out: Ints) -> Tensor:
+    return zeros(*x.shape[:2], *out, dtype=x.dtype)
+
+
+def _mean_title(out: Ints) -> str:
+    """torch takes a mean where one window is everything."""
+    rank = len(out)
+    if rank > 1 and out == (1,) * rank:
+        return "MeanBackward1"
+    return title("AdaptiveAvgPool{}DBackward0", rank)
+
+
+def _adaptive_mean(rank: int) -> Any:
+    def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
+        """The means of windows that divide {rank} spatial axes into `output_size` parts."""
+        out = _target(input, output_size, f"adaptive_avg_pool{rank}d", rank, True)
+        if not input.is_floating_point():
+            raise refuse(f"adaptive_avg_pool{max(rank, 2)}d", input.dtype)
+
+        def pooled(x: Tensor) -> Tensor:
+            if 0 in out:
+                return _nothing(x, out)
+            seen = _divide(x, out)
+            counts: list[int | Tensor] = []
+            for n, o in zip(seen.spatial, out, strict=True):
+                start, stop = counted(o) * n // o, -(-(counted(o) + 1) * n // o)
+                counts.append(n // o if n % o == 0 else stop - start)
+            return divided(sum_(seen.filled(0), dims=seen.dims), counts)
+
+        return composite(_mean_title(out))(batched)(input, rank, pooled)
+
+    return adaptive_avg_pool
+
+
+def _adaptive_with_indices(rank: int) -> Any:
+    def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = True) -> Any:
+        """(maxima of windows that divide {rank} spatial axes, their positions in the input)."""
+        out = _target(input, output_size, f"adaptive_max_pool{rank}d", rank, True)
+
+        def pooled(x: Tensor) -> Any:
+            if 0 in out:
+                y = _nothing(x, out)
+                return (y, y.long()) if return_indices else y
+            return maximum_of(_divide(x, out), return_indices)
+
+        name = title("AdaptiveMaxPool{}DBackward0", rank)
+        return composite(name)(batched)(input, rank, pooled)
+
+    return adaptive_max_pool
+
+
+def _adaptive_max(rank: int) -> Any:
+    with_indices = _ADAPTIVE[rank - 1]
+
+    def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        """The maxima of windows that divide {rank} spatial axes into `output_size` parts."""
+        return with_indices(input, output_size, return_indices)
+
+    return adaptive_max_pool
+
+
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = by_rank(
+    _adaptive_mean, "adaptive_avg_pool{}d"
+)
+_ADAPTIVE = by_rank(_adaptive_with_indices, "adaptive_max_pool{}d_with_indices")
+adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, \
+    adaptive_max_pool3d_with_indices = _ADAPTIVE  # fmt: skip
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = by_rank(
+    _adaptive_max, "adaptive_max_pool{}d"
+)
+
+
+# ---- back to where the maxima stood
+def _unpool(rank: int) -> Any:
+    def max_unpool(
+        input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
+        output_size: Any = None,
+    ) -> Tensor:  # fmt: skip
+        """Zeros with the input's numbers at the positions that a max_pool{rank}d answered."""
+        function = f"max_unpool{rank}d"
+        sizes = sizes_of(kernel_size, "kernel_size", rank, function)
+        steps = sizes if stride is None else sizes_of(stride, "stride", rank, function)
+        pads = sizes_of(padding, "padding", rank, function)
+        if indices.dtype is not int64:
+            raise RuntimeError(
+                f"elements in indices should be type int64 but got: {SCALAR_TYPE[indices.dtype]}"
+            )
+        if indices.shape != input.shape:
+            raise ShapeError(
+                "Expected shape of indices to be same as that of the input tensor "
+                f"({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}"
+            )
+        spatial = input.shape[input.ndim - rank :]
+        usual = tuple(
+            (n - 1) * s + k - 2 * p for n, s, k, p in zip(spatial, steps, sizes, pads, strict=True)
+        )
+        out = usual if output_size is None else _near(output_size, usual, steps, rank)
+        lead = tuple(input.shape[: input.ndim - rank])
+        flat = zeros(*lead, math.prod(out), dtype=input.dtype)
+        at, values = (reshaped(t, (*lead, math.prod(spatial))) for t in (indices, input))
+        return reshaped(scatter(flat, -1, at, values), (*lead, *out))
+
+    return composite(title("MaxUnpool{}DBackward0", rank))(max_unpool)
+
+
+def _near(output_size: Any, usual: Ints, steps: Ints, rank: int) -> Ints:
+    """An output size that the pooling could have come from."""
+    wanted = tuple(output_size)
+    out = wanted[2:] if len(wanted) == rank + 2 else wanted
+    if len(out) != rank:
+        raise ValueError(
+            f"output_size should be a sequence containing {rank} or {rank + 2} elements, but it "
+            f"has a length of '{len(wanted)}'"
+        )
+    for d, (n, u, s) in enumerate(zip(out, usual, steps, strict=True)):
+        if not u - s < n < u + s:
+            raise ValueError(
+                f'invalid output_size "{out}" (dim {d} must be between {u - s} and {u + s})'
+            )
+    return out
+
+
+max_unpool1d, max_unpool2d, max_unpool3d = by_rank(_unpool, "max_unpool{}d")

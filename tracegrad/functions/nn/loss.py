@@ -1,0 +1,306 @@
+"""Losses: distances, yes or no, distributions.
+
+Of classes: cross_entropy.py; with margins: margin_loss.py.
+
+Each reduces its elementwise value by `reduction`: 'mean', 'sum' or 'none'.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from ...ir.dtype import DType
+from ...ir.ops.elementwise import (
+    abs,
+    exp,
+    ge,
+    gt,
+    le,
+    log,
+    log1p,
+    logical_and,
+    lt,
+    maximum,
+    stop_gradient,
+    where,
+)
+from ...tracer.autograd.graph import composite
+from ...tracer.tensor.promotion import SCALAR_TYPE, can_cast, common_dtype
+from ...tracer.tensor.tensor import Tensor
+from ..math.scaled_operands import refuse
+from ..math.special import xlogy
+from ..math.upcast import rounded_once
+from ..tensors.broadcasting import broadcast_tensors
+from ..tensors.shape import unsqueeze
+from ..value_checks import require
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def legacy(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """torch's first two options, from before there was `reduction`."""
+    if size_average is None and reduce is None:
+        return reduction
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use reduction instead.",
+        stacklevel=4,
+    )
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
+# ---- distances
+def _paired(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    if input.shape == target.shape:
+        return input, target
+    warnings.warn(
+        f"Using a target size ({target.shape}) that is different to the input size ({input.shape})."
+        " This will likely lead to incorrect results due to broadcasting. Please ensure they have "
+        "the same size.",
+        stacklevel=4,
+    )
+    return broadcast_tensors(input, target)  # type: ignore[return-value]
+
+
+def _times(loss: Tensor, weight: Tensor | None, input: Tensor) -> Tensor:
+    if weight is None:
+        return loss
+    if weight.shape != input.shape:
+        raise ValueError("Weights and input must have the same size.")
+    return loss * weight
+
+
+def _weighted(loss: Tensor, weight: Tensor | None, input: Tensor, reduction: str) -> Tensor:
+    loss = _times(loss, weight, input)
+    if weight is None or reduction != "mean":
+        return reduced(loss, reduction)
+    return loss.sum() / weight.sum()
+
+
+def _together(input: Tensor, target: Tensor, kernel: str) -> tuple[Tensor, Tensor]:
+    """The two in the dtype that they have together, which must be of floating point."""
+    dtype = common_dtype((input, target))
+    if dtype.kind != "float":
+        raise refuse(kernel, dtype)
+    return input.to(dtype), target.to(dtype)
+
+
+def no_cast(dtype: DType, to: DType) -> RuntimeError:
+    """torch's error for an answer that does not fit into the dtype of an argument."""
+    return RuntimeError(
+        f"result type {SCALAR_TYPE[dtype]} can't be cast to the desired output type "
+        f"{SCALAR_TYPE[to]}"
+    )
+
+
+@composite("MseLossBackward0")
+def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
+             reduce: bool | None = None, reduction: str = "mean",
+             weight: Tensor | None = None) -> Tensor:  # fmt: skip
+    """(input - target) ** 2, reduced; with weights, their mean."""
+    x, t = _together(*_paired(input, target), "mse_cpu")
+    d = x - t
+    return _weighted(d * d, weight, input, legacy(size_average, reduce, reduction))
+
+
+def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
+            reduce: bool | None = None, reduction: str = "mean",
+            weight: Tensor | None = None) -> Tensor:  # fmt: skip
+    """|input - target|, reduced; with weights, their mean."""
+    x, t = _paired(input, target)
+    return _weighted(abs(x - t), weight, input, legacy(size_average, reduce, reduction))
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
+                   reduce: bool | None = None, reduction: str = "mean",
+                   beta: float = 1.0) -> Tensor:  # fmt: skip
+    """d ** 2 / (2 * beta) where d = |input - target| < beta, else d - beta / 2; reduced.
+
+    Girshick (2015).
+    """
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return l1_loss(input, target, size_average, reduce, reduction)
+    x, t = _together(*_paired(input, target), "smooth_l1_cpu")
+    return _smooth(x, t, beta, legacy(size_average, reduce, reduction))
+
+
+@composite("SmoothL1LossBackward0")
+def _smooth(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tensor:
+    d = input - target
+    far = ge(abs(d), beta)  # |d| squared would have no curvature at 0
+    inner = where(far, 0, d)  # an infinite square has no gradient, also where it is not taken
+    return reduced(where(far, abs(d) - 0.5 * beta, inner * inner * (0.5 / beta)), reduction)
+
+
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
+               delta: float = 1.0, weight: Tensor | None = None) -> Tensor:  # fmt: skip
+    """d ** 2 / 2 where d = |input - target| <= delta, else delta * (d - delta / 2); reduced.
+
+    Huber (1964).
+    """
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    dtype = common_dtype((input, target))
+    if not can_cast(dtype, input.dtype):
+        raise no_cast(dtype, input.dtype)
+    x, t = _together(*_paired(input, target), "huber_cpu")
+    return _huber(x, t, delta, weight, reduction).to(input.dtype)
+
+
+@composite("HuberLossBackward0")
+def _huber(x: Tensor, t: Tensor, delta: float, weight: Tensor | None, reduction: str) -> Tensor:
+    d = x - t
+    far = ge(abs(d), delta)
+    inner = where(far, 0, d)
+    loss = where(far, delta * (abs(d) - 0.5 * delta), 0.5 * inner * inner)
+    return reduced(_times(loss, weight, x), reduction)  # torch's mean is not over the weights here
+
+
+# ---- yes or no
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
+                         size_average: bool | None = None, reduce: bool | None = None,
+                         reduction: str = "mean") -> Tensor:  # fmt: skip
+    """-(t * log(x) + (1 - t) * log(1 - x)), reduced, with the logarithms cut off at -100.
+
+    input: probabilities; RuntimeError for one outside [0, 1], where not compiled.
+    """
+    reduction = legacy(size_average, reduce, reduction)
+    if input.shape != target.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}) is deprecated. Please ensure they have the same size."
+        )
+    if target.dtype is not input.dtype:
+        found, expected = SCALAR_TYPE[target.dtype], SCALAR_TYPE[input.dtype]
+        raise RuntimeError(f"Found dtype {found} but expected {expected}")
+    if not input.is_floating_point():
+        raise refuse("binary_cross_entropy", input.dtype)
+    require(logical_and(ge(input, 0), le(input, 1)), "cross entropy")
+    return _bce(input, target, weight, reduction)
+
+
+@composite("BinaryCrossEntropyBackward0")
+@rounded_once
+def _bce(x: Tensor, t: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    # torch's gradient is (x - t) / max(x * (1 - x), 1e-12): at the ends that of a steep parabola
+    # through the value, and in between that of the formula itself
+    end = lt(x * (1 - x), 1e-12)
+    inner = where(end, 0.5, x)
+    value = -(t * log(inner) + (1 - t) * log1p(-inner))
+    fixed = stop_gradient(x)
+    cut = -(t * maximum(log(fixed), -100.0) + (1 - t) * maximum(log1p(-fixed), -100.0))
+    off = x - stop_gradient(t)
+    steep = off * off * 5e11
+    loss = where(end, cut + (steep - stop_gradient(steep)), value)
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None,
+                                     size_average: bool | None = None,
+                                     reduce: bool | None = None, reduction: str = "mean",
+                                     pos_weight: Tensor | None = None) -> Tensor:  # fmt: skip
+    """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weights the yes."""
+    reduction = legacy(size_average, reduce, reduction)
+    if input.shape != target.shape:
+        raise ValueError(
+            f"Target size ({target.shape}) must be the same as input size ({input.shape})"
+        )
+    if not input.is_floating_point():
+        raise refuse("log_sigmoid_cpu", input.dtype)
+    if not target.is_floating_point():
+        raise no_cast(input.dtype, target.dtype)
+    return _bce_logits(input, target, weight, pos_weight, reduction).to(target.dtype)
+
+
+@composite("BinaryCrossEntropyWithLogitsBackward0")
+@rounded_once
+def _bce_logits(x: Tensor, t: Tensor, weight: Tensor | None, pos_weight: Tensor | None,
+                reduction: str) -> Tensor:  # fmt: skip
+    positive = gt(x, 0)  # as in softplus
+    minus_log_sigmoid = log1p(exp(where(positive, -x, x))) - where(positive, 0, x)
+    yes: Any = 1 if pos_weight is None else (pos_weight - 1) * t + 1
+    loss = (1 - t) * x + yes * minus_log_sigmoid
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+# ---- distributions
+def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
+           reduce: bool | None = None, reduction: str = "mean",
+           log_target: bool = False) -> Tensor:  # fmt: skip
+    """target * (log(target) - input), reduced; input (and, with `log_target`, target) are logs."""
+    if size_average is None and reduce is None and reduction == "mean":
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "
+            "release.",
+            stacklevel=2,
+        )
+    if not (input.is_floating_point() and target.is_floating_point()):
+        raise RuntimeError("kl_div: Integral inputs not supported.")
+    reduction = legacy(size_average, reduce, reduction)
+    loss = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
+    if reduction != "batchmean":
+        return reduced(loss, reduction)
+    return loss.sum() / input.shape[0] if input.ndim else loss.sum()
+
+
+def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False,
+                     size_average: bool | None = None, eps: float = 1e-8,
+                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+    """exp(x) - t * x or, without `log_input`, x - t * log(x + eps); reduced.
+
+    `full` adds Stirling's approximation of log(t!) where t > 1.
+    """
+    reduction = legacy(size_average, reduce, reduction)
+    x, t = input, target
+    loss = exp(x) - t * x if log_input else x - t * log(x + eps)
+    if full:
+        many = gt(t, 1)
+        safe = where(many, t, 1)
+        stirling = safe * log(safe) - safe + 0.5 * log(2 * math.pi * safe)
+        loss = loss + where(many, stirling, 0)
+    return reduced(loss, reduction)
+
+
+def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: bool = False,
+                      eps: float = 1e-6, reduction: str = "mean") -> Tensor:  # fmt: skip
+    """(log(v) + (x - t) ** 2 / v) / 2 with v = max(var, eps), reduced; `full` adds log(2 pi) / 2.
+
+    var: as input, or without its last extent, or with one extent 1. ValueError for one that is
+    negative. Nix and Weigend (1994).
+    """
+    v: Tensor = var if isinstance(var, Tensor) else input * 0 + var
+    require(~lt(v, 0), "variance")
+    if v.shape != input.shape:
+        if v.shape == input.shape[:-1]:
+            v = unsqueeze(v, -1)
+        elif v.ndim != input.ndim or [
+            m for n, m in zip(input.shape, v.shape, strict=True) if n != m
+        ] != [1]:
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not valid")
+    v = where(lt(v, eps), v + stop_gradient(eps - v), v)
+    d = input - target
+    loss = 0.5 * (log(v) + d * d / v)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss", "huber_loss",
+    "kl_div", "l1_loss", "mse_loss", "poisson_nll_loss", "smooth_l1_loss",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Making, reading, moving and writing tensors."""

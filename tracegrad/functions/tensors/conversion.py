@@ -1,0 +1,269 @@
+"""Between tensors and the rest of Python: numbers, lists, arrays, dtypes, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import DType, bfloat16, bool_
+from ...ir.ops import elementwise as ops
+from ...tracer.autograd.graph import composite
+from ...tracer.change_counter import tensor_changed
+from ...tracer.mode import live, mode
+from ...tracer.tensor.device import device as Device, usable
+from ...tracer.tensor.dispatch import bind
+from ...tracer.tensor.layout import contiguous_format
+from ...tracer.tensor.promotion import NAMES, SCALAR_TYPE, as_dtype
+from ...tracer.tensor.tensor import Tensor, fill_slots, leaked
+from ...tracer.tensor.views import alias, within
+from .creation import empty, full, ones, tensor, zeros
+from .slicing import unbind
+
+
+def values(self: Tensor, what: str) -> np.ndarray:
+    """The numbers themselves; in a trace, if the trace can tell them."""
+    t = live(self)
+    if t._array is not None:
+        return t._dtype.decode(t._array)
+    if mode.trace is None:
+        raise leaked(t)
+    return t._dtype.decode(mode.trace.concrete(t, what))
+
+
+# ---- to Python
+def item(self: Tensor) -> bool | int | float:
+    """The number in a tensor of one element."""
+    return _single(self, "item()")
+
+
+def _single(self: Tensor, what: str) -> Any:
+    if self.numel() != 1:
+        raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
+    return values(self, what).item()
+
+
+def tolist(self: Tensor) -> Any:
+    """The numbers as nested lists."""
+    return values(self, "tolist()").tolist()
+
+
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
+    """An array of the values; it shares their memory."""
+    t = live(self)
+    if t._requires_grad and not force:
+        raise RuntimeError(
+            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+        )
+    if t._dtype is bfloat16:
+        raise TypeError("Got unsupported ScalarType BFloat16")
+    if t._array is not None:
+        return t._array.view()  # whose shape and flags are not those of the tensor
+    return values(t, "numpy()")
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    array = numpy(self)
+    if dtype is not None and np.dtype(dtype) != array.dtype:
+        if copy is False:
+            raise ValueError(f"{array.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def __bool__(self: Tensor) -> bool:
+    if self.numel() != 1:
+        many = "more than one value" if self.numel() else "no values"
+        raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
+    return bool(values(self, "bool").item())
+
+
+def _python_number(self: Tensor, what: str) -> Any:
+    if self.numel() != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return values(self, what).item()
+
+
+def __float__(self: Tensor) -> float:
+    return float(_python_number(self, "float"))
+
+
+def __int__(self: Tensor) -> int:
+    return int(_python_number(self, "int"))
+
+
+def __index__(self: Tensor) -> int:
+    if self.dtype.kind == "float" or self.numel() != 1:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(_single(self, "index"))
+
+
+def __len__(self: Tensor) -> int:
+    if self.ndim == 0:
+        raise TypeError("len() of a 0-d tensor")
+    return self.shape[0]
+
+
+def __iter__(self: Tensor) -> Iterator[Tensor]:
+    if self.ndim == 0:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(unbind(self, 0))
+
+
+def __contains__(self: Tensor, element: Any) -> bool:
+    if not isinstance(element, (Tensor, bool, int, float, np.number)):
+        raise RuntimeError(
+            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+            f"{type(element).__name__}."
+        )
+    return bool(ops.eq(self, element).any())
+
+
+# ---- to other tensors
+@composite("ToCopyBackward0")
+def _cast(x: Tensor, dtype: DType) -> Tensor:
+    return ops.ne(x, 0) if dtype is bool_ else ops.cast(x, dtype=dtype)
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
+       non_blocking: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
+    """This tensor as another dtype, on a device, or as another tensor is; itself where nothing
+    changes.
+    """
+    flags = [a for a in args if isinstance(a, bool)]  # non_blocking, and then copy
+    copy = copy or len(flags) > 1 and flags[1]
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, (str, Device)) or (isinstance(a, int) and not isinstance(a, bool)):
+            device = a
+        elif a is not None and not isinstance(a, bool):
+            dtype = a
+    usable(device)
+    d = self.dtype if dtype is None else as_dtype(dtype)
+    if d is not self.dtype:
+        return _cast(self, d)
+    return clone(self) if copy else self
+
+
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The name of the tensor's type, or the tensor as another dtype."""
+    if dtype is None:
+        return f"tracegrad.{SCALAR_TYPE[self.dtype]}Tensor"
+    if isinstance(dtype, str):
+        found = [
+            d for d, n in SCALAR_TYPE.items() if dtype.rpartition(".")[2] in (f"{n}Tensor", d.name)
+        ]
+        if not found:
+            raise ValueError(f"invalid type: '{dtype}'")
+        dtype = found[0]
+    elif isinstance(dtype, type) and isinstance(getattr(dtype, "dtype", None), DType):
+        dtype = dtype.dtype  # type: ignore[attr-defined]  # LongTensor and its like
+    return to(self, dtype)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor as the dtype of `other`."""
+    return to(self, other.dtype)
+
+
+def _caster(name: str) -> Any:
+    def method(self: Tensor, memory_format: Any = None) -> Tensor:
+        return to(self, NAMES[name])
+
+    method.__name__ = name
+    method.__doc__ = f"This tensor as {NAMES[name].name}."
+    return method
+
+
+CASTS = {
+    n: _caster(n) for n in ("double", "float", "half", "bfloat16", "long", "int", "short", "bool")
+}
+CASTS |= {"char": _caster("int8"), "byte": _caster("uint8")}
+
+
+def cpu(self: Tensor) -> Tensor:
+    """This tensor on the CPU."""
+    return self
+
+
+def cuda(self: Tensor, device: Any = None) -> Tensor:
+    """This tensor on a GPU; a RuntimeError where there is none."""
+    usable("cuda")
+    return self
+
+
+def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy, part of the graph."""
+    y = ops.copy(self)
+    array = y._array
+    if memory_format == contiguous_format and array is not None and not array.flags.c_contiguous:
+        y._array = np.ascontiguousarray(array)
+    if memory_format == contiguous_format:
+        y._laid = None
+    return y
+
+
+def detach(self: Tensor) -> Tensor:
+    """The same values in the same memory, cut off from the history."""
+    x = live(self)
+    node = x._node if mode.trace is None else mode.trace.detached(x._node)
+    y: Tensor = fill_slots(object.__new__(Tensor), x._array, node, x._dtype)
+    y._version = x._version
+    alias(x, y)
+    return y
+
+
+def detach_(self: Tensor) -> Tensor:
+    """Cut this tensor off from its history."""
+    x = live(self)
+    if x._view is not None and x._view.differentiable:
+        raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+    x._grad_fn, x._requires_grad = None, False
+    return self
+
+
+def _data(self: Tensor) -> Tensor:
+    y = detach(self)
+    y._version = [0]  # changes through `.data` are not noticed: that is its purpose
+    return y
+
+
+def _set_data(self: Tensor, new: Tensor) -> None:
+    if not isinstance(new, Tensor):
+        raise TypeError(f"Variable data has to be a tensor, but got {type(new).__name__}")
+    x, new = live(self), live(new)
+    if new._dtype is not x._dtype:
+        raise RuntimeError(
+            "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
+            "incompatible tensor type."
+        )
+    x._array, x._node, x._ptr, x._within = new._array, new._node, 0, within(new)
+    x._base = x._view = None
+    tensor_changed(x)
+
+
+def _new(make: Any, name: str) -> Any:
+    def method(self: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
+        return make(*args, dtype=dtype or self.dtype, **options)
+
+    method.__name__ = f"new_{name}"
+    method.__doc__ = f"`{name}` in the dtype of this tensor."
+    return method
+
+
+NEW = {f"new_{f.__name__}": _new(f, f.__name__) for f in (zeros, ones, empty, full, tensor)}
+
+
+def numbers_equal(self: Tensor, other: Any) -> Any:
+    """Elementwise equality; False for what cannot be compared."""
+    if other is None or isinstance(other, (str, list, tuple, dict, set, type)):
+        return NotImplemented
+    return bind(ops.eq, (self, other), {})
+
+
+def numbers_differ(self: Tensor, other: Any) -> Any:
+    if other is None or isinstance(other, (str, list, tuple, dict, set, type)):
+        return NotImplemented
+    return bind(ops.ne, (self, other), {})

@@ -1,0 +1,91 @@
+"""Whole tensors overwritten: with the values of another, with one number, where a mask holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.dtype import bool_
+from ...ir.op import ShapeError, broadcast
+from ...ir.ops.elementwise import cast, remainder, where as where_
+from ...ir.ops.movement import reshape
+from ...tracer.autograd.graph import composite
+from ...tracer.tensor.dispatch import number
+from ...tracer.tensor.inplace import overwrite, update
+from ...tracer.tensor.promotion import SCALAR_TYPE, stored
+from ...tracer.tensor.strides import contiguous
+from ...tracer.tensor.tensor import Tensor
+from .creation import arange, assigned, tensor
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """The values of `src`, broadcast and converted, written into this tensor."""
+    src = assigned(src, self.dtype)
+    if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
+        raise ShapeError(
+            f"output with shape {list(self.shape)} doesn't match the broadcast shape "
+            f"{list(broadcast('copy_', tuple(self.shape), tuple(src.shape)))}"
+        )
+    return overwrite(self, src, "CopyBackwards")
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Every element becomes `value`."""
+    title = f"FillBackward{3 if isinstance(value, Tensor) else 2}"
+    value = assigned(value, self.dtype)
+    if value.ndim:
+        raise RuntimeError(
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
+            "dimensions."
+        )
+    return overwrite(self, value, title)
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Every element becomes zero."""
+    return overwrite(self, tensor(0, dtype=self.dtype), "ZeroBackward0")
+
+
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """The main diagonal becomes one number; that of a tall matrix begins anew with `wrap`."""
+    n = len(set(self.shape))
+    if self.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.ndim > 2 and n != 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    place = sum(contiguous(tuple(self.shape)))  # how far apart the numbers lie
+    rows = self.numel() if wrap else min(self.shape) * place
+    at = arange(self.numel())
+    on = (remainder(at, place) == 0) & (at < rows)
+    return masked_fill_(self, reshape(on, shape=tuple(self.shape)), fill_value)
+
+
+@composite("MaskedFillBackward0")
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where the mask holds."""
+    if mask.dtype is not bool_:
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{SCALAR_TYPE[mask.dtype]}"
+        )
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
+            )
+        value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
+        return where_(mask, value, input)
+    return where_(mask, number(stored(value, input.dtype), input.dtype), input)
+
+
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where the mask holds, in place."""
+    return update(self, masked_fill, mask, value)
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A tensor like this one, every element `value`."""
+    return fill_(input.clone(), value)
+
+
+__all__ = ["fill", "fill_", "masked_fill", "zero_"]

@@ -1,0 +1,341 @@
+"""x[...] and x[...] = value, and the functions that read and write at computed positions.
+
+A subscript is a view (integers, slices, None, ...) followed by at most one gather: integers and
+slices become one `slice` and one `reshape`, and what is left, index tensors, becomes the `index`
+primitive with NumPy's placement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...ir.dtype import bool_, int32, int64, uint8
+from ...ir.node import Node
+from ...ir.op import ShapeError, broadcast
+from ...ir.ops import movement
+from ...ir.ops.elementwise import cast, check_index, ne, where as where_
+from ...ir.ops.index import index as index_, index_put as index_put_, result_shape
+from ...ir.ops.movement import expand, reshape
+from ...tracer.autograd.graph import composite
+from ...tracer.mode import live, mode
+from ...tracer.tensor.inplace import update
+from ...tracer.tensor.masked_selection import Selection, select, written
+from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.tensor import Tensor
+from ...tracer.tensor.views import at
+from .creation import assigned, held, tensor
+from .fill import copy_
+
+Axes = tuple[int, ...]
+
+KEEP_THE_SHAPE = (
+    "The shape of the result depends on it. Keep the shape, with torch.where(mask, x, 0), "
+    "x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the compiled "
+    "function."
+)
+
+
+class Subscript(NamedTuple):
+    """A parsed subscript of a tensor of known shape."""
+
+    slices: tuple[tuple[int, int, int], ...]
+    shape: tuple[int, ...]  # after the slices and Nones
+    points: tuple[tuple[int, Tensor], ...]  # then: dimensions at which one position is taken
+    axes: Axes  # which of the dimensions that remain are indexed by tensors
+    indices: tuple[Tensor, ...]
+    title: str
+
+
+def _too_many(key: tuple, rank: int) -> IndexError:
+    return IndexError(f"too many indices for tensor of dimension {rank}")
+
+
+def _as_index(item: Any) -> Any:
+    """A list or an array in a subscript, as a tensor."""
+    if isinstance(item, Tensor):  # bytes are a mask, as torch still has it
+        return live(item) if item.dtype is not uint8 else ne(item, 0)
+    if isinstance(item, (list, tuple, range)):
+        item = list(item)
+        return tensor(item) if item else tensor([], dtype=int64)
+    if isinstance(item, np.ndarray):
+        return tensor(item)
+    return item
+
+
+def _consumed(item: Any) -> int:
+    """How many dimensions an item of a subscript stands for."""
+    if item is None or item is Ellipsis or isinstance(item, (bool, np.bool_)):
+        return 0
+    return item.ndim if isinstance(item, Tensor) and item.dtype.kind == "bool" else 1
+
+
+def positions(mask: Tensor) -> tuple[Tensor, ...]:
+    """Where a mask holds: one index tensor per dimension. Their length depends on values, so values
+    must be known.
+    """
+    array = known(mask, "indexing with a mask")
+    return tuple(held(np.ascontiguousarray(ix), int64) for ix in np.nonzero(array))
+
+
+def known(t: Tensor, what: str) -> np.ndarray:
+    """The stored values, which the shape of a result depends on; in a trace they are refused."""
+    t = live(t)
+    return t._array if t._node is None else mode.trace.concrete(t, what, KEEP_THE_SHAPE)
+
+
+def _bounded(s: slice, n: int) -> tuple[int, int, int]:
+    step = 1 if s.step is None else _number(s.step)
+    if step <= 0:
+        raise ValueError("step must be greater than zero")
+    start, stop, _ = slice(_number(s.start), _number(s.stop), step).indices(n)
+    return start, max(start, stop), step
+
+
+def _number(x: Any) -> Any:
+    return x if x is None or isinstance(x, int) else x.__index__()
+
+
+def parse(shape: tuple[int, ...], key: Any, points: bool = True) -> Subscript:
+    """Take a subscript apart; raises IndexError as torch does. A 0-d tensor is a number, unless
+    `points` is False.
+    """
+    items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_consumed(k) for k in items)
+    rank = len(shape)
+    if used > rank:
+        if rank == 0 and not any(isinstance(k, Tensor) for k in items):
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                "`tensor.item<T>()` in C++ to convert a "
+                "0-dim tensor to a number"
+            )
+        raise _too_many(tuple(items), rank)
+    dots = [i for i, k in enumerate(items) if k is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    at = dots[0] if dots else len(items)
+    items[at : at + 1] = [slice(None)] * (rank - used)
+
+    slices: list[tuple[int, int, int]] = []
+    out: list[int] = []
+    taken: list[tuple[int, Tensor]] = []
+    axes: list[int] = []
+    indices: list[Tensor] = []
+    title = "AliasBackward0"
+    for item in items:
+        d = len(slices)
+        axis = len(out) - len(taken)
+        number = points and isinstance(item, Tensor) and not item.ndim and item.dtype.kind == "int"
+        if number and item._array is not None:
+            item, number = item.item(), False
+        if item is None:
+            out.append(1)
+            title = "UnsqueezeBackward0"
+        elif isinstance(item, (bool, np.bool_)):
+            axes.append(axis)
+            indices.append(held(np.zeros(int(item), np.int64), int64))
+            out.append(1)
+        elif isinstance(item, slice):
+            start, stop, step = _bounded(item, shape[d])
+            slices.append((start, stop, step))
+            out.append(len(range(start, stop, step)))
+            if item != slice(None):
+                title = "SliceBackward0"
+        elif number:
+            taken.append((len(out), checked(item, shape[d], d)))
+            slices.append((0, shape[d], 1))
+            out.append(shape[d])
+            title = "SelectBackward0"
+        elif isinstance(item, Tensor):
+            if item.dtype not in (int64, int32, bool_):
+                raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+            if item.dtype is bool_:
+                if tuple(item.shape) != tuple(shape[d : d + item.ndim]):
+                    wrong = next(i for i, n in enumerate(item.shape) if n != shape[d + i])
+                    raise IndexError(
+                        f"The shape of the mask {list(item.shape)} at index {wrong} does not "
+                        "match the shape of the indexed "
+                        f"tensor {list(shape)} at index {d + wrong}"
+                    )
+                found = (
+                    positions(item)
+                    if item.ndim
+                    else (held(np.zeros(int(item.item()), np.int64), int64),)
+                )
+            else:
+                found = (checked(item, shape[d], d),)
+            for k, ix in enumerate(found):
+                axes.append(axis + k)
+                indices.append(ix)
+                out.append(shape[d + k] if _consumed(item) else 1)
+            slices.extend((0, n, 1) for n in shape[d : d + _consumed(item)])
+        elif hasattr(item, "__index__"):
+            i, n = item.__index__(), shape[d]
+            if not -n <= i < n:
+                raise IndexError(f"index {i} is out of bounds for dimension {d} with size {n}")
+            slices.append((i % n, i % n + 1, 1))
+            title = "SelectBackward0"
+        else:
+            raise IndexError(
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables "
+                "are valid indices (got "
+                f"{type(item).__name__})"
+            )
+    return Subscript(
+        tuple(slices), tuple(out), tuple(taken), tuple(axes), tuple(indices), title
+    )
+
+
+def checked(i: Tensor, size: int, dim: int) -> Tensor:
+    """Indices as int64, counted from the front; one out of range is an IndexError."""
+    i = i if i.dtype is int64 else cast(i, dtype=int64)
+    return check_index(i, size=size, dim=dim)
+
+
+def _viewed(x: Tensor, s: Subscript) -> Tensor:
+    """The part that a subscript's integers, slices and Nones select, as a view."""
+    part = x
+    if s.slices and s.slices != tuple((0, n, 1) for n in x.shape):
+        part = movement.slice(x, slices=s.slices)
+    if tuple(part.shape) != s.shape or part is x:
+        part = reshape(part, shape=s.shape)
+    if s.points:
+        axes, indices = zip(*s.points, strict=True)
+        part = at(part, axes=axes, indices=indices)
+    return part
+
+
+def getitem(self: Tensor, key: Any) -> Tensor:
+    """x[key]."""
+    x = live(self)
+    if isinstance(x._node, Node) and (masked := _under_mask(x, key)) is not None:
+        return composite("IndexBackward0")(select)(*masked)
+    s = parse(tuple(x.shape), key)
+    if not s.axes:
+        return composite(s.title)(_viewed)(x, s)
+    _index_shape(s.indices)
+    return composite("IndexBackward0")(lambda x: index_(_viewed(x, s), *s.indices, axes=s.axes))(x)
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """x[key] = value."""
+    x = live(self)
+    value = assigned(value, x.dtype)
+    if _write_under_mask(x, key, value):
+        return
+    s = parse(tuple(x.shape), key)
+    part = _viewed(x, s)
+    if s.axes:
+        update(part, *writing(part, s, value, accumulate=False))
+    else:
+        copy_(part, _fitting(value, tuple(part.shape)))
+
+
+def _under_mask(x: Tensor, key: Any) -> tuple[Tensor, Tensor, int] | None:
+    """Of a subscript with one mask, and no other positions: the view that the rest of it selects,
+    the mask, and from which dimension of the view on it stands.
+    """
+    items = [_as_index(k) for k in (key if isinstance(key, tuple) else (key,))]
+    found = [
+        k for k, item in enumerate(items)
+        if isinstance(item, (bool, np.bool_))
+        or isinstance(item, Tensor) and (item.ndim or item.dtype is bool_)
+    ]  # fmt: skip
+    if len(found) != 1 or not isinstance(mask := items[found[0]], Tensor):
+        return None
+    if mask.dtype is not bool_:
+        return None
+    before, after = items[: found[0]], items[found[0] + 1 :]
+    rest = (*before, *(slice(None),) * mask.ndim, *after)
+    used = sum(_consumed(k) for k in rest)
+    dots = [k is Ellipsis for k in before]
+    if used > x.ndim or any(dots) and any(k is Ellipsis for k in after):
+        return None
+    at = sum(k is None or isinstance(k, slice) for k in before)
+    at += (x.ndim - used) * any(dots)
+    part = _viewed(x, parse(tuple(x.shape), rest))
+    fits = tuple(mask.shape) == tuple(part.shape[at : at + mask.ndim])
+    return (part, mask, at) if fits else None
+
+
+def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
+    """Write a value that is the same wherever the one mask in a subscript holds: that needs no
+    positions, so it traces and fuses. False where the subscript or the value is another.
+    """
+    found = _under_mask(x, key)
+    if found is None:
+        return False
+    part, mask, at = found
+    if isinstance(value, Selection):
+        write = composite("IndexPutBackward0")(lambda old, new: written(old, mask, at, new))
+        update(part, write, _of_one_dtype(part, value))
+        return True
+    shape = tuple(part.shape)
+    trail = len(shape) - at - mask.ndim
+    if 1 != value.numel() and value.ndim > trail:
+        return False
+    if value.numel() == 1:
+        value = cast(reshape(value, shape=()), dtype=x.dtype)
+    else:
+        value = _of_one_dtype(part, _fitting(value, shape[len(shape) - trail :]))
+    mask = reshape(mask, shape=(*mask.shape, *(1,) * trail))
+    update(part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value)
+    return True
+
+
+def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Leading dimensions of extent 1 that the target lacks are dropped, as torch does in
+    assignments.
+    """
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = reshape(value, shape=tuple(value.shape[1:]))
+    try:
+        if broadcast("copy_", shape, tuple(value.shape)) == shape:
+            return value
+    except ShapeError:
+        pass
+    raise ShapeError(
+        f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
+        f"indexing result of shape {list(shape)}"
+    )
+
+
+def _index_shape(indices: Sequence[Tensor]) -> tuple[int, ...]:
+    """The shape that index tensors are broadcast to."""
+    shapes = [tuple(i.shape) for i in indices]
+    try:
+        return broadcast("index", *shapes)
+    except ShapeError:
+        raise IndexError(
+            "shape mismatch: indexing tensors could not be broadcast together with shapes "
+            f"{', '.join(str(list(s)) for s in shapes)}"
+        ) from None
+
+
+def _of_one_dtype(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, if it can be written into x without a conversion."""
+    if value.dtype is not x.dtype:
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{SCALAR_TYPE[x.dtype]} for the destination and {SCALAR_TYPE[value.dtype]} for the "
+            "source."
+        )
+    return value
+
+
+def writing(
+    part: Tensor, s: Subscript, value: Tensor, accumulate: bool
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """The function of a tensor and a value that writes at the positions of a subscript, and the
+    value in the shape and dtype that it wants.
+    """
+    indices = s.indices
+    shape = result_shape(tuple(part.shape), s.axes, _index_shape(indices))
+    value = expand(_of_one_dtype(part, _fitting(value, shape)), shape=shape)
+    write = composite("IndexPutBackward0")(
+        lambda x, v: index_put_(x, v, *indices, axes=s.axes, accumulate=accumulate)
+    )
+    return write, value

@@ -1,0 +1,123 @@
+"""What can be asked of a tensor without looking at its values: extents, memory, kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir.node import user_site
+from ...tracer.mode import live, mode
+from ...tracer.tensor.strides import strides_of
+from ...tracer.tensor.tensor import Tensor
+from ...tracer.tensor.views import offset_of, root_of
+
+
+def _size(self: Tensor, dim: int | None = None) -> Any:
+    """The shape, or one extent."""
+    if dim is None:
+        return self.shape
+    span = self.ndim or 1
+    if not -span <= dim < span:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got "
+            f"{dim})"
+        )
+    return self.shape[dim]
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.shape.numel()
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def dim(self: Tensor) -> int:
+    """The number of dimensions."""
+    return self.ndim
+
+
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """How many elements of memory lie between neighbours, along each dimension."""
+    strides = tuple(strides_of(live(self)))
+    return strides if dim is None else strides[dim]
+
+
+def element_size(self: Tensor) -> int:
+    """The bytes of one element."""
+    return self.dtype.itemsize
+
+
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element."""
+    return values_array(self).ctypes.data
+
+
+def values_array(self: Tensor) -> np.ndarray:
+    t = live(self)
+    if t._array is None:
+        raise RuntimeError(
+            "a traced tensor has no memory yet: data_ptr() is not known while a function is "
+            f"compiled (line {user_site()})"
+        )
+    return t._array
+
+
+def storage_offset(self: Tensor) -> int:
+    """Where in its memory the first element lies."""
+    t = live(self)
+    offset, root = offset_of(t), live(root_of(t)[0])
+    if mode.trace is not None and (outside := mode.trace.original(root)) is not None:
+        begin = offset_of(outside)
+        mode.trace.ask(root, "offset", begin)
+        return offset + begin
+    return offset
+
+
+def get_device(self: Tensor) -> int:
+    """-1: the CPU."""
+    return -1
+
+
+def _is_view(self: Tensor) -> bool:
+    return live(self)._view is not None
+
+
+def is_signed(input: Tensor) -> bool:
+    """Whether the dtype has negative numbers."""
+    return input.dtype.is_signed
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have one shape."""
+    return tuple(input.shape) == tuple(other.shape)
+
+
+def is_inference(input: Tensor) -> bool:
+    """False: tensors made in `inference_mode` are ordinary ones."""
+    return False
+
+
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether two tensors are the same elements of the same memory."""
+    a, b = (values_array(t) for t in (self, tensor))
+    return (a.ctypes.data, a.shape, a.strides) == (b.ctypes.data, b.shape, b.strides)
+
+
+def dim_order(self: Tensor) -> tuple[int, ...]:
+    """The dimensions, from the one whose neighbours lie farthest apart to the closest."""
+    strides = strides_of(live(self))
+    return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
+
+
+is_conj = is_neg = is_inference
+ndimension, nelement = dim, numel
+
+__all__ = [
+    "get_device", "is_conj", "is_inference", "is_neg", "is_same_size", "is_signed", "is_tensor",
+    "numel",
+]

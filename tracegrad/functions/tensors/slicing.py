@@ -1,0 +1,281 @@
+"""Parts of a tensor, all of them views: one position, a range, pieces, windows, diagonals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...ir.node import user_site
+from ...ir.ops import movement as ops
+from ...tracer.autograd.graph import composite
+from ...tracer.mode import live, mode
+from ...tracer.tensor.strides import strides_of
+from ...tracer.tensor.tensor import Tensor, wrap
+from ...tracer.tensor.views import root_of
+from ..math.reduction import wrap_dim
+from .metadata import storage_offset as offset_in_memory
+from .shape import copying, cut, is_contiguous, reshaped
+
+
+@composite("SelectBackward0")
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The part at one position along `dim`, without that dimension."""
+    if input.ndim == 0:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    d = wrap_dim(dim, input.ndim)
+    n = input.shape[d]
+    if not -n <= index < n:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at "
+            f"dimension {d}"
+        )
+    i = index % n
+    part = cut(input, d, i, i + 1)
+    return reshaped(part, (*input.shape[:d], *input.shape[d + 1 :]))
+
+
+@composite("SliceBackward0")
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """`length` positions along `dim`, from `start`."""
+    if input.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    d = wrap_dim(dim, input.ndim)
+    n, start = input.shape[d], start.__index__()
+    begin = start + n if start < 0 else start
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -n <= start <= n:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
+    if begin + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return cut(input, d, begin, begin + length)
+
+
+def _extent(name: str, x: Tensor, dim: int) -> int:
+    """How long x, which is to be taken apart, is along `dim`."""
+    if x.ndim == 0:
+        raise RuntimeError(
+            f"{name} expects at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
+    return x.shape[wrap_dim(dim, x.ndim)]
+
+
+def _lengths(n: int, size: Any, dim: int) -> list[int]:
+    if isinstance(size, int):
+        if size < 0 or not size and n:
+            raise RuntimeError(f"split expects split_size be positive, but got split_size={size}")
+        return [min(size, n - i) for i in range(0, n, size)] if n else [0]
+    if sum(size) != n or any(k < 0 for k in size):
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to be non-negative and to sum exactly to {n} "
+            f"(input tensor's size at dimension {dim}), but got split_sizes={list(size)}"
+        )
+    return list(size)
+
+
+def _several(parts: list[Tensor], name: str) -> tuple[Tensor, ...]:
+    for part in parts:
+        if part._view is not None:
+            part._view.many = name
+    return tuple(parts)
+
+
+@composite("SplitBackward0")
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """The parts of a tensor along `dim`, of one length or of the given ones."""
+    extent, d = _extent("split", tensor, dim), wrap_dim(dim, tensor.ndim)
+    parts, start = [], 0
+    for n in _lengths(extent, split_size_or_sections, d):
+        parts.append(cut(tensor, d, start, start + n))
+        start += n
+    return _several(parts, "Split")
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` equal parts along `dim`."""
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    n = _extent("chunk", input, dim)
+    return split(input, -(-n // chunks) if n else [0] * chunks, dim)
+
+
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """The parts of these lengths along `dim`."""
+    return split(input, list(split_sizes), dim)
+
+
+# in torch the results of these may be changed in place; here those of `split` know when they must
+unsafe_split, unsafe_chunk, unsafe_split_with_sizes = split, chunk, split_with_sizes
+
+
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """So many parts of nearly equal length along `dim`, or those between the given positions."""
+    n, d, where = _extent("tensor_split", input, dim), dim % (input.ndim or 1), indices_or_sections
+    if isinstance(where, Tensor):
+        if where.ndim > 1 or where.dtype.name != "int64":
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
+                f"one-dimensional int64 tensor, but got a tensor with {where.ndim} dims"
+            )
+        where = [int(i) for i in where] if where.ndim else int(where)
+    if isinstance(where, int):
+        if where <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {where}")
+        size, longer = divmod(n, where)
+        where = [k * size + min(k, longer) for k in range(1, where)]
+    ends = [slice(None, i).indices(n)[1] for i in where]
+    starts = zip([0, *ends], [*ends, n], strict=True)
+    return tuple(cut(input, d, start, max(start, stop)) for start, stop in starts)
+
+
+def _split_along(name: str, dim: int, rank: int) -> Any:
+    def along(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+        if input.ndim < rank:
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {rank} dimension, but got a tensor "
+                f"with {input.ndim} dimensions!"
+            )
+        d = min(dim, input.ndim - 1)
+        many = indices_or_sections
+        if isinstance(many, int) and (many <= 0 or input.shape[d] % many):
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {d}, but the size of the "
+                f"dimension {input.shape[d]} is not divisible by the split_size {many}!"
+            )
+        return tensor_split(input, many, d)
+
+    along.__name__ = along.__qualname__ = name
+    along.__doc__ = f"The tensor in parts along its dimension {dim}, as `tensor_split` cuts them."
+    return along
+
+
+hsplit, vsplit, dsplit = (
+    _split_along(*row) for row in (("hsplit", 1, 1), ("vsplit", 0, 2), ("dsplit", 2, 3))
+)
+
+
+@composite("UnbindBackward0")
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """All parts along `dim`, each without that dimension."""
+    return _several(
+        [select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)])], "Unbind"
+    )
+
+
+@composite("UnfoldBackward0")
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of `size` along a dimension, one every `step`, as a new last dimension."""
+    d = wrap_dim(dimension, input.ndim)
+    x = input if input.ndim else reshaped(input, (1,))
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > x.shape[d]:
+        raise RuntimeError(
+            f"maximum size for tensor at dimension {d} is {x.shape[d]} but size is {size}"
+        )
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    if size == 0:
+        counts = (x.shape[d] // step + 1,) if input.ndim else ()
+        return reshaped(cut(x, d, 0, 0), (*x.shape[:d], *counts, *x.shape[d + 1 :], 0))
+    windows = ops.window(x, axis=d, size=size, step=step, dilation=1)
+    return windows if input.ndim else reshaped(windows, (size,))
+
+
+@composite("DiagonalBackward0")
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A diagonal of two dimensions, as the last one; a view."""
+    a, b = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    rest = tuple(d for d in range(input.ndim) if d not in (a, b))
+    x = ops.permute(input, axes=(*rest, a, b))
+    row, column = max(-offset, 0), max(offset, 0)
+    n = max(min(x.shape[-2] - row, x.shape[-1] - column), 0)
+    x = cut(x, x.ndim - 2, min(row, x.shape[-2]), min(row, x.shape[-2]) + n)
+    x = cut(x, x.ndim - 1, min(column, x.shape[-1]), min(column, x.shape[-1]) + n)
+    return ops.diagonal(x)
+
+
+def _memory(x: Tensor, start: int, reach: int) -> tuple[Tensor, int]:
+    """What `x` is a view of as one row, and where that begins in its memory. An alias without a
+    base is enough if the `reach` numbers from `start` on are its own.
+    """
+    root, _, differentiable = root_of(x)
+    root = live(root)
+    outside = root if mode.trace is None else mode.trace.original(root)
+    root = root if differentiable else root.detach()
+    begin, dense = offset_in_memory(root), _dense(root)
+    alone = outside is None or outside._base is outside._within is None
+    if not alone and (dense is None or not begin <= start <= begin + root.numel() - reach):
+        if mode.trace is not None or (mode.grad and root._requires_grad):
+            raise NotImplementedError(
+                "as_strided: of elements beside those of a tensor that requires grad, or that a "
+                f"compiled function was given (line {user_site()}); make this view of all of them"
+            )
+        version, root = root._version, wrap(root._within[0].view(root._dtype.storage), root._dtype)
+        root._version, begin = version, 0
+        dense = _dense(root)
+    if dense is None:
+        raise NotImplementedError(
+            f"as_strided: the memory of a tensor with strides {strides_of(root)} is not known to "
+            "be one row"
+        )
+    return reshaped(dense, (root.numel(),)), begin
+
+
+def _dense(x: Tensor) -> Tensor | None:
+    """`x` with its dimensions in their order in memory, if it fills that."""
+    strides = strides_of(x)
+    y = ops.permute(x, axes=tuple(sorted(range(x.ndim), key=lambda d: -strides[d])))
+    return y if is_contiguous(y) else None
+
+
+@composite("AsStridedBackward0")
+def as_strided(
+    input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """The memory of a tensor, or of what it is a view of, seen with another shape and strides."""
+    size, stride, x = tuple(size), tuple(stride), live(input)
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(s < 0 for s in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported, got {list(stride)}")
+    start = offset_in_memory(x) if storage_offset is None else storage_offset
+    reach = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
+    reach = 0 if 0 in size else reach
+    flat, begin = _memory(x, start, reach)
+    if 0 in size:
+        return reshaped(cut(flat, 0, 0, 0), size)
+    if not begin <= start <= begin + flat.numel() - reach:
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {start} "
+            f"require {start + reach} elements and are out of bounds for {begin + flat.numel()}"
+        )
+    start -= begin
+    y = cut(flat, 0, start, start + reach)  # a window per dimension, and one position is left
+    order = sorted(range(len(size)), key=lambda d: -stride[d])
+    for d in order:
+        y = ops.window(y, axis=0, size=size[d], step=1, dilation=stride[d])
+    y = reshaped(y, tuple(size[d] for d in order))
+    return ops.permute(y, axes=tuple(order.index(d) for d in range(len(size))))
+
+
+# ---- the same as copies
+def alias(input: Tensor) -> Tensor:
+    return reshaped(input, tuple(input.shape))
+
+
+alias_copy = copying(alias)
+as_strided_copy, diagonal_copy, narrow_copy = map(copying, (as_strided, diagonal, narrow))
+select_copy, unbind_copy, unfold_copy = map(copying, (select, unbind, unfold))
+split_copy, split_with_sizes_copy = map(copying, (split, split_with_sizes))
+
+__all__ = [
+    "alias_copy", "as_strided", "as_strided_copy", "chunk", "diagonal", "diagonal_copy", "dsplit",
+    "hsplit", "narrow", "narrow_copy", "select", "select_copy", "split", "split_copy",
+    "split_with_sizes", "split_with_sizes_copy", "tensor_split", "unbind", "unbind_copy",
+    "unfold_copy", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vsplit",
+]  # fmt: skip

@@ -1,0 +1,32 @@
+"""Layers as functions: `F.relu(x)`, `F.linear(x, weight, bias)`, `F.cross_entropy(scores, target)`.
+
+All are compositions of primitives, so they fuse and have derivatives of every order.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..functions.nn.activation import *
+from ..functions.nn.adaptive_pooling import *
+from ..functions.nn.attention import *
+from ..functions.nn.convolution import *
+from ..functions.nn.cross_entropy import *
+from ..functions.nn.ctc_loss import *
+from ..functions.nn.dropout import *
+from ..functions.nn.embedding import *
+from ..functions.nn.folding import *
+from ..functions.nn.fractional_pooling import *
+from ..functions.nn.grid_sample import *
+from ..functions.nn.interpolate import *
+from ..functions.nn.linear import *
+from ..functions.nn.loss import *
+from ..functions.nn.margin_loss import *
+from ..functions.nn.normalization import *
+from ..functions.nn.padding import *
+from ..functions.nn.pooling import *
+from ..functions.out_argument import accept as _accept_out
+
+_accept_out(globals(), "nn.functional")
+
+if TYPE_CHECKING:  # what tables of ranks made
+
+    def __getattr__(name: str) -> Any: ...

@@ -1,0 +1,1 @@
+"""Derivatives while Python runs: the autograd graph, backward, transforms, `vmap`, Functions."""

@@ -1,0 +1,342 @@
+"""The reverse walk over the tape: `backward` and `grad`.
+
+GradFns are visited from the last recorded to the first, so that each is reached when all that it
+leads to are done. It neither knows nor cares whether the tensors are eager or traced.
+"""
+
+from __future__ import annotations
+
+import heapq
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import DType
+from ...ir.ops.elementwise import cast
+from ...ir.ops.source import full
+from ..mode import _Switch, live, mode, rooted
+from ..tensor.dispatch import bind
+from ..tensor.gradient_layout import fits, laid, moved, recorded
+from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
+from .graph import AccumulateGrad, AfterAccumulation, GradFn, edge
+from .vmap import map_examples
+
+Root = tuple[GradFn, Tensor]
+
+
+def filled(shape: tuple[int, ...], dtype: DType, value: float) -> Tensor:
+    return bind(full, (), {"value": value, "shape": tuple(shape), "dtype": dtype})
+
+
+def _paths(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
+    """The GradFns that must be differentiated to reach the targets."""
+    leads: dict[GradFn, bool] = {}
+    stack = [(fn, False) for fn, _ in roots]
+    while stack:
+        fn, done = stack.pop()
+        below = [e for e in fn.edges if e is not None]
+        if done:
+            leads[fn] = any(e in targets or leads.get(e, False) for e in below)
+        elif fn not in leads:
+            leads[fn] = False
+            stack.append((fn, True))
+            stack.extend((e, False) for e in below)
+    return {fn for fn, yes in leads.items() if yes}
+
+
+def refuse_nan(fn: GradFn, grads: Sequence[Any]) -> None:
+    """What `detect_anomaly` looks for, where values are known."""
+    for k, g in enumerate(grads):
+        if isinstance(g, Tensor) and g._array is not None:
+            if np.isnan(g._dtype.decode(g._array)).any():
+                raise RuntimeError(
+                    f"Function '{fn.title}' returned nan values in its {k}th output."
+                )
+
+
+class _Walk:
+    """One pass from the roots to the leaves."""
+
+    def __init__(
+        self, keep: bool, create: bool, targets: set[GradFn] | None, stop: bool = False
+    ):
+        self.keep, self.create, self.targets, self.stop = keep, create, targets, stop
+        self.total: dict[GradFn, Tensor] = {}
+        self.heap: list[tuple[int, GradFn]] = []
+        self.captured: dict[GradFn, Tensor] = {}
+        self.held: set[int] = set()  # ids of tensors that somebody else holds too
+        self.alive: list[Tensor] = []  # and that must keep their ids meanwhile
+
+    def push(self, fn: GradFn, g: Tensor) -> None:
+        before = self.total.get(fn)
+        if before is None:
+            self.total[fn] = g
+            heapq.heappush(self.heap, (-fn.sequence, fn))
+        else:
+            self.total[fn] = before + g
+
+    def hold(self, g: Tensor) -> None:
+        self.held.add(id(g))
+        self.alive.append(g)
+
+    def run(self, roots: list[Root], accumulate: bool) -> None:
+        through = None if self.targets is None else _paths(roots, self.targets)
+        for fn, g in roots:
+            self.hold(g)
+            self.push(fn, g)
+        while self.heap:
+            _, fn = heapq.heappop(self.heap)
+            arrived = self.total.pop(fn)
+            if self.stop and fn in self.targets:  # type: ignore[operator]
+                self.captured[fn] = arrived
+                continue
+            g = fn.arrive(arrived)
+            if g is not arrived or fn.prehooks or fn.retainers:
+                self.hold(g)
+            if self.targets is not None and fn in self.targets:
+                self.captured[fn] = g
+                self.hold(g)
+            if isinstance(fn, AccumulateGrad):
+                if not fn.variable._requires_grad:
+                    continue  # not any more
+                if accumulate and (self.targets is None or fn in self.targets):
+                    self.accumulate(fn, g)
+                    fn.accumulated()
+                continue
+            if through is None or fn in through:
+                self.differentiate(fn, g)
+
+    def differentiate(self, fn: GradFn, g: Tensor) -> None:
+        grads = fn.apply(g)
+        if mode.anomaly:
+            refuse_nan(fn, grads)
+        if fn.posthooks:
+            for hook in tuple(fn.posthooks.values()):
+                new = hook(grads, (g,))
+                grads = (
+                    grads
+                    if new is None
+                    else tuple(new)
+                    if isinstance(new, (tuple, list))
+                    else (new,)
+                )
+        for to, gx in zip(fn.edges, grads, strict=True):
+            if to is not None and gx is not None:
+                if gx is g:
+                    self.hold(g)
+                self.push(to, gx)
+        if not self.keep:
+            fn.release()
+
+    def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
+        x = fn.variable
+        if x._grad is None:
+            x._grad = self.own(g, x)
+        elif self.create or x._grad._requires_grad:
+            x._grad = moved(x._grad + g, x._array)
+        else:
+            x._grad.add_(g)
+
+    def own(self, g: Tensor, x: Tensor) -> Tensor:
+        """A tensor that nobody else holds, equal to g and lying in memory as the leaf `x`: g itself
+        where that is certain.
+        """
+        if self.create:
+            return recorded(g, x._array)
+        if g._node is not None:
+            return fill_slots(object.__new__(Tensor), None, g._node, g._dtype)
+        a = g._array
+        assert a is not None
+        shared = x._hooks or id(g) in self.held or a.base is not None or not a.flags.writeable
+        if shared or not fits(a, x._array):
+            return laid(g, x)
+        self.hold(g)
+        return g
+
+
+def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[Root]:
+    roots = []
+    for i, (y, g) in enumerate(zip(outputs, grads, strict=True)):
+        fn = edge(y)
+        if fn is None:
+            raise RuntimeError(
+                f"element {i} of tensors does not require grad and does not have a grad_fn"
+            )
+        if g is None:
+            if y.shape.numel() != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            g = filled(y.shape, y._dtype, 1.0)
+        elif not isinstance(g, Tensor):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+        else:
+            g = live(g)
+            if g.shape != y.shape:
+                raise RuntimeError(
+                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and "
+                    f"output[{i}] has a shape of {y.shape}."
+                )
+            if not g._dtype.is_floating_point:
+                g = cast(g, dtype=y._dtype)
+        roots.append((fn, g if create else g.detach()))
+    return roots
+
+
+def _tuple(x: Any) -> tuple:
+    return x if isinstance(x, tuple) else (x,) if isinstance(x, Tensor) else tuple(x)
+
+
+def _rooted(given: Any, what: str) -> tuple[Tensor, ...]:
+    found = _tuple(given)
+    for t in found:
+        if not isinstance(t, Tensor):
+            raise RuntimeError(f"all {what} have to be Tensors, but got {type(t).__name__}")
+    return tuple(rooted(t) for t in found)
+
+
+def _grads_for(outputs: tuple, given: Any) -> tuple:
+    if given is None:
+        return (None,) * len(outputs)
+    given = _tuple(given)
+    if len(given) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
+    return given
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
+             create_graph: bool = False, grad_variables: Any = None,
+             inputs: Any = None) -> None:  # fmt: skip
+    """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its
+    `grad_tensors`, formerly `grad_variables`.
+    """
+    if grad_variables is not None:
+        warnings.warn(
+            "`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning, 2
+        )
+        grad_tensors = grad_variables if grad_tensors is None else grad_tensors
+    if type(tensors) is Tensor and grad_tensors is None and inputs is None and not create_graph:
+        fn = tensors._grad_fn
+        if fn is not None and tensors._array is not None and not tensors._array.shape:
+            if fn.descend(bool(retain_graph)):
+                return
+    outputs = _rooted(tensors, "tensors")
+    targets = None
+    if inputs is not None:
+        wanted = _rooted(inputs, "inputs")
+        if not wanted:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+        targets = {fn for t in wanted if (fn := edge(t)) is not None}
+        if len(targets) < len({id(t) for t in wanted}) and any(
+            not t._requires_grad for t in wanted
+        ):
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    roots = _roots(outputs, _grads_for(outputs, grad_tensors), create_graph)
+    for fn in targets or ():
+        fn.asked([root for root, _ in roots])
+    walk = _Walk(create_graph if retain_graph is None else retain_graph, create_graph, targets)
+    with _Switch(create_graph):
+        walk.run(roots, accumulate=True)
+        for t in wanted if inputs is not None else ():
+            if t._grad_fn is not None and (g := walk.captured.get(t._grad_fn)) is not None:
+                t._grad = recorded(g) if t._grad is None else t._grad + g
+
+
+def pull(
+    roots: list[Root], targets: Sequence[GradFn | None], keep: bool, create: bool,
+    stop: bool = False,
+) -> list[Tensor | None]:  # fmt: skip
+    """What arrives at each of the targets from the roots; no `.grad` changes. With `stop` nothing
+    goes through a target to others behind it, and its hooks are left to who asked.
+    """
+    wanted = {fn for fn in targets if fn is not None}
+    walk = _Walk(keep, create, wanted, stop)
+    with _Switch(create):
+        walk.run(roots, accumulate=False)
+    return [None if fn is None else walk.captured.get(fn) for fn in targets]
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple:  # fmt: skip
+    """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes.
+
+    `grad_outputs` weights the outputs, None standing for 1 where an output is a scalar. With
+    `is_grads_batched` their first axis counts several weightings, as that of the answers does. An
+    input that the outputs do not depend on is an error unless `allow_unused`, which gives None, or
+    `materialize_grads`, which gives zeros. `only_inputs` is ignored, as torch does by now.
+    """
+    if is_grads_batched:
+        weights = _grads_for(_tuple(outputs), grad_outputs)
+        batched = partial(
+            _grads, _tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
+            materialize_grads,
+        )  # fmt: skip
+        dims = tuple(None if g is None else 0 for g in weights)
+        return map_examples(batched, dims, 0, weights, {}, lenient=True)
+    weights = _grads_for(_tuple(outputs), grad_outputs)
+    return _grads(_tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
+                  materialize_grads, *weights)  # fmt: skip
+
+
+def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_graph: bool,
+           allow_unused: bool | None, materialize_grads: bool, *weights: Any) -> tuple:  # fmt: skip
+    ys, xs = _rooted(outputs, "tensors"), _rooted(inputs, "inputs")
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "False."
+        )
+    if not xs:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
+    roots = _roots(ys, weights, create_graph)
+    targets = [edge(x) for x in xs]
+    if None in targets:
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    for fn in targets:
+        fn.asked([root for root, _ in roots])  # type: ignore[union-attr]
+    keep = create_graph if retain_graph is None else retain_graph
+    found = pull(roots, targets, keep, create_graph)
+    if not (allow_unused or materialize_grads) and any(g is None for g in found):
+        raise RuntimeError(
+            "One of the differentiated Tensors appears to not have been used in the graph. Set "
+            "allow_unused=True if this is the desired behavior."
+        )
+    if materialize_grads:
+        found = [
+            filled(x.shape, x._dtype, 0.0) if g is None else g
+            for g, x in zip(found, xs, strict=True)
+        ]
+    return tuple(
+        [g if g is None or _lies(g._array, x._array) else recorded(g, x._array)
+         for g, x in zip(found, xs, strict=True)]
+    )  # fmt: skip
+
+
+def _lies(g: np.ndarray | None, x: np.ndarray | None) -> bool:
+    """Whether a gradient that was asked for lies in order, or as its input; none says so traced."""
+    return g is None or x is None or g.flags.c_contiguous or fits(g, x)
+
+
+def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,
+              create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
+    """Add to the `.grad` of every leaf the gradient of this tensor, which `gradient` weights if it
+    is no scalar.
+    """
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> RemovableHandle:
+    """Call `hook(tensor)` when backward has added to the `.grad` of this leaf."""
+    t = live(self)
+    if not t._requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if t._grad_fn is not None:
+        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    return t.register_hook(AfterAccumulation(hook))
+
+
+_backward.__name__ = "backward"
+Tensor.register_post_accumulate_grad_hook = _register_post_accumulate_grad_hook  # type: ignore[attr-defined]
+Tensor.backward = _backward  # type: ignore[attr-defined]

@@ -1,0 +1,255 @@
+"""Many examples at once: what a tensor is inside `vmap`.
+
+Inside, a Tensor's payload is a Batched: the values of all examples in one tensor of the world
+outside, with the examples along its first axis. Applying a primitive applies its batching rule out
+there, so batched evaluation is differentiated, traced and batched again like anything else, and
+`no_grad` and `detach` mean inside what they mean outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import DType, int64
+from ...ir.op import OpDef
+from ...ir.ops.source import iota
+from ...ir.value import Value
+from ..mode import live, mode
+from ..signals import handlers_outside
+from ..tensor.dispatch import bind, number
+from ..tensor.inplace import overwrite, protected
+from ..tensor.tensor import Tensor, leaked, traced
+from .batching_rules import apply_batched
+
+_BRANCH = (
+    "vmap: it looks like the function looks at the value of a mapped tensor ({what}), which is "
+    "another one for each example. Data-dependent control flow is not supported under vmap: use "
+    "where() instead of `if`."
+)
+
+
+class Batched(Value):
+    """The payload of a tensor inside `vmap`: the shape and dtype of one example, and the values of
+    all in `value`, whose first axis counts the examples if `mapped`.
+    """
+
+    __slots__ = ("dtype", "mapped", "shape", "trace", "value")
+
+    def __init__(self, trace: BatchTrace, value: Tensor, mapped: bool):
+        shape = tuple(value.shape)
+        self.trace, self.value, self.mapped = trace, value, mapped
+        self.shape, self.dtype = shape[1:] if mapped else shape, value._dtype
+
+    @classmethod
+    def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Batched:
+        trace = next((x.trace for x in inputs if isinstance(x, Batched)), mode.trace)
+        operands = [x if isinstance(x, Batched) else trace.lifted(x, inputs) for x in inputs]
+        return trace.apply(op, operands, params)
+
+
+class _Stream:
+    """A generator as it is seen inside: each example draws numbers of its own, or all the same."""
+
+    def __init__(self, trace: BatchTrace, generator: Any):
+        self.trace, self.generator = trace, generator
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """The seed and the position of the next `count` numbers of one example."""
+        trace = self.trace
+        if trace.randomness == "error":
+            raise RuntimeError(
+                "vmap: called random operation while in randomness error mode. Please either use "
+                "the 'same' or 'different' randomness flags on vmap or perform the randomness "
+                "operation out of vmap"
+            )
+        different = trace.randomness == "different"
+        with trace.outside():
+            seed, start = self.generator.draw(count * trace.size if different else count)
+            if different:
+                number = bind(iota, (), {"shape": (trace.size,), "dtype": int64})
+                start = start + number * count
+        payloads = Batched(trace, seed, False), Batched(trace, start, different)
+        return traced(payloads[0]), traced(payloads[1])  # type: ignore[arg-type]
+
+    def mark(self) -> Any:
+        """Where the stream stands, for `restart`."""
+        with self.trace.outside():
+            return self.generator.get_state()
+
+    def restart(self, place: Any) -> None:
+        """Go on from a place that `mark` gave, or from (seed, 0)."""
+        with self.trace.outside():
+            if isinstance(place, tuple) and place[1] == 0 and place[0] is not None:
+                self.generator.manual_seed(place[0])
+            else:
+                self.generator.set_state(place)
+
+
+class BatchTrace:
+    """One `vmap` at work; `outer` is the trace around it, None where that is eager."""
+
+    def __init__(self, size: int, randomness: str = "error"):
+        self.size, self.randomness, self.outer = size, randomness, mode.trace
+        self.open = True
+        self.deep = self.outer is not None and self.outer.deep
+        self.mapped: list[tuple[Tensor, Tensor, Batched]] = []
+        self._twins: dict[int, tuple[Tensor, Tensor, Batched]] = {}
+
+    # ---- what the tracer's other modules call
+    def apply(self, op: OpDef, operands: Any, params: dict) -> Batched:
+        """The primitive applied to all examples."""
+        values, mapped = [x.value for x in operands], [x.mapped for x in operands]
+        mode.trace = self.outer
+        try:
+            if any(mapped):
+                return Batched(self, apply_batched(op, self.size, values, mapped, params), True)
+            return Batched(self, bind(op, tuple(values), params), False)
+        finally:
+            mode.trace = self
+
+    def ask(self, t: Tensor, what: str, value: Any) -> None:
+        """Nothing of what is batched is looked at again."""
+
+    def original(self, t: Tensor) -> None:
+        """No batched tensor stands for a concrete one."""
+
+    def number(self, value: Any, dtype: DType) -> Batched:
+        """A Python number, the same for all examples."""
+        with self.outside():
+            return Batched(self, number(value, dtype), False)
+
+    def lifted(self, x: Any, inputs: tuple) -> Batched:
+        like = next(v for v in inputs if isinstance(v, Batched) and v.dtype.kind != "bool")
+        return self.number(x, like.dtype)
+
+    def here(self, t: Tensor) -> Tensor:
+        """What stands for `t` inside: itself, or a twin if it comes from outside."""
+        node = t._node
+        if type(node) is Batched:
+            if node.trace is self:
+                return t
+            if not node.trace.open:
+                raise leaked(t)
+        return self.twin(t)
+
+    def twin(self, t: Tensor) -> Tensor:
+        """The same for all examples: a tensor from outside."""
+        found = self._twins.get(id(t))
+        if found is None:
+            found = self._twins[id(t)] = self._enter(t, t, False)
+        return found[1]
+
+    def enter(self, t: Tensor, examples: Tensor) -> Tensor:
+        """One example of a mapped input `t`, whose first axis in `examples` counts them."""
+        found = self._enter(t, examples, True)
+        self.mapped.append(found)
+        return found[1]
+
+    def _enter(self, t: Tensor, value: Tensor, mapped: bool) -> tuple[Tensor, Tensor, Batched]:
+        one = self.example(value, mapped)
+        return t, one, one._node
+
+    def example(self, value: Tensor, mapped: bool) -> Tensor:
+        """One example of what `value` holds for all."""
+        with self.outside():
+            value = live(value)
+        self.deep = self.deep or value._requires_grad
+        return traced(Batched(self, value, mapped))  # type: ignore[arg-type]
+
+    def rooted(self, t: Tensor) -> Tensor:
+        """Where the gradient tape of `t` hangs: one from outside keeps its own."""
+        return t
+
+    def detached(self, payload: Batched) -> Batched:
+        with self.outside():
+            return Batched(self, payload.value.detach(), payload.mapped)
+
+    def concrete(self, t: Tensor, what: str, *instead: str) -> np.ndarray:
+        """The stored value where Python must know it, which only exists if no example differs."""
+        payload = self.here(t)._node
+        if payload.mapped:
+            raise RuntimeError(_BRANCH.format(what=what))
+        with self.outside():
+            if mode.trace is not None:
+                return mode.trace.concrete(payload.value, what, *instead)
+            return payload.value._array
+
+    def stream(self, generator: Any) -> _Stream:
+        """How random numbers are drawn inside."""
+        return _Stream(self, generator)
+
+    def refuse_random(self, what: str) -> None:
+        if self.outer is not None:
+            self.outer.refuse_random(what)
+
+    def hyper(self, group: dict, key: str) -> Any:
+        return group[key]
+
+    def look_at_grad(self, twin: Tensor) -> None:
+        """`.grad` inside is the program's own affair."""
+
+    replace_grad = look_at_grad
+
+    made = None
+
+    def layout(self, t: Tensor) -> None:
+        """Examples have no strides of their own."""
+
+    def read_only(self, t: Tensor) -> bool:
+        """Whether `t` stands for a tensor from outside whose memory must not be written."""
+        outer = self.input_of(t)
+        with self.outside():
+            return outer is not None and protected(live(outer))
+
+    def input_of(self, twin: Tensor) -> Tensor | None:
+        """The tensor from outside that `twin` stands for, or is one example of."""
+        entered = (*self._twins.values(), *self.mapped)
+        return next((x for x, one, _ in entered if one is twin), None)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Within it, operations mean what they mean around this `vmap`."""
+        inside, mode.trace = mode.trace, self.outer
+        try:
+            yield
+        finally:
+            mode.trace = inside
+
+    # ---- what vmap asks at the end
+    def value(self, t: Tensor) -> tuple[Tensor, bool]:
+        """The values of all examples of `t`, and whether they differ."""
+        t = self.here(t)
+        if t._view is not None:
+            t._view.refresh(t)
+        return t._node.value, t._node.mapped
+
+    def write_back(self) -> list[tuple[Tensor, Tensor]]:
+        """(mapped input, its examples) where the function changed one in place; a tensor from
+        outside that it changed is written to.
+        """
+        for t, twin, payload in self._twins.values():
+            if twin._node is not payload:
+                if twin._node.mapped:
+                    raise RuntimeError(
+                        "vmap: inplace arithmetic is not possible on a tensor of shape "
+                        f"{list(t.shape)} that is not mapped, with values that differ between "
+                        "the examples"
+                    )
+                overwrite(t, twin._node.value, "CopyBackwards")
+        return [
+            (t, one._node.value) for t, one, payload in self.mapped if one._node is not payload
+        ]
+
+
+@contextmanager
+def batching(trace: BatchTrace) -> Iterator[BatchTrace]:
+    with handlers_outside():
+        mode.trace = trace
+        try:
+            yield trace
+        finally:
+            mode.trace, trace.open = trace.outer, False

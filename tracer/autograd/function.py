@@ -1,0 +1,395 @@
+"""Operations with a derivative of the user's own: `autograd.Function`.
+
+forward runs unrecorded, and its answers get a record that calls the user's backward. backward is
+written in ordinary operations, so what it computes is differentiable, traced and mapped like
+anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+from weakref import ref
+
+from ...ir.autodiff import unbroadcast
+from ...ir.dtype import DType
+from ...ir.op import ShapeError
+from ...ir.ops.elementwise import cast
+from ..mode import _Switch, live, mode, no_grad
+from ..tensor.tensor import Tensor
+from .backward import filled
+from .batching import BatchTrace, batching
+from .graph import FREED, Bundle, GradFn, Part, Saved, edge
+from .transform import bare
+from .vmap import moved
+
+
+class FunctionCtx:
+    """What forward leaves for backward; attributes of the user's own may be set too."""
+
+    needs_input_grad: tuple[bool, ...] = ()
+
+    def __init__(self) -> None:
+        self._tensors: tuple[Tensor | None, ...] = ()
+        self._saved: list[tuple[Saved, GradFn | int | None] | None] | None = None
+        self._record: Callable[[], CustomBackward | None] = lambda: None
+        self._dirty: tuple[Tensor, ...] = ()
+        self._fixed: tuple[Tensor, ...] = ()
+        self._materialize = True
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors, best inputs or answers of forward, for `saved_tensors`."""
+        self._tensors = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """Accepted for torch's sake: forward mode here is made of backward."""
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """What `save_for_backward` was given."""
+        if self._saved is None:
+            if self._tensors is None:
+                raise RuntimeError(FREED)
+            return self._tensors
+        return tuple(
+            None if s is None else s[0].unpack(self._made_by(s[1]), "saved for backward")
+            for s in self._saved
+        )
+
+    def _made_by(self, fn: GradFn | int | None) -> GradFn | None:
+        """The record of a saved tensor; a number means that it is that answer of the function."""
+        if not isinstance(fn, int):
+            return fn
+        record = self._record()
+        return record if record is None or len(record.answers) == 1 else Part(record, fn)
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say which inputs forward changed in place; they must be returned."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say which answers have no gradient."""
+        self._fixed = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether backward is given zeros, rather than None, for an answer nobody used."""
+        self._materialize = bool(value)
+
+
+class CustomBackward(GradFn):
+    """The record of one call of a Function."""
+
+    __slots__ = ("answers", "ctx", "function", "inputs")
+
+    def __init__(self, function: type[Function], ctx: FunctionCtx, args: Sequence[Any]):
+        graded = [a if isinstance(a, Tensor) and a._dtype.is_floating_point else None for a in args]
+        super().__init__(
+            f"{function.__name__}Backward", tuple(None if a is None else edge(a) for a in graded)
+        )
+        self.function, self.ctx = function, ctx
+        self.inputs = [None if a is None else (tuple(a.shape), a._dtype) for a in graded]
+        self.answers: list[tuple] = []
+
+    def arrive(self, g: Any) -> Any:
+        return g if isinstance(g, Bundle) else super().arrive(g)
+
+    def apply(self, g: Any) -> tuple[Tensor | None, ...]:
+        parts = g.parts if isinstance(g, Bundle) else {0: g}
+        given = [self.given(parts.get(k), *answer) for k, answer in enumerate(self.answers)]
+        found = self.function.backward(self.ctx, *given)
+        grads = list(found) if isinstance(found, (tuple, list)) else [found]
+        count = len(self.inputs)
+        if len(grads) < count or any(g is not None for g in grads[count:]):
+            raise RuntimeError(
+                f"function {self.title} returned an incorrect number of gradients (expected "
+                f"{count}, got {len(grads)})"
+            )
+        return tuple(self.fitted(k, g) for k, g in enumerate(grads[:count]))
+
+    def given(self, g: Tensor | None, shape: tuple[int, ...], dtype: DType | None) -> Any:
+        """The cotangent of an answer, as backward is to have it."""
+        if g is not None or dtype is None or not self.ctx._materialize:
+            return g
+        return filled(shape, dtype, 0.0)
+
+    def fitted(self, k: int, g: Any) -> Tensor | None:
+        """A gradient in the shape and dtype of its input."""
+        wanted = self.inputs[k]
+        if g is None or wanted is None or self.edges[k] is None:
+            return None
+        if not isinstance(g, Tensor):
+            raise RuntimeError(
+                f"function {self.title} returned a gradient different than None at position "
+                f"{k + 1}, which is no tensor but a {type(g).__name__}"
+            )
+        shape, dtype = wanted
+        if tuple(g.shape) != shape:
+            try:
+                g = unbroadcast(live(g), shape)
+            except ShapeError:
+                raise RuntimeError(
+                    f"Function {self.title} returned an invalid gradient at index {k} - got "
+                    f"{list(g.shape)} but expected shape compatible with {list(shape)}"
+                ) from None
+        return g if g.dtype is dtype else cast(g, dtype=dtype)
+
+    def keeps(self) -> bool:
+        return bool(self.ctx._saved)
+
+    def release(self) -> None:
+        self.ctx._tensors = self.ctx._saved = None  # type: ignore[assignment]
+
+
+class Function:
+    """An operation with its own derivative: subclass it with static methods `forward` and
+    `backward`, and call `apply`.
+
+        >>> class Cube(Function):
+        ...     @staticmethod
+        ...     def forward(ctx, x):
+        ...         ctx.save_for_backward(x)
+        ...         return x**3
+        ...     @staticmethod
+        ...     def backward(ctx, g):            # one gradient for each argument of forward
+        ...         (x,) = ctx.saved_tensors
+        ...         return g * 3 * x**2
+
+    forward may also be written without ctx, and beside it `setup_context(ctx, inputs, output)`.
+    """
+
+    generate_vmap_rule = True
+
+    def __init__(self, *_: Any):
+        raise RuntimeError(
+            f"{type(self).__name__} should not be instantiated. Methods on autograd functions are "
+            "all static, so you should invoke them on the class itself: call its apply method."
+        )
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """The operation: (ctx, *args), or just args if there is a `setup_context`."""
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> Any:
+        """What `forward` would do with ctx, if that is to be said apart."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """The gradients of forward's arguments, given those of its answers."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom "
+            "autograd.Function to use it with backward mode AD."
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, *args: Any) -> Any:
+        """The operation on all examples, if it has a way of its own: gives (answers, out_dims).
+        `info` has `batch_size` and `randomness`.
+        """
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap staticmethod or "
+            "set generate_vmap_rule=True."
+        )
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run forward, and have backward called when the answer is differentiated."""
+        args = tuple(live(a) if isinstance(a, Tensor) else a for a in args)
+        trace = mode.trace
+        if not isinstance(trace, BatchTrace):
+            return _recorded(cls, args, kwargs, None)
+        if cls.vmap is not Function.vmap:
+            outer = _by_rule(cls, trace, args)
+        elif mode.grad and trace.deep:
+            outer = _mapped(cls, trace, args, kwargs)
+        else:
+            return _recorded(cls, args, kwargs, None)
+        if not any(isinstance(a, Tensor) and a._requires_grad for a in args):
+            return outer
+        return _recorded(cls, args, kwargs, outer)
+
+
+def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict) -> Any:
+    """forward, unrecorded, and what it does with ctx."""
+    with no_grad():
+        if function.setup_context is Function.setup_context:
+            return function.forward(ctx, *args, **kwargs)
+        answer = function.forward(*args, **kwargs)
+        function.setup_context(ctx, args, answer)
+        return answer
+
+
+def _recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -> Any:
+    """The call and its record; the answers are those `known`, if they were computed already by a
+    call that is differentiated outside of a `vmap`.
+    """
+    ctx = FunctionCtx()
+    ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a._requires_grad for a in args)
+    wanted = mode.grad and any(ctx.needs_input_grad)
+    record = CustomBackward(function, ctx, args) if wanted else None
+    answer = _call(function, ctx, args, kwargs)
+    several = isinstance(answer, (tuple, list))
+    found = list(answer) if several else [answer]
+    values = found if known is None else list(known) if several else [known]
+    fixed = {id(t) for t in ctx._fixed}
+    dirty = {id(live(t)) for t in ctx._dirty}
+    made: dict[int, int] = {}  # a number, as the record must not hold itself
+    results: list[Any] = []
+    for k, y in enumerate(found):
+        if not isinstance(y, Tensor):
+            results.append(y)
+            if record is not None:
+                record.answers.append(((), None))
+            continue
+        raw, y = y, live(values[k])
+        if id(y) in dirty:
+            if record is not None and y._requires_grad and y._grad_fn is None:
+                raise RuntimeError(
+                    "a leaf Variable that requires grad is being used in an in-place operation."
+                )
+        elif record is not None and (any(y is a for a in args) or y._requires_grad):
+            y = bare(y)
+        if record is not None:
+            record.answers.append((tuple(y.shape), y._dtype))
+            if y._dtype.is_floating_point and id(raw) not in fixed:
+                y._grad_fn = record if len(found) == 1 else Part(record, k)
+                y._requires_grad = True
+                made[id(raw)] = k
+        results.append(y)
+    if record is not None:
+        ctx._saved = [None if t is None else _kept(t, made, results) for t in ctx._tensors]
+        ctx._tensors = ctx._dirty = ctx._fixed = ()
+        ctx._record = ref(record)
+    return tuple(results) if several else results[0]
+
+
+def _kept(t: Tensor, made: dict[int, int], results: list) -> tuple[Saved, GradFn | int | None]:
+    """A tensor saved for backward, and what made it: number k stands for answer k."""
+    keep: Any = Saved if mode.saving is None else mode.saving
+    k = made.get(id(t))
+    if k is not None:
+        return keep(results[k]), k
+    t = live(t)
+    return keep(t), edge(t)
+
+
+# ---- under vmap
+class VmapInfo(NamedTuple):
+    """What a Function's own `vmap` is told."""
+
+    batch_size: int
+    randomness: str
+
+
+def _by_rule(function: type[Function], trace: BatchTrace, args: tuple) -> Any:
+    """The operation on all examples in the way that the Function itself has for it."""
+    values = [a._node.value if isinstance(a, Tensor) else a for a in args]
+    in_dims = tuple(0 if isinstance(a, Tensor) and a._node.mapped else None for a in args)
+    with trace.outside():
+        if not any(d == 0 for d in in_dims):
+            answers: Any = function.apply(*values)
+            out_dims: Any = None
+        else:
+            info = VmapInfo(trace.size, trace.randomness)
+            answers, out_dims = function.vmap(info, in_dims, *values)
+    several = isinstance(answers, (tuple, list))
+    found = list(answers) if several else [answers]
+    dims = out_dims if isinstance(out_dims, (tuple, list)) else [out_dims] * len(found)
+    results: list[Any] = []
+    for y, d in zip(found, dims, strict=True):
+        if isinstance(y, Tensor):
+            with trace.outside():
+                y = y if d is None else moved(live(y), d, 0)
+            y = trace.example(y, d is not None)
+        results.append(y)
+    return tuple(results) if several else results[0]
+
+
+def _mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: dict) -> Any:
+    """Inside `vmap`, with gradients wanted outside: the operation on all examples, with its own
+    derivative there.
+    """
+    axes = [isinstance(a, Tensor) and a._node.mapped for a in args]
+    size = trace.size
+
+    def enter(inner: BatchTrace, values: Sequence[Any], mapped: Sequence[bool]) -> list[Any]:
+        pairs = zip(values, mapped, strict=True)
+        return [inner.example(v, m) if isinstance(v, Tensor) else v for v, m in pairs]
+
+    def leave(inner: BatchTrace, ys: Sequence[Any]) -> tuple[list[Any], list[bool]]:
+        pairs = [inner.value(y) if isinstance(y, Tensor) else (y, False) for y in ys]
+        return [v for v, _ in pairs], [m for _, m in pairs]
+
+    answers: dict[str, Any] = {}
+
+    def forward(ctx: FunctionCtx, *values: Any) -> Any:
+        inner_ctx = FunctionCtx()
+        inner_ctx.needs_input_grad = ctx.needs_input_grad
+        with batching(BatchTrace(size, trace.randomness)) as inner:
+            answer = _call(function, inner_ctx, tuple(enter(inner, values, axes)), kwargs)
+            answers["several"] = isinstance(answer, (tuple, list))
+            ys, answers["mapped"] = leave(inner, answer if answers["several"] else (answer,))
+            saved, ctx.saved_mapped = leave(inner, inner_ctx._tensors)  # type: ignore[attr-defined]
+            fixed, _ = leave(inner, inner_ctx._fixed)
+        ctx.save_for_backward(*saved)
+        ctx.mark_non_differentiable(*fixed)
+        ctx.inner, ctx.mapped = inner_ctx, answers["mapped"]  # type: ignore[attr-defined]
+        return tuple(ys)
+
+    def backward(ctx: Any, *grads: Any) -> tuple:
+        with batching(BatchTrace(size, trace.randomness)) as inner:
+            ctx.inner._tensors = tuple(enter(inner, ctx.saved_tensors, ctx.saved_mapped))
+            found = function.backward(ctx.inner, *enter(inner, grads, ctx.mapped))
+            several = isinstance(found, (tuple, list))
+            values, mapped = leave(inner, found if several else (found,))
+        full = zip(values, mapped, [*axes, *(False,) * len(values)], strict=False)
+        return tuple(
+            g.sum(0) if isinstance(g, Tensor) and m and not axis else g for g, m, axis in full
+        )
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    whole: Any = type(function.__name__, (Function,), methods)
+    with trace.outside():
+        found = whole.apply(*(a._node.value if isinstance(a, Tensor) else a for a in args))
+    results = enter(trace, found, answers["mapped"])
+    return tuple(results) if answers["several"] else results[0]
+
+
+def once_differentiable(backward: Callable) -> Callable:
+    """Mark a backward whose own result must not be differentiated."""
+
+    @wraps(backward)
+    def once(ctx: Any, *grads: Any) -> Any:
+        with _Switch(False):
+            found = backward(ctx, *grads)
+        needed = [g for g in grads if isinstance(g, Tensor) and live(g)._requires_grad]
+        if not mode.grad or not needed:
+            return found
+        several = isinstance(found, (tuple, list))
+        refused = _Once(tuple(edge(live(g)) for g in needed))
+        results = []
+        for y in found if several else (found,):
+            if isinstance(y, Tensor):
+                y = bare(live(y))
+                y._grad_fn, y._requires_grad = refused, True
+            results.append(y)
+        return tuple(results) if several else results[0]
+
+    return once
+
+
+class _Once(GradFn):
+    __slots__ = ()
+
+    def __init__(self, edges: tuple[GradFn | None, ...]):
+        super().__init__("OnceDifferentiable", edges)
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )

@@ -1,0 +1,287 @@
+"""Objects from outside that come into the hands of a traced function, kind by kind: what counts of
+each, and what it leads to.
+
+What code names (globals, closure variables, defaults) is met with the function, from code_names.py.
+Containers count with all that is in them. Objects are only made to tell what is read of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..change_counter import Watched, WatchedList
+from ..tensor.tensor import Tensor
+from . import code_names, function_caches, impure
+from .instrument import Exchange
+from .locations import ABSENT, SUMMARIES, Place
+from .object_kinds import (
+    CONTAINERS,
+    HEAP,
+    HIDDEN,
+    HOLDERS,
+    attributes_of,
+    builtins_of,
+    is_atom,
+    is_users,
+    parts_of,
+    slots_of,
+)  # fmt: skip
+from .read_log import Notes
+
+
+class Meeting(Notes):
+    """Notes that are taken of an object when it is met; `exchange` makes its class tell."""
+
+    exchange: Exchange
+
+    def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
+        super().__init__(reports, given)
+        self.old: dict[int, Any] = {}  # objects met; kept, so that no id is used twice
+        self.functions: list[FunctionType] = []
+        self.refusal: RuntimeError | None = None
+        self._queue: deque[tuple[str, Any]] = deque()
+        self._lenient = False
+
+    def _refuse(self, why: str) -> None:
+        """What the function does cannot be replayed; said again at the end, should it catch this.
+        """
+        if not self._lenient:
+            self.refusal = self.refusal or RuntimeError(why)
+            raise self.refusal
+
+    def _refuse_act(self, words: str, what: str) -> None:
+        line = code_names.where(self.functions, words)
+        self._refuse(
+            f"{words} is {what}{line and f', line {line}'}: a compiled function runs its Python "
+            "once, when it is traced; use it outside and pass what it gives as an argument"
+        )
+
+    def read(self, place: Place, value: Any) -> None:
+        """The outcome depends on what is at a place, unless the function has put it there."""
+        if self.first(place, value) is value:
+            self.relies(place, value)
+            self.meet(place.words, value)
+
+    def meet(self, words: str, value: Any) -> None:
+        """An object from outside comes into the function's hands."""
+        self._queue.append((words, value))
+        if len(self._queue) > 1:
+            return  # the call that is under way comes to it
+        while self._queue:
+            one = self._queue[0]
+            try:
+                self._meet(*one)
+            finally:
+                self._queue.popleft()
+
+    def _meet(self, words: str, value: Any) -> None:
+        if (name := impure.refused(value)) is not None:
+            self._refuse_act(words, f"the function {name}()")
+        if is_atom(value) or value is ABSENT or id(value) in self.old:
+            return
+        self.old[id(value)] = value
+        cls = type(value)
+        if isinstance(value, Tensor):
+            self._tensor(words, value)
+        elif isinstance(value, np.ndarray):
+            self.summary(f"the array in {words}", "array", value)
+        elif cls in SUMMARIES:
+            self.summary(words, SUMMARIES[cls], value)
+            if SUMMARIES[cls] in ("weak", "context"):
+                self.meet(words, Place(words, SUMMARIES[cls], value).now())
+        elif isinstance(value, FunctionType):
+            self._function(words, value)
+        elif isinstance(value, type):
+            self._class(words, value)
+        elif isinstance(value, ModuleType):
+            self._module(words, value)
+        elif isinstance(value, CONTAINERS):
+            self._container(words, value)
+        elif isinstance(value, (set, frozenset)):
+            self.summary(words, "set", value)
+            self._parts(words, value)
+            if isinstance(value, set):
+                self.copied(words, value)
+        elif isinstance(value, array):
+            self.summary(words, "bytes", value)
+        elif isinstance(value, function_caches.CACHED):
+            self.summary(f"the cache of {words}", "cache", value)
+            self._parts(words, function_caches.inside(value))
+        elif (parts := parts_of(value)) is not None:
+            self._parts(words, parts)
+        else:
+            self._object(words, value)
+
+    def _parts(self, words: str, values: Iterable[Any]) -> None:
+        for value in values:
+            self.meet(words, value)
+
+    def _tensor(self, words: str, t: Tensor) -> None:
+        self.summary(f"the tensor in {words}", "like", t)
+        self._parts(f"a hook of {words}", (t._hooks or {}).values())
+        self._attributes(words, t.__dict__)
+        if t.__dict__:
+            self._content(f"the attributes of {words}", t.__dict__)
+
+    def _attributes(self, words: str, attributes: dict) -> None:
+        self.old[id(attributes)] = attributes
+        self.copied(f"the attributes of {words}", attributes)
+
+    # ---- functions, modules and classes: what code names
+    def _function(self, words: str, f: FunctionType) -> None:
+        space = f.__globals__
+        if code_names.fixed(space.get("__name__", "")):
+            inner = getattr(f, "__wrapped__", None)
+            if inner is not None and not code_names.fixed(getattr(inner, "__module__", None) or ""):
+                # a decorator of a library around a function of the user's
+                self._content(f"the attributes of {f.__name__}", f.__dict__)
+                cells = [Place(words, "cell", c).now() for c in f.__closure__ or ()]
+                self._parts(words, cells)
+            return
+        if f.__dict__:
+            self._attributes(f.__name__, f.__dict__)
+            self._content(f"the attributes of {f.__name__}", f.__dict__)
+        self.summary(f"the code or the defaults of {f.__name__}", "function", f)
+        self._parts(f"a default argument of {f.__name__}",
+                    (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()))  # fmt: skip
+        self.functions.append(f)
+        code = code_names.reads(f.__code__)
+        self.asks_type |= code.asks_type
+        if not code.attributes <= self.attributes or code.any_attribute > self.any_attribute:
+            self.attributes |= code.attributes
+            self.any_attribute |= code.any_attribute
+            self._look_into_classes()
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            self._named(Place(f"the closure variable {name!r}", "cell", cell))
+        for name in code.globals:
+            if name in space or name not in builtins_of(space):
+                self._named(Place(f"the global {name!r}", "item", space, name))
+        for name in code.imports:
+            self.meet(f"the module {name!r}", sys.modules.get(name))
+        if code.any_global:
+            self._namespace(f"the globals of {space.get('__name__')}", space)
+
+    def _named(self, place: Place) -> None:
+        self.may_set(place)
+        self.read(place, place.now())
+
+    def _module(self, words: str, module: ModuleType) -> None:
+        if not code_names.fixed(module.__name__):
+            self.exchange.observe_module(module)
+        elif module is os and self.attributes & {"environ", "environb", "getenv"}:
+            self.meet("os.environ", os.environ)
+        elif module in impure.CLOCKS and self.attributes & impure.CLOCKS[module]:
+            self._refuse_act(words, "the clock")
+
+    def _namespace(self, words: str, space: dict) -> None:
+        """Any name of a module may be read. What is there need not be used, so nothing is refused.
+        """
+        self.copied(words, space)
+        lenient, self._lenient = self._lenient, True
+        self._content(words, space, frozenset(k for k in space if k.startswith("__")))
+        self._lenient = lenient
+
+    def _class(self, words: str, cls: type) -> None:
+        if cls in self.classes:
+            return
+        self.classes[cls] = set()
+        for one in cls.__mro__:
+            if not code_names.fixed(one.__module__):
+                self.copied(f"class {one.__qualname__}", one)
+        if type(cls) is not type:
+            self.exchange.observe(type(cls))
+        if impure.CLOCKS.get(cls, frozenset()) & self.attributes:
+            self._refuse_act(words, f"the clock of {cls.__name__}")
+        if not code_names.fixed(cls.__module__):
+            self.exchange.observe(cls)
+        self._look_into_classes()
+
+    def _look_into_classes(self) -> None:
+        """What is read of classes: names in the code, and operators, which need no name."""
+        for cls, names in list(self.classes.items()):
+            for one in cls.__mro__:
+                if code_names.fixed(one.__module__):
+                    continue
+                for name, value in list(vars(one).items()):
+                    special = name.startswith("__") and name.endswith("__")
+                    if name not in names and name not in HIDDEN and (
+                        name in self.attributes or self.any_attribute or special
+                    ):  # fmt: skip
+                        names.add(name)
+                        if not special or isinstance(value, FunctionType):
+                            self.meet(f"{one.__qualname__}.{name}", value)
+
+    # ---- containers and objects
+    def _container(self, words: str, value: Any) -> None:
+        if not isinstance(value, tuple):
+            self.copied(words, value)
+        if isinstance(value, (Watched, WatchedList)):
+            self.reporting.add(id(value))
+        if isinstance(value, Watched):  # which tells of itself
+            self.old[id(value)] = value
+            self.exchange.observe_tables()
+            return
+        self._content(words, value)
+        cls = type(value)
+        if cls.__module__ not in ("builtins", "collections") and cls is not WatchedList:
+            self._object(words, value)
+
+    def _content(self, words: str, value: Any, besides: frozenset = frozenset()) -> None:
+        """All that is in a container counts, but for what is under the keys `besides`."""
+        place = Place(words, "content", value, besides | self.given_in(value) or None)
+        if place.id in self.reads:
+            return
+        self.reads[place.id] = place, place.now()
+        for key, inside in list(dict.items(value) if isinstance(value, dict) else enumerate(value)):
+            if key not in besides and not is_atom(inside):
+                self.meet(f"{words}[{key!r}]" if is_atom(key) else words, inside)
+            if isinstance(value, dict) and not (is_atom(key) or isinstance(key, Tensor)):
+                self.meet(f"a key of {words}", key)
+
+    def _object(self, words: str, value: Any) -> None:
+        cls = type(value)
+        room = cls.__module__.split(".")[0]
+        if isinstance(value, HOLDERS):
+            self._attributes(words, vars(value))
+            self._content(f"the attributes of {words}", vars(value))
+            return
+        for kind, what in impure.ACTING.items():
+            if isinstance(value, kind):
+                self._refuse_act(words, what)
+        if isinstance(value, Iterator) and not isinstance(
+            getattr(cls, "__next__", None), FunctionType
+        ):
+            what = f"an iterator ({cls.__name__}), which each call would take more from"
+            self._refuse_act(words, what)
+        if not cls.__flags__ & HEAP and (room == "builtins" or room in sys.stdlib_module_names):
+            held = gc.get_referents(value)
+            self._parts(words, [x for x in held if not isinstance(x, (type, ModuleType))])
+        elif is_users(value, cls, room, self.reports):
+            self._instance(words, value, cls)
+
+    def _instance(self, words: str, value: Any, cls: type) -> None:
+        self._class(words, cls)
+        getter = self.exchange.observe(cls)
+        self.summary(f"the class of {words}", "type", value)
+        for name, slot in slots_of(cls):
+            self.may_set(Place(f"{words}.{name}", "slot", value, slot))
+        if (attributes := attributes_of(value)) is None:
+            return
+        self._attributes(f"{cls.__name__} ({words})", attributes)
+        if isinstance(getter, FunctionType) or "__getattribute__" in self.attributes:
+            self.meet(words, getter)  # it reads what it likes, unobserved
+            self._content(f"the attributes of {words}", attributes)
+        if isinstance(value, self.reports):
+            self.reporting.add(id(attributes))
+            for inside in attributes.values():
+                if isinstance(inside, Watched):
+                    self._container(words, inside)

@@ -1,0 +1,159 @@
+"""Functions of Python and NumPy whose answer is another at each call, or that act on the world.
+
+While a function is traced they are exchanged for ones that refuse, with the user's line: the
+program would keep the first answer for ever, or leave the act out. Only the thread that traces is
+concerned. `print` is different: what it is given is noted, and printed at each call.
+"""
+
+from __future__ import annotations
+
+import builtins
+import datetime
+import io
+import logging
+import math
+import os
+import queue
+import random
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from ...ir.node import Site
+from .code_names import fixed
+from .scalar import MATH
+
+_PASS = "call it outside and pass the value as an argument"
+_LATER = "do it outside of the compiled function"
+
+
+def _names(module: Any, text: str) -> list[tuple[Any, str]]:
+    return [(module, name) for name in text.split() if hasattr(module, name)]
+
+
+def _functions(module: Any, besides: tuple[str, ...]) -> list[tuple[Any, str]]:
+    return [(module, name) for name in module.__all__
+            if name[0].islower() and name not in besides and callable(getattr(module, name))]
+
+
+# (module, name): never called in a trace, and the way out
+_REFUSED: dict[tuple[Any, str], str] = {
+    **dict.fromkeys([
+        *_names(time, "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns "
+                      "process_time process_time_ns thread_time thread_time_ns clock_gettime "
+                      "localtime gmtime ctime"),
+        *_names(os, "urandom getrandom listdir scandir stat read getenv"),
+        *_names(secrets, "token_bytes token_hex token_urlsafe randbelow randbits choice"),
+        *_names(uuid, "uuid1 uuid4"),
+        *_names(builtins, "open input"), *_names(io, "open"),
+    ], _PASS),
+    **dict.fromkeys([
+        *_names(time, "sleep"), *_names(os, "write remove unlink mkdir makedirs rename system"),
+        *_names(logging.Logger, "_log"),
+    ], _LATER),
+    **dict.fromkeys([*_functions(random, ()), *_functions(np.random, ("default_rng",))],
+        "draw from tracegrad's own generators, which compiled functions replay, or " + _PASS),
+}  # fmt: skip
+# those that are random only where no seed is given
+_UNSEEDED = [
+    (random, "Random"), (np.random, "default_rng"), (np.random, "RandomState"),
+    (np.random, "SeedSequence"), (np.random, "PCG64"), (np.random, "MT19937"),
+    (np.random, "Philox"), (np.random, "SFC64"),
+]  # fmt: skip
+# the clocks in classes and modules that cannot be exchanged: the names that read them
+_NOW = {"now", "utcnow", "today"}
+CLOCKS: dict[Any, set[str]] = {datetime: _NOW, datetime.datetime: _NOW, datetime.date: {"today"}}
+# objects in C or Python's library whose every use is an act on the world
+ACTING: dict[type, str] = {
+    io.IOBase: "a file, which each call would read from or write to",
+    queue.Queue: "a queue, which each call would change",
+    queue.SimpleQueue: "a queue, which each call would change",
+}
+_IDS = {id(getattr(m, n)): n for m, n in _REFUSED if hasattr(getattr(m, n), "__name__")}
+
+
+def refused(value: Any) -> str | None:
+    """The name of a function that is refused, where `value` is one."""
+    return _IDS.get(id(value))
+
+
+def _call(module: Any, name: str) -> str:
+    where = getattr(module, "__name__", "")
+    return f"{name}()" if module is builtins else f"{where}.{name}()"
+
+
+def _line() -> Site | None:
+    """The user's line, also where a function of Python's library is in between."""
+    frame: Any = sys._getframe(2)
+    while frame is not None and fixed(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return None if frame is None else Site(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _refusing(module: Any, name: str, instead: str, on: Callable, refuse: Callable) -> Callable:
+    original = getattr(module, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not on():
+            return original(*args, **kwargs)
+        refuse(
+            f"{_call(module, name)} was called while a function was compiled, line {_line()}: "
+            f"what it does or returns is another at each call; {instead}"
+        )
+        return original(*args, **kwargs)
+
+    return update_wrapper(call, original, assigned=("__name__", "__doc__", "__module__"),
+                          updated=())  # fmt: skip
+
+
+class _Seeded(type):
+    """A class that is made only with a seed, and otherwise is the one it stands for."""
+
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, cls.original)  # type: ignore[attr-defined]
+
+
+def _seeded(module: Any, name: str, on: Callable, refuse: Callable) -> Any:
+    original = getattr(module, name)
+    refused = _refusing(module, name, "give it a seed", on, refuse)
+
+    def make(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        given = any(a is not None for a in (*args, *kwargs.values()))
+        return (original if given else refused)(*args, **kwargs)
+
+    if not isinstance(original, type):
+        return lambda *args, **kwargs: make(None, *args, **kwargs)
+    return _Seeded(name, (), {"__new__": make, "original": original})
+
+
+@contextmanager
+def guarded(
+    on: Callable[[], bool], printed: list[tuple[tuple, dict]], refuse: Callable[[str], Any]
+) -> Iterator[None]:
+    """Within it calls of such functions are refused while `on()`, and what is printed then is
+    appended to `printed`. Functions of `math` take Scalars.
+    """
+    original = builtins.print
+
+    def note(*args: Any, **kwargs: Any) -> None:
+        printed.append((args, kwargs)) if on() else original(*args, **kwargs)
+
+    exchanged = {(m, n): _refusing(m, n, way, on, refuse) for (m, n), way in _REFUSED.items()}
+    exchanged |= {(m, n): _seeded(m, n, on, refuse) for m, n in _UNSEEDED}
+    exchanged |= {(math, n): f for n, f in MATH.items()}
+    exchanged[builtins, "print"] = note
+    before = {(m, n): getattr(m, n) for m, n in exchanged}
+    try:
+        for (m, n), f in exchanged.items():
+            setattr(m, n, f)
+        yield
+    finally:
+        for (m, n), f in before.items():
+            setattr(m, n, f)

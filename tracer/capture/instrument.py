@@ -1,0 +1,134 @@
+"""For the time of a trace: methods that tell when attributes of objects and modules, and entries of
+Watched tables, are read.
+
+Objects of a class are observed once `observe` has been called for it; all is put back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Protocol
+
+from ..change_counter import Watched
+from ..mode import mode
+from ..tensor.tensor import Tensor
+from .locations import ABSENT
+
+
+class Listener(Protocol):
+    """Who is told; `noted` calls one of the others, where this is the thread that traces."""
+
+    def noted(self, note: Callable, *args: Any) -> None: ...
+    def attribute(self, value: Any, name: str) -> None: ...
+    def module_attribute(self, module: ModuleType, name: str) -> None: ...
+    def item(self, table: Any, key: Any) -> None: ...
+    def items(self, table: Any) -> None: ...
+    def put(self, table: Any, key: Any, value: Any, ours: bool) -> None: ...
+
+
+class Exchange:
+    """The methods and classes that are exchanged, and what was there."""
+
+    def __init__(self, listener: Listener):
+        self.listener = listener
+        self._methods: dict[tuple[type, str], Any] = {}
+        self._modules: list[ModuleType] = []
+
+    def observe(self, cls: type) -> Callable:
+        """From now on, reading an attribute of an object of this class is told. Returns what reads
+        it: a method of the user's, perhaps.
+        """
+        own = self._methods.get((cls, "__getattribute__"), ABSENT)
+        plain = _getter(cls) if own is ABSENT else own
+        if (cls, "__getattribute__") not in self._methods and not issubclass(cls, Tensor):
+            self._exchange(cls, "__getattribute__", _getattribute(self.listener, plain))
+        return plain
+
+    def observe_module(self, module: ModuleType) -> None:
+        """From now on, reading an attribute of this module is told."""
+        if type(module) is ModuleType:
+            module.__class__ = _observed_module(self.listener)
+            self._modules.append(module)
+
+    def observe_tables(self) -> None:
+        """From now on, reading and writing of Watched tables is told."""
+        if (Watched, "__getitem__") not in self._methods:
+            for name, method in _table_methods(self.listener).items():
+                self._exchange(Watched, name, method)
+
+    def _exchange(self, cls: type, name: str, method: Any) -> None:
+        own = vars(cls).get(name, ABSENT)
+        try:
+            type.__setattr__(cls, name, method)
+        except TypeError:  # a class in C
+            return
+        self._methods[cls, name] = own
+
+    def undo(self) -> None:
+        for module in self._modules:
+            module.__class__ = ModuleType
+        for (cls, name), own in self._methods.items():
+            if own is ABSENT:
+                type.__delattr__(cls, name)
+            else:
+                type.__setattr__(cls, name, own)
+
+
+def _getter(cls: type) -> Callable:
+    """What reading an attribute means for a class, without those who tell."""
+    for one in cls.__mro__:
+        found = vars(one).get("__getattribute__")
+        if found is not None and not hasattr(found, "tells"):
+            return found
+    return object.__getattribute__
+
+
+def _getattribute(listener: Listener, plain: Callable) -> Callable:
+    def __getattribute__(self: Any, name: str) -> Any:
+        listener.noted(listener.attribute, self, name)
+        return plain(self, name)
+
+    __getattribute__.tells = True  # type: ignore[attr-defined]
+    return __getattribute__
+
+
+def _observed_module(listener: Listener) -> type:
+    class ObservedModule(ModuleType):
+        def __getattribute__(self, name: str) -> Any:
+            listener.noted(listener.module_attribute, self, name)
+            return ModuleType.__getattribute__(self, name)
+
+    return ObservedModule
+
+
+def _table_methods(listener: Listener) -> dict[str, Callable]:
+    def one(name: str) -> Callable:
+        method = getattr(dict, name)
+
+        def look(self: Any, key: Any, *rest: Any) -> Any:
+            listener.noted(listener.item, self, key)
+            return method(self, key, *rest)
+
+        return look
+
+    def whole(name: str) -> Callable:
+        method = getattr(dict, name)
+
+        def look(self: Any) -> Any:
+            listener.noted(listener.items, self)
+            return method(self)
+
+        return look
+
+    set_item = vars(Watched)["__setitem__"]
+
+    def put(self: Any, key: Any, value: Any) -> None:
+        listener.noted(listener.put, self, key, value, mode.trace is None)
+        set_item(self, key, value)
+
+    return {
+        **{name: one(name) for name in ("__getitem__", "get", "__contains__")},
+        **{name: whole(name) for name in ("__iter__", "keys", "values", "items", "__len__")},
+        "__setitem__": put,
+    }

@@ -1,0 +1,99 @@
+"""What kinds of Python objects an Observer meets: those with nothing to know of, containers, the
+tools of libraries, objects of users, and what callables and views are made of.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from argparse import Namespace
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Iterator
+from enum import Enum
+from functools import cached_property, partial, partialmethod
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import numpy as np
+
+from ...ir.dtype import DType
+from . import code_names
+from .locations import PLAIN
+from .scalar import Scalar
+
+# what there is nothing to know of but itself
+_ATOMS = frozenset((*PLAIN, np.dtype, CodeType, BuiltinMethodType, type(Ellipsis), slice, range,
+                    type(NotImplemented), DType, Scalar))  # fmt: skip
+CONTAINERS = (list, tuple, dict, deque)
+_VIEWS: tuple[type, ...] = (MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
+# classes of Python's library whose objects hold what a user put there
+HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.local, os._Environ,
+           WeakKeyDictionary, WeakValueDictionary)  # fmt: skip
+HIDDEN = {"__dict__", "__class__", "__weakref__", "__doc__", "__module__"}
+_OURS = ("tracegrad.nn", "tracegrad.optim", "tracegrad.utils")  # whose objects users change
+HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that is no static one of C
+
+
+def is_atom(value: Any) -> bool:
+    return type(value) in _ATOMS or isinstance(value, np.generic)
+
+
+def is_users(value: Any, cls: type, room: str, reports: tuple[type, ...]) -> bool:
+    """Whether objects of a class are a user's, and not the tools of a library."""
+    if room == "tracegrad":
+        return isinstance(value, reports) or cls.__module__.startswith(_OURS)
+    if room in ("numpy", "numba"):
+        return False
+    python = room in sys.stdlib_module_names and code_names.fixed(cls.__module__)
+    return isinstance(value, Enum) or not python
+
+
+def builtins_of(space: dict) -> Any:
+    found = space.get("__builtins__", ())
+    return vars(found) if isinstance(found, ModuleType) else found
+
+
+def attributes_of(value: Any) -> dict | None:
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+
+
+def slots_of(cls: type) -> Iterator[tuple[str, Any]]:
+    for one in cls.__mro__:
+        for name, member in vars(one).items():
+            if isinstance(member, MemberDescriptorType) and not code_names.fixed(one.__module__):
+                yield name, member
+
+
+def parts_of(value: Any) -> tuple | None:
+    """What a callable, a view or a descriptor is made of; None for other objects."""
+    if isinstance(value, MethodType):
+        return (value.__self__, value.__func__)
+    if isinstance(value, (partial, partialmethod)):
+        return (value.func, value.args, value.keywords)
+    if isinstance(value, (staticmethod, classmethod)):
+        return (value.__func__,)
+    if isinstance(value, property):
+        return (value.fget, value.fset)
+    if isinstance(value, cached_property):
+        return (value.func,)
+    return tuple(gc.get_referents(value)) if isinstance(value, _VIEWS) else None
+
+
+def asked_by_us() -> bool:
+    """Whether the line that reads an attribute just now is one of this library."""
+    frame = sys._getframe(4)  # attribute, noted, __getattribute__
+    return frame.f_globals.get("__name__", "").startswith("tracegrad.")

@@ -1,0 +1,153 @@
+"""Observer: watches one call of a function while it is traced, and notes what it reads and changes
+outside of itself.
+
+What is read of objects is seen as it happens: instrument.py makes the classes of objects that were
+met tell. An object that the function itself has made is never met, so nothing of it is noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from types import MemberDescriptorType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..change_counter import Watched
+from ..mode import mode
+from ..tensor.tensor import Tensor
+from . import code_names, impure
+from .discovery import Meeting
+from .instrument import Exchange
+from .locations import ABSENT, Place, found_in
+from .object_kinds import HIDDEN, asked_by_us, attributes_of
+from .side_effects import Effect, Refused, refusal
+
+
+class Observer(Meeting):
+    """A context: within it, calls that a program cannot do again are refused; at its end, what the
+    function has changed is put back.
+    """
+
+    def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
+        super().__init__(reports, given)
+        self.printed: list[tuple[tuple, dict]] = []
+        self.exchange = Exchange(self)
+        self._on, self._thread = False, get_ident()
+
+    # ---- the time of the trace
+    def __enter__(self) -> Observer:
+        self._guard = impure.guarded(self._active, self.printed, self._refuse)
+        self._guard.__enter__()
+        return self
+
+    def watch(self, function: Callable, arguments: Iterable[Any], kinds: Iterable[type]) -> None:
+        """Meet the function and what it is given, before it runs; `kinds` are the classes of the
+        containers among the arguments, of which it gets copies.
+        """
+        self.meet("the function", function)
+        for kind in kinds:
+            self._class(f"the class {kind.__qualname__}", kind)
+        for leaf in arguments:
+            if isinstance(leaf, Tensor):  # what else there is to know is part of the call's key
+                self._parts("a hook of an argument", (leaf._hooks or {}).values())
+                self.copied("the attributes of an argument", leaf.__dict__)
+                self.sealed.add(id(leaf.__dict__))
+            elif not isinstance(leaf, np.ndarray):
+                self.meet(f"an argument of type {type(leaf).__name__}", leaf)
+        self._on = True
+
+    def rest(self) -> None:
+        """The function has returned."""
+        self._on = False
+
+    def resume(self) -> None:
+        """It acts again, in the hooks that it left."""
+        self._on = True
+
+    def __exit__(self, *error: Any) -> None:
+        self._on = False
+        self._guard.__exit__(*error)
+        self.exchange.undo()
+        self.restore()
+
+    def _active(self) -> bool:
+        """Whether it is the function that acts, and not a signal handler or another thread."""
+        return self._on and get_ident() == self._thread and mode.trace is not None
+
+    def noted(self, note: Callable, *args: Any) -> None:
+        """Note what the function does; the noting itself is not observed."""
+        if self._on and get_ident() == self._thread:
+            self._on = False
+            try:
+                note(*args)
+            finally:
+                self._on = True
+
+    def effects(self) -> list[Effect]:
+        try:
+            return super().effects()
+        except Refused as refused:
+            words = str(refused)
+            line = code_names.where(self.functions, words, changed=True)
+            raise RuntimeError(refusal(words, line)) from None
+
+    # ---- seen as it happens: exchange.Listener
+    def attribute(self, value: Any, name: str) -> None:
+        """An attribute of an object is about to be read."""
+        cls = type(value)
+        self._class(cls.__name__, cls)
+        words = f"attribute {name!r} of {cls.__name__}"
+        found = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), ABSENT)
+        if name not in HIDDEN:
+            if isinstance(value, type) and value in self.classes:
+                self.classes[value].add(name)
+                self._parts(words, found_in(value, (name,))[len(value.__mro__) :])
+            if name not in self.classes[cls]:
+                self.classes[cls].add(name)
+                self.meet(f"{cls.__qualname__}.{name}", found)
+        if id(value) not in self.old or isinstance(value, type):
+            return
+        if isinstance(found, MemberDescriptorType):
+            place = Place(words, "slot", value, found)
+            self.read(place, place.now())
+        elif (attributes := attributes_of(value)) is None:
+            return
+        elif name == "__dict__":
+            if not asked_by_us():
+                self._content(f"the attributes of {cls.__name__}", attributes)
+        elif not hasattr(type(found), "__set__") and name not in HIDDEN - attributes.keys():
+            place = Place(words, "item", attributes, name)
+            self.read(place, place.now())
+
+    def module_attribute(self, module: ModuleType, name: str) -> None:
+        """An attribute of a module is about to be read."""
+        space = ModuleType.__getattribute__(module, "__dict__")
+        shown = space.get("__name__")
+        if name == "__dict__":
+            self._namespace(f"the module {shown}", space)
+        elif name in space or not name.startswith("__"):
+            self._named(Place(f"{shown}.{name}", "item", space, name))
+
+    def item(self, table: Any, key: Any) -> None:
+        """An item of a Watched table is about to be read."""
+        if id(table) in self.old:
+            shown = repr(key) if isinstance(key, str) else "an entry"
+            place = Place(f"{shown} in {type(table).__name__.lower()}", "item", table, key)
+            self.read(place, place.now())
+
+    def items(self, table: Any) -> None:
+        """All of a Watched table is about to be read."""
+        if id(table) in self.old:
+            self._content(self.tables[id(table)].words, table)
+
+    def put(self, table: Any, key: Any, value: Any, ours: bool) -> None:
+        """An entry of a Watched table is about to be set. What the library makes there outside of
+        the trace stays: an optimizer's state, when it is first asked for.
+        """
+        made = ours or (isinstance(value, Watched) and not dict.__len__(value))
+        if made and id(table) in self.old and not dict.__contains__(table, key):
+            self.kept.add(Place("", "item", table, key).id)
+            if isinstance(value, Watched):
+                self._container("an optimizer's state", value)

@@ -1,0 +1,152 @@
+"""Notes on one traced call: the places that the function read and what was there, and copies of
+what it may have changed.
+
+Which places there are is observer.py's affair. Here they become guards of the program and effects
+that it has at every call, and what the function changed is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from . import code_names, function_caches
+from .locations import Place, alike
+from .side_effects import Effect, Refused, Table, restore_summary, table
+
+# summaries that tell of acts, which a program would not repeat
+_ACTS = {"array", "bytes", "set", "random", "context"}
+
+
+# static methods of an autograd.Function, which we call by name
+_CALLED = ("forward", "backward", "setup_context", "jvp", "vmap")
+
+
+class Notes:
+    """`reports` are the classes whose objects report changes of their attributes to
+    change_counter.py;
+    `given` are the ids of places whose value is read at every call, which are not compared.
+    """
+
+    def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
+        self.reports, self.given = reports, frozenset(given)
+        self.reads: dict[tuple, tuple[Place, Any]] = {}  # and what was there at first
+        self.before: dict[tuple, tuple[Place, Any]] = {}  # single places that may be set
+        self.tables: dict[int, Table] = {}
+        self.sealed: set[int] = set()  # ids of holders that the function must not change
+        self.reporting: set[int] = set()  # ids of holders that report their changes
+        self.kept: set[tuple] = set()  # items that stay: an optimizer's state, when it is made
+        self.classes: dict[type, set[str]] = {}  # and the names that are read of them
+        self.attributes = set(_CALLED)  # names of attributes in the code
+        self.any_attribute = self.asks_type = False
+
+    # ---- taking notes
+    def first(self, place: Place, otherwise: Any) -> Any:
+        """What was at a place before the function ran, if that is known."""
+        if place.id in self.before:
+            return self.before[place.id][1]
+        known = self.tables.get(id(place.holder)) if place.how == "item" else None
+        return otherwise if known is None else known.first(place.key, otherwise)
+
+    def relies(self, place: Place, value: Any) -> None:
+        """The outcome depends on what is at a place, unless the program reads it at every call."""
+        if place.id not in self.given:
+            self.reads.setdefault(place.id, (place, value))
+
+    def given_in(self, holder: Any) -> frozenset:
+        """The keys of a container under which values are read at every call."""
+        if not any(how == "item" and there == id(holder) for how, there, _ in self.given):
+            return frozenset()
+        keys = dict.keys(holder) if isinstance(holder, dict) else range(len(holder))
+        return frozenset(k for k in keys if Place("", "item", holder, k).id in self.given)
+
+    def summary(self, words: str, how: str, holder: Any, key: Any = None) -> None:
+        """The outcome depends on something that has no value of its own."""
+        place = Place(words, how, holder, key)
+        if place.id not in self.reads:
+            self.reads[place.id] = place, place.now()
+
+    def may_set(self, place: Place) -> None:
+        """The function may set what is at a place."""
+        if place.id not in self.before:
+            self.before[place.id] = place, place.now()
+
+    def copied(self, words: str, holder: Any) -> None:
+        """The function may change what is in a holder."""
+        if id(holder) not in self.tables:
+            self.tables[id(holder)] = table(words, holder)
+
+    # ---- what became of it
+    def effects(self) -> list[Effect]:
+        """What the function has changed, at places that a program can set; raises Refused for what
+        it must not change.
+        """
+        found: list[Effect] = []
+        for place, before in self.before.values():
+            if not alike(before, after := place.now()):
+                found.append(Effect(place, before, after))
+        for known in list(self.tables.values()):
+            changed = known.effects()
+            if changed and id(known.holder) in self.sealed:
+                raise Refused(known.words)
+            found += changed
+        for place, then in self.reads.values():
+            if place.how in _ACTS and not place.same(then, place.now()):
+                raise Refused(place.words)
+            if place.how == "cache":
+                function_caches.refuse_traced(place.words, place.holder)
+        return [e for e in found if e.place.id not in self.kept]
+
+    def relied_on(self, effect: Effect) -> bool:
+        """Whether the outcome depends on what the function has changed."""
+        place = effect.place
+        if place.id in self.reads:
+            return True
+        whole = self.reads.get(Place("", "content", place.holder).id)
+        return whole is not None and place.key not in (whole[0].key or ())
+
+    def restore(self) -> None:
+        """Put back what was there."""
+        for place, before in self.before.values():
+            if place.now() is not before:
+                place.put(before)
+        for known in self.tables.values():
+            known.restore(self._stays)
+        for place, then in self.reads.values():
+            restore_summary(place, then)
+
+    def _stays(self, holder: Any, key: Any) -> bool:
+        return Place("", "item", holder, key).id in self.kept
+
+    # ---- guards
+    def reported(self, place: Place) -> bool:
+        """Whether a change there moves the counter of change_counter.py."""
+        if place.how in ("item", "content"):
+            return id(place.holder) in self.reporting
+        return place.how == "like" or (
+            place.how == "type" and isinstance(place.holder, self.reports)
+        )
+
+    def guards(self) -> list[tuple[Place, Any]]:
+        """The places that decide whether the program fits, and what must be there."""
+        filled = {holder for _, holder, _ in self.kept}
+        found = []
+        for place, then in self.reads.values():
+            stays = place.id in self.kept or place.how == "cache"
+            inside = place.how == "content" and id(place.holder) in filled
+            found.append((place, place.now() if stays or inside else then))
+        for cls, names in self.classes.items():
+            place = Place(f"class {cls.__qualname__}", "class", cls, self._names(cls, names))
+            if place.key != ():
+                found.append((place, place.now()))
+        return found
+
+    def _names(self, cls: type, names: set[str]) -> tuple[str, ...] | None:
+        """The names of a class that count; None: all. One that is in the code, and not in the
+        class, may be there later.
+        """
+        if code_names.fixed(cls.__module__):
+            return tuple(sorted(names))
+        return None if self.any_attribute else tuple(sorted(names | self.attributes))
+
+

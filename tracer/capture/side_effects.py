@@ -1,0 +1,140 @@
+"""What a function changed outside of itself: copies of what it found, compared afterwards and put
+back.
+
+A Table is a container or the attributes of an object, with a copy from before the function ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .locations import ABSENT, Place, alike
+
+# attributes of classes that Python sets itself, or that are ours for the time of a trace
+_OF_PYTHON = {"__getattribute__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl"}
+
+
+class Refused(Exception):
+    """A change that a program cannot make at every call, in words."""
+
+
+class Effect(NamedTuple):
+    """The function has changed what is at a place."""
+
+    place: Place
+    before: Any
+    after: Any
+
+
+class Table(NamedTuple):
+    """A dict, list, set, deque or class, in words, and what was in it."""
+
+    words: str
+    holder: Any
+    before: Any
+
+    def first(self, key: Any, otherwise: Any) -> Any:
+        """What a dict had under a key; of other holders, `otherwise`."""
+        return self.before.get(key, ABSENT) if isinstance(self.before, dict) else otherwise
+
+    def effects(self) -> list[Effect]:
+        """What is no longer as it was; raises Refused for what a program cannot do again."""
+        before, now = self.before, content(self.holder)
+        if isinstance(now, set):  # has a summary
+            return []
+        if isinstance(now, list):
+            if len(now) != len(before) or not all(map(alike, before, now)):
+                raise Refused(self.words)
+            return []
+        gone = [k for k in before if k not in now]
+        changed = [k for k in now if k not in before or not alike(before[k], now[k])]
+        if isinstance(self.holder, type):
+            found = [k for k in (*changed, *gone) if k not in _OF_PYTHON]
+            if found:
+                raise Refused(f"attribute {found[0]!r} of {self.words}")
+            return []
+        if gone:
+            raise Refused(f"{self.words}, from which {gone[0]!r} was removed,")
+        return [
+            Effect(Place(self.entry(k), "item", self.holder, k), before.get(k, ABSENT), now[k])
+            for k in changed
+        ]
+
+    def entry(self, key: Any) -> str:
+        """An entry in words."""
+        shown = repr(key) if isinstance(key, (str, int, float, bytes)) else "..."
+        rest = self.words.removeprefix("the attributes of ")
+        return f"attribute {shown} of {rest}" if rest != self.words else f"{rest}[{shown}]"
+
+    def restore(self, stays: Callable[[Any, Any], bool]) -> None:
+        """Give the holder what it had, but for the entries of a dict that stay."""
+        holder, before = self.holder, self.before
+        if isinstance(holder, type):
+            _restore_class(holder, before)
+        elif isinstance(holder, dict):
+            now = content(holder)
+            want = {**before, **{k: v for k, v in now.items() if stays(holder, k)}}
+            for key in now.keys() - want.keys():
+                dict.pop(holder, key)
+            for key, value in want.items():
+                if now.get(key, ABSENT) is not value:
+                    dict.__setitem__(holder, key, value)
+            if list(dict.keys(holder)) != list(want):  # their order was another
+                dict.clear(holder)
+                dict.update(holder, want)
+        elif isinstance(holder, set):
+            if holder != before:
+                holder.clear()
+                holder.update(before)
+        elif len(holder) != len(before) or any(a is not b for a, b in zip(holder, before)):  # noqa: B905
+            if isinstance(holder, list):
+                list.__setitem__(holder, slice(None), before)
+            else:
+                holder.clear()
+                holder.extend(before)
+
+
+def table(words: str, holder: Any) -> Table:
+    return Table(words, holder, content(holder))
+
+
+def content(holder: Any) -> Any:
+    """A copy of what is in a holder: a dict, a set or a list."""
+    if isinstance(holder, type):
+        return dict(vars(holder))
+    if isinstance(holder, dict):
+        return dict(dict.items(holder))  # a subclass may have an `items` of its own
+    return set(holder) if isinstance(holder, set) else list(holder)
+
+
+def _restore_class(cls: type, before: dict) -> None:
+    for name in set(vars(cls)) - set(before) - _OF_PYTHON:
+        type.__delattr__(cls, name)
+    for name, value in before.items():
+        if name not in _OF_PYTHON and vars(cls).get(name, ABSENT) is not value:
+            type.__setattr__(cls, name, value)
+
+
+def restore_summary(place: Place, then: Any) -> None:
+    """Put back what a summary tells of: the values of an array that is not too large, the state of
+    Python's generators.
+    """
+    known = place.how == "array" and isinstance(then[3], bytes) and not place.holder.dtype.hasobject
+    if known and place.holder.flags.writeable:
+        text, shape, _, data = then
+        if place.holder.tobytes() != data:
+            place.holder[...] = np.frombuffer(data, text).reshape(shape)
+    elif place.how == "random" and hasattr(place.holder, "setstate") and place.now() != then:
+        place.holder.setstate(then)
+
+
+def refusal(words: str, line: str = "") -> str:
+    return (
+        f"{words} was changed by the function itself{line and f', line {line},'} while it was "
+        "compiled: such a side effect cannot be replayed. Keep state in attributes, or in tensors "
+        "that are changed in place, return the new value, or change it outside the compiled "
+        "function."
+    )

@@ -1,0 +1,1 @@
+"""What users hold: the Tensor, how primitives apply to it, dtypes, views, writes, printing."""

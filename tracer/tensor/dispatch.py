@@ -1,0 +1,322 @@
+"""What applying a primitive to Tensors means: `Tensor.bind`.
+
+Numbers are lifted, dtypes promoted, then the primitive is computed at once (or, in a trace, applied
+to the Nodes), and the operation is put on the gradient tape. Eager and traced differ in one line of
+it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
+from ...ir.faults import division_by_zero
+from ...ir.op import Kind, OpDef, Types, evaluate
+from ...ir.ops.elementwise import CHECKS, cast, check_divisor, copy, floor_div, fmod, ne, remainder
+from ..autograd.graph import composite, record
+from ..mode import get_default_dtype, live, mode
+from . import masked_selection
+from .masked_selection import Selection
+from .promotion import SCALAR_TYPE, common_dtype
+from .strides import fills, inherited
+from .tensor import Size, Tensor, leaked, traced, wrap
+from .views import VIEWS, link
+
+# what NumPy refuses, in torch's words
+_REFUSED = {
+    "sub of one": "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+    "trying to invert a mask, use the `~` or `logical_not()` operator instead.",
+    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+    "`logical_xor()` "
+           "operator instead.",
+    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+    "invert a mask, use the "
+           "`~` or `logical_not()` operator instead.",
+}  # fmt: skip
+
+
+# primitive -> the kinds of numbers that torch has it not for
+_NOT_OF = {
+    **dict.fromkeys("abs ceil floor floor_div fmod pow remainder round trunc".split(), ("bool",)),
+    **dict.fromkeys(("shift_left", "shift_right", "gcd"), ("bool", "float")),
+    **dict.fromkeys("bitwise_and bitwise_not bitwise_or bitwise_xor".split(), ("float",)),
+    "dot": ("bool",),
+}
+
+
+def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
+    name = ("addmm_impl_cpu_" if x.ndim == 2 else "bmm") if op.name == "dot" else op.name
+    return not_implemented(name, x)
+
+
+def not_implemented(name: str, x: Tensor) -> NotImplementedError:
+    """What torch says of a function that it lacks for a dtype."""
+    return NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x._dtype]}'")
+
+
+_numbers: dict[tuple, Tensor] = {}  # the eager ones are kept: programs use few, many times
+
+
+def number(value: Any, dtype: DType) -> Tensor:
+    """A Python number as a 0-d tensor, not to be written to."""
+    if mode.trace is not None:
+        return traced(mode.trace.number(value, dtype))
+    key = (type(value), value, dtype)
+    found = _numbers.get(key)
+    if found is None or value == 0.0:  # 0.0 and -0.0 are one key
+        with np.errstate(all="ignore"):
+            array = np.asarray(value).astype(dtype.compute)
+        found = wrap(dtype.encode(array), dtype)
+        found._array.flags.writeable = False
+        if len(_numbers) > 1000:
+            _numbers.clear()
+        _numbers[key] = found
+    return found
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the memory of an array. It looks at it in its own way: what becomes of
+    the array's shape, dtype or flags later does not reach it, nor does a subclass of NumPy's.
+    """
+    dtype = of_numpy(array.dtype)
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Convert it "
+            "with array.astype(array.dtype.newbyteorder('='))."
+        )
+    if any(s % array.itemsize for s in array.strides):
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
+            "array to reallocate the memory."
+        )
+    return wrap(array.view(np.ndarray), dtype)
+
+
+def _lift(x: Any, op: OpDef) -> Any:
+    """An operand as a Tensor or a Python number."""
+    if isinstance(x, Tensor):
+        return live(x)
+    if isinstance(x, (bool, int, float)):
+        return x
+    if isinstance(x, (np.number, np.bool_)):
+        return x.item()
+    if isinstance(x, np.ndarray):
+        return live(from_numpy(x))
+    raise TypeError(f"unsupported operand type(s) for {op.name}: 'Tensor' and '{type(x).__name__}'")
+
+
+def _unify(op: OpDef, inputs: tuple) -> tuple:
+    """The operands as Tensors of the dtypes that `op` wants."""
+    types = op.types
+    if types is Types.LOGICAL:
+        inputs = _narrowed(inputs)
+        dtypes = [bool_] * len(inputs)
+    elif types is Types.FREE:
+        dtypes = [
+            x._dtype if isinstance(x, Tensor) else of_scalar(x, get_default_dtype()) for x in inputs
+        ]
+    else:
+        first = 1 if types is Types.SELECT else 0
+        common = common_dtype(inputs[first:])
+        if op.name == "sub" and any(
+            isinstance(x, bool) or (isinstance(x, Tensor) and x._dtype is bool_) for x in inputs
+        ):
+            raise RuntimeError(_REFUSED["sub" if common is bool_ else "sub of one"])
+        if types is Types.FLOAT and common.kind != "float":
+            common = get_default_dtype()
+        dtypes = [common] * len(inputs)
+        if first:
+            dtypes[0] = bool_
+            if not isinstance(inputs[0], bool) and inputs[0].dtype is not bool_:
+                given = SCALAR_TYPE[inputs[0].dtype]
+                raise RuntimeError(
+                    "where expected condition to be a boolean tensor, but got a tensor with "
+                    f"dtype {given}"
+                )
+    return tuple(
+        number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _converted(x, d)
+        for x, d in zip(inputs, dtypes, strict=True)
+    )
+
+
+def _narrowed(inputs: tuple) -> tuple:
+    """The operands of a logical operation; 0-d ones as the type of the others has them, in which a
+    number that is not 0 may be 0.
+    """
+    common = common_dtype(inputs)
+    return tuple(
+        cast(x, dtype=common) if isinstance(x, Tensor) and x._dtype is not bool_ and not x.ndim
+        else x for x in inputs
+    )  # fmt: skip
+
+
+def _converted(x: Tensor, dtype: DType) -> Tensor:
+    return cast(x, dtype=dtype) if dtype is not bool_ else ne(x, 0)
+
+
+def _result_dtype(op: OpDef, inputs: tuple, params: dict) -> DType:
+    if "dtype" in params:
+        return params["dtype"]
+    if op.types is Types.COMPARE or op.types is Types.LOGICAL:
+        return bool_
+    return inputs[1 if op.types is Types.SELECT else 0]._dtype
+
+
+def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    if (
+        op.kind is Kind.ELEMENTWISE
+    ):  # NumPy checks these shapes itself; only its refusal is worth a second look
+        dtype = _result_dtype(op, inputs, params)
+    else:
+        dtype = op.infer(*inputs, **params)[1]
+    arrays = [x._array for x in inputs]
+    for x in inputs:
+        if x._node is not None:
+            raise leaked(x)
+    try:
+        y = evaluate(op, arrays, [x._dtype for x in inputs], dtype, params)
+        if op.kind is not Kind.ELEMENTWISE and op not in VIEWS and not y.flags.c_contiguous:
+            y = np.ascontiguousarray(y)  # as the trace takes it to be
+        return wrap(y, dtype)
+    except (ValueError, TypeError) as error:
+        if op in CHECKS:  # what a function demands of values
+            raise
+        op.infer(*inputs, **params)
+        if isinstance(error, ValueError):
+            raise RuntimeError(str(error)) from None
+        if inputs[0]._dtype is bool_ and op.name in _REFUSED:
+            raise RuntimeError(_REFUSED[op.name]) from error
+        raise _not_implemented(op, inputs[0]) from error
+
+
+def _ready(op: OpDef, inputs: tuple) -> tuple | None:
+    """The operands as they are, but for lifted numbers, in the common case: eager tensors of one
+    dtype, and numbers that do not change it. None where the long way must be gone.
+    """
+    types = op.types
+    if mode.trace is not None or types is Types.LOGICAL:
+        return None
+    dtype, numbers = None, False
+    for x in inputs[1:] if types is Types.SELECT else inputs:
+        if not isinstance(x, Tensor):
+            numbers = True
+        elif dtype is None:
+            dtype = x._dtype
+        elif x._dtype is not dtype:
+            return None
+    if dtype is None or (types is Types.FLOAT and dtype.kind != "float"):
+        return None
+    if types is Types.SELECT and not (isinstance(inputs[0], Tensor) and inputs[0]._dtype is bool_):
+        return None
+    if dtype is bool_ and op.name == "sub":
+        return None
+    if numbers:
+        for x in inputs:
+            kind = type(x)
+            if not (kind is int and dtype is not bool_) and not (
+                kind is float and dtype.kind == "float"
+            ):
+                if not isinstance(x, Tensor):
+                    return None
+        if dtype.is_half and any(type(x) in (int, float) for x in inputs):
+            return None
+        inputs = tuple(x if isinstance(x, Tensor) else number(x, dtype) for x in inputs)
+    for x in inputs:
+        if x._view is not None:
+            live(x)
+    return inputs
+
+
+_OP_MATH = frozenset(("mul", "div", "floor_div"))  # others round both operands before
+
+
+def _beside_scalar(op: OpDef, inputs: tuple) -> DType | None:
+    """The half type of the answer where a number or a 0-d tensor, as the second operand, would be
+    another in that type; torch takes it in float32 there.
+    """
+    if op.name not in _OP_MATH:
+        return None
+    first, second = inputs
+    if isinstance(second, Tensor) and (second.ndim or second._dtype.is_half):
+        if isinstance(first, Tensor) or op.name == "floor_div":
+            return None
+        second = first  # a * b is b * a, and a / b is written with the number first, too
+    dtype = common_dtype(inputs)
+    if not dtype.is_half:
+        return None
+    # what a number is that is read at every call is not known
+    exact = isinstance(second, (int, float)) and not _rounded(second, dtype)
+    return None if exact else dtype
+
+
+def _rounded(x: Any, dtype: DType) -> bool:
+    """Whether `x` is a number that a half type does not have."""
+    if x != x:
+        return False
+    with np.errstate(all="ignore"):
+        return bool(dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x)
+
+
+def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
+    """The answer of type `dtype`, rounded once."""
+    wide = (cast(x, dtype=float32) if isinstance(x, Tensor) else x for x in inputs)
+    return cast(op(*wide), dtype=dtype)
+
+
+# of integers, not by zero
+_DIVISIONS = frozenset((floor_div, fmod, remainder))
+
+
+def _divided(op: OpDef, given: tuple, inputs: tuple) -> tuple:
+    """The operands of a division, whose divisors are checked where they are integers."""
+    a, b = inputs
+    if a._dtype.kind not in ("int", "uint") or 0 in op.infer(a, b)[0]:
+        return inputs
+    known = not isinstance(given[1], Tensor)  # a Python number
+    if known and not given[1]:
+        raise division_by_zero()
+    return inputs if known else (a, check_divisor(b))
+
+
+def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    """Apply a primitive to Tensors and Python numbers."""
+    ready = _ready(op, inputs)
+    if ready is None:
+        inputs = tuple(_lift(x, op) for x in inputs)
+        half = _beside_scalar(op, inputs)
+        if half is not None:
+            return composite(op.grad_name)(_in_float32)(op, inputs, half)
+        ready = _unify(op, inputs)
+    if op.name in _NOT_OF and ready[0]._dtype.kind in _NOT_OF[op.name]:
+        raise _not_implemented(op, ready[0])
+    if mode.trace is not None and any(type(x) is Selection for x in ready):
+        return masked_selection.applied(op, ready, params)
+    if op in _DIVISIONS:
+        ready = _divided(op, inputs, ready)
+    if mode.trace is None:
+        return _finish(op, ready, params, _compute(op, ready, params))
+    if op.name in _REFUSED and ready[0]._dtype is bool_:
+        raise RuntimeError(_REFUSED[op.name])
+    params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
+    node = mode.trace.apply(op, tuple(x._node for x in ready), params)
+    y = traced(node)
+    if op.kind is Kind.ELEMENTWISE and (op is not copy or fills(ready[0])):
+        if (laid := inherited(ready, node.shape)) is not None:
+            y._laid = laid
+    return _finish(op, ready, params, y)
+
+
+def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
+    if op in VIEWS:
+        link(inputs[0], op, params, y)
+    if mode.grad and op.vjp is not None and y._dtype.kind == "float":
+        for x in inputs:
+            if x._requires_grad:
+                record(op, inputs, params, y)
+                break
+    return y
+
+
+Tensor.bind = staticmethod(bind)  # type: ignore[method-assign]

@@ -1,0 +1,192 @@
+"""Writing into a tensor: what `add_`, `x[0] = 1` and `p.grad.zero_()` come down to.
+
+The operation is computed as if it were not in place, then `assign` stores the answer: into the
+array that other views and NumPy see, or, in a trace, as the tensor's new Node. Everything that can
+fail does so before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from ...ir.op import ShapeError
+from ...ir.ops.elementwise import cast
+from ...ir.ops.movement import expand
+from ..autograd.graph import GradFn, OpBackward, Saved, clock, edge
+from ..mode import live, mode
+from .masked_selection import Selection
+from .promotion import SCALAR_TYPE, can_cast
+from .strides import repeats, strides_of
+from .tensor import Tensor, fill_slots
+from .views import OVERLAP, CopySlices, nothing_like, store
+
+
+def refuse_unwritable(t: Tensor) -> None:
+    """Raise what torch raises for a tensor that may not be changed in place now."""
+    if mode.grad and t._requires_grad:
+        if t._grad_fn is None:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        if t._view is not None and t._view.differentiable and t._base._grad_fn is None:  # type: ignore[union-attr]
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place "
+                "operation."
+            )
+        if t._view is not None and t._view.many:
+            raise RuntimeError(
+                f"Output 0 of {t._view.many} is a view and is being modified inplace. This view "
+                "is the output of a "
+                "function that returns multiple views. Such functions do not allow the output "
+                "views to be modified "
+                "inplace. You should replace the inplace operation by an out-of-place one."
+            )
+    if type(t) is Selection:
+        return
+    if t._array is None or not t._array.flags.c_contiguous:
+        if repeats(t.shape, strides_of(t)):
+            raise RuntimeError(OVERLAP)
+    if protected(t):
+        raise RuntimeError(
+            "the tensor shares memory with a NumPy array or a buffer that is read-only, and cannot "
+            "be changed in place; change a clone() of it"
+        )
+
+
+def protected(t: Tensor) -> bool:
+    """Whether the memory of `t`, or in a trace that of the tensor it stands for, is read-only."""
+    if t._array is not None:
+        return not t._array.flags.writeable
+    while t._view is not None:
+        t = t._base  # type: ignore[assignment]
+    return mode.trace.read_only(t)
+
+
+def assign(t: Tensor, new: Tensor) -> None:
+    """Give the live, writable tensor `t` the value and the history of `new`."""
+    if new._dtype is not t._dtype:
+        if not can_cast(new._dtype, t._dtype):
+            raise RuntimeError(
+                f"result type {SCALAR_TYPE[new._dtype]} can't be cast to the desired output type "
+                f"{SCALAR_TYPE[t._dtype]}"
+            )
+        new = cast(new, dtype=t._dtype)
+    if type(t) is Selection:
+        return t.become(new)
+    if new.shape != t.shape:
+        raise ShapeError(
+            f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
+        )
+    grows = mode.grad and new._requires_grad
+    if t._array is not None:
+        np.copyto(t._array, new._array)
+    else:
+        store(t, new._node)
+    t._version[0] += 1
+    if grows:
+        adopt(t, new)
+
+
+def adopt(t: Tensor, new: Tensor) -> None:
+    """Give `t`, which was changed in place, the history of `new`."""
+    fn, base = new._grad_fn, t._base
+    if t._view is not None and t._view.differentiable:
+        assert base is not None
+        base._grad_fn, base._requires_grad = CopySlices(base, t._view.path, new), True
+        t._view.refresh(t)
+    else:
+        if t._grad_fn is not None:
+            fn.retainers += t._grad_fn.retainers
+            t._grad_fn.retainers = []
+        t._grad_fn, t._requires_grad = fn, True
+    if isinstance(fn, OpBackward) and isinstance(fn.y, Saved):
+        fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
+
+
+class Overwritten(GradFn):
+    """A tensor took another's value: the gradient goes there, and none to what was before."""
+
+    __slots__ = ()
+
+    def __init__(self, title: str, old: Tensor, new: Tensor):
+        super().__init__(title, (edge(old), edge(new)))
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        old, new = self.edges
+        return (None if old is None else nothing_like(g), None if new is None else g)
+
+
+def overwritten(t: Tensor, value: Tensor, title: str) -> Tensor:
+    """`value` with the history that `t` has when it takes it."""
+    new: Tensor = fill_slots(object.__new__(Tensor), value._array, value._node, value._dtype, True)
+    new._grad_fn = Overwritten(title, t, value)
+    return new
+
+
+def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
+    """x = function(x, ...), in place."""
+    t = live(x)
+    refuse_unwritable(t)
+    start = next(clock) if mode.grad else 0
+    new = function(t, *args, **kwargs)
+    if mode.grad and new._grad_fn is not None:
+        operand = any(isinstance(a, Tensor) and a._version is t._version for a in args)
+        _keep(new._grad_fn, t, start, operand)
+    elif mode.grad and t._requires_grad:  # what was in t gets no gradient any more
+        new = new if new._dtype is t._dtype else cast(new, dtype=t._dtype)
+        new = overwritten(t, new, "ZeroBackward0")
+    assign(t, new)
+    return x
+
+
+def _shared(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is not None and b is not None and np.may_share_memory(a, b)
+
+
+def _keep(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
+    """Of `t`, which is about to be written over, let the records made since `start` hold a copy.
+    Where it is an `operand` beside itself, that one is refused in backward, as torch does.
+    """
+    ahead, seen = [fn], {fn}
+    while ahead:
+        fn = ahead.pop()
+        saved = fn.inputs if isinstance(fn, OpBackward) else ()
+        saved = saved[:1] if operand else saved
+        for s in saved:
+            if isinstance(s, Saved) and (s.box is t._version or _shared(s.array, t._array)):
+                s.keep()
+        for e in fn.edges:
+            if e is not None and e.sequence > start and e not in seen:
+                seen.add(e)
+                ahead.append(e)
+
+
+def inplace(function: Callable) -> Callable:
+    """The in-place variant of a function of a tensor."""
+
+    @wraps(function)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return update(self, function, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = f"{function.__name__}_"
+    method.__doc__ = f"In-place variant of `{function.__name__}`."
+    return method
+
+
+def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
+    """x = value, in place, broadcast and converted; what was in `x` gets no gradient."""
+    t = live(x)
+    refuse_unwritable(t)
+    value = live(value)
+    if value._dtype is not t._dtype:
+        value = cast(value, dtype=t._dtype)
+    if value.shape != t.shape:
+        value = expand(value, shape=tuple(t.shape))
+    if mode.grad and (t._requires_grad or value._requires_grad):
+        value = overwritten(t, value, title)
+    assign(t, value)
+    return x

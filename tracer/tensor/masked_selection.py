@@ -1,0 +1,183 @@
+"""`x[mask]` within a trace, where nobody knows how many elements that is.
+
+A Selection stands for them: it holds all elements, and the mask. What is done to it element by
+element is done to all, so that it can be written back under the same mask, `x[mask] = f(x[mask])`,
+or summed; whatever asks for its shape is refused. What enters and what leaves goes through `where`,
+so neither a value nor a gradient of an element that is not selected gets out, not even a NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from ...ir.dtype import DType, bool_, int64
+from ...ir.node import Site, user_site
+from ...ir.op import Kind, OpDef, broadcast
+from ...ir.ops import reduce as reductions
+from ...ir.ops.elementwise import CHECKS, cast, where
+from ...ir.ops.movement import expand, reshape
+from ...ir.ops.random import random_bits
+from ...ir.ops.source import full
+from .tensor import Tensor, fill_slots, traced
+
+REFUSED = (
+    "indexing with a mask: how many elements it selects is not known while the function is "
+    "compiled (line {site}). The shape of the result depends on it. Write it back under the same "
+    "mask, as in x[mask] = f(x[mask]), or keep the shape, with torch.where(mask, x, 0), "
+    "x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the compiled "
+    "function."
+)
+
+
+def _number(value: Any, dtype: DType) -> Tensor:
+    return Tensor.bind(full, (), {"value": value, "shape": (), "dtype": dtype})
+
+
+class Selected:
+    """What a Selection holds in the place of a Node: all elements, `full`, and the mask, whose
+    dimensions are `width` of those of `full`, from `at` on; in the selection they are one.
+    """
+
+    op = None
+
+    def __init__(self, full: Tensor, mask: Tensor, at: int, site: Site | None):
+        self.full, self.mask, self.at, self.site = full, mask, at, site
+        self.width = mask.ndim
+
+    @property
+    def dtype(self) -> DType:
+        return self.full._dtype
+
+    @property
+    def rank(self) -> int:
+        return self.full.ndim - self.width + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise RuntimeError(REFUSED.format(site=self.site))
+
+    def axes(self, dims: tuple[int, ...]) -> tuple[int, ...]:
+        """Dimensions of the selection as those of all elements."""
+        mine = tuple(range(self.at, self.at + self.width))
+        own = (mine if d == self.at else (d if d < self.at else d + self.width - 1,) for d in dims)
+        return tuple(d for some in own for d in some)
+
+    def spread(self) -> Tensor:
+        """The mask, as it is broadcast over all elements."""
+        trail = self.full.ndim - self.at - self.width
+        return reshape(self.mask, shape=(*self.mask.shape, *(1,) * trail))
+
+    def holding(self, full: Tensor, at: int | None = None) -> Selection:
+        """The same selection of other elements."""
+        return _selection(Selected(full, self.mask, self.at if at is None else at, self.site))
+
+    def agrees(self, other: Selected) -> bool:
+        """Whether both select the same elements."""
+        return self.mask._node is other.mask._node and self.at == other.at
+
+    def beside(self, x: Tensor) -> Tensor:
+        """Another operand, the same for all selected elements, as it goes with all elements."""
+        if isinstance(x._node, Selected):
+            if not self.agrees(x._node):
+                raise RuntimeError(REFUSED.format(site=x._node.site))
+            full = x._node.full  # nobody divides by what is not selected
+            return full if full.is_floating_point() else self._cut(full)
+        shape = (*(1,) * (self.rank - x.ndim), *x.shape)
+        if len(shape) > self.rank or shape[self.at] != 1:
+            raise RuntimeError(REFUSED.format(site=self.site))
+        x = reshape(x, shape=(*shape[: self.at], *(1,) * self.width, *shape[self.at + 1 :]))
+        return self._cut(x) if x._requires_grad else x
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """`x` where it is selected, and 1 elsewhere."""
+        return where(self.spread(), x, _number(1, x._dtype))
+
+
+class Selection(Tensor):
+    """A tensor of the elements under a mask."""
+
+    __slots__ = ()
+
+    @property
+    def ndim(self) -> int:
+        return self._node.rank
+
+    def count(self, dims: tuple[int, ...]) -> Tensor:
+        """How many elements there are along dimensions."""
+        s = self._node
+        found = reductions.sum(cast(s.mask, dtype=int64), dims=tuple(range(s.width)))
+        others = [s.full.shape[d] for d in s.axes(tuple(d for d in dims if d != s.at))]
+        return (found if s.at in dims else _number(1, int64)) * prod(others)
+
+    def become(self, new: Tensor) -> None:
+        """Take the values of another: of the same elements, what an operation in place makes."""
+        if not isinstance(new._node, Selected) or not self._node.agrees(new._node):
+            raise RuntimeError(REFUSED.format(site=self._node.site))
+        self._node, self._version[0] = new._node, self._version[0] + 1
+        self._grad_fn, self._requires_grad = new._grad_fn, new._requires_grad
+
+    def refuse(self, *_: Any, **__: Any) -> Any:
+        """Raise for what cannot be done to it."""
+        raise RuntimeError(REFUSED.format(site=self._node.site))
+
+    register_hook = retain_grad = backward = refuse
+
+
+def _selection(payload: Selected) -> Selection:
+    full = payload.full
+    y: Selection = fill_slots(
+        object.__new__(Selection), None, payload, full._dtype, full._requires_grad  # type: ignore[arg-type]
+    )
+    y._grad_fn = full._grad_fn
+    return y
+
+
+def select(part: Tensor, mask: Tensor, at: int) -> Selection:
+    """The elements of `part` under a traced mask over its dimensions from `at` on."""
+    mask = traced(mask._node)  # as it is now
+    payload = Selected(part, mask, at, user_site())
+    return payload.holding(payload._cut(part))
+
+
+def written(part: Tensor, mask: Tensor, at: int, value: Selection) -> Tensor:
+    """`part` with the elements under a mask replaced by those of a selection under the same."""
+    s: Selected = value._node
+    if not s.agrees(Selected(part, mask, at, None)) or s.full.shape != part.shape:
+        raise RuntimeError(REFUSED.format(site=s.site))
+    return where(s.spread(), s.full, part)
+
+
+def together(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors, Selections among them, broadcast to the same elements."""
+    first = next(x._node for x in tensors if isinstance(x._node, Selected))
+    whole = broadcast("select", *(tuple(first.beside(x).shape) for x in tensors))
+    return [first.holding(expand(first.beside(x), shape=whole)) for x in tensors]
+
+
+def applied(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
+    """A primitive of tensors of which some are Selections."""
+    chosen = [x._node for x in inputs if isinstance(x._node, Selected)]
+    first = chosen[0]
+    if op.kind is Kind.ELEMENTWISE and op is not random_bits and op not in CHECKS:
+        return first.holding(op(*(first.beside(x) for x in inputs), **params))
+    if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
+        whole = (x._node.full for x in together(inputs))
+        return first.holding(op(*whole, **params))
+    if op.kind is Kind.REDUCE:
+        found = _reduced(op, first, params["dims"])
+        if found is not None:
+            return found
+    raise RuntimeError(REFUSED.format(site=first.site))
+
+
+def _reduced(op: OpDef, s: Selected, dims: tuple[int, ...]) -> Tensor | None:
+    """A reduction that has a value for no elements, too; the others raise for them eagerly."""
+    if op not in (reductions.sum, reductions.prod) and s.dtype is not bool_:
+        return None
+    axes = s.axes(dims)
+    if s.at not in dims:
+        return s.holding(op(s.full, dims=axes), s.at - sum(d < s.at for d in dims))
+    nothing = _number(op.facts["init"](s.dtype), s.dtype)
+    return op(where(s.spread(), s.full, nothing), dims=axes)

@@ -1,0 +1,129 @@
+"""Which dtype an operation computes in, by torch's rules, and the names that torch gives to dtypes.
+
+A type belongs to a category (bool < integer < float). Tensors with dimensions decide within a
+category; 0-d tensors and then Python numbers count only where they raise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    of_scalar,
+    promote,
+    uint8,
+)
+from ..mode import get_default_dtype
+
+# dtype -> the name in error messages and in `tensor.type()`
+SCALAR_TYPE = {
+    float64: "Double", float32: "Float", float16: "Half", bfloat16: "BFloat16", int64: "Long",
+    int32: "Int", int16: "Short", int8: "Char", uint8: "Byte", bool_: "Bool",
+}  # fmt: skip
+
+# public name -> dtype
+NAMES = {
+    "float64": float64, "double": float64, "float32": float32, "float": float32,
+    "float16": float16, "half": float16, "bfloat16": bfloat16, "int64": int64, "long": int64,
+    "int32": int32, "int": int32, "int16": int16, "short": int16, "int8": int8, "uint8": uint8,
+    "bool": bool_,
+}  # fmt: skip
+
+# what torch calls the types of C++ in errors
+_OF_C = {
+    float64: "double", float32: "float", float16: "c10::Half", bfloat16: "c10::BFloat16",
+    int64: "int64_t", int32: "int", int16: "int16_t", int8: "int8_t", uint8: "uint8_t",
+}  # fmt: skip
+_GREATEST = {float64: np.inf, float32: 3.4028234663852886e38, float16: 65504.0,
+             bfloat16: 3.3895313892515355e38}  # fmt: skip
+
+_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+_PYTHON = {bool: bool_, int: int64, float: float64}
+
+
+def as_dtype(d: Any) -> DType:
+    """A DType from what a user passes for one: a DType, `float`, `int` or `bool`."""
+    if isinstance(d, DType):
+        return d
+    if d in _PYTHON:
+        return _PYTHON[d]
+    raise TypeError(f"dtype must be a dtype of tracegrad, not {d!r}")
+
+
+def stored(value: bool | int | float, dtype: DType) -> bool | int | float:
+    """A Python number as one that a `dtype` holds: cut off, or wrapped if it is a negative integer
+    and the type has no sign. One that does not fit is refused.
+    """
+    if dtype is bool_:
+        return bool(value)
+    if dtype.kind == "float":
+        lost = not (abs(value) <= _GREATEST[dtype] or abs(value) == np.inf or value != value)
+    else:
+        ends = np.iinfo(dtype.storage)
+        least = ends.min or (0 if isinstance(value, (float, np.floating)) else -ends.max)
+        lost = value - value != 0 or not least <= value <= ends.max
+        value = value if lost else int(value) % 256 if dtype is uint8 else int(value)
+    if lost:
+        raise RuntimeError(f"value cannot be converted to type {_OF_C[dtype]} without overflow")
+    return value
+
+
+def category(d: DType) -> int:
+    return _CATEGORY[d.kind]
+
+
+def _raise(strong: DType | None, weak: DType | None) -> DType | None:
+    """`strong`, unless `weak` is of a higher category."""
+    if strong is None or weak is None:
+        return weak if strong is None else strong
+    if strong.kind == "float":
+        return strong
+    return promote(strong, weak) if strong is bool_ or weak.kind == "float" else strong
+
+
+def common_dtype(values: Iterable[Any]) -> DType:
+    """The dtype that Tensors and Python numbers meet in."""
+    ranks: list[DType | None] = [
+        None,
+        None,
+        None,
+    ]  # of tensors with dimensions, of 0-d tensors, of numbers
+    for x in values:
+        if isinstance(x, (bool, int, float, np.number, np.bool_)):
+            value: Any = x
+            rank, d = 2, of_scalar(value, get_default_dtype())
+        else:
+            rank, d = (0 if x.ndim else 1), x.dtype
+        seen = ranks[rank]
+        ranks[rank] = d if seen is None else promote(seen, d)
+    found = _raise(ranks[0], _raise(ranks[1], ranks[2]))
+    assert found is not None
+    return found
+
+
+def result_type(tensor1: Any, tensor2: Any) -> DType:
+    """The dtype of an arithmetic operation on the two arguments, tensors or numbers."""
+    return common_dtype((tensor1, tensor2))
+
+
+def promote_types(type1: DType, type2: DType) -> DType:
+    """The smallest dtype that holds both."""
+    return promote(type1, type2)
+
+
+def can_cast(from_: DType, to: DType) -> bool:
+    """Whether an in-place operation may store a `from_` result in a `to` tensor."""
+    return category(from_) <= category(to)

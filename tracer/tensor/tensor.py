@@ -1,0 +1,338 @@
+"""Tensor, what users hold: a NumPy array, or inside a trace a Node, with what autograd knows of it.
+
+This module holds the fields, the identity and the autograd face of a tensor. Operations are
+attached in methods.py; what applying a primitive means is dispatch.bind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+
+from ...ir.dtype import DType
+from ...ir.node import Node
+from ...ir.value import Value
+from ..change_counter import changed, tensor_changed
+from ..mode import live, mode
+from .device import CPU, device
+
+
+class Size(tuple):
+    """The shape of a tensor: a tuple with `numel()`."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        return math.prod(self)
+
+    def __repr__(self) -> str:
+        return f"tracegrad.Size({list(self)})"
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return Size(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: tuple) -> Size:
+        return Size(tuple.__add__(self, other))
+
+    def __reduce__(self) -> tuple:
+        return (Size, (tuple(self),))
+
+
+class Tensor(Value):
+    """An array of one dtype with torch's operations, eager or traced, that remembers how it came
+    about.
+
+    `Tensor(data)` and `Tensor(2, 3)` make tensors of the default dtype; `tracegrad.tensor` is the
+    usual way.
+    """
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad",
+        "_grad_fn", "_hooks", "_node", "_ptr", "_requires_grad", "_version", "_view", "_within",
+    )  # fmt: skip
+
+    _array: Any  # the np.ndarray as stored; None for a traced tensor
+    _node: Any  # the Node within a trace, else None
+    _dtype: DType
+    _requires_grad: bool
+    _grad: Tensor | None
+    _grad_fn: Any  # a tape.GradFn, None for a leaf
+    _version: list[int]  # one number, shared with every view and every `detach()`
+    _base: Tensor | None  # what this is a view of
+    _view: Any  # and how: a views.View
+    # for an alias without a base: the memory that it lies in, and where in it; see views.within
+    _within: tuple[np.ndarray, int] | None
+    _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn
+    _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
+    _ptr: int  # the address of the data, 0 where nobody has asked yet
+    # what undoes each change of shape in place, of the few tensors that had one
+    # (reshape_inplace.py)
+    _turns: tuple = ()
+    _laid: tuple[int, ...] | None = None  # unusual strides of a traced one; see strides.py
+
+    if TYPE_CHECKING:  # most methods are attached from the table in methods.py
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Any: ...
+        def __iter__(self) -> Any: ...
+
+    __array_priority__ = 1000  # `array * tensor` is ours
+
+    def __new__(cls, *args: Any) -> Tensor:
+        return cls._make_subclass(cls, legacy(*args))
+
+    @staticmethod
+    def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
+        """A leaf of class `cls` that shares the values of `data`."""
+        data = live(data)
+        new = fill_slots(object.__new__(cls), data._array, data._node, data._dtype, require_grad)
+        new._within = data.detach()._within
+        return new
+
+    # ---- identity
+    @property
+    def shape(self) -> Size:  # type: ignore[override]
+        """The extents, as a tuple."""
+        a = self._array
+        return Size(a.shape if a is not None else self._node.shape)
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self._dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        a = self._array
+        return a.ndim if a is not None else len(self._node.shape)
+
+    @property
+    def device(self) -> device:
+        return CPU
+
+    @property
+    def layout(self) -> str:
+        return "tracegrad.strided"
+
+    is_cuda = is_sparse = is_quantized = is_meta = property(lambda self: False)
+    __hash__ = object.__hash__
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        if self._grad_fn is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment"
+            )
+        if id(self) in memo:
+            return memo[id(self)]
+        t = live(self)
+        array = None if t._array is None else np.array(t._array, order="K")
+        new = fill_slots(object.__new__(type(self)), array, t._node, t._dtype, t._requires_grad)
+        memo[id(self)] = new
+        new._grad = None if t._grad is None else t._grad.__deepcopy__(memo)
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        if self._grad_fn is not None:
+            raise RuntimeError(
+                "cannot pickle a tensor that is not a graph leaf: call detach() first"
+            )
+        array = mode.trace.concrete(self, "pickle") if mode.trace is not None else self._array
+        return (rebuild, (type(self), array, self._dtype, self._requires_grad, self.__dict__))
+
+    # ---- autograd
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded for `backward`."""
+        return live(self)._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether operations on this leaf are recorded; returns the tensor."""
+        t = live(self)
+        if requires_grad and not t._dtype.is_floating_point:
+            raise RuntimeError(
+                "only Tensors of floating point and complex dtype can require gradients"
+            )
+        if not requires_grad and t._grad_fn is not None:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable in a "
+                "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        t._requires_grad = bool(requires_grad)
+        tensor_changed(t)
+        return self
+
+    @property
+    def grad_fn(self) -> Any:
+        """The record of the operation that made this tensor, None for a leaf."""
+        found = live(self)._grad_fn
+        _asked(self, "_grad_fn", found is None)
+        return found
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return self.grad_fn is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` accumulated here, or None."""
+        t = live(self)
+        if mode.trace is not None:
+            mode.trace.look_at_grad(t)
+        return t._grad
+
+    @grad.setter
+    def grad(self, new: Tensor | None) -> None:
+        t = live(self)
+        if new is not None:
+            if not isinstance(new, Tensor):
+                raise TypeError(
+                    "assigned grad expected to be a Tensor or None but got grad of type: "
+                    f"{type(new).__name__}"
+                )
+            if new is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if new._dtype is not t._dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: expected {t._dtype}, but got "
+                    f"{new._dtype}"
+                )
+            if new.shape != t.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: expected {list(t.shape)}, but "
+                    f"got {list(new.shape)}"
+                )
+            new = live(new)
+        if mode.trace is not None:
+            mode.trace.replace_grad(t)
+        t._grad = new
+
+    @grad.deleter
+    def grad(self) -> None:
+        self.grad = None
+
+    @property
+    def output_nr(self) -> int:
+        return 0
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether this is a non-leaf that `retain_grad()` was called on."""
+        fn = live(self)._grad_fn
+        return fn is not None and any(r() is live(self) for r in fn.retainers)
+
+    def retain_grad(self) -> None:
+        """Let `backward` fill `.grad` of this non-leaf too."""
+        t = live(self)
+        if not t._requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if t._grad_fn is not None and not self.retains_grad:
+            t._grad_fn.retain(t)
+
+    def register_hook(self, hook: Callable) -> Any:
+        """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not
+        None, replaces it.
+        """
+        t = live(self)
+        if not t._requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if t._grad_fn is not None:
+            return t._grad_fn.listen(hook)
+        if t._hooks is None:
+            t._hooks = {}
+        tensor_changed(self)
+        return RemovableHandle(t._hooks, hook)
+
+
+class RemovableHandle:
+    """What registering a hook returns; `remove()` takes the hook away again."""
+
+    _next = 0
+
+    def __init__(self, hooks: dict[int, Callable], hook: Callable):
+        self.hooks, self.id = hooks, RemovableHandle._next
+        RemovableHandle._next += 1
+        hooks[self.id] = hook
+
+    def remove(self) -> None:
+        self.hooks.pop(self.id, None)
+        changed()
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+
+def fill_slots(
+    t: Any, array: np.ndarray | None, node: Node | None, dtype: DType, requires_grad: bool = False
+) -> Any:
+    t._array, t._node, t._dtype, t._requires_grad, t._version = (
+        array,
+        node,
+        dtype,
+        requires_grad,
+        [0],
+    )
+    t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = t._within = None
+    t._ptr = 0
+    if node is not None and (trace := mode.trace) is not None and trace.made is not None:
+        trace.made.append(ref(t))
+    return t
+
+
+def wrap(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor:
+    """A leaf around a stored array, which it shares."""
+    return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
+
+
+def traced(node: Node, requires_grad: bool = False) -> Tensor:
+    """A leaf that stands for a Node of the trace being recorded."""
+    return fill_slots(object.__new__(Tensor), None, node, node.dtype, requires_grad)
+
+
+def rebuild(
+    cls: type, array: np.ndarray, dtype: DType, requires_grad: bool, attributes: dict
+) -> Tensor:
+    t = fill_slots(object.__new__(cls), array, None, dtype, requires_grad)
+    t.__dict__.update(attributes)
+    return t
+
+
+def legacy(*args: Any) -> Tensor:
+    """The arguments of `Tensor(...)`; functions.creation, which can make tensors, sets this."""
+    raise NotImplementedError
+
+
+def _asked(t: Tensor, what: str, value: Any) -> None:
+    """Python looks at an attribute of a tensor, which a trace then relies on."""
+    if mode.trace is not None:
+        mode.trace.ask(live(t), what, value)
+
+
+def leaked(t: Tensor) -> RuntimeError:
+    node = t._node
+    if node is not None and not isinstance(node, Node):
+        return RuntimeError(
+            f"a tensor of shape {list(node.shape)} from inside vmap is used outside of it, where "
+            "it has no value: return it from the function instead of storing it."
+        )
+    where = f" made at {node.site}" if node is not None and getattr(node, "site", None) else ""
+    return RuntimeError(
+        f"a traced tensor{where} is used outside the compiled function that made it: it stands "
+        "for a value of the "
+        "program, and has none of its own. Return it from the function instead of storing it."
+    )

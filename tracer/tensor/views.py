@@ -1,0 +1,348 @@
+"""Views, and what writing through one means.
+
+A view is a base and the path of movement operations that leads to it. Eagerly the two share memory,
+and only autograd has to follow: after a write into the view, the base's gradient goes through
+CopySlices. In a trace nothing is shared: a write into the view replaces the base's Node by one with
+the region exchanged, and other views of that base find out, when they are next used, that it moved
+on. Both come down to `write`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import DType, bool_, int64
+from ...ir.node import Aval, Node
+from ...ir.ops.elementwise import bits, where
+from ...ir.ops.index import index, index_put
+from ...ir.ops.movement import (
+    diagonal,
+    embedded,
+    expand,
+    fold,
+    overlapping,
+    permute,
+    reshape,
+    slice as slice_,
+    unslice,
+    window,
+)
+from ...ir.ops.source import full, iota
+from ..autograd.graph import GradFn, edge
+from ..mode import enable_grad, mode
+from .strides import contiguous, restride, strides_of
+from .tensor import Tensor, traced, wrap
+
+Path = tuple[tuple[Any, dict], ...]  # of primitives, and `at`
+
+OVERLAP = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single "
+    "memory location. Please "
+    "clone() the tensor before performing the operation."
+)
+
+
+class View:
+    """How a tensor comes from its base, and for which state of the base its own fields were last
+    derived.
+    """
+
+    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides", "turns",
+                 "version")  # fmt: skip
+
+    def __init__(
+        self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
+    ):
+        self.path, self.differentiable, self.strides = path, differentiable, strides
+        self.base_node, self.base_fn, self.turns = base._node, base._grad_fn, len(base._turns)
+        self.version = base._version[0]  # at which `base_fn` was last that of the base
+        self.many = ""  # the function that made it, if that made several views at once
+
+    def refresh(self, t: Tensor) -> None:
+        """Bring the view `t` up to date with its base, and first that with its own."""
+        base: Any = t._base
+        if base._view is not None:
+            below = []
+            while base._view is not None:
+                below.append(base)
+                base = base._base
+            for b in reversed(below):
+                b._view._derive(b)
+        self._derive(t)
+
+    def _derive(self, t: Tensor) -> None:
+        base = t._base
+        assert base is not None
+        if len(base._turns) > self.turns:
+            self.path = (*reversed(base._turns[self.turns :]), *self.path)
+            self.turns = len(base._turns)
+        if base._node is not self.base_node:
+            t._node = self.base_node = base._node
+            for op, params in self.path:
+                t._node = op(t._node, **params)
+        if base._grad_fn is self.base_fn:
+            self.version = base._version[0]
+        elif self.differentiable and not self._only_detached(base):
+            with enable_grad():
+                v = follow(base, self.path)
+            self.base_fn, t._grad_fn, t._requires_grad = base._grad_fn, v._grad_fn, v._requires_grad
+            self.version = base._version[0]
+
+    def _only_detached(self, base: Tensor) -> bool:
+        """Whether `detach_()` cut the base off and nothing was written since: its views keep their
+        history.
+        """
+        return base._grad_fn is None and base._version[0] == self.version
+
+
+def follow(x: Any, path: Path) -> Any:
+    for op, params in path:
+        x = op(x, **params)
+    return x
+
+
+# ---- values put where a movement takes them from, among zeros: place(new, shape, **params)
+PLACED: dict[Any, Callable] = {
+    slice_: lambda new, shape, slices: unslice(new, shape, slices),
+    window: lambda new, shape, axis, size, step, dilation: fold(
+        new, axis=axis, extent=shape[axis], step=step, dilation=dilation),
+    diagonal: lambda new, shape: embedded(new),
+}
+
+
+def at(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
+    """`x` at one position along each of some axes, which vanish. The positions are values of a
+    trace: where they are known, `slice` and `reshape` do this.
+    """
+    if not isinstance(x, Tensor):
+        return index(traced(x), *indices, axes=axes)._node
+    y = index(x, *indices, axes=axes)
+    link(x, at, {"axes": axes, "indices": indices}, y)
+    return y
+
+
+def as_bits(x: Any, *, dtype: DType) -> Any:
+    """The bits of `x`, in the same memory, as numbers of another dtype of the same size."""
+    if not isinstance(x, Tensor):
+        return bits(x, dtype=dtype)
+    if x._array is not None:
+        y = wrap(x._array.view(dtype.storage), dtype)
+        y._version = x._version
+        alias(x, y)
+        return y
+    y = bits(x, dtype=dtype)
+    link(x, as_bits, {"dtype": dtype}, y)
+    return y
+
+
+def _put_at(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
+    if not isinstance(x, Tensor):
+        return _put_at(traced(x), traced(new), axes, indices)._node
+    return index_put(x, new, *indices, axes=axes, accumulate=False)
+
+
+def _put_through(x: Any, path: Path, new: Any) -> Any:
+    """`write` where elements of `x` occur several times on the way, though once at its end."""
+    moves = next((k for k, (op, _) in enumerate(path) if op is as_bits), len(path))
+    new, path = write(follow(x, path[:moves]), path[moves:], new), path[:moves]
+    count = math.prod(x.shape)
+    counted = type(x).bind(iota, (), {"shape": (count,), "dtype": int64})
+    places = follow(reshape(counted, shape=tuple(x.shape)), path)
+    size = (math.prod(new.shape),)
+    flat, new = reshape(x, shape=(count,)), reshape(new, shape=size)
+    y = index_put(flat, new, reshape(places, shape=size), axes=(0,), accumulate=False)
+    return reshape(y, shape=tuple(x.shape))
+
+
+def _shares(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
+    """Whether an element may occur several times in what a movement makes of a `shape`."""
+    if op is window:
+        own = {k: params[k] for k in ("size", "step", "dilation")}
+        return overlapping(op.infer(Aval(shape, bool_), **params)[0][params["axis"]], **own)
+    return op is expand
+
+
+def write(x: Any, path: Path, new: Any) -> Any:
+    """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
+    passed = []
+    for k, (op, params) in enumerate(path):
+        if _shares(op, params, tuple(x.shape)):
+            new = _put_through(x, path[k:], new)
+            break
+        passed.append((x, op, params))
+        x = op(x, **params)
+    for x, op, params in reversed(passed):
+        new = _put(x, op, params, new)
+    return new
+
+
+def _put(x: Any, op: Any, params: dict, new: Any) -> Any:
+    """A copy of `x` in which `new` stands where one step of movement takes its result from."""
+    if op in PLACED:
+        if new.shape == x.shape and op is slice_:
+            return new
+        place = PLACED[op]
+        here = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
+        return where(place(here, x.shape, **params), place(new, x.shape, **params), x)
+    if op is at:
+        return _put_at(x, new, **params)
+    if op is as_bits:
+        return as_bits(new, dtype=x.dtype)
+    if op is permute:
+        return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
+    return reshape(new, shape=tuple(x.shape))
+
+
+def nothing_like(g: Tensor) -> Tensor:
+    """A gradient of zeros."""
+    return Tensor.bind(full, (), {"value": 0.0, "shape": tuple(g.shape), "dtype": g.dtype})
+
+
+class CopySlices(GradFn):
+    """Part of a tensor was overwritten: its gradient goes to the new part there, and to the old
+    tensor elsewhere.
+    """
+
+    __slots__ = ("path",)
+
+    def __init__(self, base: Tensor, path: Path, new: Tensor):
+        super().__init__("CopySlices", (edge(base), edge(new)))
+        self.path = path
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        old, new = self.edges
+        region = follow(g, self.path)
+        return (
+            None if old is None else write(g, self.path, nothing_like(region)),
+            None if new is None else region,
+        )
+
+
+def root_of(t: Tensor) -> tuple[Tensor, Path, bool]:
+    """What a tensor is a view of in the end, on which path, and whether gradients go that way."""
+    path: Path = ()
+    differentiable = True
+    while t._view is not None:
+        path, differentiable = (*t._view.path, *path), differentiable and t._view.differentiable
+        t = t._base  # type: ignore[assignment]
+    return t, path, differentiable
+
+
+def offset_of(t: Tensor) -> int:
+    """Where in its memory the first element of a tensor lies."""
+    root, path, _ = root_of(t)
+    start = 0 if root._within is None else root._within[1]
+    if not path:
+        return start
+    if t._array is not None and t._array.size:
+        return start + (t._array.ctypes.data - root._array.ctypes.data) // t._array.itemsize
+    shape, strides = tuple(root.shape), strides_of(root)
+    for op, params in path:
+        if op is at:
+            raise RuntimeError("where a view begins is not known while its index is traced")
+        if op is slice_:
+            firsts = [first for first, _, _ in params["slices"]]
+            start += sum(s * first for s, first in zip(strides, firsts, strict=True))
+        if op is not as_bits:
+            new = op.infer(Aval(shape, bool_), **params)[0]
+            strides, shape = _moved(shape, strides, op, params, new) or contiguous(new), new
+    return start
+
+
+def _placed(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
+    """`within` of what a movement makes of `x`, and no link to `x` that stays."""
+    y._base, y._view = x, View(x, ((op, params),), False, None)
+    found = within(y)
+    y._base = y._view = None
+    return found
+
+
+def within(t: Tensor) -> tuple[np.ndarray, int] | None:
+    """The memory of an eager tensor, and where in it that begins, for an alias that has no base;
+    None where the memory is its own.
+    """
+    root = root_of(t)[0]
+    if root is t or root._array is None:
+        return t._within
+    return root._array if root._within is None else root._within[0], offset_of(t)
+
+
+def _moved(
+    before: tuple[int, ...], strides: tuple[int, ...], op: Any, params: dict, shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """The strides after a movement; None where that copies."""
+    if op is permute:
+        return tuple(strides[a] for a in params["axes"])
+    if op is slice_:
+        return tuple(s * step for s, (_, _, step) in zip(strides, params["slices"], strict=True))
+    if op is window:
+        d, own = params["axis"], strides[params["axis"]]
+        return (*strides[:d], own * params["step"], *strides[d + 1 :], own * params["dilation"])
+    if op is at:
+        return tuple(s for d, s in enumerate(strides) if d not in params["axes"])
+    if op is as_bits:
+        return strides
+    if op is diagonal:
+        return (*strides[:-2], strides[-2] + strides[-1])
+    if op is expand:
+        lead = len(shape) - len(strides)
+        return (0,) * lead + tuple(
+            0 if n != m else s for n, m, s in zip(before, shape[lead:], strides, strict=True)
+        )
+    return restride(before, strides, shape)
+
+
+VIEWS = frozenset((reshape, permute, expand, slice_, window, diagonal))
+
+
+def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
+    """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to
+    copy is none.
+    """
+    strides = None
+    if y._array is None:
+        strides = _moved(x.shape, strides_of(x), op, params, y.shape)
+        if strides is None:
+            return
+    elif (
+        op is reshape
+        and not x._array.flags.c_contiguous
+        and not np.may_share_memory(x._array, y._array)
+    ):
+        return
+    elif not mode.grad and x._grad_fn is not None:
+        y._version, y._within = x._version, _placed(x, op, params, y)
+        return  # memory is all they share; a link would keep the graph of x alive
+    if op is expand and y.numel() == x.numel():
+        op, params = reshape, {"shape": tuple(y.shape)}
+    v = x._view
+    if v is not None and v.differentiable and mode.grad:
+        base, path = x._base, (*v.path, (op, params))
+    else:
+        base, path = x, ((op, params),)
+    assert base is not None
+    y._base, y._version = base, x._version
+    y._view = View(base, path, mode.grad, strides)
+
+
+def alias(x: Tensor, y: Tensor) -> None:
+    """Make `y` hold the memory of `x` without its history. Eagerly it does already; a link would
+    keep that alive.
+    """
+    if y._node is not None:
+        y._base, y._view = x, View(x, (), False, strides_of(x))
+    elif (found := within(x)) is not None:
+        y._within = found[0], found[1] * x._dtype.itemsize // y._dtype.itemsize
+
+
+def store(t: Tensor, node: Node) -> None:
+    """In a trace: `t` has a new value, and so has everything that it is a view of."""
+    t._node = node
+    while t._view is not None:
+        base: Any = t._base
+        base._node = t._view.base_node = write(base._node, t._view.path, t._node)
+        t = base
