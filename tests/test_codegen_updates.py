@@ -138,3 +138,37 @@ def test_a_refused_index_leaves_the_weights_of_all_products_alone():
     with pytest.raises(IndexError, match="index 7 .* size 5"):
         step(T.tensor([0, 7, 4]))
     assert (table.tolist(), w.tolist(), w.grad.tolist()) == before
+
+
+SUMS = {
+    "sum": lambda x: x.sum(0),
+    "mean": lambda x: x.mean(0),
+    "max": lambda x: x.amax(0),
+    "of two axes": lambda x: x.reshape(2, -1, x.shape[1]).sum((0, 1)),
+    "of a product": lambda x: (x @ x.t()).sum(0),
+    "of rows": lambda x: x.sum(1),
+    "along columns": lambda x: x.cumsum(0),
+}
+
+
+@pytest.mark.parametrize("size", [(6, 6), (300, 40), (4, 1)])
+@pytest.mark.parametrize("name", SUMS)
+def test_what_was_there_is_read_before_the_sum_is_written_over_it(name, size):
+    """As an optimizer does that compares a gradient with the last one."""
+
+    def run(compile):
+        x = T.from_numpy(numbers(*size))
+        last, moved = (T.zeros_like(SUMS[name](x)) for _ in range(2))
+
+        @compile
+        def step(x):
+            now = SUMS[name](x)
+            moved.mul_(0.5).add_(now - last).add_(last.sin())
+            last.copy_(now)
+
+        for k in range(3):
+            step(x * (k + 1))
+        return moved.numpy(), last.numpy()
+
+    for found, wanted in zip(run(T.compile), run(lambda f: f), strict=True):
+        close(found, wanted, "float64", size[0])

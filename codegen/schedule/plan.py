@@ -51,6 +51,8 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
     axes = known(anchor, space)
     if space.reduced and axes == space.all and not group.opaque:  # a later pass may read it
         return False
+    if group.template == "column" and anchor.op.kind is Kind.REDUCE:  # it is added up there
+        return not any(base is target for m in group.anchors for _, base in operands(low, m))
     written = space.widen(layout.squeeze(), axes).strides
     for member in group.anchors[group.opaque :]:
         if member.op.name == "index" and low.resolve(member.inputs[0])[0] is target:

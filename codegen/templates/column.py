@@ -66,6 +66,7 @@ class Column(Body):
         for anchor in (a for a in self.group.anchors if a.op.kind is Kind.REDUCE):
             self._add(anchor, self.points[self.pass_of(anchor)])
         adds_only = [True] * self.passes
+        tail: list[str] = []  # after all is read: it may be written where something was read
         for anchor in self.wanted:
             if anchor.op.kind is not Kind.REDUCE:
                 at_points = self.known(anchor) == self.space.all
@@ -73,7 +74,9 @@ class Column(Body):
                 here = self.points[p] if at_points else end
                 if at_points:
                     adds_only[p] = False
-                here.lines += self.finished(anchor, self.anchor_value(anchor, here), here)
+                lines = here.lines if at_points else tail
+                lines += self.finished(anchor, self.anchor_value(anchor, here), here)
+        end.lines += tail
         body: list[str] = []
         for p, begin in enumerate(begins):
             body += self._looped(begin)

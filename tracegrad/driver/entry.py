@@ -67,6 +67,7 @@ class Entry:
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
     presence: list[tuple[Input, bool]]  # whose .grad must be there, or not
     flags: list[tuple[Input, bool]]  # requires_grad set by the function
+    twice: list[tuple[Any, Any]]  # what must be the same: inputs, places, gradients, a tensor
     asked: list[tuple[Input, str, Any]]  # what Python looked at, of a tensor, and what it was
     numbers: list[Any]  # among the arguments: what they must be, or the Scalars that read them
     scalars: list[tuple[Place, Scalar]]  # numbers outside that are read at each call
@@ -119,6 +120,11 @@ class Entry:
                             pool.clear()
                 finally:
                     executable.lock.release()
+
+
+def _inside(then: Any) -> Any:
+    """What a guard asks for."""
+    return then if isinstance(then, tuple) else (then,)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -247,7 +253,7 @@ class Recorder:
             "draws random numbers": self.trace.streams,
             "sets attributes": self.watch.effects,
             "prints": self.watch.printed,
-            "uses values that are others by then": self.trace.places,
+            "uses values that are others by then": self.trace.placed,
         }
         return " and ".join(words for words, there in effects.items() if there)
 
@@ -323,7 +329,12 @@ class Recorder:
         graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
-        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
+        guarded = {id(x) for _, then in notes.guards() for x in _inside(then)}
+        twice = [*trace.twice(guarded),
+                 *((Gradient(o, found=True), i) for o, i in trace.twice_grads())]  # fmt: skip
+        known = [i for pair in twice for i in pair]
+        inputs = [i for i in trace.inputs
+                  if i.node in used or i.kind in _ENTERED or any(i is k for k in known)]  # fmt: skip
         graph = Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
@@ -342,7 +353,7 @@ class Recorder:
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
             self.answer, self.graded, self.written, self.rooted,
             list(trace.streams.values()), self.values,
-            [(i, i.tensor._grad is not None) for i in trace.used_grads()], flags, trace.asked,
+            [(i, i.tensor._grad is not None) for i in trace.used_grads()], flags, twice, trace.asked,
             *self.watch[:3], [e.place for e in self.watch.effects], surroundings,
             self.derivative, self.spent, timing,
             mode.grad,

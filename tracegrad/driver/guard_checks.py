@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
 from ..tracer.capture.guards import Guard
-from ..tracer.capture.locations import ABSENT, PLAIN
+from ..tracer.capture.locations import ABSENT, PLAIN, Place
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import leaves
 from ..tracer.capture.trace import Input
 from ..tracer.capture.type_version import rechecked, tag
 from .argument_checks import finder, nobody, rebinder, together
 from .entry import Entry
-from .outputs import gradients_found
+from .outputs import Gradient, gradients_found
 from .replay_text import Writer, found, literal, look, placed, scalar, tensor
 
 
@@ -70,6 +71,16 @@ def write_guards(w: Writer, entry: Entry, count: int, positions: dict[int, int])
             bind = w.name("bind", rebinder(entry, entry.inputs.index(i), w.names[cell]))
             w.guard(f"if {g} is None: return MISS")
             w.guard(f"if {g}._array is not {cell}[0]() and not {bind}({g}): return MISS")
+    for one, other in entry.twice:
+        w.guard(f"if {_same(w, one)} is not {_same(w, other)}: return MISS")
+
+
+def _same(w: Writer, one: Any) -> str:
+    if isinstance(one, Gradient):
+        return found(one.owner)
+    if isinstance(one, Input):
+        return tensor(w, one)
+    return look(w, one) if isinstance(one, Place) else w.name("then", one)
 
 
 def _guard(w: Writer, guard: Guard) -> None:
@@ -129,6 +140,7 @@ def _gradients_read(entry: Entry) -> list[Input]:
     kept = entry.derivative.kept_inputs if entry.derivative else []
     used = (*entry.inputs, *kept, *(i for i, _ in (*entry.presence, *entry.graded, *entry.flags)))
     owners = gradients_found(entry.answer) | {i.key for i in used if i.kind == "grad"}
+    owners |= {one.owner for one, _ in entry.twice if isinstance(one, Gradient)}
     return sorted(owners, key=_depth)
 
 

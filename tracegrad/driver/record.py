@@ -57,10 +57,10 @@ def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]
                 done.append((place, value, scalar))
                 place.put(scalar)
             elif isinstance(value, Tensor):
-                trace.places[id(value)] = place
+                trace.put_at(place, value)
             elif isinstance(value, np.ndarray):
                 tensor = from_numpy(value)
-                trace.places[id(tensor)] = place
+                trace.put_at(place, tensor)
                 done.append((place, value, tensor))
                 place.put(tensor)
         yield scalars
@@ -116,7 +116,7 @@ def record(
     try:
         with _world() as world:
             scalars = world.enter_context(_exchanged(lifts, trace))
-            ids = [*(place.id for place, _ in scalars), *(p.id for p in trace.places.values())]
+            ids = [*(place.id for place, _ in scalars), *(place.id for place, _ in trace.placed)]
             trace.observer = observer = world.enter_context(Observer(reports, ids))
             observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
             each, every = iter(tensors), iter(numbers)

@@ -125,13 +125,14 @@ class Stream:
 
 
 class Trace:
-    """`places`: of tensors that are found anew at each call, by id, where; `book`: what was done
+    """`placed`: places that are read at each call, and the tensors there; `book`: what was done
     with numbers that are read at each call.
     """
 
-    def __init__(self, arguments: list[Tensor], places: dict[int, Any] | None = None):
+    def __init__(self, arguments: list[Tensor]):
         self.book = Book()
-        self.places = places or {}
+        self.placed: list[tuple[Any, Tensor]] = []
+        self._places: dict[int, Any] = {}  # by id of the tensor: the first of its places
         self.inputs: list[Input] = []
         self._scalars: dict[tuple, Input] = {}
         self.asked: list[tuple[Input, str, Any]] = []  # attributes of tensors, and what they were
@@ -166,6 +167,11 @@ class Trace:
             self._owner_of_grad[id(t._grad)] = t
             twin._grad = t._grad  # concrete until it is looked at
         return found
+
+    def put_at(self, place: Any, t: Tensor) -> None:
+        """The tensor at `place` is found there anew at each call."""
+        self.placed.append((place, t))
+        self._places.setdefault(id(t), place)
 
     # ---- what the tracer's other modules call; a BatchTrace answers to the same
     deep = False  # whether values below what is traced require grad: never, here they are all seen
@@ -215,8 +221,8 @@ class Trace:
                 self.grads_seen.add(id(owner))
             if owner is not None:
                 found = self._enter(t, "grad", self._by_id[id(owner)])
-            elif id(t) in self.places:
-                found = self._enter(t, "place", self.places[id(t)])
+            elif id(t) in self._places:
+                found = self._enter(t, "place", self._places[id(t)])
             else:
                 found = self._enter(t, "tensor", None)
         return found.twin
@@ -336,6 +342,25 @@ class Trace:
     def grad_of(self, t: Tensor) -> Tensor | None:
         """The tensor whose `.grad` a concrete one was at first."""
         return self._owner_of_grad.get(id(t))
+
+    def twice(self, guarded: set[int]) -> Iterator[tuple[Any, Any]]:
+        """The inputs that the program knows from elsewhere too, and what they must be at each call:
+        a tensor that guards ask for, the ids of which are given, or at a place, another input.
+        """
+        for i in self.inputs:
+            if i.kind != "tensor" and id(i.tensor) in guarded:
+                yield i, i.tensor
+        for place, t in self.placed:
+            i = self.entered(t)
+            if i is not None and i.key is not place:
+                yield place, i
+
+    def twice_grads(self) -> Iterator[tuple[Input, Input]]:
+        """The inputs whose `.grad` the program knows from elsewhere, and as what."""
+        for i in self.inputs:
+            owner = self.grad_of(i.tensor)
+            if owner is not None and i.kind != "grad":
+                yield self._by_id[id(owner)], i
 
     def mutated(self) -> list[Input]:
         """Inputs that were changed in place."""
