@@ -332,9 +332,8 @@ class Recorder:
         guarded = {id(x) for _, then in notes.guards() for x in _inside(then)}
         twice = [*trace.twice(guarded),
                  *((Gradient(o, found=True), i) for o, i in trace.twice_grads())]  # fmt: skip
-        known = [i for pair in twice for i in pair]
-        inputs = [i for i in trace.inputs
-                  if i.node in used or i.kind in _ENTERED or any(i is k for k in known)]  # fmt: skip
+        used.update(i.node for pair in twice for i in pair if isinstance(i, Input))
+        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
@@ -353,7 +352,8 @@ class Recorder:
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
             self.answer, self.graded, self.written, self.rooted,
             list(trace.streams.values()), self.values,
-            [(i, i.tensor._grad is not None) for i in trace.used_grads()], flags, twice, trace.asked,
+            [(i, i.tensor._grad is not None) for i in trace.used_grads()],
+            flags, twice, trace.asked,
             *self.watch[:3], [e.place for e in self.watch.effects], surroundings,
             self.derivative, self.spent, timing,
             mode.grad,
