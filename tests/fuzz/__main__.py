@@ -5,7 +5,7 @@
     python -m tests.fuzz --replay 1:57              # a standalone program; 1:57:compiled likewise
 
 Eager programs are judged statement by statement against torch; compiled ones as a whole against our
-own eager run. Differences are shrunk and printed, those that are as they should be (explained.py)
+own eager run. Differences are shrunk and printed, those that are as they should be (reasons.py)
 only counted. The exit status is 1 if one is not explained.
 """
 

@@ -16,6 +16,8 @@ from .program import Program
 from .reproduce import standalone
 from .shrink import shrink, sort_of
 
+# differences of numbers to which any statement may have led
+WHOLE = ("grad", "grad2", "compiled value", "compiled grad", "compiled grad2")
 SHAPES = 3  # every so many compiled programs are called with other shapes too
 
 
@@ -35,6 +37,10 @@ def record(seed: int, index: int, compile: bool, seen: set) -> dict[str, Any]:
     program = draw(seed, index, compile)
     judge = judge_of(index, compile)
     found = judge(program)
+    if found and found.reason and found.kind in WHOLE:
+        # a reason that some statement gives must hold for the smallest program, too
+        program = shrink(program, found, judge, 3)
+        found = judge(program)
     made: dict[str, Any] = {"index": index, "compiled": compile, "difference": None,
                             "statements": len(program.statements)}  # fmt: skip
     if not found:

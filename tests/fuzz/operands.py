@@ -17,9 +17,11 @@ from .shake import run
 
 
 def operands(program: Program, at: int, library: ModuleType) -> list[Any]:
-    """The tensors that a statement is given."""
+    """The tensors that a statement is given; after the last one, all of the program's."""
     env = build(program, library)
     run(env, program.until(at))
+    if at == len(program.statements):
+        return [env[n] for n in program.names if is_tensor(env.get(n))]
     return [env[n] for n in sorted(program.statements[at].names) if is_tensor(env.get(n))]
 
 
@@ -47,6 +49,32 @@ def of_wider_number(program: Program, at: int) -> bool:
     """Whether a statement is given halves and a 0-d tensor of a wider type."""
     kinds = {(t.dtype.itemsize, t.ndim == 0) for t in operands(program, at, torch)}
     return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
+
+
+def of_integers(program: Program, at: int) -> bool:
+    """Whether a statement is given integers."""
+    return any(not t.is_floating_point() for t in operands(program, at, torch))
+
+
+def of_itself(program: Program, at: int) -> bool:
+    """Whether a program is one function of one tensor, given more than once."""
+    return len(program.statements) == 1 == len(program.statements[0].names)
+
+
+def of_bytes(program: Program, at: int) -> bool:
+    """Whether a statement is given bytes."""
+    return any(t.dtype is torch.uint8 for t in operands(program, at, torch))
+
+
+def of_no_number(program: Program, at: int) -> bool:
+    """Whether a statement is given an infinity or NaN."""
+    return any(not t.isfinite().all() for t in operands(program, at, torch))
+
+
+def of_larger_memory(program: Program, at: int) -> bool:
+    """Whether a fresh result of torch's that a statement is given has more memory than elements."""
+    found = (t for t in operands(program, at, torch) if t.is_contiguous() and t._base is None)
+    return any(t.untyped_storage().nbytes() > t.numel() * t.itemsize for t in found)
 
 
 def of_tiny(program: Program, at: int) -> bool:

@@ -18,7 +18,7 @@ from .orders import first, second, smooth
 from .program import Program, Statement, build, code
 from .values import EPS, FLOATS
 
-TIMES = 3
+TIMES = 8
 UNITS = 4  # by which numbers are moved
 FACTOR = 8  # between what was seen and what is allowed
 

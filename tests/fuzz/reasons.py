@@ -1,0 +1,309 @@
+"""Reasons for what a statement shows: values, types, errors, and what shares memory."""
+
+from __future__ import annotations
+
+from .operands import (
+    laid_otherwise,
+    of_empty,
+    of_integers,
+    of_larger_memory,
+    of_least,
+    of_no_number,
+    of_shared,
+    of_tiny,
+    of_wider_number,
+)
+from .reason import NAN, Reason, names
+
+TABLE = (
+    Reason(
+        "^error$", "", "^RuntimeError: unsupported operation: more than one.*expected no error",
+        "torch sees overlap in what is written only by strides of zero; ours always",
+    ),
+    Reason(
+        "^error$", "", "^no error; expected (NotImplemented|Runtime)Error: .*not implemented for",
+        "torch has no kernel for that dtype",
+    ),
+    Reason(
+        "^error$", "", "^(RuntimeError.*expected NotImpl|NotImplementedError.*expected Runtime)",
+        "refused by both, NotImplementedError is a RuntimeError",
+    ),
+    Reason(
+        "^error$", "", "^no error.*some elements of the input tensor and the written-to",
+        "torch sees overlap in a view of the same elements; ours reads before it writes",
+    ),
+    Reason(
+        "^requires_grad$", names("eq_ lt_"), "False$",
+        "torch gives a comparison a history, of zeros",
+    ),
+    Reason(
+        "^requires_grad$", names("trapezoid"), "True$", "torch's sum over one point is a constant",
+    ),
+    Reason(
+        "^value$", names("scaled_dot_product_attention"), r"\(nan\) at .*\(0.0\)",
+        "torch's softmax of nothing but -inf is 0 in attention",
+    ),
+    Reason(
+        "^value$", names("as_strided"), "", "where an empty view begins is not kept", when=of_empty,
+    ),
+    Reason(
+        "^value$", "rounding_mode|floor_div|//", "float(32|16)", "torch rounds it twice", 0.1,
+    ),
+    Reason(
+        "^requires_grad$", names("heaviside"), "False$", "a step has no derivative",
+    ),
+    Reason(
+        "^error$", r"\]|fill_", "without overflow; expected no error",
+        "torch lets a number too large become infinite in some writes",
+    ),
+    Reason(
+        "^error$", names("topk"), "^no error.*not support bool", "torch has no topk of bool",
+    ),
+    Reason(
+        "^value$|^error$|^alias$|^identity$", "", "",
+        "the layout of a fresh result is each library's own, and with it what is a view",
+        when=laid_otherwise,
+    ),
+    Reason(
+        "^error$", names("isin"), "^no error.*Unsupported input type", "torch has no isin for bool",
+    ),
+    Reason(
+        "^error$", "", "^no error.*is not differentiable with respect to argument",
+        "torch has no derivative with respect to that argument",
+    ),
+    Reason(
+        "^value$", "remainder|%", r"\(-?0\.0\) at .*\(-?0\.0\)",
+        "the sign of a remainder of zero is the divisor's, as in Python; torch's varies",
+    ),
+    Reason(
+        "^value$", names("matrix_exp"), "", "torch's matrix_exp of float32 has four digits", 1e-3,
+    ),
+    Reason(
+        "^value$", names("ndtr"), "", "torch's ndtr of float32 has five digits", 1e-4,
+    ),
+    Reason(
+        "^value$", names("ndtr"), r"expected np.float\d+\(0.0\)", "torch's ndtr is 0 below -8",
+    ),
+    Reason(
+        "^value$", names("tanhshrink"), "", "x - tanh(x) cancels where x is small", 1e-2,
+    ),
+    Reason(
+        "^value$", names("mode"), r"\(nan\)",
+        "which of equally frequent numbers is the mode, with NaN",
+    ),
+    Reason(
+        "^value$", names("var_mean std_mean"), r"inf\) at .*\(nan\)",
+        "torch's mean beside var is NaN",
+    ),
+    Reason(
+        "^value$", names("interpolate conv1d conv2d conv_transpose1d linear gelu"), r"(inf|nan)\)",
+        "torch multiplies an infinity by a weight or padding of zero there", when=of_no_number,
+    ),
+    Reason(
+        "^value$", names("cosine_similarity"), "",
+        "torch keeps no type wide enough for the squares",
+    ),
+    Reason(
+        "^value$", names("gcd"), "", "the most negative integer has no opposite", when=of_least,
+    ),
+    Reason(
+        "^value$", names("lcm"), r"int(8|16|32)\(", "a multiple too large wraps with either sign",
+    ),
+    Reason(
+        "^value$", names("unique unique_consecutive"), r"\(-?0\.0\) at .*\(-?0\.0\)",
+        "which of two zeros is kept is open",
+    ),
+    Reason(
+        "^value$", names("addcdiv"), "", "torch multiplies before it divides, and loses digits",
+        when=of_tiny,
+    ),
+    Reason(
+        "^value$|^shape$|^error$",
+        names("multi_margin_loss conv1d conv2d conv_transpose1d batch_norm roll cummin"
+              " cummax index_fill index_fill_ addbmm addmm addmv addmm_ addmv_"), "",
+        "of nothing at all: torch refuses less, and its mean of no rows is 0", when=of_empty,
+    ),
+    Reason(
+        "^error$", names("repeat_interleave"), "^no error; expected IndexError",
+        "torch takes no negative dim of a 0-d tensor there",
+    ),
+    Reason(
+        "^strides$", "", r"offset \((\[.*?\]), .*expected \(\1,",
+        "a detached view counts from its own beginning",
+    ),
+    Reason(
+        "^(grad1-|)error$", "", "^no error.*This view is the output of a function that returns",
+        "torch refuses writes under views of several by a rule of its own",
+    ),
+    Reason(
+        "^value$",
+        names("clamp clamp_ clamp_min clamp_max clip min max minimum maximum fmin fmax"
+              " amin amax aminmax topk kthvalue cummax cummin relu relu_ hardtanh relu6"
+              " max_pool1d max_pool2d adaptive_max_pool1d"), r"\(-?0\.0\) at .*\(-?0\.0\)",
+        "which of two zeros is the smaller is open",
+    ),
+    Reason(
+        "^error$", names("index_reduce"), "for 'Bool'", "torch has it for bool by some ways only",
+    ),
+    Reason(
+        "^error$", names("cumsum_"), "Bool; expected no error",
+        "torch returns early from one number",
+    ),
+    Reason(
+        "^value$", names("trapezoid cumulative_trapezoid"), "",
+        "torch adds integers in their own type, where they wrap", when=of_integers,
+    ),
+    Reason(
+        "^(value|grad)", names("soft_margin_loss"), r"expected np.float\d+\((inf|nan)\)",
+        "torch's log(1 + exp(x)) overflows",
+    ),
+    Reason(
+        "^value$", names("layer_norm rms_norm instance_norm group_norm batch_norm"), NAN,
+        "torch's squares overflow",
+    ),
+    Reason(
+        "^value$", names("pow pow_ float_power") + r"|\*\*", r"\(nan\) at .*float(16|32)\(inf\)",
+        "the root of -inf, of which torch has NaN in floats and, as a power, inf in halves",
+    ),
+    Reason(
+        "^value$", names("matrix_power multi_dot chain_matmul"), r"(nan|inf)\) at",
+        "which products meet an infinity depends on their order", when=of_no_number,
+    ),
+    Reason(
+        "^error$", names("as_strided"), "", "torch's memory is larger than the tensor in it",
+        when=of_larger_memory,
+    ),
+    Reason(
+        "^error$", r"view\(T", "stride", "torch looks at strides that are never taken",
+    ),
+    Reason(
+        "^error$", names("as_strided"),
+        "^NotImplementedError: as_strided: (the memory|of elements)",
+        "as_strided needs memory that is one row, and says so",
+    ),
+    Reason(
+        "^requires_grad$", names("addmm addmv baddbmm addbmm addr"), "False$",
+        "torch takes 0 * x as needing x",
+    ),
+    Reason(
+        "^requires_grad$", "", "", "of nothing at all", when=of_empty,
+    ),
+    Reason(
+        "^value$", r"/|\*|div|mul", r"float16|float32\(",
+        "torch takes a 0-d operand of halves in its own precision", 1e-2, when=of_wider_number,
+    ),
+    Reason(
+        "^value$", names("i0 i1"), r"expected np.float32\(inf\)",
+        "torch's overflows before its time",
+    ),
+    Reason(
+        "^value$", names("layer_norm batch_norm instance_norm group_norm rms_norm"),
+        r"expected np.float\d+\(-?0.0\)",
+        "equal numbers less their rounded mean, divided by the root of eps",
+    ),
+    Reason(
+        "^value$", names("addmm addmv baddbmm addbmm addr"), r"(nan|inf)\) at",
+        "which products meet an infinite alpha",
+    ),
+    Reason(
+        "^value$", "fmod|remainder|%", NAN,
+        "torch divides by numbers below the normal ones, and has infinity times zero",
+    ),
+    Reason(
+        "^error$", names("einsum"), "same dtype.*no error",
+        "torch mixes dtypes where nothing is summed",
+    ),
+    Reason(
+        "^error$", r"t_\(|squeeze_|transpose_", "^no error.*a view of a leaf",
+        "torch refuses to turn a view of a leaf, of which no number changes",
+    ),
+    Reason(
+        "^error$", names("bilinear"), "", "torch cannot divide nothing by nothing", when=of_empty,
+    ),
+    Reason(
+        "^error$", "matmul|@", "for 'Bool'; expected no error", "torch has it empty", when=of_empty,
+    ),
+    Reason(
+        "^value$", names("digamma"), "", "torch's digamma near its root", 1e-4,
+    ),
+    Reason(
+        "^requires_grad$", r"\] = ", "False$",
+        "torch gives an integer that is written to a history",
+    ),
+    Reason(
+        "^error$", names("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d"), "",
+        "torch's pool of nothing", when=of_empty,
+    ),
+    Reason(
+        "^error$", "",
+        "^RuntimeError: unsupported operation: more.*expected Index"
+        "|^IndexError.*expected RuntimeError: Expected dim",
+        "refused by both",
+    ),
+    Reason(
+        "^error$", "", "^no error.*(view size is not compatible|INTERNAL ASSERT)",
+        "torch's own code fails there",
+    ),
+    Reason(
+        "^error$", "", "^no error.*(expected scalar type|have the same dtype)",
+        "torch mixes fewer dtypes there",
+    ),
+    Reason(
+        "^value$", names("std var std_mean var_mean"), r"\(inf\) at",
+        "torch squares floats as doubles",
+    ),
+    Reason(
+        "^error$", "", "^RuntimeError: a view of a leaf", "of nothing at all", when=of_empty,
+    ),
+    Reason(
+        "^value$", names("layer_norm batch_norm instance_norm group_norm rms_norm"), "",
+        "a row of equal numbers, divided by the root of eps", 1e-3,
+    ),
+    Reason(
+        "^error$", names("clip clamp clamp_ clamp_min clamp_max"), "^no error.*without overflow",
+        "a bound too large bounds nothing",
+    ),
+    Reason(
+        "^value$", names("corrcoef cov"), "float16",
+        "torch keeps no type wide enough for the squares",
+    ),
+    Reason(
+        "^value$", r"_\(| .{1,2}= ", "",
+        "torch reads what it has just written where memory overlaps", when=of_shared,
+    ),
+    Reason(
+        "^value$", names("linspace"), r"\((nan|-?inf)\)",
+        "what lies between an infinity and a number",
+    ),
+    Reason(
+        "^value$", names("polygamma"), "", "torch's polygamma(1) has nine digits, and NaN at -inf",
+        1e-8,
+    ),
+    Reason(
+        "^value$", names("polygamma"), r"\(inf\) at", "torch's polygamma(1) at a pole and at -inf",
+    ),
+    Reason(
+        "^value$", names("median nanmedian"), "",
+        "torch's median over a stride of zero reads other memory",
+    ),
+    Reason(
+        "^error$", names("take_along_dim"), "^IndexError.*; expected no error",
+        "torch checks no positions there where it broadcasts",
+    ),
+    Reason(
+        "^error$", names("batch_norm"), "^no error.*mixed dtype", "torch mixes fewer dtypes there",
+    ),
+    Reason(
+        "^value$", names("norm vector_norm normalize renorm dist pairwise_distance"),
+        r"\((0.0|inf)\) at", "torch's norm of one number is its size, ours may underflow",
+    ),
+    Reason(
+        "^requires_grad$", names("unique unique_consecutive"), "False$",
+        "torch's `unique` claims a gradient and has none",
+    ),
+    Reason(
+        "^error$", names("logical_and_ logical_not_ eq_ lt_"),
+        "^RuntimeError: (a (view of a |)leaf Variable|Output . of .* is a view)",
+        "torch lets a leaf be overwritten by what has no derivative; ours never",
+    ),
+)  # fmt: skip

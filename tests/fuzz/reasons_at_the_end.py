@@ -1,0 +1,188 @@
+"""Reasons for what the end of a program shows: gradients, and differences of a compiled run."""
+
+from __future__ import annotations
+
+from .operands import of_bytes, of_itself, of_no_number
+from .reason import NAN, Reason, names
+
+TABLE = (
+    Reason(
+        "^grad[12]-error$", "", "^no error.*modified by an inplace operation",
+        "which values a derivative keeps differs: ours is what torch's is from the ones that were",
+    ),
+    Reason(
+        "^grad[12]-error$", "", "^no error.*(not implemented|not differentiable)",
+        "torch has no derivative there",
+    ),
+    Reason(
+        "^compiled error$", "", "^no error; expected RuntimeError: one of the variables needed",
+        "a trace overwrites nothing: it has the gradient that eagerly is refused",
+    ),
+    Reason(
+        "^grad", names("topk kthvalue median nanmedian mode quantile nanquantile"), "",
+        "which of equal numbers is chosen is open, and so where the gradient goes",
+    ),
+    Reason(
+        "^grad", r"logical_\w+_\(", "",
+        "torch keeps the history of what a logical operation overwrites; ours knows it is gone",
+    ),
+    Reason(
+        "^grad", names("lgamma digamma polygamma"), "", "torch's trigamma has nine digits", 1e-8,
+    ),
+    Reason(
+        "^grad", names("lgamma digamma polygamma"), r"\((-?inf|nan)\)",
+        "torch's trigamma is finite at poles and NaN",
+    ),
+    Reason(
+        "^grad", names("hardsigmoid"), "", "torch's 1/6 in the derivative is a float32", 1e-7,
+    ),
+    Reason(
+        "^grad", "include_self=False", "",
+        "torch counts an excluded `self` among the equal extremes that share a gradient",
+    ),
+    Reason(
+        "^grad[12]-error$", "/|div|normalize|" + names("erfinv kron scaled_dot_product_attention"),
+        "modified by an inplace operation.*expected no error",
+        "which values a derivative keeps differs: a quotient, an answer, given factors",
+    ),
+    Reason(
+        "^grad", names("binary_cross_entropy"), "", "torch adds 1e-12 to a denominator", 1e-7,
+    ),
+    Reason(
+        "^grad",
+        names("kl_div amax amin aminmax sinc cross_entropy triplet_margin_loss"
+              " pairwise_distance renorm multi_margin_loss"), NAN,
+        "torch's formula is 0 * inf or 0 / 0 at a kink or a zero, ours has the limit",
+    ),
+    Reason(
+        "^grad", names("logcumsumexp"), r"\(nan\) at .* expected",
+        "torch's logcumsumexp drops NaN from what flows back",
+    ),
+    Reason(
+        "^grad", names("i0 i0e i1 selu celu elu hardswish"), r"\(nan\) at",
+        "torch's derivative at NaN is a number",
+    ),
+    Reason(
+        "^grad[12]-error$", "",
+        "^no error.*(invalid grad|Expected grad|Subtraction, the `-`|Double backward is"
+        " unsupported|can't be cast|doesn't match|Found dtype|must have the same dtype"
+        "|must be positive)",
+        "torch's own derivative fails there",
+    ),
+    Reason(
+        "^grad", names("celu"), "", "torch's constants of celu are float32", 1e-6,
+    ),
+    Reason(
+        "^grad", names("atan2 arctan2 soft_margin_loss"), "",
+        "torch's derivative negates bytes, which wrap", when=of_bytes,
+    ),
+    Reason(
+        "^grad", names("prod cumprod vander index_reduce scatter_reduce"), NAN,
+        "torch divides a product by its factors, of which one is not finite", when=of_no_number,
+    ),
+    Reason(
+        "^grad", names("conv1d conv2d conv_transpose1d linear matmul mm mv"), NAN,
+        "torch's second derivative of what is linear is 0 * inf", when=of_no_number,
+    ),
+    Reason(
+        "^grad2$", names("atan2 arctan2"), r"expected np.float\d+\(-?0\.0\)",
+        "the slope of an angle that is constant: large terms that cancel", when=of_itself,
+    ),
+    Reason(
+        "^grad", names("hardshrink softshrink hardtanh relu6 threshold"), "",
+        "at NaN torch's derivative is 0 or 1, by how its loop is vectorised", when=of_no_number,
+    ),
+    Reason(
+        "^grad2$", names("mish"), NAN, "torch's derivative of mish overflows",
+    ),
+    Reason(
+        "^grad2$", names("addcdiv"), NAN, "torch's second derivative of a division by zero",
+    ),
+    Reason(
+        "^grad2$", names("normalize norm vector_norm dist pairwise_distance cdist renorm"), NAN,
+        "torch's second derivative of a norm of zeros",
+    ),
+    Reason(
+        "^grad", names("binary_cross_entropy"), NAN, "the loss of certainty has an infinite slope",
+    ),
+    Reason(
+        "^grad", names("logit"), r"\((nan|inf)\)",
+        "the derivatives of logit at its ends and at eps",
+    ),
+    Reason(
+        "^grad", names("var std var_mean std_mean"), r"\((nan|inf)\) at",
+        "a variance without degrees of freedom",
+    ),
+    Reason(
+        "^grad", names("addcdiv addcmul addcmul_"), "",
+        "torch takes integers beside doubles as floats", 1e-6,
+    ),
+    Reason(
+        "^(compiled |)grad", names("svdvals eigvalsh matrix_norm"), "",
+        "equal singular values or eigenvalues have no derivatives of their own",
+    ),
+    Reason(
+        "^compiled refused$", "", r"view\(dtype\): .* within a compiled function",
+        "a view as numbers of another size: refused",
+    ),
+    Reason(
+        "^grad", r"pow|\*\*", r"\((inf|nan)\)", "the derivatives of a power of zero",
+    ),
+    Reason(
+        "^grad", names("layer_norm rms_norm instance_norm group_norm"), NAN,
+        "of a row of equal numbers in halves, whose variance is lost",
+    ),
+    Reason(
+        "^grad", names("entr"), r"\((nan|inf)\)",
+        "of -inf: where entr is not a number to differentiate",
+    ),
+    Reason(
+        "^grad", names("as_strided"), "", "torch's as_strided has no gradient outside of its view",
+    ),
+    Reason(
+        "^grad", names("max_pool1d max_pool2d adaptive_max_pool1d"), "",
+        "which NaN of a window is its greatest number is open",
+    ),
+    Reason(
+        "^compiled grad", r"linalg\.(qr|det|inv|solve)|inverse", r"\((nan|-?inf)\)",
+        "the factors of a singular matrix have no derivatives",
+    ),
+    Reason(
+        "^grad2$", names("prelu softplus"), "", "which side of its kink zero is on is open",
+    ),
+    Reason(
+        "^grad", r"batch_norm.*training=True", "",
+        "torch reads running statistics that were written to since",
+    ),
+    Reason(
+        "^grad", names("narrow_copy"), "",
+        "torch loses the gradient of narrow_copy from a negative start",
+    ),
+    Reason(
+        "^grad", names("logcumsumexp"), "", "torch's gradient goes by the logarithm, rounded",
+    ),
+    Reason(
+        "^grad", names("nextafter"), "",
+        "nextafter has no agreed derivative where its arguments are one",
+    ),
+    Reason(
+        "^compiled refused$", "", "is not known while the function is compiled",
+        "values are not known while a function is traced: refused, and said in the README",
+    ),
+    Reason(
+        "^compiled refused$", "", "as_strided: the memory",
+        "as_strided needs memory that is one row, and says so",
+    ),
+    Reason(
+        "^compiled refused$", "", "several elements of which lie at one place in memory",
+        "writes to an argument that overlaps itself: refused, with the way out",
+    ),
+    Reason(
+        "^compiled refused$", "", "cannot change the shape of a tensor from outside",
+        "a compiled function changes no argument's shape: refused, with the way out",
+    ),
+    Reason(
+        "^compiled refused$", "", "needs to run the function again, and this one (changes|draws)",
+        "no second derivative through a compiled function that writes: refused, in the README",
+    ),
+)  # fmt: skip
