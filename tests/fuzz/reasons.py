@@ -150,6 +150,10 @@ TABLE = (
         "torch returns early from one number",
     ),
     Reason(
+        "^value$", names("trapezoid"), NAN,
+        "torch takes the halved ends from the whole sum: infinity less infinity", when=of_no_number,
+    ),
+    Reason(
         "^value$", names("trapezoid cumulative_trapezoid"), "",
         "torch adds integers in their own type, where they wrap", when=of_integers,
     ),

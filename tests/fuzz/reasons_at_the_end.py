@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .operands import of_bytes, of_itself, of_no_number
+from .operands import of_bytes, of_integers, of_itself, of_no_number
 from .reason import NAN, Reason, names
 
 TABLE = (
@@ -77,7 +77,7 @@ TABLE = (
         "torch's derivative negates bytes, which wrap", when=of_bytes,
     ),
     Reason(
-        "^grad", names("prod cumprod vander index_reduce scatter_reduce"), NAN,
+        "^grad", names("prod cumprod vander index_reduce scatter_reduce"), r"\(-?(nan|inf)\)",
         "torch divides a product by its factors, of which one is not finite", when=of_no_number,
     ),
     Reason(
@@ -112,6 +112,11 @@ TABLE = (
     Reason(
         "^grad", names("var std var_mean std_mean"), r"\((nan|inf)\) at",
         "a variance without degrees of freedom",
+    ),
+    Reason(
+        "^grad", names("addcdiv addcmul addcmul_"), "",
+        "torch multiplies integers by the number in their own type, where they wrap",
+        when=of_integers,
     ),
     Reason(
         "^grad", names("addcdiv addcmul addcmul_"), "",
