@@ -42,18 +42,10 @@ class Site(NamedTuple):
         return f"{Path(self.file).name}:{self.line}"
 
 
-def _not_the_user() -> tuple[str, ...]:
-    """Where the frames lie that are never the user's line: our rooms, in a checkout or installed,
-    and what runs a decorator such as `no_grad`.
-    """
-    base = Path(__file__).resolve().parent.parent
-    rooms = [base / room for room in ("ir", "tracer", "codegen", "runtime", "tracegrad")]
-    if not (base / "tracegrad").is_dir():  # installed: the public names lie beside the rooms
-        rooms.append(base)
-    return (*(f"{room}/" for room in rooms), contextlib.__file__)
-
-
-_ROOMS = _not_the_user()
+# Where the frames lie that are never the user's line: this package, and what runs a decorator
+# such as `no_grad`.
+_PACKAGE = Path(__file__).parent.parent
+_NOT_THE_USER = (f"{_PACKAGE}/", contextlib.__file__)
 
 
 class _Here(threading.local):
@@ -80,7 +72,7 @@ def user_site() -> Site | None:
     if _here.site is not None:
         return _here.site
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_ROOMS):
+    while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_USER):
         frame = frame.f_back
     return None if frame is None else Site(frame.f_code.co_filename, frame.f_lineno)
 
