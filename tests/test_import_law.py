@@ -244,7 +244,7 @@ def test_a_planted_violation_is_caught(path, source, complaint):
             "tracegrad/driver/api.py",
             "from ..codegen import build\nfrom ..runtime.cpu import threads",
         ),
-        ("tracegrad/driver/replay.py", "from ..runtime.cpu.launch_list import run"),
+        ("tracegrad/driver/replay/launches.py", "from ...runtime.cpu import threads"),
         ("tracegrad/viz.py", "from .driver.api import compile\ndef f():\n    import graphviz"),
     ],
 )

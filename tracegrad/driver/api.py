@@ -34,12 +34,12 @@ from ..tracer.capture.signature import aval, flatten, parts, repetition
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.tensor import Tensor
-from .argument_checks import nobody
 from .entry import Entry
 from .programs import Programs
 from .promoted_inputs import Lifts, moved
 from .record import Again, Once, record
-from .replay import MISS, Reentered, write_replay
+from .replay.bindings import nobody
+from .replay.function import MISS, Reentered, write_replay
 from .report import name_of, report, summary
 
 MOST_ONCE = 4  # calls in which a function makes its state, and is run as it is

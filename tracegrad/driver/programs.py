@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary, ref
 
 from ..nn.module import Module
 from ..tracer.capture.locations import PROGRAMS
-from .argument_checks import nobody
 from .entry import Entry
 from .promoted_inputs import Lifts
+from .replay.bindings import nobody
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16

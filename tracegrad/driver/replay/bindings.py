@@ -1,6 +1,6 @@
 """What a compiled call asks about its tensors when they are not those of the call before.
 
-Small closures for replay.py: each remembers what it last found in order, and is called only
+Small closures for the replay: each remembers what it last found in order, and is called only
 where a look at an identity or a counter does not settle the matter. They hold no array: the tensors
 of a call are its caller's.
 """
@@ -13,16 +13,16 @@ from weakref import ref
 
 import numpy as np
 
-from ..functions.tensors.creation import from_numpy
-from ..runtime.cpu.executable import address
-from ..tracer.capture.locations import Place
-from ..tracer.capture.signature import aval
-from ..tracer.capture.trace import Stream
-from ..tracer.change_counter import Watched, changed, epoch, relied_on
-from ..tracer.mode import get_default_dtype
-from ..tracer.tensor.inplace import protected
-from ..tracer.tensor.tensor import Tensor
-from .entry import Entry, overlap
+from ...functions.tensors.creation import from_numpy
+from ...runtime.cpu.executable import address
+from ...tracer.capture.locations import Place
+from ...tracer.capture.signature import aval
+from ...tracer.capture.trace import Stream
+from ...tracer.change_counter import Watched, changed, epoch, relied_on
+from ...tracer.mode import get_default_dtype
+from ...tracer.tensor.inplace import protected
+from ...tracer.tensor.tensor import Tensor
+from ..entry import Entry, overlap
 
 
 def nobody() -> None:

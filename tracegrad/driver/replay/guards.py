@@ -1,0 +1,173 @@
+"""Guards: what a replay checks before it runs a program, and the pointers that have moved."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ...tracer.capture.guards import Guard
+from ...tracer.capture.locations import ABSENT, PLAIN, Place, alike
+from ...tracer.capture.scalar import Scalar
+from ...tracer.capture.signature import leaves
+from ...tracer.capture.trace import Input
+from ...tracer.capture.type_version import rechecked, tag
+from ...tracer.change_counter import epoch
+from ...tracer.mode import mode
+from ...tracer.tensor.views import offset_of
+from ..entry import Entry
+from ..outputs import Gradient, gradients_found
+from .bindings import finder, nobody, rebinder, staleness, together
+from .source import Source, found, placed
+
+_MOVING = ("argument", "place")  # inputs that are another tensor at each call
+
+
+def write_guards(s: Source) -> None:
+    """Return MISS where this is no call for the entry; bind the tensors and the numbers of one that
+    is.
+    """
+    entry = s.entry
+    s.names |= {
+        "mode": mode, "epoch": epoch, "seen": entry.seen, "stale": staleness(entry),
+        "alike": alike, "offset_of": offset_of,
+    }  # fmt: skip
+    s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
+    unpacked = "".join(f"a{k}, " for k in range(s.count))
+    s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
+    for guard in entry.surroundings.quick:
+        _guard(s, guard)
+    s.add("if epoch[0] != seen[0] and stale(): return MISS")
+    _scalars(s)
+    _tensors(s)
+    for i, what, value in entry.asked:
+        spelt = {"_grad_fn": "({}._grad_fn is None)", "offset": "offset_of({})"}[what]
+        s.add(f"if {spelt.format(s.tensor(i))} != {value!r}: return MISS")
+    _gradients(s)
+    for one, other in entry.twice:
+        s.add(f"if {_same(s, one)} is not {_same(s, other)}: return MISS")
+
+
+def _tensors(s: Source) -> None:
+    """The tensors among the arguments, and those that are looked for at each call."""
+    entry = s.entry
+    for i in entry.inputs:
+        if i.kind == "place":
+            find = finder(i.key, isinstance(i.key.now(), np.ndarray))
+            s.add(f"{placed(i)} = {s.name('find', find)}()")
+    inputs = {i.key for i in entry.inputs if i.kind == "argument"}
+    for k in range(s.count):
+        if k not in inputs:
+            s.add(f"if a{k} is not a{entry.repetition[k]}: return MISS")
+    changed = (*entry.written, *(i for i, _ in entry.graded))
+    exact = any(i.kind in _MOVING for i in changed)
+    moving = [i for i in entry.inputs if i.kind in _MOVING]
+    for k, i in enumerate(moving):
+        t, rg = s.tensor(i), entry.avals[entry.inputs.index(i)][3]
+        s.add(f"if {_moved(s, i, t)} or {t}._requires_grad is not {rg}: return MISS")
+        if rg:
+            hooks = tuple((i.tensor._hooks or {}).values())
+            now = f"tuple(({t}._hooks or {{}}).values())"
+            differ = f"{now} != {s.name('hooks', hooks)}" if hooks else f"{t}._hooks"
+            s.add(f"if {differ}: return MISS")
+        for other in moving[:k] if exact else ():
+            s.add(f"if {t} is {s.tensor(other)}: return MISS")
+    for i, other in itertools.combinations(moving, 2):
+        if i in entry.written or other in entry.written:
+            pair = f"{s.tensor(i)}, {s.tensor(other)}"
+            s.add(f"if {s.name('together', together())}({pair}): return MISS")
+
+
+def _moved(s: Source, i: Input, t: str) -> str:
+    """Whether tensor `t` is not the last one, and none that can stand for input `i`."""
+    cell = s.name("last", [nobody])
+    bind = s.name("bind", rebinder(s.entry, s.entry.inputs.index(i), s.names[cell]))
+    return f"{t}._array is not {cell}[0]() and not {bind}({t})"
+
+
+def _gradients(s: Source) -> None:
+    """The `.grad` that a call finds, where the program uses it."""
+    for i in _gradients_read(s.entry):
+        s.add(f"{found(i)} = {s.tensor(i)}._grad")
+    for i, there in s.entry.presence:
+        s.add(f"if {s.tensor(i)}._grad is {'None' if there else 'not None'}: return MISS")
+    for i in s.entry.inputs:
+        if i.kind == "grad":
+            g = s.tensor(i)
+            s.add(f"if {g} is None: return MISS")
+            s.add(f"if {_moved(s, i, g)}: return MISS")
+
+
+def _same(s: Source, one: Any) -> str:
+    if isinstance(one, Gradient):
+        return found(one.owner)
+    if isinstance(one, Input):
+        return s.tensor(one)
+    return s.look(one) if isinstance(one, Place) else s.name("then", one)
+
+
+def _guard(s: Source, guard: Guard) -> None:
+    """One that is checked at every call."""
+    place, then = guard
+    if place.how == "type":
+        s.add(f"if type({s.name('h', place.holder)}) is not {s.name('cls', then)}: return MISS")
+    elif place.how == "function" and place.holder.__kwdefaults__ is None:
+        f, code = s.name("h", place.holder), s.name("code", place.holder.__code__)
+        defaults = s.name("defaults", place.holder.__defaults__)
+        s.add(f"if {f}.__code__ is not {code} or {f}.__defaults__ is not {defaults} "
+                f"or {f}.__kwdefaults__: return MISS")  # fmt: skip
+    elif place.how == "class" and (view := tag(place.holder)) is not None:
+        seen = [-1]
+        ask = s.name("ask", rechecked(place.holder, seen, guard.holds))
+        s.add(f"if {s.name('tag', view)}[0] != {s.name('seen', seen)}[0] and not {ask}(): "
+                "return MISS")  # fmt: skip
+    elif not place.settable():
+        s.add(f"if not {s.name('holds', guard.check())}(): return MISS")
+    elif then is ABSENT and place.how == "item":
+        s.add(f"if {s.literal(place.key)} in {s.name('h', place.holder)}: return MISS")
+    elif isinstance(then, (*PLAIN, np.generic)) and then is not None and type(then) is not bool:
+        now = s.look(place)
+        then = s.name("then", then)
+        s.add(f"if {now} is not {then} and not alike({then}, {now}): return MISS")
+    else:
+        s.add(f"if {s.look(place)} is not {s.name('then', then)}: return MISS")
+
+
+def _scalars(s: Source) -> None:
+    """The numbers that are read at this call, and what Python decides by them."""
+    entry = s.entry
+    if entry.numbers:
+        s.add("".join(f"n{k}, " for k in range(len(entry.numbers))) + "= numbers")
+    for k, value in enumerate(entry.numbers):
+        if type(value) is Scalar:
+            s.scalars[id(value)] = f"n{k}"
+        else:
+            then = s.name("then", value)
+            s.add(f"if n{k} is not {then} and not alike({then}, n{k}): return MISS")
+    for place, number in entry.scalars:
+        s.scalars[id(number)] = v = f"v{len(s.scalars)}"
+        s.add(f"{v} = {s.look(place)}")
+        kind = s.name("kind", type(number._value))
+        s.add(f"if type({v}) is not {kind}: return MISS")
+    for number, value in entry.decisions:
+        function = "bool" if type(number._value) is not bool else ""
+        s.add(f"if {function}({s.scalar(number)}) is not {value!r}: return MISS")
+    later = [i.key for i in entry.inputs if i.kind == "scalar"]
+    if entry.derivative is not None:
+        later += [i.key for i in entry.derivative.kept_inputs if i.kind == "scalar"]
+    for number in (*later, *(x for x in leaves(entry.answer) if type(x) is Scalar)):
+        s.scalar(number)
+
+
+def _gradients_read(entry: Entry) -> list[Input]:
+    """The inputs whose `.grad` from before the call is used; one's before its own `.grad`'s."""
+    kept = entry.derivative.kept_inputs if entry.derivative else []
+    used = (*entry.inputs, *kept, *(i for i, _ in (*entry.presence, *entry.graded, *entry.flags)))
+    owners = gradients_found(entry.answer) | {i.key for i in used if i.kind == "grad"}
+    owners |= {one.owner for one, _ in entry.twice if isinstance(one, Gradient)}
+    return sorted(owners, key=_depth)
+
+
+def _depth(i: Input) -> int:
+    return 1 + _depth(i.key) if i.kind == "grad" else 0

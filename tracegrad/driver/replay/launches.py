@@ -1,0 +1,67 @@
+"""Launches and commit: the program runs, and what the call changes besides is changed.
+
+A value that Python branched on is looked at between two walks, before anything is written.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...runtime.cpu.executable import address
+from ..entry import Entry
+from .source import Source
+
+
+def write_launches(s: Source) -> None:
+    """Walk the launch list. A signal handler that raises is heard as soon as a walk is over: the
+    call then ends first, so that all it changes is changed, and raises what is in `stopped`.
+    """
+    executable = s.entry.executable
+    s.names |= {
+        "walk": executable.walk, "fail": executable.fail, "failed": executable.failed,
+        "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
+        "early": executable.early,
+    }  # fmt: skip
+    if executable.early:
+        with s.block("for span in early:"):
+            _walk(s, "span")
+    if s.entry.values:
+        _walk(s, "BEFORE")
+        for k, expected, _ in s.entry.values:
+            cell = s.name("value", _private(s.entry, k))
+            s.add(f"if {cell}.item() != {s.name('expected', expected)}: {s.undo}return MISS")
+    s.add("stopped = None")
+    s.add(f"try: wrong = walk({'AFTER' if s.entry.values else 'WHOLE'})")
+    with s.block("except BaseException as error:"):
+        s.add(f"if failed(): {s.undo}raise")
+        s.add("wrong, stopped = 0, error")
+    s.add(f"if wrong: {s.undo}fail()")
+
+
+def _walk(s: Source, span: str) -> None:
+    """A walk that changes nothing which anybody sees."""
+    s.add(f"try: wrong = walk({span})")
+    s.add(f"except BaseException: failed(); {s.undo}raise")
+    s.add(f"if wrong: {s.undo}fail()")
+
+
+def _private(entry: Entry, k: int) -> np.ndarray:
+    """An output that only the entry itself looks at: a value guard."""
+    node = entry.graph.outputs[k]
+    cell = np.zeros(node.shape, node.dtype.storage)
+    entry.executable.table[entry.program.outputs[k]] = address(cell)
+    return cell
+
+
+def write_commit(s: Source) -> None:
+    """What the call changes of tensors besides their values."""
+    for i in s.entry.written:
+        s.add(f"{s.tensor(i)}._version[0] += 1")
+    for line in s.commits:
+        s.add(line)
+    for i, flag in s.entry.flags:
+        s.add(f"{s.tensor(i)}._requires_grad = {flag}")
+    if s.entry.derivative is not None:  # while the lock is held: the table is everybody's
+        first = len(s.entry.graph.outputs) - len(s.entry.derivative.saved)
+        slots = s.entry.program.outputs[first:]
+        s.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]")

@@ -1,0 +1,118 @@
+"""Memory of a call: the numbers and random numbers that the program reads, and the buffers that it
+writes to, each with its address in the table of pointers.
+"""
+
+from __future__ import annotations
+
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import float32, float64
+from ...runtime.cpu.executable import address
+from ...tracer.capture.trace import Input
+from ...tracer.tensor.gradient_layout import order_of
+from ..buffers import ARRAY, TENSOR, Gradients, Pool
+from ..outputs import returned
+from .bindings import drawing
+from .source import Source, drawn
+
+
+def write_numbers(s: Source) -> None:
+    """Write the numbers of this call where the program reads them."""
+    table = s.entry.executable.table
+    s.names["table"] = table
+    for slot, i in zip(s.entry.program.inputs, s.entry.inputs, strict=True):
+        if i.kind == "scalar":
+            number = np.zeros((), i.node.dtype.storage)
+            table[slot] = address(number)
+            value = s.scalars[id(i.key)]
+            if i.node.dtype in (float32, float64):
+                s.add(f"{s.name('number', number.reshape(1).data)}[0] = {value}")
+            else:
+                s.add(f"{s.name('number', number)}[...] = {encoded(s, i, value)}")
+        if i.kind == "hyper":
+            number = np.zeros((), np.float64)
+            table[slot] = address(number)
+            group, key = i.key
+            cell = s.name("number", number.reshape(1).data)
+            s.add(f"{cell}[0] = {s.name('group', group)}[{key!r}]")
+        elif i.kind == "tensor":
+            table[slot] = address(i.tensor._array)
+
+
+def encoded(s: Source, i: Input, value: str) -> str:
+    """A number as an array of the dtype of an input."""
+    dtype = i.node.dtype
+
+    def encoded(value: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(dtype.encode(np.asarray(value).astype(dtype.compute)))
+
+    return f"{s.name('encoded', encoded)}({value})"
+
+
+def write_buffers(s: Source) -> None:
+    """Buffers for what is left in `.grad`, what is returned, and what backward will need."""
+    _gradients(s)
+    entry = s.entry
+    outputs = range(len(entry.graph.outputs))
+    saved = outputs[len(outputs) - len(entry.derivative.saved) :] if entry.derivative else ()
+    for k in [*returned(entry.answer), *saved]:
+        node = entry.graph.outputs[k]
+        pool = Pool(entry.executable.table, entry.program.outputs[k], node.shape, node.dtype)
+        entry.pools.append(pool)
+        s.outputs[k] = f"o{k}"
+        s.add(f"o{k} = {s.name('pool', pool.take)}()")
+
+
+def _gradients(s: Source) -> None:
+    """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
+    holds it.
+    """
+    entry = s.entry
+    program = entry.program
+    owners, pools, forced = [], [], []
+    for i, k in entry.graded:
+        where = f"{s.tensor(i)}._grad"
+        if k is None:
+            s.commits.append(f"{where} = None")
+            continue
+        node, slot = entry.graph.outputs[k], program.outputs[k]
+        owners.append(where)
+        axes = order_of(i.tensor._array)
+        pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))
+        early = bool(entry.values or entry.executable.early)
+        forced.append(early or program.early(slot))
+    if not owners:
+        return
+    gradients = Gradients(pools, forced)
+    entry.pools += [*pools, gradients]
+    s.names |= {"held": gradients.held, "renew": gradients.renew, "getrefcount": getrefcount}
+    current = [f"g{k}" for k in range(len(owners))]
+    for g, owner in zip(current, owners, strict=True):
+        s.add(f"{g} = {owner}")
+    known = (
+        f"{g} is not held[{k}] or getrefcount({g}) != {TENSOR} "
+        f"or getrefcount({g}._array) != {ARRAY}"
+        for k, g in enumerate(current)
+    )
+    s.add(f"fresh = {'True' if any(forced) else ' or '.join(known)}")
+    s.add(f"if fresh: fresh = renew(({', '.join(current)},))")
+    s.commits.append(f"if fresh: {', '.join(owners)}, = fresh")
+
+
+def write_random(s: Source) -> None:
+    """Reserve the random numbers that the program uses; `undo` gives them back."""
+    entry = s.entry
+    slots = dict(zip(entry.inputs, entry.program.inputs, strict=True))
+    for stream in entry.streams:
+        state = np.zeros(2, np.int64)
+        if stream.source in slots:
+            entry.executable.table[slots[stream.source]] = address(state)
+        draw, undo = drawing(stream, state)
+        s.add(f"{s.name('draw', draw)}()")
+        s.undo += f"{s.name('undo', undo)}(); "
+        if entry.derivative is not None and stream.source in entry.derivative.kept_inputs:
+            s.add(f"{drawn(stream.source)} = {s.name('state', state)}.copy()")
