@@ -1,5 +1,5 @@
 """For the time of a trace: methods that tell when attributes of objects and modules, and entries of
-Watched tables, are read.
+Watched tables, are read or set.
 
 Objects of a class are observed once `observe` has been called for it; all is put back at the end.
 """
@@ -21,6 +21,7 @@ class Listener(Protocol):
 
     def noted(self, note: Callable, *args: Any) -> None: ...
     def attribute(self, value: Any, name: str) -> None: ...
+    def set_attribute(self, value: Any, name: str) -> None: ...
     def module_attribute(self, module: ModuleType, name: str) -> None: ...
     def item(self, table: Any, key: Any) -> None: ...
     def items(self, table: Any) -> None: ...
@@ -36,13 +37,15 @@ class Exchange:
         self._modules: list[ModuleType] = []
 
     def observe(self, cls: type) -> Callable:
-        """From now on, reading an attribute of an object of this class is told. Returns what reads
-        it: a method of the user's, perhaps.
+        """From now on, reading and setting an attribute of an object of this class is told. Returns
+        what reads it: a method of the user's, perhaps.
         """
         own = self._methods.get((cls, "__getattribute__"), ABSENT)
-        plain = _getter(cls) if own is ABSENT else own
+        plain = _untold(cls, "__getattribute__") if own is ABSENT else own
         if (cls, "__getattribute__") not in self._methods and not issubclass(cls, Tensor):
             self._exchange(cls, "__getattribute__", _getattribute(self.listener, plain))
+            setter = _untold(cls, "__setattr__")
+            self._exchange(cls, "__setattr__", _setattr(self.listener, setter))
         return plain
 
     def observe_module(self, module: ModuleType) -> None:
@@ -75,13 +78,10 @@ class Exchange:
                 type.__setattr__(cls, name, own)
 
 
-def _getter(cls: type) -> Callable:
-    """What reading an attribute means for a class, without those who tell."""
-    for one in cls.__mro__:
-        found = vars(one).get("__getattribute__")
-        if found is not None and not hasattr(found, "tells"):
-            return found
-    return object.__getattribute__
+def _untold(cls: type, name: str) -> Callable:
+    """What reading or setting an attribute means for a class, without those who tell."""
+    found = (vars(one).get(name) for one in cls.__mro__)
+    return next(f for f in found if f is not None and not hasattr(f, "tells"))
 
 
 def _getattribute(listener: Listener, plain: Callable) -> Callable:
@@ -91,6 +91,15 @@ def _getattribute(listener: Listener, plain: Callable) -> Callable:
 
     __getattribute__.tells = True  # type: ignore[attr-defined]
     return __getattribute__
+
+
+def _setattr(listener: Listener, plain: Callable) -> Callable:
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        listener.noted(listener.set_attribute, self, name)
+        plain(self, name, value)
+
+    __setattr__.tells = True  # type: ignore[attr-defined]
+    return __setattr__
 
 
 def _observed_module(listener: Listener) -> type:

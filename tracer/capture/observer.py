@@ -121,6 +121,18 @@ class Observer(Meeting):
             place = Place(words, "item", attributes, name)
             self.read(place, place.now())
 
+    def set_attribute(self, value: Any, name: str) -> None:
+        """An attribute of an object is about to be set."""
+        cls = type(value)
+        if id(value) not in self.old or isinstance(value, type):
+            return
+        words = f"attribute {name!r} of {cls.__name__}"
+        found = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), None)
+        if isinstance(found, MemberDescriptorType):
+            self.sets(Place(words, "slot", value, found))
+        elif (attributes := attributes_of(value)) is not None and not hasattr(found, "__set__"):
+            self.sets(Place(words, "item", attributes, name))
+
     def module_attribute(self, module: ModuleType, name: str) -> None:
         """An attribute of a module is about to be read."""
         space = ModuleType.__getattribute__(module, "__dict__")
@@ -133,8 +145,7 @@ class Observer(Meeting):
     def item(self, table: Any, key: Any) -> None:
         """An item of a Watched table is about to be read."""
         if id(table) in self.old:
-            shown = repr(key) if isinstance(key, str) else "an entry"
-            place = Place(f"{shown} in {type(table).__name__.lower()}", "item", table, key)
+            place = _entry(table, key)
             self.read(place, place.now())
 
     def items(self, table: Any) -> None:
@@ -151,3 +162,10 @@ class Observer(Meeting):
             self.kept.add(Place("", "item", table, key).id)
             if isinstance(value, Watched):
                 self._container("an optimizer's state", value)
+        elif id(table) in self.old:
+            self.sets(_entry(table, key))
+
+
+def _entry(table: Any, key: Any) -> Place:
+    shown = repr(key) if isinstance(key, str) else "an entry"
+    return Place(f"{shown} in {type(table).__name__.lower()}", "item", table, key)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import code_names, function_caches
-from .locations import Place, alike
+from .locations import ABSENT, Place, alike
 from .side_effects import Effect, Refused, Table, restore_summary, table
 
 # summaries that tell of acts, which a program would not repeat
@@ -33,6 +33,7 @@ class Notes:
         self.reads: dict[tuple, tuple[Place, Any]] = {}  # and what was there at first
         self.before: dict[tuple, tuple[Place, Any]] = {}  # single places that may be set
         self.tables: dict[int, Table] = {}
+        self.written: dict[tuple, Place] = {}  # places that were seen to be set
         self.sealed: set[int] = set()  # ids of holders that the function must not change
         self.reporting: set[int] = set()  # ids of holders that report their changes
         self.kept: set[tuple] = set()  # items that stay: an optimizer's state, when it is made
@@ -71,6 +72,14 @@ class Notes:
         if place.id not in self.before:
             self.before[place.id] = place, place.now()
 
+    def sets(self, place: Place) -> None:
+        """The function sets what is at a place."""
+        self.written.setdefault(place.id, place)
+
+    def has_set(self, holder: Any, key: Any) -> bool:
+        """Whether the function has set an item."""
+        return Place("", "item", holder, key).id in self.written
+
     def copied(self, words: str, holder: Any) -> None:
         """The function may change what is in a holder."""
         if id(holder) not in self.tables:
@@ -90,6 +99,10 @@ class Notes:
             if changed and id(known.holder) in self.sealed:
                 raise Refused(known.words)
             found += changed
+        moved = {e.place.id for e in found}
+        for place in self.written.values():  # set to what it was: no program but this one may do so
+            if place.id not in moved and (value := place.now()) is not ABSENT:
+                self.relies(place, value)
         for place, then in self.reads.values():
             if place.how in _ACTS and not place.same(then, place.now()):
                 raise Refused(place.words)

@@ -14,7 +14,9 @@ import numpy as np
 from .locations import ABSENT, Place, alike
 
 # attributes of classes that Python sets itself, or that are ours for the time of a trace
-_OF_PYTHON = {"__getattribute__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl"}
+_OF_PYTHON = {
+    "__getattribute__", "__setattr__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl",
+}  # fmt: skip
 
 
 class Refused(Exception):
