@@ -14,10 +14,12 @@ class Listened:
     """The part of Optimizer that keeps hooks."""
 
     def _hooks(self, when: str) -> tuple:
-        return tuple(self.__dict__.get("_listening", {}).get(when, {}).values())
+        return tuple(getattr(self, "_listening", {}).get(when, {}).values())
 
     def _listen(self, when: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
-        tables = self.__dict__.setdefault("_listening", {})
+        if "_listening" not in self.__dict__:
+            self._listening: dict[str, dict] = {}
+        tables = self._listening
         before = dict(table) if (table := tables.setdefault(when, {})) and prepend else {}
         handle = RemovableHandle(table, hook)
         for key, other in before.items():  # a dict remembers the order of insertion

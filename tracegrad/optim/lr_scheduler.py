@@ -14,7 +14,9 @@ from .optimizer import Group, Optimizer
 
 
 class LRScheduler:
-    """Base of the schedules: a subclass says in `rate` which learning rate a group gets now."""
+    """Base of the schedules: a subclass says in `rate` which learning rate a group gets now, or in
+    `get_lr` which all get.
+    """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
@@ -36,11 +38,15 @@ class LRScheduler:
         """The learning rate of group number i in epoch `last_epoch`."""
         raise NotImplementedError
 
+    def get_lr(self) -> list[Any]:
+        """The learning rates in epoch `last_epoch`, one for each group."""
+        return [self.rate(group, i) for i, group in enumerate(self.optimizer.param_groups)]
+
     def step(self) -> None:
         """Go on to the next epoch."""
         self.last_epoch += 1
-        for i, group in enumerate(self.optimizer.param_groups):
-            group["lr"] = self.rate(group, i)
+        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = rate
 
     def get_last_lr(self) -> list[Any]:
         """The learning rates now, one for each group."""
@@ -80,7 +86,8 @@ class MultiStepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, group: Group, i: int) -> float:
-        return group["lr"] * self.gamma ** self.milestones[self.last_epoch]
+        now = [count for at, count in self.milestones.items() if at == self.last_epoch]
+        return group["lr"] * self.gamma ** sum(now)
 
 
 class ConstantLR(LRScheduler):

@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
 from ..functions.tensors.creation import as_tensor
 from ..nn.parameter import forget_grad
 from ..tracer.change_counter import Watched, WatchedList, changed
@@ -180,7 +182,9 @@ class Optimizer(Listened):
         return {id(p): i for i, p in enumerate(params)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned; the values are copied."""
+        """Take over what `state_dict` returned. As in torch, tensors of the right dtype are taken
+        over themselves, and the groups and the state are new ones, which `__setstate__` gets.
+        """
         for hook in self._hooks("before loading"):
             new = hook(self, state_dict)
             state_dict = state_dict if new is None else new
@@ -202,15 +206,21 @@ class Optimizer(Listened):
         for number, values in state_dict["state"].items():
             p = of.get(number, number)
             state[p] = Watched({k: _loaded(k, v, p) for k, v in values.items()})
-        self.state = state
-        for own, other in zip(self.param_groups, saved, strict=True):
-            own.update({k: deepcopy(v) for k, v in other.items() if k != "params"})
+        groups = WatchedList(
+            Group({**own, **deepcopy(other), "params": own["params"]})
+            for own, other in zip(self.param_groups, saved, strict=True)
+        )
+        self.__setstate__({"state": state, "param_groups": groups})
         for hook in self._hooks("after loading"):
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
         hidden = ("_compiled_step", "_listening")
         return {k: v for k, v in self.__dict__.items() if k not in hidden}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        changed()
 
     def __setattr__(self, name: str, value: Any) -> None:
         changed()
@@ -224,14 +234,17 @@ class Optimizer(Listened):
         return "\n".join((*lines, ")"))
 
 
-def _loaded(key: str, value: Any, p: Any) -> Any:
-    """A copy of a saved value; a tensor takes the parameter's dtype, but 'step' keeps its own."""
-    if not isinstance(value, Tensor) and hasattr(value, "__array__"):
+def _loaded(key: Any, value: Any, p: Any) -> Any:
+    """A saved value; a tensor takes the parameter's dtype, but 'step' keeps its own."""
+    if isinstance(value, dict):
+        return {k: _loaded(k, v, p) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_loaded(None, v, p) for v in value)
+    if not isinstance(value, (Tensor, np.generic)) and hasattr(value, "__array__"):
         value = as_tensor(value.__array__())
-    if not isinstance(value, Tensor):
-        return deepcopy(value)
-    wanted = value.dtype if key == "step" or not p.is_floating_point() else p.dtype
-    return value.detach().clone().to(wanted)
+    if not isinstance(value, Tensor) or key == "step" or not p.is_floating_point():
+        return value
+    return value.to(p.dtype)
 
 
 def refuse_negative(name: str, value: Any) -> None:

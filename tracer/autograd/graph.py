@@ -196,10 +196,14 @@ class AccumulateGrad(GradFn):
         return super().arrive(g)
 
     def accumulated(self) -> None:
-        """The `.grad` of the leaf is what it is to be."""
+        """The `.grad` of the leaf is what it is to be. In a trace too, hooks get the user's leaf,
+        which dicts know.
+        """
+        leaf = None if mode.trace is None else mode.trace.original(self.variable)
         for hook in tuple((self.variable._hooks or {}).values()):
-            if isinstance(hook, AfterAccumulation) and hook.function(self.variable) is not None:
-                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+            if isinstance(hook, AfterAccumulation):
+                if hook.function(self.variable if leaf is None else leaf) is not None:
+                    raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def edge(t: Tensor) -> GradFn | None:
