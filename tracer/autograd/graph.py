@@ -196,14 +196,12 @@ class AccumulateGrad(GradFn):
         return super().arrive(g)
 
     def accumulated(self) -> None:
-        """The `.grad` of the leaf is what it is to be. In a trace too, hooks get the user's leaf,
-        which dicts know.
-        """
-        leaf = None if mode.trace is None else mode.trace.original(self.variable)
+        """The `.grad` of the leaf is what it is to be; hooks get the user's leaf, a key in dicts."""
+        known = None if mode.trace is None else mode.trace.original(self.variable)
+        leaf = self.variable if known is None else known
         for hook in tuple((self.variable._hooks or {}).values()):
-            if isinstance(hook, AfterAccumulation):
-                if hook.function(self.variable if leaf is None else leaf) is not None:
-                    raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+            if isinstance(hook, AfterAccumulation) and hook.function(leaf) is not None:
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def edge(t: Tensor) -> GradFn | None:
@@ -223,13 +221,8 @@ class Saved:
     __slots__ = ("array", "box", "dtype", "node", "version")
 
     def __init__(self, t: Tensor):
-        self.array, self.node, self.dtype, self.box, self.version = (
-            t._array,
-            t._node,
-            t._dtype,
-            t._version,
-            t._version[0],
-        )
+        self.array, self.node, self.dtype = t._array, t._node, t._dtype
+        self.box, self.version = t._version, t._version[0]
 
     def keep(self) -> None:
         """Hold a copy: the operation is about to write over the value that its own derivative

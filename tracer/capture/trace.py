@@ -353,9 +353,9 @@ class Trace:
             if i.kind != "tensor" and id(i.tensor) in guarded:
                 yield i, i.tensor
         for place, t in self.placed:
-            i = self.entered(t)
-            if i is not None and i.key is not place:
-                yield place, i
+            known = self.entered(t)
+            if known is not None and known.key is not place:
+                yield place, known
 
     def twice_grads(self) -> Iterator[tuple[Input, Input]]:
         """The inputs whose `.grad` the program knows from elsewhere, and as what."""
