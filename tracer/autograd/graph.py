@@ -196,7 +196,7 @@ class AccumulateGrad(GradFn):
         return super().arrive(g)
 
     def accumulated(self) -> None:
-        """The `.grad` of the leaf is what it is to be; hooks get the user's leaf, a key in dicts."""
+        """The `.grad` of the leaf is what it is to be; hooks get the leaf that users know."""
         known = None if mode.trace is None else mode.trace.original(self.variable)
         leaf = self.variable if known is None else known
         for hook in tuple((self.variable._hooks or {}).values()):
