@@ -23,7 +23,6 @@ import numpy as np
 
 from ..codegen.program import Program
 from ..ir.graph import Graph
-from ..ir.locks import Turn
 from ..nn.module import Module
 from ..optim import optimizer
 from ..optim.optimizer import Optimizer
@@ -41,12 +40,12 @@ from .record import Again, Once, record
 from .replay.bindings import nobody
 from .replay.function import MISS, Reentered, write_replay
 from .report import name_of, report, summary
+from .scene import exchanging
 
 MOST_ONCE = 4  # calls in which a function makes its state, and is run as it is
 MOST_TRIES = 3  # of one call, where other threads change what it relies on
 MOST_RETRACES = 8  # for one reason, before it is said aloud
 _REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
-_tracing = Turn()  # one trace at a time: Python's own state may change meanwhile
 
 
 class CacheInfo(NamedTuple):
@@ -87,14 +86,14 @@ class _State:
         answer = self.answered(self.programs.under(key, held), args, kwargs, tensors, numbers)
         if answer is not MISS:
             return answer
-        with _tracing.lock:
-            if _tracing.busy[0]:
+        with exchanging.lock:
+            if exchanging.busy[0]:
                 raise Reentered
-            _tracing.busy[0] = True
+            exchanging.busy[0] = True
             try:
                 answer = self.first(key, tensors, numbers, held, args, kwargs)
             finally:
-                _tracing.busy[0] = False
+                exchanging.busy[0] = False
         return self.fn(*args, **kwargs) if answer is MISS else answer
 
     def first(self, key: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any],

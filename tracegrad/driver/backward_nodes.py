@@ -108,11 +108,12 @@ class CompiledCall(GradFn):
     has one output to differentiate, this is that output's record.
 
     saved, pointers: buffers of the forward program and their addresses; kept: tensors it read;
-    arguments, numbers: the tensors and the numbers of the call.
+    arguments, numbers: the tensors and the numbers of the call; found: see scene.py.
     """
 
     __slots__ = (
-        "arguments", "arrays", "derivative", "freed", "numbers", "pointers", "versions", "walked",
+        "arguments", "arrays", "derivative", "found", "freed", "numbers", "pointers", "versions",
+        "walked",
     )  # fmt: skip
 
     def __init__(
@@ -124,9 +125,10 @@ class CompiledCall(GradFn):
         kept: list[Tensor],
         arguments: Sequence[Tensor],
         numbers: Sequence[Any],
+        found: Any,
     ):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
-        self.arguments, self.numbers = arguments, numbers
+        self.arguments, self.numbers, self.found = arguments, numbers, found
         self.derivative = derivative
         self.walked = self.freed = _NONE  # outputs: of the last backward, with no way back
         self.arrays = saved + [t._array for t in kept]
@@ -158,13 +160,12 @@ class CompiledCall(GradFn):
         parts = g.parts if isinstance(g, Bundle) else {0: g}
         way = d.every if len(parts) == len(d.every) else frozenset(parts)
         self.check(way)
-        if mode.grad or mode.trace is not None:
-            d.refuse_changed()
-        elif not d.runs_again():
+        if not (mode.grad or mode.trace is not None or d.runs_again()):
             seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
             return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
         by_output = {d.outputs[k]: part for k, part in parts.items()}
-        return d.rerun.gradients(self.arguments, self.numbers, by_output, d.wanted)
+        call = self.arguments, self.numbers, self.found, d.changed()
+        return d.rerun.gradients(*call, by_output, d.wanted)
 
     def descend(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers:
@@ -193,4 +194,4 @@ class CompiledCall(GradFn):
         d = self.derivative
         self.freed = self.freed.union(*(d.frees[k] for k in self.walked))
         if len(self.freed) == len(d.every):
-            self.arrays, self.pointers, self.arguments = [], [], ()
+            self.arrays, self.pointers, self.arguments, self.found = [], [], (), None

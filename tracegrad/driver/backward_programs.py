@@ -26,6 +26,7 @@ from ..ir.simplify import simplify
 from ..runtime.cpu.executable import Executable, address
 from ..tracer.autograd.backward import pull
 from ..tracer.autograd.graph import GradFn, edge
+from ..tracer.capture.guards import Guard
 from ..tracer.capture.trace import Trace
 from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
@@ -103,7 +104,10 @@ class Derivative:
         for way in (self.every, *alone):
             begun = [roots[k] for k in sorted(way)]
             run = partial(pull, begun, targets, True, False)
-            gs, effect = observed(trace, self.seeds, run, again) if self.hooked else (run(), "")
+            gs, effect, written = (
+                observed(trace, self.seeds, run, again) if self.hooked else (run(), "", [])
+            )
+            rerun.scene.changed_later(written)
             found.append(gs)
             effects.append(effect)
             checks.append([c for c in trace.checks if c not in of_forward])
@@ -142,20 +146,24 @@ class Derivative:
         """Whether backward has to run the function again: it acts, or what its hooks read is no
         longer what it was at the call.
         """
-        return self.hooked and (self.refuse_changed() or bool(self.again))
+        return self.hooked and (bool(self.again) or any(True for _ in self.surroundings.changes()))
 
-    def refuse_changed(self) -> bool:
-        """Raise if what the function itself read is no longer what it was at the call, so that it
-        cannot be run again; whether something else has changed, that hooks read.
+    def changed(self) -> list[Guard]:
+        """What the function itself read and is no longer what it was at the call; raises where it
+        cannot be put back to run the function again.
         """
-        for guard in self.surroundings.changes():
-            if guard.place.id in self.forward_reads or self.rerun.why_not:
-                raise RuntimeError(
-                    f"{guard} between the call of a compiled function and its backward, which "
-                    "would have to run the function again; call backward first"
-                )
-            return True
-        return False
+        found = list(self.surroundings.changes())
+        mine = [
+            g for g in found
+            if g.place.id in self.forward_reads and not self.rerun.scene.ignores(g.place)
+        ]  # fmt: skip
+        lost = found if self.rerun.why_not else [g for g in mine if not g.place.settable()]
+        for guard in lost:
+            raise RuntimeError(
+                f"{guard} between the call of a compiled function and its backward, which "
+                "would have to run the function again; call backward first"
+            )
+        return mine
 
     def nodes(self) -> list[Node]:
         """The gradients and the checks, to be simplified together with the outputs."""
@@ -182,7 +190,9 @@ class Derivative:
             self.layouts = {}
             used = set(postorder(answers))
             kinds = ("argument", "tensor")
-            self.kept_inputs = [i for i in trace.inputs if i.node in used and i.kind in kinds]
+            self.kept_inputs = [
+                i for i in self.rerun.scene.read if i.node in used and i.kind in kinds
+            ]
             return Graph(joint.inputs[: -len(seeds)], answers, joint.checks)
         self.renewed(joint.outputs[self.count :])
         rewritten = {i.node for i in trace.mutated()}

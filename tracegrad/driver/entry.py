@@ -38,6 +38,7 @@ from .backward_programs import Derivative, layout, records_below
 from .hook_effects import Kept
 from .outputs import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
 from .rerun import Rerun
+from .scene import Scene
 
 _ENTERED = ("argument", "tensor", "place")
 
@@ -193,6 +194,9 @@ class Recorder:
             self.graded.append((i, None if g is None else self.output(self.gradient(i, g))))
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
+        self.scene = Scene(
+            trace, watch.scalars, [e.place for e in watch.effects], bool(watch.printed)
+        )
         self.writes: dict[int, Node] = {}
         self.rooted: dict[int, Input] = {}
         for w in self.written:
@@ -216,10 +220,13 @@ class Recorder:
                 "a compiled function returns a leaf that it made, by requires_grad_(), and what it "
                 "computed from it: backward would not find the leaf. Make it outside"
             )
-        self.rerun = Rerun(call, self.answer[0], self.effects())
+        self.rerun = Rerun(call, self.answer[0], self.scene, self.why_not())
         self.derivative = None
         if self.differentiable:
             self.derivative = self.derived()
+        if self.derivative is not None and not self.derivative.hooked:
+            self.scene.only([*(y._node for _, y in self.differentiable),
+                             *(g.node for g in trace.guards)])  # fmt: skip
 
     def derived(self) -> Derivative | None:
         """The derivative of the answers that have one: what one of them needs may have been changed
@@ -245,17 +252,9 @@ class Recorder:
         self.differentiable = [(k, y) for k, y in self.differentiable if k not in self.spent]
         return self.derived() if self.differentiable else None
 
-    def effects(self) -> str:
-        """What the function does besides returning an answer, in words."""
-        effects = {
-            "changes tensors in place": self.written,
-            "leaves gradients in .grad": self.graded,
-            "draws random numbers": self.trace.streams,
-            "sets attributes": self.watch.effects,
-            "prints": self.watch.printed,
-            "uses values that are others by then": self.trace.placed,
-        }
-        return " and ".join(words for words, there in effects.items() if there)
+    def why_not(self) -> str:
+        """In words, why the function cannot be run again for its derivative."""
+        return "changes a tensor in place that has a history" if self.rooted else ""
 
     def node(self, t: Tensor) -> Node:
         if t._node is None:

@@ -21,7 +21,7 @@ from ..tracer.autograd.function import CustomBackward
 from ..tracer.autograd.graph import GradFn
 from ..tracer.capture.locations import alike
 from ..tracer.capture.side_effects import Effect
-from ..tracer.capture.trace import Trace
+from ..tracer.capture.trace import Input, Trace
 from ..tracer.tensor.tensor import Tensor
 
 Gradients = list[Tensor | None]
@@ -73,9 +73,8 @@ class Pass:
         """In words, the first thing that the pass did; empty if it only gave gradients."""
         if self.observer is not None and (acted := self._acted()):
             return acted
-        for i, node, _ in self._inputs():
-            if i.twin._node is not node:
-                return f"changes a tensor in place (line {i.twin._node.site})"
+        for i in self.written():
+            return f"changes a tensor in place (line {i.twin._node.site})"
         if any(i.twin._grad is not grad for i, _, grad in self._inputs()):
             return "changes the .grad of a tensor"
         if len(self.trace.guards) > self.guards:
@@ -84,6 +83,10 @@ class Pass:
         if any(s.mark() != mark for s, mark in self._streams()):
             return "draws random numbers"
         return ""
+
+    def written(self) -> list[Input]:
+        """What it changed in place."""
+        return [i for i, node, _ in self._inputs() if i.twin._node is not node]
 
     def numbers(self) -> bool:
         """Whether the pass reads numbers that may be others at a later backward."""
@@ -117,14 +120,15 @@ class Pass:
 
 def observed(
     trace: Trace, seeds: list[Tensor], run: Callable[[], Gradients], again: bool
-) -> tuple[Gradients, str]:
-    """What a backward pass gives, and in words what else it does, which is undone; `again` says
-    that a pass which cannot be traced may be run again.
+) -> tuple[Gradients, str, list[Input]]:
+    """What a backward pass gives; in words, what else it does, and what it changes in place, all of
+    which is undone; `again` says that a pass which cannot be traced may be run again.
     """
     happened = Pass(trace, seeds)
     made: list[ref] = []
     trace.made = made
     found: Gradients = []
+    written: list[Input] = []
     try:
         found = run()
         if trace.observer is not None:
@@ -138,6 +142,7 @@ def observed(
         if trace.observer is not None:
             trace.observer.rest()
         trace.made = None
+        written = happened.written()
         happened.undo()
     ours = {id(i.twin) for i in trace.inputs}
     for g in found:
@@ -145,7 +150,7 @@ def observed(
             ours.add(id(g))
             g = g._base
     _refuse_kept([r for r in made if (t := r()) is not None and id(t) not in ours])
-    return found, effect
+    return found, effect, written
 
 
 def _refuse_kept(held: list[ref]) -> None:

@@ -7,20 +7,22 @@ and a Function's own backward mean for higher derivatives; a graph of Nodes has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..ir.dtype import float32
 from ..tracer.autograd.backward import pull
-from ..tracer.autograd.graph import GradFn, edge
+from ..tracer.autograd.graph import edge
 from ..tracer.autograd.transform import origin
+from ..tracer.capture.guards import Guard
 from ..tracer.capture.signature import leaves, rebuild
 from ..tracer.capture.trace import Input
 from ..tracer.mode import enable_grad, live, mode
 from ..tracer.tensor.tensor import Tensor, wrap
 from .outputs import Aliased, Returned, aliased
+from .scene import Found, Scene
 
 _HOLE = wrap(np.zeros(()), float32)  # where a tensor of the call stands
 
@@ -29,12 +31,15 @@ class Rerun:
     """A traced function, to be run on the tensors of one of its calls.
 
     `call` is the function with its arguments, `answer` what it returns, in the terms of
-    outputs.py; `why_not` says what forbids to run it again.
+    outputs.py; `scene` what a call found; `why_not` says what forbids to run it again.
     """
 
-    def __init__(self, call: tuple[Callable, tuple, dict], answer: Any, why_not: str):
+    def __init__(
+        self, call: tuple[Callable, tuple, dict], answer: Any, scene: Scene, why_not: str
+    ):
         self.function, *given = call
         self.structure, self.why_not = rebuild(tuple(given), lambda _: _HOLE), why_not
+        self.scene = scene
         self.places: dict[int, tuple[int, bool]] = {}  # of the outputs: which leaf, or its root
         for k, x in enumerate(leaves(answer)):
             if isinstance(x, Returned):
@@ -44,8 +49,8 @@ class Rerun:
                     self.places.setdefault(x.root.index, (k, False))
 
     def gradients(
-        self, tensors: Sequence[Tensor], numbers: Sequence[Any], parts: dict[int, Any],
-        wanted: Sequence[Input],
+        self, tensors: Sequence[Tensor], numbers: Sequence[Any], found: Found,
+        changes: Iterable[Guard], parts: dict[int, Any], wanted: Sequence[Input],
     ) -> tuple[Tensor | None, ...]:
         """The cotangents of the wanted inputs, given those of the outputs by number."""
         if self.why_not:
@@ -54,22 +59,20 @@ class Rerun:
                 f"inside vmap, needs to run the function again, and this one {self.why_not}; take "
                 "the gradient inside the compiled function, or run it eagerly"
             )
-        begun: dict[int, Tensor] = {}
-        for t in tensors:
-            if t._requires_grad and id(t) not in begun:
-                begun[id(t)] = origin(t)
-        waiting = iter([begun.get(id(t), t) for t in tensors])
-        every = iter(numbers)
-        args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
-        with enable_grad():
+        with self.scene.again(tensors, found, changes) as there, enable_grad():
+            # within vmap a tensor from outside is met as a twin, whose tape does not lead to it
+            inside = [] if mode.trace is None else [t for t in tensors if t._requires_grad]
+            begun = {id(t): origin(t) for t in inside}
+            given = [begun.get(id(t), t) for t in tensors]
+            waiting, every = iter(given), iter(numbers)
+            args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
             answer = leaves(self.function(*args, **kwargs))
         roots = [
             (fn, live(g)) for k, g in parts.items() if (fn := self.made(k, answer)._grad_fn)
         ]
-        targets: list[GradFn | None] = []
-        for i in wanted:
-            t = tensors[i.key] if i.kind == "argument" else i.tensor
-            targets.append(edge(begun[id(t)] if id(t) in begun else t))
+        targets = [
+            edge(given[i.key] if i.kind == "argument" else there.get(i, i.tensor)) for i in wanted
+        ]
         return tuple(pull(roots, targets, mode.grad, mode.grad, stop=True))
 
     def made(self, output: int, answer: list) -> Tensor:

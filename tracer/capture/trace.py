@@ -138,6 +138,7 @@ class Trace:
         self.asked: list[tuple[Input, str, Any]] = []  # attributes of tensors, and what they were
         self.guards: list[ValueGuard] = []
         self.checks: dict[Node, None] = {}  # what may raise, whoever reads it
+        self.operands: set[Node] = set()
         self._by_id: dict[int, Input] = {}
         self._hyper: dict[tuple[int, str], Input] = {}
         self.streams: dict[int, Stream] = {}
@@ -178,6 +179,7 @@ class Trace:
 
     def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
         node = Node.bind(op, inputs, params)
+        self.operands.update(inputs)
         if may_fail(op, params):
             self.checks[node] = None
         return node

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,38 @@ class Generator:
     """A stream of random numbers, with a seed and a state of its own."""
 
     # no __dict__: what the state is now is read at each call, and never guarded
-    __slots__ = ("__weakref__", "_lock", "_state", "device")
+    __slots__ = ("__weakref__", "_aside", "_lock", "_main", "device")
 
     def __init__(self, device: Any = "cpu"):
         self.device = usable(device)
         self._lock = lock()
-        self._state = (67280421310721, 0)  # (seed, numbers used)
+        self._main = (67280421310721, 0)  # (seed, numbers used)
+        self._aside: dict[int, tuple[int, int]] = {}  # the same, of threads that draw elsewhere
+
+    @property
+    def _state(self) -> tuple[int, int]:
+        return self._aside.get(get_ident(), self._main) if self._aside else self._main
+
+    @_state.setter
+    def _state(self, state: tuple[int, int]) -> None:
+        if self._aside and get_ident() in self._aside:
+            self._aside[get_ident()] = state
+        else:
+            self._main = state
+
+    @contextmanager
+    def aside(self, state: tuple[int, int]) -> Iterator[None]:
+        """Within it this thread draws from another place, and leaves the stream where it is."""
+        me = get_ident()
+        before = self._aside.get(me)
+        self._aside[me] = state
+        try:
+            yield
+        finally:
+            if before is None:
+                del self._aside[me]
+            else:
+                self._aside[me] = before
 
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of `seed`."""

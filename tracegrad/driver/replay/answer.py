@@ -51,7 +51,7 @@ def write_answer(s: Source) -> None:
         s.names |= {"CompiledCall": CompiledCall, "Output": Output, "derivative": d}
         s.add(
             f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], "
-            "args, numbers)"
+            "args, numbers, at_call)"
         )
         for index, k in enumerate(d.outputs):
             record = "call" if len(d.outputs) == 1 else f"Output(call, {index})"

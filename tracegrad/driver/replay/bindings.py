@@ -23,6 +23,7 @@ from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.inplace import protected
 from ...tracer.tensor.tensor import Tensor
 from ..entry import Entry, overlap
+from ..scene import elsewhere
 
 
 def nobody() -> None:
@@ -35,7 +36,7 @@ def staleness(entry: Entry) -> Callable[[], bool]:
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
         now = epoch[0]
-        if entry.surroundings.stale():
+        if elsewhere() or entry.surroundings.stale():
             return True
         if get_default_dtype() is not entry.default_dtype:
             return True
@@ -50,6 +51,8 @@ def staleness(entry: Entry) -> Callable[[], bool]:
             if i.kind == "tensor":
                 entry.executable.table[slot] = address(i.tensor._array)
         entry.executable.warm()
+        if epoch[0] != now:  # a tensor may have been elsewhere
+            return True
         seen[0] = now
         return False
 
@@ -156,9 +159,10 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
                 overlap(array, i.tensor._array) for i in related
             ):
                 return False
-        if not t._ptr:
-            t._ptr = address(array)
-        table[slot] = t._ptr
+        pointer = t._ptr or address(array)
+        if elsewhere() or t._array is not array:
+            return False
+        table[slot] = t._ptr = pointer
         last[0] = ref(array)
         return True
 

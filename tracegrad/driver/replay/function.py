@@ -18,7 +18,7 @@ from ..entry import Entry
 from .answer import write_answer
 from .guards import write_guards
 from .launches import write_commit, write_launches
-from .memory import write_buffers, write_numbers, write_random
+from .memory import write_buffers, write_found, write_numbers, write_random
 from .source import Source
 
 _NOT_THIS = (
@@ -56,6 +56,7 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
             write_numbers(s)
             write_buffers(s)
             write_random(s)
+            write_found(s)
             write_launches(s)
             write_commit(s)
         s.add("finally: busy[0] = False")

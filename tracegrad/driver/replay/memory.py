@@ -15,8 +15,9 @@ from ...tracer.capture.trace import Input
 from ...tracer.tensor.gradient_layout import order_of
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
 from ..outputs import returned
+from ..scene import Found
 from .bindings import drawing
-from .source import Source, drawn
+from .source import Source, drawn, placed
 
 
 def write_numbers(s: Source) -> None:
@@ -111,8 +112,30 @@ def write_random(s: Source) -> None:
         state = np.zeros(2, np.int64)
         if stream.source in slots:
             entry.executable.table[slots[stream.source]] = address(state)
+        s.states.append(s.name("state", state))
         draw, undo = drawing(stream, state)
         s.add(f"{s.name('draw', draw)}()")
         s.undo += f"{s.name('undo', undo)}(); "
         if entry.derivative is not None and stream.source in entry.derivative.kept_inputs:
-            s.add(f"{drawn(stream.source)} = {s.name('state', state)}.copy()")
+            s.add(f"{drawn(stream.source)} = {s.states[-1]}.copy()")
+
+
+def write_found(s: Source) -> None:
+    """What the call finds, before it changes anything: see scene.py."""
+    if s.entry.derivative is None:
+        return
+    scene = s.entry.derivative.rerun.scene
+    read = [s.tensor(i) for i in scene.read]
+    gradients = (f"{s.tensor(i)}._grad" for i in scene.graded)
+    fields = (
+        [s.scalars[id(x)] for _, x in scene.numbers],
+        [f"{s.name('group', i.key[0])}[{i.key[1]!r}]" for i in scene.settings],
+        [placed(i) for i in scene.placed],
+        [f"{s.tensor(i)}._array.copy()" for i in scene.kept],
+        [f"None if {g} is None else {g}._array.copy()" for g in gradients],
+        [f"{state}.copy()" for state in s.states[: len(scene.streams)]],  # not those of hooks
+        read,
+        [f"({t}._array, {t}._version[0])" for t in read],
+    )
+    spelt = ", ".join(f"({''.join(f'{x}, ' for x in field)})" for field in fields)
+    s.add(f"at_call = {s.name('Found', Found)}({spelt})")

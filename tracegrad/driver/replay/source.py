@@ -24,6 +24,7 @@ class Source:
         self.depth = 1
         self.scalars: dict[int, str] = {}  # by the id of a Scalar: the variable that holds it
         self.outputs: dict[int, str] = {}  # by its number: the variable that holds an output
+        self.states: list[str] = []  # where each generator stands when the call begins
         self.undo = ""  # statements that give back the random numbers of a call that fails
         self.commits: list[str] = []  # what is changed once the launches are over
 

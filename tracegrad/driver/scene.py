@@ -1,0 +1,201 @@
+"""What a call of a compiled function found in the world, so that the function can be run again as
+at that call: its numbers, the tensors at places, what it changed in place, gradients, generators.
+
+A Scene says what is to be known of a call; replay/memory.py has each call keep it. `again` puts
+it there for one run and takes it away, with all that the run changed.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.graph import postorder
+from ..ir.locks import Turn
+from ..ir.node import Node
+from ..tracer.capture.guards import Guard
+from ..tracer.capture.locations import Place, alike
+from ..tracer.capture.scalar import Scalar
+from ..tracer.capture.trace import Input, Stream, Trace
+from ..tracer.change_counter import changed
+from ..tracer.tensor.tensor import Tensor, wrap
+
+exchanging = Turn()  # one thread at a time has Python's own state be another for a while
+_holder: list[int | None] = [None]  # the thread in which tensors stand over other memory
+_ENTERED = ("argument", "tensor", "place")
+
+
+def elsewhere() -> bool:
+    """Whether another thread has tensors stand over other memory just now: they are not to be bound
+    to a program. Whoever asks looks at the tensors before it does, and once more afterwards.
+    """
+    return _holder[0] is not None and _holder[0] != get_ident()
+
+
+class Found(NamedTuple):
+    """What one call found, in the order in which its Scene names it."""
+
+    numbers: tuple  # at the places of Scene.numbers
+    settings: tuple  # of optimizers
+    placed: tuple[Tensor, ...]
+    before: tuple[np.ndarray, ...]  # copies of what it changed
+    gradients: tuple[np.ndarray | None, ...]
+    states: tuple[np.ndarray, ...]  # of generators
+    read: tuple[Tensor, ...]  # what it only read
+    as_read: tuple[tuple[np.ndarray, int], ...]  # the memory and the version of these
+
+
+class Scene:
+    """Of a trace in which the function has just returned."""
+
+    def __init__(self, trace: Trace, numbers: list[tuple[Place, Scalar]], sets: list[Place],
+                 prints: bool):  # fmt: skip
+        self.numbers, self.sets, self.prints = numbers, sets, prints
+        self.settings = [i for i in trace.inputs if i.kind == "hyper"]
+        self.placed = [i for i in trace.inputs if i.kind == "place"]
+        self.written = self.kept = [i for i in trace.mutated() if i.kind != "grad"]
+        self.read = [
+            i for i in trace.inputs
+            if i.kind in _ENTERED and i not in self.written and i.node in trace.operands
+        ]  # fmt: skip
+        looked_at = (*trace.regraded(), *trace.used_grads(),
+                     *(i.key for i in trace.inputs if i.kind == "grad"))  # fmt: skip
+        self.graded = list(dict.fromkeys(looked_at))
+        self.streams: list[Stream] = list(trace.streams.values())
+
+    def changed_later(self, inputs: Iterable[Input]) -> None:
+        """Backward changes these in place: the next one must find what the call found."""
+        more = [i for i in inputs if i in self.read]
+        self.written, self.kept = [*self.written, *more], [*self.kept, *more]
+        self.read = [i for i in self.read if i not in more]
+
+    def ignores(self, place: Place) -> bool:
+        """Whether it is about a tensor that the function has met and computed nothing from."""
+        used = (i.tensor for i in (*self.read, *self.written) if i.kind == "tensor")
+        return place.how == "like" and all(place.holder is not t for t in used)
+
+    def only(self, matter: Iterable[Node]) -> None:
+        """Nothing but these values is asked for. Where they do not need what a tensor held before
+        it was changed, what it holds later will do.
+        """
+        needed = set(postorder(matter))
+        self.kept = [i for i in self.kept if i.node in needed]
+        self.read = [i for i in self.read if i.node in needed]
+
+    @contextmanager
+    def again(
+        self, arguments: Sequence[Tensor], found: Found, changes: Iterable[Guard]
+    ) -> Iterator[dict[Input, Tensor]]:
+        """Within it the world is as the call found it, `changes` since then undone; gives the
+        tensors of the inputs.
+        """
+        placed = dict(zip(self.placed, found.placed, strict=True))
+
+        def tensor(i: Input) -> Tensor:
+            return arguments[i.key] if i.kind == "argument" else placed.get(i, i.tensor)
+
+        self._refuse_changed(found)
+        with exchanging.lock, ExitStack() as stack:
+            stack.callback(_stand_in, _holder[0])
+            stack.callback(changed)
+            _stand_in(get_ident())
+            changed()
+            for place in self.sets:
+                stack.callback(_put, place, place.now())
+            for guard in changes:
+                _exchange(stack, guard.place, guard.then)
+            for (place, _), number in zip(self.numbers, found.numbers, strict=True):
+                _exchange(stack, place, number)
+            for i, t in placed.items():
+                _exchange(stack, i.key, t)
+            for i, number in zip(self.settings, found.settings, strict=True):
+                group, key = i.key
+                _exchange(stack, Place("", "item", group, key), number)
+            for stream, state in zip(self.streams, found.states, strict=True):
+                stack.enter_context(stream.generator.aside(state.view(np.uint64).tolist()))
+            before = dict(zip(self.kept, found.before, strict=True))
+            for i in self.written:
+                stack.enter_context(_on_a_copy(tensor(i), before.get(i)))
+            for i, array in zip(self.graded, found.gradients, strict=True):
+                stack.enter_context(_with_gradient(tensor(i), array))
+            if self.prints:
+                stack.enter_context(_silent())
+            changed()  # also for programs that this thread runs within
+            yield {i: tensor(i) for i in (*self.placed, *self.read)}
+
+    def _refuse_changed(self, found: Found) -> None:
+        for t, (array, version) in zip(found.read, found.as_read, strict=True):
+            if t._array is not array or t._version[0] != version:
+                how = "got another memory" if t._array is not array else (
+                    f"is at version {t._version[0]}; expected version {version} instead")
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an "
+                    f"inplace operation: a tensor of shape {list(t.shape)}, used by a compiled "
+                    f"function that backward runs again, {how}."
+                )
+
+
+def _stand_in(thread: int | None) -> None:
+    _holder[0] = thread
+
+
+def _put(place: Place, value: Any) -> None:
+    if place.now() is not value:
+        place.put(value)
+
+
+def _exchange(stack: ExitStack, place: Place, value: Any) -> None:
+    """Have a value at a place, if another one is there, until the stack is left."""
+    now = place.now()
+    if isinstance(now, np.ndarray) and isinstance(value, Tensor):
+        value = value._array
+        if value.__array_interface__ == now.__array_interface__:
+            return
+    if not alike(now, value):
+        stack.callback(_put, place, now)
+        place.put(value)
+
+
+@contextmanager
+def _on_a_copy(t: Tensor, array: np.ndarray | None) -> Iterator[None]:
+    """Within it the tensor stands over memory of its own, which holds what `array` does."""
+    kept = t._array, t._version, t._ptr
+    like = t._array if array is None else array
+    copy = np.empty_like(t._array)
+    np.copyto(copy, like)
+    t._array, t._version, t._ptr = copy, [0], 0
+    try:
+        yield
+    finally:
+        t._array, t._version, t._ptr = kept
+
+
+@contextmanager
+def _with_gradient(t: Tensor, array: np.ndarray | None) -> Iterator[None]:
+    kept = t._grad
+    t._grad = None if array is None else wrap(array.copy(), t._dtype)
+    try:
+        yield
+    finally:
+        t._grad = kept
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Within it this thread prints nothing."""
+    original, me = builtins.print, get_ident()
+
+    def printed(*args: Any, **kwargs: Any) -> None:
+        if get_ident() != me:
+            original(*args, **kwargs)
+
+    builtins.print = printed
+    try:
+        yield
+    finally:
+        builtins.print = original
