@@ -97,7 +97,8 @@ class Derivative:
         below = [records_below(fn) for fn in fns]
         # whether backward runs code of the user's, and what the function itself has read till now
         self.hooked = any(map(runs_code, set().union(*below)))
-        self.forward_reads = frozenset(trace.observer.reads) if trace.observer else frozenset()
+        seen = trace.observer
+        self.forward_reads = frozenset((*seen.reads, *seen.classes) if seen else ())
         again = self.hooked and not rerun.why_not
         found, effects, checks = [], [], []
         of_forward = set(trace.checks)
@@ -155,7 +156,8 @@ class Derivative:
         found = list(self.surroundings.changes())
         mine = [
             g for g in found
-            if g.place.id in self.forward_reads and not self.rerun.scene.ignores(g.place)
+            if (g.place.holder if g.place.how == "class" else g.place.id) in self.forward_reads
+            and not self.rerun.scene.ignores(g.place)
         ]  # fmt: skip
         lost = found if self.rerun.why_not else [g for g in mine if not g.place.settable()]
         for guard in lost:
