@@ -4,8 +4,6 @@ finds the world of the call: each program is run eagerly and compiled, and gives
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -452,100 +450,3 @@ def test_compiled_it_is_what_it_is_eagerly(name):
     assert len(eager) == len(compiled)
     for a, b in zip(eager, compiled, strict=True):
         assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
-
-
-def test_what_a_function_prints_it_prints_once(capsys):
-    seen = T.zeros(())
-
-    @T.compile
-    def f(x):
-        print("called")
-        y = x**2
-        y.register_hook(lambda g: [seen.add_(1)] and print("hooked"))
-        return y.sum()
-
-    y = f(leaf())
-    y.backward(retain_graph=True)
-    y.backward()
-    assert capsys.readouterr().out.split() == ["called", "hooked", "hooked"]
-    assert seen.item() == 2
-
-
-def test_a_tensor_that_was_changed_since_is_refused():
-    """One that only a later derivative needs, too."""
-    b = T.zeros(3, requires_grad=True)
-    f = T.compile(lambda x: ((x + b) ** 3).sum() + (x * b.detach()[0]).sum())
-    for change in (lambda: b.add_(5), lambda: setattr(b, "data", T.ones(3))):
-        x = leaf()
-        y = f(x)
-        with T.no_grad():
-            change()
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            T.autograd.grad(y, x, create_graph=True)
-
-
-def test_an_error_on_the_way_leaves_the_world_as_it_was():
-    state, count = Holder(), T.zeros(())
-    state.scale, state.fails = 1.0, False
-
-    class Fails(T.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 1
-
-        @staticmethod
-        def backward(ctx, g):
-            if state.fails:
-                raise ValueError("no")
-            return g
-
-    def f(x):
-        count.add_(1)
-        return (Fails.apply(F.dropout(x**2, 0.5)) * state.scale).sum()
-
-    compiled = T.compile(f)
-    for scale in (1.0, 2.0, 3.0):
-        state.scale = scale
-        x = leaf()
-        y = compiled(x)
-    state.scale = 9.0
-    T.manual_seed(5)
-    state.fails = True
-    with pytest.raises(ValueError, match="no"):
-        T.autograd.grad(y, x, create_graph=True)
-    assert (state.scale, count.item()) == (9.0, 3)
-    drawn = T.rand(3).tolist()
-    T.manual_seed(5)
-    assert drawn == T.rand(3).tolist()
-
-
-def test_threads_run_it_again_at_once():
-    """Each with a model of its own, and one generator."""
-    def penalty(seed, out):
-        x = T.full((64, 3), float(seed + 1), requires_grad=True)
-        for _ in range(20):
-            y = f(x)
-            (g,) = T.autograd.grad(y.sum(), x, create_graph=True)
-            (h,) = T.autograd.grad(g.sum(), x)
-            # y = mask * x ** 3: where the mask of the call is 0, so are both derivatives
-            mask = (y.detach() / x.detach() ** 3).round()
-            out.append(bool((g.detach() == 3 * x.detach() ** 2 * mask).all()
-                            and (h == 6 * x.detach() * mask).all()))  # fmt: skip
-
-    count = T.zeros(())
-
-    @T.compile
-    def f(x):
-        count.add_(1)
-        return x**3 * (T.rand(64, 3) > 0.5)
-
-    results = [[] for _ in range(4)]
-    threads = [
-        threading.Thread(target=penalty, args=(k, out)) for k, out in enumerate(results)
-    ]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert all(len(out) == 20 and all(out) for out in results)
-    assert count.item() == 80
