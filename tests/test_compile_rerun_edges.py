@@ -1,4 +1,4 @@
-"""A function that is run again for its backward: what it prints, refuses and raises, and threads."""
+"""A function that is run again for its backward: what it prints, refuses, raises; threads."""
 
 from __future__ import annotations
 
