@@ -5,6 +5,7 @@ fused.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,6 @@ def _tolerance(a: DType, b: DType) -> tuple[float, float]:
     return max(p[0] for p in pairs), max(p[1] for p in pairs)
 
 
-def _fail(words: str, where: str, msg: Any) -> None:
-    text = f"The values for {where} are not close: {words}" if where else words
-    raise AssertionError(msg(text) if callable(msg) else text if msg is None else msg)
-
-
 def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True,
                  rtol: float | None = None, atol: float | None = None, equal_nan: bool = False,
                  check_device: bool = True, check_dtype: bool = True, check_layout: bool = True,
@@ -51,51 +47,70 @@ def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True,
             f"{'rtol' if rtol is None else 'atol'}"
         )
 
-    def compare(a: Any, b: Any, where: str) -> None:
+    tolerance = None if rtol is None or atol is None else (rtol, atol)
+    _Comparison(tolerance, equal_nan, check_dtype, check_stride, msg).compare(actual, expected, "")
+
+
+@dataclass
+class _Comparison:
+    """What counts as equal, and what is said of what is not."""
+
+    tolerance: tuple[float, float] | None
+    equal_nan: bool
+    check_dtype: bool
+    check_stride: bool
+    msg: Any
+
+    def fail(self, words: str, where: str) -> None:
+        text = f"The values for {where} are not close: {words}" if where else words
+        msg = self.msg
+        raise AssertionError(msg(text) if callable(msg) else text if msg is None else msg)
+
+    def compare(self, a: Any, b: Any, where: str) -> None:
+        """`where` says which part of the compared structures a and b are."""
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             if a.keys() != b.keys():
-                _fail(f"The keys of the mappings do not match: {list(a)} != {list(b)}", where, msg)
+                self.fail(f"The keys of the mappings do not match: {list(a)} != {list(b)}", where)
             for key in b:
-                compare(a[key], b[key], f"{where}[{key!r}]")
+                self.compare(a[key], b[key], f"{where}[{key!r}]")
         elif isinstance(a, Sequence) and isinstance(b, Sequence) and not isinstance(a, str):
             if len(a) != len(b):
-                words = f"The length of the sequences mismatch: {len(a)} != {len(b)}"
-                _fail(words, where, msg)
+                self.fail(f"The length of the sequences mismatch: {len(a)} != {len(b)}", where)
             for i, (u, v) in enumerate(zip(a, b, strict=True)):
-                compare(u, v, f"{where}[{i}]")
+                self.compare(u, v, f"{where}[{i}]")
         else:
             numbers = not isinstance(a, Tensor) and not isinstance(b, Tensor)
-            _tensors(as_tensor(a).detach(), as_tensor(b).detach(), where, numbers)
+            x, y = as_tensor(a).detach(), as_tensor(b).detach()
+            self.attribute("shape", x.shape, y.shape, where)
+            if self.check_dtype and not numbers:
+                self.attribute("dtype", x.dtype, y.dtype, where)
+            if self.check_stride:
+                self.attribute("stride()", x.stride(), y.stride(), where)
+            self.values(x, y, where)
 
-    def _tensors(a: Tensor, b: Tensor, where: str, numbers: bool) -> None:
-        if a.shape != b.shape:
-            words = f"The values for attribute 'shape' do not match: {a.shape} != {b.shape}."
-            _fail(words, where, msg)
-        if check_dtype and not numbers and a.dtype is not b.dtype:
-            words = f"The values for attribute 'dtype' do not match: {a.dtype} != {b.dtype}."
-            _fail(words, where, msg)
-        if check_stride and a.stride() != b.stride():
-            words = f"The values for attribute 'stride()' do not match: {a.stride()}, {b.stride()}."
-            _fail(words, where, msg)
-        r, t = _tolerance(a.dtype, b.dtype) if rtol is None or atol is None else (rtol, atol)
+    def attribute(self, name: str, a: Any, b: Any, where: str) -> None:
+        if a != b:
+            self.fail(f"The values for attribute {name!r} do not match: {a} != {b}.", where)
+
+    def values(self, a: Tensor, b: Tensor, where: str) -> None:
+        r, t = self.tolerance or _tolerance(a.dtype, b.dtype)
         x, y = (np.asarray(v.dtype.decode(v._array), np.float64) for v in (a, b))
         with np.errstate(invalid="ignore"):
             apart = np.abs(x - y)
             close = (x == y) | (apart <= t + r * np.abs(y)) & np.isfinite(y)
-        if equal_nan:
+        if self.equal_nan:
             close |= np.isnan(x) & np.isnan(y)
         if close.all():
             return
         apart = np.where(close, 0.0, np.where(np.isnan(apart), np.inf, apart))
         at = tuple(int(k) for k in np.unravel_index(int(np.argmax(apart)), apart.shape))
         kind = "Scalars" if x.ndim == 0 else "Tensor-likes"
-        _fail(
+        self.fail(
             f"{kind} are not close!\n\nMismatched elements: {int((~close).sum())} / {close.size} "
             f"({100 * (~close).mean():.1f}%)\nGreatest absolute difference: {apart[at]} at index "
-            f"{at}: {x[at]} and {y[at]} (up to rtol={r}, atol={t} allowed)", where, msg,
-        )  # fmt: skip
-
-    compare(actual, expected, "")
+            f"{at}: {x[at]} and {y[at]} (up to rtol={r}, atol={t} allowed)",
+            where,
+        )
 
 
 def assert_kernels(compiled: Any, launches: int, distinct: int | None = None) -> None:

@@ -108,94 +108,74 @@ class Reader:
 
     def load(self, data: bytes) -> Any:
         for operation, argument, _ in pickletools.genops(data):
-            self.step(operation.name, argument)
+            if operation.name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[operation.name]())
+            elif operation.name in _OPERATIONS:
+                _OPERATIONS[operation.name](self, argument)
+            else:
+                raise UnpicklingError(_REFUSED.format(f"has the operation {operation.name}"))
         return self.one()
 
-    def step(self, operation: str, argument: Any) -> None:
-        push = self.stack.append
-        match operation:
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self.memo[argument] = self.stack[-1]
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = self.stack[-1]
-            case "BINGET" | "LONG_BINGET" | "GET":
-                push(self.memo[argument])
-            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE" | "BINBYTES":
-                push(argument)
-            case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4":
-                push(argument)
-            case "BINFLOAT" | "FLOAT" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
-                push(argument)
-            case "SHORT_BINSTRING" | "BINSTRING":  # of Python 2
-                push(argument.encode("latin1").decode())
-            case "NONE":
-                push(None)
-            case "NEWTRUE":
-                push(True)
-            case "NEWFALSE":
-                push(False)
-            case "EMPTY_TUPLE":
-                push(())
-            case "EMPTY_LIST":
-                push([])
-            case "EMPTY_DICT":
-                push({})
-            case "EMPTY_SET":
-                push(set())
-            case "MARK":
-                self.marks.append(self.stack)
-                self.stack = []
-            case "TUPLE":
-                values = self.marked()
-                self.stack.append(tuple(values))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                push(tuple(self.several(int(operation[-1]))))
-            case "LIST":
-                values = self.marked()
-                self.stack.append(values)
-            case "DICT":
-                values = self.marked()
-                self.stack.append({})
-                self.fill(values)
-            case "APPEND":
-                self.extend(self.several(1))
-            case "APPENDS":
-                self.extend(self.marked())
-            case "SETITEM":
-                self.fill(self.several(2))
-            case "SETITEMS":
-                self.fill(self.marked())
-            case "ADDITEMS":
-                members = self.marked()
-                if type(self.stack[-1]) is not set:
-                    raise UnpicklingError("members are added to what is no set")
-                self.stack[-1].update(map(key, members))
-            case "GLOBAL":
-                module, _, name = argument.partition(" ")
-                self.named(module, name)
-            case "STACK_GLOBAL":
-                self.named(*self.several(2))
-            case "REDUCE":
-                arguments, maker = self.one(), self.stack.pop()
-                if not isinstance(maker, Maker) or not isinstance(arguments, tuple):
-                    raise UnpicklingError(_REFUSED.format("calls what is no function"))
-                push(maker.make(arguments))
-            case "BUILD":
-                self.build(self.one())
-            case "BINPERSID":
-                push(self.persistent(self.one()))
-            case "POP":
-                if self.stack:
-                    self.stack.pop()
-                else:
-                    self.stack = self.marks.pop()
-            case "POP_MARK":
-                self.stack = self.marks.pop()
-            case "PROTO" | "FRAME" | "STOP":
-                pass
-            case _:
-                raise UnpicklingError(_REFUSED.format(f"has the operation {operation}"))
+    # ---- operations: methods of the argument that stands in the pickle
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
 
+    def push_text(self, value: str) -> None:
+        """A string of Python 2."""
+        self.stack.append(value.encode("latin1").decode())
+
+    def put(self, number: int) -> None:
+        self.memo[number] = self.stack[-1]
+
+    def memoize(self, _: None) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def get(self, number: int) -> None:
+        self.stack.append(self.memo[number])
+
+    def mark(self, _: None) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def pop(self, _: None) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.stack = self.marks.pop()
+
+    def pop_mark(self, _: None) -> None:
+        self.stack = self.marks.pop()
+
+    def make_list(self, _: None) -> None:
+        values = self.marked()
+        self.stack.append(values)
+
+    def make_tuple(self, _: None) -> None:
+        values = self.marked()
+        self.stack.append(tuple(values))
+
+    def make_dict(self, _: None) -> None:
+        values = self.marked()
+        self.stack.append({})
+        self.fill(values)
+
+    def add_members(self, _: None) -> None:
+        members = self.marked()
+        if type(self.stack[-1]) is not set:
+            raise UnpicklingError("members are added to what is no set")
+        self.stack[-1].update(map(key, members))
+
+    def find(self, name: str) -> None:
+        module, _, name = name.partition(" ")
+        self.named(module, name)
+
+    def reduce(self, _: None) -> None:
+        arguments, maker = self.one(), self.stack.pop()
+        if not isinstance(maker, Maker) or not isinstance(arguments, tuple):
+            raise UnpicklingError(_REFUSED.format("calls what is no function"))
+        self.stack.append(maker.make(arguments))
+
+    # ---- what they are made of
     def one(self) -> Any:
         """The topmost value, taken off; a name is none."""
         (value,) = self.several(1)
@@ -245,3 +225,45 @@ def _checked(values: list[Any]) -> list[Any]:
     if any(isinstance(value, Maker) for value in values):
         raise UnpicklingError(_REFUSED.format("has a function or a class as a value"))
     return values
+
+
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
+}
+_PUSHED = (
+    "BINUNICODE SHORT_BINUNICODE BINUNICODE8 UNICODE BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 "
+    "BININT BININT1 BININT2 INT LONG LONG1 LONG4 BINFLOAT FLOAT"
+)
+_OPERATIONS: dict[str, Callable[[Reader, Any], Any]] = {
+    **dict.fromkeys(_PUSHED.split(), Reader.push),
+    **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), Reader.push_text),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "PUT"), Reader.put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET", "GET"), Reader.get),
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda reader, argument: None),
+    "MEMOIZE": Reader.memoize,
+    "MARK": Reader.mark,
+    "POP": Reader.pop,
+    "POP_MARK": Reader.pop_mark,
+    "LIST": Reader.make_list,
+    "TUPLE": Reader.make_tuple,
+    "TUPLE1": lambda reader, _: reader.push(tuple(reader.several(1))),
+    "TUPLE2": lambda reader, _: reader.push(tuple(reader.several(2))),
+    "TUPLE3": lambda reader, _: reader.push(tuple(reader.several(3))),
+    "DICT": Reader.make_dict,
+    "APPEND": lambda reader, _: reader.extend(reader.several(1)),
+    "APPENDS": lambda reader, _: reader.extend(reader.marked()),
+    "SETITEM": lambda reader, _: reader.fill(reader.several(2)),
+    "SETITEMS": lambda reader, _: reader.fill(reader.marked()),
+    "ADDITEMS": Reader.add_members,
+    "GLOBAL": Reader.find,
+    "STACK_GLOBAL": lambda reader, _: reader.named(*reader.several(2)),
+    "REDUCE": Reader.reduce,
+    "BUILD": lambda reader, _: reader.build(reader.one()),
+    "BINPERSID": lambda reader, _: reader.push(reader.persistent(reader.one())),
+}

@@ -80,6 +80,11 @@ def positions(mask: Tensor) -> tuple[Tensor, ...]:
     return tuple(held(np.ascontiguousarray(ix), int64) for ix in np.nonzero(array))
 
 
+def _flag(taken: Any) -> Tensor:
+    """The positions along a new dimension of extent 1 that True or False selects."""
+    return held(np.zeros(int(taken), np.int64), int64)
+
+
 def known(t: Tensor, what: str) -> np.ndarray:
     """The stored values, which the shape of a result depends on; in a trace they are refused."""
     t = live(t)
@@ -119,74 +124,104 @@ def parse(shape: tuple[int, ...], key: Any, points: bool = True) -> Subscript:
     at = dots[0] if dots else len(items)
     items[at : at + 1] = [slice(None)] * (rank - used)
 
-    slices: list[tuple[int, int, int]] = []
-    out: list[int] = []
-    taken: list[tuple[int, Tensor]] = []
-    axes: list[int] = []
-    indices: list[Tensor] = []
-    title = "AliasBackward0"
+    parser = _Parser(shape)
     for item in items:
-        d = len(slices)
-        axis = len(out) - len(taken)
+        parser.take(item, points)
+    return parser.subscript()
+
+
+class _Parser:
+    """Takes the items of a subscript from the left; what it has so far is what a Subscript has."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.whole = shape
+        self.slices: list[tuple[int, int, int]] = []
+        self.shape: list[int] = []
+        self.points: list[tuple[int, Tensor]] = []
+        self.axes: list[int] = []
+        self.indices: list[Tensor] = []
+        self.title = "AliasBackward0"
+
+    def subscript(self) -> Subscript:
+        return Subscript(
+            tuple(self.slices), tuple(self.shape), tuple(self.points), tuple(self.axes),
+            tuple(self.indices), self.title,
+        )  # fmt: skip
+
+    def take(self, item: Any, points: bool) -> None:
         number = points and isinstance(item, Tensor) and not item.ndim and item.dtype.kind == "int"
         if number and item._array is not None:
             item, number = item.item(), False
         if item is None:
-            out.append(1)
-            title = "UnsqueezeBackward0"
+            self.shape.append(1)
+            self.title = "UnsqueezeBackward0"
         elif isinstance(item, (bool, np.bool_)):
-            axes.append(axis)
-            indices.append(held(np.zeros(int(item), np.int64), int64))
-            out.append(1)
+            self.gather([_flag(item)], (1,))
         elif isinstance(item, slice):
-            start, stop, step = _bounded(item, shape[d])
-            slices.append((start, stop, step))
-            out.append(len(range(start, stop, step)))
-            if item != slice(None):
-                title = "SliceBackward0"
+            self.span(item)
         elif number:
-            taken.append((len(out), checked(item, shape[d], d)))
-            slices.append((0, shape[d], 1))
-            out.append(shape[d])
-            title = "SelectBackward0"
+            self.point(item)
         elif isinstance(item, Tensor):
-            if item.dtype not in (int64, int32, bool_):
-                raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-            if item.dtype is bool_:
-                if tuple(item.shape) != tuple(shape[d : d + item.ndim]):
-                    wrong = next(i for i, n in enumerate(item.shape) if n != shape[d + i])
-                    raise IndexError(
-                        f"The shape of the mask {list(item.shape)} at index {wrong} does not "
-                        "match the shape of the indexed "
-                        f"tensor {list(shape)} at index {d + wrong}"
-                    )
-                found = (
-                    positions(item)
-                    if item.ndim
-                    else (held(np.zeros(int(item.item()), np.int64), int64),)
-                )
-            else:
-                found = (checked(item, shape[d], d),)
-            for k, ix in enumerate(found):
-                axes.append(axis + k)
-                indices.append(ix)
-                out.append(shape[d + k] if _consumed(item) else 1)
-            slices.extend((0, n, 1) for n in shape[d : d + _consumed(item)])
+            self.tensor(item)
         elif hasattr(item, "__index__"):
-            i, n = item.__index__(), shape[d]
-            if not -n <= i < n:
-                raise IndexError(f"index {i} is out of bounds for dimension {d} with size {n}")
-            slices.append((i % n, i % n + 1, 1))
-            title = "SelectBackward0"
+            self.number(item.__index__())
         else:
             raise IndexError(
                 "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables "
-                "are valid indices (got "
-                f"{type(item).__name__})"
+                f"are valid indices (got {type(item).__name__})"
             )
-    return Subscript(
-        tuple(slices), tuple(out), tuple(taken), tuple(axes), tuple(indices), title
-    )
+
+    def span(self, item: slice) -> None:
+        start, stop, step = _bounded(item, self.whole[len(self.slices)])
+        self.slices.append((start, stop, step))
+        self.shape.append(len(range(start, stop, step)))
+        if item != slice(None):
+            self.title = "SliceBackward0"
+
+    def number(self, i: int) -> None:
+        d = len(self.slices)
+        n = self.whole[d]
+        if not -n <= i < n:
+            raise IndexError(f"index {i} is out of bounds for dimension {d} with size {n}")
+        self.slices.append((i % n, i % n + 1, 1))
+        self.title = "SelectBackward0"
+
+    def point(self, item: Tensor) -> None:
+        """A position that is only known when the program runs."""
+        d = len(self.slices)
+        n = self.whole[d]
+        self.points.append((len(self.shape), checked(item, n, d)))
+        self.slices.append((0, n, 1))
+        self.shape.append(n)
+        self.title = "SelectBackward0"
+
+    def tensor(self, item: Tensor) -> None:
+        d = len(self.slices)
+        over = self.whole[d : d + _consumed(item)]
+        if item.dtype not in (int64, int32, bool_):
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        if item.dtype is not bool_:
+            found: tuple[Tensor, ...] = (checked(item, self.whole[d], d),)
+        else:
+            self.refuse_mask(item, d)
+            found = positions(item) if item.ndim else (_flag(item.item()),)
+        self.gather(found, over or (1,))
+        self.slices.extend((0, n, 1) for n in over)
+
+    def gather(self, indices: Sequence[Tensor], over: Sequence[int]) -> None:
+        """Index tensors for the dimensions that follow, of extents `over`."""
+        first = len(self.shape) - len(self.points)
+        self.axes.extend(range(first, first + len(indices)))
+        self.indices.extend(indices)
+        self.shape.extend(over)
+
+    def refuse_mask(self, mask: Tensor, d: int) -> None:
+        if tuple(mask.shape) != tuple(self.whole[d : d + mask.ndim]):
+            wrong = next(i for i, n in enumerate(mask.shape) if n != self.whole[d + i])
+            raise IndexError(
+                f"The shape of the mask {list(mask.shape)} at index {wrong} does not match the "
+                f"shape of the indexed tensor {list(self.whole)} at index {d + wrong}"
+            )
 
 
 def checked(i: Tensor, size: int, dim: int) -> Tensor:
