@@ -13,20 +13,14 @@ import functools
 import types
 
 import pytest
-from scenarios import check, same
+from scenarios import Base, Sub, check, collection, module, same
 
 import tracegrad as tg
 from tracegrad import nn
 
-SCENARIOS = {}
+SCENARIOS, scenario = collection()
 RATE = 1.0
 TABLE = {"rate": 1.0}
-module = types.ModuleType("settings_of_a_user")
-
-
-def scenario(make):
-    SCENARIOS[make.__name__] = make
-    return make
 
 
 # ---- arguments
@@ -249,17 +243,6 @@ def an_attribute_with_underscores(patch):
 
 
 # ---- later overriding
-class Base:
-    rate = 2.0
-
-    def scaled(self, x):
-        return x * self.rate
-
-
-class Sub(Base):
-    pass
-
-
 class Other(Base):
     rate = 9.0
 

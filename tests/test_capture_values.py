@@ -15,30 +15,13 @@ from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defa
 
 import numpy as np
 import pytest
-from scenarios import Pair, check
+from scenarios import Base, Pair, Sub, check, collection, module
 
 import tracegrad as tg
 
-SCENARIOS = {}
+SCENARIOS, scenario = collection()
 RATE = 1.0
 TABLE = {"rate": 1.0}
-module = types.ModuleType("settings_of_a_user")
-
-
-def scenario(make):
-    SCENARIOS[make.__name__] = make
-    return make
-
-
-class Base:
-    rate = 2.0
-
-    def scaled(self, x):
-        return x * self.rate
-
-
-class Sub(Base):
-    pass
 
 
 # ---- containers

@@ -71,7 +71,7 @@ class Entry:
     twice: list[tuple[Any, Any]]  # what must be the same: inputs, places, gradients, a tensor
     asked: list[tuple[Input, str, Any]]  # what Python looked at, of a tensor, and what it was
     numbers: list[Any]  # among the arguments: what they must be, or the Scalars that read them
-    scalars: list[tuple[Place, Scalar]]  # numbers outside that are read at each call
+    scalars: list[tuple[Place, Any]]  # numbers outside that are read at each call; see Unread too
     decisions: list[tuple[Scalar, Any]]  # what Python decided by those
     effects: list[Place]  # what is set after the call
     surroundings: Surroundings
@@ -167,10 +167,10 @@ class Watch(NamedTuple):
     """What was seen of a call besides its operations; see Entry for the first three."""
 
     numbers: list[Any]
-    scalars: list[tuple[Place, Scalar]]
+    scalars: list[tuple[Place, Any]]
     decisions: list[tuple[Scalar, Any]]
     effects: list[Effect]
-    printed: list[tuple[tuple, dict]]
+    printed: list[tuple]
 
 
 class Recorder:
@@ -276,6 +276,8 @@ class Recorder:
         if self.trace.grad_of(t) is not None:
             t = self.trace.twin(t)
         if t._node is None:
+            if any(t is found for _, found in self.trace.placed):  # another one at each call
+                self.trace.twin(t)
             entered = self.trace.entered(t)
             return t if entered is None else Given(entered)
         if t._view is not None:

@@ -7,12 +7,15 @@ traced.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..tracer.capture.locations import Place, alike
+from ..tracer.capture import unread
+from ..tracer.capture.guards import Guard
+from ..tracer.capture.locations import Place, alike, items_of, places_in
 from ..tracer.capture.scalar import Scalar, is_number
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
@@ -66,15 +69,24 @@ def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Place | Argum
     for i, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
         if type(then) is not Scalar and not alike(then, now):
             yield Argument(structure, i)
+    guards = (*entry.surroundings.quick, *entry.surroundings.slow)
     for place, then in entry.surroundings.changes():
         now = place.now()
         if place.settable() and liftable(then, now):
             yield place
         elif place.how == "array":  # where it stands
-            guards = (*entry.surroundings.quick, *entry.surroundings.slow)
             yield from (g.place for g in guards if g.then is place.holder and g.place.settable())
-        elif place.how == "content" and isinstance(place.holder, (dict, list)):
-            yield from _moved_inside(place, then, now)
+        elif place.how == "class" and len(then) == len(now):
+            inside = places_in(place.holder, place.key[0])
+            before, after = then[len(then) - len(inside) :], now[len(now) - len(inside) :]
+            for one, a, b in zip(inside, before, after, strict=True):
+                if not alike(a, b) and liftable(a, b):
+                    yield one
+        elif place.how in ("content", "set"):
+            if isinstance(place.holder, (dict, list, deque)):
+                yield from _moved_inside(place, then, now)
+            if type(place.holder) in unread.KINDS:
+                yield from _around(place.holder, guards)
 
 
 def _moved_inside(place: Place, then: tuple, now: tuple) -> Iterator[Place]:
@@ -85,5 +97,14 @@ def _moved_inside(place: Place, then: tuple, now: tuple) -> Iterator[Place]:
     half = len(then) // 2 if isinstance(holder, dict) else 0
     keys = now[:half] if half else tuple(range(len(now)))
     for key, a, b in zip(keys, then[half:], now[half:], strict=True):
-        if not alike(a, b) and liftable(a, b):
+        if not alike(a, b) and (liftable(a, b) or type(a) is type(b) in unread.KINDS):
             yield Place(f"{place.words}[{key!r}]", "item", holder, key)
+
+
+def _around(inner: Any, guards: Iterable[Guard]) -> Iterator[Place]:
+    """Where a container stands in other ones."""
+    for place, _ in guards:
+        if place.how == "content" and isinstance(place.holder, (dict, list, deque)):
+            for key, value in items_of(place.holder):
+                if value is inner:
+                    yield Place(f"{place.words}[{key!r}]", "item", place.holder, key)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..functions.tensors.creation import from_numpy
+from ..tracer.capture import unread
 from ..tracer.capture.locations import Place, alike
 from ..tracer.capture.observer import Observer
 from ..tracer.capture.scalar import NeedsValue, Scalar, is_number
@@ -39,13 +40,14 @@ class Once(Exception):
 
 
 @contextmanager
-def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]]]:
-    """Within it, Scalars stand at the places whose numbers are read at each call. Another thread
+def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Any]]]:
+    """Within it, Scalars stand at the places whose numbers are read at each call, and Unreads at
+    those of containers that are taken to be unread. Another thread
     that reads one of them just then gets a Scalar, and an error if it uses it: under the lock of
     tracing, and for the time of a trace, this is what it takes to follow a number anywhere.
     """
     done: list[tuple[Place, Any, Any]] = []
-    scalars = []
+    scalars: list[tuple[Place, Any]] = []
     try:
         for place in lifts.places.values():
             if isinstance(place, Argument):
@@ -63,6 +65,11 @@ def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Scalar]
                 trace.put_at(place, tensor)
                 done.append((place, value, tensor))
                 place.put(tensor)
+            elif type(value) in unread.KINDS:
+                instead = unread.Unread(trace.book, value, place.id)
+                scalars.append((place, instead))
+                done.append((place, value, instead))
+                place.put(instead)
         yield scalars
     finally:
         for place, value, instead in done:
@@ -124,9 +131,10 @@ def record(
             with tracing(trace):
                 answer = fn(*given, **named)
                 observer.rest()
-                if observer.asks_type:  # a Scalar is of another type than its number
+                if observer.asks_type or observer.asks_identity:  # which tell them apart
                     taken = (*(s for _, s in scalars), *numbers)
-                    trace.book.needed.update(s._origin for s in taken if type(s) is Scalar)
+                    stand_ins = (s for s in taken if type(s) in (Scalar, unread.Unread))
+                    trace.book.needed.update(s._origin for s in stand_ins)
                 if trace.book.needed:
                     raise NeedsValue
                 _refuse_changed((args, kwargs), numbers, (given, named))

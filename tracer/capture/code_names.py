@@ -9,10 +9,11 @@ from __future__ import annotations
 import dis
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import NamedTuple
 
 _LIBRARIES = {"tracegrad", "numpy", "numba", "scipy"}
@@ -22,7 +23,8 @@ _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"}
 _ANY_GLOBAL = {"globals", "eval", "exec"}
 _ANY_ATTRIBUTE = {"vars", "dir", "attrgetter", "methodcaller", "getmembers"}
 _BY_NAME = {"getattr", "hasattr"}  # any attribute, unless the name is written out
-_KIND = {"type", "is_tensor", "Tensor"}  # tell a Scalar from a number, or may
+_NO_OTHERS = (None, True, False, ..., "__class__")  # compared by `is`, tell of no number
+_MATCHES = {"MATCH_MAPPING", "MATCH_SEQUENCE"}  # look at the flags of a type
 
 
 def _written_out(after: list[dis.Instruction]) -> bool:
@@ -37,9 +39,23 @@ def _written_out(after: list[dis.Instruction]) -> bool:
     return False
 
 
+def _chain(before: list[dis.Instruction]) -> tuple[str, ...] | None:
+    """The names by which the last of these instructions reach into a global; None if they do not.
+    """
+    names: list[str] = []
+    for instruction in reversed(before):
+        if instruction.opname not in ("LOAD_GLOBAL", "LOAD_ATTR"):
+            return None
+        names.insert(0, instruction.argval)
+        if instruction.opname == "LOAD_GLOBAL":
+            return tuple(names)
+    return None
+
+
 class Reads(NamedTuple):
     """Names that a code may read: of globals, of attributes, of modules that it imports; whether it
-    may read any global, any attribute, and whether it asks what type a value is.
+    may read any global, any attribute; whether it asks what type a value is, or which object; and
+    with what global, by its name and names of attributes, it compares by `is`.
     """
 
     globals: tuple[str, ...]
@@ -48,6 +64,8 @@ class Reads(NamedTuple):
     any_global: bool
     any_attribute: bool
     asks_type: bool
+    asks_identity: bool
+    compared: frozenset[tuple[str, ...]]
 
 
 @cache
@@ -76,12 +94,19 @@ def reads(code: CodeType) -> Reads:
     spaces: dict[str, None] = {}
     attributes: set[str] = set()
     imports: set[str] = set()
-    computed = False
+    computed = identity = False
+    compared: set[tuple[str, ...]] = set()
     for part in _codes(code):
         instructions = list(dis.get_instructions(part))
         for k, instruction in enumerate(instructions):
             name = instruction.argval
             computed |= name in _BY_NAME and not _written_out(instructions[k + 1 :])
+            if instruction.opname == "IS_OP":
+                if (names := _chain(instructions[:k])) is not None:
+                    compared.add(names)
+                elif instructions[k - 1].argval not in _NO_OTHERS:
+                    identity = True
+            identity |= instruction.opname in _MATCHES
             if instruction.opname in _ATTRIBUTES:
                 attributes.add(name)
             elif instruction.opname == "IMPORT_NAME":
@@ -92,8 +117,19 @@ def reads(code: CodeType) -> Reads:
     named = attributes | spaces.keys()
     return Reads(
         tuple(spaces), frozenset(attributes), frozenset(imports), bool(_ANY_GLOBAL & spaces.keys()),
-        computed or bool(_ANY_ATTRIBUTE & named), bool(_KIND & named),
+        computed or bool(_ANY_ATTRIBUTE & named), "type" in named, identity or "id" in spaces,
+        frozenset(compared),
     )  # fmt: skip
+
+
+def may_be_plain(space: dict, names: tuple[str, ...]) -> bool:
+    """Whether what such names reach from a module's globals may be a number or a container."""
+    found = space.get(names[0])
+    for name in names[1:]:
+        if not isinstance(found, (type, ModuleType)):
+            return True
+        found = getattr(found, name, None)
+    return type(found) in (int, float, list, dict, set, deque)
 
 
 def _line_of(function: FunctionType, name: str, changed: bool) -> int:

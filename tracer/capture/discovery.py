@@ -7,12 +7,16 @@ Containers count with all that is in them. Objects are only made to tell what is
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
+import weakref
+from abc import ABCMeta
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
+from threading import local
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -22,7 +26,7 @@ from ..change_counter import Watched, WatchedList
 from ..tensor.tensor import Tensor
 from . import code_names, function_caches, impure
 from .instrument import Exchange
-from .locations import ABSENT, SUMMARIES, Place
+from .locations import ABSENT, SUMMARIES, Place, items_of
 from .object_kinds import (
     CONTAINERS,
     HEAP,
@@ -37,6 +41,8 @@ from .object_kinds import (
 )  # fmt: skip
 from .read_log import Notes
 
+_CData: type = ctypes._SimpleCData.__mro__[1]  # all that ctypes has
+
 
 class Meeting(Notes):
     """Notes that are taken of an object when it is met; `exchange` makes its class tell."""
@@ -50,6 +56,7 @@ class Meeting(Notes):
         self.refusal: RuntimeError | None = None
         self._queue: deque[tuple[str, Any]] = deque()
         self._lenient = False
+        self.weakly: dict[int, weakref.ref] = {}  # objects that only weak references led to
 
     def _refuse(self, why: str) -> None:
         """What the function does cannot be replayed; said again at the end, should it catch this.
@@ -94,12 +101,20 @@ class Meeting(Notes):
             self._tensor(words, value)
         elif isinstance(value, np.ndarray):
             self.summary(f"the array in {words}", "array", value)
+        elif isinstance(value, weakref.ref):
+            self.summary(words, "weak", value)
+            self._behind(words, value, weakref.ref.__call__(value))
+            self.meet(words, value())  # a method, of a WeakMethod
         elif cls in SUMMARIES:
             self.summary(words, SUMMARIES[cls], value)
-            if SUMMARIES[cls] in ("weak", "context"):
-                self.meet(words, Place(words, SUMMARIES[cls], value).now())
+            if SUMMARIES[cls] == "context":
+                self.meet(words, Place(words, "context", value).now())
+        elif cls in weakref.ProxyTypes:
+            self._behind(words, None, value.__dir__.__self__)
         elif isinstance(value, FunctionType):
             self._function(words, value)
+            if value is os.getenv:
+                self.meet("os.environ", os.environ)
         elif isinstance(value, type):
             self._class(words, value)
         elif isinstance(value, ModuleType):
@@ -111,7 +126,7 @@ class Meeting(Notes):
             self._parts(words, value)
             if isinstance(value, set):
                 self.copied(words, value)
-        elif isinstance(value, array):
+        elif isinstance(value, (array, _CData)):
             self.summary(words, "bytes", value)
         elif isinstance(value, function_caches.CACHED):
             self.summary(f"the cache of {words}", "cache", value)
@@ -124,6 +139,12 @@ class Meeting(Notes):
     def _parts(self, words: str, values: Iterable[Any]) -> None:
         for value in values:
             self.meet(words, value)
+
+    def _behind(self, words: str, reference: Any, value: Any) -> None:
+        """An object behind a weak reference: a program does not keep it alive."""
+        if reference is not None and id(value) not in self.old:
+            self.weakly[id(value)] = reference
+        self.meet(words, value)
 
     def _tensor(self, words: str, t: Tensor) -> None:
         self.summary(f"the tensor in {words}", "like", t)
@@ -156,6 +177,9 @@ class Meeting(Notes):
         self.functions.append(f)
         code = code_names.reads(f.__code__)
         self.asks_type |= code.asks_type
+        self.asks_identity |= code.asks_identity or any(
+            code_names.may_be_plain(space, names) for names in code.compared
+        )
         if not code.attributes <= self.attributes or code.any_attribute > self.any_attribute:
             self.attributes |= code.attributes
             self.any_attribute |= code.any_attribute
@@ -166,7 +190,9 @@ class Meeting(Notes):
             if name in space or name not in builtins_of(space):
                 self._named(Place(f"the global {name!r}", "item", space, name))
         for name in code.imports:
-            self.meet(f"the module {name!r}", sys.modules.get(name))
+            if name in sys.modules:
+                self.read(Place(f"the module {name!r}", "item", sys.modules, name),
+                          sys.modules[name])  # fmt: skip
         if code.any_global:
             self._namespace(f"the globals of {space.get('__name__')}", space)
 
@@ -199,8 +225,13 @@ class Meeting(Notes):
                 self.copied(f"class {one.__qualname__}", one)
         if type(cls) is not type:
             self.exchange.observe(type(cls))
+            if isinstance(cls, ABCMeta) and not code_names.fixed(cls.__module__):
+                self.summary(f"what is registered with {cls.__qualname__}", "registered", cls)
         if impure.CLOCKS.get(cls, frozenset()) & self.attributes:
             self._refuse_act(words, f"the clock of {cls.__name__}")
+        if "__subclasses__" in self.attributes:
+            self.summary(f"the subclasses of {cls.__qualname__}", "subclasses", cls)
+            self._parts(words, type.__subclasses__(cls))
         if not code_names.fixed(cls.__module__):
             self.exchange.observe(cls)
         self._look_into_classes()
@@ -217,7 +248,7 @@ class Meeting(Notes):
                         name in self.attributes or self.any_attribute or special
                     ):  # fmt: skip
                         names.add(name)
-                        if not special or isinstance(value, FunctionType):
+                        if not special or isinstance(value, (FunctionType, classmethod)):
                             self.meet(f"{one.__qualname__}.{name}", value)
 
     # ---- containers and objects
@@ -241,7 +272,7 @@ class Meeting(Notes):
         if place.id in self.reads:
             return
         self.reads[place.id] = place, place.now()
-        for key, inside in list(dict.items(value) if isinstance(value, dict) else enumerate(value)):
+        for key, inside in items_of(value):
             if key not in besides and not is_atom(inside):
                 self.meet(f"{words}[{key!r}]" if is_atom(key) else words, inside)
             if isinstance(value, dict) and not (is_atom(key) or isinstance(key, Tensor)):
@@ -251,6 +282,8 @@ class Meeting(Notes):
         cls = type(value)
         room = cls.__module__.split(".")[0]
         if isinstance(value, HOLDERS):
+            if isinstance(value, local):
+                self.summary(f"the thread of {words}", "space", value)
             self._attributes(words, vars(value))
             self._content(f"the attributes of {words}", vars(value))
             return
@@ -271,7 +304,10 @@ class Meeting(Notes):
     def _instance(self, words: str, value: Any, cls: type) -> None:
         self._class(words, cls)
         getter = self.exchange.observe(cls)
-        self.summary(f"the class of {words}", "type", value)
+        if id(value) in self.weakly:
+            self.summary(f"the class of {words}", "type behind", self.weakly[id(value)])
+        else:
+            self.summary(f"the class of {words}", "type", value)
         for name, slot in slots_of(cls):
             self.may_set(Place(f"{words}.{name}", "slot", value, slot))
         if (attributes := attributes_of(value)) is None:
@@ -283,5 +319,5 @@ class Meeting(Notes):
         if isinstance(value, self.reports):
             self.reporting.add(id(attributes))
             for inside in attributes.values():
-                if isinstance(inside, Watched):
+                if issubclass(type(inside), Watched):
                     self._container(words, inside)

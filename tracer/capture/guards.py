@@ -12,7 +12,7 @@ from operator import is_
 from typing import Any, NamedTuple
 
 from ..change_counter import ALL, Watched, relied_on
-from .locations import ABSENT, PLAIN, Place
+from .locations import ABSENT, PLAIN, Place, base_of
 from .read_log import Notes
 
 
@@ -30,16 +30,17 @@ class Guard(NamedTuple):
         place, then = self
         if place.how != "content" or place.key:
             return self.holds
-        holder, slow = place.holder, self.holds
+        holder, slow, base = place.holder, self.holds, base_of(place.holder)
+        size, inside = base.__len__, base.__iter__
         if isinstance(holder, dict):
-            half = len(then) // 2
+            half, values_of = len(then) // 2, base.values
             keys, values = then[:half], then[half:]
             return lambda: (
-                len(holder) == half
-                and all(map(is_, dict.__iter__(holder), keys))
-                and all(map(is_, dict.values(holder), values))
+                size(holder) == half
+                and all(map(is_, inside(holder), keys))
+                and all(map(is_, values_of(holder), values))
             ) or slow()
-        return lambda: (len(holder) == len(then) and all(map(is_, holder, then))) or slow()
+        return lambda: (size(holder) == len(then) and all(map(is_, inside(holder), then))) or slow()
 
     def __str__(self) -> str:
         """In words, what is no longer as it was."""

@@ -2,7 +2,7 @@
 
 While a function is traced they are exchanged for ones that refuse, with the user's line: the
 program would keep the first answer for ever, or leave the act out. Only the thread that traces is
-concerned. `print` is different: what it is given is noted, and printed at each call.
+concerned. `print` and warnings are different: they are noted, and happen at each call.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import datetime
 import io
 import logging
 import math
+import mmap
 import os
 import queue
 import random
@@ -19,9 +20,10 @@ import secrets
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ _REFUSED: dict[tuple[Any, str], str] = {
         *_names(time, "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns "
                       "process_time process_time_ns thread_time thread_time_ns clock_gettime "
                       "localtime gmtime ctime"),
-        *_names(os, "urandom getrandom listdir scandir stat read getenv"),
+        *_names(os, "urandom getrandom listdir scandir stat read"),
         *_names(secrets, "token_bytes token_hex token_urlsafe randbelow randbits choice"),
         *_names(uuid, "uuid1 uuid4"),
         *_names(builtins, "open input"), *_names(io, "open"),
@@ -75,6 +77,7 @@ ACTING: dict[type, str] = {
     io.IOBase: "a file, which each call would read from or write to",
     queue.Queue: "a queue, which each call would change",
     queue.SimpleQueue: "a queue, which each call would change",
+    mmap.mmap: "a file in memory, which others may change",
 }
 _IDS = {id(getattr(m, n)): n for m, n in _REFUSED if hasattr(getattr(m, n), "__name__")}
 
@@ -133,22 +136,44 @@ def _seeded(module: Any, name: str, on: Callable, refuse: Callable) -> Any:
     return _Seeded(name, (), {"__new__": make, "original": original})
 
 
+def _warning(message: Any, category: Any, stacklevel: int) -> Callable[[], None]:
+    """What warns of this, at the line that calls `warn`, or `stacklevel` - 1 calls above it."""
+    frame: Any = sys._getframe(2)
+    for _ in range(stacklevel - 1):
+        frame = frame.f_back or frame
+    space = frame.f_globals
+    return partial(
+        warnings.warn_explicit, message,
+        type(message) if isinstance(message, Warning) else category or UserWarning,
+        frame.f_code.co_filename, frame.f_lineno, space.get("__name__"),
+        space.setdefault("__warningregistry__", {}),
+    )  # fmt: skip
+
+
 @contextmanager
 def guarded(
-    on: Callable[[], bool], printed: list[tuple[tuple, dict]], refuse: Callable[[str], Any]
+    on: Callable[[], bool], printed: list[tuple], refuse: Callable[[str], Any]
 ) -> Iterator[None]:
-    """Within it calls of such functions are refused while `on()`, and what is printed then is
-    appended to `printed`. Functions of `math` take Scalars.
+    """Within it calls of such functions are refused while `on()`, and what is printed then, or
+    warned of, is appended to `printed`: a function, its arguments by position and by name.
+    Functions of `math` take Scalars.
     """
-    original = builtins.print
+    original, warn = builtins.print, warnings.warn
 
     def note(*args: Any, **kwargs: Any) -> None:
-        printed.append((args, kwargs)) if on() else original(*args, **kwargs)
+        printed.append((original, args, kwargs)) if on() else original(*args, **kwargs)
+
+    def note_warning(message: Any, category: Any = None, stacklevel: int = 1, *args: Any,
+                     **kwargs: Any) -> None:  # fmt: skip
+        if on():
+            printed.append((_warning(message, category, stacklevel), (), {}))
+        else:
+            warn(message, category, stacklevel + 1, *args, **kwargs)
 
     exchanged = {(m, n): _refusing(m, n, way, on, refuse) for (m, n), way in _REFUSED.items()}
     exchanged |= {(m, n): _seeded(m, n, on, refuse) for m, n in _UNSEEDED}
     exchanged |= {(math, n): f for n, f in MATH.items()}
-    exchanged[builtins, "print"] = note
+    exchanged |= {(builtins, "print"): note, (warnings, "warn"): note_warning}
     before = {(m, n): getattr(m, n) for m, n in exchanged}
     try:
         for (m, n), f in exchanged.items():

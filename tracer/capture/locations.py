@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 import weakref
 import zlib
+from _abc import _get_dump
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from operator import is_
@@ -23,6 +25,7 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
 MOST_COPIED = 64 << 20  # bytes of an array that are compared; of a larger one, a checksum
+_BASES = (OrderedDict, dict, list, tuple, deque)
 PROGRAMS = "__tracegrad_programs__"  # the attribute of an object that holds its compiled methods'
 
 
@@ -98,29 +101,42 @@ def _equal(then: Any, now: Any) -> bool:
     return type(now) is type(then) and now == then
 
 
+def base_of(holder: Any) -> Any:
+    """The class of Python's own whose methods show what is in a container, whatever a subclass of
+    the user's makes of it.
+    """
+    return next(base for base in _BASES if isinstance(holder, base))
+
+
+def items_of(holder: Any) -> list[tuple[Any, Any]]:
+    """The keys or positions of a container, and what is there, in its order."""
+    base = base_of(holder)
+    return list(
+        base.items(holder) if isinstance(holder, dict) else enumerate(base.__iter__(holder))
+    )
+
+
 def _content(holder: Any, without: Any = None) -> tuple:
-    """What is in a container, in its order; of a dict, the items whose key is not in `without`."""
-    if isinstance(holder, dict):
-        keys = [k for k in dict.__iter__(holder)
-                if k != PROGRAMS and (not without or k not in without)]  # fmt: skip
-        return (*keys, *[dict.__getitem__(holder, k) for k in keys])
-    if without:
-        return tuple([None if k in without else v for k, v in enumerate(holder)])
-    return tuple(holder)
+    """What is in a container, in its order, but for the values under the keys in `without`; of a
+    dict, the keys come first.
+    """
+    kept = [(k, v) for k, v in items_of(holder) if k != PROGRAMS]
+    values = [None if without and k in without else v for k, v in kept]
+    return tuple([*[k for k, _ in kept], *values] if isinstance(holder, dict) else values)
 
 
 def _get_item(holder: Any, key: Any) -> Any:
     if isinstance(holder, dict):
         return dict.get(holder, key, ABSENT)
-    return holder[key] if 0 <= key < len(holder) else ABSENT
+    base = base_of(holder)
+    return base.__getitem__(holder, key) if 0 <= key < base.__len__(holder) else ABSENT
 
 
 def _put_item(holder: Any, key: Any, value: Any) -> None:
     if value is not ABSENT:
-        dict.__setitem__(holder, key, value) if isinstance(holder, dict) else (
-            holder.__setitem__(key, value))  # fmt: skip
-    elif isinstance(holder, dict):
-        dict.pop(holder, key, None)
+        base_of(holder).__setitem__(holder, key, value)
+    elif isinstance(holder, dict) and dict.__contains__(holder, key):
+        base_of(holder).__delitem__(holder, key)
 
 
 def _get_cell(holder: Any, _: Any) -> Any:
@@ -167,14 +183,27 @@ def _function(f: Any, _: Any) -> tuple:
     return (f.__code__, *(f.__defaults__ or ()), *named, *named.values())
 
 
-def found_in(cls: type, names: tuple[str, ...] | None) -> tuple:
-    """What the classes that `cls` inherits from say of some names, or of all, in the order of
-    inheritance.
+def places_in(cls: type, names: tuple[str, ...] | None) -> list[Place]:
+    """Where the classes that `cls` inherits from say something of some names, or of any, in the
+    order of inheritance.
     """
-    spaces = [vars(one) for one in cls.__mro__]
-    if names is None:
-        return (*cls.__mro__, *(x for space in spaces[:-1] for item in space.items() for x in item))
-    return (*cls.__mro__, *(space[n] for n in names for space in spaces if n in space))
+    return [
+        Place(f"{one.__qualname__}.{name}", "attribute", one, name)
+        for one in cls.__mro__[: None if names else -1]
+        for name in (vars(one) if names is None else names)
+        if names is None or name in vars(one)
+    ]
+
+
+def found_in(cls: type, names: tuple[str, ...] | None, given: frozenset = frozenset()) -> tuple:
+    """What they say, but for what is at places whose ids are in `given`."""
+    found = places_in(cls, names)
+    named = (p.key for p in found) if names is None else ()
+    return (*cls.__mro__, *named, *(ABSENT if p.id in given else p.now() for p in found))
+
+
+def _put_attribute(cls: type, name: str, value: Any) -> None:
+    type.__delattr__(cls, name) if value is ABSENT else type.__setattr__(cls, name, value)
 
 
 # those of random numbers, and where they stand
@@ -192,13 +221,18 @@ _KINDS: dict[str, _Kind] = {
     "set": _Kind(lambda s, _: tuple(sorted(map(id, s))) if _by_id(s) else tuple(
         sorted(map(repr, s))), _equal),
     "type": _Kind(lambda x, _: type(x), is_),
-    "class": _Kind(found_in, _all_alike),
+    "attribute": _Kind(lambda cls, name: vars(cls).get(name, ABSENT), alike, _put_attribute),
+    "class": _Kind(lambda cls, key: found_in(cls, *key), _all_alike),
     "function": _Kind(_function, _all_alike),
     "like": _Kind(_likeness, _equal),
     "array": _Kind(_array, _equal),
     "bytes": _Kind(lambda b, _: bytes(b), _equal),
     "random": _Kind(lambda r, _: GENERATORS[type(r)](r), _equal),
-    "weak": _Kind(lambda r, _: r(), is_),
+    "weak": _Kind(lambda r, _: weakref.ref.__call__(r) is None, is_),
+    "type behind": _Kind(lambda r, _: type(weakref.ref.__call__(r)), is_),
+    "subclasses": _Kind(lambda cls, _: tuple(type.__subclasses__(cls)), _all_alike),
+    "space": _Kind(lambda x, _: vars(x), is_),
+    "registered": _Kind(lambda cls, _: frozenset(_get_dump(cls)[0]), _equal),
     "context": _Kind(lambda v, _: v.get(ABSENT), alike),
     "cache": _Kind(lambda f, _: f.cache_info()[1::2], _equal),
 }  # fmt: skip
@@ -210,6 +244,5 @@ def _by_id(s: Any) -> bool:
 
 # objects in C whose state is a summary of another kind
 SUMMARIES: dict[type, str] = {
-    bytearray: "bytes", weakref.ref: "weak", weakref.KeyedRef: "weak", ContextVar: "context",
-    **dict.fromkeys(GENERATORS, "random"),
+    bytearray: "bytes", ContextVar: "context", **dict.fromkeys(GENERATORS, "random"),
 }  # fmt: skip

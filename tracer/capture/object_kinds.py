@@ -11,7 +11,6 @@ import threading
 from argparse import Namespace
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterator
-from enum import Enum
 from functools import cached_property, partial, partialmethod
 from types import (
     BuiltinMethodType,
@@ -31,10 +30,11 @@ from ...ir.dtype import DType
 from . import code_names
 from .locations import PLAIN
 from .scalar import Scalar
+from .unread import Unread
 
 # what there is nothing to know of but itself
 _ATOMS = frozenset((*PLAIN, np.dtype, CodeType, BuiltinMethodType, type(Ellipsis), slice, range,
-                    type(NotImplemented), DType, Scalar))  # fmt: skip
+                    type(NotImplemented), DType, Scalar, Unread))  # fmt: skip
 CONTAINERS = (list, tuple, dict, deque)
 _VIEWS: tuple[type, ...] = (MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 # classes of Python's library whose objects hold what a user put there
@@ -55,8 +55,7 @@ def is_users(value: Any, cls: type, room: str, reports: tuple[type, ...]) -> boo
         return isinstance(value, reports) or cls.__module__.startswith(_OURS)
     if room in ("numpy", "numba"):
         return False
-    python = room in sys.stdlib_module_names and code_names.fixed(cls.__module__)
-    return isinstance(value, Enum) or not python
+    return True
 
 
 def builtins_of(space: dict) -> Any:

@@ -32,7 +32,7 @@ class Observer(Meeting):
 
     def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
         super().__init__(reports, given)
-        self.printed: list[tuple[tuple, dict]] = []
+        self.printed: list[tuple] = []  # see impure.guarded
         self.exchange = Exchange(self)
         self._on, self._thread = False, get_ident()
 
@@ -71,6 +71,7 @@ class Observer(Meeting):
         self._guard.__exit__(*error)
         self.exchange.undo()
         self.restore()
+        self.old.clear()  # weak references may be all that keeps an object known
 
     def _active(self) -> bool:
         """Whether it is the function that acts, and not a signal handler or another thread."""
@@ -141,6 +142,8 @@ class Observer(Meeting):
             self._namespace(f"the module {shown}", space)
         elif name in space or not name.startswith("__"):
             self._named(Place(f"{shown}.{name}", "item", space, name))
+            if name not in space and "__getattr__" in space:
+                self._named(Place(f"{shown}.__getattr__", "item", space, "__getattr__"))
 
     def item(self, table: Any, key: Any) -> None:
         """An item of a Watched table is about to be read."""

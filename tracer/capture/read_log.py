@@ -39,7 +39,7 @@ class Notes:
         self.kept: set[tuple] = set()  # items that stay: an optimizer's state, when it is made
         self.classes: dict[type, set[str]] = {}  # and the names that are read of them
         self.attributes = set(_CALLED)  # names of attributes in the code
-        self.any_attribute = self.asks_type = False
+        self.any_attribute = self.asks_type = self.asks_identity = False
 
     # ---- taking notes
     def first(self, place: Place, otherwise: Any) -> Any:
@@ -149,8 +149,9 @@ class Notes:
             inside = place.how == "content" and id(place.holder) in filled
             found.append((place, place.now() if stays or inside else then))
         for cls, names in self.classes.items():
-            place = Place(f"class {cls.__qualname__}", "class", cls, self._names(cls, names))
-            if place.key != ():
+            read = self._names(cls, names)
+            if read != ():
+                place = Place(f"class {cls.__qualname__}", "class", cls, (read, self.given))
                 found.append((place, place.now()))
         return found
 

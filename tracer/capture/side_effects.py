@@ -7,11 +7,12 @@ A Table is a container or the attributes of an object, with a copy from before t
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_not
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .locations import ABSENT, Place, alike
+from .locations import ABSENT, Place, alike, base_of, items_of
 
 # attributes of classes that Python sets itself, or that are ours for the time of a trace
 _OF_PYTHON = {
@@ -39,8 +40,10 @@ class Table(NamedTuple):
     before: Any
 
     def first(self, key: Any, otherwise: Any) -> Any:
-        """What a dict had under a key; of other holders, `otherwise`."""
-        return self.before.get(key, ABSENT) if isinstance(self.before, dict) else otherwise
+        """What a dict or list had under a key; of other holders, `otherwise`."""
+        if isinstance(self.before, dict):
+            return self.before.get(key, ABSENT)
+        return self.before[key] if isinstance(self.before, list) else otherwise
 
     def effects(self) -> list[Effect]:
         """What is no longer as it was; raises Refused for what a program cannot do again."""
@@ -48,9 +51,13 @@ class Table(NamedTuple):
         if isinstance(now, set):  # has a summary
             return []
         if isinstance(now, list):
-            if len(now) != len(before) or not all(map(alike, before, now)):
+            if len(now) != len(before):
                 raise Refused(self.words)
-            return []
+            return [
+                Effect(Place(self.entry(k), "item", self.holder, k), a, b)
+                for k, (a, b) in enumerate(zip(before, now, strict=True))
+                if not alike(a, b)
+            ]
         gone = [k for k in before if k not in now]
         changed = [k for k in now if k not in before or not alike(before[k], now[k])]
         if isinstance(self.holder, type):
@@ -79,24 +86,24 @@ class Table(NamedTuple):
         elif isinstance(holder, dict):
             now = content(holder)
             want = {**before, **{k: v for k, v in now.items() if stays(holder, k)}}
+            base = base_of(holder)
             for key in now.keys() - want.keys():
-                dict.pop(holder, key)
+                base.__delitem__(holder, key)
             for key, value in want.items():
                 if now.get(key, ABSENT) is not value:
-                    dict.__setitem__(holder, key, value)
-            if list(dict.keys(holder)) != list(want):  # their order was another
-                dict.clear(holder)
-                dict.update(holder, want)
+                    base.__setitem__(holder, key, value)
+            if list(content(holder)) != list(want):  # their order was another
+                base.clear(holder)
+                for key, value in want.items():
+                    base.__setitem__(holder, key, value)
         elif isinstance(holder, set):
             if holder != before:
                 holder.clear()
                 holder.update(before)
-        elif len(holder) != len(before) or any(a is not b for a, b in zip(holder, before)):  # noqa: B905
-            if isinstance(holder, list):
-                list.__setitem__(holder, slice(None), before)
-            else:
-                holder.clear()
-                holder.extend(before)
+        elif len(now := content(holder)) != len(before) or any(map(is_not, now, before)):
+            base = base_of(holder)
+            base.clear(holder)
+            base.extend(holder, before)
 
 
 def table(words: str, holder: Any) -> Table:
@@ -108,8 +115,8 @@ def content(holder: Any) -> Any:
     if isinstance(holder, type):
         return dict(vars(holder))
     if isinstance(holder, dict):
-        return dict(dict.items(holder))  # a subclass may have an `items` of its own
-    return set(holder) if isinstance(holder, set) else list(holder)
+        return dict(items_of(holder))
+    return set(holder) if isinstance(holder, set) else [v for _, v in items_of(holder)]
 
 
 def _restore_class(cls: type, before: dict) -> None:

@@ -70,8 +70,9 @@ def write_answer(s: Source) -> None:
     s.add(f"answer = {_expression(s, answer, made)}")
     for place, value in zip(entry.effects, values, strict=True):
         s.add(f"{s.name('put', placer(place))}({_expression(s, value, made)})")
-    for args, kwargs in printed:
-        s.add(f"print(*{_expression(s, args, made)}, **{_expression(s, kwargs, made)})")
+    for act, args, kwargs in printed:
+        do, kwargs = s.name("act", act), _expression(s, kwargs, made)
+        s.add(f"{do}(*{_expression(s, args, made)}, **{kwargs})")
     s.add("if stopped is not None: raise stopped")
     s.add("return answer")
 

@@ -60,7 +60,7 @@ class Source:
     def look(self, place: Place) -> str:
         """What is at a settable place."""
         holder = self.name("h", place.holder)
-        if place.how == "item":
+        if place.how == "item" and type(place.holder) in (dict, list):
             return f"{holder}[{self.literal(place.key)}]"
         if place.how == "cell":
             return f"{holder}.cell_contents"
