@@ -105,6 +105,22 @@ def _refused(self: Scalar, *args: Any, **kwargs: Any) -> Any:
     raise self._needed()
 
 
+def _int(self: Scalar) -> int:
+    """What is computed from a number (`step % 10`) often is one of few, each of which may have its
+    program; the number itself is needed as a constant.
+    """
+    if self._function is None:
+        raise self._needed()
+    whole = apply(int, self)
+    return decided(whole, whole._value)
+
+
+def _index(self: Scalar) -> int:
+    if not isinstance(self._value, (int, np.integer)):
+        raise self._needed()
+    return _int(self)
+
+
 _BINARY: dict[str, Callable] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow,
@@ -116,7 +132,7 @@ _UNARY: dict[str, Callable] = {
     "round": round, "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
 }  # fmt: skip
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
-_NEED = """int float complex index str repr format hash array array_struct array_interface bytes
+_NEED = """float complex str repr format hash array array_struct array_interface bytes
     divmod rdivmod reduce_ex copy deepcopy""".split()
 
 for _name, _function in _BINARY.items():
@@ -128,6 +144,7 @@ for _name in _COMPARISONS:
     setattr(Scalar, f"__{_name}__", _method(getattr(operator, _name), False, True))
 for _name in _NEED:
     setattr(Scalar, f"__{_name}__", _refused)
+Scalar.__int__, Scalar.__index__ = _int, _index  # type: ignore[attr-defined]
 
 
 def _of_numbers(function: Callable) -> Callable:

@@ -151,8 +151,11 @@ def _scalars(s: Source) -> None:
         kind = s.name("kind", type(number._value))
         s.add(f"if type({v}) is not {kind}: return MISS")
     for number, value in entry.decisions:
-        function = "bool" if type(number._value) is not bool else ""
-        s.add(f"if {function}({s.scalar(number)}) is not {value!r}: return MISS")
+        now = s.scalar(number)
+        if type(value) is bool:
+            s.add(f"if bool({now}) is not {value!r}: return MISS")
+        else:
+            s.add(f"if {now} != {value!r}: return MISS")
     later = [i.key for i in entry.inputs if i.kind == "scalar"]
     if entry.derivative is not None:
         later += [i.key for i in entry.derivative.kept_inputs if i.kind == "scalar"]
