@@ -11,6 +11,7 @@ import test_capture_numbers
 import test_capture_values
 import test_compile_world
 import test_optim_of_users
+import test_trainers_of_users
 
 TABLE = Path(__file__).parent.parent / "docs" / "capture.md"
 
@@ -23,6 +24,7 @@ def _known():
         *test_capture_numbers._places(), "a number among the arguments",
         *test_compile_world._effects(), *test_optim_of_users._settings(),
         *test_optim_of_users._schedulers(), *(k.__name__ for k in test_optim_of_users.OWN),
+        *(f.__name__ for f in test_trainers_of_users.SETS),
     }  # fmt: skip
 
 

@@ -144,13 +144,68 @@ def a_mode_that_is_what_it_was(T, compile):
         net.eval()
 
 
-SETS = [warm_up_by_a_counter, a_rate_that_the_step_sets_and_others_too, a_flag_that_is_what_it_was,
+def moments_in_lists(T, compile):
+    net = network(T)
+
+    class Own:
+        def __init__(self, params):
+            self.params, self.k = list(params), 0
+            self.m, self.last = [T.zeros_like(p) for p in self.params], [None] * len(self.params)
+
+        def zero_grad(self):
+            for p in self.params:
+                p.grad = None
+
+        def step(self):
+            self.k += 1
+            for k, p in enumerate(self.params):
+                self.m[k] = 0.9 * self.m[k] + p.grad
+                self.last[k] = p.grad.norm()
+                p.data = p.data - 0.1 * self.m[k] / self.k
+
+    optimizer = Own(net.parameters())
+    for found in training(T, compile, optimizer, net):
+        yield found, optimizer.k, copy.deepcopy([optimizer.m, optimizer.last])
+
+
+def a_table_that_the_step_goes_through(T, compile):
+    net = network(T)
+    optimizer = T.optim.SGD(net.parameters(), lr=0.1)
+    trainer = SimpleNamespace(k=0, table=[0.1, 0.05, 0.2], average=0.0)
+
+    def before():
+        trainer.k += 1
+        optimizer.param_groups[0]["lr"] = trainer.table[trainer.k % 3] / (1 + int(trainer.k / 10))
+
+    for found in training(T, compile, optimizer, net, before=before):
+        yield found, trainer.k, optimizer.param_groups[0]["lr"]
+
+
+def a_meter_that_asks_for_tensors(T, compile):
+    net = network(T)
+    optimizer = T.optim.SGD(net.parameters(), lr=0.1)
+    meter = SimpleNamespace(sum=0.0, count=0)
+
+    def after():
+        value = net[0].weight.detach().norm()
+        value = value.detach() if isinstance(value, T.Tensor) else value
+        meter.sum, meter.count = meter.sum + value, meter.count + 1
+
+    for found in training(T, compile, optimizer, net, after=after):
+        yield found, copy.deepcopy(meter.sum), meter.count
+
+
+SETS = [moments_in_lists, a_meter_that_asks_for_tensors, warm_up_by_a_counter, a_rate_that_the_step_sets_and_others_too, a_flag_that_is_what_it_was,
         a_mode_that_is_what_it_was]  # fmt: skip
 
 
 @pytest.mark.parametrize("program", SETS, ids=lambda f: f.__name__)
 def test_what_a_step_sets_is_set_before_it_is_used(program):
     check(program, traces=3)
+
+
+def test_an_index_that_is_computed_from_a_number_has_a_program_for_each_outcome():
+    check(a_table_that_the_step_goes_through, traces=6)
 
 
 # ---- schedules
