@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import tracegrad as T
+from tracegrad import nn
 from tracegrad.nn import functional as F
 
 
@@ -81,6 +82,65 @@ def test_an_error_on_the_way_leaves_the_world_as_it_was():
     drawn = T.rand(3).tolist()
     T.manual_seed(5)
     assert drawn == T.rand(3).tolist()
+
+
+def test_a_hook_that_raises_does_so_in_backward():
+    found = []
+    for compile in (lambda f: f, T.compile):
+        model, state, out = nn.BatchNorm1d(3), Holder(), []
+
+        def hook(module, grad_input, grad_output, state=state):
+            if state.fails:
+                raise KeyError("no")
+
+        model.register_full_backward_hook(hook)
+        loss = compile(lambda x, model=model: (model(x) ** 2).sum())
+        for state.fails in (False, True, False, True):
+            y = loss(T.ones(2, 3))
+            try:
+                y.backward()
+                out.append("through")
+            except KeyError as error:
+                out.append(str(error))
+            out.append(model.num_batches_tracked.item())
+        found.append(out)
+    assert found[0] == found[1] == ["through", 1, "'no'", 2, "through", 3, "'no'", 4]
+
+
+def test_the_default_dtype_is_that_of_the_call():
+    f = T.compile(lambda x: (x**3 * T.ones(3)).sum())
+    x = leaf()
+    y = f(x)
+    T.set_default_dtype(T.float64)
+    try:
+        (g,) = T.autograd.grad(y, x, create_graph=True)
+        assert T.get_default_dtype() is T.float64
+    finally:
+        T.set_default_dtype(T.float32)
+    assert g.dtype is T.float32
+
+
+def test_threads_share_a_module_with_buffers_and_hooks():
+    model, hooked, errors = nn.BatchNorm1d(3), T.zeros(()), []
+    model.register_full_backward_hook(lambda m, gi, go: [hooked.add_(1)] and None)
+    loss = T.compile(lambda x: (model(x) ** 2).sum())
+
+    def train():
+        try:
+            for _ in range(30):
+                loss(T.randn(4, 3)).backward()
+                with T.no_grad():
+                    loss(T.randn(4, 3))
+        except Exception as error:  # for the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+    assert model.num_batches_tracked.item() == 240 and hooked.item() == 120
 
 
 def test_threads_run_it_again_at_once():

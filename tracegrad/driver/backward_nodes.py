@@ -9,6 +9,7 @@ import numpy as np
 
 from ..runtime.cpu.executable import address
 from ..tracer.autograd.graph import FREED, AccumulateGrad, Bundle, GradFn, Part, edge
+from ..tracer.capture.trace import Input
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode
 from ..tracer.tensor.gradient_layout import moved
@@ -155,6 +156,11 @@ class CompiledCall(GradFn):
     def keeps(self) -> bool:
         return bool(self.arrays)
 
+    def kept(self) -> Iterable[tuple[Input, np.ndarray]]:
+        """The inputs that it keeps, and their memory at the call."""
+        inputs = self.derivative.kept_inputs
+        return zip(inputs, self.arrays[len(self.arrays) - len(inputs) :], strict=True)
+
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         d = self.derivative
         parts = g.parts if isinstance(g, Bundle) else {0: g}
@@ -164,8 +170,7 @@ class CompiledCall(GradFn):
             seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
             return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
         by_output = {d.outputs[k]: part for k, part in parts.items()}
-        call = self.arguments, self.numbers, self.found, d.changed()
-        return d.rerun.gradients(*call, by_output, d.wanted)
+        return d.rerun.gradients(self, d.changed(), by_output, d.wanted)
 
     def descend(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers:

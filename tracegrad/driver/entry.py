@@ -328,6 +328,8 @@ class Recorder:
         verify(raw)
         fast, derivative = self.fast_math, self.derivative
         graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
+        if derivative is not None:
+            self.scene.watched_by_backward(derivative.kept_inputs)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
         guarded = {id(x) for _, then in notes.guards() for x in _inside(then)}

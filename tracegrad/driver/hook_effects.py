@@ -134,7 +134,7 @@ def observed(
         if trace.observer is not None:
             trace.observer.rest()
         effect = happened.effect() or ("reads numbers" if again and happened.numbers() else "")
-    except RuntimeError as error:
+    except Exception as error:  # a hook's own, too: it belongs to backward
         if not again:
             raise
         effect = f"cannot be traced: {error}"

@@ -22,7 +22,7 @@ from ..tracer.capture.trace import Input
 from ..tracer.mode import enable_grad, live, mode
 from ..tracer.tensor.tensor import Tensor, wrap
 from .outputs import Aliased, Returned, aliased
-from .scene import Found, Scene
+from .scene import Scene
 
 _HOLE = wrap(np.zeros(()), float32)  # where a tensor of the call stands
 
@@ -49,22 +49,23 @@ class Rerun:
                     self.places.setdefault(x.root.index, (k, False))
 
     def gradients(
-        self, tensors: Sequence[Tensor], numbers: Sequence[Any], found: Found,
-        changes: Iterable[Guard], parts: dict[int, Any], wanted: Sequence[Input],
+        self, call: Any, changes: Iterable[Guard], parts: dict[int, Any], wanted: Sequence[Input]
     ) -> tuple[Tensor | None, ...]:
-        """The cotangents of the wanted inputs, given those of the outputs by number."""
+        """The cotangents of the wanted inputs of a CompiledCall, given those of the outputs by
+        number.
+        """
         if self.why_not:
             raise RuntimeError(
                 "a gradient through a compiled function that is differentiated again, or taken "
                 f"inside vmap, needs to run the function again, and this one {self.why_not}; take "
                 "the gradient inside the compiled function, or run it eagerly"
             )
-        with self.scene.again(tensors, found, changes) as there, enable_grad():
+        with self.scene.again(call, changes) as there, enable_grad():
             # within vmap a tensor from outside is met as a twin, whose tape does not lead to it
-            inside = [] if mode.trace is None else [t for t in tensors if t._requires_grad]
+            inside = [] if mode.trace is None else [t for t in call.arguments if t._requires_grad]
             begun = {id(t): origin(t) for t in inside}
-            given = [begun.get(id(t), t) for t in tensors]
-            waiting, every = iter(given), iter(numbers)
+            given = [begun.get(id(t), t) for t in call.arguments]
+            waiting, every = iter(given), iter(call.numbers)
             args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
             answer = leaves(self.function(*args, **kwargs))
         roots = [

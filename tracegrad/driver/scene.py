@@ -8,7 +8,7 @@ it there for one run and takes it away, with all that the run changed.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from ..tracer.capture.locations import Place, alike
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.trace import Input, Stream, Trace
 from ..tracer.change_counter import changed
+from ..tracer.mode import get_default_dtype, set_default_dtype
 from ..tracer.tensor.tensor import Tensor, wrap
 
 exchanging = Turn()  # one thread at a time has Python's own state be another for a while
@@ -46,8 +47,7 @@ class Found(NamedTuple):
     before: tuple[np.ndarray, ...]  # copies of what it changed
     gradients: tuple[np.ndarray | None, ...]
     states: tuple[np.ndarray, ...]  # of generators
-    read: tuple[Tensor, ...]  # what it only read
-    as_read: tuple[tuple[np.ndarray, int], ...]  # the memory and the version of these
+    read: tuple[tuple[Tensor, np.ndarray, int], ...]  # of Scene.watched: memory and version
 
 
 class Scene:
@@ -56,6 +56,7 @@ class Scene:
     def __init__(self, trace: Trace, numbers: list[tuple[Place, Scalar]], sets: list[Place],
                  prints: bool):  # fmt: skip
         self.numbers, self.sets, self.prints = numbers, sets, prints
+        self.default_dtype = get_default_dtype()
         self.settings = [i for i in trace.inputs if i.kind == "hyper"]
         self.placed = [i for i in trace.inputs if i.kind == "place"]
         self.written = self.kept = [i for i in trace.mutated() if i.kind != "grad"]
@@ -63,6 +64,7 @@ class Scene:
             i for i in trace.inputs
             if i.kind in _ENTERED and i not in self.written and i.node in trace.operands
         ]  # fmt: skip
+        self.watched = self.read
         looked_at = (*trace.regraded(), *trace.used_grads(),
                      *(i.key for i in trace.inputs if i.kind == "grad"))  # fmt: skip
         self.graded = list(dict.fromkeys(looked_at))
@@ -87,24 +89,31 @@ class Scene:
         self.kept = [i for i in self.kept if i.node in needed]
         self.read = [i for i in self.read if i.node in needed]
 
+    def watched_by_backward(self, inputs: Iterable[Input]) -> None:
+        """The versions of these are looked at before every backward."""
+        self.watched = [i for i in self.read if i not in inputs]
+
     @contextmanager
-    def again(
-        self, arguments: Sequence[Tensor], found: Found, changes: Iterable[Guard]
-    ) -> Iterator[dict[Input, Tensor]]:
-        """Within it the world is as the call found it, `changes` since then undone; gives the
+    def again(self, call: Any, changes: Iterable[Guard]) -> Iterator[dict[Input, Tensor]]:
+        """Within it the world is as a CompiledCall found it, `changes` since then undone; gives the
         tensors of the inputs.
         """
+        found = Found(*call.found)
         placed = dict(zip(self.placed, found.placed, strict=True))
 
         def tensor(i: Input) -> Tensor:
-            return arguments[i.key] if i.kind == "argument" else placed.get(i, i.tensor)
+            return call.arguments[i.key] if i.kind == "argument" else placed.get(i, i.tensor)
 
-        self._refuse_changed(found)
+        kept = ((tensor(i), array) for i, array in call.kept() if i.kind in _ENTERED)
+        _refuse_changed([*found.read, *((t, array, t._version[0]) for t, array in kept)])
         with exchanging.lock, ExitStack() as stack:
             stack.callback(_stand_in, _holder[0])
             stack.callback(changed)
             _stand_in(get_ident())
             changed()
+            if (default := get_default_dtype()) is not self.default_dtype:
+                stack.callback(set_default_dtype, default)
+                set_default_dtype(self.default_dtype)
             for place in self.sets:
                 stack.callback(_put, place, place.now())
             for guard in changes:
@@ -128,16 +137,17 @@ class Scene:
             changed()  # also for programs that this thread runs within
             yield {i: tensor(i) for i in (*self.placed, *self.read)}
 
-    def _refuse_changed(self, found: Found) -> None:
-        for t, (array, version) in zip(found.read, found.as_read, strict=True):
-            if t._array is not array or t._version[0] != version:
-                how = "got another memory" if t._array is not array else (
-                    f"is at version {t._version[0]}; expected version {version} instead")
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: a tensor of shape {list(t.shape)}, used by a compiled "
-                    f"function that backward runs again, {how}."
-                )
+
+def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, int]]) -> None:
+    for t, array, version in read:
+        if t._array is not array or t._version[0] != version:
+            how = "got another memory" if t._array is not array else (
+                f"is at version {t._version[0]}; expected version {version} instead")
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: a tensor of shape {list(t.shape)}, used by a compiled "
+                f"function that backward runs again, {how}."
+            )
 
 
 def _stand_in(thread: int | None) -> None:

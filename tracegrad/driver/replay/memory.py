@@ -15,7 +15,6 @@ from ...tracer.capture.trace import Input
 from ...tracer.tensor.gradient_layout import order_of
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
 from ..outputs import returned
-from ..scene import Found
 from .bindings import drawing
 from .source import Source, drawn, placed
 
@@ -121,11 +120,10 @@ def write_random(s: Source) -> None:
 
 
 def write_found(s: Source) -> None:
-    """What the call finds, before it changes anything: see scene.py."""
+    """What the call finds, before it changes anything: the fields of a Found, see scene.py."""
     if s.entry.derivative is None:
         return
     scene = s.entry.derivative.rerun.scene
-    read = [s.tensor(i) for i in scene.read]
     gradients = (f"{s.tensor(i)}._grad" for i in scene.graded)
     fields = (
         [s.scalars[id(x)] for _, x in scene.numbers],
@@ -134,8 +132,7 @@ def write_found(s: Source) -> None:
         [f"{s.tensor(i)}._array.copy()" for i in scene.kept],
         [f"None if {g} is None else {g}._array.copy()" for g in gradients],
         [f"{state}.copy()" for state in s.states[: len(scene.streams)]],  # not those of hooks
-        read,
-        [f"({t}._array, {t}._version[0])" for t in read],
+        [f"({t}, {t}._array, {t}._version[0])" for t in map(s.tensor, scene.watched)],
     )
     spelt = ", ".join(f"({''.join(f'{x}, ' for x in field)})" for field in fields)
-    s.add(f"at_call = {s.name('Found', Found)}({spelt})")
+    s.add(f"at_call = ({spelt})")
