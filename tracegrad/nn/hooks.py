@@ -135,9 +135,9 @@ class _Gradients:
         return grads
 
     def arrived(self, grads: Grads) -> Grads:
+        grad_output, self.grad_output = self.grad_output, ()
         for hook in self.after:
-            grads = _answer(hook(self.module, grads, self.grad_output), grads)
-        self.grad_output = ()
+            grads = _answer(hook(self.module, grads, grad_output), grads)
         return grads
 
 
