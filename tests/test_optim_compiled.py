@@ -74,6 +74,50 @@ def test_a_compiled_step_is_the_eager_one_and_is_traced_once(name, options):
             np.testing.assert_allclose(yours[key].numpy(), mine[key].numpy(), rtol=1e-12)
 
 
+def trained(optimizer_of, compiled_loss):
+    """A model after three steps outside of any compiled function, and its optimizer."""
+    tg.manual_seed(0)
+    model = nn.Linear(3, 2).double()
+    x, y = tg.randn(5, 3, dtype=tg.float64), tg.tensor([0, 1, 1, 0, 1])
+
+    def loss_of(x):
+        return F.cross_entropy(model(x), y)
+
+    optimizer = optimizer_of(model.parameters())
+    loss_of = tg.compile(loss_of) if compiled_loss else loss_of
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(x).backward()
+        optimizer.step()
+    return model, optimizer
+
+
+@pytest.mark.parametrize(
+    "fused, compiled_loss, compiled_step",
+    [
+        (None, False, False),
+        (None, True, True),
+        (True, False, True),
+        (False, True, False),
+    ],
+)
+def test_a_step_is_compiled_as_fused_says_or_as_the_loss_is(fused, compiled_loss, compiled_step):
+    def make(params):
+        return optim.Adam(params, lr=0.1, fused=fused)
+
+    model, optimizer = trained(make, compiled_loss)
+    assert ("_compiled_step" in vars(optimizer)) is compiled_step
+    eager, _ = trained(lambda params: optim.Adam(params, lr=0.1, fused=False), False)
+    for p, q in zip(model.parameters(), eager.parameters(), strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-12)
+
+
+def test_another_models_optimizer_is_not_compiled():
+    trained(lambda params: optim.SGD(params, lr=0.1), True)
+    _, other = trained(lambda params: optim.SGD(params, lr=0.1), False)
+    assert "_compiled_step" not in vars(other)
+
+
 def test_a_schedule_does_not_trace_again():
     eager, compiled = pair("SGD")
     for training in (eager, compiled):

@@ -62,6 +62,7 @@ from .nn.functional import (
     threshold,
     threshold_,
 )
+from .optim.optimizer import register_compiler as _register_compiler
 from .serialization import load, save
 from .tracer import Size, Tensor
 from .tracer.mode import (
@@ -87,6 +88,7 @@ __version__ = "0.1.0"
 globals().update(_TYPES)
 Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
 _attach_methods()
+_register_compiler(compile)
 _accept_out(globals())
 
 _explain_absence()

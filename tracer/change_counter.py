@@ -13,6 +13,7 @@ from typing import Any
 epoch = [0]
 relied_on: set[tuple] = set()  # ids (places.Place.id) of reporting places that programs look at
 captured: set[int] = set()  # ids of the tensors that compiled programs hold on to
+differentiated: set[int] = set()  # ids of those whose gradients compiled programs compute
 
 
 def changed() -> None:

@@ -29,7 +29,7 @@ from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import aval, leaves, rebuild, repetition
 from ..tracer.capture.trace import Input, Stream, Trace
-from ..tracer.change_counter import captured
+from ..tracer.change_counter import captured, differentiated
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.gradient_layout import order_of
 from ..tracer.tensor.tensor import Tensor
@@ -344,6 +344,8 @@ class Recorder:
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
         captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
+        if derivative is not None:
+            differentiated.update(id(i.tensor) for i in derivative.wanted)
         captured.update(id(g.place.holder) for g in surroundings.slow if g.place.how == "like")
         flags = [
             (i, i.twin._requires_grad)

@@ -13,7 +13,7 @@ from .optimizer import Group, Optimizer, exact, refuse_negative
 class Adagrad(Optimizer):
     """p -= lr / (1 + (step - 1) * lr_decay) * g / (sqrt(s) + eps), where s += g * g.
 
-    Duchi et al. (2011). `foreach` and `fused` are taken and ignored; with
+    Duchi et al. (2011). `foreach` is ignored; `fused` is explained at Optimizer; with
     `differentiable` autograd records the step.
     """
 

@@ -17,8 +17,8 @@ class Adam(Optimizer):
     m and v are running averages of g and g * g, by beta1 and beta2; a hat divides by
     1 - beta ** step.
     weight_decay w adds w * p to g or, if decoupled, shrinks p by lr * w first. amsgrad takes the
-    greatest v so far (Reddi et al. 2018). `foreach`, `capturable` and `fused` are taken and
-    ignored; with `differentiable` autograd records the step.
+    greatest v so far (Reddi et al. 2018). `foreach` and `capturable` are ignored;
+    `fused` is explained at Optimizer; with `differentiable` autograd records the step.
 
     >>> optimizer = optim.Adam(model.parameters(), lr=1e-3)
     """

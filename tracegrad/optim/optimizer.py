@@ -16,7 +16,7 @@ import numpy as np
 
 from ..functions.tensors.creation import as_tensor
 from ..nn.parameter import forget_grad
-from ..tracer.change_counter import Watched, WatchedList, changed
+from ..tracer.change_counter import Watched, WatchedList, changed, differentiated
 from ..tracer.mode import enable_grad, mode, set_grad_enabled
 from ..tracer.tensor.tensor import Tensor
 from .hooks import Listened, hooked
@@ -36,8 +36,12 @@ class State(Watched):
         return self[key]
 
 
-# Set by tracegrad.compile once a compiled loss exists: its user wants native steps too.
-accelerate: Callable[[Callable], Callable] | None = None
+_compilers: list[Callable[[Callable], Callable]] = []
+
+
+def register_compiler(compiler: Callable[[Callable], Callable]) -> None:
+    """Say what compiles the steps of optimizers: this module may not know the compiler."""
+    _compilers[:] = [compiler]
 
 
 def hyper(group: Group, name: str) -> Any:
@@ -60,6 +64,9 @@ class Optimizer(Listened):
 
     params: tensors, (name, tensor) pairs, or dicts {"params": tensors, option: value}, one for each
     group; defaults: the options of a group that does not say otherwise.
+
+    `fused` among the defaults says whether `step` is one compiled call. If it is None or missing,
+    it is as soon as a compiled function has been differentiated by the parameters.
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
@@ -136,15 +143,25 @@ class Optimizer(Listened):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        differentiable = self.defaults.get("differentiable")
-        if accelerate is None or mode.trace is not None or differentiable:
+        if mode.trace is not None or not self._fused():
             self._step()
             return loss
-        compiled = self.__dict__.get("_compiled_step")
-        if compiled is None:
-            compiled = self._compiled_step = accelerate(self._step)
-        compiled()
+        if "_compiled_step" not in self.__dict__:
+            self._compiled_step = _compilers[0](self._step)
+        self._compiled_step()
         return loss
+
+    def _fused(self) -> bool:
+        """Whether the step is one compiled call: as the option `fused` says, and where it says
+        nothing, if a compiled function has been differentiated by the parameters.
+        """
+        fused = self.defaults.get("fused")
+        if fused is not None or self.defaults.get("differentiable"):
+            return bool(fused)
+        if "_compiled_step" in self.__dict__:
+            return True
+        firsts = (group["params"][0] for group in self.param_groups if group["params"])
+        return any(id(p) in differentiated for p in firsts)
 
     def _step(self) -> None:
         with set_grad_enabled(bool(self.defaults.get("differentiable"))):

@@ -16,7 +16,7 @@ class SGD(Optimizer):
 
     weight_decay w adds w * p to g; nesterov steps along g + m * b; maximize climbs. The momentum is
     that of Sutskever et al. (2013), the formulas are those of torch's documentation. `foreach`
-    and `fused` are taken and ignored; with `differentiable` autograd records the step.
+    is ignored; `fused` is explained at Optimizer; with `differentiable` autograd records the step.
 
     >>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     >>> optimizer.zero_grad(); loss_of(model(x), y).backward(); optimizer.step()

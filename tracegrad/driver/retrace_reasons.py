@@ -1,0 +1,89 @@
+"""Why a call of a compiled function is traced: which guard of the last program failed, or how the
+signature differs from the last one, in words for `explain()` and for the warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..tracer.capture.locations import alike
+from ..tracer.capture.scalar import Scalar
+from ..tracer.capture.signature import aval
+from ..tracer.tensor.tensor import Tensor
+from .entry import Entry
+
+_FIELDS = (
+    "the structure of the arguments",
+    "the tensors",
+    "which tensors are one and the same",
+    "grad mode",
+    "the default dtype",
+)  # of the key of a call
+
+
+class Reason(NamedTuple):
+    """`kind` is equal for two traces that were made for one reason; None for a first call."""
+
+    kind: Any
+    words: str
+
+
+def reason(last: Entry | None, traces: int, key: tuple, entries: Sequence[Entry],
+           tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:  # fmt: skip
+    """Why a call with this key is traced. `last` is the program of the last call, if it is kept;
+    `entries` are those with the same key, of which none fits.
+    """
+    if last is None:
+        return Reason(None, "the object it was called on is gone" if traces else "the first call")
+    if entries:
+        return failed_guard(entries[-1], tensors, numbers)
+    return other_signature(last.key, key)
+
+
+def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:
+    """What a program relied on that does not hold at a call of its signature."""
+    for k, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
+        if type(then) is not Scalar and not alike(then, now):
+            words = f"a number among the arguments: {then!r} became {now!r}"
+            return Reason(("number", k), words)
+    found = next(entry.surroundings.changes(), None)
+    if found is not None:
+        return Reason(found.place.id, str(found))
+    for source, then in zip(entry.inputs, entry.avals, strict=True):
+        if source.kind == "place":
+            place, now = source.key, source.key.now()
+            if not isinstance(now, Tensor):
+                return Reason(place.id, f"{place.words} is of type {type(now).__name__}")
+            if aval(now) != then:
+                words = f"{place.words}: {_shown(then)} became {_shown(aval(now))}"
+                return Reason(place.id, words)
+    for i, there in entry.presence:
+        if i.kind in ("argument", "tensor"):
+            t = tensors[i.key] if i.kind == "argument" else i.tensor
+            if (t._grad is not None) != there:
+                which = f"tensor argument {i.key}" if i.kind == "argument" else "a captured tensor"
+                words = f"whether .grad of {which} ({_shown(aval(t))}) is None changed"
+                return Reason("grad", words)
+    if entry.values or entry.decisions:
+        lines = ", ".join(w for _, _, w in entry.values)
+        words = "a value that Python branched on changed"
+        return Reason("value", f"{words}: {lines}" if lines else words)
+    return Reason("likeness", "the shape, dtype or requires_grad of a tensor it uses changed")
+
+
+def other_signature(then: tuple, now: tuple) -> Reason:
+    """How the key of a call differs from that of the last program."""
+    for name, a, b in zip(_FIELDS, then, now, strict=True):
+        if a != b:
+            if name == "the tensors" and len(a) == len(b):
+                i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
+                words = f"tensor argument {i}: {_shown(a[i])} became {_shown(b[i])}"
+                return Reason((name, i), words)
+            return Reason(name, f"{name}: {a} became {b}")
+    return Reason(None, "another signature")
+
+
+def _shown(a: tuple) -> str:
+    shape, _, dtype, requires_grad = a
+    return f"{dtype.name}{list(shape)}{' requires_grad' if requires_grad else ''}"
