@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from string import Formatter
 
-from ..ir.dtype import DType, bfloat16, int64
+from ..ir.dtype import DType, bfloat16, float16, int64
 from ..ir.node import Node
 from ..ir.op import Types
 from .program import Slot
@@ -106,6 +106,10 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
 
 # beside a number, which is no NaN, a maximum is less work
 _LIMITS = {"maximum": "at_least({0}, {1})", "minimum": "at_most({0}, {1})"}
+# choices that LLVM makes in the narrow type where it sees that a number was widened; in
+# x < 0 ? 0 : x it may then give one of two zeros for the other. It does not look through _APART
+_CHOICES = ("where", "relu", "maximum", "minimum")
+_APART = "canonicalize({})"
 
 
 def _expression(node: Node) -> str:
@@ -121,6 +125,10 @@ def _expression(node: Node) -> str:
     return node.op.expr
 
 
+def _widens(source: DType, target: DType) -> bool:
+    return source.kind == target.kind == "float" and source.bits < target.bits
+
+
 def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
     type keep the precision of their registers if `fast`.
@@ -130,10 +138,17 @@ def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
         words[name] = args.integer(node.params[name], name)
+    if node.dtype is float16 and node.op.name in _CHOICES and not fast:
+        operands = [
+            _APART.format(text) if x.dtype is float16 else text
+            for x, text in zip(node.inputs, operands, strict=True)
+        ]
     text = expr.format(*operands, **words)
     rounds = node.op.name == "cast" or not (fast or node.op.facts.get("exact"))
     if node.dtype.is_half and rounds:  # in a register it is a float32, but one that fits
         return f"round_{storage_code(node.dtype)}({text})"
+    if node.op.name == "cast" and _widens(node.inputs[0].dtype, node.dtype) and not fast:
+        return _APART.format(text)
     wide = node.op.types is Types.SAME  # what compares or casts has made the type itself
     return _fitted(text, node.dtype) if wide else text
 

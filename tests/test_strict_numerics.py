@@ -98,6 +98,24 @@ def test_nothing_is_regrouped(name, dtype):
     same_bits(PROGRAMS[name], *(draw(k, dtype, 50) for k in range(3)))
 
 
+ZEROS = {
+    "relu": lambda x: x.relu(),
+    "where": lambda x: tg.where(x < 0, 0.0, x),
+    "maximum": lambda x: tg.maximum(tg.zeros_like(x), x),
+    "minimum": lambda x: tg.minimum(tg.zeros_like(x), x),
+    "relu of what is wider": lambda x: x.double().relu().to(x.dtype),
+    "where what is wider is less": lambda x: tg.where(x.double() < 0, tg.zeros_like(x), x),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("name", ZEROS)
+def test_a_choice_beside_its_comparison_keeps_the_sign_of_zero(name, dtype):
+    x = tg.tensor([-0.0, 0.0] * 20, dtype=dtype)
+    for beside in (lambda x: x < 0, lambda x: x.sign() * 0.5, lambda x: x.double() < 0):
+        same_bits(lambda x, beside=beside: (ZEROS[name](x), beside(x), beside(x * 0.5)), x)
+
+
 def test_a_maximum_divided_by_itself_is_one():
     x = tg.rand(40, 33) + 0.1
 

@@ -366,7 +366,7 @@ def hurwitz(s: Any, q: Any) -> Any:
 _LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
          "asinh", "acosh", "atanh", "erf", "erfc", "lgamma", "atan2", "log10", "hypot",
          "gcd")  # fmt: skip
-_LLVM = ("sqrt", "floor", "ceil", "trunc", "rint")
+_LLVM = ("sqrt", "floor", "ceil", "trunc", "rint", "canonicalize")
 
 
 def _vectorised(emit: Callable[[Any, Any], Any]) -> Any:

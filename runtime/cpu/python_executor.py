@@ -131,7 +131,7 @@ VOCABULARY: dict[str, Any] = {
     "at_least": np.maximum, "at_most": np.minimum,
     "maximum": np.maximum, "minimum": np.minimum, "absolute": np.abs, "invert": np.invert,
     "sign": lambda x: type(x)(0) if x != x else np.sign(x),
-    "cast": cast, "within": within, "report": report, "philox": philox,
+    "cast": cast, "canonicalize": lambda x: x, "within": within, "report": report, "philox": philox,
     "bits": lambda x, like: np.asarray(x).view(type(like))[()],
     "round_f2": lambda x: float16.decode(float16.encode(x))[()],
     "round_bf": lambda x: bfloat16.decode(bfloat16.encode(x))[()],
