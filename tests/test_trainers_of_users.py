@@ -195,8 +195,37 @@ def a_meter_that_asks_for_tensors(T, compile):
         yield found, copy.deepcopy(meter.sum), meter.count
 
 
+def a_state_in_a_tuple(T, compile):
+    """As recurrent modules keep theirs; now and then it is set from outside."""
+    net = network(T)
+    optimizer = T.optim.SGD(net.parameters(), lr=0.05)
+    start = T.zeros(3, 2).double()
+    memory = SimpleNamespace(state=(start, ("seen", start + 1)))
+
+    @compile
+    def step(x, y):
+        fast, (name, slow) = memory.state
+        fast = (net(x) + fast).tanh()
+        slow = 0.9 * slow + 0.1 * fast
+        memory.state = fast.detach(), (name, slow.detach())
+        optimizer.zero_grad()
+        loss = ((slow - y) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for k, (x, y) in enumerate(batches(T)):
+        loss = step(x, y)
+        fast, (_, slow) = memory.state
+        yield copy.deepcopy([loss.item(), fast, slow, net[0].weight.detach()])
+        if k == 5:
+            memory.state = start, ("seen", start)  # one tensor
+        if k == 8:
+            memory.state = start, ("named", start + 2)
+
+
 SETS = [
-    moments_in_lists, a_meter_that_asks_for_tensors, warm_up_by_a_counter,
+    a_state_in_a_tuple, moments_in_lists, a_meter_that_asks_for_tensors, warm_up_by_a_counter,
     a_rate_that_the_step_sets_and_others_too, a_flag_that_is_what_it_was,
     a_mode_that_is_what_it_was,
 ]  # fmt: skip
@@ -204,7 +233,7 @@ SETS = [
 
 @pytest.mark.parametrize("program", SETS, ids=lambda f: f.__name__)
 def test_what_a_step_sets_is_set_before_it_is_used(program):
-    check(program, traces=3)
+    check(program, traces=4)
 
 
 def test_an_index_that_is_computed_from_a_number_has_a_program_for_each_outcome():

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..tracer.capture import unread
 from ..tracer.capture.guards import Guard
-from ..tracer.capture.locations import Place, alike, items_of, places_in
+from ..tracer.capture.locations import PLAIN, Place, alike, items_of, places_in
 from ..tracer.capture.scalar import Scalar, is_number
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
@@ -58,8 +58,37 @@ def liftable(then: Any, now: Any) -> bool:
         return isinstance(now, Tensor)
     if isinstance(then, np.ndarray):
         return isinstance(now, np.ndarray)
+    if type(then) is tuple:
+        return _tuple_liftable(then, now)
     then, now = (x._value if type(x) is Scalar else x for x in (then, now))
     return is_number(then) and type(now) is type(then)
+
+
+def _tuple_liftable(then: tuple, now: Any) -> bool:
+    """The same for tuples: tensors may be others, plain values are as they were."""
+    if type(now) is not tuple or len(now) != len(then) or not any(parts_of(then)):
+        return False
+    return all(
+        liftable(a, b) if isinstance(a, (Tensor, tuple)) else isinstance(a, PLAIN) and alike(a, b)
+        for a, b in zip(then, now, strict=True)
+    )
+
+
+def tuples_of(value: Any) -> Iterator[tuple]:
+    """A tuple, and those in it."""
+    if type(value) is tuple:
+        yield value
+        for inside in value:
+            yield from tuples_of(inside)
+
+
+def parts_of(value: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """The tensors in a tuple, and where they are in it."""
+    if isinstance(value, Tensor):
+        yield path, value
+    elif type(value) is tuple:
+        for index, inside in enumerate(value):
+            yield from parts_of(inside, (*path, index))
 
 
 def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Place | Argument]:

@@ -23,7 +23,7 @@ from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry, Recorder, Watch
-from .promoted_inputs import Argument, Lifts, liftable
+from .promoted_inputs import Argument, Lifts, liftable, parts_of, tuples_of
 
 
 class Again(Exception):
@@ -65,6 +65,9 @@ def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Any]]]:
                 trace.put_at(place, tensor)
                 done.append((place, value, tensor))
                 place.put(tensor)
+            elif type(value) is tuple:
+                for path, part in parts_of(value):
+                    trace.put_at(Place(place.words, "part", place, path), part)
             elif type(value) in unread.KINDS:
                 instead = unread.Unread(trace.book, value, place.id)
                 scalars.append((place, instead))
@@ -75,6 +78,13 @@ def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Any]]]:
         for place, value, instead in done:
             if place.now() is instead:
                 place.put(value)
+
+
+def _tuples(lifts: Lifts) -> Iterator[tuple[Place, tuple]]:
+    """The tuples that are found anew at each call, and where."""
+    for place in lifts.places.values():
+        if not isinstance(place, Argument) and type(value := place.now()) is tuple:
+            yield place, value
 
 
 _exchanged_by: dict[int, ExitStack] = {}  # thread -> how to put back what it has exchanged
@@ -124,7 +134,12 @@ def record(
         with _world() as world:
             scalars = world.enter_context(_exchanged(lifts, trace))
             ids = [*(place.id for place, _ in scalars), *(place.id for place, _ in trace.placed)]
+            tuples = list(_tuples(lifts))
+            for place, value in tuples:
+                ids += place.id, *(Place("", "content", t).id for t in tuples_of(value))
             trace.observer = observer = world.enter_context(Observer(reports, ids))
+            for place, _ in tuples:
+                observer.summary(place.words, "form", place)
             observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
             each, every = iter(tensors), iter(numbers)
             given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))

@@ -269,7 +269,7 @@ class Meeting(Notes):
     def _content(self, words: str, value: Any, besides: frozenset = frozenset()) -> None:
         """All that is in a container counts, but for what is under the keys `besides`."""
         place = Place(words, "content", value, besides | self.given_in(value) or None)
-        if place.id in self.reads:
+        if place.id in self.reads or place.id in self.given:
             return
         self.reads[place.id] = place, place.now()
         for key, inside in items_of(value):

@@ -213,6 +213,25 @@ GENERATORS: dict[type, Callable[[Any], Any]] = {
     np.random.RandomState: lambda r: repr(r.get_state(legacy=False)),
 }
 
+def _part(place: Place, path: tuple[int, ...]) -> Any:
+    """What is in a tuple that is found at a place."""
+    value = place.now()
+    for index in path:
+        value = value[index]
+    return value
+
+
+def _form(place: Place, _: Any) -> str:
+    """All of a tuple that is found at a place, but which tensors are in it."""
+
+    def text(value: Any) -> str:
+        if type(value) is tuple:
+            return f"({', '.join(map(text, value))})"
+        return repr(value) if isinstance(value, PLAIN) else f"a {type(value).__qualname__}"
+
+    return text(place.now())
+
+
 _KINDS: dict[str, _Kind] = {
     "item": _Kind(_get_item, alike, _put_item),
     "cell": _Kind(_get_cell, alike, _put_cell),
@@ -220,6 +239,8 @@ _KINDS: dict[str, _Kind] = {
     "content": _Kind(_content, _all_alike),
     "set": _Kind(lambda s, _: tuple(sorted(map(id, s))) if _by_id(s) else tuple(
         sorted(map(repr, s))), _equal),
+    "part": _Kind(_part, alike),
+    "form": _Kind(_form, _equal),
     "type": _Kind(lambda x, _: type(x), is_),
     "attribute": _Kind(lambda cls, name: vars(cls).get(name, ABSENT), alike, _put_attribute),
     "class": _Kind(lambda cls, key: found_in(cls, *key), _all_alike),
