@@ -6,6 +6,7 @@ from pathlib import Path
 
 import test_capture
 import test_capture_effects
+import test_capture_few
 import test_capture_lockstep
 import test_capture_numbers
 import test_capture_values
@@ -19,7 +20,7 @@ TABLE = Path(__file__).parent.parent / "docs" / "capture.md"
 def _known():
     return {
         *test_capture.SCENARIOS, *test_capture_values.SCENARIOS,
-        *test_capture_lockstep.PROGRAMS, *test_capture_lockstep.FEW,
+        *test_capture_lockstep.PROGRAMS, *test_capture_few.FEW,
         *test_capture_effects.REPLAYED, *test_capture_effects._acts(),
         *test_capture_numbers._places(), "a number among the arguments",
         *test_compile_world._effects(), *test_optim_of_users._settings(),

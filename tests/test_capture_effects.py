@@ -12,6 +12,7 @@ import os
 import queue
 import random
 import secrets
+import threading
 import time
 import uuid
 from time import perf_counter
@@ -267,6 +268,7 @@ def _acts():
         "an iterator in an attribute": (of_module, "iterator"),
         "a queue": (lambda x: x * waiting.get_nowait(), "queue"),
         "a text stream": (lambda x: x * float(lines.readline()), "file"),
+        "the thread": (lambda x: x * threading.get_ident(), r"get_ident\(\) was called"),
         "a clock": (lambda x: x * time.time(), r"time\(\) was called"),
         "a clock by its own name": (lambda x: x * perf_counter(), "perf_counter"),
         "the date": (lambda x: x * datetime.datetime.now().year, "clock"),

@@ -127,8 +127,7 @@ def _effects():
         "a list": (lambda x: seen.append(x * 2), lambda: list(seen)),
         "an item of a list in a Module": (
             lambda x: net.scales.append(2.0), lambda: list(net.scales)),
-        "an entry is removed": (lambda x: table.pop("a"), lambda: dict(table)),
-        "an attribute is removed": (lambda x: delattr(net, "settings"), lambda: set(vars(net))),
+        "the order of a dict": (lambda x: shuffled(), lambda: list(table)),
         "a set": (lambda x: known.add(2), lambda: set(known)),
         "an attribute of a class": (
             lambda x: setattr(Settings, "scale", 2.0), lambda: Settings.scale),

@@ -225,6 +225,7 @@ class Meeting(Notes):
                 self.copied(f"class {one.__qualname__}", one)
         if type(cls) is not type:
             self.exchange.observe(type(cls))
+            self._class(words, type(cls))
             if isinstance(cls, ABCMeta) and not code_names.fixed(cls.__module__):
                 self.summary(f"what is registered with {cls.__qualname__}", "registered", cls)
         if impure.CLOCKS.get(cls, frozenset()) & self.attributes:

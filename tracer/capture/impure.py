@@ -18,6 +18,7 @@ import queue
 import random
 import secrets
 import sys
+import threading
 import time
 import uuid
 import warnings
@@ -54,6 +55,7 @@ _REFUSED: dict[tuple[Any, str], str] = {
         *_names(os, "urandom getrandom listdir scandir stat read"),
         *_names(secrets, "token_bytes token_hex token_urlsafe randbelow randbits choice"),
         *_names(uuid, "uuid1 uuid4"),
+        *_names(threading, "current_thread get_ident get_native_id active_count enumerate"),
         *_names(builtins, "open input"), *_names(io, "open"),
     ], _PASS),
     **dict.fromkeys([

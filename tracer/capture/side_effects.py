@@ -17,6 +17,7 @@ from .locations import ABSENT, Place, alike, base_of, items_of
 # attributes of classes that Python sets itself, or that are ours for the time of a trace
 _OF_PYTHON = {
     "__getattribute__", "__setattr__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl",
+    "__annotations__",
 }  # fmt: skip
 
 
@@ -65,11 +66,14 @@ class Table(NamedTuple):
             if found:
                 raise Refused(f"attribute {found[0]!r} of {self.words}")
             return []
-        if gone:
-            raise Refused(f"{self.words}, from which {gone[0]!r} was removed,")
+        if [k for k in before if k in now] != [k for k in now if k in before]:
+            raise Refused(f"the order of {self.words}")
         return [
-            Effect(Place(self.entry(k), "item", self.holder, k), before.get(k, ABSENT), now[k])
-            for k in changed
+            Effect(
+                Place(self.entry(k), "item", self.holder, k),
+                before.get(k, ABSENT), now.get(k, ABSENT),
+            )
+            for k in (*gone, *changed)
         ]
 
     def entry(self, key: Any) -> str:

@@ -29,6 +29,8 @@ def write_numbers(s: Source) -> None:
             table[slot] = address(number)
             value = s.scalars[id(i.key)]
             if i.node.dtype in (float32, float64):
+                if type(i.key._value) is int:  # may be too large for a float
+                    value = f"float({value})"
                 s.add(f"{s.name('number', number.reshape(1).data)}[0] = {value}")
             else:
                 s.add(f"{s.name('number', number)}[...] = {encoded(s, i, value)}")

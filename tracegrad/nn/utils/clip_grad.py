@@ -41,7 +41,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
 def clip_grads_with_norm_(parameters: Tensors, max_norm: float, total_norm: Tensor,
                           foreach: bool | None = None) -> None:  # fmt: skip
     """Scale all gradients, in place, so that a norm of `total_norm` becomes at most `max_norm`."""
-    scale = clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
+    scale = clamp(max_norm / (total_norm + 1e-6), max=1.0)
     for p in _several(parameters):
         if p.grad is not None:
             p.grad.mul_(scale)
@@ -69,4 +69,4 @@ def clip_grad_value_(
     """Cut all numbers of the gradients, in place, to [-clip_value, clip_value]."""
     for p in _several(parameters):
         if p.grad is not None:
-            p.grad.clamp_(-float(clip_value), float(clip_value))
+            p.grad.clamp_(-clip_value, clip_value)
