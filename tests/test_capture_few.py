@@ -1,5 +1,5 @@
-"""Programs are few: what changes from call to call and is only computed with, or not looked at, makes
-no other one. Each of these says what it says eagerly.
+"""Programs are few: what changes from call to call and is only computed with, or not looked at,
+makes no other one. Each of these says what it says eagerly.
 """
 
 from __future__ import annotations

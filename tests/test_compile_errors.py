@@ -32,7 +32,7 @@ def total(x):
 
 
 def _bad():
-    table, seen, w = {"n": 0}, [], tg.ones(2)
+    full, seen, w = [0], [], tg.ones(2)
 
     class Holder:
         kept = None
@@ -65,7 +65,7 @@ def _bad():
         x.sum().backward()  # backward of nothing
 
     def popped(x):
-        table.pop("n")
+        full.pop()
         return x
 
     def appended(x):
