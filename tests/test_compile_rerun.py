@@ -439,6 +439,26 @@ def several_results(compile):
         yield norm, x.grad
 
 
+@program
+def transforms(compile):
+    calls = T.zeros(())
+
+    @compile
+    def f(x):
+        calls.add_(1)
+        return F.dropout(x, 0.3) ** 3 * calls.clone()
+
+    x = leaf()
+    for transform in (T.func.jacrev, T.func.jacfwd):
+        yield transform(f)(x.detach()), calls, T.rand(1)
+    yield T.func.hessian(lambda x: f(x).sum())(x.detach()), calls, T.rand(1)
+    yield T.autograd.functional.jacobian(f, x, vectorize=True), calls
+    y, every = f(x), {"grad_outputs": T.eye(3), "is_grads_batched": True}
+    yield *T.autograd.grad(y, x, retain_graph=True, **every), calls
+    (g,) = T.autograd.grad(y, x, create_graph=True, **every)
+    yield g, *T.autograd.grad(g.sum(), x), calls, T.rand(1)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_compiled_it_is_what_it_is_eagerly(name):
     found = []

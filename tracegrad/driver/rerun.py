@@ -7,7 +7,8 @@ and a Function's own backward mean for higher derivatives; a graph of Nodes has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy as np
 from ..ir.dtype import float32
 from ..tracer.autograd.backward import pull
 from ..tracer.autograd.graph import edge
-from ..tracer.autograd.transform import origin
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.signature import leaves, rebuild
 from ..tracer.capture.trace import Input
@@ -25,6 +25,16 @@ from .outputs import Aliased, Returned, aliased
 from .scene import Scene
 
 _HOLE = wrap(np.zeros(()), float32)  # where a tensor of the call stands
+
+
+@contextmanager
+def _outside() -> Iterator[None]:
+    """Within it nothing is traced or mapped: so it was at the call."""
+    inside, mode.trace = mode.trace, None
+    try:
+        yield
+    finally:
+        mode.trace = inside
 
 
 class Rerun:
@@ -60,19 +70,15 @@ class Rerun:
                 f"inside vmap, needs to run the function again, and this one {self.why_not}; take "
                 "the gradient inside the compiled function, or run it eagerly"
             )
-        with self.scene.again(call, changes) as there, enable_grad():
-            # within vmap a tensor from outside is met as a twin, whose tape does not lead to it
-            inside = [] if mode.trace is None else [t for t in call.arguments if t._requires_grad]
-            begun = {id(t): origin(t) for t in inside}
-            given = [begun.get(id(t), t) for t in call.arguments]
-            waiting, every = iter(given), iter(call.numbers)
+        with self.scene.again(call, changes) as there, enable_grad(), _outside():
+            waiting, every = iter(call.arguments), iter(call.numbers)
             args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
             answer = leaves(self.function(*args, **kwargs))
-        roots = [
-            (fn, live(g)) for k, g in parts.items() if (fn := self.made(k, answer)._grad_fn)
-        ]
+            made = {k: self.made(k, answer)._grad_fn for k in parts}
+        roots = [(fn, live(parts[k])) for k, fn in made.items() if fn is not None]
         targets = [
-            edge(given[i.key] if i.kind == "argument" else there.get(i, i.tensor)) for i in wanted
+            edge(call.arguments[i.key] if i.kind == "argument" else there.get(i, i.tensor))
+            for i in wanted
         ]
         return tuple(pull(roots, targets, mode.grad, mode.grad, stop=True))
 
