@@ -32,6 +32,7 @@ from ..tracer.capture.trace import Input, Stream, Trace
 from ..tracer.change_counter import captured, differentiated
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.gradient_layout import order_of
+from ..tracer.tensor.strides import axes_of, strides_of
 from ..tracer.tensor.tensor import Tensor
 from .backward_nodes import Spent, spent
 from .backward_programs import Derivative, layout, records_below
@@ -298,13 +299,15 @@ class Recorder:
         own = t._grad_fn is not None and not all(recorded for _, recorded in steps)
         if steps and known and not own and not listened(t._grad_fn):
             return Aliased(self.leaf(root), steps, t)
-        index = self.output(self.node(t))
+        axes = axes_of(tuple(t.shape), strides_of(t))
+        node = self.node(t)
+        index = self.output(node if axes is None else permute(node, axes=axes))
         begins = t._requires_grad and t._grad_fn is None
         if begins:
             self.leaves.add(edge(t))
         elif t._requires_grad:
             self.depends(index, t)
-        return Returned(index, None if t._grad is None else self.leaf(t._grad), begins)
+        return Returned(index, None if t._grad is None else self.leaf(t._grad), begins, axes)
 
     def depends(self, index: int, t: Tensor) -> None:
         """An output has a history: one that is used up, or one that backward will go through."""

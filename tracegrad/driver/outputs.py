@@ -21,12 +21,13 @@ from ..tracer.tensor.views import VIEWS, Path, as_bits, follow
 
 
 class Returned:
-    """Output number `index` of the program, what stands for its `.grad`, if it has one, and whether
-    it is a leaf that requires grad.
+    """Output number `index` of the program, what stands for its `.grad`, if it has one, whether it
+    is a leaf that requires grad, and its `axes` from the outermost in memory to the innermost, in
+    whose order the program writes it; None for the usual one.
     """
 
-    def __init__(self, index: int, grad: Any = None, begins: bool = False):
-        self.index, self.grad, self.begins = index, grad, begins
+    def __init__(self, index: int, grad: Any, begins: bool, axes: tuple[int, ...] | None):
+        self.index, self.grad, self.begins, self.axes = index, grad, begins, axes
 
 
 class Given:
@@ -105,11 +106,6 @@ def gradients_found(answer: Any) -> set[Input]:
 def outputs_of(answer: Any) -> dict[int, Returned]:
     """The outputs that an answer needs, by number."""
     return {r.index: r for r in _roots(answer) if isinstance(r, Returned)}
-
-
-def returned(answer: Any) -> list[int]:
-    """The numbers of the outputs that an answer needs."""
-    return sorted(outputs_of(answer))
 
 
 def refuse_hidden(answer: Any, who: str) -> None:

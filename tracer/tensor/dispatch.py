@@ -14,13 +14,13 @@ import numpy as np
 from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
-from ...ir.ops.elementwise import CHECKS, cast, check_divisor, copy, floor_div, fmod, ne, remainder
+from ...ir.ops.elementwise import CHECKS, cast, check_divisor, floor_div, fmod, ne, remainder
 from ..autograd.graph import composite, record
 from ..mode import get_default_dtype, live, mode
 from . import masked_selection
 from .masked_selection import Selection
 from .promotion import SCALAR_TYPE, common_dtype
-from .strides import fills, inherited
+from .strides import axes_of, inherited, strides_of
 from .tensor import Size, Tensor, leaked, traced, wrap
 from .views import VIEWS, link
 
@@ -177,7 +177,12 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
             raise leaked(x)
     try:
         y = evaluate(op, arrays, [x._dtype for x in inputs], dtype, params)
-        if op.kind is not Kind.ELEMENTWISE and op not in VIEWS and not y.flags.c_contiguous:
+        if op.kind is Kind.ELEMENTWISE:
+            if y.ndim > 1 and y is not arrays[0]:
+                y = _ordered(y, arrays)
+        elif op.kind is Kind.IMPLICIT:
+            y = _ordered(y, arrays[:1])
+        elif op not in VIEWS and not y.flags.c_contiguous:
             y = np.ascontiguousarray(y)  # as the trace takes it to be
         return wrap(y, dtype)
     except (ValueError, TypeError) as error:
@@ -189,6 +194,24 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         if inputs[0]._dtype is bool_ and op.name in _REFUSED:
             raise RuntimeError(_REFUSED[op.name]) from error
         raise _not_implemented(op, inputs[0]) from error
+
+
+def _ordered(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
+    """An elementwise result in the order in memory that torch gives it."""
+    for a in arrays:
+        if not a.flags.c_contiguous:
+            break
+    else:
+        return y
+    size = y.itemsize
+    want = inherited([(a.shape, a.strides) for a in arrays], y.shape)
+    dims = zip(y.shape, y.strides, want, strict=True)
+    if not y.size or all(s == w * size for n, s, w in dims if n > 1):
+        return y
+    axes = axes_of(y.shape, want) or range(y.ndim)
+    out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(np.argsort(axes))
+    np.copyto(out, y)
+    return out
 
 
 def _ready(op: OpDef, inputs: tuple) -> tuple | None:
@@ -302,9 +325,9 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
     y = traced(node)
-    if op.kind is Kind.ELEMENTWISE and (op is not copy or fills(ready[0])):
-        if (laid := inherited(ready, node.shape)) is not None:
-            y._laid = laid
+    if op.kind in (Kind.ELEMENTWISE, Kind.IMPLICIT) and len(node.shape) > 1:
+        deciding = ready if op.kind is Kind.ELEMENTWISE else ready[:1]
+        y._laid = inherited([(tuple(x.shape), strides_of(x)) for x in deciding], node.shape)
     return _finish(op, ready, params, y)
 
 

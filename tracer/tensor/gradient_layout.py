@@ -62,6 +62,23 @@ def moved(new: Tensor, leaf: np.ndarray | None) -> Tensor:
     return new
 
 
+def relaid(new: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """`new`, which nobody else holds yet, in memory of these strides, which leave no gaps."""
+    if new._array is None:
+        new._laid = strides
+    elif new._array.size:
+        size = new._array.itemsize
+        moved(new, as_strided(new._array.ravel()[:1], new.shape, [s * size for s in strides]))
+    return new
+
+
+def in_order(new: Tensor) -> Tensor:
+    """`new`, which nobody else holds yet, in the order of the indices."""
+    if new._array is None:
+        new._laid = None
+    return moved(new, None)
+
+
 def recorded(g: Tensor, leaf: np.ndarray | None = None) -> Tensor:
     """A copy of `g` with its history, lying so."""
     return moved(Tensor.bind(copy, (g,), {}), leaf)

@@ -8,10 +8,8 @@ them element by element. All else is made in the usual order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided as _as_strided
 
 from ..mode import mode
 from .tensor import Tensor
@@ -37,41 +35,58 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
     return contiguous(t.shape) if given is None else given
 
 
-def inherited(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The strides that an elementwise operation gives its result, which keeps the order of its
-    operands' dimensions in memory, as NumPy finds it; None where that is the usual one.
+def inherited(
+    operands: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The strides that torch gives what is computed element by element from operands of these
+    shapes and strides: without gaps, and each two dimensions in the order in memory that they have
+    in the first operand that decides it.
     """
-    if len(shape) < 2 or 0 in shape:
+    rank = len(shape)
+    spread = [  # innermost first, and 0 along a dimension that is repeated
+        [0 if n == 1 != shape[-1 - d] else s
+         for d, (n, s) in enumerate(zip(own[::-1], strides[::-1], strict=True))]
+        + [0] * (rank - len(own))
+        for own, strides in operands
+    ]  # fmt: skip
+    extents, order = shape[::-1], list(range(rank))
+    for i in range(1, rank):
+        at = i
+        for k in range(i - 1, -1, -1):
+            further = _further(order[k], order[at], spread, extents)
+            if further is False:
+                break
+            if further:
+                order[k], order[at], at = order[at], order[k], k
+    out, step = [0] * rank, 1
+    for d in order:
+        out[rank - 1 - d] = step
+        step *= max(extents[d], 1)
+    return tuple(out)
+
+
+def _further(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...]) -> bool | None:
+    """Whether neighbours along `a` lie further apart than those along `b`; None: undecided."""
+    for strides in spread:
+        if strides[a] and strides[b]:
+            if strides[a] != strides[b]:
+                return strides[a] > strides[b]
+            if extents[a] > extents[b]:
+                return True
+    return None
+
+
+def axes_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes from the outermost in memory to the innermost; None where they are in order, or the
+    memory is not filled.
+    """
+    usual = contiguous(shape)
+    if all(s == c for n, s, c in zip(shape, strides, usual, strict=True) if n != 1):
         return None
-    given = [(tuple(x.shape), strides_of(x)) for x in inputs if x.numel() > 1]
-    if all(strides == contiguous(own) for own, strides in given):
-        return None
-    cell = np.zeros(1, np.int8)  # small arrays with strides of the same order, never read
-    like = [_as_strided(cell, tuple(map(_few, own)), _order(own, s)) for own, s in given]
-    like.append(_as_strided(cell, tuple(map(_few, shape)), (0,) * len(shape)))
-    flags: Any = [["readonly"]] * len(like) + [["writeonly", "allocate"]]
-    made = np.nditer([*like, None], op_flags=flags, order="K").operands[-1]
-    strides, n = [0] * len(shape), 1
-    for d in sorted(range(len(shape)), key=lambda d: (made.strides[d], -d)):
-        strides[d] = n
-        n *= shape[d]
-    return tuple(strides)
-
-
-def fills(t: Tensor) -> bool:
-    """Whether the elements of a tensor lie side by side: a copy keeps only such an order."""
-    dims = zip(t.shape, strides_of(t), strict=True)
-    return 0 in t.shape or sum((n - 1) * s for n, s in dims) + 1 == t.numel()
-
-
-def _few(extent: int) -> int:
-    return min(extent, 2)
-
-
-def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides for `_few` elements along each dimension, in the order of those given."""
-    steps = sorted({abs(s) for s in strides} - {0})
-    return tuple(2 ** (steps.index(abs(s)) + 1) if s else 0 for s in strides)
+    axes = tuple(sorted(range(len(shape)), key=lambda d: -strides[d]))
+    lying = contiguous(tuple(shape[d] for d in axes))
+    filled = all(strides[d] == s for d, s in zip(axes, lying, strict=True) if shape[d] != 1)
+    return axes if filled else None
 
 
 def repeats(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

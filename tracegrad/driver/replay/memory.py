@@ -14,7 +14,7 @@ from ...runtime.cpu.executable import address
 from ...tracer.capture.trace import Input
 from ...tracer.tensor.gradient_layout import order_of
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
-from ..outputs import returned
+from ..outputs import outputs_of
 from .bindings import drawing
 from .source import Source, drawn, placed
 
@@ -61,9 +61,11 @@ def write_buffers(s: Source) -> None:
     entry = s.entry
     outputs = range(len(entry.graph.outputs))
     saved = outputs[len(outputs) - len(entry.derivative.saved) :] if entry.derivative else ()
-    for k in [*returned(entry.answer), *saved]:
+    results = outputs_of(entry.answer)
+    for k in [*sorted(results), *saved]:
         node = entry.graph.outputs[k]
-        pool = Pool(entry.executable.table, entry.program.outputs[k], node.shape, node.dtype)
+        axes = results[k].axes if k in results else None
+        pool = Pool(entry.executable.table, entry.program.outputs[k], node.shape, node.dtype, axes)
         entry.pools.append(pool)
         s.outputs[k] = f"o{k}"
         s.add(f"o{k} = {s.name('pool', pool.take)}()")

@@ -14,6 +14,7 @@ from ...tracer.tensor.inplace import update
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..random.distributions import uniform, wide
+from ..tensors.creation import lying_as
 from ..tensors.shape import squeeze, unsqueeze
 
 __all__ = [
@@ -35,7 +36,7 @@ def _kept(x: Tensor, p: float, features: bool) -> Tensor:
 def _dropped(x: Tensor, p: float, features: bool = False) -> Tensor:
     if p == 1:
         return x * 0
-    return where(_kept(x, p, features), x * (1 / (1 - p)), 0)
+    return lying_as(where(_kept(x, p, features), x * (1 / (1 - p)), 0), x)
 
 
 @composite("AddBackward0")

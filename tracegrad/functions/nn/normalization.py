@@ -17,6 +17,8 @@ from ...ir.ops.elementwise import rsqrt
 from ...ir.ops.movement import pad, reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import no_grad
+from ...tracer.tensor.gradient_layout import in_order
+from ...tracer.tensor.layout import contiguous_format, format_of
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..math.norms import vector_norm
@@ -105,8 +107,8 @@ def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runni
     else:
         centred = x - narrowed(reshape(running_mean, shape=shape), x.dtype)
         variance = narrowed(reshape(running_var, shape=shape), x.dtype)
-    y = _scaled(centred * rsqrt(variance + eps), weight, bias, shape)
-    return narrowed(y, input.dtype)
+    y = narrowed(_scaled(centred * rsqrt(variance + eps), weight, bias, shape), input.dtype)
+    return in_order(y) if format_of(input) is contiguous_format else y
 
 
 def instance_norm(input: Tensor, running_mean: Tensor | None = None,
@@ -176,7 +178,8 @@ def _layer_norm(input: Tensor, weight: Any, bias: Any, dims: tuple, eps: float) 
     x = _floating(input, "LayerNormKernelImpl")
     centred, _, variance = _moments(x, dims)
     y = centred * rsqrt(variance + eps)
-    return narrowed(_scaled(y, weight, bias, tuple(x.shape[d] for d in dims)), input.dtype)
+    scaled = _scaled(y, weight, bias, tuple(x.shape[d] for d in dims))
+    return in_order(narrowed(scaled, input.dtype))
 
 
 @composite("MulBackward0")

@@ -150,7 +150,7 @@ def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_
     """`rand` in the shape and dtype of `input`."""
     new = rand(*input.shape, dtype=dtype or input.dtype, device=device,
                requires_grad=requires_grad, generator=generator)  # fmt: skip
-    return lying_as(new, input)
+    return lying_as(new, input, memory_format)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
@@ -159,7 +159,7 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     """`randn` in the shape and dtype of `input`."""
     new = randn(*input.shape, dtype=dtype or input.dtype, device=device,
                 requires_grad=requires_grad, generator=generator)  # fmt: skip
-    return lying_as(new, input)
+    return lying_as(new, input, memory_format)
 
 
 def _bounds(name: str, args: tuple, low: Any, high: Any) -> tuple[int, int]:
@@ -193,11 +193,12 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
 
 
 def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | None = None,
-                 dtype: Any = None, **kwargs: Any) -> Tensor:  # fmt: skip
+                 dtype: Any = None, memory_format: Any = None,
+                 **kwargs: Any) -> Tensor:  # fmt: skip
     """`randint` in the shape and dtype of `input`."""
     low, high = _bounds("randint_like", args, low, high)
     new = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
-    return lying_as(new, input)
+    return lying_as(new, input, memory_format)
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,

@@ -14,7 +14,8 @@ from ...tracer.change_counter import tensor_changed
 from ...tracer.mode import live, mode
 from ...tracer.tensor.device import device as Device, usable
 from ...tracer.tensor.dispatch import bind
-from ...tracer.tensor.layout import contiguous_format
+from ...tracer.tensor.gradient_layout import relaid
+from ...tracer.tensor.layout import format_of, format_strides
 from ...tracer.tensor.promotion import NAMES, SCALAR_TYPE, as_dtype
 from ...tracer.tensor.tensor import Tensor, fill_slots, leaked
 from ...tracer.tensor.views import alias, within
@@ -143,8 +144,10 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
     usable(device)
     d = self.dtype if dtype is None else as_dtype(dtype)
     if d is not self.dtype:
-        return _cast(self, d)
-    return clone(self) if copy else self
+        return _formed(_cast(self, d), memory_format)
+    wanted = format_strides(self, memory_format)
+    same = wanted is None or memory_format is format_of(self)
+    return clone(self, memory_format=memory_format) if copy or not same else self
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
@@ -196,13 +199,13 @@ def cuda(self: Tensor, device: Any = None) -> Tensor:
 
 def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy, part of the graph."""
-    y = ops.copy(self)
-    array = y._array
-    if memory_format == contiguous_format and array is not None and not array.flags.c_contiguous:
-        y._array = np.ascontiguousarray(array)
-    if memory_format == contiguous_format:
-        y._laid = None
-    return y
+    return _formed(ops.copy(self), memory_format)
+
+
+def _formed(y: Tensor, memory_format: Any) -> Tensor:
+    """A new tensor in a memory format."""
+    strides = format_strides(y, memory_format)
+    return y if strides is None else relaid(y, strides)
 
 
 def detach(self: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from ...tracer.mode import get_default_dtype, live, mode
 from ...tracer.tensor import dispatch, tensor as tensor_module
 from ...tracer.tensor.device import usable
 from ...tracer.tensor.dispatch import bind
-from ...tracer.tensor.gradient_layout import moved
-from ...tracer.tensor.layout import contiguous_format
+from ...tracer.tensor.gradient_layout import relaid
+from ...tracer.tensor.layout import format_strides
 from ...tracer.tensor.promotion import as_dtype, stored
+from ...tracer.tensor.strides import inherited, strides_of
 from ...tracer.tensor.tensor import Size, Tensor, wrap
 
 
@@ -267,16 +268,18 @@ def scalar_tensor(
 def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: bool,
           memory_format: Any = None) -> Tensor:  # fmt: skip
     new = _filled(value, tuple(input.shape), dtype or input.dtype, device, requires_grad)
-    return new if memory_format is contiguous_format else lying_as(new, input)
+    return lying_as(new, input, memory_format)
 
 
-def lying_as(new: Tensor, input: Tensor) -> Tensor:
-    """A new tensor with its axes in the order in memory that those of `input` have."""
-    a = live(input)._array
-    if a is None or a.flags.c_contiguous:
+def lying_as(new: Tensor, input: Tensor, memory_format: Any = None) -> Tensor:
+    """A new tensor with its axes in the order in memory of a format, by itself that of `input`."""
+    shape, x = tuple(input.shape), live(input)
+    if memory_format is None and x._array is not None and x._array.flags.c_contiguous:
         return new
-    repeated = any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True))
-    return moved(new, None if repeated else np.empty_like(a, order="K"))
+    strides = format_strides(input, memory_format)
+    if strides is None:
+        strides = inherited([(shape, strides_of(x))], shape)
+    return relaid(new, strides)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
@@ -299,7 +302,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any 
     """One number in the shape and dtype of `input`."""
     new = full(input.shape, fill_value, dtype=dtype or input.dtype, device=device,
                requires_grad=requires_grad)  # fmt: skip
-    return new if memory_format is contiguous_format else lying_as(new, input)
+    return lying_as(new, input, memory_format)
 
 
 # ---- counted

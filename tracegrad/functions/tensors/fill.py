@@ -10,6 +10,7 @@ from ...ir.ops.elementwise import cast, remainder, where as where_
 from ...ir.ops.movement import reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import number
+from ...tracer.tensor.gradient_layout import in_order
 from ...tracer.tensor.inplace import overwrite, update
 from ...tracer.tensor.promotion import SCALAR_TYPE, stored
 from ...tracer.tensor.strides import contiguous
@@ -74,8 +75,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
                 f"{value.ndim} dimension(s)."
             )
         value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
-        return where_(mask, value, input)
-    return where_(mask, number(stored(value, input.dtype), input.dtype), input)
+        return in_order(where_(mask, value, input))
+    return in_order(where_(mask, number(stored(value, input.dtype), input.dtype), input))
 
 
 def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:

@@ -12,7 +12,13 @@ from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ...tracer.autograd.graph import composite, retitled
 from ...tracer.mode import live
-from ...tracer.tensor.layout import contiguous_format
+from ...tracer.tensor.layout import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    format_strides,
+    preserve_format,
+)
 from ...tracer.tensor.promotion import as_dtype
 from ...tracer.tensor.strides import contiguous, restride, strides_of
 from ...tracer.tensor.tensor import Tensor
@@ -346,14 +352,24 @@ def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
     """Whether the elements lie in memory in the order of the indices."""
     x = live(input)
     shape = tuple(x.shape)
-    own = zip(shape, strides_of(x), contiguous(shape), strict=True)
+    if memory_format in (channels_last, channels_last_3d) and x.ndim != (
+        4 if memory_format == channels_last else 5
+    ):
+        return False
+    wanted = format_strides(input, memory_format) or contiguous(shape)
+    own = zip(shape, strides_of(x), wanted, strict=True)
     return 0 in shape or all(s == c for n, s, c in own if n != 1)
 
 
 @composite("CloneBackward0")
 def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself if it is contiguous, else a copy that is."""
-    return input if is_contiguous(input) else input.clone(memory_format=contiguous_format)
+    memory_format = contiguous_format if memory_format is None else memory_format
+    if is_contiguous(input, memory_format):
+        return input
+    if memory_format is preserve_format:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    return input.clone(memory_format=memory_format)
 
 
 __all__ = [
