@@ -14,7 +14,7 @@ from .functions.math.scaled_operands import refuse
 from .ir.dtype import bool_
 from .ir.ops import elementwise as ops
 from .nn import functional as F
-from .tracer.tensor.promotion import as_dtype
+from .tracer.tensor.promotion import SCALAR_TYPE, as_dtype
 from .tracer.tensor.tensor import Tensor
 
 
@@ -93,6 +93,11 @@ def mean(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = 
          mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The mean of the elements where the mask holds."""
     x = _to(input, dtype)
+    if not x.is_floating_point():
+        raise ValueError(
+            "mean(): Could not infer output dtype. Input dtype must be either a floating point or "
+            f"complex dtype. Got: {SCALAR_TYPE[x.dtype]}"
+        )
     if mask is None:
         return all_.mean(x, dim, keepdim)
     return sum(x, dim, keepdim=keepdim, mask=mask) / _count(x, dim, keepdim, mask)

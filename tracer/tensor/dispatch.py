@@ -46,6 +46,9 @@ _NOT_OF = {
 }
 
 
+_OF_FLOATS = frozenset("hypot igamma igammac nextafter".split())  # others make floats of integers
+
+
 def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
     name = ("addmm_impl_cpu_" if x.ndim == 2 else "bmm") if op.name == "dot" else op.name
     return not_implemented(name, x)
@@ -107,6 +110,10 @@ def _lift(x: Any, op: OpDef) -> Any:
     raise TypeError(f"unsupported operand type(s) for {op.name}: 'Tensor' and '{type(x).__name__}'")
 
 
+def _first(inputs: tuple) -> Tensor:
+    return next(x for x in inputs if isinstance(x, Tensor))
+
+
 def _unify(op: OpDef, inputs: tuple) -> tuple:
     """The operands as Tensors of the dtypes that `op` wants."""
     types = op.types
@@ -125,6 +132,8 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
         ):
             raise RuntimeError(_REFUSED["sub" if common is bool_ else "sub of one"])
         if types is Types.FLOAT and common.kind != "float":
+            if op.name in _OF_FLOATS:
+                raise not_implemented(f"{op.name}_cpu", _first(inputs))
             common = get_default_dtype()
         dtypes = [common] * len(inputs)
         if first:

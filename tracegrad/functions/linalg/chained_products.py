@@ -9,6 +9,7 @@ from typing import Any
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops.movement import expand, reshape
 from ...tracer.autograd.graph import composite
+from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..math.reduction import sum as sum_, wrap_dim
 from ..tensors.shape import roll
@@ -57,6 +58,11 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The inner products of vectors that lie along `dim`."""
+    if not x.is_floating_point():
+        raise RuntimeError(
+            "linalg.vecdot: Expected a floating point or complex tensor as input. Got "
+            f"{SCALAR_TYPE[x.dtype]}"
+        )
     return sum_(x * y, dim)
 
 

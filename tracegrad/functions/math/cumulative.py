@@ -12,6 +12,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.tensor import Tensor
 from ..named_results import TYPES
 from .reduction import accumulating, along, numpy_names, wrap_dim
+from .scaled_operands import floats_only
 from .upcast import rounded_once
 
 
@@ -80,6 +81,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log(cumsum(exp(input))), without overflow: the sums so far are scaled by the greatest element
     so far, and scaled down when a greater one comes.
     """
+    floats_only("logcumsumexp_out_cpu", input)
     d, x = wrap_dim(dim, input.ndim), vector(input)
     flat = stop_gradient(x)
     peak = prefix.cummax(flat, axis=d, reverse=False)

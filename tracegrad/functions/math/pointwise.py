@@ -16,7 +16,7 @@ from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..tensors.broadcasting import broadcast_tensors
-from .scaled_operands import as_factor, check_alpha, plus, refuse
+from .scaled_operands import as_factor, check_alpha, floats_only, plus, refuse
 from .upcast import rounded_once
 
 # primitives of one tensor, public under their own names and these
@@ -209,6 +209,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integers; halves go to the even one."""
     if decimals == 0:
         return ops.round(input)
+    floats_only("round_cpu", input)
     return (
         ops.round(input * 10**decimals) / 10**decimals
         if decimals > 0

@@ -17,6 +17,19 @@ def refuse(kernel: str, dtype: DType) -> NotImplementedError:
     return NotImplementedError(f"\"{kernel}\" not implemented for '{SCALAR_TYPE[dtype]}'")
 
 
+def floats_only(kernel: str, *operands: Tensor) -> None:
+    """Raise torch's error for what a function of floating point numbers does not take."""
+    dtype = common_dtype(operands)
+    if dtype.kind != "float":
+        raise refuse(kernel, dtype)
+
+
+def no_bools(kernel: str, *operands: Any) -> None:
+    """The same of a function that takes all dtypes but bool."""
+    if common_dtype(operands) is bool_:
+        raise refuse(kernel, bool_)
+
+
 def as_factor(value: Any, dtype: DType) -> Any:
     """A factor of numbers of this dtype; of integers it is a whole number, cut off."""
     if isinstance(value, Tensor) or dtype.kind == "float":

@@ -19,6 +19,7 @@ from ..tensors.creation import as_tensor, full, held
 from ..tensors.indexing import known
 from .cumulative import taken, vector
 from .reduction import numpy_names, wrap_dim
+from .scaled_operands import no_bools
 
 
 def positions(x: Tensor, dim: int, descending: bool = False) -> Tensor:
@@ -69,6 +70,8 @@ def topk(
 ) -> Any:
     """The k greatest (or smallest) elements along a dimension, in order, and where they stand."""
     d, x = wrap_dim(dim, input.ndim), vector(input)
+    if input.dtype is bool_:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     if not 0 <= k <= x.shape[d]:
         raise RuntimeError("selected index k out of range")
     at = part(positions(x, d, largest), d, 0, k)
@@ -88,11 +91,13 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
         )
     if not 1 <= k <= x.shape[d]:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
+    no_bools("kthvalue_cpu", input)
     return chosen(input, part(positions(x, d), d, k - 1, k), d, keepdim, "kthvalue")
 
 
 # ---- searching
 def _found(rows: Tensor, x: Any, right: bool, out_int32: bool) -> Tensor:
+    no_bools("searchsorted_out_cpu", rows)
     if isinstance(x, float) and not rows.dtype.is_floating_point:
         rows = ops.cast(rows, dtype=float64)
     x = stop_gradient(x if isinstance(x, Tensor) else as_tensor(x, dtype=rows.dtype))
@@ -153,6 +158,8 @@ def isin(
         elements = as_tensor(elements, dtype=test_elements.dtype)
     if not isinstance(test_elements, Tensor):
         test_elements = as_tensor(test_elements, dtype=elements.dtype)
+    if bool_ in (elements.dtype, test_elements.dtype):
+        raise RuntimeError("Unsupported input type encountered for isin(): Bool")
     x, among = stop_gradient(elements), stop_gradient(test_elements)
     n = among.numel()
     if n == 0:

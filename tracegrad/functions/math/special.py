@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...ir.dtype import bool_
 from ...ir.ops import elementwise as ops, kinks, special as primitives
 from ...ir.value import REGISTRY
 from ...tracer.autograd.graph import composite
@@ -59,12 +60,18 @@ def _polygamma(x: Tensor, n: int) -> Tensor:
     return (-1) ** (n + 1) * float(math.factorial(n)) * primitives.zeta(n + 1.0, x)
 
 
-@composite("MvlgammaBackward0")
-@of_floats
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function, of dimension p: DLMF 35.3.4."""
+    if input.dtype is bool_:
+        raise RuntimeError("The input tensor may not be a boolean tensor.")
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
+    return _mvlgamma(input, p)
+
+
+@composite("MvlgammaBackward0")
+@of_floats
+def _mvlgamma(input: Tensor, p: int) -> Tensor:
     y = primitives.lgamma(input)
     for j in range(1, p):
         y = y + primitives.lgamma(input - 0.5 * j)

@@ -18,6 +18,7 @@ from ...tracer.tensor.promotion import SCALAR_TYPE, stored
 from ...tracer.tensor.tensor import Tensor
 from ..math import clamp, pointwise, reduction, softmax_family
 from ..math.dtype_limits import finfo
+from ..math.scaled_operands import floats_only, no_bools
 from ..math.upcast import rounded_once
 from ..random.distributions import rand_like
 from ..tensors import shape
@@ -37,11 +38,6 @@ def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Ten
     return update(x, function, *options) if inplace else function(x, *options)
 
 
-def _floating(x: Tensor, name: str) -> None:
-    if not x.is_floating_point():
-        raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x.dtype]}'")
-
-
 # ---- kinked
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
@@ -50,6 +46,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
+    no_bools("threshold_cpu", input)
     return _applied(_threshold, inplace, input, threshold, value)
 
 
@@ -67,7 +64,7 @@ def _above(x: Tensor, threshold: float, value: float) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    _floating(input, "leaky_relu_cpu")
+    floats_only("leaky_relu_cpu", input)
     return _applied(_leaky, inplace, input, negative_slope)
 
 
@@ -88,6 +85,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         raise RuntimeError(
             f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
         )
+    floats_only("prelu_cpu", input)
     along = (1,) * input.ndim if count == 1 else (1, count, *(1,) * (input.ndim - 2))
     return _prelu(input, shape.reshape(weight, along))
 
@@ -138,7 +136,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x / 6 + 1/2, cut to [0, 1]."""
-    _floating(input, "hardsigmoid")
+    floats_only("hardsigmoid", input)
     return _applied(_hardsigmoid, inplace, input)
 
 
@@ -152,7 +150,7 @@ def _hardsigmoid(x: Tensor) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * hardsigmoid(x)."""
-    _floating(input, "hardswish_cpu")
+    floats_only("hardswish_cpu", input)
     return _applied(_hardswish, inplace, input)
 
 
@@ -167,7 +165,7 @@ def _hardswish(x: Tensor) -> Tensor:
 @composite("HardshrinkBackward0")
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where -lambd <= x <= lambd, else x."""
-    _floating(input, "hardshrink_cpu")
+    floats_only("hardshrink_cpu", input)
     outside = gt(input, lambd) | lt(input, -lambd)
     value = ops.stop_gradient(input)
     return where(outside, input, where(ops.isnan(value), value, 0))
@@ -176,6 +174,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 @composite("SoftshrinkBackward0")
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x brought nearer to zero by lambd, at most to zero."""
+    floats_only("softshrink_check", input)
     if lambd < 0:
         raise RuntimeError(
             f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype "
@@ -193,7 +192,7 @@ def _shrunk(x: Tensor, lambd: float) -> Tensor:
 # ---- exponential
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x) - 1)."""
-    _floating(input, "elu_cpu")
+    floats_only("elu_cpu", input)
     return _applied(_elu, inplace, input, alpha)
 
 
@@ -217,7 +216,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
     The constants are those of Klambauer et al. (2017), equation 14.
     """
-    _floating(input, "elu_cpu")
+    floats_only("elu_cpu", input)
     return _applied(_selu, inplace, input)
 
 
@@ -231,7 +230,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    _floating(input, "elu_cpu")
+    floats_only("elu_cpu", input)
     return _applied(_celu, inplace, input, alpha)
 
 
@@ -254,7 +253,7 @@ def tanh(input: Tensor) -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
-    _floating(input, "silu_cpu")
+    floats_only("silu_cpu", input)
     return _applied(_silu, inplace, input)
 
 
@@ -266,7 +265,7 @@ def _silu(x: Tensor) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(log(1 + exp(x)))."""
-    _floating(input, "mish_cpu")
+    floats_only("mish_cpu", input)
     return _applied(_mish, inplace, input)
 
 
@@ -283,7 +282,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     Hendrycks and Gimpel (2016), equations 1 and 2.
     """
-    _floating(input, "GeluKernelImpl")
+    floats_only("GeluKernelImpl", input)
     x = input
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
@@ -296,7 +295,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 @rounded_once
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
-    _floating(input, "softplus_cpu")
+    floats_only("softplus_cpu", input)
     z = input * beta
     return where(gt(z, threshold), input, _log1p_exp(z) / beta)
 
@@ -313,7 +312,7 @@ def _log1p_exp(z: Tensor) -> Tensor:
 @rounded_once
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
-    _floating(input, "log_sigmoid_cpu")
+    floats_only("log_sigmoid_cpu", input)
     positive = gt(input, 0)
     return where(positive, 0, input) - log1p(exp(where(positive, -input, input)))
 
@@ -338,6 +337,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
             f"Dimension out of range (expected to be in range of [{-input.ndim}, "
             f"{input.ndim - 1}], but got {dim})"
         )
+    floats_only("glu_cpu", input)
     size = input.shape[dim]
     if size % 2:
         raise RuntimeError(

@@ -14,7 +14,7 @@ from ...ir.ops.reduce import sum as sum_
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ..math.scaled_operands import refuse
+from ..math.scaled_operands import floats_only, refuse
 from ..tensors.creation import zeros
 from ..tensors.scatter import scatter
 from ..tensors.shape import reshaped
@@ -116,6 +116,7 @@ def _adaptive_with_indices(rank: int) -> Any:
     def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = True) -> Any:
         """(maxima of windows that divide {rank} spatial axes, their positions in the input)."""
         out = _target(input, output_size, f"adaptive_max_pool{rank}d", rank, True)
+        floats_only(f"adaptive_max_pool{max(rank, 2)}d", input)
 
         def pooled(x: Tensor) -> Any:
             if 0 in out:
@@ -170,6 +171,7 @@ def _unpool(rank: int) -> Any:
                 "Expected shape of indices to be same as that of the input tensor "
                 f"({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}"
             )
+        floats_only(f"max_unpool{max(rank, 2)}d", input)
         spatial = input.shape[input.ndim - rank :]
         usual = tuple(
             (n - 1) * s + k - 2 * p for n, s, k, p in zip(spatial, steps, sizes, pads, strict=True)

@@ -15,6 +15,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Size, Tensor
 from ..math.reduction import one_hot_pick
+from ..math.scaled_operands import floats_only
 from ..math.softmax_family import log_softmax
 from ..tensors.shape import reshape, unsqueeze
 from .loss import legacy, reduced
@@ -93,6 +94,7 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
     equal to `ignore_index` do not count; another one out of range is an IndexError.
     """
     reduction = legacy(size_average, reduce, reduction)
+    floats_only("nll_loss_out_frame", input)
     return (_NLL if input.ndim <= 2 else _NLL2D)(input, target, weight, ignore_index, reduction)
 
 

@@ -25,6 +25,7 @@ from ...ir.ops.elementwise import (
 )
 from ...tracer.mode import mode
 from ...tracer.tensor.tensor import Tensor
+from ..math.scaled_operands import floats_only
 from ..tensors.creation import arange, full, full_like, held
 from ..tensors.gather import gather
 from ..tensors.joining import cat
@@ -48,6 +49,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     """
     if not log_probs.numel():
         raise RuntimeError("log_probs tensor must not be empty")
+    floats_only("ctc_loss_cpu", log_probs)
     alone = log_probs.ndim == 2
     lp = unsqueeze(log_probs, 1) if alone else log_probs
     steps, batch, classes = lp.shape

@@ -134,6 +134,11 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported "
             f"for mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
         )
+    if not weight.is_floating_point():
+        raise RuntimeError(
+            "Expected tensor for argument #1 'weight' to have one of the following scalar types: "
+            f"Half, BFloat16, Float, Double; but got {SCALAR_TYPE[weight.dtype]} instead"
+        )
     return _bags(input, weight, offsets, per_sample_weights, mode, include_last_offset,
                  _padding(padding_idx, weight.shape[0]), max_norm, norm_type,
                  scale_grad_by_freq)  # fmt: skip

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...ir.dtype import bool_
 from ...ir.op import ShapeError
 from ...ir.ops.movement import permute, slice as slice_
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.tensor import Tensor
+from ..math.scaled_operands import floats_only
 from ..tensors.shape import fresh, reshaped
 from .windows import Ints, batched, each, folded, reach, spatial_pads, windows
 
@@ -60,6 +62,8 @@ def unfold(
     """The blocks of images (N, C, H, W) as columns: (N, C * kernel, blocks)."""
     b = _blocks(kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
     _rank(input)
+    if input.dtype is not bool_:
+        floats_only("im2col_out_cpu", input)
     size = tuple(input.shape[-2:])
     count = _grid(size, b)
     if min(count) < 1:

@@ -24,6 +24,7 @@ from ...ir.ops.movement import permute
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.tensor import Tensor
 from ..linalg.matmul import matmul
+from ..math.scaled_operands import floats_only
 from ..tensors.creation import held
 from ..tensors.shape import reshaped
 from .windows import along, counted
@@ -175,6 +176,7 @@ def grid_sample(
         )
     if mode == "bicubic" and rank == 3:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    floats_only(f"grid_sampler_{rank}d_cpu", x)
     sample = composite(f"GridSampler{rank}DBackward0")(_sampled)
     return sample(x, grid, mode, padding_mode, bool(align_corners))
 

@@ -259,8 +259,8 @@ def interpolate(
     else:
         name = f"{name}{len(spatial)}D"
 
-    bytes_too = mode in ("bilinear", "bicubic", "lanczos") and input.dtype is uint8
-    if not mode.startswith("nearest") and not (input.is_floating_point() or bytes_too):
+    of_bytes = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos")
+    if not input.is_floating_point() and not (input.dtype is uint8 and mode in of_bytes):
         raise refuse(f"upsample_{mode}{len(spatial)}d", input.dtype)
 
     @composite(f"Upsample{name}Backward0")

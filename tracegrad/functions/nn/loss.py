@@ -27,6 +27,7 @@ from ...ir.ops.elementwise import (
     where,
 )
 from ...tracer.autograd.graph import composite
+from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.promotion import SCALAR_TYPE, can_cast, common_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..math.scaled_operands import refuse
@@ -284,6 +285,8 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
     negative. Nix and Weigend (1994).
     """
     v: Tensor = var if isinstance(var, Tensor) else input * 0 + var
+    if not v.is_floating_point():
+        raise no_cast(get_default_dtype(), v.dtype)
     require(~lt(v, 0), "variance")
     if v.shape != input.shape:
         if v.shape == input.shape[:-1]:

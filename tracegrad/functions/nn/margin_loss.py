@@ -29,6 +29,7 @@ from ...tracer.tensor.tensor import Tensor
 from ..linalg.matrix_functions import norm
 from ..math.clamp import clamp_min
 from ..math.reduction import amin, one_hot_pick
+from ..math.scaled_operands import floats_only
 from ..tensors.broadcasting import broadcast_tensors
 from ..tensors.creation import arange
 from ..tensors.gather import gather
@@ -136,6 +137,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
             f"samples (batch size). Expected target size {list(input.shape[:-1])}, but got "
             f"{list(target.shape)}. Input has shape {list(input.shape)}."
         )
+    floats_only("multi_margin_loss_cpu_kernel", input)
     classes = input.shape[-1:].numel()
     if weight is not None and weight.shape[0] != classes:
         raise RuntimeError(
@@ -176,6 +178,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
         raise RuntimeError(
             f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
         )
+    floats_only("multilabel_margin_loss_forward_out_frame", input)
     x, y = (t if t.ndim else reshape(t, (1,)) for t in (input, target.to(int64)))
     classes = x.shape[-1]
     count = amin(where(lt(y, 0), arange(classes), classes), -1, True)

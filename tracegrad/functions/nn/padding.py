@@ -15,6 +15,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import bind, number
 from ...tracer.tensor.promotion import stored
 from ...tracer.tensor.tensor import Tensor
+from ..math.scaled_operands import no_bools
 from ..tensors.joining import cat
 from ..tensors.shape import fresh
 
@@ -144,6 +145,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = 
     if mode == "constant":
         value = 0 if value is None else value
         return composite("ConstantPadNdBackward0")(_constant)(input, sides, value)
+    if mode != "circular":
+        no_bools(f"{mode[:-1] if mode == 'replicate' else mode}ion_pad{len(pairs)}d", input)
     _check(input, pad, sides, mode)
     return composite(_title(mode, len(pairs), sides))(_around)(input, sides, mode)
 

@@ -30,7 +30,7 @@ from ...tracer.mode import mode
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.tensor import Tensor
 from ..math.pointwise import abs as abs_, div, relu, sign
-from ..math.scaled_operands import refuse
+from ..math.scaled_operands import no_bools, refuse
 from ..tensors.shape import reshaped
 from .windows import Ints, along, batched, by_rank, counted, each, reach, spatial_pads, windows
 
@@ -203,6 +203,7 @@ def _max_with_indices(rank: int) -> Any:
         axes = _geometry(
             input, f"max_pool{rank}d", rank, kernel_size, stride, padding, dilation, ceil_mode
         )
+        no_bools(f"max_pool{max(rank, 2)}d", input)
         pooled = composite(title("MaxPool{}DWithIndicesBackward0", rank))(batched)
         return pooled(input, rank, lambda x: maximum_of(slide(x, *axes), return_indices))
 
