@@ -5,10 +5,10 @@ of whatever it just does. What may not see them, or be seen by them, exchanges t
 from __future__ import annotations
 
 import signal
-import threading
 from _signal import getsignal  # that of `signal` looks for an enum, every time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import get_ident, main_thread  # by name: a trace refuses what the module has
 from typing import Any
 
 _SIGNALS = tuple(int(number) for number in signal.valid_signals())
@@ -19,7 +19,7 @@ def exchanged(instead: Callable[[Callable], Callable | None]) -> Iterator[None]:
     """Within it, what `instead` makes of a handler stands in its place, unless that is None."""
     done: list[tuple[int, Callable, Callable]] = []
     try:
-        if threading.current_thread() is threading.main_thread():  # they run nowhere else
+        if get_ident() == main_thread().ident:  # they run nowhere else
             for number in _SIGNALS:
                 handler = getsignal(number)
                 if callable(handler) and (other := instead(handler)) is not None:

@@ -257,3 +257,10 @@ def test_a_graph_holds_its_checks():
         interpret(graph, np.array([1, 0]), np.ones(1, np.float32))
     with pytest.raises(VerifyError, match="cannot fail"):
         verify(type(graph)(graph.inputs, (), graph.outputs))
+
+
+def test_under_vmap_in_a_compiled_function():
+    f = T.compile(T.vmap(lambda x, i: (x[i], x * 2)[1]))
+    assert f(T.ones(2, 3), T.tensor([[1], [2]])).shape == (2, 3)
+    with pytest.raises(IndexError, match="index 7"):
+        f(T.ones(2, 3), T.tensor([[1], [7]]))
