@@ -168,6 +168,30 @@ def moments_in_lists(T, compile):
         yield found, optimizer.k, copy.deepcopy([optimizer.m, optimizer.last])
 
 
+def moments_by_the_id_of_a_parameter(T, compile):
+    net = network(T)
+
+    class Own:
+        def __init__(self, params):
+            self.params, self.k, self.m = list(params), 0, {}
+
+        def zero_grad(self):
+            for p in self.params:
+                p.grad = None
+
+        def step(self):
+            self.k += 1
+            for p in self.params:
+                if id(p) not in self.m:
+                    self.m[id(p)] = T.zeros_like(p)
+                self.m[id(p)].mul_(0.9).add_(p.grad)
+                p.data.sub_(0.1 * self.m[id(p)] / self.k)
+
+    optimizer = Own(net.parameters())
+    for found in training(T, compile, optimizer, net):
+        yield found, optimizer.k, copy.deepcopy(list(optimizer.m.values()))
+
+
 def a_table_that_the_step_goes_through(T, compile):
     net = network(T)
     optimizer = T.optim.SGD(net.parameters(), lr=0.1)
@@ -225,7 +249,8 @@ def a_state_in_a_tuple(T, compile):
 
 
 SETS = [
-    a_state_in_a_tuple, moments_in_lists, a_meter_that_asks_for_tensors, warm_up_by_a_counter,
+    a_state_in_a_tuple, moments_in_lists, moments_by_the_id_of_a_parameter,
+    a_meter_that_asks_for_tensors, warm_up_by_a_counter,
     a_rate_that_the_step_sets_and_others_too, a_flag_that_is_what_it_was,
     a_mode_that_is_what_it_was,
 ]  # fmt: skip

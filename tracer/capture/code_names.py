@@ -117,7 +117,7 @@ def reads(code: CodeType) -> Reads:
     named = attributes | spaces.keys()
     return Reads(
         tuple(spaces), frozenset(attributes), frozenset(imports), bool(_ANY_GLOBAL & spaces.keys()),
-        computed or bool(_ANY_ATTRIBUTE & named), "type" in named, identity or "id" in spaces,
+        computed or bool(_ANY_ATTRIBUTE & named), "type" in named, identity,
         frozenset(compared),
     )  # fmt: skip
 

@@ -31,7 +31,8 @@ import numpy as np
 
 from ...ir.node import Site
 from .code_names import fixed
-from .scalar import MATH
+from .scalar import MATH, Scalar
+from .unread import Unread
 
 _PASS = "call it outside and pass the value as an argument"
 _LATER = "do it outside of the compiled function"
@@ -160,7 +161,14 @@ def guarded(
     warned of, is appended to `printed`: a function, its arguments by position and by name.
     Functions of `math` take Scalars.
     """
-    original, warn = builtins.print, warnings.warn
+    original, warn, identity = builtins.print, warnings.warn, builtins.id
+
+    def asked_id(x: Any) -> int:
+        """Of what stands for a number or a container, the user does not get it; we do."""
+        if type(x) in (Scalar, Unread) and on():
+            if not fixed(sys._getframe(1).f_globals.get("__name__", "")):
+                hash(x)  # which raises NeedsValue
+        return identity(x)
 
     def note(*args: Any, **kwargs: Any) -> None:
         printed.append((original, args, kwargs)) if on() else original(*args, **kwargs)
@@ -176,6 +184,7 @@ def guarded(
     exchanged |= {(m, n): _seeded(m, n, on, refuse) for m, n in _UNSEEDED}
     exchanged |= {(math, n): f for n, f in MATH.items()}
     exchanged |= {(builtins, "print"): note, (warnings, "warn"): note_warning}
+    exchanged[builtins, "id"] = asked_id
     before = {(m, n): getattr(m, n) for m, n in exchanged}
     try:
         for (m, n), f in exchanged.items():
