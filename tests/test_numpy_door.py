@@ -155,12 +155,10 @@ def test_a_program_of_numpy_fuses():
     assert_kernels(compiled, 1)
 
 
-def test_numpy_writes_into_arrays_and_not_into_tensors():
+def test_numpy_writes_into_arrays():
     x = tg.tensor(X)
     with pytest.raises(TypeError, match="add.reduce is not defined for Tensors"):
         np.add.reduce(x)
-    with pytest.raises(TypeError, match="out="):
-        np.exp(x, out=tg.ones(3, 4))
     with pytest.raises(TypeError, match="out="):
         np.sum(x, out=np.empty(()))
     array = X.copy()
@@ -169,6 +167,79 @@ def test_numpy_writes_into_arrays_and_not_into_tensors():
     np.testing.assert_array_equal(array, X)
     array += x
     np.testing.assert_array_equal(array, X + X)
+
+
+MASK = X > 0.5
+WRITES = {  # of arrays or Tensors x and m, into o
+    "np.add(x, 1, out=o)": (3, 4), "np.exp(x, o)": (3, 4), "np.multiply(x, x[0], out=o)": (3, 4),
+    "np.add(x[0], 1, out=o)": (3, 4), "np.sqrt(x, out=o, where=m)": (3, 4),
+    "np.add(x, x, out=o, where=m, dtype=np.float64, casting='same_kind')": (3, 4),
+    "np.matmul(x, x.T, out=o)": (3, 3), "np.sum(x, axis=0, out=o)": (4,),
+    "np.sum(x, 0, None, o)": (4,), "np.mean(x, 1, None, o)": (3,), "np.dot(x, x.T, o)": (3, 3),
+    "np.cumsum(x, axis=1, out=o)": (3, 4), "np.max(x, axis=0, out=o)": (4,),
+    "np.concatenate([x, x], out=o)": (6, 4), "np.add(x, x, out=x) * o": (3, 4),
+}  # fmt: skip
+KEYWORDS = [
+    "np.exp(x, dtype=np.float32)", "np.add(x, 1, dtype=np.float64)", "np.sum(x, where=m)",
+    "np.sum(x, axis=1, initial=2.0)", "np.prod(x, axis=0, where=m, initial=0.5)",
+    "np.max(x, axis=1, initial=0.6)", "np.min(x, where=m, initial=9.0)", "np.any(m, where=m)",
+    "np.all(m, axis=0, where=m)", "np.array_equal(x, x)", "np.array_equal(x, x[0])",
+    "np.array_equal(n, n)", "np.array_equal(n, n, equal_nan=True)", "np.array_equal(x, n, True)",
+    "np.array_equiv(x[:1], x[0])", "np.array_equiv(x, x.T)", "np.allclose(n, n, equal_nan=True)",
+    "np.meshgrid(x[0], x[1], sparse=True)[0]", "np.meshgrid(x[0], x[:, 0], sparse=True)[1]",
+    "np.meshgrid(x[0], x[1], x[2], sparse=True, indexing='ij')[2]",
+]  # fmt: skip
+
+
+def _places(of):
+    holes = np.where(MASK, X, np.nan)
+    return {"x": of(X.copy()), "m": of(MASK), "n": of(holes), "np": np}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("program", WRITES)
+def test_numpy_writes_into_the_tensor_that_it_is_given(program, compiled):
+    def run(**names):
+        return eval(program, names | {"np": np})
+
+    want, given = _places(np.array), _places(tg.tensor)
+    out = {"o": np.full(WRITES[program], 7.0)}
+    mine = {"o": tg.tensor(out["o"])}
+    expected = run(**want | out)
+    found = (tg.compile(run) if compiled else run)(**{k: v for k, v in (given | mine).items()
+                                                      if k != "np"})  # fmt: skip
+    np.testing.assert_allclose(numbers(found), expected)
+    np.testing.assert_allclose(numbers(mine["o"]), out["o"])
+    np.testing.assert_allclose(numbers(given["x"]), want["x"])
+    assert found is mine["o"] or "* o" in program
+
+
+@pytest.mark.parametrize("program", KEYWORDS)
+def test_keywords_mean_what_numpy_says(program):
+    expected, found = eval(program, _places(np.array)), eval(program, _places(tg.tensor))
+    if isinstance(expected, bool):
+        assert found is expected
+    else:
+        assert str(expected.dtype) == str(found.dtype).split(".")[-1]
+        np.testing.assert_allclose(numbers(found), expected)
+
+
+def test_what_numpy_may_not_write_is_refused_and_nothing_written():
+    x, out = tg.tensor(X), tg.ones(3, 4)
+    for error, write in (
+        (ValueError, lambda: np.add(x, 1, out=tg.ones(3))),
+        (TypeError, lambda: np.add(x, 1, out=tg.ones(3, 4, dtype=tg.int64))),
+        (TypeError, lambda: np.divmod(x, 2, out=(out, tg.ones(3, 4, dtype=tg.bool)))),
+        (RuntimeError, lambda: np.divmod(x, 2, out=(out, tg.ones(1, 4).expand(3, 4)))),
+        (RuntimeError, lambda: np.exp(x, out=tg.ones(3, 4, requires_grad=True))),
+        (TypeError, lambda: np.exp(x, where=x > 0.5)),
+        (TypeError, lambda: np.exp(x, casting="unsafe")),
+        (TypeError, lambda: np.sum(x, 0, None, np.empty(4))),
+        (ValueError, lambda: np.max(x, where=x > 0.5)),
+    ):
+        with pytest.raises(error):
+            write()
+    assert out.tolist() == np.ones((3, 4)).tolist()
 
 
 def test_what_has_no_counterpart_is_numpys_unless_it_would_lose_a_gradient():

@@ -15,7 +15,7 @@ from ..tracer.tensor import printing
 from ..tracer.tensor.inplace import inplace, update
 from ..tracer.tensor.reshape_inplace import turned
 from ..tracer.tensor.tensor import Tensor
-from . import numpy_protocol
+from . import numpy_protocol, numpy_ufuncs
 from .linalg import chained_products, decompositions, matmul, matrix_functions, solving
 from .math import (
     clamp,
@@ -191,7 +191,7 @@ def attach() -> None:
     mine = {
         "__invert__": _invert,
         "__rtruediv__": _rtruediv,
-        "__array_ufunc__": numpy_protocol.array_ufunc,
+        "__array_ufunc__": numpy_ufuncs.array_ufunc,
         "__array_function__": numpy_protocol.array_function,
     }
     for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, inplace_sampling.FILLERS):

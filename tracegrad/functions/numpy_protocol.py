@@ -10,74 +10,20 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from ..ir.dtype import DType, of_numpy
 from ..ir.ops import elementwise
-from ..tracer.mode import get_default_dtype, mode
-from ..tracer.tensor.dispatch import from_numpy
+from ..tracer.mode import get_default_dtype
 from ..tracer.tensor.tensor import Tensor
 from . import namespace
 from .linalg import chained_products, decompositions, matrix_functions, solving
 from .math import norms
-from .tensors.conversion import numpy, to
+from .numpy_arguments import ours, theirs, written
+from .tensors.conversion import to
 from .tensors.creation import as_tensor, tensor
-
-# ---- ufuncs. Their names are ours, but for these
-_OPERATORS: dict[str, Callable] = {  # these take Python numbers, on either side, as operators do
-    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
-    "divide": operator.truediv, "true_divide": operator.truediv, "power": operator.pow,
-    "floor_divide": operator.floordiv, "remainder": operator.mod, "matmul": operator.matmul,
-    "negative": operator.neg, "positive": operator.pos, "absolute": operator.abs,
-    "fabs": operator.abs, "invert": operator.invert, "bitwise_and": operator.and_,
-    "bitwise_or": operator.or_, "bitwise_xor": operator.xor, "left_shift": operator.lshift,
-    "right_shift": operator.rshift, "equal": operator.eq, "not_equal": operator.ne,
-    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
-    "greater_equal": operator.ge,
-}  # fmt: skip
-_RENAMED = {
-    "rint": "round", "conjugate": "conj", "degrees": "rad2deg", "radians": "deg2rad",
-    "psi": "digamma", "gammaln": "lgamma",
-}  # fmt: skip
-_MADE: dict[str, Callable] = {
-    "divmod": lambda a, b: (a // b, a % b),
-    "modf": lambda a: (a - elementwise.trunc(a), elementwise.trunc(a)),
-    "cbrt": lambda a: elementwise.sign(a) * abs(a) ** (1 / 3),
-}
-
-
-def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    name = ufunc.__name__
-    out = kwargs.get("out", ())
-    if out and all(isinstance(o, np.ndarray) for o in out):  # array += tensor
-        return getattr(ufunc, method)(*_theirs(f"np.{name}", inputs), **kwargs)
-    if method != "__call__":
-        raise TypeError(
-            f"np.{name}.{method} is not defined for Tensors: use a reduction by name, as np.sum"
-        )
-    if kwargs:
-        raise TypeError(
-            f"np.{name}() of Tensors does not take {', '.join(f'{k}=' for k in kwargs)}: the "
-            "answer is a new Tensor"
-        )
-    inputs = tuple(map(_ours, inputs))
-    if name in _OPERATORS:
-        return _OPERATORS[name](*inputs)
-    found = _MADE.get(name) or getattr(namespace, _RENAMED.get(name, name), None)
-    if found is None:
-        return ufunc(*_theirs(f"np.{name}", inputs))
-    return found(*(x if isinstance(x, Tensor) else _beside(inputs, x) for x in inputs))
-
-
-def _beside(inputs: tuple, x: Any) -> Tensor:
-    """A Python number as a Tensor that does not change the dtype of the others."""
-    like = next(t.dtype for t in inputs if isinstance(t, Tensor))
-    weak = like.is_floating_point or not isinstance(x, float)
-    return tensor(x, dtype=like if weak else None)
-
 
 # ---- functions: those that differ in the names of arguments, and in nothing else
 _ARGUMENTS = {
@@ -94,7 +40,7 @@ _NAMED: dict[str, str | tuple[str, dict[str, str]]] = {
         "quantile nanquantile nanmean sinc i0 real imag inner"
     ).split()},
     "max": "amax", "min": "amin", "amax": "amax", "amin": "amin", "around": "round",
-    "array_equal": "equal", "repeat": "repeat_interleave", "roll": ("roll", {"axis": "dims"}),
+    "repeat": "repeat_interleave", "roll": ("roll", {"axis": "dims"}),
     "unstack": "unbind", "diff": "diff",
     "trapezoid": "trapezoid", "atleast_1d": "atleast_1d", "atleast_2d": "atleast_2d",
     "ones_like": "ones_like", "zeros_like": "zeros_like", "empty_like": "empty_like",
@@ -280,6 +226,31 @@ def _outer(a: Tensor, b: Tensor, out: None = None) -> Tensor:
     return namespace.outer(namespace.ravel(a), namespace.ravel(b))
 
 
+def _meshgrid(*xi: Tensor, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple:
+    if not sparse:
+        return tuple(namespace.meshgrid(*xi, indexing=indexing))
+    turned = indexing == "xy" and len(xi) > 1
+    axes = [1 - k if turned and k < 2 else k for k in range(len(xi))]
+    shapes = [[-1 if d == axis else 1 for d in range(len(xi))] for axis in axes]
+    return tuple(as_tensor(x).reshape(shape) for x, shape in zip(xi, shapes, strict=True))
+
+
+def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
+    a, b = as_tensor(a1), as_tensor(a2)
+    return a.shape == b.shape and _array_equiv(a, b, equal_nan)
+
+
+def _array_equiv(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
+    """Whether two arrays that can be broadcast are equal."""
+    a, b = as_tensor(a1), as_tensor(a2)
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        return False
+    same: Any = a == b
+    return bool((same | (namespace.isnan(a) & namespace.isnan(b)) if equal_nan else same).all())
+
+
 def _gradient(f: Tensor, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """The one derivative, or a tuple of them; `varargs` are distances or coordinates."""
     spacing = None if not varargs else varargs[0] if np.ndim(varargs[0]) == 0 else varargs
@@ -308,8 +279,7 @@ _DONE: dict[str, Callable] = {
     "copy": lambda a, order="K", subok=False: a.clone(),
     "nonzero": lambda a: namespace.nonzero(a, as_tuple=True),
     "cross": lambda a, b, axis=-1: namespace.cross(a, b, dim=axis),
-    "meshgrid": lambda *xi, copy=True, sparse=False, indexing="xy": namespace.meshgrid(
-        *xi, indexing=indexing),
+    "meshgrid": _meshgrid, "array_equal": _array_equal, "array_equiv": _array_equiv,
     "broadcast_arrays": lambda *args, subok=False: namespace.broadcast_tensors(*args),
     "matrix_transpose": lambda x: x.mT,
     "astype": lambda x, dtype, copy=True, device=None: to(x, dtype),
@@ -348,50 +318,60 @@ def _counterpart(theirs: Callable) -> Callable | None:
     return None if found is None else _renaming(theirs, found, tuple(also.items()))
 
 
+# what reductions make of no number (None: they need `initial`), and how they take one more
+_FOLDS: dict[str, tuple[Any, Callable]] = {
+    "sum": (0, operator.add), "prod": (1, operator.mul), "all": (True, operator.and_),
+    "any": (False, operator.or_), **dict.fromkeys(("max", "amax"), (None, elementwise.maximum)),
+    **dict.fromkeys(("min", "amin"), (None, elementwise.minimum)),
+}  # fmt: skip
+
+
+def _folded(reduce: Callable, neutral: Any, combine: Callable, a: Tensor, *args: Any,
+            initial: Any = None, where: Any = True, **kwargs: Any) -> Tensor:  # fmt: skip
+    """A reduction of the elements where a mask holds, and of `initial`."""
+    if where is not True:
+        if neutral is None and initial is None:
+            raise ValueError("where= leaves a reduction without identity: give initial=")
+        nothing = initial if neutral is None else neutral
+        a = namespace.where(where, a, tensor(nothing, dtype=a.dtype))
+    y = reduce(a, *args, **kwargs)
+    return y if initial is None else combine(y, initial)
+
+
+def _without_out(function: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict, Any]:
+    """The arguments without `out`, and that one."""
+    at = _place_of_out(function)
+    if at is not None and len(args) > at:
+        return (*args[:at], None, *args[at + 1 :]), kwargs, args[at]
+    return args, {k: v for k, v in kwargs.items() if k != "out"}, kwargs.get("out")
+
+
+@cache
+def _place_of_out(function: Callable) -> int | None:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # compiled, and it does not say
+        return None
+    named = (k for k, p in enumerate(parameters) if p.name == "out")
+    return next((k for k in named if parameters[k].kind is not parameters[k].KEYWORD_ONLY), None)
+
+
 def array_function(
     self: Tensor, function: Callable, types: tuple[type, ...], args: tuple, kwargs: dict
 ) -> Any:
     if not all(issubclass(t, (Tensor, np.ndarray)) for t in types):
         return NotImplemented
     name = f"np.{function.__name__}"
-    if kwargs.get("out") is not None:
-        raise TypeError(f"{name}() of Tensors does not take out=: the answer is a new Tensor")
     found = _counterpart(function)
     if found is None:
-        return function(*_theirs(name, args), **_theirs(name, kwargs))
+        return function(*theirs(name, args), **theirs(name, kwargs))
+    args, kwargs, out = _without_out(function, args, kwargs)
+    if out is not None and not isinstance(out, Tensor):
+        raise TypeError(f"{name}() of Tensors: out= must be a Tensor, not {type(out).__name__}")
     try:
-        return found(*_ours(args), **_ours(kwargs))
+        if function.__name__ in _FOLDS and not {"initial", "where"}.isdisjoint(kwargs):
+            found = partial(_folded, found, *_FOLDS[function.__name__])
+        answer = found(*ours(args), **ours(kwargs))
     except TypeError as error:
         raise TypeError(f"{name}() of Tensors: {error}") from error
-
-
-# ---- arguments
-def _ours(x: Any) -> Any:
-    """An argument as the functions here take it: arrays as Tensors that share their memory, NumPy's
-    numbers and dtypes as ours.
-    """
-    if isinstance(x, np.ndarray):
-        return from_numpy(x)
-    if isinstance(x, np.generic):
-        return x.item()
-    if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
-        return of_numpy(np.dtype(x))
-    if type(x) in (list, tuple):
-        return type(x)(map(_ours, x))
-    return {k: _ours(v) for k, v in x.items()} if type(x) is dict else x
-
-
-def _theirs(name: str, x: Any) -> Any:
-    """An argument as NumPy takes it: Tensors as arrays."""
-    if isinstance(x, Tensor):
-        if x.requires_grad or mode.trace is not None:
-            raise TypeError(
-                f"{name} has no counterpart for Tensors, so it cannot be traced or differentiated: "
-                "call it outside compiled functions, on t.detach()"
-            )
-        return numpy(x)
-    if isinstance(x, DType):
-        return x.storage
-    if type(x) in (list, tuple):
-        return type(x)(_theirs(name, v) for v in x)
-    return {k: _theirs(name, v) for k, v in x.items()} if type(x) is dict else x
+    return answer if out is None else written(name, (out,), answer)

@@ -1,0 +1,70 @@
+"""What NumPy's functions are given on Tensors, as ours take it and back; what they write into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import DType, of_numpy
+from ..tracer.mode import live, mode
+from ..tracer.tensor.dispatch import from_numpy
+from ..tracer.tensor.inplace import overwrite, refuse_unwritable
+from ..tracer.tensor.promotion import can_cast
+from ..tracer.tensor.tensor import Tensor
+from . import namespace
+from .tensors.conversion import numpy
+from .tensors.creation import as_tensor
+
+
+def ours(x: Any) -> Any:
+    """An argument as the functions here take it: arrays as Tensors that share their memory, NumPy's
+    numbers and dtypes as ours.
+    """
+    if isinstance(x, np.ndarray):
+        return from_numpy(x)
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
+        return of_numpy(np.dtype(x))
+    if type(x) in (list, tuple):
+        return type(x)(map(ours, x))
+    return {k: ours(v) for k, v in x.items()} if type(x) is dict else x
+
+
+def theirs(name: str, x: Any) -> Any:
+    """An argument as NumPy takes it: Tensors as arrays."""
+    if isinstance(x, Tensor):
+        if x.requires_grad or mode.trace is not None:
+            raise TypeError(
+                f"{name} has no counterpart for Tensors, so it cannot be traced or differentiated: "
+                "call it outside compiled functions, on t.detach()"
+            )
+        return numpy(x)
+    if isinstance(x, DType):
+        return x.storage
+    if type(x) in (list, tuple):
+        return type(x)(theirs(name, v) for v in x)
+    return {k: theirs(name, v) for k, v in x.items()} if type(x) is dict else x
+
+
+def written(name: str, outs: tuple, answers: Any, where: Any = True) -> Any:
+    """The tensors of `out=`, with the answers in them where the mask holds. All are looked at
+    before one is written.
+    """
+    answers = answers if isinstance(answers, tuple) else (answers,)
+    answers = tuple(a if isinstance(a, Tensor) else as_tensor(np.asarray(a)) for a in answers)
+    if len(outs) != len(answers) or not all(isinstance(o, Tensor) for o in outs):
+        raise TypeError(f"{name}() of Tensors: out= must be Tensors, one for each answer")
+    for out, answer in zip(outs, answers, strict=True):
+        if np.broadcast_shapes(out.shape, answer.shape) != tuple(out.shape):
+            raise ValueError(
+                f"{name}(): out= has shape {list(out.shape)}, and the answer {list(answer.shape)}"
+            )
+        if not can_cast(answer.dtype, out.dtype):
+            raise TypeError(f"{name}(): the answer is {answer.dtype}, and out= {out.dtype}")
+        refuse_unwritable(live(out))
+    for out, answer in zip(outs, answers, strict=True):
+        kept = answer if where is True else namespace.where(where, answer.to(out.dtype), out)
+        overwrite(out, kept, "CopyBackwards")
+    return outs[0] if len(outs) == 1 else outs
