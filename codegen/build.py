@@ -13,6 +13,7 @@ from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import copy
+from ..ir.strides import View
 from .gemm.epilogue import finish_products
 from .gemm.product import contraction
 from .program import Buffer, Kernel, Launch, Program, Slot
@@ -20,7 +21,6 @@ from .schedule.fuse import WORTH_A_THREAD, Fusion, Group, expression, reads, sor
 from .schedule.loop_space import space_of
 from .schedule.lower import lower
 from .schedule.plan import arena, has_check, lifetimes, place_writes
-from .schedule.view import View
 from .templates.column import Column
 from .templates.extern import PIECES
 from .templates.row import Row
@@ -101,10 +101,10 @@ class _Builder:
         """(kernel, arguments, extent, cost of one outer step) of each launch that a group makes; a
         cost of 0: never split.
         """
-        if group.template == "dot":
+        if group.product:
             yield from contraction(self.low, group.anchors, self.place, self.stored)
         elif group.opaque:
-            yield from PIECES[group.template](self.low, group.anchors[0], self.place)
+            yield from PIECES[group.anchors[0].op](self.low, group.anchors[0], self.place)
         else:
             template = Column if group.template == "column" else Row
             body = template(self.low, group, self.place, self.stored, self.fast)
@@ -124,7 +124,7 @@ class _Builder:
             origin = tuple(
                 f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}" for n in operations
             )
-            whole = 0 if group.opaque or group.template == "dot" else work(operations, space)
+            whole = 0 if group.opaque else work(operations, space)
             for kernel, args, extent, each in self.pieces(group):
                 grain = max(1, WORTH_A_THREAD // each) if each else 0
                 bound = tuple(self.bind(a) for a in args.values)

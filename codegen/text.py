@@ -11,8 +11,9 @@ import math
 from string import Formatter
 
 from ..ir.dtype import DType, bfloat16, float16, int64
-from ..ir.node import Node
+from ..ir.node import Node, is_constant
 from ..ir.op import Types
+from ..ir.ops.elementwise import cast
 from .program import Slot
 
 _PLAIN = (
@@ -104,23 +105,20 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
     return f"store_{storage_code(dtype)}({pointer}, {position}, {value}, {pointer[1:]})"
 
 
-# beside a number, which is no NaN, a maximum is less work
-_LIMITS = {"maximum": "at_least({0}, {1})", "minimum": "at_most({0}, {1})"}
-# choices that LLVM makes in the narrow type where it sees that a number was widened; in
-# x < 0 ? 0 : x it may then give one of two zeros for the other. It does not look through _APART
-_CHOICES = ("where", "relu", "maximum", "minimum")
+# LLVM makes a choice in the narrow type where it sees that a number was widened; in x < 0 ? 0 : x it
+# may then give one of two zeros for the other. It does not look through this
 _APART = "canonicalize({})"
 
 
 def _expression(node: Node) -> str:
     """An elementwise primitive over {0}, {1}, ..., in words that suit its operands."""
-    name, kind = node.op.name, node.dtype.kind
-    if name in _LIMITS and kind == "float":
+    facts = node.op.facts
+    if facts["beside_number"] and node.dtype.kind == "float":
         bound = node.inputs[1]
-        if bound.op.name == "full" and not math.isnan(bound.params["value"]):
-            return _LIMITS[name]
-    if name in ("add", "sub", "mul") and node.dtype is int64:
-        return f"wrapped_{name}({{0}}, {{1}})"
+        if is_constant(bound) and not math.isnan(bound.params["value"]):
+            return facts["beside_number"]
+    if facts["of_int64"] and node.dtype is int64:
+        return facts["of_int64"]
     assert node.op.expr is not None
     return node.op.expr
 
@@ -138,16 +136,16 @@ def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
         words[name] = args.integer(node.params[name], name)
-    if node.dtype is float16 and node.op.name in _CHOICES and not fast:
+    if node.dtype is float16 and node.op.facts["chooses"] and not fast:
         operands = [
             _APART.format(text) if x.dtype is float16 else text
             for x, text in zip(node.inputs, operands, strict=True)
         ]
     text = expr.format(*operands, **words)
-    rounds = node.op.name == "cast" or not (fast or node.op.facts.get("exact"))
+    rounds = node.op is cast or not (fast or node.op.facts["exact"])
     if node.dtype.is_half and rounds:  # in a register it is a float32, but one that fits
         return f"round_{storage_code(node.dtype)}({text})"
-    if node.op.name == "cast" and _widens(node.inputs[0].dtype, node.dtype) and not fast:
+    if node.op is cast and _widens(node.inputs[0].dtype, node.dtype) and not fast:
         return _APART.format(text)
     wide = node.op.types is Types.SAME  # what compares or casts has made the type itself
     return _fitted(text, node.dtype) if wide else text
@@ -157,7 +155,7 @@ def combine(reduction: Node, acc: str, value: str, fast: bool) -> str:
     """One more value in an accumulator. Those of floats are words of their own: LLVM may keep
     several of them, and add them up in the end. If `fast`, it may do so with any sum.
     """
-    grows, dtype = reduction.op.name in ("sum", "prod"), reduction.dtype
+    grows, dtype = not reduction.op.facts["exact"], reduction.dtype
     if dtype.kind == "float" and not (fast and grows) or (dtype is int64 and grows):
         return f"{reduction.op.name}_up({acc}, {value})"
     return _fitted(reduction.op.facts["combine"].format(acc, value), dtype)

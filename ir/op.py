@@ -8,14 +8,17 @@ else knows its name.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .dtype import DType, bool_
+from .strides import View
 from .value import REGISTRY, Value
 
 CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12  # rough cost of one element, in additions
@@ -40,6 +43,16 @@ class Kind(Enum):
     ORDER = "order"
 
 
+class Lowering(Enum):
+    """What becomes of a primitive in generated code."""
+
+    NONE = "none"  # an input or constant, or gone before kernels are made
+    EXPRESSION = "expression"  # inlined into the loops that need its value
+    VIEW = "view"  # index arithmetic over a buffer
+    LOOP = "loop"  # a buffer of its own, computed by a loop nest that may be fused with others
+    EXTERN = "extern"  # launches of its own, by a template of its own
+
+
 class Types(Enum):
     """How the inputs' dtypes are brought together before the primitive applies (by Tensor; a Node's
     already agree).
@@ -57,6 +70,26 @@ class ShapeError(RuntimeError):
     """Shapes that do not go together; a RuntimeError, as torch raises."""
 
 
+class Access(ABC):
+    """How a loop over the elements of an answer reads the memory of its first operand at places
+    that the other operands, the indices, give: at base + the sum of index * step.
+    """
+
+    @abstractmethod
+    def base(self, x: View, shape: tuple[int, ...], params: dict) -> View:
+        """Over the answer's `shape`: where its elements stand in x if all indices are 0."""
+
+    @abstractmethod
+    def steps(self, x: View, params: dict) -> tuple[int, ...]:
+        """By how many elements of x's memory each index moves."""
+
+    @abstractmethod
+    def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict) -> View:
+        """Over the answer's `shape`: where its elements find their index in i, one of the indices
+        into an operand of this rank.
+        """
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class OpDef:
     """A primitive.
@@ -65,6 +98,10 @@ class OpDef:
     **params) gives (shape, dtype) or raises; vjp holds one Rule or None per input, written in the
     operators of Value; expr is a scalar expression over {0}, {1}, ... for elementwise kernels;
     domain is the interval in which gradient tests draw inputs.
+
+    view(View of the operand, **params) is the View of the answer, where strides can express the
+    movement; None where only a copy can. `aliases` says that torch's function gives such a view and
+    not a copy. access says how a loop reads an operand at computed places.
     """
 
     name: str
@@ -77,9 +114,21 @@ class OpDef:
     cost: int = CHEAP
     domain: tuple[float, float] = (-3.0, 3.0)
     grad_name: str = ""
-    facts: dict[str, Any] = field(
-        default_factory=dict
-    )  # what a template needs: a reduction's init and combine
+    view: Callable[..., View | None] | None = None
+    access: Access | None = None
+    aliases: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)  # what a template needs, see the makers
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        if self.kind in (Kind.SOURCE, Kind.IMPLICIT):
+            return Lowering.NONE
+        if self.kind is Kind.ELEMENTWISE:
+            return Lowering.EXPRESSION
+        if self.view is not None:
+            return Lowering.VIEW
+        loop = self.kind is Kind.REDUCE or self.access is not None
+        return Lowering.LOOP if loop else Lowering.EXTERN
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         for x in inputs:
@@ -107,6 +156,11 @@ def register(op: OpDef) -> OpDef:
         raise ValueError(f"primitive {op.name!r} is registered twice")
     REGISTRY[op.name] = op
     return op
+
+
+def always(params: dict) -> bool:
+    """As `adds` of a primitive: whatever its parameters are, it combines numbers one by one."""
+    return True
 
 
 def _camel(name: str) -> str:
@@ -142,8 +196,15 @@ def elementwise(
     domain: tuple[float, float] = (-3.0, 3.0),
     grad_name: str = "",
     exact: bool = False,
+    chooses: bool = False,
+    of_int64: str = "",
+    beside_number: str = "",
 ) -> OpDef:
-    """`exact`: the answer is one of the operands, or needs no more digits than they have."""
+    """`exact`: the answer is one of the operands, or needs no more digits than they have.
+    `chooses`: the expression compares, and takes one of its operands.
+    `of_int64` is the expression for that dtype, `beside_number` for floats of which the second is a
+    constant other than NaN, where they are others.
+    """
 
     def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         shape = broadcast(name, *(a.shape for a in avals))
@@ -170,7 +231,12 @@ def elementwise(
             cost,
             domain,
             grad_name or _camel(name),
-            {"exact": exact},
+            facts={
+                "exact": exact,
+                "chooses": chooses,
+                "of_int64": of_int64,
+                "beside_number": beside_number,
+            },
         )
     )
 
@@ -181,36 +247,39 @@ def reduction(
     ref: Callable,
     init: Any,
     combine: str,
+    pair: OpDef,
     vjp: Rules | None = None,
     grad_name: str = "",
     domain: tuple[float, float] = (-3.0, 3.0),
 ) -> OpDef:
     """A reduction over the sorted tuple `dims`, which it removes; `init` maps a DType to the
-    neutral element.
+    neutral element, `pair` is the same of two operands, and `combine` its expression.
     """
 
     def infer(x: Any, *, dims: tuple[int, ...]) -> tuple[tuple[int, ...], DType]:
         return tuple(n for d, n in enumerate(x.shape) if d not in dims), x.dtype
 
-    facts = {"init": init, "combine": combine}
+    facts = {"init": init, "combine": combine, "pair": pair, "exact": pair.facts["exact"]}
     grad_name = grad_name or _camel(name)
     return register(
-        OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name, facts)
+        OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name,
+              facts=facts)
     )
 
 
 def movement(
     name: str, *, ref: Callable, shape: Callable, vjp: Rules, grad_name: str = "",
-    adds: bool = False,
+    view: Callable[..., View | None] | None = None, aliases: bool = False,
+    adds: Callable[[dict], bool] | None = None,
 ) -> OpDef:  # fmt: skip
-    """A movement of elements; `adds` where some meet and are summed: those must be numbers."""
+    """A movement of elements; with `adds` some meet and are summed: those must be numbers."""
 
     def infer(x: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         return shape(x.shape, **params), x.dtype
 
     return register(
         OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name),
-              facts={"adds": adds})
+              view=view, aliases=aliases, facts={"adds": adds})
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings, strategies as st
 
 from tracegrad.codegen.build import build
 from tracegrad.codegen.schedule.plan import arena
-from tracegrad.codegen.schedule.view import View, collapse
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import constant, input_node
@@ -19,6 +18,7 @@ from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index, index_put
 from tracegrad.ir.ops.movement import permute, reshape, window
 from tracegrad.ir.ops.reduce import sum as sum_
+from tracegrad.ir.strides import View, collapse
 from tracegrad.runtime.cpu import python_executor
 
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tracegrad.codegen.build import build
 from tracegrad.codegen.gemm import tile
 from tracegrad.codegen.schedule import long_sums
-from tracegrad.codegen.schedule.view import View
 from tracegrad.codegen.templates import column, row
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.simplify import simplify
+from tracegrad.ir.strides import View
 from tracegrad.ir.verify import verify
 from tracegrad.runtime.cpu import python_executor
 from tracegrad.runtime.cpu.executable import Executable, address

@@ -16,7 +16,6 @@ from registry import ALL, LAYOUTS, draw, laid, projected, slope, weights
 
 import tracegrad as tg
 from tracegrad.codegen.build import build
-from tracegrad.codegen.schedule.view import View
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.autodiff import gradients
 from tracegrad.ir.graph import Graph
@@ -24,6 +23,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
+from tracegrad.ir.strides import View
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
 from tracegrad.runtime.cpu import python_executor

@@ -9,6 +9,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from ...ir.op import OpDef
+from ...ir.ops import elementwise as ops
+
 I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 BYTES = ir.IntType(8).as_pointer()
 
@@ -34,18 +37,18 @@ def _relu(b: Any, x: Any) -> Any:
 
 
 # elementwise primitives as LLVM, on vectors and on single numbers
-WORDS: dict[str, Callable] = {
-    "add": lambda b, x, y: b.fadd(x, y),
-    "sub": lambda b, x, y: b.fsub(x, y),
-    "mul": lambda b, x, y: b.fmul(x, y),
-    "div": lambda b, x, y: b.fdiv(x, y),
-    "sqrt": _sqrt,
-    "neg": lambda b, x: b.fneg(x),
-    "copy": lambda b, x: x,
-    "where": lambda b, condition, x, y: b.select(condition, x, y),
-    "relu": _relu,
-    "eq": _compare("=="), "ne": _compare("!="), "lt": _compare("<"),
-    "le": _compare("<="), "gt": _compare(">"), "ge": _compare(">="),
+WORDS: dict[OpDef, Callable] = {
+    ops.add: lambda b, x, y: b.fadd(x, y),
+    ops.sub: lambda b, x, y: b.fsub(x, y),
+    ops.mul: lambda b, x, y: b.fmul(x, y),
+    ops.div: lambda b, x, y: b.fdiv(x, y),
+    ops.sqrt: _sqrt,
+    ops.neg: lambda b, x: b.fneg(x),
+    ops.copy: lambda b, x: x,
+    ops.where: lambda b, condition, x, y: b.select(condition, x, y),
+    ops.relu: _relu,
+    ops.eq: _compare("=="), ops.ne: _compare("!="), ops.lt: _compare("<"),
+    ops.le: _compare("<="), ops.gt: _compare(">"), ops.ge: _compare(">="),
 }  # fmt: skip
 
 

@@ -11,14 +11,15 @@ import math
 from dataclasses import dataclass, field, replace
 
 from ...ir.dtype import DType, float64
-from ...ir.node import Node
-from ...ir.op import Kind
+from ...ir.node import Node, is_constant
+from ...ir.op import Kind, OpDef
 from ...ir.ops.elementwise import cast
 from ...ir.ops.reduce import sum as sum_
+from ...ir.ops.source import iota
+from ...ir.strides import View
 from ..schedule.fuse import Fusion, Group, expression, operands
 from ..schedule.loop_space import Space, seen, space_of
 from ..schedule.lower import Lowered
-from ..schedule.view import View
 from .emitter import WORDS
 from .tile import turned
 
@@ -39,7 +40,7 @@ class Stage:
     """
 
     kinds: tuple[str, ...] = ()
-    steps: tuple[tuple[str, tuple[Operand, ...]], ...] = ()
+    steps: tuple[tuple[OpDef, tuple[Operand, ...]], ...] = ()
     outputs: tuple[Operand, ...] = (("sum", 0),)
 
     def __str__(self) -> str:
@@ -100,7 +101,7 @@ def stack_of(product: Node) -> tuple[int, int, int]:
 # ---- which anchors a product takes
 def finish_products(low: Lowered, fusion: Fusion) -> None:
     """Let each product compute the anchors that its kernel has words for."""
-    for group in [g for g in fusion.groups if g.template == "dot"]:
+    for group in [g for g in fusion.groups if g.product]:
         _Taking(low, fusion, group).run()
 
 
@@ -161,7 +162,7 @@ class _Taking:
         dtype = self.group.anchors[0].dtype
         steps = steps_of(self.low, anchor)
         if anchor.dtype is not dtype or not all(
-            s.op.name in WORDS or is_scalar(self.low, s, dtype) for s in steps
+            s.op in WORDS or is_scalar(self.low, s, dtype) for s in steps
         ):
             return False
         scalars = {s.inputs[0] for s in steps if is_scalar(self.low, s, dtype)}
@@ -170,9 +171,9 @@ class _Taking:
             if x in scalars:
                 found.add((leaf, 0, ()))
                 continue
-            if leaf.dtype is not dtype or leaf.op.kind is Kind.SOURCE and leaf.op.name == "iota":
+            if leaf.dtype is not dtype or leaf.op is iota:
                 return False
-            if leaf.op.name == "full":
+            if is_constant(leaf):
                 continue
             view = seen(self.low, x, anchor, space_of(anchor))[1].reshape(stack)
             if view is None or leaf in self.group.anchors and not view.is_identity:
@@ -193,7 +194,7 @@ def is_scalar(low: Lowered, step: Node, dtype: DType) -> bool:
     if step.op is not cast or step.dtype is not dtype or step.size != 1:
         return False
     leaf = low.resolve(step.inputs[0])[0]
-    return low.is_leaf(leaf) and leaf.dtype is float64 and leaf.op.name not in ("full", "iota")
+    return low.is_stored(leaf) and leaf.dtype is float64
 
 
 # ---- what its kernel does
@@ -231,7 +232,7 @@ class _Writing:
     turn: bool
     known: dict[Node, Operand]
     leaves: list[Place] = field(default_factory=list)
-    steps: list[tuple[str, tuple[Operand, ...]]] = field(default_factory=list)
+    steps: list[tuple[OpDef, tuple[Operand, ...]]] = field(default_factory=list)
     stored: list[Operand] = field(default_factory=list)
     outputs: list[Place] = field(default_factory=list)
 
@@ -249,7 +250,7 @@ class _Writing:
                 self.known[node] = self.leaf(Place(scalar, view.offset, double=True))
             else:
                 values = tuple(self.operand(x, anchor) for x in node.inputs)
-                self.steps.append((node.op.name, values))
+                self.steps.append((node.op, values))
                 self.known[node] = "step", len(self.steps) - 1
         return self.operand(anchor.inputs[0] if anchor.op is sum_ else anchor, anchor)
 
@@ -259,7 +260,7 @@ class _Writing:
         leaf, view = seen(self.low, x, anchor, space_of(anchor))
         if leaf in self.known:
             return self.known[leaf]
-        if leaf.op.name == "full":
+        if is_constant(leaf):
             value = float(leaf.params["value"])
             return ("constant", value) if value in CONSTANTS else self.leaf(Place(value))
         return self.leaf(self.lying(leaf, view))

@@ -101,8 +101,8 @@ class Finisher(Emitter):
                 return ir.Constant(kind, [x[1]] * count if kind is self.vector else x[1])
             return found[x[0]][int(x[1])]
 
-        for name, operands in stage.steps:
-            steps.append(WORDS[name](self.b, *map(value, operands)))
+        for op, operands in stage.steps:
+            steps.append(WORDS[op](self.b, *map(value, operands)))
         return value
 
     # ---- whole vectors

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...ir.node import Node
-from ...ir.op import Kind
+from ...ir.op import Kind, Lowering
+from ...ir.ops.contract import dot
 from ...ir.ops.elementwise import CHECKS
-from .loop_space import Space, computed, expected, known, seen, space_of
-from .lower import OPAQUE, Lowered, leaves
+from .loop_space import Space, computed, expected, gathered, known, pointwise, seen, space_of
+from .lower import Lowered, leaves
 
 MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
 BETWEEN = "another group must run between them"
@@ -31,6 +32,11 @@ class Group:
     after: set[Group] = field(default_factory=set)  # groups that must run before this one, directly
 
     @property
+    def product(self) -> bool:
+        """Whether it is a matrix product, which may compute more than that."""
+        return self.anchors[0].op is dot
+
+    @property
     def template(self) -> str:
         if self.opaque:
             return self.anchors[0].op.name
@@ -42,9 +48,7 @@ class Group:
 def operands(low: Lowered, anchor: Node) -> list[tuple[Node, Node]]:
     """(operand, leaf under it) for every place where the expression of an anchor touches a leaf."""
     found = []
-    tops = list(anchor.inputs)
-    if anchor.op.name == "index":  # the indexed buffer is read at a computed place
-        tops = tops[1:]
+    tops = pointwise(anchor)
     inlined = [n for n in expression(low, tops) if n.op.kind is Kind.ELEMENTWISE]
     for x in dict.fromkeys([*tops, *(v for n in inlined for v in n.inputs)]):
         base = low.resolve(x)[0]
@@ -62,12 +66,12 @@ def reads(low: Lowered, anchor: Node) -> set[Node]:
     """The anchors and inputs whose memory an anchor's computation looks at."""
     bases = (
         {low.resolve(x)[0] for x in anchor.inputs}
-        if anchor.op.name in OPAQUE
+        if anchor.op.lowering is Lowering.EXTERN
         else {b for _, b in operands(low, anchor)}
     )
-    if anchor.op.name == "index":
-        bases.add(low.resolve(anchor.inputs[0])[0])
-    return {b for b in bases if b in low.anchors or b.op.name == "input"}
+    if (leaf := gathered(low, anchor)) is not None:
+        bases.add(leaf)
+    return {b for b in bases if low.is_stored(b)}
 
 
 class Fusion:
@@ -81,8 +85,8 @@ class Fusion:
         self.groups: list[Group] = []
         self.home: dict[Node, Group] = {}
         for anchor in self.reads:
-            opaque = anchor.op.name in OPAQUE
-            looped = not opaque or anchor.op.name == "dot"
+            opaque = anchor.op.lowering is Lowering.EXTERN
+            looped = not opaque or anchor.op is dot
             group = Group([anchor], space_of(anchor) if looped else Space(()), opaque)
             self.groups.append(group)
             self.home[anchor] = group
@@ -118,7 +122,7 @@ class Fusion:
                         )
                     if space.late(there) and not space.late(here):
                         return f"{anchor.op.name} needs {base.op.name} before all rows are done"
-            if anchor.op.name == "index" and self.low.resolve(anchor.inputs[0])[0] in members:
+            if gathered(self.low, anchor) in members:
                 return "an indexed value must be complete before it is read"
         if self.between(a, b) or self.between(b, a):
             return BETWEEN

@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 from ...ir.node import Node
-from ...ir.op import Kind
 from ...ir.ops.reduce import LONG
 
 PART, FEW = 4096, 8  # numbers in the first part of a long sum, at most and at least
@@ -59,6 +58,5 @@ def in_two(reduction: Node) -> Halves | None:
 
 def adds_up(node: Node) -> bool:
     """Whether a launch of its own combines numbers one after the other, as a reduction does."""
-    if node.op.name == "index_put":
-        return node.params["accumulate"]
-    return node.op.name in ("fold", "index_reduce") or node.op.kind is Kind.PREFIX
+    adds = node.op.facts.get("adds")
+    return adds is not None and adds(node.params)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...ir.node import Node
-from ...ir.op import Kind, broadcast
+from ...ir.op import Kind
+from ...ir.strides import View
 from .lower import Lowered
-from .view import View
 
 Axes = tuple[int, ...]
 
@@ -72,6 +72,16 @@ class Space:
         return summed if down or other == summed else None
 
 
+def pointwise(anchor: Node) -> tuple[Node, ...]:
+    """The operands that are read at the point being computed."""
+    return anchor.inputs if anchor.op.access is None else anchor.inputs[1:]
+
+
+def gathered(low: Lowered, anchor: Node) -> Node | None:
+    """The leaf that the anchor reads at computed places, if it does."""
+    return None if anchor.op.access is None else low.resolve(anchor.inputs[0])[0]
+
+
 def root_shape(anchor: Node) -> tuple[int, ...]:
     """The shape of the loop that computes an anchor."""
     return anchor.inputs[0].shape if anchor.op.kind is Kind.REDUCE else anchor.shape
@@ -105,23 +115,11 @@ def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]
     computed.
     """
     leaf, view = low.resolve(x)
-    if (
-        anchor.op.name == "index"
-    ):  # the index arrays broadcast among themselves and stand where NumPy puts them
-        shape = broadcast("index", *(i.shape for i in anchor.inputs[1:]))
-        lead, _ = index_axes(anchor)
-        view = view.expand(shape)
-        trail = len(anchor.shape) - lead - len(shape)
-        view = View(anchor.shape, (0,) * lead + view.strides + (0,) * trail, view.offset)
+    if anchor.op.access is not None:
+        rank = len(anchor.inputs[0].shape)
+        view = anchor.op.access.index(view, rank, anchor.shape, anchor.params)
     view = view.expand(root_shape(anchor)).squeeze()
     return leaf, space.widen(view, computed(anchor, space))
-
-
-def index_axes(anchor: Node) -> tuple[int, int]:
-    """Of an `index` anchor: where the computed axes of the result begin, and how many there are."""
-    axes = anchor.params["axes"]
-    count = len(anchor.shape) - (len(anchor.inputs[0].shape) - len(axes))
-    return (axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0), count
 
 
 def expected(anchor: Node, space: Space) -> tuple[int, ...]:

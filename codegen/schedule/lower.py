@@ -15,26 +15,20 @@ from dataclasses import dataclass, field
 
 from ...ir.dtype import float32
 from ...ir.graph import Graph, postorder, users
-from ...ir.node import Node, constant, intern
-from ...ir.op import DIVIDE, Kind
+from ...ir.node import Node, constant, intern, is_constant
+from ...ir.op import DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
-from ...ir.ops.elementwise import CHECKS, add, cast, copy, maximum, minimum, mul
+from ...ir.ops.elementwise import CHECKS, add, cast, copy, mul
 from ...ir.ops.movement import expand, permute, reshape, slice as slice_
 from ...ir.ops.reduce import sum as sum_
+from ...ir.ops.source import input as input_
+from ...ir.strides import View, collapse
 from .long_sums import Halves, adds_up, in_two
-from .view import View, collapse, move
 
-VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "window", "diagonal"})
-OPAQUE = frozenset({  # each has its own launches
-    "argsort", "band", "concat", "cummax", "cummin", "cumprod", "cumsum", "dot", "fold",
-    "index_put", "index_reduce", "log_band", "pad", "recur", "searchsorted",
-    "cholesky", "eigh", "lu", "qr", "svd", "triangular_solve",
-})  # fmt: skip
 INLINE_COST = (
     8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
 )
 TAPS = 9  # numbers in a window that is reduced without a loop
-COMBINE = {"sum": add, "prod": mul, "max": maximum, "min": minimum}
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
@@ -49,19 +43,35 @@ class Lowered:
     def resolve(self, node: Node) -> tuple[Node, View]:
         """The anchor, input or source that a chain of movement stands over, and the view of it."""
         chain = []
-        while node.op.name in VIEWS and node not in self.anchors:
+        while node.op.lowering is Lowering.VIEW and node not in self.anchors:
             chain.append(node)
             node = node.inputs[0]
         view = self.layouts.get(node) or View.of(node.shape)
         for step in reversed(chain):
-            moved = move(view, step)
+            moved = moved_view(view, step)
             assert moved is not None, "lowering leaves only movement that strides can express"
             view = moved
         return node, view
 
+    def base(self, node: Node) -> Node:
+        """What a chain of movement stands over."""
+        while node.op.lowering is Lowering.VIEW and node not in self.anchors:
+            node = node.inputs[0]
+        return node
+
     def is_leaf(self, node: Node) -> bool:
         """Whether an expression ends here: at a buffer, a constant or a counter."""
         return node in self.anchors or node.op.kind is Kind.SOURCE
+
+    def is_stored(self, node: Node) -> bool:
+        """Whether the value has a buffer: it is an anchor or an input."""
+        return node in self.anchors or node.op is input_
+
+
+def moved_view(view: View, node: Node) -> View | None:
+    """The view seen through the movement `node`; None where only a copy can be."""
+    assert node.op.view is not None
+    return node.op.view(view, **node.params)
 
 
 def matrix_layout(view: View) -> tuple[bool, int, int] | None:
@@ -131,23 +141,17 @@ class _Lowering:
         self.low.checks = [self.new[c] for c in graph.checks]
         self.low.order = postorder([*outputs, *self.low.checks])
 
-    @staticmethod
-    def needing_buffers(graph: Graph, order: list[Node]) -> set[Node]:
+    def needing_buffers(self, graph: Graph, order: list[Node]) -> set[Node]:
         """Expressions that will be kept whatever comes: outputs, and operands of launches that read
         memory.
         """
         reached = list(graph.outputs)
         for node in order:
-            if node.op.name in OPAQUE:
+            if node.op.lowering is Lowering.EXTERN:
                 reached.extend(node.inputs)
-            elif node.op.name == "index":
+            elif node.op.access is not None:
                 reached.append(node.inputs[0])
-        out = set(graph.outputs)
-        for x in reached:
-            while x.op.name in VIEWS:
-                x = x.inputs[0]
-            out.add(x)
-        return out
+        return set(graph.outputs).union(map(self.low.base, reached))
 
     def keep(self, node: Node) -> Node:
         """Give the value a buffer."""
@@ -158,10 +162,8 @@ class _Lowering:
         """The value as something that strides can reach into: kept if it is an expression, else as
         it is.
         """
-        base = node
-        while base.op.name in VIEWS and base not in self.low.anchors:
-            base = base.inputs[0]
-        if base.op.name in ("full", "iota"):
+        base = self.low.base(node)
+        if base.op.kind is Kind.SOURCE and not self.low.is_stored(base):
             return self.keep(copy(node))
         if not self.low.is_leaf(base):
             self.keep(base)
@@ -180,12 +182,12 @@ class _Lowering:
         return x if self.low.resolve(x)[1].is_identity else self.keep(copy(x))
 
     def lower(self, node: Node, inputs: tuple[Node, ...]) -> Node:
-        op, name = node.op, node.op.name
+        op = node.op
         if op.kind is Kind.SOURCE:
             return node
-        if name in VIEWS:
+        if op.lowering is Lowering.VIEW:
             return self.moved(node, inputs[0])
-        if name == "dot":
+        if op is dot:
             new = self.contraction(legal_dot(*inputs))
             if new.op is dot and self.uses[node] == 1 and node not in self.results:
                 self.single.add(new)
@@ -219,9 +221,9 @@ class _Lowering:
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
         if op.kind is Kind.LINALG:
             inputs = tuple(self.row_major(x) for x in inputs)
-        elif name in OPAQUE:
+        elif op.lowering is Lowering.EXTERN:
             inputs = tuple(self.buffered(x) for x in inputs)
-        elif name == "index":
+        elif op.access is not None:
             inputs = (self.buffered(inputs[0]), *inputs[1:])
         return self.keep(intern(op, inputs, node.params))
 
@@ -236,7 +238,7 @@ class _Lowering:
             return total
         rest = self.between(x, axis, halves.whole, n)
         rest = self.lower(intern(op, (rest,), node.params), (rest,))
-        return self.keep(self.expression(intern(COMBINE[op.name], (total, rest), {}), 1))
+        return self.keep(self.expression(intern(op.facts["pair"], (total, rest), {}), 1))
 
     def between(self, x: Node, axis: int, start: int, stop: int) -> Node:
         """A part of x along an axis."""
@@ -249,7 +251,7 @@ class _Lowering:
         """Whether each result is made of few numbers that do not stand side by side."""
         dims = reduction.params["dims"]
         count = math.prod(x.shape[d] for d in dims)
-        if count > TAPS or reduction.size < 8 * count or reduction.op.name not in COMBINE:
+        if count > TAPS or reduction.size < 8 * count:
             return False
         below, seen = [x], set()
         while below:
@@ -281,7 +283,7 @@ class _Lowering:
             if total is None:
                 total = part
             else:
-                combined = intern(COMBINE[reduction.op.name], (total, part), {})
+                combined = intern(reduction.op.facts["pair"], (total, part), {})
                 total = self.expression(combined, 1)
         assert total is not None
         return total
@@ -294,7 +296,7 @@ class _Lowering:
                 local[piece] = piece
                 continue
             inputs = tuple(local[x] for x in piece.inputs)
-            if piece.op.name == "dot":
+            if piece.op is dot:
                 local[piece] = self.keep(intern(dot, tuple(self.matrix(x) for x in inputs), {}))
             else:
                 local[piece] = self.lower(piece, inputs)
@@ -317,13 +319,11 @@ class _Lowering:
         return node
 
     def below(self, x: Node) -> tuple[int, int]:
-        while x.op.name in VIEWS and x not in self.low.anchors:
-            x = x.inputs[0]
+        x = self.low.base(x)
         return (0, 0) if self.low.is_leaf(x) else self.cost.get(x, (0, 0))
 
     def keep_under(self, x: Node) -> None:
-        while x.op.name in VIEWS and x not in self.low.anchors:
-            x = x.inputs[0]
+        x = self.low.base(x)
         if not self.low.is_leaf(x):
             self.keep(x)
 
@@ -342,7 +342,7 @@ class _Lowering:
                 return pushed
             self.keep(x)
         new = intern(node.op, (x,), node.params)
-        if move(self.low.resolve(x)[1], new) is None:
+        if moved_view(self.low.resolve(x)[1], new) is None:
             new = intern(node.op, (self.keep(copy(x)),), node.params)
         return new
 
@@ -363,13 +363,13 @@ class _Lowering:
         """
         operands = []
         for v in x.inputs:
-            if v.op.name == "full":
+            if is_constant(v):
                 operands.append(constant(v.params["value"], v.dtype))
                 continue
             wide = v if v.shape == x.shape else self.moved(expand_node(v, x.shape), v)
             if wide.op.kind is Kind.ELEMENTWISE and wide not in self.low.anchors:
                 below = self.push(node, wide)
-            elif move(self.low.resolve(wide)[1], node) is None:
+            elif moved_view(self.low.resolve(wide)[1], node) is None:
                 below = None
             else:
                 below = intern(node.op, (wide,), node.params)

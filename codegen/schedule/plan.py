@@ -15,7 +15,7 @@ from ...ir.op import Kind
 from ...ir.ops.contract import dot
 from ...ir.ops.elementwise import may_fail
 from .fuse import Fusion, Group, expression, operands
-from .loop_space import known, seen
+from .loop_space import gathered, known, seen
 from .lower import Lowered
 
 ALIGN = 64
@@ -55,7 +55,7 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
         return not any(base is target for m in group.anchors for _, base in operands(low, m))
     written = space.widen(layout.squeeze(), axes).strides
     for member in group.anchors[group.opaque :]:
-        if member.op.name == "index" and low.resolve(member.inputs[0])[0] is target:
+        if gathered(low, member) is target:
             return False
         for x, base in operands(low, member):
             if base is target:

@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterator
 
 from ...ir.node import Node, constant
+from ...ir.ops.index import GATHER, first_axis
 from ...ir.ops.movement import inner
+from ...ir.strides import View, collapse
 from ...ir.value import REGISTRY
 from ..program import Kernel
-from ..schedule.loop_space import index_axes
 from ..schedule.lower import Lowered
-from ..schedule.view import View, collapse
 from ..text import Arguments, load, store
 from .loop_body import Axis, nested
 
@@ -125,30 +125,23 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
     does it, or each does its part of the axes before those that are indexed.
     """
     x, v, *indices = anchor.inputs
-    axes = anchor.params["axes"]
+    rank, p = len(x.shape), anchor.params
     yield strided_copy(low, x, anchor, View.of(anchor.shape), place)
-    at = index_axes(anchor)[0]
-    count = len(v.shape) - (len(x.shape) - len(axes))
-    shape = v.shape
-    own = View.of(anchor.shape).strides
-    rest = [s for d, s in enumerate(own) if d not in axes]
-    goal = View(shape, (*rest[:at], *(0,) * count, *rest[at:]))
+    own, shape = View.of(anchor.shape), v.shape
+    goal = GATHER.base(own, shape, p)
     value_leaf, value = low.resolve(v)
-    places = []
-    for i in indices:
-        leaf, view = low.resolve(i)
-        view = view.expand(shape[at : at + count])
-        trail = len(shape) - at - count
-        places.append((leaf, View(shape, (0,) * at + view.strides + (0,) * trail, view.offset)))
-    serial = math.prod(shape[:at]) == 1
+    leaves = map(low.resolve, indices)
+    places = [(leaf, GATHER.index(view, rank, shape, p)) for leaf, view in leaves]
+    serial = math.prod(shape[: first_axis(p["axes"])]) == 1
     loops = Loops(shape, [goal.strides, value.strides, *(w.strides for _, w in places)], serial)
     dst = loops.args.pointer(place.get(anchor, anchor), anchor.dtype)
     src = loops.args.pointer(place.get(value_leaf, value_leaf), v.dtype)
     terms = [loops.position(goal)]
-    for (leaf, view), axis in zip(places, axes, strict=True):
+    steps = zip(p["axes"], GATHER.steps(own, p), strict=True)
+    for (leaf, view), (axis, step) in zip(places, steps, strict=True):
         pointer = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
-        index = load(pointer, leaf.dtype, loops.position(view))
-        terms.append(f"{index} * {loops.args.integer(own[axis], ('own', axis))}")
+        i = load(pointer, leaf.dtype, loops.position(view))
+        terms.append(f"{i} * {loops.args.integer(step, ('own', axis))}")
     new = load(src, v.dtype, loops.position(value))
     by = anchor.params.get("combine", "sum" if anchor.params.get("accumulate") else None)
     if by is not None:

@@ -32,8 +32,8 @@ from math import prod
 
 from ...ir.node import Node
 from ...ir.op import Kind
+from ...ir.strides import View
 from ..schedule.loop_space import expected
-from ..schedule.view import View
 from ..text import combine, load, store
 from .blocked_sums import in_blocks, rounds
 from .loop_body import PRELUDE, Axis, Body, Scope, nested

@@ -1,20 +1,26 @@
-"""Which template makes the launches of each opaque primitive."""
+"""Which template makes the launches of each primitive that is lowered to launches of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from ...ir.node import Node
+from ...ir.op import OpDef
+from ...ir.ops import band as bands, index, movement, order, prefix as scans
 from ..schedule.lower import Lowered
 from .buffer_parts import Piece, concat, fold, index_put, pad
-from .lapack import library
+from .lapack import WRITERS, library
 from .prefix import band, prefix
 from .sorting import argsort, searchsorted
 
-PIECES: dict[str, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
-    "concat": concat, "pad": pad, "fold": fold, "argsort": argsort, "searchsorted": searchsorted,
-    **dict.fromkeys(("index_put", "index_reduce"), index_put),
-    **dict.fromkeys(("band", "log_band"), band),
-    **dict.fromkeys(("cummax", "cummin", "cumprod", "cumsum", "recur"), prefix),
-    **dict.fromkeys(("cholesky", "eigh", "lu", "qr", "svd", "triangular_solve"), library),
-}  # fmt: skip
+PIECES: dict[OpDef, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
+    movement.concat: concat,
+    movement.pad: pad,
+    movement.fold: fold,
+    order.argsort: argsort,
+    order.searchsorted: searchsorted,
+    **dict.fromkeys((index.index_put, index.index_reduce), index_put),
+    **dict.fromkeys((bands.band, bands.log_band), band),
+    **dict.fromkeys((scans.cummax, scans.cummin, scans.cumprod, scans.cumsum, scans.recur), prefix),
+    **dict.fromkeys(WRITERS, library),
+}

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from ...ir.dtype import int32
 from ...ir.faults import NAMES
 from ...ir.node import Node
+from ...ir.op import OpDef
+from ...ir.ops import linalg
 from ...ir.ops.linalg import qr_shapes
 from ..program import Kernel
 from ..schedule.lower import Lowered
@@ -222,12 +224,12 @@ def _svd(w: _Writer) -> int:
     return 20 * w.rows * w.columns * k
 
 
-_WRITERS: dict[str, Callable[[_Writer], int]] = {
-    "cholesky": _cholesky, "eigh": _eigh, "lu": _lu, "qr": _qr, "svd": _svd,
-    "triangular_solve": _triangular_solve,
+WRITERS: dict[OpDef, Callable[[_Writer], int]] = {
+    linalg.cholesky: _cholesky, linalg.eigh: _eigh, linalg.lu: _lu, linalg.qr: _qr,
+    linalg.svd: _svd, linalg.triangular_solve: _triangular_solve,
 }  # fmt: skip
 
 
 def library(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
     writer = _Writer(low, anchor, place)
-    yield writer.piece(_WRITERS[anchor.op.name](writer))
+    yield writer.piece(WRITERS[anchor.op](writer))

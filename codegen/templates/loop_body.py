@@ -11,14 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...ir.faults import DIVISOR, TARGET
-from ...ir.node import Node
+from ...ir.node import Node, is_constant
 from ...ir.op import Kind
 from ...ir.ops.elementwise import CHECKS, check_divisor
+from ...ir.ops.source import iota
+from ...ir.strides import View, collapse
 from ..deep_recursion import Steps, finish
 from ..schedule.fuse import Group, operands
-from ..schedule.loop_space import SMALL, Axes, computed, expected, index_axes, known, seen
+from ..schedule.loop_space import SMALL, Axes, computed, expected, known, pointwise, seen
 from ..schedule.lower import Lowered
-from ..schedule.view import View, collapse
 from ..text import Arguments, apply, combine, compute_code, load, store
 
 # where a value is computed: before the loops, at each kept point, at each point; and when all rows
@@ -108,9 +109,9 @@ class Body:
             views += [
                 seen(self.low, x, anchor, self.space)[1]
                 for x, leaf in operands(self.low, anchor)
-                if leaf.op.name != "full"
+                if not is_constant(leaf)
             ]
-            if anchor.op.name == "index":
+            if anchor.op.access is not None:
                 views.append(self.indexed(anchor)[1])
         every = [v.strides for v in views]
         self._parts = []
@@ -174,7 +175,7 @@ class Body:
     def _depth(self, x: Node, anchor: Node) -> Steps:
         leaf, view = self.leaf(x, anchor)
         if leaf is not None:
-            if leaf.op.name == "full":
+            if is_constant(leaf):
                 return PRELUDE, 0
             if leaf in self.members:
                 if leaf.op.kind is not Kind.REDUCE:
@@ -196,9 +197,9 @@ class Body:
         key = (anchor, (), None)
         if key not in self.depths:
             below = []
-            for v in anchor.inputs[1:] if anchor.op.name == "index" else anchor.inputs:
+            for v in pointwise(anchor):
                 below.append((yield self._depth(v, anchor)))
-            if anchor.op.name == "index":
+            if anchor.op.access is not None:
                 below.append((self._level_of(self.indexed(anchor)[1], anchor), 0))
             self.depths[key] = (max(d for d, _ in below), max(r for _, r in below))
         return self.depths[key]
@@ -244,12 +245,12 @@ class Body:
         return finish(self._value(x, anchor, here))
 
     def anchor_value(self, anchor: Node, here: Scope) -> str:
-        """The value of an elementwise or index member at the current point."""
+        """The value of an elementwise or gathering member at the current point."""
         return finish(self._anchor_value(anchor, here))
 
     def _value(self, x: Node, anchor: Node, here: Scope) -> Steps:
         leaf, view = self.leaf(x, anchor)
-        if leaf is not None and leaf.op.name == "full":
+        if leaf is not None and is_constant(leaf):
             return self.args.constant(leaf.params["value"], leaf.dtype)
         if leaf is not None and leaf in self.members:
             if leaf.op.kind is Kind.REDUCE:
@@ -272,7 +273,7 @@ class Body:
         if key in scope.known:
             return scope.known[key]
         position = self.position(view, scope)
-        if leaf.op.name == "iota":
+        if leaf.op is iota:
             return self.define(scope, key, f"{compute_code(leaf.dtype)}({position})")
         pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
         return self.define(scope, key, load(pointer, leaf.dtype, position))
@@ -282,7 +283,7 @@ class Body:
         key = ("anchor", anchor)
         if key in scope.known:
             return scope.known[key]
-        if anchor.op.name == "index":
+        if anchor.op.access is not None:
             text = yield self._gather(anchor, here, scope)
         else:
             operands_ = []
@@ -327,17 +328,14 @@ class Body:
         return [self.reported[c] for c in first]
 
     def indexed(self, anchor: Node) -> tuple[Node, View, tuple[int, ...]]:
-        """Of an `index` anchor: the buffer, its view over the result's axes that are not computed,
-        the other strides.
+        """Of a gathering anchor: the buffer, where its elements stand there if all indices are 0,
+        and by how many elements each index moves.
         """
-        leaf, view = self.low.resolve(anchor.inputs[0])
-        axes = anchor.params["axes"]
-        at, count = index_axes(anchor)
-        rest = [s for d, s in enumerate(view.strides) if d not in axes]
-        strides = (*rest[:at], *(0,) * count, *rest[at:])
-        over = View(anchor.shape, strides, view.offset).squeeze()
-        over = self.space.widen(over, self.computed(anchor))
-        return leaf, over, tuple(view.strides[a] for a in axes)
+        access, (leaf, view) = anchor.op.access, self.low.resolve(anchor.inputs[0])
+        assert access is not None
+        base = access.base(view, anchor.shape, anchor.params).squeeze()
+        steps = access.steps(view, anchor.params)
+        return leaf, self.space.widen(base, self.computed(anchor)), steps
 
     def _gather(self, anchor: Node, here: Scope, scope: Scope) -> Steps:
         leaf, view, steps = self.indexed(anchor)

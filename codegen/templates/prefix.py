@@ -21,9 +21,9 @@ from math import prod
 from ...ir.dtype import DType, float32, float64
 from ...ir.node import Node
 from ...ir.ops.band import WIDTH
+from ...ir.strides import View, collapse
 from ..program import Kernel
 from ..schedule.lower import Lowered
-from ..schedule.view import View, collapse
 from ..text import Arguments, compute_code, load, store
 from .buffer_parts import Piece
 from .loop_body import Axis, nested

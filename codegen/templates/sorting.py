@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from ...ir.dtype import int64
 from ...ir.node import Node
+from ...ir.strides import View, contiguous
 from ..schedule.lower import Lowered
-from ..schedule.view import View, contiguous
 from ..text import load, store
 from .buffer_parts import Loops, Piece
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, Rules, Types, register
+from ..op import Kind, OpDef, Rules, Types, always, register
 from .prefix import shifted
 
 WIDTH = 3
@@ -41,7 +41,7 @@ def _band(
             y[t] = row(*(x[t] for x in rows), *before)
         return np.flip(np.moveaxis(y, 0, axis), turn)
 
-    facts = {"first": f"{{{first}}}", "step": step, "none": none}
+    facts = {"first": f"{{{first}}}", "step": step, "none": none, "adds": always}
     return register(OpDef(name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, facts=facts))
 
 

@@ -45,7 +45,7 @@ shift_right = elementwise("shift_right", ref=np.right_shift, expr="shift_right({
 
 # ---- structure
 where = elementwise(
-    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
+    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True, chooses=True,
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ bits = elementwise(
 relu = elementwise(
     "relu", ref=lambda x: np.where(x < 0, x.dtype.type(0), x),
     expr="select({0} < {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
-    exact=True,
+    exact=True, chooses=True,
 )  # fmt: skip
 stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}", exact=True)
 copy = elementwise(
@@ -81,15 +81,18 @@ copy = elementwise(
 
 # ---- arithmetic
 add = elementwise(
-    "add", ref=np.add, expr="{0} + {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g)
+    "add", ref=np.add, expr="{0} + {1}", of_int64="wrapped_add({0}, {1})",
+    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g),
 )
 sub = elementwise(
-    "sub", ref=np.subtract, expr="{0} - {1}", vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g)
+    "sub", ref=np.subtract, expr="{0} - {1}", of_int64="wrapped_sub({0}, {1})",
+    vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g),
 )
 mul = elementwise(
     "mul",
     ref=np.multiply,
     expr="{0} * {1}",
+    of_int64="wrapped_mul({0}, {1})",
     vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
 )
 div = elementwise(
@@ -138,12 +141,14 @@ pow = elementwise(
          lambda g, y, a, b: g * where(logical_and(eq(a, 0), ge(b, 0)), 0, y * log(a))),
 )  # fmt: skip
 maximum = elementwise(
-    "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True,
+    "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True, chooses=True,
+    beside_number="at_least({0}, {1})",
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a < b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b < a, 0, g))),
 )  # fmt: skip
 minimum = elementwise(
-    "minimum", ref=np.minimum, expr="minimum({0}, {1})", exact=True,
+    "minimum", ref=np.minimum, expr="minimum({0}, {1})", exact=True, chooses=True,
+    beside_number="at_most({0}, {1})",
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
 )  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, broadcast, register
+from ..op import Access, Kind, OpDef, always, broadcast, register
+from ..strides import View
 from .elementwise import cast, eq
 from .movement import reshape
 from .order import argsort
@@ -25,13 +26,35 @@ def _selector(rank: int, axes: Axes, indices: tuple) -> tuple:
     return tuple(chosen.get(d, np.s_[:]) for d in range(rank))
 
 
-def result_shape(shape: tuple[int, ...], axes: Axes, index: tuple[int, ...]) -> tuple[int, ...]:
-    """NumPy's rule: the indexed axes are replaced where they stand if adjacent, else by leading
-    axes.
+def first_axis(axes: Axes) -> int:
+    """Where the axes of the index arrays stand in the answer. NumPy's rule: the indexed axes are
+    replaced where they stand if adjacent, else by leading axes.
     """
+    return axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0
+
+
+def result_shape(shape: tuple[int, ...], axes: Axes, index: tuple[int, ...]) -> tuple[int, ...]:
     rest = tuple(n for d, n in enumerate(shape) if d not in axes)
-    at = axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0
+    at = first_axis(axes)
     return rest[:at] + index + rest[at:]
+
+
+class _Gather(Access):
+    """Axes of x are replaced by those of index arrays, which broadcast among themselves."""
+
+    def base(self, x: View, shape: tuple[int, ...], params: dict) -> View:
+        axes = params["axes"]
+        at, count = first_axis(axes), len(shape) - len(x.shape) + len(axes)
+        rest = [s for d, s in enumerate(x.strides) if d not in axes]
+        return View(shape, (*rest[:at], *(0,) * count, *rest[at:]), x.offset)
+
+    def steps(self, x: View, params: dict) -> tuple[int, ...]:
+        return tuple(x.strides[a] for a in params["axes"])
+
+    def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict) -> View:
+        at, count = first_axis(params["axes"]), len(shape) - rank + len(params["axes"])
+        own = i.expand(shape[at : at + count])
+        return View(shape, (0,) * at + own.strides + (0,) * (len(shape) - at - count), own.offset)
 
 
 def _index_aval(x: Any, *indices: Any, axes: Axes) -> tuple[tuple[int, ...], DType]:
@@ -46,10 +69,12 @@ def _index_rule(k: int):
     )
 
 
+GATHER = _Gather()  # where index_put writes, too
+
 # index(x, *indices, axes=): x[..., i, ..., j, ...] with NumPy's placement of the result axes
 index = register(OpDef(
     "index", Kind.INDEX, lambda x, *ix, axes: x[_selector(x.ndim, axes, ix)], _index_aval,
-    _index_rule,
+    _index_rule, access=GATHER,
 ))  # fmt: skip
 
 
@@ -83,7 +108,10 @@ def _put_rule(k: int):
 
 # index_put(x, v, *indices, axes=, accumulate=): a copy of x with v written or added there; v has
 # index(x, ...)'s shape
-index_put = register(OpDef("index_put", Kind.INDEX, _put, _put_aval, _put_rule))
+index_put = register(
+    OpDef("index_put", Kind.INDEX, _put, _put_aval, _put_rule,
+          facts={"adds": lambda params: params["accumulate"]})
+)  # fmt: skip
 
 
 # ---- writing with a reduction
@@ -149,5 +177,6 @@ def _index_reduce_rule(k: int):
 # index_reduce(x, v, *indices, axes=, combine=): a copy of x where each number of v is combined with
 # what stands at its place, by the reduction of that name: prod, max or min
 index_reduce = register(
-    OpDef("index_reduce", Kind.INDEX, _reduce_at, _reduce_aval, _index_reduce_rule)
-)
+    OpDef("index_reduce", Kind.INDEX, _reduce_at, _reduce_aval, _index_reduce_rule,
+          facts={"adds": always})
+)  # fmt: skip

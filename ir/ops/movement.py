@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, ShapeError, movement, register
+from ..op import Kind, OpDef, ShapeError, always, movement, register
+from ..strides import View
+
+
+def _seen(x: np.ndarray, move: Callable, **params: Any) -> np.ndarray:
+    """The array as a movement of its strides, here in bytes, lets it be seen; it may be written."""
+    view = move(View(x.shape, x.strides), **params)
+    return np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
 
 
 def _reshaped(shape: tuple[int, ...], *, shape_: tuple[int, ...]) -> tuple[int, ...]:
@@ -21,12 +29,14 @@ reshape = movement(
     "reshape", ref=lambda x, *, shape: x.reshape(shape),
     shape=lambda old, *, shape: _reshaped(old, shape_=shape),
     vjp=(lambda g, y, x, *, shape: reshape(g, shape=x.shape),), grad_name="ViewBackward0",
+    view=View.reshape, aliases=True,
 )  # fmt: skip
 
 permute = movement(
     "permute", ref=lambda x, *, axes: x.transpose(axes),
     shape=lambda old, *, axes: tuple(old[a] for a in axes),
     vjp=(lambda g, y, x, *, axes: permute(g, axes=tuple(int(a) for a in np.argsort(axes))),),
+    view=View.permute, aliases=True,
 )  # fmt: skip
 
 
@@ -41,14 +51,13 @@ def _expanded(old: tuple[int, ...], *, shape: tuple[int, ...]) -> tuple[int, ...
 
 
 def _expand(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
-    lead = len(_expanded(x.shape, shape=shape)) - x.ndim
-    strides = [0 if n != m else s for n, m, s in zip(x.shape, shape[lead:], x.strides, strict=True)]
-    return np.lib.stride_tricks.as_strided(x, shape, [0] * lead + strides)  # parts may be written
+    return _seen(x, View.expand, shape=_expanded(x.shape, shape=shape))
 
 
 expand = movement(
     "expand", ref=_expand, shape=_expanded,
     vjp=(lambda g, y, x, *, shape: g,),  # the reverse walk undoes broadcasting
+    view=View.expand, aliases=True,
 )  # fmt: skip
 
 Slices = tuple[
@@ -72,11 +81,12 @@ def unslice(x: Any, shape: tuple[int, ...], slices: Slices) -> Any:
 slice = movement(
     "slice", ref=lambda x, *, slices: x[tuple(np.s_[a:b:c] for a, b, c in slices)],
     shape=_sliced, vjp=(lambda g, y, x, *, slices: unslice(g, x.shape, slices),),
+    view=View.slice, aliases=True,
 )  # fmt: skip
 
 flip = movement(
     "flip", ref=lambda x, *, axes: np.flip(x, axes), shape=lambda old, *, axes: old,
-    vjp=(lambda g, y, x, *, axes: flip(g, axes=axes),),
+    vjp=(lambda g, y, x, *, axes: flip(g, axes=axes),), view=View.flip,
 )  # fmt: skip
 
 Pads = tuple[
@@ -174,10 +184,8 @@ def _windowed(
 
 
 def _window(x: np.ndarray, *, axis: int, size: int, step: int, dilation: int) -> np.ndarray:
-    shape = _windowed(x.shape, axis=axis, size=size, step=step, dilation=dilation)
-    own = x.strides[axis]
-    strides = (*x.strides[:axis], own * step, *x.strides[axis + 1 :], own * dilation)
-    return np.lib.stride_tricks.as_strided(x, shape, strides)  # parts may be written
+    _windowed(x.shape, axis=axis, size=size, step=step, dilation=dilation)  # which may refuse it
+    return _seen(x, View.window, axis=axis, size=size, step=step, dilation=dilation)
 
 
 def _fold_shape(
@@ -209,12 +217,12 @@ window = movement(
     "window", ref=_window, shape=_windowed,
     vjp=(lambda g, y, x, *, axis, size, step, dilation: fold(
         g, axis=axis, extent=x.shape[axis], step=step, dilation=dilation),),
-    grad_name="UnfoldBackward0",
+    grad_name="UnfoldBackward0", view=View.window, aliases=True,
 )  # fmt: skip
 
 # fold(x, axis=, extent=, step=, dilation=): the adjoint of window; what windows share is summed
 fold = movement(
-    "fold", ref=_fold, shape=_fold_shape, adds=True,
+    "fold", ref=_fold, shape=_fold_shape, adds=always,
     vjp=(lambda g, y, x, *, axis, extent, step, dilation: window(
         g, axis=axis, size=x.shape[-1], step=step, dilation=dilation),),
 )  # fmt: skip
@@ -236,5 +244,5 @@ def embedded(x: Any) -> Any:
 # diagonal(x): the diagonals of the square matrices that the last two axes are
 diagonal = movement(
     "diagonal", ref=lambda x: np.einsum("...ii->...i", x), shape=_square,
-    vjp=(lambda g, y, x: embedded(g),),
+    vjp=(lambda g, y, x: embedded(g),), view=View.diagonal, aliases=True,
 )  # fmt: skip

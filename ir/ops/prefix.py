@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, Rules, Types, register
+from ..op import Kind, OpDef, Rules, Types, always, register
 from .elementwise import eq, where
 from .movement import concat, slice
 from .source import full
@@ -25,7 +25,9 @@ def _prefix(
     def infer(*avals: Any, axis: int, reverse: bool) -> tuple[tuple[int, ...], DType]:
         return avals[0].shape, avals[0].dtype
 
-    title, facts = f"{name.title()}Backward0", {"first": first, "step": step, "wide": wide}
+    title, facts = f"{name.title()}Backward0", {
+        "first": first, "step": step, "wide": wide, "adds": always,
+    }  # fmt: skip
     return register(
         OpDef(name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, grad_name=title, facts=facts)
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtype import DType, of_numpy
 from ..op import reduction
-from .elementwise import cast, eq
+from .elementwise import add, cast, eq, maximum, minimum, mul
 from .movement import expand, permute, reshape
 from .prefix import others
 from .summation import total
@@ -78,22 +78,37 @@ def _reduce(ufunc: np.ufunc, init: Any):
     return ref
 
 
-sum = reduction("sum", init=lambda _: 0, combine="{0} + {1}", ref=_reduce(np.add, lambda _: 0),
-                vjp=(lambda g, y, x, *, dims: spread(g, x.shape, dims),))  # fmt: skip
+sum = reduction(
+    "sum",
+    init=lambda _: 0,
+    combine="{0} + {1}",
+    pair=add,
+    ref=_reduce(np.add, lambda _: 0),
+    vjp=(lambda g, y, x, *, dims: spread(g, x.shape, dims),),
+)
 prod = reduction(
     "prod",
     init=lambda _: 1,
     combine="{0} * {1}",
+    pair=mul,
     ref=_reduce(np.multiply, lambda _: 1),
     vjp=(_others,),
     domain=(0.5, 2),
 )
-max = reduction("max", init=_lowest, combine="maximum({0}, {1})", ref=_reduce(np.maximum, _lowest),
-                vjp=(_evenly,), grad_name="AmaxBackward0")  # fmt: skip
+max = reduction(
+    "max",
+    init=_lowest,
+    combine="maximum({0}, {1})",
+    pair=maximum,
+    ref=_reduce(np.maximum, _lowest),
+    vjp=(_evenly,),
+    grad_name="AmaxBackward0",
+)
 min = reduction(
     "min",
     init=_highest,
     combine="minimum({0}, {1})",
+    pair=minimum,
     ref=_reduce(np.minimum, _highest),
     vjp=(_evenly,),
     grad_name="AminBackward0",

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from ..codegen.build import build
-from ..codegen.schedule.view import View
 from ..ir.graph import Graph, postorder
 from ..ir.locks import lock
 from ..ir.node import Node, input_node
@@ -23,6 +22,7 @@ from ..ir.op import DIVIDE, Kind
 from ..ir.ops.elementwise import CHECKS, may_fail
 from ..ir.ops.random import random_bits
 from ..ir.simplify import simplify
+from ..ir.strides import View
 from ..runtime.cpu.executable import Executable, address
 from ..tracer.autograd.backward import pull
 from ..tracer.autograd.graph import GradFn, edge

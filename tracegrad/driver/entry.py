@@ -32,7 +32,7 @@ from ..tracer.capture.trace import Input, Stream, Trace
 from ..tracer.change_counter import captured, differentiated
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.gradient_layout import order_of
-from ..tracer.tensor.strides import axes_of, strides_of
+from ..tracer.tensor.memory_order import axes_of, strides_of
 from ..tracer.tensor.tensor import Tensor
 from .backward_nodes import Spent, spent
 from .backward_programs import Derivative, layout, records_below

@@ -17,7 +17,7 @@ from ..tracer.capture.trace import Input
 from ..tracer.mode import _Switch, mode
 from ..tracer.tensor.masked_selection import Selection
 from ..tracer.tensor.tensor import Tensor
-from ..tracer.tensor.views import VIEWS, Path, as_bits, follow
+from ..tracer.tensor.views import Path, at, follow
 
 
 class Returned:
@@ -79,7 +79,7 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     """What `t` is a view of in the end, and the way there, as far as values do not decide it."""
     steps: list[tuple[Path, bool]] = []
     base: Any = t
-    while base._view is not None and all(op in VIEWS or op is as_bits for op, _ in base._view.path):
+    while base._view is not None and all(op is not at for op, _ in base._view.path):
         view, base = base._view, base._base
         # not recorded either: a view that keeps its history after a detach_() of its base
         recorded = view.differentiable and view.base_fn is base._grad_fn

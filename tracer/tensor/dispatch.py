@@ -19,10 +19,10 @@ from ..autograd.graph import composite, record
 from ..mode import get_default_dtype, live, mode
 from . import masked_selection
 from .masked_selection import Selection
+from .memory_order import axes_of, inherited, strides_of
 from .promotion import SCALAR_TYPE, common_dtype
-from .strides import axes_of, inherited, strides_of
 from .tensor import Size, Tensor, leaked, traced, wrap
-from .views import VIEWS, link
+from .views import link
 
 # what NumPy refuses, in torch's words
 _REFUSED = {
@@ -191,7 +191,7 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
                 y = _ordered(y, arrays)
         elif op.kind is Kind.IMPLICIT:
             y = _ordered(y, arrays[:1])
-        elif op not in VIEWS and not y.flags.c_contiguous:
+        elif not op.aliases and not y.flags.c_contiguous:
             y = np.ascontiguousarray(y)  # as the trace takes it to be
         return wrap(y, dtype)
     except (ValueError, TypeError) as error:
@@ -341,7 +341,7 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
-    if op in VIEWS:
+    if op.aliases:
         link(inputs[0], op, params, y)
     if mode.grad and op.vjp is not None and y._dtype.kind == "float":
         for x in inputs:

@@ -16,11 +16,12 @@ import numpy as np
 from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ...ir.ops.movement import expand
+from ...ir.strides import repeats
 from ..autograd.graph import GradFn, OpBackward, Saved, clock, edge
 from ..mode import live, mode
 from .masked_selection import Selection
+from .memory_order import strides_of
 from .promotion import SCALAR_TYPE, can_cast
-from .strides import repeats, strides_of
 from .tensor import Tensor, fill_slots
 from .views import OVERLAP, CopySlices, nothing_like, store
 

@@ -4,8 +4,9 @@ their dimensions in memory.
 
 from __future__ import annotations
 
+from ...ir.strides import contiguous
 from ..mode import live
-from .strides import contiguous, strides_of
+from .memory_order import strides_of
 from .tensor import Tensor
 
 strided = "tracegrad.strided"

@@ -2,7 +2,7 @@
 
 Views made before stay views of the same numbers. They hold a path from the tensor as it was, so the
 tensor remembers how to undo each of its changes, and a view puts that before its own path when it
-is next used (`View.refresh`).
+is next used (`Link.refresh`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ...ir.node import user_site
 from ...ir.ops.movement import permute, reshape
 from ..change_counter import tensor_changed
 from ..mode import enable_grad, live, mode
-from .strides import strides_of
+from .memory_order import strides_of
 from .tensor import Tensor, fill_slots
-from .views import Path, View
+from .views import Link, Path
 
 
 def refuse_given(t: Tensor, what: str) -> None:
@@ -64,7 +64,7 @@ def _become(t: Tensor, before: Tensor, y: Tensor) -> None:
     steps = y._view.path if y._base is before else y._view.path[len(own) :]
     t._turns = (*t._turns, *_undoing(steps, tuple(before.shape)))
     if view is not None and base is not None:
-        t._view = View(base, (*own, *steps), view.differentiable, y._view.strides)
+        t._view = Link(base, (*own, *steps), view.differentiable, y._view.strides)
     elif t._array is None:
         t._laid = strides_of(y)
     t._array, t._node, t._grad_fn, t._ptr = y._array, y._node, y._grad_fn, 0

@@ -64,7 +64,7 @@ class Tensor(Value):
     _grad_fn: Any  # a tape.GradFn, None for a leaf
     _version: list[int]  # one number, shared with every view and every `detach()`
     _base: Tensor | None  # what this is a view of
-    _view: Any  # and how: a views.View
+    _view: Any  # and how: a views.Link
     # for an alias without a base: the memory that it lies in, and where in it; see views.within
     _within: tuple[np.ndarray, int] | None
     _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn

@@ -10,7 +10,6 @@ on. Both come down to `write`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,21 +19,18 @@ from ...ir.node import Aval, Node
 from ...ir.ops.elementwise import bits, where
 from ...ir.ops.index import index, index_put
 from ...ir.ops.movement import (
-    diagonal,
-    embedded,
     expand,
-    fold,
     overlapping,
     permute,
     reshape,
     slice as slice_,
-    unslice,
     window,
 )
 from ...ir.ops.source import full, iota
+from ...ir.strides import View, contiguous
 from ..autograd.graph import GradFn, edge
 from ..mode import enable_grad, mode
-from .strides import contiguous, restride, strides_of
+from .memory_order import strides_of
 from .tensor import Tensor, traced, wrap
 
 Path = tuple[tuple[Any, dict], ...]  # of primitives, and `at`
@@ -46,7 +42,7 @@ OVERLAP = (
 )
 
 
-class View:
+class Link:
     """How a tensor comes from its base, and for which state of the base its own fields were last
     derived.
     """
@@ -103,15 +99,6 @@ def follow(x: Any, path: Path) -> Any:
     for op, params in path:
         x = op(x, **params)
     return x
-
-
-# ---- values put where a movement takes them from, among zeros: place(new, shape, **params)
-PLACED: dict[Any, Callable] = {
-    slice_: lambda new, shape, slices: unslice(new, shape, slices),
-    window: lambda new, shape, axis, size, step, dilation: fold(
-        new, axis=axis, extent=shape[axis], step=step, dilation=dilation),
-    diagonal: lambda new, shape: embedded(new),
-}
 
 
 def at(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
@@ -182,19 +169,21 @@ def write(x: Any, path: Path, new: Any) -> Any:
 
 def _put(x: Any, op: Any, params: dict, new: Any) -> Any:
     """A copy of `x` in which `new` stands where one step of movement takes its result from."""
-    if op in PLACED:
-        if new.shape == x.shape and op is slice_:
-            return new
-        place = PLACED[op]
-        here = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
-        return where(place(here, x.shape, **params), place(new, x.shape, **params), x)
     if op is at:
         return _put_at(x, new, **params)
     if op is as_bits:
         return as_bits(new, dtype=x.dtype)
-    if op is permute:
-        return permute(new, axes=tuple(int(a) for a in np.argsort(params["axes"])))
-    return reshape(new, shape=tuple(x.shape))
+    if op is slice_ and new.shape == x.shape:
+        return new
+
+    def back(values: Any) -> Any:
+        """Values where the movement takes its result from, and zeros elsewhere."""
+        return op.vjp[0](values, None, x, **params)
+
+    if op in (permute, reshape):
+        return back(new)
+    here = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
+    return where(back(here), back(new), x)
 
 
 def nothing_like(g: Tensor) -> Tensor:
@@ -240,22 +229,19 @@ def offset_of(t: Tensor) -> int:
         return start
     if t._array is not None and t._array.size:
         return start + (t._array.ctypes.data - root._array.ctypes.data) // t._array.itemsize
-    shape, strides = tuple(root.shape), strides_of(root)
+    view = View(tuple(root.shape), strides_of(root), start)
     for op, params in path:
         if op is at:
             raise RuntimeError("where a view begins is not known while its index is traced")
-        if op is slice_:
-            firsts = [first for first, _, _ in params["slices"]]
-            start += sum(s * first for s, first in zip(strides, firsts, strict=True))
         if op is not as_bits:
-            new = op.infer(Aval(shape, bool_), **params)[0]
-            strides, shape = _moved(shape, strides, op, params, new) or contiguous(new), new
-    return start
+            shape = op.infer(Aval(view.shape, bool_), **params)[0]
+            view = op.view(view, **params) or View(shape, contiguous(shape), view.offset)
+    return view.offset
 
 
 def _placed(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
     """`within` of what a movement makes of `x`, and no link to `x` that stays."""
-    y._base, y._view = x, View(x, ((op, params),), False, None)
+    y._base, y._view = x, Link(x, ((op, params),), False, None)
     found = within(y)
     y._base = y._view = None
     return found
@@ -271,32 +257,15 @@ def within(t: Tensor) -> tuple[np.ndarray, int] | None:
     return root._array if root._within is None else root._within[0], offset_of(t)
 
 
-def _moved(
-    before: tuple[int, ...], strides: tuple[int, ...], op: Any, params: dict, shape: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def _moved(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
     """The strides after a movement; None where that copies."""
-    if op is permute:
-        return tuple(strides[a] for a in params["axes"])
-    if op is slice_:
-        return tuple(s * step for s, (_, _, step) in zip(strides, params["slices"], strict=True))
-    if op is window:
-        d, own = params["axis"], strides[params["axis"]]
-        return (*strides[:d], own * params["step"], *strides[d + 1 :], own * params["dilation"])
+    strides = strides_of(x)
     if op is at:
         return tuple(s for d, s in enumerate(strides) if d not in params["axes"])
     if op is as_bits:
         return strides
-    if op is diagonal:
-        return (*strides[:-2], strides[-2] + strides[-1])
-    if op is expand:
-        lead = len(shape) - len(strides)
-        return (0,) * lead + tuple(
-            0 if n != m else s for n, m, s in zip(before, shape[lead:], strides, strict=True)
-        )
-    return restride(before, strides, shape)
-
-
-VIEWS = frozenset((reshape, permute, expand, slice_, window, diagonal))
+    view = op.view(View(tuple(x.shape), strides), **params)
+    return None if view is None else view.strides
 
 
 def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
@@ -305,7 +274,7 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     """
     strides = None
     if y._array is None:
-        strides = _moved(x.shape, strides_of(x), op, params, y.shape)
+        strides = _moved(x, op, params)
         if strides is None:
             return
     elif (
@@ -326,7 +295,7 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
         base, path = x, ((op, params),)
     assert base is not None
     y._base, y._version = base, x._version
-    y._view = View(base, path, mode.grad, strides)
+    y._view = Link(base, path, mode.grad, strides)
 
 
 def alias(x: Tensor, y: Tensor) -> None:
@@ -334,7 +303,7 @@ def alias(x: Tensor, y: Tensor) -> None:
     keep that alive.
     """
     if y._node is not None:
-        y._base, y._view = x, View(x, (), False, strides_of(x))
+        y._base, y._view = x, Link(x, (), False, strides_of(x))
     elif (found := within(x)) is not None:
         y._within = found[0], found[1] * x._dtype.itemsize // y._dtype.itemsize
 

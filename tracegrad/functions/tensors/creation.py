@@ -18,8 +18,8 @@ from ...tracer.tensor.device import usable
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.gradient_layout import relaid
 from ...tracer.tensor.layout import format_strides
+from ...tracer.tensor.memory_order import inherited, strides_of
 from ...tracer.tensor.promotion import as_dtype, stored
-from ...tracer.tensor.strides import inherited, strides_of
 from ...tracer.tensor.tensor import Size, Tensor, wrap
 
 

@@ -8,12 +8,12 @@ from ...ir.dtype import bool_
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops.elementwise import cast, remainder, where as where_
 from ...ir.ops.movement import reshape
+from ...ir.strides import contiguous
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.gradient_layout import in_order
 from ...tracer.tensor.inplace import overwrite, update
 from ...tracer.tensor.promotion import SCALAR_TYPE, stored
-from ...tracer.tensor.strides import contiguous
 from ...tracer.tensor.tensor import Tensor
 from .creation import arange, assigned, tensor
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...ir.node import user_site
 from ...tracer.mode import live, mode
-from ...tracer.tensor.strides import strides_of
+from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.tensor import Tensor
 from ...tracer.tensor.views import offset_of, root_of
 

@@ -14,9 +14,9 @@ from ...ir.node import user_site
 from ...ir.ops.movement import pad, permute, reshape, slice as slice_
 from ...tracer.change_counter import tensor_changed
 from ...tracer.mode import live
+from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.reshape_inplace import refuse_given
-from ...tracer.tensor.strides import strides_of
 from ...tracer.tensor.tensor import Tensor, wrap
 from ...tracer.tensor.views import alias, as_bits, offset_of, within
 

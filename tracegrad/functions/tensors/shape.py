@@ -10,6 +10,7 @@ from typing import Any
 from ...ir.dtype import DType
 from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
+from ...ir.strides import contiguous, restride
 from ...tracer.autograd.graph import composite, retitled
 from ...tracer.mode import live
 from ...tracer.tensor.layout import (
@@ -19,8 +20,8 @@ from ...tracer.tensor.layout import (
     format_strides,
     preserve_format,
 )
+from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import as_dtype
-from ...tracer.tensor.strides import contiguous, restride, strides_of
 from ...tracer.tensor.tensor import Tensor
 from ..math.reduction import wrap_dim, wrap_dims
 from .reinterpret import bits_as

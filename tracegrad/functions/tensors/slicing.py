@@ -9,7 +9,7 @@ from ...ir.node import user_site
 from ...ir.ops import movement as ops
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import live, mode
-from ...tracer.tensor.strides import strides_of
+from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.tensor import Tensor, wrap
 from ...tracer.tensor.views import root_of
 from ..math.reduction import wrap_dim

@@ -9,18 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from ...ir.strides import contiguous
 from ..mode import mode
 from .tensor import Tensor
-
-
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides, n = [], 1
-    for extent in reversed(shape):
-        strides.append(n)
-        n *= max(extent, 1)
-    return tuple(reversed(strides))
 
 
 def strides_of(t: Tensor) -> tuple[int, ...]:
@@ -87,49 +78,3 @@ def axes_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]
     lying = contiguous(tuple(shape[d] for d in axes))
     filled = all(strides[d] == s for d, s in zip(axes, lying, strict=True) if shape[d] != 1)
     return axes if filled else None
-
-
-def repeats(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether two elements of such a tensor lie in one place."""
-    reach, dims = 0, [(abs(s), n) for s, n in zip(strides, shape, strict=True) if n != 1]
-    for s, n in sorted(dims):
-        if s == 0 or 0 in shape:
-            return 0 not in shape
-        if s <= reach:
-            places = np.zeros((), np.int64)
-            for step, extent in dims:
-                places = np.add.outer(places, np.arange(extent) * step)
-            return len(np.unique(places)) < places.size
-        reach += s * (n - 1)
-    return False
-
-
-def restride(
-    shape: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
-) -> tuple[int, ...] | None:
-    """The strides with which `new` looks at the same memory, or None where only a copy has that
-    shape.
-    """
-    if 0 in shape:
-        return contiguous(new)
-    dims = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    blocks: list[
-        list[int]
-    ] = []  # [elements, innermost stride] of each run of dimensions that is one line in memory
-    for n, s in dims:
-        if blocks and blocks[-1][1] == n * s:
-            blocks[-1] = [blocks[-1][0] * n, s]
-        else:
-            blocks.append([n, s])
-    out: list[int] = []
-    left, step = blocks.pop() if blocks else [1, 1]
-    for n in reversed(new):
-        if left == 1 and n != 1:
-            if not blocks:
-                return None
-            left, step = blocks.pop()
-        if left % n:
-            return None
-        out.append(step)
-        left, step = left // n, step * n
-    return tuple(reversed(out)) if left == 1 and not blocks else None

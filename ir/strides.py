@@ -1,8 +1,8 @@
-"""Strided views: movement operations as index arithmetic over the buffer of a materialised value.
+"""Strided views: movement as index arithmetic over memory. The one place that knows it.
 
 A View says where element (i0, i1, ...) of a shape stands in a buffer: offset + sum(i * stride).
-Every movement composes into another View, or answers None where no strides can express it (and a
-copy must be made).
+Every movement of elements that strides can express composes into another View; `reshape` gives None
+where only a copy has the new shape. The record of a primitive names its method (`OpDef.view`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...ir.node import Node
+import numpy as np
 
 Shape = tuple[int, ...]
 
@@ -36,31 +36,8 @@ class View:
 
     def reshape(self, shape: Shape) -> View | None:
         """The same elements in the same order under another shape, where strides can say it."""
-        if math.prod(shape) == 0:
-            return View(shape, contiguous(shape), self.offset)
-        runs: list[
-            tuple[int, int]
-        ] = []  # (extent, stride), merged where adjacent axes are one run of memory
-        for extent, stride in zip(self.shape, self.strides, strict=True):
-            if extent == 1:
-                continue
-            if runs and runs[-1][1] == extent * stride:
-                runs[-1] = (runs[-1][0] * extent, stride)
-            else:
-                runs.append((extent, stride))
-        strides: list[int] = []
-        for extent in reversed(shape):
-            if extent == 1:
-                strides.append(0)
-                continue
-            while runs and runs[-1][0] == 1:
-                runs.pop()
-            if not runs or runs[-1][0] % extent:
-                return None
-            total, stride = runs.pop()
-            strides.append(stride)
-            runs.append((total // extent, stride * extent))
-        return View(shape, tuple(reversed(strides)), self.offset)
+        strides = restride(self.shape, self.strides, shape)
+        return None if strides is None else View(shape, strides, self.offset)
 
     def permute(self, axes: Shape) -> View:
         return View(
@@ -113,27 +90,6 @@ class View:
         return squeezed.strides == contiguous(squeezed.shape)
 
 
-def move(view: View, node: Node) -> View | None:
-    """The view seen through the movement node `node`."""
-    p = node.params
-    match node.op.name:
-        case "reshape":
-            return view.reshape(p["shape"])
-        case "permute":
-            return view.permute(p["axes"])
-        case "expand":
-            return view.expand(p["shape"])
-        case "slice":
-            return view.slice(p["slices"])
-        case "flip":
-            return view.flip(p["axes"])
-        case "window":
-            return view.window(p["axis"], p["size"], p["step"], p["dilation"])
-        case "diagonal":
-            return view.diagonal()
-    return None
-
-
 def collapse(extents: Shape, strides: list[Shape]) -> tuple[list[int], list[list[int]]]:
     """Merge adjacent axes that are one run of memory in every one of the stride lists; drop axes of
     extent 1.
@@ -152,3 +108,49 @@ def collapse(extents: Shape, strides: list[Shape]) -> tuple[list[int], list[list
             for o, s in zip(out, strides, strict=True):
                 o.append(s[d])
     return merged, out
+
+
+def restride(
+    shape: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """The strides with which `new` looks at the same memory, or None where only a copy has that
+    shape.
+    """
+    if 0 in shape:
+        return contiguous(new)
+    dims = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    blocks: list[
+        list[int]
+    ] = []  # [elements, innermost stride] of each run of dimensions that is one line in memory
+    for n, s in dims:
+        if blocks and blocks[-1][1] == n * s:
+            blocks[-1] = [blocks[-1][0] * n, s]
+        else:
+            blocks.append([n, s])
+    out: list[int] = []
+    left, step = blocks.pop() if blocks else [1, 1]
+    for n in reversed(new):
+        if left == 1 and n != 1:
+            if not blocks:
+                return None
+            left, step = blocks.pop()
+        if left % n:
+            return None
+        out.append(step)
+        left, step = left // n, step * n
+    return tuple(reversed(out)) if left == 1 and not blocks else None
+
+
+def repeats(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether two elements of such a tensor lie in one place."""
+    reach, dims = 0, [(abs(s), n) for s, n in zip(strides, shape, strict=True) if n != 1]
+    for s, n in sorted(dims):
+        if s == 0 or 0 in shape:
+            return 0 not in shape
+        if s <= reach:
+            places = np.zeros((), np.int64)
+            for step, extent in dims:
+                places = np.add.outer(places, np.arange(extent) * step)
+            return len(np.unique(places)) < places.size
+        reach += s * (n - 1)
+    return False
