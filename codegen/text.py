@@ -105,8 +105,8 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
     return f"store_{storage_code(dtype)}({pointer}, {position}, {value}, {pointer[1:]})"
 
 
-# LLVM makes a choice in the narrow type where it sees that a number was widened; in x < 0 ? 0 : x it
-# may then give one of two zeros for the other. It does not look through this
+# LLVM makes a choice in the narrow type where it sees that a number was widened; in
+# x < 0 ? 0 : x it may then give one of two zeros for the other. It does not look through this
 _APART = "canonicalize({})"
 
 

@@ -45,7 +45,8 @@ shift_right = elementwise("shift_right", ref=np.right_shift, expr="shift_right({
 
 # ---- structure
 where = elementwise(
-    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True, chooses=True,
+    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
+    chooses=True,
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )  # fmt: skip
 
