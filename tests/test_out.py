@@ -294,3 +294,36 @@ def test_out_under_vmap_belongs_to_each_example():
     with pytest.raises(RuntimeError, match="not mapped"):
         tg.vmap(lambda a: tg.add(a, 1, out=shared))(x(tg))
     assert (shared == 0).all()
+
+
+def test_extremes_along_an_axis_do_not_cast():
+    torch = pytest.importorskip("torch")
+    for dtypes in (("float32", "float32"), ("float64", "int64"), ("float32", "int32")):
+        said = []
+        for lib in (torch, tg):
+            out = tuple(lib.zeros(2, dtype=getattr(lib, name)) for name in dtypes)
+            for f in (lib.max, lib.min):
+                with pytest.raises(RuntimeError, match="Expected out tensor to have dtype"):
+                    f(lib.ones(2, 3), 1, out=out)
+            said.append([t.tolist() for t in out])
+        assert said[0] == said[1] == [[0, 0], [0, 0]]
+    x = tg.zeros(2, dtype=tg.float64)
+    assert tg.max(tg.ones(2), tg.ones(2) * 2, out=x) is x and x.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("make", [lambda: tg.arange(6.0), lambda: tg.zeros(6)])
+def test_an_output_that_shares_a_part_with_an_operand_is_refused_however_it_was_made(make):
+    def whole():
+        x = make()
+        return tg.cat([x[:2], x[2:]], out=x)
+
+    def views_of_views():
+        x = make()
+        with tg.no_grad():
+            y = x[:5]
+            return tg.add(y[:4], 1, out=y[1:])
+
+    for f in (whole, views_of_views):
+        for call in (f, tg.compile(f)):
+            with pytest.raises(RuntimeError, match="single memory location"):
+                call()

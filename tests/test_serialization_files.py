@@ -167,8 +167,6 @@ def test_what_is_no_plain_file_is_written_and_not_replaced(tmp_path):
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     with pytest.raises(IsADirectoryError):
         tg.save(1, tmp_path)
-    with pytest.raises(FileNotFoundError):
-        tg.save(1, tmp_path / "none" / "a.pt")
     with pytest.raises(AttributeError, match="'write' attribute"):
         tg.save(1, 5)
     fifo = tmp_path / "pipe"
@@ -321,3 +319,15 @@ def test_arrays_of_any_layout_are_saved():
 def test_torch_maps_our_files(torch, tmp_path):
     tg.save({"w": tg.arange(100.0), "n": 1}, tmp_path / "a.pt")
     assert torch.load(tmp_path / "a.pt", mmap=True)["w"].tolist() == list(range(100))
+
+
+def test_places_that_are_not_there_are_refused_by_name(tmp_path):
+    with pytest.raises(RuntimeError, match=r"parent directory .*missing does not exist"):
+        tg.save({}, tmp_path / "missing" / "model.pt")
+    path = tmp_path / "model.pt"
+    tg.save({"x": tg.ones(2)}, path)
+    for where in ("cuda", "cuda:0", tg.device("cuda"), 5):
+        with pytest.raises((RuntimeError, TypeError)):
+            tg.load(path, map_location=where)
+    for where in (None, "cpu", tg.device("cpu"), {"cuda:0": "cpu"}, lambda storage, _: storage):
+        assert tg.load(path, map_location=where)["x"].tolist() == [1, 1]

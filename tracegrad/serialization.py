@@ -25,7 +25,7 @@ from .ir.dtype import DType, named
 from .nn.parameter import Parameter
 from .pickling import STORAGES, pickled
 from .tracer.mode import mode
-from .tracer.tensor.device import device
+from .tracer.tensor.device import device, usable
 from .tracer.tensor.tensor import Size, Tensor, fill_slots
 from .unpickling import PLAIN, Maker, Reader
 
@@ -79,6 +79,8 @@ def _replacing(f: File) -> Iterator[IO[bytes]]:
     if before is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     folder, name = os.path.split(path)
+    if not os.path.isdir(folder):
+        raise RuntimeError(f"save: parent directory {folder} does not exist.")
     temporary = os.path.join(folder, f".{name[:100]}.{token_hex(8)}.tmp")
     permissions = 0o666 if before is None else 0o600  # until they are those of the one before
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
@@ -235,13 +237,16 @@ def load(
     """Read what `save`, or torch's, has written; every tensor is in the memory of the CPU.
 
     Unless `weights_only` is False, only tensors, numbers, strings and containers are made, whatever
-    the file says. The other options are taken and ignored. Raises RuntimeError for a file that is
-    damaged, and pickle.UnpicklingError for one that holds what is not allowed.
+    the file says. A `map_location` may be the CPU, a function or a dict, which have nothing to do;
+    the other options are taken and ignored. Raises RuntimeError for a file that is damaged, and
+    pickle.UnpicklingError for one that holds what is not allowed.
 
     >>> model.load_state_dict(tracegrad.load("model.pt"))
     """
     if mode.trace is not None:
         raise RuntimeError("load: not inside a compiled function, which would read but once")
+    if not callable(map_location) and not isinstance(map_location, dict):
+        usable(map_location)
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
             return _read(file, os.fspath(f), weights_only)

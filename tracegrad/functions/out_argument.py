@@ -22,7 +22,7 @@ from ..tracer.tensor.inplace import overwrite, refuse_unwritable
 from ..tracer.tensor.promotion import SCALAR_TYPE, can_cast
 from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import at, offset_of, strides_of
-from .out_table import RULES, SEVERAL
+from .out_table import EXACT_OF_SEVERAL, RULES, SEVERAL
 from .tensors.reinterpret import resize_
 
 _OF_TENSORS = __name__.rpartition(".")[0] + "."  # the package of all functions of tensors
@@ -109,6 +109,8 @@ def _written(
     answers = [answer] if single else list(answer)
     if len(answers) != len(into):
         raise TypeError(f"expected tuple of {len(answers)} elements but got {len(into)}")
+    if not single and name in EXACT_OF_SEVERAL:
+        rule = "exact"
     for t, y in zip(into, answers, strict=True):
         _check(name, rule, t, live(y), inputs)
     with no_grad():
@@ -187,8 +189,10 @@ def _span(t: Tensor) -> tuple[Any, int, int, bool] | None:
     if t._view is not None and any(op is at for op, _ in t._view.path):
         return None
     reach = sum(s * (n - 1) for s, n in zip(strides_of(t), t.shape, strict=True))
-    low = offset_of(t)
-    return id(t if t._base is None else t._base), low, low + reach + 1, reach + 1 == t.numel()
+    low, root = offset_of(t), t
+    while root._base is not None:  # a view of a view, without gradients
+        root = root._base
+    return id(root), low, low + reach + 1, reach + 1 == t.numel()
 
 
 def _partly_shared(a: Tensor, b: Tensor) -> bool:

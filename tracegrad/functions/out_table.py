@@ -58,6 +58,8 @@ EXACT = """
     unbind_copy unfold_copy unsqueeze_copy vdot view_copy
 """
 
+EXACT_OF_SEVERAL = ("max", "min")  # with `dim`; of two tensors they cast
+
 # any dtype, which the function computes in
 COMPUTED = """
     arange cumprod cumsum empty eye full linspace logspace nansum ones prod rand randn randperm
