@@ -259,3 +259,20 @@ def test_threads_do_not_see_the_scalars_of_a_trace():
     stop.set()
     thread.join()
     assert type(config.beta) is float
+
+
+@pytest.mark.parametrize("wrong", [ValueError, TypeError, KeyError])
+def test_an_error_of_the_users_is_raised_without_another_run(wrong):
+    def f(x, scale):
+        if scale > 2.5:
+            raise wrong("too large")
+        return x * scale
+
+    compiled = tg.compile(f)
+    x = tg.ones(3)
+    for scale in (1.0, 2.0):
+        assert compiled(x, scale).tolist() == [scale] * 3
+    with pytest.raises(wrong, match="too large"):
+        compiled(x, 3.0)
+    assert compiled(x, 2.25).tolist() == [2.25] * 3
+    assert compiled.cache_info().currsize <= 2

@@ -16,14 +16,14 @@ import numpy as np
 
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
-from ..tracer.capture.scalar import is_number
+from ..tracer.capture.scalar import UnknownValue, is_number
 from ..tracer.capture.signature import aval, flatten, parts, repetition
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 from .programs import Programs
-from .promoted_inputs import Lifts, moved
+from .promoted_inputs import Lifts, moved, raised_by_user
 from .record import Again, Once, record
 from .replay.bindings import nobody
 from .replay.function import MISS, Reentered, write_replay
@@ -130,8 +130,8 @@ class CompiledFunction:
             except Once:
                 self.once += 1
                 return None
-            except Exception:
-                if not lifts.drop(list(lifts.places)):
+            except (TypeError, UnknownValue) as error:
+                if raised_by_user(error) or not lifts.drop(list(lifts.places)):
                     lifts.places.update(tried)  # it was not for them
                     lifts.static -= tried.keys()
                     raise

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dis import opname
 from typing import Any
 
 import numpy as np
 
 from ..tracer.capture import unread
+from ..tracer.capture.code_names import fixed
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.locations import PLAIN, Place, alike, items_of, places_in
 from ..tracer.capture.scalar import Scalar, is_number
@@ -50,6 +52,18 @@ class Lifts:
         found = [self.places.pop(i) for i in list(ids) if i in self.places]
         self.static.update(p.id for p in found)
         return bool(found)
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether a `raise` or an `assert` in the user's code raised it. Otherwise it was a library or
+    a function in C, which may not take a Scalar, or a tensor, where it takes a number or an array.
+    """
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    if tb is None or fixed(tb.tb_frame.f_globals.get("__name__", "")):
+        return False
+    return opname[tb.tb_frame.f_code.co_code[tb.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
 
 
 def liftable(then: Any, now: Any) -> bool:

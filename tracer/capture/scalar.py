@@ -27,6 +27,10 @@ class NeedsValue(BaseException):
     """
 
 
+class UnknownValue(RuntimeError):
+    """Python asks for the value of a traced tensor where no guard can stand for it."""
+
+
 class Scalar:
     """A number: read from `origin`, or `function(*operands)`. `value` is what it is at this call;
     `book` is where decisions are noted.
@@ -132,7 +136,7 @@ _UNARY: dict[str, Callable] = {
     "round": round, "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
 }  # fmt: skip
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
-_NEED = """float complex str repr format hash array array_struct array_interface bytes
+_NEED = """float complex str repr format hash array bytes
     divmod rdivmod reduce_ex copy deepcopy""".split()
 
 for _name, _function in _BINARY.items():

@@ -28,7 +28,7 @@ from ..mode import mode
 from ..signals import handlers_outside
 from ..tensor.masked_selection import Selected
 from ..tensor.tensor import Tensor, leaked, traced
-from .scalar import Book, Scalar
+from .scalar import Book, Scalar, UnknownValue
 
 LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
 
@@ -295,7 +295,7 @@ class Trace:
         assert node is not None
         site = user_site()
         if what not in ("bool", "int", "index"):
-            raise RuntimeError(
+            raise UnknownValue(
                 f"{what}: the value of a traced tensor of shape {list(node.shape)} is not known "
                 f"while the function is compiled (line {site}). {instead}"
             )
