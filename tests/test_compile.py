@@ -65,8 +65,8 @@ SIGNATURES = {
     "dtype": (lambda: tg.ones(3), lambda: tg.ones(3, dtype=tg.float64), "became float64[3]"),
     "requires_grad": (lambda: tg.ones(3), lambda: tg.ones(3, requires_grad=True), "requires_grad"),
     "a number": (lambda: 2, lambda: 3, "2 became 3"),
-    "a text": (lambda: "a", lambda: "b", "structure of the arguments"),
-    "the structure": (lambda: (tg.ones(3),), lambda: [tg.ones(3)], "structure of the arguments"),
+    "a text": (lambda: "a", lambda: "b", "structure of the arguments: 'a' became 'b'"),
+    "the structure": (lambda: (tg.ones(3),), lambda: [tg.ones(3)], "arguments: tuple became list"),
     "strides": (lambda: tg.ones(3, 3), lambda: tg.ones(3, 3).t(), "float32[3, 3]"),
 }
 
@@ -86,6 +86,18 @@ def test_another_signature_retraces_and_says_why(first, second, why):
     assert why in f.explain()
     f(first())
     assert traces(f) == 2
+
+
+def test_another_object_is_named_without_its_identity():
+    class Box:
+        pass
+
+    f = tg.compile(lambda box, x: x * 2)
+    boxes = [Box(), Box()]
+    for box in boxes:
+        f(box, tg.ones(2))
+    assert f"the structure of the arguments: another {Box.__qualname__}" in f.explain()
+    assert not any(str(id(box)) in f.explain() for box in boxes)
 
 
 def test_grad_mode_is_part_of_the_signature():

@@ -80,8 +80,25 @@ def other_signature(then: tuple, now: tuple) -> Reason:
                 i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
                 words = f"tensor argument {i}: {_shown(a[i])} became {_shown(b[i])}"
                 return Reason((name, i), words)
-            return Reason(name, f"{name}: {a} became {b}")
+            words = _unlike(a, b) if name == _FIELDS[0] else f"{a} became {b}"
+            return Reason(name, f"{name}: {words}")
     return Reason(None, "another signature")
+
+
+def _unlike(a: Any, b: Any) -> str:
+    """Where two keys of `flatten` first differ, in words without the identity of an object."""
+    if not (isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and a[:1] == b[:1]):
+        return f"{_kind(a)} became {_kind(b)}"
+    k = next(k for k, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
+    if len(a) == 2 and isinstance(a[1], int) and isinstance(a[0], type) and a[0] is not bool:
+        return f"another {a[0].__qualname__}"
+    return _unlike(a[k], b[k])
+
+
+def _kind(key: Any) -> str:
+    if isinstance(key, tuple) and key:
+        key = key[0]
+    return key.__qualname__ if isinstance(key, type) else repr(key)
 
 
 def _shown(a: tuple) -> str:
