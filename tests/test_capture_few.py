@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+import threading
 import types
 
 import pytest
@@ -175,3 +176,28 @@ def test_an_unread_container_that_is_read(name):
         yield f(x())
 
     lockstep(program)
+
+
+def test_another_thread_finds_the_container():
+    settings, stop, wrong = {"k": 1.0, "log": []}, threading.Event(), []
+
+    def work():
+        while not stop.is_set():
+            try:
+                log = settings["log"]
+                log.append(1)
+                assert isinstance(log, list) and log and log[-1] == 1 and log != [1, 2]
+                if len(log) > 50:
+                    log.clear()
+            except BaseException as error:
+                wrong.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for k in range(8):
+        f = tg.compile(lambda x, k=k: (x * settings["k"] + k) * settings["k"])
+        for _ in range(3):
+            assert f(x()).tolist() == (x() + k).tolist()
+    stop.set()
+    thread.join()
+    assert not wrong and type(settings["log"]) is list
