@@ -276,6 +276,19 @@ def settings_of_an_optimizer_that_change_between(compile):
 
 
 @program
+def containers_that_change_between(compile):
+    settings, factors = {"a": 2.0, "b": "x"}, [1.0, 2.0]
+    f = compile(lambda x: (x**3 * settings["a"] * factors[0]).sum() * len(settings["b"]))
+    for k in range(4):
+        settings["a"], factors[0], settings["b"] = 2.0 + k, 1.0 + k, "xy"[: 1 + k % 2]
+        x = leaf()
+        y = f(x)
+        settings["a"], factors[0], settings["b"] = 50.0, 70.0, "long"
+        (g,) = T.autograd.grad(y, x, create_graph=True)
+        yield g, *T.autograd.grad(g.sum(), x), settings["a"], factors[0], len(settings["b"])
+
+
+@program
 def arrays_that_change_between(compile):
     a = np.ones(3, np.float32)
     f = compile(lambda x: (x**3 * T.from_numpy(a)).sum())

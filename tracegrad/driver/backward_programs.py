@@ -32,6 +32,7 @@ from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
 from .rerun import Rerun
+from .scene import parts
 
 
 class Backward:
@@ -159,7 +160,7 @@ class Derivative:
             if (g.place.holder if g.place.how == "class" else g.place.id) in self.forward_reads
             and not self.rerun.scene.ignores(g.place)
         ]  # fmt: skip
-        lost = found if self.rerun.why_not else [g for g in mine if not g.place.settable()]
+        lost = found if self.rerun.why_not else [g for g in mine if not parts(g)]
         for guard in lost:
             raise RuntimeError(
                 f"{guard} between the call of a compiled function and its backward, which "

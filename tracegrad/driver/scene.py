@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from operator import is_
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -117,7 +118,8 @@ class Scene:
             for place in self.sets:
                 stack.callback(_put, place, place.now())
             for guard in changes:
-                _exchange(stack, guard.place, guard.then)
+                for place, then in parts(guard):
+                    _exchange(stack, place, then)
             for (place, _), number in zip(self.numbers, found.numbers, strict=True):
                 _exchange(stack, place, number)
             for i, t in placed.items():
@@ -136,6 +138,23 @@ class Scene:
                 stack.enter_context(_silent())
             changed()  # also for programs that this thread runs within
             yield {i: tensor(i) for i in (*self.placed, *self.read)}
+
+
+def parts(guard: Guard) -> list[tuple[Place, Any]]:
+    """The single places that make good a guard which no longer holds, and what was there; none if
+    that cannot be.
+    """
+    (words, how, holder, without), then = guard
+    if guard.place.settable():
+        return [(guard.place, then)]
+    if how != "content" or type(holder) not in (dict, list):
+        return []
+    now, half = guard.place.now(), len(then) // 2 if type(holder) is dict else 0
+    if len(now) != len(then) or not all(map(is_, now[:half], then[:half])):
+        return []
+    keys = then[:half] if type(holder) is dict else range(len(then))
+    there = zip(keys, then[half:], strict=True)
+    return [(Place(words, "item", holder, k), v) for k, v in there if k not in (without or ())]
 
 
 def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, int]]) -> None:
