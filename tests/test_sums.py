@@ -162,3 +162,20 @@ def test_blocks_hold_what_one_loop_holds():
             x = tg.from_numpy(rng.integers(-9, 9, (m, n)).astype(np.float32))
             for got, want in zip(tg.compile(f)(x), f(x), strict=True):
                 np.testing.assert_array_equal(got, want)
+
+
+def test_terms_that_go_to_places_are_added_in_order():
+    """As torch does; compiled to the same bits."""
+    rng = np.random.default_rng(5)
+    terms, at = rng.normal(size=5000).astype("f4"), rng.integers(0, 3, 5000)
+    want = np.zeros(3, "f4")
+    np.add.at(want, at, terms)
+
+    def sums(at, terms):
+        zeros = tg.zeros(3)
+        return (zeros.index_add(0, at, terms), zeros.scatter_add(0, at, terms),
+                zeros.index_put((at,), terms, accumulate=True))  # fmt: skip
+
+    for function in (sums, tg.compile(sums)):
+        for y in function(tg.tensor(at), tg.tensor(terms)):
+            np.testing.assert_array_equal(y.numpy(), want)

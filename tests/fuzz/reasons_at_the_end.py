@@ -179,6 +179,10 @@ TABLE = (
         "as_strided needs memory that is one row, and says so",
     ),
     Reason(
+        "^compiled refused$", "", "as_strided: of elements beside",
+        "a program has the elements of its argument, not those beside it: refused, with the way out",
+    ),
+    Reason(
         "^compiled refused$", "", "several elements of which lie at one place in memory",
         "writes to an argument that overlaps itself: refused, with the way out",
     ),
