@@ -180,7 +180,7 @@ TABLE = (
     ),
     Reason(
         "^compiled refused$", "", "as_strided: of elements beside",
-        "a program has the elements of its argument, not those beside it: refused, with the way out",
+        "a program has no elements beside those of its argument: refused, with the way out",
     ),
     Reason(
         "^compiled refused$", "", "several elements of which lie at one place in memory",
