@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -205,3 +206,21 @@ def test_assert_close_means_what_torch_means():
         assert_close(one, one, rtol=1e-3)
     with pytest.raises(AssertionError, match="mine"):
         assert_close(one, one + 1, msg="mine")
+
+
+def test_kernels_name_the_lines_of_the_function_and_no_others():
+    weight = tg.randn(3, 4, requires_grad=True)
+
+    def step(x):
+        weight.grad = None
+        loss = (x @ weight.t()).tanh().sum()
+        loss.backward()
+        with tg.no_grad():
+            weight.sub_(weight.grad * 0.1)
+        return loss.detach()
+
+    compiled = tg.compile(step)
+    compiled(tg.randn(150, 4))
+    named = {int(line) for line in re.findall(r"test_compile_kernels.py:(\d+)", compiled.source())}
+    first = step.__code__.co_firstlineno
+    assert named and named <= set(range(first, first + 7))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ...ir.dtype import float32
 from ...ir.graph import Graph, postorder, users
-from ...ir.node import Node, constant, intern, is_constant
+from ...ir.node import Node, at, constant, intern, is_constant
 from ...ir.op import DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
 from ...ir.ops.elementwise import CHECKS, add, cast, copy, mul
@@ -125,7 +125,8 @@ class _Lowering:
         self.single: set[Node] = set()  # products that one operation reads
         self.wanted = self.needing_buffers(graph, order)
         for node in order:
-            self.new[node] = self.lower(node, tuple(self.new[x] for x in node.inputs))
+            with at(node.site):
+                self.new[node] = self.lower(node, tuple(self.new[x] for x in node.inputs))
             self.lowered.add(self.new[node])
         outputs = []
         for y in graph.outputs:
