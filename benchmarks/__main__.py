@@ -11,6 +11,7 @@ from .coldstart import cold_starts, numba_import_seconds
 from .contestants import PEERS, field
 from .machine import cores, describe
 from .measure import measure
+from .picture import draw
 from .report import Report, splice
 from .workloads import WORKLOADS
 
@@ -32,7 +33,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=len(cores()), help="default: all cores")
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="put the report between this file's markers"
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="put the report between this file's markers, and its picture beside the file",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements here")
     options = parser.parse_args(argv)
@@ -80,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\n{text}")
     if options.markdown:
         splice(options.markdown, text)
+        draw(options.markdown)
     if options.json:
         options.json.write_text(json.dumps(report.json(), indent=1) + "\n")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 from importlib import import_module
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import picture
 from benchmarks.__main__ import main
 from benchmarks.contestants import BASELINE, CONTESTANTS
 from benchmarks.measure import Outcome, disagreeing
@@ -45,18 +48,49 @@ def test_a_missing_framework_is_told_from_a_missing_module_of_its_own():
 
 
 def test_the_report_goes_between_the_markers_and_nowhere_else(tmp_path):
-    file = tmp_path / "README.md"
+    file = tmp_path / "page.md"
     file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     splice(file, "new")
     assert file.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
 
 
 def test_a_file_without_markers_is_left_alone(tmp_path):
-    file = tmp_path / "README.md"
+    file = tmp_path / "page.md"
     file.write_text("before\n")
-    with pytest.raises(SystemExit, match="README.md"):
+    with pytest.raises(SystemExit, match="page.md"):
         splice(file, "new")
     assert file.read_text() == "before\n"
+
+
+REPORT = """**A step**
+
+|            | median us/step | x tracegrad | min us |
+| ---------- | -------------: | ----------: | -----: |
+| tracegrad  |           1.58 |       1.00x |   1.56 |
+| other & co |           55.0 |         35x |   53.8 |
+| missing    |              - |           - |      - |
+
+**Import to first finished step: A step**
+
+|            | empty cache s |
+| ---------- | ------------: |
+| tracegrad  |          3.43 |
+"""
+
+
+def test_the_picture_has_a_bar_for_each_time():
+    assert picture.bars(REPORT) == {
+        "A step": [("tracegrad", 1.0, "1.58"), ("other & co", 35.0, "55.0")]
+    }
+    drawn = ElementTree.fromstring(picture.svg(REPORT))
+    rects = [float(e.get("width", 0)) for e in drawn.iter() if e.tag.endswith("rect")]
+    assert len(rects) == 2 and rects[0] < rects[1]
+    assert "other & co" in "".join(drawn.itertext())
+
+
+def test_the_picture_in_the_docs_is_that_of_its_tables():
+    file = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+    assert file.with_suffix(".svg").read_text() == picture.svg(file.read_text())
 
 
 def losses(key: str, name: str) -> list[float]:
