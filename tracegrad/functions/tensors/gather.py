@@ -37,7 +37,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 @composite("GatherBackward0")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
+    """`out[i][j] = input[index[i][j]][j]` for dim 0, and so on."""
     return _gathered(input, dim, index, negative=False)
 
 
