@@ -21,8 +21,9 @@ import numpy as np
 
 from .dtype import DType, of_scalar
 from .locks import lock
-from .op import Kind, OpDef
-from .value import REGISTRY, Value
+from .op import OpDef
+from .ops.source import full, input
+from .value import Value
 
 
 class Aval(NamedTuple):
@@ -148,7 +149,7 @@ def intern(op: OpDef, inputs: tuple[Node, ...], params: dict) -> Node:
 def input_node(shape: tuple[int, ...], dtype: DType, name: str = "") -> Node:
     """A fresh input of a program; two inputs are never the same Node."""
     return intern(
-        REGISTRY["input"],
+        input,
         (),
         {"shape": tuple(shape), "dtype": dtype, "name": name, "id": next(_serial)},
     )
@@ -160,12 +161,8 @@ def constant(value: bool | int | float, dtype: DType, shape: tuple[int, ...] = (
         exact = dtype.decode(
             dtype.encode(np.asarray(value).astype(dtype.compute, copy=False))
         ).item()
-    return intern(REGISTRY["full"], (), {"value": exact, "shape": tuple(shape), "dtype": dtype})
+    return intern(full, (), {"value": exact, "shape": tuple(shape), "dtype": dtype})
 
 
 def is_constant(node: Node, value: float | None = None) -> bool:
-    return (
-        node.op.kind is Kind.SOURCE
-        and node.op.name == "full"
-        and value in (None, node.params["value"])
-    )
+    return node.op is full and value in (None, node.params["value"])

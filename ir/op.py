@@ -19,7 +19,7 @@ import numpy as np
 
 from .dtype import DType, bool_
 from .strides import View
-from .value import REGISTRY, Value
+from .value import OPERATORS, REGISTRY, Value
 
 CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12  # rough cost of one element, in additions
 
@@ -66,6 +66,21 @@ class Types(Enum):
     FREE = "free"  # left as they are
 
 
+@dataclass(frozen=True)
+class Refused:
+    """The dtypes that torch's function does not take, and its words for that."""
+
+    kinds: tuple[str, ...] = ()  # bool, int, uint, float
+    name: str | Callable[[int], str] = ""  # torch's name for it there, given the rank, if another
+    bools: str = ""  # the whole message, of operands that are all bool
+    one_bool: str = ""  # and where one of them is
+
+
+def floats_only(name: str) -> Refused:
+    """Of functions that make no floats of integers."""
+    return Refused(("bool", "int", "uint"), f"{name}_cpu")
+
+
 class ShapeError(RuntimeError):
     """Shapes that do not go together; a RuntimeError, as torch raises."""
 
@@ -102,6 +117,10 @@ class OpDef:
     view(View of the operand, **params) is the View of the answer, where strides can express the
     movement; None where only a copy can. `aliases` says that torch's function gives such a view and
     not a copy. access says how a loop reads an operand at computed places.
+
+    operator is the method of Python that means it. Of op_math operands torch takes a number beside
+    half tensors in float32; others are rounded first. If `divides`, an integer 0 as the second
+    operand is an error.
     """
 
     name: str
@@ -117,6 +136,11 @@ class OpDef:
     view: Callable[..., View | None] | None = None
     access: Access | None = None
     aliases: bool = False
+    operator: str = ""
+    commutative: bool = False
+    refused: Refused = Refused()
+    op_math: tuple[int, ...] = ()
+    divides: bool = False
     facts: dict[str, Any] = field(default_factory=dict)  # what a template needs, see the makers
 
     @cached_property
@@ -155,6 +179,8 @@ def register(op: OpDef) -> OpDef:
     if op.name in REGISTRY:
         raise ValueError(f"primitive {op.name!r} is registered twice")
     REGISTRY[op.name] = op
+    if op.operator:
+        OPERATORS[op.operator] = op
     return op
 
 
@@ -199,11 +225,12 @@ def elementwise(
     chooses: bool = False,
     of_int64: str = "",
     beside_number: str = "",
+    **fields: Any,
 ) -> OpDef:
     """`exact`: the answer is one of the operands, or needs no more digits than they have.
     `chooses`: the expression compares, and takes one of its operands.
     `of_int64` is the expression for that dtype, `beside_number` for floats of which the second is a
-    constant other than NaN, where they are others.
+    constant other than NaN, where they are others. `fields` are more of OpDef.
     """
 
     def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
@@ -237,6 +264,7 @@ def elementwise(
                 "of_int64": of_int64,
                 "beside_number": beside_number,
             },
+            **fields,
         )
     )
 

@@ -22,15 +22,9 @@ from typing import Any
 from .graph import Graph
 from .node import Node, at, constant, intern
 from .op import OpDef
-from .ops import elementwise as el
 from .ops.movement import expand
 from .ops.source import full
 from .value import Value
-
-COMMUTATIVE = frozenset({
-    el.add, el.mul, el.maximum, el.minimum, el.eq, el.ne, el.logical_and, el.logical_or,
-    el.logical_xor, el.bitwise_and, el.bitwise_or, el.bitwise_xor,
-})  # fmt: skip
 
 
 class RewriteError(AssertionError):
@@ -145,7 +139,7 @@ def _orders(p: Pattern) -> Iterator[Pattern]:
         return
     for inputs in product(*(tuple(_orders(x)) for x in p.inputs)):
         yield Apply(p.op, inputs, p.params)
-        if p.op in COMMUTATIVE:
+        if p.op.commutative:
             yield Apply(p.op, inputs[::-1], p.params)
 
 

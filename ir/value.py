@@ -2,7 +2,7 @@
 all three.
 
 A Value has `shape` and `dtype` and says, in `bind`, what applying a primitive to it means. Knows no
-primitive but by name.
+primitive: which one an operator is, the primitive says (`OpDef.operator`).
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING, Any
 from .dtype import DType
 
 REGISTRY: dict[str, Any] = {}  # name -> OpDef; filled by ir.op
+OPERATORS: dict[str, Any] = {}  # method of Python -> OpDef, of those that say so
 
 
 def _binary(name: str) -> Callable:
     def operator(self: Value, other: Any) -> Any:
-        return REGISTRY[name](self, other)
+        return OPERATORS[name](self, other)
 
     return operator
 
 
 def _reflected(name: str) -> Callable:
     def operator(self: Value, other: Any) -> Any:
-        return REGISTRY[name](other, self)
+        return OPERATORS[name](other, self)
 
     return operator
 
 
 def _unary(name: str) -> Callable:
     def operator(self: Value) -> Any:
-        return REGISTRY[name](self)
+        return OPERATORS[name](self)
 
     return operator
 
@@ -42,7 +43,7 @@ class Value:
     __slots__ = ()
     shape: tuple[int, ...]
     dtype: DType
-    if TYPE_CHECKING:  # set below, by name
+    if TYPE_CHECKING:  # set below
         __add__: Any
         __radd__: Any
         __sub__: Any
@@ -71,17 +72,15 @@ class Value:
         raise TypeError(f"a {type(self).__name__} has no truth value while a graph is being built")
 
 
-for _name in ("add", "sub", "mul", "pow"):
-    setattr(Value, f"__{_name}__", _binary(_name))
-    setattr(Value, f"__r{_name}__", _reflected(_name))
-for _name, _op in {
-    "truediv": "div", "floordiv": "floor_div", "mod": "remainder", "and": "bitwise_and",
-    "or": "bitwise_or",
-    "xor": "bitwise_xor", "lshift": "shift_left", "rshift": "shift_right",
-}.items():  # fmt: skip
-    setattr(Value, f"__{_name}__", _binary(_op))
-    setattr(Value, f"__r{_name}__", _reflected(_op))
-for _name, _op in {"lt": "lt", "le": "le", "gt": "gt", "ge": "ge"}.items():
-    setattr(Value, f"__{_name}__", _binary(_op))
-for _name, _op in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
-    setattr(Value, f"__{_name}__", _unary(_op))
+UNARY = ("__neg__", "__abs__", "__invert__")
+COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
+ARITHMETIC = (  # these have reflected forms, and forms that write into their left operand
+    "__add__", "__sub__", "__mul__", "__pow__", "__truediv__", "__floordiv__", "__mod__",
+    "__and__", "__or__", "__xor__", "__lshift__", "__rshift__",
+)  # fmt: skip
+for _name in UNARY:
+    setattr(Value, _name, _unary(_name))
+for _name in (*COMPARISONS, *ARITHMETIC):
+    setattr(Value, _name, _binary(_name))
+for _name in ARITHMETIC:
+    setattr(Value, f"__r{_name[2:]}", _reflected(_name))

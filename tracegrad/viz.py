@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .ir.graph import Graph, users
-from .ir.node import Node
+from .ir.node import Node, is_constant
 from .ir.op import Kind
+from .ir.ops.source import input as input_
 from .tracer.tensor.tensor import Tensor
 
 LEAF, OPERATION, RESULT = "lightblue", "lightgray", "darkolivegreen1"
@@ -139,11 +140,11 @@ def draw_program(graph: Graph, program: Any) -> Any:
     names: dict[Node, str] = {}
     clusters: dict[int | None, list[tuple[str, str]]] = {}
     for node in graph.order():
-        if node.op.name == "full":
+        if is_constant(node):
             continue  # numbers would only clutter the picture
         name = names[node] = f"n{len(names)}"
         size = f"{node.dtype.name}{list(node.shape)}"
-        if node.op.name == "input":
+        if node.op is input_:
             dot.node(name, f"{node.params['name']}\n {size}", fillcolor=LEAF)
         else:
             clusters.setdefault(home.get(node), []).append((name, f"{node.op.name}\n {size}"))

@@ -14,34 +14,54 @@ import scipy
 
 from ..dtype import DType, uint8
 from ..faults import TARGET, division_by_zero, out_of_bounds
-from ..op import DIVIDE, TRANSCENDENTAL, OpDef, Types, elementwise
+from ..op import DIVIDE, TRANSCENDENTAL, OpDef, Refused, Types, elementwise, floats_only
 from .source import zeros_like
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
+NUMBERS, INTEGERS = Refused(("bool",)), Refused(("bool", "float"))  # which alone are taken
 
 
 # ---- comparisons and logic: no gradients
-def _compare(name: str, ref: np.ufunc, sign: str):
-    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=COMPARE)
+def _compare(name: str, ref: np.ufunc, sign: str, operator: str = "", commutative: bool = False):
+    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=COMPARE, operator=operator,
+                       commutative=commutative)  # fmt: skip
 
 
-eq = _compare("eq", np.equal, "==")
-ne = _compare("ne", np.not_equal, "!=")
-lt = _compare("lt", np.less, "<")
-le = _compare("le", np.less_equal, "<=")
-gt = _compare("gt", np.greater, ">")
-ge = _compare("ge", np.greater_equal, ">=")
+def _logical(name: str, ref: np.ufunc, sign: str):
+    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=LOGICAL, commutative=True)
+
+
+def _bitwise(name: str, ref: np.ufunc, sign: str, operator: str):
+    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", operator=operator,
+                       commutative=True, refused=Refused(("float",)))  # fmt: skip
+
+
+eq = _compare("eq", np.equal, "==", commutative=True)
+ne = _compare("ne", np.not_equal, "!=", commutative=True)
+lt = _compare("lt", np.less, "<", "__lt__")
+le = _compare("le", np.less_equal, "<=", "__le__")
+gt = _compare("gt", np.greater, ">", "__gt__")
+ge = _compare("ge", np.greater_equal, ">=", "__ge__")
 isnan = elementwise("isnan", ref=np.isnan, expr="{0} != {0}", types=COMPARE)
 logical_not = elementwise("logical_not", ref=np.logical_not, expr="not {0}", types=LOGICAL)
-logical_and = elementwise("logical_and", ref=np.logical_and, expr="{0} & {1}", types=LOGICAL)
-logical_or = elementwise("logical_or", ref=np.logical_or, expr="{0} | {1}", types=LOGICAL)
-logical_xor = elementwise("logical_xor", ref=np.logical_xor, expr="{0} ^ {1}", types=LOGICAL)
-bitwise_and = elementwise("bitwise_and", ref=np.bitwise_and, expr="{0} & {1}")
-bitwise_or = elementwise("bitwise_or", ref=np.bitwise_or, expr="{0} | {1}")
-bitwise_xor = elementwise("bitwise_xor", ref=np.bitwise_xor, expr="{0} ^ {1}")
-bitwise_not = elementwise("bitwise_not", ref=np.invert, expr="invert({0})")
-shift_left = elementwise("shift_left", ref=np.left_shift, expr="shift_left({0}, {1})")
-shift_right = elementwise("shift_right", ref=np.right_shift, expr="shift_right({0}, {1})")
+logical_and = _logical("logical_and", np.logical_and, "&")
+logical_or = _logical("logical_or", np.logical_or, "|")
+logical_xor = _logical("logical_xor", np.logical_xor, "^")
+bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "&", "__and__")
+bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "|", "__or__")
+bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "^", "__xor__")
+bitwise_not = elementwise(
+    "bitwise_not", ref=np.invert, expr="invert({0})", operator="__invert__",
+    refused=Refused(("float",)),
+)  # fmt: skip
+shift_left = elementwise(
+    "shift_left", ref=np.left_shift, expr="shift_left({0}, {1})", operator="__lshift__",
+    refused=INTEGERS,
+)  # fmt: skip
+shift_right = elementwise(
+    "shift_right", ref=np.right_shift, expr="shift_right({0}, {1})", operator="__rshift__",
+    refused=INTEGERS,
+)  # fmt: skip
 
 # ---- structure
 where = elementwise(
@@ -83,25 +103,37 @@ copy = elementwise(
 # ---- arithmetic
 add = elementwise(
     "add", ref=np.add, expr="{0} + {1}", of_int64="wrapped_add({0}, {1})",
+    operator="__add__", commutative=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g),
 )
 sub = elementwise(
-    "sub", ref=np.subtract, expr="{0} - {1}", of_int64="wrapped_sub({0}, {1})",
+    "sub", ref=np.subtract, expr="{0} - {1}", of_int64="wrapped_sub({0}, {1})", operator="__sub__",
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g),
+    refused=Refused(
+        bools="Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` "
+        "or `logical_xor()` operator instead.",
+        one_bool="Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+        "trying to invert a mask, use the `~` or `logical_not()` operator instead.",
+    ),
 )
 mul = elementwise(
     "mul",
     ref=np.multiply,
     expr="{0} * {1}",
     of_int64="wrapped_mul({0}, {1})",
+    operator="__mul__",
+    commutative=True,
+    op_math=(0, 1),  # a * b is b * a
     vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
 )
 div = elementwise(
     "div", ref=np.true_divide, expr="{0} / {1}", types=FLOAT, cost=DIVIDE, domain=(0.5, 3),
+    operator="__truediv__", op_math=(0, 1),  # a / b is written with a number first, too
     vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (a / b / b)),  # y may change
 )  # fmt: skip
 floor_div = elementwise(
     "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
+    operator="__floordiv__", refused=NUMBERS, op_math=(1,), divides=True,
     vjp=(lambda g, y, a, b: zeros_like(g, a), lambda g, y, a, b: zeros_like(g, b)),
 )  # fmt: skip
 
@@ -114,10 +146,12 @@ def _modulo(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 remainder = elementwise(
     "remainder", ref=_modulo, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
+    operator="__mod__", refused=NUMBERS, divides=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_div(a, b))),
 )  # fmt: skip
 fmod = elementwise(
     "fmod", ref=np.fmod, expr="fmod({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
+    refused=NUMBERS, divides=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(trunc(a / b))),
 )  # fmt: skip
 
@@ -137,19 +171,20 @@ def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 pow = elementwise(
     "pow", ref=_power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
+    operator="__pow__", refused=NUMBERS,
     # where b is 0 the branch not taken is differentiated too: no negative power in it
     vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** where(eq(b, 0), 1, b - 1)),
          lambda g, y, a, b: g * where(logical_and(eq(a, 0), ge(b, 0)), 0, y * log(a))),
 )  # fmt: skip
 maximum = elementwise(
     "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True, chooses=True,
-    beside_number="at_least({0}, {1})",
+    beside_number="at_least({0}, {1})", commutative=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a < b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b < a, 0, g))),
 )  # fmt: skip
 minimum = elementwise(
     "minimum", ref=np.minimum, expr="minimum({0}, {1})", exact=True, chooses=True,
-    beside_number="at_most({0}, {1})",
+    beside_number="at_most({0}, {1})", commutative=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
 )  # fmt: skip
@@ -168,6 +203,7 @@ atan2 = elementwise(
 )  # fmt: skip
 hypot = elementwise(
     "hypot", ref=np.hypot, expr="hypot({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
+    refused=floats_only("hypot"),
     domain=(0.5, 3), vjp=(lambda g, y, a, b: g * (a / y), lambda g, y, a, b: g * (b / y)),
 )  # fmt: skip
 copysign = elementwise(
@@ -176,13 +212,23 @@ copysign = elementwise(
 )  # fmt: skip
 nextafter = elementwise(
     "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT,
+    refused=floats_only("nextafter"),
     vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: zeros_like(g, b)),
 )  # fmt: skip
-gcd = elementwise("gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL)
-neg = elementwise("neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,), exact=True)
-abs = elementwise(
-    "abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),), exact=True
+gcd = elementwise(
+    "gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL, refused=INTEGERS
 )
+neg = elementwise(
+    "neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,), exact=True, operator="__neg__",
+    refused=Refused(
+        bools="Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+        "invert a mask, use the `~` or `logical_not()` operator instead."
+    ),
+)  # fmt: skip
+abs = elementwise(
+    "abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),), exact=True,
+    operator="__abs__", refused=NUMBERS,
+)  # fmt: skip
 reciprocal = elementwise(
     "reciprocal",
     ref=lambda x: 1 / x,
@@ -199,13 +245,17 @@ sign = elementwise(
     "sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})",
     vjp=_flat, exact=True,
 )  # fmt: skip
-floor = elementwise("floor", ref=np.floor, expr="floor({0})", vjp=_flat, exact=True)
-ceil = elementwise("ceil", ref=np.ceil, expr="ceil({0})", vjp=_flat, exact=True)
-round = elementwise(
-    "round", ref=lambda x: np.rint(x) if x.dtype.kind == "f" else x.copy(), expr="rint({0})",
-    vjp=_flat, exact=True,
-)  # fmt: skip
-trunc = elementwise("trunc", ref=np.trunc, expr="trunc({0})", vjp=_flat, exact=True)
+
+
+def _step(name: str, ref: Callable, expr: str = ""):
+    return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", vjp=_flat, exact=True,
+                       refused=NUMBERS)  # fmt: skip
+
+
+floor = _step("floor", np.floor)
+ceil = _step("ceil", np.ceil)
+round = _step("round", lambda x: np.rint(x) if x.dtype.kind == "f" else x.copy(), "rint({0})")
+trunc = _step("trunc", np.trunc)
 # exponent(x, dtype=int32): e of x = m * 2**e with 0.5 <= |m| < 1; 0 for zero, infinities and NaN
 exponent = elementwise(
     "exponent", ref=lambda x, *, dtype: np.where(np.isfinite(x), np.frexp(x)[1], 0),

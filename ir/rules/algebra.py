@@ -46,7 +46,7 @@ from ..ops.elementwise import (
     where,
 )  # fmt: skip
 from ..ops.source import full
-from ..rewrite import COMMUTATIVE, Table, any_of
+from ..rewrite import Table, any_of
 from ..value import REGISTRY
 from .wildcards import a, b, c, d, i, is_ordinary, is_power_of_two, number, p, r, s, value, x
 
@@ -91,7 +91,7 @@ no_zeros = lambda c, d: not is_zero(c) and not is_zero(d)
 CONSTANTS = [
     *((any_of(op), folded) for op in ELEMENTWISE),
     (check_divisor(c), c, lambda c: value(c) != 0),
-    *((any_of(op), constant_second) for op in sorted(COMMUTATIVE, key=lambda op: op.name)),
+    *((any_of(op), constant_second) for op in ELEMENTWISE if op.commutative),
     ((i * c) * d, i * (c * d)),
     ((i + c) + d, i + (c + d)),
     (i - c, i + -c, lambda i: i.dtype.kind != "bool"),

@@ -20,6 +20,7 @@ from ..ir.locks import lock
 from ..ir.node import Node, input_node
 from ..ir.op import DIVIDE, Kind
 from ..ir.ops.elementwise import CHECKS, may_fail
+from ..ir.ops.movement import concat, pad
 from ..ir.ops.random import random_bits
 from ..ir.simplify import simplify
 from ..ir.strides import View
@@ -282,7 +283,7 @@ def residuals(
         if node.op.kind is Kind.SOURCE:
             if node in rewritten:
                 saved[node] = None
-        elif node.op.kind is Kind.MOVEMENT and node.op.name not in ("concat", "pad"):
+        elif node.op.kind is Kind.MOVEMENT and node.op not in (concat, pad):
             frontier.extend(node.inputs)
         elif node.op is random_bits or (  # the same numbers again take no memory
             node.op.kind is Kind.ELEMENTWISE and node.op.cost < DIVIDE and node.op not in CHECKS

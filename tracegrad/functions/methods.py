@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.value import REGISTRY
+from ..ir.op import OpDef
+from ..ir.ops import elementwise
+from ..ir.value import ARITHMETIC, OPERATORS
 from ..tracer.tensor import printing
 from ..tracer.tensor.inplace import inplace, update
 from ..tracer.tensor.reshape_inplace import turned
@@ -113,14 +115,6 @@ INPLACE = {
     chained_products: "addbmm addr",
 }
 
-# operator -> primitive, for those that write into their left operand
-AUGMENTED = {
-    "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "ifloordiv": "floor_div",
-    "imod": "remainder", "ipow": "pow", "iand": "bitwise_and", "ior": "bitwise_or",
-    "ixor": "bitwise_xor", "ilshift": "shift_left", "irshift": "shift_right",
-}  # fmt: skip
-
-
 def _operand(x: Any) -> Any:
     """An array beside a Tensor is one."""
     return creation.as_tensor(x) if isinstance(x, np.ndarray) else x
@@ -171,12 +165,12 @@ def _invert(self: Tensor) -> Tensor:
         raise TypeError(
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
         )
-    return REGISTRY["bitwise_not"](self)
+    return elementwise.bitwise_not(self)
 
 
 def _rtruediv(self: Tensor, other: Any) -> Tensor:
     """other / self."""
-    return REGISTRY["reciprocal"](self) * other  # as torch has it
+    return elementwise.reciprocal(self) * other  # as torch has it
 
 
 def attach() -> None:
@@ -186,8 +180,8 @@ def attach() -> None:
     for module, names in INPLACE.items():
         for name in names.split():
             setattr(Tensor, f"{name}_", inplace(getattr(module, name)))
-    for name, primitive in AUGMENTED.items():
-        setattr(Tensor, f"__{name}__", _augmented(primitive))
+    for name in ARITHMETIC:
+        setattr(Tensor, f"__i{name[2:]}", _augmented(OPERATORS[name]))
     mine = {
         "__invert__": _invert,
         "__rtruediv__": _rtruediv,
@@ -204,7 +198,6 @@ def attach() -> None:
     )
 
 
-def _augmented(primitive: str) -> Any:
-    op = REGISTRY[primitive]
+def _augmented(op: OpDef) -> Any:
     return lambda self, other: update(self, op, other)
 

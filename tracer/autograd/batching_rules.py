@@ -10,23 +10,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from ...ir.dtype import int64
 from ...ir.node import Aval
 from ...ir.op import Kind, OpDef
-from ...ir.ops.index import index
-from ...ir.ops.movement import concat, expand, permute, reshape, slice as slice_
+from ...ir.ops.contract import dot
+from ...ir.ops.index import first_axis, index, index_put, index_reduce
+from ...ir.ops.movement import (
+    concat,
+    diagonal,
+    expand,
+    flip,
+    fold,
+    pad,
+    permute,
+    reshape,
+    slice as slice_,
+    window,
+)
+from ...ir.ops.order import argsort, searchsorted
 from ...ir.ops.source import full, iota
 from ..tensor.dispatch import bind
 from ..tensor.tensor import Tensor
 
 Rule = Callable[[OpDef, int, list[Tensor], list[bool], dict], Tensor]
-RULES: dict[Any, Rule] = {}  # by primitive's name, else by Kind
+RULES: dict[OpDef | Kind, Rule] = {}  # of a primitive, else of its Kind
 
 
-def rule(*keys: Any) -> Callable[[Rule], Rule]:
-    """Enter a rule for primitives, by name, or for whole kinds."""
+def rule(*keys: OpDef | Kind) -> Callable[[Rule], Rule]:
+    """Enter a rule for primitives or for whole kinds."""
 
     def enter(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(keys, function))
@@ -39,7 +51,7 @@ def apply_batched(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
     """The primitive applied to `size` examples."""
-    found = RULES.get(op.name) or RULES.get(op.kind, one_by_one)
+    found = RULES.get(op) or RULES.get(op.kind, one_by_one)
     return found(op, size, xs, mapped, params)
 
 
@@ -79,7 +91,7 @@ _SHIFTED = {  # parameters that name axes
 }
 
 
-@rule(Kind.REDUCE, Kind.PREFIX, "argsort", "flip", "concat", "window", "fold")
+@rule(Kind.REDUCE, Kind.PREFIX, argsort, flip, concat, window, fold)
 def _along_axes(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     """The parameters name axes, counted from the front, and nothing else depends on the rank."""
     xs = [full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)]
@@ -95,7 +107,7 @@ _EXTENDED: dict[str, Callable] = {  # parameters with an item for each axis
 }
 
 
-@rule("reshape", "permute", "expand", "slice", "pad")
+@rule(reshape, permute, expand, slice_, pad)
 def _with_an_axis_more(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
@@ -105,7 +117,7 @@ def _with_an_axis_more(
     return bind(op, (x,), {k: _EXTENDED[k](v, size) for k, v in params.items()})
 
 
-@rule("dot")
+@rule(dot)
 def _dot(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     a, b = xs
     if mapped == [True, False] and b.ndim == 2:  # all examples' rows in one product
@@ -115,7 +127,7 @@ def _dot(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dic
     return op(full_batch(a, mapped[0], size), full_batch(b, mapped[1], size))
 
 
-@rule(Kind.LINALG, Kind.IMPLICIT, "diagonal")
+@rule(Kind.LINALG, Kind.IMPLICIT, diagonal)
 def _leading_axes(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
@@ -123,7 +135,7 @@ def _leading_axes(
     return bind(op, tuple(full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)), params)
 
 
-@rule("searchsorted")
+@rule(searchsorted)
 def _search(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     rows, x = xs
     if not mapped[0] and rows.ndim == 1:
@@ -155,20 +167,15 @@ def _moved(x: Tensor, start: int, count: int, to: int) -> Tensor:
     return x if order == tuple(range(x.ndim)) else permute(x, axes=order)
 
 
-def _place(axes: tuple[int, ...]) -> int:
-    """Where the axes of the index arrays come to stand in the answer."""
-    return axes[0] if axes[-1] - axes[0] + 1 == len(axes) else 0
-
-
-@rule("index")
+@rule(index)
 def _index(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     (x, *ixs), (x_mapped, *ixs_mapped) = xs, mapped
-    axes, at = params["axes"], _place(params["axes"])
+    axes, at = params["axes"], first_axis(params["axes"])
     rank = _index_rank(ixs, ixs_mapped)
     if not any(ixs_mapped):
         later = tuple(a + 1 for a in axes)
         y = index(x, *ixs, axes=later)
-        return y if _place(later) else _moved(y, rank, 1, 0)
+        return y if first_axis(later) else _moved(y, rank, 1, 0)
     if not x_mapped:
         ixs = [aligned(i, m, rank) for i, m in zip(ixs, ixs_mapped, strict=True)]
         return _moved(index(x, *ixs, axes=axes), at, 1, 0)
@@ -176,19 +183,19 @@ def _index(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: d
     return _moved(y, 1, rank, at + 1)
 
 
-@rule("index_put", "index_reduce")
+@rule(index_put, index_reduce)
 def _into_indices(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
     (x, v, *ixs), (x_mapped, v_mapped, *ixs_mapped) = xs, mapped
     x, v = full_batch(x, x_mapped, size), full_batch(v, v_mapped, size)
-    axes, at = params["axes"], _place(params["axes"])
+    axes, at = params["axes"], first_axis(params["axes"])
     later = tuple(a + 1 for a in axes)
     rank = _index_rank(ixs, ixs_mapped)
     if any(ixs_mapped):
         ixs = _numbered(size, ixs, ixs_mapped)
         later, v = (0, *later), _moved(v, at + 1, rank, 1)
-    elif not _place(later):
+    elif not first_axis(later):
         v = _moved(v, 0, 1, rank)
     return bind(op, (x, v, *ixs), {**params, "axes": later})
 

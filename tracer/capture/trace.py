@@ -17,7 +17,7 @@ import numpy as np
 
 from ...ir.dtype import DType, bool_, float64, int64
 from ...ir.interpret import value_of
-from ...ir.node import Node, Site, constant, input_node, user_site
+from ...ir.node import Node, Site, constant, input_node, is_constant, user_site
 from ...ir.op import OpDef
 from ...ir.ops.elementwise import may_fail, ne
 from ...ir.ops.movement import reshape, slice as slice_
@@ -300,7 +300,7 @@ class Trace:
                 f"while the function is compiled (line {site}). {instead}"
             )
         value = value_of([node], self._numbers)[node]
-        if node.size == 1 and node.op.name != "full":
+        if node.size == 1 and not is_constant(node):
             found = node.dtype.decode(value).item()
             if what == "bool" and node.dtype is not bool_:  # which number it is decides nothing
                 node, found = ne(node, 0), bool(found)

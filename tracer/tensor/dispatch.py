@@ -14,7 +14,7 @@ import numpy as np
 from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
-from ...ir.ops.elementwise import CHECKS, cast, check_divisor, floor_div, fmod, ne, remainder
+from ...ir.ops.elementwise import CHECKS, cast, check_divisor, ne
 from ..autograd.graph import composite, record
 from ..mode import get_default_dtype, live, mode
 from . import masked_selection
@@ -24,34 +24,10 @@ from .promotion import SCALAR_TYPE, common_dtype
 from .tensor import Size, Tensor, leaked, traced, wrap
 from .views import link
 
-# what NumPy refuses, in torch's words
-_REFUSED = {
-    "sub of one": "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
-    "trying to invert a mask, use the `~` or `logical_not()` operator instead.",
-    "sub": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
-    "`logical_xor()` "
-           "operator instead.",
-    "neg": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
-    "invert a mask, use the "
-           "`~` or `logical_not()` operator instead.",
-}  # fmt: skip
-
-
-# primitive -> the kinds of numbers that torch has it not for
-_NOT_OF = {
-    **dict.fromkeys("abs ceil floor floor_div fmod pow remainder round trunc".split(), ("bool",)),
-    **dict.fromkeys(("shift_left", "shift_right", "gcd"), ("bool", "float")),
-    **dict.fromkeys("bitwise_and bitwise_not bitwise_or bitwise_xor".split(), ("float",)),
-    "dot": ("bool",),
-}
-
-
-_OF_FLOATS = frozenset("hypot igamma igammac nextafter".split())  # others make floats of integers
-
 
 def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
-    name = ("addmm_impl_cpu_" if x.ndim == 2 else "bmm") if op.name == "dot" else op.name
-    return not_implemented(name, x)
+    name = op.refused.name or op.name
+    return not_implemented(name if isinstance(name, str) else name(x.ndim), x)
 
 
 def not_implemented(name: str, x: Tensor) -> NotImplementedError:
@@ -127,13 +103,13 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
     else:
         first = 1 if types is Types.SELECT else 0
         common = common_dtype(inputs[first:])
-        if op.name == "sub" and any(
+        if op.refused.one_bool and any(
             isinstance(x, bool) or (isinstance(x, Tensor) and x._dtype is bool_) for x in inputs
         ):
-            raise RuntimeError(_REFUSED["sub" if common is bool_ else "sub of one"])
+            raise RuntimeError(op.refused.bools if common is bool_ else op.refused.one_bool)
         if types is Types.FLOAT and common.kind != "float":
-            if op.name in _OF_FLOATS:
-                raise not_implemented(f"{op.name}_cpu", _first(inputs))
+            if common.kind in op.refused.kinds:
+                raise _not_implemented(op, _first(inputs))
             common = get_default_dtype()
         dtypes = [common] * len(inputs)
         if first:
@@ -200,8 +176,8 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         op.infer(*inputs, **params)
         if isinstance(error, ValueError):
             raise RuntimeError(str(error)) from None
-        if inputs[0]._dtype is bool_ and op.name in _REFUSED:
-            raise RuntimeError(_REFUSED[op.name]) from error
+        if inputs[0]._dtype is bool_ and op.refused.bools:
+            raise RuntimeError(op.refused.bools) from error
         raise _not_implemented(op, inputs[0]) from error
 
 
@@ -242,7 +218,7 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
         return None
     if types is Types.SELECT and not (isinstance(inputs[0], Tensor) and inputs[0]._dtype is bool_):
         return None
-    if dtype is bool_ and op.name == "sub":
+    if dtype is bool_ and op.refused.one_bool:
         return None
     if numbers:
         for x in inputs:
@@ -261,20 +237,17 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
     return inputs
 
 
-_OP_MATH = frozenset(("mul", "div", "floor_div"))  # others round both operands before
-
-
 def _beside_scalar(op: OpDef, inputs: tuple) -> DType | None:
     """The half type of the answer where a number or a 0-d tensor, as the second operand, would be
     another in that type; torch takes it in float32 there.
     """
-    if op.name not in _OP_MATH:
+    if not op.op_math:
         return None
     first, second = inputs
     if isinstance(second, Tensor) and (second.ndim or second._dtype.is_half):
-        if isinstance(first, Tensor) or op.name == "floor_div":
+        if isinstance(first, Tensor) or 0 not in op.op_math:
             return None
-        second = first  # a * b is b * a, and a / b is written with the number first, too
+        second = first
     dtype = common_dtype(inputs)
     if not dtype.is_half:
         return None
@@ -297,10 +270,6 @@ def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
     return cast(op(*wide), dtype=dtype)
 
 
-# of integers, not by zero
-_DIVISIONS = frozenset((floor_div, fmod, remainder))
-
-
 def _divided(op: OpDef, given: tuple, inputs: tuple) -> tuple:
     """The operands of a division, whose divisors are checked where they are integers."""
     a, b = inputs
@@ -321,16 +290,16 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         if half is not None:
             return composite(op.grad_name)(_in_float32)(op, inputs, half)
         ready = _unify(op, inputs)
-    if op.name in _NOT_OF and ready[0]._dtype.kind in _NOT_OF[op.name]:
+    if op.refused.kinds and ready[0]._dtype.kind in op.refused.kinds:
         raise _not_implemented(op, ready[0])
     if mode.trace is not None and any(type(x) is Selection for x in ready):
         return masked_selection.applied(op, ready, params)
-    if op in _DIVISIONS:
+    if op.divides:
         ready = _divided(op, inputs, ready)
     if mode.trace is None:
         return _finish(op, ready, params, _compute(op, ready, params))
-    if op.name in _REFUSED and ready[0]._dtype is bool_:
-        raise RuntimeError(_REFUSED[op.name])
+    if op.refused.bools and ready[0]._dtype is bool_:
+        raise RuntimeError(op.refused.bools)
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     node = mode.trace.apply(op, tuple(x._node for x in ready), params)
     y = traced(node)
