@@ -1,8 +1,8 @@
 """The words of kernel source: type codes, literals, loads and stores, and the argument block of a
 kernel being written.
 
-The text is Python over the vocabulary that each dialect defines (runtime/cpu/intrinsics.py for
-Numba, runtime/cpu/python_executor.py for plain Python).
+The text is Python over the builtins of the runtime (runtime/cpu/builtins.py says what each means to
+Numba and in plain Python).
 """
 
 from __future__ import annotations

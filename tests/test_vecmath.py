@@ -9,8 +9,8 @@ import pytest
 from machine_code import on_vectors
 from numba import cfunc, types
 
+from tracegrad.runtime.cpu.builtins import BUILTINS
 from tracegrad.runtime.cpu.compiler import FAST
-from tracegrad.runtime.cpu.intrinsics import VOCABULARY
 
 BOUNDS = {  # largest error in units of the last place, as runtime/cpu/vector_math.py states them
     "exp": {"f4": 1.5, "f8": 1.5},
@@ -35,7 +35,7 @@ def reference(name: str, x: np.ndarray) -> np.ndarray:
 def compiled(name: str, code: str, flags=False):
     """The function over an array, compiled with the flags that kernels get."""
     real = types.float32 if code == "f4" else types.float64
-    function = VOCABULARY[name]
+    function = BUILTINS[name].numba
 
     @cfunc(types.void(types.CPointer(real), types.CPointer(real), types.int64), fastmath=flags)
     def loop(x, y, n):

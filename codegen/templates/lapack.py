@@ -2,7 +2,7 @@
 
 LAPACK wants the columns of a matrix one after the other. A row-major matrix is the transpose of
 such a one, which triangular solves and Cholesky take in place; others work on a transposed copy.
-The routines are words of the vocabulary, `<routine>_<type>`, whose pointers each come with a
+The routines are builtins, `<routine>_<type>`, whose pointers each come with a
 position; they answer `info`.
 """
 

@@ -1,4 +1,4 @@
-"""The arithmetic of kernels on a CPU: words for numbers in registers.
+"""The arithmetic of kernels on a CPU, for builtins.py: functions of numbers in registers.
 
 Those that LLVM or libm has are passed on, the rest is a few instructions each. NaN, infinities and
 integer overflow come out as NumPy and torch have them.
@@ -15,9 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
-from . import lapack, special
-from .powers import power
-from .vector_math import FUNCTIONS
+from . import special
 
 
 # ---- choosing
@@ -35,7 +33,7 @@ def select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
     return both(condition, a, b), codegen
 
 
-def _extremum(sign: str) -> Any:
+def extremum_of(sign: str) -> Any:
     @intrinsic
     def extremum(typingctx: Any, a: Any, b: Any) -> Any:
         """The larger (smaller) of two; NaN if either is, and b of two zeros, as NumPy has it."""
@@ -56,7 +54,7 @@ def _extremum(sign: str) -> Any:
     return extremum
 
 
-def _limit(sign: str) -> Any:
+def limit_of(sign: str) -> Any:
     @intrinsic
     def limit(typingctx: Any, x: Any, y: Any) -> Any:
         """The maximum (minimum) of x and a y that is no NaN, as `maximum` has it."""
@@ -76,7 +74,7 @@ def _larger(builder: Any, kind: Any, sign: str, x: Any, y: Any) -> Any:
     return builder.select(compare(sign, x, y), x, y)
 
 
-def _wrapped(name: str) -> Any:
+def wrapped_by(name: str) -> Any:
     @intrinsic
     def wrapped(typingctx: Any, a: Any, b: Any) -> Any:
         """Of int64, modulo 2**64: Numba tells LLVM that its own do not overflow, and LLVM concludes
@@ -99,7 +97,7 @@ def _wrapped(name: str) -> Any:
 _REGROUPED = ("reassoc",)  # LLVM may add up in several accumulators; nothing else is free
 
 
-def _added(multiply: bool) -> Any:
+def added_by(multiply: bool) -> Any:
     @intrinsic
     def added(typingctx: Any, acc: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -113,7 +111,7 @@ def _added(multiply: bool) -> Any:
     return added
 
 
-def _extreme(name: str) -> Any:
+def extreme_of(name: str) -> Any:
     @intrinsic
     def extreme(typingctx: Any, acc: Any, x: Any) -> Any:
         """The larger (smaller) so far; NaN if any was. Which zero it is depends on the order."""
@@ -165,7 +163,7 @@ def cast(typingctx: Any, x: Any, like: Any) -> Any:
 
 
 # ---- functions of one number that LLVM has
-def _unary(name: str) -> Any:
+def llvm_function(name: str) -> Any:
     @intrinsic
     def unary(typingctx: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -230,7 +228,7 @@ def invert(typingctx: Any, x: Any) -> Any:
 
 
 # ---- the rarer ones, as small functions that LLVM inlines
-def _shift(left: bool) -> Any:
+def shift_to(left: bool) -> Any:
     @intrinsic
     def shift(typingctx: Any, a: Any, b: Any) -> Any:
         """As torch has it: a distance outside the width of the type shifts everything out."""
@@ -363,33 +361,11 @@ def hurwitz(s: Any, q: Any) -> Any:
     return cast(special.hurwitz(np.float64(s), np.float64(q)), q)  # type: ignore[call-arg]
 
 
-_LIBM = ("expm1", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-         "asinh", "acosh", "atanh", "erf", "erfc", "lgamma", "atan2", "log10", "hypot",
-         "gcd")  # fmt: skip
-_LLVM = ("sqrt", "floor", "ceil", "trunc", "rint", "canonicalize")
+def straight(emit: Callable[[Any, Any], Any]) -> Any:
+    """A function of vector_math as a word."""
 
-
-def _vectorised(emit: Callable[[Any, Any], Any]) -> Any:
     @intrinsic
     def function(typingctx: Any, x: Any) -> Any:
         return x(x), lambda context, builder, signature, values: emit(builder, values[0])
 
     return function
-
-
-WORDS: dict[str, Any] = {
-    "select": select, "cast": cast, "absolute": absolute, "sign": sign, "invert": invert,
-    "floor_div": floor_div, "remainder": remainder, "power": power, "fmod": fmod,
-    "shift_left": _shift(True), "shift_right": _shift(False), "copysign": copysign,
-    "maximum": _extremum(">"), "minimum": _extremum("<"),
-    "at_least": _limit("<="), "at_most": _limit(">="),
-    **{f"wrapped_{name}": _wrapped(name) for name in ("add", "sub", "mul")},
-    "sum_up": _added(multiply=False), "prod_up": _added(multiply=True),
-    "max_up": _extreme("maximum"), "min_up": _extreme("minimum"),
-    "nextafter": np.nextafter, "log2": np.log2, "exponent": exponent, "ldexp": ldexp,
-    "hurwitz": hurwitz,
-    **special.WORDS, **lapack.WORDS,
-    **{name: getattr(math, name) for name in _LIBM},
-    **{name: _vectorised(emit) for name, emit in FUNCTIONS.items()},
-    **{name: _unary(name) for name in _LLVM},
-}  # fmt: skip

@@ -28,7 +28,19 @@ from numba.core.runtime import rtsys
 from ...codegen.program import Kernel
 from ...ir.handlers import handlers_later
 from ...ir.locks import lock
-from . import arithmetic, half, intrinsics, lapack, object_cache, philox, special, vector_math
+from . import (
+    arithmetic,
+    builtins,
+    half,
+    intrinsics,
+    lapack,
+    object_cache,
+    philox,
+    powers,
+    special,
+    vector_math,
+)
+from .builtins import BUILTINS
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 # of kernels that are `fast`; NaN and infinities keep their meaning: neither nnan nor ninf. Others
@@ -83,14 +95,14 @@ def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
     return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
 
 
-# the modules that give the words their meaning
-_WORDS = (intrinsics, arithmetic, half, special, lapack, philox, vector_math)
+# the modules that give the builtins their meaning
+_BUILTINS = (builtins, intrinsics, arithmetic, powers, half, special, lapack, philox, vector_math)
 
 
 @memo
-def vocabulary() -> str:
-    """A digest of what the words of kernel source mean."""
-    text = "".join(inspect.getsource(words) for words in _WORDS)
+def meaning() -> str:
+    """A digest of what the builtins of kernel source mean."""
+    text = "".join(inspect.getsource(module) for module in _BUILTINS)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -121,7 +133,7 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
         return _assemble(kernel)
     filename = f"<tracegrad {kernel.name}>"
     linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(True), filename)
-    namespace = dict(intrinsics.VOCABULARY)
+    namespace = {name: builtin.numba for name, builtin in BUILTINS.items()}
     exec(compile(kernel.text, filename, "exec"), namespace)
     try:
         as_c: Any = cfunc  # its published signature knows neither the options nor the library
@@ -151,7 +163,7 @@ def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
     with compiling():
         if text in _ready:  # another thread has done it meanwhile
             return _ready[text][0]
-        name = object_cache.key(f"{vocabulary()}\n{text}")
+        name = object_cache.key(f"{meaning()}\n{text}")
         parts = object_cache.read(name)
         if parts is not None:
             try:

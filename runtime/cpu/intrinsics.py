@@ -1,4 +1,4 @@
-"""The vocabulary of kernel source on a CPU: each word of it as a few LLVM instructions.
+"""Memory, conversions and checks in kernels on a CPU, as a few LLVM instructions (see builtins.py).
 
 Loads and stores carry alias scopes, one per pointer, so that LLVM knows that buffers do not overlap
 and vectorises loops over many of them. Nothing here allocates, raises or calls back into Python.
@@ -6,20 +6,17 @@ and vectorises loops over many of them. Nothing here allocates, raises or calls 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from . import arithmetic, half
-from .philox import philox
+from . import half
 
 SCOPES = 32  # pointers beyond this many in one kernel do without scopes
 I64 = ir.IntType(64)
-_STORED: dict[str, tuple[Any, Any]] = {  # code -> (type in memory, type in a register)
+STORED: dict[str, tuple[Any, Any]] = {  # code -> (type in memory, type in a register)
     "f8": (types.float64, types.float64), "f4": (types.float32, types.float32),
     "f2": (types.uint16, types.float32), "bf": (types.uint16, types.float32),
     "i8": (types.int64, types.int64), "i4": (types.int32, types.int32),
@@ -55,7 +52,7 @@ def _invariant(builder: Any, pointer: Any) -> Any:
     return value
 
 
-def _pointer(memory: Any) -> Any:
+def pointer_to(memory: Any) -> Any:
     @intrinsic
     def pointer(typingctx: Any, args: Any, k: Any) -> Any:
         """The argument is the address of a table entry; the entry is the pointer."""
@@ -123,8 +120,8 @@ def _to_bfloat(builder: Any, value: Any) -> Any:
     return builder.add(builder.add(bits, ir.Constant(i32, 0x7FFF)), odd)
 
 
-def _load(code: str) -> Any:
-    _, register = _STORED[code]
+def load_of(code: str) -> Any:
+    _, register = STORED[code]
 
     @intrinsic(prefer_literal=True)
     def load(typingctx: Any, pointer: Any, position: Any, scope: Any) -> Any:
@@ -139,8 +136,8 @@ def _load(code: str) -> Any:
     return load
 
 
-def _store(code: str) -> Any:
-    _, register = _STORED[code]
+def store_of(code: str) -> Any:
+    _, register = STORED[code]
 
     @intrinsic(prefer_literal=True)
     def store(typingctx: Any, pointer: Any, position: Any, value: Any, scope: Any) -> Any:
@@ -156,7 +153,7 @@ def _store(code: str) -> Any:
     return store
 
 
-def _round(code: str) -> Any:
+def rounded_to(code: str) -> Any:
     @intrinsic
     def round_(typingctx: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -232,16 +229,3 @@ def report(typingctx: Any, status: Any, least: Any, most: Any, size: Any, dim: A
         return context.get_dummy_value()
 
     return types.void(status, least, most, size, dim), codegen
-
-
-VOCABULARY: dict[str, Any] = {
-    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
-    "i1": np.int8, "u1": np.uint8, "b1": np.bool_, "inf": math.inf, "nan": math.nan, "range": range,
-    "extent": extent, "number": number, "within": within, "report": report, "philox": philox,
-    "bits": bits, "round_f2": _round("f2"), "round_bf": _round("bf"),
-    **arithmetic.WORDS,
-}  # fmt: skip
-for _code, (_memory, _) in _STORED.items():
-    VOCABULARY[f"pointer_{_code}"] = _pointer(_memory)
-    VOCABULARY[f"load_{_code}"] = _load(_code)
-    VOCABULARY[f"store_{_code}"] = _store(_code)

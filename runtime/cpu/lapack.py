@@ -114,12 +114,6 @@ def report_factor(typingctx: Any, status: Any, info: Any, code: Any, batch: Any)
     return types.void(status, info, code, batch), codegen
 
 
-WORDS: dict[str, Any] = {
-    "report_factor": report_factor,
-    **{f"{r}_{code}": _word(r, code) for r in ROUTINES for code in _TYPES},
-}
-
-
 # ---- plain Python
 def _plain(routine: str, code: str) -> Callable[..., int]:
     number, size = (c_float, 4) if code == "f4" else (c_double, 8)
@@ -150,7 +144,8 @@ def _report(status: Any, info: int, code: int, batch: int) -> None:
         c_int64.from_address(status.cell(k, 8)).value = word
 
 
-PLAIN: dict[str, Any] = {
-    "report_factor": _report,
-    **{f"{r}_{code}": _plain(r, code) for r in ROUTINES for code in _TYPES},
+# word -> its meaning to Numba, and in plain Python
+ROWS: dict[str, tuple[Any, Any]] = {
+    "report_factor": (report_factor, _report),
+    **{f"{r}_{code}": (_word(r, code), _plain(r, code)) for r in ROUTINES for code in _TYPES},
 }

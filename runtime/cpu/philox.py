@@ -1,4 +1,4 @@
-"""The word `philox` of the kernel vocabulary: Philox4x32-10 (see ir/ops/random.py) as straight LLVM
+"""The builtin `philox` of kernels: Philox4x32-10 (see ir/ops/random.py) as straight LLVM
 code, free of branches, so that loops over it vectorise; and in plain Python.
 """
 

@@ -8,7 +8,6 @@ code is loaded. float32 is computed in float64 and rounded once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,13 +18,7 @@ from numba import types
 from numba.extending import get_cython_function_address, intrinsic, register_jitable
 
 PREFIX = "tracegrad_scipy_"
-# word -> the function of cython_special (fuse_1: of a real number)
-OF_ONE = {
-    "erfinv": "__pyx_fuse_0erfinv", "erfcx": "__pyx_fuse_1erfcx", "ndtri": "ndtri",
-    "digamma": "__pyx_fuse_1psi", "bessel_i0": "i0", "bessel_i0e": "i0e",
-    "bessel_i1": "i1", "bessel_i1e": "i1e", "bessel_j0": "j0", "bessel_j1": "j1",
-}  # fmt: skip
-OF_TWO = {"igamma": "gammainc", "igammac": "gammaincc"}
+SYMBOLS: dict[str, str] = {}  # symbol -> function of cython_special
 
 
 @cache
@@ -33,23 +26,24 @@ def provide() -> None:
     """Let LLVM find the functions; it takes the time of importing scipy.special, so not before one
     is used.
     """
-    for word, name in (OF_ONE | OF_TWO).items():
+    for symbol, name in SYMBOLS.items():
         address = get_cython_function_address("scipy.special.cython_special", name)
-        llvm.add_symbol(PREFIX + word, address)
+        llvm.add_symbol(symbol, address)
 
 
-def _call(word: str, arity: int) -> Callable:
-    """A code generator that calls the function: double(double, ..., int), whose last argument is
-    Cython's.
+def external(name: str, arity: int = 1) -> Any:
+    """A word that calls a function of cython_special: double(double, ..., int), whose last argument
+    is Cython's.
     """
+    symbol = PREFIX + name
+    SYMBOLS[symbol] = name
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         provide()
         double, flag = ir.DoubleType(), ir.IntType(32)
-        name = PREFIX + word
-        known = builder.module.globals.get(name)
+        known = builder.module.globals.get(symbol)
         callee = known or ir.Function(
-            builder.module, ir.FunctionType(double, [double] * arity + [flag]), name
+            builder.module, ir.FunctionType(double, [double] * arity + [flag]), symbol
         )
         wide = [
             context.cast(builder, v, t, types.float64)
@@ -58,23 +52,15 @@ def _call(word: str, arity: int) -> Callable:
         y = builder.call(callee, [*wide, ir.Constant(flag, 0)])
         return context.cast(builder, y, types.float64, signature.return_type)
 
-    return codegen
-
-
-def _of_one(word: str) -> Any:
     @intrinsic
-    def function(typingctx: Any, x: Any) -> Any:
-        return x(x), _call(word, 1)
+    def of_one(typingctx: Any, x: Any) -> Any:
+        return x(x), codegen
 
-    return function
-
-
-def _of_two(word: str) -> Any:
     @intrinsic
-    def function(typingctx: Any, a: Any, x: Any) -> Any:
-        return typingctx.unify_types(a, x)(a, x), _call(word, 2)
+    def of_two(typingctx: Any, a: Any, x: Any) -> Any:
+        return typingctx.unify_types(a, x)(a, x), codegen
 
-    return function
+    return of_one if arity == 1 else of_two
 
 
 # B(2k) / (2k)!, k = 1..12, of the Euler-Maclaurin sum
@@ -124,9 +110,3 @@ def hurwitz(s: float, q: float) -> float:
         terms = _summed(s, 1.0 - f) - _summed(s, 1.0 - q)
         return _summed(s, f) + (-terms if s % 2.0 == 1.0 else terms)
     return _summed(s, q)
-
-
-WORDS: dict[str, Any] = {
-    **{word: _of_one(word) for word in OF_ONE},
-    **{word: _of_two(word) for word in OF_TWO},
-}

@@ -16,7 +16,7 @@ exp is its Taylor polynomial.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -207,11 +207,3 @@ def sigmoid(builder: Any, x: Any) -> Any:
     f = Real(builder, x)
     one = f.const(1.0)
     return f.div(one, f.add(one, exp(builder, f.sub(f.const(-0.0), x))))
-
-
-FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "exp": exp,
-    "log": log,
-    "tanh": tanh,
-    "sigmoid": sigmoid,
-}
