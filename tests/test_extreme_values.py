@@ -101,6 +101,50 @@ def test_a_cosine_loss_at_zero_has_torchs_slope():
     np.testing.assert_allclose(*slopes, rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_mean_of_large_halves_in_a_window_is_finite(dtype):
+    means = []
+    for T in (tg, torch):
+        x = T.full((1, 1, 4, 4), 6e4 if dtype == "float16" else 3e38, dtype=getattr(T, dtype))
+        means.append([T.nn.functional.avg_pool2d(x, 2).float().numpy(),
+                      T.nn.functional.avg_pool1d(x[0], 3, 1, 1).float().numpy()])  # fmt: skip
+    for mine, theirs in zip(*means, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+@pytest.mark.parametrize("threshold", [-1.25, 1.75, 300.5])
+def test_the_threshold_of_integers_is_one(dtype, threshold):
+    answers = []
+    for T in (tg, torch):
+        x = T.tensor([1, 0, 2, 5]).to(getattr(T, dtype))
+        try:
+            answers.append(T.threshold(x, threshold, 3).tolist())
+        except RuntimeError as error:
+            answers.append(str(error))
+    assert answers[0] == answers[1]
+
+
+# ---- matrices that are not finite
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 3), (2, 2, 4, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_singular_values_beside_an_infinity_are_refused_at_once(shape, dtype):
+    # LAPACK may not come back from an infinity
+    a = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    a[..., 0, 1][(0,) * (a.ndim - 2)] = np.inf
+    for svdvals in (tg.linalg.svdvals, tg.compile(lambda x: tg.linalg.svdvals(x))):
+        with pytest.raises(tg.linalg.LinAlgError, match="non-finite"):
+            svdvals(tg.tensor(a))
+
+
+@pytest.mark.parametrize("name", ["svdvals", "pinv", "matrix_rank"])
+def test_singular_values_beside_nan_are_refused(name):
+    def function(T):
+        return getattr(T.linalg, name)(T.tensor([[1.0, nan], [2.0, inf]]))
+
+    assert refusal(tg, function) == refusal(torch, function)
+
+
 # ---- nothing
 REFUSED = {
     **{

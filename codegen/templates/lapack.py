@@ -213,6 +213,10 @@ def _svd(w: _Writer) -> int:
             w.put(out, f"{at} + i * {size} + j", f"{w.code}(i == j)", 2)
         return w.rows + w.columns
     w.turned()
+    # LAPACK refuses NaN, but may not come back from an infinity
+    w.loops(m, n)
+    number = w.get(w.work, f"w + j * {m} + i")
+    w.put(w.work, f"w + j * {m} + i", f"{number} + ({number} - {number})", 2)
     w.call("gesdd", A if full else S, m, n, w.work, "w", m, out, "s", w.work, "u", m, w.work, "v",
            nv, w.work, "x", w.number(room, "room"), w.whole, "y")  # fmt: skip
     w.loops(m, nu)

@@ -297,6 +297,8 @@ def svd_shapes(a: Shape, full_: bool) -> tuple[Shape, Shape, Shape]:
 def _svd(a: np.ndarray, *, full: bool, check: str | None) -> np.ndarray:
     factors: tuple[np.ndarray, ...]
     try:
+        if not np.isfinite(a).all():  # LAPACK may not come back from an infinity
+            raise np.linalg.LinAlgError
         factors = np.linalg.svd(a, full)
     except np.linalg.LinAlgError:
         _unconverged(check, a)

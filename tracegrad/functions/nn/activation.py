@@ -52,8 +52,8 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 @composite("ThresholdBackward0")
 def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
-    if isinstance(value, (int, float)):
-        value = stored(value, x.dtype)
+    value = stored(value, x.dtype) if isinstance(value, (int, float)) else value
+    threshold = threshold if x.is_floating_point() else stored(threshold, x.dtype)
     return _above(x, threshold, value).to(x.dtype)
 
 

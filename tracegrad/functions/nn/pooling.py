@@ -31,6 +31,7 @@ from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.tensor import Tensor
 from ..math.pointwise import abs as abs_, div, relu, sign
 from ..math.scaled_operands import no_bools, refuse
+from ..math.upcast import rounded_once
 from ..tensors.shape import reshaped
 from .windows import Ints, along, batched, by_rank, counted, each, reach, spatial_pads, windows
 
@@ -264,6 +265,7 @@ def _mean(rank: int) -> Any:
         if not input.is_floating_point() and input.dtype is not int64:
             raise refuse(f"avg_pool{max(rank, 2)}d", input.dtype)
 
+        @rounded_once
         def pooled(x: Tensor) -> Tensor:
             seen = slide(x, sizes, steps, pads, gaps, out)
             total = sum_(seen.values, dims=seen.dims)
