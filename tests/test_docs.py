@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib.util
 import io
 import linecache
 import re
@@ -22,9 +23,13 @@ import tracegrad as tg
 from tracegrad.ir.value import REGISTRY
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`([\w./-]+/[\w.-]*\.(?:py|md|tsv)|[\w-]+(?:/[\w-]+)*/)(?::\d+)?`")
+INDENTED = re.compile(r"^ {4}(?:import|from|print|def|@|>>>)", re.MULTILINE)  # code without a fence
 ALIKE = doctest.OutputChecker()
 
 
@@ -99,6 +104,28 @@ def test_the_code_of_a_page_prints_what_the_page_says(path, registry, tmp_path, 
 def test_files_and_folders_that_a_page_names_are_there(path):
     named = {m[1] for m in NAMED.finditer(path.read_text())}
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page)
+def test_no_code_of_a_page_escapes_the_test(path):
+    text = path.read_text()
+    fences = [line.strip() for line in text.splitlines() if line.strip().startswith("```")]
+    found = blocks(path)
+    assert {block.language for block in found} <= {"python", "text"}
+    assert len(fences) == 2 * len(found), "a block that is not ```python or ```text at the margin"
+    assert not INDENTED.findall(BLOCK.sub("", text))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page)
+def test_modules_that_a_page_runs_are_there(path):
+    named = re.findall(r"python\S* -m ([\w.]+)", path.read_text())
+    assert not [name for name in named if importlib.util.find_spec(name) is None]
+
+
+def test_the_readme_counts_no_names_that_are_not_there():
+    (said,) = re.findall(r"More than (\d+) public names", (ROOT / "README.md").read_text())
+    (there,) = re.findall(r"- (\d+) public names", (ROOT / "docs" / "operators.md").read_text())
+    assert int(said) < int(there)
 
 
 def test_one_step_is_printed_by_the_program_of_today():
