@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from ...ir.node import Node, constant
 from ...ir.ops.index import GATHER, first_axis
 from ...ir.ops.movement import inner
+from ...ir.ops.reduce import sum as sum_
 from ...ir.strides import View, collapse
-from ...ir.value import REGISTRY
 from ..program import Kernel
 from ..schedule.lower import Lowered
 from ..text import Arguments, load, store
@@ -143,7 +143,7 @@ def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[P
         i = load(pointer, leaf.dtype, loops.position(view))
         terms.append(f"{i} * {loops.args.integer(step, ('own', axis))}")
     new = load(src, v.dtype, loops.position(value))
-    by = anchor.params.get("combine", "sum" if anchor.params.get("accumulate") else None)
+    by = p.get("combine", sum_ if p.get("accumulate") else None)
     if by is not None:
-        new = REGISTRY[by].facts["combine"].format(load(dst, anchor.dtype, "at"), new)
+        new = by.facts["combine"].format(load(dst, anchor.dtype, "at"), new)
     yield loops.piece("scatter", [f"at = {' + '.join(terms)}", store(dst, anchor.dtype, "at", new)])

@@ -16,6 +16,7 @@ from .elementwise import cast, eq
 from .movement import reshape
 from .order import argsort
 from .prefix import others_alike
+from .reduce import prod
 from .source import full, zeros_like
 
 Axes = tuple[int, ...]  # ascending: the axes of x that the index arrays stand for
@@ -115,19 +116,16 @@ index_put = register(
 
 
 # ---- writing with a reduction
-_AT = {"prod": np.multiply, "max": np.maximum, "min": np.minimum}
-
-
 def _reduce_at(
-    x: np.ndarray, v: np.ndarray, *indices: np.ndarray, axes: Axes, combine: str
+    x: np.ndarray, v: np.ndarray, *indices: np.ndarray, axes: Axes, combine: OpDef
 ) -> np.ndarray:
     out = np.array(x)
-    _AT[combine].at(out, _selector(x.ndim, axes, indices), v)
+    combine.facts["pair"].ref.at(out, _selector(x.ndim, axes, indices), v)
     return out
 
 
 def _reduce_aval(
-    x: Any, v: Any, *indices: Any, axes: Axes, combine: str
+    x: Any, v: Any, *indices: Any, axes: Axes, combine: OpDef
 ) -> tuple[tuple[int, ...], DType]:
     return x.shape, x.dtype
 
@@ -144,7 +142,7 @@ def _others(k: int, g: Any, y: Any, x: Any, v: Any, *ix: Any, axes: Axes) -> Any
     """Of a product: the other factors, by products alone, since factors may be zero."""
     if k == 0:
         ones = type(g).bind(full, (), {"value": 1.0, "shape": x.shape, "dtype": x.dtype})
-        return g * index_reduce(ones, v, *ix, axes=axes, combine="prod")
+        return g * index_reduce(ones, v, *ix, axes=axes, combine=prod)
     return index(g * x, *ix, axes=axes) * _companions(x.shape, v, ix, axes)
 
 
@@ -169,13 +167,13 @@ def _companions(shape: tuple[int, ...], v: Any, ix: tuple, axes: Axes) -> Any:
 def _index_reduce_rule(k: int):
     if k > 1:
         return None
-    return lambda *args, axes, combine: (_others if combine == "prod" else _evenly)(
+    return lambda *args, axes, combine: (_others if combine is prod else _evenly)(
         k, *args, axes=axes
     )
 
 
 # index_reduce(x, v, *indices, axes=, combine=): a copy of x where each number of v is combined with
-# what stands at its place, by the reduction of that name: prod, max or min
+# what stands at its place, by a reduction: prod, max or min
 index_reduce = register(
     OpDef("index_reduce", Kind.INDEX, _reduce_at, _reduce_aval, _index_reduce_rule,
           facts={"adds": always})

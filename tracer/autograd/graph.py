@@ -299,8 +299,8 @@ _needs: dict[tuple, tuple[bool, frozenset[int]]] = {}
 
 
 def _decisive(name: str, value: Any) -> Any:
-    """What a rule may decide by, of a parameter: a flag, a word, how many axes there are."""
-    if isinstance(value, (bool, str)):
+    """What a rule may decide by, of a parameter: a flag, a word, a primitive, how many axes."""
+    if isinstance(value, (bool, str, OpDef)):
         return name, value
     return (name, len(value)) if isinstance(value, tuple) else name
 

@@ -57,7 +57,7 @@ class Places:
         if not include_self:
             x = self.filled(x, op.facts["init"](x.dtype))
         if op is not reductions.sum:
-            return ops.index_reduce(x, values, *self.indices, axes=self.axes, combine=op.name)
+            return ops.index_reduce(x, values, *self.indices, axes=self.axes, combine=op)
         y = self.put(x, values, accumulate=True)
         if how != "mean":
             return y
