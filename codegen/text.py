@@ -157,7 +157,7 @@ def combine(reduction: Node, acc: str, value: str, fast: bool) -> str:
     """
     grows, dtype = not reduction.op.facts["exact"], reduction.dtype
     if dtype.kind == "float" and not (fast and grows) or (dtype is int64 and grows):
-        return f"{reduction.op.name}_up({acc}, {value})"
+        return reduction.op.facts["accumulate"].format(acc, value)
     return _fitted(reduction.op.facts["combine"].format(acc, value), dtype)
 
 

@@ -275,19 +275,27 @@ def reduction(
     ref: Callable,
     init: Any,
     combine: str,
+    accumulate: str,
     pair: OpDef,
     vjp: Rules | None = None,
     grad_name: str = "",
     domain: tuple[float, float] = (-3.0, 3.0),
 ) -> OpDef:
     """A reduction over the sorted tuple `dims`, which it removes; `init` maps a DType to the
-    neutral element, `pair` is the same of two operands, and `combine` its expression.
+    neutral element, `pair` is the same of two operands, and `combine` its expression; `accumulate`
+    that of one more number in an accumulator, whose order LLVM may choose.
     """
 
     def infer(x: Any, *, dims: tuple[int, ...]) -> tuple[tuple[int, ...], DType]:
         return tuple(n for d, n in enumerate(x.shape) if d not in dims), x.dtype
 
-    facts = {"init": init, "combine": combine, "pair": pair, "exact": pair.facts["exact"]}
+    facts = {
+        "init": init,
+        "combine": combine,
+        "accumulate": accumulate,
+        "pair": pair,
+        "exact": pair.facts["exact"],
+    }
     grad_name = grad_name or _camel(name)
     return register(
         OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name,

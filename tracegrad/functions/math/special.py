@@ -27,7 +27,7 @@ ROOT_HALF = math.sqrt(0.5)
 bessel_j0, bessel_j1, digamma, erfcx, erfinv, i0, i0e, i1, i1e, lgamma, ndtri = (
     public(name, REGISTRY[name], 1) for name in UNARY
 )
-zeta = public("zeta", REGISTRY["zeta"], 2)
+zeta = public("zeta", primitives.zeta, 2)
 
 
 # ---- the gamma function's family
