@@ -118,7 +118,7 @@ def test_no_code_of_a_page_escapes_the_test(path):
 
 @pytest.mark.parametrize("path", PAGES, ids=page)
 def test_modules_that_a_page_runs_are_there(path):
-    named = re.findall(r"python\S* -m ([\w.]+)", path.read_text())
+    named = re.findall(r"python\S*\s+-m\s+([\w.]+)", path.read_text())
     assert not [name for name in named if importlib.util.find_spec(name) is None]
 
 
