@@ -13,7 +13,7 @@ from tracegrad.driver.outputs import refuse_hidden
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.tracer.capture.trace import Trace, tracing
-from tracegrad.tracer.mode import live
+from tracegrad.tracer.mode import resolve
 
 
 def sections(name):
@@ -75,7 +75,7 @@ def traced_arrays(function, *arguments):
     """
     trace = Trace(list(arguments))
     with tracing(trace):
-        outputs = [live(t) for t in tensors_in(function(*arguments))]
+        outputs = [resolve(t) for t in tensors_in(function(*arguments))]
         refuse_hidden(outputs, "a program returns")
         graph = Graph(tuple(i.node for i in trace.inputs), tuple(t._node for t in outputs))
     arrays = interpret(graph, *(trace._numbers[i.node] for i in trace.inputs))

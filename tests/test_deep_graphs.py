@@ -15,7 +15,7 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.verify import verify
 from tracegrad.tracer.capture.trace import Trace, tracing
-from tracegrad.tracer.mode import live
+from tracegrad.tracer.mode import resolve
 
 DEPTH = 250  # of each chain; the stack has room for far fewer calls
 
@@ -108,7 +108,7 @@ def program(function):
     x = T.randn(4, 4, requires_grad=True)
     trace = Trace([x])
     with tracing(trace):
-        y = live(function(x))
+        y = resolve(function(x))
         d = Derivative(trace, [(0, y)], 1, None, False)
     seeds = tuple(s._node for s in d.seeds)
     raw = Graph((*(i.node for i in trace.inputs), *seeds), (y._node, *d.nodes()))

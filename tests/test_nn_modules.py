@@ -237,9 +237,9 @@ def test_the_world_learns_of_changes_and_not_of_calls():
     m, x = net(nn, tg), tg.ones(1, 4)
 
     def moved(change):
-        before = change_counter.epoch[0]
+        before = change_counter.change_count[0]
         change()
-        return change_counter.epoch[0] != before
+        return change_counter.change_count[0] != before
 
     assert not moved(lambda: m(x).sum().backward())
     assert not moved(m.zero_grad)

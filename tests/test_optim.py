@@ -210,10 +210,10 @@ def test_a_changed_rate_is_no_change_of_the_world_but_another_option_is():
     optimizer = optim.SGD([w], lr=0.1, momentum=0.9)
     w.grad = tg.ones(2)
     optimizer.step()
-    before = change_counter.epoch[0]
+    before = change_counter.change_count[0]
     optimizer.param_groups[0]["lr"] = 0.5
     optimizer.step()
     optimizer.zero_grad()
-    assert change_counter.epoch[0] == before
+    assert change_counter.change_count[0] == before
     optimizer.param_groups[0]["momentum"] = 0.5
-    assert change_counter.epoch[0] != before
+    assert change_counter.change_count[0] != before

@@ -3,7 +3,7 @@
 from math import e, inf, nan, pi
 
 from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, special, testing, utils
-from .absent import explain as _explain_absence
+from .absent import install_messages as _explain_absence
 from .driver.api import compile
 from .func import vmap
 from .functions.linalg.decompositions import old_lu as lu

@@ -73,13 +73,13 @@ def attribute(space: str) -> Callable[[str], Any]:
     return absent
 
 
-def of_tensor(self: Any, name: str) -> Any:
+def tensor_attribute(self: Any, name: str) -> Any:
     """`Tensor.__getattr__`."""
     raise AbsentName(type(self), "Tensor", name)
 
 
-def explain() -> None:
+def install_messages() -> None:
     """Let the public modules and tensors say what is missing."""
     for space in SPACES:
         vars(sys.modules[_module(space)])["__getattr__"] = attribute(space)
-    Tensor.__getattr__ = of_tensor  # type: ignore[method-assign]
+    Tensor.__getattr__ = tensor_attribute  # type: ignore[method-assign]

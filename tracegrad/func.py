@@ -14,7 +14,7 @@ from .functions.tensors.creation import eye
 from .tracer.autograd.backward import filled
 from .tracer.autograd.transform import Pullback
 from .tracer.autograd.vmap import map_examples, vmap
-from .tracer.mode import live
+from .tracer.mode import resolve
 from .tracer.pytree import Structure, flatten, map_leaves, unflatten
 from .tracer.tensor.tensor import Tensor
 
@@ -29,7 +29,7 @@ Argnums = int | tuple[int, ...]
 _SCALAR, _VJP, _JVP = "grad_and_value(f)(*args)", "vjp(f, *primals)", "jvp(f, primals, tangents)"
 
 
-class _Chosen:
+class _Primals:
     """The arguments of a call that are differentiated: their leaves, and the rest around them."""
 
     def __init__(self, args: tuple, argnums: Argnums):
@@ -48,15 +48,15 @@ class _Chosen:
                 raise RuntimeError(
                     f"Got argnum={k}, but only {len(args)} positional inputs"
                 )
-        self.places = [k % len(args) for k in chosen]
-        if len(set(self.places)) < len(self.places):
-            raise RuntimeError(f"argnums elements must be unique, got {tuple(self.places)}")
-        self.leaves, self.structure = flatten(tuple(args[k] for k in self.places))
+        self.positions = [k % len(args) for k in chosen]
+        if len(set(self.positions)) < len(self.positions):
+            raise RuntimeError(f"argnums elements must be unique, got {tuple(self.positions)}")
+        self.leaves, self.structure = flatten(tuple(args[k] for k in self.positions))
         for x in self.leaves:
             if not isinstance(x, Tensor):
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
 
-    def floating(self) -> _Chosen:
+    def floating(self) -> _Primals:
         """Itself, if forward mode can begin at the leaves."""
         for x in self.leaves:
             if not x.dtype.is_floating_point:
@@ -65,10 +65,10 @@ class _Chosen:
                 )
         return self
 
-    def around(self, leaves: Sequence[Tensor]) -> tuple:
+    def all_arguments(self, leaves: Sequence[Tensor]) -> tuple:
         """All arguments, with other leaves in the chosen ones."""
         full = list(self.args)
-        for k, arg in zip(self.places, unflatten(leaves, self.structure), strict=True):
+        for k, arg in zip(self.positions, unflatten(leaves, self.structure), strict=True):
             full[k] = arg
         return tuple(full)
 
@@ -78,16 +78,16 @@ class _Chosen:
         return found[0] if self.single else found
 
 
-class _Point:
+class _Linearization:
     """A function linearised at one point: the answer, its tensors, and their pullback. `call` is
     the transform in the user's words.
     """
 
-    def __init__(self, call: str, func: Callable, chosen: _Chosen, kwargs: dict, has_aux: bool):
+    def __init__(self, call: str, func: Callable, chosen: _Primals, kwargs: dict, has_aux: bool):
         self.call, self.aux = call, None
 
         def run(leaves: list[Tensor]) -> Any:
-            answer = func(*chosen.around(leaves), **kwargs)
+            answer = func(*chosen.all_arguments(leaves), **kwargs)
             if has_aux:
                 if not isinstance(answer, tuple) or len(answer) != 2:
                     raise RuntimeError(
@@ -102,14 +102,14 @@ class _Point:
 
         self.chosen = chosen
         self.back = Pullback(run, chosen.leaves)
-        self.outputs, self.structure = flatten(self.back.answer)
+        self.outputs, self.structure = flatten(self.back.result)
         for y in self.outputs:
             if not isinstance(y, Tensor):
                 raise RuntimeError(
                     f"{call}: expected f(*primals) to return only tensors, got unsupported type "
                     f"{type(y)}"
                 )
-        self.back.watch(self.outputs)
+        self.back.set_outputs(self.outputs)
 
     def refuse_integers(self) -> None:
         """Reverse mode begins at the outputs."""
@@ -120,12 +120,12 @@ class _Point:
                     f"Tensor with dtype {y.dtype}"
                 )
 
-    def answer(self) -> Any:
-        return map_leaves(self.back.cut, self.back.answer)
+    def result(self) -> Any:
+        return map_leaves(self.back.detached_outside, self.back.result)
 
     def with_aux(self, *found: Any, has_aux: bool) -> Any:
         """What a transform returns, and the aux if the function gives one."""
-        full = (*found, map_leaves(self.back.cut, self.aux)) if has_aux else found
+        full = (*found, map_leaves(self.back.detached_outside, self.aux)) if has_aux else found
         return full if len(full) > 1 else full[0]
 
 
@@ -145,7 +145,7 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
 
     @wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> tuple:
-        point = _Point(_SCALAR, one_tensor, _Chosen(args, argnums), kwargs, has_aux)
+        point = _Linearization(_SCALAR, one_tensor, _Primals(args, argnums), kwargs, has_aux)
         (y,) = point.back.outputs
         if y.ndim:
             raise RuntimeError(
@@ -154,7 +154,7 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
             )
         one = filled((), y.dtype, 1.0) if y.dtype.is_floating_point else None
         found = point.chosen.like(point.back([one], keep=False))
-        return found, point.with_aux(point.answer(), has_aux=has_aux)
+        return found, point.with_aux(point.result(), has_aux=has_aux)
 
     return differentiated
 
@@ -201,7 +201,7 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
 
     The function may be called many times; it gives a tuple with a gradient for each primal.
     """
-    point = _Point(_VJP, func, _Chosen(primals, tuple(range(len(primals)))), {}, has_aux)
+    point = _Linearization(_VJP, func, _Primals(primals, tuple(range(len(primals)))), {}, has_aux)
     point.refuse_integers()
 
     def pullback(
@@ -216,17 +216,17 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
                 raise TypeError(
                     f"gradients can be either Tensors or None, but got {type(g).__name__}"
                 )
-            if live(g).shape != y.shape:
+            if resolve(g).shape != y.shape:
                 raise RuntimeError(
                     f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and "
                     f"output[{k}] has a shape of {y.shape}."
                 )
         return point.chosen.like(point.back(leaves, create_graph, retain_graph))
 
-    return point.with_aux(point.answer(), pullback, has_aux=has_aux)
+    return point.with_aux(point.result(), pullback, has_aux=has_aux)
 
 
-def _tangents_of(tangents: Any, chosen: _Chosen) -> list:
+def _tangents_of(tangents: Any, chosen: _Primals) -> list:
     found = _same_structure(
         f"{_JVP}: Expected primals and tangents to have the same python structure. tangents",
         tangents, chosen.structure, "primals",
@@ -234,7 +234,7 @@ def _tangents_of(tangents: Any, chosen: _Chosen) -> list:
     for t, x in zip(found, chosen.leaves, strict=True):
         if not isinstance(t, Tensor):
             raise RuntimeError(f"{_JVP}: Expected tangents to only contain Tensors, got {type(t)}")
-        if live(t).shape != live(x).shape:
+        if resolve(t).shape != resolve(x).shape:
             raise RuntimeError(
                 "Trying to set a forward gradient that has a different size than that of the "
                 "original Tensor, this is not supported. Tensor is of size "
@@ -261,22 +261,22 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
     for x in leaves:
         if not isinstance(x, Tensor):
             raise RuntimeError(f"{_JVP}: Expected primals to only contain Tensors, got {type(x)}")
-    chosen = _Chosen(primals, tuple(range(len(primals))))
+    chosen = _Primals(primals, tuple(range(len(primals))))
     given = _tangents_of(tangents, chosen)
-    point = _Point(_JVP, func, chosen.floating(), {}, has_aux)
+    point = _Linearization(_JVP, func, chosen.floating(), {}, has_aux)
     if strict and None in point.back.roots:
         raise RuntimeError(
             "jvp(f, primals, tangents, strict=True): The output of f is independent of the "
             "inputs. This is not allowed with strict=True."
         )
     out = unflatten(point.back.pushforward()(given), point.structure)
-    return point.with_aux(point.answer(), out, has_aux=has_aux)
+    return point.with_aux(point.result(), out, has_aux=has_aux)
 
 
 def linearize(func: Callable, *primals: Any) -> tuple:
     """(output, function of tangents that gives the derivative along them); `func` runs once."""
-    chosen = _Chosen(primals, tuple(range(len(primals)))).floating()
-    point = _Point("linearize(f, *primals)", func, chosen, {}, False)
+    chosen = _Primals(primals, tuple(range(len(primals)))).floating()
+    point = _Linearization("linearize(f, *primals)", func, chosen, {}, False)
     forward = point.back.pushforward()
 
     def pushforward(*tangents: Any) -> Any:
@@ -289,7 +289,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
                 )
         return unflatten(forward(given), point.structure)
 
-    return point.answer(), pushforward
+    return point.result(), pushforward
 
 
 def _basis(like: Tensor) -> Tensor:
@@ -298,7 +298,7 @@ def _basis(like: Tensor) -> Tensor:
     return eye(n, dtype=like.dtype).reshape((n, *like.shape))
 
 
-def _per_unit(
+def _at_units(
     function: Callable, count: int, at: int, like: Tensor, chunk_size: int | None
 ) -> list[Tensor]:
     """`function` of `count` tensors, linear, at every unit of the one at `at`: the answers, with
@@ -324,12 +324,12 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Point(_VJP, func, _Chosen(args, argnums), kwargs, has_aux)
+        point = _Linearization(_VJP, func, _Primals(args, argnums), kwargs, has_aux)
         point.refuse_integers()
         ys, xs = point.back.outputs, point.back.primals
         blocks = []
         for k, y in enumerate(ys):
-            rows = _per_unit(point.back, len(ys), k, y, chunk_size)
+            rows = _at_units(point.back, len(ys), k, y, chunk_size)
             shaped = [r.reshape((*y.shape, *x.shape)) for r, x in zip(rows, xs, strict=True)]
             blocks.append(point.chosen.like(shaped))
         return point.with_aux(unflatten(blocks, point.structure), has_aux=has_aux)
@@ -348,12 +348,12 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Point(_JVP, func, _Chosen(args, argnums).floating(), kwargs, has_aux)
+        point = _Linearization(_JVP, func, _Primals(args, argnums).floating(), kwargs, has_aux)
         ys, xs = point.back.outputs, point.back.primals
         forward = point.back.pushforward()
         columns = []
         for k, x in enumerate(xs):
-            found = _per_unit(forward, len(xs), k, x, chunk_size)
+            found = _at_units(forward, len(xs), k, x, chunk_size)
             pairs = zip(found, ys, strict=True)
             columns.append([c.movedim(0, -1).reshape((*y.shape, *x.shape)) for c, y in pairs])
         blocks = [point.chosen.like(rows) for rows in zip(*columns, strict=True)]

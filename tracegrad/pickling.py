@@ -18,7 +18,7 @@ import numpy as np
 from .ir.dtype import DType
 from .nn.parameter import Parameter
 from .tracer.tensor.device import device
-from .tracer.tensor.tensor import Size, Tensor, leaked
+from .tracer.tensor.tensor import Size, Tensor, leaked_tensor_error
 
 STORAGES = {
     "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16",
@@ -43,7 +43,7 @@ class _Storage(NamedTuple):
     size: int
 
 
-class _Part(NamedTuple):
+class _StorageView(NamedTuple):
     """How a tensor lies in a storage, in numbers, not bytes."""
 
     storage: _Storage
@@ -58,7 +58,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.arrays: dict[int, tuple[np.ndarray, DType]] = {}
-        self.parts: dict[int, _Part] = {}
+        self.views: dict[int, _StorageView] = {}
         self.contents: list[np.ndarray] = []
 
     def plan(self) -> None:
@@ -89,41 +89,41 @@ class Memory:
             storage = self.keep(content, dtype)
             for at, _, array, _ in together:
                 strides = tuple(s // step for s in array.strides)
-                self.parts[id(array)] = _Part(storage, (at - first) // step, strides)
+                self.views[id(array)] = _StorageView(storage, (at - first) // step, strides)
 
     def keep(self, content: np.ndarray, dtype: DType) -> _Storage:
         self.contents.append(content)
         return _Storage(str(len(self.contents) - 1), dtype, content.size)
 
-    def part(self, array: np.ndarray, dtype: DType) -> _Part:
+    def view_of(self, array: np.ndarray, dtype: DType) -> _StorageView:
         """Where an array is; one that cannot be shown as it lies is copied."""
-        if id(array) not in self.parts:
+        if id(array) not in self.views:
             content = np.ascontiguousarray(array, dtype.storage)
             strides = tuple(math.prod(array.shape[d + 1 :]) for d in range(array.ndim))
             self.arrays[id(array)] = array, dtype  # or its id might be used twice
-            self.parts[id(array)] = _Part(self.keep(content.reshape(-1), dtype), 0, strides)
-        return self.parts[id(array)]
+            self.views[id(array)] = _StorageView(self.keep(content.reshape(-1), dtype), 0, strides)
+        return self.views[id(array)]
 
 
 _Python: Any = vars(pickle)["_Pickler"]  # the one in C insists on finding what is named
 
 
 class Pickler(_Python):
-    """Run twice: where `looking`, it only finds out what arrays there are."""
+    """Run twice: where `collecting`, it only finds out what arrays there are."""
 
     dispatch: dict[type, Callable] = dict(_Python.dispatch)
 
-    def __init__(self, file: IO[bytes], memory: Memory, looking: bool):
+    def __init__(self, file: IO[bytes], memory: Memory, collecting: bool):
         super().__init__(file, 2)
-        self.memory, self.looking = memory, looking
+        self.memory, self.collecting = memory, collecting
 
-    def word(self, value: _Global) -> None:
+    def write_global(self, value: _Global) -> None:
         self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
 
     def dtype(self, value: DType) -> None:
-        self.word(_Global("torch", value.name))
+        self.write_global(_Global("torch", value.name))
 
-    dispatch[_Global], dispatch[DType] = word, dtype
+    dispatch[_Global], dispatch[DType] = write_global, dtype
 
     def persistent_id(self, obj: Any) -> Any:
         if not isinstance(obj, _Storage):
@@ -141,15 +141,15 @@ class Pickler(_Python):
         if obj._dtype.name not in STORAGES:
             raise TypeError(f"save: a tensor of dtype {obj._dtype} has no place in torch's format")
         if obj._array is None:
-            raise leaked(obj)
+            raise leaked_tensor_error(obj)
         if isinstance(obj, Parameter):
             return _Global("torch._utils", "_rebuild_parameter"), (
                 obj.data, obj.requires_grad, OrderedDict(),
             )  # fmt: skip
-        if self.looking:
+        if self.collecting:
             self.memory.arrays[id(obj._array)] = obj._array, obj._dtype
             return _Global("torch", "looking"), ()
-        storage, offset, strides = self.memory.part(obj._array, obj._dtype)
+        storage, offset, strides = self.memory.view_of(obj._array, obj._dtype)
         return _Global("torch._utils", "_rebuild_tensor_v2"), (
             storage, offset, tuple(obj.shape), strides, obj.requires_grad, OrderedDict(),
         )  # fmt: skip
@@ -158,7 +158,7 @@ class Pickler(_Python):
 def pickled(obj: Any) -> tuple[bytes, list[np.ndarray]]:
     """The pickle of an object, and the contents of its storages in the order of their names."""
     memory, text = Memory(), io.BytesIO()
-    Pickler(io.BytesIO(), memory, looking=True).dump(obj)
+    Pickler(io.BytesIO(), memory, collecting=True).dump(obj)
     memory.plan()
-    Pickler(text, memory, looking=False).dump(obj)
+    Pickler(text, memory, collecting=False).dump(obj)
     return text.getvalue(), memory.contents

@@ -27,7 +27,7 @@ from .pickling import STORAGES, pickled
 from .tracer.mode import mode
 from .tracer.tensor.device import device, usable
 from .tracer.tensor.tensor import Size, Tensor, fill_slots
-from .unpickling import PLAIN, Maker, Reader
+from .unpickling import PLAIN_TYPES, Constructor, Reader
 
 File = str | os.PathLike | IO[bytes]
 
@@ -50,7 +50,7 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
             "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
         )
     text, contents = pickled(obj)
-    with _replacing(f) as file, zipfile.ZipFile(file, "w") as archive:
+    with _atomic_file(f) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("archive/data.pkl", text)
         archive.writestr("archive/byteorder", "little")
         for k, content in enumerate(contents):
@@ -61,7 +61,7 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
 
 
 @contextlib.contextmanager
-def _replacing(f: File) -> Iterator[IO[bytes]]:
+def _atomic_file(f: File) -> Iterator[IO[bytes]]:
     """A file to write, which takes the place of `f` once it is complete."""
     if not isinstance(f, (str, os.PathLike)):
         yield f
@@ -87,10 +87,10 @@ def _replacing(f: File) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(handle, "wb") as file:
             if before is not None:
-                _like(handle, before)
+                _copy_permissions(handle, before)
             yield file
             file.flush()
-            _synced(handle)
+            _fsync(handle)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def _replacing(f: File) -> Iterator[IO[bytes]]:
             os.close(at)
 
 
-def _synced(handle: int) -> None:
+def _fsync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
@@ -112,7 +112,7 @@ def _synced(handle: int) -> None:
             raise  # else a file system that has no such thing
 
 
-def _like(handle: int, before: os.stat_result) -> None:
+def _copy_permissions(handle: int, before: os.stat_result) -> None:
     """Give a new file the owner, where that is allowed, and the permissions of the one before."""
     now = os.fstat(handle)
     if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
@@ -127,10 +127,10 @@ class _Storage:
     """A stretch of memory that tensors show."""
 
     def __init__(self, array: np.ndarray, dtype: DType):
-        self.array, self.dtype, self.shown = array, dtype, False
+        self.array, self.dtype, self.used = array, dtype, False
 
 
-def _whole(*numbers: Any) -> bool:
+def _all_integers(*numbers: Any) -> bool:
     return all(type(n) is int for n in numbers)
 
 
@@ -139,9 +139,9 @@ def _tensor(args: tuple) -> Tensor:
     storage, offset, shape, strides, requires_grad, *_ = args
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor of what is no storage")
-    storage.shown, array, dtype = True, storage.array, storage.dtype
+    storage.used, array, dtype = True, storage.array, storage.dtype
     shape, strides = tuple(shape), tuple(strides)
-    if not _whole(offset, *shape, *strides) or len(shape) != len(strides) or len(shape) > 64:
+    if not _all_integers(offset, *shape, *strides) or len(shape) != len(strides) or len(shape) > 64:
         raise pickle.UnpicklingError("a tensor's shape and strides are no whole numbers")
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if min((offset, *shape, *strides)) < 0 or (0 not in shape and last >= array.size):
@@ -165,17 +165,17 @@ def _parameter(args: tuple) -> Parameter:
 
 def _size(args: tuple) -> Size:
     (shape,) = args
-    if not _whole(*shape):
+    if not _all_integers(*shape):
         raise pickle.UnpicklingError("a Size of what are no whole numbers")
     return Size(shape)
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
-    **PLAIN,
-    ("torch._utils", "_rebuild_tensor_v2"): Maker(_tensor),
-    ("torch._utils", "_rebuild_parameter"): Maker(_parameter),
-    ("torch", "Size"): Maker(_size),
-    ("torch", "device"): Maker(lambda args: device(*args)),
+    **PLAIN_TYPES,
+    ("torch._utils", "_rebuild_tensor_v2"): Constructor(_tensor),
+    ("torch._utils", "_rebuild_parameter"): Constructor(_parameter),
+    ("torch", "Size"): Constructor(_size),
+    ("torch", "device"): Constructor(lambda args: device(*args)),
     **{("torch", name): named(name) for name in STORAGES},
     **{("torch", f"{kind}Storage"): named(name) for name, kind in STORAGES.items()},
 }
@@ -190,7 +190,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         known = _KNOWN.get((module, name)) if module.startswith("torch") else None
-        if isinstance(known, Maker):
+        if isinstance(known, Constructor):
             return lambda *args: known.make(args)
         return super().find_class(module, name) if known is None else known
 
@@ -264,7 +264,7 @@ def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
         text = archive.read("data.pkl")
         if weights_only is None or weights_only:
             value = Reader(_KNOWN, archive.storage).load(text)
-            if not all(storage.shown for storage in archive.storages.values()):
+            if not all(storage.used for storage in archive.storages.values()):
                 raise pickle.UnpicklingError("a storage that no tensor shows is not supported")
             return value
     except pickle.UnpicklingError as error:

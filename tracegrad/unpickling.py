@@ -15,34 +15,34 @@ from collections.abc import Callable, Mapping
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
-DEEPEST = 100  # tuples within one another that are keys: Python hashes them recursively
+MAX_KEY_DEPTH = 100  # tuples within one another that are keys: Python hashes them recursively
 _REFUSED = (
     "Weights only load failed. The file {}, which is not among what is allowed. Loading it with "
     "weights_only=False may run any code that is in the file: do so only if you trust its source."
 )
 
 
-class Maker(NamedTuple):
+class Constructor(NamedTuple):
     """What may be called: by the tuple of its arguments."""
 
     make: Callable[[tuple], Any]
 
 
-def key(value: Any, depth: int = 0) -> Any:
+def checked_key(value: Any, depth: int = 0) -> Any:
     """A value that may be the key of a dict, or a member of a set."""
     if isinstance(value, tuple):
-        if depth == DEEPEST:
+        if depth == MAX_KEY_DEPTH:
             raise UnpicklingError("a key of tuples within tuples is too deep")
         for part in value:
-            key(part, depth + 1)
+            checked_key(part, depth + 1)
     return value
 
 
 def _pairs(pairs: Any) -> list[tuple]:
-    return [(key(k), v) for k, v in pairs]
+    return [(checked_key(k), v) for k, v in pairs]
 
 
-def _dict(kind: type) -> Maker:
+def _dict(kind: type) -> Constructor:
     def make(args: tuple) -> Any:
         if not args:
             return kind()
@@ -51,14 +51,14 @@ def _dict(kind: type) -> Maker:
             raise UnpicklingError(f"{kind.__name__} of a {type(given).__name__}")
         return kind(_pairs(given) if not isinstance(given, dict) else given)
 
-    return Maker(make)
+    return Constructor(make)
 
 
 def _set(args: tuple) -> set:
     (members,) = args or ((),)
     if not isinstance(members, (list, tuple)):
         raise UnpicklingError(f"a set of a {type(members).__name__}")
-    return set(map(key, members))
+    return set(map(checked_key, members))
 
 
 def _bytes(args: tuple) -> bytes:
@@ -81,17 +81,17 @@ def _complex(args: tuple) -> complex:
     return complex(*args)
 
 
-PLAIN: dict[tuple[str, str], Any] = {
+PLAIN_TYPES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _dict(OrderedDict),
     ("collections", "Counter"): _dict(Counter),
-    ("_codecs", "encode"): Maker(_bytes),
+    ("_codecs", "encode"): Constructor(_bytes),
 }
 for _module in ("builtins", "__builtin__"):
-    PLAIN |= {
-        (_module, "set"): Maker(_set),
-        (_module, "bytes"): Maker(_bytes),
-        (_module, "bytearray"): Maker(_bytearray),
-        (_module, "complex"): Maker(_complex),
+    PLAIN_TYPES |= {
+        (_module, "set"): Constructor(_set),
+        (_module, "bytes"): Constructor(_bytes),
+        (_module, "bytearray"): Constructor(_bytearray),
+        (_module, "complex"): Constructor(_complex),
     }
 
 
@@ -114,7 +114,7 @@ class Reader:
                 _OPERATIONS[operation.name](self, argument)
             else:
                 raise UnpicklingError(_REFUSED.format(f"has the operation {operation.name}"))
-        return self.one()
+        return self.pop_value()
 
     # ---- operations: methods of the argument that stands in the pickle
     def push(self, value: Any) -> None:
@@ -147,53 +147,53 @@ class Reader:
         self.stack = self.marks.pop()
 
     def make_list(self, _: None) -> None:
-        values = self.marked()
+        values = self.pop_to_mark()
         self.stack.append(values)
 
     def make_tuple(self, _: None) -> None:
-        values = self.marked()
+        values = self.pop_to_mark()
         self.stack.append(tuple(values))
 
     def make_dict(self, _: None) -> None:
-        values = self.marked()
+        values = self.pop_to_mark()
         self.stack.append({})
-        self.fill(values)
+        self.set_items(values)
 
     def add_members(self, _: None) -> None:
-        members = self.marked()
+        members = self.pop_to_mark()
         if type(self.stack[-1]) is not set:
             raise UnpicklingError("members are added to what is no set")
-        self.stack[-1].update(map(key, members))
+        self.stack[-1].update(map(checked_key, members))
 
     def find(self, name: str) -> None:
         module, _, name = name.partition(" ")
-        self.named(module, name)
+        self.push_global(module, name)
 
     def reduce(self, _: None) -> None:
-        arguments, maker = self.one(), self.stack.pop()
-        if not isinstance(maker, Maker) or not isinstance(arguments, tuple):
+        arguments, maker = self.pop_value(), self.stack.pop()
+        if not isinstance(maker, Constructor) or not isinstance(arguments, tuple):
             raise UnpicklingError(_REFUSED.format("calls what is no function"))
         self.stack.append(maker.make(arguments))
 
     # ---- what they are made of
-    def one(self) -> Any:
+    def pop_value(self) -> Any:
         """The topmost value, taken off; a name is none."""
-        (value,) = self.several(1)
+        (value,) = self.pop_values(1)
         return value
 
-    def several(self, count: int) -> list[Any]:
+    def pop_values(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise UnpicklingError("the pickle takes values that are not there")
         values = self.stack[-count:]
         del self.stack[-count:]
         return _checked(values)
 
-    def marked(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Any]:
         """All values from the last mark on, taken off."""
         values, self.stack = self.stack, self.marks.pop()
         return _checked(values)
 
-    def named(self, module: str, name: str) -> None:
+    def push_global(self, module: str, name: str) -> None:
         if (module, name) not in self.names:
             raise UnpicklingError(_REFUSED.format(f"names {module}.{name}"))
         self.stack.append(self.names[module, name])
@@ -203,12 +203,12 @@ class Reader:
             raise UnpicklingError("values are appended to what is no list")
         self.stack[-1].extend(values)
 
-    def fill(self, values: list[Any]) -> None:
+    def set_items(self, values: list[Any]) -> None:
         holder = self.stack[-1]
         if not isinstance(holder, dict):
             raise UnpicklingError("items are set of what is no dict")
         for k, v in zip(values[::2], values[1::2], strict=True):
-            holder[key(k)] = v
+            holder[checked_key(k)] = v
 
     def build(self, state: Any) -> None:
         """The attributes of an OrderedDict, such as those of a state_dict."""
@@ -222,7 +222,7 @@ class Reader:
 
 
 def _checked(values: list[Any]) -> list[Any]:
-    if any(isinstance(value, Maker) for value in values):
+    if any(isinstance(value, Constructor) for value in values):
         raise UnpicklingError(_REFUSED.format("has a function or a class as a value"))
     return values
 
@@ -252,18 +252,18 @@ _OPERATIONS: dict[str, Callable[[Reader, Any], Any]] = {
     "POP_MARK": Reader.pop_mark,
     "LIST": Reader.make_list,
     "TUPLE": Reader.make_tuple,
-    "TUPLE1": lambda reader, _: reader.push(tuple(reader.several(1))),
-    "TUPLE2": lambda reader, _: reader.push(tuple(reader.several(2))),
-    "TUPLE3": lambda reader, _: reader.push(tuple(reader.several(3))),
+    "TUPLE1": lambda reader, _: reader.push(tuple(reader.pop_values(1))),
+    "TUPLE2": lambda reader, _: reader.push(tuple(reader.pop_values(2))),
+    "TUPLE3": lambda reader, _: reader.push(tuple(reader.pop_values(3))),
     "DICT": Reader.make_dict,
-    "APPEND": lambda reader, _: reader.extend(reader.several(1)),
-    "APPENDS": lambda reader, _: reader.extend(reader.marked()),
-    "SETITEM": lambda reader, _: reader.fill(reader.several(2)),
-    "SETITEMS": lambda reader, _: reader.fill(reader.marked()),
+    "APPEND": lambda reader, _: reader.extend(reader.pop_values(1)),
+    "APPENDS": lambda reader, _: reader.extend(reader.pop_to_mark()),
+    "SETITEM": lambda reader, _: reader.set_items(reader.pop_values(2)),
+    "SETITEMS": lambda reader, _: reader.set_items(reader.pop_to_mark()),
     "ADDITEMS": Reader.add_members,
     "GLOBAL": Reader.find,
-    "STACK_GLOBAL": lambda reader, _: reader.named(*reader.several(2)),
+    "STACK_GLOBAL": lambda reader, _: reader.push_global(*reader.pop_values(2)),
     "REDUCE": Reader.reduce,
-    "BUILD": lambda reader, _: reader.build(reader.one()),
-    "BINPERSID": lambda reader, _: reader.push(reader.persistent(reader.one())),
+    "BUILD": lambda reader, _: reader.build(reader.pop_value()),
+    "BINPERSID": lambda reader, _: reader.push(reader.persistent(reader.pop_value())),
 }

@@ -10,19 +10,20 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-epoch = [0]
-relied_on: set[tuple] = set()  # ids (places.Place.id) of reporting places that programs look at
-captured: set[int] = set()  # ids of the tensors that compiled programs hold on to
-differentiated: set[int] = set()  # ids of those whose gradients compiled programs compute
+change_count = [0]
+# ids (Place.id) of the locations with a guard whose owner reports changes
+guarded_locations: set[tuple] = set()
+captured_tensors: set[int] = set()  # ids of the tensors that compiled programs hold on to
+differentiated_tensors: set[int] = set()  # ids of those whose gradients compiled programs compute
 
 
 def changed() -> None:
-    epoch[0] += 1
+    change_count[0] += 1
 
 
 def tensor_changed(t: Any) -> None:
     """The tensor `t` got another array or another requires_grad."""
-    if id(t) in captured:
+    if id(t) in captured_tensors:
         changed()
 
 
@@ -49,29 +50,31 @@ for _name in ("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "e
     setattr(WatchedList, _name, _reporting(_name))
 
 _NUMBERS = (int, float)
-ALL = object()  # the key that stands for all keys
+ALL_KEYS = object()  # the key that stands for all keys
 
 
-class Watched(dict):
-    """A dict that reports changes, save those of numbers under the keys in `free`, which compiled
-    programs read at every call, but for those that have looked at them otherwise.
+class WatchedDict(dict):
+    """A dict that reports changes.
+
+    Compiled programs read the numbers under the keys in `read_at_calls` at every call. A change of
+    such a number is reported only if a program also has a guard on its key.
     """
 
-    free: frozenset[str] = frozenset()
+    read_at_calls: frozenset[str] = frozenset()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if key not in self.free or not isinstance(value, _NUMBERS) \
+        if key not in self.read_at_calls or not isinstance(value, _NUMBERS) \
                 or not isinstance(self.get(key), _NUMBERS) or self.relied_on(key):  # fmt: skip
             changed()
         super().__setitem__(key, value)
 
-    def looked_at(self, key: Any) -> None:
+    def mark_read(self, key: Any) -> None:
         """A program has looked at an item, or for ALL at all of them."""
-        self.__dict__.setdefault("looked", set()).add(key)
+        self.__dict__.setdefault("read_keys", set()).add(key)
 
     def relied_on(self, key: Any) -> bool:
-        looked = self.__dict__.get("looked", ())
-        return key in looked or ALL in looked
+        read = self.__dict__.get("read_keys", ())
+        return key in read or ALL_KEYS in read
 
     def __delitem__(self, key: Any) -> None:
         changed()

@@ -1,8 +1,8 @@
-"""What holds in this thread just now: is a gradient tape kept, and is a trace being recorded.
+"""The state of a thread: grad mode, and the trace that is being recorded.
 
-`live` is where concrete Tensors meet a trace. Every public entry that reads or changes a tensor's
-value or its autograd state passes its tensors through it; behind that door the tape works on eager
-and traced tensors alike.
+`resolve` replaces a concrete tensor by its twin in the trace. Every public function that reads or
+changes a tensor's value or autograd state passes its tensors through `resolve`. After that, the
+autograd graph treats eager and traced tensors alike.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Mode(threading.local):
 
     grad: bool = True  # operations on tensors that require grad are recorded
     inference: bool = False
-    sketch: bool = False  # records say what an operation depends on, and keep no values
-    saving: Any = None  # what keeps a tensor for backward, where that is not tape.Saved
+    edges_only: bool = False  # records say what an operation depends on, and keep no values
+    make_saved: Any = None  # what keeps a tensor for backward, where that is not tape.Saved
     anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
 
@@ -33,21 +33,21 @@ class Mode(threading.local):
 mode = Mode()
 
 
-def live(t: Any) -> Any:
+def resolve(t: Any) -> Any:
     """The tensor that stands for `t` here: itself, or within a trace its traced twin; a view is
     brought up to date.
     """
     if mode.trace is not None:
-        t = mode.trace.here(t)
+        t = mode.trace.traced_for(t)
     if t._view is not None:
         t._view.refresh(t)
     return t
 
 
-def rooted(t: Any) -> Any:
+def autograd_tensor(t: Any) -> Any:
     """The tensor whose gradient tape is that of `t`: one from outside a `vmap` keeps its own."""
     if mode.trace is not None:
-        t = mode.trace.rooted(t)
+        t = mode.trace.autograd_tensor(t)
     if t._view is not None:
         t._view.refresh(t)
     return t
@@ -72,21 +72,21 @@ def set_default_dtype(d: DType) -> None:
     changed()
 
 
-class _Switch(ContextDecorator):
+class GradMode(ContextDecorator):
     """A context manager, and a decorator, within which grad mode has a given value."""
 
     def __init__(self, grad: bool):
-        self.to = grad
+        self.enabled = grad
         self.before: list[tuple[bool, bool]] = []
 
     def __enter__(self) -> None:
         self.before.append((mode.grad, mode.inference))
-        mode.grad = self.to
+        mode.grad = self.enabled
 
     def __exit__(self, *_: Any) -> None:
         mode.grad, mode.inference = self.before.pop()
 
-    def _recreate_cm(self) -> _Switch:
+    def _recreate_cm(self) -> GradMode:
         new = copy(self)  # a decorated function may run in several threads at once
         new.before = []
         return new
@@ -111,7 +111,7 @@ class _Switch(ContextDecorator):
         return steps
 
 
-class no_grad(_Switch):
+class no_grad(GradMode):
     """Within it, nothing is recorded for `backward`; results do not require grad."""
 
     def __new__(cls, func: Callable | None = None) -> Any:
@@ -125,10 +125,10 @@ class enable_grad(no_grad):
     """Within it, operations are recorded again, inside a `no_grad`."""
 
     def __init__(self, func: Callable | None = None):
-        _Switch.__init__(self, True)
+        GradMode.__init__(self, True)
 
 
-class set_grad_enabled(_Switch):
+class set_grad_enabled(GradMode):
     """Turn recording on or off, at once; as a context manager it is undone at the end."""
 
     def __init__(self, mode: bool):
@@ -136,18 +136,18 @@ class set_grad_enabled(_Switch):
         self._set_now()
 
     def _set_now(self) -> None:
-        self.outside = (mode.grad, mode.inference)
-        mode.grad = self.to
+        self.previous = (mode.grad, mode.inference)
+        mode.grad = self.enabled
 
     def __enter__(self) -> None:
-        self.before.append(self.outside)
-        mode.grad = self.to
+        self.before.append(self.previous)
+        mode.grad = self.enabled
 
     def __call__(self, func: Any) -> Any:
         mode.grad, mode.inference = (
-            self.outside
+            self.previous
         )  # it decorates: outside the function nothing changes
-        return _Switch(self.to)(func)
+        return GradMode(self.enabled)(func)
 
 
 class set_detect_anomaly:
@@ -181,7 +181,7 @@ def _anomaly(on: bool) -> bool:
     return before
 
 
-class inference_mode(_Switch):
+class inference_mode(GradMode):
     """A `no_grad` that also says so in `is_inference_mode_enabled()`."""
 
     def __new__(cls, mode: Any = True) -> Any:

@@ -88,7 +88,7 @@ def map_leaves(function: Callable, tree: Any) -> Any:
     return unflatten([function(leaf) for leaf in leaves], structure)
 
 
-def spread(prefix: Any, structure: Structure) -> list | None:
+def broadcast_prefix(prefix: Any, structure: Structure) -> list | None:
     """One value for each leaf of the structure: a leaf of `prefix` stands for all that is below
     it. None where the two do not go together.
     """

@@ -13,7 +13,7 @@ from ..ir.handlers import exchanged
 from .mode import mode
 
 
-class _Outside:
+class _UntracedHandler:
     """A handler, run with no trace going on in this thread."""
 
     def __init__(self, handler: Callable):
@@ -27,11 +27,11 @@ class _Outside:
             mode.trace = inside
 
 
-def _outside(handler: Callable) -> _Outside | None:
-    known = handler is signal.default_int_handler or isinstance(handler, _Outside)
-    return None if known else _Outside(handler)
+def _wrap_handler(handler: Callable) -> _UntracedHandler | None:
+    known = handler is signal.default_int_handler or isinstance(handler, _UntracedHandler)
+    return None if known else _UntracedHandler(handler)
 
 
-def handlers_outside() -> AbstractContextManager[None]:
+def untraced_handlers() -> AbstractContextManager[None]:
     """Within it no signal handler sees a trace."""
-    return exchanged(_outside)
+    return exchanged(_wrap_handler)

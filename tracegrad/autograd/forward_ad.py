@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..tracer.autograd.backward import filled, pull
+from ..tracer.autograd.backward import backpropagate, filled
 from ..tracer.autograd.graph import GradFn, edge
-from ..tracer.autograd.transform import bare, leads_elsewhere, origin
-from ..tracer.mode import live
+from ..tracer.autograd.transform import detached_alias, origin, reaches_outer_history
+from ..tracer.mode import resolve
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual",
@@ -66,26 +66,26 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             f"{list(tangent.shape)} {tangent.dtype} for {list(tensor.shape)} {tensor.dtype}"
         )
     dual = origin(tensor)
-    _levels[-1].append((dual._grad_fn, live(tangent)))
+    _levels[-1].append((dual._grad_fn, resolve(tangent)))
     return dual
 
 
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
     """The value and the tangent of a tensor."""
-    y = live(tensor)
+    y = resolve(tensor)
     if not _levels or y._grad_fn is None:
         return UnpackedDualTensor(tensor, None)
     origins = [fn for fn, _ in _levels[-1]]
     u = origin(filled(y.shape, y._dtype, 0.0))
-    pulled = pull([(y._grad_fn, u)], origins, True, True)
+    pulled = backpropagate([(y._grad_fn, u)], origins, True, True)
     roots = [
         (g._grad_fn, t)
         for g, (_, t) in zip(pulled, _levels[-1], strict=True)
         if g is not None and g._grad_fn is not None
     ]
     if not roots:
-        return UnpackedDualTensor(bare(y), None)
-    (tangent,) = pull(roots, [u._grad_fn], True, True)
-    if tangent is not None and not leads_elsewhere([edge(tangent)], {*origins, u._grad_fn}):
-        tangent = bare(tangent)
-    return UnpackedDualTensor(bare(y), tangent)
+        return UnpackedDualTensor(detached_alias(y), None)
+    (tangent,) = backpropagate(roots, [u._grad_fn], True, True)
+    if tangent is not None and not reaches_outer_history([edge(tangent)], {*origins, u._grad_fn}):
+        tangent = detached_alias(tangent)
+    return UnpackedDualTensor(detached_alias(y), tangent)

@@ -49,17 +49,17 @@ def _depends(y: GradFn | None, x: GradFn) -> bool:
     return False
 
 
-class _Point:
+class _Linearization:
     """A function at its inputs: outputs, pullback, and the structures that users see."""
 
     def __init__(self, func: Callable, inputs: Any, what: str, create: bool, strict: bool):
         self.xs, self.create, self.strict = _tensors(inputs, "inputs", what), create, strict
         self.what, self.single_input = what, not isinstance(inputs, tuple)
         self.back = Pullback(lambda xs: func(*xs), self.xs)
-        answer = self.back.answer
+        answer = self.back.result
         self.ys = _tensors(answer, "outputs of the user-provided function", what)
         self.single_output = not isinstance(answer, tuple)
-        self.back.watch(self.ys)
+        self.back.set_outputs(self.ys)
         if strict and None in self.back.roots:
             raise RuntimeError(
                 f"Output {self.back.roots.index(None)} of the user-provided function does not "
@@ -117,7 +117,7 @@ def _shaped(found: Sequence[Any], single: bool) -> Any:
 def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), v pulled back to the inputs)."""
-    p = _Point(func, inputs, "vjp", create_graph, strict)
+    p = _Linearization(func, inputs, "vjp", create_graph, strict)
     found = p.back(p.weights(v, p.ys), create_graph)
     return p.outputs(), _shaped(p.finish(found), p.single_input)
 
@@ -125,7 +125,7 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), its derivative along v)."""
-    p = _Point(func, inputs, "jvp", create_graph, strict)
+    p = _Linearization(func, inputs, "jvp", create_graph, strict)
     found = p.back.pushforward()(p.weights(v, p.xs), create_graph)
     return p.outputs(), _shaped(p.finish(found), p.single_output)
 
@@ -140,7 +140,7 @@ class _Gradient:
 
     def __call__(self, *xs: Tensor) -> tuple:
         back = Pullback(lambda given: self.func(*given), xs)
-        self.value = y = back.answer
+        self.value = y = back.result
         _tensors(y, "outputs of the user-provided function", self.what)
         if not isinstance(y, Tensor):
             raise RuntimeError(
@@ -151,7 +151,7 @@ class _Gradient:
                 f"The Tensor returned by the function given to {self.what} should contain a "
                 "single element"
             )
-        back.watch([y])
+        back.set_outputs([y])
         return tuple(back([filled(y.shape, y.dtype, 1.0)]))
 
 
@@ -159,7 +159,7 @@ def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), v times its Hessian)."""
     gradient = _Gradient(func, "vhp")
-    p = _Point(gradient, inputs, "vhp", create_graph, strict)
+    p = _Linearization(gradient, inputs, "vhp", create_graph, strict)
     found = p.finish(p.back(p.weights(v, p.xs), create_graph))
     value = gradient.value if create_graph else gradient.value.detach()
     return value, _shaped(found, p.single_input)
@@ -169,7 +169,7 @@ def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
     """(func(inputs), its Hessian times v)."""
     gradient = _Gradient(func, "hvp")
-    p = _Point(gradient, inputs, "hvp", create_graph, strict)
+    p = _Linearization(gradient, inputs, "hvp", create_graph, strict)
     found = p.finish(p.back.pushforward()(p.weights(v, p.xs), create_graph))
     value = gradient.value if create_graph else gradient.value.detach()
     return value, _shaped(found, p.single_input)
@@ -193,7 +193,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
             "torch.autograd.functional.jacobian: with strategy 'forward-mode', vectorize must be "
             "True, and create_graph must be False"
         )
-    p = _Point(func, inputs, "jacobian", create_graph, strict)
+    p = _Linearization(func, inputs, "jacobian", create_graph, strict)
     for other, name in ((forward, 'strategy="forward-mode"'), (vectorize, "vectorize=True")):
         if strict and other:
             raise RuntimeError(
@@ -202,7 +202,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
             )
     if forward:
         along = p.back.pushforward()
-        columns = [_units(along, len(p.xs), k, x, True) for k, x in enumerate(p.xs)]
+        columns = [_at_units(along, len(p.xs), k, x, True) for k, x in enumerate(p.xs)]
         blocks = [
             [c[j].movedim(0, -1).reshape((*y.shape, *x.shape))
              for c, x in zip(columns, p.xs, strict=True)]
@@ -212,14 +212,16 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
         pulled = lambda gs: p.back(gs, create_graph)  # noqa: E731
         blocks = []
         for k, y in enumerate(p.ys):
-            rows = _units(pulled, len(p.ys), k, y, vectorize)
+            rows = _at_units(pulled, len(p.ys), k, y, vectorize)
             pairs = zip(rows, p.xs, strict=True)
             blocks.append([r.reshape((*y.shape, *x.shape)) for r, x in pairs])
     found = [_shaped(p.finish(row), p.single_input) for row in blocks]
     return _shaped(found, p.single_output)
 
 
-def _units(function: Callable, count: int, at: int, like: Tensor, vectorize: bool) -> list[Tensor]:
+def _at_units(
+    function: Callable, count: int, at: int, like: Tensor, vectorize: bool
+) -> list[Tensor]:
     """`function` of `count` tensors at every unit of number `at`, along a first axis."""
     n = prod(like.shape)
     basis = eye(n, dtype=like.dtype).reshape((n, *like.shape))

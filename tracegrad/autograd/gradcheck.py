@@ -152,7 +152,7 @@ class _Check:
             return _tuple(self.func(*full))
 
         back = Pullback(call, self.xs)
-        back.watch([back.answer[k] for k in self.kept])
+        back.set_outputs([back.result[k] for k in self.kept])
         along = tensor(direction, dtype=x.dtype)
         found = back.pushforward()([along if t is x else None for t in self.xs])
         return [_array(t) for t in found]

@@ -7,8 +7,8 @@ from contextlib import ContextDecorator
 from typing import Any
 
 from ..tracer.autograd.graph import GradFn as Node, Saved
-from ..tracer.autograd.transform import bare
-from ..tracer.mode import live, mode
+from ..tracer.autograd.transform import detached_alias
+from ..tracer.mode import mode, resolve
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["Node", "save_on_cpu", "saved_tensors_hooks"]
@@ -22,7 +22,7 @@ class _Packed(Saved):
     def __init__(self, t: Tensor, pack: Callable, unpack: Callable):
         super().__init__(t)
         self.array = self.node = None
-        self.packed, self.unpacker = pack(bare(t)), unpack
+        self.packed, self.unpacker = pack(detached_alias(t)), unpack
 
     def keep(self) -> None:
         """What was packed is the user's affair."""
@@ -34,7 +34,7 @@ class _Packed(Saved):
                 f"Output of saved tensor unpack_hook expected to be a Tensor but got result of "
                 f"type {type(t).__name__}"
             )
-        return Saved(bare(live(t))).unpack(made_by, of)
+        return Saved(detached_alias(resolve(t))).unpack(made_by, of)
 
 
 class saved_tensors_hooks(ContextDecorator):
@@ -47,11 +47,11 @@ class saved_tensors_hooks(ContextDecorator):
         self.before: list[Any] = []
 
     def __enter__(self) -> None:
-        self.before.append(mode.saving)
-        mode.saving = lambda t: _Packed(t, self.pack_hook, self.unpack_hook)
+        self.before.append(mode.make_saved)
+        mode.make_saved = lambda t: _Packed(t, self.pack_hook, self.unpack_hook)
 
     def __exit__(self, *_: Any) -> None:
-        mode.saving = self.before.pop()
+        mode.make_saved = self.before.pop()
 
 
 class save_on_cpu(ContextDecorator):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..runtime.cpu.executable import address
-from ..tracer.autograd.graph import FREED, AccumulateGrad, Bundle, GradFn, Part, edge
+from ..tracer.autograd.graph import FREED, AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
 from ..tracer.capture.trace import Input
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode
-from ..tracer.tensor.gradient_layout import moved
-from ..tracer.tensor.inplace import adopt
+from ..tracer.tensor.gradient_layout import to_layout
+from ..tracer.tensor.inplace import take_history
 from ..tracer.tensor.tensor import RemovableHandle, Tensor, wrap
 from .backward_programs import Derivative, records_below
 
@@ -55,7 +55,7 @@ def spent(fn: GradFn | None) -> bool:
     return False
 
 
-class Output(Part):
+class Output(OutputNode):
     """The record of one of several outputs of a compiled call. What others compute from it inside
     of the call does not pass here, so nobody may wait here for the gradient.
     """
@@ -67,16 +67,16 @@ class Output(Part):
         whole: Any = self.edges[0]
         return whole.derivative.users[self.index]
 
-    def asked(self, roots: Iterable[GradFn]) -> None:
+    def check_target(self, roots: Iterable[GradFn]) -> None:
         if self.users:
             below = (f for f in records_below(*roots) if isinstance(f, Output))
             if any(f.edges == self.edges and f.index in self.users for f in below):
                 raise RuntimeError(NO_GRAPH.format(what="the gradient"))
 
-    def listen(self, hook: Callable) -> RemovableHandle:
+    def register_gradient_hook(self, hook: Callable) -> RemovableHandle:
         if self.users:
             raise RuntimeError(NO_GRAPH.format(what="a hook"))
-        return super().listen(hook)
+        return super().register_gradient_hook(hook)
 
     def register_hook(self, hook: Callable) -> RemovableHandle:
         if self.users:
@@ -100,7 +100,7 @@ def take_over(t: Tensor, record: GradFn) -> None:
     """A call has changed `t` in place: its history is the call's from now on."""
     new = wrap(t._array, t._dtype, True)
     new._grad_fn = record
-    adopt(t, new)
+    take_history(t, new)
     tensor_changed(t)
 
 
@@ -136,8 +136,8 @@ class CompiledCall(GradFn):
         self.pointers = pointers + [located(t) for t in kept]
         self.versions = [(t._version, t._version[0]) for t in kept]
 
-    def arrive(self, g: Any) -> Any:
-        return g if isinstance(g, Bundle) else super().arrive(g)
+    def run_prehooks(self, g: Any) -> Any:
+        return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
 
     def check(self, way: frozenset[int]) -> None:
         """Raise what backward raises if the saved values are gone or were changed since."""
@@ -153,7 +153,7 @@ class CompiledCall(GradFn):
                     "instead."
                 )
 
-    def keeps(self) -> bool:
+    def has_saved_values(self) -> bool:
         return bool(self.arrays)
 
     def kept(self) -> Iterable[tuple[Input, np.ndarray]]:
@@ -163,7 +163,7 @@ class CompiledCall(GradFn):
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         d = self.derivative
-        parts = g.parts if isinstance(g, Bundle) else {0: g}
+        parts = g.parts if isinstance(g, OutputGradients) else {0: g}
         way = d.every if len(parts) == len(d.every) else frozenset(parts)
         self.check(way)
         if not (mode.grad or mode.trace is not None or d.runs_again()):
@@ -172,7 +172,7 @@ class CompiledCall(GradFn):
         by_output = {d.outputs[k]: part for k, part in parts.items()}
         return d.rerun.gradients(self, d.changed(), by_output, d.wanted)
 
-    def descend(self, keep: bool) -> bool:
+    def run_fast_backward(self, keep: bool) -> bool:
         if self.prehooks or self.posthooks or self.retainers:
             return False
         if mode.trace is not None or mode.anomaly or self.derivative.hooked:
@@ -185,9 +185,9 @@ class CompiledCall(GradFn):
         for e, g in zip(self.edges, d.run(d.every, self.pointers + d.unit), strict=True):
             x = e.variable  # type: ignore[union-attr]
             if x._grad is None:
-                x._grad = moved(g, x._array)  # type: ignore[arg-type]
+                x._grad = to_layout(g, x._array)  # type: ignore[arg-type]
             elif x._grad._requires_grad:
-                x._grad = moved(x._grad + g, x._array)
+                x._grad = to_layout(x._grad + g, x._array)
             else:
                 x._grad.add_(g)
         if not keep:

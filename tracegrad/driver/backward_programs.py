@@ -25,7 +25,7 @@ from ..ir.ops.random import random_bits
 from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..runtime.cpu.executable import Executable, address
-from ..tracer.autograd.backward import pull
+from ..tracer.autograd.backward import backpropagate
 from ..tracer.autograd.graph import GradFn, edge
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.trace import Trace
@@ -106,7 +106,7 @@ class Derivative:
         of_forward = set(trace.checks)
         for way in (self.every, *alone):
             begun = [roots[k] for k in sorted(way)]
-            run = partial(pull, begun, targets, True, False)
+            run = partial(backpropagate, begun, targets, True, False)
             gs, effect, written = (
                 observed(trace, self.seeds, run, again) if self.hooked else (run(), "", [])
             )
@@ -130,7 +130,7 @@ class Derivative:
         }
         # what a backward may raise, whether or not a gradient needs it
         self.checks = dict(zip((self.every, *alone), checks, strict=True))
-        kept = [{f for f in found if f.keeps()} for found in below]
+        kept = [{f for f in found if f.has_saved_values()} for found in below]
         self.frees = [
             frozenset(j for j in self.every if kept[j] & own) for own in kept
         ]  # which outputs have no way back any more, once backward went through one

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.dtype import DType, float32
 from ..runtime.cpu.executable import address
-from ..tracer.tensor.gradient_layout import layout_of
+from ..tracer.tensor.gradient_layout import layout_template
 from ..tracer.tensor.tensor import Tensor, wrap
 
 MOST_KEPT = 8  # buffers of one output that wait to be used again
@@ -30,7 +30,7 @@ class Pool:
     def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType,
                  axes: tuple[int, ...] | None = None):  # fmt: skip
         self.table, self.slot, self.dtype = table, slot, dtype
-        self.like = layout_of(shape, np.dtype(dtype.storage), axes)
+        self.like = layout_template(shape, np.dtype(dtype.storage), axes)
         self.buffers: list[tuple[np.ndarray, int]] = []
 
     def take(self) -> np.ndarray:

@@ -29,10 +29,10 @@ from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import aval, leaves, rebuild, repetition
 from ..tracer.capture.trace import Input, Stream, Trace
-from ..tracer.change_counter import captured, differentiated
+from ..tracer.change_counter import captured_tensors, differentiated_tensors
 from ..tracer.mode import get_default_dtype, mode
-from ..tracer.tensor.gradient_layout import order_of
-from ..tracer.tensor.memory_order import axes_of, strides_of
+from ..tracer.tensor.gradient_layout import array_axis_order
+from ..tracer.tensor.memory_order import axis_order, strides_of
 from ..tracer.tensor.tensor import Tensor
 from .backward_nodes import Spent, spent
 from .backward_programs import Derivative, layout, records_below
@@ -265,7 +265,7 @@ class Recorder:
 
     def gradient(self, leaf: Input, g: Tensor) -> Node:
         """What is left in the `.grad` of a leaf, its axes in the order in which the leaf lies."""
-        axes = order_of(leaf.tensor._array)
+        axes = array_axis_order(leaf.tensor._array)
         return self.node(g) if axes is None else permute(self.node(g), axes=axes)
 
     def output(self, node: Node) -> int:
@@ -299,7 +299,7 @@ class Recorder:
         own = t._grad_fn is not None and not all(recorded for _, recorded in steps)
         if steps and known and not own and not listened(t._grad_fn):
             return Aliased(self.leaf(root), steps, t)
-        axes = axes_of(tuple(t.shape), strides_of(t))
+        axes = axis_order(tuple(t.shape), strides_of(t))
         node = self.node(t)
         index = self.output(node if axes is None else permute(node, axes=axes))
         begins = t._requires_grad and t._grad_fn is None
@@ -346,10 +346,12 @@ class Recorder:
         built_at = time.perf_counter()
         executable = Executable(program)
         timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
-        captured.update(id(i.tensor) for i in inputs if i.kind == "tensor")
+        captured_tensors.update(id(i.tensor) for i in inputs if i.kind == "tensor")
         if derivative is not None:
-            differentiated.update(id(i.tensor) for i in derivative.wanted)
-        captured.update(id(g.place.holder) for g in surroundings.slow if g.place.how == "like")
+            differentiated_tensors.update(id(i.tensor) for i in derivative.wanted)
+        captured_tensors.update(
+            id(g.place.holder) for g in surroundings.slow if g.place.how == "like"
+        )
         flags = [
             (i, i.twin._requires_grad)
             for i in trace.inputs

@@ -15,7 +15,7 @@ from weakref import ref
 
 import numpy as np
 
-from ..tracer.autograd.backward_hooks import Gate
+from ..tracer.autograd.backward_hooks import BackwardHookNode
 from ..tracer.autograd.checkpoint import CheckpointBackward
 from ..tracer.autograd.function import CustomBackward
 from ..tracer.autograd.graph import GradFn
@@ -33,7 +33,7 @@ class Kept(RuntimeError):
 
 def runs_code(fn: GradFn) -> bool:
     """Whether a backward runs code of the user's at a record."""
-    own = isinstance(fn, (Gate, CustomBackward, CheckpointBackward))
+    own = isinstance(fn, (BackwardHookNode, CustomBackward, CheckpointBackward))
     return own or bool(fn.prehooks or fn.posthooks)
 
 

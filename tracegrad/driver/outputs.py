@@ -14,10 +14,10 @@ from ..tracer.autograd.graph import GradFn
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import leaves
 from ..tracer.capture.trace import Input
-from ..tracer.mode import _Switch, mode
+from ..tracer.mode import GradMode, mode
 from ..tracer.tensor.masked_selection import Selection
 from ..tracer.tensor.tensor import Tensor
-from ..tracer.tensor.views import Path, at, follow
+from ..tracer.tensor.views import Path, apply_path, index_view
 
 
 class Returned:
@@ -50,7 +50,7 @@ class Aliased:
     """
 
     def __init__(self, root: Any, steps: tuple[tuple[Path, bool], ...], t: Tensor):
-        self.root, self.steps, self.many = root, steps, t._view.many
+        self.root, self.steps, self.multi_view_function = root, steps, t._view.multi_view_function
         self.title = "" if t._grad_fn is None else t._grad_fn.title
         self.begins = t._requires_grad and t._grad_fn is None
         self.graded = t._requires_grad
@@ -60,14 +60,14 @@ class Aliased:
             if not path:
                 t = t.detach()
             elif mode.grad is recorded:
-                t = follow(t, path)
+                t = apply_path(t, path)
             else:
-                with _Switch(recorded):
-                    t = follow(t, path)
+                with GradMode(recorded):
+                    t = apply_path(t, path)
         if t._grad_fn is not None:
             t._grad_fn.title = self.title
         if t._view is not None:
-            t._view.many = self.many
+            t._view.multi_view_function = self.multi_view_function
         if self.begins:
             t.requires_grad_()
         elif not self.graded:  # the root may have come to require it since
@@ -79,7 +79,7 @@ def aliased(t: Tensor) -> tuple[Tensor, tuple[tuple[Path, bool], ...]]:
     """What `t` is a view of in the end, and the way there, as far as values do not decide it."""
     steps: list[tuple[Path, bool]] = []
     base: Any = t
-    while base._view is not None and all(op is not at for op, _ in base._view.path):
+    while base._view is not None and all(op is not index_view for op, _ in base._view.path):
         view, base = base._view, base._base
         # not recorded either: a view that keeps its history after a detach_() of its base
         recorded = view.differentiable and view.base_fn is base._grad_fn

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import float32
-from ..tracer.autograd.backward import pull
+from ..tracer.autograd.backward import backpropagate
 from ..tracer.autograd.graph import edge
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.signature import leaves, rebuild
 from ..tracer.capture.trace import Input
-from ..tracer.mode import enable_grad, live, mode
+from ..tracer.mode import enable_grad, mode, resolve
 from ..tracer.tensor.tensor import Tensor, wrap
 from .outputs import Aliased, Returned, aliased
 from .scene import Scene
@@ -75,15 +75,15 @@ class Rerun:
             args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
             answer = leaves(self.function(*args, **kwargs))
             made = {k: self.made(k, answer)._grad_fn for k in parts}
-        roots = [(fn, live(parts[k])) for k, fn in made.items() if fn is not None]
+        roots = [(fn, resolve(parts[k])) for k, fn in made.items() if fn is not None]
         targets = [
             edge(call.arguments[i.key] if i.kind == "argument" else there.get(i, i.tensor))
             for i in wanted
         ]
-        return tuple(pull(roots, targets, mode.grad, mode.grad, stop=True))
+        return tuple(backpropagate(roots, targets, mode.grad, mode.grad, stop=True))
 
     def made(self, output: int, answer: list) -> Tensor:
         """The tensor that the program has for an output, in a new answer of the function."""
         k, itself = self.places[output]
-        y = live(answer[k])
+        y = resolve(answer[k])
         return y if itself else aliased(y)[0]

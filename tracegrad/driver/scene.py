@@ -128,7 +128,7 @@ class Scene:
                 group, key = i.key
                 _exchange(stack, Place("", "item", group, key), number)
             for stream, state in zip(self.streams, found.states, strict=True):
-                stack.enter_context(stream.generator.aside(state.view(np.uint64).tolist()))
+                stack.enter_context(stream.generator.thread_state(state.view(np.uint64).tolist()))
             before = dict(zip(self.kept, found.before, strict=True))
             for i in self.written:
                 stack.enter_context(_on_a_copy(tensor(i), before.get(i)))

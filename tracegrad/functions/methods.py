@@ -14,8 +14,8 @@ from ..ir.op import OpDef
 from ..ir.ops import elementwise
 from ..ir.value import ARITHMETIC, OPERATORS
 from ..tracer.tensor import printing
-from ..tracer.tensor.inplace import inplace, update
-from ..tracer.tensor.reshape_inplace import turned
+from ..tracer.tensor.inplace import apply_inplace, inplace
+from ..tracer.tensor.reshape_inplace import inplace_view
 from ..tracer.tensor.tensor import Tensor
 from . import numpy_protocol, numpy_ufuncs
 from .linalg import chained_products, decompositions, matmul, matrix_functions, solving
@@ -138,7 +138,7 @@ OTHERS = {
     "__str__": printing.tensor_repr,
     "__format__": printing.tensor_format,
     "polygamma": lambda self, n: special.polygamma(n, self),
-    "polygamma_": lambda self, n: update(self, lambda x: special.polygamma(n, x)),
+    "polygamma_": lambda self, n: apply_inplace(self, lambda x: special.polygamma(n, x)),
     "real": property(pointwise.real),
     "imag": property(pointwise.imag),
     "size": metadata._size,
@@ -192,12 +192,12 @@ def attach() -> None:
         for name, value in table.items():
             setattr(Tensor, name, value)
     for name in "squeeze swapaxes swapdims t transpose unsqueeze".split():
-        setattr(Tensor, f"{name}_", turned(getattr(shape, name)))
+        setattr(Tensor, f"{name}_", inplace_view(getattr(shape, name)))
     Tensor.requires_grad_.__doc__ = (
         "Say whether operations on this leaf are recorded; returns the tensor."
     )
 
 
 def _augmented(op: OpDef) -> Any:
-    return lambda self, other: update(self, op, other)
+    return lambda self, other: apply_inplace(self, op, other)
 

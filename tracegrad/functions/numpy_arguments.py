@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.dtype import DType, of_numpy
-from ..tracer.mode import live, mode
+from ..tracer.mode import mode, resolve
 from ..tracer.tensor.dispatch import from_numpy
 from ..tracer.tensor.inplace import overwrite, refuse_unwritable
 from ..tracer.tensor.promotion import can_cast
@@ -63,7 +63,7 @@ def written(name: str, outs: tuple, answers: Any, where: Any = True) -> Any:
             )
         if not can_cast(answer.dtype, out.dtype):
             raise TypeError(f"{name}(): the answer is {answer.dtype}, and out= {out.dtype}")
-        refuse_unwritable(live(out))
+        refuse_unwritable(resolve(out))
     for out, answer in zip(outs, answers, strict=True):
         kept = answer if where is True else namespace.where(where, answer.to(out.dtype), out)
         overwrite(out, kept, "CopyBackwards")

@@ -16,12 +16,12 @@ from typing import Any
 from numpy.lib.array_utils import byte_bounds
 
 from ..ir.node import Node
-from ..tracer.mode import live, mode, no_grad
+from ..tracer.mode import mode, no_grad, resolve
 from ..tracer.pytree import flatten
 from ..tracer.tensor.inplace import overwrite, refuse_unwritable
 from ..tracer.tensor.promotion import SCALAR_TYPE, can_cast
 from ..tracer.tensor.tensor import Tensor
-from ..tracer.tensor.views import at, offset_of, strides_of
+from ..tracer.tensor.views import index_view, memory_offset, strides_of
 from .out_table import EXACT_OF_SEVERAL, RULES, SEVERAL
 from .tensors.reinterpret import resize_
 
@@ -92,8 +92,8 @@ def _written(
     outs = [out] if isinstance(out, Tensor) else out
     if not isinstance(outs, (tuple, list)) or not all(isinstance(t, Tensor) for t in outs):
         raise TypeError(_wants(name, "tuple of Tensors" if parts > 1 else "Tensor", out))
-    inputs = [live(x) for x in flatten((args, kwargs))[0] if isinstance(x, Tensor)]
-    into = [live(t) for t in outs]
+    inputs = [resolve(x) for x in flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    into = [resolve(t) for t in outs]
     if mode.grad and any(t._requires_grad for t in (*inputs, *into)):
         raise RuntimeError(
             f"{name}(): functions with out=... arguments don't support automatic differentiation, "
@@ -112,10 +112,10 @@ def _written(
     if not single and name in EXACT_OF_SEVERAL:
         rule = "exact"
     for t, y in zip(into, answers, strict=True):
-        _check(name, rule, t, live(y), inputs)
+        _check(name, rule, t, resolve(y), inputs)
     with no_grad():
         for t, y in zip(into, answers, strict=True):
-            _write(name, t, live(y))
+            _write(name, t, resolve(y))
     if single:
         return out
     if parts == 1:
@@ -186,10 +186,10 @@ def _span(t: Tensor) -> tuple[Any, int, int, bool] | None:
     if t._array is not None:
         low, high = byte_bounds(t._array)
         return None, low, high, high - low == t._array.nbytes
-    if t._view is not None and any(op is at for op, _ in t._view.path):
+    if t._view is not None and any(op is index_view for op, _ in t._view.path):
         return None
     reach = sum(s * (n - 1) for s, n in zip(strides_of(t), t.shape, strict=True))
-    low, root = offset_of(t), t
+    low, root = memory_offset(t), t
     while root._base is not None:  # a view of a view, without gradients
         root = root._base
     return id(root), low, low + reach + 1, reach + 1 == t.numel()

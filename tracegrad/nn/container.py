@@ -8,7 +8,7 @@ from itertools import chain, groupby
 from operator import index
 from typing import Any, Self
 
-from ..tracer.change_counter import Watched
+from ..tracer.change_counter import WatchedDict
 from ..tracer.tensor.tensor import Tensor
 from .module import Module, indented
 from .parameter import Parameter
@@ -302,7 +302,7 @@ class ParameterDict(_Named):
 
     def __init__(self, parameters: Any = None):
         super().__init__()
-        self.__dict__["_keys"] = Watched()
+        self.__dict__["_keys"] = WatchedDict()
         if parameters is not None:
             self.update(parameters)
 

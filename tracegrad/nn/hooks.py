@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.autograd.backward_hooks import Grads, gated
+from ..tracer.autograd.backward_hooks import Grads, with_backward_hook
 from ..tracer.mode import mode
 from ..tracer.pytree import flatten, unflatten
 from ..tracer.tensor.tensor import RemovableHandle
@@ -109,7 +109,7 @@ class _Gradients:
 
     def inputs(self, args: tuple) -> tuple:
         leaves, structure = flatten(args)
-        passed = gated(leaves, self.arrived) if self.after else None
+        passed = with_backward_hook(leaves, self.arrived) if self.after else None
         if passed is None:
             self.unwatched = (None,) * len(leaves)
             return args
@@ -117,7 +117,7 @@ class _Gradients:
 
     def outputs(self, result: Any) -> Any:
         leaves, structure = flatten(result)
-        passed = gated(leaves, self.entered)
+        passed = with_backward_hook(leaves, self.entered)
         return result if passed is None else unflatten(passed, structure)
 
     def entered(self, grads: Grads) -> Grads:

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, Self
 
 from ..ir.dtype import DType, bfloat16, float16, float32, float64
-from ..tracer.change_counter import Watched, changed
+from ..tracer.change_counter import WatchedDict, changed
 from ..tracer.mode import no_grad
 from ..tracer.tensor.tensor import Tensor
 from . import hooks
@@ -50,7 +50,7 @@ class Module(Hooked, Stateful):
 
     def __init__(self) -> None:
         for table in _TABLES:
-            object.__setattr__(self, table, Watched())
+            object.__setattr__(self, table, WatchedDict())
         object.__setattr__(self, "_non_persistent_buffers_set", frozenset())
         self.__dict__["training"] = True
 
@@ -358,7 +358,7 @@ def _become(x: Tensor, new: Tensor) -> None:
     """`x.data = new`, where `new` may be of another dtype: whoever holds `x` sees it converted."""
     if new.dtype is not x.dtype:
         x._array, x._node, x._dtype, x._ptr = new._array, new._node, new._dtype, 0
-        x._base = x._view = x._accumulator = x._within = None
+        x._base = x._view = x._accumulator = x._memory_location = None
 
 
 def _attribute(module: Module, name: str) -> Any:

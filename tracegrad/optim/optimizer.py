@@ -16,23 +16,23 @@ import numpy as np
 
 from ..functions.tensors.creation import as_tensor
 from ..nn.parameter import forget_grad
-from ..tracer.change_counter import Watched, WatchedList, changed, differentiated
+from ..tracer.change_counter import WatchedDict, WatchedList, changed, differentiated_tensors
 from ..tracer.mode import enable_grad, mode, set_grad_enabled
 from ..tracer.tensor.tensor import Tensor
 from .hooks import Listened, hooked
 
 
-class Group(Watched):
+class Group(WatchedDict):
     """Parameters and the options they are trained with. The learning rate is free to change."""
 
-    free = frozenset({"lr"})
+    read_at_calls = frozenset({"lr"})
 
 
-class State(Watched):
+class State(WatchedDict):
     """What an optimizer remembers of each parameter, made when it is first asked for."""
 
-    def __missing__(self, key: Tensor) -> Watched:
-        self[key] = Watched()
+    def __missing__(self, key: Tensor) -> WatchedDict:
+        self[key] = WatchedDict()
         return self[key]
 
 
@@ -79,7 +79,7 @@ class Optimizer(Listened):
             raise RuntimeError("`fused` does not support `differentiable`")
         if defaults.get("fused") and defaults.get("foreach"):
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-        self.defaults = Watched(defaults)
+        self.defaults = WatchedDict(defaults)
         self.state = State()
         self.param_groups: list[Group] = WatchedList()
         groups = list(params)
@@ -161,7 +161,7 @@ class Optimizer(Listened):
         if "_compiled_step" in self.__dict__:
             return True
         firsts = (group["params"][0] for group in self.param_groups if group["params"])
-        return any(id(p) in differentiated for p in firsts)
+        return any(id(p) in differentiated_tensors for p in firsts)
 
     def _step(self) -> None:
         with set_grad_enabled(bool(self.defaults.get("differentiable"))):
@@ -222,7 +222,7 @@ class Optimizer(Listened):
         state = State()
         for number, values in state_dict["state"].items():
             p = of.get(number, number)
-            state[p] = Watched({k: _loaded(k, v, p) for k, v in values.items()})
+            state[p] = WatchedDict({k: _loaded(k, v, p) for k, v in values.items()})
         groups = WatchedList(
             Group({**own, **deepcopy(other), "params": own["params"]})
             for own, other in zip(self.param_groups, saved, strict=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tracer.autograd.checkpoint import recomputed
+from ..tracer.autograd.checkpoint import checkpointed
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
 
@@ -24,7 +24,7 @@ def checkpoint(
     compiler decides by itself what is worth saving. The other arguments are accepted for torch's
     sake.
     """
-    return recomputed(function, args, kwargs, preserve_rng_state)
+    return checkpointed(function, args, kwargs, preserve_rng_state)
 
 
 def checkpoint_sequential(functions: Any, segments: int, input: Any,

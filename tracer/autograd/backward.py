@@ -17,11 +17,11 @@ import numpy as np
 from ...ir.dtype import DType
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
-from ..mode import _Switch, live, mode, rooted
+from ..mode import GradMode, autograd_tensor, mode, resolve
 from ..tensor.dispatch import bind
-from ..tensor.gradient_layout import fits, laid, moved, recorded
+from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
-from .graph import AccumulateGrad, AfterAccumulation, GradFn, edge
+from .graph import AccumulateGrad, GradFn, PostAccumulateHook, edge
 from .vmap import map_examples
 
 Root = tuple[GradFn, Tensor]
@@ -57,7 +57,7 @@ def refuse_nan(fn: GradFn, grads: Sequence[Any]) -> None:
                 )
 
 
-class _Walk:
+class _BackwardPass:
     """One pass from the roots to the leaves."""
 
     def __init__(
@@ -93,7 +93,7 @@ class _Walk:
             if self.stop and fn in self.targets:  # type: ignore[operator]
                 self.captured[fn] = arrived
                 continue
-            g = fn.arrive(arrived)
+            g = fn.run_prehooks(arrived)
             if g is not arrived or fn.prehooks or fn.retainers:
                 self.hold(g)
             if self.targets is not None and fn in self.targets:
@@ -104,7 +104,7 @@ class _Walk:
                     continue  # not any more
                 if accumulate and (self.targets is None or fn in self.targets):
                     self.accumulate(fn, g)
-                    fn.accumulated()
+                    fn.run_post_accumulate_hooks()
                 continue
             if through is None or fn in through:
                 self.differentiate(fn, g)
@@ -136,7 +136,7 @@ class _Walk:
         if x._grad is None:
             x._grad = self.own(g, x)
         elif self.create or x._grad._requires_grad:
-            x._grad = moved(x._grad + g, x._array)
+            x._grad = to_layout(x._grad + g, x._array)
         else:
             x._grad.add_(g)
 
@@ -145,14 +145,14 @@ class _Walk:
         where that is certain.
         """
         if self.create:
-            return recorded(g, x._array)
+            return differentiable_copy(g, x._array)
         if g._node is not None:
             return fill_slots(object.__new__(Tensor), None, g._node, g._dtype)
         a = g._array
         assert a is not None
         shared = x._hooks or id(g) in self.held or a.base is not None or not a.flags.writeable
-        if shared or not fits(a, x._array):
-            return laid(g, x)
+        if shared or not matches_layout(a, x._array):
+            return copy_in_layout(g, x)
         self.hold(g)
         return g
 
@@ -172,7 +172,7 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
         elif not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         else:
-            g = live(g)
+            g = resolve(g)
             if g.shape != y.shape:
                 raise RuntimeError(
                     f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and "
@@ -188,12 +188,12 @@ def _tuple(x: Any) -> tuple:
     return x if isinstance(x, tuple) else (x,) if isinstance(x, Tensor) else tuple(x)
 
 
-def _rooted(given: Any, what: str) -> tuple[Tensor, ...]:
+def _autograd_tensors(given: Any, what: str) -> tuple[Tensor, ...]:
     found = _tuple(given)
     for t in found:
         if not isinstance(t, Tensor):
             raise RuntimeError(f"all {what} have to be Tensors, but got {type(t).__name__}")
-    return tuple(rooted(t) for t in found)
+    return tuple(autograd_tensor(t) for t in found)
 
 
 def _grads_for(outputs: tuple, given: Any) -> tuple:
@@ -219,12 +219,12 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if type(tensors) is Tensor and grad_tensors is None and inputs is None and not create_graph:
         fn = tensors._grad_fn
         if fn is not None and tensors._array is not None and not tensors._array.shape:
-            if fn.descend(bool(retain_graph)):
+            if fn.run_fast_backward(bool(retain_graph)):
                 return
-    outputs = _rooted(tensors, "tensors")
+    outputs = _autograd_tensors(tensors, "tensors")
     targets = None
     if inputs is not None:
-        wanted = _rooted(inputs, "inputs")
+        wanted = _autograd_tensors(inputs, "inputs")
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         targets = {fn for t in wanted if (fn := edge(t)) is not None}
@@ -234,16 +234,18 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     roots = _roots(outputs, _grads_for(outputs, grad_tensors), create_graph)
     for fn in targets or ():
-        fn.asked([root for root, _ in roots])
-    walk = _Walk(create_graph if retain_graph is None else retain_graph, create_graph, targets)
-    with _Switch(create_graph):
+        fn.check_target([root for root, _ in roots])
+    walk = _BackwardPass(
+        create_graph if retain_graph is None else retain_graph, create_graph, targets
+    )
+    with GradMode(create_graph):
         walk.run(roots, accumulate=True)
         for t in wanted if inputs is not None else ():
             if t._grad_fn is not None and (g := walk.captured.get(t._grad_fn)) is not None:
-                t._grad = recorded(g) if t._grad is None else t._grad + g
+                t._grad = differentiable_copy(g) if t._grad is None else t._grad + g
 
 
-def pull(
+def backpropagate(
     roots: list[Root], targets: Sequence[GradFn | None], keep: bool, create: bool,
     stop: bool = False,
 ) -> list[Tensor | None]:  # fmt: skip
@@ -251,8 +253,8 @@ def pull(
     goes through a target to others behind it, and its hooks are left to who asked.
     """
     wanted = {fn for fn in targets if fn is not None}
-    walk = _Walk(keep, create, wanted, stop)
-    with _Switch(create):
+    walk = _BackwardPass(keep, create, wanted, stop)
+    with GradMode(create):
         walk.run(roots, accumulate=False)
     return [None if fn is None else walk.captured.get(fn) for fn in targets]
 
@@ -274,7 +276,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             materialize_grads,
         )  # fmt: skip
         dims = tuple(None if g is None else 0 for g in weights)
-        return map_examples(batched, dims, 0, weights, {}, lenient=True)
+        return map_examples(batched, dims, 0, weights, {}, allow_none=True)
     weights = _grads_for(_tuple(outputs), grad_outputs)
     return _grads(_tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
                   materialize_grads, *weights)  # fmt: skip
@@ -282,7 +284,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 
 def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_graph: bool,
            allow_unused: bool | None, materialize_grads: bool, *weights: Any) -> tuple:  # fmt: skip
-    ys, xs = _rooted(outputs, "tensors"), _rooted(inputs, "inputs")
+    ys, xs = _autograd_tensors(outputs, "tensors"), _autograd_tensors(inputs, "inputs")
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
@@ -295,9 +297,9 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
     if None in targets:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
     for fn in targets:
-        fn.asked([root for root, _ in roots])  # type: ignore[union-attr]
+        fn.check_target([root for root, _ in roots])  # type: ignore[union-attr]
     keep = create_graph if retain_graph is None else retain_graph
-    found = pull(roots, targets, keep, create_graph)
+    found = backpropagate(roots, targets, keep, create_graph)
     if not (allow_unused or materialize_grads) and any(g is None for g in found):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "
@@ -308,15 +310,16 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
             filled(x.shape, x._dtype, 0.0) if g is None else g
             for g, x in zip(found, xs, strict=True)
         ]
-    return tuple(
-        [g if g is None or _lies(g._array, x._array) else recorded(g, x._array)
-         for g, x in zip(found, xs, strict=True)]
-    )  # fmt: skip
+    return tuple([_in_input_layout(g, x._array) for g, x in zip(found, xs, strict=True)])
 
 
-def _lies(g: np.ndarray | None, x: np.ndarray | None) -> bool:
-    """Whether a gradient that was asked for lies in order, or as its input; none says so traced."""
-    return g is None or x is None or g.flags.c_contiguous or fits(g, x)
+def _in_input_layout(g: Tensor | None, x: np.ndarray | None) -> Tensor | None:
+    """An eager gradient that is contiguous or has the memory layout of its input `x`."""
+    if g is None or g._array is None or x is None:
+        return g
+    if g._array.flags.c_contiguous or matches_layout(g._array, x):
+        return g
+    return differentiable_copy(g, x)
 
 
 def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,
@@ -329,12 +332,12 @@ def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool |
 
 def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> RemovableHandle:
     """Call `hook(tensor)` when backward has added to the `.grad` of this leaf."""
-    t = live(self)
+    t = resolve(self)
     if not t._requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if t._grad_fn is not None:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    return t.register_hook(AfterAccumulation(hook))
+    return t.register_hook(PostAccumulateHook(hook))
 
 
 _backward.__name__ = "backward"

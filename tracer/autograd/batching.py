@@ -18,11 +18,11 @@ from ...ir.dtype import DType, int64
 from ...ir.op import OpDef
 from ...ir.ops.source import iota
 from ...ir.value import Value
-from ..mode import live, mode
-from ..signals import handlers_outside
+from ..mode import mode, resolve
+from ..signals import untraced_handlers
 from ..tensor.dispatch import bind, number
-from ..tensor.inplace import overwrite, protected
-from ..tensor.tensor import Tensor, leaked, traced
+from ..tensor.inplace import is_read_only, overwrite
+from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from .batching_rules import apply_batched
 
 _BRANCH = (
@@ -47,7 +47,7 @@ class Batched(Value):
     @classmethod
     def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Batched:
         trace = next((x.trace for x in inputs if isinstance(x, Batched)), mode.trace)
-        operands = [x if isinstance(x, Batched) else trace.lifted(x, inputs) for x in inputs]
+        operands = [x if isinstance(x, Batched) else trace.number_like(x, inputs) for x in inputs]
         return trace.apply(op, operands, params)
 
 
@@ -95,7 +95,7 @@ class BatchTrace:
     def __init__(self, size: int, randomness: str = "error"):
         self.size, self.randomness, self.outer = size, randomness, mode.trace
         self.open = True
-        self.deep = self.outer is not None and self.outer.deep
+        self.differentiated_outside = self.outer is not None and self.outer.differentiated_outside
         self.mapped: list[tuple[Tensor, Tensor, Batched]] = []
         self._twins: dict[int, tuple[Tensor, Tensor, Batched]] = {}
 
@@ -111,7 +111,7 @@ class BatchTrace:
         finally:
             mode.trace = self
 
-    def ask(self, t: Tensor, what: str, value: Any) -> None:
+    def guard_attribute(self, t: Tensor, what: str, value: Any) -> None:
         """Nothing of what is batched is looked at again."""
 
     def original(self, t: Tensor) -> None:
@@ -122,18 +122,18 @@ class BatchTrace:
         with self.outside():
             return Batched(self, number(value, dtype), False)
 
-    def lifted(self, x: Any, inputs: tuple) -> Batched:
+    def number_like(self, x: Any, inputs: tuple) -> Batched:
         like = next(v for v in inputs if isinstance(v, Batched) and v.dtype.kind != "bool")
         return self.number(x, like.dtype)
 
-    def here(self, t: Tensor) -> Tensor:
+    def traced_for(self, t: Tensor) -> Tensor:
         """What stands for `t` inside: itself, or a twin if it comes from outside."""
         node = t._node
         if type(node) is Batched:
             if node.trace is self:
                 return t
             if not node.trace.open:
-                raise leaked(t)
+                raise leaked_tensor_error(t)
         return self.twin(t)
 
     def twin(self, t: Tensor) -> Tensor:
@@ -156,11 +156,11 @@ class BatchTrace:
     def example(self, value: Tensor, mapped: bool) -> Tensor:
         """One example of what `value` holds for all."""
         with self.outside():
-            value = live(value)
-        self.deep = self.deep or value._requires_grad
+            value = resolve(value)
+        self.differentiated_outside = self.differentiated_outside or value._requires_grad
         return traced(Batched(self, value, mapped))  # type: ignore[arg-type]
 
-    def rooted(self, t: Tensor) -> Tensor:
+    def autograd_tensor(self, t: Tensor) -> Tensor:
         """Where the gradient tape of `t` hangs: one from outside keeps its own."""
         return t
 
@@ -170,7 +170,7 @@ class BatchTrace:
 
     def concrete(self, t: Tensor, what: str, *instead: str) -> np.ndarray:
         """The stored value where Python must know it, which only exists if no example differs."""
-        payload = self.here(t)._node
+        payload = self.traced_for(t)._node
         if payload.mapped:
             raise RuntimeError(_BRANCH.format(what=what))
         with self.outside():
@@ -189,10 +189,10 @@ class BatchTrace:
     def hyper(self, group: dict, key: str) -> Any:
         return group[key]
 
-    def look_at_grad(self, twin: Tensor) -> None:
+    def read_grad(self, twin: Tensor) -> None:
         """`.grad` inside is the program's own affair."""
 
-    replace_grad = look_at_grad
+    replace_grad = read_grad
 
     made = None
 
@@ -203,7 +203,7 @@ class BatchTrace:
         """Whether `t` stands for a tensor from outside whose memory must not be written."""
         outer = self.input_of(t)
         with self.outside():
-            return outer is not None and protected(live(outer))
+            return outer is not None and is_read_only(resolve(outer))
 
     def input_of(self, twin: Tensor) -> Tensor | None:
         """The tensor from outside that `twin` stands for, or is one example of."""
@@ -222,7 +222,7 @@ class BatchTrace:
     # ---- what vmap asks at the end
     def value(self, t: Tensor) -> tuple[Tensor, bool]:
         """The values of all examples of `t`, and whether they differ."""
-        t = self.here(t)
+        t = self.traced_for(t)
         if t._view is not None:
             t._view.refresh(t)
         return t._node.value, t._node.mapped
@@ -247,7 +247,7 @@ class BatchTrace:
 
 @contextmanager
 def batching(trace: BatchTrace) -> Iterator[BatchTrace]:
-    with handlers_outside():
+    with untraced_handlers():
         mode.trace = trace
         try:
             yield trace

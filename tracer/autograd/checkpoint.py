@@ -9,40 +9,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..mode import enable_grad, live, mode
+from ..mode import enable_grad, mode, resolve
 from ..pytree import flatten, unflatten
 from ..tensor.generator import get_rng_state, set_rng_state
 from ..tensor.tensor import Tensor
-from .backward import pull
+from .backward import backpropagate
 from .batching import BatchTrace
-from .graph import FREED, AccumulateGrad, Bundle, GradFn, Part, edge
-from .transform import Origin, bare, origin
+from .graph import FREED, AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
+from .transform import Origin, detached_alias, origin
 
 
 @contextmanager
-def _sketching() -> Iterator[None]:
-    before, mode.sketch = mode.sketch, True
+def _recording_edges_only() -> Iterator[None]:
+    before, mode.edges_only = mode.edges_only, True
     try:
         yield
     finally:
-        mode.sketch = before
+        mode.edges_only = before
 
 
 @contextmanager
-def _stream_at(place: Any) -> Iterator[None]:
+def _rng_state_at(rng_state: Any) -> Iterator[None]:
     """Random numbers from a place where the stream stood before, and then where it stands now."""
-    if place is None:
+    if rng_state is None:
         yield
         return
     now = get_rng_state()
-    set_rng_state(place)
+    set_rng_state(rng_state)
     try:
         yield
     finally:
         set_rng_state(now)
 
 
-def _captured(fns: list[GradFn | None], before: int) -> list[GradFn]:
+def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
     """What a function used besides its arguments: the records that were there before it ran."""
     found: dict[GradFn, None] = {}
     stack, seen = list(fns), set()
@@ -70,73 +70,75 @@ class _Section:
     def __init__(self, function: Callable, args: tuple, kwargs: dict, keep_stream: bool):
         self.function = function
         leaves, self.structure = flatten((args, kwargs))
-        self.leaves = [live(x) if isinstance(x, Tensor) else x for x in leaves]
-        self.graded = [
+        self.leaves = [resolve(x) if isinstance(x, Tensor) else x for x in leaves]
+        self.differentiable = [
             k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x._requires_grad
         ]
-        self.place = get_rng_state() if keep_stream else None
+        self.rng_state = get_rng_state() if keep_stream else None
 
     def run(self) -> tuple[list[Any], Any, list[GradFn]]:
         """The answer's leaves and structure, and the records of the arguments."""
         leaves = list(self.leaves)
-        for k in self.graded:
+        for k in self.differentiable:
             leaves[k] = origin(leaves[k], _Argument)
         args, kwargs = unflatten(leaves, self.structure)
         with enable_grad():
             answer, structure = flatten(self.function(*args, **kwargs))
-        return answer, structure, [leaves[k]._grad_fn for k in self.graded]
+        return answer, structure, [leaves[k]._grad_fn for k in self.differentiable]
 
 
 class CheckpointBackward(GradFn):
     """The record of a checkpointed function."""
 
-    __slots__ = ("captured", "section")
+    __slots__ = ("outer_nodes", "section")
 
     section: _Section | None
 
-    def __init__(self, section: _Section, captured: list[GradFn]):
-        arguments = [edge(section.leaves[k]) for k in section.graded]
-        super().__init__("CheckpointFunctionBackward", (*arguments, *captured))
-        self.section, self.captured = section, captured
+    def __init__(self, section: _Section, outer_nodes: list[GradFn]):
+        arguments = [edge(section.leaves[k]) for k in section.differentiable]
+        super().__init__("CheckpointFunctionBackward", (*arguments, *outer_nodes))
+        self.section, self.outer_nodes = section, outer_nodes
 
-    def arrive(self, g: Any) -> Any:
-        return g if isinstance(g, Bundle) else super().arrive(g)
+    def run_prehooks(self, g: Any) -> Any:
+        return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         if self.section is None:
             raise RuntimeError(FREED)
-        parts = g.parts if isinstance(g, Bundle) else {0: g}
-        with _stream_at(self.section.place):
+        parts = g.parts if isinstance(g, OutputGradients) else {0: g}
+        with _rng_state_at(self.section.rng_state):
             answer, _, arguments = self.section.run()
-        roots = [(live(answer[k])._grad_fn, part) for k, part in parts.items()]
+        roots = [(resolve(answer[k])._grad_fn, part) for k, part in parts.items()]
         create = mode.grad
-        return tuple(pull(roots, [*arguments, *self.captured], create, create, stop=True))
+        return tuple(
+            backpropagate(roots, [*arguments, *self.outer_nodes], create, create, stop=True)
+        )
 
-    def keeps(self) -> bool:
+    def has_saved_values(self) -> bool:
         return self.section is not None
 
     def release(self) -> None:
         self.section = None
 
 
-def recomputed(function: Callable, args: tuple, kwargs: dict, keep_stream: bool) -> Any:
+def checkpointed(function: Callable, args: tuple, kwargs: dict, keep_stream: bool) -> Any:
     """function(*args, **kwargs), whose gradient runs it again."""
     trace = mode.trace
-    if not mode.grad or (isinstance(trace, BatchTrace) and trace.deep):
+    if not mode.grad or (isinstance(trace, BatchTrace) and trace.differentiated_outside):
         return function(*args, **kwargs)
     section = _Section(function, args, kwargs, keep_stream)
     before = _Mark().sequence
-    with _sketching():
+    with _recording_edges_only():
         answer, structure, _ = section.run()
-    fns = [live(y)._grad_fn if isinstance(y, Tensor) else None for y in answer]
+    fns = [resolve(y)._grad_fn if isinstance(y, Tensor) else None for y in answer]
     if all(fn is None for fn in fns):
         return unflatten(answer, structure)
-    record = CheckpointBackward(section, _captured(fns, before))
+    record = CheckpointBackward(section, _outer_nodes(fns, before))
     results = []
     for k, (y, fn) in enumerate(zip(answer, fns, strict=True)):
         if fn is not None:
-            y = bare(live(y))
-            y._grad_fn = record if len(answer) == 1 else Part(record, k)
+            y = detached_alias(resolve(y))
+            y._grad_fn = record if len(answer) == 1 else OutputNode(record, k)
             y._requires_grad = True
         results.append(y)
     return unflatten(results, structure)

@@ -16,13 +16,13 @@ from ...ir.autodiff import unbroadcast
 from ...ir.dtype import DType
 from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
-from ..mode import _Switch, live, mode, no_grad
+from ..mode import GradMode, mode, no_grad, resolve
 from ..tensor.tensor import Tensor
 from .backward import filled
 from .batching import BatchTrace, batching
-from .graph import FREED, Bundle, GradFn, Part, Saved, edge
-from .transform import bare
-from .vmap import moved
+from .graph import FREED, GradFn, OutputGradients, OutputNode, Saved, edge
+from .transform import detached_alias
+from .vmap import move_axis
 
 
 class FunctionCtx:
@@ -33,9 +33,9 @@ class FunctionCtx:
     def __init__(self) -> None:
         self._tensors: tuple[Tensor | None, ...] = ()
         self._saved: list[tuple[Saved, GradFn | int | None] | None] | None = None
-        self._record: Callable[[], CustomBackward | None] = lambda: None
+        self._node_reference: Callable[[], CustomBackward | None] = lambda: None
         self._dirty: tuple[Tensor, ...] = ()
-        self._fixed: tuple[Tensor, ...] = ()
+        self._non_differentiable: tuple[Tensor, ...] = ()
         self._materialize = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -53,16 +53,16 @@ class FunctionCtx:
                 raise RuntimeError(FREED)
             return self._tensors
         return tuple(
-            None if s is None else s[0].unpack(self._made_by(s[1]), "saved for backward")
+            None if s is None else s[0].unpack(self._producer(s[1]), "saved for backward")
             for s in self._saved
         )
 
-    def _made_by(self, fn: GradFn | int | None) -> GradFn | None:
+    def _producer(self, fn: GradFn | int | None) -> GradFn | None:
         """The record of a saved tensor; a number means that it is that answer of the function."""
         if not isinstance(fn, int):
             return fn
-        record = self._record()
-        return record if record is None or len(record.answers) == 1 else Part(record, fn)
+        record = self._node_reference()
+        return record if record is None or len(record.outputs) == 1 else OutputNode(record, fn)
 
     def mark_dirty(self, *tensors: Tensor) -> None:
         """Say which inputs forward changed in place; they must be returned."""
@@ -70,7 +70,7 @@ class FunctionCtx:
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """Say which answers have no gradient."""
-        self._fixed = tensors
+        self._non_differentiable = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
         """Whether backward is given zeros, rather than None, for an answer nobody used."""
@@ -80,7 +80,7 @@ class FunctionCtx:
 class CustomBackward(GradFn):
     """The record of one call of a Function."""
 
-    __slots__ = ("answers", "ctx", "function", "inputs")
+    __slots__ = ("ctx", "function", "inputs", "outputs")
 
     def __init__(self, function: type[Function], ctx: FunctionCtx, args: Sequence[Any]):
         graded = [a if isinstance(a, Tensor) and a._dtype.is_floating_point else None for a in args]
@@ -89,15 +89,17 @@ class CustomBackward(GradFn):
         )
         self.function, self.ctx = function, ctx
         self.inputs = [None if a is None else (tuple(a.shape), a._dtype) for a in graded]
-        self.answers: list[tuple] = []
+        self.outputs: list[tuple] = []
 
-    def arrive(self, g: Any) -> Any:
-        return g if isinstance(g, Bundle) else super().arrive(g)
+    def run_prehooks(self, g: Any) -> Any:
+        return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
-        parts = g.parts if isinstance(g, Bundle) else {0: g}
-        given = [self.given(parts.get(k), *answer) for k, answer in enumerate(self.answers)]
-        found = self.function.backward(self.ctx, *given)
+        parts = g.parts if isinstance(g, OutputGradients) else {0: g}
+        output_gradients = [
+            self.output_gradient(parts.get(k), *y) for k, y in enumerate(self.outputs)
+        ]
+        found = self.function.backward(self.ctx, *output_gradients)
         grads = list(found) if isinstance(found, (tuple, list)) else [found]
         count = len(self.inputs)
         if len(grads) < count or any(g is not None for g in grads[count:]):
@@ -105,15 +107,15 @@ class CustomBackward(GradFn):
                 f"function {self.title} returned an incorrect number of gradients (expected "
                 f"{count}, got {len(grads)})"
             )
-        return tuple(self.fitted(k, g) for k, g in enumerate(grads[:count]))
+        return tuple(self.checked_gradient(k, g) for k, g in enumerate(grads[:count]))
 
-    def given(self, g: Tensor | None, shape: tuple[int, ...], dtype: DType | None) -> Any:
+    def output_gradient(self, g: Tensor | None, shape: tuple[int, ...], dtype: DType | None) -> Any:
         """The cotangent of an answer, as backward is to have it."""
         if g is not None or dtype is None or not self.ctx._materialize:
             return g
         return filled(shape, dtype, 0.0)
 
-    def fitted(self, k: int, g: Any) -> Tensor | None:
+    def checked_gradient(self, k: int, g: Any) -> Tensor | None:
         """A gradient in the shape and dtype of its input."""
         wanted = self.inputs[k]
         if g is None or wanted is None or self.edges[k] is None:
@@ -126,7 +128,7 @@ class CustomBackward(GradFn):
         shape, dtype = wanted
         if tuple(g.shape) != shape:
             try:
-                g = unbroadcast(live(g), shape)
+                g = unbroadcast(resolve(g), shape)
             except ShapeError:
                 raise RuntimeError(
                     f"Function {self.title} returned an invalid gradient at index {k} - got "
@@ -134,7 +136,7 @@ class CustomBackward(GradFn):
                 ) from None
         return g if g.dtype is dtype else cast(g, dtype=dtype)
 
-    def keeps(self) -> bool:
+    def has_saved_values(self) -> bool:
         return bool(self.ctx._saved)
 
     def release(self) -> None:
@@ -199,19 +201,19 @@ class Function:
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward, and have backward called when the answer is differentiated."""
-        args = tuple(live(a) if isinstance(a, Tensor) else a for a in args)
+        args = tuple(resolve(a) if isinstance(a, Tensor) else a for a in args)
         trace = mode.trace
         if not isinstance(trace, BatchTrace):
-            return _recorded(cls, args, kwargs, None)
+            return _apply_recorded(cls, args, kwargs, None)
         if cls.vmap is not Function.vmap:
-            outer = _by_rule(cls, trace, args)
-        elif mode.grad and trace.deep:
-            outer = _mapped(cls, trace, args, kwargs)
+            outer = _apply_vmap_rule(cls, trace, args)
+        elif mode.grad and trace.differentiated_outside:
+            outer = _apply_mapped(cls, trace, args, kwargs)
         else:
-            return _recorded(cls, args, kwargs, None)
+            return _apply_recorded(cls, args, kwargs, None)
         if not any(isinstance(a, Tensor) and a._requires_grad for a in args):
             return outer
-        return _recorded(cls, args, kwargs, outer)
+        return _apply_recorded(cls, args, kwargs, outer)
 
 
 def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict) -> Any:
@@ -219,12 +221,12 @@ def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict)
     with no_grad():
         if function.setup_context is Function.setup_context:
             return function.forward(ctx, *args, **kwargs)
-        answer = function.forward(*args, **kwargs)
-        function.setup_context(ctx, args, answer)
-        return answer
+        output = function.forward(*args, **kwargs)
+        function.setup_context(ctx, args, output)
+        return output
 
 
-def _recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -> Any:
+def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -> Any:
     """The call and its record; the answers are those `known`, if they were computed already by a
     call that is differentiated outside of a `vmap`.
     """
@@ -232,49 +234,51 @@ def _recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -
     ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a._requires_grad for a in args)
     wanted = mode.grad and any(ctx.needs_input_grad)
     record = CustomBackward(function, ctx, args) if wanted else None
-    answer = _call(function, ctx, args, kwargs)
-    several = isinstance(answer, (tuple, list))
-    found = list(answer) if several else [answer]
+    output = _call(function, ctx, args, kwargs)
+    several = isinstance(output, (tuple, list))
+    found = list(output) if several else [output]
     values = found if known is None else list(known) if several else [known]
-    fixed = {id(t) for t in ctx._fixed}
-    dirty = {id(live(t)) for t in ctx._dirty}
+    fixed = {id(t) for t in ctx._non_differentiable}
+    dirty = {id(resolve(t)) for t in ctx._dirty}
     made: dict[int, int] = {}  # a number, as the record must not hold itself
     results: list[Any] = []
     for k, y in enumerate(found):
         if not isinstance(y, Tensor):
             results.append(y)
             if record is not None:
-                record.answers.append(((), None))
+                record.outputs.append(((), None))
             continue
-        raw, y = y, live(values[k])
+        raw, y = y, resolve(values[k])
         if id(y) in dirty:
             if record is not None and y._requires_grad and y._grad_fn is None:
                 raise RuntimeError(
                     "a leaf Variable that requires grad is being used in an in-place operation."
                 )
         elif record is not None and (any(y is a for a in args) or y._requires_grad):
-            y = bare(y)
+            y = detached_alias(y)
         if record is not None:
-            record.answers.append((tuple(y.shape), y._dtype))
+            record.outputs.append((tuple(y.shape), y._dtype))
             if y._dtype.is_floating_point and id(raw) not in fixed:
-                y._grad_fn = record if len(found) == 1 else Part(record, k)
+                y._grad_fn = record if len(found) == 1 else OutputNode(record, k)
                 y._requires_grad = True
                 made[id(raw)] = k
         results.append(y)
     if record is not None:
-        ctx._saved = [None if t is None else _kept(t, made, results) for t in ctx._tensors]
-        ctx._tensors = ctx._dirty = ctx._fixed = ()
-        ctx._record = ref(record)
+        ctx._saved = [None if t is None else _save_tensor(t, made, results) for t in ctx._tensors]
+        ctx._tensors = ctx._dirty = ctx._non_differentiable = ()
+        ctx._node_reference = ref(record)
     return tuple(results) if several else results[0]
 
 
-def _kept(t: Tensor, made: dict[int, int], results: list) -> tuple[Saved, GradFn | int | None]:
+def _save_tensor(
+    t: Tensor, made: dict[int, int], results: list
+) -> tuple[Saved, GradFn | int | None]:
     """A tensor saved for backward, and what made it: number k stands for answer k."""
-    keep: Any = Saved if mode.saving is None else mode.saving
+    keep: Any = Saved if mode.make_saved is None else mode.make_saved
     k = made.get(id(t))
     if k is not None:
         return keep(results[k]), k
-    t = live(t)
+    t = resolve(t)
     return keep(t), edge(t)
 
 
@@ -286,31 +290,31 @@ class VmapInfo(NamedTuple):
     randomness: str
 
 
-def _by_rule(function: type[Function], trace: BatchTrace, args: tuple) -> Any:
+def _apply_vmap_rule(function: type[Function], trace: BatchTrace, args: tuple) -> Any:
     """The operation on all examples in the way that the Function itself has for it."""
     values = [a._node.value if isinstance(a, Tensor) else a for a in args]
     in_dims = tuple(0 if isinstance(a, Tensor) and a._node.mapped else None for a in args)
     with trace.outside():
         if not any(d == 0 for d in in_dims):
-            answers: Any = function.apply(*values)
+            outputs: Any = function.apply(*values)
             out_dims: Any = None
         else:
             info = VmapInfo(trace.size, trace.randomness)
-            answers, out_dims = function.vmap(info, in_dims, *values)
-    several = isinstance(answers, (tuple, list))
-    found = list(answers) if several else [answers]
+            outputs, out_dims = function.vmap(info, in_dims, *values)
+    several = isinstance(outputs, (tuple, list))
+    found = list(outputs) if several else [outputs]
     dims = out_dims if isinstance(out_dims, (tuple, list)) else [out_dims] * len(found)
     results: list[Any] = []
     for y, d in zip(found, dims, strict=True):
         if isinstance(y, Tensor):
             with trace.outside():
-                y = y if d is None else moved(live(y), d, 0)
+                y = y if d is None else move_axis(resolve(y), d, 0)
             y = trace.example(y, d is not None)
         results.append(y)
     return tuple(results) if several else results[0]
 
 
-def _mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: dict) -> Any:
+def _apply_mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: dict) -> Any:
     """Inside `vmap`, with gradients wanted outside: the operation on all examples, with its own
     derivative there.
     """
@@ -325,20 +329,20 @@ def _mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: di
         pairs = [inner.value(y) if isinstance(y, Tensor) else (y, False) for y in ys]
         return [v for v, _ in pairs], [m for _, m in pairs]
 
-    answers: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
 
     def forward(ctx: FunctionCtx, *values: Any) -> Any:
         inner_ctx = FunctionCtx()
         inner_ctx.needs_input_grad = ctx.needs_input_grad
         with batching(BatchTrace(size, trace.randomness)) as inner:
-            answer = _call(function, inner_ctx, tuple(enter(inner, values, axes)), kwargs)
-            answers["several"] = isinstance(answer, (tuple, list))
-            ys, answers["mapped"] = leave(inner, answer if answers["several"] else (answer,))
+            output = _call(function, inner_ctx, tuple(enter(inner, values, axes)), kwargs)
+            outputs["several"] = isinstance(output, (tuple, list))
+            ys, outputs["mapped"] = leave(inner, output if outputs["several"] else (output,))
             saved, ctx.saved_mapped = leave(inner, inner_ctx._tensors)  # type: ignore[attr-defined]
-            fixed, _ = leave(inner, inner_ctx._fixed)
+            fixed, _ = leave(inner, inner_ctx._non_differentiable)
         ctx.save_for_backward(*saved)
         ctx.mark_non_differentiable(*fixed)
-        ctx.inner, ctx.mapped = inner_ctx, answers["mapped"]  # type: ignore[attr-defined]
+        ctx.inner, ctx.mapped = inner_ctx, outputs["mapped"]  # type: ignore[attr-defined]
         return tuple(ys)
 
     def backward(ctx: Any, *grads: Any) -> tuple:
@@ -356,8 +360,8 @@ def _mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: di
     whole: Any = type(function.__name__, (Function,), methods)
     with trace.outside():
         found = whole.apply(*(a._node.value if isinstance(a, Tensor) else a for a in args))
-    results = enter(trace, found, answers["mapped"])
-    return tuple(results) if answers["several"] else results[0]
+    results = enter(trace, found, outputs["mapped"])
+    return tuple(results) if outputs["several"] else results[0]
 
 
 def once_differentiable(backward: Callable) -> Callable:
@@ -365,17 +369,17 @@ def once_differentiable(backward: Callable) -> Callable:
 
     @wraps(backward)
     def once(ctx: Any, *grads: Any) -> Any:
-        with _Switch(False):
+        with GradMode(False):
             found = backward(ctx, *grads)
-        needed = [g for g in grads if isinstance(g, Tensor) and live(g)._requires_grad]
+        needed = [g for g in grads if isinstance(g, Tensor) and resolve(g)._requires_grad]
         if not mode.grad or not needed:
             return found
         several = isinstance(found, (tuple, list))
-        refused = _Once(tuple(edge(live(g)) for g in needed))
+        refused = _RefuseSecondDerivative(tuple(edge(resolve(g)) for g in needed))
         results = []
         for y in found if several else (found,):
             if isinstance(y, Tensor):
-                y = bare(live(y))
+                y = detached_alias(resolve(y))
                 y._grad_fn, y._requires_grad = refused, True
             results.append(y)
         return tuple(results) if several else results[0]
@@ -383,7 +387,7 @@ def once_differentiable(backward: Callable) -> Callable:
     return once
 
 
-class _Once(GradFn):
+class _RefuseSecondDerivative(GradFn):
     __slots__ = ()
 
     def __init__(self, edges: tuple[GradFn | None, ...]):

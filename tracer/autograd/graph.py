@@ -18,13 +18,13 @@ from ...ir.autodiff import cotangent, rule_of
 from ...ir.graph import postorder
 from ...ir.node import Aval, input_node
 from ...ir.op import Kind, OpDef
-from ..mode import live, mode
-from ..tensor.gradient_layout import recorded
+from ..mode import mode, resolve
+from ..tensor.gradient_layout import differentiable_copy
 from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 
-clock = itertools.count(1)
-_leaves = itertools.count(-1, -1)  # below every operation: accumulation comes last
+sequence_numbers = itertools.count(1)
+_leaf_sequence_numbers = itertools.count(-1, -1)  # below every operation: accumulation comes last
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
@@ -49,13 +49,13 @@ class GradFn:
 
     __slots__ = (
         "__weakref__", "edges", "metadata_", "posthooks", "prehooks", "retainers", "sequence",
-        "shown", "title",
+        "shown_edges", "title",
     )  # fmt: skip
 
     def __init__(self, title: str, edges: tuple[GradFn | None, ...], sequence: int | None = None):
         self.title, self.edges = title, edges
-        self.sequence = next(clock) if sequence is None else sequence
-        self.shown: tuple | None = None
+        self.sequence = next(sequence_numbers) if sequence is None else sequence
+        self.shown_edges: tuple | None = None
         self.prehooks: dict[int, Callable] | None = None
         self.posthooks: dict[int, Callable] | None = None
         self.retainers: list[ref] = []
@@ -68,7 +68,7 @@ class GradFn:
     @property
     def next_functions(self) -> tuple:
         """The GradFns of the inputs, in pairs with 0: every operation here has one output."""
-        return tuple((e, 0) for e in (self.edges if self.shown is None else self.shown))
+        return tuple((e, 0) for e in (self.edges if self.shown_edges is None else self.shown_edges))
 
     @property
     def metadata(self) -> dict:
@@ -84,9 +84,9 @@ class GradFn:
             new = hook((g,))
             return new[0] if isinstance(new, (tuple, list)) else new
 
-        return self.listen(alone)
+        return self.register_gradient_hook(alone)
 
-    def listen(self, hook: Callable) -> RemovableHandle:
+    def register_gradient_hook(self, hook: Callable) -> RemovableHandle:
         """Call `hook(grad)` with the gradient of the result."""
         if self.prehooks is None:
             self.prehooks = {}
@@ -98,7 +98,7 @@ class GradFn:
             self.posthooks = {}
         return RemovableHandle(self.posthooks, hook)
 
-    def asked(self, roots: Iterable[GradFn]) -> None:
+    def check_target(self, roots: Iterable[GradFn]) -> None:
         """Somebody wants the gradient of the result in a backward from `roots`: raise where it
         cannot be known.
         """
@@ -107,28 +107,28 @@ class GradFn:
         """Put the gradient of the result into the `.grad` of `t`, which it is."""
         self.retainers.append(ref(t))
 
-    def arrive(self, g: Tensor) -> Tensor:
+    def run_prehooks(self, g: Tensor) -> Tensor:
         """The gradient of the result is complete: what the hooks make of it."""
         if self.prehooks:
             for hook in tuple(self.prehooks.values()):
-                g = hooked(hook(g), g)
+                g = checked_hook_result(hook(g), g)
         for r in self.retainers:
             if (t := r()) is not None:
-                t._grad = recorded(g) if t._grad is None else t._grad + g
+                t._grad = differentiable_copy(g) if t._grad is None else t._grad + g
         return g
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the inputs, one for each edge."""
         raise NotImplementedError
 
-    def descend(self, keep: bool) -> bool:
+    def run_fast_backward(self, keep: bool) -> bool:
         """Do what `backward()` of a scalar would from here, if that needs no walk."""
         return False
 
     def release(self) -> None:
         """Forget the saved values."""
 
-    def keeps(self) -> bool:
+    def has_saved_values(self) -> bool:
         """Whether there are saved values to forget."""
         return False
 
@@ -136,7 +136,7 @@ class GradFn:
         return f"<{self.title} object at {id(self):#x}>"
 
 
-def hooked(new: Any, g: Tensor) -> Tensor:
+def checked_hook_result(new: Any, g: Tensor) -> Tensor:
     if new is None:
         return g
     if not isinstance(new, Tensor):
@@ -145,23 +145,23 @@ def hooked(new: Any, g: Tensor) -> Tensor:
         raise RuntimeError(
             f"hook has changed the size of value: expected {list(g.shape)}, got {list(new.shape)}"
         )
-    return live(new)
+    return resolve(new)
 
 
-class Bundle:
+class OutputGradients:
     """The cotangents of several answers of one operation, on their way to its record."""
 
     def __init__(self, parts: dict[int, Tensor]):
         self.parts = parts
 
-    def __add__(self, other: Bundle) -> Bundle:
+    def __add__(self, other: OutputGradients) -> OutputGradients:
         parts = dict(self.parts)
         for k, g in other.parts.items():
             parts[k] = parts[k] + g if k in parts else g
-        return Bundle(parts)
+        return OutputGradients(parts)
 
 
-class Part(GradFn):
+class OutputNode(GradFn):
     """The record of one of several answers of an operation; its cotangent goes to the whole."""
 
     __slots__ = ("index",)
@@ -171,10 +171,10 @@ class Part(GradFn):
         self.index = index
 
     def apply(self, g: Tensor) -> tuple[Any, ...]:
-        return (Bundle({self.index: g}),)
+        return (OutputGradients({self.index: g}),)
 
 
-class AfterAccumulation(NamedTuple):
+class PostAccumulateHook(NamedTuple):
     """A leaf's hook that waits for its `.grad`."""
 
     function: Callable
@@ -186,21 +186,21 @@ class AccumulateGrad(GradFn):
     __slots__ = ("variable",)
 
     def __init__(self, variable: Tensor):
-        super().__init__("AccumulateGrad", (), next(_leaves))
+        super().__init__("AccumulateGrad", (), next(_leaf_sequence_numbers))
         self.variable = variable
 
-    def arrive(self, g: Tensor) -> Tensor:
+    def run_prehooks(self, g: Tensor) -> Tensor:
         for hook in tuple((self.variable._hooks or {}).values()):
-            if not isinstance(hook, AfterAccumulation):
-                g = hooked(hook(g), g)
-        return super().arrive(g)
+            if not isinstance(hook, PostAccumulateHook):
+                g = checked_hook_result(hook(g), g)
+        return super().run_prehooks(g)
 
-    def accumulated(self) -> None:
+    def run_post_accumulate_hooks(self) -> None:
         """The `.grad` of the leaf is what it is to be; hooks get the leaf that users know."""
         known = None if mode.trace is None else mode.trace.original(self.variable)
         leaf = self.variable if known is None else known
         for hook in tuple((self.variable._hooks or {}).values()):
-            if isinstance(hook, AfterAccumulation) and hook.function(leaf) is not None:
+            if isinstance(hook, PostAccumulateHook) and hook.function(leaf) is not None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
@@ -218,32 +218,32 @@ def edge(t: Tensor) -> GradFn | None:
 class Saved:
     """A value kept for backward: the payload and its version, without the Tensor."""
 
-    __slots__ = ("array", "box", "dtype", "node", "version")
+    __slots__ = ("array", "dtype", "node", "version", "version_counter")
 
     def __init__(self, t: Tensor):
         self.array, self.node, self.dtype = t._array, t._node, t._dtype
-        self.box, self.version = t._version, t._version[0]
+        self.version_counter, self.version = t._version, t._version[0]
 
     def keep(self) -> None:
         """Hold a copy: the operation is about to write over the value that its own derivative
         reads.
         """
         self.array = None if self.array is None else self.array.copy()
-        self.box, self.version = [0], 0
+        self.version_counter, self.version = [0], 0
 
     def unpack(self, made_by: GradFn | None, of: str) -> Tensor:
         t: Tensor = fill_slots(
             object.__new__(Tensor), self.array, self.node, self.dtype, made_by is not None
         )
-        if self.box[0] != self.version:
+        if self.version_counter[0] != self.version:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an "
                 "inplace operation: "
                 f"[tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], which is {of}, is "
-                f"at version {self.box[0]}; "
+                f"at version {self.version_counter[0]}; "
                 f"expected version {self.version} instead.{_HINT}"
             )
-        t._version = self.box
+        t._version = self.version_counter
         if isinstance(made_by, AccumulateGrad):
             t._accumulator = ref(made_by)
         else:
@@ -287,31 +287,31 @@ class OpBackward(GradFn):
                 grads[k] = cotangent(self.op, k, g, y, inputs, self.params)
         return tuple(grads)
 
-    def keeps(self) -> bool:
+    def has_saved_values(self) -> bool:
         return any(isinstance(x, Saved) for x in (self.y, *self.inputs))
 
     def release(self) -> None:
-        if self.keeps():
+        if self.has_saved_values():
             self.freed, self.inputs, self.y = True, (), None
 
 
 _needs: dict[tuple, tuple[bool, frozenset[int]]] = {}
 
 
-def _decisive(name: str, value: Any) -> Any:
+def _rule_key(name: str, value: Any) -> Any:
     """What a rule may decide by, of a parameter: a flag, a word, a primitive, how many axes."""
     if isinstance(value, (bool, str, OpDef)):
         return name, value
     return (name, len(value)) if isinstance(value, tuple) else name
 
 
-def needs(
+def operands_read(
     op: OpDef, wanted: tuple[int, ...], inputs: tuple, params: dict, y: Tensor
 ) -> tuple[bool, frozenset[int]]:
     """Whether the rules for the `wanted` inputs read the answer, and which inputs they read."""
     key: tuple = (op, wanted, len(inputs))
     if params:
-        key += tuple(_decisive(n, v) for n, v in params.items())
+        key += tuple(_rule_key(n, v) for n, v in params.items())
     if op.kind is Kind.LINALG:  # rules of factors differ for tall and wide matrices
         key += tuple(x.shape for x in inputs)
     found = _needs.get(key)
@@ -337,13 +337,13 @@ def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
     )  # fmt: skip
     if not wanted:
         return
-    if mode.sketch:
+    if mode.edges_only:
         edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
         y._grad_fn = OpBackward(op, params, (), edges, wanted, None)
         y._grad_fn.freed = y._requires_grad = True
         return
-    read_y, read = needs(op, wanted, inputs, params, y)
-    keep: Any = Saved if mode.saving is None else mode.saving
+    read_y, read = operands_read(op, wanted, inputs, params, y)
+    keep: Any = Saved if mode.make_saved is None else mode.make_saved
     saved = tuple(
         [keep(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
     )
@@ -353,7 +353,7 @@ def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
     y._requires_grad = True
 
 
-def retitled(y: Tensor, title: str) -> Tensor:
+def with_grad_name(y: Tensor, title: str) -> Tensor:
     """`y`, whose grad_fn is called `title` from now on."""
     if y._grad_fn is not None:
         y._grad_fn.title = title
@@ -364,7 +364,7 @@ def _edges_of(args: Any) -> list[GradFn | None]:
     found: list[GradFn | None] = []
     for a in args:
         if isinstance(a, Tensor):
-            found.append(edge(live(a)))
+            found.append(edge(resolve(a)))
         elif type(a) in (list, tuple):
             found += _edges_of(a)
     return found
@@ -379,17 +379,17 @@ def composite(title: str) -> Callable[[Callable], Callable]:
     def mark(function: Callable) -> Callable:
         @wraps(function)
         def operation(*args: Any, **kwargs: Any) -> Any:
-            start = next(clock) if mode.grad else 0
+            start = next(sequence_numbers) if mode.grad else 0
             result = function(*args, **kwargs)
             if mode.grad:
-                shown: tuple | None = None
+                shown_edges: tuple | None = None
                 for t in result if isinstance(result, (tuple, list)) else (result,):
                     # what was there before belongs to somebody else: an argument handed through
                     # keeps its name
                     if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:
-                        if shown is None:
-                            shown = tuple(_edges_of((*args, *kwargs.values())))
-                        fn.title, fn.shown = title, shown
+                        if shown_edges is None:
+                            shown_edges = tuple(_edges_of((*args, *kwargs.values())))
+                        fn.title, fn.shown_edges = title, shown_edges
             return result
 
         return operation

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
-from ..mode import enable_grad, live, mode
+from ..mode import enable_grad, mode, resolve
 from ..tensor.tensor import Tensor, fill_slots
-from ..tensor.views import alias
-from .backward import filled, pull
+from ..tensor.views import alias_memory
+from .backward import backpropagate, filled
 from .graph import AccumulateGrad, GradFn, edge
 
 
@@ -32,25 +32,25 @@ class Origin(GradFn):
         return (g,)
 
 
-def bare(t: Tensor) -> Tensor:
+def detached_alias(t: Tensor) -> Tensor:
     """The same value in the same memory, without history at this level."""
     y: Tensor = fill_slots(object.__new__(Tensor), t._array, t._node, t._dtype)
     y._version = t._version
-    alias(t, y)
+    alias_memory(t, y)
     return y
 
 
 def origin(x: Tensor, kind: type[Origin] = Origin) -> Tensor:
     """`x` with an Origin of its own."""
-    t = live(x)
+    t = resolve(x)
     if not t._dtype.is_floating_point:
         raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
-    y = bare(t)
+    y = detached_alias(t)
     y._grad_fn, y._requires_grad = kind(t), True
     return y
 
 
-def leads_elsewhere(fns: Iterable[GradFn | None], own: set[GradFn]) -> bool:
+def reaches_outer_history(fns: Iterable[GradFn | None], own: set[GradFn]) -> bool:
     """Whether a gradient from `fns` ends anywhere but in the Origins in `own`: in a leaf, or in an
     Origin of a level around, which is older. Younger ones are those of levels inside, now done.
     """
@@ -71,49 +71,49 @@ class Pullback:
     """A function at one point: its answers, and how cotangents go back through it."""
 
     def __init__(self, function: Callable, primals: Sequence[Tensor]):
-        self.primals = [live(x) for x in primals]
+        self.primals = [resolve(x) for x in primals]
         begun = [origin(x) for x in self.primals]
         self.origins: list[GradFn] = [x._grad_fn for x in begun]
         self.recording = mode.grad
         with enable_grad():
-            self.answer = function(begun)
+            self.result = function(begun)
 
-    def watch(self, outputs: Sequence[Tensor], inner: Iterable[GradFn] = ()) -> None:
+    def set_outputs(self, outputs: Sequence[Tensor], inner: Iterable[GradFn] = ()) -> None:
         """The tensors in the answer whose cotangents will be given; `inner` are Origins of the
         same level.
         """
-        self.outputs = [live(y) for y in outputs]
+        self.outputs = [resolve(y) for y in outputs]
         self.roots = [y._grad_fn if y._requires_grad else None for y in self.outputs]
-        self.outward = leads_elsewhere(self.roots, {*self.origins, *inner})
+        self.outer_history = reaches_outer_history(self.roots, {*self.origins, *inner})
 
-    def cut(self, t: Any) -> Any:
+    def detached_outside(self, t: Any) -> Any:
         """A tensor of the answer as the world around may have it: with a history only where that
         leads on, past this level.
         """
-        if not isinstance(t, Tensor) or not live(t)._requires_grad:
+        if not isinstance(t, Tensor) or not resolve(t)._requires_grad:
             return t
-        t = live(t)
-        on = self.recording and leads_elsewhere([edge(t)], set(self.origins))
-        return t if on else bare(t)
+        t = resolve(t)
+        on = self.recording and reaches_outer_history([edge(t)], set(self.origins))
+        return t if on else detached_alias(t)
 
-    def create(self, cotangents: Iterable[Tensor | None] = ()) -> bool:
+    def needs_graph(self, cotangents: Iterable[Tensor | None] = ()) -> bool:
         """Whether what is pulled back may have to be differentiated once more."""
-        deeper = mode.trace is not None and mode.trace.deep
+        deeper = mode.trace is not None and mode.trace.differentiated_outside
         given = any(g is not None and g._requires_grad for g in cotangents)
-        return mode.grad and (self.outward or deeper or given)
+        return mode.grad and (self.outer_history or deeper or given)
 
     def __call__(
         self, cotangents: Sequence[Tensor | None], create: bool | None = None, keep: bool = True
     ) -> list[Tensor]:
         """The cotangents of the primals; zeros where nothing arrives."""
-        given = [None if g is None else live(g) for g in cotangents]
-        create = self.create(given) if create is None else create
+        given = [None if g is None else resolve(g) for g in cotangents]
+        create = self.needs_graph(given) if create is None else create
         roots = [
             (fn, g)
             for fn, g in zip(self.roots, given, strict=True)
             if fn is not None and g is not None
         ]
-        found = pull(roots, self.origins, keep or create, create)
+        found = backpropagate(roots, self.origins, keep or create, create)
         return [
             filled(x.shape, x._dtype, 0.0) if g is None else g
             for g, x in zip(found, self.primals, strict=True)
@@ -142,7 +142,7 @@ class Pushforward:
         self.places = [k for k, y in enumerate(ys) if y._dtype.is_floating_point]
         zeros = [filled(ys[k].shape, ys[k]._dtype, 0.0) for k in self.places]
         self.linear = Pullback(pulled, zeros)
-        self.linear.watch(self.linear.answer, back.origins)
+        self.linear.set_outputs(self.linear.result, back.origins)
 
     def __call__(
         self, tangents: Sequence[Tensor | None], create: bool | None = None

@@ -11,8 +11,8 @@ from functools import wraps
 from typing import Any
 
 from ...ir.ops.movement import concat, expand, permute, slice as slice_
-from ..mode import live
-from ..pytree import LEAF, flatten, spread, unflatten
+from ..mode import resolve
+from ..pytree import LEAF, broadcast_prefix, flatten, unflatten
 from ..tensor.inplace import overwrite
 from ..tensor.tensor import Tensor
 from .batching import BatchTrace, batching
@@ -20,7 +20,7 @@ from .batching import BatchTrace, batching
 InDims = int | tuple | dict | None
 
 
-def moved(x: Tensor, source: int, to: int) -> Tensor:
+def move_axis(x: Tensor, source: int, to: int) -> Tensor:
     """One axis moved, the others in order."""
     order = [d for d in range(x.ndim) if d != source % x.ndim]
     order.insert(to % x.ndim, source % x.ndim)
@@ -35,13 +35,13 @@ class _Call:
     """One call of a mapped function: what is mapped along which axis, in the user's words."""
 
     def __init__(
-        self, function: Callable, in_dims: Any, out_dims: Any, args: tuple, lenient: bool
+        self, function: Callable, in_dims: Any, out_dims: Any, args: tuple, allow_none: bool
     ):
-        self.function, self.out_dims, self.lenient = function, out_dims, lenient
-        self.words = f"vmap({_name(function)}, in_dims={in_dims}, ...)(<inputs>)"
+        self.function, self.out_dims, self.allow_none = function, out_dims, allow_none
+        self.prefix = f"vmap({_name(function)}, in_dims={in_dims}, ...)(<inputs>)"
         if not isinstance(in_dims, (int, tuple)) or isinstance(in_dims, bool):
             raise ValueError(
-                f"{self.words}: expected `in_dims` to be int or a (potentially nested) tuple "
+                f"{self.prefix}: expected `in_dims` to be int or a (potentially nested) tuple "
                 f"matching the structure of inputs, got: {type(in_dims)}."
             )
         if not args:
@@ -51,10 +51,10 @@ class _Call:
                 "unsupported."
             )
         self.leaves, self.structure = flatten(args)
-        dims = spread(in_dims, self.structure)
+        dims = broadcast_prefix(in_dims, self.structure)
         if dims is None:
             raise ValueError(
-                f"{self.words}: in_dims is not compatible with the structure of `inputs`. in_dims "
+                f"{self.prefix}: in_dims is not compatible with the structure of `inputs`. in_dims "
                 f"has structure {flatten(in_dims)[1]} but inputs has structure {self.structure}."
             )
         self.dims = [self.checked(d, x) for d, x in zip(dims, self.leaves, strict=True)]
@@ -65,17 +65,17 @@ class _Call:
             return None
         if not isinstance(d, int) or isinstance(d, bool):
             raise ValueError(
-                f"{self.words}: Got in_dim={d} for an input but in_dim must be either an integer "
+                f"{self.prefix}: Got in_dim={d} for an input but in_dim must be either an integer "
                 "dimension or None."
             )
         if not isinstance(x, Tensor):
             raise ValueError(
-                f"{self.words}: Got in_dim={d} for an input but the input is of type {type(x)}. We "
-                "cannot vmap over non-Tensor arguments, please use None as the respective in_dim"
+                f"{self.prefix}: Got in_dim={d} for an input but the input is of type {type(x)}. "
+                "We cannot vmap over non-Tensor arguments, please use None as the respective in_dim"
             )
         if not -x.ndim <= d < x.ndim:
             raise ValueError(
-                f"{self.words}: Got in_dim={d} for some input, but that input is a Tensor of "
+                f"{self.prefix}: Got in_dim={d} for some input, but that input is a Tensor of "
                 f"dimensionality {x.ndim} so expected in_dim to satisfy -{x.ndim} <= in_dim < "
                 f"{x.ndim}."
             )
@@ -87,7 +87,8 @@ class _Call:
         ]
         if not sizes:
             raise ValueError(
-                f"{self.words}: Expected at least one Tensor to vmap over, but every in_dim is None"
+                f"{self.prefix}: Expected at least one Tensor to vmap over, but every in_dim is "
+                "None"
             )
         if len(set(sizes)) > 1:
             raise ValueError(
@@ -103,14 +104,14 @@ class _Call:
         trace = BatchTrace(stop - start, randomness)
         given = []
         for x, d in zip(self.leaves, self.dims, strict=True):
-            given.append(x if d is None else (x, self.part(x, d, start, stop), d))
+            given.append(x if d is None else (x, self.example_slice(x, d, start, stop), d))
         with batching(trace):
             args = [trace.enter(x[0], x[1]) if isinstance(x, tuple) else x for x in given]
             answer = self.function(*unflatten(args, self.structure), **kwargs)
             leaves, structure = flatten(answer)
-            dims = self.placed(structure)
+            dims = self.output_dims(structure)
             for y, d in zip(leaves, dims, strict=True):
-                whole = d is None or (y is None and self.lenient)
+                whole = d is None or (y is None and self.allow_none)
                 if not isinstance(y, Tensor) and not whole:
                     raise ValueError(
                         f"vmap({_name(self.function)}, ...): `{_name(self.function)}` must only "
@@ -120,14 +121,14 @@ class _Call:
             found = [trace.value(y) if isinstance(y, Tensor) else (y, False) for y in leaves]
         self.write_back(trace, given)
         answers = [
-            self.out(y, m, d, trace.size) if isinstance(y, Tensor) else y
+            self.place_output(y, m, d, trace.size) if isinstance(y, Tensor) else y
             for (y, m), d in zip(found, dims, strict=True)
         ]
         return answers, structure, dims
 
-    def part(self, x: Tensor, d: int, start: int, stop: int) -> Tensor:
+    def example_slice(self, x: Tensor, d: int, start: int, stop: int) -> Tensor:
         """Examples `start` to `stop` of x, along its first axis."""
-        front = moved(live(x), d, 0)
+        front = move_axis(resolve(x), d, 0)
         if (start, stop) == (0, self.size):
             return front
         rest = tuple((0, n, 1) for n in front.shape[1:])
@@ -140,12 +141,12 @@ class _Call:
             if isinstance(x, tuple) and id(x[0]) in changed:
                 overwrite(x[1], changed.pop(id(x[0])), "CopyBackwards")
 
-    def placed(self, structure: Any) -> list[int | None]:
+    def output_dims(self, structure: Any) -> list[int | None]:
         """Along which axis each answer is to be mapped."""
         given = self.out_dims
         if structure is LEAF and isinstance(given, tuple) and len(given) == 1:
             given = given[0]
-        dims = spread(given, structure)
+        dims = broadcast_prefix(given, structure)
         if dims is None:
             raise ValueError(
                 f"vmap({_name(self.function)}, ..., out_dims={self.out_dims}): out_dims is not "
@@ -161,7 +162,7 @@ class _Call:
                 )
         return dims
 
-    def out(self, y: Tensor, mapped: bool, d: int | None, size: int) -> Tensor:
+    def place_output(self, y: Tensor, mapped: bool, d: int | None, size: int) -> Tensor:
         if d is None:
             if mapped:
                 raise ValueError(
@@ -169,21 +170,21 @@ class _Call:
                     "BatchedTensor when out_dim is None"
                 )
             return y
-        y = y if mapped else expand(live(y), shape=(size, *y.shape))
+        y = y if mapped else expand(resolve(y), shape=(size, *y.shape))
         if not -y.ndim <= d < y.ndim:
             raise IndexError(
                 f"Dimension out of range (expected to be in range of [{-y.ndim}, {y.ndim - 1}], "
                 f"but got {d})"
             )
-        return moved(y, 0, d)
+        return move_axis(y, 0, d)
 
 
 def map_examples(
     function: Callable, in_dims: Any, out_dims: Any, args: tuple, kwargs: dict,
-    randomness: str = "error", chunk_size: int | None = None, lenient: bool = False,
+    randomness: str = "error", chunk_size: int | None = None, allow_none: bool = False,
 ) -> Any:  # fmt: skip
-    """One call of a mapped function; `lenient` lets answers be None."""
-    call = _Call(function, in_dims, out_dims, args, lenient)
+    """One call of a mapped function; `allow_none` lets answers be None."""
+    call = _Call(function, in_dims, out_dims, args, allow_none)
     step = min(chunk_size or call.size, call.size) or 1
     bounds = [(k, min(k + step, call.size)) for k in range(0, call.size, step)] or [(0, 0)]
     runs = [call.run(kwargs, start, stop, randomness) for start, stop in bounds]

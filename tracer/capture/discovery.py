@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..change_counter import Watched, WatchedList
+from ..change_counter import WatchedDict, WatchedList
 from ..tensor.tensor import Tensor
 from . import code_names, function_caches, impure
 from .instrument import Exchange
@@ -256,9 +256,9 @@ class Meeting(Notes):
     def _container(self, words: str, value: Any) -> None:
         if not isinstance(value, tuple):
             self.copied(words, value)
-        if isinstance(value, (Watched, WatchedList)):
+        if isinstance(value, (WatchedDict, WatchedList)):
             self.reporting.add(id(value))
-        if isinstance(value, Watched):  # which tells of itself
+        if isinstance(value, WatchedDict):  # which tells of itself
             self.old[id(value)] = value
             self.exchange.observe_tables()
             return
@@ -320,5 +320,5 @@ class Meeting(Notes):
         if isinstance(value, self.reports):
             self.reporting.add(id(attributes))
             for inside in attributes.values():
-                if issubclass(type(inside), Watched):
+                if issubclass(type(inside), WatchedDict):
                     self._container(words, inside)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from operator import is_
 from typing import Any, NamedTuple
 
-from ..change_counter import ALL, Watched, relied_on
+from ..change_counter import ALL_KEYS, WatchedDict, guarded_locations
 from .locations import ABSENT, PLAIN, Place, base_of
 from .read_log import Notes
 
@@ -63,10 +63,10 @@ class Surroundings:
             guard = Guard(place, then)
             if notes.reported(place):
                 self.slow.append(guard)
-                if isinstance(place.holder, Watched):  # an id may be another's later
-                    place.holder.looked_at(ALL if place.how == "content" else place.key)
+                if isinstance(place.holder, WatchedDict):  # an id may be another's later
+                    place.holder.mark_read(ALL_KEYS if place.how == "content" else place.key)
                 else:
-                    relied_on.add(place.id)
+                    guarded_locations.add(place.id)
             else:
                 self.quick.append(guard)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol
 
-from ..change_counter import Watched
+from ..change_counter import WatchedDict
 from ..mode import mode
 from ..tensor.tensor import Tensor
 from .locations import ABSENT
@@ -56,9 +56,9 @@ class Exchange:
 
     def observe_tables(self) -> None:
         """From now on, reading and writing of Watched tables is told."""
-        if (Watched, "__getitem__") not in self._methods:
+        if (WatchedDict, "__getitem__") not in self._methods:
             for name, method in _table_methods(self.listener).items():
-                self._exchange(Watched, name, method)
+                self._exchange(WatchedDict, name, method)
 
     def _exchange(self, cls: type, name: str, method: Any) -> None:
         own = vars(cls).get(name, ABSENT)
@@ -130,7 +130,7 @@ def _table_methods(listener: Listener) -> dict[str, Callable]:
 
         return look
 
-    set_item = vars(Watched)["__setitem__"]
+    set_item = vars(WatchedDict)["__setitem__"]
 
     def put(self: Any, key: Any, value: Any) -> None:
         listener.noted(listener.put, self, key, value, mode.trace is None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..change_counter import Watched
+from ..change_counter import WatchedDict
 from ..mode import mode
 from ..tensor.tensor import Tensor
 from . import code_names, impure
@@ -160,10 +160,10 @@ class Observer(Meeting):
         """An entry of a Watched table is about to be set. What the library makes there outside of
         the trace stays: an optimizer's state, when it is first asked for.
         """
-        made = ours or (isinstance(value, Watched) and not dict.__len__(value))
+        made = ours or (isinstance(value, WatchedDict) and not dict.__len__(value))
         if made and id(table) in self.old and not dict.__contains__(table, key):
             self.kept.add(Place("", "item", table, key).id)
-            if isinstance(value, Watched):
+            if isinstance(value, WatchedDict):
                 self._container("an optimizer's state", value)
         elif id(table) in self.old:
             self.sets(_entry(table, key))

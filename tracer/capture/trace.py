@@ -25,9 +25,9 @@ from ...ir.ops.random import signed
 from ..autograd.graph import GradFn, edge
 from ..autograd.transform import Origin
 from ..mode import mode
-from ..signals import handlers_outside
-from ..tensor.masked_selection import Selected
-from ..tensor.tensor import Tensor, leaked, traced
+from ..signals import untraced_handlers
+from ..tensor.masked_selection import SelectionPayload
+from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from .scalar import Book, Scalar, UnknownValue
 
 LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
@@ -175,7 +175,7 @@ class Trace:
         self._places.setdefault(id(t), place)
 
     # ---- what the tracer's other modules call; a BatchTrace answers to the same
-    deep = False  # whether values below what is traced require grad: never, here they are all seen
+    differentiated_outside = False  # all derivatives are taken in the trace
 
     def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
         node = Node.bind(op, inputs, params)
@@ -199,16 +199,16 @@ class Trace:
                 self._numbers[node] = np.asarray(dtype.encode(number))
         return found.node
 
-    def here(self, t: Tensor) -> Tensor:
+    def traced_for(self, t: Tensor) -> Tensor:
         """What stands for `t` in the trace."""
         node = t._node
         if node is None:
             return self.twin(t)
-        if not isinstance(node, (Node, Selected)):
-            raise leaked(t)
+        if not isinstance(node, (Node, SelectionPayload)):
+            raise leaked_tensor_error(t)
         return t
 
-    rooted = here
+    autograd_tensor = traced_for
 
     def detached(self, node: Node) -> Node:
         """The same value; that it has no history is the tape's affair."""
@@ -243,7 +243,7 @@ class Trace:
         known = found is not None and found.tensor is not None
         return known and not found.tensor._array.flags.writeable  # type: ignore[union-attr]
 
-    def ask(self, t: Tensor, what: str, value: Any) -> None:
+    def guard_attribute(self, t: Tensor, what: str, value: Any) -> None:
         """Python looks at an attribute of a tensor from outside: it must be the same at each call.
         """
         found = self._by_twin.get(id(t))
@@ -257,7 +257,7 @@ class Trace:
         found = self._by_twin.get(id(t))
         return None if found is None else found.tensor
 
-    def look_at_grad(self, twin: Tensor) -> None:
+    def read_grad(self, twin: Tensor) -> None:
         """The program asks for `.grad`: if it is still the one from before, its being there is part
         of the trace.
         """
@@ -391,7 +391,7 @@ class Trace:
 
 @contextmanager
 def tracing(trace: Trace) -> Iterator[Trace]:
-    with handlers_outside():
+    with untraced_handlers():
         before = mode.trace
         mode.trace = trace
         try:

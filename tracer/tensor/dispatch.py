@@ -16,13 +16,13 @@ from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
 from ...ir.ops.elementwise import CHECKS, cast, check_divisor, ne
 from ..autograd.graph import composite, record
-from ..mode import get_default_dtype, live, mode
+from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
 from .masked_selection import Selection
-from .memory_order import axes_of, inherited, strides_of
+from .memory_order import axis_order, elementwise_strides, strides_of
 from .promotion import SCALAR_TYPE, common_dtype
-from .tensor import Size, Tensor, leaked, traced, wrap
-from .views import link
+from .tensor import Size, Tensor, leaked_tensor_error, traced, wrap
+from .views import make_view
 
 
 def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
@@ -76,13 +76,13 @@ def from_numpy(array: np.ndarray) -> Tensor:
 def _lift(x: Any, op: OpDef) -> Any:
     """An operand as a Tensor or a Python number."""
     if isinstance(x, Tensor):
-        return live(x)
+        return resolve(x)
     if isinstance(x, (bool, int, float)):
         return x
     if isinstance(x, (np.number, np.bool_)):
         return x.item()
     if isinstance(x, np.ndarray):
-        return live(from_numpy(x))
+        return resolve(from_numpy(x))
     raise TypeError(f"unsupported operand type(s) for {op.name}: 'Tensor' and '{type(x).__name__}'")
 
 
@@ -159,7 +159,7 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     arrays = [x._array for x in inputs]
     for x in inputs:
         if x._node is not None:
-            raise leaked(x)
+            raise leaked_tensor_error(x)
     try:
         y = evaluate(op, arrays, [x._dtype for x in inputs], dtype, params)
         if op.kind is Kind.ELEMENTWISE:
@@ -189,11 +189,11 @@ def _ordered(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
     else:
         return y
     size = y.itemsize
-    want = inherited([(a.shape, a.strides) for a in arrays], y.shape)
+    want = elementwise_strides([(a.shape, a.strides) for a in arrays], y.shape)
     dims = zip(y.shape, y.strides, want, strict=True)
     if not y.size or all(s == w * size for n, s, w in dims if n > 1):
         return y
-    axes = axes_of(y.shape, want) or range(y.ndim)
+    axes = axis_order(y.shape, want) or range(y.ndim)
     out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(np.argsort(axes))
     np.copyto(out, y)
     return out
@@ -233,7 +233,7 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
         inputs = tuple(x if isinstance(x, Tensor) else number(x, dtype) for x in inputs)
     for x in inputs:
         if x._view is not None:
-            live(x)
+            resolve(x)
     return inputs
 
 
@@ -293,7 +293,7 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     if op.refused.kinds and ready[0]._dtype.kind in op.refused.kinds:
         raise _not_implemented(op, ready[0])
     if mode.trace is not None and any(type(x) is Selection for x in ready):
-        return masked_selection.applied(op, ready, params)
+        return masked_selection.apply(op, ready, params)
     if op.divides:
         ready = _divided(op, inputs, ready)
     if mode.trace is None:
@@ -305,13 +305,14 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     y = traced(node)
     if op.kind in (Kind.ELEMENTWISE, Kind.IMPLICIT) and len(node.shape) > 1:
         deciding = ready if op.kind is Kind.ELEMENTWISE else ready[:1]
-        y._laid = inherited([(tuple(x.shape), strides_of(x)) for x in deciding], node.shape)
+        operands = [(tuple(x.shape), strides_of(x)) for x in deciding]
+        y._traced_strides = elementwise_strides(operands, node.shape)
     return _finish(op, ready, params, y)
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
     if op.aliases:
-        link(inputs[0], op, params, y)
+        make_view(inputs[0], op, params, y)
     if mode.grad and op.vjp is not None and y._dtype.kind == "float":
         for x in inputs:
             if x._requires_grad:

@@ -27,38 +27,39 @@ class Generator:
     """A stream of random numbers, with a seed and a state of its own."""
 
     # no __dict__: what the state is now is read at each call, and never guarded
-    __slots__ = ("__weakref__", "_aside", "_lock", "_main", "device")
+    __slots__ = ("__weakref__", "_lock", "_shared_state", "_thread_states", "device")
 
     def __init__(self, device: Any = "cpu"):
         self.device = usable(device)
         self._lock = lock()
-        self._main = (67280421310721, 0)  # (seed, numbers used)
-        self._aside: dict[int, tuple[int, int]] = {}  # the same, of threads that draw elsewhere
+        self._shared_state = (67280421310721, 0)  # (seed, numbers used)
+        self._thread_states: dict[int, tuple[int, int]] = {}  # states private to a thread
 
     @property
     def _state(self) -> tuple[int, int]:
-        return self._aside.get(get_ident(), self._main) if self._aside else self._main
+        states = self._thread_states
+        return states.get(get_ident(), self._shared_state) if states else self._shared_state
 
     @_state.setter
     def _state(self, state: tuple[int, int]) -> None:
-        if self._aside and get_ident() in self._aside:
-            self._aside[get_ident()] = state
+        if self._thread_states and get_ident() in self._thread_states:
+            self._thread_states[get_ident()] = state
         else:
-            self._main = state
+            self._shared_state = state
 
     @contextmanager
-    def aside(self, state: tuple[int, int]) -> Iterator[None]:
+    def thread_state(self, state: tuple[int, int]) -> Iterator[None]:
         """Within it this thread draws from another place, and leaves the stream where it is."""
         me = get_ident()
-        before = self._aside.get(me)
-        self._aside[me] = state
+        before = self._thread_states.get(me)
+        self._thread_states[me] = state
         try:
             yield
         finally:
             if before is None:
-                del self._aside[me]
+                del self._thread_states[me]
             else:
-                self._aside[me] = before
+                self._thread_states[me] = before
 
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of `seed`."""
@@ -74,13 +75,13 @@ class Generator:
 
     def seed(self) -> int:
         """Begin a stream of a seed that is new every time."""
-        self._outside("seed()")
+        self._refuse_in_trace("seed()")
         self.manual_seed(time.time_ns())
         return self.initial_seed()
 
     def initial_seed(self) -> int:
         """The seed that the stream began with."""
-        self._outside("initial_seed()")
+        self._refuse_in_trace("initial_seed()")
         return self._state[0]
 
     def get_state(self) -> Any:
@@ -106,12 +107,12 @@ class Generator:
 
     def clone_state(self) -> Generator:
         """A generator that stands where this one does."""
-        self._outside("clone_state()")
+        self._refuse_in_trace("clone_state()")
         twin = Generator(self.device)
         twin._state = self._state
         return twin
 
-    def _outside(self, what: str) -> None:
+    def _refuse_in_trace(self, what: str) -> None:
         if mode.trace is not None:
             mode.trace.refuse_random(what)
 
@@ -122,7 +123,7 @@ class Generator:
             self._state = (before[0], before[1] + count) if seed is None else (seed, count)
             return before, self._state
 
-    def take_back(self, before: tuple, after: tuple) -> None:
+    def undo_advance(self, before: tuple, after: tuple) -> None:
         """Undo an `advance`, unless somebody has drawn since."""
         with self._lock:
             if self._state == after:

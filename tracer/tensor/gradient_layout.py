@@ -14,7 +14,7 @@ from ...ir.ops.elementwise import copy
 from .tensor import Tensor, wrap
 
 
-def order_of(leaf: np.ndarray) -> tuple[int, ...] | None:
+def array_axis_order(leaf: np.ndarray) -> tuple[int, ...] | None:
     """The axes of a leaf from the outermost in memory to the innermost, None where they are in
     order or the memory is not filled.
     """
@@ -24,12 +24,14 @@ def order_of(leaf: np.ndarray) -> tuple[int, ...] | None:
     return axes if leaf.transpose(axes).flags.c_contiguous else None
 
 
-def empty_for(leaf: np.ndarray) -> np.ndarray:
+def empty_like_leaf(leaf: np.ndarray) -> np.ndarray:
     """Memory for the gradient of a leaf."""
-    return np.empty_like(leaf, order="C" if order_of(leaf) is None else "K")
+    return np.empty_like(leaf, order="C" if array_axis_order(leaf) is None else "K")
 
 
-def layout_of(shape: tuple[int, ...], dtype: np.dtype, axes: tuple[int, ...] | None) -> np.ndarray:
+def layout_template(
+    shape: tuple[int, ...], dtype: np.dtype, axes: tuple[int, ...] | None
+) -> np.ndarray:
     """What `np.empty_like` makes arrays from whose `axes`, outermost first, have this shape."""
     size = dtype.itemsize
     strides = tuple(size * prod(shape[d + 1 :]) for d in range(len(shape)))
@@ -37,48 +39,48 @@ def layout_of(shape: tuple[int, ...], dtype: np.dtype, axes: tuple[int, ...] | N
     return like if axes is None else like.transpose(np.argsort(axes))
 
 
-def fits(g: np.ndarray, leaf: np.ndarray) -> bool:
+def matches_layout(g: np.ndarray, leaf: np.ndarray) -> bool:
     """Whether a gradient lies as the leaf wants it."""
-    axes = order_of(leaf)
+    axes = array_axis_order(leaf)
     return (g if axes is None else g.transpose(axes)).flags.c_contiguous
 
 
-def laid(g: Tensor, leaf: Tensor) -> Tensor:
+def copy_in_layout(g: Tensor, leaf: Tensor) -> Tensor:
     """A tensor of its own that holds the numbers of the eager `g` as the leaf lies."""
-    array = empty_for(leaf._array)
+    array = empty_like_leaf(leaf._array)
     np.copyto(array, g._array)
     return wrap(array, g._dtype)
 
 
-def moved(new: Tensor, leaf: np.ndarray | None) -> Tensor:
+def to_layout(new: Tensor, leaf: np.ndarray | None) -> Tensor:
     """`new`, which nobody else holds yet, in memory that lies as the leaf or, without one, in the
     order of the indices.
     """
     a = new._array
-    if a is not None and not (a.flags.c_contiguous if leaf is None else fits(a, leaf)):
-        new._array = np.empty(a.shape, a.dtype) if leaf is None else empty_for(leaf)
+    if a is not None and not (a.flags.c_contiguous if leaf is None else matches_layout(a, leaf)):
+        new._array = np.empty(a.shape, a.dtype) if leaf is None else empty_like_leaf(leaf)
         np.copyto(new._array, a)
         new._ptr = 0
     return new
 
 
-def relaid(new: Tensor, strides: tuple[int, ...]) -> Tensor:
+def with_strides(new: Tensor, strides: tuple[int, ...]) -> Tensor:
     """`new`, which nobody else holds yet, in memory of these strides, which leave no gaps."""
     if new._array is None:
-        new._laid = strides
+        new._traced_strides = strides
     elif new._array.size:
         size = new._array.itemsize
-        moved(new, as_strided(new._array.ravel()[:1], new.shape, [s * size for s in strides]))
+        to_layout(new, as_strided(new._array.ravel()[:1], new.shape, [s * size for s in strides]))
     return new
 
 
-def in_order(new: Tensor) -> Tensor:
+def to_contiguous(new: Tensor) -> Tensor:
     """`new`, which nobody else holds yet, in the order of the indices."""
     if new._array is None:
-        new._laid = None
-    return moved(new, None)
+        new._traced_strides = None
+    return to_layout(new, None)
 
 
-def recorded(g: Tensor, leaf: np.ndarray | None = None) -> Tensor:
+def differentiable_copy(g: Tensor, leaf: np.ndarray | None = None) -> Tensor:
     """A copy of `g` with its history, lying so."""
-    return moved(Tensor.bind(copy, (g,), {}), leaf)
+    return to_layout(Tensor.bind(copy, (g,), {}), leaf)

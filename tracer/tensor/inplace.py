@@ -17,13 +17,13 @@ from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ...ir.ops.movement import expand
 from ...ir.strides import repeats
-from ..autograd.graph import GradFn, OpBackward, Saved, clock, edge
-from ..mode import live, mode
+from ..autograd.graph import GradFn, OpBackward, Saved, edge, sequence_numbers
+from ..mode import mode, resolve
 from .masked_selection import Selection
 from .memory_order import strides_of
 from .promotion import SCALAR_TYPE, can_cast
 from .tensor import Tensor, fill_slots
-from .views import OVERLAP, CopySlices, nothing_like, store
+from .views import OVERLAP, CopySlices, replace_node, zero_gradient
 
 
 def refuse_unwritable(t: Tensor) -> None:
@@ -38,27 +38,26 @@ def refuse_unwritable(t: Tensor) -> None:
                 "a view of a leaf Variable that requires grad is being used in an in-place "
                 "operation."
             )
-        if t._view is not None and t._view.many:
+        if t._view is not None and t._view.multi_view_function:
             raise RuntimeError(
-                f"Output 0 of {t._view.many} is a view and is being modified inplace. This view "
-                "is the output of a "
-                "function that returns multiple views. Such functions do not allow the output "
-                "views to be modified "
-                "inplace. You should replace the inplace operation by an out-of-place one."
+                f"Output 0 of {t._view.multi_view_function} is a view and is being modified "
+                "inplace. This view is the output of a function that returns multiple views. Such "
+                "functions do not allow the output views to be modified inplace. You should "
+                "replace the inplace operation by an out-of-place one."
             )
     if type(t) is Selection:
         return
     if t._array is None or not t._array.flags.c_contiguous:
         if repeats(t.shape, strides_of(t)):
             raise RuntimeError(OVERLAP)
-    if protected(t):
+    if is_read_only(t):
         raise RuntimeError(
             "the tensor shares memory with a NumPy array or a buffer that is read-only, and cannot "
             "be changed in place; change a clone() of it"
         )
 
 
-def protected(t: Tensor) -> bool:
+def is_read_only(t: Tensor) -> bool:
     """Whether the memory of `t`, or in a trace that of the tensor it stands for, is read-only."""
     if t._array is not None:
         return not t._array.flags.writeable
@@ -77,7 +76,7 @@ def assign(t: Tensor, new: Tensor) -> None:
             )
         new = cast(new, dtype=t._dtype)
     if type(t) is Selection:
-        return t.become(new)
+        return t.assign_from(new)
     if new.shape != t.shape:
         raise ShapeError(
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
@@ -86,13 +85,13 @@ def assign(t: Tensor, new: Tensor) -> None:
     if t._array is not None:
         np.copyto(t._array, new._array)
     else:
-        store(t, new._node)
+        replace_node(t, new._node)
     t._version[0] += 1
     if grows:
-        adopt(t, new)
+        take_history(t, new)
 
 
-def adopt(t: Tensor, new: Tensor) -> None:
+def take_history(t: Tensor, new: Tensor) -> None:
     """Give `t`, which was changed in place, the history of `new`."""
     fn, base = new._grad_fn, t._base
     if t._view is not None and t._view.differentiable:
@@ -108,7 +107,7 @@ def adopt(t: Tensor, new: Tensor) -> None:
         fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
 
 
-class Overwritten(GradFn):
+class OverwriteBackward(GradFn):
     """A tensor took another's value: the gradient goes there, and none to what was before."""
 
     __slots__ = ()
@@ -118,37 +117,37 @@ class Overwritten(GradFn):
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         old, new = self.edges
-        return (None if old is None else nothing_like(g), None if new is None else g)
+        return (None if old is None else zero_gradient(g), None if new is None else g)
 
 
-def overwritten(t: Tensor, value: Tensor, title: str) -> Tensor:
+def with_overwrite_history(t: Tensor, value: Tensor, title: str) -> Tensor:
     """`value` with the history that `t` has when it takes it."""
     new: Tensor = fill_slots(object.__new__(Tensor), value._array, value._node, value._dtype, True)
-    new._grad_fn = Overwritten(title, t, value)
+    new._grad_fn = OverwriteBackward(title, t, value)
     return new
 
 
-def update(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
+def apply_inplace(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> Tensor:
     """x = function(x, ...), in place."""
-    t = live(x)
+    t = resolve(x)
     refuse_unwritable(t)
-    start = next(clock) if mode.grad else 0
+    start = next(sequence_numbers) if mode.grad else 0
     new = function(t, *args, **kwargs)
     if mode.grad and new._grad_fn is not None:
         operand = any(isinstance(a, Tensor) and a._version is t._version for a in args)
-        _keep(new._grad_fn, t, start, operand)
+        _copy_saved_values(new._grad_fn, t, start, operand)
     elif mode.grad and t._requires_grad:  # what was in t gets no gradient any more
         new = new if new._dtype is t._dtype else cast(new, dtype=t._dtype)
-        new = overwritten(t, new, "ZeroBackward0")
+        new = with_overwrite_history(t, new, "ZeroBackward0")
     assign(t, new)
     return x
 
 
-def _shared(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+def _share_memory(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return a is not None and b is not None and np.may_share_memory(a, b)
 
 
-def _keep(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
+def _copy_saved_values(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
     """Of `t`, which is about to be written over, let the records made since `start` hold a copy.
     Where it is an `operand` beside itself, that one is refused in backward, as torch does.
     """
@@ -158,7 +157,9 @@ def _keep(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
         saved = fn.inputs if isinstance(fn, OpBackward) else ()
         saved = saved[:1] if operand else saved
         for s in saved:
-            if isinstance(s, Saved) and (s.box is t._version or _shared(s.array, t._array)):
+            if isinstance(s, Saved) and (
+                s.version_counter is t._version or _share_memory(s.array, t._array)
+            ):
                 s.keep()
         for e in fn.edges:
             if e is not None and e.sequence > start and e not in seen:
@@ -171,7 +172,7 @@ def inplace(function: Callable) -> Callable:
 
     @wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return update(self, function, *args, **kwargs)
+        return apply_inplace(self, function, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = f"{function.__name__}_"
     method.__doc__ = f"In-place variant of `{function.__name__}`."
@@ -180,14 +181,14 @@ def inplace(function: Callable) -> Callable:
 
 def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
     """x = value, in place, broadcast and converted; what was in `x` gets no gradient."""
-    t = live(x)
+    t = resolve(x)
     refuse_unwritable(t)
-    value = live(value)
+    value = resolve(value)
     if value._dtype is not t._dtype:
         value = cast(value, dtype=t._dtype)
     if value.shape != t.shape:
         value = expand(value, shape=tuple(t.shape))
     if mode.grad and (t._requires_grad or value._requires_grad):
-        value = overwritten(t, value, title)
+        value = with_overwrite_history(t, value, title)
     assign(t, value)
     return x

@@ -5,7 +5,7 @@ their dimensions in memory.
 from __future__ import annotations
 
 from ...ir.strides import contiguous
-from ..mode import live
+from ..mode import resolve
 from .memory_order import strides_of
 from .tensor import Tensor
 
@@ -36,7 +36,7 @@ def format_strides(t: Tensor, memory_format: str | None) -> tuple[int, ...] | No
 def format_of(t: Tensor) -> str:
     """The memory format that torch takes a tensor to have, by the order of its strides."""
     last = {4: channels_last, 5: channels_last_3d}.get(t.ndim)
-    strides, shape, least = strides_of(live(t)), t.shape, 0
+    strides, shape, least = strides_of(resolve(t)), t.shape, 0
     if last is None or strides[1] == 0:
         return contiguous_format
     for d in (1, *range(t.ndim - 1, 1, -1), 0):

@@ -35,7 +35,7 @@ def _number(value: Any, dtype: DType) -> Tensor:
     return Tensor.bind(full, (), {"value": value, "shape": (), "dtype": dtype})
 
 
-class Selected:
+class SelectionPayload:
     """What a Selection holds in the place of a Node: all elements, `full`, and the mask, whose
     dimensions are `width` of those of `full`, from `at` on; in the selection they are one.
     """
@@ -69,28 +69,30 @@ class Selected:
         trail = self.full.ndim - self.at - self.width
         return reshape(self.mask, shape=(*self.mask.shape, *(1,) * trail))
 
-    def holding(self, full: Tensor, at: int | None = None) -> Selection:
+    def with_elements(self, full: Tensor, at: int | None = None) -> Selection:
         """The same selection of other elements."""
-        return _selection(Selected(full, self.mask, self.at if at is None else at, self.site))
+        return _selection(
+            SelectionPayload(full, self.mask, self.at if at is None else at, self.site)
+        )
 
-    def agrees(self, other: Selected) -> bool:
+    def selects_same(self, other: SelectionPayload) -> bool:
         """Whether both select the same elements."""
         return self.mask._node is other.mask._node and self.at == other.at
 
-    def beside(self, x: Tensor) -> Tensor:
+    def align_operand(self, x: Tensor) -> Tensor:
         """Another operand, the same for all selected elements, as it goes with all elements."""
-        if isinstance(x._node, Selected):
-            if not self.agrees(x._node):
+        if isinstance(x._node, SelectionPayload):
+            if not self.selects_same(x._node):
                 raise RuntimeError(REFUSED.format(site=x._node.site))
             full = x._node.full  # nobody divides by what is not selected
-            return full if full.is_floating_point() else self._cut(full)
+            return full if full.is_floating_point() else self._ones_elsewhere(full)
         shape = (*(1,) * (self.rank - x.ndim), *x.shape)
         if len(shape) > self.rank or shape[self.at] != 1:
             raise RuntimeError(REFUSED.format(site=self.site))
         x = reshape(x, shape=(*shape[: self.at], *(1,) * self.width, *shape[self.at + 1 :]))
-        return self._cut(x) if x._requires_grad else x
+        return self._ones_elsewhere(x) if x._requires_grad else x
 
-    def _cut(self, x: Tensor) -> Tensor:
+    def _ones_elsewhere(self, x: Tensor) -> Tensor:
         """`x` where it is selected, and 1 elsewhere."""
         return where(self.spread(), x, _number(1, x._dtype))
 
@@ -111,9 +113,9 @@ class Selection(Tensor):
         others = [s.full.shape[d] for d in s.axes(tuple(d for d in dims if d != s.at))]
         return (found if s.at in dims else _number(1, int64)) * prod(others)
 
-    def become(self, new: Tensor) -> None:
+    def assign_from(self, new: Tensor) -> None:
         """Take the values of another: of the same elements, what an operation in place makes."""
-        if not isinstance(new._node, Selected) or not self._node.agrees(new._node):
+        if not isinstance(new._node, SelectionPayload) or not self._node.selects_same(new._node):
             raise RuntimeError(REFUSED.format(site=self._node.site))
         self._node, self._version[0] = new._node, self._version[0] + 1
         self._grad_fn, self._requires_grad = new._grad_fn, new._requires_grad
@@ -125,7 +127,7 @@ class Selection(Tensor):
     register_hook = retain_grad = backward = refuse
 
 
-def _selection(payload: Selected) -> Selection:
+def _selection(payload: SelectionPayload) -> Selection:
     full = payload.full
     y: Selection = fill_slots(
         object.__new__(Selection), None, payload, full._dtype, full._requires_grad  # type: ignore[arg-type]
@@ -137,47 +139,47 @@ def _selection(payload: Selected) -> Selection:
 def select(part: Tensor, mask: Tensor, at: int) -> Selection:
     """The elements of `part` under a traced mask over its dimensions from `at` on."""
     mask = traced(mask._node)  # as it is now
-    payload = Selected(part, mask, at, user_site())
-    return payload.holding(payload._cut(part))
+    payload = SelectionPayload(part, mask, at, user_site())
+    return payload.with_elements(payload._ones_elsewhere(part))
 
 
-def written(part: Tensor, mask: Tensor, at: int, value: Selection) -> Tensor:
+def write_selection(part: Tensor, mask: Tensor, at: int, value: Selection) -> Tensor:
     """`part` with the elements under a mask replaced by those of a selection under the same."""
-    s: Selected = value._node
-    if not s.agrees(Selected(part, mask, at, None)) or s.full.shape != part.shape:
+    s: SelectionPayload = value._node
+    if not s.selects_same(SelectionPayload(part, mask, at, None)) or s.full.shape != part.shape:
         raise RuntimeError(REFUSED.format(site=s.site))
     return where(s.spread(), s.full, part)
 
 
-def together(tensors: Sequence[Tensor]) -> list[Tensor]:
+def broadcast_selections(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Tensors, Selections among them, broadcast to the same elements."""
-    first = next(x._node for x in tensors if isinstance(x._node, Selected))
-    whole = broadcast("select", *(tuple(first.beside(x).shape) for x in tensors))
-    return [first.holding(expand(first.beside(x), shape=whole)) for x in tensors]
+    first = next(x._node for x in tensors if isinstance(x._node, SelectionPayload))
+    whole = broadcast("select", *(tuple(first.align_operand(x).shape) for x in tensors))
+    return [first.with_elements(expand(first.align_operand(x), shape=whole)) for x in tensors]
 
 
-def applied(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
+def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
     """A primitive of tensors of which some are Selections."""
-    chosen = [x._node for x in inputs if isinstance(x._node, Selected)]
+    chosen = [x._node for x in inputs if isinstance(x._node, SelectionPayload)]
     first = chosen[0]
     if op.kind is Kind.ELEMENTWISE and op is not random_bits and op not in CHECKS:
-        return first.holding(op(*(first.beside(x) for x in inputs), **params))
+        return first.with_elements(op(*(first.align_operand(x) for x in inputs), **params))
     if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
-        whole = (x._node.full for x in together(inputs))
-        return first.holding(op(*whole, **params))
+        whole = (x._node.full for x in broadcast_selections(inputs))
+        return first.with_elements(op(*whole, **params))
     if op.kind is Kind.REDUCE:
-        found = _reduced(op, first, params["dims"])
+        found = _reduce(op, first, params["dims"])
         if found is not None:
             return found
     raise RuntimeError(REFUSED.format(site=first.site))
 
 
-def _reduced(op: OpDef, s: Selected, dims: tuple[int, ...]) -> Tensor | None:
+def _reduce(op: OpDef, s: SelectionPayload, dims: tuple[int, ...]) -> Tensor | None:
     """A reduction that has a value for no elements, too; the others raise for them eagerly."""
     if op not in (reductions.sum, reductions.prod) and s.dtype is not bool_:
         return None
     axes = s.axes(dims)
     if s.at not in dims:
-        return s.holding(op(s.full, dims=axes), s.at - sum(d < s.at for d in dims))
+        return s.with_elements(op(s.full, dims=axes), s.at - sum(d < s.at for d in dims))
     nothing = _number(op.facts["init"](s.dtype), s.dtype)
     return op(where(s.spread(), s.full, nothing), dims=axes)

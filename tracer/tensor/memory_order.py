@@ -20,13 +20,13 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
         return tuple(s // size for s in t._array.strides)
     if t._view is not None and t._view.strides:
         return t._view.strides
-    if t._laid is not None:
-        return t._laid
+    if t._traced_strides is not None:
+        return t._traced_strides
     given = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
     return contiguous(t.shape) if given is None else given
 
 
-def inherited(
+def elementwise_strides(
     operands: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
     """The strides that torch gives what is computed element by element from operands of these
@@ -44,7 +44,7 @@ def inherited(
     for i in range(1, rank):
         at = i
         for k in range(i - 1, -1, -1):
-            further = _further(order[k], order[at], spread, extents)
+            further = _is_outer(order[k], order[at], spread, extents)
             if further is False:
                 break
             if further:
@@ -56,7 +56,7 @@ def inherited(
     return tuple(out)
 
 
-def _further(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...]) -> bool | None:
+def _is_outer(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...]) -> bool | None:
     """Whether neighbours along `a` lie further apart than those along `b`; None: undecided."""
     for strides in spread:
         if strides[a] and strides[b]:
@@ -67,7 +67,7 @@ def _further(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...]) 
     return None
 
 
-def axes_of(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
+def axis_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
     """The axes from the outermost in memory to the innermost; None where they are in order, or the
     memory is not filled.
     """

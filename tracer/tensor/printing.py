@@ -16,7 +16,7 @@ import numpy as np
 
 from ...ir.dtype import bool_, int64
 from ...ir.node import Node
-from ..mode import get_default_dtype, live, mode
+from ..mode import get_default_dtype, mode, resolve
 from .tensor import Tensor
 
 
@@ -159,7 +159,7 @@ def tensor_repr(self: Tensor, *, tensor_contents: Any = None) -> str:
     """The tensor as torch prints it. What stands for a value of a program has no text while that is
     traced, and shows no numbers elsewhere.
     """
-    t = live(self)
+    t = resolve(self)
     if mode.trace is not None and isinstance(t._node, Node):
         mode.trace.concrete(t, "the text of a tensor", PRINT_IT)
     dtype, suffixes = t._dtype, []
@@ -206,7 +206,7 @@ def tensor_format(self: Tensor, spec: str) -> str:
     if (
         self.ndim == 0
         and type(self).__name__ != "Parameter"
-        and (spec or live(self)._array is not None)
+        and (spec or resolve(self)._array is not None)
     ):
         return format(self.item(), spec)
     return object.__format__(self, spec)

@@ -43,11 +43,11 @@ NAMES = {
 }  # fmt: skip
 
 # what torch calls the types of C++ in errors
-_OF_C = {
+_C_TYPE_NAMES = {
     float64: "double", float32: "float", float16: "c10::Half", bfloat16: "c10::BFloat16",
     int64: "int64_t", int32: "int", int16: "int16_t", int8: "int8_t", uint8: "uint8_t",
 }  # fmt: skip
-_GREATEST = {float64: np.inf, float32: 3.4028234663852886e38, float16: 65504.0,
+_LARGEST = {float64: np.inf, float32: 3.4028234663852886e38, float16: 65504.0,
              bfloat16: 3.3895313892515355e38}  # fmt: skip
 
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
@@ -63,21 +63,23 @@ def as_dtype(d: Any) -> DType:
     raise TypeError(f"dtype must be a dtype of tracegrad, not {d!r}")
 
 
-def stored(value: bool | int | float, dtype: DType) -> bool | int | float:
+def checked_number(value: bool | int | float, dtype: DType) -> bool | int | float:
     """A Python number as one that a `dtype` holds: cut off, or wrapped if it is a negative integer
     and the type has no sign. One that does not fit is refused.
     """
     if dtype is bool_:
         return bool(value)
     if dtype.kind == "float":
-        lost = not (abs(value) <= _GREATEST[dtype] or abs(value) == np.inf or value != value)
+        lost = not (abs(value) <= _LARGEST[dtype] or abs(value) == np.inf or value != value)
     else:
         ends = np.iinfo(dtype.storage)
         least = ends.min or (0 if isinstance(value, (float, np.floating)) else -ends.max)
         lost = value - value != 0 or not least <= value <= ends.max
         value = value if lost else int(value) % 256 if dtype is uint8 else int(value)
     if lost:
-        raise RuntimeError(f"value cannot be converted to type {_OF_C[dtype]} without overflow")
+        raise RuntimeError(
+            f"value cannot be converted to type {_C_TYPE_NAMES[dtype]} without overflow"
+        )
     return value
 
 
@@ -85,7 +87,7 @@ def category(d: DType) -> int:
     return _CATEGORY[d.kind]
 
 
-def _raise(strong: DType | None, weak: DType | None) -> DType | None:
+def _promote_weak(strong: DType | None, weak: DType | None) -> DType | None:
     """`strong`, unless `weak` is of a higher category."""
     if strong is None or weak is None:
         return weak if strong is None else strong
@@ -109,7 +111,7 @@ def common_dtype(values: Iterable[Any]) -> DType:
             rank, d = (0 if x.ndim else 1), x.dtype
         seen = ranks[rank]
         ranks[rank] = d if seen is None else promote(seen, d)
-    found = _raise(ranks[0], _raise(ranks[1], ranks[2]))
+    found = _promote_weak(ranks[0], _promote_weak(ranks[1], ranks[2]))
     assert found is not None
     return found
 

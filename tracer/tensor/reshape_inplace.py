@@ -16,13 +16,13 @@ import numpy as np
 from ...ir.node import user_site
 from ...ir.ops.movement import permute, reshape
 from ..change_counter import tensor_changed
-from ..mode import enable_grad, live, mode
+from ..mode import enable_grad, mode, resolve
 from .memory_order import strides_of
 from .tensor import Tensor, fill_slots
-from .views import Link, Path
+from .views import Path, ViewMeta
 
 
-def refuse_given(t: Tensor, what: str) -> None:
+def refuse_trace_input(t: Tensor, what: str) -> None:
     """Raise for a tensor that a trace was given: a program cannot change the shape of one."""
     if mode.trace is not None and mode.trace.input_of(t) is not None:
         raise RuntimeError(
@@ -32,25 +32,25 @@ def refuse_given(t: Tensor, what: str) -> None:
         )
 
 
-def turned(function: Callable) -> Callable:
+def inplace_view(function: Callable) -> Callable:
     """The in-place variant of a function that gives a view of all elements in another shape."""
     name = f"{function.__name__}_"
 
     @wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        t = live(self)
+        t = resolve(self)
         if mode.grad and t._requires_grad and t._grad_fn is None:
             raise RuntimeError(
                 "a leaf Variable that requires grad is being used in an in-place operation."
             )
-        refuse_given(t, name)
+        refuse_trace_input(t, name)
         before = fill_slots(object.__new__(Tensor), t._array, t._node, t._dtype, t._requires_grad)
         before._grad_fn, before._base, before._view = t._grad_fn, t._base, t._view
-        before._laid, before._within = t._laid, t._within
+        before._traced_strides, before._memory_location = t._traced_strides, t._memory_location
         with enable_grad():
             y = function(before, *args, **kwargs)
         if y is not before:
-            _become(t, before, y)
+            _take_view(t, before, y)
         return self
 
     method.__name__ = method.__qualname__ = name
@@ -58,20 +58,20 @@ def turned(function: Callable) -> Callable:
     return method
 
 
-def _become(t: Tensor, before: Tensor, y: Tensor) -> None:
+def _take_view(t: Tensor, before: Tensor, y: Tensor) -> None:
     view, base = t._view, t._base
     own = () if view is None else view.path
     steps = y._view.path if y._base is before else y._view.path[len(own) :]
-    t._turns = (*t._turns, *_undoing(steps, tuple(before.shape)))
+    t._shape_history = (*t._shape_history, *_inverse_steps(steps, tuple(before.shape)))
     if view is not None and base is not None:
-        t._view = Link(base, (*own, *steps), view.differentiable, y._view.strides)
+        t._view = ViewMeta(base, (*own, *steps), view.differentiable, y._view.strides)
     elif t._array is None:
-        t._laid = strides_of(y)
+        t._traced_strides = strides_of(y)
     t._array, t._node, t._grad_fn, t._ptr = y._array, y._node, y._grad_fn, 0
     tensor_changed(t)
 
 
-def _undoing(steps: Path, shape: tuple[int, ...]) -> list:
+def _inverse_steps(steps: Path, shape: tuple[int, ...]) -> list:
     """For each step, what leads back."""
     back: list = []
     for op, params in steps:

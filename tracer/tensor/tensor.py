@@ -17,7 +17,7 @@ from ...ir.dtype import DType
 from ...ir.node import Node
 from ...ir.value import Value
 from ..change_counter import changed, tensor_changed
-from ..mode import live, mode
+from ..mode import mode, resolve
 from .device import CPU, device
 
 
@@ -53,7 +53,8 @@ class Tensor(Value):
 
     __slots__ = (
         "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad",
-        "_grad_fn", "_hooks", "_node", "_ptr", "_requires_grad", "_version", "_view", "_within",
+        "_grad_fn", "_hooks", "_memory_location", "_node", "_ptr", "_requires_grad", "_version",
+        "_view",
     )  # fmt: skip
 
     _array: Any  # the np.ndarray as stored; None for a traced tensor
@@ -66,14 +67,15 @@ class Tensor(Value):
     _base: Tensor | None  # what this is a view of
     _view: Any  # and how: a views.Link
     # for an alias without a base: the memory that it lies in, and where in it; see views.within
-    _within: tuple[np.ndarray, int] | None
+    _memory_location: tuple[np.ndarray, int] | None
     _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn
     _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
     _ptr: int  # the address of the data, 0 where nobody has asked yet
     # what undoes each change of shape in place, of the few tensors that had one
     # (reshape_inplace.py)
-    _turns: tuple = ()
-    _laid: tuple[int, ...] | None = None  # unusual strides of a traced one; see strides.py
+    _shape_history: tuple = ()
+    # of a traced tensor: its strides if they are not contiguous (memory_order.py)
+    _traced_strides: tuple[int, ...] | None = None
 
     if TYPE_CHECKING:  # most methods are attached from the table in methods.py
 
@@ -89,9 +91,9 @@ class Tensor(Value):
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
         """A leaf of class `cls` that shares the values of `data`."""
-        data = live(data)
+        data = resolve(data)
         new = fill_slots(object.__new__(cls), data._array, data._node, data._dtype, require_grad)
-        new._within = data.detach()._within
+        new._memory_location = data.detach()._memory_location
         return new
 
     # ---- identity
@@ -130,7 +132,7 @@ class Tensor(Value):
             )
         if id(self) in memo:
             return memo[id(self)]
-        t = live(self)
+        t = resolve(self)
         array = None if t._array is None else np.array(t._array, order="K")
         new = fill_slots(object.__new__(type(self)), array, t._node, t._dtype, t._requires_grad)
         memo[id(self)] = new
@@ -150,7 +152,7 @@ class Tensor(Value):
     @property
     def requires_grad(self) -> bool:
         """Whether operations on this tensor are recorded for `backward`."""
-        return live(self)._requires_grad
+        return resolve(self)._requires_grad
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -158,7 +160,7 @@ class Tensor(Value):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Say whether operations on this leaf are recorded; returns the tensor."""
-        t = live(self)
+        t = resolve(self)
         if requires_grad and not t._dtype.is_floating_point:
             raise RuntimeError(
                 "only Tensors of floating point and complex dtype can require gradients"
@@ -176,8 +178,8 @@ class Tensor(Value):
     @property
     def grad_fn(self) -> Any:
         """The record of the operation that made this tensor, None for a leaf."""
-        found = live(self)._grad_fn
-        _asked(self, "_grad_fn", found is None)
+        found = resolve(self)._grad_fn
+        _guard_attribute(self, "_grad_fn", found is None)
         return found
 
     @property
@@ -188,14 +190,14 @@ class Tensor(Value):
     @property
     def grad(self) -> Tensor | None:
         """What `backward` accumulated here, or None."""
-        t = live(self)
+        t = resolve(self)
         if mode.trace is not None:
-            mode.trace.look_at_grad(t)
+            mode.trace.read_grad(t)
         return t._grad
 
     @grad.setter
     def grad(self, new: Tensor | None) -> None:
-        t = live(self)
+        t = resolve(self)
         if new is not None:
             if not isinstance(new, Tensor):
                 raise TypeError(
@@ -214,7 +216,7 @@ class Tensor(Value):
                     f"assigned grad has data of a different size: expected {list(t.shape)}, but "
                     f"got {list(new.shape)}"
                 )
-            new = live(new)
+            new = resolve(new)
         if mode.trace is not None:
             mode.trace.replace_grad(t)
         t._grad = new
@@ -230,12 +232,12 @@ class Tensor(Value):
     @property
     def retains_grad(self) -> bool:
         """Whether this is a non-leaf that `retain_grad()` was called on."""
-        fn = live(self)._grad_fn
-        return fn is not None and any(r() is live(self) for r in fn.retainers)
+        fn = resolve(self)._grad_fn
+        return fn is not None and any(r() is resolve(self) for r in fn.retainers)
 
     def retain_grad(self) -> None:
         """Let `backward` fill `.grad` of this non-leaf too."""
-        t = live(self)
+        t = resolve(self)
         if not t._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if t._grad_fn is not None and not self.retains_grad:
@@ -245,11 +247,11 @@ class Tensor(Value):
         """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not
         None, replaces it.
         """
-        t = live(self)
+        t = resolve(self)
         if not t._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if t._grad_fn is not None:
-            return t._grad_fn.listen(hook)
+            return t._grad_fn.register_gradient_hook(hook)
         if t._hooks is None:
             t._hooks = {}
         tensor_changed(self)
@@ -287,7 +289,7 @@ def fill_slots(
         requires_grad,
         [0],
     )
-    t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = t._within = None
+    t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = t._memory_location = None
     t._ptr = 0
     if node is not None and (trace := mode.trace) is not None and trace.made is not None:
         trace.made.append(ref(t))
@@ -317,13 +319,13 @@ def legacy(*args: Any) -> Tensor:
     raise NotImplementedError
 
 
-def _asked(t: Tensor, what: str, value: Any) -> None:
+def _guard_attribute(t: Tensor, what: str, value: Any) -> None:
     """Python looks at an attribute of a tensor, which a trace then relies on."""
     if mode.trace is not None:
-        mode.trace.ask(live(t), what, value)
+        mode.trace.guard_attribute(resolve(t), what, value)
 
 
-def leaked(t: Tensor) -> RuntimeError:
+def leaked_tensor_error(t: Tensor) -> RuntimeError:
     node = t._node
     if node is not None and not isinstance(node, Node):
         return RuntimeError(

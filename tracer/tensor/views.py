@@ -33,7 +33,7 @@ from ..mode import enable_grad, mode
 from .memory_order import strides_of
 from .tensor import Tensor, traced, wrap
 
-Path = tuple[tuple[Any, dict], ...]  # of primitives, and `at`
+Path = tuple[tuple[Any, dict], ...]  # of primitives, and `index_view`
 
 OVERLAP = (
     "unsupported operation: more than one element of the written-to tensor refers to a single "
@@ -42,21 +42,24 @@ OVERLAP = (
 )
 
 
-class Link:
+class ViewMeta:
     """How a tensor comes from its base, and for which state of the base its own fields were last
     derived.
     """
 
-    __slots__ = ("base_fn", "base_node", "differentiable", "many", "path", "strides", "turns",
-                 "version")  # fmt: skip
+    __slots__ = (
+        "base_fn", "base_node", "differentiable", "multi_view_function", "path", "shape_changes",
+        "strides", "version",
+    )
 
     def __init__(
         self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
     ):
         self.path, self.differentiable, self.strides = path, differentiable, strides
-        self.base_node, self.base_fn, self.turns = base._node, base._grad_fn, len(base._turns)
+        self.base_node, self.base_fn = base._node, base._grad_fn
+        self.shape_changes = len(base._shape_history)  # of the base, that `path` knows of
         self.version = base._version[0]  # at which `base_fn` was last that of the base
-        self.many = ""  # the function that made it, if that made several views at once
+        self.multi_view_function = ""  # the name of a function that returned several views
 
     def refresh(self, t: Tensor) -> None:
         """Bring the view `t` up to date with its base, and first that with its own."""
@@ -73,9 +76,9 @@ class Link:
     def _derive(self, t: Tensor) -> None:
         base = t._base
         assert base is not None
-        if len(base._turns) > self.turns:
-            self.path = (*reversed(base._turns[self.turns :]), *self.path)
-            self.turns = len(base._turns)
+        if len(base._shape_history) > self.shape_changes:
+            self.path = (*reversed(base._shape_history[self.shape_changes :]), *self.path)
+            self.shape_changes = len(base._shape_history)
         if base._node is not self.base_node:
             t._node = self.base_node = base._node
             for op, params in self.path:
@@ -84,7 +87,7 @@ class Link:
             self.version = base._version[0]
         elif self.differentiable and not self._only_detached(base):
             with enable_grad():
-                v = follow(base, self.path)
+                v = apply_path(base, self.path)
             self.base_fn, t._grad_fn, t._requires_grad = base._grad_fn, v._grad_fn, v._requires_grad
             self.version = base._version[0]
 
@@ -95,20 +98,20 @@ class Link:
         return base._grad_fn is None and base._version[0] == self.version
 
 
-def follow(x: Any, path: Path) -> Any:
+def apply_path(x: Any, path: Path) -> Any:
     for op, params in path:
         x = op(x, **params)
     return x
 
 
-def at(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
+def index_view(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
     """`x` at one position along each of some axes, which vanish. The positions are values of a
     trace: where they are known, `slice` and `reshape` do this.
     """
     if not isinstance(x, Tensor):
         return index(traced(x), *indices, axes=axes)._node
     y = index(x, *indices, axes=axes)
-    link(x, at, {"axes": axes, "indices": indices}, y)
+    make_view(x, index_view, {"axes": axes, "indices": indices}, y)
     return y
 
 
@@ -119,33 +122,33 @@ def as_bits(x: Any, *, dtype: DType) -> Any:
     if x._array is not None:
         y = wrap(x._array.view(dtype.storage), dtype)
         y._version = x._version
-        alias(x, y)
+        alias_memory(x, y)
         return y
     y = bits(x, dtype=dtype)
-    link(x, as_bits, {"dtype": dtype}, y)
+    make_view(x, as_bits, {"dtype": dtype}, y)
     return y
 
 
-def _put_at(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
+def _write_index_view(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
     if not isinstance(x, Tensor):
-        return _put_at(traced(x), traced(new), axes, indices)._node
+        return _write_index_view(traced(x), traced(new), axes, indices)._node
     return index_put(x, new, *indices, axes=axes, accumulate=False)
 
 
-def _put_through(x: Any, path: Path, new: Any) -> Any:
+def _write_repeated(x: Any, path: Path, new: Any) -> Any:
     """`write` where elements of `x` occur several times on the way, though once at its end."""
     moves = next((k for k, (op, _) in enumerate(path) if op is as_bits), len(path))
-    new, path = write(follow(x, path[:moves]), path[moves:], new), path[:moves]
+    new, path = write(apply_path(x, path[:moves]), path[moves:], new), path[:moves]
     count = math.prod(x.shape)
     counted = type(x).bind(iota, (), {"shape": (count,), "dtype": int64})
-    places = follow(reshape(counted, shape=tuple(x.shape)), path)
+    places = apply_path(reshape(counted, shape=tuple(x.shape)), path)
     size = (math.prod(new.shape),)
     flat, new = reshape(x, shape=(count,)), reshape(new, shape=size)
     y = index_put(flat, new, reshape(places, shape=size), axes=(0,), accumulate=False)
     return reshape(y, shape=tuple(x.shape))
 
 
-def _shares(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
+def _repeats_elements(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
     """Whether an element may occur several times in what a movement makes of a `shape`."""
     if op is window:
         own = {k: params[k] for k in ("size", "step", "dilation")}
@@ -157,20 +160,20 @@ def write(x: Any, path: Path, new: Any) -> Any:
     """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
     passed = []
     for k, (op, params) in enumerate(path):
-        if _shares(op, params, tuple(x.shape)):
-            new = _put_through(x, path[k:], new)
+        if _repeats_elements(op, params, tuple(x.shape)):
+            new = _write_repeated(x, path[k:], new)
             break
         passed.append((x, op, params))
         x = op(x, **params)
     for x, op, params in reversed(passed):
-        new = _put(x, op, params, new)
+        new = _write_step(x, op, params, new)
     return new
 
 
-def _put(x: Any, op: Any, params: dict, new: Any) -> Any:
+def _write_step(x: Any, op: Any, params: dict, new: Any) -> Any:
     """A copy of `x` in which `new` stands where one step of movement takes its result from."""
-    if op is at:
-        return _put_at(x, new, **params)
+    if op is index_view:
+        return _write_index_view(x, new, **params)
     if op is as_bits:
         return as_bits(new, dtype=x.dtype)
     if op is slice_ and new.shape == x.shape:
@@ -186,7 +189,7 @@ def _put(x: Any, op: Any, params: dict, new: Any) -> Any:
     return where(back(here), back(new), x)
 
 
-def nothing_like(g: Tensor) -> Tensor:
+def zero_gradient(g: Tensor) -> Tensor:
     """A gradient of zeros."""
     return Tensor.bind(full, (), {"value": 0.0, "shape": tuple(g.shape), "dtype": g.dtype})
 
@@ -204,14 +207,14 @@ class CopySlices(GradFn):
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         old, new = self.edges
-        region = follow(g, self.path)
+        region = apply_path(g, self.path)
         return (
-            None if old is None else write(g, self.path, nothing_like(region)),
+            None if old is None else write(g, self.path, zero_gradient(region)),
             None if new is None else region,
         )
 
 
-def root_of(t: Tensor) -> tuple[Tensor, Path, bool]:
+def base_and_path(t: Tensor) -> tuple[Tensor, Path, bool]:
     """What a tensor is a view of in the end, on which path, and whether gradients go that way."""
     path: Path = ()
     differentiable = True
@@ -221,17 +224,17 @@ def root_of(t: Tensor) -> tuple[Tensor, Path, bool]:
     return t, path, differentiable
 
 
-def offset_of(t: Tensor) -> int:
+def memory_offset(t: Tensor) -> int:
     """Where in its memory the first element of a tensor lies."""
-    root, path, _ = root_of(t)
-    start = 0 if root._within is None else root._within[1]
+    root, path, _ = base_and_path(t)
+    start = 0 if root._memory_location is None else root._memory_location[1]
     if not path:
         return start
     if t._array is not None and t._array.size:
         return start + (t._array.ctypes.data - root._array.ctypes.data) // t._array.itemsize
     view = View(tuple(root.shape), strides_of(root), start)
     for op, params in path:
-        if op is at:
+        if op is index_view:
             raise RuntimeError("where a view begins is not known while its index is traced")
         if op is not as_bits:
             shape = op.infer(Aval(view.shape, bool_), **params)[0]
@@ -239,28 +242,29 @@ def offset_of(t: Tensor) -> int:
     return view.offset
 
 
-def _placed(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
-    """`within` of what a movement makes of `x`, and no link to `x` that stays."""
-    y._base, y._view = x, Link(x, ((op, params),), False, None)
-    found = within(y)
+def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
+    """`memory_location` of what a movement makes of `x`, and no link to `x` that stays."""
+    y._base, y._view = x, ViewMeta(x, ((op, params),), False, None)
+    found = memory_location(y)
     y._base = y._view = None
     return found
 
 
-def within(t: Tensor) -> tuple[np.ndarray, int] | None:
+def memory_location(t: Tensor) -> tuple[np.ndarray, int] | None:
     """The memory of an eager tensor, and where in it that begins, for an alias that has no base;
     None where the memory is its own.
     """
-    root = root_of(t)[0]
+    root = base_and_path(t)[0]
     if root is t or root._array is None:
-        return t._within
-    return root._array if root._within is None else root._within[0], offset_of(t)
+        return t._memory_location
+    memory = root._array if root._memory_location is None else root._memory_location[0]
+    return memory, memory_offset(t)
 
 
-def _moved(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
+def _view_strides(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
     """The strides after a movement; None where that copies."""
     strides = strides_of(x)
-    if op is at:
+    if op is index_view:
         return tuple(s for d, s in enumerate(strides) if d not in params["axes"])
     if op is as_bits:
         return strides
@@ -268,13 +272,13 @@ def _moved(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
     return None if view is None else view.strides
 
 
-def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
+def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to
     copy is none.
     """
     strides = None
     if y._array is None:
-        strides = _moved(x, op, params)
+        strides = _view_strides(x, op, params)
         if strides is None:
             return
     elif (
@@ -284,7 +288,7 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     ):
         return
     elif not mode.grad and x._grad_fn is not None:
-        y._version, y._within = x._version, _placed(x, op, params, y)
+        y._version, y._memory_location = x._version, _result_location(x, op, params, y)
         return  # memory is all they share; a link would keep the graph of x alive
     if op is expand and y.numel() == x.numel():
         op, params = reshape, {"shape": tuple(y.shape)}
@@ -295,20 +299,20 @@ def link(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
         base, path = x, ((op, params),)
     assert base is not None
     y._base, y._version = base, x._version
-    y._view = Link(base, path, mode.grad, strides)
+    y._view = ViewMeta(base, path, mode.grad, strides)
 
 
-def alias(x: Tensor, y: Tensor) -> None:
+def alias_memory(x: Tensor, y: Tensor) -> None:
     """Make `y` hold the memory of `x` without its history. Eagerly it does already; a link would
     keep that alive.
     """
     if y._node is not None:
-        y._base, y._view = x, Link(x, (), False, strides_of(x))
-    elif (found := within(x)) is not None:
-        y._within = found[0], found[1] * x._dtype.itemsize // y._dtype.itemsize
+        y._base, y._view = x, ViewMeta(x, (), False, strides_of(x))
+    elif (found := memory_location(x)) is not None:
+        y._memory_location = found[0], found[1] * x._dtype.itemsize // y._dtype.itemsize
 
 
-def store(t: Tensor, node: Node) -> None:
+def replace_node(t: Tensor, node: Node) -> None:
     """In a trace: `t` has a new value, and so has everything that it is a view of."""
     t._node = node
     while t._view is not None:

@@ -36,7 +36,7 @@ def write_answer(s: Source) -> None:
         )
         s.add(
             f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = "
-            f"y{k}._accumulator = y{k}._within = None; y{k}._ptr = 0"
+            f"y{k}._accumulator = y{k}._memory_location = None; y{k}._ptr = 0"
         )
         if k not in entry.spent and (d is None or k not in d.outputs):
             s.add(f"y{k}._grad_fn = None; y{k}._requires_grad = {results[k].begins}")

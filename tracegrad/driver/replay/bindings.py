@@ -18,9 +18,9 @@ from ...runtime.cpu.executable import address
 from ...tracer.capture.locations import Place
 from ...tracer.capture.signature import aval
 from ...tracer.capture.trace import Stream
-from ...tracer.change_counter import Watched, changed, epoch, relied_on
+from ...tracer.change_counter import WatchedDict, change_count, changed, guarded_locations
 from ...tracer.mode import get_default_dtype
-from ...tracer.tensor.inplace import protected
+from ...tracer.tensor.inplace import is_read_only
 from ...tracer.tensor.tensor import Tensor
 from ..entry import Entry, overlap
 from ..scene import elsewhere
@@ -35,7 +35,7 @@ def staleness(entry: Entry) -> Callable[[], bool]:
 
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
-        now = epoch[0]
+        now = change_count[0]
         if elsewhere() or entry.surroundings.stale():
             return True
         if get_default_dtype() is not entry.default_dtype:
@@ -45,13 +45,13 @@ def staleness(entry: Entry) -> Callable[[], bool]:
             for i, a in zip(entry.inputs, entry.avals, strict=True)
         ):
             return True
-        if any(i.kind == "tensor" and protected(i.tensor) for i in entry.written):
+        if any(i.kind == "tensor" and is_read_only(i.tensor) for i in entry.written):
             return True
         for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
             if i.kind == "tensor":
                 entry.executable.table[slot] = address(i.tensor._array)
         entry.executable.warm()
-        if epoch[0] != now:  # a tensor may have been elsewhere
+        if change_count[0] != now:  # a tensor may have been elsewhere
             return True
         seen[0] = now
         return False
@@ -73,7 +73,7 @@ def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Call
         cell[0], cell[1] = seed % 2**64, used
 
     def undo() -> None:
-        generator.take_back(*states)
+        generator.undo_advance(*states)
 
     return draw, undo
 
@@ -102,7 +102,9 @@ def placer(place: Place) -> Callable[[Any], None]:
 
     def put(value: Any) -> None:
         place.put(value)
-        relied = holder.relied_on(key) if isinstance(holder, Watched) else marks & relied_on
+        relied = (
+            holder.relied_on(key) if isinstance(holder, WatchedDict) else marks & guarded_locations
+        )
         if relied:
             changed()
 
@@ -139,7 +141,7 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
         arrays = (i.tensor._array for i in related)
         return {id(a if a.base is None else a.base) for a in arrays}
 
-    known: list[Any] = [epoch[0], owners()]
+    known: list[Any] = [change_count[0], owners()]
 
     def bind(t: Any) -> bool:
         """A tensor that was not here at the last call: the same kind of one?"""
@@ -153,8 +155,8 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
         ):
             return False
         if related:  # an in-place change must not be seen through another tensor
-            if known[0] != epoch[0]:
-                known[:] = epoch[0], owners()
+            if known[0] != change_count[0]:
+                known[:] = change_count[0], owners()
             if (array.base is not None or id(array) in known[1]) and any(
                 overlap(array, i.tensor._array) for i in related
             ):

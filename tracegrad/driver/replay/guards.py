@@ -13,9 +13,9 @@ from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
 from ...tracer.capture.trace import Input
 from ...tracer.capture.type_version import rechecked, tag
-from ...tracer.change_counter import epoch
+from ...tracer.change_counter import change_count
 from ...tracer.mode import mode
-from ...tracer.tensor.views import offset_of
+from ...tracer.tensor.views import memory_offset
 from ..entry import Entry
 from ..outputs import Gradient, gradients_found
 from .bindings import finder, nobody, rebinder, staleness, together
@@ -30,15 +30,15 @@ def write_guards(s: Source) -> None:
     """
     entry = s.entry
     s.names |= {
-        "mode": mode, "epoch": epoch, "seen": entry.seen, "stale": staleness(entry),
-        "alike": alike, "offset_of": offset_of,
+        "mode": mode, "change_count": change_count, "seen": entry.seen, "stale": staleness(entry),
+        "alike": alike, "offset_of": memory_offset,
     }  # fmt: skip
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
     s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
     for guard in entry.surroundings.quick:
         _guard(s, guard)
-    s.add("if epoch[0] != seen[0] and stale(): return MISS")
+    s.add("if change_count[0] != seen[0] and stale(): return MISS")
     _scalars(s)
     _tensors(s)
     for i, what, value in entry.asked:

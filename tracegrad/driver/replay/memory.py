@@ -12,7 +12,7 @@ import numpy as np
 from ...ir.dtype import float32, float64
 from ...runtime.cpu.executable import address
 from ...tracer.capture.trace import Input
-from ...tracer.tensor.gradient_layout import order_of
+from ...tracer.tensor.gradient_layout import array_axis_order
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
 from ..outputs import outputs_of
 from .bindings import drawing
@@ -85,7 +85,7 @@ def _gradients(s: Source) -> None:
             continue
         node, slot = entry.graph.outputs[k], program.outputs[k]
         owners.append(where)
-        axes = order_of(i.tensor._array)
+        axes = array_axis_order(i.tensor._array)
         pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))
         early = bool(entry.values or entry.executable.early)
         forced.append(early or program.early(slot))

@@ -10,7 +10,7 @@ from ...ir.dtype import bool_, float64, int64, uint8
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops, kinks
 from ...ir.value import REGISTRY
-from ...tracer.autograd.graph import composite, retitled
+from ...tracer.autograd.graph import composite, with_grad_name
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
@@ -140,7 +140,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
         return ops.pow(input, exponent)
     if exponent.dtype.kind == "int" and common_dtype((input, exponent)).kind == "int":
         return _whole_power(input, exponent)
-    return retitled(ops.pow(input, exponent), f"PowBackward{1 if isinstance(input, Tensor) else 2}")
+    return with_grad_name(
+        ops.pow(input, exponent), f"PowBackward{1 if isinstance(input, Tensor) else 2}"
+    )
 
 
 def _whole_power(base: Any, exponent: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.movement import reshape
 from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
-from ...tracer.autograd.graph import composite, retitled
+from ...tracer.autograd.graph import composite, with_grad_name
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.masked_selection import Selection
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype
@@ -77,7 +77,7 @@ def reduced(op: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
 
 def _titled(y: Tensor, title: str, dim: Any) -> Tensor:
     """torch numbers the overloads: 0 for the whole tensor, 1 along dimensions."""
-    return retitled(y, f"{title}Backward{0 if dim is None else 1}")
+    return with_grad_name(y, f"{title}Backward{0 if dim is None else 1}")
 
 
 def count(x: Tensor, dims: tuple[int, ...]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from ...ir.dtype import DType, bool_
 from ...ir.ops import elementwise as ops
 from ...tracer.tensor.dispatch import number
-from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype, stored
+from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number, common_dtype
 from ...tracer.tensor.tensor import Tensor
 from .upcast import rounded_once
 
@@ -34,7 +34,7 @@ def as_factor(value: Any, dtype: DType) -> Any:
     """A factor of numbers of this dtype; of integers it is a whole number, cut off."""
     if isinstance(value, Tensor) or dtype.kind == "float":
         return value
-    return number(stored(value, dtype), dtype)
+    return number(checked_number(value, dtype), dtype)
 
 
 def check_alpha(alpha: Any, dtype: DType) -> None:

@@ -10,7 +10,7 @@ from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.movement import reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype
-from ...tracer.tensor.gradient_layout import in_order
+from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, common_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..tensors.broadcasting import broadcast_tensors
@@ -62,7 +62,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 @rounded_once
 def _softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     e = ops.exp(x - _peak(x, dims))
-    return in_order(e / reduced(reductions.sum, e, dims, True))
+    return to_contiguous(e / reduced(reductions.sum, e, dims, True))
 
 
 @composite("LogSoftmaxBackward0")
@@ -74,7 +74,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 @rounded_once
 def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     d = x - _peak(x, dims)
-    return in_order(d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True)))
+    return to_contiguous(d - ops.log(reduced(reductions.sum, ops.exp(d), dims, True)))
 
 
 # ---- of two

@@ -13,8 +13,8 @@ from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
 from ...tracer.autograd.graph import composite
-from ...tracer.tensor.inplace import inplace as in_place, update
-from ...tracer.tensor.promotion import SCALAR_TYPE, stored
+from ...tracer.tensor.inplace import apply_inplace, inplace as in_place
+from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
 from ..math import clamp, pointwise, reduction, softmax_family
 from ..math.dtype_limits import finfo
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Tensor:
-    return update(x, function, *options) if inplace else function(x, *options)
+    return apply_inplace(x, function, *options) if inplace else function(x, *options)
 
 
 # ---- kinked
@@ -52,8 +52,8 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 @composite("ThresholdBackward0")
 def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
-    value = stored(value, x.dtype) if isinstance(value, (int, float)) else value
-    threshold = threshold if x.is_floating_point() else stored(threshold, x.dtype)
+    value = checked_number(value, x.dtype) if isinstance(value, (int, float)) else value
+    threshold = threshold if x.is_floating_point() else checked_number(threshold, x.dtype)
     return _above(x, threshold, value).to(x.dtype)
 
 

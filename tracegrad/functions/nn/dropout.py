@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ...ir.ops.elementwise import ge, where
 from ...tracer.autograd.graph import composite
-from ...tracer.tensor.inplace import update
+from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..random.distributions import uniform, wide
@@ -58,7 +58,7 @@ def _applied(function: Callable, x: Tensor, p: float, training: bool, inplace: b
         raise RuntimeError(
             f"result type Float can't be cast to the desired output type {SCALAR_TYPE[x.dtype]}"
         )
-    return update(x, function, p, features) if inplace else function(x, p, features)
+    return apply_inplace(x, function, p, features) if inplace else function(x, p, features)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ from ...ir.ops.elementwise import rsqrt
 from ...ir.ops.movement import pad, reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import no_grad
-from ...tracer.tensor.gradient_layout import in_order
+from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.layout import contiguous_format, format_of
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
@@ -108,7 +108,7 @@ def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runni
         centred = x - narrowed(reshape(running_mean, shape=shape), x.dtype)
         variance = narrowed(reshape(running_var, shape=shape), x.dtype)
     y = narrowed(_scaled(centred * rsqrt(variance + eps), weight, bias, shape), input.dtype)
-    return in_order(y) if format_of(input) is contiguous_format else y
+    return to_contiguous(y) if format_of(input) is contiguous_format else y
 
 
 def instance_norm(input: Tensor, running_mean: Tensor | None = None,
@@ -179,7 +179,7 @@ def _layer_norm(input: Tensor, weight: Any, bias: Any, dims: tuple, eps: float) 
     centred, _, variance = _moments(x, dims)
     y = centred * rsqrt(variance + eps)
     scaled = _scaled(y, weight, bias, tuple(x.shape[d] for d in dims))
-    return in_order(narrowed(scaled, input.dtype))
+    return to_contiguous(narrowed(scaled, input.dtype))
 
 
 @composite("MulBackward0")

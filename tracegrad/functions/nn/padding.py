@@ -13,7 +13,7 @@ from ...ir.ops.elementwise import where
 from ...ir.ops.source import full
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import bind, number
-from ...tracer.tensor.promotion import stored
+from ...tracer.tensor.promotion import checked_number
 from ...tracer.tensor.tensor import Tensor
 from ..math.scaled_operands import no_bools
 from ..tensors.joining import cat
@@ -50,7 +50,7 @@ def _constant(x: Tensor, sides: Sides, value: float) -> Tensor:
     if value == 0 and math.copysign(1, value) > 0:
         return padded
     ones = bind(full, (), {"value": True, "shape": tuple(x.shape), "dtype": bool_})
-    return where(ops.pad(ones, pads=wider), padded, number(stored(value, x.dtype), x.dtype))
+    return where(ops.pad(ones, pads=wider), padded, number(checked_number(value, x.dtype), x.dtype))
 
 
 def _reflected(x: Tensor, axis: int, lo: int, hi: int) -> list[Tensor]:

@@ -21,7 +21,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.device import usable
 from ...tracer.tensor.generator import Generator, default_generator
-from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, stored
+from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, checked_number
 from ...tracer.tensor.tensor import Tensor, wrap
 from ..math.cumulative import cumsum
 from ..math.sorting import argsort, searchsorted
@@ -208,7 +208,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
     d = int64 if dtype is None else as_dtype(dtype)
-    stored(n, d)
+    checked_number(n, d)
     return leaf(narrowed(argsort(bits((n,), generator)), d), requires_grad)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ir.dtype import float32
 from ...ir.ops.elementwise import ceil, exp, log, tan
-from ...tracer.mode import live
+from ...tracer.mode import resolve
 from ...tracer.tensor.generator import Generator
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
@@ -107,7 +107,7 @@ def _filler(draw: Callable) -> Callable:
     def fill(self: Tensor, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
         if "from" in kwargs:
             kwargs["from_"] = kwargs.pop("from")
-        t = live(self)
+        t = resolve(self)
         return self.copy_(narrowed(draw(t, generator, *args, **kwargs), t.dtype))
 
     fill.__doc__ = f"In place: {draw.__doc__}"

@@ -10,7 +10,7 @@ from ...ir.dtype import int64
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement as ops
 from ...tracer.autograd.graph import composite
-from ...tracer.tensor.masked_selection import Selection, together
+from ...tracer.tensor.masked_selection import Selection, broadcast_selections
 from ...tracer.tensor.tensor import Size, Tensor
 from .shape import copying, fresh, ints
 
@@ -77,7 +77,7 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """All expanded to the shape that they have together."""
     if any(isinstance(x, Selection) for x in tensors):
-        return tuple(together(tensors))
+        return tuple(broadcast_selections(tensors))
     shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
     return tuple(x if tuple(x.shape) == shape else expand(x, shape) for x in tensors)
 

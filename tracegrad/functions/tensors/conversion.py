@@ -11,25 +11,25 @@ from ...ir.dtype import DType, bfloat16, bool_
 from ...ir.ops import elementwise as ops
 from ...tracer.autograd.graph import composite
 from ...tracer.change_counter import tensor_changed
-from ...tracer.mode import live, mode
+from ...tracer.mode import mode, resolve
 from ...tracer.tensor.device import device as Device, usable
 from ...tracer.tensor.dispatch import bind
-from ...tracer.tensor.gradient_layout import relaid
+from ...tracer.tensor.gradient_layout import with_strides
 from ...tracer.tensor.layout import format_of, format_strides
 from ...tracer.tensor.promotion import NAMES, SCALAR_TYPE, as_dtype
-from ...tracer.tensor.tensor import Tensor, fill_slots, leaked
-from ...tracer.tensor.views import alias, within
+from ...tracer.tensor.tensor import Tensor, fill_slots, leaked_tensor_error
+from ...tracer.tensor.views import alias_memory, memory_location
 from .creation import empty, full, ones, tensor, zeros
 from .slicing import unbind
 
 
 def values(self: Tensor, what: str) -> np.ndarray:
     """The numbers themselves; in a trace, if the trace can tell them."""
-    t = live(self)
+    t = resolve(self)
     if t._array is not None:
         return t._dtype.decode(t._array)
     if mode.trace is None:
-        raise leaked(t)
+        raise leaked_tensor_error(t)
     return t._dtype.decode(mode.trace.concrete(t, what))
 
 
@@ -52,7 +52,7 @@ def tolist(self: Tensor) -> Any:
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """An array of the values; it shares their memory."""
-    t = live(self)
+    t = resolve(self)
     if t._requires_grad and not force:
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
@@ -205,22 +205,22 @@ def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
 def _formed(y: Tensor, memory_format: Any) -> Tensor:
     """A new tensor in a memory format."""
     strides = format_strides(y, memory_format)
-    return y if strides is None else relaid(y, strides)
+    return y if strides is None else with_strides(y, strides)
 
 
 def detach(self: Tensor) -> Tensor:
     """The same values in the same memory, cut off from the history."""
-    x = live(self)
+    x = resolve(self)
     node = x._node if mode.trace is None else mode.trace.detached(x._node)
     y: Tensor = fill_slots(object.__new__(Tensor), x._array, node, x._dtype)
     y._version = x._version
-    alias(x, y)
+    alias_memory(x, y)
     return y
 
 
 def detach_(self: Tensor) -> Tensor:
     """Cut this tensor off from its history."""
-    x = live(self)
+    x = resolve(self)
     if x._view is not None and x._view.differentiable:
         raise RuntimeError("Can't detach views in-place. Use detach() instead.")
     x._grad_fn, x._requires_grad = None, False
@@ -236,13 +236,13 @@ def _data(self: Tensor) -> Tensor:
 def _set_data(self: Tensor, new: Tensor) -> None:
     if not isinstance(new, Tensor):
         raise TypeError(f"Variable data has to be a tensor, but got {type(new).__name__}")
-    x, new = live(self), live(new)
+    x, new = resolve(self), resolve(new)
     if new._dtype is not x._dtype:
         raise RuntimeError(
             "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
             "incompatible tensor type."
         )
-    x._array, x._node, x._ptr, x._within = new._array, new._node, 0, within(new)
+    x._array, x._node, x._ptr, x._memory_location = new._array, new._node, 0, memory_location(new)
     x._base = x._view = None
     tensor_changed(x)
 

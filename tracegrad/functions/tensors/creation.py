@@ -12,14 +12,14 @@ from ...ir.dtype import DType, bool_, float64, int64, of_numpy, of_scalar
 from ...ir.ops.elementwise import cast, copy, where
 from ...ir.ops.source import full as full_op, iota
 from ...tracer.capture.scalar import Scalar
-from ...tracer.mode import get_default_dtype, live, mode
+from ...tracer.mode import get_default_dtype, mode, resolve
 from ...tracer.tensor import dispatch, tensor as tensor_module
 from ...tracer.tensor.device import usable
 from ...tracer.tensor.dispatch import bind
-from ...tracer.tensor.gradient_layout import relaid
+from ...tracer.tensor.gradient_layout import with_strides
 from ...tracer.tensor.layout import format_strides
-from ...tracer.tensor.memory_order import inherited, strides_of
-from ...tracer.tensor.promotion import as_dtype, stored
+from ...tracer.tensor.memory_order import elementwise_strides, strides_of
+from ...tracer.tensor.promotion import as_dtype, checked_number
 from ...tracer.tensor.tensor import Size, Tensor, wrap
 
 
@@ -37,7 +37,7 @@ def held(array: np.ndarray, dtype: DType) -> Tensor:
         return wrap(array, dtype)
     if array.ndim == 0:
         return bind(full_op, (), {"value": dtype.decode(array).item(), "shape": (), "dtype": dtype})
-    return copy(live(wrap(array, dtype))).detach()
+    return copy(resolve(wrap(array, dtype))).detach()
 
 
 def shape_of(size: tuple, name: str) -> tuple[int, ...]:
@@ -147,7 +147,7 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
             dtype = get_default_dtype()
     if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iu":
         for one in (array.min(), array.max()):
-            stored(one.item(), dtype)
+            checked_number(one.item(), dtype)
     with np.errstate(all="ignore"):
         return np.array(dtype.encode(array.astype(dtype.compute))), dtype
 
@@ -162,7 +162,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     if type(data) is Scalar:
         return scalar_tensor(data, dtype=wanted, requires_grad=requires_grad)
     if isinstance(data, Tensor):
-        new = live(data).detach().clone()
+        new = resolve(data).detach().clone()
         return leaf(new if wanted is None else cast(new, dtype=wanted), requires_grad)
     if requires_grad and wanted is not None and not wanted.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
@@ -212,7 +212,7 @@ def _filled(
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if type(value) is Scalar:
         return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad)
-    value = stored(value, d)
+    value = checked_number(value, d)
     if mode.trace is None:
         with np.errstate(all="ignore"):
             t = wrap(d.encode(np.full(shape, value, d.compute)), d)
@@ -273,13 +273,13 @@ def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: boo
 
 def lying_as(new: Tensor, input: Tensor, memory_format: Any = None) -> Tensor:
     """A new tensor with its axes in the order in memory of a format, by itself that of `input`."""
-    shape, x = tuple(input.shape), live(input)
+    shape, x = tuple(input.shape), resolve(input)
     if memory_format is None and x._array is not None and x._array.flags.c_contiguous:
         return new
     strides = format_strides(input, memory_format)
     if strides is None:
-        strides = inherited([(shape, strides_of(x))], shape)
-    return relaid(new, strides)
+        strides = elementwise_strides([(shape, strides_of(x))], shape)
+    return with_strides(new, strides)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,

@@ -11,9 +11,9 @@ from ...ir.ops.movement import reshape
 from ...ir.strides import contiguous
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import number
-from ...tracer.tensor.gradient_layout import in_order
-from ...tracer.tensor.inplace import overwrite, update
-from ...tracer.tensor.promotion import SCALAR_TYPE, stored
+from ...tracer.tensor.gradient_layout import to_contiguous
+from ...tracer.tensor.inplace import apply_inplace, overwrite
+from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
 from .creation import arange, assigned, tensor
 
@@ -75,13 +75,15 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
                 f"{value.ndim} dimension(s)."
             )
         value = value if value.dtype is input.dtype else cast(value, dtype=input.dtype)
-        return in_order(where_(mask, value, input))
-    return in_order(where_(mask, number(stored(value, input.dtype), input.dtype), input))
+        return to_contiguous(where_(mask, value, input))
+    return to_contiguous(
+        where_(mask, number(checked_number(value, input.dtype), input.dtype), input)
+    )
 
 
 def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds, in place."""
-    return update(self, masked_fill, mask, value)
+    return apply_inplace(self, masked_fill, mask, value)
 
 
 def fill(input: Tensor, value: Any) -> Tensor:

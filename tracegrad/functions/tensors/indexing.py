@@ -20,12 +20,12 @@ from ...ir.ops.elementwise import cast, check_index, ne, where as where_
 from ...ir.ops.index import index as index_, index_put as index_put_, result_shape
 from ...ir.ops.movement import expand, reshape
 from ...tracer.autograd.graph import composite
-from ...tracer.mode import live, mode
-from ...tracer.tensor.inplace import update
-from ...tracer.tensor.masked_selection import Selection, select, written
+from ...tracer.mode import mode, resolve
+from ...tracer.tensor.inplace import apply_inplace
+from ...tracer.tensor.masked_selection import Selection, select, write_selection
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ...tracer.tensor.views import at
+from ...tracer.tensor.views import index_view
 from .creation import assigned, held, tensor
 from .fill import copy_
 
@@ -56,7 +56,7 @@ def _too_many(key: tuple, rank: int) -> IndexError:
 def _as_index(item: Any) -> Any:
     """A list or an array in a subscript, as a tensor."""
     if isinstance(item, Tensor):  # bytes are a mask, as torch still has it
-        return live(item) if item.dtype is not uint8 else ne(item, 0)
+        return resolve(item) if item.dtype is not uint8 else ne(item, 0)
     if isinstance(item, (list, tuple, range)):
         item = list(item)
         return tensor(item) if item else tensor([], dtype=int64)
@@ -87,7 +87,7 @@ def _flag(taken: Any) -> Tensor:
 
 def known(t: Tensor, what: str) -> np.ndarray:
     """The stored values, which the shape of a result depends on; in a trace they are refused."""
-    t = live(t)
+    t = resolve(t)
     return t._array if t._node is None else mode.trace.concrete(t, what, KEEP_THE_SHAPE)
 
 
@@ -239,13 +239,13 @@ def _viewed(x: Tensor, s: Subscript) -> Tensor:
         part = reshape(part, shape=s.shape)
     if s.points:
         axes, indices = zip(*s.points, strict=True)
-        part = at(part, axes=axes, indices=indices)
+        part = index_view(part, axes=axes, indices=indices)
     return part
 
 
 def getitem(self: Tensor, key: Any) -> Tensor:
     """x[key]."""
-    x = live(self)
+    x = resolve(self)
     if isinstance(x._node, Node) and (masked := _under_mask(x, key)) is not None:
         return composite("IndexBackward0")(select)(*masked)
     s = parse(tuple(x.shape), key)
@@ -257,14 +257,14 @@ def getitem(self: Tensor, key: Any) -> Tensor:
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
     """x[key] = value."""
-    x = live(self)
+    x = resolve(self)
     value = assigned(value, x.dtype)
     if _write_under_mask(x, key, value):
         return
     s = parse(tuple(x.shape), key)
     part = _viewed(x, s)
     if s.axes:
-        update(part, *writing(part, s, value, accumulate=False))
+        apply_inplace(part, *writing(part, s, value, accumulate=False))
     else:
         copy_(part, _fitting(value, tuple(part.shape)))
 
@@ -305,8 +305,8 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
         return False
     part, mask, at = found
     if isinstance(value, Selection):
-        write = composite("IndexPutBackward0")(lambda old, new: written(old, mask, at, new))
-        update(part, write, _of_one_dtype(part, value))
+        write = composite("IndexPutBackward0")(lambda old, new: write_selection(old, mask, at, new))
+        apply_inplace(part, write, _of_one_dtype(part, value))
         return True
     shape = tuple(part.shape)
     trail = len(shape) - at - mask.ndim
@@ -317,7 +317,9 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
     else:
         value = _of_one_dtype(part, _fitting(value, shape[len(shape) - trail :]))
     mask = reshape(mask, shape=(*mask.shape, *(1,) * trail))
-    update(part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value)
+    apply_inplace(
+        part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value
+    )
     return True
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...ir.dtype import bfloat16, of_numpy
-from ...tracer.mode import live
+from ...tracer.mode import resolve
 from ...tracer.tensor.device import usable
 from ...tracer.tensor.promotion import as_dtype
-from ...tracer.tensor.tensor import Tensor, leaked, wrap
+from ...tracer.tensor.tensor import Tensor, leaked_tensor_error, wrap
 from .creation import from_numpy, leaf, tensor
 
 CPU_DEVICE = (1, 0)  # in DLPack's numbers
@@ -18,11 +18,11 @@ CPU_DEVICE = (1, 0)  # in DLPack's numbers
 
 def __dlpack__(self: Tensor, **options: Any) -> Any:
     """A capsule with this tensor's memory, for another library's `from_dlpack`."""
-    t = live(self)
+    t = resolve(self)
     if t._requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     if t._array is None:
-        raise leaked(t)
+        raise leaked_tensor_error(t)
     if t._dtype is bfloat16:
         raise BufferError("bfloat16 cannot be exported: it is held in uint16 arrays here")
     return t._array.__dlpack__(**{k: v for k, v in options.items() if v is not None})

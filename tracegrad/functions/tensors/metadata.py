@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...ir.node import user_site
-from ...tracer.mode import live, mode
+from ...tracer.mode import mode, resolve
 from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.tensor import Tensor
-from ...tracer.tensor.views import offset_of, root_of
+from ...tracer.tensor.views import base_and_path, memory_offset
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
@@ -43,7 +43,7 @@ def dim(self: Tensor) -> int:
 
 def stride(self: Tensor, dim: int | None = None) -> Any:
     """How many elements of memory lie between neighbours, along each dimension."""
-    strides = tuple(strides_of(live(self)))
+    strides = tuple(strides_of(resolve(self)))
     return strides if dim is None else strides[dim]
 
 
@@ -58,7 +58,7 @@ def data_ptr(self: Tensor) -> int:
 
 
 def values_array(self: Tensor) -> np.ndarray:
-    t = live(self)
+    t = resolve(self)
     if t._array is None:
         raise RuntimeError(
             "a traced tensor has no memory yet: data_ptr() is not known while a function is "
@@ -69,11 +69,11 @@ def values_array(self: Tensor) -> np.ndarray:
 
 def storage_offset(self: Tensor) -> int:
     """Where in its memory the first element lies."""
-    t = live(self)
-    offset, root = offset_of(t), live(root_of(t)[0])
+    t = resolve(self)
+    offset, root = memory_offset(t), resolve(base_and_path(t)[0])
     if mode.trace is not None and (outside := mode.trace.original(root)) is not None:
-        begin = offset_of(outside)
-        mode.trace.ask(root, "offset", begin)
+        begin = memory_offset(outside)
+        mode.trace.guard_attribute(root, "offset", begin)
         return offset + begin
     return offset
 
@@ -84,7 +84,7 @@ def get_device(self: Tensor) -> int:
 
 
 def _is_view(self: Tensor) -> bool:
-    return live(self)._view is not None
+    return resolve(self)._view is not None
 
 
 def is_signed(input: Tensor) -> bool:
@@ -110,7 +110,7 @@ def is_set_to(self: Tensor, tensor: Tensor) -> bool:
 
 def dim_order(self: Tensor) -> tuple[int, ...]:
     """The dimensions, from the one whose neighbours lie farthest apart to the closest."""
-    strides = strides_of(live(self))
+    strides = strides_of(resolve(self))
     return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
 
 

@@ -13,19 +13,19 @@ from ...ir.dtype import DType, bool_
 from ...ir.node import user_site
 from ...ir.ops.movement import pad, permute, reshape, slice as slice_
 from ...tracer.change_counter import tensor_changed
-from ...tracer.mode import live
+from ...tracer.mode import resolve
 from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import SCALAR_TYPE
-from ...tracer.tensor.reshape_inplace import refuse_given
+from ...tracer.tensor.reshape_inplace import refuse_trace_input
 from ...tracer.tensor.tensor import Tensor, wrap
-from ...tracer.tensor.views import alias, as_bits, offset_of, within
+from ...tracer.tensor.views import alias_memory, as_bits, memory_location, memory_offset
 
 
 def bits_as(input: Tensor, dtype: DType) -> Tensor:
     """The same bits as numbers of another dtype, which share the memory and take no gradient. Of
     another item size, the last dimension has more or fewer of them.
     """
-    x = live(input)
+    x = resolve(input)
     if dtype is x._dtype:
         return reshape(x, shape=tuple(x.shape))
     if dtype.itemsize == x._dtype.itemsize and (x._array is not None or _in_a_register(x, dtype)):
@@ -39,7 +39,7 @@ def bits_as(input: Tensor, dtype: DType) -> Tensor:
         _refuse_what_does_not_fit(x, dtype)
     y = wrap(x._array.view(dtype.storage), dtype)
     y._version = x._version
-    alias(x, y)
+    alias_memory(x, y)
     return y
 
 
@@ -58,7 +58,7 @@ def _refuse_what_does_not_fit(x: Tensor, dtype: DType) -> None:
     if strides[-1] != 1 and x.shape[-1] != 1:
         raise RuntimeError(f"self.stride(-1) must be 1 {how}, but got {strides[-1]}")
     ratio = dtype.itemsize // x._dtype.itemsize
-    facts = [("size(-1)", x.shape[-1]), ("storage_offset()", offset_of(x))]
+    facts = [("size(-1)", x.shape[-1]), ("storage_offset()", memory_offset(x))]
     facts += [(f"stride({d})", s) for d, s in enumerate(strides[:-1]) if x.shape[d] > 1]
     for name, value in facts if ratio > 1 else ():
         if value % ratio:
@@ -69,22 +69,22 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Give this tensor another shape: of the numbers in its memory, as they lie, those that there
     is room for, and zeros behind them.
     """
-    t = live(self)
+    t = resolve(self)
     shape = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
     if t._requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {shape}")
-    refuse_given(t, "resize_")
+    refuse_trace_input(t, "resize_")
     if t._array is None:
         _resize_traced(t, shape)
         return self
     count = math.prod(shape)
     order = sorted(range(t.ndim), key=lambda d: -t._array.strides[d])
     row = t._array.transpose(order)
-    t._within = within(t)
+    t._memory_location = memory_location(t)
     if not row.flags.c_contiguous or count > row.size:
-        t._within = None
+        t._memory_location = None
         row = np.concatenate([row.ravel(), np.zeros(max(count - row.size, 0), row.dtype)])
     t._array, t._ptr, t._base, t._view = row.reshape(-1)[:count].reshape(shape), 0, None, None
     t._version[0] += 1
@@ -105,8 +105,8 @@ def _resize_traced(t: Tensor, shape: tuple[int, ...]) -> None:
         row = slice_(row, slices=((0, count, 1),))
     else:
         row = pad(row, pads=((0, count - size, 0),))
-    t._node, t._laid = reshape(row, shape=tuple(shape)), None
-    t._turns = (*t._turns, (_resized, {"line": user_site()}))
+    t._node, t._traced_strides = reshape(row, shape=tuple(shape)), None
+    t._shape_history = (*t._shape_history, (_resized, {"line": user_site()}))
     t._version[0] += 1
 
 

@@ -12,9 +12,9 @@ from ...ir.ops import index as ops, reduce as reductions
 from ...ir.ops.elementwise import cast, maximum, ne, where as where_
 from ...ir.ops.movement import expand, reshape, slice as slice_
 from ...tracer.autograd.graph import composite
-from ...tracer.mode import live
+from ...tracer.mode import resolve
 from ...tracer.tensor.dispatch import number
-from ...tracer.tensor.promotion import SCALAR_TYPE, stored
+from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
 from ..math.cumulative import cumsum
 from ..math.reduction import wrap_dim
@@ -202,7 +202,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
             )
         value = reshape(cast(value, dtype=input.dtype), shape=())
     else:
-        value = number(stored(value, input.dtype), input.dtype)
+        value = number(checked_number(value, input.dtype), input.dtype)
     n = input.shape[d]  # which parts are filled is asked first: a part is, however often named
     none, some = (
         expand(number(b, bool_), shape=(k,)) for b, k in ((False, n), (True, index.numel()))
@@ -236,7 +236,7 @@ def index_put(
     input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
 ) -> Tensor:
     """A copy with `values` written, or added, at input[indices]."""
-    x = live(input)
+    x = resolve(input)
     key = tuple(slice(None) if i is None else i for i in indices)
     subscript = parse(tuple(x.shape), key, points=False)
     write, values = writing(x, subscript, values, accumulate)

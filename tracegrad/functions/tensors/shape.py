@@ -11,8 +11,8 @@ from ...ir.dtype import DType
 from ...ir.op import ShapeError
 from ...ir.ops import movement as ops
 from ...ir.strides import contiguous, restride
-from ...tracer.autograd.graph import composite, retitled
-from ...tracer.mode import live
+from ...tracer.autograd.graph import composite, with_grad_name
+from ...tracer.mode import resolve
 from ...tracer.tensor.layout import (
     channels_last,
     channels_last_3d,
@@ -83,14 +83,14 @@ def reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def fresh(y: Tensor, x: Tensor) -> Tensor:
     """y, which was moved out of x, as a tensor with memory of its own."""
-    return y.clone() if y is x or live(y)._view is not None else y
+    return y.clone() if y is x or resolve(y)._view is not None else y
 
 
 @ints("shape")
 def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same elements in another shape; a view where possible. One extent may be -1."""
     y = reshaped(input, _inferred(shape, input.numel()))
-    return y if y._view is not None else retitled(y, "UnsafeViewBackward0")
+    return y if y._view is not None else with_grad_name(y, "UnsafeViewBackward0")
 
 
 def view(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
@@ -101,7 +101,7 @@ def view(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
         return bits_as(input, as_dtype(dtype))
     if not shape:
         raise TypeError("view() takes a shape or a dtype")
-    x = live(input)
+    x = resolve(input)
     new = _inferred(as_ints(shape, "view"), x.numel())
     if restride(tuple(x.shape), strides_of(x), new) is None:
         raise RuntimeError(
@@ -351,7 +351,7 @@ def view_copy(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
 
 def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
     """Whether the elements lie in memory in the order of the indices."""
-    x = live(input)
+    x = resolve(input)
     shape = tuple(x.shape)
     if memory_format in (channels_last, channels_last_3d) and x.ndim != (
         4 if memory_format == channels_last else 5

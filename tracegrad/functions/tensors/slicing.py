@@ -8,10 +8,10 @@ from typing import Any
 from ...ir.node import user_site
 from ...ir.ops import movement as ops
 from ...tracer.autograd.graph import composite
-from ...tracer.mode import live, mode
+from ...tracer.mode import mode, resolve
 from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.tensor import Tensor, wrap
-from ...tracer.tensor.views import root_of
+from ...tracer.tensor.views import base_and_path
 from ..math.reduction import wrap_dim
 from .metadata import storage_offset as offset_in_memory
 from .shape import copying, cut, is_contiguous, reshaped
@@ -78,7 +78,7 @@ def _lengths(n: int, size: Any, dim: int) -> list[int]:
 def _several(parts: list[Tensor], name: str) -> tuple[Tensor, ...]:
     for part in parts:
         if part._view is not None:
-            part._view.many = name
+            part._view.multi_view_function = name
     return tuple(parts)
 
 
@@ -203,19 +203,22 @@ def _memory(x: Tensor, start: int, reach: int) -> tuple[Tensor, int]:
     """What `x` is a view of as one row, and where that begins in its memory. An alias without a
     base is enough if the `reach` numbers from `start` on are its own.
     """
-    root, _, differentiable = root_of(x)
-    root = live(root)
+    root, _, differentiable = base_and_path(x)
+    root = resolve(root)
     outside = root if mode.trace is None else mode.trace.original(root)
     root = root if differentiable else root.detach()
     begin, dense = offset_in_memory(root), _dense(root)
-    alone = outside is None or outside._base is outside._within is None
+    alone = outside is None or outside._base is outside._memory_location is None
     if not alone and (dense is None or not begin <= start <= begin + root.numel() - reach):
         if mode.trace is not None or (mode.grad and root._requires_grad):
             raise NotImplementedError(
                 "as_strided: of elements beside those of a tensor that requires grad, or that a "
                 f"compiled function was given (line {user_site()}); make this view of all of them"
             )
-        version, root = root._version, wrap(root._within[0].view(root._dtype.storage), root._dtype)
+        version, root = (
+            root._version,
+            wrap(root._memory_location[0].view(root._dtype.storage), root._dtype),
+        )
         root._version, begin = version, 0
         dense = _dense(root)
     if dense is None:
@@ -238,7 +241,7 @@ def as_strided(
     input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
     """The memory of a tensor, or of what it is a view of, seen with another shape and strides."""
-    size, stride, x = tuple(size), tuple(stride), live(input)
+    size, stride, x = tuple(size), tuple(stride), resolve(input)
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in stride):

@@ -12,7 +12,7 @@ from ...ir.ops import movement as ops
 from ...ir.ops.elementwise import where
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import number
-from ...tracer.tensor.gradient_layout import in_order
+from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.promotion import as_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..math.reduction import along, wrap_dim
@@ -28,7 +28,9 @@ def _triangle(name: str, x: Tensor, diagonal: int, lower: bool) -> Tensor:
     if x.ndim < 2:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
     gap = along(x, x.ndim - 1) - along(x, x.ndim - 2)
-    return in_order(where(gap <= diagonal if lower else gap >= diagonal, x, number(0, x.dtype)))
+    return to_contiguous(
+        where(gap <= diagonal if lower else gap >= diagonal, x, number(0, x.dtype))
+    )
 
 
 @composite("TrilBackward0")
