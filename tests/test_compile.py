@@ -67,7 +67,11 @@ SIGNATURES = {
     "a number": (lambda: 2, lambda: 3, "2 became 3"),
     "a text": (lambda: "a", lambda: "b", "structure of the arguments: 'a' became 'b'"),
     "the structure": (lambda: (tg.ones(3),), lambda: [tg.ones(3)], "arguments: tuple became list"),
-    "strides": (lambda: tg.ones(3, 3), lambda: tg.ones(3, 3).t(), "float32[3, 3]"),
+    "strides": (
+        lambda: tg.ones(3, 3), lambda: tg.ones(3, 3).t(),
+        "float32[3, 3] with strides [3, 1] became one with strides [1, 3]"),
+    "a longer list": (
+        lambda: [tg.ones(3)], lambda: [tg.ones(3)] * 2, "a list of 1 became a list of 2"),
 }
 
 
@@ -86,6 +90,20 @@ def test_another_signature_retraces_and_says_why(first, second, why):
     assert why in f.explain()
     f(first())
     assert traces(f) == 2
+
+
+def test_more_arguments_are_counted():
+    f = tg.compile(lambda x, *more, **named: x * 2)
+    x = tg.ones(2)
+    said = []
+    for args, kwargs in [((x,), {}), ((x, 1), {}), ((x, 1), {"a": 1}), ((x, 1), {"b": 1})]:
+        f(*args, **kwargs)
+        said.append(f.explain().partition("structure of the arguments: ")[2].partition("\n")[0])
+    assert said[1:] == [
+        "a tuple of 1 became a tuple of 2",
+        "a dict of 0 became a dict of 1",
+        "'a' became 'b'",
+    ]
 
 
 def test_another_object_is_named_without_its_identity():

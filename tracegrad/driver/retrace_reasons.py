@@ -56,8 +56,7 @@ def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]
             if not isinstance(now, Tensor):
                 return Reason(place.id, f"{place.words} is of type {type(now).__name__}")
             if aval(now) != then:
-                words = f"{place.words}: {_shown(then)} became {_shown(aval(now))}"
-                return Reason(place.id, words)
+                return Reason(place.id, f"{place.words}: {_changed(then, aval(now))}")
     for i, there in entry.presence:
         if i.kind in ("argument", "tensor"):
             t = tensors[i.key] if i.kind == "argument" else i.tensor
@@ -78,8 +77,7 @@ def other_signature(then: tuple, now: tuple) -> Reason:
         if a != b:
             if name == "the tensors" and len(a) == len(b):
                 i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
-                words = f"tensor argument {i}: {_shown(a[i])} became {_shown(b[i])}"
-                return Reason((name, i), words)
+                return Reason((name, i), f"tensor argument {i}: {_changed(a[i], b[i])}")
             words = _unlike(a, b) if name == _FIELDS[0] else f"{a} became {b}"
             return Reason(name, f"{name}: {words}")
     return Reason(None, "another signature")
@@ -87,12 +85,25 @@ def other_signature(then: tuple, now: tuple) -> Reason:
 
 def _unlike(a: Any, b: Any) -> str:
     """Where two keys of `flatten` first differ, in words without the identity of an object."""
+    sizes = _size(a), _size(b)
+    if None not in sizes and sizes[0] != sizes[1] and a[0] is b[0]:
+        name = a[0].__qualname__
+        return f"a {name} of {sizes[0]} became a {name} of {sizes[1]}"
     if not (isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and a[:1] == b[:1]):
         return f"{_kind(a)} became {_kind(b)}"
     k = next(k for k, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
     if len(a) == 2 and isinstance(a[1], int) and isinstance(a[0], type) and a[0] is not bool:
         return f"another {a[0].__qualname__}"
     return _unlike(a[k], b[k])
+
+
+def _size(key: Any) -> int | None:
+    """How many items a container has, of which this is the key."""
+    if not (isinstance(key, tuple) and key and isinstance(key[0], type)):
+        return None
+    if issubclass(key[0], dict):
+        return len(key) // 2  # a key and a value for each
+    return len(key) - 1 if issubclass(key[0], (tuple, list)) else None
 
 
 def _kind(key: Any) -> str:
@@ -104,3 +115,16 @@ def _kind(key: Any) -> str:
 def _shown(a: tuple) -> str:
     shape, _, dtype, requires_grad = a
     return f"{dtype.name}{list(shape)}{' requires_grad' if requires_grad else ''}"
+
+
+def _changed(then: tuple, now: tuple) -> str:
+    """How the aval of a tensor differs; the strides where nothing else does."""
+    if _shown(then) != _shown(now):
+        return f"{_shown(then)} became {_shown(now)}"
+    return f"{_shown(then)} with strides {_strides(then)} became one with strides {_strides(now)}"
+
+
+def _strides(a: tuple) -> list[int]:
+    """In elements, as `stride()` gives them."""
+    _, strides, dtype, _ = a
+    return [s // dtype.itemsize for s in strides]
