@@ -170,3 +170,24 @@ def test_every_page_is_in_the_navigation():
     pages = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
     named = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
     assert pages == set(named) and len(named) == len(set(named))
+
+
+@pytest.fixture
+def reference():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_an_entry_for_each_public_name(reference):
+    text = reference.on_page_markdown("before\n\nnames: tracegrad.nn.functional\n\nafter")
+    names = re.findall(r"^(?:::: |## `)tracegrad\.nn\.functional\.(\w+)", text, re.MULTILINE)
+    assert {"cross_entropy", "max_unpool2d"} < set(names) and len(names) == len(set(names))
+    assert not {"Tensor", "Any", "Callable"} & set(names)
+    assert text.startswith("before\n") and text.endswith("\nafter")
+
+
+def test_the_reference_leaves_out_what_a_module_imports(reference):
+    text = reference.on_page_markdown("own names: tracegrad.nn.init")
+    assert "tracegrad.nn.init.zeros_" in text and "randn" not in text
