@@ -15,7 +15,7 @@ import tracegrad as tg
 from tracegrad import nn
 from tracegrad.tracer.capture.guards import Guard
 from tracegrad.tracer.capture.locations import ABSENT, Place, alike
-from tracegrad.tracer.change_counter import epoch
+from tracegrad.tracer.change_counter import captured_tensors, change_count
 
 
 class User:
@@ -33,9 +33,9 @@ class Scale(nn.Module):
 
 def moved(act) -> bool:
     """Whether an act moves the change counter."""
-    before = epoch[0]
+    before = change_count[0]
     act()
-    return epoch[0] != before
+    return change_count[0] != before
 
 
 # ---- when they are checked
@@ -59,7 +59,8 @@ def test_a_captured_tensor_reports():
 def test_attributes_and_tables_of_a_module_report_but_not_what_they_hold():
     every, reported = guards_of(Scale(), tg.ones(2))
     told = {words for words, _ in kinds(reported)}
-    assert {"attribute 'rate' of Scale", "attribute 'sizes' of Scale", "'w' in watched"} <= told
+    assert {"attribute 'rate' of Scale", "attribute 'sizes' of Scale"} <= told
+    assert any(words.startswith("'w' in ") for words in told)
     assert ("attribute 'sizes' of Scale", "content") in kinds(every)
     assert ("class Scale", "class") in kinds(every)
 
@@ -97,7 +98,9 @@ def test_changes_of_a_module_move_the_counter(act, moves):
 
 
 def test_a_change_of_a_captured_tensor_moves_the_counter_and_of_another_does_not():
-    w, other = tg.ones(2), tg.ones(2)
+    w, others = tg.ones(2), [tg.ones(2) for _ in range(1000)]
+    # an id may be that of a tensor that was captured before and is gone
+    other = next(t for t in others if id(t) not in captured_tensors)
     guards = guards_of(lambda x: x * w, tg.ones(2))
     assert moved(lambda: w.requires_grad_())
     assert not moved(lambda: other.requires_grad_())
