@@ -10,7 +10,7 @@ import test_capture_few
 import test_capture_lockstep
 import test_capture_numbers
 import test_capture_values
-import test_compile_world
+import test_compile_dependencies
 import test_optim_of_users
 import test_trainers_of_users
 
@@ -23,7 +23,7 @@ def _known():
         *test_capture_lockstep.PROGRAMS, *test_capture_few.FEW,
         *test_capture_effects.REPLAYED, *test_capture_effects._acts(),
         *test_capture_numbers._places(), "a number among the arguments",
-        *test_compile_world._effects(), *test_optim_of_users._settings(),
+        *test_compile_dependencies._effects(), *test_optim_of_users._settings(),
         *test_optim_of_users._schedulers(), *(k.__name__ for k in test_optim_of_users.OWN),
         *(f.__name__ for f in test_trainers_of_users.SETS),
     }  # fmt: skip

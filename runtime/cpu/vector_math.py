@@ -2,7 +2,7 @@
 
 Each takes a builder and a float or double value, as llvmlite has them, and gives the result's
 value. NaN, infinities and subnormal numbers come out as IEEE 754 wants. Largest errors against a
-result in higher precision, in units of the last place (tests/test_vecmath.py holds them to it):
+result in higher precision, in units of the last place (tests/test_vector_math.py holds them to it):
 
                 exp     log     tanh    sigmoid
     float32     1.5     1.5     2.5     3
