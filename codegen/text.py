@@ -127,21 +127,25 @@ def _widens(source: DType, target: DType) -> bool:
     return source.kind == target.kind == "float" and source.bits < target.bits
 
 
-def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
-    """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
-    type keep the precision of their registers if `fast`.
-    """
-    expr = _expression(node)
+def filled(expr: str, node: Node, operands: list[str], args: Arguments) -> str:
+    """An expression of a primitive with its operands, their type {T}, its own {Y}, parameters."""
     fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
     for name in sorted(fields - set(words)):
         words[name] = args.integer(node.params[name], name)
+    return expr.format(*operands, **words)
+
+
+def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
+    """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
+    type keep the precision of their registers if `fast`.
+    """
     if node.dtype is float16 and node.op.facts["chooses"] and not fast:
         operands = [
             _APART.format(text) if x.dtype is float16 else text
             for x, text in zip(node.inputs, operands, strict=True)
         ]
-    text = expr.format(*operands, **words)
+    text = filled(_expression(node), node, operands, args)
     rounds = node.op is cast or not (fast or node.op.facts["exact"])
     if node.dtype.is_half and rounds:  # in a register it is a float32, but one that fits
         return f"round_{storage_code(node.dtype)}({text})"

@@ -67,6 +67,18 @@ class Types(Enum):
 
 
 @dataclass(frozen=True)
+class Check:
+    """What must hold of an operand, else the program ends with an error: `index`, an expression of
+    it, is in the range of `size` along `dim` (see faults.py); both are numbers or parameters.
+    """
+
+    index: str = "{0}"
+    size: str | int = "size"
+    dim: str | int = "dim"
+    dtype: DType | None = None  # of the index, if not the operand's
+
+
+@dataclass(frozen=True)
 class Refused:
     """The dtypes that torch's function does not take, and its words for that."""
 
@@ -120,7 +132,7 @@ class OpDef:
 
     operator is the method of Python that means it. Of op_math operands torch takes a number beside
     half tensors in float32; others are rounded first. If `divides`, an integer 0 as the second
-    operand is an error.
+    operand is an error. check is what it demands of its operand.
     """
 
     name: str
@@ -141,6 +153,7 @@ class OpDef:
     refused: Refused = Refused()
     op_math: tuple[int, ...] = ()
     divides: bool = False
+    check: Check | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # what a template needs, see the makers
 
     @cached_property

@@ -17,7 +17,6 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.op import Kind, Types
 from tracegrad.ir.ops import special
-from tracegrad.ir.ops.elementwise import CHECKS
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.value import REGISTRY
 
@@ -58,7 +57,7 @@ ELEMENTWISE = [
     op
     for op in REGISTRY.values()
     if op.kind is Kind.ELEMENTWISE
-    and op not in CHECKS
+    and op.check is None
     and op.name not in ("cast", "where", "ldexp")
     and op not in vars(special).values()
     and op.vjp is not None

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from ...ir.node import Node
 from ...ir.op import Kind, Lowering
 from ...ir.ops.contract import dot
-from ...ir.ops.elementwise import CHECKS
 from .loop_space import Space, computed, expected, gathered, known, pointwise, seen, space_of
 from .lower import Lowered, leaves
 
@@ -223,7 +222,7 @@ class Fusion:
 
 def checks(group: Group) -> bool:
     """Whether the group looks at indices; lowering makes every check an anchor."""
-    return any(a.op in CHECKS for a in group.anchors)
+    return any(a.op.check is not None for a in group.anchors)
 
 
 def work(anchors: Iterable[Node], space: Space) -> int:

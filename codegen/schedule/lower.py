@@ -18,7 +18,7 @@ from ...ir.graph import Graph, postorder, users
 from ...ir.node import Node, at, constant, intern, is_constant
 from ...ir.op import DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
-from ...ir.ops.elementwise import CHECKS, add, cast, copy, mul
+from ...ir.ops.elementwise import add, cast, copy, mul
 from ...ir.ops.movement import expand, permute, reshape, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import input as input_
@@ -315,7 +315,7 @@ class _Lowering:
         self.cost[node] = cost, size
         costly = uses > 1 and cost > INLINE_COST and node.size > 1
         # what a check refuses must be known before anything is written: it has a loop of its own
-        if costly or size > INLINE_SIZE or node.op in CHECKS:
+        if costly or size > INLINE_SIZE or node.op.check is not None:
             self.keep(node)
         return node
 

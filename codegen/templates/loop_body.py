@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...ir.faults import DIVISOR, TARGET
 from ...ir.node import Node, is_constant
 from ...ir.op import Kind
-from ...ir.ops.elementwise import CHECKS, check_divisor
 from ...ir.ops.source import iota
 from ...ir.strides import View, collapse
 from ..deep_recursion import Steps, finish
 from ..schedule.fuse import Group, operands
 from ..schedule.loop_space import SMALL, Axes, computed, expected, known, pointwise, seen
 from ..schedule.lower import Lowered
-from ..text import Arguments, apply, combine, compute_code, load, store
+from ..text import Arguments, apply, combine, compute_code, filled, load, store
 
 # where a value is computed: before the loops, at each kept point, at each point; and when all rows
 # are done, once, or for each number of a row
@@ -84,7 +82,7 @@ class Body:
 
     def _unread(self, anchor: Node) -> bool:
         """Whether it is a check that nothing else in these loops is computed from."""
-        if anchor.op not in CHECKS:
+        if anchor.op.check is None:
             return False
         return all(anchor is not x for a in self.group.anchors for _, x in operands(self.low, a))
 
@@ -289,7 +287,7 @@ class Body:
             operands_ = []
             for x in anchor.inputs:
                 operands_.append((yield self._value(x, anchor, here)))
-            if anchor.op in CHECKS:
+            if anchor.op.check is not None:
                 self._check(anchor, operands_[0], scope)
             if anchor in self.unread:
                 scope.known[key] = operands_[0]
@@ -297,21 +295,20 @@ class Body:
             text = self.applied(anchor, operands_)
         return self.define(scope, key, text)
 
-    def _check(self, anchor: Node, index: str, scope: Scope) -> None:
+    def _check(self, anchor: Node, operand: str, scope: Scope) -> None:
         """Note the index among the least and the greatest; `reports` follow the loops."""
-        params, code = anchor.params, compute_code(anchor.inputs[0].dtype)
-        if anchor.op is check_divisor:  # an index out of range, if it is zero
-            index, code = f"select({index} == {code}(0), i8(1), i8(0))", "i8"
-            params = {"size": 1, "dim": DIVISOR}
-        if "ignore" in params:
-            ignore = self.args.integer(params["ignore"], "ignore")
-            index = f"select({index} == {ignore}, {code}(0), {index})"
+        check = anchor.op.check
+        assert check is not None
+        code = compute_code(check.dtype or anchor.inputs[0].dtype)
+        index = filled(check.index, anchor, [operand], self.args)
         if anchor not in self.checked:
             k = len(self.checked)
             self.checked[anchor] = least, most = f"l{k}", f"m{k}"
             self.prelude.lines += [f"{least} = {code}(0)", f"{most} = {code}(-1)"]
-            size = self.args.integer(params["size"], "size")
-            dim = self.args.integer(params["dim"], "dim") if "dim" in params else TARGET
+            size, dim = (
+                self.args.integer(anchor.params[bound], bound) if isinstance(bound, str) else bound
+                for bound in (check.size, check.dim)
+            )
             status = self.args.pointer("status")
             self.reported[anchor] = f"report({status}, {least}, {most}, {size}, {dim})"
         least, most = self.checked[anchor]

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import scipy
 
-from ..dtype import DType, uint8
-from ..faults import TARGET, division_by_zero, out_of_bounds
-from ..op import DIVIDE, TRANSCENDENTAL, OpDef, Refused, Types, elementwise, floats_only
+from ..dtype import DType, int64, uint8
+from ..faults import DIVISOR, TARGET, division_by_zero, out_of_bounds
+from ..op import DIVIDE, TRANSCENDENTAL, Check, OpDef, Refused, Types, elementwise, floats_only
 from .source import zeros_like
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -329,7 +329,9 @@ def _checked(index: np.ndarray, *, size: int, dim: int) -> np.ndarray:
 
 # check_index(i, size=, dim=): i counted from the front; one out of range ends the program with an
 # IndexError. A negative dim stands for positions that may not be negative (see faults.py)
-check_index = elementwise("check_index", ref=_checked, expr="within({0}, {size}, {dim})")
+check_index = elementwise(
+    "check_index", ref=_checked, expr="within({0}, {size}, {dim})", check=Check()
+)
 
 
 def _labelled(i: np.ndarray, *, size: int, ignore: int, dtype: DType) -> np.ndarray:
@@ -345,6 +347,7 @@ check_label = elementwise(
     "check_label",
     ref=_labelled,
     expr=f"select({{0}} == {{ignore}}, {{T}}(-1), within({{0}}, {{size}}, {TARGET}))",
+    check=Check("select({0} == {ignore}, {T}(0), {0})", dim=TARGET),
 )
 
 
@@ -356,11 +359,11 @@ def _divisor(x: np.ndarray) -> np.ndarray:
 
 # check_divisor(x): integers that others are divided by; a zero ends the program with an error
 check_divisor = elementwise(
-    "check_divisor", ref=_divisor, expr="select({0} == {T}(0), {T}(1), {0})"
-)
-CHECKS = frozenset({check_index, check_label, check_divisor})
+    "check_divisor", ref=_divisor, expr="select({0} == {T}(0), {T}(1), {0})",
+    check=Check("select({0} == {T}(0), i8(1), i8(0))", size=1, dim=DIVISOR, dtype=int64),
+)  # fmt: skip
 
 
 def may_fail(op: OpDef, params: dict) -> bool:
     """Whether computing it may end the program with an error."""
-    return op in CHECKS or params.get("check") is not None
+    return op.check is not None or params.get("check") is not None

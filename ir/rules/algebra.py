@@ -14,7 +14,6 @@ from ..dtype import DType, float32
 from ..node import Node, constant
 from ..op import Kind, evaluate
 from ..ops.elementwise import (
-    CHECKS,
     abs,
     bitwise_and,
     bitwise_not,
@@ -51,7 +50,7 @@ from ..value import REGISTRY
 from .wildcards import a, b, c, d, i, is_ordinary, is_power_of_two, number, p, r, s, value, x
 
 ELEMENTWISE = tuple(
-    op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op not in CHECKS
+    op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op.check is None
 )
 
 

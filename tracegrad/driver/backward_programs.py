@@ -19,7 +19,7 @@ from ..ir.graph import Graph, postorder
 from ..ir.locks import lock
 from ..ir.node import Node, input_node
 from ..ir.op import DIVIDE, Kind
-from ..ir.ops.elementwise import CHECKS, may_fail
+from ..ir.ops.elementwise import may_fail
 from ..ir.ops.movement import concat, pad
 from ..ir.ops.random import random_bits
 from ..ir.simplify import simplify
@@ -286,7 +286,7 @@ def residuals(
         elif node.op.kind is Kind.MOVEMENT and node.op not in (concat, pad):
             frontier.extend(node.inputs)
         elif node.op is random_bits or (  # the same numbers again take no memory
-            node.op.kind is Kind.ELEMENTWISE and node.op.cost < DIVIDE and node.op not in CHECKS
+            node.op.kind is Kind.ELEMENTWISE and node.op.cost < DIVIDE and node.op.check is None
         ):
             frontier.extend(node.inputs)
         else:

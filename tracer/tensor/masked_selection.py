@@ -16,7 +16,7 @@ from ...ir.dtype import DType, bool_, int64
 from ...ir.node import Site, user_site
 from ...ir.op import Kind, OpDef, broadcast
 from ...ir.ops import reduce as reductions
-from ...ir.ops.elementwise import CHECKS, cast, where
+from ...ir.ops.elementwise import cast, where
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.random import random_bits
 from ...ir.ops.source import full
@@ -162,7 +162,7 @@ def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
     """A primitive of tensors of which some are Selections."""
     chosen = [x._node for x in inputs if isinstance(x._node, SelectionPayload)]
     first = chosen[0]
-    if op.kind is Kind.ELEMENTWISE and op is not random_bits and op not in CHECKS:
+    if op.kind is Kind.ELEMENTWISE and op is not random_bits and op.check is None:
         return first.with_elements(op(*(first.align_operand(x) for x in inputs), **params))
     if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
         whole = (x._node.full for x in broadcast_selections(inputs))
