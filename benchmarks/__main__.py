@@ -12,7 +12,7 @@ from .contestants import PEERS, field
 from .machine import cores, describe
 from .measure import measure
 from .picture import draw
-from .report import Report, splice
+from .report import Report, around, splice
 from .workloads import WORKLOADS
 
 
@@ -63,6 +63,8 @@ def say(line: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     options = arguments(argv)
+    if options.markdown:
+        around(options.markdown)  # a file without markers is refused before the measurements
     report = Report(describe(options.threads))
     for workload in options.workloads:
         contestants = field(workload, options.peers)

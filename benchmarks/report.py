@@ -126,11 +126,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(map(line, [cells[0], rule, *cells[1:]]))
 
 
-def splice(file: Path, text: str) -> None:
-    """Put `text` between the markers of `file`, leaving all else as it is."""
-    whole = file.read_text()
-    before, begin, rest = whole.partition(BEGIN)
+def around(file: Path) -> tuple[str, str]:
+    """The text of `file` before and after its markers."""
+    before, begin, rest = file.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{file} has no lines {BEGIN} and {END}")
+    return before, after
+
+
+def splice(file: Path, text: str) -> None:
+    """Put `text` between the markers of `file`, leaving all else as it is."""
+    before, after = around(file)
     file.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")

@@ -59,6 +59,8 @@ def test_a_file_without_markers_is_left_alone(tmp_path):
     file.write_text("before\n")
     with pytest.raises(SystemExit, match="page.md"):
         splice(file, "new")
+    with pytest.raises(SystemExit, match="page.md"):
+        main(["--markdown", str(file)])  # and nothing is measured
     assert file.read_text() == "before\n"
 
 
