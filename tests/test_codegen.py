@@ -16,7 +16,7 @@ from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index, index_put
-from tracegrad.ir.ops.movement import permute, reshape, window
+from tracegrad.ir.ops.movement import permute, reshape
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.strides import View, collapse
 from tracegrad.runtime.cpu import python_executor
@@ -31,6 +31,12 @@ def numbers(*shape: int) -> np.ndarray:
 
 
 # ---- views
+def windows(x, axis, size, step, dilation):
+    """Sliding windows, number by number."""
+    starts = np.arange(0, x.shape[axis] - (size - 1) * dilation, step)
+    return np.stack([x.take(starts + k * dilation, axis) for k in range(size)], -1)
+
+
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 
 
@@ -41,7 +47,7 @@ def test_a_view_says_where_numpy_says(shape, data):
     array, view = memory.reshape(shape), View.of(shape)
     for _ in range(data.draw(st.integers(1, 4))):
         rank = array.ndim
-        kinds = ["permute", "flip", "slice", "expand", "reshape", "window"]
+        kinds = ["permute", "flip", "slice", "expand", "reshape", "window", "diagonal"]
         match data.draw(st.sampled_from(kinds)):
             case "permute":
                 axes = tuple(data.draw(st.permutations(range(rank))))
@@ -61,7 +67,9 @@ def test_a_view_says_where_numpy_says(shape, data):
                 dilation = data.draw(st.integers(0, 2))
                 cut = {"axis": 0, "size": 1 + (n - 1) // max(dilation, 1), "step": 1,
                        "dilation": dilation}  # fmt: skip
-                array, view = window.ref(array, **cut), view.window(**cut)
+                array, view = windows(array, **cut), view.window(**cut)
+            case "diagonal" if rank > 1 and array.shape[-1] == array.shape[-2]:
+                array, view = np.diagonal(array, axis1=-2, axis2=-1), view.diagonal()
             case "reshape":
                 flat = (array.size, 1) if data.draw(st.booleans()) else (1, array.size)
                 found = view.reshape(flat)
