@@ -119,6 +119,16 @@ def through(x: Node, k: int) -> Node:
     return el.cast(n, dtype=x.dtype)
 
 
+def floats(*shape: int) -> Node:
+    """An input of float64."""
+    return input_node(shape, dt.float64)
+
+
+def integers(*shape: int) -> Node:
+    """An input of int64."""
+    return input_node(shape, dt.int64)
+
+
 def positions(extent: int, count: int, k: int) -> Node:
     """`count` positions of an axis, some counted from its end."""
     i = Node.bind(iota, (), {"shape": (count,), "dtype": dt.int64}) * (1 + k % 3) + k

@@ -1,4 +1,4 @@
-"""autograd.Function, checkpoint and autograd.functional: against torch, eager and compiled."""
+"""autograd.Function and hooks on what it saves: against torch, eager and compiled."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ import weakref
 
 import numpy as np
 import pytest
+from both_autograds import X, data, gradients, same
 
 import tracegrad as tg
 from tracegrad import func
-from tracegrad.tracer.pytree import flatten
-from tracegrad.utils.checkpoint import checkpoint, checkpoint_sequential
-
-RNG = np.random.default_rng(11)
-X, W = RNG.standard_normal((4, 3)), RNG.standard_normal(3) + 3
 
 
 def functions(T):
@@ -67,13 +63,6 @@ def functions(T):
     return Cube.apply, SinCos.apply, Sorted.apply
 
 
-def gradients(T, y, *xs):
-    """First and second derivatives of a number."""
-    first = T.autograd.grad(y, xs, create_graph=True, allow_unused=True)
-    total = sum((g * g).sum() for g in first if g is not None)
-    return [*first, *T.autograd.grad(total, xs, allow_unused=True)]
-
-
 CASES = {
     "saved answers": lambda f, T, x, w: gradients(T, f[0](x, w).sum(), x, w),
     "used twice": lambda f, T, x, w: gradients(T, f[0](f[0](x, w), w + 1).sum(), x, w),
@@ -94,21 +83,6 @@ MAPPED = {
         lambda w: F.vmap(F.grad(lambda x: f[0](x, w).sum()))(x).pow(2).sum()
     )(w),
 }
-
-
-def data(T, grad=True):
-    return [T.tensor(a, requires_grad=grad) for a in (X, W)]
-
-
-def numbers(found):
-    return [None if t is None else t.detach().numpy() for t in flatten(found)[0]]
-
-
-def same(found, expected):
-    for a, b in zip(numbers(found), numbers(expected), strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -241,134 +215,6 @@ def test_once_differentiable():
         g.sum().backward()
     with pytest.raises(RuntimeError, match="instantiated"):
         tg.autograd.Function()
-
-
-# ---- checkpoint
-def network():
-    tg.manual_seed(3)
-    layers = [tg.nn.Linear(3, 4), tg.nn.Tanh(), tg.nn.Linear(4, 3), tg.nn.Tanh()]
-    return tg.nn.Sequential(*layers).double()
-
-
-def trained(model, run, x):
-    """Gradients, and the gradient of their square, with respect to parameters and input."""
-    leaf = tg.tensor(x, requires_grad=True)
-    return gradients(tg, run(model, leaf * 2).pow(2).sum(), leaf, *model.parameters())
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        lambda m, x: checkpoint(m, x, use_reentrant=False),
-        lambda m, x: checkpoint(lambda x: checkpoint(m, x), x),
-        lambda m, x: checkpoint(lambda pair: {"y": (m(pair[0]), pair[1])}, (x, 1))["y"][0],
-        lambda m, x: checkpoint_sequential(m, 2, x),
-        lambda m, x: checkpoint(lambda: m(x)),
-    ],
-)
-def test_a_checkpoint_changes_no_gradient(run):
-    model = network()
-    same(trained(model, run, X), trained(model, lambda m, x: m(x), X))
-
-
-def test_a_checkpoint_saves_nothing_and_runs_again():
-    runs = []
-
-    def f(x):
-        runs.append(0)
-        return (x.sin() * tg.rand(3)).exp()
-
-    x = tg.ones(3, requires_grad=True)
-    tg.manual_seed(0)
-    y = checkpoint(f, x)
-    assert len(runs) == 1
-    tg.rand(7)
-    y.sum().backward()
-    assert len(runs) == 2
-    inside = tg.log(y.detach()) / tg.ones(3).sin()  # the numbers drawn
-    tg.testing.assert_close(x.grad, y.detach() * inside * tg.ones(3).cos())
-    with pytest.raises(RuntimeError, match="second time"):
-        y.sum().backward()
-
-
-def test_a_checkpoint_compiles():
-    model, x = network(), tg.tensor(X)
-    step = tg.compile(lambda x: tg.autograd.grad(
-        checkpoint(model, x).pow(2).sum(), list(model.parameters())
-    ))  # fmt: skip
-    same(step(x), tg.autograd.grad(model(x).pow(2).sum(), list(model.parameters())))
-
-
-# ---- autograd.functional
-def pair(T):
-    return lambda x, w: (T.exp(x) @ w, (x * w).sum())
-
-
-def number(T):
-    return lambda x, w: (T.sin(x) * w).pow(3).sum()
-
-
-FUNCTIONAL = {
-    "jacobian": lambda T, x, w: T.autograd.functional.jacobian(pair(T), (x, w)),
-    "vectorized": lambda T, x, w: T.autograd.functional.jacobian(pair(T), (x, w), vectorize=True),
-    "forward": lambda T, x, w: T.autograd.functional.jacobian(
-        pair(T), (x, w), vectorize=True, strategy="forward-mode"
-    ),
-    "single": lambda T, x, w: T.autograd.functional.jacobian(T.exp, w),
-    "hessian": lambda T, x, w: T.autograd.functional.hessian(number(T), (x, w)),
-    "hessian, vectorized": lambda T, x, w: T.autograd.functional.hessian(
-        number(T), (x, w), vectorize=True, outer_jacobian_strategy="forward-mode"
-    ),
-    "vjp": lambda T, x, w: T.autograd.functional.vjp(pair(T), (x, w), (x[:, 0], w[0])),
-    "jvp": lambda T, x, w: T.autograd.functional.jvp(pair(T), (x, w), (x, w)),
-    "vhp": lambda T, x, w: T.autograd.functional.vhp(number(T), (x, w), (x, w)),
-    "hvp": lambda T, x, w: T.autograd.functional.hvp(number(T), (x, w), (x, w)),
-    "differentiated": lambda T, x, w: T.autograd.grad(
-        T.autograd.functional.jacobian(pair(T), (x, w), create_graph=True)[0][0].sum(), (x, w)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FUNCTIONAL)
-def test_functional_agrees_with_torch(name):
-    torch = pytest.importorskip("torch")
-    same(FUNCTIONAL[name](tg, *data(tg)), FUNCTIONAL[name](torch, *data(torch)))
-
-
-def test_functional_strict_and_wrong():
-    x = tg.tensor(W)
-    with pytest.raises(RuntimeError, match="strict"):
-        tg.autograd.functional.jacobian(lambda x: tg.ones(2), x, strict=True)
-    assert (tg.autograd.functional.jacobian(lambda x: tg.ones(2), x) == 0).all()
-    with pytest.raises(RuntimeError, match="invalid size"):
-        tg.autograd.functional.vjp(lambda x: x * 2, x, x[:1])
-    with pytest.raises(TypeError, match="tuple of Tensors"):
-        tg.autograd.functional.jacobian(lambda x: 1.0, x)
-
-
-def test_anomalies_are_named():
-    x = tg.zeros(1, requires_grad=True)
-    with tg.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="SqrtBackward0"):
-        (x.sqrt() * 0).sum().backward()
-    with tg.autograd.set_detect_anomaly(True), pytest.raises(RuntimeError, match="nan values"):
-        (x.sqrt() * 0).sum().backward()
-    (x.sqrt() * 0).sum().backward()
-
-
-# ---- dual numbers
-def test_dual_numbers_agree_with_torch():
-    torch = pytest.importorskip("torch")
-    found = []
-    for T in (torch, tg):
-        fwd = T.autograd.forward_ad
-        x, w = data(T, False)
-        with fwd.dual_level():
-            a, b = fwd.make_dual(x, x * 2), fwd.make_dual(w, w + 1)
-            found.append(fwd.unpack_dual(T.tanh(a @ b) * b.sum()))
-            assert fwd.unpack_dual(x).tangent is None
-    same(found[1], found[0])
-    with pytest.raises(RuntimeError, match="level"):
-        tg.autograd.forward_ad.make_dual(x, x)
 
 
 # ---- what is saved, and what happens after

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from graphs import floats
 from hypothesis import given, settings, strategies as st
 
 from tracegrad.codegen.build import build
@@ -20,10 +21,6 @@ from tracegrad.ir.ops.movement import permute, reshape
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.strides import View, collapse
 from tracegrad.runtime.cpu import python_executor
-
-
-def floats(*shape: int):
-    return input_node(shape, dt.float64)
 
 
 def numbers(*shape: int) -> np.ndarray:

@@ -5,18 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
+from reruns import Holder, leaf
 
 import tracegrad as T
 from tracegrad import nn
 from tracegrad.nn import functional as F
-
-
-def leaf(n=3):
-    return T.randn(n, requires_grad=True)
-
-
-class Holder:
-    pass
 
 
 def test_what_a_function_prints_it_prints_once(capsys):

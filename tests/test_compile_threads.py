@@ -15,12 +15,9 @@ from threading import Barrier, Thread
 import numba
 import numpy as np
 import pytest
+from compiled import same
 
 import tracegrad as tg
-
-
-def same(a, b) -> None:
-    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
 def in_threads(work, count: int = 4, timeout: float = 60.0) -> list:

@@ -5,6 +5,7 @@ graphs that are small enough to be read.
 from __future__ import annotations
 
 import pytest
+from graphs import floats, integers
 
 from tracegrad.codegen.schedule.fuse import BETWEEN, MOST_BUFFERS, SHARE, Fusion, Group, sort
 from tracegrad.codegen.schedule.loop_space import Space
@@ -20,14 +21,6 @@ from tracegrad.ir.ops.order import argsort
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.ops.source import input as input_
 from tracegrad.ir.strides import View
-
-
-def floats(*shape: int) -> Node:
-    return input_node(shape, dt.float64)
-
-
-def integers(*shape: int) -> Node:
-    return input_node(shape, dt.int64)
 
 
 def alone(*outputs: Node) -> tuple[Fusion, list[Group]]:

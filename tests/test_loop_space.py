@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from graphs import floats
 
 from tracegrad.codegen.schedule.loop_space import (
     Space,
@@ -22,11 +23,6 @@ from tracegrad.ir.ops.index import index
 from tracegrad.ir.ops.movement import expand, flip, permute
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.strides import View
-
-
-def floats(*shape: int) -> Node:
-    return input_node(shape, dt.float64)
-
 
 MAP = Space((20, 30))
 ROWS = Space((20, 30), (1,))

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from graphs import floats, integers
 
 from tracegrad.codegen.build import build
 from tracegrad.codegen.schedule.plan import ALIGN, arena, lifetimes
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
-from tracegrad.ir.node import Node, input_node
+from tracegrad.ir.node import Node
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index
@@ -22,14 +23,6 @@ from tracegrad.ir.ops.order import argsort
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.ops.source import input as input_
 from tracegrad.ir.strides import View
-
-
-def floats(*shape: int) -> Node:
-    return input_node(shape, dt.float64)
-
-
-def integers(*shape: int) -> Node:
-    return input_node(shape, dt.int64)
 
 
 def copies(*outputs: Node, into: Node, **how) -> int:
