@@ -107,14 +107,18 @@ _EXTENDED: dict[str, Callable] = {  # parameters with an item for each axis
 }
 
 
-@rule(reshape, permute, expand, slice_, pad)
+@rule(reshape, permute, slice_, pad)
 def _with_an_axis_more(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
+    return bind(op, tuple(xs), {k: _EXTENDED[k](v, size) for k, v in params.items()})
+
+
+@rule(expand)
+def _expand(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     (x,) = xs
-    if op is expand:
-        x = aligned(x, True, len(params["shape"]))
-    return bind(op, (x,), {k: _EXTENDED[k](v, size) for k, v in params.items()})
+    x = aligned(x, True, len(params["shape"]))
+    return _with_an_axis_more(op, size, [x], mapped, params)
 
 
 @rule(dot)
