@@ -1,4 +1,4 @@
-"""Devices, by torch's names. Knows which ones exist here; moves nothing."""
+"""Devices, by torch's names. This module knows which devices exist here. It moves no data."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class device:
         if found[2] is not None:
             if index is not None:
                 raise RuntimeError(
-                    "type (string) must not include an index because index was passed "
-                    f"explicitly: {device}"
+                    "type (string) must not include an index because index was passed explicitly: "
+                    f"{device}"
                 )
             index = int(found[2])
         self.type, self.index = found[1], index
@@ -59,7 +59,10 @@ CPU = device("cpu")
 
 
 def usable(where: Any) -> device:
-    """The device that is meant, if tensors can live there; None means the CPU."""
+    """The device `where`, if tensors can be placed on it. None means the CPU.
+
+    Raises RuntimeError for a device that is not available.
+    """
     if where is None:
         return CPU
     where = device(where)

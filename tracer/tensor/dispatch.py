@@ -1,8 +1,8 @@
-"""What applying a primitive to Tensors means: `Tensor.bind`.
+"""Applying a primitive to tensors: `Tensor.bind`.
 
-Numbers are lifted, dtypes promoted, then the primitive is computed at once (or, in a trace, applied
-to the Nodes), and the operation is put on the gradient tape. Eager and traced differ in one line of
-it.
+Numbers become tensors and dtypes are promoted. Then the primitive is evaluated, or in a trace
+applied to the nodes. Last, the operation is added to the autograd graph. Eager and traced calls
+share all steps but the evaluation.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def _not_implemented(op: OpDef, x: Tensor) -> NotImplementedError:
 
 
 def not_implemented(name: str, x: Tensor) -> NotImplementedError:
-    """What torch says of a function that it lacks for a dtype."""
+    """torch's error for a function that does not support the dtype of `x`."""
     return NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x._dtype]}'")
 
 
-_numbers: dict[tuple, Tensor] = {}  # the eager ones are kept: programs use few, many times
+_numbers: dict[tuple, Tensor] = {}  # eager ones are cached: programs use few numbers, many times
 
 
 def number(value: Any, dtype: DType) -> Tensor:
-    """A Python number as a 0-d tensor, not to be written to."""
+    """A Python number as a read-only 0-d tensor."""
     if mode.trace is not None:
         return traced(mode.trace.number(value, dtype))
     key = (type(value), value, dtype)
@@ -56,8 +56,10 @@ def number(value: Any, dtype: DType) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of an array. It looks at it in its own way: what becomes of
-    the array's shape, dtype or flags later does not reach it, nor does a subclass of NumPy's.
+    """A tensor that shares the memory of an array.
+
+    It holds a view of its own. Later changes of the array's shape, dtype or flags do not affect the
+    tensor. A subclass of np.ndarray becomes a plain array.
     """
     dtype = of_numpy(array.dtype)
     if not array.dtype.isnative:
@@ -73,7 +75,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return wrap(array.view(np.ndarray), dtype)
 
 
-def _lift(x: Any, op: OpDef) -> Any:
+def _as_operand(x: Any, op: OpDef) -> Any:
     """An operand as a Tensor or a Python number."""
     if isinstance(x, Tensor):
         return resolve(x)
@@ -90,11 +92,11 @@ def _first(inputs: tuple) -> Tensor:
     return next(x for x in inputs if isinstance(x, Tensor))
 
 
-def _unify(op: OpDef, inputs: tuple) -> tuple:
-    """The operands as Tensors of the dtypes that `op` wants."""
+def _promote(op: OpDef, inputs: tuple) -> tuple:
+    """The operands as tensors of the dtypes that `op` expects."""
     types = op.types
     if types is Types.LOGICAL:
-        inputs = _narrowed(inputs)
+        inputs = _narrow_scalars(inputs)
         dtypes = [bool_] * len(inputs)
     elif types is Types.FREE:
         dtypes = [
@@ -117,31 +119,33 @@ def _unify(op: OpDef, inputs: tuple) -> tuple:
             if not isinstance(inputs[0], bool) and inputs[0].dtype is not bool_:
                 given = SCALAR_TYPE[inputs[0].dtype]
                 raise RuntimeError(
-                    "where expected condition to be a boolean tensor, but got a tensor with "
-                    f"dtype {given}"
+                    "where expected condition to be a boolean tensor, but got a tensor with dtype "
+                    f"{given}"
                 )
     return tuple(
-        number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _converted(x, d)
+        number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _convert(x, d)
         for x, d in zip(inputs, dtypes, strict=True)
     )
 
 
-def _narrowed(inputs: tuple) -> tuple:
-    """The operands of a logical operation; 0-d ones as the type of the others has them, in which a
-    number that is not 0 may be 0.
+def _narrow_scalars(inputs: tuple) -> tuple:
+    """The operands of a logical operation, 0-d tensors converted to the common dtype.
+
+    A nonzero number may become 0 in that dtype. torch converts it before it tests for 0.
     """
     common = common_dtype(inputs)
     return tuple(
         cast(x, dtype=common) if isinstance(x, Tensor) and x._dtype is not bool_ and not x.ndim
         else x for x in inputs
-    )  # fmt: skip
+    )
 
 
-def _converted(x: Tensor, dtype: DType) -> Tensor:
+def _convert(x: Tensor, dtype: DType) -> Tensor:
     return cast(x, dtype=dtype) if dtype is not bool_ else ne(x, 0)
 
 
 def _result_dtype(op: OpDef, inputs: tuple, params: dict) -> DType:
+    """The dtype of the output of an elementwise primitive."""
     if "dtype" in params:
         return params["dtype"]
     if op.types is Types.COMPARE or op.types is Types.LOGICAL:
@@ -150,9 +154,8 @@ def _result_dtype(op: OpDef, inputs: tuple, params: dict) -> DType:
 
 
 def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
-    if (
-        op.kind is Kind.ELEMENTWISE
-    ):  # NumPy checks these shapes itself; only its refusal is worth a second look
+    """Evaluate the primitive with NumPy."""
+    if op.kind is Kind.ELEMENTWISE:  # NumPy checks the shapes; `infer` words the error below
         dtype = _result_dtype(op, inputs, params)
     else:
         dtype = op.infer(*inputs, **params)[1]
@@ -164,14 +167,14 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         y = evaluate(op, arrays, [x._dtype for x in inputs], dtype, params)
         if op.kind is Kind.ELEMENTWISE:
             if y.ndim > 1 and y is not arrays[0]:
-                y = _ordered(y, arrays)
+                y = _in_torch_order(y, arrays)
         elif op.kind is Kind.IMPLICIT:
-            y = _ordered(y, arrays[:1])
+            y = _in_torch_order(y, arrays[:1])
         elif not op.aliases and not y.flags.c_contiguous:
-            y = np.ascontiguousarray(y)  # as the trace takes it to be
+            y = np.ascontiguousarray(y)  # as in a trace
         return wrap(y, dtype)
     except (ValueError, TypeError) as error:
-        if op.check is not None:  # what a function demands of values
+        if op.check is not None:  # a check of values raised
             raise
         op.infer(*inputs, **params)
         if isinstance(error, ValueError):
@@ -181,8 +184,8 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         raise _not_implemented(op, inputs[0]) from error
 
 
-def _ordered(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
-    """An elementwise result in the order in memory that torch gives it."""
+def _in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
+    """An elementwise output in the memory order that torch would give it."""
     for a in arrays:
         if not a.flags.c_contiguous:
             break
@@ -199,9 +202,10 @@ def _ordered(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
     return out
 
 
-def _ready(op: OpDef, inputs: tuple) -> tuple | None:
-    """The operands as they are, but for lifted numbers, in the common case: eager tensors of one
-    dtype, and numbers that do not change it. None where the long way must be gone.
+def _fast_path(op: OpDef, inputs: tuple) -> tuple | None:
+    """The operands ready for evaluation in the common case; None if the slow path is needed.
+
+    The common case: eager tensors of one dtype, and numbers that do not change that dtype.
     """
     types = op.types
     if mode.trace is not None or types is Types.LOGICAL:
@@ -237,9 +241,11 @@ def _ready(op: OpDef, inputs: tuple) -> tuple | None:
     return inputs
 
 
-def _beside_scalar(op: OpDef, inputs: tuple) -> DType | None:
-    """The half type of the answer where a number or a 0-d tensor, as the second operand, would be
-    another in that type; torch takes it in float32 there.
+def _half_result_dtype(op: OpDef, inputs: tuple) -> DType | None:
+    """The half dtype of the output if torch computes it in float32; otherwise None.
+
+    torch does so if the second operand is a number or a 0-d tensor. It matters if rounding that
+    operand to the half dtype would change the output.
     """
     if not op.op_math:
         return None
@@ -251,27 +257,27 @@ def _beside_scalar(op: OpDef, inputs: tuple) -> DType | None:
     dtype = common_dtype(inputs)
     if not dtype.is_half:
         return None
-    # what a number is that is read at every call is not known
-    exact = isinstance(second, (int, float)) and not _rounded(second, dtype)
+    # the value of a number that is read at every call is unknown
+    exact = isinstance(second, (int, float)) and not _is_rounded(second, dtype)
     return None if exact else dtype
 
 
-def _rounded(x: Any, dtype: DType) -> bool:
-    """Whether `x` is a number that a half type does not have."""
+def _is_rounded(x: Any, dtype: DType) -> bool:
+    """Whether `x` is a number that the half dtype cannot represent."""
     if x != x:
         return False
     with np.errstate(all="ignore"):
         return bool(dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x)
 
 
-def _in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
-    """The answer of type `dtype`, rounded once."""
+def _compute_in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
+    """The output computed in float32 and rounded once to `dtype`."""
     wide = (cast(x, dtype=float32) if isinstance(x, Tensor) else x for x in inputs)
     return cast(op(*wide), dtype=dtype)
 
 
-def _divided(op: OpDef, given: tuple, inputs: tuple) -> tuple:
-    """The operands of a division, whose divisors are checked where they are integers."""
+def _check_division(op: OpDef, given: tuple, inputs: tuple) -> tuple:
+    """The operands of a division. Integer divisors are checked for 0."""
     a, b = inputs
     if a._dtype.kind not in ("int", "uint") or 0 in op.infer(a, b)[0]:
         return inputs
@@ -282,20 +288,20 @@ def _divided(op: OpDef, given: tuple, inputs: tuple) -> tuple:
 
 
 def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
-    """Apply a primitive to Tensors and Python numbers."""
-    ready = _ready(op, inputs)
+    """Apply a primitive to tensors and Python numbers."""
+    ready = _fast_path(op, inputs)
     if ready is None:
-        inputs = tuple(_lift(x, op) for x in inputs)
-        half = _beside_scalar(op, inputs)
+        inputs = tuple(_as_operand(x, op) for x in inputs)
+        half = _half_result_dtype(op, inputs)
         if half is not None:
-            return composite(op.grad_name)(_in_float32)(op, inputs, half)
-        ready = _unify(op, inputs)
+            return composite(op.grad_name)(_compute_in_float32)(op, inputs, half)
+        ready = _promote(op, inputs)
     if op.refused.kinds and ready[0]._dtype.kind in op.refused.kinds:
         raise _not_implemented(op, ready[0])
     if mode.trace is not None and any(type(x) is Selection for x in ready):
         return masked_selection.apply(op, ready, params)
     if op.divides:
-        ready = _divided(op, inputs, ready)
+        ready = _check_division(op, inputs, ready)
     if mode.trace is None:
         return _finish(op, ready, params, _compute(op, ready, params))
     if op.refused.bools and ready[0]._dtype is bool_:
@@ -311,6 +317,7 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
+    """Record what the output was computed from: its base if it is a view, and its autograd node."""
     if op.aliases:
         make_view(inputs[0], op, params, y)
     if mode.grad and op.vjp is not None and y._dtype.kind == "float":

@@ -1,8 +1,8 @@
-"""Generators: streams of random numbers, each a seed and how far it has been used.
+"""Random number generators. A generator is a stream: a seed, and how many numbers were drawn.
 
-A stream is counter-based (ir/ops/random.py): its number k depends on the seed and on k alone, so
-the eager, the compiled and the parallel program draw the same ones. Within a trace a generator's
-state is an input of the program, and how many numbers it uses is known when it is traced.
+A stream is counter-based (ir/ops/random.py): number k depends only on the seed and on k. So eager,
+compiled and parallel programs draw the same numbers. In a trace the state of a generator is an
+input of the program. How many numbers the program draws is known when it is traced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .tensor import Tensor, wrap
 
 
 class Generator:
-    """A stream of random numbers, with a seed and a state of its own."""
+    """A stream of random numbers with its own seed and state."""
 
     # no __dict__: what the state is now is read at each call, and never guarded
     __slots__ = ("__weakref__", "_lock", "_shared_state", "_thread_states", "device")
@@ -49,7 +49,7 @@ class Generator:
 
     @contextmanager
     def thread_state(self, state: tuple[int, int]) -> Iterator[None]:
-        """Within it this thread draws from another place, and leaves the stream where it is."""
+        """Within it, this thread draws from `state`. The generator's own state does not move."""
         me = get_ident()
         before = self._thread_states.get(me)
         self._thread_states[me] = state
@@ -62,7 +62,7 @@ class Generator:
                 self._thread_states[me] = before
 
     def manual_seed(self, seed: int) -> Generator:
-        """Begin the stream of `seed`."""
+        """Restart the stream with this seed."""
         seed = int(seed)
         if not -(2**63) <= seed < 2**64:
             raise ValueError("Overflow when unpacking long long")
@@ -74,26 +74,28 @@ class Generator:
         return self
 
     def seed(self) -> int:
-        """Begin a stream of a seed that is new every time."""
+        """Restart the stream with a new seed from the clock, and return the seed."""
         self._refuse_in_trace("seed()")
         self.manual_seed(time.time_ns())
         return self.initial_seed()
 
     def initial_seed(self) -> int:
-        """The seed that the stream began with."""
+        """The seed that the stream started with."""
         self._refuse_in_trace("initial_seed()")
         return self._state[0]
 
     def get_state(self) -> Any:
-        """Where the stream stands, to come back to with `set_state`: 16 bytes, the seed and how
-        many numbers were used. In a compiled function it is known to `set_state` alone.
+        """The state of the stream for `set_state`: 16 bytes, the seed and the count of numbers
+        drawn.
+
+        In a compiled function only `set_state` can use the result.
         """
         if mode.trace is not None:
             return mode.trace.stream(self).mark()
         return wrap(np.array([signed(v) for v in self._state], np.int64).view(np.uint8), uint8)
 
     def set_state(self, new_state: Any) -> Generator:
-        """Go to a place that `get_state` gave."""
+        """Set the stream to a state that `get_state` returned."""
         if mode.trace is not None:
             mode.trace.stream(self).restart(new_state)
             return self
@@ -106,7 +108,7 @@ class Generator:
         return self
 
     def clone_state(self) -> Generator:
-        """A generator that stands where this one does."""
+        """A new generator with the same state."""
         self._refuse_in_trace("clone_state()")
         twin = Generator(self.device)
         twin._state = self._state
@@ -117,20 +119,21 @@ class Generator:
             mode.trace.refuse_random(what)
 
     def advance(self, count: int, seed: int | None = None) -> tuple[tuple, tuple]:
-        """Use `count` numbers, of a new seed if one is given: the states before and after."""
+        """Skip `count` numbers, of a new seed if one is given. Returns the states before and after.
+        """
         with self._lock:
             before = self._state
             self._state = (before[0], before[1] + count) if seed is None else (seed, count)
             return before, self._state
 
     def undo_advance(self, before: tuple, after: tuple) -> None:
-        """Undo an `advance`, unless somebody has drawn since."""
+        """Undo an `advance`, unless numbers were drawn since."""
         with self._lock:
             if self._state == after:
                 self._state = before
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """The seed and the position of the next `count` numbers, which are used from now on."""
+        """Reserve the next `count` numbers. Returns the seed and the position of the first one."""
         if mode.trace is not None:
             return mode.trace.stream(self).draw(count)
         return tuple(integer(v) for v in self.advance(count)[0])  # type: ignore[return-value]
@@ -154,33 +157,33 @@ default_generator = Generator(CPU)
 
 
 def manual_seed(seed: int) -> Generator:
-    """Begin the default stream of `seed`."""
+    """Restart the default stream with this seed."""
     return default_generator.manual_seed(seed)
 
 
 def seed() -> int:
-    """Begin a stream of a seed that is new every time."""
+    """Restart the default stream with a new seed."""
     return default_generator.seed()
 
 
 def initial_seed() -> int:
-    """The seed of the default stream."""
+    """The seed that the default stream started with."""
     return default_generator.initial_seed()
 
 
 def get_rng_state() -> Any:
-    """Where the default stream stands."""
+    """The state of the default stream."""
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Take the default stream to a place that `get_rng_state` gave."""
+    """Set the default stream to a state that `get_rng_state` returned."""
     default_generator.set_state(new_state)
 
 
 @contextmanager
 def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[None]:
-    """What is drawn within leaves the default stream where it was."""
+    """Within it numbers are drawn as usual; at the end the default stream is restored."""
     if not enabled:
         yield
         return
@@ -194,4 +197,4 @@ def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[No
 __all__ = [
     "Generator", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "seed",
     "set_rng_state",
-]  # fmt: skip
+]

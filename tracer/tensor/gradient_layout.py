@@ -1,6 +1,7 @@
-"""How a gradient lies in memory: as the leaf that it belongs to, so that both can be viewed and
-written alike. A leaf that does not fill its memory, or repeats some of it, has a gradient in the
-order of the indices.
+"""The memory layout of gradients.
+
+A gradient has the memory order of its leaf, so that both can be viewed and written in the same way.
+If the leaf has gaps or repeated elements, its gradient is contiguous.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from .tensor import Tensor, wrap
 
 
 def array_axis_order(leaf: np.ndarray) -> tuple[int, ...] | None:
-    """The axes of a leaf from the outermost in memory to the innermost, None where they are in
-    order or the memory is not filled.
+    """The axes of an array from the outermost in memory to the innermost.
+
+    None if the array is contiguous, or if it has gaps or repeated elements.
     """
     if leaf.flags.c_contiguous:
         return None
@@ -25,14 +27,14 @@ def array_axis_order(leaf: np.ndarray) -> tuple[int, ...] | None:
 
 
 def empty_like_leaf(leaf: np.ndarray) -> np.ndarray:
-    """Memory for the gradient of a leaf."""
+    """Uninitialised memory for the gradient of a leaf."""
     return np.empty_like(leaf, order="C" if array_axis_order(leaf) is None else "K")
 
 
 def layout_template(
     shape: tuple[int, ...], dtype: np.dtype, axes: tuple[int, ...] | None
 ) -> np.ndarray:
-    """What `np.empty_like` makes arrays from whose `axes`, outermost first, have this shape."""
+    """An array for `np.empty_like`: `shape` gives the extents of `axes`, outermost first."""
     size = dtype.itemsize
     strides = tuple(size * prod(shape[d + 1 :]) for d in range(len(shape)))
     like = as_strided(np.empty(1, dtype), shape, strides)
@@ -40,21 +42,22 @@ def layout_template(
 
 
 def matches_layout(g: np.ndarray, leaf: np.ndarray) -> bool:
-    """Whether a gradient lies as the leaf wants it."""
+    """Whether a gradient has the memory layout that its leaf requires."""
     axes = array_axis_order(leaf)
     return (g if axes is None else g.transpose(axes)).flags.c_contiguous
 
 
 def copy_in_layout(g: Tensor, leaf: Tensor) -> Tensor:
-    """A tensor of its own that holds the numbers of the eager `g` as the leaf lies."""
+    """A copy of the eager tensor `g` in the memory layout of `leaf`."""
     array = empty_like_leaf(leaf._array)
     np.copyto(array, g._array)
     return wrap(array, g._dtype)
 
 
 def to_layout(new: Tensor, leaf: np.ndarray | None) -> Tensor:
-    """`new`, which nobody else holds yet, in memory that lies as the leaf or, without one, in the
-    order of the indices.
+    """`new` in the memory layout of `leaf`, or contiguous without a leaf.
+
+    `new` is changed in place; nothing else may refer to it.
     """
     a = new._array
     if a is not None and not (a.flags.c_contiguous if leaf is None else matches_layout(a, leaf)):
@@ -65,7 +68,10 @@ def to_layout(new: Tensor, leaf: np.ndarray | None) -> Tensor:
 
 
 def with_strides(new: Tensor, strides: tuple[int, ...]) -> Tensor:
-    """`new`, which nobody else holds yet, in memory of these strides, which leave no gaps."""
+    """`new` with these strides, which leave no gaps.
+
+    `new` is changed in place; nothing else may refer to it.
+    """
     if new._array is None:
         new._traced_strides = strides
     elif new._array.size:
@@ -75,12 +81,12 @@ def with_strides(new: Tensor, strides: tuple[int, ...]) -> Tensor:
 
 
 def to_contiguous(new: Tensor) -> Tensor:
-    """`new`, which nobody else holds yet, in the order of the indices."""
+    """`new`, made contiguous in place; nothing else may refer to it."""
     if new._array is None:
         new._traced_strides = None
     return to_layout(new, None)
 
 
 def differentiable_copy(g: Tensor, leaf: np.ndarray | None = None) -> Tensor:
-    """A copy of `g` with its history, lying so."""
+    """A recorded copy of `g` in the memory layout of `leaf`."""
     return to_layout(Tensor.bind(copy, (g,), {}), leaf)

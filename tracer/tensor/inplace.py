@@ -1,8 +1,7 @@
-"""Writing into a tensor: what `add_`, `x[0] = 1` and `p.grad.zero_()` come down to.
+"""In-place operations: `add_`, `x[0] = 1`, `p.grad.zero_()`.
 
-The operation is computed as if it were not in place, then `assign` stores the answer: into the
-array that other views and NumPy see, or, in a trace, as the tensor's new Node. Everything that can
-fail does so before anything is written.
+The result is computed out of place, then `assign` stores it: in the array, or in a trace as the
+tensor's new node. Everything that can fail comes before the write.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from .views import OVERLAP, CopySlices, replace_node, zero_gradient
 
 
 def refuse_unwritable(t: Tensor) -> None:
-    """Raise what torch raises for a tensor that may not be changed in place now."""
+    """Raise torch's error if `t` may not be changed in place now."""
     if mode.grad and t._requires_grad:
         if t._grad_fn is None:
             raise RuntimeError(
@@ -58,7 +57,7 @@ def refuse_unwritable(t: Tensor) -> None:
 
 
 def is_read_only(t: Tensor) -> bool:
-    """Whether the memory of `t`, or in a trace that of the tensor it stands for, is read-only."""
+    """Whether the memory of `t` is read-only; for a traced tensor, that of its concrete tensor."""
     if t._array is not None:
         return not t._array.flags.writeable
     while t._view is not None:
@@ -67,7 +66,7 @@ def is_read_only(t: Tensor) -> bool:
 
 
 def assign(t: Tensor, new: Tensor) -> None:
-    """Give the live, writable tensor `t` the value and the history of `new`."""
+    """Give the resolved, writable tensor `t` the value and the history of `new`."""
     if new._dtype is not t._dtype:
         if not can_cast(new._dtype, t._dtype):
             raise RuntimeError(
@@ -104,11 +103,12 @@ def take_history(t: Tensor, new: Tensor) -> None:
             t._grad_fn.retainers = []
         t._grad_fn, t._requires_grad = fn, True
     if isinstance(fn, OpBackward) and isinstance(fn.y, Saved):
-        fn.y = Saved(t)  # the answer lives in `t` now, and changing it again must be noticed
+        fn.y = Saved(t)  # the output is in `t` now; a later change of it must be noticed
 
 
 class OverwriteBackward(GradFn):
-    """A tensor took another's value: the gradient goes there, and none to what was before."""
+    """A tensor took the value of another one. The gradient goes to the new value, zeros to the old.
+    """
 
     __slots__ = ()
 
@@ -121,7 +121,7 @@ class OverwriteBackward(GradFn):
 
 
 def with_overwrite_history(t: Tensor, value: Tensor, title: str) -> Tensor:
-    """`value` with the history that `t` has when it takes it."""
+    """`value` with the history that `t` has after it takes this value."""
     new: Tensor = fill_slots(object.__new__(Tensor), value._array, value._node, value._dtype, True)
     new._grad_fn = OverwriteBackward(title, t, value)
     return new
@@ -136,7 +136,7 @@ def apply_inplace(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> T
     if mode.grad and new._grad_fn is not None:
         operand = any(isinstance(a, Tensor) and a._version is t._version for a in args)
         _copy_saved_values(new._grad_fn, t, start, operand)
-    elif mode.grad and t._requires_grad:  # what was in t gets no gradient any more
+    elif mode.grad and t._requires_grad:  # the old value gets no gradient
         new = new if new._dtype is t._dtype else cast(new, dtype=t._dtype)
         new = with_overwrite_history(t, new, "ZeroBackward0")
     assign(t, new)
@@ -148,8 +148,10 @@ def _share_memory(a: np.ndarray | None, b: np.ndarray | None) -> bool:
 
 
 def _copy_saved_values(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
-    """Of `t`, which is about to be written over, let the records made since `start` hold a copy.
-    Where it is an `operand` beside itself, that one is refused in backward, as torch does.
+    """Let the autograd nodes recorded since `start` keep copies of values that lie in `t`.
+
+    `t` is about to be overwritten. If `t` is also a second `operand`, only the first is copied;
+    backward then raises for the second, as in torch.
     """
     ahead, seen = [fn], {fn}
     while ahead:
@@ -168,7 +170,7 @@ def _copy_saved_values(fn: GradFn, t: Tensor, start: int, operand: bool) -> None
 
 
 def inplace(function: Callable) -> Callable:
-    """The in-place variant of a function of a tensor."""
+    """The in-place variant of a function whose first argument is a tensor."""
 
     @wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -180,7 +182,7 @@ def inplace(function: Callable) -> Callable:
 
 
 def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
-    """x = value, in place, broadcast and converted; what was in `x` gets no gradient."""
+    """x = value, in place, broadcast and converted. The old value gets no gradient."""
     t = resolve(x)
     refuse_unwritable(t)
     value = resolve(value)

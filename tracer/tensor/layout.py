@@ -1,5 +1,6 @@
-"""Layouts and memory formats, by torch's names. Tensors are strided; a format decides the order of
-their dimensions in memory.
+"""Layouts and memory formats, by torch's names.
+
+All tensors are strided. A memory format is an order of the dimensions in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ channels_last_3d = "tracegrad.channels_last_3d"
 
 
 def format_strides(t: Tensor, memory_format: str | None) -> tuple[int, ...] | None:
-    """The strides of a memory format; None for the format that a tensor has."""
+    """The strides of a memory format; None for `preserve_format`."""
     if memory_format is None or memory_format is preserve_format:
         return None
     shape = tuple(t.shape)
@@ -34,7 +35,7 @@ def format_strides(t: Tensor, memory_format: str | None) -> tuple[int, ...] | No
 
 
 def format_of(t: Tensor) -> str:
-    """The memory format that torch takes a tensor to have, by the order of its strides."""
+    """The memory format that torch derives from the strides of a tensor."""
     last = {4: channels_last, 5: channels_last_3d}.get(t.ndim)
     strides, shape, least = strides_of(resolve(t)), t.shape, 0
     if last is None or strides[1] == 0:

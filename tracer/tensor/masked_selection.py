@@ -1,9 +1,9 @@
-"""`x[mask]` within a trace, where nobody knows how many elements that is.
+"""`x[mask]` in a trace, where the number of selected elements is unknown.
 
-A Selection stands for them: it holds all elements, and the mask. What is done to it element by
-element is done to all, so that it can be written back under the same mask, `x[mask] = f(x[mask])`,
-or summed; whatever asks for its shape is refused. What enters and what leaves goes through `where`,
-so neither a value nor a gradient of an element that is not selected gets out, not even a NaN.
+A Selection stands for the selected elements. It holds all elements and the mask. Elementwise
+operations are applied to all elements. The result can be summed, or written back under the same
+mask: `x[mask] = f(x[mask])`. Whatever needs the shape raises. Values enter and leave through
+`where`: no value and no gradient of an element that is not selected gets out, not even a NaN.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ def _number(value: Any, dtype: DType) -> Tensor:
 
 
 class SelectionPayload:
-    """What a Selection holds in the place of a Node: all elements, `full`, and the mask, whose
-    dimensions are `width` of those of `full`, from `at` on; in the selection they are one.
+    """What a Selection holds in place of a node: all elements, `full`, and the mask.
+
+    The mask covers `width` dimensions of `full`, from `dim` on. In the selection they are one
+    dimension.
     """
 
     op = None
 
-    def __init__(self, full: Tensor, mask: Tensor, at: int, site: Site | None):
-        self.full, self.mask, self.at, self.site = full, mask, at, site
+    def __init__(self, full: Tensor, mask: Tensor, dim: int, site: Site | None):
+        self.full, self.mask, self.dim, self.site = full, mask, dim, site
         self.width = mask.ndim
 
     @property
@@ -59,42 +61,44 @@ class SelectionPayload:
         raise RuntimeError(REFUSED.format(site=self.site))
 
     def axes(self, dims: tuple[int, ...]) -> tuple[int, ...]:
-        """Dimensions of the selection as those of all elements."""
-        mine = tuple(range(self.at, self.at + self.width))
-        own = (mine if d == self.at else (d if d < self.at else d + self.width - 1,) for d in dims)
+        """The dimensions of `full` that correspond to dimensions of the selection."""
+        mine = tuple(range(self.dim, self.dim + self.width))
+        own = (
+            mine if d == self.dim else (d if d < self.dim else d + self.width - 1,) for d in dims
+        )
         return tuple(d for some in own for d in some)
 
-    def spread(self) -> Tensor:
-        """The mask, as it is broadcast over all elements."""
-        trail = self.full.ndim - self.at - self.width
+    def broadcast_mask(self) -> Tensor:
+        """The mask with trailing dimensions, so that it broadcasts over `full`."""
+        trail = self.full.ndim - self.dim - self.width
         return reshape(self.mask, shape=(*self.mask.shape, *(1,) * trail))
 
-    def with_elements(self, full: Tensor, at: int | None = None) -> Selection:
+    def with_elements(self, full: Tensor, dim: int | None = None) -> Selection:
         """The same selection of other elements."""
         return _selection(
-            SelectionPayload(full, self.mask, self.at if at is None else at, self.site)
+            SelectionPayload(full, self.mask, self.dim if dim is None else dim, self.site)
         )
 
     def selects_same(self, other: SelectionPayload) -> bool:
-        """Whether both select the same elements."""
-        return self.mask._node is other.mask._node and self.at == other.at
+        """Whether both payloads select the same elements."""
+        return self.mask._node is other.mask._node and self.dim == other.dim
 
     def align_operand(self, x: Tensor) -> Tensor:
-        """Another operand, the same for all selected elements, as it goes with all elements."""
+        """Another operand, shaped so that it broadcasts over `full`."""
         if isinstance(x._node, SelectionPayload):
             if not self.selects_same(x._node):
                 raise RuntimeError(REFUSED.format(site=x._node.site))
-            full = x._node.full  # nobody divides by what is not selected
+            full = x._node.full  # no division by elements that are not selected
             return full if full.is_floating_point() else self._ones_elsewhere(full)
         shape = (*(1,) * (self.rank - x.ndim), *x.shape)
-        if len(shape) > self.rank or shape[self.at] != 1:
+        if len(shape) > self.rank or shape[self.dim] != 1:
             raise RuntimeError(REFUSED.format(site=self.site))
-        x = reshape(x, shape=(*shape[: self.at], *(1,) * self.width, *shape[self.at + 1 :]))
+        x = reshape(x, shape=(*shape[: self.dim], *(1,) * self.width, *shape[self.dim + 1 :]))
         return self._ones_elsewhere(x) if x._requires_grad else x
 
     def _ones_elsewhere(self, x: Tensor) -> Tensor:
         """`x` where it is selected, and 1 elsewhere."""
-        return where(self.spread(), x, _number(1, x._dtype))
+        return where(self.broadcast_mask(), x, _number(1, x._dtype))
 
 
 class Selection(Tensor):
@@ -107,21 +111,21 @@ class Selection(Tensor):
         return self._node.rank
 
     def count(self, dims: tuple[int, ...]) -> Tensor:
-        """How many elements there are along dimensions."""
+        """The number of elements along dimensions."""
         s = self._node
         found = reductions.sum(cast(s.mask, dtype=int64), dims=tuple(range(s.width)))
-        others = [s.full.shape[d] for d in s.axes(tuple(d for d in dims if d != s.at))]
-        return (found if s.at in dims else _number(1, int64)) * prod(others)
+        others = [s.full.shape[d] for d in s.axes(tuple(d for d in dims if d != s.dim))]
+        return (found if s.dim in dims else _number(1, int64)) * prod(others)
 
     def assign_from(self, new: Tensor) -> None:
-        """Take the values of another: of the same elements, what an operation in place makes."""
+        """Take the values of `new`, which must select the same elements."""
         if not isinstance(new._node, SelectionPayload) or not self._node.selects_same(new._node):
             raise RuntimeError(REFUSED.format(site=self._node.site))
         self._node, self._version[0] = new._node, self._version[0] + 1
         self._grad_fn, self._requires_grad = new._grad_fn, new._requires_grad
 
     def refuse(self, *_: Any, **__: Any) -> Any:
-        """Raise for what cannot be done to it."""
+        """Raise: the operation needs the number of elements."""
         raise RuntimeError(REFUSED.format(site=self._node.site))
 
     register_hook = retain_grad = backward = refuse
@@ -130,36 +134,40 @@ class Selection(Tensor):
 def _selection(payload: SelectionPayload) -> Selection:
     full = payload.full
     y: Selection = fill_slots(
-        object.__new__(Selection), None, payload, full._dtype, full._requires_grad  # type: ignore[arg-type]
+        object.__new__(Selection),
+        None,
+        payload,
+        full._dtype,
+        full._requires_grad,  # type: ignore[arg-type]
     )
     y._grad_fn = full._grad_fn
     return y
 
 
-def select(part: Tensor, mask: Tensor, at: int) -> Selection:
-    """The elements of `part` under a traced mask over its dimensions from `at` on."""
-    mask = traced(mask._node)  # as it is now
-    payload = SelectionPayload(part, mask, at, user_site())
+def select(part: Tensor, mask: Tensor, dim: int) -> Selection:
+    """The elements of `part` under a traced mask over its dimensions from `dim` on."""
+    mask = traced(mask._node)  # its present value
+    payload = SelectionPayload(part, mask, dim, user_site())
     return payload.with_elements(payload._ones_elsewhere(part))
 
 
-def write_selection(part: Tensor, mask: Tensor, at: int, value: Selection) -> Tensor:
-    """`part` with the elements under a mask replaced by those of a selection under the same."""
+def write_selection(part: Tensor, mask: Tensor, dim: int, value: Selection) -> Tensor:
+    """`part` with the elements under a mask replaced by those of a selection under the same mask."""
     s: SelectionPayload = value._node
-    if not s.selects_same(SelectionPayload(part, mask, at, None)) or s.full.shape != part.shape:
+    if not s.selects_same(SelectionPayload(part, mask, dim, None)) or s.full.shape != part.shape:
         raise RuntimeError(REFUSED.format(site=s.site))
-    return where(s.spread(), s.full, part)
+    return where(s.broadcast_mask(), s.full, part)
 
 
 def broadcast_selections(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors, Selections among them, broadcast to the same elements."""
+    """Tensors, some of them Selections, broadcast to the same elements."""
     first = next(x._node for x in tensors if isinstance(x._node, SelectionPayload))
     whole = broadcast("select", *(tuple(first.align_operand(x).shape) for x in tensors))
     return [first.with_elements(expand(first.align_operand(x), shape=whole)) for x in tensors]
 
 
 def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
-    """A primitive of tensors of which some are Selections."""
+    """Apply a primitive to tensors of which some are Selections."""
     chosen = [x._node for x in inputs if isinstance(x._node, SelectionPayload)]
     first = chosen[0]
     if op.kind is Kind.ELEMENTWISE and op is not random_bits and op.check is None:
@@ -175,11 +183,11 @@ def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
 
 
 def _reduce(op: OpDef, s: SelectionPayload, dims: tuple[int, ...]) -> Tensor | None:
-    """A reduction that has a value for no elements, too; the others raise for them eagerly."""
+    """A reduction that has a value for no elements. Others return None: eagerly they may raise."""
     if op not in (reductions.sum, reductions.prod) and s.dtype is not bool_:
         return None
     axes = s.axes(dims)
-    if s.at not in dims:
-        return s.with_elements(op(s.full, dims=axes), s.at - sum(d < s.at for d in dims))
+    if s.dim not in dims:
+        return s.with_elements(op(s.full, dims=axes), s.dim - sum(d < s.dim for d in dims))
     nothing = _number(op.facts["init"](s.dtype), s.dtype)
-    return op(where(s.spread(), s.full, nothing), dims=axes)
+    return op(where(s.broadcast_mask(), s.full, nothing), dims=axes)

@@ -1,8 +1,8 @@
-"""How tensors lie in memory: strides, in elements, as torch would lay a tensor out.
+"""The memory layout of tensors: strides, in elements, as torch would choose them.
 
-They decide whether a reshape is a view and what a write through one reaches. A traced tensor has no
-memory yet; what its strides are to be is known of inputs, of views, and of what is computed from
-them element by element. All else is made in the usual order.
+Strides decide whether a reshape is a view, and which elements a write through a view reaches. A
+traced tensor has no memory. Its strides are known for inputs, for views, and for elementwise
+outputs of these. Everything else is contiguous.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .tensor import Tensor
 
 
 def strides_of(t: Tensor) -> tuple[int, ...]:
+    """The strides of a tensor, in elements."""
     if t._array is not None and t._array.size:
         size = t._array.itemsize
         return tuple(s // size for s in t._array.strides)
@@ -29,17 +30,18 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
 def elementwise_strides(
     operands: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The strides that torch gives what is computed element by element from operands of these
-    shapes and strides: without gaps, and each two dimensions in the order in memory that they have
-    in the first operand that decides it.
+    """The strides that torch gives an elementwise output of `shape`.
+
+    `operands` are the shapes and strides of the operands. The output has no gaps. The first operand
+    that decides the order of two dimensions sets it.
     """
     rank = len(shape)
-    spread = [  # innermost first, and 0 along a dimension that is repeated
+    spread = [  # innermost first; 0 along a broadcast dimension
         [0 if n == 1 != shape[-1 - d] else s
          for d, (n, s) in enumerate(zip(own[::-1], strides[::-1], strict=True))]
         + [0] * (rank - len(own))
         for own, strides in operands
-    ]  # fmt: skip
+    ]
     extents, order = shape[::-1], list(range(rank))
     for i in range(1, rank):
         at = i
@@ -57,7 +59,7 @@ def elementwise_strides(
 
 
 def _is_outer(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...]) -> bool | None:
-    """Whether neighbours along `a` lie further apart than those along `b`; None: undecided."""
+    """Whether axis `a` lies outside axis `b` in memory; None if no operand decides."""
     for strides in spread:
         if strides[a] and strides[b]:
             if strides[a] != strides[b]:
@@ -68,8 +70,9 @@ def _is_outer(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...])
 
 
 def axis_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes from the outermost in memory to the innermost; None where they are in order, or the
-    memory is not filled.
+    """The axes from the outermost in memory to the innermost.
+
+    None if they are in order, or if the memory has gaps.
     """
     usual = contiguous(shape)
     if all(s == c for n, s, c in zip(shape, strides, usual, strict=True) if n != 1):

@@ -1,7 +1,7 @@
-"""How a Tensor prints: as torch prints it, digit for digit.
+"""How tensors print: digit for digit as in torch.
 
-Numbers of one tensor share a format and a width; long tensors show their edges; what is not obvious
-from the numbers (dtype, size, grad) follows them.
+The numbers of one tensor share a format and a width. Long tensors are summarised. dtype, size and
+grad_fn follow if they are not obvious from the numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Options:
     sci_mode: bool | None = None
 
 
-PRINT_IT = (
+PRINT_HINT = (
     "Give the tensor itself to print(), which then prints it at each call, or return it and look "
     "at it outside the compiled function."
 )
@@ -46,7 +46,7 @@ class _Current:
 
 def set_printoptions(precision: int | None = None, threshold: float | None = None,
                      edgeitems: int | None = None, linewidth: int | None = None,
-                     profile: str | None = None, sci_mode: bool | None = None) -> None:  # fmt: skip
+                     profile: str | None = None, sci_mode: bool | None = None) -> None:
     """Set how tensors print: digits, summaries, line width, scientific notation."""
     given: dict[str, Any] = {
         "precision": precision,
@@ -61,7 +61,7 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
 
 
 def get_printoptions() -> dict[str, Any]:
-    """The options that `set_printoptions` sets."""
+    """The current print options."""
     return asdict(_Current.options)
 
 
@@ -109,7 +109,7 @@ def _formatter(shown: np.ndarray, floating: bool) -> tuple[Format, int]:
 
 
 def _edges(array: np.ndarray) -> np.ndarray:
-    """The part of a long array that is shown."""
+    """The part of a long array that is printed."""
     n = _Current.options.edgeitems
     for axis in range(array.ndim):
         if array.shape[axis] > 2 * n:
@@ -143,7 +143,7 @@ def _nested(array: np.ndarray, indent: int, summarise: bool, text: Format, width
     inner = [
         _nested(array[i], indent + 1, summarise, text, width)
         for i in (*range(n), *range(rows - n, rows)) if cut
-    ] if cut else [_nested(a, indent + 1, summarise, text, width) for a in array]  # fmt: skip
+    ] if cut else [_nested(a, indent + 1, summarise, text, width) for a in array]
     if cut:
         inner.insert(n, "...")
     return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(inner) + "]"
@@ -156,12 +156,14 @@ def _contents(array: np.ndarray, floating: bool, indent: int) -> str:
 
 
 def tensor_repr(self: Tensor, *, tensor_contents: Any = None) -> str:
-    """The tensor as torch prints it. What stands for a value of a program has no text while that is
-    traced, and shows no numbers elsewhere.
+    """The tensor as torch prints it.
+
+    A traced tensor has no values. While it is traced its text is refused; elsewhere the text shows
+    only shape and dtype.
     """
     t = resolve(self)
     if mode.trace is not None and isinstance(t._node, Node):
-        mode.trace.concrete(t, "the text of a tensor", PRINT_IT)
+        mode.trace.concrete(t, "the text of a tensor", PRINT_HINT)
     dtype, suffixes = t._dtype, []
     prefix = (
         "tensor(" if type(self).__name__ in ("Tensor", "Parameter") else f"{type(self).__name__}("
@@ -202,7 +204,7 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
 
 
 def tensor_format(self: Tensor, spec: str) -> str:
-    """In f-strings a 0-d tensor formats as its number does."""
+    """Format a 0-d tensor like its number in f-strings."""
     if (
         self.ndim == 0
         and type(self).__name__ != "Parameter"

@@ -1,7 +1,7 @@
-"""Which dtype an operation computes in, by torch's rules, and the names that torch gives to dtypes.
+"""Type promotion by torch's rules, and torch's names of dtypes.
 
-A type belongs to a category (bool < integer < float). Tensors with dimensions decide within a
-category; 0-d tensors and then Python numbers count only where they raise it.
+A dtype belongs to a category (bool < integer < float). Tensors with dimensions decide within a
+category. 0-d tensors, and then Python numbers, count only if their category is higher.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..mode import get_default_dtype
 SCALAR_TYPE = {
     float64: "Double", float32: "Float", float16: "Half", bfloat16: "BFloat16", int64: "Long",
     int32: "Int", int16: "Short", int8: "Char", uint8: "Byte", bool_: "Bool",
-}  # fmt: skip
+}
 
 # public name -> dtype
 NAMES = {
@@ -40,22 +40,22 @@ NAMES = {
     "float16": float16, "half": float16, "bfloat16": bfloat16, "int64": int64, "long": int64,
     "int32": int32, "int": int32, "int16": int16, "short": int16, "int8": int8, "uint8": uint8,
     "bool": bool_,
-}  # fmt: skip
+}
 
-# what torch calls the types of C++ in errors
+# the names of C++ types in torch's messages
 _C_TYPE_NAMES = {
     float64: "double", float32: "float", float16: "c10::Half", bfloat16: "c10::BFloat16",
     int64: "int64_t", int32: "int", int16: "int16_t", int8: "int8_t", uint8: "uint8_t",
-}  # fmt: skip
+}
 _LARGEST = {float64: np.inf, float32: 3.4028234663852886e38, float16: 65504.0,
-             bfloat16: 3.3895313892515355e38}  # fmt: skip
+             bfloat16: 3.3895313892515355e38}
 
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 _PYTHON = {bool: bool_, int: int64, float: float64}
 
 
 def as_dtype(d: Any) -> DType:
-    """A DType from what a user passes for one: a DType, `float`, `int` or `bool`."""
+    """The DType for a user's argument: a DType, `float`, `int` or `bool`."""
     if isinstance(d, DType):
         return d
     if d in _PYTHON:
@@ -64,8 +64,10 @@ def as_dtype(d: Any) -> DType:
 
 
 def checked_number(value: bool | int | float, dtype: DType) -> bool | int | float:
-    """A Python number as one that a `dtype` holds: cut off, or wrapped if it is a negative integer
-    and the type has no sign. One that does not fit is refused.
+    """A Python number as `dtype` stores it: truncated for integers, wrapped for a negative one in
+    uint8.
+
+    Raises RuntimeError if the number does not fit.
     """
     if dtype is bool_:
         return bool(value)
@@ -97,12 +99,9 @@ def _promote_weak(strong: DType | None, weak: DType | None) -> DType | None:
 
 
 def common_dtype(values: Iterable[Any]) -> DType:
-    """The dtype that Tensors and Python numbers meet in."""
-    ranks: list[DType | None] = [
-        None,
-        None,
-        None,
-    ]  # of tensors with dimensions, of 0-d tensors, of numbers
+    """The dtype that Tensors and Python numbers are promoted to."""
+    # of tensors with dimensions, of 0-d tensors, of Python numbers
+    ranks: list[DType | None] = [None, None, None]
     for x in values:
         if isinstance(x, (bool, int, float, np.number, np.bool_)):
             value: Any = x
@@ -122,7 +121,7 @@ def result_type(tensor1: Any, tensor2: Any) -> DType:
 
 
 def promote_types(type1: DType, type2: DType) -> DType:
-    """The smallest dtype that holds both."""
+    """The smallest dtype that can hold both."""
     return promote(type1, type2)
 
 

@@ -1,8 +1,8 @@
-"""`t_`, `unsqueeze_` and their like: a tensor keeps its memory and gets another shape.
+"""`t_`, `unsqueeze_` and similar methods: a tensor keeps its memory and changes its shape.
 
-Views made before stay views of the same numbers. They hold a path from the tensor as it was, so the
-tensor remembers how to undo each of its changes, and a view puts that before its own path when it
-is next used (`Link.refresh`).
+Views made before the change still refer to the same elements. Their path starts at the old shape of
+the tensor. So the tensor records the inverse of each change in `_shape_history`. A view puts these
+steps before its own path when it is next used (`ViewMeta.refresh`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .views import Path, ViewMeta
 
 
 def refuse_trace_input(t: Tensor, what: str) -> None:
-    """Raise for a tensor that a trace was given: a program cannot change the shape of one."""
+    """Raise if `t` is an input of a trace. A program cannot change the shape of its inputs."""
     if mode.trace is not None and mode.trace.input_of(t) is not None:
         raise RuntimeError(
             f"{what}: a compiled or mapped function cannot change the shape of a tensor from "
@@ -33,7 +33,7 @@ def refuse_trace_input(t: Tensor, what: str) -> None:
 
 
 def inplace_view(function: Callable) -> Callable:
-    """The in-place variant of a function that gives a view of all elements in another shape."""
+    """The in-place variant of a function that returns a view of all elements in another shape."""
     name = f"{function.__name__}_"
 
     @wraps(function)
@@ -59,6 +59,7 @@ def inplace_view(function: Callable) -> Callable:
 
 
 def _take_view(t: Tensor, before: Tensor, y: Tensor) -> None:
+    """Make `t` the view `y` of its former state `before`."""
     view, base = t._view, t._base
     own = () if view is None else view.path
     steps = y._view.path if y._base is before else y._view.path[len(own) :]
@@ -72,7 +73,7 @@ def _take_view(t: Tensor, before: Tensor, y: Tensor) -> None:
 
 
 def _inverse_steps(steps: Path, shape: tuple[int, ...]) -> list:
-    """For each step, what leads back."""
+    """The inverse of each step."""
     back: list = []
     for op, params in steps:
         if op is permute:

@@ -1,7 +1,7 @@
-"""Tensor, what users hold: a NumPy array, or inside a trace a Node, with what autograd knows of it.
+"""Tensor: a NumPy array, or in a trace a node, with its autograd state.
 
-This module holds the fields, the identity and the autograd face of a tensor. Operations are
-attached in methods.py; what applying a primitive means is dispatch.bind.
+This module holds the fields, the identity and the autograd methods. Operations are attached in
+methods.py. dispatch.bind applies primitives.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Size(tuple):
 
 
 class Tensor(Value):
-    """An array of one dtype with torch's operations, eager or traced, that remembers how it came
-    about.
+    """An array of one dtype with torch's operations, eager or traced. It records its autograd
+    history.
 
     `Tensor(data)` and `Tensor(2, 3)` make tensors of the default dtype; `tracegrad.tensor` is the
     usual way.
@@ -55,24 +55,23 @@ class Tensor(Value):
         "__dict__", "__weakref__", "_accumulator", "_array", "_base", "_dtype", "_grad",
         "_grad_fn", "_hooks", "_memory_location", "_node", "_ptr", "_requires_grad", "_version",
         "_view",
-    )  # fmt: skip
+    )
 
     _array: Any  # the np.ndarray as stored; None for a traced tensor
     _node: Any  # the Node within a trace, else None
     _dtype: DType
     _requires_grad: bool
     _grad: Tensor | None
-    _grad_fn: Any  # a tape.GradFn, None for a leaf
+    _grad_fn: Any  # a graph.GradFn; None for a leaf
     _version: list[int]  # one number, shared with every view and every `detach()`
-    _base: Tensor | None  # what this is a view of
-    _view: Any  # and how: a views.Link
-    # for an alias without a base: the memory that it lies in, and where in it; see views.within
+    _base: Tensor | None  # the tensor that this is a view of
+    _view: Any  # how: a views.ViewMeta
+    # for an alias without a base: its memory and the offset in it (views.memory_location)
     _memory_location: tuple[np.ndarray, int] | None
-    _hooks: dict[int, Callable] | None  # of a leaf; those of others are with their grad_fn
+    _hooks: dict[int, Callable] | None  # of a leaf; other tensors keep hooks in their grad_fn
     _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
-    _ptr: int  # the address of the data, 0 where nobody has asked yet
-    # what undoes each change of shape in place, of the few tensors that had one
-    # (reshape_inplace.py)
+    _ptr: int  # the address of the data; 0 if not yet known
+    # the inverse of each in-place change of shape (reshape_inplace.py)
     _shape_history: tuple = ()
     # of a traced tensor: its strides if they are not contiguous (memory_order.py)
     _traced_strides: tuple[int, ...] | None = None
@@ -159,7 +158,7 @@ class Tensor(Value):
         self.requires_grad_(wanted)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Say whether operations on this leaf are recorded; returns the tensor."""
+        """Set whether operations on this leaf are recorded. Returns the tensor."""
         t = resolve(self)
         if requires_grad and not t._dtype.is_floating_point:
             raise RuntimeError(
@@ -168,8 +167,8 @@ class Tensor(Value):
         if not requires_grad and t._grad_fn is not None:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a "
-                "computed variable in a "
-                "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                "computed variable in a subgraph that doesn't require differentiation use "
+                "var_no_grad = var.detach()."
             )
         t._requires_grad = bool(requires_grad)
         tensor_changed(t)
@@ -177,7 +176,7 @@ class Tensor(Value):
 
     @property
     def grad_fn(self) -> Any:
-        """The record of the operation that made this tensor, None for a leaf."""
+        """The autograd node of the operation that made this tensor; None for a leaf."""
         found = resolve(self)._grad_fn
         _guard_attribute(self, "_grad_fn", found is None)
         return found
@@ -231,12 +230,12 @@ class Tensor(Value):
 
     @property
     def retains_grad(self) -> bool:
-        """Whether this is a non-leaf that `retain_grad()` was called on."""
+        """Whether `retain_grad()` was called on this non-leaf."""
         fn = resolve(self)._grad_fn
         return fn is not None and any(r() is resolve(self) for r in fn.retainers)
 
     def retain_grad(self) -> None:
-        """Let `backward` fill `.grad` of this non-leaf too."""
+        """Let `backward` set `.grad` of this non-leaf, too."""
         t = resolve(self)
         if not t._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
@@ -244,8 +243,9 @@ class Tensor(Value):
             t._grad_fn.retain(t)
 
     def register_hook(self, hook: Callable) -> Any:
-        """Call `hook(grad)` when the gradient of this tensor is known; what it returns, if not
-        None, replaces it.
+        """Call `hook(grad)` when the gradient of this tensor is complete.
+
+        If the hook does not return None, its result replaces the gradient.
         """
         t = resolve(self)
         if not t._requires_grad:
@@ -259,7 +259,7 @@ class Tensor(Value):
 
 
 class RemovableHandle:
-    """What registering a hook returns; `remove()` takes the hook away again."""
+    """The handle of a registered hook. `remove()` unregisters the hook."""
 
     _next = 0
 
@@ -282,13 +282,9 @@ class RemovableHandle:
 def fill_slots(
     t: Any, array: np.ndarray | None, node: Node | None, dtype: DType, requires_grad: bool = False
 ) -> Any:
-    t._array, t._node, t._dtype, t._requires_grad, t._version = (
-        array,
-        node,
-        dtype,
-        requires_grad,
-        [0],
-    )
+    """Set all fields of a new tensor `t` and return it."""
+    t._array, t._node, t._dtype, t._requires_grad = array, node, dtype, requires_grad
+    t._version = [0]
     t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = t._memory_location = None
     t._ptr = 0
     if node is not None and (trace := mode.trace) is not None and trace.made is not None:
@@ -297,35 +293,37 @@ def fill_slots(
 
 
 def wrap(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor:
-    """A leaf around a stored array, which it shares."""
+    """A leaf that shares the memory of a stored array."""
     return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
 
 
 def traced(node: Node, requires_grad: bool = False) -> Tensor:
-    """A leaf that stands for a Node of the trace being recorded."""
+    """A leaf for a node of the current trace."""
     return fill_slots(object.__new__(Tensor), None, node, node.dtype, requires_grad)
 
 
 def rebuild(
     cls: type, array: np.ndarray, dtype: DType, requires_grad: bool, attributes: dict
 ) -> Tensor:
+    """Unpickle a tensor."""
     t = fill_slots(object.__new__(cls), array, None, dtype, requires_grad)
     t.__dict__.update(attributes)
     return t
 
 
 def legacy(*args: Any) -> Tensor:
-    """The arguments of `Tensor(...)`; functions.creation, which can make tensors, sets this."""
+    """`Tensor(...)`; functions.tensors.creation replaces this."""
     raise NotImplementedError
 
 
 def _guard_attribute(t: Tensor, what: str, value: Any) -> None:
-    """Python looks at an attribute of a tensor, which a trace then relies on."""
+    """Guard an attribute of a tensor that Python code reads in a trace."""
     if mode.trace is not None:
         mode.trace.guard_attribute(resolve(t), what, value)
 
 
 def leaked_tensor_error(t: Tensor) -> RuntimeError:
+    """The error for a traced tensor that is used outside its trace."""
     node = t._node
     if node is not None and not isinstance(node, Node):
         return RuntimeError(
@@ -334,7 +332,7 @@ def leaked_tensor_error(t: Tensor) -> RuntimeError:
         )
     where = f" made at {node.site}" if node is not None and getattr(node, "site", None) else ""
     return RuntimeError(
-        f"a traced tensor{where} is used outside the compiled function that made it: it stands "
-        "for a value of the "
-        "program, and has none of its own. Return it from the function instead of storing it."
+        f"a traced tensor{where} is used outside the compiled function that made it: it stands for "
+        "a value of the program, and has none of its own. Return it from the function instead of "
+        "storing it."
     )

@@ -1,10 +1,10 @@
-"""Views, and what writing through one means.
+"""Views, and writes through them.
 
-A view is a base and the path of movement operations that leads to it. Eagerly the two share memory,
-and only autograd has to follow: after a write into the view, the base's gradient goes through
-CopySlices. In a trace nothing is shared: a write into the view replaces the base's Node by one with
-the region exchanged, and other views of that base find out, when they are next used, that it moved
-on. Both come down to `write`.
+A view has a base and a path: the movement operations that lead from the base to the view. Eagerly
+both share memory, so a write only has to update the autograd graph: the base's gradient goes
+through CopySlices. In a trace nothing is shared. A write into the view replaces the base's node by
+one with the region exchanged. Other views of the base update themselves when they are next used.
+Both cases use `write`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from ..mode import enable_grad, mode
 from .memory_order import strides_of
 from .tensor import Tensor, traced, wrap
 
-Path = tuple[tuple[Any, dict], ...]  # of primitives, and `index_view`
+Path = tuple[tuple[Any, dict], ...]  # (primitive or `index_view`, its parameters)
 
 OVERLAP = (
     "unsupported operation: more than one element of the written-to tensor refers to a single "
-    "memory location. Please "
-    "clone() the tensor before performing the operation."
+    "memory location. Please clone() the tensor before performing the operation."
 )
 
 
 class ViewMeta:
-    """How a tensor comes from its base, and for which state of the base its own fields were last
-    derived.
+    """How a view is derived from its base.
+
+    It also records the state of the base from which the fields of the view were last derived.
     """
 
     __slots__ = (
@@ -58,11 +58,11 @@ class ViewMeta:
         self.path, self.differentiable, self.strides = path, differentiable, strides
         self.base_node, self.base_fn = base._node, base._grad_fn
         self.shape_changes = len(base._shape_history)  # of the base, that `path` knows of
-        self.version = base._version[0]  # at which `base_fn` was last that of the base
+        self.version = base._version[0]  # of the base when `base_fn` was last its grad_fn
         self.multi_view_function = ""  # the name of a function that returned several views
 
     def refresh(self, t: Tensor) -> None:
-        """Bring the view `t` up to date with its base, and first that with its own."""
+        """Update the view `t` from its base. The base is updated first if it is a view itself."""
         base: Any = t._base
         if base._view is not None:
             below = []
@@ -92,21 +92,24 @@ class ViewMeta:
             self.version = base._version[0]
 
     def _only_detached(self, base: Tensor) -> bool:
-        """Whether `detach_()` cut the base off and nothing was written since: its views keep their
-        history.
+        """Whether `detach_()` removed the base's history and nothing was written since.
+
+        The views keep their history then.
         """
         return base._grad_fn is None and base._version[0] == self.version
 
 
 def apply_path(x: Any, path: Path) -> Any:
+    """Apply each operation of the path in turn."""
     for op, params in path:
         x = op(x, **params)
     return x
 
 
 def index_view(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) -> Any:
-    """`x` at one position along each of some axes, which vanish. The positions are values of a
-    trace: where they are known, `slice` and `reshape` do this.
+    """`x` at one position along each of `axes`, which are removed.
+
+    The positions are values of a trace. For known positions `slice` and `reshape` are used.
     """
     if not isinstance(x, Tensor):
         return index(traced(x), *indices, axes=axes)._node
@@ -116,7 +119,7 @@ def index_view(x: Any, *, axes: tuple[int, ...], indices: tuple[Tensor, ...]) ->
 
 
 def as_bits(x: Any, *, dtype: DType) -> Any:
-    """The bits of `x`, in the same memory, as numbers of another dtype of the same size."""
+    """The bits of `x` as numbers of another dtype of the same size, in the same memory."""
     if not isinstance(x, Tensor):
         return bits(x, dtype=dtype)
     if x._array is not None:
@@ -136,20 +139,20 @@ def _write_index_view(x: Any, new: Any, axes: tuple[int, ...], indices: tuple[Te
 
 
 def _write_repeated(x: Any, path: Path, new: Any) -> Any:
-    """`write` where elements of `x` occur several times on the way, though once at its end."""
-    moves = next((k for k, (op, _) in enumerate(path) if op is as_bits), len(path))
-    new, path = write(apply_path(x, path[:moves]), path[moves:], new), path[:moves]
+    """`write` if the path repeats elements of `x`, and selects one of each in the end."""
+    bits_step = next((k for k, (op, _) in enumerate(path) if op is as_bits), len(path))
+    new, path = write(apply_path(x, path[:bits_step]), path[bits_step:], new), path[:bits_step]
     count = math.prod(x.shape)
     counted = type(x).bind(iota, (), {"shape": (count,), "dtype": int64})
-    places = apply_path(reshape(counted, shape=tuple(x.shape)), path)
+    positions = apply_path(reshape(counted, shape=tuple(x.shape)), path)
     size = (math.prod(new.shape),)
     flat, new = reshape(x, shape=(count,)), reshape(new, shape=size)
-    y = index_put(flat, new, reshape(places, shape=size), axes=(0,), accumulate=False)
+    y = index_put(flat, new, reshape(positions, shape=size), axes=(0,), accumulate=False)
     return reshape(y, shape=tuple(x.shape))
 
 
 def _repeats_elements(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
-    """Whether an element may occur several times in what a movement makes of a `shape`."""
+    """Whether a movement of a tensor of this shape may repeat elements."""
     if op is window:
         own = {k: params[k] for k in ("size", "step", "dilation")}
         return overlapping(op.infer(Aval(shape, bool_), **params)[0][params["axis"]], **own)
@@ -158,20 +161,20 @@ def _repeats_elements(op: Any, params: dict, shape: tuple[int, ...]) -> bool:
 
 def write(x: Any, path: Path, new: Any) -> Any:
     """A copy of `x`, a Tensor or a Node, with the region at the end of `path` replaced by `new`."""
-    passed = []
+    steps = []
     for k, (op, params) in enumerate(path):
         if _repeats_elements(op, params, tuple(x.shape)):
             new = _write_repeated(x, path[k:], new)
             break
-        passed.append((x, op, params))
+        steps.append((x, op, params))
         x = op(x, **params)
-    for x, op, params in reversed(passed):
+    for x, op, params in reversed(steps):
         new = _write_step(x, op, params, new)
     return new
 
 
 def _write_step(x: Any, op: Any, params: dict, new: Any) -> Any:
-    """A copy of `x` in which `new` stands where one step of movement takes its result from."""
+    """A copy of `x` with `new` in the region from which one movement takes its result."""
     if op is index_view:
         return _write_index_view(x, new, **params)
     if op is as_bits:
@@ -180,13 +183,13 @@ def _write_step(x: Any, op: Any, params: dict, new: Any) -> Any:
         return new
 
     def back(values: Any) -> Any:
-        """Values where the movement takes its result from, and zeros elsewhere."""
+        """`values` in the region that the movement reads, and zeros elsewhere."""
         return op.vjp[0](values, None, x, **params)
 
     if op in (permute, reshape):
         return back(new)
-    here = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
-    return where(back(here), back(new), x)
+    region_mask = type(x).bind(full, (), {"value": True, "shape": tuple(new.shape), "dtype": bool_})
+    return where(back(region_mask), back(new), x)
 
 
 def zero_gradient(g: Tensor) -> Tensor:
@@ -195,8 +198,9 @@ def zero_gradient(g: Tensor) -> Tensor:
 
 
 class CopySlices(GradFn):
-    """Part of a tensor was overwritten: its gradient goes to the new part there, and to the old
-    tensor elsewhere.
+    """Part of a tensor was overwritten.
+
+    The gradient of that part goes to the new values, the rest to the old tensor.
     """
 
     __slots__ = ("path",)
@@ -215,7 +219,7 @@ class CopySlices(GradFn):
 
 
 def base_and_path(t: Tensor) -> tuple[Tensor, Path, bool]:
-    """What a tensor is a view of in the end, on which path, and whether gradients go that way."""
+    """The outermost base of a tensor, the path to the tensor, and whether gradients follow it."""
     path: Path = ()
     differentiable = True
     while t._view is not None:
@@ -225,7 +229,7 @@ def base_and_path(t: Tensor) -> tuple[Tensor, Path, bool]:
 
 
 def memory_offset(t: Tensor) -> int:
-    """Where in its memory the first element of a tensor lies."""
+    """The offset of a tensor's first element in its memory, in elements."""
     root, path, _ = base_and_path(t)
     start = 0 if root._memory_location is None else root._memory_location[1]
     if not path:
@@ -243,7 +247,7 @@ def memory_offset(t: Tensor) -> int:
 
 
 def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
-    """`memory_location` of what a movement makes of `x`, and no link to `x` that stays."""
+    """`memory_location` of the result of a movement, without a lasting reference to `x`."""
     y._base, y._view = x, ViewMeta(x, ((op, params),), False, None)
     found = memory_location(y)
     y._base = y._view = None
@@ -251,8 +255,9 @@ def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.nd
 
 
 def memory_location(t: Tensor) -> tuple[np.ndarray, int] | None:
-    """The memory of an eager tensor, and where in it that begins, for an alias that has no base;
-    None where the memory is its own.
+    """The memory of an eager tensor and the offset in it, for an alias that has no base.
+
+    None if the memory belongs to the tensor itself.
     """
     root = base_and_path(t)[0]
     if root is t or root._array is None:
@@ -262,7 +267,7 @@ def memory_location(t: Tensor) -> tuple[np.ndarray, int] | None:
 
 
 def _view_strides(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
-    """The strides after a movement; None where that copies."""
+    """The strides after a movement; None if the movement copies."""
     strides = strides_of(x)
     if op is index_view:
         return tuple(s for d, s in enumerate(strides) if d not in params["axes"])
@@ -273,8 +278,9 @@ def _view_strides(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
 
 
 def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
-    """Make `y`, the result of moving `x`, a view of what `x` is a view of; a reshape that had to
-    copy is none.
+    """Make `y`, the result of moving `x`, a view of the base of `x`.
+
+    A reshape that had to copy is not a view.
     """
     strides = None
     if y._array is None:
@@ -289,7 +295,7 @@ def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
         return
     elif not mode.grad and x._grad_fn is not None:
         y._version, y._memory_location = x._version, _result_location(x, op, params, y)
-        return  # memory is all they share; a link would keep the graph of x alive
+        return  # they share only memory; a base would keep the graph of x alive
     if op is expand and y.numel() == x.numel():
         op, params = reshape, {"shape": tuple(y.shape)}
     v = x._view
@@ -303,8 +309,9 @@ def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
 
 
 def alias_memory(x: Tensor, y: Tensor) -> None:
-    """Make `y` hold the memory of `x` without its history. Eagerly it does already; a link would
-    keep that alive.
+    """Make `y` share the memory of `x` without its history.
+
+    Eagerly it already does; a reference to the base would keep the history alive.
     """
     if y._node is not None:
         y._base, y._view = x, ViewMeta(x, (), False, strides_of(x))
@@ -313,7 +320,7 @@ def alias_memory(x: Tensor, y: Tensor) -> None:
 
 
 def replace_node(t: Tensor, node: Node) -> None:
-    """In a trace: `t` has a new value, and so has everything that it is a view of."""
+    """In a trace: give `t` a new value, and update all its bases."""
     t._node = node
     while t._view is not None:
         base: Any = t._base
