@@ -1,7 +1,9 @@
-"""A counter that moves whenever something changes that a compiled program may have relied on.
+"""The change counter: a number that grows when something changes on which a compiled program may
+rely.
 
-Modules report attribute changes, optimizers changes of their groups and state. A compiled function
-compares one number per call; only when it has moved does it look at every guard again.
+Modules report changes of their attributes, optimizers changes of their groups and state. A compiled
+function compares this number at each call. It evaluates all guards again only if the number
+changed.
 """
 
 from __future__ import annotations
@@ -13,16 +15,17 @@ from typing import Any
 change_count = [0]
 # ids (Place.id) of the locations with a guard whose owner reports changes
 guarded_locations: set[tuple] = set()
-captured_tensors: set[int] = set()  # ids of the tensors that compiled programs hold on to
-differentiated_tensors: set[int] = set()  # ids of those whose gradients compiled programs compute
+captured_tensors: set[int] = set()  # ids of the tensors that compiled programs captured
+differentiated_tensors: set[int] = set()  # ids of the tensors whose gradients they compute
 
 
 def changed() -> None:
+    """Report a change."""
     change_count[0] += 1
 
 
 def tensor_changed(t: Any) -> None:
-    """The tensor `t` got another array or another requires_grad."""
+    """Report that tensor `t` got another array, `requires_grad` or shape."""
     if id(t) in captured_tensors:
         changed()
 
@@ -46,11 +49,11 @@ def _reporting(name: str) -> Callable:
 
 
 for _name in ("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "extend", "insert",
-              "pop", "remove", "clear", "sort", "reverse"):  # fmt: skip
+              "pop", "remove", "clear", "sort", "reverse"):
     setattr(WatchedList, _name, _reporting(_name))
 
 _NUMBERS = (int, float)
-ALL_KEYS = object()  # the key that stands for all keys
+ALL_KEYS = object()  # stands for all keys
 
 
 class WatchedDict(dict):
@@ -63,16 +66,22 @@ class WatchedDict(dict):
     read_at_calls: frozenset[str] = frozenset()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if key not in self.read_at_calls or not isinstance(value, _NUMBERS) \
-                or not isinstance(self.get(key), _NUMBERS) or self.relied_on(key):  # fmt: skip
+        if not self._changes_number(key, value) or self.relied_on(key):
             changed()
         super().__setitem__(key, value)
 
+    def _changes_number(self, key: Any, value: Any) -> bool:
+        """Whether a number under a key of `read_at_calls` is replaced by a number."""
+        if key not in self.read_at_calls or not isinstance(value, _NUMBERS):
+            return False
+        return isinstance(self.get(key), _NUMBERS)
+
     def mark_read(self, key: Any) -> None:
-        """A program has looked at an item, or for ALL at all of them."""
+        """A program has a guard on an item, or on all items for ALL_KEYS."""
         self.__dict__.setdefault("read_keys", set()).add(key)
 
     def relied_on(self, key: Any) -> bool:
+        """Whether a program has a guard on this item."""
         read = self.__dict__.get("read_keys", ())
         return key in read or ALL_KEYS in read
 

@@ -24,8 +24,8 @@ class Mode(threading.local):
 
     grad: bool = True  # operations on tensors that require grad are recorded
     inference: bool = False
-    edges_only: bool = False  # records say what an operation depends on, and keep no values
-    make_saved: Any = None  # what keeps a tensor for backward, where that is not tape.Saved
+    edges_only: bool = False  # autograd nodes get edges and save no values
+    make_saved: Any = None  # saves a tensor for backward, if not graph.Saved
     anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
 
@@ -34,8 +34,9 @@ mode = Mode()
 
 
 def resolve(t: Any) -> Any:
-    """The tensor that stands for `t` here: itself, or within a trace its traced twin; a view is
-    brought up to date.
+    """The tensor to use for `t` now: `t` itself, or its twin in the current trace.
+
+    A view is brought up to date.
     """
     if mode.trace is not None:
         t = mode.trace.traced_for(t)
@@ -45,7 +46,10 @@ def resolve(t: Any) -> Any:
 
 
 def autograd_tensor(t: Any) -> Any:
-    """The tensor whose gradient tape is that of `t`: one from outside a `vmap` keeps its own."""
+    """The tensor that carries the autograd state of `t`.
+
+    A tensor from outside a `vmap` carries its own. A view is brought up to date.
+    """
     if mode.trace is not None:
         t = mode.trace.autograd_tensor(t)
     if t._view is not None:
@@ -58,12 +62,12 @@ class _Default:
 
 
 def get_default_dtype() -> DType:
-    """The type that Python floats become."""
+    """The dtype that Python floats are converted to."""
     return _Default.dtype
 
 
 def set_default_dtype(d: DType) -> None:
-    """Set the type that Python floats become; a floating point type."""
+    """Set the dtype that Python floats are converted to, a floating point dtype."""
     if not isinstance(d, DType):
         raise TypeError(f"invalid dtype object: {d!r}")
     if not d.is_floating_point:
@@ -73,7 +77,7 @@ def set_default_dtype(d: DType) -> None:
 
 
 class GradMode(ContextDecorator):
-    """A context manager, and a decorator, within which grad mode has a given value."""
+    """A context manager and decorator that sets grad mode."""
 
     def __init__(self, grad: bool):
         self.enabled = grad
@@ -96,9 +100,8 @@ class GradMode(ContextDecorator):
             return super().__call__(func)
 
         @wraps(func)
-        def steps(
-            *args: Any, **kwargs: Any
-        ) -> Any:  # the mode holds only while the generator itself runs
+        def steps(*args: Any, **kwargs: Any) -> Any:
+            # the mode applies only while the generator itself runs
             generator, sent = func(*args, **kwargs), None
             while True:
                 with self._recreate_cm():
@@ -112,7 +115,7 @@ class GradMode(ContextDecorator):
 
 
 class no_grad(GradMode):
-    """Within it, nothing is recorded for `backward`; results do not require grad."""
+    """Within it, nothing is recorded for `backward`. Outputs do not require grad."""
 
     def __new__(cls, func: Callable | None = None) -> Any:
         return super().__new__(cls) if func is None else cls()(func)  # `@no_grad` without brackets
@@ -122,14 +125,14 @@ class no_grad(GradMode):
 
 
 class enable_grad(no_grad):
-    """Within it, operations are recorded again, inside a `no_grad`."""
+    """Within it, operations are recorded, also inside a `no_grad`."""
 
     def __init__(self, func: Callable | None = None):
         GradMode.__init__(self, True)
 
 
 class set_grad_enabled(GradMode):
-    """Turn recording on or off, at once; as a context manager it is undone at the end."""
+    """Turn recording on or off at once. As a context manager it restores the mode at the end."""
 
     def __init__(self, mode: bool):
         super().__init__(bool(mode))
@@ -144,27 +147,25 @@ class set_grad_enabled(GradMode):
         mode.grad = self.enabled
 
     def __call__(self, func: Any) -> Any:
-        mode.grad, mode.inference = (
-            self.previous
-        )  # it decorates: outside the function nothing changes
+        mode.grad, mode.inference = self.previous  # a decorator changes nothing outside
         return GradMode(self.enabled)(func)
 
 
 class set_detect_anomaly:
-    """Whether backward refuses gradients that are NaN, naming the operation; also for `with`."""
+    """Whether backward raises for NaN gradients, naming the operation. Also for `with`."""
 
     def __init__(self, mode: bool, check_nan: bool = True):
         self.before = _anomaly(bool(mode and check_nan))
 
     def __enter__(self) -> None:
-        """It holds already."""
+        """It is already set."""
 
     def __exit__(self, *_: Any) -> None:
         _anomaly(self.before)
 
 
 class detect_anomaly(ContextDecorator):
-    """Within it, backward refuses gradients that are NaN, naming the operation."""
+    """Within it, backward raises for NaN gradients, naming the operation."""
 
     def __init__(self, check_nan: bool = True):
         self.check = check_nan
@@ -182,7 +183,7 @@ def _anomaly(on: bool) -> bool:
 
 
 class inference_mode(GradMode):
-    """A `no_grad` that also says so in `is_inference_mode_enabled()`."""
+    """A `no_grad` for which `is_inference_mode_enabled()` is true."""
 
     def __new__(cls, mode: Any = True) -> Any:
         return cls()(mode) if callable(mode) else super().__new__(cls)
@@ -197,10 +198,10 @@ class inference_mode(GradMode):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded for `backward` just now."""
+    """Whether operations are recorded for `backward` now."""
     return mode.grad
 
 
 def is_inference_mode_enabled() -> bool:
-    """Whether an `inference_mode` is in force just now."""
+    """Whether an `inference_mode` is active."""
     return mode.inference

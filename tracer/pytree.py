@@ -1,6 +1,6 @@
-"""Nested tuples, lists and dicts of leaves: taken apart, put together again.
+"""Nested tuples, lists and dicts of leaves: flatten and unflatten.
 
-A named tuple and an OrderedDict keep their class. Everything else, None included, is a leaf.
+Named tuples and OrderedDicts keep their class. Everything else, None included, is a leaf.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Leaf:
-    """The structure of something that is not nested."""
+    """The structure of a leaf."""
 
     def __repr__(self) -> str:
         return "*"
@@ -21,7 +21,7 @@ LEAF = Leaf()
 
 
 class Branch(NamedTuple):
-    """The structure of a tuple, list or dict; `keys` is None where it has none."""
+    """The structure of a tuple, list or dict. `keys` is None for a tuple or list."""
 
     kind: type
     keys: tuple | None
@@ -44,14 +44,14 @@ _DICTS = (dict, OrderedDict, defaultdict)
 
 
 def children(tree: Any) -> tuple | None:
-    """The parts of a branch; None for a leaf."""
+    """The children of a branch; None for a leaf."""
     if isinstance(tree, (tuple, list)):
         return tuple(tree)
     return tuple(tree.values()) if type(tree) in _DICTS else None
 
 
 def flatten(tree: Any) -> tuple[list, Structure]:
-    """The leaves, from left to right, and the structure they stood in."""
+    """The leaves from left to right, and the structure."""
     leaves: list = []
 
     def visit(part: Any) -> Structure:
@@ -67,7 +67,7 @@ def flatten(tree: Any) -> tuple[list, Structure]:
 
 
 def unflatten(leaves: Iterable, structure: Structure) -> Any:
-    """The structure with these leaves."""
+    """The structure filled with these leaves."""
     waiting = iter(leaves)
 
     def build(part: Structure) -> Any:
@@ -83,14 +83,16 @@ def unflatten(leaves: Iterable, structure: Structure) -> Any:
 
 
 def map_leaves(function: Callable, tree: Any) -> Any:
-    """The same structure with every leaf replaced."""
+    """The same structure with `function` applied to each leaf."""
     leaves, structure = flatten(tree)
     return unflatten([function(leaf) for leaf in leaves], structure)
 
 
 def broadcast_prefix(prefix: Any, structure: Structure) -> list | None:
-    """One value for each leaf of the structure: a leaf of `prefix` stands for all that is below
-    it. None where the two do not go together.
+    """One value for each leaf of the structure. A leaf of `prefix` applies to the whole subtree
+    below it.
+
+    None if `prefix` does not match the structure.
     """
 
     def visit(part: Any, like: Structure) -> Iterator:
@@ -117,5 +119,5 @@ def broadcast_prefix(prefix: Any, structure: Structure) -> list | None:
 
 
 def count(structure: Structure) -> int:
-    """How many leaves the structure has."""
+    """The number of leaves."""
     return 1 if isinstance(structure, Leaf) else sum(count(c) for c in structure.children)

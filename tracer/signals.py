@@ -1,6 +1,4 @@
-"""What signal handlers compute while their thread records a trace is no part of the trace: they run
-in the world outside of it.
-"""
+"""Signal handlers that run while their thread records a trace. They run outside the trace."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from .mode import mode
 
 
 class _UntracedHandler:
-    """A handler, run with no trace going on in this thread."""
+    """A signal handler that runs with no trace in its thread."""
 
     def __init__(self, handler: Callable):
         self.handler = handler
@@ -33,5 +31,5 @@ def _wrap_handler(handler: Callable) -> _UntracedHandler | None:
 
 
 def untraced_handlers() -> AbstractContextManager[None]:
-    """Within it no signal handler sees a trace."""
+    """Within it, signal handlers run outside the trace."""
     return exchanged(_wrap_handler)

@@ -24,8 +24,8 @@ class _Packed(Saved):
         self.array = self.node = None
         self.packed, self.unpacker = pack(detached_alias(t)), unpack
 
-    def keep(self) -> None:
-        """What was packed is the user's affair."""
+    def copy_value(self) -> None:
+        """Do nothing: the user's hook keeps the value."""
 
     def unpack(self, made_by: Node | None, of: str) -> Tensor:
         t = self.unpacker(self.packed)

@@ -163,7 +163,7 @@ class CompiledCall(GradFn):
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         d = self.derivative
-        parts = g.parts if isinstance(g, OutputGradients) else {0: g}
+        parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         way = d.every if len(parts) == len(d.every) else frozenset(parts)
         self.check(way)
         if not (mode.grad or mode.trace is not None or d.runs_again()):

@@ -1,7 +1,7 @@
-"""The reverse walk over the tape: `backward` and `grad`.
+"""The reverse walk over the autograd graph: `backward` and `grad`.
 
-GradFns are visited from the last recorded to the first, so that each is reached when all that it
-leads to are done. It neither knows nor cares whether the tensors are eager or traced.
+Nodes are visited from the last recorded to the first. So the gradient of a node is complete when
+the walk reaches it. The tensors may be eager or traced.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ Root = tuple[GradFn, Tensor]
 
 
 def filled(shape: tuple[int, ...], dtype: DType, value: float) -> Tensor:
+    """A tensor of one value."""
     return bind(full, (), {"value": value, "shape": tuple(shape), "dtype": dtype})
 
 
-def _paths(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
-    """The GradFns that must be differentiated to reach the targets."""
+def _nodes_on_path(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
+    """The nodes that must be differentiated to reach the targets."""
     leads: dict[GradFn, bool] = {}
     stack = [(fn, False) for fn, _ in roots]
     while stack:
@@ -48,7 +49,7 @@ def _paths(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
 
 
 def refuse_nan(fn: GradFn, grads: Sequence[Any]) -> None:
-    """What `detect_anomaly` looks for, where values are known."""
+    """Raise if a gradient contains NaN, for `detect_anomaly`. Traced gradients are not checked."""
     for k, g in enumerate(grads):
         if isinstance(g, Tensor) and g._array is not None:
             if np.isnan(g._dtype.decode(g._array)).any():
@@ -61,103 +62,105 @@ class _BackwardPass:
     """One pass from the roots to the leaves."""
 
     def __init__(
-        self, keep: bool, create: bool, targets: set[GradFn] | None, stop: bool = False
+        self, keep_graph: bool, create_graph: bool, targets: set[GradFn] | None, stop: bool = False
     ):
-        self.keep, self.create, self.targets, self.stop = keep, create, targets, stop
-        self.total: dict[GradFn, Tensor] = {}
+        self.keep_graph, self.create_graph = keep_graph, create_graph
+        self.targets, self.stop = targets, stop
+        self.pending: dict[GradFn, Tensor] = {}
         self.heap: list[tuple[int, GradFn]] = []
         self.captured: dict[GradFn, Tensor] = {}
-        self.held: set[int] = set()  # ids of tensors that somebody else holds too
-        self.alive: list[Tensor] = []  # and that must keep their ids meanwhile
+        self.shared_ids: set[int] = set()  # ids of tensors that others refer to, too
+        self.kept_alive: list[Tensor] = []  # they must keep their ids during the pass
 
     def push(self, fn: GradFn, g: Tensor) -> None:
-        before = self.total.get(fn)
+        """Add a gradient to the pending gradient of a node."""
+        before = self.pending.get(fn)
         if before is None:
-            self.total[fn] = g
+            self.pending[fn] = g
             heapq.heappush(self.heap, (-fn.sequence, fn))
         else:
-            self.total[fn] = before + g
+            self.pending[fn] = before + g
 
-    def hold(self, g: Tensor) -> None:
-        self.held.add(id(g))
-        self.alive.append(g)
+    def mark_shared(self, g: Tensor) -> None:
+        """Others refer to `g`: it must not become the `.grad` of a leaf."""
+        self.shared_ids.add(id(g))
+        self.kept_alive.append(g)
 
     def run(self, roots: list[Root], accumulate: bool) -> None:
-        through = None if self.targets is None else _paths(roots, self.targets)
+        on_path = None if self.targets is None else _nodes_on_path(roots, self.targets)
         for fn, g in roots:
-            self.hold(g)
+            self.mark_shared(g)
             self.push(fn, g)
         while self.heap:
             _, fn = heapq.heappop(self.heap)
-            arrived = self.total.pop(fn)
+            arrived = self.pending.pop(fn)
             if self.stop and fn in self.targets:  # type: ignore[operator]
                 self.captured[fn] = arrived
                 continue
             g = fn.run_prehooks(arrived)
             if g is not arrived or fn.prehooks or fn.retainers:
-                self.hold(g)
+                self.mark_shared(g)
             if self.targets is not None and fn in self.targets:
                 self.captured[fn] = g
-                self.hold(g)
+                self.mark_shared(g)
             if isinstance(fn, AccumulateGrad):
                 if not fn.variable._requires_grad:
-                    continue  # not any more
+                    continue  # requires_grad was cleared since
                 if accumulate and (self.targets is None or fn in self.targets):
                     self.accumulate(fn, g)
                     fn.run_post_accumulate_hooks()
                 continue
-            if through is None or fn in through:
+            if on_path is None or fn in on_path:
                 self.differentiate(fn, g)
 
     def differentiate(self, fn: GradFn, g: Tensor) -> None:
+        """Apply the derivative rule of a node and pass the gradients on."""
         grads = fn.apply(g)
         if mode.anomaly:
             refuse_nan(fn, grads)
         if fn.posthooks:
             for hook in tuple(fn.posthooks.values()):
                 new = hook(grads, (g,))
-                grads = (
-                    grads
-                    if new is None
-                    else tuple(new)
-                    if isinstance(new, (tuple, list))
-                    else (new,)
-                )
+                if new is not None:
+                    grads = tuple(new) if isinstance(new, (tuple, list)) else (new,)
         for to, gx in zip(fn.edges, grads, strict=True):
             if to is not None and gx is not None:
                 if gx is g:
-                    self.hold(g)
+                    self.mark_shared(g)
                 self.push(to, gx)
-        if not self.keep:
+        if not self.keep_graph:
             fn.release()
 
     def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
+        """Add a gradient to the `.grad` of a leaf."""
         x = fn.variable
         if x._grad is None:
-            x._grad = self.own(g, x)
-        elif self.create or x._grad._requires_grad:
+            x._grad = self.exclusive(g, x)
+        elif self.create_graph or x._grad._requires_grad:
             x._grad = to_layout(x._grad + g, x._array)
         else:
             x._grad.add_(g)
 
-    def own(self, g: Tensor, x: Tensor) -> Tensor:
-        """A tensor that nobody else holds, equal to g and lying in memory as the leaf `x`: g itself
-        where that is certain.
+    def exclusive(self, g: Tensor, x: Tensor) -> Tensor:
+        """A tensor equal to `g`, in the memory layout of leaf `x`, that nothing else refers to.
+
+        It is `g` itself if that is safe.
         """
-        if self.create:
+        if self.create_graph:
             return differentiable_copy(g, x._array)
         if g._node is not None:
             return fill_slots(object.__new__(Tensor), None, g._node, g._dtype)
         a = g._array
         assert a is not None
-        shared = x._hooks or id(g) in self.held or a.base is not None or not a.flags.writeable
+        shared = x._hooks or id(g) in self.shared_ids or a.base is not None or not a.flags.writeable
         if shared or not matches_layout(a, x._array):
             return copy_in_layout(g, x)
-        self.hold(g)
+        self.mark_shared(g)
         return g
 
 
 def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[Root]:
+    """The nodes where a backward starts, each with its gradient."""
     roots = []
     for i, (y, g) in enumerate(zip(outputs, grads, strict=True)):
         fn = edge(y)
@@ -175,8 +178,8 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
             g = resolve(g)
             if g.shape != y.shape:
                 raise RuntimeError(
-                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and "
-                    f"output[{i}] has a shape of {y.shape}."
+                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] "
+                    f"has a shape of {y.shape}."
                 )
             if not g._dtype.is_floating_point:
                 g = cast(g, dtype=y._dtype)
@@ -189,6 +192,7 @@ def _tuple(x: Any) -> tuple:
 
 
 def _autograd_tensors(given: Any, what: str) -> tuple[Tensor, ...]:
+    """The tensors that carry the autograd state of the arguments."""
     found = _tuple(given)
     for t in found:
         if not isinstance(t, Tensor):
@@ -197,6 +201,7 @@ def _autograd_tensors(given: Any, what: str) -> tuple[Tensor, ...]:
 
 
 def _grads_for(outputs: tuple, given: Any) -> tuple:
+    """One gradient or None for each output."""
     if given is None:
         return (None,) * len(outputs)
     given = _tuple(given)
@@ -207,9 +212,10 @@ def _grads_for(outputs: tuple, given: Any) -> tuple:
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
              create_graph: bool = False, grad_variables: Any = None,
-             inputs: Any = None) -> None:  # fmt: skip
-    """Add to the `.grad` of every leaf the gradient of the sum of `tensors`, each weighted by its
-    `grad_tensors`, formerly `grad_variables`.
+             inputs: Any = None) -> None:
+    """Add to the `.grad` of every leaf the gradient of the sum of `tensors`.
+
+    Each tensor is weighted by its entry of `grad_tensors`, formerly `grad_variables`.
     """
     if grad_variables is not None:
         warnings.warn(
@@ -235,55 +241,56 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     roots = _roots(outputs, _grads_for(outputs, grad_tensors), create_graph)
     for fn in targets or ():
         fn.check_target([root for root, _ in roots])
-    walk = _BackwardPass(
+    backward_pass = _BackwardPass(
         create_graph if retain_graph is None else retain_graph, create_graph, targets
     )
     with GradMode(create_graph):
-        walk.run(roots, accumulate=True)
+        backward_pass.run(roots, accumulate=True)
         for t in wanted if inputs is not None else ():
-            if t._grad_fn is not None and (g := walk.captured.get(t._grad_fn)) is not None:
+            if t._grad_fn is not None and (g := backward_pass.captured.get(t._grad_fn)) is not None:
                 t._grad = differentiable_copy(g) if t._grad is None else t._grad + g
 
 
 def backpropagate(
     roots: list[Root], targets: Sequence[GradFn | None], keep: bool, create: bool,
     stop: bool = False,
-) -> list[Tensor | None]:  # fmt: skip
-    """What arrives at each of the targets from the roots; no `.grad` changes. With `stop` nothing
-    goes through a target to others behind it, and its hooks are left to who asked.
+) -> list[Tensor | None]:
+    """The gradients that reach each target from the roots. No `.grad` changes.
+
+    With `stop`, gradients do not continue past a target, and its hooks do not run.
     """
     wanted = {fn for fn in targets if fn is not None}
-    walk = _BackwardPass(keep, create, wanted, stop)
+    backward_pass = _BackwardPass(keep, create, wanted, stop)
     with GradMode(create):
-        walk.run(roots, accumulate=False)
-    return [None if fn is None else walk.captured.get(fn) for fn in targets]
+        backward_pass.run(roots, accumulate=False)
+    return [None if fn is None else backward_pass.captured.get(fn) for fn in targets]
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
          create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
-         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple:  # fmt: skip
-    """The gradients of the sum of `outputs` with respect to `inputs`; no `.grad` changes.
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple:
+    """The gradients of the sum of `outputs` with respect to `inputs`. No `.grad` changes.
 
-    `grad_outputs` weights the outputs, None standing for 1 where an output is a scalar. With
-    `is_grads_batched` their first axis counts several weightings, as that of the answers does. An
-    input that the outputs do not depend on is an error unless `allow_unused`, which gives None, or
-    `materialize_grads`, which gives zeros. `only_inputs` is ignored, as torch does by now.
+    `grad_outputs` are the weights of the outputs. None means 1 and is allowed for scalar outputs.
+    With `is_grads_batched` the first axis of each weight, and of each result, counts several
+    weightings. An input that the outputs do not depend on is an error unless `allow_unused`, which
+    gives None, or `materialize_grads`, which gives zeros. `only_inputs` is ignored, as in torch.
     """
     if is_grads_batched:
         weights = _grads_for(_tuple(outputs), grad_outputs)
         batched = partial(
             _grads, _tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
             materialize_grads,
-        )  # fmt: skip
+        )
         dims = tuple(None if g is None else 0 for g in weights)
         return map_examples(batched, dims, 0, weights, {}, allow_none=True)
     weights = _grads_for(_tuple(outputs), grad_outputs)
     return _grads(_tuple(outputs), _tuple(inputs), retain_graph, create_graph, allow_unused,
-                  materialize_grads, *weights)  # fmt: skip
+                  materialize_grads, *weights)
 
 
 def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_graph: bool,
-           allow_unused: bool | None, materialize_grads: bool, *weights: Any) -> tuple:  # fmt: skip
+           allow_unused: bool | None, materialize_grads: bool, *weights: Any) -> tuple:
     ys, xs = _autograd_tensors(outputs, "tensors"), _autograd_tensors(inputs, "inputs")
     if materialize_grads and allow_unused is False:
         raise ValueError(
@@ -323,15 +330,16 @@ def _in_input_layout(g: Tensor | None, x: np.ndarray | None) -> Tensor | None:
 
 
 def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,
-              create_graph: bool = False, inputs: Any = None) -> None:  # fmt: skip
-    """Add to the `.grad` of every leaf the gradient of this tensor, which `gradient` weights if it
-    is no scalar.
+              create_graph: bool = False, inputs: Any = None) -> None:
+    """Add to the `.grad` of every leaf the gradient of this tensor.
+
+    A tensor that is not a scalar needs `gradient`, its weights.
     """
     backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
 def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> RemovableHandle:
-    """Call `hook(tensor)` when backward has added to the `.grad` of this leaf."""
+    """Call `hook(tensor)` after backward has added to the `.grad` of this leaf."""
     t = resolve(self)
     if not t._requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")

@@ -1,5 +1,5 @@
-"""A gate on the gradient tape: several tensors pass unchanged, and their gradients through a
-function of the user's.
+"""Module backward hooks: tensors pass unchanged, and their gradients through a function of the
+user.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Grads = tuple[Tensor | None, ...]
 
 
 class BackwardHookNode(GradFn):
-    """The record; `function` takes the gradients of all that passed, None where there is none."""
+    """The autograd node. `function` takes the gradients of all tensors, None where there is none.
+    """
 
     __slots__ = ("function",)
 
@@ -28,20 +29,20 @@ class BackwardHookNode(GradFn):
         return g
 
     def apply(self, g: OutputGradients) -> Grads:  # type: ignore[override]
-        return self.function(tuple(g.parts.get(k) for k in range(len(self.edges))))
+        return self.function(tuple(g.by_output.get(k) for k in range(len(self.edges))))
 
 
 def with_backward_hook(
     values: Sequence[Any], function: Callable[[Grads], Grads]
 ) -> list[Any] | None:
-    """The values, tensors among them, behind a gate; None where no gradient would pass it."""
+    """The values, tensors among them, behind such a node. None if no tensor requires grad."""
     edges = tuple(edge(resolve(v)) if isinstance(v, Tensor) else None for v in values)
     if all(e is None for e in edges):
         return None
-    record = BackwardHookNode(edges, function)
-    passed = list(values)
+    node = BackwardHookNode(edges, function)
+    results = list(values)
     for k, e in enumerate(edges):
         if e is not None:
-            y = passed[k] = detached_alias(resolve(values[k]))
-            y._grad_fn, y._requires_grad = OutputNode(record, k), True
-    return passed
+            y = results[k] = detached_alias(resolve(values[k]))
+            y._grad_fn, y._requires_grad = OutputNode(node, k), True
+    return results

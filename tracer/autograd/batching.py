@@ -1,9 +1,9 @@
-"""Many examples at once: what a tensor is inside `vmap`.
+"""Tensors inside `vmap`.
 
-Inside, a Tensor's payload is a Batched: the values of all examples in one tensor of the world
-outside, with the examples along its first axis. Applying a primitive applies its batching rule out
-there, so batched evaluation is differentiated, traced and batched again like anything else, and
-`no_grad` and `detach` mean inside what they mean outside.
+Inside, the payload of a Tensor is a Batched. It holds the values of all examples as one outer
+tensor, with the examples along its first axis. A primitive is applied by its batching rule to the
+outer tensors. So batched computation can be differentiated, traced and batched again. `no_grad` and
+`detach` mean the same inside and outside.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ _BRANCH = (
 
 
 class Batched(Value):
-    """The payload of a tensor inside `vmap`: the shape and dtype of one example, and the values of
-    all in `value`, whose first axis counts the examples if `mapped`.
+    """The payload of a tensor inside `vmap`.
+
+    It has the shape and dtype of one example. `value` holds all examples along its first axis if
+    `mapped`; otherwise it is the same for all examples.
     """
 
     __slots__ = ("dtype", "mapped", "shape", "trace", "value")
@@ -52,7 +54,7 @@ class Batched(Value):
 
 
 class _Stream:
-    """A generator as it is seen inside: each example draws numbers of its own, or all the same."""
+    """A generator inside `vmap`. Examples draw different numbers, or all the same."""
 
     def __init__(self, trace: BatchTrace, generator: Any):
         self.trace, self.generator = trace, generator
@@ -76,7 +78,7 @@ class _Stream:
         return traced(payloads[0]), traced(payloads[1])  # type: ignore[arg-type]
 
     def mark(self) -> Any:
-        """Where the stream stands, for `restart`."""
+        """The state of the stream, for `restart`."""
         with self.trace.outside():
             return self.generator.get_state()
 
@@ -90,7 +92,7 @@ class _Stream:
 
 
 class BatchTrace:
-    """One `vmap` at work; `outer` is the trace around it, None where that is eager."""
+    """One running `vmap`. `outer` is the trace around it; None if that is eager."""
 
     def __init__(self, size: int, randomness: str = "error"):
         self.size, self.randomness, self.outer = size, randomness, mode.trace
@@ -99,9 +101,9 @@ class BatchTrace:
         self.mapped: list[tuple[Tensor, Tensor, Batched]] = []
         self._twins: dict[int, tuple[Tensor, Tensor, Batched]] = {}
 
-    # ---- what the tracer's other modules call
+    # ---- the interface of a trace
     def apply(self, op: OpDef, operands: Any, params: dict) -> Batched:
-        """The primitive applied to all examples."""
+        """Apply the primitive to all examples."""
         values, mapped = [x.value for x in operands], [x.mapped for x in operands]
         mode.trace = self.outer
         try:
@@ -112,10 +114,10 @@ class BatchTrace:
             mode.trace = self
 
     def guard_attribute(self, t: Tensor, what: str, value: Any) -> None:
-        """Nothing of what is batched is looked at again."""
+        """Do nothing: batched code runs once, so attributes need no guards."""
 
     def original(self, t: Tensor) -> None:
-        """No batched tensor stands for a concrete one."""
+        """None: no batched tensor stands for a concrete leaf."""
 
     def number(self, value: Any, dtype: DType) -> Batched:
         """A Python number, the same for all examples."""
@@ -123,11 +125,12 @@ class BatchTrace:
             return Batched(self, number(value, dtype), False)
 
     def number_like(self, x: Any, inputs: tuple) -> Batched:
+        """A Python number in the dtype of the other operands."""
         like = next(v for v in inputs if isinstance(v, Batched) and v.dtype.kind != "bool")
         return self.number(x, like.dtype)
 
     def traced_for(self, t: Tensor) -> Tensor:
-        """What stands for `t` inside: itself, or a twin if it comes from outside."""
+        """`t` itself if it is from inside, otherwise its twin."""
         node = t._node
         if type(node) is Batched:
             if node.trace is self:
@@ -137,14 +140,14 @@ class BatchTrace:
         return self.twin(t)
 
     def twin(self, t: Tensor) -> Tensor:
-        """The same for all examples: a tensor from outside."""
+        """The tensor inside for a tensor from outside, which is the same for all examples."""
         found = self._twins.get(id(t))
         if found is None:
             found = self._twins[id(t)] = self._enter(t, t, False)
         return found[1]
 
     def enter(self, t: Tensor, examples: Tensor) -> Tensor:
-        """One example of a mapped input `t`, whose first axis in `examples` counts them."""
+        """One example of a mapped input `t`. The first axis of `examples` counts the examples."""
         found = self._enter(t, examples, True)
         self.mapped.append(found)
         return found[1]
@@ -154,14 +157,14 @@ class BatchTrace:
         return t, one, one._node
 
     def example(self, value: Tensor, mapped: bool) -> Tensor:
-        """One example of what `value` holds for all."""
+        """The tensor inside whose values for all examples are `value`."""
         with self.outside():
             value = resolve(value)
         self.differentiated_outside = self.differentiated_outside or value._requires_grad
         return traced(Batched(self, value, mapped))  # type: ignore[arg-type]
 
     def autograd_tensor(self, t: Tensor) -> Tensor:
-        """Where the gradient tape of `t` hangs: one from outside keeps its own."""
+        """`t` itself: a tensor from outside keeps its own autograd state."""
         return t
 
     def detached(self, payload: Batched) -> Batched:
@@ -169,7 +172,7 @@ class BatchTrace:
             return Batched(self, payload.value.detach(), payload.mapped)
 
     def concrete(self, t: Tensor, what: str, *instead: str) -> np.ndarray:
-        """The stored value where Python must know it, which only exists if no example differs."""
+        """The array of `t` for Python. It exists only if it is the same for all examples."""
         payload = self.traced_for(t)._node
         if payload.mapped:
             raise RuntimeError(_BRANCH.format(what=what))
@@ -179,7 +182,7 @@ class BatchTrace:
             return payload.value._array
 
     def stream(self, generator: Any) -> _Stream:
-        """How random numbers are drawn inside."""
+        """The generator as it is used inside."""
         return _Stream(self, generator)
 
     def refuse_random(self, what: str) -> None:
@@ -190,36 +193,36 @@ class BatchTrace:
         return group[key]
 
     def read_grad(self, twin: Tensor) -> None:
-        """`.grad` inside is the program's own affair."""
+        """Do nothing: `.grad` inside needs no guard."""
 
     replace_grad = read_grad
 
     made = None
 
     def layout(self, t: Tensor) -> None:
-        """Examples have no strides of their own."""
+        """None: examples have no strides of their own."""
 
     def read_only(self, t: Tensor) -> bool:
-        """Whether `t` stands for a tensor from outside whose memory must not be written."""
+        """Whether `t` stands for a tensor from outside with read-only memory."""
         outer = self.input_of(t)
         with self.outside():
             return outer is not None and is_read_only(resolve(outer))
 
     def input_of(self, twin: Tensor) -> Tensor | None:
-        """The tensor from outside that `twin` stands for, or is one example of."""
+        """The tensor from outside for which `twin` stands, or of which it is one example."""
         entered = (*self._twins.values(), *self.mapped)
         return next((x for x, one, _ in entered if one is twin), None)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Within it, operations mean what they mean around this `vmap`."""
+        """Within it, operations run in the trace around this `vmap`."""
         inside, mode.trace = mode.trace, self.outer
         try:
             yield
         finally:
             mode.trace = inside
 
-    # ---- what vmap asks at the end
+    # ---- for vmap
     def value(self, t: Tensor) -> tuple[Tensor, bool]:
         """The values of all examples of `t`, and whether they differ."""
         t = self.traced_for(t)
@@ -228,16 +231,18 @@ class BatchTrace:
         return t._node.value, t._node.mapped
 
     def write_back(self) -> list[tuple[Tensor, Tensor]]:
-        """(mapped input, its examples) where the function changed one in place; a tensor from
-        outside that it changed is written to.
+        """Write in-place changes back to the tensors from outside.
+
+        Returns (mapped input, its examples) for the mapped inputs that were changed; the caller
+        writes these.
         """
         for t, twin, payload in self._twins.values():
             if twin._node is not payload:
                 if twin._node.mapped:
                     raise RuntimeError(
                         "vmap: inplace arithmetic is not possible on a tensor of shape "
-                        f"{list(t.shape)} that is not mapped, with values that differ between "
-                        "the examples"
+                        f"{list(t.shape)} that is not mapped, with values that differ between the "
+                        "examples"
                     )
                 overwrite(t, twin._node.value, "CopyBackwards")
         return [
@@ -247,6 +252,7 @@ class BatchTrace:
 
 @contextmanager
 def batching(trace: BatchTrace) -> Iterator[BatchTrace]:
+    """Within it, `trace` is the current trace."""
     with untraced_handlers():
         mode.trace = trace
         try:

@@ -1,9 +1,9 @@
-"""How each kind of primitive is applied to many examples at once.
+"""Batching rules: how each kind of primitive is applied to many examples at once.
 
-A rule gets the primitive, the number of examples, the operands, which of them are mapped (with the
-examples along their first axis; the others are the same for all), and the primitive's parameters
-as they are for one example. It gives the answers for all examples, along the first axis. A
-primitive without a rule is applied to one example after the other.
+A rule takes the primitive, the number of examples, the operands, which operands are mapped, and the
+parameters for one example. A mapped operand has the examples along its first axis; the others are
+the same for all. A rule returns the outputs of all examples along the first axis. A primitive
+without a rule is applied to one example after the other.
 """
 
 from __future__ import annotations
@@ -216,12 +216,12 @@ def one_by_one(
         ]
         shape, dtype = op.infer(*avals, **params)
         return bind(full, (), {"value": 0, "shape": (0, *shape), "dtype": dtype})
-    answers = []
+    outputs = []
     for k in range(size):
         one = tuple(example(x, k) if m else x for x, m in zip(xs, mapped, strict=True))
         y = bind(op, one, params)
-        answers.append(reshape(y, shape=(1, *y.shape)))
-    return concat(*answers, axis=0)
+        outputs.append(reshape(y, shape=(1, *y.shape)))
+    return concat(*outputs, axis=0)
 
 
 def example(x: Tensor, k: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Recomputation: one record on the tape for a whole function, which backward runs again.
+"""Checkpointing: one autograd node for a whole function, which backward runs again.
 
-The first run is only sketched: it finds out where gradients would go, and saves no values.
+The first run records only edges. It finds out where gradients go, and saves no values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _recording_edges_only() -> Iterator[None]:
 
 @contextmanager
 def _rng_state_at(rng_state: Any) -> Iterator[None]:
-    """Random numbers from a place where the stream stood before, and then where it stands now."""
+    """Within it, the default generator is at a former state; at the end it is restored."""
     if rng_state is None:
         yield
         return
@@ -43,7 +43,7 @@ def _rng_state_at(rng_state: Any) -> Iterator[None]:
 
 
 def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
-    """What a function used besides its arguments: the records that were there before it ran."""
+    """The nodes that a function uses besides its arguments: those recorded before it ran."""
     found: dict[GradFn, None] = {}
     stack, seen = list(fns), set()
     while stack:
@@ -59,36 +59,36 @@ def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
 
 
 class _Argument(Origin):
-    """Where a checkpointed function begins."""
+    """An argument of a checkpointed function, as the start of its autograd graph."""
 
     __slots__ = ()
 
 
 class _Section:
-    """A function and its arguments, to be run any number of times."""
+    """A function and its arguments, which can be run several times."""
 
-    def __init__(self, function: Callable, args: tuple, kwargs: dict, keep_stream: bool):
+    def __init__(self, function: Callable, args: tuple, kwargs: dict, keep_rng_state: bool):
         self.function = function
         leaves, self.structure = flatten((args, kwargs))
         self.leaves = [resolve(x) if isinstance(x, Tensor) else x for x in leaves]
         self.differentiable = [
             k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x._requires_grad
         ]
-        self.rng_state = get_rng_state() if keep_stream else None
+        self.rng_state = get_rng_state() if keep_rng_state else None
 
     def run(self) -> tuple[list[Any], Any, list[GradFn]]:
-        """The answer's leaves and structure, and the records of the arguments."""
+        """The leaves and the structure of the output, and the nodes of the arguments."""
         leaves = list(self.leaves)
         for k in self.differentiable:
             leaves[k] = origin(leaves[k], _Argument)
         args, kwargs = unflatten(leaves, self.structure)
         with enable_grad():
-            answer, structure = flatten(self.function(*args, **kwargs))
-        return answer, structure, [leaves[k]._grad_fn for k in self.differentiable]
+            output, structure = flatten(self.function(*args, **kwargs))
+        return output, structure, [leaves[k]._grad_fn for k in self.differentiable]
 
 
 class CheckpointBackward(GradFn):
-    """The record of a checkpointed function."""
+    """The autograd node of a checkpointed function."""
 
     __slots__ = ("outer_nodes", "section")
 
@@ -105,10 +105,10 @@ class CheckpointBackward(GradFn):
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         if self.section is None:
             raise RuntimeError(FREED)
-        parts = g.parts if isinstance(g, OutputGradients) else {0: g}
+        parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         with _rng_state_at(self.section.rng_state):
-            answer, _, arguments = self.section.run()
-        roots = [(resolve(answer[k])._grad_fn, part) for k, part in parts.items()]
+            output, _, arguments = self.section.run()
+        roots = [(resolve(output[k])._grad_fn, part) for k, part in parts.items()]
         create = mode.grad
         return tuple(
             backpropagate(roots, [*arguments, *self.outer_nodes], create, create, stop=True)
@@ -121,31 +121,31 @@ class CheckpointBackward(GradFn):
         self.section = None
 
 
-def checkpointed(function: Callable, args: tuple, kwargs: dict, keep_stream: bool) -> Any:
-    """function(*args, **kwargs), whose gradient runs it again."""
+def checkpointed(function: Callable, args: tuple, kwargs: dict, keep_rng_state: bool) -> Any:
+    """function(*args, **kwargs); backward runs the function again."""
     trace = mode.trace
     if not mode.grad or (isinstance(trace, BatchTrace) and trace.differentiated_outside):
         return function(*args, **kwargs)
-    section = _Section(function, args, kwargs, keep_stream)
+    section = _Section(function, args, kwargs, keep_rng_state)
     before = _Mark().sequence
     with _recording_edges_only():
-        answer, structure, _ = section.run()
-    fns = [resolve(y)._grad_fn if isinstance(y, Tensor) else None for y in answer]
+        output, structure, _ = section.run()
+    fns = [resolve(y)._grad_fn if isinstance(y, Tensor) else None for y in output]
     if all(fn is None for fn in fns):
-        return unflatten(answer, structure)
-    record = CheckpointBackward(section, _outer_nodes(fns, before))
+        return unflatten(output, structure)
+    node = CheckpointBackward(section, _outer_nodes(fns, before))
     results = []
-    for k, (y, fn) in enumerate(zip(answer, fns, strict=True)):
+    for k, (y, fn) in enumerate(zip(output, fns, strict=True)):
         if fn is not None:
             y = detached_alias(resolve(y))
-            y._grad_fn = record if len(answer) == 1 else OutputNode(record, k)
+            y._grad_fn = node if len(output) == 1 else OutputNode(node, k)
             y._requires_grad = True
         results.append(y)
     return unflatten(results, structure)
 
 
 class _Mark(GradFn):
-    """Its sequence tells what was recorded before it from what came later."""
+    """Its sequence number separates earlier nodes from later ones."""
 
     __slots__ = ()
 

@@ -1,8 +1,7 @@
-"""Operations with a derivative of the user's own: `autograd.Function`.
+"""Operations with a user-defined derivative: `autograd.Function`.
 
-forward runs unrecorded, and its answers get a record that calls the user's backward. backward is
-written in ordinary operations, so what it computes is differentiable, traced and mapped like
-anything else.
+forward runs unrecorded. Its outputs get an autograd node that calls the user's backward. backward
+uses ordinary operations, so its results can be differentiated, traced and batched.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .vmap import move_axis
 
 
 class FunctionCtx:
-    """What forward leaves for backward; attributes of the user's own may be set too."""
+    """What forward saves for backward. Users may set attributes of their own."""
 
     needs_input_grad: tuple[bool, ...] = ()
 
@@ -39,15 +38,15 @@ class FunctionCtx:
         self._materialize = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep tensors, best inputs or answers of forward, for `saved_tensors`."""
+        """Save tensors, preferably inputs or outputs of forward, for `saved_tensors`."""
         self._tensors = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
-        """Accepted for torch's sake: forward mode here is made of backward."""
+        """Accepted for compatibility; forward mode here is derived from backward."""
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
-        """What `save_for_backward` was given."""
+        """The tensors that `save_for_backward` was given."""
         if self._saved is None:
             if self._tensors is None:
                 raise RuntimeError(FREED)
@@ -58,27 +57,27 @@ class FunctionCtx:
         )
 
     def _producer(self, fn: GradFn | int | None) -> GradFn | None:
-        """The record of a saved tensor; a number means that it is that answer of the function."""
+        """The node of a saved tensor. A number stands for that output of the function."""
         if not isinstance(fn, int):
             return fn
-        record = self._node_reference()
-        return record if record is None or len(record.outputs) == 1 else OutputNode(record, fn)
+        node = self._node_reference()
+        return node if node is None or len(node.outputs) == 1 else OutputNode(node, fn)
 
     def mark_dirty(self, *tensors: Tensor) -> None:
-        """Say which inputs forward changed in place; they must be returned."""
+        """Declare which inputs forward changed in place. They must be returned."""
         self._dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Say which answers have no gradient."""
+        """Declare which outputs have no gradient."""
         self._non_differentiable = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Whether backward is given zeros, rather than None, for an answer nobody used."""
+        """Whether backward gets zeros, not None, for an unused output."""
         self._materialize = bool(value)
 
 
 class CustomBackward(GradFn):
-    """The record of one call of a Function."""
+    """The autograd node of one call of a Function."""
 
     __slots__ = ("ctx", "function", "inputs", "outputs")
 
@@ -95,7 +94,7 @@ class CustomBackward(GradFn):
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
-        parts = g.parts if isinstance(g, OutputGradients) else {0: g}
+        parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         output_gradients = [
             self.output_gradient(parts.get(k), *y) for k, y in enumerate(self.outputs)
         ]
@@ -110,13 +109,13 @@ class CustomBackward(GradFn):
         return tuple(self.checked_gradient(k, g) for k, g in enumerate(grads[:count]))
 
     def output_gradient(self, g: Tensor | None, shape: tuple[int, ...], dtype: DType | None) -> Any:
-        """The cotangent of an answer, as backward is to have it."""
+        """The gradient of an output, as the user's backward receives it."""
         if g is not None or dtype is None or not self.ctx._materialize:
             return g
         return filled(shape, dtype, 0.0)
 
     def checked_gradient(self, k: int, g: Any) -> Tensor | None:
-        """A gradient in the shape and dtype of its input."""
+        """A gradient with the shape and dtype of its input."""
         wanted = self.inputs[k]
         if g is None or wanted is None or self.edges[k] is None:
             return None
@@ -157,7 +156,7 @@ class Function:
         ...         (x,) = ctx.saved_tensors
         ...         return g * 3 * x**2
 
-    forward may also be written without ctx, and beside it `setup_context(ctx, inputs, output)`.
+    forward may also be written without ctx. Then `setup_context(ctx, inputs, output)` uses ctx.
     """
 
     generate_vmap_rule = True
@@ -177,12 +176,12 @@ class Function:
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> Any:
-        """What `forward` would do with ctx, if that is to be said apart."""
+        """Store in ctx what backward needs, for a `forward` without ctx."""
         raise NotImplementedError("setup_context is not implemented.")
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """The gradients of forward's arguments, given those of its answers."""
+        """The gradients of the arguments of forward, given those of its outputs."""
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom "
             "autograd.Function to use it with backward mode AD."
@@ -190,7 +189,9 @@ class Function:
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple, *args: Any) -> Any:
-        """The operation on all examples, if it has a way of its own: gives (answers, out_dims).
+        """The operation on all examples, if the class has its own rule. Returns (outputs,
+        out_dims).
+
         `info` has `batch_size` and `randomness`.
         """
         raise NotImplementedError(
@@ -200,7 +201,7 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
-        """Run forward, and have backward called when the answer is differentiated."""
+        """Run forward; backward is called when an output is differentiated."""
         args = tuple(resolve(a) if isinstance(a, Tensor) else a for a in args)
         trace = mode.trace
         if not isinstance(trace, BatchTrace):
@@ -217,7 +218,7 @@ class Function:
 
 
 def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict) -> Any:
-    """forward, unrecorded, and what it does with ctx."""
+    """Run forward unrecorded, with its use of ctx."""
     with no_grad():
         if function.setup_context is Function.setup_context:
             return function.forward(ctx, *args, **kwargs)
@@ -227,53 +228,54 @@ def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict)
 
 
 def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -> Any:
-    """The call and its record; the answers are those `known`, if they were computed already by a
-    call that is differentiated outside of a `vmap`.
+    """Call a Function and node its node.
+
+    `known` are its outputs if `vmap` has already computed them in the outer trace.
     """
     ctx = FunctionCtx()
     ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a._requires_grad for a in args)
     wanted = mode.grad and any(ctx.needs_input_grad)
-    record = CustomBackward(function, ctx, args) if wanted else None
+    node = CustomBackward(function, ctx, args) if wanted else None
     output = _call(function, ctx, args, kwargs)
     several = isinstance(output, (tuple, list))
     found = list(output) if several else [output]
     values = found if known is None else list(known) if several else [known]
     fixed = {id(t) for t in ctx._non_differentiable}
     dirty = {id(resolve(t)) for t in ctx._dirty}
-    made: dict[int, int] = {}  # a number, as the record must not hold itself
+    made: dict[int, int] = {}  # id of an output -> its number: the node must not refer to itself
     results: list[Any] = []
     for k, y in enumerate(found):
         if not isinstance(y, Tensor):
             results.append(y)
-            if record is not None:
-                record.outputs.append(((), None))
+            if node is not None:
+                node.outputs.append(((), None))
             continue
         raw, y = y, resolve(values[k])
         if id(y) in dirty:
-            if record is not None and y._requires_grad and y._grad_fn is None:
+            if node is not None and y._requires_grad and y._grad_fn is None:
                 raise RuntimeError(
                     "a leaf Variable that requires grad is being used in an in-place operation."
                 )
-        elif record is not None and (any(y is a for a in args) or y._requires_grad):
+        elif node is not None and (any(y is a for a in args) or y._requires_grad):
             y = detached_alias(y)
-        if record is not None:
-            record.outputs.append((tuple(y.shape), y._dtype))
+        if node is not None:
+            node.outputs.append((tuple(y.shape), y._dtype))
             if y._dtype.is_floating_point and id(raw) not in fixed:
-                y._grad_fn = record if len(found) == 1 else OutputNode(record, k)
+                y._grad_fn = node if len(found) == 1 else OutputNode(node, k)
                 y._requires_grad = True
                 made[id(raw)] = k
         results.append(y)
-    if record is not None:
+    if node is not None:
         ctx._saved = [None if t is None else _save_tensor(t, made, results) for t in ctx._tensors]
         ctx._tensors = ctx._dirty = ctx._non_differentiable = ()
-        ctx._node_reference = ref(record)
+        ctx._node_reference = ref(node)
     return tuple(results) if several else results[0]
 
 
 def _save_tensor(
     t: Tensor, made: dict[int, int], results: list
 ) -> tuple[Saved, GradFn | int | None]:
-    """A tensor saved for backward, and what made it: number k stands for answer k."""
+    """A tensor saved for backward and its node. Number k stands for output k."""
     keep: Any = Saved if mode.make_saved is None else mode.make_saved
     k = made.get(id(t))
     if k is not None:
@@ -284,14 +286,14 @@ def _save_tensor(
 
 # ---- under vmap
 class VmapInfo(NamedTuple):
-    """What a Function's own `vmap` is told."""
+    """The first argument of a Function's own `vmap`."""
 
     batch_size: int
     randomness: str
 
 
 def _apply_vmap_rule(function: type[Function], trace: BatchTrace, args: tuple) -> Any:
-    """The operation on all examples in the way that the Function itself has for it."""
+    """Apply the Function's own `vmap` rule to all examples."""
     values = [a._node.value if isinstance(a, Tensor) else a for a in args]
     in_dims = tuple(0 if isinstance(a, Tensor) and a._node.mapped else None for a in args)
     with trace.outside():
@@ -315,8 +317,9 @@ def _apply_vmap_rule(function: type[Function], trace: BatchTrace, args: tuple) -
 
 
 def _apply_mapped(function: type[Function], trace: BatchTrace, args: tuple, kwargs: dict) -> Any:
-    """Inside `vmap`, with gradients wanted outside: the operation on all examples, with its own
-    derivative there.
+    """Apply a Function inside `vmap` to all examples when the outer level takes gradients.
+
+    The derivative is attached at the outer level.
     """
     axes = [isinstance(a, Tensor) and a._node.mapped for a in args]
     size = trace.size

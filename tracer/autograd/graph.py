@@ -1,9 +1,9 @@
-"""The gradient tape: one GradFn for each recorded operation, linked to those of its inputs.
+"""The autograd graph: one autograd node (GradFn) for each recorded operation, with edges to the
+nodes of its inputs.
 
-`record` is called by dispatch for every operation on something that requires grad. It keeps only
-what the derivative rules read. That is found, not declared: a rule is run once on placeholder
-Nodes, and what its result depends on is what it needs. Payloads are kept without their Tensors, so
-a tape never refers to itself.
+dispatch calls `record` for every operation on a tensor that requires grad. `record` saves only the
+values that the derivative rules read. It finds them by running each rule once on placeholder nodes.
+Saved values are kept without their Tensors, so the graph has no reference cycles.
 """
 
 from __future__ import annotations
@@ -24,33 +24,29 @@ from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 
 sequence_numbers = itertools.count(1)
-_leaf_sequence_numbers = itertools.count(-1, -1)  # below every operation: accumulation comes last
+_leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
-    "they have already been "
-    "freed). Saved intermediate values of the graph are freed when you call .backward() or "
-    "autograd.grad(). Specify "
-    "retain_graph=True if you need to backward through the graph a second time or if you need to "
-    "access saved tensors "
-    "after calling backward."
+    "they have already been freed). Saved intermediate values of the graph are freed when you call "
+    ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+    "graph a second time or if you need to access saved tensors after calling backward."
 )
-_HINT = (
+_INPLACE_HINT = (
     " Hint: the operation that changed it is an in-place one (a name that ends in _, or an "
-    "augmented assignment) between "
-    "the forward computation and backward()."
+    "augmented assignment) between the forward computation and backward()."
 )
 
 
 class GradFn:
-    """An operation on the tape. `edges` lead to the GradFns of its inputs, None where no gradient
-    is wanted.
+    """An autograd node. `edges` lead to the nodes of its inputs; None if an input needs no
+    gradient.
     """
 
     __slots__ = (
         "__weakref__", "edges", "metadata_", "posthooks", "prehooks", "retainers", "sequence",
         "shown_edges", "title",
-    )  # fmt: skip
+    )
 
     def __init__(self, title: str, edges: tuple[GradFn | None, ...], sequence: int | None = None):
         self.title, self.edges = title, edges
@@ -67,7 +63,7 @@ class GradFn:
 
     @property
     def next_functions(self) -> tuple:
-        """The GradFns of the inputs, in pairs with 0: every operation here has one output."""
+        """The nodes of the inputs, each paired with 0: every operation here has one output."""
         return tuple((e, 0) for e in (self.edges if self.shown_edges is None else self.shown_edges))
 
     @property
@@ -78,7 +74,7 @@ class GradFn:
         return self.metadata_
 
     def register_prehook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook((grad,))` with the gradient of the result, before the rule is applied."""
+        """Call `hook((grad,))` with the gradient of the output, before the derivative rule runs."""
 
         def alone(g: Tensor) -> Any:
             new = hook((g,))
@@ -87,28 +83,26 @@ class GradFn:
         return self.register_gradient_hook(alone)
 
     def register_gradient_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(grad)` with the gradient of the result."""
+        """Call `hook(grad)` with the gradient of the output."""
         if self.prehooks is None:
             self.prehooks = {}
         return RemovableHandle(self.prehooks, hook)
 
     def register_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(grad_inputs, grad_outputs)` after the operation is differentiated."""
+        """Call `hook(grad_inputs, grad_outputs)` after the derivative rule has run."""
         if self.posthooks is None:
             self.posthooks = {}
         return RemovableHandle(self.posthooks, hook)
 
     def check_target(self, roots: Iterable[GradFn]) -> None:
-        """Somebody wants the gradient of the result in a backward from `roots`: raise where it
-        cannot be known.
-        """
+        """Raise if a backward from `roots` cannot give the gradient of the output."""
 
     def retain(self, t: Tensor) -> None:
-        """Put the gradient of the result into the `.grad` of `t`, which it is."""
+        """Store the gradient of the output in the `.grad` of `t`, the output."""
         self.retainers.append(ref(t))
 
     def run_prehooks(self, g: Tensor) -> Tensor:
-        """The gradient of the result is complete: what the hooks make of it."""
+        """Run the hooks on the complete gradient of the output, and return their result."""
         if self.prehooks:
             for hook in tuple(self.prehooks.values()):
                 g = checked_hook_result(hook(g), g)
@@ -122,14 +116,16 @@ class GradFn:
         raise NotImplementedError
 
     def run_fast_backward(self, keep: bool) -> bool:
-        """Do what `backward()` of a scalar would from here, if that needs no walk."""
+        """Run `backward()` of a scalar from here if no graph walk is needed. Returns whether it
+        ran.
+        """
         return False
 
     def release(self) -> None:
-        """Forget the saved values."""
+        """Free the saved values."""
 
     def has_saved_values(self) -> bool:
-        """Whether there are saved values to forget."""
+        """Whether there are saved values to free."""
         return False
 
     def __repr__(self) -> str:
@@ -137,6 +133,7 @@ class GradFn:
 
 
 def checked_hook_result(new: Any, g: Tensor) -> Tensor:
+    """The gradient after a hook returned `new`."""
     if new is None:
         return g
     if not isinstance(new, Tensor):
@@ -149,20 +146,21 @@ def checked_hook_result(new: Any, g: Tensor) -> Tensor:
 
 
 class OutputGradients:
-    """The cotangents of several answers of one operation, on their way to its record."""
+    """The gradients of several outputs of one operation, on their way to its node."""
 
-    def __init__(self, parts: dict[int, Tensor]):
-        self.parts = parts
+    def __init__(self, by_output: dict[int, Tensor]):
+        self.by_output = by_output
 
     def __add__(self, other: OutputGradients) -> OutputGradients:
-        parts = dict(self.parts)
-        for k, g in other.parts.items():
-            parts[k] = parts[k] + g if k in parts else g
-        return OutputGradients(parts)
+        gradients = dict(self.by_output)
+        for k, g in other.by_output.items():
+            gradients[k] = gradients[k] + g if k in gradients else g
+        return OutputGradients(gradients)
 
 
 class OutputNode(GradFn):
-    """The record of one of several answers of an operation; its cotangent goes to the whole."""
+    """The node of one of several outputs. It passes the gradient on to the node of the operation.
+    """
 
     __slots__ = ("index",)
 
@@ -175,13 +173,13 @@ class OutputNode(GradFn):
 
 
 class PostAccumulateHook(NamedTuple):
-    """A leaf's hook that waits for its `.grad`."""
+    """A hook of a leaf that runs after its `.grad` is accumulated."""
 
     function: Callable
 
 
 class AccumulateGrad(GradFn):
-    """Where the tape ends: adds what arrives to the `.grad` of a leaf."""
+    """The end of the graph: adds a gradient to the `.grad` of a leaf."""
 
     __slots__ = ("variable",)
 
@@ -196,7 +194,7 @@ class AccumulateGrad(GradFn):
         return super().run_prehooks(g)
 
     def run_post_accumulate_hooks(self) -> None:
-        """The `.grad` of the leaf is what it is to be; hooks get the leaf that users know."""
+        """Run the hooks that wait for `.grad`. They get the leaf that the user knows."""
         known = None if mode.trace is None else mode.trace.original(self.variable)
         leaf = self.variable if known is None else known
         for hook in tuple((self.variable._hooks or {}).values()):
@@ -205,7 +203,7 @@ class AccumulateGrad(GradFn):
 
 
 def edge(t: Tensor) -> GradFn | None:
-    """The GradFn that a gradient of `t` goes to."""
+    """The node that receives the gradient of `t`."""
     if t._grad_fn is not None or not t._requires_grad:
         return t._grad_fn
     found = None if t._accumulator is None else t._accumulator()
@@ -216,7 +214,7 @@ def edge(t: Tensor) -> GradFn | None:
 
 
 class Saved:
-    """A value kept for backward: the payload and its version, without the Tensor."""
+    """A value saved for backward: the payload and its version, without the Tensor."""
 
     __slots__ = ("array", "dtype", "node", "version", "version_counter")
 
@@ -224,24 +222,22 @@ class Saved:
         self.array, self.node, self.dtype = t._array, t._node, t._dtype
         self.version_counter, self.version = t._version, t._version[0]
 
-    def keep(self) -> None:
-        """Hold a copy: the operation is about to write over the value that its own derivative
-        reads.
-        """
+    def copy_value(self) -> None:
+        """Keep a copy: the operation is about to overwrite a value that its derivative reads."""
         self.array = None if self.array is None else self.array.copy()
         self.version_counter, self.version = [0], 0
 
     def unpack(self, made_by: GradFn | None, of: str) -> Tensor:
+        """The value as a Tensor made by node `made_by`. Raises if it was changed in place."""
         t: Tensor = fill_slots(
             object.__new__(Tensor), self.array, self.node, self.dtype, made_by is not None
         )
         if self.version_counter[0] != self.version:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an "
-                "inplace operation: "
-                f"[tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], which is {of}, is "
-                f"at version {self.version_counter[0]}; "
-                f"expected version {self.version} instead.{_HINT}"
+                f"inplace operation: [tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], "
+                f"which is {of}, is at version {self.version_counter[0]}; expected version "
+                f"{self.version} instead.{_INPLACE_HINT}"
             )
         t._version = self.version_counter
         if isinstance(made_by, AccumulateGrad):
@@ -252,7 +248,7 @@ class Saved:
 
 
 class OpBackward(GradFn):
-    """The record of one primitive."""
+    """The node of one primitive."""
 
     __slots__ = ("freed", "inputs", "op", "params", "wanted", "y")
 
@@ -260,14 +256,8 @@ class OpBackward(GradFn):
         self, op: OpDef, params: dict, inputs: tuple, edges: tuple, wanted: tuple[int, ...], y: Any
     ):
         super().__init__(op.grad_name, edges)
-        self.op, self.params, self.inputs, self.wanted, self.y, self.freed = (
-            op,
-            params,
-            inputs,
-            wanted,
-            y,
-            False,
-        )
+        self.op, self.params, self.inputs = op, params, inputs
+        self.wanted, self.y, self.freed = wanted, y, False
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         if self.freed:
@@ -295,11 +285,11 @@ class OpBackward(GradFn):
             self.freed, self.inputs, self.y = True, (), None
 
 
-_needs: dict[tuple, tuple[bool, frozenset[int]]] = {}
+_operands_read: dict[tuple, tuple[bool, frozenset[int]]] = {}
 
 
 def _rule_key(name: str, value: Any) -> Any:
-    """What a rule may decide by, of a parameter: a flag, a word, a primitive, how many axes."""
+    """The part of a parameter that a rule may branch on: flag, word, primitive, number of axes."""
     if isinstance(value, (bool, str, OpDef)):
         return name, value
     return (name, len(value)) if isinstance(value, tuple) else name
@@ -308,33 +298,32 @@ def _rule_key(name: str, value: Any) -> Any:
 def operands_read(
     op: OpDef, wanted: tuple[int, ...], inputs: tuple, params: dict, y: Tensor
 ) -> tuple[bool, frozenset[int]]:
-    """Whether the rules for the `wanted` inputs read the answer, and which inputs they read."""
+    """Whether the rules for the `wanted` inputs read the output, and which inputs they read."""
     key: tuple = (op, wanted, len(inputs))
     if params:
         key += tuple(_rule_key(n, v) for n, v in params.items())
     if op.kind is Kind.LINALG:  # rules of factors differ for tall and wide matrices
         key += tuple(x.shape for x in inputs)
-    found = _needs.get(key)
+    found = _operands_read.get(key)
     if found is None:
         xs = tuple(input_node(tuple(x.shape), x.dtype) for x in inputs)
-        answer, g = (input_node(tuple(y.shape), y.dtype) for _ in range(2))
+        output, g = (input_node(tuple(y.shape), y.dtype) for _ in range(2))
         try:
-            gradients = [cotangent(op, k, g, answer, xs, params) for k in wanted]
-        except RuntimeError:  # there is no derivative: said when it is asked for
+            gradients = [cotangent(op, k, g, output, xs, params) for k in wanted]
+        except RuntimeError:  # no derivative: backward raises
             return False, frozenset()
         read = set(postorder(gx for gx in gradients if gx is not None))
-        found = _needs[key] = (answer in read, frozenset(i for i, x in enumerate(xs) if x in read))
+        read_inputs = frozenset(i for i, x in enumerate(xs) if x in read)
+        found = _operands_read[key] = (output in read, read_inputs)
     return found
 
 
 def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
-    """Put the operation that made `y` on the tape, if it is differentiable in an input that
-    requires grad.
-    """
+    """Add a node for the operation that made `y`, if an input that requires grad has a rule."""
     wanted = tuple(
         [k for k, x in enumerate(inputs)
          if x._requires_grad and x._dtype.kind == "float" and rule_of(op, k) is not None]
-    )  # fmt: skip
+    )
     if not wanted:
         return
     if mode.edges_only:
@@ -354,7 +343,7 @@ def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
 
 
 def with_grad_name(y: Tensor, title: str) -> Tensor:
-    """`y`, whose grad_fn is called `title` from now on."""
+    """`y`, whose grad_fn is renamed to `title`."""
     if y._grad_fn is not None:
         y._grad_fn.title = title
     return y
@@ -371,9 +360,10 @@ def _edges_of(args: Any) -> list[GradFn | None]:
 
 
 def composite(title: str) -> Callable[[Callable], Callable]:
-    """Mark a function of primitives as one operation: its result's grad_fn is called `title` and
-    shows, as `next_functions`, the function's own tensor arguments. Differentiation goes through
-    the primitives all the same.
+    """Mark a function of primitives as one operation.
+
+    The grad_fn of its output is called `title`. As `next_functions` it shows the function's own
+    tensor arguments. Differentiation still goes through the primitives.
     """
 
     def mark(function: Callable) -> Callable:
@@ -384,8 +374,7 @@ def composite(title: str) -> Callable[[Callable], Callable]:
             if mode.grad:
                 shown_edges: tuple | None = None
                 for t in result if isinstance(result, (tuple, list)) else (result,):
-                    # what was there before belongs to somebody else: an argument handed through
-                    # keeps its name
+                    # an older node is that of an argument which is returned: it keeps its name
                     if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:
                         if shown_edges is None:
                             shown_edges = tuple(_edges_of((*args, *kwargs.values())))

@@ -1,10 +1,10 @@
-"""What function transforms are made of: run a function between fresh beginnings and its answers,
-and pull cotangents back, as often and as deep as one likes.
+"""The basis of function transforms: run a function, and pull gradients back through it, at any
+depth.
 
-Takes and gives flat lists of tensors; it knows nothing of arguments, structures and names. All
-levels of differentiation share one tape. A level differentiates down to its own Origins, so
-perturbations are not confused; an Origin leads on to the tensor that it was made from, so what one
-level computes is differentiable at the next.
+This module works on flat lists of tensors. It does not know arguments, structures and names. All
+levels of differentiation share one autograd graph. A level differentiates down to its own Origins,
+so perturbations are not confused. An Origin has an edge to the tensor that it was made from, so the
+result of one level can be differentiated by the next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .graph import AccumulateGrad, GradFn, edge
 
 
 class Origin(GradFn):
-    """Where a transform begins to differentiate: the identity, as an operation of its own."""
+    """An input of a level of differentiation: the identity, with an autograd node of its own."""
 
     __slots__ = ()
 
@@ -33,7 +33,7 @@ class Origin(GradFn):
 
 
 def detached_alias(t: Tensor) -> Tensor:
-    """The same value in the same memory, without history at this level."""
+    """The same value in the same memory, without autograd history at this level."""
     y: Tensor = fill_slots(object.__new__(Tensor), t._array, t._node, t._dtype)
     y._version = t._version
     alias_memory(t, y)
@@ -51,8 +51,10 @@ def origin(x: Tensor, kind: type[Origin] = Origin) -> Tensor:
 
 
 def reaches_outer_history(fns: Iterable[GradFn | None], own: set[GradFn]) -> bool:
-    """Whether a gradient from `fns` ends anywhere but in the Origins in `own`: in a leaf, or in an
-    Origin of a level around, which is older. Younger ones are those of levels inside, now done.
+    """Whether a gradient from `fns` reaches a leaf, or an Origin of an outer level.
+
+    `own` are the Origins of this level. Origins of outer levels are older. Younger Origins belong
+    to inner levels, which are finished.
     """
     stack, seen = list(fns), set()
     first = min((fn.sequence for fn in own), default=inf)
@@ -68,27 +70,29 @@ def reaches_outer_history(fns: Iterable[GradFn | None], own: set[GradFn]) -> boo
 
 
 class Pullback:
-    """A function at one point: its answers, and how cotangents go back through it."""
+    """A function at one point: its result, and how gradients go back through it."""
 
     def __init__(self, function: Callable, primals: Sequence[Tensor]):
         self.primals = [resolve(x) for x in primals]
-        begun = [origin(x) for x in self.primals]
-        self.origins: list[GradFn] = [x._grad_fn for x in begun]
+        inputs = [origin(x) for x in self.primals]
+        self.origins: list[GradFn] = [x._grad_fn for x in inputs]
         self.recording = mode.grad
         with enable_grad():
-            self.result = function(begun)
+            self.result = function(inputs)
 
     def set_outputs(self, outputs: Sequence[Tensor], inner: Iterable[GradFn] = ()) -> None:
-        """The tensors in the answer whose cotangents will be given; `inner` are Origins of the
-        same level.
+        """Set the tensors of the result whose gradients will be given.
+
+        `inner` are further Origins of this level.
         """
         self.outputs = [resolve(y) for y in outputs]
         self.roots = [y._grad_fn if y._requires_grad else None for y in self.outputs]
         self.outer_history = reaches_outer_history(self.roots, {*self.origins, *inner})
 
     def detached_outside(self, t: Any) -> Any:
-        """A tensor of the answer as the world around may have it: with a history only where that
-        leads on, past this level.
+        """A tensor of the result for the caller.
+
+        It keeps its history only if that leads to an outer level.
         """
         if not isinstance(t, Tensor) or not resolve(t)._requires_grad:
             return t
@@ -97,15 +101,15 @@ class Pullback:
         return t if on else detached_alias(t)
 
     def needs_graph(self, cotangents: Iterable[Tensor | None] = ()) -> bool:
-        """Whether what is pulled back may have to be differentiated once more."""
-        deeper = mode.trace is not None and mode.trace.differentiated_outside
+        """Whether the gradients may be differentiated again."""
+        outside = mode.trace is not None and mode.trace.differentiated_outside
         given = any(g is not None and g._requires_grad for g in cotangents)
-        return mode.grad and (self.outer_history or deeper or given)
+        return mode.grad and (self.outer_history or outside or given)
 
     def __call__(
         self, cotangents: Sequence[Tensor | None], create: bool | None = None, keep: bool = True
     ) -> list[Tensor]:
-        """The cotangents of the primals; zeros where nothing arrives."""
+        """The gradients of the primals; zeros for a primal that none reaches."""
         given = [None if g is None else resolve(g) for g in cotangents]
         create = self.needs_graph(given) if create is None else create
         roots = [
@@ -124,10 +128,10 @@ class Pullback:
 
 
 class Pushforward:
-    """The derivative of a function at one point as a function of tangents.
+    """The derivative of a function at one point, as a function of tangents.
 
-    The pullback is linear in its cotangents u, so pulling a tangent v back through it from the
-    primals to u gives the derivative along v, exactly, with reverse rules alone.
+    The pullback is linear in its cotangents u. So pulling a tangent v back through it, from the
+    primals to u, gives the derivative along v. This is exact and needs only reverse rules.
     """
 
     def __init__(self, back: Pullback):
@@ -135,20 +139,21 @@ class Pushforward:
 
         def pulled(us: list[Tensor]) -> list[Tensor]:
             waiting = iter(us)
-            full = [next(waiting) if k in self.places else None for k in range(len(back.outputs))]
+            count = len(back.outputs)
+            full = [next(waiting) if k in self.positions else None for k in range(count)]
             return back(full, create=True)
 
         ys = back.outputs
-        self.places = [k for k, y in enumerate(ys) if y._dtype.is_floating_point]
-        zeros = [filled(ys[k].shape, ys[k]._dtype, 0.0) for k in self.places]
+        self.positions = [k for k, y in enumerate(ys) if y._dtype.is_floating_point]
+        zeros = [filled(ys[k].shape, ys[k]._dtype, 0.0) for k in self.positions]
         self.linear = Pullback(pulled, zeros)
         self.linear.set_outputs(self.linear.result, back.origins)
 
     def __call__(
         self, tangents: Sequence[Tensor | None], create: bool | None = None
     ) -> list[Tensor]:
-        """The tangents of the outputs, zeros for integers; None stands for a tangent of zeros."""
+        """The tangents of the outputs, zeros for integers. None means a tangent of zeros."""
         found = [filled(y.shape, y._dtype, 0) for y in self.back.outputs]
-        for k, t in zip(self.places, self.linear(tangents, create), strict=True):
+        for k, t in zip(self.positions, self.linear(tangents, create), strict=True):
             found[k] = t
         return found

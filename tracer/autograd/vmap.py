@@ -1,7 +1,7 @@
-"""`vmap`: a function of one example, applied to many at once.
+"""`vmap`: apply a function of one example to many examples at once.
 
-Its arguments' mapped axes are moved to the front, the function runs once inside a BatchTrace, and
-the answers' axes of examples are moved to where they are wanted.
+The mapped axes of the arguments are moved to the front. The function runs once inside a BatchTrace.
+The example axes of the outputs are moved to the axes that the user wants.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ InDims = int | tuple | dict | None
 
 
 def move_axis(x: Tensor, source: int, to: int) -> Tensor:
-    """One axis moved, the others in order."""
+    """Move one axis; the others keep their order."""
     order = [d for d in range(x.ndim) if d != source % x.ndim]
     order.insert(to % x.ndim, source % x.ndim)
     return x if order == list(range(x.ndim)) else permute(x, axes=tuple(order))
@@ -32,7 +32,7 @@ def _name(function: Any) -> str:
 
 
 class _Call:
-    """One call of a mapped function: what is mapped along which axis, in the user's words."""
+    """One call of a mapped function: which inputs are mapped along which axis."""
 
     def __init__(
         self, function: Callable, in_dims: Any, out_dims: Any, args: tuple, allow_none: bool
@@ -61,6 +61,7 @@ class _Call:
         self.size = self.examples()
 
     def checked(self, d: Any, x: Any) -> int | None:
+        """One entry of in_dims, checked against its input."""
         if d is None:
             return None
         if not isinstance(d, int) or isinstance(d, bool):
@@ -82,6 +83,7 @@ class _Call:
         return d
 
     def examples(self) -> int:
+        """The number of examples."""
         sizes = [
             x.shape[d] for x, d in zip(self.leaves, self.dims, strict=True) if d is not None
         ]
@@ -98,8 +100,7 @@ class _Call:
         return sizes[0]
 
     def run(self, kwargs: dict, start: int, stop: int, randomness: str) -> tuple[list, Any, list]:
-        """The answers of the examples from `start` to `stop`: leaves, structure, and along which
-        axis each is mapped.
+        """The outputs of the examples from `start` to `stop`: leaves, structure, and mapped axes.
         """
         trace = BatchTrace(stop - start, randomness)
         given = []
@@ -107,8 +108,8 @@ class _Call:
             given.append(x if d is None else (x, self.example_slice(x, d, start, stop), d))
         with batching(trace):
             args = [trace.enter(x[0], x[1]) if isinstance(x, tuple) else x for x in given]
-            answer = self.function(*unflatten(args, self.structure), **kwargs)
-            leaves, structure = flatten(answer)
+            output = self.function(*unflatten(args, self.structure), **kwargs)
+            leaves, structure = flatten(output)
             dims = self.output_dims(structure)
             for y, d in zip(leaves, dims, strict=True):
                 whole = d is None or (y is None and self.allow_none)
@@ -120,14 +121,14 @@ class _Call:
                     )
             found = [trace.value(y) if isinstance(y, Tensor) else (y, False) for y in leaves]
         self.write_back(trace, given)
-        answers = [
+        outputs = [
             self.place_output(y, m, d, trace.size) if isinstance(y, Tensor) else y
             for (y, m), d in zip(found, dims, strict=True)
         ]
-        return answers, structure, dims
+        return outputs, structure, dims
 
     def example_slice(self, x: Tensor, d: int, start: int, stop: int) -> Tensor:
-        """Examples `start` to `stop` of x, along its first axis."""
+        """The examples `start` to `stop` of `x`, along the first axis."""
         front = move_axis(resolve(x), d, 0)
         if (start, stop) == (0, self.size):
             return front
@@ -135,14 +136,14 @@ class _Call:
         return slice_(front, slices=((start, stop, 1), *rest))
 
     def write_back(self, trace: BatchTrace, given: list) -> None:
-        """What the function did in place to its mapped inputs, done to the tensors themselves."""
+        """Write in-place changes of mapped inputs to the user's tensors."""
         changed = {id(t): examples for t, examples in trace.write_back()}
         for x in given:
             if isinstance(x, tuple) and id(x[0]) in changed:
                 overwrite(x[1], changed.pop(id(x[0])), "CopyBackwards")
 
     def output_dims(self, structure: Any) -> list[int | None]:
-        """Along which axis each answer is to be mapped."""
+        """The axis along which each output is to be mapped."""
         given = self.out_dims
         if structure is LEAF and isinstance(given, tuple) and len(given) == 1:
             given = given[0]
@@ -150,7 +151,7 @@ class _Call:
         if dims is None:
             raise ValueError(
                 f"vmap({_name(self.function)}, ..., out_dims={self.out_dims}): out_dims is not "
-                f"compatible with the structure of `outputs`. out_dims has structure "
+                "compatible with the structure of `outputs`. out_dims has structure "
                 f"{flatten(given)[1]} but outputs has structure {structure}."
             )
         for d in dims:
@@ -163,6 +164,7 @@ class _Call:
         return dims
 
     def place_output(self, y: Tensor, mapped: bool, d: int | None, size: int) -> Tensor:
+        """An output with its example axis at `d`."""
         if d is None:
             if mapped:
                 raise ValueError(
@@ -182,8 +184,8 @@ class _Call:
 def map_examples(
     function: Callable, in_dims: Any, out_dims: Any, args: tuple, kwargs: dict,
     randomness: str = "error", chunk_size: int | None = None, allow_none: bool = False,
-) -> Any:  # fmt: skip
-    """One call of a mapped function; `allow_none` lets answers be None."""
+) -> Any:
+    """One call of a mapped function. With `allow_none` outputs may be None."""
     call = _Call(function, in_dims, out_dims, args, allow_none)
     step = min(chunk_size or call.size, call.size) or 1
     bounds = [(k, min(k + step, call.size)) for k in range(0, call.size, step)] or [(0, 0)]
@@ -199,13 +201,13 @@ def map_examples(
 
 
 def vmap(func: Callable, in_dims: InDims = 0, out_dims: Any = 0, randomness: str = "error", *,
-         chunk_size: int | None = None) -> Callable:  # fmt: skip
-    """A function that applies `func` to every example at once.
+         chunk_size: int | None = None) -> Callable:
+    """A function that applies `func` to many examples at once.
 
-    `in_dims` says along which axis each argument holds the examples, None where they share it;
-    nested as the arguments are, or one for all below. `out_dims` says where the answers are to hold
-    them. `randomness` is 'error', 'different' or 'same'. `chunk_size` bounds how many examples are
-    computed together.
+    `in_dims` gives for each argument the axis of the examples; None if the argument is the same for
+    all. It may be nested like the arguments, or one value for all below. `out_dims` gives the axis
+    of the examples in the outputs. `randomness` is 'error', 'different' or 'same'. `chunk_size`
+    limits how many examples are computed together.
 
         >>> vmap(grad(loss), in_dims=(None, 0, 0))(parameters, xs, ys)  # a gradient per example
     """

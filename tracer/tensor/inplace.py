@@ -162,7 +162,7 @@ def _copy_saved_values(fn: GradFn, t: Tensor, start: int, operand: bool) -> None
             if isinstance(s, Saved) and (
                 s.version_counter is t._version or _share_memory(s.array, t._array)
             ):
-                s.keep()
+                s.copy_value()
         for e in fn.edges:
             if e is not None and e.sequence > start and e not in seen:
                 seen.add(e)

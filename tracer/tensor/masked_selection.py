@@ -133,12 +133,9 @@ class Selection(Tensor):
 
 def _selection(payload: SelectionPayload) -> Selection:
     full = payload.full
+    node: Any = payload  # it takes the place of a Node
     y: Selection = fill_slots(
-        object.__new__(Selection),
-        None,
-        payload,
-        full._dtype,
-        full._requires_grad,  # type: ignore[arg-type]
+        object.__new__(Selection), None, node, full._dtype, full._requires_grad
     )
     y._grad_fn = full._grad_fn
     return y
@@ -152,7 +149,7 @@ def select(part: Tensor, mask: Tensor, dim: int) -> Selection:
 
 
 def write_selection(part: Tensor, mask: Tensor, dim: int, value: Selection) -> Tensor:
-    """`part` with the elements under a mask replaced by those of a selection under the same mask."""
+    """`part` with the elements under a mask replaced by a selection under the same mask."""
     s: SelectionPayload = value._node
     if not s.selects_same(SelectionPayload(part, mask, dim, None)) or s.full.shape != part.shape:
         raise RuntimeError(REFUSED.format(site=s.site))
