@@ -95,10 +95,8 @@ class CustomBackward(GradFn):
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
-        output_gradients = [
-            self.output_gradient(parts.get(k), *y) for k, y in enumerate(self.outputs)
-        ]
-        found = self.function.backward(self.ctx, *output_gradients)
+        given = [self.output_gradient(parts.get(k), *y) for k, y in enumerate(self.outputs)]
+        found = self.function.backward(self.ctx, *given)
         grads = list(found) if isinstance(found, (tuple, list)) else [found]
         count = len(self.inputs)
         if len(grads) < count or any(g is not None for g in grads[count:]):
@@ -189,8 +187,7 @@ class Function:
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple, *args: Any) -> Any:
-        """The operation on all examples, if the class has its own rule. Returns (outputs,
-        out_dims).
+        """The operation on all examples, if the class has its own rule: gives (outputs, out_dims).
 
         `info` has `batch_size` and `randomness`.
         """
@@ -228,7 +225,7 @@ def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict)
 
 
 def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -> Any:
-    """Call a Function and node its node.
+    """Call a Function and record it.
 
     `known` are its outputs if `vmap` has already computed them in the outer trace.
     """
