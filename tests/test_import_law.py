@@ -83,7 +83,17 @@ OPTIONAL = (
     "safetensors", "numba.cuda", "pytest",
 )  # fmt: skip
 
-LONGEST = dict.fromkeys(ROOMS, 400) | dict.fromkeys(("tests", "benchmarks", "examples"), 500)
+# A file of flat functions with docstrings may be longer.
+LONGEST = (
+    dict.fromkeys(ROOMS, 400)
+    | dict.fromkeys(("tests", "benchmarks", "examples"), 500)
+    | {"tracegrad/functions": 600}
+)
+
+
+def longest_folder(path: Path) -> str:
+    """The innermost folder of a file that has a limit."""
+    return next(str(f) for f in path.parents if str(f) in LONGEST)
 
 
 @dataclass(frozen=True)
@@ -187,7 +197,8 @@ def test_no_modules_import_one_another_in_a_ring():
 
 @pytest.mark.parametrize("folder", LONGEST)
 def test_no_file_has_more_than_one_job(folder):
-    lengths = {p: len((ROOT / p).read_text().splitlines()) for p in python_files(folder)}
+    mine = [p for p in python_files(folder) if longest_folder(p) == folder]
+    lengths = {p: len((ROOT / p).read_text().splitlines()) for p in mine}
     assert {p: n for p, n in lengths.items() if n > LONGEST[folder]} == {}
 
 

@@ -1,6 +1,7 @@
 """torch.special: special functions of mathematics, with torch's names."""
 
-from .functions.math.pointwise import erf, erfc, exp2, expm1, log1p, round, sigmoid as expit
+from .functions.math.elementwise import erf, erfc, expm1, log1p, sigmoid as expit
+from .functions.math.pointwise import exp2, round
 from .functions.math.softmax_family import log_softmax, logsumexp, softmax
 from .functions.math.special import (
     bessel_j0,

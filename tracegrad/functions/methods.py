@@ -23,6 +23,7 @@ from .math import (
     clamp,
     cumulative,
     differences,
+    elementwise,
     floating_point,
     histogram,
     norms,
@@ -54,6 +55,7 @@ from .tensors import (
 )
 
 METHODS: dict[Any, str] = {
+    elementwise: " ".join(elementwise.__all__),
     pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
     clamp: " ".join(clamp.__all__),
     predicates: " ".join(predicates.__all__),
@@ -103,6 +105,7 @@ _OUT_OF_PLACE = (
 
 # functions that have an in-place variant
 INPLACE = {
+    elementwise: " ".join(n for n in elementwise.__all__ if n not in _OUT_OF_PLACE),
     pointwise: " ".join(n for n in pointwise.__all__ if n not in _OUT_OF_PLACE),
     clamp: " ".join(clamp.__all__),
     special: " ".join(n for n in special.__all__ if n != "polygamma"),

@@ -16,6 +16,7 @@ from .math.cumulative import *
 from .math.differences import *
 from .math.distance import *
 from .math.dtype_limits import *
+from .math.elementwise import *
 from .math.floating_point import *
 from .math.histogram import *
 from .math.norms import *

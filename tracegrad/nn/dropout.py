@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F
+from .layer import documentation
 from .module import Module
 
 
@@ -29,7 +30,8 @@ class _Dropout(Module):
 
 def _layer(name: str, function: Callable) -> type[_Dropout]:
     body = {
-        "function": staticmethod(function), "__doc__": function.__doc__, "__module__": __name__,
+        "function": staticmethod(function), "__doc__": documentation(name, function),
+        "__module__": __name__,
     }  # fmt: skip
     return type(name, (_Dropout,), body)
 

@@ -6,6 +6,7 @@ are read at every call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from inspect import Parameter as Argument, Signature
 from typing import Any
@@ -14,6 +15,14 @@ from ..tracer.tensor.tensor import Tensor
 from .module import Module
 
 NEEDED = Argument.empty
+
+
+def documentation(name: str, function: Callable) -> str:
+    """The docstring of a function for the layer `name`: in its example F.f(x, a=1) becomes
+    nn.Layer(a=1)(x). There tensors are given by position, as names, and options by keyword.
+    """
+    call = rf"F\.{function.__name__}\(((?:\w+, )*\w+)(?:, (\w+=[^()]+))?\)"
+    return re.sub(call, lambda m: f"nn.{name}({m[2] or ''})({m[1]})", function.__doc__ or "")
 
 
 def layer(
@@ -48,7 +57,7 @@ def layer(
 
     body = {
         "__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__module__": module,
-        "__signature__": accepted, "__doc__": function.__doc__,
+        "__signature__": accepted, "__doc__": documentation(name, function),
     }  # fmt: skip
     return type(name, (Module,), body)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..functions.nn.loss import legacy
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F
+from .layer import documentation
 from .module import Module
 
 _BUFFERS = ("weight", "pos_weight")
@@ -45,7 +46,7 @@ def _module(name: str, function: Callable, tensors: int = 2, without: str = "") 
         return function(*inputs, **{key: getattr(self, key) for key in kept})
 
     body = {"__init__": __init__, "forward": forward, "__module__": __name__,
-            "__signature__": accepted, "__doc__": function.__doc__}  # fmt: skip
+            "__signature__": accepted, "__doc__": documentation(name, function)}  # fmt: skip
     return type(name, (Module,), body)
 
 

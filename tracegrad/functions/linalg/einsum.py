@@ -213,6 +213,12 @@ def _einsum(operands: Sequence[Tensor], inputs: list[Labels], out: Labels) -> Te
 def einsum(*args: Any) -> Tensor:
     """Products summed over the labels that the result lacks: `einsum("ij,jk->ik", a, b)`, or
     `einsum(a, [0, 1], b, [1, 2], [0, 2])`.
+
+    Shape: one label per dimension; equal labels have equal extents. Dtype: that of the operands.
+    Raises RuntimeError if labels and shapes do not fit.
+
+    >>> torch.einsum("ik,kj->ij", torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
     """
     if len(args) < 2:
         raise ValueError(

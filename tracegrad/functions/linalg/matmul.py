@@ -44,7 +44,14 @@ def _rank(x: Tensor, n: int, name: str, refusal: str) -> None:
 
 @composite("MmBackward0")
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The product of two matrices."""
+    """The product of two matrices.
+
+    Shape: (N, K), (K, M) -> (N, M). Dtype: that of both, which must agree.
+    Raises RuntimeError if the dtypes or the inner extents differ, or for other ranks.
+
+    >>> torch.mm(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
+    """
     _rank(input, 2, "mm", "self must be a matrix")
     _rank(mat2, 2, "mm", "mat2 must be a matrix")
     _same_dtype(input, mat2)
@@ -55,7 +62,14 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 @composite("MvBackward0")
 def mv(input: Tensor, vec: Tensor) -> Tensor:
-    """The product of a matrix and a vector."""
+    """The product of a matrix and a vector.
+
+    Shape: (N, K), (K,) -> (N,). Dtype: that of both, which must agree.
+    Raises RuntimeError if the dtypes or the inner extents differ, or for other ranks.
+
+    >>> torch.mv(torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([3.0, 4.0]))
+    tensor([11.,  4.])
+    """
     if input.ndim != 2 or vec.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
     _same_dtype(input, vec)
@@ -70,7 +84,14 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
 @composite("DotBackward0")
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
-    """The inner product of two vectors."""
+    """The inner product of two vectors.
+
+    Shape: (K,), (K,) -> (). Dtype: that of both, which must agree.
+    Raises RuntimeError if the dtypes or the extents differ, or for other ranks.
+
+    >>> torch.dot(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
     if input.ndim != 1 or tensor.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors")
     if input.dtype is not tensor.dtype:
@@ -97,7 +118,14 @@ def vdot(input: Tensor, tensor: Tensor) -> Tensor:
 
 @composite("BmmBackward0")
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The products of two batches of matrices."""
+    """The products of two batches of matrices.
+
+    Shape: (B, N, K), (B, K, M) -> (B, N, M). Dtype: that of both, which must agree.
+    Raises RuntimeError if the dtypes, the batches or the inner extents differ, or for other ranks.
+
+    >>> torch.bmm(torch.ones(2, 3, 4), torch.ones(2, 4, 5)).shape
+    tracegrad.Size([2, 3, 5])
+    """
     _rank(input, 3, "bmm", "batch1 must be a 3D tensor")
     _rank(mat2, 3, "bmm", "batch2 must be a 3D tensor")
     _same_dtype(input, mat2)
@@ -113,6 +141,12 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product; vectors are rows on the left and columns on the right, leading dimensions
     are batches.
+
+    Shape: (*B, N, K), (*B, K, M) -> (*B, N, M). Dtype: that of both, which must agree.
+    Raises RuntimeError if the dtypes or the inner extents differ, or for a 0-d tensor.
+
+    >>> torch.matmul(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 1.0]))
+    tensor([3., 7.])
     """
     for x in (input, other):
         if not isinstance(x, Tensor):
@@ -184,7 +218,14 @@ def scaled_sum(input: Tensor, ab: Tensor, beta: Any, alpha: Any) -> Tensor:
 
 @composite("AddmmBackward0")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * mat1 @ mat2."""
+    """beta * input + alpha * mat1 @ mat2.
+
+    Shape: (N, M) or what broadcasts to it, (N, K), (K, M) -> (N, M). Dtype: that of all.
+    Raises RuntimeError if the dtypes or the inner extents differ.
+
+    >>> torch.addmm(torch.ones(1, 2), torch.ones(1, 3), torch.ones(3, 2), alpha=2)
+    tensor([[7., 7.]])
+    """
     return scaled_sum(input, mm(mat1, mat2), beta, alpha)
 
 
@@ -204,7 +245,15 @@ def baddbmm(
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
-    """All products of an element of one vector with one of the other."""
+    """All products of an element of one vector with one of the other.
+
+    Shape: (N,), (M,) -> (N, M). Dtype: the promoted one.
+    Raises RuntimeError for other ranks.
+
+    >>> torch.outer(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
     for name, x in (("self", input), ("vec2", vec2)):
         _rank(x, 1, "outer", f"outer: Expected 1-D argument {name}")
     return reshape(input, shape=(input.shape[0], 1)) * vec2
@@ -215,7 +264,14 @@ ger = outer
 
 @composite("TraceBackward0")
 def trace(input: Tensor) -> Tensor:
-    """The sum of the diagonal of a matrix."""
+    """The sum of the diagonal of a matrix.
+
+    Shape: (N, M) -> (). Dtype: that of input; int64 of integers.
+    Raises RuntimeError for other ranks.
+
+    >>> torch.trace(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(5.)
+    """
     _rank(input, 2, "trace", "trace: expected a matrix")
     _no_bools("trace", input)
     return input.diagonal().sum()

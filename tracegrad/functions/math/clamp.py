@@ -18,7 +18,14 @@ __all__ = ["clamp", "clamp_max", "clamp_min", "clip", "nan_to_num"]
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """The nearest number in [min, max]; either bound may be missing, a number or a tensor."""
+    """The nearest number in [min, max]; either bound may be missing, a number or a tensor.
+
+    Shape: (*), and bounds that broadcast with it. Dtype: the promoted one of all.
+    Raises RuntimeError if both bounds are missing, or if the shapes do not broadcast.
+
+    >>> torch.clamp(torch.tensor([-2.0, 0.5, 2.0]), min=-1, max=1)
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
     if min is None and max is None:
         raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
     return _clamp(input, min, max)
@@ -71,7 +78,15 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 def nan_to_num(
     input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
-    """NaN and the infinities replaced by numbers."""
+    """NaN and the infinities replaced by numbers.
+
+    Shape: (*) -> (*). Dtype: that of input. The infinities become the largest finite numbers by
+    default.
+    Raises TypeError without a tensor.
+
+    >>> torch.nan_to_num(torch.tensor([1.0, float("nan"), float("inf")]), posinf=9.0)
+    tensor([1., 0., 9.])
+    """
     if not input.is_floating_point():
         return input.clone()
     largest = finfo(input.dtype).max

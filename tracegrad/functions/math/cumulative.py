@@ -35,14 +35,28 @@ def _scan(x: Tensor, dim: int, op: Any) -> Tensor:
 @numpy_names
 @composite("CumsumBackward0")
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The sums of all elements up to each, along a dimension."""
+    """The sums of all elements up to each, along a dimension.
+
+    Shape: (*) -> (*). Dtype: that of input; int64 of integers and bools; or `dtype`.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.cumsum(torch.tensor([1.0, 2.0, 3.0]), dim=0)
+    tensor([1., 3., 6.])
+    """
     return _scan(accumulating(input, dtype), dim, prefix.cumsum)
 
 
 @numpy_names
 @composite("CumprodBackward0")
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The products of all elements up to each, along a dimension."""
+    """The products of all elements up to each, along a dimension.
+
+    Shape: (*) -> (*). Dtype: that of input; int64 of integers and bools; or `dtype`.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.cumprod(torch.tensor([1.0, 2.0, 3.0]), dim=0)
+    tensor([1., 2., 6.])
+    """
     return _scan(accumulating(input, dtype), dim, prefix.cumprod)
 
 
@@ -80,6 +94,12 @@ def cummin(input: Tensor, dim: int) -> Any:
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log(cumsum(exp(input))), without overflow: the sums so far are scaled by the greatest element
     so far, and scaled down when a greater one comes.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> torch.logcumsumexp(torch.tensor([0.0, 0.0, 0.0]), dim=0)
+    tensor([0.0000, 0.6931, 1.0986])
     """
     floats_only("logcumsumexp_out_cpu", input)
     d, x = wrap_dim(dim, input.ndim), vector(input)

@@ -170,7 +170,14 @@ def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor |
 
 
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each natural number occurs, or the sum of its weights."""
+    """How often each natural number occurs, or the sum of its weights.
+
+    Shape: (N,) -> (max(input) + 1, or minlength,). Dtype: int64, or that of the weights.
+    Raises RuntimeError for negative numbers, other ranks or dtypes.
+
+    >>> torch.bincount(torch.tensor([0, 2, 2]))
+    tensor([1, 0, 2])
+    """
     if input.dtype.kind not in ("int", "uint"):
         raise NotImplementedError(
             f"\"bincount_cpu\" not implemented for '{SCALAR_TYPE[input.dtype]}'"

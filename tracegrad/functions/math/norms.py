@@ -52,6 +52,13 @@ def vector_norm(
 ) -> Tensor:
     """The norm (sum of |x|^ord)^(1 / ord) of all elements, or along dimensions. ord may be
     infinite (the greatest, or smallest), or 0 (how many are not zero).
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of x, which must be floating point, or `dtype`.
+    Raises RuntimeError for integers; IndexError for a dimension out of range.
+
+    >>> torch.linalg.vector_norm(torch.tensor([3.0, -4.0]), ord=1)
+    tensor(7.)
     """
     x, p = _accepted(x, dtype), float(ord)
     dims = wrap_dims(dim, x.ndim)

@@ -1,15 +1,15 @@
-"""Functions of numbers, applied to every element, with broadcasting."""
+"""Functions of numbers, applied to every element, with broadcasting. Those that are one primitive
+are in elementwise.py.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...ir.dtype import bool_, float64, int64, uint8
 from ...ir.op import OpDef
 from ...ir.ops import elementwise as ops, kinks
-from ...ir.value import REGISTRY
 from ...tracer.autograd.graph import composite, with_grad_name
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.dispatch import number
@@ -19,55 +19,6 @@ from ..tensors.broadcasting import broadcast_tensors
 from .scaled_operands import as_factor, check_alpha, floats_only, plus, refuse
 from .upcast import rounded_once
 
-# primitives of one tensor, public under their own names and these
-UNARY = {
-    "abs": ("absolute",), "acos": ("arccos",), "acosh": ("arccosh",), "asin": ("arcsin",),
-    "asinh": ("arcsinh",), "atan": ("arctan",), "atanh": ("arctanh",), "bitwise_not": (),
-    "ceil": (), "cos": (), "cosh": (), "erf": (), "erfc": (), "exp": (), "expm1": (), "floor": (),
-    "isnan": (), "log": (), "log10": (), "log1p": (), "log2": (), "logical_not": (),
-    "neg": ("negative",), "reciprocal": (), "rsqrt": (), "sigmoid": (), "sin": (), "sinh": (),
-    "sqrt": (), "tan": (), "tanh": (), "trunc": ("fix",),
-}  # fmt: skip
-
-# primitives of two operands
-BINARY = {
-    "atan2": ("arctan2",), "bitwise_and": (), "bitwise_or": (), "bitwise_xor": (), "copysign": (),
-    "eq": (), "floor_div": ("floor_divide",), "fmod": (), "gcd": (), "ge": ("greater_equal",),
-    "gt": ("greater",), "hypot": (), "le": ("less_equal",), "logical_and": (), "logical_or": (),
-    "logical_xor": (), "lt": ("less",), "maximum": (), "minimum": (), "mul": ("multiply",),
-    "ne": ("not_equal",), "remainder": (), "shift_left": ("bitwise_left_shift",),
-    "shift_right": ("bitwise_right_shift",),
-}  # fmt: skip
-# these go by their other names alone
-_UNPUBLISHED = ("floor_div", "shift_left", "shift_right")
-
-
-def public(name: str, op: OpDef, operands: int) -> Callable:
-    """A primitive of one or two operands, with torch's names for them."""
-    if operands == 1:
-
-        def function(input: Tensor) -> Tensor:
-            return op(input)
-    else:
-
-        def function(input: Any, other: Any) -> Tensor:  # type: ignore[misc]
-            return op(input, other)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Elementwise `{name.replace('_', ' ')}`."
-    return function
-
-
-for _name, _aliases in (UNARY | BINARY).items():
-    for _alias in (_name, *_aliases):
-        globals()[_alias] = public(_alias, REGISTRY[_name], 1 if _name in UNARY else 2)
-
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """The names of the tables, for those who check types."""
-
-
 
 # ---- arithmetic with options
 def _one(alpha: Any) -> bool:
@@ -76,13 +27,29 @@ def _one(alpha: Any) -> bool:
 
 @composite("AddBackward0")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """input + alpha * other."""
+    """input + alpha * other.
+
+    Shape: (*), (*) -> the shape to which both broadcast.
+    Dtype: the promoted dtype of the operands.
+    Raises RuntimeError if the shapes do not broadcast, or for a fractional alpha of integers.
+
+    >>> torch.add(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]), alpha=10)
+    tensor([31., 42.])
+    """
     return ops.add(input, other) if _one(alpha) else plus(input, other, alpha)
 
 
 @composite("SubBackward0")
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """input - alpha * other."""
+    """input - alpha * other.
+
+    Shape: (*), (*) -> the shape to which both broadcast.
+    Dtype: the promoted dtype of the operands.
+    Raises RuntimeError if the shapes do not broadcast, or for bools.
+
+    >>> torch.sub(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0]))
+    tensor([-2., -3.])
+    """
     return ops.sub(input, other) if _one(alpha) else _minus(input, other, alpha)
 
 
@@ -100,7 +67,17 @@ def _minus(a: Any, b: Any, alpha: Any) -> Tensor:
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other; `rounding_mode` may be 'floor' or 'trunc'."""
+    """input / other; `rounding_mode` may be 'floor' or 'trunc'.
+
+    Shape: (*), (*) -> the shape to which both broadcast.
+    Dtype: the promoted dtype of the operands; without rounding, integers become the default dtype.
+    Raises RuntimeError if the shapes do not broadcast, for another rounding_mode, and for an
+    integer divided by zero with rounding.
+
+    >>> x = torch.tensor([7, -7])
+    >>> torch.div(x, 2), torch.div(x, 2, rounding_mode="trunc")
+    (tensor([ 3.5000, -3.5000]), tensor([ 3, -3]))
+    """
     if rounding_mode is None:
         return ops.div(input, other)
     if rounding_mode == "floor":
@@ -133,7 +110,16 @@ def _stepping(value: Tensor, *others: Any) -> Tensor:
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent."""
+    """input ** exponent.
+
+    Shape: (*), (*) -> the shape to which both broadcast.
+    Dtype: the promoted dtype of the operands.
+    Raises RuntimeError if the shapes do not broadcast, or for an integer to a negative integer
+    number.
+
+    >>> torch.pow(torch.tensor([2.0, 3.0]), 2)
+    tensor([4., 9.])
+    """
     if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         if input.dtype.kind in ("int", "uint") and isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -157,7 +143,14 @@ def _whole_power(base: Any, exponent: Tensor) -> Tensor:
 
 @composite("PowBackward0")
 def square(input: Tensor) -> Tensor:
-    """input ** 2."""
+    """input ** 2.
+
+    Shape: (*) -> (*). Dtype: that of input; int64 of bools.
+    Raises TypeError without a tensor.
+
+    >>> torch.square(torch.tensor([-2.0, 3.0]))
+    tensor([4., 9.])
+    """
     return input * input if input.dtype is not bool_ else input.to(int64)
 
 
@@ -197,6 +190,14 @@ def rad2deg(input: Tensor) -> Tensor:
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, `other` elsewhere; with the condition alone, the positions
     where it holds.
+
+    Shape: three that broadcast -> the shape to which they do; the positions as a tuple of vectors.
+    Dtype: the promoted one of input and other; int64 of positions. The condition is bool.
+    Raises RuntimeError if the shapes do not broadcast or the condition is not bool.
+
+    >>> x = torch.tensor([-1.0, 2.0])
+    >>> torch.where(x > 0, x, 0.0), torch.where(x > 0)
+    (tensor([0., 2.]), (tensor([1]),))
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
@@ -208,7 +209,14 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 @composite("RoundBackward0")
 @rounded_once
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
-    """The nearest integers; halves go to the even one."""
+    """The nearest integers; halves go to the even one.
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises NotImplementedError for bools, and for integers with `decimals`.
+
+    >>> torch.round(torch.tensor([0.5, 1.5, 2.6])), torch.round(torch.tensor([1.26]), decimals=1)
+    (tensor([0., 2., 3.]), tensor([1.3000]))
+    """
     if decimals == 0:
         return ops.round(input)
     floats_only("round_cpu", input)
@@ -220,7 +228,14 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; 0 for NaN."""
+    """-1, 0 or 1; 0 for NaN.
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises TypeError without a tensor.
+
+    >>> torch.sign(torch.tensor([-2.0, 0.0, 3.0]))
+    tensor([-1.,  0.,  1.])
+    """
     return input.clone() if input.dtype is bool_ else ops.sign(input)
 
 
@@ -228,7 +243,14 @@ sgn = sign
 
 
 def relu(input: Tensor) -> Tensor:
-    """The elements, negative ones as 0."""
+    """The elements, negative ones as 0.
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises RuntimeError for bools.
+
+    >>> torch.relu(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
     if input.dtype is bool_:
         raise RuntimeError("Boolean inputs not supported for relu")
     return ops.relu(input)
@@ -243,7 +265,14 @@ def frac(input: Tensor) -> Tensor:
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input), from the end that is nearer."""
+    """input + weight * (end - input), from the end that is nearer.
+
+    Shape: three that broadcast -> the shape to which they do. Dtype: that of input, floating point.
+    Raises RuntimeError if the dtypes differ or the shapes do not broadcast.
+
+    >>> torch.lerp(torch.tensor([0.0, 10.0]), torch.tensor([1.0, 20.0]), 0.5)
+    tensor([ 0.5000, 15.0000])
+    """
     if end.dtype is not input.dtype:
         raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
     if not input.is_floating_point():
@@ -289,7 +318,14 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 * tensor2."""
+    """input + value * tensor1 * tensor2.
+
+    Shape: three that broadcast -> the shape to which they do. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast; NotImplementedError for bools.
+
+    >>> torch.addcmul(torch.ones(2), torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]), value=0.5)
+    tensor([2.5000, 5.0000])
+    """
     dtype = common_dtype((input, tensor1, tensor2))
     if dtype is bool_:
         raise refuse("addcmul_cpu_out", dtype)
@@ -305,7 +341,15 @@ def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 / tensor2."""
+    """input + value * tensor1 / tensor2.
+
+    Shape: three that broadcast -> the shape to which they do. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast, or for integers as numerator and
+    denominator.
+
+    >>> torch.addcdiv(torch.ones(2), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]), value=2)
+    tensor([2., 2.])
+    """
     if common_dtype((tensor1, tensor2)).kind != "float":
         raise RuntimeError("Integer division with addcdiv is not supported: use torch.div")
     dtype = common_dtype((input, tensor1, tensor2))
@@ -346,9 +390,7 @@ def imag(input: Tensor) -> Tensor:
 
 conj_physical = real = resolve_conj = resolve_neg = conj
 subtract, divide, true_divide = sub, div, div
-__all__ = [  # noqa: PLE0604
-    *(n for name, aliases in (UNARY | BINARY).items() for n in (name, *aliases)
-      if n not in _UNPUBLISHED),
+__all__ = [
     "add", "addcdiv", "addcmul", "angle", "conj",
     "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "fmax", "fmin", "frac",
     "heaviside", "imag", "lcm", "lerp", "positive", "pow", "rad2deg", "real", "relu",

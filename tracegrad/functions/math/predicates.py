@@ -14,12 +14,24 @@ __all__ = [
 
 
 def isinf(input: Tensor) -> Tensor:
-    """True for the infinities."""
+    """True for the infinities.
+
+    Shape: (*) -> (*). Dtype: bool. Raises TypeError without a tensor.
+
+    >>> torch.isinf(torch.tensor([1.0, float("inf"), float("nan")]))
+    tensor([False,  True, False])
+    """
     return ops.eq(ops.abs(input), math.inf) if input.is_floating_point() else ops.ne(input, input)
 
 
 def isfinite(input: Tensor) -> Tensor:
-    """True for neither an infinity nor NaN."""
+    """True for neither an infinity nor NaN.
+
+    Shape: (*) -> (*). Dtype: bool. Raises TypeError without a tensor.
+
+    >>> torch.isfinite(torch.tensor([1.0, float("inf"), float("nan")]))
+    tensor([ True, False, False])
+    """
     return ops.lt(ops.abs(input), math.inf) if input.is_floating_point() else ops.eq(input, input)
 
 
@@ -46,7 +58,14 @@ def signbit(input: Tensor) -> Tensor:
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Tensor:
-    """Whether |input - other| <= atol + rtol * |other|."""
+    """Whether |input - other| <= atol + rtol * |other|.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: bool.
+    Raises RuntimeError if the dtypes differ or the shapes do not broadcast.
+
+    >>> torch.isclose(torch.tensor([1.0, 2.0]), torch.tensor([1.0 + 1e-7, 2.1]))
+    tensor([ True, False])
+    """
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
     near = ops.eq(input, other)
@@ -63,12 +82,26 @@ def isclose(
 def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
-    """Whether all elements are close."""
+    """Whether all elements are close.
+
+    Shape: two that broadcast -> a bool of Python. NaN is close to NaN only with `equal_nan`.
+    Raises RuntimeError if the dtypes differ or the shapes do not broadcast.
+
+    >>> torch.allclose(torch.tensor([1.0]), torch.tensor([1.0 + 1e-7]))
+    True
+    """
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether shapes and all elements are equal."""
+    """Whether shapes and all elements are equal.
+
+    Shape: any two -> a bool of Python. NaN is not equal to itself.
+    Raises TypeError if an argument is no tensor.
+
+    >>> torch.equal(torch.tensor([1, 2]), torch.tensor([1, 2]))
+    True
+    """
     return tuple(input.shape) == tuple(other.shape) and bool(ops.eq(input, other).all())
 
 

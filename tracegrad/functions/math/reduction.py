@@ -94,7 +94,16 @@ def accumulating(x: Tensor, dtype: Any) -> Tensor:
 # ---- sums and products
 @numpy_names
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum of all elements, or along dimensions."""
+    """The sum of all elements, or along dimensions.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input; int64 of integers and bools; or `dtype`, to which input is cast first.
+    Raises IndexError for a dimension out of range.
+
+    >>> x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> torch.sum(x), torch.sum(x, dim=0)
+    (tensor(10.), tensor([4., 6.]))
+    """
     return _titled(_sum(input, dim, keepdim, dtype), "Sum", dim)
 
 
@@ -108,7 +117,15 @@ def _sum(input: Tensor, dim: Dims, keepdim: bool, dtype: Any) -> Tensor:
 def prod(
     input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
-    """The product of all elements, or along a dimension."""
+    """The product of all elements, or along a dimension.
+
+    Shape: (*) -> (), or without the dimension `dim`; `keepdim` leaves it with extent 1.
+    Dtype: that of input; int64 of integers and bools; or `dtype`, to which input is cast first.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.prod(torch.tensor([2.0, 3.0, 4.0]))
+    tensor(24.)
+    """
     if dim is not None:
         dim = wrap_dim(dim, input.ndim)
     return _titled(_prod(input, dim, keepdim, dtype), "Prod", dim)
@@ -122,7 +139,17 @@ def _prod(input: Tensor, dim: int | None, keepdim: bool, dtype: Any) -> Tensor:
 
 @numpy_names
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean of all elements, or along dimensions."""
+    """The mean of all elements, or along dimensions.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input, which must be floating point, or `dtype`. The mean of no elements is NaN.
+    Raises RuntimeError for integers without `dtype`; IndexError for a dimension out of range.
+
+    >>> x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> torch.mean(x, dim=1, keepdim=True)
+    tensor([[1.5000],
+            [3.5000]])
+    """
     return _titled(_mean(input, dim, keepdim, dtype), "Mean", dim)
 
 
@@ -150,13 +177,29 @@ def _average(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
 @numpy_names
 @composite("NansumBackward0")
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum, with NaN counted as zero."""
+    """The sum, with NaN counted as zero.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input; int64 of integers and bools; or `dtype`.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.nansum(torch.tensor([1.0, float("nan"), 2.0]))
+    tensor(3.)
+    """
     return sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
 
 
 @numpy_names
 def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean of the elements that are not NaN."""
+    """The mean of the elements that are not NaN.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input, which must be floating point, or `dtype`.
+    Raises RuntimeError for integers; IndexError for a dimension out of range.
+
+    >>> torch.nanmean(torch.tensor([1.0, float("nan"), 2.0]))
+    tensor(1.5000)
+    """
     if not input.dtype.is_floating_point:
         raise RuntimeError(
             "nanmean(): expected input to have floating point or complex dtype but got "
@@ -180,7 +223,15 @@ def some(x: Tensor, dims: tuple[int, ...], name: str, asked: Any = 0) -> None:
 @numpy_names
 @composite("AmaxBackward0")
 def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
-    """The greatest element; equal ones share the gradient."""
+    """The greatest element; equal ones share the gradient.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input. NaN wins.
+    Raises IndexError for a dimension out of range or one without elements.
+
+    >>> torch.amax(torch.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
+    tensor([4., 3.])
+    """
     dims = wrap_dims(dim, input.ndim)
     some(input, dims, "amax", dim)
     return reduced(reductions.max, input, dims, keepdim)
@@ -189,7 +240,15 @@ def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
 @numpy_names
 @composite("AminBackward0")
 def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
-    """The smallest element; equal ones share the gradient."""
+    """The smallest element; equal ones share the gradient.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input. NaN wins.
+    Raises IndexError for a dimension out of range or one without elements.
+
+    >>> torch.amin(torch.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
+    tensor([1., 2.])
+    """
     dims = wrap_dims(dim, input.ndim)
     some(input, dims, "amin", dim)
     return reduced(reductions.min, input, dims, keepdim)
@@ -244,20 +303,46 @@ def _arg(input: Tensor, dim: int | None, keepdim: bool, op: Any, name: str) -> T
 
 @numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The position of the greatest element, the first if there are several."""
+    """The position of the greatest element, the first if there are several.
+
+    Shape: (*) -> (), the position in the flattened tensor; or without the dimension `dim`.
+    Dtype: int64. The first NaN wins.
+    Raises IndexError for a dimension out of range or without elements.
+
+    >>> torch.argmax(torch.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
+    tensor([1, 0])
+    """
     return _arg(input, dim, keepdim, reductions.max, "argmax")
 
 
 @numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The position of the smallest element, the first if there are several."""
+    """The position of the smallest element, the first if there are several.
+
+    Shape: (*) -> (), the position in the flattened tensor; or without the dimension `dim`.
+    Dtype: int64. The first NaN wins.
+    Raises IndexError for a dimension out of range or without elements.
+
+    >>> torch.argmin(torch.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
+    tensor([0, 1])
+    """
     return _arg(input, dim, keepdim, reductions.min, "argmin")
 
 
 @numpy_names
 @composite("AminmaxBackward0")
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The smallest and the greatest element, of all or along a dimension."""
+    """The smallest and the greatest element, of all or along a dimension.
+
+    Shape: (*) -> two of (), or two without the dimension `dim`.
+    Dtype: that of input.
+    Raises IndexError for a dimension out of range; RuntimeError for a tensor without elements.
+
+    >>> torch.aminmax(torch.tensor([3.0, 1.0, 2.0]))
+    tracegrad.return_types.aminmax(
+    min=tensor(1.),
+    max=tensor(3.))
+    """
     if dim is None and input.numel() == 0:
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
@@ -307,6 +392,15 @@ def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The greatest element; along a dimension, (values, indices); with a tensor, the elementwise
     maximum.
+
+    Shape: (*) -> (); two without the dimension `dim`; for a tensor, the shape to which both
+    broadcast.
+    Dtype: that of input; indices int64. NaN wins.
+    Raises IndexError for a dimension out of range; RuntimeError for a tensor without elements.
+
+    >>> values, indices = torch.max(torch.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=0)
+    >>> values, indices
+    (tensor([3., 4.]), tensor([1, 0]))
     """
     return _extreme(input, dim, keepdim, reductions.max, "max")
 
@@ -315,6 +409,14 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; along a dimension, (values, indices); with a tensor, the elementwise
     minimum.
+
+    Shape: (*) -> (); two without the dimension `dim`; for a tensor, the shape to which both
+    broadcast.
+    Dtype: that of input; indices int64. NaN wins.
+    Raises IndexError for a dimension out of range; RuntimeError for a tensor without elements.
+
+    >>> torch.min(torch.tensor([[1.0, 4.0], [3.0, 2.0]]))
+    tensor(1.)
     """
     return _extreme(input, dim, keepdim, reductions.min, "min")
 
@@ -332,18 +434,41 @@ def _said(op: Any, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
 
 @numpy_names
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements are true."""
+    """Whether all elements are true.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: bool; uint8 of uint8. Numbers other than 0, and NaN, are true.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.all(torch.tensor([[True, False], [True, True]]), dim=1)
+    tensor([False,  True])
+    """
     return _said(reductions.min, input, dim, keepdim)
 
 
 @numpy_names
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether some element is true."""
+    """Whether some element is true.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: bool; uint8 of uint8. Numbers other than 0, and NaN, are true.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.any(torch.tensor([[True, False], [False, False]]), dim=1)
+    tensor([ True, False])
+    """
     return _said(reductions.max, input, dim, keepdim)
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
-    """How many elements are not zero."""
+    """How many elements are not zero.
+
+    Shape: (*) -> (), or without the dimensions `dim`. Dtype: int64.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.count_nonzero(torch.tensor([[0, 1], [2, 3]]), dim=0)
+    tensor([1, 2])
+    """
     return sum(_truth(input).to(int64), dim)
 
 

@@ -39,7 +39,15 @@ def _peak(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 @composite("LogsumexpBackward0")
 @rounded_once
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(input))), without overflow."""
+    """log(sum(exp(input))), without overflow.
+
+    Shape: (*) -> without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input; integers become the default dtype.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.logsumexp(torch.tensor([1000.0, 1000.0]), dim=0)
+    tensor(1000.6932)
+    """
     dims = wrap_dims(dim, input.ndim)
     if not input.dtype.is_floating_point:
         input = input.to(get_default_dtype())
@@ -55,7 +63,14 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 
 @composite("SoftmaxBackward0")
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """exp(input), divided by its sum along `dim`."""
+    """exp(input), divided by its sum along `dim`.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> torch.softmax(torch.tensor([0.0, 1.0, 1.0]), dim=0)
+    tensor([0.1554, 0.4223, 0.4223])
+    """
     return _softmax(_float(input, dim, dtype, "softmax"), one_dim(dim, input.ndim))
 
 
@@ -67,7 +82,14 @@ def _softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 @composite("LogSoftmaxBackward0")
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """The logarithm of `softmax`, without overflow."""
+    """The logarithm of `softmax`, without overflow.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> torch.log_softmax(torch.tensor([0.0, 1.0, 1.0]), dim=0)
+    tensor([-1.8620, -0.8620, -0.8620])
+    """
     return _log_softmax(_float(input, dim, dtype, "log_softmax"), one_dim(dim, input.ndim))
 
 

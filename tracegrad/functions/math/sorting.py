@@ -45,6 +45,13 @@ def chosen(input: Tensor, at: Tensor, dim: int, keepdim: bool, name: str) -> Any
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """The elements in order along a dimension, and where they stood. Equal ones keep their order;
     NaN is the greatest.
+
+    Shape: (*) -> two of (*). Dtype: that of input, and int64. NaN counts as the greatest.
+    Raises IndexError for a dimension out of range.
+
+    >>> values, indices = torch.sort(torch.tensor([3.0, 1.0, 2.0]))
+    >>> values, indices
+    (tensor([1., 2., 3.]), tensor([1, 2, 0]))
     """
     d, x = wrap_dim(dim, input.ndim), vector(input)
     at = positions(x, d, descending)
@@ -54,7 +61,13 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
-    """The positions that put the elements in order along a dimension."""
+    """The positions that put the elements in order along a dimension.
+
+    Shape: (*) -> (*). Dtype: int64. Raises IndexError for a dimension out of range.
+
+    >>> torch.argsort(torch.tensor([3.0, 1.0, 2.0]))
+    tensor([1, 2, 0])
+    """
     d = wrap_dim(dim, input.ndim)
     return reshape(positions(vector(input), d, descending), shape=tuple(input.shape))
 
@@ -68,7 +81,16 @@ def msort(input: Tensor) -> Tensor:
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> Any:
-    """The k greatest (or smallest) elements along a dimension, in order, and where they stand."""
+    """The k greatest (or smallest) elements along a dimension, in order, and where they stand.
+
+    Shape: (*A, n, *B) -> two of (*A, k, *B). Dtype: that of input, and int64.
+    Raises RuntimeError if k is greater than the extent; IndexError for a dimension out of range.
+
+    >>> torch.topk(torch.tensor([3.0, 1.0, 2.0]), 2)
+    tracegrad.return_types.topk(
+    values=tensor([3., 2.]),
+    indices=tensor([0, 2]))
+    """
     d, x = wrap_dim(dim, input.ndim), vector(input)
     if input.dtype is bool_:
         raise RuntimeError("topk does not support bool dtypes on CPU")
@@ -199,6 +221,12 @@ def unique(
 ) -> Any:  # fmt: skip
     """The different elements in order, or the different parts along a dimension; also which of them
     stands where, and how often each occurs.
+
+    Shape: (the number of different elements,), or along `dim`; inverse: that of input.
+    Dtype: that of input; inverse and counts int64. Raises IndexError for a dimension out of range.
+
+    >>> torch.unique(torch.tensor([2, 1, 2]), return_counts=True)
+    (tensor([1, 2]), tensor([1, 2]))
     """
     array, axis = _spread(input, dim, "unique()")
     _, *parts = np.unique(

@@ -81,7 +81,14 @@ def _median(input: Tensor, dim: int | None, keepdim: bool, name: str) -> Any:
 
 @numpy_names
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The lower median of all elements; along a dimension, also where it stands."""
+    """The lower median of all elements; along a dimension, also where it stands.
+
+    Shape: (*) -> (), or two without the dimension `dim`. Dtype: that of input, and int64. NaN wins.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.median(torch.tensor([3.0, 1.0, 2.0, 4.0]))
+    tensor(2.)
+    """
     return _median(input, dim, keepdim, "median")
 
 
@@ -175,6 +182,12 @@ def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = Fals
              interpolation: str = "linear") -> Tensor:  # fmt: skip
     """The elements below which the fractions q of all lie, along a dimension; NaN where there is
     one.
+
+    Shape: (*) -> (*q, *rest), with `dim` as in `sum`. Dtype: that of input, float32 or float64.
+    Raises RuntimeError for q outside [0, 1] or of another dtype than input.
+
+    >>> torch.quantile(torch.tensor([0.0, 1.0, 2.0, 4.0]), 0.5)
+    tensor(1.5000)
     """
     return _quantile(input, q, dim, keepdim, interpolation, "quantile")
 

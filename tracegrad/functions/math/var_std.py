@@ -50,7 +50,15 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
 @rounded_once
 def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
         correction: Any = 1) -> Tensor:  # fmt: skip
-    """The variance; divided by n - correction."""
+    """The variance; divided by n - correction.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input, which must be floating point. `correction` is 1 by default.
+    Raises RuntimeError for integers; IndexError for a dimension out of range.
+
+    >>> torch.var(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    tensor(1.6667)
+    """
     return _spread(input, dim, unbiased, correction, keepdim)
 
 
@@ -59,7 +67,15 @@ def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: 
 @rounded_once
 def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
         correction: Any = 1) -> Tensor:  # fmt: skip
-    """The standard deviation; the square root of `var`."""
+    """The standard deviation; the square root of `var`.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input, which must be floating point. `correction` is 1 by default.
+    Raises RuntimeError for integers; IndexError for a dimension out of range.
+
+    >>> torch.std(torch.tensor([1.0, 2.0, 3.0, 4.0]), correction=0)
+    tensor(1.1180)
+    """
     return root(_spread(input, dim, unbiased, correction, keepdim))
 
 

@@ -40,12 +40,28 @@ def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Ten
 
 # ---- kinked
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises RuntimeError for bools.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.relu(x)
+    tensor([0., 0., 2.])
+    """
     return _applied(pointwise.relu, inplace, input)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value."""
+    """x where x > threshold, else value.
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises RuntimeError or NotImplementedError for bools.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.threshold(x, threshold=0.5, value=0.0)
+    tensor([0., 0., 2.])
+    """
     no_bools("threshold_cpu", input)
     return _applied(_threshold, inplace, input, threshold, value)
 
@@ -63,7 +79,15 @@ def _above(x: Tensor, threshold: float, value: float) -> Tensor:
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where x > 0, else negative_slope * x."""
+    """x where x > 0, else negative_slope * x.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.leaky_relu(x, negative_slope=0.1)
+    tensor([-0.1000,  0.0000,  2.0000])
+    """
     floats_only("leaky_relu_cpu", input)
     return _applied(_leaky, inplace, input, negative_slope)
 
@@ -74,7 +98,15 @@ def _leaky(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x where x > 0, else weight * x: one weight, or one for each channel (axis 1)."""
+    """x where x > 0, else weight * x: one weight, or one for each channel (axis 1).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises RuntimeError if there is another number of weights than 1 or that of the channels.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.prelu(x, torch.tensor([0.5]))
+    tensor([-0.5000,  0.0000,  2.0000])
+    """
     count, channels = weight.numel(), input.shape[1] if input.ndim > 1 else 1
     if count not in (1, channels):
         raise RuntimeError(
@@ -98,7 +130,15 @@ def _prelu(x: Tensor, weight: Tensor) -> Tensor:
 
 def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
           inplace: bool = False) -> Tensor:  # fmt: skip
-    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean."""
+    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises RuntimeError if lower is greater than upper; NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.rrelu(x)
+    tensor([-0.2292,  0.0000,  2.0000])
+    """
     if lower > upper:
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     return _applied(_rrelu, inplace, input, lower, upper, training)
@@ -112,7 +152,15 @@ def _rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
              inplace: bool = False) -> Tensor:  # fmt: skip
-    """x cut to [min_val, max_val]; no gradient at the ends."""
+    """x cut to [min_val, max_val]; no gradient at the ends.
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises ValueError if min_val is greater than max_val; RuntimeError for bools.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.hardtanh(x, min_val=-0.5, max_val=1.0)
+    tensor([-0.5000,  0.0000,  1.0000])
+    """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     if input.dtype is bool_:
@@ -130,12 +178,28 @@ def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """x cut to [0, 6]."""
+    """x cut to [0, 6].
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises RuntimeError for bools.
+
+    >>> x = torch.tensor([-1.0, 2.0, 8.0])
+    >>> F.relu6(x)
+    tensor([0., 2., 6.])
+    """
     return hardtanh(input, 0, 6, inplace)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """x / 6 + 1/2, cut to [0, 1]."""
+    """x / 6 + 1/2, cut to [0, 1].
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.hardsigmoid(x)
+    tensor([0.3333, 0.5000, 0.8333])
+    """
     floats_only("hardsigmoid", input)
     return _applied(_hardsigmoid, inplace, input)
 
@@ -149,7 +213,15 @@ def _hardsigmoid(x: Tensor) -> Tensor:
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * hardsigmoid(x)."""
+    """x * hardsigmoid(x).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.hardswish(x)
+    tensor([-0.3333,  0.0000,  1.6667])
+    """
     floats_only("hardswish_cpu", input)
     return _applied(_hardswish, inplace, input)
 
@@ -164,7 +236,15 @@ def _hardswish(x: Tensor) -> Tensor:
 
 @composite("HardshrinkBackward0")
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """0 where -lambd <= x <= lambd, else x."""
+    """0 where -lambd <= x <= lambd, else x.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.3, 2.0])
+    >>> F.hardshrink(x, lambd=0.5)
+    tensor([-1.,  0.,  2.])
+    """
     floats_only("hardshrink_cpu", input)
     outside = gt(input, lambd) | lt(input, -lambd)
     value = ops.stop_gradient(input)
@@ -173,7 +253,15 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @composite("SoftshrinkBackward0")
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x brought nearer to zero by lambd, at most to zero."""
+    """x brought nearer to zero by lambd, at most to zero.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises RuntimeError for a negative lambd; NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.3, 2.0])
+    >>> F.softshrink(x, lambd=0.5)
+    tensor([-0.5000,  0.0000,  1.5000])
+    """
     floats_only("softshrink_check", input)
     if lambd < 0:
         raise RuntimeError(
@@ -191,7 +279,15 @@ def _shrunk(x: Tensor, lambd: float) -> Tensor:
 
 # ---- exponential
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha * (exp(x) - 1)."""
+    """x where x > 0, else alpha * (exp(x) - 1).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.elu(x, alpha=2.0)
+    tensor([-1.2642,  0.0000,  2.0000])
+    """
     floats_only("elu_cpu", input)
     return _applied(_elu, inplace, input, alpha)
 
@@ -215,6 +311,13 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """elu, scaled so that a layer keeps mean 0 and variance 1.
 
     The constants are those of Klambauer et al. (2017), equation 14.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.selu(x)
+    tensor([-1.1113,  0.0000,  2.1014])
     """
     floats_only("elu_cpu", input)
     return _applied(_selu, inplace, input)
@@ -227,7 +330,15 @@ def _selu(x: Tensor) -> Tensor:
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+    """x where x > 0, else alpha * (exp(x / alpha) - 1).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers; RuntimeError for an alpha of 0.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.celu(x, alpha=2.0)
+    tensor([-0.7869,  0.0000,  2.0000])
+    """
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     floats_only("elu_cpu", input)
@@ -242,17 +353,41 @@ def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 # ---- smooth
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.sigmoid(x)
+    tensor([0.2689, 0.5000, 0.8808])
+    """
     return ops.sigmoid(input)
 
 
 def tanh(input: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.tanh(x)
+    tensor([-0.7616,  0.0000,  0.9640])
+    """
     return ops.tanh(input)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.silu(x)
+    tensor([-0.2689,  0.0000,  1.7616])
+    """
     floats_only("silu_cpu", input)
     return _applied(_silu, inplace, input)
 
@@ -264,7 +399,15 @@ def _silu(x: Tensor) -> Tensor:
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * tanh(log(1 + exp(x)))."""
+    """x * tanh(log(1 + exp(x))).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.mish(x)
+    tensor([-0.3034,  0.0000,  1.9440])
+    """
     floats_only("mish_cpu", input)
     return _applied(_mish, inplace, input)
 
@@ -281,6 +424,13 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x * Phi(x), with the normal distribution's Phi by erf or, for approximate='tanh', by tanh.
 
     Hendrycks and Gimpel (2016), equations 1 and 2.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises RuntimeError for another `approximate`; NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.gelu(x)
+    tensor([-0.1587,  0.0000,  1.9545])
     """
     floats_only("GeluKernelImpl", input)
     x = input
@@ -294,7 +444,15 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 @composite("SoftplusBackward0")
 @rounded_once
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
+    """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.softplus(x)
+    tensor([0.3133, 0.6931, 2.1269])
+    """
     floats_only("softplus_cpu", input)
     z = input * beta
     return where(gt(z, threshold), input, _log1p_exp(z) / beta)
@@ -311,25 +469,57 @@ def _log1p_exp(z: Tensor) -> Tensor:
 @composite("LogSigmoidBackward0")
 @rounded_once
 def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x)), without overflow."""
+    """log(sigmoid(x)), without overflow.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.logsigmoid(x)
+    tensor([-1.3133, -0.6931, -0.1269])
+    """
     floats_only("log_sigmoid_cpu", input)
     positive = gt(input, 0)
     return where(positive, 0, input) - log1p(exp(where(positive, -input, input)))
 
 
 def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.tanhshrink(x)
+    tensor([-0.2384,  0.0000,  1.0360])
+    """
     return input - ops.tanh(input)
 
 
 def softsign(input: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0])
+    >>> F.softsign(x)
+    tensor([-0.5000,  0.0000,  0.6667])
+    """
     return input / (1 + ops.abs(input))
 
 
 @composite("GluBackward0")
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a * sigmoid(b), a and b the halves of the input along `dim`. Dauphin et al. (2016)."""
+    """a * sigmoid(b), a and b the halves of the input along `dim`. Dauphin et al. (2016).
+
+    Shape: (*A, 2 n, *B) -> (*A, n, *B). Dtype: that of input, which must be floating point.
+    Raises RuntimeError for an odd extent; IndexError for a dimension out of range.
+
+    >>> x = torch.tensor([1.0, 2.0, 0.0, 0.0])
+    >>> F.glu(x, dim=0)
+    tensor([0.5000, 1.0000])
+    """
     if input.ndim == 0:
         raise RuntimeError("glu does not support scalars because halving size must be even")
     if not -input.ndim <= dim < input.ndim:
@@ -360,7 +550,15 @@ def _implicit_dim(input: Tensor, name: str) -> int:
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """exp(x) divided by its sum along `dim`."""
+    """exp(x) divided by its sum along `dim`.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> x = torch.tensor([0.0, 1.0, 1.0])
+    >>> F.softmax(x, dim=0)
+    tensor([0.1554, 0.4223, 0.4223])
+    """
     d = _implicit_dim(input, "softmax") if dim is None else dim
     return softmax_family.softmax(input, d, dtype)
 
@@ -368,7 +566,15 @@ def softmax(
 def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """The softmax of -x."""
+    """The softmax of -x.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> x = torch.tensor([0.0, 1.0, 1.0])
+    >>> F.softmin(x, dim=0)
+    tensor([0.5761, 0.2119, 0.2119])
+    """
     d = _implicit_dim(input, "softmin") if dim is None else dim
     return softmax_family.softmax(-input, d, dtype)
 
@@ -376,7 +582,15 @@ def softmin(
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """The logarithm of `softmax`, without overflow."""
+    """The logarithm of `softmax`, without overflow.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> x = torch.tensor([0.0, 1.0, 1.0])
+    >>> F.log_softmax(x, dim=0)
+    tensor([-1.8620, -0.8620, -0.8620])
+    """
     d = _implicit_dim(input, "log_softmax") if dim is None else dim
     return softmax_family.log_softmax(input, d, dtype)
 
@@ -387,6 +601,12 @@ def gumbel_softmax(
     """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
 
     With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
+
+    Shape: (*) -> (*). Dtype: that of logits. Raises IndexError for a dimension out of range.
+
+    >>> logits = torch.tensor([0.0, 1.0])
+    >>> F.gumbel_softmax(logits, hard=True).sum()
+    tensor(1.)
     """
     exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
     soft = softmax_family.softmax((logits - log(exponential)) / tau, dim)

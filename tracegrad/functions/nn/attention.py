@@ -61,6 +61,13 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor,
     A bool mask says what may be attended to; another is added. `is_causal` lets position i see
     those up to i. With `enable_gqa` several heads of queries share one of keys and values. A query
     that may attend to nothing gets zeros.
+
+    Shape: as above. Dtype: that of all, which must agree; the mask is bool or of that dtype.
+    Raises RuntimeError if shapes or dtypes do not fit, or for a mask beside `is_causal`.
+
+    >>> q = torch.ones(1, 2, 4)
+    >>> F.scaled_dot_product_attention(q, q, q, is_causal=True).shape
+    tracegrad.Size([1, 2, 4])
     """
     _check(query, key, value, attn_mask, is_causal)
     if enable_gqa:

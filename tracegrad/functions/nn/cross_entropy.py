@@ -92,6 +92,14 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
 
     input (N, C, *) of log-probabilities, target (N, *) of class numbers; or (C) and (). Targets
     equal to `ignore_index` do not count; another one out of range is an IndexError.
+
+    Shape: (N, C, *), (N, *) -> (), or (N, *) with reduction 'none'. Dtype: that of input; labels
+    int64 or uint8.
+    Raises IndexError for a label out of range; RuntimeError or ValueError if the shapes do not fit.
+
+    >>> x, y = torch.tensor([[-0.5, -1.0], [-2.0, -0.1]]), torch.tensor([0, 1])
+    >>> F.nll_loss(x, y)
+    tensor(0.3000)
     """
     reduction = legacy(size_average, reduce, reduction)
     floats_only("nll_loss_out_frame", input)

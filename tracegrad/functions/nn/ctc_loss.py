@@ -46,6 +46,15 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     log_probs (T, N, C), targets (N, S) or one after another (sum of lengths), lengths (N); without
     N for one sequence. The mean is over the losses divided by the target's length. As in torch, the
     gradient takes log_probs to be normalised.
+
+    Shape: (T, N, C), (N, S) or (sum of lengths,), (N,), (N,) -> (), or (N,) with reduction 'none'.
+    Dtype: that of log_probs; labels and lengths are integers.
+    Raises RuntimeError for lengths that do not fit.
+
+    >>> p = torch.log_softmax(torch.zeros(3, 1, 2), 2)
+    >>> labels, times, lengths = torch.tensor([[1]]), torch.tensor([3]), torch.tensor([1])
+    >>> F.ctc_loss(p, labels, times, lengths)
+    tensor(0.2877)
     """
     if not log_probs.numel():
         raise RuntimeError("log_probs tensor must not be empty")

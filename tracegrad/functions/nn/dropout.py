@@ -62,28 +62,62 @@ def _applied(function: Callable, x: Tensor, p: float, training: bool, inplace: b
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """While training, zero with probability p, and what is kept grows by 1 / (1 - p)."""
+    """While training, zero with probability p, and what is kept grows by 1 / (1 - p).
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point while training.
+    Raises ValueError for p outside [0, 1]; RuntimeError for integers while training.
+
+    >>> x = torch.ones(1000)
+    >>> F.dropout(x, p=0.5).unique()
+    tensor([0., 2.])
+    """
     return _applied(_dropped, input, p, training, inplace)
 
 
 def alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """Dropout to the value that selu tends to, which keeps mean and variance."""
+    """Dropout to the value that selu tends to, which keeps mean and variance.
+
+    Klambauer et al. (2017), appendix on alpha dropout.
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point while training.
+    Raises ValueError for p outside [0, 1].
+
+    >>> x = torch.ones(2, 3)
+    >>> F.alpha_dropout(x, p=0.5).shape
+    tracegrad.Size([2, 3])
+    """
     return _applied(_alpha_dropped, input, p, training, inplace)
 
 
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """`alpha_dropout` of whole channels."""
+    """`alpha_dropout` of whole channels.
+
+    Shape: (N, C, *) -> (N, C, *). Dtype: that of input, which must be floating point while
+    training.
+    Raises ValueError for p outside [0, 1].
+
+    >>> x = torch.ones(2, 3, 4)
+    >>> F.feature_alpha_dropout(x, p=0.5).shape
+    tracegrad.Size([2, 3, 4])
+    """
     return _applied(_alpha_dropped, input, p, training, inplace, True)
 
 
 def dropout1d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    """Dropout of whole channels of (N, C, L) or (C, L).
+
+    Shape: (N, C, L) or (C, L) -> the same. Dtype: that of input, floating point while training.
+    Raises ValueError for p outside [0, 1]; RuntimeError for other ranks.
+
+    >>> x = torch.ones(2, 3, 4)
+    >>> F.dropout1d(x, p=0.5).shape
+    tracegrad.Size([2, 3, 4])
+    """
     if input.ndim not in (2, 3):
         raise RuntimeError(
             f"dropout1d: Expected 2D or 3D input, but received a {input.ndim}D input. Note that "
@@ -96,7 +130,15 @@ def dropout1d(
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Dropout of whole channels of (N, C, H, W); a 3-d input is (N, C, L)."""
+    """Dropout of whole channels of (N, C, H, W); a 3-d input is (N, C, L).
+
+    Shape: (N, C, H, W) -> the same. Dtype: that of input, floating point while training.
+    Raises ValueError for p outside [0, 1].
+
+    >>> x = torch.ones(2, 3, 4, 4)
+    >>> F.dropout2d(x, p=0.5).shape
+    tracegrad.Size([2, 3, 4, 4])
+    """
     if input.ndim not in (3, 4):
         warnings.warn(
             f"dropout2d: Received a {input.ndim}-D input to dropout2d, which is deprecated",
@@ -108,7 +150,15 @@ def dropout2d(
 def dropout3d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W).
+
+    Shape: (N, C, D, H, W) or (C, D, H, W) -> the same. Dtype: that of input, floating point while
+    training. Raises ValueError for p outside [0, 1].
+
+    >>> x = torch.ones(2, 3, 4, 4, 4)
+    >>> F.dropout3d(x, p=0.5).shape
+    tracegrad.Size([2, 3, 4, 4, 4])
+    """
     if input.ndim not in (4, 5):
         warnings.warn(
             f"dropout3d: Received a {input.ndim}-D input to dropout3d, which is deprecated",

@@ -81,6 +81,13 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None,
 
     The row `padding_idx` gets no gradient; rows longer than `max_norm` are shrunk in place. The
     gradient is always dense.
+
+    Shape: (*), (V, D) -> (*, D). Dtype: that of weight; numbers are int64 or int32.
+    Raises IndexError for a number out of range; RuntimeError for numbers of another dtype.
+
+    >>> F.embedding(torch.tensor([1, 0]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[3., 4.],
+            [1., 2.]])
     """
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -215,7 +222,15 @@ def _largest(rows: Tensor, counts: Tensor | None, dim: int) -> Tensor:
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """int64 (*, classes): 1 at the class, else 0; as many classes as are needed by default."""
+    """int64 (*, classes): 1 at the class, else 0; as many classes as are needed by default.
+
+    Shape: (*) -> (*, classes). Dtype: int64, as the labels must be.
+    Raises RuntimeError for negative labels, or for one that is not below `num_classes`.
+
+    >>> F.one_hot(torch.tensor([0, 2]), num_classes=3)
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if tensor.numel() == 0 and num_classes <= 0:

@@ -59,7 +59,15 @@ def _rank(x: Tensor) -> None:
 def unfold(
     input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
-    """The blocks of images (N, C, H, W) as columns: (N, C * kernel, blocks)."""
+    """The blocks of images (N, C, H, W) as columns: (N, C * kernel, blocks).
+
+    Shape: (N, C, H, W) -> (N, C * kernel, blocks). Dtype: that of input.
+    Raises RuntimeError for other ranks, or a kernel larger than the image.
+
+    >>> x = torch.arange(9.0).reshape(1, 1, 3, 3)
+    >>> F.unfold(x, kernel_size=2)[0, :, 0]
+    tensor([0., 1., 3., 4.])
+    """
     b = _blocks(kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
     _rank(input)
     if input.dtype is not bool_:
@@ -90,6 +98,15 @@ def fold(
 ) -> Tensor:  # fmt: skip
     """Images of a size from their blocks (N, C * kernel, blocks); where blocks overlap they are
     summed.
+
+    Shape: (N, C * kernel, blocks) -> (N, C, *output_size). Dtype: that of input.
+    Raises RuntimeError if the number of rows or blocks does not fit.
+
+    >>> x = torch.ones(1, 4, 4)
+    >>> F.fold(x, output_size=3, kernel_size=2)
+    tensor([[[[1., 2., 1.],
+              [2., 4., 2.],
+              [1., 2., 1.]]]])
     """
     out = each(output_size, 2)
     if out is None:
@@ -140,7 +157,16 @@ def _pixels(x: Tensor, function: str) -> None:
 
 @composite("PixelShuffleBackward0")
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(*, C * r * r, H, W) -> (*, C, H * r, W * r)."""
+    """(*, C * r * r, H, W) -> (*, C, H * r, W * r).
+
+    Shape: as above. Dtype: that of input. Shi et al. (2016).
+    Raises RuntimeError if r * r does not divide the channels, or for fewer than three dimensions.
+
+    >>> x = torch.arange(4).reshape(4, 1, 1)
+    >>> F.pixel_shuffle(x, upscale_factor=2)
+    tensor([[[0, 1],
+             [2, 3]]])
+    """
     r = upscale_factor
     _pixels(input, "pixel_shuffle")
     if r <= 0:
@@ -159,7 +185,15 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 @composite("PixelUnshuffleBackward0")
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """(*, C, H * r, W * r) -> (*, C * r * r, H, W)."""
+    """(*, C, H * r, W * r) -> (*, C * r * r, H, W).
+
+    Shape: as above. Dtype: that of input.
+    Raises RuntimeError if r does not divide the height and the width.
+
+    >>> x = torch.arange(4).reshape(1, 2, 2)
+    >>> F.pixel_unshuffle(x, downscale_factor=2).flatten()
+    tensor([0, 1, 2, 3])
+    """
     r = downscale_factor
     _pixels(input, "pixel_unshuffle")
     if r <= 0:
@@ -179,7 +213,15 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 
 @composite("ChannelShuffleBackward0")
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """The channels of (N, C, *) dealt out: the first of each group, then the second of each."""
+    """The channels of (N, C, *) dealt out: the first of each group, then the second of each.
+
+    Shape: (N, C, *) -> (N, C, *). Dtype: that of input. Zhang et al. (2018).
+    Raises RuntimeError if `groups` does not divide the channels.
+
+    >>> x = torch.arange(4).reshape(1, 4, 1)
+    >>> F.channel_shuffle(x, groups=2).flatten()
+    tensor([0, 2, 1, 3])
+    """
     if input.ndim <= 2:
         raise ShapeError(
             "channel_shuffle expects input with > 2 dims, but got input with sizes "

@@ -137,6 +137,13 @@ def grid_sample(
 ) -> Tensor:  # fmt: skip
     """Images (N, C, *spatial) at the places (N, *out, coordinates) of a grid, the coordinate of the
     last axis first.
+
+    Dtype: that of both. Shape: (N, C, H, W), (N, h, w, 2) -> (N, C, h, w), and so in three
+    dimensions.
+    Raises RuntimeError if dtypes or shapes do not fit; ValueError for another mode.
+
+    >>> F.grid_sample(torch.ones(1, 1, 4, 4), torch.zeros(1, 2, 2, 2), align_corners=False).shape
+    tracegrad.Size([1, 1, 2, 2])
     """
     for name, value, known in (
         ("mode", mode, _MODES), ("padding_mode", padding_mode, _OUTSIDE),

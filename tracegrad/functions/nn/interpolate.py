@@ -207,7 +207,16 @@ def interpolate(
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Images (N, C, *spatial) at another size, or larger by a factor."""
+    """Images (N, C, *spatial) at another size, or larger by a factor.
+
+    Shape: (N, C, *spatial) -> (N, C, *size), size or floor(spatial * scale_factor).
+    Dtype: that of input, floating point, or uint8 for some modes.
+    Raises ValueError unless exactly one of size and scale_factor is given; NotImplementedError for
+    a mode that does not fit the rank.
+
+    >>> F.interpolate(torch.tensor([[[1.0, 2.0]]]), scale_factor=2)
+    tensor([[[1., 1., 2., 2.]]])
+    """
     if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
         raise ValueError(
             "align_corners option can only be set with the interpolating modes: linear | bilinear "

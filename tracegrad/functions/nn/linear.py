@@ -12,7 +12,14 @@ __all__ = ["bilinear", "linear", "pdist"]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias: (*, in), (out, in), (out,) -> (*, out)."""
+    """input @ weight.T + bias: (*, in), (out, in), (out,) -> (*, out).
+
+    Dtype: that of all, which must agree.
+    Shape and dtype errors: Raises RuntimeError if they do not fit.
+
+    >>> F.linear(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]]), torch.tensor([0.5]))
+    tensor([11.5000])
+    """
     if bias is None or weight.ndim != 2 or input.ndim == 0:
         product = matmul.matmul(input, shape.t(weight))
         return product if bias is None else product + bias

@@ -107,7 +107,16 @@ def no_cast(dtype: DType, to: DType) -> RuntimeError:
 def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
              reduce: bool | None = None, reduction: str = "mean",
              weight: Tensor | None = None) -> Tensor:  # fmt: skip
-    """(input - target) ** 2, reduced; with weights, their mean."""
+    """(input - target) ** 2, reduced; with weights, their mean.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
+    >>> F.mse_loss(x, y)
+    tensor(0.1250)
+    """
     x, t = _together(*_paired(input, target), "mse_cpu")
     d = x - t
     return _weighted(d * d, weight, input, legacy(size_average, reduce, reduction))
@@ -116,7 +125,16 @@ def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
 def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
             reduce: bool | None = None, reduction: str = "mean",
             weight: Tensor | None = None) -> Tensor:  # fmt: skip
-    """|input - target|, reduced; with weights, their mean."""
+    """|input - target|, reduced; with weights, their mean.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
+    >>> F.l1_loss(x, y, reduction="none")
+    tensor([0.5000, 0.0000])
+    """
     x, t = _paired(input, target)
     return _weighted(abs(x - t), weight, input, legacy(size_average, reduce, reduction))
 
@@ -127,6 +145,14 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
     """d ** 2 / (2 * beta) where d = |input - target| < beta, else d - beta / 2; reduced.
 
     Girshick (2015).
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
+    >>> F.smooth_l1_loss(x, y, beta=1.0)
+    tensor(0.0625)
     """
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
@@ -149,6 +175,14 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
     """d ** 2 / 2 where d = |input - target| <= delta, else delta * (d - delta / 2); reduced.
 
     Huber (1964).
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
+    >>> F.huber_loss(x, y, delta=1.0)
+    tensor(0.0625)
     """
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
@@ -177,6 +211,14 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     """-(t * log(x) + (1 - t) * log(1 - x)), reduced, with the logarithms cut off at -100.
 
     input: probabilities; RuntimeError for one outside [0, 1], where not compiled.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: that of both, which must be floating
+    point.
+    Raises RuntimeError for x outside [0, 1]; ValueError for different shapes.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
+    >>> F.binary_cross_entropy(x, y)
+    tensor(0.3466)
     """
     reduction = legacy(size_average, reduce, reduction)
     if input.shape != target.shape:
@@ -213,7 +255,15 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
                                      size_average: bool | None = None,
                                      reduce: bool | None = None, reduction: str = "mean",
                                      pos_weight: Tensor | None = None) -> Tensor:  # fmt: skip
-    """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weights the yes."""
+    """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weights the yes.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one.
+    Raises ValueError for different shapes.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
+    >>> F.binary_cross_entropy_with_logits(x, y)
+    tensor(0.6437)
+    """
     reduction = legacy(size_average, reduce, reduction)
     if input.shape != target.shape:
         raise ValueError(
@@ -241,7 +291,16 @@ def _bce_logits(x: Tensor, t: Tensor, weight: Tensor | None, pos_weight: Tensor 
 def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
            reduce: bool | None = None, reduction: str = "mean",
            log_target: bool = False) -> Tensor:  # fmt: skip
-    """target * (log(target) - input), reduced; input (and, with `log_target`, target) are logs."""
+    """target * (log(target) - input), reduced; input (and, with `log_target`, target) are logs.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([-0.7, -0.7]), torch.tensor([0.5, 0.5])
+    >>> F.kl_div(x, y, reduction="batchmean")
+    tensor(0.0034)
+    """
     if size_average is None and reduce is None and reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
@@ -265,6 +324,14 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full
     """exp(x) - t * x or, without `log_input`, x - t * log(x + eps); reduced.
 
     `full` adds Stirling's approximation of log(t!) where t > 1.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])
+    >>> F.poisson_nll_loss(x, y)
+    tensor(0.8591)
     """
     reduction = legacy(size_average, reduce, reduction)
     x, t = input, target
@@ -283,6 +350,13 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
 
     var: as input, or without its last extent, or with one extent 1. ValueError for one that is
     negative. Nix and Weigend (1994).
+
+    Shape: (*), (*), (*) or (*, 1) -> (), or (*) with reduction 'none'. Dtype: that of input.
+    Raises ValueError for a negative variance or one of another shape, or for another reduction.
+
+    >>> x, y, v = torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.0]), torch.ones(2)
+    >>> F.gaussian_nll_loss(x, y, v)
+    tensor(0.0625)
     """
     v: Tensor = var if isinstance(var, Tensor) else input * 0 + var
     if not v.is_floating_point():

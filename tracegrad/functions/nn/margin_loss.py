@@ -39,7 +39,15 @@ from .loss import legacy, no_cast, reduced
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The product of x1 and x2 along `dim`, each divided by its norm, or by eps if that is more."""
+    """The product of x1 and x2 along `dim`, each divided by its norm, or by eps if that is more.
+
+    Shape: two that broadcast -> without the dimension `dim`. Dtype: the promoted one, floating
+    point.
+    Raises IndexError for a dimension out of range; RuntimeError if the shapes do not broadcast.
+
+    >>> F.cosine_similarity(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]), dim=0)
+    tensor(0.7071)
+    """
     dtype = common_dtype((x1, x2))
     if not dtype.is_floating_point:
         raise RuntimeError(
@@ -57,14 +65,29 @@ def _unit(x: Tensor, dim: int, eps: float) -> Tensor:
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
-    """The p-norm of x1 - x2 + eps along the last axis."""
+    """The p-norm of x1 - x2 + eps along the last axis.
+
+    Shape: (*, D), (*, D) -> (*). Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast.
+
+    >>> F.pairwise_distance(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([5.0000])
+    """
     return norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
                           size_average: bool | None = None, reduce: bool | None = None,
                           reduction: str = "mean") -> Tensor:  # fmt: skip
-    """1 - cos where target is 1, max(0, cos - margin) where it is -1, reduced; (N, D) or (D)."""
+    """1 - cos where target is 1, max(0, cos - margin) where it is -1, reduced; (N, D) or (D).
+
+    Shape: (N, D), (N, D), (N,) -> (), or (N,) with reduction 'none'. Dtype: the promoted one.
+    Raises RuntimeError for other ranks or shapes that do not broadcast.
+
+    >>> x1, x2, y = torch.ones(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([1.0])
+    >>> F.cosine_embedding_loss(x1, x2, y)
+    tensor(0.2929)
+    """
     if target.ndim > 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if input1.ndim != target.ndim + 1 or input2.ndim != target.ndim + 1:
@@ -82,7 +105,16 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,
                          size_average: bool | None = None, reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:  # fmt: skip
-    """x where target is 1, max(0, margin - x) where it is -1, reduced."""
+    """x where target is 1, max(0, margin - x) where it is -1, reduced.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([1.0, -1.0])
+    >>> F.hinge_embedding_loss(x, y)
+    tensor(0.2500)
+    """
     near = where(ne(target, -1), input, 0)
     far = where(ne(target, 1), clamp_min(margin - input, 0), 0)
     return reduced(near + far, legacy(size_average, reduce, reduction))
@@ -91,7 +123,16 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
                         size_average: bool | None = None, reduce: bool | None = None,
                         reduction: str = "mean") -> Tensor:  # fmt: skip
-    """max(0, margin - target * (input1 - input2)), reduced."""
+    """max(0, margin - target * (input1 - input2)), reduced.
+
+    Shape: three that broadcast -> (), or their shape with reduction 'none'. Dtype: the promoted
+    one.
+    Raises RuntimeError if the ranks differ or the shapes do not broadcast.
+
+    >>> x1, x2, y = torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([1.0])
+    >>> F.margin_ranking_loss(x1, x2, y, margin=0.5)
+    tensor(1.5000)
+    """
     if not input1.ndim == input2.ndim == target.ndim:
         raise RuntimeError(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
@@ -104,7 +145,16 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
 @composite("SoftMarginLossBackward0")
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
-    """log(1 + exp(-target * x)), reduced."""
+    """log(1 + exp(-target * x)), reduced.
+
+    Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
+    floating point.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([1.0, -1.0])
+    >>> F.soft_margin_loss(x, y)
+    tensor(0.8937)
+    """
     if input.dtype is bool_:
         raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported.")
     if not input.is_floating_point():
@@ -121,7 +171,16 @@ def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = 
 def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0,
                       weight: Tensor | None = None, size_average: bool | None = None,
                       reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
-    """The sum over j != y of max(0, margin - x[y] + x[j]) ** p / C, reduced; (N, C) or (C)."""
+    """The sum over j != y of max(0, margin - x[y] + x[j]) ** p / C, reduced; (N, C) or (C).
+
+    Shape: (N, C), (N,) -> (), or (N,) with reduction 'none'. Dtype: that of input.
+    Raises RuntimeError for labels out of range or shapes that do not fit; ValueError for p other
+    than 1, 2.
+
+    >>> x, y = torch.tensor([[0.1, 0.8], [0.6, 0.2]]), torch.tensor([1, 0])
+    >>> F.multi_margin_loss(x, y)
+    tensor(0.2250)
+    """
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.ndim != 1:
@@ -168,6 +227,13 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
     """The sum of max(0, 1 - x[y] + x[i]) / C over labels y and classes i that are none, reduced.
 
     target: in each row the labels, then -1.
+
+    Shape: (N, C), (N, C) -> (), or (N,) with reduction 'none'. Dtype: that of input; labels int64.
+    Raises RuntimeError for labels out of range or shapes that do not fit.
+
+    >>> x, y = torch.tensor([[0.1, 0.8]]), torch.tensor([[1, -1]])
+    >>> F.multilabel_margin_loss(x, y)
+    tensor(0.1500)
     """
     if input.ndim > 2 or 0 in input.shape[-1:]:
         raise RuntimeError(
@@ -196,7 +262,15 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
 def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
                                 size_average: bool | None = None, reduce: bool | None = None,
                                 reduction: str = "mean") -> Tensor:  # fmt: skip
-    """The mean over classes of the binary cross entropy of sigmoid(x), reduced."""
+    """The mean over classes of the binary cross entropy of sigmoid(x), reduced.
+
+    Shape: (N, C), (N, C) -> (), or (N,) with reduction 'none'. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast; ValueError for another reduction.
+
+    >>> x, y = torch.tensor([[0.1, 0.8]]), torch.tensor([[0.0, 1.0]])
+    >>> F.multilabel_soft_margin_loss(x, y)
+    tensor(0.5577)
+    """
     reduction = legacy(size_average, reduce, reduction)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
@@ -236,7 +310,15 @@ def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, marg
                         p: float = 2, eps: float = 1e-6, swap: bool = False,
                         size_average: bool | None = None, reduce: bool | None = None,
                         reduction: str = "mean") -> Tensor:  # fmt: skip
-    """triplet_margin_with_distance_loss for the p-norm."""
+    """triplet_margin_with_distance_loss for the p-norm.
+
+    Shape: three of (*, D) -> (), or (*) with reduction 'none'. Dtype: the promoted one.
+    Raises ValueError for a margin that is not positive; RuntimeError if the shapes do not fit.
+
+    >>> a, p, n = torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 2), 2.0)
+    >>> F.triplet_margin_loss(a, p, n, margin=2.0)
+    tensor(0.5858)
+    """
     return triplet_margin_with_distance_loss(
         anchor, positive, negative, margin=margin, swap=swap,
         distance_function=lambda a, b: pairwise_distance(a, b, p, eps),

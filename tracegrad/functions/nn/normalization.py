@@ -72,6 +72,15 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
 
     While training, by the moments of the batch, towards which the running statistics are moved, in
     place; else by the running statistics.
+
+    Shape: (N, C, *) -> (N, C, *); statistics, weight and bias (C,). Ioffe and Szegedy (2015).
+    Dtype: that of input, which must be floating point.
+    Raises ValueError while training with one number per channel; RuntimeError if the shapes do not
+    fit.
+
+    >>> F.batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True)
+    tensor([[-1.0000],
+            [ 1.0000]])
     """
     if input.ndim == 1 and not input.numel() and weight is None:
         return input.clone()
@@ -115,7 +124,15 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
                   running_var: Tensor | None = None, weight: Tensor | None = None,
                   bias: Tensor | None = None, use_input_stats: bool = True, momentum: Any = 0.1,
                   eps: float = 1e-5) -> Tensor:  # fmt: skip
-    """Normalise each channel of each sample over its space: (N, C, *)."""
+    """Normalise each channel of each sample over its space: (N, C, *).
+
+    Shape: (N, C, *) -> (N, C, *); statistics, weight and bias (C,). Ulyanov et al. (2016).
+    Dtype: that of input, which must be floating point.
+    Raises ValueError for one number per channel and sample.
+
+    >>> F.instance_norm(torch.tensor([[[1.0, 3.0]]]))
+    tensor([[[-1.0000,  1.0000]]])
+    """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     space = math.prod(input.shape[2:])
@@ -168,7 +185,16 @@ def _trailing(input: Tensor, normalized_shape: Sequence[int], weight: Any, bias:
 
 def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
                bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
-    """Normalise over the last dimensions, those of `normalized_shape`."""
+    """Normalise over the last dimensions, those of `normalized_shape`.
+
+    Shape: (*, *normalized_shape) -> the same; weight and bias normalized_shape. Ba et al. (2016).
+    Dtype: that of input, which must be floating point.
+    Raises RuntimeError if normalized_shape does not end the shape of input.
+
+    >>> F.layer_norm(torch.tensor([[1.0, 3.0], [0.0, 8.0]]), (2,))
+    tensor([[-1.0000,  1.0000],
+            [-1.0000,  1.0000]])
+    """
     dims, _ = _trailing(input, normalized_shape, weight, bias)
     return _layer_norm(input, weight, bias, dims, eps)
 
@@ -185,7 +211,15 @@ def _layer_norm(input: Tensor, weight: Any, bias: Any, dims: tuple, eps: float) 
 @composite("MulBackward0")
 def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
              eps: float | None = None) -> Tensor:  # fmt: skip
-    """Divide by the root of the mean square over the last dimensions."""
+    """Divide by the root of the mean square over the last dimensions.
+
+    Shape: (*, *normalized_shape) -> the same; weight normalized_shape. Zhang and Sennrich (2019).
+    Dtype: that of input, which must be floating point. `eps` is by default that of the dtype.
+    Raises RuntimeError if normalized_shape does not end the shape of input.
+
+    >>> F.rms_norm(torch.tensor([3.0, 4.0]), (2,))
+    tensor([0.8485, 1.1314])
+    """
     dims, shape = _trailing(input, normalized_shape, weight, None)
     x = _floating(input, "rms_norm")
     if eps is None:
@@ -197,7 +231,15 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
 
 def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
                bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
-    """Normalise groups of channels of each sample: (N, C, *)."""
+    """Normalise groups of channels of each sample: (N, C, *).
+
+    Shape: (N, C, *) -> (N, C, *); weight and bias (C,). Wu and He (2018).
+    Dtype: that of input, which must be floating point.
+    Raises RuntimeError if num_groups does not divide C, or for fewer than two dimensions.
+
+    >>> F.group_norm(torch.tensor([[1.0, 3.0, 0.0, 8.0]]), 2)
+    tensor([[-1.0000,  1.0000, -1.0000,  1.0000]])
+    """
     if input.ndim < 2:
         raise RuntimeError(
             f"Expected at least 2 dimensions for input tensor but received {input.ndim}"
@@ -240,7 +282,14 @@ def _group_norm(input: Tensor, weight: Any, bias: Any, groups: int, eps: float) 
 def normalize(
     input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
 ) -> Tensor:
-    """Divide by the p-norm along `dim`, or by eps where that is larger."""
+    """Divide by the p-norm along `dim`, or by eps where that is larger.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises IndexError for a dimension out of range; RuntimeError for integers.
+
+    >>> F.normalize(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
     return input / vector_norm(input, p, dim, True).clamp_min(eps)
 
 
@@ -248,7 +297,14 @@ def normalize(
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
-    """Divide by (k + alpha * the mean square of `size` neighbouring channels) ** beta."""
+    """Divide by (k + alpha * the mean square of `size` neighbouring channels) ** beta.
+
+    Shape: (N, C, *) -> (N, C, *). Dtype: that of input. Krizhevsky et al. (2012).
+    Raises ValueError for fewer than three dimensions.
+
+    >>> F.local_response_norm(torch.ones(1, 3, 2), 2).shape
+    tracegrad.Size([1, 3, 2])
+    """
     if input.ndim < 3:
         raise ValueError(
             f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)"

@@ -127,6 +127,13 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = 
     """More at the ends of the last axes, (before, after) from the last axis on; negative numbers
     take away. What is added is `value`, or the tensor reflected, its end repeated ('replicate'), or
     the tensor again ('circular').
+
+    Shape: each padded extent grows by before + after; negative numbers take away.
+    Dtype: that of input.
+    Raises RuntimeError for an odd number of ends or too many; NotImplementedError for another mode.
+
+    >>> F.pad(torch.tensor([1, 2]), (1, 2), value=9)
+    tensor([9, 1, 2, 9, 9])
     """
     pad = [p.__index__() for p in pad]
     if mode != "constant" and mode not in _MODES:

@@ -29,7 +29,8 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import mode
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.tensor import Tensor
-from ..math.pointwise import abs as abs_, div, relu, sign
+from ..math.elementwise import abs as abs_
+from ..math.pointwise import div, relu, sign
 from ..math.scaled_operands import no_bools, refuse
 from ..math.upcast import rounded_once
 from ..tensors.shape import reshaped

@@ -5,6 +5,7 @@ A rank is the number of spatial axes. Shapes are (N, C, *spatial), or (C, *spati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ Ints = tuple[int, ...]
 
 def by_rank(make: Callable[[int], Callable], name: str) -> tuple[Callable, Callable, Callable]:
     """The functions of one, two and three spatial axes that `make` gives, called `name` with the
-    rank put in.
+    rank put in. In their docstrings `{rank}` becomes the rank, and `{,4}` a `, 4` for each axis.
     """
 
     def of(rank: int) -> Callable:
@@ -30,7 +31,8 @@ def by_rank(make: Callable[[int], Callable], name: str) -> tuple[Callable, Calla
         function.__name__ = function.__qualname__ = name.format(rank)
         function.__module__ = make.__module__
         if function.__doc__:
-            function.__doc__ = function.__doc__.replace("{rank}", str(rank))
+            doc = function.__doc__.replace("{rank}", str(rank))
+            function.__doc__ = re.sub(r"{,(\w+)}", r", \1" * rank, doc)
         return function
 
     return of(1), of(2), of(3)

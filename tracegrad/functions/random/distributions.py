@@ -132,14 +132,30 @@ def floating(dtype: Any, kernel: str, device: Any = None) -> DType:
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
          requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
-    """Numbers uniform in [0, 1)."""
+    """Numbers uniform in [0, 1).
+
+    Shape: `size`. Dtype: `dtype`, which must be floating point, else the default dtype.
+    Raises RuntimeError for a negative extent; NotImplementedError for integers.
+
+    >>> _ = torch.manual_seed(0)
+    >>> bool((torch.rand(100) < 1).all())
+    True
+    """
     d = floating(dtype, "check_uniform_bounds", device)
     return leaf(uniform(shape_of(size, "rand"), d, generator), requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
           requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
-    """Numbers of the standard normal distribution."""
+    """Numbers of the standard normal distribution.
+
+    Shape: `size`. Dtype: `dtype`, which must be floating point, else the default dtype.
+    Raises RuntimeError for a negative extent; NotImplementedError for integers.
+
+    >>> _ = torch.manual_seed(0)
+    >>> torch.randn(2, 3).shape
+    tracegrad.Size([2, 3])
+    """
     d = floating(dtype, "normal_kernel_cpu", device)
     return leaf(gaussian(shape_of(size, "randn"), d, generator), requires_grad)
 
@@ -178,7 +194,14 @@ def _bounds(name: str, args: tuple, low: Any, high: Any) -> tuple[int, int]:
 def randint(*args: Any, low: int | None = None, high: int | None = None, size: Any = None,
             generator: Generator | None = None, dtype: Any = None, device: Any = None,
             requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Integers uniform in [low, high): `randint(high, size)` or `randint(low, high, size)`."""
+    """Integers uniform in [low, high): `randint(high, size)` or `randint(low, high, size)`.
+
+    Shape: `size`. Dtype: `dtype`, else int64. Raises RuntimeError if low is not below high.
+
+    >>> _ = torch.manual_seed(0)
+    >>> bool((torch.randint(3, 7, (100,)) >= 3).all())
+    True
+    """
     usable(device)
     if size is None:
         if not args or not isinstance(args[-1], (tuple, list)):
@@ -203,7 +226,14 @@ def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
              requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """The integers 0 ... n - 1 in random order."""
+    """The integers 0 ... n - 1 in random order.
+
+    Shape: (n,). Dtype: `dtype`, else int64. Raises RuntimeError for a negative n.
+
+    >>> _ = torch.manual_seed(0)
+    >>> torch.randperm(4).sort().values
+    tensor([0, 1, 2, 3])
+    """
     usable(device)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
@@ -223,7 +253,15 @@ def _constant_in(y: Tensor, *given: Tensor) -> Tensor:
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
            dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Normal numbers with these means and standard deviations, numbers or tensors."""
+    """Normal numbers with these means and standard deviations, numbers or tensors.
+
+    Shape: that of mean and std, or `size`. Dtype: that of the tensors, else the default dtype.
+    Raises RuntimeError for a negative std.
+
+    >>> _ = torch.manual_seed(0)
+    >>> torch.normal(0.0, 1.0, (2, 3)).shape
+    tracegrad.Size([2, 3])
+    """
     given = [x for x in (mean, std) if isinstance(x, Tensor)]
     if not isinstance(std, Tensor) and std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
@@ -242,7 +280,14 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
-    """1 with the given probabilities (those of `input`, or p everywhere), else 0."""
+    """1 with the given probabilities (those of `input`, or p everywhere), else 0.
+
+    Shape: (*) -> (*). Dtype: that of input, floating point unless p is given.
+    Raises RuntimeError for probabilities outside [0, 1].
+
+    >>> torch.bernoulli(torch.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
     if p is not None:
         return _constant_in(coin(input, p, generator), input)
     d = floating(input.dtype, "bernoulli_tensor_cpu_p_")
@@ -265,7 +310,14 @@ def multinomial(
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Positions drawn with probabilities proportional to the rows of `input`."""
+    """Positions drawn with probabilities proportional to the rows of `input`.
+
+    Shape: (N,) -> (num_samples,), (B, N) -> (B, num_samples). Dtype: int64.
+    Raises RuntimeError for negative weights, or for too few to draw from without replacement.
+
+    >>> torch.multinomial(torch.tensor([0.0, 1.0]), 1)
+    tensor([1])
+    """
     if not input.dtype.is_floating_point:
         raise RuntimeError(
             "multinomial only supports floating-point dtypes for input, got: "

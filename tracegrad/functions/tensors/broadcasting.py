@@ -18,7 +18,15 @@ from .shape import copying, fresh, ints
 @ints("size")
 @composite("ExpandBackward0")
 def expand(input: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Dimensions of extent 1 repeated without copying; -1 keeps an extent."""
+    """Dimensions of extent 1 repeated without copying; -1 keeps an extent.
+
+    Shape: extents of 1 become the given ones, and -1 keeps one; more in front add dimensions.
+    Dtype: that of input. A view. Raises RuntimeError for an extent that is neither 1 nor the same.
+
+    >>> torch.tensor([[1], [2]]).expand(2, 3)
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
+    """
     old, lead = tuple(input.shape), len(shape) - input.ndim
     if lead < 0:
         raise RuntimeError(
@@ -70,7 +78,15 @@ def sum_to_size(input: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """Expanded to a shape."""
+    """Expanded to a shape.
+
+    Shape: as `expand`. Dtype: that of input. A view.
+    Raises RuntimeError if the shape does not broadcast to it.
+
+    >>> torch.broadcast_to(torch.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
     return expand(input, tuple(size))
 
 

@@ -156,6 +156,14 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
            pin_memory: bool = False) -> Tensor:  # fmt: skip
     """A leaf tensor with a copy of `data`: a number, (nested) lists of numbers, an array or a
     tensor.
+
+    Shape: that of the data; rows must have equal lengths. Dtype: `dtype`, else int64 of integers,
+    bool of bools, the default dtype of floats, and that of an array.
+    Raises ValueError for rows of different lengths; TypeError or RuntimeError for other data.
+
+    >>> torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
     """
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
@@ -170,7 +178,14 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """`data` as a tensor, sharing memory where it can."""
+    """`data` as a tensor, sharing memory where it can.
+
+    Shape: that of the data. Dtype: as `tensor`; another `dtype` than that of the data makes a copy.
+    Raises ValueError for rows of different lengths; TypeError for other data.
+
+    >>> torch.as_tensor([1, 2], dtype=torch.float32)
+    tensor([1., 2.])
+    """
     usable(device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(as_dtype(dtype))
@@ -180,7 +195,18 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of `ndarray`."""
+    """A tensor that shares the memory of `ndarray`.
+
+    Shape and dtype: those of the array. A change of one is seen in the other.
+    Raises TypeError for other objects and for dtypes that torch lacks.
+
+    >>> import numpy as np
+    >>> array = np.array([1, 2])
+    >>> x = torch.from_numpy(array)
+    >>> array[0] = 7
+    >>> x
+    tensor([7, 2])
+    """
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     if any(s < 0 for s in ndarray.strides):
@@ -222,24 +248,54 @@ def _filled(
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros."""
+    """Zeros.
+
+    Shape: `size`. Dtype: `dtype`, else the default dtype.
+    Raises RuntimeError for a negative extent; TypeError for a size that is no integer.
+
+    >>> torch.zeros(2, 3)
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]])
+    """
     return _filled(0, shape_of(size, "zeros"), dtype, device, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones."""
+    """Ones.
+
+    Shape: `size`. Dtype: `dtype`, else the default dtype.
+    Raises RuntimeError for a negative extent; TypeError for a size that is no integer.
+
+    >>> torch.ones(2, dtype=torch.int64)
+    tensor([1, 1])
+    """
     return _filled(1, shape_of(size, "ones"), dtype, device, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
           pin_memory: bool = False) -> Tensor:  # fmt: skip
-    """A tensor whose values mean nothing yet; here they are zeros."""
+    """A tensor whose values mean nothing yet; here they are zeros.
+
+    Shape: `size`. Dtype: `dtype`, else the default dtype.
+    Raises RuntimeError for a negative extent; TypeError for a size that is no integer.
+
+    >>> torch.empty(2, 3).shape
+    tracegrad.Size([2, 3])
+    """
     return _filled(0, shape_of(size, "empty"), dtype, device, requires_grad)
 
 
 def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """A tensor filled with one number, whose type decides the dtype."""
+    """A tensor filled with one number, whose type decides the dtype.
+
+    Shape: `size`. Dtype: `dtype`, else that of the number: bool, int64 or the default dtype.
+    Raises RuntimeError for a negative extent; TypeError for a size that is no sequence of integers.
+
+    >>> torch.full((2, 2), 7)
+    tensor([[7, 7],
+            [7, 7]])
+    """
     shape = shape_of((size,) if isinstance(size, (tuple, list)) else (size,), "full")
     if isinstance(fill_value, Tensor):
         d = fill_value.dtype if dtype is None else as_dtype(dtype)
@@ -284,13 +340,25 @@ def lying_as(new: Tensor, input: Tensor, memory_format: Any = None) -> Tensor:
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                memory_format: Any = None) -> Tensor:  # fmt: skip
-    """Zeros in the shape and dtype of `input`."""
+    """Zeros in the shape and dtype of `input`.
+
+    Shape: that of input. Dtype: `dtype`, else that of input. Raises TypeError without a tensor.
+
+    >>> torch.zeros_like(torch.ones(2))
+    tensor([0., 0.])
+    """
     return _like(0, input, dtype, device, requires_grad, memory_format)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
               memory_format: Any = None) -> Tensor:  # fmt: skip
-    """Ones in the shape and dtype of `input`."""
+    """Ones in the shape and dtype of `input`.
+
+    Shape: that of input. Dtype: `dtype`, else that of input. Raises TypeError without a tensor.
+
+    >>> torch.ones_like(torch.zeros(2))
+    tensor([1., 1.])
+    """
     return _like(1, input, dtype, device, requires_grad, memory_format)
 
 
@@ -299,7 +367,13 @@ empty_like = zeros_like
 
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
               requires_grad: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
-    """One number in the shape and dtype of `input`."""
+    """One number in the shape and dtype of `input`.
+
+    Shape: that of input. Dtype: `dtype`, else that of input. Raises TypeError without a tensor.
+
+    >>> torch.full_like(torch.zeros(2), 7)
+    tensor([7., 7.])
+    """
     new = full(input.shape, fill_value, dtype=dtype or input.dtype, device=device,
                requires_grad=requires_grad)  # fmt: skip
     return lying_as(new, input, memory_format)
@@ -308,7 +382,14 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any 
 # ---- counted
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """start, start + step, ... up to but without `end`."""
+    """start, start + step, ... up to but without `end`.
+
+    Shape: (ceil((end - start) / step),). Dtype: `dtype`, else int64 of integers, and the default
+    dtype if one of them is a float. Raises RuntimeError for a step of 0 or with the wrong sign.
+
+    >>> torch.arange(5), torch.arange(1, 2, 0.5)
+    (tensor([0, 1, 2, 3, 4]), tensor([1.0000, 1.5000]))
+    """
     usable(device)
     if end is None:
         start, end = 0, start
@@ -334,7 +415,14 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
              requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """`steps` numbers from `start` to `end`, evenly spaced, both ends included."""
+    """`steps` numbers from `start` to `end`, evenly spaced, both ends included.
+
+    Shape: (steps,). Dtype: `dtype`, else the default dtype.
+    Raises RuntimeError for negative steps.
+
+    >>> torch.linspace(0, 1, 5)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
     usable(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -376,7 +464,15 @@ def eye(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Ones on the diagonal, zeros elsewhere."""
+    """Ones on the diagonal, zeros elsewhere.
+
+    Shape: (n, m), or (n, n). Dtype: `dtype`, else the default dtype.
+    Raises RuntimeError for a negative extent.
+
+    >>> torch.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     usable(device)
     rows, columns = (arange(k) for k in (n, n if m is None else m))
     d = get_default_dtype() if dtype is None else as_dtype(dtype)

@@ -62,7 +62,14 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 @composite("MaskedFillBackward0")
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """`value` where the mask holds."""
+    """`value` where the mask holds.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: that of input; the mask is bool.
+    Raises RuntimeError if the mask is not bool or the value has more than zero dimensions.
+
+    >>> torch.masked_fill(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), 0.0)
+    tensor([0., 2.])
+    """
     if mask.dtype is not bool_:
         raise RuntimeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "

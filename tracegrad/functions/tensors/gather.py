@@ -23,7 +23,15 @@ from .shape import ravel
 
 @composite("IndexSelectBackward0")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The parts at the positions `index` along `dim`."""
+    """The parts at the positions `index` along `dim`.
+
+    Shape: the extent at `dim` becomes that of index, a vector. Dtype: that of input.
+    Raises IndexError or RuntimeError for an index out of range; IndexError for another rank.
+
+    >>> torch.index_select(torch.tensor([[1, 2], [3, 4]]), 1, torch.tensor([1]))
+    tensor([[2],
+            [4]])
+    """
     d = wrap_dim(dim, input.ndim)
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
@@ -37,7 +45,15 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 @composite("GatherBackward0")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """`out[i][j] = input[index[i][j]][j]` for dim 0, and so on."""
+    """`out[i][j] = input[index[i][j]][j]` for dim 0, and so on.
+
+    Shape: that of index, nowhere longer than input but along `dim`. Dtype: that of input.
+    Raises RuntimeError for an index out of range, of another rank or of another dtype than int64.
+
+    >>> torch.gather(torch.tensor([[1, 2], [3, 4]]), 1, torch.tensor([[0], [1]]))
+    tensor([[1],
+            [4]])
+    """
     return _gathered(input, dim, index, negative=False)
 
 
@@ -97,7 +113,15 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The positions of the elements that are not zero."""
+    """The positions of the elements that are not zero.
+
+    Shape: (*) -> (the number of such elements, rank), or with `as_tuple` one vector per dimension.
+    Dtype: int64. Raises TypeError without a tensor.
+
+    >>> torch.nonzero(torch.tensor([[0, 1], [2, 0]]))
+    tensor([[0, 1],
+            [1, 0]])
+    """
     values = input.dtype.decode(known(input, "nonzero()"))
     found = np.nonzero(np.atleast_1d(values))
     if values.ndim == 0 and not as_tuple:
@@ -112,7 +136,16 @@ argwhere = nonzero
 
 @composite("TakeAlongDimBackward0")
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with the other dimensions broadcast; without `dim`, `take`."""
+    """`gather` with the other dimensions broadcast; without `dim`, `take`.
+
+    Shape: that of indices, broadcast. Dtype: that of input.
+    Raises RuntimeError for indices out of range or of another dtype than int64.
+
+    >>> x = torch.tensor([[3, 1], [2, 4]])
+    >>> torch.take_along_dim(x, torch.argsort(x, dim=1), dim=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
     if indices.dtype is not int64:
         raise RuntimeError(
             "torch.take_along_dim(): dtype of indices should be Long but got "
@@ -136,7 +169,16 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 @composite("MaskedSelectBackward0")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the mask holds, in one dimension."""
+    """The elements where the mask holds, in one dimension.
+
+    Shape: two that broadcast -> (the number of true elements,). Dtype: that of input; the mask is
+    bool.
+    Raises RuntimeError if the mask is not bool or the shapes do not broadcast.
+
+    >>> x = torch.tensor([1, -2, 3])
+    >>> torch.masked_select(x, x > 0)
+    tensor([1, 3])
+    """
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast("masked_select", tuple(input.shape), tuple(mask.shape))

@@ -26,7 +26,15 @@ from .shape import cut, fresh, ints, ravel, reshaped, unsqueeze
 @numpy_names
 @composite("CatBackward0")
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one behind the other along an existing dimension."""
+    """The tensors one behind the other along an existing dimension.
+
+    Shape: (*A, n_i, *B), each -> (*A, the sum of n_i, *B). Dtype: the promoted one.
+    Raises RuntimeError if other extents differ; IndexError for a dimension out of range.
+
+    >>> torch.cat([torch.ones(2, 1), torch.zeros(2, 2)], dim=1)
+    tensor([[1., 0., 0.],
+            [1., 0., 0.]])
+    """
     parts = list(tensors)
     if not parts:
         raise ValueError("expected a non-empty list of Tensors")
@@ -64,7 +72,15 @@ concat = concatenate = cat
 @numpy_names
 @composite("StackBackward0")
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one behind the other along a new dimension."""
+    """The tensors one behind the other along a new dimension.
+
+    Shape: n of (*A, *B) -> (*A, n, *B). Dtype: the promoted one.
+    Raises RuntimeError if the shapes differ; IndexError for a dimension out of range.
+
+    >>> torch.stack([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
     parts = list(tensors)
     if not parts:
         raise RuntimeError("stack expects a non-empty TensorList")
@@ -103,7 +119,15 @@ atleast_1d, atleast_2d, atleast_3d = map(_atleast, (1, 2, 3))
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Stacked as rows."""
+    """Stacked as rows.
+
+    Shape: vectors (N,) count as (1, N); then as `cat` along dimension 0. Dtype: the promoted one.
+    Raises RuntimeError if other extents differ.
+
+    >>> torch.vstack([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
     return cat([_at_least(x, 2) for x in tensors], 0)
 
 
@@ -111,7 +135,14 @@ row_stack = vstack
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along the columns."""
+    """Joined along the columns.
+
+    Shape: as `cat` along dimension 1, of vectors along dimension 0. Dtype: the promoted one.
+    Raises RuntimeError if other extents differ.
+
+    >>> torch.hstack([torch.tensor([1, 2]), torch.tensor([3])])
+    tensor([1, 2, 3])
+    """
     parts = [_at_least(x, 1) for x in tensors]
     return cat(parts, 0 if parts and parts[0].ndim == 1 else 1)
 
@@ -144,7 +175,16 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """The coordinates of a grid: each vector expanded along its own dimension."""
+    """The coordinates of a grid: each vector expanded along its own dimension.
+
+    Shape: (N,), (M,), ... -> as many of (N, M, ...); `indexing="xy"` exchanges the first two.
+    Dtype: that of the inputs. Raises RuntimeError for other ranks or different dtypes.
+
+    >>> rows, columns = torch.meshgrid(torch.tensor([1, 2]), torch.tensor([3, 4, 5]), indexing="ij")
+    >>> columns
+    tensor([[3, 4, 5],
+            [3, 4, 5]])
+    """
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
     if not tensors:
@@ -214,7 +254,15 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 @ints("repeats")
 @composite("RepeatBackward0")
 def repeat(input: Tensor, times: tuple[int, ...]) -> Tensor:
-    """Copies of the tensor side by side, so many along each dimension."""
+    """Copies of the tensor side by side, so many along each dimension.
+
+    Shape: (*) -> each extent times its count; more counts than dimensions add dimensions in front.
+    Dtype: that of input. Raises RuntimeError for fewer counts than dimensions.
+
+    >>> torch.tensor([1, 2]).repeat(2, 2)
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
     if any(n < 0 for n in times):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(times)}: {times}")
     lead = len(times) - input.ndim
@@ -234,7 +282,13 @@ def repeat(input: Tensor, times: tuple[int, ...]) -> Tensor:
 
 @ints("dims")
 def tile(input: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Like `repeat`, with missing leading counts taken as 1."""
+    """Like `repeat`, with missing leading counts taken as 1.
+
+    Shape: as `repeat`. Dtype: that of input. Raises RuntimeError for negative counts.
+
+    >>> torch.tile(torch.tensor([1, 2]), (3,))
+    tensor([1, 2, 1, 2, 1, 2])
+    """
     return repeat(input, (*(1,) * (input.ndim - len(dims)), *dims))
 
 
@@ -243,6 +297,12 @@ def repeat_interleave(
 ) -> Tensor:
     """Each element `repeats` times in a row, one number for all or one for each; of a tensor of
     counts alone, each position so many times.
+
+    Shape: (*) -> the extent at `dim` is the sum of the repeats. Dtype: that of input.
+    Raises RuntimeError for negative repeats, or if their number does not fit.
+
+    >>> torch.repeat_interleave(torch.tensor([1, 2, 3]), 2)
+    tensor([1, 1, 2, 2, 3, 3])
     """
     if repeats is None:
         return repeat_interleave(arange(input.numel()), input)

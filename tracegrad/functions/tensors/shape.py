@@ -88,13 +88,30 @@ def fresh(y: Tensor, x: Tensor) -> Tensor:
 
 @ints("shape")
 def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The same elements in another shape; a view where possible. One extent may be -1."""
+    """The same elements in another shape; a view where possible. One extent may be -1.
+
+    Shape: (*) -> `shape`, of as many elements. Dtype: that of input.
+    Raises RuntimeError if the number of elements does not fit.
+
+    >>> torch.reshape(torch.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
     y = reshaped(input, _inferred(shape, input.numel()))
     return y if y._view is not None else with_grad_name(y, "UnsafeViewBackward0")
 
 
 def view(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
-    """The same memory in another shape, or as numbers of another dtype."""
+    """The same memory in another shape, or as numbers of another dtype.
+
+    Shape: (*) -> `shape`, of as many elements. Dtype: that of input, or `dtype` with the same bits.
+    Raises RuntimeError if the number of elements does not fit, or if only a copy has this shape.
+
+    >>> torch.arange(6).view(3, 2)
+    tensor([[0, 1],
+            [2, 3],
+            [4, 5]])
+    """
     if len(shape) == 1 and (isinstance(shape[0], DType) or shape[0] in (float, int, bool)):
         (dtype,) = shape
     if dtype is not None:
@@ -125,7 +142,14 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
 @ints("dims")
 @composite("PermuteBackward0")
 def permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The dimensions in another order."""
+    """The dimensions in another order.
+
+    Shape: the extents in the order `dims`. Dtype: that of input. A view.
+    Raises RuntimeError if `dims` does not name every dimension once.
+
+    >>> torch.permute(torch.ones(2, 3, 4), (2, 0, 1)).shape
+    tracegrad.Size([4, 2, 3])
+    """
     if len(dims) != input.ndim:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the "
@@ -149,7 +173,15 @@ def _swapped(x: Tensor, a: int, b: int) -> Tensor:
 
 @composite("TransposeBackward0")
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions exchanged."""
+    """Two dimensions exchanged.
+
+    Shape: (*) -> with two extents exchanged. Dtype: that of input. A view.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.transpose(torch.tensor([[1, 2], [3, 4]]), 0, 1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
     return _swapped(input, dim0, dim1)
 
 
@@ -158,7 +190,15 @@ swapaxes = swapdims = transpose
 
 @composite("TBackward0")
 def t(input: Tensor) -> Tensor:
-    """A matrix transposed; a tensor of fewer dimensions as it is."""
+    """A matrix transposed; a tensor of fewer dimensions as it is.
+
+    Shape: (N, M) -> (M, N). Dtype: that of input. A view.
+    Raises RuntimeError for more than two dimensions.
+
+    >>> torch.t(torch.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 3],
+            [2, 4]])
+    """
     if input.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
     return (
@@ -182,7 +222,14 @@ def adjoint(input: Tensor) -> Tensor:
 
 @composite("PermuteBackward0")
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
-    """The dimensions at `source` moved to `destination`."""
+    """The dimensions at `source` moved to `destination`.
+
+    Shape: the extents in the new order. Dtype: that of input. A view.
+    Raises IndexError for a dimension out of range; RuntimeError for one named twice.
+
+    >>> torch.movedim(torch.ones(2, 3, 4), 0, -1).shape
+    tracegrad.Size([3, 4, 2])
+    """
     many = isinstance(source, (tuple, list))
     src = [wrap_dim(d, input.ndim) for d in (source if many else (source,))]
     dst = [wrap_dim(d, input.ndim) for d in (destination if many else (destination,))]
@@ -207,7 +254,14 @@ moveaxis = movedim
 
 
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
-    """Without the dimensions of extent 1, all or the given ones."""
+    """Without the dimensions of extent 1, all or the given ones.
+
+    Shape: (*) -> fewer dimensions; one whose extent is not 1 stays. Dtype: that of input. A view.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.squeeze(torch.ones(1, 2, 1)).shape
+    tracegrad.Size([2])
+    """
     many = isinstance(dim, (tuple, list))
     dims = () if many and not dim else wrap_dims(dim, input.ndim)
     shape = tuple(n for d, n in enumerate(input.shape) if not (d in dims and n == 1))
@@ -217,13 +271,29 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
 
 @composite("UnsqueezeBackward0")
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a dimension of extent 1 inserted at `dim`."""
+    """With a dimension of extent 1 inserted at `dim`.
+
+    Shape: (*A, *B) -> (*A, 1, *B). Dtype: that of input. A view.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.unsqueeze(torch.tensor([1, 2]), 1)
+    tensor([[1],
+            [2]])
+    """
     at = wrap_dim(dim, input.ndim + 1)
     return reshaped(input, (*input.shape[:at], 1, *input.shape[at:]))
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The dimensions from `start_dim` to `end_dim` made one."""
+    """The dimensions from `start_dim` to `end_dim` made one.
+
+    Shape: (*A, n, ..., m, *B) -> (*A, n * ... * m, *B). Dtype: that of input. A view where
+    possible.
+    Raises IndexError for a dimension out of range; RuntimeError if start_dim comes after end_dim.
+
+    >>> torch.flatten(torch.ones(2, 3, 4), start_dim=1).shape
+    tracegrad.Size([2, 12])
+    """
     a, b = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
     if input.ndim == 0:
         return reshaped(input, (1,))
@@ -236,7 +306,15 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dimension made several."""
+    """One dimension made several.
+
+    Shape: (*A, n, *B) -> (*A, *sizes, *B); one size may be -1. Dtype: that of input. A view.
+    Raises RuntimeError if the sizes do not multiply to the extent.
+
+    >>> torch.unflatten(torch.arange(6), 0, (2, 3))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
     d = wrap_dim(dim, input.ndim)
     if not input.ndim or not len(sizes):
         raise RuntimeError("unflatten: sizes must be non-empty, and the tensor has a dimension")
@@ -268,7 +346,14 @@ def cut(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
 @ints("dims")
 @composite("FlipBackward0")
 def flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The order along the dimensions reversed; a copy."""
+    """The order along the dimensions reversed; a copy.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for a dimension named twice.
+
+    >>> torch.flip(torch.tensor([[1, 2], [3, 4]]), (0,))
+    tensor([[3, 4],
+            [1, 2]])
+    """
     if not dims:
         return input.clone()
     x = ops.flip(input, axes=wrap_dims(dims, input.ndim))
@@ -277,7 +362,14 @@ def flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 @composite("RollBackward0")
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """Shifted along dimensions, what falls off coming back at the other end."""
+    """Shifted along dimensions, what falls off coming back at the other end.
+
+    Shape: (*) -> (*). Dtype: that of input.
+    Raises RuntimeError for another number of shifts than dimensions.
+
+    >>> torch.roll(torch.tensor([1, 2, 3, 4]), 1)
+    tensor([4, 1, 2, 3])
+    """
     if dims is None:
         return reshape(roll(ravel(input), shifts, 0), tuple(input.shape))
     shifts, dims = (v if isinstance(v, (tuple, list)) else (v,) for v in (shifts, dims))

@@ -19,7 +19,14 @@ from .shape import copying, cut, is_contiguous, reshaped
 
 @composite("SelectBackward0")
 def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The part at one position along `dim`, without that dimension."""
+    """The part at one position along `dim`, without that dimension.
+
+    Shape: (*A, n, *B) -> (*A, *B). Dtype: that of input. A view.
+    Raises IndexError for a dimension or an index out of range.
+
+    >>> torch.select(torch.tensor([[1, 2], [3, 4]]), 1, 0)
+    tensor([1, 3])
+    """
     if input.ndim == 0:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     d = wrap_dim(dim, input.ndim)
@@ -36,7 +43,14 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 @composite("SliceBackward0")
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """`length` positions along `dim`, from `start`."""
+    """`length` positions along `dim`, from `start`.
+
+    Shape: the extent at `dim` becomes `length`. Dtype: that of input. A view.
+    Raises RuntimeError for a part that lies outside; IndexError for a dimension out of range.
+
+    >>> torch.narrow(torch.tensor([1, 2, 3, 4]), 0, 1, 2)
+    tensor([2, 3])
+    """
     if input.ndim == 0:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = wrap_dim(dim, input.ndim)
@@ -84,7 +98,15 @@ def _several(parts: list[Tensor], name: str) -> tuple[Tensor, ...]:
 
 @composite("SplitBackward0")
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """The parts of a tensor along `dim`, of one length or of the given ones."""
+    """The parts of a tensor along `dim`, of one length or of the given ones.
+
+    Shape: the parts differ at `dim` alone; the last may be shorter. Dtype: that of the tensor.
+    Views.
+    Raises RuntimeError if given lengths do not sum to the extent.
+
+    >>> torch.split(torch.arange(5), 2)
+    (tensor([0, 1]), tensor([2, 3]), tensor([4]))
+    """
     extent, d = _extent("split", tensor, dim), wrap_dim(dim, tensor.ndim)
     parts, start = [], 0
     for n in _lengths(extent, split_size_or_sections, d):
@@ -94,7 +116,14 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` equal parts along `dim`."""
+    """At most `chunks` equal parts along `dim`.
+
+    Shape: the parts differ at `dim` alone; the last may be shorter. Dtype: that of input. Views.
+    Raises RuntimeError for less than one chunk.
+
+    >>> torch.chunk(torch.arange(5), 2)
+    (tensor([0, 1, 2]), tensor([3, 4]))
+    """
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = _extent("chunk", input, dim)
@@ -158,7 +187,14 @@ hsplit, vsplit, dsplit = (
 
 @composite("UnbindBackward0")
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """All parts along `dim`, each without that dimension."""
+    """All parts along `dim`, each without that dimension.
+
+    Shape: (*A, n, *B) -> n of (*A, *B). Dtype: that of input. Views.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.unbind(torch.tensor([[1, 2], [3, 4]]))
+    (tensor([1, 2]), tensor([3, 4]))
+    """
     return _several(
         [select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)])], "Unbind"
     )
@@ -186,7 +222,14 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 @composite("DiagonalBackward0")
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """A diagonal of two dimensions, as the last one; a view."""
+    """A diagonal of two dimensions, as the last one; a view.
+
+    Shape: (*, N, M) -> (*, K), K the length of the diagonal. Dtype: that of input.
+    Raises RuntimeError for two equal dimensions; IndexError for one out of range.
+
+    >>> torch.diagonal(torch.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
     a, b = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")

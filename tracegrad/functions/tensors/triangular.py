@@ -35,13 +35,29 @@ def _triangle(name: str, x: Tensor, diagonal: int, lower: bool) -> Tensor:
 
 @composite("TrilBackward0")
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle, zeros above."""
+    """The lower triangle, zeros above.
+
+    Shape: (*, N, M) -> (*, N, M). Dtype: that of input. `diagonal` moves the border up by so many.
+    Raises RuntimeError for fewer than two dimensions.
+
+    >>> torch.tril(torch.ones(2, 2))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
     return _triangle("tril", input, diagonal, True)
 
 
 @composite("TriuBackward0")
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle, zeros below."""
+    """The upper triangle, zeros below.
+
+    Shape: (*, N, M) -> (*, N, M). Dtype: that of input. `diagonal` moves the border up by so many.
+    Raises RuntimeError for fewer than two dimensions.
+
+    >>> torch.triu(torch.ones(2, 2), diagonal=1)
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
     return _triangle("triu", input, diagonal, False)
 
 
