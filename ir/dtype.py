@@ -17,7 +17,13 @@ _RANK = {"bool": 0, "uint": 1, "int": 1, "float": 3}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DType:
-    """One element type. There is exactly one object per type, so identity is equality."""
+    """One element type. There is exactly one object per type, so identity is equality.
+
+    Raises AttributeError when assigned to. The dtypes are `torch.float32`, `torch.int64`, ...
+
+    >>> torch.float32.is_floating_point, torch.int8.itemsize, torch.zeros(2).dtype is torch.float32
+    (True, 1, True)
+    """
 
     name: str
     kind: str  # 'bool' | 'uint' | 'int' | 'float'

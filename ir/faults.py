@@ -90,7 +90,16 @@ def division_by_zero() -> RuntimeError:
 
 
 class LinAlgError(RuntimeError):
-    """A matrix that has no such factor, or an iteration that did not converge."""
+    """A matrix that has no such factor, or an iteration that did not converge.
+
+    What `linalg` Raises for the numbers in a matrix; a wrong shape is another RuntimeError.
+
+    >>> try:
+    ...     torch.linalg.inv(torch.zeros(2, 2))
+    ... except torch.linalg.LinAlgError as error:
+    ...     print(str(error).split(":")[0])
+    linalg.inv
+    """
 
 
 # what is said, `info` being what LAPACK counts, from 1; and the functions that say it

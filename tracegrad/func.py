@@ -4,18 +4,18 @@ derivative, or maps it over examples. They compose with one another and with `co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from math import prod
 from typing import Any
 
+from .func_linearization import Argnums, Linearization, Primals
 from .func_modules import functional_call, stack_module_state
 from .functions.tensors.creation import eye
 from .tracer.autograd.backward import filled
-from .tracer.autograd.transform import Pullback
 from .tracer.autograd.vmap import map_examples, vmap
 from .tracer.mode import resolve
-from .tracer.pytree import Structure, flatten, map_leaves, unflatten
+from .tracer.pytree import Structure, flatten, unflatten
 from .tracer.tensor.tensor import Tensor
 
 __all__ = [
@@ -23,110 +23,8 @@ __all__ = [
     "stack_module_state", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
-Argnums = int | tuple[int, ...]
-
 # what messages call the transforms
 _SCALAR, _VJP, _JVP = "grad_and_value(f)(*args)", "vjp(f, *primals)", "jvp(f, primals, tangents)"
-
-
-class _Primals:
-    """The arguments of a call that are differentiated: their leaves, and the rest around them."""
-
-    def __init__(self, args: tuple, argnums: Argnums):
-        self.args, self.single = args, isinstance(argnums, int)
-        if not isinstance(argnums, (int, tuple)):
-            raise RuntimeError(
-                f"argnums must be int or Tuple[int, ...], got: {type(argnums)}"
-            )
-        if argnums == () and args:
-            raise RuntimeError("argnums must be non-empty")
-        chosen = (argnums,) if isinstance(argnums, int) else argnums
-        for k in chosen:
-            if not isinstance(k, int):
-                raise RuntimeError(f"argnum must be int, got: {type(k)}")
-            if not -len(args) <= k < len(args):
-                raise RuntimeError(
-                    f"Got argnum={k}, but only {len(args)} positional inputs"
-                )
-        self.positions = [k % len(args) for k in chosen]
-        if len(set(self.positions)) < len(self.positions):
-            raise RuntimeError(f"argnums elements must be unique, got {tuple(self.positions)}")
-        self.leaves, self.structure = flatten(tuple(args[k] for k in self.positions))
-        for x in self.leaves:
-            if not isinstance(x, Tensor):
-                raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
-
-    def floating(self) -> _Primals:
-        """Itself, if forward mode can begin at the leaves."""
-        for x in self.leaves:
-            if not x.dtype.is_floating_point:
-                raise ValueError(
-                    f"Expected primal to be floating point or complex, but got: {x.dtype}"
-                )
-        return self
-
-    def all_arguments(self, leaves: Sequence[Tensor]) -> tuple:
-        """All arguments, with other leaves in the chosen ones."""
-        full = list(self.args)
-        for k, arg in zip(self.positions, unflatten(leaves, self.structure), strict=True):
-            full[k] = arg
-        return tuple(full)
-
-    def like(self, leaves: Sequence[Any]) -> Any:
-        """The leaves in the structure of the chosen arguments."""
-        found = unflatten(leaves, self.structure)
-        return found[0] if self.single else found
-
-
-class _Linearization:
-    """A function linearised at one point: the answer, its tensors, and their pullback. `call` is
-    the transform in the user's words.
-    """
-
-    def __init__(self, call: str, func: Callable, chosen: _Primals, kwargs: dict, has_aux: bool):
-        self.call, self.aux = call, None
-
-        def run(leaves: list[Tensor]) -> Any:
-            answer = func(*chosen.all_arguments(leaves), **kwargs)
-            if has_aux:
-                if not isinstance(answer, tuple) or len(answer) != 2:
-                    raise RuntimeError(
-                        f"{call}: output of function f should be a tuple: (output, aux) if "
-                        f"has_aux is True, got {type(answer)}"
-                    )
-                answer, self.aux = answer
-                for x in flatten(self.aux)[0]:
-                    if not isinstance(x, Tensor):
-                        raise RuntimeError(f"Expected tensors, got unsupported type {type(x)}")
-            return answer
-
-        self.chosen = chosen
-        self.back = Pullback(run, chosen.leaves)
-        self.outputs, self.structure = flatten(self.back.result)
-        for y in self.outputs:
-            if not isinstance(y, Tensor):
-                raise RuntimeError(
-                    f"{call}: expected f(*primals) to return only tensors, got unsupported type "
-                    f"{type(y)}"
-                )
-        self.back.set_outputs(self.outputs)
-
-    def refuse_integers(self) -> None:
-        """Reverse mode begins at the outputs."""
-        for y in self.outputs:
-            if not y.dtype.is_floating_point:
-                raise RuntimeError(
-                    "vjp(f, ...): All outputs of f must be floating-point or complex Tensors, got "
-                    f"Tensor with dtype {y.dtype}"
-                )
-
-    def result(self) -> Any:
-        return map_leaves(self.back.detached_outside, self.back.result)
-
-    def with_aux(self, *found: Any, has_aux: bool) -> Any:
-        """What a transform returns, and the aux if the function gives one."""
-        full = (*found, map_leaves(self.back.detached_outside, self.aux)) if has_aux else found
-        return full if len(full) > 1 else full[0]
 
 
 def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
@@ -134,6 +32,11 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
 
     The gradient has the structure of argument number `argnums`, or is a tuple of such. With
     `has_aux`, `func` returns (scalar, aux) and the value is that pair.
+
+    Shape: that of the argument, and (). Raises RuntimeError if the answer is no scalar tensor.
+
+    >>> torch.func.grad_and_value(lambda x: x**2)(torch.tensor(3.0))
+    (tensor(6.), tensor(9.))
     """
 
     def one_tensor(*args: Any, **kwargs: Any) -> Any:
@@ -145,7 +48,7 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
 
     @wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> tuple:
-        point = _Linearization(_SCALAR, one_tensor, _Primals(args, argnums), kwargs, has_aux)
+        point = Linearization(_SCALAR, one_tensor, Primals(args, argnums), kwargs, has_aux)
         (y,) = point.back.outputs
         if y.ndim:
             raise RuntimeError(
@@ -165,7 +68,10 @@ def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callabl
     The gradient has the structure of argument number `argnums`, or is a tuple of such. With
     `has_aux`, `func` returns (scalar, aux) and the answer is (gradient, aux).
 
-        >>> grad(torch.sin)(x)  # cos(x)
+    Shape: that of the argument. Raises RuntimeError if the answer is no scalar tensor.
+
+    >>> torch.func.grad(torch.sin)(torch.tensor(0.0))
+    tensor(1.)
     """
     both = grad_and_value(func, argnums, has_aux)
 
@@ -178,7 +84,13 @@ def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callabl
 
 
 def value_and_grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
-    """`grad_and_value` with the value first."""
+    """`grad_and_value` with the value first.
+
+    Shape: (), and that of the argument. Raises RuntimeError if the answer is no scalar tensor.
+
+    >>> torch.func.value_and_grad(lambda x: x**2)(torch.tensor(3.0))
+    (tensor(9.), tensor(6.))
+    """
     both = grad_and_value(func, argnums, has_aux)
 
     @wraps(func)
@@ -200,8 +112,14 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     `has_aux`.
 
     The function may be called many times; it gives a tuple with a gradient for each primal.
+
+    Shape: a cotangent has the shape of its output. Raises RuntimeError if it has not.
+
+    >>> y, pull = torch.func.vjp(torch.sin, torch.zeros(2))
+    >>> pull(torch.tensor([1.0, 2.0]))
+    (tensor([1., 2.]),)
     """
-    point = _Linearization(_VJP, func, _Primals(primals, tuple(range(len(primals)))), {}, has_aux)
+    point = Linearization(_VJP, func, Primals(primals, tuple(range(len(primals)))), {}, has_aux)
     point.refuse_integers()
 
     def pullback(
@@ -226,7 +144,7 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     return point.with_aux(point.result(), pullback, has_aux=has_aux)
 
 
-def _tangents_of(tangents: Any, chosen: _Primals) -> list:
+def _tangents_of(tangents: Any, chosen: Primals) -> list:
     found = _same_structure(
         f"{_JVP}: Expected primals and tangents to have the same python structure. tangents",
         tangents, chosen.structure, "primals",
@@ -249,6 +167,11 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
 
     `primals` and `tangents` are tuples of the same structure. `strict` refuses an output that does
     not depend on the primals.
+
+    Shape: a tangent has the shape of its primal. Raises RuntimeError if it has not.
+
+    >>> torch.func.jvp(torch.sin, (torch.zeros(2),), (torch.tensor([1.0, 2.0]),))
+    (tensor([0., 0.]), tensor([1., 2.]))
     """
     if not isinstance(primals, tuple):
         raise RuntimeError(
@@ -261,9 +184,9 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
     for x in leaves:
         if not isinstance(x, Tensor):
             raise RuntimeError(f"{_JVP}: Expected primals to only contain Tensors, got {type(x)}")
-    chosen = _Primals(primals, tuple(range(len(primals))))
+    chosen = Primals(primals, tuple(range(len(primals))))
     given = _tangents_of(tangents, chosen)
-    point = _Linearization(_JVP, func, chosen.floating(), {}, has_aux)
+    point = Linearization(_JVP, func, chosen.floating(), {}, has_aux)
     if strict and None in point.back.roots:
         raise RuntimeError(
             "jvp(f, primals, tangents, strict=True): The output of f is independent of the "
@@ -274,9 +197,16 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
 
 
 def linearize(func: Callable, *primals: Any) -> tuple:
-    """(output, function of tangents that gives the derivative along them); `func` runs once."""
-    chosen = _Primals(primals, tuple(range(len(primals)))).floating()
-    point = _Linearization("linearize(f, *primals)", func, chosen, {}, False)
+    """(output, function of tangents that gives the derivative along them); `func` runs once.
+
+    Shape: a tangent has the shape of its primal. Raises RuntimeError if it has not.
+
+    >>> y, along = torch.func.linearize(torch.sin, torch.zeros(2))
+    >>> along(torch.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
+    chosen = Primals(primals, tuple(range(len(primals)))).floating()
+    point = Linearization("linearize(f, *primals)", func, chosen, {}, False)
     forward = point.back.pushforward()
 
     def pushforward(*tangents: Any) -> Any:
@@ -317,6 +247,12 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
 
     For each tensor of the output, the structure of argument `argnums`, with Jacobians of shape
     (*output.shape, *input.shape). `chunk_size` bounds how many rows are computed together.
+
+    Shape: (*output, *input). Raises RuntimeError for answers that are no tensors.
+
+    >>> torch.func.jacrev(lambda x: x**2)(torch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
     """
 
     if chunk_size is not None and chunk_size <= 0:
@@ -324,7 +260,7 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Linearization(_VJP, func, _Primals(args, argnums), kwargs, has_aux)
+        point = Linearization(_VJP, func, Primals(args, argnums), kwargs, has_aux)
         point.refuse_integers()
         ys, xs = point.back.outputs, point.back.primals
         blocks = []
@@ -341,6 +277,12 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
            chunk_size: int | None = None, randomness: str = "error") -> Callable:  # fmt: skip
     """The function that computes the Jacobian of `func` by forward mode, a column per input
     element; its answer is that of `jacrev`.
+
+    Shape: (*output, *input). Raises RuntimeError for answers that are no tensors.
+
+    >>> torch.func.jacfwd(lambda x: x**2)(torch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
     """
 
     if chunk_size is not None and chunk_size <= 0:
@@ -348,7 +290,7 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = _Linearization(_JVP, func, _Primals(args, argnums).floating(), kwargs, has_aux)
+        point = Linearization(_JVP, func, Primals(args, argnums).floating(), kwargs, has_aux)
         ys, xs = point.back.outputs, point.back.primals
         forward = point.back.pushforward()
         columns = []
@@ -363,5 +305,12 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 
 
 def hessian(func: Callable, argnums: Argnums = 0) -> Callable:
-    """The function that computes the Hessian of `func`, forward over reverse."""
+    """The function that computes the Hessian of `func`, forward over reverse.
+
+    Shape: (*output, *input, *input). Raises RuntimeError for answers that are no tensors.
+
+    >>> torch.func.hessian(lambda x: (x**3).sum())(torch.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
     return jacfwd(jacrev(func, argnums), argnums)

@@ -77,6 +77,12 @@ def functional_call(
     Tensors that the dicts do not name are the module's own, and names that it does not have are
     passed over, unless `strict`. With `tie_weights`, a parameter that
     the module holds under two names is replaced under both.
+
+    Shape: those of the module. Raises KeyError or RuntimeError for names that do not fit.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> torch.func.functional_call(model, {"weight": torch.ones(1, 2)}, (torch.tensor([1.0, 2.0]),))
+    tensor([3.])
     """
     dicts = parameter_and_buffer_dicts
     if isinstance(dicts, Mapping):
@@ -100,7 +106,14 @@ def functional_call(
 
 
 def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(parameters, buffers) of modules of one kind, stacked along a first axis, for `vmap`."""
+    """(parameters, buffers) of modules of one kind, stacked along a first axis, for `vmap`.
+
+    Shape: (number of modules, *) of each. Raises RuntimeError for modules of different kinds.
+
+    >>> parameters, buffers = torch.func.stack_module_state([nn.Linear(2, 1), nn.Linear(2, 1)])
+    >>> parameters["weight"].shape
+    tracegrad.Size([2, 1, 2])
+    """
     if not models:
         raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
     if any(m.training is not models[0].training for m in models):

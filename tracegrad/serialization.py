@@ -40,8 +40,11 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
 
     A file that exists is replaced when the new one is complete on disk: whatever happens, one of
     the two is there. The last three options are taken and ignored.
+    Raises RuntimeError inside a compiled function; pickle.PicklingError for other objects.
 
-    >>> tracegrad.save(model.state_dict(), "model.pt")
+    >>> torch.save({"weight": torch.ones(2), "epoch": 3}, "model.pt")
+    >>> torch.load("model.pt")
+    {'weight': tensor([1., 1.]), 'epoch': 3}
     """
     if mode.trace is not None:
         raise RuntimeError("save: not inside a compiled function, where values are not known")
@@ -241,7 +244,10 @@ def load(
     the other options are taken and ignored. Raises RuntimeError for a file that is damaged, and
     pickle.UnpicklingError for one that holds what is not allowed.
 
-    >>> model.load_state_dict(tracegrad.load("model.pt"))
+    >>> model = nn.Linear(2, 1)
+    >>> torch.save(model.state_dict(), "model.pt")
+    >>> model.load_state_dict(torch.load("model.pt"))
+    <All keys matched successfully>
     """
     if mode.trace is not None:
         raise RuntimeError("load: not inside a compiled function, which would read but once")

@@ -40,6 +40,8 @@ def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True,
 
     Raises AssertionError that says how many elements differ, by how much at most, and where; `msg`
     is put in its place, or called with it.
+
+    >>> torch.testing.assert_close(torch.tensor([1.0]), torch.tensor([1.0 + 1e-7]))
     """
     if (rtol is None) != (atol is None):
         raise ValueError(
@@ -116,7 +118,11 @@ class _Comparison:
 def assert_kernels(compiled: Any, launches: int, distinct: int | None = None) -> None:
     """Assert that the last call's program is `launches` kernel launches, of `distinct` kernels.
 
-    >>> assert_kernels(step, 3)  # a lost fusion fails
+    Raises AssertionError, with the program, if it is not: a lost fusion fails.
+
+    >>> f = torch.compile(lambda x: x.sin() * 2 + 1)
+    >>> _ = f(torch.ones(100))
+    >>> torch.testing.assert_kernels(f, launches=1)
     """
     program = compiled.program()
     found = len(program.launches), len(program.kernels)

@@ -24,7 +24,14 @@ class _OfOneType(type):
         return isinstance(x, Tensor) and x.dtype is cls.dtype
 
 
-TYPES = {
-    f"{name}Tensor": _OfOneType(f"{name}Tensor", (), {"dtype": dtype, "__module__": "tracegrad"})
-    for dtype, name in SCALAR_TYPE.items()
-}
+def _of(dtype: DType, name: str) -> _OfOneType:
+    doc = (
+        f"{dtype} tensors by torch's old name: of data or of a size.\n\n"
+        f"Shape: that of the data, or the numbers. Raises TypeError for other arguments.\n\n"
+        f">>> isinstance(torch.{name}([1, 0]), torch.{name}), torch.{name}(2, 3).dtype\n"
+        f"(True, {dtype!r})\n"
+    )
+    return _OfOneType(name, (), {"dtype": dtype, "__module__": "tracegrad", "__doc__": doc})
+
+
+TYPES = {f"{name}Tensor": _of(dtype, f"{name}Tensor") for dtype, name in SCALAR_TYPE.items()}

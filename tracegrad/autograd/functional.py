@@ -116,7 +116,13 @@ def _shaped(found: Sequence[Any], single: bool) -> Any:
 
 def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
-    """(func(inputs), v pulled back to the inputs)."""
+    """(func(inputs), v pulled back to the inputs).
+
+    Shape: v has that of the output. Raises RuntimeError if it has not.
+
+    >>> torch.autograd.functional.vjp(torch.sin, torch.zeros(2), torch.tensor([1.0, 2.0]))
+    (tensor([0., 0.]), tensor([1., 2.]))
+    """
     p = _Linearization(func, inputs, "vjp", create_graph, strict)
     found = p.back(p.weights(v, p.ys), create_graph)
     return p.outputs(), _shaped(p.finish(found), p.single_input)
@@ -124,7 +130,13 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 
 def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:  # fmt: skip
-    """(func(inputs), its derivative along v)."""
+    """(func(inputs), its derivative along v).
+
+    Shape: v has that of the inputs. Raises RuntimeError if it has not.
+
+    >>> torch.autograd.functional.jvp(torch.sin, torch.zeros(2), torch.tensor([1.0, 2.0]))
+    (tensor([0., 0.]), tensor([1., 2.]))
+    """
     p = _Linearization(func, inputs, "jvp", create_graph, strict)
     found = p.back.pushforward()(p.weights(v, p.xs), create_graph)
     return p.outputs(), _shaped(p.finish(found), p.single_output)
@@ -180,6 +192,12 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
     """The Jacobian: for each output and each input a tensor of shape (*output, *input).
 
     `vectorize` computes all rows at once, by `vmap`; `strategy` may then be 'forward-mode'.
+
+    Shape: as above. Raises TypeError for inputs or answers that are no tensors.
+
+    >>> torch.autograd.functional.jacobian(lambda x: x**2, torch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
     """
     if strategy not in ("reverse-mode", "forward-mode"):
         raise AssertionError(
@@ -237,7 +255,14 @@ def _at_units(
 def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False,
             vectorize: bool = False,
             outer_jacobian_strategy: str = "reverse-mode") -> Any:  # fmt: skip
-    """The Hessian: for each two inputs a tensor of shape (*input, *input)."""
+    """The Hessian: for each two inputs a tensor of shape (*input, *input).
+
+    Shape: as above. Raises TypeError for inputs or answers that are no tensors.
+
+    >>> torch.autograd.functional.hessian(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
     single = not isinstance(inputs, tuple)
     gradient = _Gradient(func, "hessian")
     return jacobian(

@@ -24,7 +24,14 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
 
 class GradcheckError(RuntimeError):
-    """What gradcheck found wrong, in words."""
+    """What gradcheck Raises: the entry that differs, and both values.
+
+    >>> try:
+    ...     torch.autograd.gradcheck(lambda x: x.float().sin(), torch.ones(2).double())
+    ... except ValueError as error:
+    ...     print(type(error).__name__)
+    ValueError
+    """
 
 
 Arrays = list[np.ndarray]
@@ -244,6 +251,12 @@ def gradcheck(
     raises GradcheckError that shows both Jacobians and where they differ most; with
     `raise_exception=False` it returns False. `check_undefined_grad`, `check_grad_dtypes` and
     `masked` are accepted for torch's sake: they say nothing about tensors as they are here.
+
+    Shape: any. Dtype: float64 inputs, or the differences are too coarse. Raises GradcheckError.
+
+    >>> x = torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True)
+    >>> torch.autograd.gradcheck(torch.sin, (x,))
+    True
     """
     try:
         check = _Check(func, inputs, eps)
@@ -281,6 +294,12 @@ def gradgradcheck(
 
     `grad_outputs` weights the outputs; by default with random numbers, which are then inputs of
     the gradient, too. The rest is as for `gradcheck`.
+
+    Shape: any. Dtype: float64 inputs, or the differences are too coarse. Raises GradcheckError.
+
+    >>> x = torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True)
+    >>> torch.autograd.gradgradcheck(torch.sin, (x,))
+    True
     """
     given = _tuple(inputs)
     if grad_outputs is None:

@@ -40,6 +40,13 @@ class _Packed(Saved):
 class saved_tensors_hooks(ContextDecorator):
     """Within it, what operations save for backward is passed through `pack_hook`, and through
     `unpack_hook` when it is used. The tensors given to `pack_hook` must not be changed in place.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
+    ...     y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 2.])
     """
 
     def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]):
@@ -55,7 +62,15 @@ class saved_tensors_hooks(ContextDecorator):
 
 
 class save_on_cpu(ContextDecorator):
-    """Within it, what is saved lies in the memory of the CPU, where all tensors are."""
+    """Within it, what is saved lies in the memory of the CPU, where all tensors are.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.autograd.graph.save_on_cpu():
+    ...     y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 2.])
+    """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda"):
         self.pin_memory = pin_memory

@@ -27,6 +27,11 @@ from .report import name_of, summary
 class CacheInfo(NamedTuple):
     """What a compiled function has done: calls answered by an existing program, traces, programs
     kept.
+
+    >>> f = torch.compile(lambda x: x * 2)
+    >>> _ = f(torch.ones(2)), f(torch.zeros(2))
+    >>> f.cache_info()
+    CacheInfo(hits=1, misses=1, currsize=1)
     """
 
     hits: int
@@ -58,9 +63,11 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     Raises what the function raises; RuntimeError for side effects that cannot be replayed;
     IndexError, with nothing written, for an index out of range.
 
-        >>> @tracegrad.compile
-        ... def f(x):
-        ...     return (x.sin() ** 2).sum()
+    >>> @torch.compile
+    ... def f(x):
+    ...     return (x.sin() ** 2).sum()
+    >>> f(torch.zeros(3)), f.cache_info()
+    (tensor(0.), CacheInfo(hits=0, misses=1, currsize=1))
     """
     if fn is None:
         return lambda f: compile(

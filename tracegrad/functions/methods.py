@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.op import OpDef
-from ..ir.ops import elementwise
+from ..ir.ops import elementwise as ops
 from ..ir.value import ARITHMETIC, OPERATORS
 from ..tracer.tensor import printing
 from ..tracer.tensor.inplace import apply_inplace, inplace
@@ -168,12 +168,12 @@ def _invert(self: Tensor) -> Tensor:
         raise TypeError(
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
         )
-    return elementwise.bitwise_not(self)
+    return ops.bitwise_not(self)
 
 
 def _rtruediv(self: Tensor, other: Any) -> Tensor:
     """other / self."""
-    return elementwise.reciprocal(self) * other  # as torch has it
+    return ops.reciprocal(self) * other  # as torch has it
 
 
 def attach() -> None:
@@ -196,9 +196,6 @@ def attach() -> None:
             setattr(Tensor, name, value)
     for name in "squeeze swapaxes swapdims t transpose unsqueeze".split():
         setattr(Tensor, f"{name}_", inplace_view(getattr(shape, name)))
-    Tensor.requires_grad_.__doc__ = (
-        "Say whether operations on this leaf are recorded; returns the tensor."
-    )
 
 
 def _augmented(op: OpDef) -> Any:

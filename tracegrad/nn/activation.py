@@ -54,7 +54,14 @@ _LAYERS: dict[str, tuple[Callable, dict[str, Any]]] = {
 
 
 class PReLU(Module):
-    """x where x > 0, else weight * x, with a weight that is learned, one or one per channel."""
+    """x where x > 0, else weight * x, with a weight that is learned, one or one per channel.
+
+    Shape: (*) -> (*); weight (num_parameters,), which is 1 or the channels (axis 1). Dtype: float.
+    Raises RuntimeError if the channels do not fit. He et al. (2015).
+
+    >>> nn.PReLU()(torch.tensor([-1.0, 2.0]))
+    tensor([-0.2500,  2.0000], grad_fn=<PreluKernelBackward0>)
+    """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None,
                  dtype: Any = None) -> None:  # fmt: skip
@@ -74,7 +81,14 @@ class PReLU(Module):
 
 
 class RReLU(Module):
-    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean."""
+    """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean.
+
+    Shape: (*) -> (*). Dtype: that of input, floating point.
+    Raises RuntimeError if lower is greater than upper; NotImplementedError for integers.
+
+    >>> nn.RReLU(0.5, 0.5)(torch.tensor([-1.0, 2.0]))
+    tensor([-0.5000,  2.0000])
+    """
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
         super().__init__()
@@ -89,7 +103,13 @@ class RReLU(Module):
 
 
 class Softmax2d(Module):
-    """softmax over the channels of (N, C, H, W) or (C, H, W)."""
+    """softmax over the channels of (N, C, H, W) or (C, H, W).
+
+    Shape: (N, C, H, W) or (C, H, W) -> the same. Raises ValueError for other ranks.
+
+    >>> nn.Softmax2d()(torch.zeros(1, 2, 1, 1)).flatten()
+    tensor([0.5000, 0.5000])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in (3, 4):

@@ -164,7 +164,15 @@ class _Transposed(_Convolution):
 
 
 class Conv1d(_Forward):
-    """The cross-correlation of signals (N, C, L) with weights (out, C / groups, kernel)."""
+    """The cross-correlation of signals (N, C, L) with weights (out, C / groups, kernel).
+
+    Shape: (N, C, L) -> (N, out, L'), or without N; L' is that of `F.conv1d`.
+    Raises ValueError for channels that `groups` does not divide; RuntimeError for an input that
+    does not fit.
+
+    >>> nn.Conv1d(3, 8, 3, padding=1)(torch.randn(2, 3, 16)).shape
+    tracegrad.Size([2, 8, 16])
+    """
 
     rank = 1
 
@@ -172,7 +180,11 @@ class Conv1d(_Forward):
 class Conv2d(_Forward):
     """The cross-correlation of images (N, C, H, W) with weights (out, C / groups, *kernel).
 
-    >>> nn.Conv2d(3, 8, 3, padding=1)(tracegrad.randn(2, 3, 32, 32)).shape
+    Shape: (N, C, H, W) -> (N, out, H', W'), or without N; the extents are those of `F.conv2d`.
+    Raises ValueError for channels that `groups` does not divide; RuntimeError for an input that
+    does not fit.
+
+    >>> nn.Conv2d(3, 8, 3, padding=1)(torch.randn(2, 3, 32, 32)).shape
     tracegrad.Size([2, 8, 32, 32])
     """
 
@@ -180,24 +192,57 @@ class Conv2d(_Forward):
 
 
 class Conv3d(_Forward):
-    """The cross-correlation of volumes (N, C, D, H, W) with weights (out, C / groups, *kernel)."""
+    """The cross-correlation of volumes (N, C, D, H, W) with weights (out, C / groups, *kernel).
+
+    Shape: (N, C, D, H, W) -> (N, out, D', H', W'), or without N; the extents are those of
+    `F.conv3d`.
+    Raises ValueError for channels that `groups` does not divide; RuntimeError for an input that
+    does not fit.
+
+    >>> nn.Conv3d(3, 8, 3)(torch.randn(2, 3, 5, 5, 5)).shape
+    tracegrad.Size([2, 8, 3, 3, 3])
+    """
 
     rank = 3
 
 
 class ConvTranspose1d(_Transposed):
-    """The adjoint of Conv1d, which makes signals longer; weights (in, out / groups, kernel)."""
+    """The adjoint of Conv1d, which makes signals longer; weights (in, out / groups, kernel).
+
+    Shape: (N, C, L) -> (N, out, L'), or without N; L' is that of `F.conv_transpose1d`.
+    Raises ValueError for channels that `groups` does not divide; RuntimeError for an input that
+    does not fit.
+
+    >>> nn.ConvTranspose1d(3, 8, 2, stride=2)(torch.randn(2, 3, 16)).shape
+    tracegrad.Size([2, 8, 32])
+    """
 
     rank = 1
 
 
 class ConvTranspose2d(_Transposed):
-    """The adjoint of Conv2d, which makes images larger; weights (in, out / groups, *kernel)."""
+    """The adjoint of Conv2d, which makes images larger; weights (in, out / groups, *kernel).
+
+    Shape: (N, C, H, W) -> (N, out, H', W'), or without N; those of `F.conv_transpose2d`.
+    Raises ValueError for channels that `groups` does not divide; RuntimeError for an input that
+    does not fit.
+
+    >>> nn.ConvTranspose2d(3, 8, 2, stride=2)(torch.randn(2, 3, 8, 8)).shape
+    tracegrad.Size([2, 8, 16, 16])
+    """
 
     rank = 2
 
 
 class ConvTranspose3d(_Transposed):
-    """The adjoint of Conv3d, which makes volumes larger; weights (in, out / groups, *kernel)."""
+    """The adjoint of Conv3d, which makes volumes larger; weights (in, out / groups, *kernel).
+
+    Shape: (N, C, D, H, W) -> (N, out, D', H', W'), or without N; those of `F.conv_transpose3d`.
+    Raises ValueError for channels that `groups` does not divide; RuntimeError for an input that
+    does not fit.
+
+    >>> nn.ConvTranspose3d(3, 8, 2, stride=2)(torch.randn(2, 3, 4, 4, 4)).shape
+    tracegrad.Size([2, 8, 8, 8, 8])
+    """
 
     rank = 3

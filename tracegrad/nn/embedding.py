@@ -60,7 +60,16 @@ class _Table(Module):
 
 
 class Embedding(_Table):
-    """Rows of a table by number: (*) -> (*, embedding_dim)."""
+    """Rows of a table by number: (*) -> (*, embedding_dim).
+
+    Shape: as above. Dtype: numbers are int64 or int32, the answer has that of the weight.
+    Raises IndexError for a number out of range; AssertionError for a padding_idx out of range.
+
+    >>> table = nn.Embedding.from_pretrained(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> table(torch.tensor([1, 0]))
+    tensor([[3., 4.],
+            [1., 2.]])
+    """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
                  max_norm: float | None = None, norm_type: float = 2.0,
@@ -83,7 +92,16 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """The sum, mean or maximum of rows of a table over each bag of numbers."""
+    """The sum, mean or maximum of rows of a table over each bag of numbers.
+
+    Shape: (N, L) -> (N, embedding_dim), or (sum of lengths,) with offsets (N,).
+    Raises IndexError or RuntimeError for a number out of range; ValueError for offsets that do not
+    fit.
+
+    >>> table = nn.EmbeddingBag.from_pretrained(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), mode="sum")
+    >>> table(torch.tensor([[0, 1]]))
+    tensor([[4., 6.]])
+    """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None,
                  norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean",

@@ -23,6 +23,7 @@ from ..functions.nn.margin_loss import *
 from ..functions.nn.normalization import *
 from ..functions.nn.padding import *
 from ..functions.nn.pooling import *
+from ..functions.nn.softmax import *
 from ..functions.out_argument import accept as _accept_out
 
 _accept_out(globals(), "nn.functional")

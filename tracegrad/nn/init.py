@@ -21,7 +21,13 @@ _GAINS = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The gain: 1, tanh 5/3, relu sqrt(2), leaky_relu sqrt(2 / (1 + slope**2)), selu 3/4."""
+    """The gain: 1, tanh 5/3, relu sqrt(2), leaky_relu sqrt(2 / (1 + slope**2)), selu 3/4.
+
+    Shape: of none. Raises ValueError for another name.
+
+    >>> nn.init.calculate_gain("leaky_relu", 1.0)
+    1.0
+    """
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):
@@ -50,35 +56,87 @@ def _fan(tensor: Tensor, mode: str) -> int:
 
 @no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
-    """Numbers uniform in [a, b)."""
+    """Numbers uniform in [a, b).
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises nothing of its own.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.uniform_(w, 0.0, 1.0).shape
+    tracegrad.Size([2, 3])
+    """
     return tensor.uniform_(a, b, generator=generator)
 
 
 @no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
-    """Normal numbers."""
+    """Normal numbers.
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises nothing of its own.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.normal_(w).shape
+    tracegrad.Size([2, 3])
+    """
     return tensor.normal_(mean, std, generator=generator)
 
 
 @no_grad()
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """One number everywhere."""
+    """One number everywhere.
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises nothing of its own.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.constant_(w, 0.5)
+    tensor([[0.5000, 0.5000, 0.5000],
+            [0.5000, 0.5000, 0.5000]])
+    """
     return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Ones."""
+    """Ones.
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises nothing of its own.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.ones_(w)
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
+    """
     return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Zeros."""
+    """Zeros.
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises nothing of its own.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.zeros_(w)
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]])
+    """
     return constant_(tensor, 0.0)
 
 
 @no_grad()
 def eye_(tensor: Tensor) -> Tensor:
-    """The identity matrix."""
+    """The identity matrix.
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises ValueError for other ranks than 2.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.eye_(w)
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     tensor.zero_()
@@ -88,13 +146,29 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """Uniform within gain * sqrt(6 / (fan_in + fan_out))."""
+    """Uniform within gain * sqrt(6 / (fan_in + fan_out)).
+
+    Shape: that of the tensor, which is changed and returned. Glorot and Bengio (2010).
+    Raises ValueError for fewer than two dimensions.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.xavier_uniform_(w).shape
+    tracegrad.Size([2, 3])
+    """
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out))."""
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)).
+
+    Shape: that of the tensor, which is changed and returned. Glorot and Bengio (2010).
+    Raises ValueError for fewer than two dimensions.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.xavier_normal_(w).shape
+    tracegrad.Size([2, 3])
+    """
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))), generator)
 
 
@@ -105,7 +179,15 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: Any = None,
 ) -> Tensor:
-    """Uniform within gain * sqrt(3 / fan), with the gain of the nonlinearity."""
+    """Uniform within gain * sqrt(3 / fan), with the gain of the nonlinearity.
+
+    Shape: that of the tensor, which is changed and returned. He et al. (2015).
+    Raises ValueError for fewer than two dimensions or another mode.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.kaiming_uniform_(w, nonlinearity="relu").shape
+    tracegrad.Size([2, 3])
+    """
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
@@ -117,7 +199,15 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Any = None,
 ) -> Tensor:
-    """Normal with standard deviation gain / sqrt(fan), with the gain of the nonlinearity."""
+    """Normal with standard deviation gain / sqrt(fan), with the gain of the nonlinearity.
+
+    Shape: that of the tensor, which is changed and returned. He et al. (2015).
+    Raises ValueError for fewer than two dimensions or another mode.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.kaiming_normal_(w, mode="fan_out").shape
+    tracegrad.Size([2, 3])
+    """
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
 
@@ -125,7 +215,15 @@ def kaiming_normal_(
 @no_grad()
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
                   b: float = 2.0, generator: Any = None) -> Tensor:  # fmt: skip
-    """Normal numbers that lie in [a, b], by the inverse of their distribution."""
+    """Normal numbers that lie in [a, b], by the inverse of their distribution.
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises nothing of its own.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.trunc_normal_(w).shape
+    tracegrad.Size([2, 3])
+    """
     low, high = (math.erf((end - mean) / std / math.sqrt(2)) for end in (a, b))
     tensor.uniform_(low, high, generator=generator)
     return tensor.copy_((erfinv(tensor) * (std * math.sqrt(2)) + mean).clamp(a, b))
@@ -133,7 +231,16 @@ def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float 
 
 @no_grad()
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
-    """An orthogonal matrix (out, in * window), or part of one (Saxe et al., 2013)."""
+    """An orthogonal matrix (out, in * window), or part of one (Saxe et al., 2013).
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises ValueError for fewer than two dimensions.
+
+    >>> w = torch.empty(2, 3)
+    >>> q = nn.init.orthogonal_(w)
+    >>> torch.allclose(q @ q.t(), torch.eye(2), atol=1e-6)
+    True
+    """
     if tensor.ndim < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
@@ -147,7 +254,15 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 
 @no_grad()
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
-    """Normal numbers, of which a part `sparsity` of each column is zero (Martens, 2010)."""
+    """Normal numbers, of which a part `sparsity` of each column is zero (Martens, 2010).
+
+    Shape: that of the tensor, which is changed and returned.
+    Raises ValueError for other ranks than 2.
+
+    >>> w = torch.empty(2, 3)
+    >>> nn.init.sparse_(w, 0.5).shape
+    tracegrad.Size([2, 3])
+    """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     rows = tensor.shape[0]

@@ -17,9 +17,9 @@ class Linear(Module):
     """y = x @ weight.T + bias: (*, in_features) -> (*, out_features).
 
     weight (out_features, in_features) and bias (out_features,) begin uniform within
-    1 / sqrt(in_features).
+    1 / sqrt(in_features). Shape: as above; Raises RuntimeError for an input of another width.
 
-    >>> nn.Linear(20, 30)(tracegrad.randn(128, 20)).shape
+    >>> nn.Linear(20, 30)(torch.randn(128, 20)).shape
     tracegrad.Size([128, 30])
     """
 
@@ -58,6 +58,11 @@ class Bilinear(Module):
 
     weight (out_features, in1_features, in2_features) and bias (out_features,) begin uniform within
     1 / sqrt(in1_features).
+
+    Shape: as above. Raises ValueError for no features; RuntimeError if the shapes do not fit.
+
+    >>> nn.Bilinear(2, 3, 4)(torch.ones(5, 2), torch.ones(5, 3)).shape
+    tracegrad.Size([5, 4])
     """
 
     def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True,
@@ -93,7 +98,13 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """Returns its input and ignores all options: it stands in for a layer that is left out."""
+    """Returns its input and ignores all options: it stands in for a layer that is left out.
+
+    Shape: (*) -> (*). Raises nothing.
+
+    >>> nn.Identity(54, unused=0.1)(torch.tensor([1.0]))
+    tensor([1.])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__()
@@ -103,7 +114,14 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """Makes one dimension of several: (N, a, b, c) -> (N, a * b * c)."""
+    """Makes one dimension of several: (N, a, b, c) -> (N, a * b * c).
+
+    Shape: (N, *) -> (N, product of the rest) by default. Raises IndexError for a dimension out of
+    range.
+
+    >>> nn.Flatten()(torch.ones(2, 3, 4)).shape
+    tracegrad.Size([2, 12])
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()
@@ -117,7 +135,13 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Makes several dimensions of one: (N, 6, L) -> (N, 2, 3, L)."""
+    """Makes several dimensions of one: (N, 6, L) -> (N, 2, 3, L).
+
+    Shape: as above. Raises RuntimeError if the sizes do not multiply to the extent.
+
+    >>> nn.Unflatten(1, (2, 3))(torch.ones(4, 6)).shape
+    tracegrad.Size([4, 2, 3])
+    """
 
     def __init__(self, dim: int, unflattened_size: Any):
         super().__init__()

@@ -73,7 +73,14 @@ CTCLoss = _module("CTCLoss", F.ctc_loss, 4)
 
 
 class CosineSimilarity(Module):
-    """cosine_similarity along `dim`."""
+    """cosine_similarity along `dim`.
+
+    Shape: two that broadcast -> without the dimension `dim`.
+    Raises IndexError for a dimension out of range; RuntimeError if the shapes do not broadcast.
+
+    >>> nn.CosineSimilarity(dim=0)(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]))
+    tensor(0.7071)
+    """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
@@ -84,7 +91,13 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """The p-norm of x1 - x2 + eps along the last axis."""
+    """The p-norm of x1 - x2 + eps along the last axis.
+
+    Shape: (*, D), (*, D) -> (*). Raises RuntimeError if the shapes do not broadcast.
+
+    >>> nn.PairwiseDistance()(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([5.0000])
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()
@@ -95,7 +108,15 @@ class PairwiseDistance(Module):
 
 
 class TripletMarginWithDistanceLoss(Module):
-    """triplet_margin_with_distance_loss; the distance is PairwiseDistance() unless one is given."""
+    """triplet_margin_with_distance_loss; the distance is PairwiseDistance() unless one is given.
+
+    Shape: three of (*, D) -> (), or (*) with reduction 'none'.
+    Raises ValueError for a margin that is not positive.
+
+    >>> loss = nn.TripletMarginWithDistanceLoss(margin=2.0)
+    >>> loss(torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 2), 2.0))
+    tensor(0.5858)
+    """
 
     def __init__(self, *, distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
                  margin: float = 1.0, swap: bool = False,

@@ -38,12 +38,19 @@ def _dotted(prefix: str, name: str) -> str:
 class Module(Hooked, Stateful):
     """Base of all layers and models: subclass it, assign parameters and layers, define `forward`.
 
+    Calling it calls `forward`, and the hooks around it. Shapes are those of `forward`. Raises
+    NotImplementedError if there is no `forward`; AttributeError for a parameter or layer that is
+    assigned before `super().__init__()`.
+
     >>> class Net(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
     ...         self.layer = nn.Linear(2, 1)
     ...     def forward(self, x):                # x: (batch, 2) -> (batch, 1)
     ...         return self.layer(x).relu()
+    >>> model = Net()
+    >>> model(torch.ones(3, 2)).shape, [name for name, _ in model.named_parameters()]
+    (tracegrad.Size([3, 1]), ['layer.weight', 'layer.bias'])
     """
 
     training: bool

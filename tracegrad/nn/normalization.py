@@ -113,19 +113,42 @@ class _BatchNorm(_Running):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of (N, C) or (N, C, L)."""
+    """Batch normalisation of (N, C) or (N, C, L).
+
+    Shape: (N, C) or (N, C, L) -> the same; parameters and running statistics (C,).
+    Raises ValueError for other ranks, or while training with one number per channel.
+    Ioffe and Szegedy (2015).
+
+    >>> nn.BatchNorm1d(1)(torch.tensor([[1.0], [3.0]])).detach()
+    tensor([[-1.0000],
+            [ 1.0000]])
+    """
 
     ranks = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of (N, C, H, W)."""
+    """Batch normalisation of (N, C, H, W).
+
+    Shape: (N, C, H, W) -> the same; parameters and running statistics (C,).
+    Raises ValueError for other ranks, or while training with one number per channel.
+
+    >>> nn.BatchNorm2d(3)(torch.ones(2, 3, 4, 4)).shape
+    tracegrad.Size([2, 3, 4, 4])
+    """
 
     ranks = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalisation of (N, C, D, H, W)."""
+    """Batch normalisation of (N, C, D, H, W).
+
+    Shape: (N, C, D, H, W) -> the same; parameters and running statistics (C,).
+    Raises ValueError for other ranks, or while training with one number per channel.
+
+    >>> nn.BatchNorm3d(3)(torch.ones(2, 3, 4, 4, 4)).shape
+    tracegrad.Size([2, 3, 4, 4, 4])
+    """
 
     ranks = (5,)
 
@@ -161,19 +184,37 @@ class _InstanceNorm(_Running):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalisation of (N, C, L) or (C, L)."""
+    """Instance normalisation of (N, C, L) or (C, L).
+
+    Shape: (N, C, L) or (C, L) -> the same. Raises ValueError for other ranks, or for L = 1.
+
+    >>> nn.InstanceNorm1d(1)(torch.tensor([[[1.0, 3.0]]]))
+    tensor([[[-1.0000,  1.0000]]])
+    """
 
     ranks = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Instance normalisation of (N, C, H, W) or (C, H, W)."""
+    """Instance normalisation of (N, C, H, W) or (C, H, W).
+
+    Shape: (N, C, H, W) or (C, H, W) -> the same. Raises ValueError for other ranks.
+
+    >>> nn.InstanceNorm2d(3)(torch.ones(2, 3, 4, 4)).shape
+    tracegrad.Size([2, 3, 4, 4])
+    """
 
     ranks = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalisation of (N, C, D, H, W) or (C, D, H, W)."""
+    """Instance normalisation of (N, C, D, H, W) or (C, D, H, W).
+
+    Shape: (N, C, D, H, W) or (C, D, H, W) -> the same. Raises ValueError for other ranks.
+
+    >>> nn.InstanceNorm3d(3)(torch.ones(2, 3, 4, 4, 4)).shape
+    tracegrad.Size([2, 3, 4, 4, 4])
+    """
 
     ranks = (4, 5)
 
@@ -193,7 +234,15 @@ class _Trailing(_Affine):
 
 
 class LayerNorm(_Trailing):
-    """Normalise over the last dimensions, those of `normalized_shape`."""
+    """Normalise over the last dimensions, those of `normalized_shape`.
+
+    Shape: (*, *normalized_shape) -> the same; weight and bias normalized_shape. Ba et al. (2016).
+    Raises RuntimeError if normalized_shape does not end the shape of input.
+
+    >>> nn.LayerNorm(2)(torch.tensor([[1.0, 3.0], [0.0, 8.0]])).detach()
+    tensor([[-1.0000,  1.0000],
+            [-1.0000,  1.0000]])
+    """
 
     def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
                  bias: bool = True, device: Any = None, dtype: Any = None):  # fmt: skip
@@ -209,7 +258,14 @@ class LayerNorm(_Trailing):
 
 
 class RMSNorm(_Trailing):
-    """Divide by the root of the mean square over the last dimensions."""
+    """Divide by the root of the mean square over the last dimensions.
+
+    Shape: (*, *normalized_shape) -> the same; weight normalized_shape. Zhang and Sennrich (2019).
+    Raises RuntimeError if normalized_shape does not end the shape of input.
+
+    >>> nn.RMSNorm(2)(torch.tensor([3.0, 4.0])).detach()
+    tensor([0.8485, 1.1314])
+    """
 
     def __init__(self, normalized_shape: Any, eps: float | None = None,
                  elementwise_affine: bool = True, device: Any = None,
@@ -229,7 +285,14 @@ class RMSNorm(_Trailing):
 
 
 class GroupNorm(_Affine):
-    """Normalise `num_groups` groups of channels of each sample."""
+    """Normalise `num_groups` groups of channels of each sample.
+
+    Shape: (N, C, *) -> the same; weight and bias (C,). Wu and He (2018).
+    Raises ValueError if num_groups does not divide num_channels.
+
+    >>> nn.GroupNorm(2, 4)(torch.tensor([[1.0, 3.0, 0.0, 8.0]])).detach()
+    tensor([[-1.0000,  1.0000, -1.0000,  1.0000]])
+    """
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
                  device: Any = None, dtype: Any = None, *, bias: bool = True):  # fmt: skip
@@ -255,7 +318,13 @@ class GroupNorm(_Affine):
 
 
 class LocalResponseNorm(Module):
-    """Divide by a power of the mean square of neighbouring channels."""
+    """Divide by a power of the mean square of neighbouring channels.
+
+    Shape: (N, C, *) -> the same. Raises ValueError for fewer than three dimensions.
+
+    >>> nn.LocalResponseNorm(2)(torch.ones(1, 3, 2)).shape
+    tracegrad.Size([1, 3, 2])
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
         super().__init__()

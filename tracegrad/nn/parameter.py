@@ -10,8 +10,9 @@ class Parameter(Tensor):
     """A leaf tensor that a Module registers when it is assigned to an attribute.
 
     data: a tensor, whose values are shared; requires_grad: whether it is trained.
+    Shape and dtype: those of data. Raises RuntimeError for a dtype that is not floating point.
 
-    >>> Parameter(tracegrad.tensor([1., 2.]))
+    >>> nn.Parameter(torch.tensor([1.0, 2.0]))
     Parameter containing:
     tensor([1., 2.], requires_grad=True)
     """

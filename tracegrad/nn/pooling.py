@@ -100,13 +100,27 @@ class _Fractional(Module):
 
 
 class FractionalMaxPool2d(_Fractional):
-    """The maxima of windows at random places of images, for a size or a ratio of sizes."""
+    """The maxima of windows at random places of images, for a size or a ratio of sizes.
+
+    Shape: (N, C, H, W) -> (N, C, *output_size), or without N. Graham (2014).
+    Raises ValueError unless one of output_size and output_ratio is given.
+
+    >>> nn.FractionalMaxPool2d(2, output_size=3)(torch.ones(1, 1, 7, 7)).shape
+    tracegrad.Size([1, 1, 3, 3])
+    """
 
     rank = 2
 
 
 class FractionalMaxPool3d(_Fractional):
-    """The maxima of windows at random places of volumes, for a size or a ratio of sizes."""
+    """The maxima of windows at random places of volumes, for a size or a ratio of sizes.
+
+    Shape: (N, C, D, H, W) -> (N, C, *output_size), or without N. Graham (2014).
+    Raises ValueError unless one of output_size and output_ratio is given.
+
+    >>> nn.FractionalMaxPool3d(2, output_ratio=0.5)(torch.ones(1, 1, 6, 6, 6)).shape
+    tracegrad.Size([1, 1, 3, 3, 3])
+    """
 
     rank = 3
 
@@ -130,18 +144,43 @@ class _MaxUnpool(Module):
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """Zeros with numbers at the positions that a MaxPool1d answered."""
+    """Zeros with numbers at the positions that a MaxPool1d answered.
+
+    Shape: (N, C, L), the same -> (N, C, (L - 1) stride - 2 padding + kernel), or without N.
+    Raises RuntimeError for a position out of range.
+
+    >>> x = torch.tensor([[[1.0, 3.0, 4.0, 2.0]]])
+    >>> values, indices = nn.MaxPool1d(2, return_indices=True)(x)
+    >>> nn.MaxUnpool1d(2)(values, indices)
+    tensor([[[0., 3., 4., 0.]]])
+    """
 
     rank = 1
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """Zeros with numbers at the positions that a MaxPool2d answered."""
+    """Zeros with numbers at the positions that a MaxPool2d answered.
+
+    Shape: (N, C, H, W), the same -> (N, C, *out), out as for MaxUnpool1d, or without N.
+    Raises RuntimeError for a position out of range.
+
+    >>> values, indices = nn.MaxPool2d(2, return_indices=True)(torch.ones(1, 1, 4, 4))
+    >>> nn.MaxUnpool2d(2)(values, indices).shape
+    tracegrad.Size([1, 1, 4, 4])
+    """
 
     rank = 2
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Zeros with numbers at the positions that a MaxPool3d answered."""
+    """Zeros with numbers at the positions that a MaxPool3d answered.
+
+    Shape: (N, C, D, H, W), the same -> (N, C, *out), out as for MaxUnpool1d, or without N.
+    Raises RuntimeError for a position out of range.
+
+    >>> values, indices = nn.MaxPool3d(2, return_indices=True)(torch.ones(1, 1, 4, 4, 4))
+    >>> nn.MaxUnpool3d(2)(values, indices).shape
+    tracegrad.Size([1, 1, 4, 4, 4])
+    """
 
     rank = 3

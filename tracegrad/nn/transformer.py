@@ -52,7 +52,15 @@ class _Layer(Module):
 
 
 class TransformerEncoderLayer(_Layer):
-    """Self-attention and a feed-forward block, each around a residual connection."""
+    """Self-attention and a feed-forward block, each around a residual connection.
+
+    Shape: (S, N, E) -> (S, N, E), or (N, S, E) with `batch_first`; without N too.
+    Raises RuntimeError or AssertionError for shapes that do not fit. Vaswani et al. (2017).
+
+    >>> layer = nn.TransformerEncoderLayer(d_model=8, nhead=2, dim_feedforward=16)
+    >>> layer(torch.randn(5, 2, 8)).shape
+    tracegrad.Size([5, 2, 8])
+    """
 
     def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
                  activation: Any = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
@@ -76,7 +84,15 @@ class TransformerEncoderLayer(_Layer):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Self-attention, attention to the memory and a feed-forward block."""
+    """Self-attention, attention to the memory and a feed-forward block.
+
+    Shape: (T, N, E), memory (S, N, E) -> (T, N, E), or (N, T, E) with `batch_first`; without N too.
+    Raises RuntimeError or AssertionError for shapes that do not fit. Vaswani et al. (2017).
+
+    >>> layer = nn.TransformerDecoderLayer(d_model=8, nhead=2, dim_feedforward=16)
+    >>> layer(torch.randn(4, 2, 8), torch.randn(5, 2, 8)).shape
+    tracegrad.Size([4, 2, 8])
+    """
 
     def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
                  activation: Any = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
@@ -120,7 +136,14 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """A stack of encoder layers."""
+    """A stack of encoder layers.
+
+    Shape: that of its layers. Raises what they raise.
+
+    >>> layer = nn.TransformerEncoderLayer(d_model=8, nhead=2, dim_feedforward=16, batch_first=True)
+    >>> nn.TransformerEncoder(layer, num_layers=2)(torch.randn(2, 5, 8)).shape
+    tracegrad.Size([2, 5, 8])
+    """
 
     def __init__(self, encoder_layer: TransformerEncoderLayer, num_layers: int,
                  norm: Module | None = None, enable_nested_tensor: bool = True,
@@ -136,7 +159,14 @@ class TransformerEncoder(_Stack):
 
 
 class TransformerDecoder(_Stack):
-    """A stack of decoder layers."""
+    """A stack of decoder layers.
+
+    Shape: that of its layers. Raises what they raise.
+
+    >>> layer = nn.TransformerDecoderLayer(d_model=8, nhead=2, dim_feedforward=16)
+    >>> nn.TransformerDecoder(layer, num_layers=2)(torch.randn(4, 2, 8), torch.randn(5, 2, 8)).shape
+    tracegrad.Size([4, 2, 8])
+    """
 
     def __init__(self, decoder_layer: TransformerDecoderLayer, num_layers: int,
                  norm: Module | None = None):  # fmt: skip
@@ -153,7 +183,15 @@ class TransformerDecoder(_Stack):
 
 
 class Transformer(Module):
-    """An encoder and a decoder: (S, N, E), (T, N, E) -> (T, N, E)."""
+    """An encoder and a decoder: (S, N, E), (T, N, E) -> (T, N, E).
+
+    Shape: as above, or with N first if `batch_first`. Vaswani et al. (2017).
+    Raises RuntimeError for shapes that do not fit.
+
+    >>> model = nn.Transformer(8, 2, 1, 1, dim_feedforward=16)
+    >>> model(torch.randn(5, 2, 8), torch.randn(4, 2, 8)).shape
+    tracegrad.Size([4, 2, 8])
+    """
 
     def __init__(self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6,
                  num_decoder_layers: int = 6, dim_feedforward: int = 2048, dropout: float = 0.1,

@@ -53,19 +53,33 @@ class _ZeroPad(_Pad):
 
 
 _PADS = {
-    "ConstantPad{}d": (_ConstantPad, "constant", _ConstantPad.__doc__),
-    "ZeroPad{}d": (_ZeroPad, "constant", _ZeroPad.__doc__),
+    "ConstantPad{}d": (_ConstantPad, "constant", "A number at the ends of the last axes."),
+    "ZeroPad{}d": (_ZeroPad, "constant", "Zeros at the ends of the last axes."),
     "ReflectionPad{}d": (_Pad, "reflect", "The tensor reflected at its ends."),
     "ReplicationPad{}d": (_Pad, "replicate", "The ends of the tensor repeated."),
     "CircularPad{}d": (_Pad, "circular", "The tensor again at its ends, as if it were a ring."),
 }
+_PAD_DOC = """{summary}
+
+`padding` is one number for all ends, or (before, after) from the last axis on.
+Shape: (N, C, *spatial) -> (N, C, *out), or without N; an extent grows by before + after.
+Raises RuntimeError or NotImplementedError for a padding that does not fit.
+
+>>> nn.{name}({options})(torch.ones(1, 1{space})).shape
+tracegrad.Size([1, 1{out}])
+"""
 
 
 def _pads(name: str) -> Any:
-    base, mode, doc = _PADS[name]
+    base, mode, summary = _PADS[name]
+    options = "1, 0.5" if base is _ConstantPad else "1"
     for rank in (1, 2, 3):
+        title = name.format(rank)
+        doc = _PAD_DOC.format(
+            summary=summary, name=title, options=options, space=", 4" * rank, out=", 6" * rank
+        )
         body = {"rank": rank, "mode": mode, "__doc__": doc, "__module__": __name__}
-        yield type(name.format(rank), (base,), body)
+        yield type(title, (base,), body)
 
 
 ConstantPad1d, ConstantPad2d, ConstantPad3d = _pads("ConstantPad{}d")
@@ -88,7 +102,14 @@ ChannelShuffle = layer("ChannelShuffle", F.channel_shuffle, {"groups": NEEDED}, 
 
 # ---- resizing
 class Upsample(Module):
-    """Images (N, C, *spatial) at another size, or larger by a factor."""
+    """Images (N, C, *spatial) at another size, or larger by a factor.
+
+    Shape: (N, C, *spatial) -> (N, C, *size). Modes and errors are those of `F.interpolate`: it
+    Raises ValueError unless exactly one of size and scale_factor is given.
+
+    >>> nn.Upsample(scale_factor=2)(torch.tensor([[[1.0, 2.0]]]))
+    tensor([[[1., 1., 2., 2.]]])
+    """
 
     def __init__(
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
@@ -116,14 +137,30 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Images (N, C, H, W) at another size, of their nearest pixels."""
+    """Images (N, C, H, W) at another size, of their nearest pixels.
+
+    Shape: (N, C, H, W) -> (N, C, *size).
+    Raises ValueError unless exactly one of size and scale_factor is given.
+
+    >>> nn.UpsamplingNearest2d(scale_factor=2)(torch.ones(1, 1, 2, 3)).shape
+    tracegrad.Size([1, 1, 4, 6])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None):
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Images (N, C, H, W) at another size, linear between pixels, the corners kept."""
+    """Images (N, C, H, W) at another size, linear between pixels, the corners kept.
+
+    Shape: (N, C, H, W) -> (N, C, *size).
+    Raises ValueError unless exactly one of size and scale_factor is given.
+
+    >>> nn.UpsamplingBilinear2d(size=(3, 3))(torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]]))
+    tensor([[[[0., 1., 2.],
+              [2., 3., 4.],
+              [4., 5., 6.]]]])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None):
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)

@@ -15,6 +15,15 @@ class Adagrad(Optimizer):
 
     Duchi et al. (2011). `foreach` is ignored; `fused` is explained at Optimizer; with
     `differentiable` autograd records the step.
+
+    Raises ValueError for options out of range or no parameters.
+
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.Adagrad([w], lr=0.1)
+    >>> w.sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.9000, 1.9000], requires_grad=True)
     """
 
     def __init__(self, params: Any, lr: Any = 1e-2, lr_decay: float = 0, weight_decay: float = 0,

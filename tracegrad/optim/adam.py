@@ -19,8 +19,14 @@ class Adam(Optimizer):
     weight_decay w adds w * p to g or, if decoupled, shrinks p by lr * w first. amsgrad takes the
     greatest v so far (Reddi et al. 2018). `foreach` and `capturable` are ignored;
     `fused` is explained at Optimizer; with `differentiable` autograd records the step.
+    Raises ValueError for options out of range or no parameters.
 
-    >>> optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.Adam([w], lr=0.1)
+    >>> w.sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.9000, 1.9000], requires_grad=True)
     """
 
     def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
@@ -79,7 +85,17 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, by default 0.01. Loshchilov and Hutter (2017)."""
+    """Adam with decoupled weight decay, by default 0.01. Loshchilov and Hutter (2017).
+
+    Raises ValueError for options out of range or no parameters.
+
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.AdamW([w], lr=0.1)
+    >>> w.sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.8990, 1.8980], requires_grad=True)
+    """
 
     def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False,

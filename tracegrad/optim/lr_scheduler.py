@@ -12,10 +12,27 @@ from typing import Any
 
 from .optimizer import Group, Optimizer
 
+__all__ = [
+    "ConstantLR", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR",
+    "MultiStepLR", "StepLR",
+]  # fmt: skip
+
 
 class LRScheduler:
     """Base of the schedules: a subclass says in `rate` which learning rate a group gets now, or in
     `get_lr` which all get.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> class Halved(optim.lr_scheduler.LRScheduler):
+    ...     def get_lr(self):
+    ...         return [rate / 2 ** self.last_epoch for rate in self.base_lrs]
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = Halved(optimizer)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [0.5]
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
@@ -62,7 +79,20 @@ class LRScheduler:
 
 
 class StepLR(LRScheduler):
-    """Multiplied by gamma every `step_size` epochs."""
+    """Multiplied by gamma every `step_size` epochs.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.1)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    1.0
+    0.1
+    0.1
+    """
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -76,7 +106,20 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiplied by gamma at each of the epochs `milestones`."""
+    """Multiplied by gamma at each of the epochs `milestones`.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1, 3], gamma=0.1)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.1
+    0.1
+    0.01
+    """
 
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1,
@@ -91,7 +134,20 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """Multiplied by `factor` for the first `total_iters` epochs."""
+    """Multiplied by `factor` for the first `total_iters` epochs.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=2)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.5
+    1.0
+    1.0
+    """
 
     def __init__(
         self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5,
@@ -110,7 +166,20 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Multiplied by a factor that goes from one to another in `total_iters` equal steps."""
+    """Multiplied by a factor that goes from one to another in `total_iters` equal steps.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.75
+    1.0
+    1.0
+    """
 
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0,
@@ -138,7 +207,20 @@ class LinearLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """Multiplied by gamma every epoch."""
+    """Multiplied by gamma every epoch.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.5
+    0.25
+    0.125
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
         self.gamma = gamma
@@ -149,7 +231,20 @@ class ExponentialLR(LRScheduler):
 
 
 class LambdaLR(LRScheduler):
-    """The initial rate times lr_lambda(epoch); one function, or a list with one for each group."""
+    """The initial rate times lr_lambda(epoch); one function, or a list with one for each group.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.LambdaLR(optimizer, lr_lambda=lambda epoch: 1 / (1 + epoch))
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.5
+    0.3333
+    0.25
+    """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1):
         groups = len(optimizer.param_groups)
@@ -169,7 +264,20 @@ class LambdaLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """To eta_min in T_max epochs, along half a cosine. Loshchilov and Hutter (2016)."""
+    """To eta_min in T_max epochs, along half a cosine. Loshchilov and Hutter (2016).
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.8536
+    0.5
+    0.1464
+    """
 
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1

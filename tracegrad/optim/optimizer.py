@@ -67,6 +67,20 @@ class Optimizer(Listened):
 
     `fused` among the defaults says whether `step` is one compiled call. If it is None or missing,
     it is as soon as a compiled function has been differentiated by the parameters.
+
+    Raises ValueError without parameters; TypeError for what is no tensor.
+
+    >>> class Plain(optim.Optimizer):
+    ...     def step(self):
+    ...         for group in self.param_groups:
+    ...             for p in group["params"]:
+    ...                 p.data -= group["lr"] * p.grad
+    >>> w = torch.ones(2, requires_grad=True)
+    >>> optimizer = Plain([w], {"lr": 0.5})
+    >>> w.sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.5000, 0.5000], requires_grad=True)
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any]):

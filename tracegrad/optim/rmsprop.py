@@ -16,6 +16,15 @@ class RMSprop(Optimizer):
     `centered` subtracts the square of the averaged gradient from v (Graves 2013); with momentum m
     the step is lr * b, b = m * b + g / (sqrt(v) + eps). `capturable` and `foreach` are
     taken and ignored; with `differentiable` autograd records the step.
+
+    Raises ValueError for options out of range or no parameters.
+
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.RMSprop([w], lr=0.1)
+    >>> w.sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([5.9605e-08, 1.0000e+00], requires_grad=True)
     """
 
     def __init__(self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8,

@@ -17,9 +17,16 @@ class SGD(Optimizer):
     weight_decay w adds w * p to g; nesterov steps along g + m * b; maximize climbs. The momentum is
     that of Sutskever et al. (2013), the formulas are those of torch's documentation. `foreach`
     is ignored; `fused` is explained at Optimizer; with `differentiable` autograd records the step.
+    Raises ValueError for options out of range or no parameters.
 
+    >>> model, x, y = nn.Linear(2, 1), torch.ones(3, 2), torch.zeros(3, 1)
     >>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    >>> optimizer.zero_grad(); loss_of(model(x), y).backward(); optimizer.step()
+    >>> before = F.mse_loss(model(x), y)
+    >>> before.backward()
+    >>> optimizer.step()
+    >>> optimizer.zero_grad()
+    >>> bool(F.mse_loss(model(x), y) < before)
+    True
     """
 
     def __init__(self, params: Any, lr: Any = 1e-3, momentum: float = 0, dampening: float = 0,

@@ -209,7 +209,13 @@ def vmap(func: Callable, in_dims: InDims = 0, out_dims: Any = 0, randomness: str
     of the examples in the outputs. `randomness` is 'error', 'different' or 'same'. `chunk_size`
     limits how many examples are computed together.
 
-        >>> vmap(grad(loss), in_dims=(None, 0, 0))(parameters, xs, ys)  # a gradient per example
+    Shape: those of `func`, with the examples along `in_dims` and `out_dims`.
+    Raises ValueError for dimensions that do not fit; RuntimeError for random numbers, unless
+    allowed.
+
+    >>> xs, weight = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 10.0])
+    >>> torch.vmap(torch.dot, in_dims=(0, None))(xs, weight)
+    tensor([21., 43.])
     """
     if randomness not in ("error", "different", "same"):
         raise RuntimeError(

@@ -9,7 +9,13 @@ _TYPES = ("cpu", "cuda", "mps", "xpu", "meta")
 
 
 class device:
-    """Where a tensor lives: `device('cpu')`, `device('cuda:1')`, `device('cuda', 1)`."""
+    """Where a tensor lives: `device('cpu')`, `device('cuda:1')`, `device('cuda', 1)`.
+
+    Raises RuntimeError for a text that names no device.
+
+    >>> torch.device("cuda", 1)
+    device(type='cuda', index=1)
+    """
 
     __slots__ = ("index", "type")
     type: str

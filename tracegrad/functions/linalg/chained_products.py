@@ -68,7 +68,15 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 @composite("UnsafeViewBackward0")
 def kron(input: Tensor, other: Tensor) -> Tensor:
-    """The Kronecker product: each element of `input` times the whole of `other`."""
+    """The Kronecker product: each element of `input` times the whole of `other`.
+
+    Shape: the extents multiplied, dimension by dimension from the last. Dtype: the promoted one.
+    Raises TypeError without a tensor.
+
+    >>> torch.kron(torch.eye(2), torch.tensor([[1.0, 2.0]]))
+    tensor([[1., 2., 0., 0.],
+            [0., 0., 1., 2.]])
+    """
     rank = max(input.ndim, other.ndim)
     a, b = ((1,) * (rank - x.ndim) + tuple(x.shape) for x in (input, other))
     x = reshape(input, shape=tuple(k for n in a for k in (n, 1)))
@@ -78,7 +86,14 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 @composite("LinalgCrossBackward0")
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
-    """The vectors at right angles to pairs of vectors of three numbers along `dim`."""
+    """The vectors at right angles to pairs of vectors of three numbers along `dim`.
+
+    Shape: two that broadcast -> the shape to which they do; the extent at `dim` is 3.
+    Dtype: that of both. Raises RuntimeError for another extent or shapes that do not broadcast.
+
+    >>> torch.linalg.cross(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
+    """
     if input.ndim != other.ndim:
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     d = wrap_dim(dim, input.ndim)
@@ -169,7 +184,14 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input1 . weight[k] . input2 + bias[k]: (*, I), (*, J), (K, I, J), (K,) -> (*, K)."""
+    """input1 . weight[k] . input2 + bias[k]: (*, I), (*, J), (K, I, J), (K,) -> (*, K).
+
+    Shape: as above. Dtype: that of all, which must agree. Raises RuntimeError if the shapes do not
+    fit.
+
+    >>> F.bilinear(torch.ones(5, 2), torch.ones(5, 3), torch.ones(4, 2, 3)).shape
+    tracegrad.Size([5, 4])
+    """
     if input1.ndim != input2.ndim:
         raise RuntimeError(
             f"bilinear(): input dimensions do not match: got {input1.ndim} and {input2.ndim}"

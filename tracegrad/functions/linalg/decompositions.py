@@ -73,7 +73,15 @@ def _cholesky(a: Tensor, upper: bool, check: str | None) -> Tensor:
 
 
 def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """The lower L of A = L L', or the upper U of A = U' U."""
+    """The lower L of A = L L', or the upper U of A = U' U.
+
+    Shape: (*, N, N) -> the same. Dtype: float32 or float64, that of A.
+    Raises LinAlgError for a matrix that is not positive definite; RuntimeError if it is not square.
+
+    >>> torch.linalg.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
+    """
     return _cholesky(square(A, "linalg.cholesky"), upper, "linalg.cholesky")
 
 
@@ -189,7 +197,15 @@ def lu_unpack(
 
 # ---- QR
 def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
-    """Q with orthonormal columns and the upper R of A = Q R; mode 'reduced', 'complete' or 'r'."""
+    """Q with orthonormal columns and the upper R of A = Q R; mode 'reduced', 'complete' or 'r'.
+
+    Shape: (*, N, M) -> (*, N, K), (*, K, M), with K = min(N, M), or N in the mode 'complete'.
+    Dtype: float32 or float64, that of A. Raises RuntimeError for another mode or fewer dimensions.
+
+    >>> Q, R = torch.linalg.qr(torch.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    >>> torch.allclose(Q @ R, torch.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    True
+    """
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), "
@@ -224,12 +240,28 @@ def _eigh(A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
-    """The eigenvalues of symmetric matrices, ascending, and eigenvectors as columns."""
+    """The eigenvalues of symmetric matrices, ascending, and eigenvectors as columns.
+
+    Shape: (*, N, N) -> (*, N), (*, N, N). Dtype: float32 or float64, that of A. One triangle is
+    read.
+    Raises LinAlgError if it does not converge; RuntimeError if the matrix is not square.
+
+    >>> values, vectors = torch.linalg.eigh(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+    >>> values
+    tensor([1., 2.])
+    """
     return TYPES["linalg_eigh"](*_eigh(A, UPLO))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """The eigenvalues of symmetric matrices, ascending."""
+    """The eigenvalues of symmetric matrices, ascending.
+
+    Shape: (*, N, N) -> (*, N). Dtype: float32 or float64, that of A. One triangle is read.
+    Raises LinAlgError if it does not converge; RuntimeError if the matrix is not square.
+
+    >>> torch.linalg.eigvalsh(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+    tensor([1., 2.])
+    """
     return _eigh(A, UPLO)[0]
 
 
@@ -257,12 +289,28 @@ def _svd(a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
-    """U, the singular values S, descending, and V' of A = U diag(S) V'."""
+    """U, the singular values S, descending, and V' of A = U diag(S) V'.
+
+    Shape: (*, N, M) -> (*, N, N), (*, K), (*, M, M), K = min(N, M); K for N and M unless
+    full_matrices.
+    Dtype: float32 or float64, that of A. Raises LinAlgError if it does not converge.
+
+    >>> U, S, Vh = torch.linalg.svd(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+    >>> S
+    tensor([2., 1.])
+    """
     return TYPES["linalg_svd"](*_svd(matrices(A, "linalg.svd"), full_matrices))
 
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
-    """The singular values, descending."""
+    """The singular values, descending.
+
+    Shape: (*, N, M) -> (*, min(N, M)). Dtype: float32 or float64, that of A.
+    Raises LinAlgError if it does not converge; RuntimeError for fewer than two dimensions.
+
+    >>> torch.linalg.svdvals(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+    tensor([2., 1.])
+    """
     return _svd(matrices(A, "linalg.svd"), False)[1]
 
 

@@ -251,7 +251,14 @@ def _contracted(a: Tensor, b: Tensor, dims: Any) -> tuple[list[int], list[int]]:
 
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: None = None) -> Tensor:
-    """The product summed over the given dimensions of both."""
+    """The product summed over the given dimensions of both.
+
+    Shape: the dimensions of both that are not summed. Dtype: that of both, which must agree.
+    Raises RuntimeError if the extents differ.
+
+    >>> torch.tensordot(torch.ones(2, 3, 4), torch.ones(3, 4, 5), dims=2).shape
+    tracegrad.Size([2, 5])
+    """
     mine, theirs = _contracted(a, b, dims)
     names = [f"a{d}" for d in range(a.ndim)]
     others = [f"b{d}" for d in range(b.ndim)]

@@ -31,7 +31,14 @@ def _two_dims(dim: Any, rank: int) -> tuple[int, int]:
 
 def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *,
                 dtype: Any = None) -> Tensor:  # fmt: skip
-    """The norm of matrices: 'fro', 'nuc', inf, -inf, 1, -1, 2, -2."""
+    """The norm of matrices: 'fro', 'nuc', inf, -inf, 1, -1, 2, -2.
+
+    Shape: (*, N, M) -> (*). Dtype: that of A, which must be floating point, or `dtype`.
+    Raises RuntimeError for fewer than two dimensions or integers; ValueError for another order.
+
+    >>> torch.linalg.matrix_norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), ord=1)
+    tensor(4.)
+    """
     if A.ndim < 2:
         raise RuntimeError(
             "linalg.matrix_norm: The input tensor A must have at least 2 dimensions."
@@ -68,7 +75,15 @@ _ORDERS = ("fro", "nuc", math.inf, -math.inf, 1, -1, 2, -2)
 
 def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *,
                 dtype: Any = None) -> Tensor:  # fmt: skip
-    """The norm of vectors (one dim), of matrices (two), or of all elements."""
+    """The norm of vectors (one dim), of matrices (two), or of all elements.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of A, which must be floating point, or `dtype`.
+    Raises RuntimeError for integers; IndexError for a dimension out of range.
+
+    >>> torch.linalg.norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor(5.)
+    """
     if dim is None and ord is not None and A.ndim not in (1, 2):
         raise RuntimeError(
             "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
@@ -86,7 +101,15 @@ def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = Fal
 def norm(
     input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: Any = None
 ) -> Tensor:
-    """The p-norm of all elements, or along dimensions, taken as vectors; 'nuc' is of matrices."""
+    """The p-norm of all elements, or along dimensions, taken as vectors; 'nuc' is of matrices.
+
+    Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
+    Dtype: that of input, which must be floating point, or `dtype`.
+    Raises RuntimeError for integers; IndexError for a dimension out of range.
+
+    >>> torch.norm(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
     if p == "nuc":
         return matrix_norm(input, p, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
     if isinstance(p, str) and p != "fro":
@@ -122,7 +145,13 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None,
                 rtol: Any = None) -> Tensor:  # fmt: skip
-    """How many singular values exceed max(atol, rtol * largest)."""
+    """How many singular values exceed max(atol, rtol * largest).
+
+    Shape: (*, N, M) -> (*). Dtype: int64. Raises RuntimeError for fewer than two dimensions.
+
+    >>> torch.linalg.matrix_rank(torch.ones(3, 3))
+    tensor(1)
+    """
     if A.ndim < 2:
         raise RuntimeError(
             "torch.linalg.matrix_rank: The input tensor input must have at least 2 dimensions."
@@ -135,7 +164,15 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
 
 # ---- powers and the exponential
 def matrix_power(input: Tensor, n: int) -> Tensor:
-    """The product of n copies of a matrix, or of its inverse for n < 0."""
+    """The product of n copies of a matrix, or of its inverse for n < 0.
+
+    Shape: (*, N, N) -> the same. Dtype: that of input.
+    Raises RuntimeError for matrices that are not square, and for ones without an inverse if n < 0.
+
+    >>> torch.linalg.matrix_power(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 3)
+    tensor([[1., 3.],
+            [0., 1.]])
+    """
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(
             f"linalg_matrix_power(): argument 'n' (position 2) must be int, not {type(n).__name__}"

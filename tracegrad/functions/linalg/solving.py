@@ -66,7 +66,14 @@ def _solution(A: Tensor, B: Tensor, left: bool, check: str | None) -> tuple[Tens
 
 
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
-    """X of AX = B, or of XA = B."""
+    """X of AX = B, or of XA = B.
+
+    Shape: (*, N, N), (*, N, K) or (*, N) -> that of B. Dtype: float32 or float64, that of both.
+    Raises LinAlgError for a singular matrix; RuntimeError if shapes or dtypes do not fit.
+
+    >>> torch.linalg.solve(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([2.0, 4.0]))
+    tensor([1., 1.])
+    """
     run = composite("LinalgSolveExBackward0")(_solution)
     return run(A, B, left, "torch.linalg.solve")[0]
 
@@ -86,7 +93,15 @@ def _inverse(A: Tensor, check: str | None) -> tuple[Tensor, Tensor]:
 
 
 def inv(A: Tensor) -> Tensor:
-    """The inverse."""
+    """The inverse.
+
+    Shape: (*, N, N) -> the same. Dtype: float32 or float64, that of A.
+    Raises LinAlgError for a singular matrix; RuntimeError if it is not square.
+
+    >>> torch.linalg.inv(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.2500]])
+    """
     return _inverse(A, "linalg.inv")[0]
 
 
@@ -100,7 +115,16 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
-    """X of AX = B, or of XA = B, where A is triangular; its other triangle is not read."""
+    """X of AX = B, or of XA = B, where A is triangular; its other triangle is not read.
+
+    Shape: (*, N, N), (*, N, K) -> (*, N, K). Dtype: float32 or float64, that of both.
+    Raises RuntimeError if shapes or dtypes do not fit.
+
+    >>> A, B = torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([[2.0], [3.0]])
+    >>> torch.linalg.solve_triangular(A, B, upper=False)
+    tensor([[1.],
+            [2.]])
+    """
     name = "linalg.solve_triangular"
     a = square(A, name)
     b = matrices(B, name, "B")
@@ -181,7 +205,14 @@ def lu_solve(
 # ---- determinants
 @composite("LinalgDetBackward0")
 def det(A: Tensor) -> Tensor:
-    """The determinant."""
+    """The determinant.
+
+    Shape: (*, N, N) -> (*). Dtype: float32 or float64, that of A. Raises RuntimeError if not
+    square.
+
+    >>> torch.linalg.det(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(-2.0000)
+    """
     a = square(A, "linalg.det")
     if a.shape[-1] == 1:
         return reshape(a, shape=tuple(a.shape[:-2])).clone()
@@ -199,7 +230,15 @@ def _slogdet(A: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
 
 def slogdet(A: Tensor) -> Any:
-    """The sign of the determinant and the logarithm of its size."""
+    """The sign of the determinant and the logarithm of its size.
+
+    Shape: (*, N, N) -> (*), (*). Dtype: float32 or float64, that of A. Raises RuntimeError if not
+    square.
+
+    >>> sign, logarithm = torch.linalg.slogdet(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> sign
+    tensor(-1.)
+    """
     run = composite("LinalgSlogdetBackward0")(_slogdet)
     return TYPES["linalg_slogdet"](*run(A, "linalg.slogdet"))
 
@@ -247,7 +286,15 @@ def _pseudo(a: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
 @composite("LinalgPinvBackward0")
 def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None,
          rtol: Any = None) -> Tensor:  # fmt: skip
-    """The pseudo-inverse: of singular values up to max(atol, rtol * largest), 0 is the inverse."""
+    """The pseudo-inverse: of singular values up to max(atol, rtol * largest), 0 is the inverse.
+
+    Shape: (*, N, M) -> (*, M, N). Dtype: float32 or float64, that of A.
+    Raises RuntimeError for fewer than two dimensions.
+
+    >>> torch.linalg.pinv(torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.0000]])
+    """
     if not isinstance(A, Tensor) or A.ndim < 2 or A.dtype.kind != "float" or A.dtype.is_half:
         shown = f"{SCALAR_TYPE[A.dtype]}{{{list(A.shape)}}}" if isinstance(A, Tensor) else A
         raise RuntimeError(
@@ -270,6 +317,12 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:
     """X that makes AX - B smallest, and of those the smallest X; with the squares that are left,
     the rank and the singular values, where torch's driver of that name gives them.
+
+    Shape: (*, N, M), (*, N, K) -> (*, M, K), residuals, rank and singular values.
+    Dtype: float32 or float64, that of both. Raises RuntimeError if shapes or dtypes do not fit.
+
+    >>> torch.linalg.lstsq(torch.ones(2, 1), torch.tensor([[1.0], [3.0]])).solution
+    tensor([[2.0000]])
     """
     name, driver = "torch.linalg.lstsq", driver or "gelsy"
     if driver not in _DRIVERS:

@@ -36,6 +36,12 @@ def cdist(
 
     `compute_mode` is accepted and ignored: distances are taken of differences, whose gradients are
     right at zero.
+
+    Dtype: that of both, floating point. Raises RuntimeError for a negative p, or shapes that do not
+    fit. Shape: as above.
+
+    >>> torch.cdist(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([[5., 1.]])
     """
     for k, x in enumerate((x1, x2), 1):
         if not x.dtype.is_floating_point:

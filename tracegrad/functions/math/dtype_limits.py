@@ -11,7 +11,13 @@ __all__ = ["finfo", "iinfo"]
 
 
 class finfo:
-    """The limits of a floating point type."""
+    """The limits of a floating point type.
+
+    `eps`, `max`, `min`, `tiny`, `bits` and others. Raises TypeError for other types.
+
+    >>> torch.finfo(torch.float32).max
+    3.4028234663852886e+38
+    """
 
     def __init__(self, type: Any = None):
         d = as_dtype(float if type is None else type)
@@ -33,7 +39,13 @@ class finfo:
 
 
 class iinfo:
-    """The limits of an integer type."""
+    """The limits of an integer type.
+
+    `max`, `min` and `bits`. Raises TypeError for other types.
+
+    >>> torch.iinfo(torch.int8).max
+    127
+    """
 
     def __init__(self, type: Any):
         d = as_dtype(type)

@@ -35,6 +35,7 @@ _DTYPES = {
     Types.COMPARE: "bool",
     Types.LOGICAL: "bool; zero is False, other numbers are True",
 }
+_KINDS = {"bool": "bools", "int": "integers", "float": "floats"}
 
 
 def _document(
@@ -42,14 +43,18 @@ def _document(
 ) -> None:
     function.__name__ = function.__qualname__ = name
     operands = arguments.split("; ")
-    shape, raises = "(*) -> (*)", "NotImplementedError for an unsupported dtype."
+    shape, raises = "(*) -> (*)", ["TypeError without a tensor"]
     if len(operands) == 2:
         shape = "(*), (*) -> the shape to which both broadcast"
-        raises = f"RuntimeError if the shapes do not broadcast; {raises}"
+        raises.append("RuntimeError if the shapes do not broadcast")
+    if op.refused.bools:
+        raises.append("RuntimeError for bools")
+    if kinds := " and ".join(_KINDS[kind] for kind in op.refused.kinds if kind in _KINDS):
+        raises.append(f"NotImplementedError for {kinds}")
     given = ", ".join(f"torch.tensor({x})" for x in operands)
     function.__doc__ = (
         f"{formula}, elementwise.\n\nShape: {shape}.\nDtype: {_DTYPES[op.types]}.\n"
-        f"Raises {raises}\n\n>>> torch.{space}{name}({given})\ntensor({answer})\n"
+        f"Raises {'; '.join(raises)}.\n\n>>> torch.{space}{name}({given})\ntensor({answer})\n"
     )
 
 

@@ -168,7 +168,14 @@ def positive(input: Tensor) -> Tensor:
 
 
 def lcm(input: Tensor, other: Tensor) -> Tensor:
-    """The least common multiple of integers, zero where one of them is."""
+    """The least common multiple of integers, zero where one of them is.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast; NotImplementedError for floats.
+
+    >>> torch.lcm(torch.tensor([4, 6]), torch.tensor([6, 8]))
+    tensor([12, 24])
+    """
     divisor = ops.gcd(input, other)
     return ops.abs(ops.floor_div(input, ops.where(ops.eq(divisor, 0), 1, divisor)) * other)
 
@@ -258,7 +265,13 @@ def relu(input: Tensor) -> Tensor:
 
 @composite("FracBackward0")
 def frac(input: Tensor) -> Tensor:
-    """What `trunc` leaves over."""
+    """What `trunc` leaves over.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises NotImplementedError for integers.
+
+    >>> torch.frac(torch.tensor([1.5, -1.5]))
+    tensor([ 0.5000, -0.5000])
+    """
     if not input.is_floating_point():
         raise NotImplementedError(f"\"frac_cpu\" not implemented for '{SCALAR_TYPE[input.dtype]}'")
     return input - ops.trunc(input)
@@ -365,7 +378,14 @@ def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Ten
 
 @composite("Exp2Backward0")
 def exp2(input: Tensor) -> Tensor:
-    """2 ** input."""
+    """2 ** input.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> torch.exp2(torch.tensor([0.0, 3.0]))
+    tensor([1., 8.])
+    """
     return ops.pow(2.0, input)
 
 

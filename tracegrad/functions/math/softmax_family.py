@@ -103,7 +103,14 @@ def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 @composite("LogaddexpBackward0")
 @rounded_once
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow."""
+    """log(exp(input) + exp(other)), without overflow.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.logaddexp(torch.tensor([1000.0]), torch.tensor([1000.0]))
+    tensor([1000.6932])
+    """
     a, b = _floats(input, other, "logaddexp_cpu")
     high, gap = _gap(a, b)
     return kinks.logaddexp(high + ops.log1p(ops.exp(gap)), a, b)

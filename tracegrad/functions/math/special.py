@@ -84,7 +84,14 @@ igamma, igammac = _of_second("igamma"), _of_second("igammac")
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:
-    """The derivative of order n of digamma: (-1)**(n + 1) n! zeta(n + 1, x), DLMF 25.11.12."""
+    """The derivative of order n of digamma: (-1)**(n + 1) n! zeta(n + 1, x), DLMF 25.11.12.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises RuntimeError for a negative n.
+
+    >>> torch.polygamma(1, torch.tensor([1.0]))
+    tensor([1.6449])
+    """
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     return primitives.digamma(input) if n == 0 else _polygamma(input, n)
@@ -97,7 +104,14 @@ def _polygamma(x: Tensor, n: int) -> Tensor:
 
 
 def mvlgamma(input: Tensor, p: int) -> Tensor:
-    """The logarithm of the multivariate gamma function, of dimension p: DLMF 35.3.4."""
+    """The logarithm of the multivariate gamma function, of dimension p: DLMF 35.3.4.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises RuntimeError for bools, or for p below 1.
+
+    >>> torch.mvlgamma(torch.tensor([3.0]), 2)
+    tensor([1.5502])
+    """
     if input.dtype is bool_:
         raise RuntimeError("The input tensor may not be a boolean tensor.")
     if p < 1:
@@ -118,14 +132,28 @@ def _mvlgamma(input: Tensor, p: int) -> Tensor:
 @composite("SpecialNdtrBackward0")
 @of_floats
 def ndtr(input: Tensor) -> Tensor:
-    """The normal distribution's function."""
+    """The normal distribution's function.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor. It is erfc(-x / sqrt(2)) / 2 (DLMF 7.2.2).
+
+    >>> torch.special.ndtr(torch.tensor([0.0, 1.96]))
+    tensor([0.5000, 0.9750])
+    """
     return 0.5 * ops.erfc(input * -ROOT_HALF)
 
 
 @composite("SpecialLogNdtrBackward0")
 @of_floats
 def log_ndtr(input: Tensor) -> Tensor:
-    """log(ndtr(x)), by erfcx where ndtr would underflow."""
+    """log(ndtr(x)), by erfcx where ndtr would underflow.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> torch.special.log_ndtr(torch.tensor([0.0, -40.0]))
+    tensor([-6.9315e-01, -8.0461e+02])
+    """
     t = ops.mul(input, ROOT_HALF)
     left = ops.lt(t, -ROOT_HALF)
     low = ops.where(left, t, -1)
@@ -137,7 +165,14 @@ def log_ndtr(input: Tensor) -> Tensor:
 @composite("LogitBackward0")
 @of_floats
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
-    """log(x / (1 - x)), of x cut to [eps, 1 - eps]."""
+    """log(x / (1 - x)), of x cut to [eps, 1 - eps].
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype. NaN outside [0, 1].
+    Raises TypeError without a tensor.
+
+    >>> torch.logit(torch.tensor([0.5, 0.9]))
+    tensor([0.0000, 2.1972])
+    """
     if eps is not None:
         x = clamp(input, eps, 1 - eps)
     else:
@@ -154,21 +189,42 @@ def _tensors(*values: Any) -> list[Tensor]:
 @composite("XlogyBackward0")
 @of_floats
 def xlogy(input: Any, other: Any) -> Tensor:
-    """input * log(other), and zero where input is, unless other is NaN."""
+    """input * log(other), and zero where input is, unless other is NaN.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one; integers
+    become the default dtype. Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
+    tensor([0.0000, 2.1972])
+    """
     return kinks.x_log_y(*broadcast_tensors(*_tensors(input, other)))
 
 
 @composite("SpecialXlog1PyBackward0")
 @of_floats
 def xlog1py(input: Any, other: Any) -> Tensor:
-    """input * log1p(other), and zero where input is, unless other is NaN."""
+    """input * log1p(other), and zero where input is, unless other is NaN.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one; integers
+    become the default dtype. Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.special.xlog1py(torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 3.0]))
+    tensor([0.0000, 2.7726])
+    """
     return kinks.x_log1p_y(*broadcast_tensors(*_tensors(input, other)))
 
 
 @composite("SpecialEntrBackward0")
 @of_floats
 def entr(input: Tensor) -> Tensor:
-    """-x * log(x), zero at zero, and -inf where x is negative."""
+    """-x * log(x), zero at zero, and -inf where x is negative.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> torch.special.entr(torch.tensor([0.0, 0.5]))
+    tensor([0.0000, 0.3466])
+    """
     x = ops.stop_gradient(input)
     y = ops.where(ops.eq(x, 0), 0, ops.where(ops.lt(x, 0), -math.inf, -x * ops.log(x)))
     return kinks.entr(y, input)
@@ -177,7 +233,14 @@ def entr(input: Tensor) -> Tensor:
 @composite("SincBackward0")
 @of_floats
 def sinc(input: Tensor) -> Tensor:
-    """sin(pi * x) / (pi * x), and 1 at zero."""
+    """sin(pi * x) / (pi * x), and 1 at zero.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> torch.sinc(torch.tensor([0.0, 0.5]))
+    tensor([1.0000, 0.6366])
+    """
     z = input * math.pi
     near = ops.lt(ops.abs(z), 0.5)  # derivatives of sin(z) / z cancel, and end at 0
     far = ops.where(near, 1, z)

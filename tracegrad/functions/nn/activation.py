@@ -5,32 +5,29 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
-from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
+from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log1p, lt, where
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.inplace import apply_inplace, inplace as in_place
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
-from ..math import clamp, pointwise, reduction, softmax_family
+from ..math import clamp, pointwise
 from ..math.dtype_limits import finfo
 from ..math.scaled_operands import floats_only, no_bools
 from ..math.upcast import rounded_once
 from ..random.distributions import rand_like
 from ..tensors import shape
-from ..tensors.creation import zeros_like
 from ..tensors.slicing import narrow
 
 __all__ = [
-    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid",
-    "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid",
-    "mish", "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid",
-    "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
-    "threshold", "threshold_",
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid", "mish", "prelu", "relu",
+    "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softplus",
+    "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
 
 
@@ -535,86 +532,6 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         )
     half = size // 2
     return narrow(input, dim, 0, half) * ops.sigmoid(narrow(input, dim, half, half))
-
-
-# ---- over a dimension
-def _implicit_dim(input: Tensor, name: str) -> int:
-    warnings.warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
-        "dim=X as an argument.",
-        stacklevel=4,
-    )
-    return 0 if input.ndim in (0, 1, 3) else 1
-
-
-def softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
-) -> Tensor:
-    """exp(x) divided by its sum along `dim`.
-
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
-    Raises IndexError for a dimension out of range; NotImplementedError for integers.
-
-    >>> x = torch.tensor([0.0, 1.0, 1.0])
-    >>> F.softmax(x, dim=0)
-    tensor([0.1554, 0.4223, 0.4223])
-    """
-    d = _implicit_dim(input, "softmax") if dim is None else dim
-    return softmax_family.softmax(input, d, dtype)
-
-
-def softmin(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
-) -> Tensor:
-    """The softmax of -x.
-
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
-    Raises IndexError for a dimension out of range; NotImplementedError for integers.
-
-    >>> x = torch.tensor([0.0, 1.0, 1.0])
-    >>> F.softmin(x, dim=0)
-    tensor([0.5761, 0.2119, 0.2119])
-    """
-    d = _implicit_dim(input, "softmin") if dim is None else dim
-    return softmax_family.softmax(-input, d, dtype)
-
-
-def log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
-) -> Tensor:
-    """The logarithm of `softmax`, without overflow.
-
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
-    Raises IndexError for a dimension out of range; NotImplementedError for integers.
-
-    >>> x = torch.tensor([0.0, 1.0, 1.0])
-    >>> F.log_softmax(x, dim=0)
-    tensor([-1.8620, -0.8620, -0.8620])
-    """
-    d = _implicit_dim(input, "log_softmax") if dim is None else dim
-    return softmax_family.log_softmax(input, d, dtype)
-
-
-def gumbel_softmax(
-    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
-) -> Tensor:
-    """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
-
-    With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
-
-    Shape: (*) -> (*). Dtype: that of logits. Raises IndexError for a dimension out of range.
-
-    >>> logits = torch.tensor([0.0, 1.0])
-    >>> F.gumbel_softmax(logits, hard=True).sum()
-    tensor(1.)
-    """
-    exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
-    soft = softmax_family.softmax((logits - log(exponential)) / tau, dim)
-    if not hard:
-        return soft
-    index = reduction.argmax(soft, dim, keepdim=True)
-    return zeros_like(soft).scatter(dim, index, 1.0) - soft.detach() + soft
-
 
 relu_, threshold_, leaky_relu_, rrelu_ = map(in_place, (relu, _threshold, _leaky, _rrelu))
 elu_, selu_, celu_, hardtanh_ = map(in_place, (_elu, _selu, _celu, _hardtanh))

@@ -92,7 +92,16 @@ def _mean_title(out: Ints) -> str:
 
 def _adaptive_mean(rank: int) -> Any:
     def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
-        """The means of windows that divide {rank} spatial axes into `output_size` parts."""
+        """The means of windows that divide {rank} spatial axes into `output_size` parts.
+
+        Shape: (N, C, *spatial) -> (N, C, *output_size), or without N; None keeps an extent.
+        Dtype: that of input, which must be floating point.
+        Raises NotImplementedError for integers; ValueError or RuntimeError for a wrong rank.
+
+        >>> x = torch.ones(1, 1{,5})
+        >>> F.adaptive_avg_pool{rank}d(x, output_size=2).shape
+        tracegrad.Size([1, 1{,2}])
+        """
         out = _target(input, output_size, f"adaptive_avg_pool{rank}d", rank, True)
         if not input.is_floating_point():
             raise refuse(f"adaptive_avg_pool{max(rank, 2)}d", input.dtype)
@@ -114,7 +123,16 @@ def _adaptive_mean(rank: int) -> Any:
 
 def _adaptive_with_indices(rank: int) -> Any:
     def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = True) -> Any:
-        """(maxima of windows that divide {rank} spatial axes, their positions in the input)."""
+        """(maxima of windows that divide {rank} spatial axes, their positions in the input).
+
+        Shape: (N, C, *spatial) -> (N, C, *output_size), or without N; None keeps an extent.
+        Dtype: that of input, which must be floating point.
+        Raises NotImplementedError for integers; ValueError or RuntimeError for a wrong rank.
+
+        >>> values, indices = F.adaptive_max_pool{rank}d_with_indices(torch.ones(1, 1{,5}), 2)
+        >>> indices.shape
+        tracegrad.Size([1, 1{,2}])
+        """
         out = _target(input, output_size, f"adaptive_max_pool{rank}d", rank, True)
         floats_only(f"adaptive_max_pool{max(rank, 2)}d", input)
 
@@ -134,7 +152,16 @@ def _adaptive_max(rank: int) -> Any:
     with_indices = _ADAPTIVE[rank - 1]
 
     def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-        """The maxima of windows that divide {rank} spatial axes into `output_size` parts."""
+        """The maxima of windows that divide {rank} spatial axes into `output_size` parts.
+
+        Shape: (N, C, *spatial) -> (N, C, *output_size), or without N; None keeps an extent.
+        Dtype: that of input, which must be floating point.
+        Raises NotImplementedError for integers; ValueError or RuntimeError for a wrong rank.
+
+        >>> x = torch.ones(1, 1{,5})
+        >>> F.adaptive_max_pool{rank}d(x, output_size=2).shape
+        tracegrad.Size([1, 1{,2}])
+        """
         return with_indices(input, output_size, return_indices)
 
     return adaptive_max_pool
@@ -157,7 +184,17 @@ def _unpool(rank: int) -> Any:
         input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
         output_size: Any = None,
     ) -> Tensor:  # fmt: skip
-        """Zeros with the input's numbers at the positions that a max_pool{rank}d answered."""
+        """Zeros with the input's numbers at the positions that a max_pool{rank}d answered.
+
+        Shape: (N, C, *pooled), the same -> (N, C, *out), or without N. An extent of out is
+        (pooled - 1) stride - 2 padding + kernel, or that of output_size.
+        Dtype: that of input; positions int64.
+        Raises RuntimeError for a position out of range; ValueError for an impossible size.
+
+        >>> values, indices = F.max_pool{rank}d(torch.ones(1, 1{,4}), 2, return_indices=True)
+        >>> F.max_unpool{rank}d(values, indices, 2).sum() == values.numel()
+        tensor(True)
+        """
         function = f"max_unpool{rank}d"
         sizes = sizes_of(kernel_size, "kernel_size", rank, function)
         steps = sizes if stride is None else sizes_of(stride, "stride", rank, function)

@@ -202,6 +202,15 @@ def _forward(rank: int) -> Any:
     ) -> Tensor:  # fmt: skip
         """The cross-correlation of images (N, C, *spatial) with weights (O, C / groups, *kernel),
         over {rank} spatial axes; padding may be 'same' or 'valid'.
+
+        Shape: (N, C, *spatial), (O, C / groups, *kernel), (O,) -> (N, O, *out), or without N.
+        An extent of out is (spatial + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
+        Dtype: that of all, which must agree.
+        Raises RuntimeError if shapes or dtypes do not fit; ValueError for another padding.
+
+        >>> x, weight = torch.ones(1, 2{,8}), torch.ones(3, 2{,3})
+        >>> F.conv{rank}d(x, weight, padding=1, stride=2).shape
+        tracegrad.Size([1, 3{,4}])
         """
         _check(rank, input, weight, bias, groups, False)
         steps, gaps = _sizes(stride, "stride", rank), _sizes(dilation, "dilation", rank)
@@ -221,6 +230,15 @@ def _adjoint(rank: int) -> Any:
     ) -> Tensor:  # fmt: skip
         """The adjoint of a convolution over {rank} spatial axes with weights (C, O / groups,
         *kernel): each number of the input spreads a kernel over the output.
+
+        Shape: (N, C, *spatial), (C, O / groups, *kernel), (O,) -> (N, O, *out), or without N.
+        An extent of out is (spatial - 1) stride - 2 padding + dilation (kernel - 1) +
+        output_padding + 1.
+        Dtype: that of all, which must agree. Raises RuntimeError if shapes or dtypes do not fit.
+
+        >>> x, weight = torch.ones(1, 2{,4}), torch.ones(2, 3{,2})
+        >>> F.conv_transpose{rank}d(x, weight, stride=2).shape
+        tracegrad.Size([1, 3{,8}])
         """
         _check(rank, input, weight, bias, groups, True)
         steps, gaps = _sizes(stride, "stride", rank), _sizes(dilation, "dilation", rank)

@@ -115,7 +115,12 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
     target: class numbers as in `nll_loss`, or probabilities in the shape of input. With
     `label_smoothing` e the aim is (1 - e) * target + e / C. Szegedy et al. (2015).
 
-    >>> F.cross_entropy(tracegrad.zeros(3, 4), tracegrad.tensor([0, 1, 3]))
+    Shape: (N, C, *), (N, *) or (N, C, *) -> (), or (N, *) with reduction 'none'.
+    Dtype: that of input, which must be floating point; class numbers int64 or uint8.
+    Raises IndexError for a label out of range; ValueError or RuntimeError if the shapes do not fit.
+
+    >>> x, y = torch.zeros(3, 4), torch.tensor([0, 1, 3])
+    >>> F.cross_entropy(x, y)
     tensor(1.3863)
     """
     reduction = legacy(size_average, reduce, reduction)

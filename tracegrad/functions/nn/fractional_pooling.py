@@ -120,15 +120,33 @@ def _maxima(with_indices: Any) -> Any:
     return pool
 
 
+_TERMS = """
+Graham (2014).
+
+Shape: (N, C, *spatial) -> (N, C, *output_size), or without N.
+Dtype: that of input, which must be floating point; positions int64.
+Raises ValueError unless one of output_size and output_ratio is given; RuntimeError for windows
+that do not fit.
+
+>>> x = torch.ones(1, 1{space})
+>>> F.fractional_max_pool{n}d(x, kernel_size=2, output_size=3).shape
+tracegrad.Size([1, 1{size}])
+"""
+
+
+def _doc(n: int, summary: str) -> str:
+    return summary.format(n) + _TERMS.format(n=n, space=", 7" * n, size=", 3" * n)
+
+
 _BOTH = "(maxima of windows at random places over {} spatial axes, their positions in the input)."
 _ONE = "The maxima of windows at random places over {} spatial axes."
 fractional_max_pool2d_with_indices, fractional_max_pool3d_with_indices = (
-    _public(f"fractional_max_pool{n}d_with_indices", _with_indices(n), _BOTH.format(n))
+    _public(f"fractional_max_pool{n}d_with_indices", _with_indices(n), _doc(n, _BOTH))
     for n in (2, 3)
 )
 fractional_max_pool2d = _public(
-    "fractional_max_pool2d", _maxima(fractional_max_pool2d_with_indices), _ONE.format(2)
+    "fractional_max_pool2d", _maxima(fractional_max_pool2d_with_indices), _doc(2, _ONE)
 )
 fractional_max_pool3d = _public(
-    "fractional_max_pool3d", _maxima(fractional_max_pool3d_with_indices), _ONE.format(3)
+    "fractional_max_pool3d", _maxima(fractional_max_pool3d_with_indices), _doc(3, _ONE)
 )

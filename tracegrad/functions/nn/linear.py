@@ -14,8 +14,7 @@ __all__ = ["bilinear", "linear", "pdist"]
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias: (*, in), (out, in), (out,) -> (*, out).
 
-    Dtype: that of all, which must agree.
-    Shape and dtype errors: Raises RuntimeError if they do not fit.
+    Shape: as above. Dtype: that of all, which must agree. Raises RuntimeError if they do not fit.
 
     >>> F.linear(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]]), torch.tensor([0.5]))
     tensor([11.5000])

@@ -201,7 +201,17 @@ def _max_with_indices(rank: int) -> Any:
         input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
         ceil_mode: bool = False, return_indices: bool = True,
     ) -> Any:  # fmt: skip
-        """(maxima, their positions in the input, counted through its {rank} spatial axes)."""
+        """(maxima, their positions in the input, counted through its {rank} spatial axes).
+
+        Shape: (N, C, *spatial) -> (N, C, *out), or without N. An extent of out is
+        (spatial + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
+        Dtype: that of input, and int64.
+        Raises RuntimeError for windows that do not fit.
+
+        >>> values, indices = F.max_pool{rank}d_with_indices(torch.ones(1, 1{,4}), 2)
+        >>> indices.shape
+        tracegrad.Size([1, 1{,2}])
+        """
         axes = _geometry(
             input, f"max_pool{rank}d", rank, kernel_size, stride, padding, dilation, ceil_mode
         )
@@ -220,7 +230,16 @@ def _max(rank: int) -> Any:
         ceil_mode: bool = False, return_indices: bool = False,
     ) -> Any:  # fmt: skip
         """The maximum of each window over {rank} spatial axes. Padding counts as -inf; NaN wins;
-        the gradient goes to the first maximum.
+        the gradient goes to the first maximum. With `return_indices` their positions too.
+
+        Shape: (N, C, *spatial) -> (N, C, *out), or without N. An extent of out is
+        (spatial + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
+        Dtype: that of input.
+        Raises RuntimeError for windows that do not fit.
+
+        >>> x = torch.ones(1, 1{,4})
+        >>> F.max_pool{rank}d(x, kernel_size=2).shape
+        tracegrad.Size([1, 1{,2}])
         """
         return with_indices(
             input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
@@ -257,6 +276,15 @@ def _mean(rank: int) -> Any:
     ) -> Tensor:  # fmt: skip
         """The mean of each window over {rank} spatial axes, or its sum divided by
         `divisor_override`.
+
+        Shape: (N, C, *spatial) -> (N, C, *out), or without N. An extent of out is
+        (spatial + 2 padding - kernel) // stride + 1.
+        Dtype: that of input.
+        Raises RuntimeError for windows that do not fit.
+
+        >>> x = torch.ones(1, 1{,4})
+        >>> F.avg_pool{rank}d(x, kernel_size=2).shape
+        tracegrad.Size([1, 1{,2}])
         """
         sizes, steps, pads, gaps, out = _geometry(
             input, f"avg_pool{rank}d", rank, kernel_size, stride, padding, 1, ceil_mode
@@ -300,7 +328,15 @@ def avg_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window over one spatial axis."""
+    """The mean of each window over one spatial axis.
+
+    Shape: (N, C, L) -> (N, C, out), or without N; out is (L + 2 padding - kernel) // stride + 1.
+    Dtype: that of input, floating point or int64. Raises RuntimeError for windows that do not fit.
+
+    >>> x = torch.tensor([[[1.0, 3.0, 5.0, 7.0]]])
+    >>> F.avg_pool1d(x, kernel_size=2)
+    tensor([[[2., 6.]]])
+    """
     return _avg_pool1d(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
@@ -309,7 +345,17 @@ def _power(rank: int) -> Any:
         input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None,
         ceil_mode: bool = False,
     ) -> Tensor:  # fmt: skip
-        """The p-norm of each window over {rank} spatial axes."""
+        """The p-norm of each window over {rank} spatial axes, p = norm_type.
+
+        Shape: (N, C, *spatial) -> (N, C, *out), or without N. An extent of out is
+        (spatial - kernel) // stride + 1.
+        Dtype: that of input, which must be floating point.
+        Raises RuntimeError for windows that do not fit.
+
+        >>> x = torch.ones(1, 1{,4})
+        >>> F.lp_pool{rank}d(x, norm_type=2, kernel_size=2).shape
+        tracegrad.Size([1, 1{,2}])
+        """
         largest = (max_pool1d, max_pool2d, max_pool3d)[rank - 1]
         mean = (avg_pool1d, avg_pool2d, avg_pool3d)[rank - 1]
         if math.isinf(norm_type):

@@ -163,7 +163,14 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
               memory_format: Any = None,
               generator: Generator | None = None) -> Tensor:  # fmt: skip
-    """`rand` in the shape and dtype of `input`."""
+    """`rand` in the shape and dtype of `input`.
+
+    Shape: that of input. Dtype: `dtype`, else that of input, floating point. Raises TypeError
+    without a tensor.
+
+    >>> torch.rand_like(torch.ones(2, 3)).shape
+    tracegrad.Size([2, 3])
+    """
     new = rand(*input.shape, dtype=dtype or input.dtype, device=device,
                requires_grad=requires_grad, generator=generator)  # fmt: skip
     return lying_as(new, input, memory_format)
@@ -172,7 +179,14 @@ def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                memory_format: Any = None,
               generator: Generator | None = None) -> Tensor:  # fmt: skip
-    """`randn` in the shape and dtype of `input`."""
+    """`randn` in the shape and dtype of `input`.
+
+    Shape: that of input. Dtype: `dtype`, else that of input, floating point. Raises TypeError
+    without a tensor.
+
+    >>> torch.randn_like(torch.ones(2, 3)).shape
+    tracegrad.Size([2, 3])
+    """
     new = randn(*input.shape, dtype=dtype or input.dtype, device=device,
                 requires_grad=requires_grad, generator=generator)  # fmt: skip
     return lying_as(new, input, memory_format)

@@ -35,7 +35,13 @@ def values(self: Tensor, what: str) -> np.ndarray:
 
 # ---- to Python
 def item(self: Tensor) -> bool | int | float:
-    """The number in a tensor of one element."""
+    """The number in a tensor of one element.
+
+    Shape: one element, of any shape. Raises RuntimeError for another number of elements.
+
+    >>> torch.tensor([1.5]).item()
+    1.5
+    """
     return _single(self, "item()")
 
 
@@ -46,12 +52,26 @@ def _single(self: Tensor, what: str) -> Any:
 
 
 def tolist(self: Tensor) -> Any:
-    """The numbers as nested lists."""
+    """The numbers as nested lists.
+
+    Shape: (*) -> nested as deep as there are dimensions; a number of a 0-d tensor. Raises nothing
+    eagerly.
+
+    >>> torch.tensor([[1, 2], [3, 4]]).tolist()
+    [[1, 2], [3, 4]]
+    """
     return values(self, "tolist()").tolist()
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
-    """An array of the values; it shares their memory."""
+    """An array of the values; it shares their memory.
+
+    Shape: (*) -> (*). Dtype: NumPy's of the same name.
+    Raises RuntimeError for a tensor that requires grad, without `force`; TypeError for bfloat16.
+
+    >>> torch.tensor([1.0, 2.0]).numpy()
+    array([1., 2.], dtype=float32)
+    """
     t = resolve(self)
     if t._requires_grad and not force:
         raise RuntimeError(
@@ -129,8 +149,13 @@ def _cast(x: Tensor, dtype: DType) -> Tensor:
 
 def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
        non_blocking: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
-    """This tensor as another dtype, on a device, or as another tensor is; itself where nothing
-    changes.
+    """The tensor in another dtype, on a device or as another tensor is; itself if nothing changes.
+
+    `to(dtype)`, `to(device)`, `to(device, dtype)` and `to(other)`; `copy` makes a copy in any case.
+    Shape: (*) -> (*). Raises RuntimeError for another device than the CPU.
+
+    >>> torch.tensor([1, 2]).to(torch.float64)
+    tensor([1., 2.], dtype=tracegrad.float64)
     """
     flags = [a for a in args if isinstance(a, bool)]  # non_blocking, and then copy
     copy = copy or len(flags) > 1 and flags[1]
@@ -167,7 +192,13 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """This tensor as the dtype of `other`."""
+    """This tensor as the dtype of `other`.
+
+    Shape: (*) -> (*). Raises AttributeError or TypeError if `other` is no tensor.
+
+    >>> torch.tensor([1, 2]).type_as(torch.tensor(1.0))
+    tensor([1., 2.])
+    """
     return to(self, other.dtype)
 
 
@@ -198,7 +229,16 @@ def cuda(self: Tensor, device: Any = None) -> Tensor:
 
 
 def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy, part of the graph."""
+    """A copy, part of the graph.
+
+    Shape: (*) -> (*). Dtype: that of the tensor. Raises TypeError without a tensor.
+
+    >>> x = torch.ones(2)
+    >>> y = x.clone()
+    >>> y[0] = 5
+    >>> x
+    tensor([1., 1.])
+    """
     return _formed(ops.copy(self), memory_format)
 
 
@@ -209,7 +249,13 @@ def _formed(y: Tensor, memory_format: Any) -> Tensor:
 
 
 def detach(self: Tensor) -> Tensor:
-    """The same values in the same memory, cut off from the history."""
+    """The same values in the same memory, cut off from the history.
+
+    Shape: (*) -> (*). Dtype: that of the tensor. Raises TypeError without a tensor.
+
+    >>> torch.ones(2, requires_grad=True).detach().requires_grad
+    False
+    """
     x = resolve(self)
     node = x._node if mode.trace is None else mode.trace.detached(x._node)
     y: Tensor = fill_slots(object.__new__(Tensor), x._array, node, x._dtype)

@@ -19,7 +19,14 @@ from .creation import arange, assigned, tensor
 
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
-    """The values of `src`, broadcast and converted, written into this tensor."""
+    """The values of `src`, broadcast and converted, written into this tensor.
+
+    Shape: src must broadcast to that of the tensor. Dtype: that of the tensor.
+    Raises RuntimeError if it does not broadcast, or for a leaf that requires grad.
+
+    >>> torch.zeros(2).copy_(torch.tensor([1, 2]))
+    tensor([1., 2.])
+    """
     src = assigned(src, self.dtype)
     if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
         raise ShapeError(
@@ -30,7 +37,13 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
 
 def fill_(self: Tensor, value: Any) -> Tensor:
-    """Every element becomes `value`."""
+    """Every element becomes `value`.
+
+    Shape: the value is a number or a 0-d tensor. Raises RuntimeError for others.
+
+    >>> torch.zeros(2).fill_(7)
+    tensor([7., 7.])
+    """
     title = f"FillBackward{3 if isinstance(value, Tensor) else 2}"
     value = assigned(value, self.dtype)
     if value.ndim:
@@ -42,7 +55,13 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 
 
 def zero_(self: Tensor) -> Tensor:
-    """Every element becomes zero."""
+    """Every element becomes zero.
+
+    Shape: that of the tensor. Raises RuntimeError for a leaf that requires grad.
+
+    >>> torch.ones(2).zero_()
+    tensor([0., 0.])
+    """
     return overwrite(self, tensor(0, dtype=self.dtype), "ZeroBackward0")
 
 

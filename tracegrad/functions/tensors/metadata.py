@@ -14,7 +14,13 @@ from ...tracer.tensor.views import base_and_path, memory_offset
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
-    """The shape, or one extent."""
+    """The shape, or one extent.
+
+    Raises IndexError for a dimension out of range. Shape: any -> a Size, or an int.
+
+    >>> torch.ones(2, 3).size(), torch.ones(2, 3).size(1)
+    (tracegrad.Size([2, 3]), 3)
+    """
     if dim is None:
         return self.shape
     span = self.ndim or 1
@@ -27,7 +33,13 @@ def _size(self: Tensor, dim: int | None = None) -> Any:
 
 
 def numel(input: Tensor) -> int:
-    """The number of elements."""
+    """The number of elements.
+
+    Shape: any -> an int. Raises TypeError without a tensor.
+
+    >>> torch.ones(2, 3).numel()
+    6
+    """
     return input.shape.numel()
 
 
@@ -37,12 +49,25 @@ def is_tensor(obj: Any) -> bool:
 
 
 def dim(self: Tensor) -> int:
-    """The number of dimensions."""
+    """The number of dimensions.
+
+    Shape: any -> an int. Raises TypeError without a tensor.
+
+    >>> torch.ones(2, 3).dim()
+    2
+    """
     return self.ndim
 
 
 def stride(self: Tensor, dim: int | None = None) -> Any:
-    """How many elements of memory lie between neighbours, along each dimension."""
+    """How many elements of memory lie between neighbours, along each dimension.
+
+    Shape: any -> an int for each dimension, or that of `dim`. Raises IndexError for a dimension out
+    of range.
+
+    >>> torch.ones(2, 3).stride()
+    (3, 1)
+    """
     strides = tuple(strides_of(resolve(self)))
     return strides if dim is None else strides[dim]
 

@@ -235,7 +235,14 @@ def index_reduce(
 def index_put(
     input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
 ) -> Tensor:
-    """A copy with `values` written, or added, at input[indices]."""
+    """A copy with `values` written, or added, at input[indices].
+
+    Shape: values must broadcast to input[indices] -> that of input. Dtype: that of both.
+    Raises IndexError for an index out of range; RuntimeError if shapes or dtypes do not fit.
+
+    >>> torch.index_put(torch.zeros(3), (torch.tensor([0, 2]),), torch.tensor(1.0))
+    tensor([1., 0., 1.])
+    """
     x = resolve(input)
     key = tuple(slice(None) if i is None else i for i in indices)
     subscript = parse(tuple(x.shape), key, points=False)

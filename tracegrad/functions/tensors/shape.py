@@ -442,7 +442,13 @@ def view_copy(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
 
 
 def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
-    """Whether the elements lie in memory in the order of the indices."""
+    """Whether the elements lie in memory in the order of the indices.
+
+    Shape: any -> a bool. Raises TypeError without a tensor.
+
+    >>> torch.ones(2, 3).t().is_contiguous()
+    False
+    """
     x = resolve(input)
     shape = tuple(x.shape)
     if memory_format in (channels_last, channels_last_3d) and x.ndim != (
@@ -456,7 +462,14 @@ def is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
 
 @composite("CloneBackward0")
 def contiguous_(input: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself if it is contiguous, else a copy that is."""
+    """The tensor itself if it is contiguous, else a copy that is.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for a memory format of another
+    rank.
+
+    >>> torch.ones(2, 3).t().contiguous().is_contiguous()
+    True
+    """
     memory_format = contiguous_format if memory_format is None else memory_format
     if is_contiguous(input, memory_format):
         return input

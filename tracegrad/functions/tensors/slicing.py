@@ -202,7 +202,16 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 @composite("UnfoldBackward0")
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """All windows of `size` along a dimension, one every `step`, as a new last dimension."""
+    """All windows of `size` along a dimension, one every `step`, as a new last dimension.
+
+    Shape: (*A, n, *B) -> (*A, (n - size) // step + 1, *B, size). Dtype: that of input. A view.
+    Raises RuntimeError for a size that is larger than the extent.
+
+    >>> torch.arange(5).unfold(0, 3, 1)
+    tensor([[0, 1, 2],
+            [1, 2, 3],
+            [2, 3, 4]])
+    """
     d = wrap_dim(dimension, input.ndim)
     x = input if input.ndim else reshaped(input, (1,))
     if size < 0:

@@ -53,7 +53,13 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float, norm_type: float = 2.0
                     foreach: bool | None = None) -> Tensor:  # fmt: skip
     """Scale all gradients, in place, so that their norm is at most `max_norm`; returns what it was.
 
-    >>> loss.backward(); nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step()
+    Shape: any gradients -> (). Raises RuntimeError for a norm that is not finite, if
+    `error_if_nonfinite`.
+
+    >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> (w * w / 2).sum().backward()
+    >>> nn.utils.clip_grad_norm_([w], 1.0), w.grad
+    (tensor(5.), tensor([0.6000, 0.8000]))
     """
     parameters = _several(parameters)
     grads = [p.grad for p in parameters if p.grad is not None]
@@ -66,7 +72,16 @@ def clip_grad_norm_(parameters: Tensors, max_norm: float, norm_type: float = 2.0
 def clip_grad_value_(
     parameters: Tensors, clip_value: float, foreach: bool | None = None
 ) -> None:
-    """Cut all numbers of the gradients, in place, to [-clip_value, clip_value]."""
+    """Cut all numbers of the gradients, in place, to [-clip_value, clip_value].
+
+    Shape: any gradients. Raises nothing for parameters without a gradient.
+
+    >>> w = torch.tensor([3.0, -4.0], requires_grad=True)
+    >>> (w * w / 2).sum().backward()
+    >>> nn.utils.clip_grad_value_([w], 3.5)
+    >>> w.grad
+    tensor([ 3.0000, -3.5000])
+    """
     for p in _several(parameters):
         if p.grad is not None:
             p.grad.clamp_(-clip_value, clip_value)

@@ -11,12 +11,28 @@ from ...tracer.tensor.tensor import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All numbers of the parameters, one after another."""
+    """All numbers of the parameters, one after another.
+
+    Shape: any -> (the number of all elements,). Raises TypeError for what is no tensor.
+
+    >>> nn.utils.parameters_to_vector(nn.Linear(2, 1).parameters()).shape
+    tracegrad.Size([3])
+    """
     return cat([reshape(p, (-1,)) for p in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Copy the numbers of a vector into the parameters; nothing if there are too few."""
+    """Copy the numbers of a vector into the parameters; nothing if there are too few.
+
+    Shape: (the number of all elements,) -> those of the parameters. Raises TypeError for what is no
+    tensor.
+
+    >>> model = nn.Linear(2, 1)
+    >>> nn.utils.vector_to_parameters(torch.tensor([1.0, 2.0, 3.0]), model.parameters())
+    >>> model.bias
+    Parameter containing:
+    tensor([3.], requires_grad=True)
+    """
     if not isinstance(vec, Tensor):
         raise TypeError(f"expected tracegrad.Tensor, but got: {type(vec).__name__}")
     parameters = list(parameters)

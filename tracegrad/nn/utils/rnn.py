@@ -12,7 +12,14 @@ from ...tracer.tensor.tensor import Tensor
 
 def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False,
                  padding_value: float = 0.0, padding_side: str = "right") -> Tensor:  # fmt: skip
-    """Tensors (L, *) with L of their own as one (longest L, N, *), or (N, longest L, *)."""
+    """Tensors (L, *) with L of their own as one (longest L, N, *), or (N, longest L, *).
+
+    Shape: as above. Raises RuntimeError if other extents differ.
+
+    >>> nn.utils.rnn.pad_sequence([torch.tensor([1, 2]), torch.tensor([3])], batch_first=True)
+    tensor([[1, 2],
+            [3, 0]])
+    """
     if padding_side not in ("left", "right"):
         raise RuntimeError(
             f"padding_side should be one of 'right' or 'left', got '{padding_side}'"

@@ -1,0 +1,112 @@
+"""What the transforms of func.py begin with: a function linearised at the arguments of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .tracer.autograd.transform import Pullback
+from .tracer.pytree import flatten, map_leaves, unflatten
+from .tracer.tensor.tensor import Tensor
+
+Argnums = int | tuple[int, ...]
+
+
+class Primals:
+    """The arguments of a call that are differentiated: their leaves, and the rest around them."""
+
+    def __init__(self, args: tuple, argnums: Argnums):
+        self.args, self.single = args, isinstance(argnums, int)
+        if not isinstance(argnums, (int, tuple)):
+            raise RuntimeError(
+                f"argnums must be int or Tuple[int, ...], got: {type(argnums)}"
+            )
+        if argnums == () and args:
+            raise RuntimeError("argnums must be non-empty")
+        chosen = (argnums,) if isinstance(argnums, int) else argnums
+        for k in chosen:
+            if not isinstance(k, int):
+                raise RuntimeError(f"argnum must be int, got: {type(k)}")
+            if not -len(args) <= k < len(args):
+                raise RuntimeError(
+                    f"Got argnum={k}, but only {len(args)} positional inputs"
+                )
+        self.positions = [k % len(args) for k in chosen]
+        if len(set(self.positions)) < len(self.positions):
+            raise RuntimeError(f"argnums elements must be unique, got {tuple(self.positions)}")
+        self.leaves, self.structure = flatten(tuple(args[k] for k in self.positions))
+        for x in self.leaves:
+            if not isinstance(x, Tensor):
+                raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
+
+    def floating(self) -> Primals:
+        """Itself, if forward mode can begin at the leaves."""
+        for x in self.leaves:
+            if not x.dtype.is_floating_point:
+                raise ValueError(
+                    f"Expected primal to be floating point or complex, but got: {x.dtype}"
+                )
+        return self
+
+    def all_arguments(self, leaves: Sequence[Tensor]) -> tuple:
+        """All arguments, with other leaves in the chosen ones."""
+        full = list(self.args)
+        for k, arg in zip(self.positions, unflatten(leaves, self.structure), strict=True):
+            full[k] = arg
+        return tuple(full)
+
+    def like(self, leaves: Sequence[Any]) -> Any:
+        """The leaves in the structure of the chosen arguments."""
+        found = unflatten(leaves, self.structure)
+        return found[0] if self.single else found
+
+
+class Linearization:
+    """A function linearised at one point: the answer, its tensors, and their pullback. `call` is
+    the transform in the user's words.
+    """
+
+    def __init__(self, call: str, func: Callable, chosen: Primals, kwargs: dict, has_aux: bool):
+        self.call, self.aux = call, None
+
+        def run(leaves: list[Tensor]) -> Any:
+            answer = func(*chosen.all_arguments(leaves), **kwargs)
+            if has_aux:
+                if not isinstance(answer, tuple) or len(answer) != 2:
+                    raise RuntimeError(
+                        f"{call}: output of function f should be a tuple: (output, aux) if "
+                        f"has_aux is True, got {type(answer)}"
+                    )
+                answer, self.aux = answer
+                for x in flatten(self.aux)[0]:
+                    if not isinstance(x, Tensor):
+                        raise RuntimeError(f"Expected tensors, got unsupported type {type(x)}")
+            return answer
+
+        self.chosen = chosen
+        self.back = Pullback(run, chosen.leaves)
+        self.outputs, self.structure = flatten(self.back.result)
+        for y in self.outputs:
+            if not isinstance(y, Tensor):
+                raise RuntimeError(
+                    f"{call}: expected f(*primals) to return only tensors, got unsupported type "
+                    f"{type(y)}"
+                )
+        self.back.set_outputs(self.outputs)
+
+    def refuse_integers(self) -> None:
+        """Reverse mode begins at the outputs."""
+        for y in self.outputs:
+            if not y.dtype.is_floating_point:
+                raise RuntimeError(
+                    "vjp(f, ...): All outputs of f must be floating-point or complex Tensors, got "
+                    f"Tensor with dtype {y.dtype}"
+                )
+
+    def result(self) -> Any:
+        return map_leaves(self.back.detached_outside, self.back.result)
+
+    def with_aux(self, *found: Any, has_aux: bool) -> Any:
+        """What a transform returns, and the aux if the function gives one."""
+        full = (*found, map_leaves(self.back.detached_outside, self.aux)) if has_aux else found
+        return full if len(full) > 1 else full[0]
