@@ -41,6 +41,7 @@ _KINDS = {"bool": "bools", "int": "integers", "float": "floats"}
 def _document(
     function: Any, op: OpDef, name: str, formula: str, arguments: str, answer: str, space: str
 ) -> None:
+    name = name or op.name
     function.__name__ = function.__qualname__ = name
     operands = arguments.split("; ")
     shape, raises = "(*) -> (*)", ["TypeError without a tensor"]
@@ -51,9 +52,10 @@ def _document(
         raises.append("RuntimeError for bools")
     if kinds := " and ".join(_KINDS[kind] for kind in op.refused.kinds if kind in _KINDS):
         raises.append(f"NotImplementedError for {kinds}")
+    types = Types.SAME if "int" in op.refused.kinds else op.types
     given = ", ".join(f"torch.tensor({x})" for x in operands)
     function.__doc__ = (
-        f"{formula}, elementwise.\n\nShape: {shape}.\nDtype: {_DTYPES[op.types]}.\n"
+        f"{formula}, elementwise.\n\nShape: {shape}.\nDtype: {_DTYPES[types]}.\n"
         f"Raises {'; '.join(raises)}.\n\n>>> torch.{space}{name}({given})\ntensor({answer})\n"
     )
 
@@ -66,7 +68,7 @@ def unary(
     def function(input: Tensor) -> Tensor:
         return op(input)
 
-    _document(function, op, name or op.name, formula, argument, answer, space)
+    _document(function, op, name, formula, argument, answer, space)
     return function
 
 
@@ -78,7 +80,7 @@ def binary(
     def function(input: Any, other: Any) -> Tensor:
         return op(input, other)
 
-    _document(function, op, name or op.name, formula, arguments, answer, space)
+    _document(function, op, name, formula, arguments, answer, space)
     return function
 
 
