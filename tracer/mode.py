@@ -67,7 +67,15 @@ def get_default_dtype() -> DType:
 
 
 def set_default_dtype(d: DType) -> None:
-    """Set the dtype that Python floats are converted to, a floating point dtype."""
+    """Set the dtype that Python floats are converted to, a floating point dtype.
+
+    Raises TypeError for a dtype that is not floating point. Shape: of none.
+
+    >>> torch.set_default_dtype(torch.float64)
+    >>> torch.tensor([1.0]).dtype
+    tracegrad.float64
+    >>> torch.set_default_dtype(torch.float32)
+    """
     if not isinstance(d, DType):
         raise TypeError(f"invalid dtype object: {d!r}")
     if not d.is_floating_point:
@@ -115,7 +123,16 @@ class GradMode(ContextDecorator):
 
 
 class no_grad(GradMode):
-    """Within it, nothing is recorded for `backward`. Outputs do not require grad."""
+    """Within it, nothing is recorded for `backward`. Outputs do not require grad.
+
+    A context manager and a decorator. Raises nothing of its own.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
 
     def __new__(cls, func: Callable | None = None) -> Any:
         return super().__new__(cls) if func is None else cls()(func)  # `@no_grad` without brackets
@@ -125,14 +142,32 @@ class no_grad(GradMode):
 
 
 class enable_grad(no_grad):
-    """Within it, operations are recorded, also inside a `no_grad`."""
+    """Within it, operations are recorded, also inside a `no_grad`.
+
+    A context manager and a decorator. Raises nothing of its own.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.no_grad(), torch.enable_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    True
+    """
 
     def __init__(self, func: Callable | None = None):
         GradMode.__init__(self, True)
 
 
 class set_grad_enabled(GradMode):
-    """Turn recording on or off at once. As a context manager it restores the mode at the end."""
+    """Turn recording on or off at once. As a context manager it restores the mode at the end.
+
+    Raises TypeError for what is no bool.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.set_grad_enabled(False):
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
 
     def __init__(self, mode: bool):
         super().__init__(bool(mode))
@@ -152,7 +187,13 @@ class set_grad_enabled(GradMode):
 
 
 class set_detect_anomaly:
-    """Whether backward raises for NaN gradients, naming the operation. Also for `with`."""
+    """Whether backward raises for NaN gradients, naming the operation. Also for `with`.
+
+    Raises RuntimeError in `backward` for a NaN.
+
+    >>> with torch.autograd.set_detect_anomaly(True):
+    ...     pass
+    """
 
     def __init__(self, mode: bool, check_nan: bool = True):
         self.before = _anomaly(bool(mode and check_nan))
@@ -165,7 +206,17 @@ class set_detect_anomaly:
 
 
 class detect_anomaly(ContextDecorator):
-    """Within it, backward raises for NaN gradients, naming the operation."""
+    """Within it, backward raises for NaN gradients, naming the operation.
+
+    Raises RuntimeError in `backward` for a NaN.
+
+    >>> x = torch.tensor(0.0, requires_grad=True)
+    >>> with torch.autograd.detect_anomaly():
+    ...     (x.sqrt() * 0).backward()
+    Traceback (most recent call last):
+        ...
+    RuntimeError: Function 'SqrtBackward0' returned nan values in its 0th output.
+    """
 
     def __init__(self, check_nan: bool = True):
         self.check = check_nan
@@ -183,7 +234,15 @@ def _anomaly(on: bool) -> bool:
 
 
 class inference_mode(GradMode):
-    """A `no_grad` for which `is_inference_mode_enabled()` is true."""
+    """A `no_grad` for which `is_inference_mode_enabled()` is true.
+
+    A context manager and a decorator. Raises nothing of its own.
+
+    >>> with torch.inference_mode():
+    ...     y = torch.ones(2, requires_grad=True) * 2
+    >>> y.requires_grad
+    False
+    """
 
     def __new__(cls, mode: Any = True) -> Any:
         return cls()(mode) if callable(mode) else super().__new__(cls)

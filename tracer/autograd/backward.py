@@ -216,6 +216,14 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     """Add to the `.grad` of every leaf the gradient of the sum of `tensors`.
 
     Each tensor is weighted by its entry of `grad_tensors`, formerly `grad_variables`.
+
+    Shape: a gradient has the shape of its tensor. Raises RuntimeError for a tensor with more than
+    one element without weights, and for a graph that was freed.
+
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> torch.autograd.backward([(x * x).sum()])
+    >>> x.grad
+    tensor([2., 4.])
     """
     if grad_variables is not None:
         warnings.warn(
@@ -275,6 +283,13 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     With `is_grads_batched` the first axis of each weight, and of each result, counts several
     weightings. An input that the outputs do not depend on is an error unless `allow_unused`, which
     gives None, or `materialize_grads`, which gives zeros. `only_inputs` is ignored, as in torch.
+
+    Shape: those of `inputs`. Raises RuntimeError for an output with more than one element without
+    weights, and for a graph that was freed.
+
+    >>> x = torch.tensor(3.0, requires_grad=True)
+    >>> torch.autograd.grad(x**2, x)
+    (tensor(6.),)
     """
     if is_grads_batched:
         weights = _grads_for(_tuple(outputs), grad_outputs)
@@ -334,6 +349,15 @@ def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool |
     """Add to the `.grad` of every leaf the gradient of this tensor.
 
     A tensor that is not a scalar needs `gradient`, its weights.
+
+    Shape: gradient has the shape of this tensor, as `.grad` has that of its leaf.
+    Raises RuntimeError without `gradient` unless there is one element; for a tensor without
+    history; for a graph that was freed by an earlier backward without `retain_graph`.
+
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
     """
     backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 

@@ -141,20 +141,21 @@ class CustomBackward(GradFn):
 
 
 class Function:
-    """An operation with its own derivative: subclass it with static methods `forward` and
-    `backward`, and call `apply`.
-
-        >>> class Cube(Function):
-        ...     @staticmethod
-        ...     def forward(ctx, x):
-        ...         ctx.save_for_backward(x)
-        ...         return x**3
-        ...     @staticmethod
-        ...     def backward(ctx, g):            # one gradient for each argument of forward
-        ...         (x,) = ctx.saved_tensors
-        ...         return g * 3 * x**2
+    """An operation with its own derivative: static methods `forward` and `backward`, and `apply`.
 
     forward may also be written without ctx. Then `setup_context(ctx, inputs, output)` uses ctx.
+    Raises RuntimeError if instantiated, or for another number or shape of gradients.
+
+    >>> class Cube(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x**3
+    ...     @staticmethod
+    ...     def backward(ctx, g):  # one gradient for each argument of forward
+    ...         return g * 3 * ctx.saved_tensors[0] ** 2
+    >>> torch.func.grad(Cube.apply)(torch.tensor(2.0))
+    tensor(12.)
     """
 
     generate_vmap_rule = True

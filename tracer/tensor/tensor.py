@@ -22,7 +22,13 @@ from .device import CPU, device
 
 
 class Size(tuple):
-    """The shape of a tensor: a tuple with `numel()`."""
+    """The shape of a tensor: a tuple with `numel()`.
+
+    Raises what a tuple raises.
+
+    >>> torch.ones(2, 3).shape.numel()
+    6
+    """
 
     __slots__ = ()
 
@@ -49,6 +55,12 @@ class Tensor(Value):
 
     `Tensor(data)` and `Tensor(2, 3)` make tensors of the default dtype; `tracegrad.tensor` is the
     usual way.
+
+    Shape: that of the data, or the numbers. Dtype: the default one.
+    Raises TypeError for other arguments.
+
+    >>> torch.Tensor([1, 2]), torch.Tensor(2, 3).shape
+    (tensor([1., 2.]), tracegrad.Size([2, 3]))
     """
 
     __slots__ = (
@@ -158,7 +170,14 @@ class Tensor(Value):
         self.requires_grad_(wanted)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Set whether operations on this leaf are recorded. Returns the tensor."""
+        """Set whether operations on this leaf are recorded. Returns the tensor.
+
+        Shape: any. Dtype: floating point. Raises RuntimeError for other dtypes, or for a tensor
+        that is no leaf.
+
+        >>> torch.ones(2).requires_grad_().requires_grad
+        True
+        """
         t = resolve(self)
         if requires_grad and not t._dtype.is_floating_point:
             raise RuntimeError(
@@ -235,7 +254,17 @@ class Tensor(Value):
         return fn is not None and any(r() is resolve(self) for r in fn.retainers)
 
     def retain_grad(self) -> None:
-        """Let `backward` set `.grad` of this non-leaf, too."""
+        """Let `backward` set `.grad` of this non-leaf, too.
+
+        Shape: any. Raises RuntimeError for a tensor that does not require grad.
+
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> y = x * 2
+        >>> y.retain_grad()
+        >>> y.sum().backward()
+        >>> y.grad
+        tensor([1., 1.])
+        """
         t = resolve(self)
         if not t._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
@@ -246,6 +275,15 @@ class Tensor(Value):
         """Call `hook(grad)` when the gradient of this tensor is complete.
 
         If the hook does not return None, its result replaces the gradient.
+
+        Shape: the gradient has that of the tensor. Raises RuntimeError for one that does not
+        require grad.
+
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> handle = x.register_hook(lambda g: g * 10)
+        >>> x.sum().backward()
+        >>> x.grad
+        tensor([10., 10.])
         """
         t = resolve(self)
         if not t._requires_grad:
