@@ -1,6 +1,6 @@
-"""What is said of a name that is not here: whether torch has it, and what is near.
+"""Error messages for missing names: whether torch has the name, and similar names here.
 
-The text is made when somebody reads it: `hasattr` asks often and reads none.
+The message is computed only when it is read. `hasattr` raises often and reads no message.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SPACES = (
     "", "autograd", "autograd.forward_ad", "autograd.functional", "cuda", "func", "linalg",
     "masked", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler",
     "special", "utils",
-)  # fmt: skip
-# where a name that is looked for in the wrong place may be
-_PLACES = ("", "nn", "nn.functional", "linalg", "special", "optim", "autograd", "func")
+)
+# modules that are searched for a name that was not found elsewhere
+_SEARCHED = ("", "nn", "nn.functional", "linalg", "special", "optim", "autograd", "func")
 
 
 def _module(space: str) -> str:
@@ -32,7 +32,7 @@ def _module(space: str) -> str:
 
 
 class AbsentName(AttributeError):
-    """An attribute that is missing: of which module or class, where torch has it, and its name."""
+    """A missing attribute. Its arguments: module or class, torch's module, name."""
 
     def __str__(self) -> str:
         owner, space, name = self.args
@@ -55,7 +55,7 @@ class AbsentName(AttributeError):
         here = dir(owner) if isinstance(owner, type) else vars(sys.modules[owner])
         elsewhere = [
             f"{module}.{name}"
-            for module in map(_module, _PLACES)
+            for module in map(_module, _SEARCHED)
             if name in vars(sys.modules[module])
         ]
         public = [n for n in here if not n.startswith("_")]
@@ -79,7 +79,7 @@ def tensor_attribute(self: Any, name: str) -> Any:
 
 
 def install_messages() -> None:
-    """Let the public modules and tensors say what is missing."""
+    """Install these messages in the public modules and in Tensor."""
     for space in SPACES:
         vars(sys.modules[_module(space)])["__getattr__"] = attribute(space)
     Tensor.__getattr__ = tensor_attribute  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""All that is claimed of a function, checked at once: what the pytest fixture `gradcheck` does."""
+"""The check behind the pytest fixture `gradcheck`: derivatives, and compiled against eager."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from .tracer.tensor.tensor import Tensor
 
 
 def check_function(function: Callable, *inputs: Any, compiled: bool = True, second: bool = True,
-                   fast_mode: bool = False, **tolerances: Any) -> None:  # fmt: skip
-    """Check the derivatives of a function, eagerly and compiled, and that both compute the same.
+                   fast_mode: bool = False, **tolerances: Any) -> None:
+    """Check the derivatives of a function, eagerly and compiled, and that both give the same
+    values.
 
     Floating point tensors among the inputs, which may be nested, are converted to float64 and
-    differentiated; the inputs themselves are left alone. `tolerances` are those of `gradcheck`.
-    `second=False` leaves out second derivatives and `compiled=False` the compiled function.
+    differentiated. The inputs themselves do not change. `tolerances` are those of `gradcheck`.
+    `second=False` skips second derivatives, `compiled=False` the compiled function.
 
     Raises GradcheckError or AssertionError that says what differs.
     """
     leaves, structure = flatten(map_leaves(_double, inputs))
-    places = [k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x.requires_grad]
+    positions = [k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x.requires_grad]
 
     def flat(f: Callable) -> Callable:
         def call(*xs: Tensor) -> tuple:
             full = list(leaves)
-            for k, x in zip(places, xs, strict=True):
+            for k, x in zip(positions, xs, strict=True):
                 full[k] = x
             found = flatten(f(*unflatten(full, structure)))[0]
             return tuple(y for y in found if isinstance(y, Tensor))
 
         return call
 
-    xs = tuple(leaves[k] for k in places)
+    xs = tuple(leaves[k] for k in positions)
     options = {"fast_mode": fast_mode, **tolerances}
     programs = [flat(function), *([flat(compile(function))] if compiled else [])]
     if compiled:

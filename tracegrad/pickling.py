@@ -1,7 +1,7 @@
-"""Writing a pickle in torch's format, and the memory that its tensors show.
+"""Write a pickle in torch's format, and collect the storages of its tensors.
 
-A tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage, named by a persistent id.
-Names of torch's functions are written as text: torch need not be there.
+A tensor is pickled as a call of `torch._utils._rebuild_tensor_v2` on a storage, which has a
+persistent id. Names of torch's functions are written as text, so torch is not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STORAGES = {
     "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16",
     "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
     "bool": "Bool",
-}  # fmt: skip
+}
 
 
 class _Global(NamedTuple):
@@ -34,7 +34,7 @@ class _Global(NamedTuple):
     name: str
 
     def __call__(self) -> None:
-        """What is pickled as a call must look like a function."""
+        """pickle demands that the function of a call is callable."""
 
 
 class _Storage(NamedTuple):
@@ -44,7 +44,7 @@ class _Storage(NamedTuple):
 
 
 class _StorageView(NamedTuple):
-    """How a tensor lies in a storage, in numbers, not bytes."""
+    """Offset and strides of a tensor in a storage, in elements."""
 
     storage: _Storage
     offset: int
@@ -52,8 +52,9 @@ class _StorageView(NamedTuple):
 
 
 class Memory:
-    """The storages of a file: one for each stretch of memory that tensors show, so that those which
-    share memory share it in the file.
+    """The storages of a file, one for each contiguous range of memory.
+
+    Tensors that share memory share a storage in the file.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Memory:
         self.contents: list[np.ndarray] = []
 
     def plan(self) -> None:
-        """Give every array that was met its place."""
+        """Assign all collected arrays to storages."""
         stretches: list[tuple[int, int, np.ndarray, DType]] = []
         for array, dtype in self.arrays.values():
             if array.size and min(array.strides, default=0) >= 0 and array.dtype == dtype.storage:
@@ -84,7 +85,7 @@ class Memory:
                     f"different types: {', '.join(sorted({d.name for *_, d in together}))}"
                 )
             if any(n % step for at, _, a, _ in together for n in (at - first, *a.strides)):
-                continue  # not at whole numbers: they are copied
+                continue  # an offset is not a whole number of elements: copied
             content = np.lib.stride_tricks.as_strided(lowest, ((end - first) // step,), (step,))
             storage = self.keep(content, dtype)
             for at, _, array, _ in together:
@@ -96,20 +97,20 @@ class Memory:
         return _Storage(str(len(self.contents) - 1), dtype, content.size)
 
     def view_of(self, array: np.ndarray, dtype: DType) -> _StorageView:
-        """Where an array is; one that cannot be shown as it lies is copied."""
+        """The storage, offset and strides of an array. An array that has none is copied."""
         if id(array) not in self.views:
             content = np.ascontiguousarray(array, dtype.storage)
             strides = tuple(math.prod(array.shape[d + 1 :]) for d in range(array.ndim))
-            self.arrays[id(array)] = array, dtype  # or its id might be used twice
+            self.arrays[id(array)] = array, dtype  # keeps the id in use
             self.views[id(array)] = _StorageView(self.keep(content.reshape(-1), dtype), 0, strides)
         return self.views[id(array)]
 
 
-_Python: Any = vars(pickle)["_Pickler"]  # the one in C insists on finding what is named
+_Python: Any = vars(pickle)["_Pickler"]  # the C version checks that named functions exist
 
 
 class Pickler(_Python):
-    """Run twice: where `collecting`, it only finds out what arrays there are."""
+    """Runs twice. With `collecting` it only collects the arrays."""
 
     dispatch: dict[type, Callable] = dict(_Python.dispatch)
 
@@ -145,14 +146,14 @@ class Pickler(_Python):
         if isinstance(obj, Parameter):
             return _Global("torch._utils", "_rebuild_parameter"), (
                 obj.data, obj.requires_grad, OrderedDict(),
-            )  # fmt: skip
+            )
         if self.collecting:
             self.memory.arrays[id(obj._array)] = obj._array, obj._dtype
             return _Global("torch", "looking"), ()
         storage, offset, strides = self.memory.view_of(obj._array, obj._dtype)
         return _Global("torch._utils", "_rebuild_tensor_v2"), (
             storage, offset, tuple(obj.shape), strides, obj.requires_grad, OrderedDict(),
-        )  # fmt: skip
+        )
 
 
 def pickled(obj: Any) -> tuple[bytes, list[np.ndarray]]:

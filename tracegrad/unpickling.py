@@ -1,10 +1,11 @@
-"""Reading a pickle whose author is not trusted.
+"""Read a pickle from an untrusted source.
 
-Takes the bytes of a pickle and gives the value; makes numbers, strings, containers, and what the
-given table has makers for, and nothing else. No name of the pickle is imported, no attribute set
-but on an OrderedDict of its own, and what a maker gives is not called again. Every operation is
-bounded by the length of the pickle. Raises UnpicklingError for what is refused, and any Exception
-for what is damaged.
+Takes the bytes of a pickle and returns its value. It makes numbers, strings, containers, and values
+of the constructors in a given table; nothing else. It imports no name from the pickle. It sets
+attributes only on OrderedDicts that it made. It never calls the result of a constructor. The cost
+of every operation is bounded by the length of the pickle.
+
+Raises UnpicklingError for a refused pickle, and any Exception for a damaged one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
-MAX_KEY_DEPTH = 100  # tuples within one another that are keys: Python hashes them recursively
+MAX_KEY_DEPTH = 100  # of nested tuples as keys: Python hashes them recursively
 _REFUSED = (
     "Weights only load failed. The file {}, which is not among what is allowed. Loading it with "
     "weights_only=False may run any code that is in the file: do so only if you trust its source."
@@ -23,13 +24,13 @@ _REFUSED = (
 
 
 class Constructor(NamedTuple):
-    """What may be called: by the tuple of its arguments."""
+    """A permitted call. It takes the tuple of its arguments."""
 
     make: Callable[[tuple], Any]
 
 
 def checked_key(value: Any, depth: int = 0) -> Any:
-    """A value that may be the key of a dict, or a member of a set."""
+    """A value that may be the key of a dict or a member of a set."""
     if isinstance(value, tuple):
         if depth == MAX_KEY_DEPTH:
             raise UnpicklingError("a key of tuples within tuples is too deep")
@@ -62,7 +63,7 @@ def _set(args: tuple) -> set:
 
 
 def _bytes(args: tuple) -> bytes:
-    """Older protocols write bytes as a text of which each character is one."""
+    """The bytes of a string with one character for each byte, as older protocols write them."""
     if not args:
         return b""
     text, encoding = args
@@ -96,14 +97,16 @@ for _module in ("builtins", "__builtin__"):
 
 
 class Reader:
-    """One reading. `names` gives what a pickle may name: values, and Makers; `persistent` what a
-    persistent id stands for.
+    """One reading of a pickle.
+
+    `names` gives the values and Constructors that a pickle may name. `persistent` gives the object
+    of a persistent id.
     """
 
     def __init__(self, names: Mapping[tuple[str, str], Any], persistent: Callable[[Any], Any]):
         self.names, self.persistent = names, persistent
         self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []  # the stacks below each mark
+        self.marks: list[list[Any]] = []  # the stack below each mark
         self.memo: dict[int, Any] = {}
 
     def load(self, data: bytes) -> Any:
@@ -116,12 +119,12 @@ class Reader:
                 raise UnpicklingError(_REFUSED.format(f"has the operation {operation.name}"))
         return self.pop_value()
 
-    # ---- operations: methods of the argument that stands in the pickle
+    # ---- operations; the argument is the one in the pickle
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
     def push_text(self, value: str) -> None:
-        """A string of Python 2."""
+        """Push a string of Python 2."""
         self.stack.append(value.encode("latin1").decode())
 
     def put(self, number: int) -> None:
@@ -175,13 +178,14 @@ class Reader:
             raise UnpicklingError(_REFUSED.format("calls what is no function"))
         self.stack.append(maker.make(arguments))
 
-    # ---- what they are made of
+    # ---- helpers of the operations
     def pop_value(self) -> Any:
-        """The topmost value, taken off; a name is none."""
+        """Pop the top value."""
         (value,) = self.pop_values(1)
         return value
 
     def pop_values(self, count: int) -> list[Any]:
+        """Pop the top `count` values."""
         if len(self.stack) < count:
             raise UnpicklingError("the pickle takes values that are not there")
         values = self.stack[-count:]
@@ -189,7 +193,7 @@ class Reader:
         return _checked(values)
 
     def pop_to_mark(self) -> list[Any]:
-        """All values from the last mark on, taken off."""
+        """Pop all values above the last mark."""
         values, self.stack = self.stack, self.marks.pop()
         return _checked(values)
 
@@ -211,7 +215,7 @@ class Reader:
             holder[checked_key(k)] = v
 
     def build(self, state: Any) -> None:
-        """The attributes of an OrderedDict, such as those of a state_dict."""
+        """Set attributes of an OrderedDict, such as those of a state_dict."""
         made = self.stack[-1]
         if type(made) is not OrderedDict or type(state) is not dict:
             raise UnpicklingError(_REFUSED.format(f"sets attributes of a {type(made).__name__}"))

@@ -1,7 +1,8 @@
-"""Pictures of graphs: `make_dot(y)` draws what `backward` will walk, as torchviz does, and
-`make_dot(compiled)` the program of a compiled function, with a cluster for each kernel.
+"""Pictures of graphs: `make_dot(y)` draws the autograd graph, `make_dot(compiled)` a compiled
+program.
 
-Needs the Python package graphviz (the extra `viz`); the `dot` binary only to render a picture.
+A compiled program has a cluster for each kernel launch. Needs the Python package graphviz (the
+extra `viz`); the `dot` binary is needed only to render a picture.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LEAF, OPERATION, RESULT = "lightblue", "lightgray", "darkolivegreen1"
 _BOX = {
     "style": "filled", "shape": "box", "align": "left", "fontsize": "10", "ranksep": "0.1",
     "height": "0.2", "fontname": "monospace",
-}  # fmt: skip
+}
 
 
 def _digraph() -> Any:
@@ -54,7 +55,7 @@ def make_dot(what: Any, params: Mapping[str, Tensor] | Iterable | None = None) -
 
 
 class _Backward:
-    """The drawing of what `backward` will walk."""
+    """The drawing of an autograd graph."""
 
     def __init__(self, params: dict[str, Tensor]):
         for name, p in params.items():
@@ -63,15 +64,15 @@ class _Backward:
         self.names = {id(p): name for name, p in params.items()}
         self.dot = _digraph()
         self.boxes: dict[int, str] = {}  # id of a tensor or an operation -> its box
-        self.kept: list[Any] = []  # what has a box must keep its id
+        self.kept_alive: list[Any] = []  # objects with a box must keep their id
 
     def box(self, thing: Any, label: str, color: str) -> tuple[str, bool]:
-        """The box of a thing, and whether it is new."""
+        """The box of a tensor or operation, and whether it is new."""
         found = self.boxes.get(id(thing))
         if found is not None:
             return found, False
         name = self.boxes[id(thing)] = f"n{len(self.boxes)}"
-        self.kept.append(thing)
+        self.kept_alive.append(thing)
         self.dot.node(name, label, fillcolor=color)
         return name, True
 
@@ -107,14 +108,15 @@ class _Backward:
 
 # ---- compiled programs
 def _described(node: Node) -> str:
-    """What a launch calls the operations that it was made for, without the user's line."""
+    """How the origin of a launch names an operation, without the user's line."""
     return f"{node.op.name:<12} {node.dtype.name}{list(node.shape)}"
 
 
 def launch_of(graph: Graph, launches: Iterable[Any]) -> dict[Node, int]:
-    """The number of the launch that computes each Node.
+    """The number of the launch that computes each node.
 
-    A launch names what it stores. What it computes on the way is assigned to whoever reads it.
+    A launch names the values that it stores. An intermediate value belongs to the first launch that
+    reads it.
     """
     waiting: dict[str, deque[int]] = {}
     for number, launch in enumerate(launches):
@@ -136,18 +138,19 @@ def launch_of(graph: Graph, launches: Iterable[Any]) -> dict[Node, int]:
 def draw_program(graph: Graph, program: Any) -> Any:
     """The IR graph of a program: inputs lightblue, outputs green, a cluster for each launch."""
     dot = _digraph()
-    home = launch_of(graph, program.launches)
+    launch_index = launch_of(graph, program.launches)
     names: dict[Node, str] = {}
     clusters: dict[int | None, list[tuple[str, str]]] = {}
     for node in graph.order():
         if is_constant(node):
-            continue  # numbers would only clutter the picture
+            continue  # constants would clutter the picture
         name = names[node] = f"n{len(names)}"
         size = f"{node.dtype.name}{list(node.shape)}"
         if node.op is input_:
             dot.node(name, f"{node.params['name']}\n {size}", fillcolor=LEAF)
         else:
-            clusters.setdefault(home.get(node), []).append((name, f"{node.op.name}\n {size}"))
+            members = clusters.setdefault(launch_index.get(node), [])
+            members.append((name, f"{node.op.name}\n {size}"))
         for x in dict.fromkeys(node.inputs):
             if x in names:
                 dot.edge(names[x], name)

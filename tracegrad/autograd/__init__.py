@@ -1,5 +1,4 @@
-"""Gradients on demand, by torch's names: `autograd.grad`, `autograd.backward`, `autograd.Function`,
-and the modes.
+"""Automatic differentiation by torch's names: `grad`, `backward`, `Function`, and the grad modes.
 """
 
 from ..tracer.autograd.backward import backward, grad
@@ -23,4 +22,4 @@ __all__ = [
     "forward_ad", "function", "functional", "grad", "gradcheck", "gradgradcheck", "graph",
     "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
     "set_detect_anomaly", "set_grad_enabled",
-]  # fmt: skip
+]

@@ -1,7 +1,8 @@
 """Dual numbers, by the names of torch.autograd.forward_ad.
 
-A dual tensor remembers its tangent at its Origin on the gradient tape; the tangent of a result is
-pulled from there when it is asked for, exactly (see tracer/autograd/transform.py).
+A dual tensor has an Origin in the autograd graph, to which its tangent belongs. The tangent of an
+output is computed from the tangents at the Origins when it is read, exactly (see
+tracer/autograd/transform.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..tracer.mode import resolve
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual",
-           "unpack_dual"]  # fmt: skip
+           "unpack_dual"]
 
 
 class UnpackedDualTensor(NamedTuple):
@@ -25,11 +26,11 @@ class UnpackedDualTensor(NamedTuple):
     tangent: Tensor | None
 
 
-_levels: list[list[tuple[GradFn, Tensor]]] = []  # one: the Origins and tangents of its duals
+_levels: list[list[tuple[GradFn, Tensor]]] = []  # at most one; Origins and tangents
 
 
 def enter_dual_level() -> int:
-    """Begin a level; as in torch there is one at a time."""
+    """Enter a level. As in torch, levels cannot be nested."""
     if _levels:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
     _levels.append([])
@@ -37,7 +38,7 @@ def enter_dual_level() -> int:
 
 
 def exit_dual_level(*, level: int | None = None) -> None:
-    """End the level: its duals have no tangents any more."""
+    """Leave the level. Its dual tensors have no tangents any more."""
     if not _levels:
         raise RuntimeError("exit_dual_level was called without a dual_level")
     _levels.pop()

@@ -1,4 +1,4 @@
-"""What operations with their own derivative are made of, by torch's names."""
+"""Operations with a user-defined derivative, by the names of torch.autograd.function."""
 
 from ..tracer.autograd.function import Function, FunctionCtx, once_differentiable
 

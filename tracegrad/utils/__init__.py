@@ -1,4 +1,4 @@
-"""Helpers around training, by torch's names."""
+"""Helpers for training, by torch's names."""
 
 from . import checkpoint
 
