@@ -1,5 +1,7 @@
-"""Function transforms, by torch.func's names: take a function, give the function that computes its
-derivative, or maps it over examples. They compose with one another and with `compile`.
+"""Function transforms, by torch.func's names.
+
+A transform takes a function and returns one that computes its derivative, or maps it over examples.
+Transforms compose with one another and with `compile`.
 """
 
 from __future__ import annotations
@@ -21,16 +23,16 @@ from .tracer.tensor.tensor import Tensor
 __all__ = [
     "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
     "stack_module_state", "value_and_grad", "vjp", "vmap",
-]  # fmt: skip
+]
 
-# what messages call the transforms
+# the names of the transforms in messages
 _SCALAR, _VJP, _JVP = "grad_and_value(f)(*args)", "vjp(f, *primals)", "jvp(f, primals, tangents)"
 
 
 def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
     """The function that computes (gradient, value) of `func`, which returns a scalar.
 
-    The gradient has the structure of argument number `argnums`, or is a tuple of such. With
+    The gradient has the structure of argument number `argnums`, or is a tuple of these. With
     `has_aux`, `func` returns (scalar, aux) and the value is that pair.
 
     Shape: that of the argument, and (). Raises RuntimeError if the answer is no scalar tensor.
@@ -52,8 +54,8 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
         (y,) = point.back.outputs
         if y.ndim:
             raise RuntimeError(
-                f"{_SCALAR}: Expected f(*args) to return a scalar Tensor, got tensor with "
-                f"{y.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
+                f"{_SCALAR}: Expected f(*args) to return a scalar Tensor, got tensor with {y.ndim} "
+                "dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
             )
         one = filled((), y.dtype, 1.0) if y.dtype.is_floating_point else None
         found = point.chosen.like(point.back([one], keep=False))
@@ -65,8 +67,8 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
 def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
     """The function that computes the gradient of `func`, which returns a scalar.
 
-    The gradient has the structure of argument number `argnums`, or is a tuple of such. With
-    `has_aux`, `func` returns (scalar, aux) and the answer is (gradient, aux).
+    The gradient has the structure of argument number `argnums`, or is a tuple of these. With
+    `has_aux`, `func` returns (scalar, aux) and the result is (gradient, aux).
 
     Shape: that of the argument. Raises RuntimeError if the answer is no scalar tensor.
 
@@ -108,10 +110,10 @@ def _same_structure(words: str, given: Any, structure: Structure, of: str) -> li
 
 
 def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
-    """(output, function that pulls a cotangent of the output back to the primals), and the aux if
-    `has_aux`.
+    """(output, pullback), and the aux if `has_aux`.
 
-    The function may be called many times; it gives a tuple with a gradient for each primal.
+    The pullback takes a cotangent of the output and returns a tuple with a gradient for each
+    primal. It may be called many times.
 
     Shape: a cotangent has the shape of its output. Raises RuntimeError if it has not.
 
@@ -128,7 +130,7 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
         leaves = _same_structure(
             "Expected pytree structure of cotangents to be the same as pytree structure of outputs "
             "to the function. cotangents", cotangents, point.structure, "primal output",
-        )  # fmt: skip
+        )
         for k, (g, y) in enumerate(zip(leaves, point.outputs, strict=True)):
             if not isinstance(g, Tensor):
                 raise TypeError(
@@ -136,8 +138,8 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
                 )
             if resolve(g).shape != y.shape:
                 raise RuntimeError(
-                    f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and "
-                    f"output[{k}] has a shape of {y.shape}."
+                    f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] "
+                    f"has a shape of {y.shape}."
                 )
         return point.chosen.like(point.back(leaves, create_graph, retain_graph))
 
@@ -148,21 +150,21 @@ def _tangents_of(tangents: Any, chosen: Primals) -> list:
     found = _same_structure(
         f"{_JVP}: Expected primals and tangents to have the same python structure. tangents",
         tangents, chosen.structure, "primals",
-    )  # fmt: skip
+    )
     for t, x in zip(found, chosen.leaves, strict=True):
         if not isinstance(t, Tensor):
             raise RuntimeError(f"{_JVP}: Expected tangents to only contain Tensors, got {type(t)}")
         if resolve(t).shape != resolve(x).shape:
             raise RuntimeError(
                 "Trying to set a forward gradient that has a different size than that of the "
-                "original Tensor, this is not supported. Tensor is of size "
-                f"{list(x.shape)} while the given forward gradient is of size {list(t.shape)}."
+                f"original Tensor, this is not supported. Tensor is of size {list(x.shape)} while "
+                f"the given forward gradient is of size {list(t.shape)}."
             )
     return found
 
 
 def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
-        has_aux: bool = False) -> tuple:  # fmt: skip
+        has_aux: bool = False) -> tuple:
     """(output, its derivative along the tangents), and the aux if `has_aux`.
 
     `primals` and `tangents` are tuples of the same structure. `strict` refuses an output that does
@@ -175,8 +177,8 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
     """
     if not isinstance(primals, tuple):
         raise RuntimeError(
-            f"{_JVP}: Expected primals to be a tuple. E.g. it should be valid to call "
-            f"f(*primals). Got {type(primals)}"
+            f"{_JVP}: Expected primals to be a tuple. E.g. it should be valid to call f(*primals). "
+            f"Got {type(primals)}"
         )
     leaves = flatten(primals)[0]
     if not leaves:
@@ -189,15 +191,15 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
     point = Linearization(_JVP, func, chosen.floating(), {}, has_aux)
     if strict and None in point.back.roots:
         raise RuntimeError(
-            "jvp(f, primals, tangents, strict=True): The output of f is independent of the "
-            "inputs. This is not allowed with strict=True."
+            "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
+            "This is not allowed with strict=True."
         )
     out = unflatten(point.back.pushforward()(given), point.structure)
     return point.with_aux(point.result(), out, has_aux=has_aux)
 
 
 def linearize(func: Callable, *primals: Any) -> tuple:
-    """(output, function of tangents that gives the derivative along them); `func` runs once.
+    """(output, function from tangents to the derivative along them). `func` runs once.
 
     Shape: a tangent has the shape of its primal. Raises RuntimeError if it has not.
 
@@ -214,8 +216,8 @@ def linearize(func: Callable, *primals: Any) -> tuple:
         for k, (t, x) in enumerate(zip(given, chosen.leaves, strict=True)):
             if t.dtype is not x.dtype:
                 raise RuntimeError(
-                    f"tangent:{k} with dtype {t.dtype} in flattened pytree doesn't match the "
-                    f"dtype {x.dtype} of the corresponding primal."
+                    f"tangent:{k} with dtype {t.dtype} in flattened pytree doesn't match the dtype "
+                    f"{x.dtype} of the corresponding primal."
                 )
         return unflatten(forward(given), point.structure)
 
@@ -223,7 +225,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
 
 
 def _basis(like: Tensor) -> Tensor:
-    """Every unit tensor of this shape, along a first axis."""
+    """All unit tensors of this shape, stacked along a first axis."""
     n = prod(like.shape)
     return eye(n, dtype=like.dtype).reshape((n, *like.shape))
 
@@ -231,8 +233,10 @@ def _basis(like: Tensor) -> Tensor:
 def _at_units(
     function: Callable, count: int, at: int, like: Tensor, chunk_size: int | None
 ) -> list[Tensor]:
-    """`function` of `count` tensors, linear, at every unit of the one at `at`: the answers, with
-    the units along their first axis.
+    """A linear `function` of `count` tensors at all unit tensors of argument `at`; the others are
+    None.
+
+    The outputs have the units along their first axis.
     """
 
     def one(unit: Tensor) -> tuple:
@@ -242,11 +246,12 @@ def _at_units(
 
 
 def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
-           chunk_size: int | None = None) -> Callable:  # fmt: skip
-    """The function that computes the Jacobian of `func` by reverse mode, a row per output element.
+           chunk_size: int | None = None) -> Callable:
+    """The function that computes the Jacobian of `func` by reverse mode, one row per output
+    element.
 
-    For each tensor of the output, the structure of argument `argnums`, with Jacobians of shape
-    (*output.shape, *input.shape). `chunk_size` bounds how many rows are computed together.
+    For each tensor of the output it gives the structure of argument `argnums`, with Jacobians of
+    shape (*output.shape, *input.shape). `chunk_size` limits how many rows are computed together.
 
     Shape: (*output, *input). Raises RuntimeError for answers that are no tensors.
 
@@ -274,9 +279,11 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
 
 
 def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
-           chunk_size: int | None = None, randomness: str = "error") -> Callable:  # fmt: skip
-    """The function that computes the Jacobian of `func` by forward mode, a column per input
-    element; its answer is that of `jacrev`.
+           chunk_size: int | None = None, randomness: str = "error") -> Callable:
+    """The function that computes the Jacobian of `func` by forward mode, one column per input
+    element.
+
+    Its result has the structure of that of `jacrev`.
 
     Shape: (*output, *input). Raises RuntimeError for answers that are no tensors.
 

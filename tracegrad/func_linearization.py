@@ -1,4 +1,5 @@
-"""What the transforms of func.py begin with: a function linearised at the arguments of one call."""
+"""The common part of the transforms in func.py: a function linearised at the arguments of one call.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ Argnums = int | tuple[int, ...]
 
 
 class Primals:
-    """The arguments of a call that are differentiated: their leaves, and the rest around them."""
+    """The arguments of a call that are differentiated: their leaves, and how to put them back."""
 
     def __init__(self, args: tuple, argnums: Argnums):
         self.args, self.single = args, isinstance(argnums, int)
@@ -40,7 +41,7 @@ class Primals:
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
 
     def floating(self) -> Primals:
-        """Itself, if forward mode can begin at the leaves."""
+        """Itself, if all leaves are floating point, as forward mode requires."""
         for x in self.leaves:
             if not x.dtype.is_floating_point:
                 raise ValueError(
@@ -49,21 +50,22 @@ class Primals:
         return self
 
     def all_arguments(self, leaves: Sequence[Tensor]) -> tuple:
-        """All arguments, with other leaves in the chosen ones."""
+        """All arguments, with other leaves in the differentiated ones."""
         full = list(self.args)
         for k, arg in zip(self.positions, unflatten(leaves, self.structure), strict=True):
             full[k] = arg
         return tuple(full)
 
     def like(self, leaves: Sequence[Any]) -> Any:
-        """The leaves in the structure of the chosen arguments."""
+        """`leaves` in the structure of the differentiated arguments."""
         found = unflatten(leaves, self.structure)
         return found[0] if self.single else found
 
 
 class Linearization:
-    """A function linearised at one point: the answer, its tensors, and their pullback. `call` is
-    the transform in the user's words.
+    """A function linearised at one point: its result, the output tensors, and their pullback.
+
+    `call` is the transform as messages name it.
     """
 
     def __init__(self, call: str, func: Callable, chosen: Primals, kwargs: dict, has_aux: bool):
@@ -74,8 +76,8 @@ class Linearization:
             if has_aux:
                 if not isinstance(answer, tuple) or len(answer) != 2:
                     raise RuntimeError(
-                        f"{call}: output of function f should be a tuple: (output, aux) if "
-                        f"has_aux is True, got {type(answer)}"
+                        f"{call}: output of function f should be a tuple: (output, aux) if has_aux "
+                        f"is True, got {type(answer)}"
                     )
                 answer, self.aux = answer
                 for x in flatten(self.aux)[0]:
@@ -95,7 +97,7 @@ class Linearization:
         self.back.set_outputs(self.outputs)
 
     def refuse_integers(self) -> None:
-        """Reverse mode begins at the outputs."""
+        """Raise for integer outputs: reverse mode starts at the outputs."""
         for y in self.outputs:
             if not y.dtype.is_floating_point:
                 raise RuntimeError(
@@ -107,6 +109,6 @@ class Linearization:
         return map_leaves(self.back.detached_outside, self.back.result)
 
     def with_aux(self, *found: Any, has_aux: bool) -> Any:
-        """What a transform returns, and the aux if the function gives one."""
+        """The result of a transform, with the aux if the function returns one."""
         full = (*found, map_leaves(self.back.detached_outside, self.aux)) if has_aux else found
         return full if len(full) > 1 else full[0]

@@ -11,8 +11,8 @@ from .nn.module import Module
 from .tracer.tensor.tensor import Tensor
 
 
-def _place(module: Module, path: str) -> tuple[dict, str] | None:
-    """The table that holds a parameter or buffer, and its name there."""
+def _owner(module: Module, path: str) -> tuple[dict, str] | None:
+    """The dict that holds a parameter or buffer, and its key."""
     above, _, name = path.rpartition(".")
     owner = module.get_submodule(above)
     for table in (owner._parameters, owner._buffers):
@@ -22,13 +22,14 @@ def _place(module: Module, path: str) -> tuple[dict, str] | None:
 
 
 def _all_tensors(module: Module) -> dict[str, Tensor]:
-    """Parameters and buffers by all their names, tied ones by each."""
+    """Parameters and buffers by name. Tied ones appear under each of their names."""
     named = (module.named_parameters, module.named_buffers)
     return {k: t for f in named for k, t in f(remove_duplicate=False)}
 
 
 @contextmanager
 def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
+    """Within it, the module has other parameters and buffers."""
     known = _all_tensors(module)
     if strict:
         unmatched = {
@@ -55,28 +56,28 @@ def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool
                         f"functional_call got different values for {name} and {other}, which are "
                         "tied"
                     )
-    places = [
-        (*place, t) for name, t in full.items() if (place := _place(module, name)) is not None
+    targets = [
+        (*owner, t) for name, t in full.items() if (owner := _owner(module, name)) is not None
     ]
-    before = [table[name] for table, name, _ in places]
+    before = [table[name] for table, name, _ in targets]
     try:
-        for table, name, t in places:
+        for table, name, t in targets:
             table[name] = t
         yield
     finally:
-        for (table, name, _), t in zip(places, before, strict=True):
+        for (table, name, _), t in zip(targets, before, strict=True):
             table[name] = t
 
 
 def functional_call(
     module: Module, parameter_and_buffer_dicts: Any, args: Any = None,
     kwargs: Mapping[str, Any] | None = None, *, tie_weights: bool = True, strict: bool = False,
-) -> Any:  # fmt: skip
-    """Call the module with other parameters and buffers, given by name in one dict or several.
+) -> Any:
+    """Call a module with other parameters and buffers, given by name in one or several dicts.
 
-    Tensors that the dicts do not name are the module's own, and names that it does not have are
-    passed over, unless `strict`. With `tie_weights`, a parameter that
-    the module holds under two names is replaced under both.
+    Tensors that the dicts do not name are the module's own. Unknown names are ignored, unless
+    `strict`. With `tie_weights`, a parameter that the module holds under two names is replaced
+    under both.
 
     Shape: those of the module. Raises KeyError or RuntimeError for names that do not fit.
 
@@ -106,7 +107,7 @@ def functional_call(
 
 
 def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(parameters, buffers) of modules of one kind, stacked along a first axis, for `vmap`.
+    """(parameters, buffers) of modules of one class, stacked along a new first axis, for `vmap`.
 
     Shape: (number of modules, *) of each. Raises RuntimeError for modules of different kinds.
 

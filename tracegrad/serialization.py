@@ -1,8 +1,8 @@
-"""save and load, in torch's own format: what one writes the other reads.
+"""save and load, in torch's file format. Files can be exchanged with torch in both directions.
 
-A file is a zip archive. `data.pkl` pickles the object (pickling.py, unpickling.py); in it a tensor
-is a call on a storage, whose bytes are a file of their own. torch is not needed: names of its
-functions are written as text, and read by the table of those that are understood.
+A file is a zip archive. `data.pkl` is the pickle of the object (pickling.py, unpickling.py). In it
+a tensor is a call on a storage, whose bytes are a separate file. torch is not needed: its functions
+are written as names, and read through a table of known names.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ File = str | os.PathLike | IO[bytes]
 
 # ---- writing
 def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
-         _use_new_zipfile_serialization: bool = True) -> None:  # fmt: skip
-    """Write an object made of tensors, numbers, strings and containers to a file, so that torch can
-    read it too. Tensors that share memory will share it when they are loaded.
+         _use_new_zipfile_serialization: bool = True) -> None:
+    """Write an object made of tensors, numbers, strings and containers to a file that torch can
+    read.
 
-    A file that exists is replaced when the new one is complete on disk: whatever happens, one of
-    the two is there. The last three options are taken and ignored.
+    Tensors that share memory share it again after loading. An existing file is replaced only when
+    the new one is complete on disk, so one of the two always exists. The last three options are
+    accepted and ignored.
+
     Raises RuntimeError inside a compiled function; pickle.PicklingError for other objects.
 
     >>> torch.save({"weight": torch.ones(2), "epoch": 3}, "model.pt")
@@ -65,12 +67,12 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
 
 @contextlib.contextmanager
 def _atomic_file(f: File) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the place of `f` once it is complete."""
+    """A file to write, which replaces `f` when it is complete."""
     if not isinstance(f, (str, os.PathLike)):
         yield f
         f.flush()
         return
-    path = os.path.realpath(os.fsdecode(f))  # where `f` is a link, what it leads to is replaced
+    path = os.path.realpath(os.fsdecode(f))  # the target of a link is replaced
     try:
         before = os.stat(path)
     except FileNotFoundError:
@@ -85,7 +87,7 @@ def _atomic_file(f: File) -> Iterator[IO[bytes]]:
     if not os.path.isdir(folder):
         raise RuntimeError(f"save: parent directory {folder} does not exist.")
     temporary = os.path.join(folder, f".{name[:100]}.{token_hex(8)}.tmp")
-    permissions = 0o666 if before is None else 0o600  # until they are those of the one before
+    permissions = 0o666 if before is None else 0o600  # until those of the old file are copied
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -99,7 +101,7 @@ def _atomic_file(f: File) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    with contextlib.suppress(OSError):  # the new name, too, is on disk
+    with contextlib.suppress(OSError):  # flush the folder, too
         at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(at)
@@ -112,11 +114,11 @@ def _fsync(handle: int) -> None:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise  # else a file system that has no such thing
+            raise  # other errors: the file system has no fsync
 
 
 def _copy_permissions(handle: int, before: os.stat_result) -> None:
-    """Give a new file the owner, where that is allowed, and the permissions of the one before."""
+    """Give a new file the permissions, and if allowed the owner, of the file that it replaces."""
     now = os.fstat(handle)
     if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
         with contextlib.suppress(OSError):
@@ -127,7 +129,7 @@ def _copy_permissions(handle: int, before: os.stat_result) -> None:
 
 # ---- reading
 class _Storage:
-    """A stretch of memory that tensors show."""
+    """A range of memory that tensors refer to."""
 
     def __init__(self, array: np.ndarray, dtype: DType):
         self.array, self.dtype, self.used = array, dtype, False
@@ -138,7 +140,7 @@ def _all_integers(*numbers: Any) -> bool:
 
 
 def _tensor(args: tuple) -> Tensor:
-    """torch._utils._rebuild_tensor_v2, which may look at any part of a storage, but not beyond."""
+    """torch._utils._rebuild_tensor_v2, with a check that the tensor lies within its storage."""
     storage, offset, shape, strides, requires_grad, *_ = args
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor of what is no storage")
@@ -154,8 +156,8 @@ def _tensor(args: tuple) -> Tensor:
     if type(requires_grad) is not bool or (requires_grad and not dtype.is_floating_point):
         raise pickle.UnpicklingError("only tensors of floating point dtype can require gradients")
     steps = tuple(s * array.itemsize for s in strides)
-    begun = array[offset:] if 0 not in shape else array[:0]
-    seen = np.lib.stride_tricks.as_strided(begun, shape, steps)
+    tail = array[offset:] if 0 not in shape else array[:0]
+    seen = np.lib.stride_tricks.as_strided(tail, shape, steps)
     return fill_slots(object.__new__(Tensor), seen, None, dtype, requires_grad)
 
 
@@ -185,7 +187,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """For files that are trusted: anything may be in them."""
+    """The unpickler for trusted files, which may contain anything."""
 
     def __init__(self, file: IO[bytes], persistent: Callable[[Any], Any]):
         super().__init__(file, encoding="utf-8")
@@ -199,7 +201,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Archive:
-    """The entries of a file of `save`'s or torch's."""
+    """The entries of a file that `save` or torch wrote."""
 
     def __init__(self, file: IO[bytes], size: int):
         self.zip = zipfile.ZipFile(file)
@@ -209,7 +211,7 @@ class _Archive:
         if len(roots) != 1:
             raise RuntimeError("it has no data.pkl, or several")
         if len(names) < len(entries) or sum(entry.file_size for entry in entries) > size:
-            raise RuntimeError("its entries overlap")  # or are compressed, which torch never does
+            raise RuntimeError("its entries overlap")  # or are compressed, which torch never writes
         (self.root,) = roots
         if f"{self.root}byteorder" in names and self.read("byteorder") != b"little":
             raise RuntimeError("its byte order is not supported")
@@ -219,7 +221,7 @@ class _Archive:
         return self.zip.read(f"{self.root}{name}")
 
     def storage(self, pid: Any) -> _Storage:
-        """What a persistent id stands for."""
+        """The storage of a persistent id."""
         what, dtype, name, _, size = pid
         if what != "storage" or not isinstance(dtype, DType) or not isinstance(name, str):
             raise pickle.UnpicklingError(f"a storage of {dtype!r} is not understood")
@@ -236,13 +238,13 @@ class _Archive:
 def load(
     f: File, map_location: Any = None, pickle_module: Any = None, *,
     weights_only: bool | None = True, mmap: bool | None = None, **options: Any,
-) -> Any:  # fmt: skip
-    """Read what `save`, or torch's, has written; every tensor is in the memory of the CPU.
+) -> Any:
+    """Read a file that `save` or torch wrote. All tensors are placed in CPU memory.
 
     Unless `weights_only` is False, only tensors, numbers, strings and containers are made, whatever
-    the file says. A `map_location` may be the CPU, a function or a dict, which have nothing to do;
-    the other options are taken and ignored. Raises RuntimeError for a file that is damaged, and
-    pickle.UnpicklingError for one that holds what is not allowed.
+    the file says. `map_location` may be the CPU, a function or a dict; the latter two have no
+    effect. The other options are accepted and ignored. Errors: RuntimeError for a damaged file,
+    pickle.UnpicklingError for a file with refused content.
 
     >>> model = nn.Linear(2, 1)
     >>> torch.save(model.state_dict(), "model.pt")
@@ -277,7 +279,7 @@ def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
         raise pickle.UnpicklingError(f"load: {name}: {error}") from None
     except MemoryError:
         raise
-    except Exception as error:  # what zipfile raises for damage is not for a reader to know
+    except Exception as error:  # zipfile raises many kinds for damage
         raise RuntimeError(
             f"load: {name} is damaged, or not an archive of torch.save or tracegrad.save (torch's "
             f"format from before version 1.6 is not supported): {error}"

@@ -1,6 +1,4 @@
-"""Assertions for tests of programs: numbers that agree, gradients that are right, kernels that were
-fused.
-"""
+"""Assertions for tests of programs: close values, correct gradients, fused kernels."""
 
 from __future__ import annotations
 
@@ -17,11 +15,11 @@ from .tracer.tensor.tensor import Tensor
 
 __all__ = ["GradcheckError", "assert_close", "assert_kernels", "gradcheck", "gradgradcheck"]
 
-# (rtol, atol) by dtype, as torch has them; other types must agree exactly
+# torch's (rtol, atol) by dtype; other dtypes must be equal
 _TOLERANCES = {
     "float64": (1e-7, 1e-7), "float32": (1.3e-6, 1e-5),
     "float16": (1e-3, 1e-5), "bfloat16": (1.6e-2, 1e-5),
-}  # fmt: skip
+}
 
 
 def _tolerance(a: DType, b: DType) -> tuple[float, float]:
@@ -32,7 +30,7 @@ def _tolerance(a: DType, b: DType) -> tuple[float, float]:
 def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True,
                  rtol: float | None = None, atol: float | None = None, equal_nan: bool = False,
                  check_device: bool = True, check_dtype: bool = True, check_layout: bool = True,
-                 check_stride: bool = False, msg: Any = None) -> None:  # fmt: skip
+                 check_stride: bool = False, msg: Any = None) -> None:
     """Assert that |actual - expected| <= atol + rtol * |expected| everywhere.
 
     Takes tensors, NumPy arrays, numbers, and sequences and mappings of them. rtol and atol, given
@@ -45,7 +43,7 @@ def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True,
     """
     if (rtol is None) != (atol is None):
         raise ValueError(
-            f"Both 'rtol' and 'atol' must be either specified or unspecified, but got no "
+            "Both 'rtol' and 'atol' must be either specified or unspecified, but got no "
             f"{'rtol' if rtol is None else 'atol'}"
         )
 
@@ -55,7 +53,7 @@ def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True,
 
 @dataclass
 class _Comparison:
-    """What counts as equal, and what is said of what is not."""
+    """The options of a comparison, and the messages of its failures."""
 
     tolerance: tuple[float, float] | None
     equal_nan: bool
@@ -69,7 +67,7 @@ class _Comparison:
         raise AssertionError(msg(text) if callable(msg) else text if msg is None else msg)
 
     def compare(self, a: Any, b: Any, where: str) -> None:
-        """`where` says which part of the compared structures a and b are."""
+        """Compare `a` and `b`; `where` is their path in the compared structures."""
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             if a.keys() != b.keys():
                 self.fail(f"The keys of the mappings do not match: {list(a)} != {list(b)}", where)

@@ -1,5 +1,7 @@
-"""`FloatTensor`, `LongTensor`, ...: torch's old names for tensors of one dtype. Calling one makes a
-tensor of data or of a size, `isinstance` asks for the dtype, and `x.type(LongTensor)` converts.
+"""`FloatTensor`, `LongTensor`, ...: torch's old classes for tensors of one dtype.
+
+A call makes a tensor from data or of a size, `isinstance` tests the dtype, and `x.type(LongTensor)`
+converts.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from .tracer.tensor.promotion import SCALAR_TYPE
 from .tracer.tensor.tensor import Size, Tensor
 
 
-class _OfOneType(type):
+class _TypedTensor(type):
     dtype: DType
 
     def __call__(cls, *args: Any) -> Tensor:
@@ -24,14 +26,16 @@ class _OfOneType(type):
         return isinstance(x, Tensor) and x.dtype is cls.dtype
 
 
-def _of(dtype: DType, name: str) -> _OfOneType:
+def _typed_tensor(dtype: DType, name: str) -> _TypedTensor:
     doc = (
         f"{dtype} tensors by torch's old name: of data or of a size.\n\n"
-        f"Shape: that of the data, or the numbers. Raises TypeError for other arguments.\n\n"
+        "Shape: that of the data, or the numbers. Raises TypeError for other arguments.\n\n"
         f">>> isinstance(torch.{name}([1, 0]), torch.{name}), torch.{name}(2, 3).dtype\n"
         f"(True, {dtype!r})\n"
     )
-    return _OfOneType(name, (), {"dtype": dtype, "__module__": "tracegrad", "__doc__": doc})
+    return _TypedTensor(name, (), {"dtype": dtype, "__module__": "tracegrad", "__doc__": doc})
 
 
-TYPES = {f"{name}Tensor": _of(dtype, f"{name}Tensor") for dtype, name in SCALAR_TYPE.items()}
+TYPES = {
+    f"{name}Tensor": _typed_tensor(dtype, f"{name}Tensor") for dtype, name in SCALAR_TYPE.items()
+}

@@ -69,7 +69,7 @@ def get_default_dtype() -> DType:
 def set_default_dtype(d: DType) -> None:
     """Set the dtype that Python floats are converted to, a floating point dtype.
 
-    Raises TypeError for a dtype that is not floating point. Shape: of none.
+    Applies to new tensors of any shape. Raises TypeError unless the dtype is floating point.
 
     >>> torch.set_default_dtype(torch.float64)
     >>> torch.tensor([1.0]).dtype
@@ -125,7 +125,7 @@ class GradMode(ContextDecorator):
 class no_grad(GradMode):
     """Within it, nothing is recorded for `backward`. Outputs do not require grad.
 
-    A context manager and a decorator. Raises nothing of its own.
+    A context manager and a decorator. Raises no error.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> with torch.no_grad():
@@ -144,7 +144,7 @@ class no_grad(GradMode):
 class enable_grad(no_grad):
     """Within it, operations are recorded, also inside a `no_grad`.
 
-    A context manager and a decorator. Raises nothing of its own.
+    A context manager and a decorator. Raises no error.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> with torch.no_grad(), torch.enable_grad():
@@ -160,7 +160,7 @@ class enable_grad(no_grad):
 class set_grad_enabled(GradMode):
     """Turn recording on or off at once. As a context manager it restores the mode at the end.
 
-    Raises TypeError for what is no bool.
+    Raises TypeError for a value that is not a bool.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> with torch.set_grad_enabled(False):
@@ -236,7 +236,7 @@ def _anomaly(on: bool) -> bool:
 class inference_mode(GradMode):
     """A `no_grad` for which `is_inference_mode_enabled()` is true.
 
-    A context manager and a decorator. Raises nothing of its own.
+    A context manager and a decorator. Raises no error.
 
     >>> with torch.inference_mode():
     ...     y = torch.ones(2, requires_grad=True) * 2

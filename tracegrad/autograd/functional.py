@@ -1,8 +1,8 @@
 """Derivatives of functions at a point, by the names of torch.autograd.functional.
 
-Functions take tensors and give a tensor or a tuple of them; answers have the structure of the
-inputs. With `create_graph` what is computed can be differentiated again. `strict` refuses an
-answer that does not depend on the inputs, where zeros would be returned otherwise.
+Functions take tensors and return a tensor or a tuple of tensors. Results have the structure of the
+inputs. With `create_graph` results can be differentiated again. `strict` raises for an output that
+does not depend on an input; otherwise its derivative is zeros.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def _tensors(x: Any, what: str, function: str) -> tuple[Tensor, ...]:
         if not isinstance(t, Tensor):
             which = f"value at index {k} of the {what}" if found is x else f"given {what}"
             raise TypeError(
-                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors "
-                f"but the {which} has type {type(t)}."
+                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but "
+                f"the {which} has type {type(t)}."
             )
     return found
 
 
 def _depends(y: GradFn | None, x: GradFn) -> bool:
-    """Whether the tape leads from one to the other."""
+    """Whether the autograd graph leads from `y` to `x`."""
     stack, seen = [y], {y}
     while stack:
         fn = stack.pop()
@@ -50,7 +50,7 @@ def _depends(y: GradFn | None, x: GradFn) -> bool:
 
 
 class _Linearization:
-    """A function at its inputs: outputs, pullback, and the structures that users see."""
+    """A function at its inputs: outputs, pullback, and the structures of both."""
 
     def __init__(self, func: Callable, inputs: Any, what: str, create: bool, strict: bool):
         self.xs, self.create, self.strict = _tensors(inputs, "inputs", what), create, strict
@@ -75,7 +75,7 @@ class _Linearization:
                     )
 
     def weights(self, v: Any, like: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """`v`, checked against the tensors it weights; ones if those are one number."""
+        """`v`, checked against the tensors that it weights. Without `v`: 1 for a single number."""
         if v is None:
             if len(like) == 1 and prod(like[0].shape) == 1:
                 return (filled(like[0].shape, like[0].dtype, 1.0),)
@@ -100,8 +100,8 @@ class _Linearization:
         for k, t in enumerate(found if self.create and self.strict else ()):
             if not t.requires_grad:
                 raise RuntimeError(
-                    f"The jacobian of the user-provided function is independent of input {k}. "
-                    "This is not allowed in strict mode when create_graph=True."
+                    f"The jacobian of the user-provided function is independent of input {k}. This "
+                    "is not allowed in strict mode when create_graph=True."
                 )
         return [t if self.create else t.detach() for t in found]
 
@@ -115,7 +115,7 @@ def _shaped(found: Sequence[Any], single: bool) -> Any:
 
 
 def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
-        strict: bool = False) -> tuple:  # fmt: skip
+        strict: bool = False) -> tuple:
     """(func(inputs), v pulled back to the inputs).
 
     Shape: v has that of the output. Raises RuntimeError if it has not.
@@ -129,7 +129,7 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 
 
 def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
-        strict: bool = False) -> tuple:  # fmt: skip
+        strict: bool = False) -> tuple:
     """(func(inputs), its derivative along v).
 
     Shape: v has that of the inputs. Raises RuntimeError if it has not.
@@ -143,9 +143,7 @@ def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 
 
 class _Gradient:
-    """The gradient of a function that returns one number, as a function; `value` is that number
-    from the last call.
-    """
+    """The gradient of a function that returns one number, `value`."""
 
     def __init__(self, func: Callable, what: str):
         self.func, self.what = func, what
@@ -160,15 +158,15 @@ class _Gradient:
             )
         if prod(y.shape) != 1:
             raise RuntimeError(
-                f"The Tensor returned by the function given to {self.what} should contain a "
-                "single element"
+                f"The Tensor returned by the function given to {self.what} should contain a single "
+                "element"
             )
         back.set_outputs([y])
         return tuple(back([filled(y.shape, y.dtype, 1.0)]))
 
 
 def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
-        strict: bool = False) -> tuple:  # fmt: skip
+        strict: bool = False) -> tuple:
     """(func(inputs), v times its Hessian)."""
     gradient = _Gradient(func, "vhp")
     p = _Linearization(gradient, inputs, "vhp", create_graph, strict)
@@ -178,7 +176,7 @@ def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 
 
 def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
-        strict: bool = False) -> tuple:  # fmt: skip
+        strict: bool = False) -> tuple:
     """(func(inputs), its Hessian times v)."""
     gradient = _Gradient(func, "hvp")
     p = _Linearization(gradient, inputs, "hvp", create_graph, strict)
@@ -188,7 +186,7 @@ def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 
 
 def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False,
-             vectorize: bool = False, strategy: str = "reverse-mode") -> Any:  # fmt: skip
+             vectorize: bool = False, strategy: str = "reverse-mode") -> Any:
     """The Jacobian: for each output and each input a tensor of shape (*output, *input).
 
     `vectorize` computes all rows at once, by `vmap`; `strategy` may then be 'forward-mode'.
@@ -215,8 +213,8 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
     for other, name in ((forward, 'strategy="forward-mode"'), (vectorize, "vectorize=True")):
         if strict and other:
             raise RuntimeError(
-                f"torch.autograd.functional.jacobian: `strict=True` and `{name}` are not "
-                "supported together. Please either set `strict=False` or leave the other out."
+                f"torch.autograd.functional.jacobian: `strict=True` and `{name}` are not supported "
+                "together. Please either set `strict=False` or leave the other out."
             )
     if forward:
         along = p.back.pushforward()
@@ -225,7 +223,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
             [c[j].movedim(0, -1).reshape((*y.shape, *x.shape))
              for c, x in zip(columns, p.xs, strict=True)]
             for j, y in enumerate(p.ys)
-        ]  # fmt: skip
+        ]
     else:
         pulled = lambda gs: p.back(gs, create_graph)  # noqa: E731
         blocks = []
@@ -240,7 +238,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
 def _at_units(
     function: Callable, count: int, at: int, like: Tensor, vectorize: bool
 ) -> list[Tensor]:
-    """`function` of `count` tensors at every unit of number `at`, along a first axis."""
+    """`function` of `count` tensors at all unit tensors of argument `at`, along a first axis."""
     n = prod(like.shape)
     basis = eye(n, dtype=like.dtype).reshape((n, *like.shape))
 
@@ -254,8 +252,8 @@ def _at_units(
 
 def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False,
             vectorize: bool = False,
-            outer_jacobian_strategy: str = "reverse-mode") -> Any:  # fmt: skip
-    """The Hessian: for each two inputs a tensor of shape (*input, *input).
+            outer_jacobian_strategy: str = "reverse-mode") -> Any:
+    """The Hessian: for each pair of inputs a tensor of shape (*input, *input).
 
     Shape: as above. Raises TypeError for inputs or answers that are no tensors.
 
@@ -268,4 +266,4 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: boo
     return jacobian(
         lambda *xs: _shaped(gradient(*xs), single), inputs, create_graph, strict, vectorize,
         outer_jacobian_strategy,
-    )  # fmt: skip
+    )

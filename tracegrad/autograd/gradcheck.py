@@ -1,8 +1,8 @@
-"""Gradients against finite differences: `gradcheck` and, for second derivatives, `gradgradcheck`.
+"""Compare gradients with finite differences: `gradcheck`, and `gradgradcheck` for second
+derivatives.
 
-Differences are central, so their error is of the order of eps**2 and of rounding over eps: inputs
-should be float64. In fast mode one random projection of the Jacobian is compared instead of all of
-it.
+Differences are central. Their error is of the order eps**2 plus rounding over eps, so inputs should
+be float64. Fast mode compares one random projection of the Jacobian instead of all of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
 
 class GradcheckError(RuntimeError):
-    """What gradcheck Raises: the entry that differs, and both values.
+    """The failure of a gradcheck.
 
     >>> try:
     ...     torch.autograd.gradcheck(lambda x: x.float().sin(), torch.ones(2).double())
@@ -46,24 +46,22 @@ def _array(t: Tensor) -> np.ndarray:
 
 
 class _Check:
-    """One function at its inputs: the inputs and outputs that count, and their derivatives by
-    either way.
-    """
+    """One function at its inputs, with several ways to compute its derivatives."""
 
     def __init__(self, func: Callable, inputs: Any, eps: float):
         self.inputs, self.eps = _tuple(inputs), eps
         self.random = np.random.default_rng(0)
-        self.places = [
+        self.positions = [
             k for k, x in enumerate(self.inputs) if isinstance(x, Tensor) and x.requires_grad
         ]
-        if not self.places:
+        if not self.positions:
             raise ValueError(
                 "gradcheck expects at least one input tensor to require gradient, but none of the "
                 "them have requires_grad=True."
             )
         self.func = func
-        self.xs: list[Tensor] = [self.inputs[k] for k in self.places]
-        for k, x in zip(self.places, self.xs, strict=True):
+        self.xs: list[Tensor] = [self.inputs[k] for k in self.positions]
+        for k, x in zip(self.positions, self.xs, strict=True):
             if x.dtype.name != "float64":
                 warnings.warn(
                     f"Input #{k} requires gradient and is not a double precision floating point. "
@@ -75,33 +73,33 @@ class _Check:
             if x.numel() and any(n > 1 and s == 0 for n, s in strides):
                 raise RuntimeError(
                     f"The {k}th input has a dimension with stride 0. gradcheck only supports "
-                    "inputs that are non-overlapping to be able to compute the numerical "
-                    "gradients correctly. You should call .contiguous on the input before passing "
-                    "it to gradcheck."
+                    "inputs that are non-overlapping to be able to compute the numerical gradients "
+                    "correctly. You should call .contiguous on the input before passing it to "
+                    "gradcheck."
                 )
         with enable_grad():
             found = self.outputs()
-        self.kept = [
+        self.differentiable = [
             k for k, y in enumerate(found) if isinstance(y, Tensor) and y.requires_grad
         ]
-        self.ys: list[Tensor] = [found[k] for k in self.kept]
+        self.ys: list[Tensor] = [found[k] for k in self.differentiable]
 
     def outputs(self) -> tuple:
         return _tuple(self.func(*self.inputs))
 
     def values(self) -> Arrays:
-        """The numbers of the outputs that count, or of all if none of them does."""
+        """The values of the differentiable outputs; without any, of all floating point outputs."""
         with no_grad():
             found = self.outputs()
-        tensors = [found[k] for k in self.kept] or [
+        tensors = [found[k] for k in self.differentiable] or [
             y for y in found if isinstance(y, Tensor) and y.dtype.is_floating_point
         ]
         return [_array(y).copy() for y in tensors]
 
     @contextmanager
     def moved(self, x: Tensor, by: np.ndarray) -> Iterator[None]:
-        """Within it, the values of x are others."""
-        data = x.data  # changes through it do not count as such
+        """Within it, `by` is added to the values of `x`."""
+        data = x.data  # its changes do not count as in-place changes
         before = data.clone()
         data.copy_(before + tensor(by, dtype=x.dtype))
         try:
@@ -110,7 +108,7 @@ class _Check:
             data.copy_(before)
 
     def difference(self, x: Tensor, direction: np.ndarray) -> Arrays:
-        """The derivative of the outputs as x moves, by differences."""
+        """The derivative of the outputs along a direction of `x`, by central differences."""
         with self.moved(x, self.eps * direction):
             after = self.values()
         with self.moved(x, -self.eps * direction):
@@ -118,7 +116,7 @@ class _Check:
         return [(a - b) / (2 * self.eps) for a, b in zip(after, before, strict=True)]
 
     def numerical(self, x: Tensor) -> Arrays:
-        """For each output, the Jacobian with a row per element of x."""
+        """For each output, the Jacobian with one row per element of `x`."""
         rows = []
         for k in range(x.numel()):
             unit = np.zeros(x.numel())
@@ -127,7 +125,7 @@ class _Check:
         return [np.stack(column) for column in zip(*rows, strict=True)] if rows else []
 
     def pulled(self, y: Tensor, g: np.ndarray) -> list[np.ndarray]:
-        """The gradients of all inputs for this cotangent of y."""
+        """The gradients of all inputs for the cotangent `g` of `y`."""
         found = grad(
             [y], self.xs, [tensor(g, dtype=y.dtype)], retain_graph=True, allow_unused=True
         )
@@ -137,7 +135,7 @@ class _Check:
         ]
 
     def analytical(self, y: Tensor) -> Arrays:
-        """For each input, the Jacobian of y with a row per element of the input."""
+        """For each input, the Jacobian of `y` with one row per element of the input."""
         n = y.numel()
         rows = []
         for k in range(n):
@@ -150,16 +148,16 @@ class _Check:
         ]
 
     def pushed(self, x: Tensor, direction: np.ndarray) -> Arrays:
-        """The derivative of the outputs along a direction of x, by forward mode."""
+        """The derivative of the outputs along a direction of `x`, by forward mode."""
 
         def call(moved: Sequence[Tensor]) -> tuple:
             full = list(self.inputs)
-            for k, t in zip(self.places, moved, strict=True):
+            for k, t in zip(self.positions, moved, strict=True):
                 full[k] = t
             return _tuple(self.func(*full))
 
         back = Pullback(call, self.xs)
-        back.set_outputs([back.result[k] for k in self.kept])
+        back.set_outputs([back.result[k] for k in self.differentiable])
         along = tensor(direction, dtype=x.dtype)
         found = back.pushforward()([along if t is x else None for t in self.xs])
         return [_array(t) for t in found]
@@ -172,9 +170,9 @@ def _compare(found: np.ndarray, expected: np.ndarray, words: str, rtol: float, a
     at = np.unravel_index(int(np.argmax(np.where(np.isnan(apart), np.inf, apart))), apart.shape)
     place = tuple(int(k) for k in at)
     raise GradcheckError(
-        f"{words}\nnumerical:{expected}\nanalytical:{found}\ngreatest difference: "
-        f"{apart[at]:.3g} at {place}: numerical {expected[at]:.8g}, analytical {found[at]:.8g} "
-        f"(up to rtol={rtol}, atol={atol} allowed)"
+        f"{words}\nnumerical:{expected}\nanalytical:{found}\ngreatest difference: {apart[at]:.3g} "
+        f"at {place}: numerical {expected[at]:.8g}, analytical {found[at]:.8g} (up to rtol={rtol}, "
+        f"atol={atol} allowed)"
     )
 
 
@@ -219,7 +217,7 @@ def _batched(check: _Check) -> None:
         together = grad(
             [y], check.xs, [tensor(np.stack(gs), dtype=y.dtype)], retain_graph=True,
             allow_unused=True, is_grads_batched=True,
-        )  # fmt: skip
+        )
         each = [check.pulled(y, g) for g in gs]
         for i, found in enumerate(together):
             expected = np.stack([e[i] for e in each])
@@ -244,13 +242,13 @@ def gradcheck(
     check_grad_dtypes: bool = False, check_batched_grad: bool = False,
     check_batched_forward_grad: bool = False, check_forward_ad: bool = False,
     check_backward_ad: bool = True, fast_mode: bool = False, masked: bool | None = None,
-) -> bool:  # fmt: skip
+) -> bool:
     """Compare the gradients of `func` with finite differences, for the inputs that require grad.
 
-    func takes the inputs, a tensor or a tuple, and returns one or several tensors. Returns True, or
-    raises GradcheckError that shows both Jacobians and where they differ most; with
-    `raise_exception=False` it returns False. `check_undefined_grad`, `check_grad_dtypes` and
-    `masked` are accepted for torch's sake: they say nothing about tensors as they are here.
+    `func` takes the inputs, a tensor or a tuple, and returns one or several tensors. The result is
+    True, or with `raise_exception=False` False for a failure. The error shows both Jacobians and
+    where they differ most. `check_undefined_grad`, `check_grad_dtypes` and `masked` are accepted
+    for compatibility and have no effect.
 
     Shape: any. Dtype: float64 inputs, or the differences are too coarse. Raises GradcheckError.
 
@@ -289,11 +287,11 @@ def gradgradcheck(
     check_grad_dtypes: bool = False, check_batched_grad: bool = False,
     check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, fast_mode: bool = False,
     masked: bool = False,
-) -> bool:  # fmt: skip
-    """Compare the gradients of the gradients of `func` with finite differences.
+) -> bool:
+    """Compare the second derivatives of `func` with finite differences.
 
-    `grad_outputs` weights the outputs; by default with random numbers, which are then inputs of
-    the gradient, too. The rest is as for `gradcheck`.
+    `grad_outputs` are the weights of the outputs. By default they are random, and are inputs of the
+    gradient, too. The other options are those of `gradcheck`.
 
     Shape: any. Dtype: float64 inputs, or the differences are too coarse. Raises GradcheckError.
 
@@ -308,7 +306,7 @@ def gradgradcheck(
         weights = [zeros_like(y).detach() for y in ys]
         for k, (w, y) in enumerate(zip(weights, ys, strict=True)):
             numbers = random.standard_normal((*y.shape, 2) if gen_non_contig_grad_outputs
-                                             else tuple(y.shape))  # fmt: skip
+                                             else tuple(y.shape))
             full = tensor(numbers, dtype=w.dtype)
             weights[k] = full[..., 0] if gen_non_contig_grad_outputs else full
             weights[k].requires_grad_()
@@ -329,4 +327,4 @@ def gradgradcheck(
         raise_exception=raise_exception, nondet_tol=nondet_tol,
         check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
         check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""The gradient graph and what it saves, by the names of torch.autograd.graph."""
+"""The autograd graph and its saved tensors, by the names of torch.autograd.graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Node", "save_on_cpu", "saved_tensors_hooks"]
 
 
 class _Packed(Saved):
-    """A value kept for backward in the shape that a user's function gave it."""
+    """A saved value in the form that the user's pack hook returned."""
 
     __slots__ = ("packed", "unpacker")
 
@@ -31,15 +31,17 @@ class _Packed(Saved):
         t = self.unpacker(self.packed)
         if not isinstance(t, Tensor):
             raise TypeError(
-                f"Output of saved tensor unpack_hook expected to be a Tensor but got result of "
-                f"type {type(t).__name__}"
+                "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
+                f"{type(t).__name__}"
             )
         return Saved(detached_alias(resolve(t))).unpack(made_by, of)
 
 
 class saved_tensors_hooks(ContextDecorator):
-    """Within it, what operations save for backward is passed through `pack_hook`, and through
-    `unpack_hook` when it is used. The tensors given to `pack_hook` must not be changed in place.
+    """Within it, tensors saved for backward pass through `pack_hook`, and when used through
+    `unpack_hook`.
+
+    A tensor given to `pack_hook` must not be changed in place.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
@@ -62,7 +64,7 @@ class saved_tensors_hooks(ContextDecorator):
 
 
 class save_on_cpu(ContextDecorator):
-    """Within it, what is saved lies in the memory of the CPU, where all tensors are.
+    """Within it, saved tensors are in CPU memory, where all tensors are.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> with torch.autograd.graph.save_on_cpu():
@@ -76,7 +78,7 @@ class save_on_cpu(ContextDecorator):
         self.pin_memory = pin_memory
 
     def __enter__(self) -> None:
-        """Nothing is to be moved."""
+        """Nothing to move."""
 
     def __exit__(self, *_: Any) -> None:
-        """Nothing was moved."""
+        """Nothing to move."""

@@ -1,5 +1,5 @@
-"""Checkpointing: a part of a program that keeps none of its intermediate values, and is computed
-again when its gradient is wanted.
+"""Checkpointing: save no intermediate values of a part of a program, and compute them again in
+backward.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ def checkpoint(
     function: Callable, *args: Any, use_reentrant: bool | None = None, context_fn: Any = None,
     determinism_check: str = "default", debug: bool = False, preserve_rng_state: bool = True,
     **kwargs: Any,
-) -> Any:  # fmt: skip
-    """Call `function`, saving its arguments and nothing in between; backward calls it again.
+) -> Any:
+    """Call `function` and save only its arguments. backward calls it again.
 
     Gradients reach the arguments and everything else that the function uses, to any order. With
-    `preserve_rng_state` random numbers are the same the second time. In a compiled function the
-    compiler decides by itself what is worth saving. The other arguments are accepted for torch's
-    sake.
+    `preserve_rng_state` the second call draws the same random numbers. In a compiled function the
+    compiler decides what is saved. The other arguments are accepted for compatibility.
 
-    Shape: those of the function. Raises what it raises.
+    Shape: those of the function. Raises the errors of the function.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> torch.utils.checkpoint.checkpoint(torch.sin, x, use_reentrant=False).sum().backward()
@@ -35,9 +34,10 @@ def checkpoint(
 
 
 def checkpoint_sequential(functions: Any, segments: int, input: Any,
-                          use_reentrant: bool | None = None, **kwargs: Any) -> Any:  # fmt: skip
-    """Call functions one after the other, in `segments` checkpoints; the last one is not
-    checkpointed.
+                          use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+    """Call functions one after the other, in `segments` checkpoints.
+
+    The last segment is not checkpointed.
     """
     steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
     size = len(steps) // segments

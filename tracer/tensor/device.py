@@ -9,9 +9,9 @@ _TYPES = ("cpu", "cuda", "mps", "xpu", "meta")
 
 
 class device:
-    """Where a tensor lives: `device('cpu')`, `device('cuda:1')`, `device('cuda', 1)`.
+    """The device of a tensor: `device('cpu')`, `device('cuda:1')`, `device('cuda', 1)`.
 
-    Raises RuntimeError for a text that names no device.
+    Raises RuntimeError for a string that names no device.
 
     >>> torch.device("cuda", 1)
     device(type='cuda', index=1)

@@ -26,7 +26,7 @@ from .tensor import Tensor, wrap
 class Generator:
     """A stream of random numbers with its own seed and state.
 
-    `device` must be the CPU: Raises RuntimeError for another one.
+    Raises RuntimeError for a device other than the CPU.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> x = torch.rand(2, generator=generator)
@@ -167,7 +167,7 @@ default_generator = Generator(CPU)
 def manual_seed(seed: int) -> Generator:
     """Restart the default stream with this seed.
 
-    The numbers are torch's only in distribution. Raises TypeError for what is no integer.
+    The numbers are torch's only in distribution. Raises TypeError unless it is an integer.
 
     >>> _ = torch.manual_seed(0)
     >>> x = torch.randn(2)
