@@ -9,7 +9,7 @@ import tracegrad as tg
 
 def guard_set(compiled):
     """The guards of the last program of a compiled function or Module."""
-    return getattr(compiled, "forward", compiled).tracegrad_state.latest().surroundings
+    return getattr(compiled, "forward", compiled).tracegrad_state.latest().guard_set
 
 
 def guards_of(function: Callable, *args) -> tuple[list, list]:
@@ -20,7 +20,7 @@ def guards_of(function: Callable, *args) -> tuple[list, list]:
     compiled(*args)
     assert compiled.cache_info().misses == 1
     found = guard_set(compiled)
-    return found.quick, found.slow
+    return found.every_call, found.on_report
 
 
 def kinds(guards: list) -> set[tuple[str, str]]:

@@ -327,3 +327,41 @@ def test_functions_of_the_world_are_back_after_a_trace():
     now = (time.time, random.random, np.random.default_rng, print, open, np.random.RandomState)
     assert all(a is b for a, b in zip(before, now, strict=True))
     assert "__getattribute__" not in vars(Net)
+
+
+def test_an_event_that_another_thread_sets_meanwhile_stays_set():
+    go, begun, done = threading.Event(), threading.Lock(), threading.Lock()
+    begun.acquire(), done.acquire()
+
+    def f(x):
+        before = go.is_set()
+        if begun.locked():
+            begun.release()
+            done.acquire(timeout=20)
+        return x * (2 if before else 3)
+
+    def other():
+        begun.acquire()
+        go.set()
+        done.release()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    compiled = tg.compile(f)
+    compiled(tg.ones(2))
+    thread.join()
+    assert go.is_set()
+    assert compiled(tg.ones(2)).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("act", ["set", "clear"])
+def test_to_set_an_event_is_refused(act):
+    go = threading.Event()
+
+    def f(x):
+        getattr(go, act)()
+        return x * 2
+
+    with pytest.raises(RuntimeError, match=r"'go' is an object of threading that is set"):
+        tg.compile(f)(tg.ones(2))
+    assert not go.is_set()

@@ -10,14 +10,17 @@ import sys
 import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Thread
+from threading import Barrier, Lock, Thread
 
 import numba
 import numpy as np
 import pytest
-from compiled import same
 
 import tracegrad as tg
+
+
+def same(a, b) -> None:
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
 def in_threads(work, count: int = 4, timeout: float = 60.0) -> list:
@@ -148,23 +151,24 @@ def test_threads_with_different_shapes_and_modes():
 
 
 def test_a_thread_that_traces_does_not_make_the_others_trace():
-    started = Barrier(2)
+    tracing, go = Lock(), Lock()  # held: not yet
+    tracing.acquire(), go.acquire()
 
     def slow(x):
-        started.wait(30)
-        started.wait(30)
+        tracing.release()
+        go.acquire(timeout=30)
         return x * 3
 
     f = tg.compile(slow)
     answers = []
     thread = Thread(target=lambda: answers.append(f(tg.ones(2))))
     thread.start()
-    started.wait(30)
+    tracing.acquire(timeout=30)
     same(tg.ones(2) + 1, [2, 2])
     eager = tg.ones(2, requires_grad=True)
     (eager * 2).sum().backward()
     same(eager.grad, [2, 2])
-    started.wait(30)
+    go.release()
     thread.join(30)
     same(answers[0], [3, 3])
 

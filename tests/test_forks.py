@@ -24,25 +24,26 @@ def child(work):
 
 def test_a_process_forked_while_another_thread_traces_does_not_hang():
     out = run(FORK + """
-tracing, go = threading.Event(), threading.Event()
+tracing, go = threading.Lock(), threading.Lock()  # held: not yet
+tracing.acquire(), go.acquire()
 def slow(x):
     y = x * 2
-    tracing.set()
-    go.wait(50)
+    tracing.release()
+    go.acquire(timeout=50)
     return y + 1
 f, g = tg.compile(slow), tg.compile(lambda x: x * 5 + 1)
 g(tg.ones(2))
 thread = threading.Thread(target=f, args=(tg.ones(3),))
 thread.start()
-tracing.wait()
+tracing.acquire()
 def work():
-    go.set()
+    go.release()
     assert g(tg.ones(2)).tolist() == [6, 6]
     assert g(tg.ones(4)).tolist() == [6] * 4  # another program
     assert tg.compile(lambda x: x.tan() * 7)(tg.zeros(4)).tolist() == [0] * 4  # another kernel
     assert f(tg.ones(3)).tolist() == [3] * 3
 print(child(work))
-go.set()
+go.release()
 thread.join()
 print(f(tg.ones(3)).tolist())
 """)
@@ -55,26 +56,27 @@ class Config:
     rate = 1.0
 config = Config()
 config.rate, printed = 1.0, print
-tracing, go = threading.Event(), threading.Event()
+tracing, go = threading.Lock(), threading.Lock()  # held: not yet
+tracing.acquire(), go.acquire()
 def slow(x):
     y = x * config.rate
     config.seen = y
     if config.rate > 1:
-        tracing.set()
-        go.wait(50)
+        tracing.release()
+        go.acquire(timeout=50)
     return y
 f = tg.compile(slow)
 f(tg.ones(2))
 config.rate = 2.0  # a second value: it is exchanged for a stand-in while it is traced
 thread = threading.Thread(target=f, args=(tg.ones(2),))
 thread.start()
-tracing.wait()
+tracing.acquire()
 def work():
     assert type(config.rate) is float and print is printed
     assert "__getattribute__" not in vars(Config)
     assert config.seen.tolist() == [1, 1]
 print(child(work))
-go.set()
+go.release()
 thread.join()
 print(f(tg.ones(2)).tolist(), config.seen.tolist())
 """)

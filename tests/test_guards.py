@@ -14,7 +14,7 @@ from guards_of_programs import guard_set, guards_of, kinds
 import tracegrad as tg
 from tracegrad import nn
 from tracegrad.tracer.capture.guards import Guard
-from tracegrad.tracer.capture.locations import ABSENT, Place, alike
+from tracegrad.tracer.capture.locations import ABSENT, Location, alike
 from tracegrad.tracer.change_counter import captured_tensors, change_count
 
 
@@ -156,7 +156,7 @@ def test_a_value_is_unchanged_if_it_cannot_be_told_from_what_it_was(then, now, s
 
 
 def guard(kind: str, holder, key=None) -> Guard:
-    place = Place("the thing", kind, holder, key)
+    place = Location("the thing", kind, holder, key)
     return Guard(place, place.now())
 
 
@@ -226,7 +226,7 @@ SETTABLE = {
 @pytest.mark.parametrize("name", SETTABLE)
 def test_what_is_set_at_a_place_is_found_there(name):
     kind, make, key = SETTABLE[name]
-    place = Place("the thing", kind, make(), key)
+    place = Location("the thing", kind, make(), key)
     assert place.settable()
     for value in (2.0, None, place):
         place.put(value)
@@ -241,16 +241,16 @@ def test_what_is_set_at_a_place_is_found_there(name):
     ("type", User()), ("function", lambda: None), ("like", tg.ones(2)), ("class", User),
 ])  # fmt: skip
 def test_a_summary_cannot_be_set(kind, holder):
-    assert not Place("the thing", kind, holder).settable()
+    assert not Location("the thing", kind, holder).settable()
 
 
 def test_one_place_has_one_id():
     table, other = {"k": 1.0}, {"k": 1.0}
-    here = Place("here", "item", table, "k")
-    assert here.id == Place("in other words", "item", table, "".join(["k"])).id
-    assert here.id != Place("here", "item", other, "k").id
-    assert here.id != Place("here", "item", table, "j").id
-    assert here.id != Place("here", "content", table, "k").id
+    here = Location("here", "item", table, "k")
+    assert here.id == Location("in other words", "item", table, "".join(["k"])).id
+    assert here.id != Location("here", "item", other, "k").id
+    assert here.id != Location("here", "item", table, "j").id
+    assert here.id != Location("here", "content", table, "k").id
 
 
 # ---- in words
@@ -264,5 +264,5 @@ def test_one_place_has_one_id():
 def test_a_change_is_told_with_both_values_if_they_are_short(before, after, words):
     table = {"k": before}
     found = guard("item", table, "k")
-    found.place.put(after)
+    found.location.put(after)
     assert not found.holds() and str(found) == words

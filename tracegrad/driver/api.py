@@ -86,10 +86,10 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
         try:
-            entry = programs.quick()
+            entry = programs.fast_entry()
             if entry is not None and not kwargs:
-                glance = entry.tensors is not None
-                answer = state.glance(entry, args) if glance else entry.replay(args)
+                try_fast_path = entry.tensors is not None
+                answer = state.try_fast_path(entry, args) if try_fast_path else entry.replay(args)
                 if answer is not MISS:
                     return answer
             return state.call(args, kwargs)

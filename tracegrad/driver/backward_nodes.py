@@ -26,8 +26,8 @@ NO_GRAPH = (
 )
 
 
-class Spent(GradFn):
-    """The record of an output from which there is no way back, because its graph was used up inside
+class FreedOutput(GradFn):
+    """The record of an output that backward cannot go through: its graph was freed inside
     the compiled function, or what it needs was changed there; shared by all calls.
     """
 
@@ -41,7 +41,7 @@ class Spent(GradFn):
         raise RuntimeError(self.why)
 
 
-def spent(fn: GradFn | None) -> bool:
+def is_freed(fn: GradFn | None) -> bool:
     """Whether backward went through here already and let the saved values go."""
     stack, looked = [fn], set()
     while stack:
@@ -131,7 +131,7 @@ class CompiledCall(GradFn):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
         self.arguments, self.numbers, self.found = arguments, numbers, found
         self.derivative = derivative
-        self.walked = self.freed = _NONE  # outputs: of the last backward, with no way back
+        self.walked = self.freed = _NONE  # outputs: of the last backward; freed ones
         self.arrays = saved + [t._array for t in kept]
         self.pointers = pointers + [located(t) for t in kept]
         self.versions = [(t._version, t._version[0]) for t in kept]
@@ -139,11 +139,11 @@ class CompiledCall(GradFn):
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
 
-    def check(self, way: frozenset[int]) -> None:
+    def check(self, starts: frozenset[int]) -> None:
         """Raise what backward raises if the saved values are gone or were changed since."""
-        if self.freed and not self.freed.isdisjoint(way):
+        if self.freed and not self.freed.isdisjoint(starts):
             raise RuntimeError(FREED)
-        self.walked = way
+        self.walked = starts
         for k, (box, version) in enumerate(self.versions, len(self.arrays) - len(self.versions)):
             if box[0] != version:
                 raise RuntimeError(
@@ -164,11 +164,11 @@ class CompiledCall(GradFn):
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         d = self.derivative
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
-        way = d.every if len(parts) == len(d.every) else frozenset(parts)
-        self.check(way)
+        starts = d.every if len(parts) == len(d.every) else frozenset(parts)
+        self.check(starts)
         if not (mode.grad or mode.trace is not None or d.runs_again()):
-            seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(way)]
-            return tuple(d.run(way, self.pointers + [address(seed) for seed in seeds]))
+            seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(starts)]
+            return tuple(d.run(starts, self.pointers + [address(seed) for seed in seeds]))
         by_output = {d.outputs[k]: part for k, part in parts.items()}
         return d.rerun.gradients(self, d.changed(), by_output, d.wanted)
 

@@ -74,7 +74,7 @@ class Derivative:
     """How the outputs `ys` (index, traced tensor) of a trace depend on its inputs that require
     grad.
 
-    A way is the set of outputs, by their number here, that a backward starts from. Gradients are
+    `starts` are the outputs, by their number here, that a backward starts from. Gradients are
     taken for all of them together, as a loss made of them all asks, and for each alone: a zero in
     place of the others would be multiplied with what is infinite.
     """
@@ -104,8 +104,8 @@ class Derivative:
         again = self.hooked and not rerun.why_not
         found, effects, checks = [], [], []
         of_forward = set(trace.checks)
-        for way in (self.every, *alone):
-            begun = [roots[k] for k in sorted(way)]
+        for starts in (self.every, *alone):
+            begun = [roots[k] for k in sorted(starts)]
             run = partial(backpropagate, begun, targets, True, False)
             gs, effect, written = (
                 observed(trace, self.seeds, run, again) if self.hooked else (run(), "", [])
@@ -125,8 +125,8 @@ class Derivative:
                 f"function again, and this one {rerun.why_not}: call backward() inside of it"
             )
         self.gradients: dict[frozenset[int], list[Node | None]] = {} if self.again else {
-            way: [None if (g := gs[k]) is None else g._node for k in reached]
-            for way, gs in zip((self.every, *alone), found, strict=True)
+            starts: [None if (g := gs[k]) is None else g._node for k in reached]
+            for starts, gs in zip((self.every, *alone), found, strict=True)
         }
         # what a backward may raise, whether or not a gradient needs it
         self.checks = dict(zip((self.every, *alone), checks, strict=True))
@@ -137,7 +137,7 @@ class Derivative:
         self.users = [  # of each output: which others were computed from it
             frozenset(j for j in self.every - {k} if fn in below[j]) for k, fn in enumerate(fns)
         ]
-        self.surroundings: Any = None  # the guards of the program; guards.py
+        self.guard_set: Any = None  # the guards of the program; guards.py
         self.saved: tuple[Node, ...] = ()
         self.inputs: tuple[Node, ...] = ()
         self.building = lock()
@@ -149,17 +149,18 @@ class Derivative:
         """Whether backward has to run the function again: it acts, or what its hooks read is no
         longer what it was at the call.
         """
-        return self.hooked and (bool(self.again) or any(True for _ in self.surroundings.changes()))
+        return self.hooked and (bool(self.again) or any(True for _ in self.guard_set.changes()))
 
     def changed(self) -> list[Guard]:
         """What the function itself read and is no longer what it was at the call; raises where it
         cannot be put back to run the function again.
         """
-        found = list(self.surroundings.changes())
+        found = list(self.guard_set.changes())
         mine = [
             g for g in found
-            if (g.place.holder if g.place.how == "class" else g.place.id) in self.forward_reads
-            and not self.rerun.scene.ignores(g.place)
+            if (g.location.holder if g.location.kind == "class" else g.location.id)
+            in self.forward_reads
+            and not self.rerun.scene.ignores(g.location)
         ]  # fmt: skip
         lost = found if self.rerun.why_not else [g for g in mine if not parts(g)]
         for guard in lost:
@@ -178,10 +179,10 @@ class Derivative:
         """Take these instead of what `nodes` gave."""
         new = iter(nodes)
         self.gradients = {
-            way: [None if g is None else next(new) for g in gs]
-            for way, gs in self.gradients.items()
+            starts: [None if g is None else next(new) for g in gs]
+            for starts, gs in self.gradients.items()
         }
-        self.checks = {way: [next(new) for _ in cs] for way, cs in self.checks.items()}
+        self.checks = {starts: [next(new) for _ in cs] for starts, cs in self.checks.items()}
 
     def forward(self, joint: Graph, trace: Trace) -> Graph:
         """The forward graph, with what backward needs as further outputs, from the outputs and
@@ -210,36 +211,36 @@ class Derivative:
         self.inputs = (*stand_ins.values(), *(i.node for i in self.kept_inputs))
         return Graph(joint.inputs[: -len(seeds)], (*answers, *self.saved), joint.checks)
 
-    def along(self, way: frozenset[int]) -> list[Node | None]:
+    def along(self, starts: frozenset[int]) -> list[Node | None]:
         """The gradients of the wanted inputs from some of the outputs."""
-        if way in self.gradients:
-            return self.gradients[way]
-        parts = zip(*(self.gradients[frozenset([k])] for k in sorted(way)), strict=True)
+        if starts in self.gradients:
+            return self.gradients[starts]
+        parts = zip(*(self.gradients[frozenset([k])] for k in sorted(starts)), strict=True)
         return [reduce(add, there) if (there := [g for g in gs if g is not None]) else None
                 for gs in parts]  # fmt: skip
 
-    def built(self, way: frozenset[int]) -> Backward:
+    def built(self, starts: frozenset[int]) -> Backward:
         """The backward program for some of the outputs, built when it is first needed."""
         with self.building:
-            if way not in self.backwards:
-                gradients = tuple(g for g in self.along(way) if g is not None)
-                seeds = (self.seeds[k]._node for k in sorted(way))
-                every = [self.checks[way]] if way in self.checks else (
-                    [self.checks[frozenset([k])] for k in sorted(way)])
+            if starts not in self.backwards:
+                gradients = tuple(g for g in self.along(starts) if g is not None)
+                seeds = (self.seeds[k]._node for k in sorted(starts))
+                every = [self.checks[starts]] if starts in self.checks else (
+                    [self.checks[frozenset([k])] for k in sorted(starts)])
                 checks = tuple(c for cs in every for c in cs if may_fail(c.op, c.params))
                 graph = Graph((*self.inputs, *seeds), gradients, checks)
-                self.backwards[way] = Backward(graph, self.layouts, self.fast)
-        return self.backwards[way]
+                self.backwards[starts] = Backward(graph, self.layouts, self.fast)
+        return self.backwards[starts]
 
-    def run(self, way: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:
+    def run(self, starts: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:
         """The gradients of the wanted inputs; `pointers` lead to what a call kept and to the
         cotangents of the outputs, and the caller keeps that alive.
         """
-        found = (self.backwards.get(way) or self.built(way)).run(pointers)
-        if way is self.every:
+        found = (self.backwards.get(starts) or self.built(starts)).run(pointers)
+        if starts is self.every:
             return found  # type: ignore[return-value]
         waiting = iter(found)
-        return [None if g is None else next(waiting) for g in self.along(way)]
+        return [None if g is None else next(waiting) for g in self.along(starts)]
 
 
 def records_below(*fns: GradFn | None) -> set[GradFn]:

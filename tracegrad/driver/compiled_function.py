@@ -23,15 +23,15 @@ from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 from .programs import Programs
-from .promoted_inputs import Lifts, moved, raised_by_user
-from .record import Again, Once, record
+from .promoted_inputs import PromotedInputs, moved, raised_by_user
+from .record import RunAsItIs, TraceAgain, record
 from .replay.bindings import nobody
 from .replay.function import MISS, Reentered, write_replay
 from .report import name_of, report
 from .retrace_reasons import Reason, reason
 from .scene import exchanging
 
-MOST_ONCE = 4  # calls in which a function makes its state, and is run as it is
+MOST_RUN_AS_IT_IS = 4  # calls in which a function makes its state, and is run as it is
 MOST_TRIES = 3  # of one call, where other threads change what it relies on
 MOST_RETRACES = 8  # for one reason, before it is said aloud
 _REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
@@ -83,13 +83,13 @@ class CompiledFunction:
         answer = self.answered(entries, args, kwargs, tensors, numbers)
         if answer is not MISS:
             return answer
-        lifts = self.programs.lifts(held)
+        promoted = self.programs.promoted(held)
         for _ in range(MOST_TRIES):
             last = self.programs.last()
             self.explained(reason(last, self.traces, key, entries, tensors, numbers))
             if entries:
-                lifts.add(moved(key[0], entries[-1], numbers))
-            entry = self.traced(key[0], lifts, args, kwargs)
+                promoted.add(moved(key[0], entries[-1], numbers))
+            entry = self.traced(key[0], promoted, args, kwargs)
             if entry is None:
                 return MISS
             entry.key = key
@@ -98,7 +98,7 @@ class CompiledFunction:
             self.programs.add(key, held, entry)
             answer = entry.replay(tensors, numbers)
             if answer is not MISS:
-                self.remember(entry, args, kwargs)
+                self.choose_fast_path(entry, args, kwargs)
                 report(self.fn, entry)
                 return answer
             entries.append(entry)  # another thread has changed meanwhile what it relies on
@@ -110,54 +110,56 @@ class CompiledFunction:
         for entry in list(entries):
             answer = entry.replay(tensors, numbers)
             if answer is not MISS:
-                self.remember(entry, args, kwargs)
+                self.choose_fast_path(entry, args, kwargs)
                 return answer
         return MISS
 
-    def traced(self, structure: Any, lifts: Lifts, args: tuple, kwargs: dict) -> Entry | None:
+    def traced(
+        self, structure: Any, promoted: PromotedInputs, args: tuple, kwargs: dict
+    ) -> Entry | None:
         """A program for a call; None if the call is to be run as it is."""
-        tried = dict(lifts.places)
-        once = self.once < MOST_ONCE
+        tried = dict(promoted.locations)
+        once = self.once < MOST_RUN_AS_IT_IS
         while True:
             try:
                 entry = record(
-                    self.fn, args, kwargs, structure, lifts, _REPORTING,
+                    self.fn, args, kwargs, structure, promoted, _REPORTING,
                     fullgraph=self.fullgraph, fast_math=self.fast_math, once=once,
                 )  # fmt: skip
-            except Again as again:
-                if not lifts.add(again.more) | lifts.drop(again.fewer):
+            except TraceAgain as again:
+                if not promoted.add(again.more) | promoted.drop(again.fewer):
                     raise RuntimeError(f"{name_of(self.fn)} changes while it is traced") from None
-            except Once:
+            except RunAsItIs:
                 self.once += 1
                 return None
             except (TypeError, UnknownValue) as error:
-                if raised_by_user(error) or not lifts.drop(list(lifts.places)):
-                    lifts.places.update(tried)  # it was not for them
-                    lifts.static -= tried.keys()
+                if raised_by_user(error) or not promoted.drop(list(promoted.locations)):
+                    promoted.locations.update(tried)  # it was not for them
+                    promoted.static -= tried.keys()
                     raise
             else:
                 self.traces += 1
                 return entry
 
-    def remember(self, entry: Entry, args: tuple, kwargs: dict) -> None:
+    def choose_fast_path(self, entry: Entry, args: tuple, kwargs: dict) -> None:
         self.programs.used(entry)
-        places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
+        locations = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         numbers = tuple((k, type(a)) for k, a in enumerate(args) if is_number(a))
-        known = {*places, *(k for k, _ in numbers)}
+        known = {*locations, *(k for k, _ in numbers)}
         others = tuple((k, a) for k, a in enumerate(args) if k not in known)
         # what may hold tensors that are other ones next time
         hidden = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in others)
         if kwargs or hidden:
-            self.programs.quick = nobody
+            self.programs.fast_entry = nobody
             return
-        entry.tensors = places if others or numbers else None
+        entry.tensors = locations if others or numbers else None
         entry.plain, entry.others = numbers, others
-        self.programs.quick = ref(entry)
+        self.programs.fast_entry = ref(entry)
 
-    def glance(self, entry: Entry, args: tuple) -> Any:
+    def try_fast_path(self, entry: Entry, args: tuple) -> Any:
         """Replay the quick entry where some arguments are no tensors: a method's self, a number."""
-        places, others = entry.tensors or (), entry.others
-        if len(args) != len(others) + len(entry.plain) + len(places):
+        locations, others = entry.tensors or (), entry.others
+        if len(args) != len(others) + len(entry.plain) + len(locations):
             return MISS
         for k, other in others:
             if args[k] is not other:
@@ -165,7 +167,7 @@ class CompiledFunction:
         for k, kind in entry.plain:
             if type(args[k]) is not kind:
                 return MISS
-        return entry.replay([args[k] for k in places], [args[k] for k, _ in entry.plain])
+        return entry.replay([args[k] for k in locations], [args[k] for k, _ in entry.plain])
 
     def explained(self, why: Reason) -> None:
         """Note why a call is traced; say it aloud once where it happens again and again."""

@@ -22,9 +22,9 @@ from ..ir.simplify import simplify
 from ..ir.verify import verify
 from ..runtime.cpu.executable import Executable
 from ..tracer.autograd.graph import GradFn, edge
-from ..tracer.capture.guards import Surroundings
-from ..tracer.capture.locations import Place
-from ..tracer.capture.read_log import Notes
+from ..tracer.capture.guards import GuardSet
+from ..tracer.capture.locations import Location
+from ..tracer.capture.read_log import ReadLog
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import aval, leaves, rebuild, repetition
@@ -34,9 +34,9 @@ from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.gradient_layout import array_axis_order
 from ..tracer.tensor.memory_order import axis_order, strides_of
 from ..tracer.tensor.tensor import Tensor
-from .backward_nodes import Spent, spent
+from .backward_nodes import FreedOutput, is_freed
 from .backward_programs import Derivative, layout, records_below
-from .hook_effects import Kept
+from .hook_effects import TensorKept
 from .outputs import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
 from .rerun import Rerun
 from .scene import Scene
@@ -64,7 +64,7 @@ class Entry:
     # outputs.py has for tensors
     graded: list[tuple[Input, int | None]]  # (whose .grad, output; None: to none)
     written: list[Input]  # changed in place
-    rooted: dict[int, Input]  # those that have a history from then on, by output
+    gaining_history: dict[int, Input]  # those that have a history from then on, by output
     streams: list[Stream]  # random numbers that it uses
     values: list[tuple[int, Any, str]]  # (output, what it must be, the line that asked)
     presence: list[tuple[Input, bool]]  # whose .grad must be there, or not
@@ -72,12 +72,12 @@ class Entry:
     twice: list[tuple[Any, Any]]  # what must be the same: inputs, places, gradients, a tensor
     asked: list[tuple[Input, str, Any]]  # what Python looked at, of a tensor, and what it was
     numbers: list[Any]  # among the arguments: what they must be, or the Scalars that read them
-    scalars: list[tuple[Place, Any]]  # numbers outside that are read at each call; see Unread too
+    scalars: list[tuple[Location, Any]]  # read at each call: numbers outside, or Unread
     decisions: list[tuple[Scalar, Any]]  # what Python decided by those
-    effects: list[Place]  # what is set after the call
-    surroundings: Surroundings
+    effects: list[Location]  # what is set after the call
+    guard_set: GuardSet
     derivative: Derivative | None
-    spent: dict[int, Spent]  # outputs that backward has gone through inside the function
+    freed: dict[int, FreedOutput]  # outputs that backward has gone through inside the function
     timing: Timing
     grad_mode: bool
     default_dtype: DType
@@ -110,7 +110,7 @@ class Entry:
         """The bytes that it keeps between calls: intermediate results, and buffers to use again."""
         return sum(e.memory() + sum(p.memory() for p in pools) for e, pools in self._programs())
 
-    def cool(self) -> None:
+    def release_memory(self) -> None:
         """Let go of this memory, unless a call runs just now; the next call takes new one."""
         for executable, pools in self._programs():
             if executable.lock.acquire(blocking=False):
@@ -164,11 +164,11 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
                 )
 
 
-class Watch(NamedTuple):
+class Observations(NamedTuple):
     """What was seen of a call besides its operations; see Entry for the first three."""
 
     numbers: list[Any]
-    scalars: list[tuple[Place, Any]]
+    scalars: list[tuple[Location, Any]]
     decisions: list[tuple[Scalar, Any]]
     effects: list[Effect]
     printed: list[tuple]
@@ -178,7 +178,7 @@ class Recorder:
     """Sorts what a trace produced into outputs of one program."""
 
     def __init__(
-        self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple, watch: Watch,
+        self, trace: Trace, answer: Any, arguments: list[Tensor], call: tuple, watch: Observations,
         fast_math: bool,
     ):
         self.trace, self.arguments, self.watch = trace, arguments, watch
@@ -186,7 +186,7 @@ class Recorder:
         self.fast_math = fast_math
         self.outputs: list[Node] = []
         self.differentiable: list[tuple[int, Tensor]] = []
-        self.spent: dict[int, Spent] = {}
+        self.freed: dict[int, FreedOutput] = {}
         self.placed: dict[int, Any] = {}
         self.leaves: set[GradFn | None] = set()  # of the answer, which the function made
         self.graded: list[tuple[Input, int | None]] = []
@@ -196,20 +196,20 @@ class Recorder:
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
         self.scene = Scene(
-            trace, watch.scalars, [e.place for e in watch.effects], bool(watch.printed)
+            trace, watch.scalars, [e.location for e in watch.effects], bool(watch.printed)
         )
         self.writes: dict[int, Node] = {}
-        self.rooted: dict[int, Input] = {}
+        self.gaining_history: dict[int, Input] = {}
         for w in self.written:
             index = self.output(self.node(w.twin))
             self.writes[index] = w.node
             if w.kind != "grad" and w.twin._grad_fn is not None and w.twin._grad_fn is not w.start:
-                self.rooted[index] = w
+                self.gaining_history[index] = w
                 self.depends(index, w.twin)
         self.gradients = {id(i.twin._grad): i for i in trace.regraded()}
         refuse_hidden(answer, "a compiled function returns")
-        for place, _, after in watch.effects:
-            refuse_hidden(after, f"a compiled function sets {place.words} to")
+        for location, _, after in watch.effects:
+            refuse_hidden(after, f"a compiled function sets {location.label} to")
         answer = (answer, tuple(e.after for e in watch.effects), tuple(watch.printed))
         shown = {id(t): t for t in leaves(answer) if isinstance(t, Tensor)}.values()
         roots = (aliased(t)[0] for t in shown)
@@ -241,21 +241,21 @@ class Recorder:
                 found = Derivative(
                     self.trace, ys, len(self.outputs), self.rerun, self.fast_math
                 )
-            except Kept as error:
+            except TensorKept as error:
                 raise RuntimeError(str(error)) from None
             except RuntimeError as error:
                 if len(ys) == 1:
                     ((k, y),) = ys
-                    self.spent[k] = Spent(y._grad_fn.title, str(error))
+                    self.freed[k] = FreedOutput(y._grad_fn.title, str(error))
             else:
                 if len(ys) == len(self.differentiable):
                     return found
-        self.differentiable = [(k, y) for k, y in self.differentiable if k not in self.spent]
+        self.differentiable = [(k, y) for k, y in self.differentiable if k not in self.freed]
         return self.derived() if self.differentiable else None
 
     def why_not(self) -> str:
         """In words, why the function cannot be run again for its derivative."""
-        return "changes a tensor in place that has a history" if self.rooted else ""
+        return "changes a tensor in place that has a history" if self.gaining_history else ""
 
     def node(self, t: Tensor) -> Node:
         if t._node is None:
@@ -311,20 +311,20 @@ class Recorder:
 
     def depends(self, index: int, t: Tensor) -> None:
         """An output has a history: one that is used up, or one that backward will go through."""
-        if not spent(t._grad_fn) and t.retains_grad:
+        if not is_freed(t._grad_fn) and t.retains_grad:
             raise RuntimeError(
                 "retain_grad() within a compiled function, of a tensor of its answer that backward "
                 "is called on later: call retain_grad() on the result, outside"
             )
-        if spent(t._grad_fn):
-            self.spent[index] = Spent(t._grad_fn.name())
+        if is_freed(t._grad_fn):
+            self.freed[index] = FreedOutput(t._grad_fn.name())
         else:
             self.differentiable.append((index, t))
 
-    def entry(self, notes: Notes, began: float, traced_at: float) -> Entry:
-        trace, surroundings = self.trace, Surroundings(notes)
+    def entry(self, log: ReadLog, began: float, traced_at: float) -> Entry:
+        trace, guard_set = self.trace, GuardSet(log)
         if self.derivative is not None:
-            self.derivative.surroundings = surroundings
+            self.derivative.guard_set = guard_set
         outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
         seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
         raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs), self.checks)
@@ -335,7 +335,7 @@ class Recorder:
             self.scene.watched_by_backward(derivative.kept_inputs)
         used = set(graph.order()) | set(self.writes.values())
         # a tensor that is not read any more may still have decided something by its shape
-        guarded = {id(x) for _, then in notes.guards() for x in _inside(then)}
+        guarded = {id(x) for _, then in log.guards() for x in _inside(then)}
         twice = [*trace.twice(guarded),
                  *((Gradient(o, found=True), i) for o, i in trace.twice_grads())]  # fmt: skip
         used.update(i.node for pair in twice for i in pair if isinstance(i, Input))
@@ -350,7 +350,7 @@ class Recorder:
         if derivative is not None:
             differentiated_tensors.update(id(i.tensor) for i in derivative.wanted)
         captured_tensors.update(
-            id(g.place.holder) for g in surroundings.slow if g.place.how == "like"
+            id(g.location.holder) for g in guard_set.on_report if g.location.kind == "like"
         )
         flags = [
             (i, i.twin._requires_grad)
@@ -360,12 +360,12 @@ class Recorder:
         return Entry(
             graph, program, executable, inputs,
             [aval(i.tensor) if i.tensor is not None else () for i in inputs],
-            self.answer, self.graded, self.written, self.rooted,
+            self.answer, self.graded, self.written, self.gaining_history,
             list(trace.streams.values()), self.values,
             [(i, i.tensor._grad is not None) for i in trace.used_grads()],
             flags, twice, trace.asked,
-            *self.watch[:3], [e.place for e in self.watch.effects], surroundings,
-            self.derivative, self.spent, timing,
+            *self.watch[:3], [e.location for e in self.watch.effects], guard_set,
+            self.derivative, self.freed, timing,
             mode.grad,
             get_default_dtype(),
             repetition(self.arguments),

@@ -27,7 +27,7 @@ from ..tracer.tensor.tensor import Tensor
 Gradients = list[Tensor | None]
 
 
-class Kept(RuntimeError):
+class TensorKept(RuntimeError):
     """A backward pass left a traced tensor somewhere."""
 
 
@@ -37,7 +37,7 @@ def runs_code(fn: GradFn) -> bool:
     return own or bool(fn.prehooks or fn.posthooks)
 
 
-class Pass:
+class BackwardPass:
     """One pass of a backward within a trace, from `seeds`."""
 
     def __init__(self, trace: Trace, seeds: list[Tensor]):
@@ -55,7 +55,7 @@ class Pass:
     def _changes(self) -> dict[Any, Effect] | str:
         """What the function, and since then its backward, has changed in Python's objects."""
         try:
-            return {e.place.id: e for e in self.observer.effects()}
+            return {e.location.id: e for e in self.observer.effects()}
         except RuntimeError as error:
             return str(error)
 
@@ -66,7 +66,7 @@ class Pass:
             return "" if now == before else "changes objects"
         for k, e in now.items():
             if k not in before or not alike(before[k].after, e.after):
-                return f"changes {e.place.words}"
+                return f"changes {e.location.label}"
         return "prints" if len(self.observer.printed) > self.printed else ""
 
     def effect(self) -> str:
@@ -124,7 +124,7 @@ def observed(
     """What a backward pass gives; in words, what else it does, and what it changes in place, all of
     which is undone; `again` says that a pass which cannot be traced may be run again.
     """
-    happened = Pass(trace, seeds)
+    happened = BackwardPass(trace, seeds)
     made: list[ref] = []
     trace.made = made
     found: Gradients = []
@@ -158,7 +158,7 @@ def _refuse_kept(held: list[ref]) -> None:
         gc.collect()
     for r in held:
         if (t := r()) is not None:
-            raise Kept(
+            raise TensorKept(
                 f"a tensor of shape {list(t.shape)} that backward computes (line {t._node.site}) "
                 "is kept by a hook or by a Function's backward while the function is compiled: it "
                 "has no value of its own. Write it into a tensor instead, as in log.copy_(grad), "

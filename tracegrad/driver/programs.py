@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, ref
 from ..nn.module import Module
 from ..tracer.capture.locations import PROGRAMS
 from .entry import Entry
-from .promoted_inputs import Lifts
+from .promoted_inputs import PromotedInputs
 from .replay.bindings import nobody
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
@@ -37,7 +37,7 @@ class _Table(dict[Any, _Kept]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lifts = Lifts()
+        self.promoted = PromotedInputs()
 _AROUND = ("__wrapped__", "__func__", "fget")  # where decorators keep what they decorate
 
 
@@ -73,7 +73,7 @@ class Programs:
         self.methods: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
         self.own = _Table()
         self.last: Callable[[], Entry | None] = nobody
-        self.quick: Callable[[], Entry | None] = nobody
+        self.fast_entry: Callable[[], Entry | None] = nobody
         # looked at in one step each, for threads and signal handlers come in between
         self.all: dict[ref[Entry], None] = {}
         self.idle: OrderedDict[ref[Entry], int] = OrderedDict()  # see `used`; oldest first
@@ -109,9 +109,9 @@ class Programs:
         found = self._table(held).get(key)
         return [] if found is None else found.entries
 
-    def lifts(self, held: dict[int, Any]) -> Lifts:
+    def promoted(self, held: dict[int, Any]) -> PromotedInputs:
         """What the programs that live where those for such calls do read at every call."""
-        return self._table(held).lifts
+        return self._table(held).promoted
 
     def add(self, key: Any, held: dict[int, Any], entry: Entry) -> None:
         """Keep one more, and let the oldest go where they are too many."""
@@ -136,4 +136,4 @@ class Programs:
                 while sum(self.idle.values()) > MOST_IDLE:
                     oldest, _ = self.idle.popitem(last=False)
                     if (found := oldest()) is not None:
-                        found.cool()
+                        found.release_memory()

@@ -15,76 +15,76 @@ import numpy as np
 
 from ..functions.tensors.creation import from_numpy
 from ..tracer.capture import unread
-from ..tracer.capture.locations import Place, alike
+from ..tracer.capture.locations import Location, alike
 from ..tracer.capture.observer import Observer
 from ..tracer.capture.scalar import NeedsValue, Scalar, is_number
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
 from ..tracer.tensor.tensor import Tensor
-from .entry import Entry, Recorder, Watch
-from .promoted_inputs import Argument, Lifts, liftable, parts_of, tuples_of
+from .entry import Entry, Observations, Recorder
+from .promoted_inputs import Argument, PromotedInputs, parts_of, promotable, tuples_of
 
 
-class Again(Exception):
+class TraceAgain(Exception):
     """The call must be traced again: more places are to be read at each call, or fewer."""
 
-    def __init__(self, more: Iterable[Place] = (), fewer: Iterable[tuple] = ()):
+    def __init__(self, more: Iterable[Location] = (), fewer: Iterable[tuple] = ()):
         self.more, self.fewer = list(more), list(fewer)
 
 
-class Once(Exception):
+class RunAsItIs(Exception):
     """A program of this call would never be used again, because the call changes what it relied on:
     state is made at the first use, say.
     """
 
 
 @contextmanager
-def _exchanged(lifts: Lifts, trace: Trace) -> Iterator[list[tuple[Place, Any]]]:
+def _exchanged(promoted: PromotedInputs, trace: Trace) -> Iterator[list[tuple[Location, Any]]]:
     """Within it, Scalars stand at the places whose numbers are read at each call, and Unreads at
     those of containers that are taken to be unread. Another thread
     that reads one of them just then gets a Scalar, and an error if it uses it: under the lock of
     tracing, and for the time of a trace, this is what it takes to follow a number anywhere.
     """
-    done: list[tuple[Place, Any, Any]] = []
-    scalars: list[tuple[Place, Any]] = []
+    done: list[tuple[Location, Any, Any]] = []
+    scalars: list[tuple[Location, Any]] = []
     try:
-        for place in lifts.places.values():
-            if isinstance(place, Argument):
+        for location in promoted.locations.values():
+            if isinstance(location, Argument):
                 continue
-            value = place.now()
+            value = location.now()
             if is_number(value):
-                scalar = Scalar(trace.book, value, place.id)
-                scalars.append((place, scalar))
-                done.append((place, value, scalar))
-                place.put(scalar)
+                scalar = Scalar(trace.book, value, location.id)
+                scalars.append((location, scalar))
+                done.append((location, value, scalar))
+                location.put(scalar)
             elif isinstance(value, Tensor):
-                trace.put_at(place, value)
+                trace.put_at(location, value)
             elif isinstance(value, np.ndarray):
                 tensor = from_numpy(value)
-                trace.put_at(place, tensor)
-                done.append((place, value, tensor))
-                place.put(tensor)
+                trace.put_at(location, tensor)
+                done.append((location, value, tensor))
+                location.put(tensor)
             elif type(value) is tuple:
                 for path, part in parts_of(value):
-                    trace.put_at(Place(place.words, "part", place, path), part)
+                    trace.put_at(Location(location.label, "part", location, path), part)
             elif type(value) in unread.KINDS:
-                instead = unread.Unread(trace.book, value, place.id)
-                scalars.append((place, instead))
-                done.append((place, value, instead))
-                place.put(instead)
+                instead = unread.Unread(trace.book, value, location.id)
+                scalars.append((location, instead))
+                done.append((location, value, instead))
+                location.put(instead)
         yield scalars
     finally:
-        for place, value, instead in done:
-            if place.now() is instead:
-                place.put(value)
+        for location, value, instead in done:
+            if location.now() is instead:
+                location.put(value)
 
 
-def _tuples(lifts: Lifts) -> Iterator[tuple[Place, tuple]]:
+def _tuples(promoted: PromotedInputs) -> Iterator[tuple[Location, tuple]]:
     """The tuples that are found anew at each call, and where."""
-    for place in lifts.places.values():
-        if not isinstance(place, Argument) and type(value := place.now()) is tuple:
-            yield place, value
+    for location in promoted.locations.values():
+        if not isinstance(location, Argument) and type(value := location.now()) is tuple:
+            yield location, value
 
 
 _exchanged_by: dict[int, ExitStack] = {}  # thread -> how to put back what it has exchanged
@@ -115,7 +115,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def record(
-    fn: Callable, args: tuple, kwargs: dict, structure: Any, lifts: Lifts,
+    fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs,
     reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, once: bool,
 ) -> Entry:  # fmt: skip
     """Trace one call and build its program. What the user's function raises, it raises; nothing is
@@ -127,19 +127,19 @@ def record(
     flatten((args, kwargs), tensors, numbers, {})
     trace = Trace(tensors)
     numbers = [
-        Scalar(trace.book, v, a.id) if (a := Argument(structure, i)).id in lifts.places else v
+        Scalar(trace.book, v, a.id) if (a := Argument(structure, i)).id in promoted.locations else v
         for i, v in enumerate(numbers)
     ]
     try:
         with _world() as world:
-            scalars = world.enter_context(_exchanged(lifts, trace))
-            ids = [*(place.id for place, _ in scalars), *(place.id for place, _ in trace.placed)]
-            tuples = list(_tuples(lifts))
-            for place, value in tuples:
-                ids += place.id, *(Place("", "content", t).id for t in tuples_of(value))
+            scalars = world.enter_context(_exchanged(promoted, trace))
+            ids = [location.id for location, _ in (*scalars, *trace.placed)]
+            tuples = list(_tuples(promoted))
+            for location, value in tuples:
+                ids += location.id, *(Location("", "content", t).id for t in tuples_of(value))
             trace.observer = observer = world.enter_context(Observer(reports, ids))
-            for place, _ in tuples:
-                observer.summary(place.words, "form", place)
+            for location, _ in tuples:
+                observer.summary(location.label, "form", location)
             observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
             each, every = iter(tensors), iter(numbers)
             given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))
@@ -153,15 +153,17 @@ def record(
                 if trace.book.needed:
                     raise NeedsValue
                 _refuse_changed((args, kwargs), numbers, (given, named))
-                effects = _effects(observer, lifts, once)
+                effects = _effects(observer, promoted, once)
                 if observer.refusal is not None:
                     raise observer.refusal
-                watch = Watch(numbers, scalars, trace.book.decisions, effects, observer.printed)
+                watch = Observations(
+                    numbers, scalars, trace.book.decisions, effects, observer.printed
+                )
                 recorder = Recorder(trace, answer, tensors, (fn, args, kwargs), watch, fast_math)
                 if trace.book.needed:
                     raise NeedsValue
     except NeedsValue:
-        raise Again(fewer=trace.book.needed) from None
+        raise TraceAgain(fewer=trace.book.needed) from None
     if fullgraph and trace.guards:
         raise RuntimeError(
             "fullgraph=True, but the function branches on the value of a tensor "
@@ -170,18 +172,18 @@ def record(
     return recorder.entry(observer, began, time.perf_counter())
 
 
-def _effects(observer: Observer, lifts: Lifts, once: bool) -> list[Effect]:
+def _effects(observer: Observer, promoted: PromotedInputs, once: bool) -> list[Effect]:
     """What the function has changed, for the program to set."""
     found = observer.effects()
-    relied = [e for e in found if e.place.id not in observer.given and observer.relied_on(e)]
+    relied = [e for e in found if e.location.id not in observer.given and observer.relied_on(e)]
     more = [
-        e.place for e in relied
-        if e.place.id not in lifts.static and liftable(e.before, e.after)
+        e.location for e in relied
+        if e.location.id not in promoted.static and promotable(e.before, e.after)
     ]  # fmt: skip
     if more:
-        raise Again(more)
+        raise TraceAgain(more)
     if relied and once:
-        raise Once
+        raise RunAsItIs
     return found
 
 

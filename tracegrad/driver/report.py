@@ -54,8 +54,8 @@ def report(fn: Callable, entry: Entry) -> None:
     folder = os.environ.get("TRACEGRAD_DUMP")
     if folder:
         plain = re.sub(r"\W+", "_", name_of(fn)).strip("_")
-        place = Path(folder) / f"{next(_count):03d}-{plain}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "graph.txt").write_text(show(entry.graph) + "\n")
-        (place / "kernels.py").write_text(program.source() + "\n")
-        (place / "tape.txt").write_text(str(program) + "\n" + "\n".join(program.notes) + "\n")
+        location = Path(folder) / f"{next(_count):03d}-{plain}"
+        location.mkdir(parents=True, exist_ok=True)
+        (location / "graph.txt").write_text(show(entry.graph) + "\n")
+        (location / "kernels.py").write_text(program.source() + "\n")
+        (location / "tape.txt").write_text(str(program) + "\n" + "\n".join(program.notes) + "\n")

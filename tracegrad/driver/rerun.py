@@ -50,13 +50,13 @@ class Rerun:
         self.function, *given = call
         self.structure, self.why_not = rebuild(tuple(given), lambda _: _HOLE), why_not
         self.scene = scene
-        self.places: dict[int, tuple[int, bool]] = {}  # of the outputs: which leaf, or its root
+        self.locations: dict[int, tuple[int, bool]] = {}  # of the outputs: which leaf, or its root
         for k, x in enumerate(leaves(answer)):
             if isinstance(x, Returned):
-                self.places[x.index] = k, True
+                self.locations[x.index] = k, True
             elif isinstance(x, Aliased) and isinstance(x.root, Returned):
                 if all(recorded for _, recorded in x.steps):
-                    self.places.setdefault(x.root.index, (k, False))
+                    self.locations.setdefault(x.root.index, (k, False))
 
     def gradients(
         self, call: Any, changes: Iterable[Guard], parts: dict[int, Any], wanted: Sequence[Input]
@@ -84,6 +84,6 @@ class Rerun:
 
     def made(self, output: int, answer: list) -> Tensor:
         """The tensor that the program has for an output, in a new answer of the function."""
-        k, itself = self.places[output]
+        k, itself = self.locations[output]
         y = resolve(answer[k])
         return y if itself else aliased(y)[0]

@@ -47,16 +47,16 @@ def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]
         if type(then) is not Scalar and not alike(then, now):
             words = f"a number among the arguments: {then!r} became {now!r}"
             return Reason(("number", k), words)
-    found = next(entry.surroundings.changes(), None)
+    found = next(entry.guard_set.changes(), None)
     if found is not None:
-        return Reason(found.place.id, str(found))
+        return Reason(found.location.id, str(found))
     for source, then in zip(entry.inputs, entry.avals, strict=True):
         if source.kind == "place":
-            place, now = source.key, source.key.now()
+            location, now = source.key, source.key.now()
             if not isinstance(now, Tensor):
-                return Reason(place.id, f"{place.words} is of type {type(now).__name__}")
+                return Reason(location.id, f"{location.label} is of type {type(now).__name__}")
             if aval(now) != then:
-                return Reason(place.id, f"{place.words}: {_changed(then, aval(now))}")
+                return Reason(location.id, f"{location.label}: {_changed(then, aval(now))}")
     for i, there in entry.presence:
         if i.kind in ("argument", "tensor"):
             t = tensors[i.key] if i.kind == "argument" else i.tensor

@@ -20,7 +20,7 @@ from ..ir.graph import postorder
 from ..ir.locks import Turn
 from ..ir.node import Node
 from ..tracer.capture.guards import Guard
-from ..tracer.capture.locations import Place, alike
+from ..tracer.capture.locations import Location, alike
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.trace import Input, Stream, Trace
 from ..tracer.change_counter import changed
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 class Scene:
     """Of a trace in which the function has just returned."""
 
-    def __init__(self, trace: Trace, numbers: list[tuple[Place, Scalar]], sets: list[Place],
+    def __init__(self, trace: Trace, numbers: list[tuple[Location, Scalar]], sets: list[Location],
                  prints: bool):  # fmt: skip
         self.numbers, self.sets, self.prints = numbers, sets, prints
         self.default_dtype = get_default_dtype()
@@ -77,10 +77,10 @@ class Scene:
         self.written, self.kept = [*self.written, *more], [*self.kept, *more]
         self.read = [i for i in self.read if i not in more]
 
-    def ignores(self, place: Place) -> bool:
+    def ignores(self, location: Location) -> bool:
         """Whether it is about a tensor that the function has met and computed nothing from."""
         used = (i.tensor for i in (*self.read, *self.written) if i.kind == "tensor")
-        return place.how == "like" and all(place.holder is not t for t in used)
+        return location.kind == "like" and all(location.holder is not t for t in used)
 
     def only(self, matter: Iterable[Node]) -> None:
         """Nothing but these values is asked for. Where they do not need what a tensor held before
@@ -115,18 +115,18 @@ class Scene:
             if (default := get_default_dtype()) is not self.default_dtype:
                 stack.callback(set_default_dtype, default)
                 set_default_dtype(self.default_dtype)
-            for place in self.sets:
-                stack.callback(_put, place, place.now())
+            for location in self.sets:
+                stack.callback(_put, location, location.now())
             for guard in changes:
-                for place, then in parts(guard):
-                    _exchange(stack, place, then)
-            for (place, _), number in zip(self.numbers, found.numbers, strict=True):
-                _exchange(stack, place, number)
+                for location, then in parts(guard):
+                    _instrument(stack, location, then)
+            for (location, _), number in zip(self.numbers, found.numbers, strict=True):
+                _instrument(stack, location, number)
             for i, t in placed.items():
-                _exchange(stack, i.key, t)
+                _instrument(stack, i.key, t)
             for i, number in zip(self.settings, found.settings, strict=True):
                 group, key = i.key
-                _exchange(stack, Place("", "item", group, key), number)
+                _instrument(stack, Location("", "item", group, key), number)
             for stream, state in zip(self.streams, found.states, strict=True):
                 stack.enter_context(stream.generator.thread_state(state.view(np.uint64).tolist()))
             before = dict(zip(self.kept, found.before, strict=True))
@@ -140,21 +140,21 @@ class Scene:
             yield {i: tensor(i) for i in (*self.placed, *self.read)}
 
 
-def parts(guard: Guard) -> list[tuple[Place, Any]]:
+def parts(guard: Guard) -> list[tuple[Location, Any]]:
     """The single places that make good a guard which no longer holds, and what was there; none if
     that cannot be.
     """
     (words, how, holder, without), then = guard
-    if guard.place.settable():
-        return [(guard.place, then)]
+    if guard.location.settable():
+        return [(guard.location, then)]
     if how != "content" or type(holder) not in (dict, list):
         return []
-    now, half = guard.place.now(), len(then) // 2 if type(holder) is dict else 0
+    now, half = guard.location.now(), len(then) // 2 if type(holder) is dict else 0
     if len(now) != len(then) or not all(map(is_, now[:half], then[:half])):
         return []
     keys = then[:half] if type(holder) is dict else range(len(then))
     there = zip(keys, then[half:], strict=True)
-    return [(Place(words, "item", holder, k), v) for k, v in there if k not in (without or ())]
+    return [(Location(words, "item", holder, k), v) for k, v in there if k not in (without or ())]
 
 
 def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, int]]) -> None:
@@ -173,21 +173,21 @@ def _stand_in(thread: int | None) -> None:
     _holder[0] = thread
 
 
-def _put(place: Place, value: Any) -> None:
-    if place.now() is not value:
-        place.put(value)
+def _put(location: Location, value: Any) -> None:
+    if location.now() is not value:
+        location.put(value)
 
 
-def _exchange(stack: ExitStack, place: Place, value: Any) -> None:
+def _instrument(stack: ExitStack, location: Location, value: Any) -> None:
     """Have a value at a place, if another one is there, until the stack is left."""
-    now = place.now()
+    now = location.now()
     if isinstance(now, np.ndarray) and isinstance(value, Tensor):
         value = value._array
         if value.__array_interface__ == now.__array_interface__:
             return
     if not alike(now, value):
-        stack.callback(_put, place, now)
-        place.put(value)
+        stack.callback(_put, location, now)
+        location.put(value)
 
 
 @contextmanager

@@ -25,9 +25,10 @@ import numpy as np
 from ..change_counter import WatchedDict, WatchedList
 from ..tensor.tensor import Tensor
 from . import code_names, function_caches, impure
-from .instrument import Exchange
-from .locations import ABSENT, SUMMARIES, Place, items_of
+from .instrument import Instrumentation
+from .locations import ABSENT, SUMMARIES, Location, items_of
 from .object_kinds import (
+    BETWEEN_THREADS,
     CONTAINERS,
     HEAP,
     HIDDEN,
@@ -39,15 +40,15 @@ from .object_kinds import (
     parts_of,
     slots_of,
 )  # fmt: skip
-from .read_log import Notes
+from .read_log import ReadLog
 
 _CData: type = ctypes._SimpleCData.__mro__[1]  # all that ctypes has
 
 
-class Meeting(Notes):
+class Discovery(ReadLog):
     """Notes that are taken of an object when it is met; `exchange` makes its class tell."""
 
-    exchange: Exchange
+    exchange: Instrumentation
 
     def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
         super().__init__(reports, given)
@@ -56,6 +57,7 @@ class Meeting(Notes):
         self.refusal: RuntimeError | None = None
         self._queue: deque[tuple[str, Any]] = deque()
         self._lenient = False
+        self.shared: dict[int, str] = {}  # objects that other threads may change: their labels
         self.weakly: dict[int, weakref.ref] = {}  # objects that only weak references led to
 
     def _refuse(self, why: str) -> None:
@@ -72,13 +74,13 @@ class Meeting(Notes):
             "once, when it is traced; use it outside and pass what it gives as an argument"
         )
 
-    def read(self, place: Place, value: Any) -> None:
+    def read(self, location: Location, value: Any) -> None:
         """The outcome depends on what is at a place, unless the function has put it there."""
-        if self.first(place, value) is value:
-            self.relies(place, value)
-            self.meet(place.words, value)
+        if self.first(location, value) is value:
+            self.relies(location, value)
+            self.discover(location.label, value)
 
-    def meet(self, words: str, value: Any) -> None:
+    def discover(self, words: str, value: Any) -> None:
         """An object from outside comes into the function's hands."""
         self._queue.append((words, value))
         if len(self._queue) > 1:
@@ -86,11 +88,11 @@ class Meeting(Notes):
         while self._queue:
             one = self._queue[0]
             try:
-                self._meet(*one)
+                self._discover(*one)
             finally:
                 self._queue.popleft()
 
-    def _meet(self, words: str, value: Any) -> None:
+    def _discover(self, words: str, value: Any) -> None:
         if (name := impure.refused(value)) is not None:
             self._refuse_act(words, f"the function {name}()")
         if is_atom(value) or value is ABSENT or id(value) in self.old:
@@ -104,17 +106,17 @@ class Meeting(Notes):
         elif isinstance(value, weakref.ref):
             self.summary(words, "weak", value)
             self._behind(words, value, weakref.ref.__call__(value))
-            self.meet(words, value())  # a method, of a WeakMethod
+            self.discover(words, value())  # a method, of a WeakMethod
         elif cls in SUMMARIES:
             self.summary(words, SUMMARIES[cls], value)
             if SUMMARIES[cls] == "context":
-                self.meet(words, Place(words, "context", value).now())
+                self.discover(words, Location(words, "context", value).now())
         elif cls in weakref.ProxyTypes:
             self._behind(words, None, value.__dir__.__self__)
         elif isinstance(value, FunctionType):
             self._function(words, value)
             if value is os.getenv:
-                self.meet("os.environ", os.environ)
+                self.discover("os.environ", os.environ)
         elif isinstance(value, type):
             self._class(words, value)
         elif isinstance(value, ModuleType):
@@ -138,13 +140,13 @@ class Meeting(Notes):
 
     def _parts(self, words: str, values: Iterable[Any]) -> None:
         for value in values:
-            self.meet(words, value)
+            self.discover(words, value)
 
     def _behind(self, words: str, reference: Any, value: Any) -> None:
         """An object behind a weak reference: a program does not keep it alive."""
         if reference is not None and id(value) not in self.old:
             self.weakly[id(value)] = reference
-        self.meet(words, value)
+        self.discover(words, value)
 
     def _tensor(self, words: str, t: Tensor) -> None:
         self.summary(f"the tensor in {words}", "like", t)
@@ -165,7 +167,7 @@ class Meeting(Notes):
             if inner is not None and not code_names.fixed(getattr(inner, "__module__", None) or ""):
                 # a decorator of a library around a function of the user's
                 self._content(f"the attributes of {f.__name__}", f.__dict__)
-                cells = [Place(words, "cell", c).now() for c in f.__closure__ or ()]
+                cells = [Location(words, "cell", c).now() for c in f.__closure__ or ()]
                 self._parts(words, cells)
             return
         if f.__dict__:
@@ -185,26 +187,26 @@ class Meeting(Notes):
             self.any_attribute |= code.any_attribute
             self._look_into_classes()
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-            self._named(Place(f"the closure variable {name!r}", "cell", cell))
+            self._named(Location(f"the closure variable {name!r}", "cell", cell))
         for name in code.globals:
             if name in space or name not in builtins_of(space):
-                self._named(Place(f"the global {name!r}", "item", space, name))
+                self._named(Location(f"the global {name!r}", "item", space, name))
         for name in code.imports:
             if name in sys.modules:
-                self.read(Place(f"the module {name!r}", "item", sys.modules, name),
+                self.read(Location(f"the module {name!r}", "item", sys.modules, name),
                           sys.modules[name])  # fmt: skip
         if code.any_global:
             self._namespace(f"the globals of {space.get('__name__')}", space)
 
-    def _named(self, place: Place) -> None:
-        self.may_set(place)
-        self.read(place, place.now())
+    def _named(self, location: Location) -> None:
+        self.may_set(location)
+        self.read(location, location.now())
 
     def _module(self, words: str, module: ModuleType) -> None:
         if not code_names.fixed(module.__name__):
             self.exchange.observe_module(module)
         elif module is os and self.attributes & {"environ", "environb", "getenv"}:
-            self.meet("os.environ", os.environ)
+            self.discover("os.environ", os.environ)
         elif module in impure.CLOCKS and self.attributes & impure.CLOCKS[module]:
             self._refuse_act(words, "the clock")
 
@@ -250,7 +252,7 @@ class Meeting(Notes):
                     ):  # fmt: skip
                         names.add(name)
                         if not special or isinstance(value, (FunctionType, classmethod)):
-                            self.meet(f"{one.__qualname__}.{name}", value)
+                            self.discover(f"{one.__qualname__}.{name}", value)
 
     # ---- containers and objects
     def _container(self, words: str, value: Any) -> None:
@@ -269,15 +271,15 @@ class Meeting(Notes):
 
     def _content(self, words: str, value: Any, besides: frozenset = frozenset()) -> None:
         """All that is in a container counts, but for what is under the keys `besides`."""
-        place = Place(words, "content", value, besides | self.given_in(value) or None)
-        if place.id in self.reads or place.id in self.given:
+        location = Location(words, "content", value, besides | self.given_in(value) or None)
+        if location.id in self.reads or location.id in self.given:
             return
-        self.reads[place.id] = place, place.now()
+        self.reads[location.id] = location, location.now()
         for key, inside in items_of(value):
             if key not in besides and not is_atom(inside):
-                self.meet(f"{words}[{key!r}]" if is_atom(key) else words, inside)
+                self.discover(f"{words}[{key!r}]" if is_atom(key) else words, inside)
             if isinstance(value, dict) and not (is_atom(key) or isinstance(key, Tensor)):
-                self.meet(f"a key of {words}", key)
+                self.discover(f"a key of {words}", key)
 
     def _object(self, words: str, value: Any) -> None:
         cls = type(value)
@@ -299,8 +301,18 @@ class Meeting(Notes):
         if not cls.__flags__ & HEAP and (room == "builtins" or room in sys.stdlib_module_names):
             held = gc.get_referents(value)
             self._parts(words, [x for x in held if not isinstance(x, (type, ModuleType))])
+        elif room in BETWEEN_THREADS:
+            self._shared(words, value, cls)
         elif is_users(value, cls, room, self.reports):
             self._instance(words, value, cls)
+
+    def _shared(self, words: str, value: Any, cls: type) -> None:
+        """An object that other threads may change meanwhile: nothing of it is copied or put back.
+        """
+        self._class(words, cls)
+        self.exchange.observe(cls)
+        self.summary(f"the class of {words}", "type", value)
+        self.shared[id(value)] = words
 
     def _instance(self, words: str, value: Any, cls: type) -> None:
         self._class(words, cls)
@@ -310,12 +322,12 @@ class Meeting(Notes):
         else:
             self.summary(f"the class of {words}", "type", value)
         for name, slot in slots_of(cls):
-            self.may_set(Place(f"{words}.{name}", "slot", value, slot))
+            self.may_set(Location(f"{words}.{name}", "slot", value, slot))
         if (attributes := attributes_of(value)) is None:
             return
         self._attributes(f"{cls.__name__} ({words})", attributes)
         if isinstance(getter, FunctionType) or "__getattribute__" in self.attributes:
-            self.meet(words, getter)  # it reads what it likes, unobserved
+            self.discover(words, getter)  # it reads what it likes, unobserved
             self._content(f"the attributes of {words}", attributes)
         if isinstance(value, self.reports):
             self.reporting.add(id(attributes))

@@ -12,25 +12,25 @@ from operator import is_
 from typing import Any, NamedTuple
 
 from ..change_counter import ALL_KEYS, WatchedDict, guarded_locations
-from .locations import ABSENT, PLAIN, Place, base_of
-from .read_log import Notes
+from .locations import ABSENT, PLAIN, Location, base_of
+from .read_log import ReadLog
 
 
 class Guard(NamedTuple):
     """A place, and what must be there."""
 
-    place: Place
+    location: Location
     then: Any
 
     def holds(self) -> bool:
-        return self.place.same(self.then, self.place.now())
+        return self.location.same(self.then, self.location.now())
 
     def check(self) -> Callable[[], bool]:
         """`holds`, for every call."""
-        place, then = self
-        if place.how != "content" or place.key:
+        location, then = self
+        if location.kind != "content" or location.key:
             return self.holds
-        holder, slow, base = place.holder, self.holds, base_of(place.holder)
+        holder, slow, base = location.holder, self.holds, base_of(location.holder)
         size, inside = base.__len__, base.__iter__
         if isinstance(holder, dict):
             half, values_of = len(then) // 2, base.values
@@ -44,36 +44,38 @@ class Guard(NamedTuple):
 
     def __str__(self) -> str:
         """In words, what is no longer as it was."""
-        then, now = self.then, self.place.now()
+        then, now = self.then, self.location.now()
         short = all(
             v is ABSENT or (isinstance(v, PLAIN) and len(repr(v)) < 60) for v in (then, now)
         )
-        return f"{self.place.words} was changed" + (f": was {then!r}, is {now!r}" if short else "")
+        values = f": was {then!r}, is {now!r}" if short else ""
+        return f"{self.location.label} was changed{values}"
 
 
-class Surroundings:
-    """The guards of one trace: `quick` ones are checked at every call, `slow` ones when something
-    was reported.
+class GuardSet:
+    """The guards of one trace: those in `every_call` are checked at every call, those in
+    `on_report` when something was reported.
     """
 
-    def __init__(self, notes: Notes):
-        self.quick: list[Guard] = []
-        self.slow: list[Guard] = []
-        for place, then in notes.guards():
-            guard = Guard(place, then)
-            if notes.reported(place):
-                self.slow.append(guard)
-                if isinstance(place.holder, WatchedDict):  # an id may be another's later
-                    place.holder.mark_read(ALL_KEYS if place.how == "content" else place.key)
+    def __init__(self, log: ReadLog):
+        self.every_call: list[Guard] = []
+        self.on_report: list[Guard] = []
+        for location, then in log.guards():
+            guard = Guard(location, then)
+            if log.reported(location):
+                self.on_report.append(guard)
+                if isinstance(location.holder, WatchedDict):  # an id may be another's later
+                    key = ALL_KEYS if location.kind == "content" else location.key
+                    location.holder.mark_read(key)
                 else:
-                    guarded_locations.add(place.id)
+                    guarded_locations.add(location.id)
             else:
-                self.quick.append(guard)
+                self.every_call.append(guard)
 
     def changes(self) -> Iterator[Guard]:
         """What is no longer as it was."""
-        return (g for g in (*self.quick, *self.slow) if not g.holds())
+        return (g for g in (*self.every_call, *self.on_report) if not g.holds())
 
     def stale(self) -> bool:
         """Whether something that reports is no longer as it was."""
-        return not all(g.holds() for g in self.slow)
+        return not all(g.holds() for g in self.on_report)

@@ -28,7 +28,7 @@ class Listener(Protocol):
     def put(self, table: Any, key: Any, value: Any, ours: bool) -> None: ...
 
 
-class Exchange:
+class Instrumentation:
     """The methods and classes that are exchanged, and what was there."""
 
     def __init__(self, listener: Listener):
@@ -43,9 +43,9 @@ class Exchange:
         own = self._methods.get((cls, "__getattribute__"), ABSENT)
         plain = _untold(cls, "__getattribute__") if own is ABSENT else own
         if (cls, "__getattribute__") not in self._methods and not issubclass(cls, Tensor):
-            self._exchange(cls, "__getattribute__", _getattribute(self.listener, plain))
+            self._instrument(cls, "__getattribute__", _getattribute(self.listener, plain))
             setter = _untold(cls, "__setattr__")
-            self._exchange(cls, "__setattr__", _setattr(self.listener, setter))
+            self._instrument(cls, "__setattr__", _setattr(self.listener, setter))
         return plain
 
     def observe_module(self, module: ModuleType) -> None:
@@ -58,9 +58,9 @@ class Exchange:
         """From now on, reading and writing of Watched tables is told."""
         if (WatchedDict, "__getitem__") not in self._methods:
             for name, method in _table_methods(self.listener).items():
-                self._exchange(WatchedDict, name, method)
+                self._instrument(WatchedDict, name, method)
 
-    def _exchange(self, cls: type, name: str, method: Any) -> None:
+    def _instrument(self, cls: type, name: str, method: Any) -> None:
         own = vars(cls).get(name, ABSENT)
         try:
             type.__setattr__(cls, name, method)

@@ -1,4 +1,4 @@
-"""Places: where a function finds what it depends on, how to look there and how to set a value.
+"""Locations: where a function finds what it depends on, how to look there and how to set a value.
 
 The kinds stand in one table. Those with a value of their own (an item, a slot, a closure cell) can
 be set, so a program may write there and read there at every call; of the others a summary is
@@ -39,12 +39,14 @@ class _Absent:
 ABSENT = _Absent()
 
 
-class Place(NamedTuple):
-    """A place in words, its kind, and where it is: `holder[key]`, `holder.key`, a cell, an object.
+class Location(NamedTuple):
+    """Where a value is found: `holder[key]`, `holder.key`, a cell, an object.
+
+    `label` names it in messages.
     """
 
-    words: str
-    how: str
+    label: str
+    kind: str
     holder: Any
     key: Any = None
 
@@ -52,24 +54,24 @@ class Place(NamedTuple):
     def id(self) -> tuple:
         """Equal for one and the same place."""
         key = self.key
-        return self.how, id(self.holder), key if isinstance(key, PLAIN) else id(key)
+        return self.kind, id(self.holder), key if isinstance(key, PLAIN) else id(key)
 
     def now(self) -> Any:
         """What is there: a value, or a summary."""
-        return _KINDS[self.how].look(self.holder, self.key)
+        return _KINDS[self.kind].look(self.holder, self.key)
 
     def settable(self) -> bool:
-        return _KINDS[self.how].put is not None
+        return _KINDS[self.kind].put is not None
 
     def put(self, value: Any) -> None:
         """Set the value; ABSENT removes it."""
-        put = _KINDS[self.how].put
+        put = _KINDS[self.kind].put
         assert put is not None
         put(self.holder, self.key, value)
 
     def same(self, then: Any, now: Any) -> bool:
         """Whether what is there counts as unchanged."""
-        return _KINDS[self.how].same(then, now)
+        return _KINDS[self.kind].same(then, now)
 
 
 class _Kind(NamedTuple):
@@ -183,12 +185,12 @@ def _function(f: Any, _: Any) -> tuple:
     return (f.__code__, *(f.__defaults__ or ()), *named, *named.values())
 
 
-def places_in(cls: type, names: tuple[str, ...] | None) -> list[Place]:
+def locations_in(cls: type, names: tuple[str, ...] | None) -> list[Location]:
     """Where the classes that `cls` inherits from say something of some names, or of any, in the
     order of inheritance.
     """
     return [
-        Place(f"{one.__qualname__}.{name}", "attribute", one, name)
+        Location(f"{one.__qualname__}.{name}", "attribute", one, name)
         for one in cls.__mro__[: None if names else -1]
         for name in (vars(one) if names is None else names)
         if names is None or name in vars(one)
@@ -197,7 +199,7 @@ def places_in(cls: type, names: tuple[str, ...] | None) -> list[Place]:
 
 def found_in(cls: type, names: tuple[str, ...] | None, given: frozenset = frozenset()) -> tuple:
     """What they say, but for what is at places whose ids are in `given`."""
-    found = places_in(cls, names)
+    found = locations_in(cls, names)
     named = (p.key for p in found) if names is None else ()
     return (*cls.__mro__, *named, *(ABSENT if p.id in given else p.now() for p in found))
 
@@ -213,15 +215,15 @@ GENERATORS: dict[type, Callable[[Any], Any]] = {
     np.random.RandomState: lambda r: repr(r.get_state(legacy=False)),
 }
 
-def _part(place: Place, path: tuple[int, ...]) -> Any:
+def _part(location: Location, path: tuple[int, ...]) -> Any:
     """What is in a tuple that is found at a place."""
-    value = place.now()
+    value = location.now()
     for index in path:
         value = value[index]
     return value
 
 
-def _form(place: Place, _: Any) -> str:
+def _form(location: Location, _: Any) -> str:
     """All of a tuple that is found at a place, but which tensors are in it."""
 
     def text(value: Any) -> str:
@@ -229,7 +231,7 @@ def _form(place: Place, _: Any) -> str:
             return f"({', '.join(map(text, value))})"
         return repr(value) if isinstance(value, PLAIN) else f"a {type(value).__qualname__}"
 
-    return text(place.now())
+    return text(location.now())
 
 
 _KINDS: dict[str, _Kind] = {

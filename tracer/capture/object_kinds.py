@@ -40,6 +40,8 @@ _VIEWS: tuple[type, ...] = (MappingProxyType, type({}.keys()), type({}.values())
 # classes of Python's library whose objects hold what a user put there
 HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.local, os._Environ,
            WeakKeyDictionary, WeakValueDictionary)  # fmt: skip
+# packages of Python's library whose objects threads share
+BETWEEN_THREADS = frozenset(("asyncio", "concurrent", "queue", "threading"))
 HIDDEN = {"__dict__", "__class__", "__weakref__", "__doc__", "__module__"}
 _OURS = ("tracegrad.nn", "tracegrad.optim", "tracegrad.utils")  # whose objects users change
 HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that is no static one of C

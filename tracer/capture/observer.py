@@ -18,14 +18,14 @@ from ..change_counter import WatchedDict
 from ..mode import mode
 from ..tensor.tensor import Tensor
 from . import code_names, impure
-from .discovery import Meeting
-from .instrument import Exchange
-from .locations import ABSENT, Place, found_in
+from .discovery import Discovery
+from .instrument import Instrumentation
+from .locations import ABSENT, PLAIN, Location, found_in
 from .object_kinds import HIDDEN, asked_by_us, attributes_of
 from .side_effects import Effect, Refused, refusal
 
 
-class Observer(Meeting):
+class Observer(Discovery):
     """A context: within it, calls that a program cannot do again are refused; at its end, what the
     function has changed is put back.
     """
@@ -33,7 +33,7 @@ class Observer(Meeting):
     def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
         super().__init__(reports, given)
         self.printed: list[tuple] = []  # see impure.guarded
-        self.exchange = Exchange(self)
+        self.exchange = Instrumentation(self)
         self._on, self._thread = False, get_ident()
 
     # ---- the time of the trace
@@ -46,7 +46,7 @@ class Observer(Meeting):
         """Meet the function and what it is given, before it runs; `kinds` are the classes of the
         containers among the arguments, of which it gets copies.
         """
-        self.meet("the function", function)
+        self.discover("the function", function)
         for kind in kinds:
             self._class(f"the class {kind.__qualname__}", kind)
         for leaf in arguments:
@@ -55,7 +55,7 @@ class Observer(Meeting):
                 self.copied("the attributes of an argument", leaf.__dict__)
                 self.sealed.add(id(leaf.__dict__))
             elif not isinstance(leaf, np.ndarray):
-                self.meet(f"an argument of type {type(leaf).__name__}", leaf)
+                self.discover(f"an argument of type {type(leaf).__name__}", leaf)
         self._on = True
 
     def rest(self) -> None:
@@ -107,32 +107,40 @@ class Observer(Meeting):
                 self._parts(words, found_in(value, (name,))[len(value.__mro__) :])
             if name not in self.classes[cls]:
                 self.classes[cls].add(name)
-                self.meet(f"{cls.__qualname__}.{name}", found)
+                self.discover(f"{cls.__qualname__}.{name}", found)
+        if id(value) in self.shared:
+            inside = attributes_of(value) or {}
+            if type(inside.get(name)) in PLAIN:
+                self.relies(Location(words, "item", inside, name), inside.get(name))
+            return
         if id(value) not in self.old or isinstance(value, type):
             return
         if isinstance(found, MemberDescriptorType):
-            place = Place(words, "slot", value, found)
-            self.read(place, place.now())
+            location = Location(words, "slot", value, found)
+            self.read(location, location.now())
         elif (attributes := attributes_of(value)) is None:
             return
         elif name == "__dict__":
             if not asked_by_us():
                 self._content(f"the attributes of {cls.__name__}", attributes)
         elif not hasattr(type(found), "__set__") and name not in HIDDEN - attributes.keys():
-            place = Place(words, "item", attributes, name)
-            self.read(place, place.now())
+            location = Location(words, "item", attributes, name)
+            self.read(location, location.now())
 
     def set_attribute(self, value: Any, name: str) -> None:
         """An attribute of an object is about to be set."""
         cls = type(value)
+        if id(value) in self.shared:
+            what = f"an object of {cls.__module__} that is set, which other threads see"
+            self._refuse_act(self.shared[id(value)], what)
         if id(value) not in self.old or isinstance(value, type):
             return
         words = f"attribute {name!r} of {cls.__name__}"
         found = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), None)
         if isinstance(found, MemberDescriptorType):
-            self.sets(Place(words, "slot", value, found))
+            self.sets(Location(words, "slot", value, found))
         elif (attributes := attributes_of(value)) is not None and not hasattr(found, "__set__"):
-            self.sets(Place(words, "item", attributes, name))
+            self.sets(Location(words, "item", attributes, name))
 
     def module_attribute(self, module: ModuleType, name: str) -> None:
         """An attribute of a module is about to be read."""
@@ -141,20 +149,20 @@ class Observer(Meeting):
         if name == "__dict__":
             self._namespace(f"the module {shown}", space)
         elif name in space or not name.startswith("__"):
-            self._named(Place(f"{shown}.{name}", "item", space, name))
+            self._named(Location(f"{shown}.{name}", "item", space, name))
             if name not in space and "__getattr__" in space:
-                self._named(Place(f"{shown}.__getattr__", "item", space, "__getattr__"))
+                self._named(Location(f"{shown}.__getattr__", "item", space, "__getattr__"))
 
     def item(self, table: Any, key: Any) -> None:
         """An item of a Watched table is about to be read."""
         if id(table) in self.old:
-            place = _entry(table, key)
-            self.read(place, place.now())
+            location = _entry(table, key)
+            self.read(location, location.now())
 
     def items(self, table: Any) -> None:
         """All of a Watched table is about to be read."""
         if id(table) in self.old:
-            self._content(self.tables[id(table)].words, table)
+            self._content(self.tables[id(table)].label, table)
 
     def put(self, table: Any, key: Any, value: Any, ours: bool) -> None:
         """An entry of a Watched table is about to be set. What the library makes there outside of
@@ -162,13 +170,13 @@ class Observer(Meeting):
         """
         made = ours or (isinstance(value, WatchedDict) and not dict.__len__(value))
         if made and id(table) in self.old and not dict.__contains__(table, key):
-            self.kept.add(Place("", "item", table, key).id)
+            self.kept.add(Location("", "item", table, key).id)
             if isinstance(value, WatchedDict):
                 self._container("an optimizer's state", value)
         elif id(table) in self.old:
             self.sets(_entry(table, key))
 
 
-def _entry(table: Any, key: Any) -> Place:
+def _entry(table: Any, key: Any) -> Location:
     shown = repr(key) if isinstance(key, str) else "an entry"
-    return Place(f"{shown} in {type(table).__name__.lower()}", "item", table, key)
+    return Location(f"{shown} in {type(table).__name__.lower()}", "item", table, key)

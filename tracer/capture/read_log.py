@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import code_names, function_caches
-from .locations import ABSENT, Place, alike
+from .locations import ABSENT, Location, alike
 from .side_effects import Effect, Refused, Table, restore_summary, table
 
 # summaries that tell of acts, which a program would not repeat
@@ -22,7 +22,7 @@ _ACTS = {"array", "bytes", "set", "random", "context"}
 _CALLED = ("forward", "backward", "setup_context", "jvp", "vmap")
 
 
-class Notes:
+class ReadLog:
     """`reports` are the classes whose objects report changes of their attributes to
     change_counter.py;
     `given` are the ids of places whose value is read at every call, which are not compared.
@@ -30,10 +30,10 @@ class Notes:
 
     def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
         self.reports, self.given = reports, frozenset(given)
-        self.reads: dict[tuple, tuple[Place, Any]] = {}  # and what was there at first
-        self.before: dict[tuple, tuple[Place, Any]] = {}  # single places that may be set
+        self.reads: dict[tuple, tuple[Location, Any]] = {}  # and what was there at first
+        self.before: dict[tuple, tuple[Location, Any]] = {}  # single places that may be set
         self.tables: dict[int, Table] = {}
-        self.written: dict[tuple, Place] = {}  # places that were seen to be set
+        self.written: dict[tuple, Location] = {}  # places that were seen to be set
         self.sealed: set[int] = set()  # ids of holders that the function must not change
         self.reporting: set[int] = set()  # ids of holders that report their changes
         self.kept: set[tuple] = set()  # items that stay: an optimizer's state, when it is made
@@ -42,43 +42,43 @@ class Notes:
         self.any_attribute = self.asks_type = self.asks_identity = False
 
     # ---- taking notes
-    def first(self, place: Place, otherwise: Any) -> Any:
+    def first(self, location: Location, otherwise: Any) -> Any:
         """What was at a place before the function ran, if that is known."""
-        if place.id in self.before:
-            return self.before[place.id][1]
-        known = self.tables.get(id(place.holder)) if place.how == "item" else None
-        return otherwise if known is None else known.first(place.key, otherwise)
+        if location.id in self.before:
+            return self.before[location.id][1]
+        known = self.tables.get(id(location.holder)) if location.kind == "item" else None
+        return otherwise if known is None else known.first(location.key, otherwise)
 
-    def relies(self, place: Place, value: Any) -> None:
+    def relies(self, location: Location, value: Any) -> None:
         """The outcome depends on what is at a place, unless the program reads it at every call."""
-        if place.id not in self.given:
-            self.reads.setdefault(place.id, (place, value))
+        if location.id not in self.given:
+            self.reads.setdefault(location.id, (location, value))
 
     def given_in(self, holder: Any) -> frozenset:
         """The keys of a container under which values are read at every call."""
         if not any(how == "item" and there == id(holder) for how, there, _ in self.given):
             return frozenset()
         keys = dict.keys(holder) if isinstance(holder, dict) else range(len(holder))
-        return frozenset(k for k in keys if Place("", "item", holder, k).id in self.given)
+        return frozenset(k for k in keys if Location("", "item", holder, k).id in self.given)
 
     def summary(self, words: str, how: str, holder: Any, key: Any = None) -> None:
         """The outcome depends on something that has no value of its own."""
-        place = Place(words, how, holder, key)
-        if place.id not in self.reads:
-            self.reads[place.id] = place, place.now()
+        location = Location(words, how, holder, key)
+        if location.id not in self.reads:
+            self.reads[location.id] = location, location.now()
 
-    def may_set(self, place: Place) -> None:
+    def may_set(self, location: Location) -> None:
         """The function may set what is at a place."""
-        if place.id not in self.before:
-            self.before[place.id] = place, place.now()
+        if location.id not in self.before:
+            self.before[location.id] = location, location.now()
 
-    def sets(self, place: Place) -> None:
+    def sets(self, location: Location) -> None:
         """The function sets what is at a place."""
-        self.written.setdefault(place.id, place)
+        self.written.setdefault(location.id, location)
 
     def has_set(self, holder: Any, key: Any) -> bool:
         """Whether the function has set an item."""
-        return Place("", "item", holder, key).id in self.written
+        return Location("", "item", holder, key).id in self.written
 
     def copied(self, words: str, holder: Any) -> None:
         """The function may change what is in a holder."""
@@ -91,68 +91,68 @@ class Notes:
         it must not change.
         """
         found: list[Effect] = []
-        for place, before in self.before.values():
-            if not alike(before, after := place.now()):
-                found.append(Effect(place, before, after))
+        for location, before in self.before.values():
+            if not alike(before, after := location.now()):
+                found.append(Effect(location, before, after))
         for known in list(self.tables.values()):
             changed = known.effects()
             if changed and id(known.holder) in self.sealed:
-                raise Refused(known.words)
+                raise Refused(known.label)
             found += changed
-        moved = {e.place.id for e in found}
-        for place in self.written.values():  # set to what it was: no program but this one may do so
-            if place.id not in moved and (value := place.now()) is not ABSENT:
-                self.relies(place, value)
-        for place, then in self.reads.values():
-            if place.how in _ACTS and not place.same(then, place.now()):
-                raise Refused(place.words)
-            if place.how == "cache":
-                function_caches.refuse_traced(place.words, place.holder)
-        return [e for e in found if e.place.id not in self.kept]
+        moved = {e.location.id for e in found}
+        for location in self.written.values():  # set to what it was: only this program may do so
+            if location.id not in moved and (value := location.now()) is not ABSENT:
+                self.relies(location, value)
+        for location, then in self.reads.values():
+            if location.kind in _ACTS and not location.same(then, location.now()):
+                raise Refused(location.label)
+            if location.kind == "cache":
+                function_caches.refuse_traced(location.label, location.holder)
+        return [e for e in found if e.location.id not in self.kept]
 
     def relied_on(self, effect: Effect) -> bool:
         """Whether the outcome depends on what the function has changed."""
-        place = effect.place
-        if place.id in self.reads:
+        location = effect.location
+        if location.id in self.reads:
             return True
-        whole = self.reads.get(Place("", "content", place.holder).id)
-        return whole is not None and place.key not in (whole[0].key or ())
+        whole = self.reads.get(Location("", "content", location.holder).id)
+        return whole is not None and location.key not in (whole[0].key or ())
 
     def restore(self) -> None:
         """Put back what was there."""
-        for place, before in self.before.values():
-            if place.now() is not before:
-                place.put(before)
+        for location, before in self.before.values():
+            if location.now() is not before:
+                location.put(before)
         for known in self.tables.values():
             known.restore(self._stays)
-        for place, then in self.reads.values():
-            restore_summary(place, then)
+        for location, then in self.reads.values():
+            restore_summary(location, then)
 
     def _stays(self, holder: Any, key: Any) -> bool:
-        return Place("", "item", holder, key).id in self.kept
+        return Location("", "item", holder, key).id in self.kept
 
     # ---- guards
-    def reported(self, place: Place) -> bool:
+    def reported(self, location: Location) -> bool:
         """Whether a change there moves the counter of change_counter.py."""
-        if place.how in ("item", "content"):
-            return id(place.holder) in self.reporting
-        return place.how == "like" or (
-            place.how == "type" and isinstance(place.holder, self.reports)
+        if location.kind in ("item", "content"):
+            return id(location.holder) in self.reporting
+        return location.kind == "like" or (
+            location.kind == "type" and isinstance(location.holder, self.reports)
         )
 
-    def guards(self) -> list[tuple[Place, Any]]:
+    def guards(self) -> list[tuple[Location, Any]]:
         """The places that decide whether the program fits, and what must be there."""
         filled = {holder for _, holder, _ in self.kept}
         found = []
-        for place, then in self.reads.values():
-            stays = place.id in self.kept or place.how == "cache"
-            inside = place.how == "content" and id(place.holder) in filled
-            found.append((place, place.now() if stays or inside else then))
+        for location, then in self.reads.values():
+            stays = location.id in self.kept or location.kind == "cache"
+            inside = location.kind == "content" and id(location.holder) in filled
+            found.append((location, location.now() if stays or inside else then))
         for cls, names in self.classes.items():
             read = self._names(cls, names)
             if read != ():
-                place = Place(f"class {cls.__qualname__}", "class", cls, (read, self.given))
-                found.append((place, place.now()))
+                location = Location(f"class {cls.__qualname__}", "class", cls, (read, self.given))
+                found.append((location, location.now()))
         return found
 
     def _names(self, cls: type, names: set[str]) -> tuple[str, ...] | None:

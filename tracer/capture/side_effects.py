@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .locations import ABSENT, Place, alike, base_of, items_of
+from .locations import ABSENT, Location, alike, base_of, items_of
 
 # attributes of classes that Python sets itself, or that are ours for the time of a trace
 _OF_PYTHON = {
@@ -28,7 +28,7 @@ class Refused(Exception):
 class Effect(NamedTuple):
     """The function has changed what is at a place."""
 
-    place: Place
+    location: Location
     before: Any
     after: Any
 
@@ -36,7 +36,7 @@ class Effect(NamedTuple):
 class Table(NamedTuple):
     """A dict, list, set, deque or class, in words, and what was in it."""
 
-    words: str
+    label: str
     holder: Any
     before: Any
 
@@ -53,9 +53,9 @@ class Table(NamedTuple):
             return []
         if isinstance(now, list):
             if len(now) != len(before):
-                raise Refused(self.words)
+                raise Refused(self.label)
             return [
-                Effect(Place(self.entry(k), "item", self.holder, k), a, b)
+                Effect(Location(self.entry(k), "item", self.holder, k), a, b)
                 for k, (a, b) in enumerate(zip(before, now, strict=True))
                 if not alike(a, b)
             ]
@@ -64,13 +64,13 @@ class Table(NamedTuple):
         if isinstance(self.holder, type):
             found = [k for k in (*changed, *gone) if k not in _OF_PYTHON]
             if found:
-                raise Refused(f"attribute {found[0]!r} of {self.words}")
+                raise Refused(f"attribute {found[0]!r} of {self.label}")
             return []
         if [k for k in before if k in now] != [k for k in now if k in before]:
-            raise Refused(f"the order of {self.words}")
+            raise Refused(f"the order of {self.label}")
         return [
             Effect(
-                Place(self.entry(k), "item", self.holder, k),
+                Location(self.entry(k), "item", self.holder, k),
                 before.get(k, ABSENT), now.get(k, ABSENT),
             )
             for k in (*gone, *changed)
@@ -79,8 +79,8 @@ class Table(NamedTuple):
     def entry(self, key: Any) -> str:
         """An entry in words."""
         shown = repr(key) if isinstance(key, (str, int, float, bytes)) else "..."
-        rest = self.words.removeprefix("the attributes of ")
-        return f"attribute {shown} of {rest}" if rest != self.words else f"{rest}[{shown}]"
+        rest = self.label.removeprefix("the attributes of ")
+        return f"attribute {shown} of {rest}" if rest != self.label else f"{rest}[{shown}]"
 
     def restore(self, stays: Callable[[Any, Any], bool]) -> None:
         """Give the holder what it had, but for the entries of a dict that stay."""
@@ -131,17 +131,22 @@ def _restore_class(cls: type, before: dict) -> None:
             type.__setattr__(cls, name, value)
 
 
-def restore_summary(place: Place, then: Any) -> None:
+def restore_summary(location: Location, then: Any) -> None:
     """Put back what a summary tells of: the values of an array that is not too large, the state of
     Python's generators.
     """
-    known = place.how == "array" and isinstance(then[3], bytes) and not place.holder.dtype.hasobject
-    if known and place.holder.flags.writeable:
+    array = location.kind == "array" and isinstance(then[3], bytes)
+    known = array and not location.holder.dtype.hasobject
+    if known and location.holder.flags.writeable:
         text, shape, _, data = then
-        if place.holder.tobytes() != data:
-            place.holder[...] = np.frombuffer(data, text).reshape(shape)
-    elif place.how == "random" and hasattr(place.holder, "setstate") and place.now() != then:
-        place.holder.setstate(then)
+        if location.holder.tobytes() != data:
+            location.holder[...] = np.frombuffer(data, text).reshape(shape)
+    elif (
+        location.kind == "random"
+        and hasattr(location.holder, "setstate")
+        and location.now() != then
+    ):
+        location.holder.setstate(then)
 
 
 def refusal(words: str, line: str = "") -> str:

@@ -63,7 +63,7 @@ class Input:
             self.tensor = None
 
 
-class Outside(Origin):
+class ExternalHistory(Origin):
     """The history that a tensor brings into a trace."""
 
     __slots__ = ("shape",)
@@ -114,14 +114,14 @@ class Stream:
         """Where the stream stands, for `restart`."""
         return self.seed, self.count
 
-    def restart(self, place: Any) -> None:
+    def restart(self, location: Any) -> None:
         """Go on from a place that `mark` gave."""
-        if not isinstance(place, tuple):
+        if not isinstance(location, tuple):
             raise RuntimeError(
                 "set_state: within a compiled function a generator goes only to places that its "
                 "get_state gave there"
             )
-        self.seed, self.count = place
+        self.seed, self.count = location
 
 
 class Trace:
@@ -159,7 +159,7 @@ class Trace:
         twin = traced(node, t._requires_grad)
         twin._hooks = t._hooks
         if t._grad_fn is not None:
-            twin._grad_fn = Outside(t)
+            twin._grad_fn = ExternalHistory(t)
         found = Input(node, kind, key, t, twin, edge(twin))
         self.inputs.append(found)
         self._by_id[id(t)] = self._by_twin[id(twin)] = found
@@ -169,10 +169,10 @@ class Trace:
             twin._grad = t._grad  # concrete until it is looked at
         return found
 
-    def put_at(self, place: Any, t: Tensor) -> None:
+    def put_at(self, location: Any, t: Tensor) -> None:
         """The tensor at `place` is found there anew at each call."""
-        self.placed.append((place, t))
-        self._places.setdefault(id(t), place)
+        self.placed.append((location, t))
+        self._places.setdefault(id(t), location)
 
     # ---- what the tracer's other modules call; a BatchTrace answers to the same
     differentiated_outside = False  # all derivatives are taken in the trace
@@ -354,10 +354,10 @@ class Trace:
         for i in self.inputs:
             if i.kind != "tensor" and id(i.tensor) in guarded:
                 yield i, i.tensor
-        for place, t in self.placed:
+        for location, t in self.placed:
             known = self.entered(t)
-            if known is not None and known.key is not place:
-                yield place, known
+            if known is not None and known.key is not location:
+                yield location, known
 
     def twice_grads(self) -> Iterator[tuple[Input, Input]]:
         """The inputs whose `.grad` the program knows from elsewhere, and as what."""

@@ -38,11 +38,11 @@ def write_answer(s: Source) -> None:
             f"y{k}._node = y{k}._grad = y{k}._base = y{k}._view = y{k}._hooks = "
             f"y{k}._accumulator = y{k}._memory_location = None; y{k}._ptr = 0"
         )
-        if k not in entry.spent and (d is None or k not in d.outputs):
+        if k not in entry.freed and (d is None or k not in d.outputs):
             s.add(f"y{k}._grad_fn = None; y{k}._requires_grad = {results[k].begins}")
         made[k] = f"y{k}"
-        if k in entry.spent:
-            s.add(f"y{k}._grad_fn = {s.name('spent', entry.spent[k])}; y{k}._requires_grad = True")
+        if k in entry.freed:
+            s.add(f"y{k}._grad_fn = {s.name('freed', entry.freed[k])}; y{k}._requires_grad = True")
     if d is not None:
         sources = ", ".join(s.tensor(i) for i in d.wanted)
         kept = ", ".join(_kept(s, i) for i in d.kept_inputs)
@@ -55,21 +55,21 @@ def write_answer(s: Source) -> None:
         )
         for index, k in enumerate(d.outputs):
             record = "call" if len(d.outputs) == 1 else f"Output(call, {index})"
-            if k in entry.rooted:
-                where = s.tensor(entry.rooted[k])
+            if k in entry.gaining_history:
+                where = s.tensor(entry.gaining_history[k])
                 s.add(f"{s.name('take_over', take_over)}({where}, {record})")
             else:
                 s.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
-    for k in entry.spent.keys() & entry.rooted.keys():
-        where = s.tensor(entry.rooted[k])
-        s.add(f"{s.name('take_over', take_over)}({where}, {s.name('spent', entry.spent[k])})")
+    for k in entry.freed.keys() & entry.gaining_history.keys():
+        where = s.tensor(entry.gaining_history[k])
+        s.add(f"{s.name('take_over', take_over)}({where}, {s.name('freed', entry.freed[k])})")
     for k, result in results.items():
         if result.grad is not None:
             s.add(f"y{k}._grad = {_expression(s, result.grad, made)}")
     answer, values, printed = entry.answer
     s.add(f"answer = {_expression(s, answer, made)}")
-    for place, value in zip(entry.effects, values, strict=True):
-        s.add(f"{s.name('put', placer(place))}({_expression(s, value, made)})")
+    for location, value in zip(entry.effects, values, strict=True):
+        s.add(f"{s.name('put', placer(location))}({_expression(s, value, made)})")
     for act, args, kwargs in printed:
         do, kwargs = s.name("act", act), _expression(s, kwargs, made)
         s.add(f"{do}(*{_expression(s, args, made)}, **{kwargs})")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...functions.tensors.creation import from_numpy
 from ...runtime.cpu.executable import address
-from ...tracer.capture.locations import Place
+from ...tracer.capture.locations import Location
 from ...tracer.capture.signature import aval
 from ...tracer.capture.trace import Stream
 from ...tracer.change_counter import WatchedDict, change_count, changed, guarded_locations
@@ -36,7 +36,7 @@ def staleness(entry: Entry) -> Callable[[], bool]:
     def stale() -> bool:
         """The counter moved: look at everything that reports to it."""
         now = change_count[0]
-        if elsewhere() or entry.surroundings.stale():
+        if elsewhere() or entry.guard_set.stale():
             return True
         if get_default_dtype() is not entry.default_dtype:
             return True
@@ -78,12 +78,12 @@ def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Call
     return draw, undo
 
 
-def finder(place: Place, array: bool) -> Callable[[], Tensor | None]:
+def finder(location: Location, array: bool) -> Callable[[], Tensor | None]:
     """What looks for the tensor at a place: one is there, or an array, whose memory it shares."""
     last: list[Any] = [nobody, None]
 
     def find() -> Tensor | None:
-        value = place.now()
+        value = location.now()
         if not array:
             return value if isinstance(value, Tensor) else None
         if not isinstance(value, np.ndarray):
@@ -95,13 +95,13 @@ def finder(place: Place, array: bool) -> Callable[[], Tensor | None]:
     return find
 
 
-def placer(place: Place) -> Callable[[Any], None]:
+def placer(location: Location) -> Callable[[Any], None]:
     """What sets the value at a place, and reports it where somebody relies on it."""
-    holder, key = place.holder, place.key
-    marks = {place.id, Place("", "content", holder).id}
+    holder, key = location.holder, location.key
+    marks = {location.id, Location("", "content", holder).id}
 
     def put(value: Any) -> None:
-        place.put(value)
+        location.put(value)
         relied = (
             holder.relied_on(key) if isinstance(holder, WatchedDict) else marks & guarded_locations
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...tracer.capture.guards import Guard
-from ...tracer.capture.locations import ABSENT, PLAIN, Place, alike
+from ...tracer.capture.locations import ABSENT, PLAIN, Location, alike
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
 from ...tracer.capture.trace import Input
@@ -36,7 +36,7 @@ def write_guards(s: Source) -> None:
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
     s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
-    for guard in entry.surroundings.quick:
+    for guard in entry.guard_set.every_call:
         _guard(s, guard)
     s.add("if change_count[0] != seen[0] and stale(): return MISS")
     _scalars(s)
@@ -104,34 +104,34 @@ def _same(s: Source, one: Any) -> str:
         return found(one.owner)
     if isinstance(one, Input):
         return s.tensor(one)
-    return s.look(one) if isinstance(one, Place) else s.name("then", one)
+    return s.look(one) if isinstance(one, Location) else s.name("then", one)
 
 
 def _guard(s: Source, guard: Guard) -> None:
     """One that is checked at every call."""
-    place, then = guard
-    if place.how == "type":
-        s.add(f"if type({s.name('h', place.holder)}) is not {s.name('cls', then)}: return MISS")
-    elif place.how == "function" and place.holder.__kwdefaults__ is None:
-        f, code = s.name("h", place.holder), s.name("code", place.holder.__code__)
-        defaults = s.name("defaults", place.holder.__defaults__)
+    location, then = guard
+    if location.kind == "type":
+        s.add(f"if type({s.name('h', location.holder)}) is not {s.name('cls', then)}: return MISS")
+    elif location.kind == "function" and location.holder.__kwdefaults__ is None:
+        f, code = s.name("h", location.holder), s.name("code", location.holder.__code__)
+        defaults = s.name("defaults", location.holder.__defaults__)
         s.add(f"if {f}.__code__ is not {code} or {f}.__defaults__ is not {defaults} "
                 f"or {f}.__kwdefaults__: return MISS")  # fmt: skip
-    elif place.how == "class" and (view := tag(place.holder)) is not None:
+    elif location.kind == "class" and (view := tag(location.holder)) is not None:
         seen = [-1]
-        ask = s.name("ask", rechecked(place.holder, seen, guard.holds))
+        ask = s.name("ask", rechecked(location.holder, seen, guard.holds))
         s.add(f"if {s.name('tag', view)}[0] != {s.name('seen', seen)}[0] and not {ask}(): "
                 "return MISS")  # fmt: skip
-    elif not place.settable():
+    elif not location.settable():
         s.add(f"if not {s.name('holds', guard.check())}(): return MISS")
-    elif then is ABSENT and place.how == "item":
-        s.add(f"if {s.literal(place.key)} in {s.name('h', place.holder)}: return MISS")
+    elif then is ABSENT and location.kind == "item":
+        s.add(f"if {s.literal(location.key)} in {s.name('h', location.holder)}: return MISS")
     elif isinstance(then, (*PLAIN, np.generic)) and then is not None and type(then) is not bool:
-        now = s.look(place)
+        now = s.look(location)
         then = s.name("then", then)
         s.add(f"if {now} is not {then} and not alike({then}, {now}): return MISS")
     else:
-        s.add(f"if {s.look(place)} is not {s.name('then', then)}: return MISS")
+        s.add(f"if {s.look(location)} is not {s.name('then', then)}: return MISS")
 
 
 def _scalars(s: Source) -> None:
@@ -145,9 +145,9 @@ def _scalars(s: Source) -> None:
         else:
             then = s.name("then", value)
             s.add(f"if n{k} is not {then} and not alike({then}, n{k}): return MISS")
-    for place, number in entry.scalars:
+    for location, number in entry.scalars:
         s.scalars[id(number)] = v = f"v{len(s.scalars)}"
-        s.add(f"{v} = {s.look(place)}")
+        s.add(f"{v} = {s.look(location)}")
         kind = s.name("kind", type(number._value))
         s.add(f"if type({v}) is not {kind}: return MISS")
     for number, value in entry.decisions:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...tracer.capture.locations import Place
+from ...tracer.capture.locations import Location
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.trace import Input
 from ..entry import Entry
@@ -57,14 +57,14 @@ class Source:
             return placed(i)
         return f"a{i.key}" if i.kind == "argument" else self.name("tensor", i.tensor)
 
-    def look(self, place: Place) -> str:
+    def look(self, location: Location) -> str:
         """What is at a settable place."""
-        holder = self.name("h", place.holder)
-        if place.how == "item" and type(place.holder) in (dict, list):
-            return f"{holder}[{self.literal(place.key)}]"
-        if place.how == "cell":
+        holder = self.name("h", location.holder)
+        if location.kind == "item" and type(location.holder) in (dict, list):
+            return f"{holder}[{self.literal(location.key)}]"
+        if location.kind == "cell":
             return f"{holder}.cell_contents"
-        return f"{self.name('slot', place.now)}()"
+        return f"{self.name('slot', location.now)}()"
 
     def literal(self, key: Any) -> str:
         return repr(key) if isinstance(key, (str, int)) else self.name("key", key)
