@@ -243,8 +243,10 @@ def load(
 
     Unless `weights_only` is False, only tensors, numbers, strings and containers are made, whatever
     the file says. `map_location` may be the CPU, a function or a dict; the latter two have no
-    effect. The other options are accepted and ignored. Errors: RuntimeError for a damaged file,
-    pickle.UnpicklingError for a file with refused content.
+    effect. The other options are accepted and ignored.
+
+    Raises RuntimeError for a damaged file, and pickle.UnpicklingError for a file with refused
+    content.
 
     >>> model = nn.Linear(2, 1)
     >>> torch.save(model.state_dict(), "model.pt")

@@ -24,13 +24,14 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
 
 class GradcheckError(RuntimeError):
-    """The failure of a gradcheck.
+    """A failed gradcheck. `gradcheck` raises it, with the element that differs and both values.
 
     >>> try:
-    ...     torch.autograd.gradcheck(lambda x: x.float().sin(), torch.ones(2).double())
-    ... except ValueError as error:
-    ...     print(type(error).__name__)
-    ValueError
+    ...     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    ...     torch.autograd.gradcheck(lambda x: (x * 2).detach() + x, x)
+    ... except torch.autograd.GradcheckError as error:
+    ...     print(str(error).splitlines()[0])
+    Jacobian mismatch for output 0 with respect to input 0,
     """
 
 
