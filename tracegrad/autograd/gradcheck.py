@@ -24,7 +24,9 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
 
 class GradcheckError(RuntimeError):
-    """A failed gradcheck. `gradcheck` raises it, with the element that differs and both values.
+    """A failed gradcheck: the element that differs, and both values.
+
+    Raises: `gradcheck` and `gradgradcheck` raise this class.
 
     >>> try:
     ...     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
