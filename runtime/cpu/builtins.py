@@ -23,9 +23,9 @@ class Builtin(NamedTuple):
     python: Any
 
 
-def _scipy(name: str, symbol: str, arity: int = 1) -> Builtin:
-    """SciPy's function `name`, which `symbol` of scipy.special.cython_special is too."""
-    return Builtin(external(symbol, arity), plain.of_scipy(name))
+def _scipy(name: str, arity: int = 1) -> Builtin:
+    """The function of scipy.special."""
+    return Builtin(external(name, arity), plain.of_scipy(name))
 
 
 _NUMBERS = {
@@ -107,19 +107,19 @@ BUILTINS: dict[str, Builtin] = {
     "erf": Builtin(math.erf, plain.of_scipy("erf")),
     "erfc": Builtin(math.erfc, plain.of_scipy("erfc")),
     "lgamma": Builtin(math.lgamma, plain.lgamma),
-    "erfinv": _scipy("erfinv", "__pyx_fuse_0erfinv"),  # fuse_1, fuse_0: of a real number
-    "erfcx": _scipy("erfcx", "__pyx_fuse_1erfcx"),
-    "ndtri": _scipy("ndtri", "ndtri"),
-    "digamma": _scipy("psi", "__pyx_fuse_1psi"),
+    "erfinv": _scipy("erfinv"),
+    "erfcx": _scipy("erfcx"),
+    "ndtri": _scipy("ndtri"),
+    "digamma": _scipy("psi"),
     "hurwitz": Builtin(arithmetic.hurwitz, plain.zeta),
-    "igamma": _scipy("gammainc", "gammainc", arity=2),
-    "igammac": _scipy("gammaincc", "gammaincc", arity=2),
-    "bessel_i0": _scipy("i0", "i0"),
-    "bessel_i0e": _scipy("i0e", "i0e"),
-    "bessel_i1": _scipy("i1", "i1"),
-    "bessel_i1e": _scipy("i1e", "i1e"),
-    "bessel_j0": _scipy("j0", "j0"),
-    "bessel_j1": _scipy("j1", "j1"),
+    "igamma": _scipy("gammainc", arity=2),
+    "igammac": _scipy("gammaincc", arity=2),
+    "bessel_i0": _scipy("i0"),
+    "bessel_i0e": _scipy("i0e"),
+    "bessel_i1": _scipy("i1"),
+    "bessel_i1e": _scipy("i1e"),
+    "bessel_j0": _scipy("j0"),
+    "bessel_j1": _scipy("j1"),
     # ---- random bits, checks, LAPACK
     "philox": Builtin(philox.philox, philox.plain),
     "within": Builtin(intrinsics.within, plain.within),

@@ -7,8 +7,11 @@ code is loaded. float32 is computed in float64 and rounded once.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import re
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,7 +21,8 @@ from numba import types
 from numba.extending import get_cython_function_address, intrinsic, register_jitable
 
 PREFIX = "tracegrad_scipy_"
-SYMBOLS: dict[str, str] = {}  # symbol -> function of cython_special
+_CYTHON = "scipy.special.cython_special"
+_USED: dict[str, tuple[str, int]] = {}  # symbol -> the function of SciPy, and its operands
 
 
 @cache
@@ -26,17 +30,28 @@ def provide() -> None:
     """Let LLVM find the functions; it takes the time of importing scipy.special, so not before one
     is used.
     """
-    for symbol, name in SYMBOLS.items():
-        address = get_cython_function_address("scipy.special.cython_special", name)
-        llvm.add_symbol(symbol, address)
+    for symbol, used in _USED.items():
+        llvm.add_symbol(symbol, get_cython_function_address(_CYTHON, _exported(*used)))
+
+
+def _exported(name: str, arity: int) -> str:
+    """How a function of doubles is exported. One of several types is exported once for each."""
+    kind = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)
+    signature = kind(("PyCapsule_GetName", ctypes.pythonapi))
+    wanted = f"double ({'double, ' * arity}int".encode()
+    for exported, function in import_module(_CYTHON).__pyx_capi__.items():
+        alike = re.sub(r"__pyx_fuse_\d+", "", exported) == name
+        if alike and signature(function).startswith(wanted):
+            return exported
+    raise ImportError(f"{_CYTHON} has no {name} of {arity} doubles")
 
 
 def external(name: str, arity: int = 1) -> Any:
-    """A word that calls a function of cython_special: double(double, ..., int), whose last argument
+    """A builtin that calls SciPy's function of one or two doubles. In C it takes an int more, which
     is Cython's.
     """
     symbol = PREFIX + name
-    SYMBOLS[symbol] = name
+    _USED[symbol] = name, arity
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         provide()
