@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stubs import METHODS, STUBS
+
 ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 PACKAGES: list[str] = SETTINGS["packages"]
@@ -69,7 +71,7 @@ def test_the_wheel_holds_tracegrad_and_nothing_else(wheel):
         names = archive.namelist()
     info = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
     assert {name.split("/")[0] for name in names} == {"tracegrad", info}
-    assert "tracegrad/py.typed" in names
+    assert {"tracegrad/py.typed", *STUBS.values(), f"tracegrad/{METHODS}"} <= set(names)
 
 
 @pytest.mark.slow

@@ -82,4 +82,4 @@ def install_messages() -> None:
     """Install these messages in the public modules and in Tensor."""
     for space in SPACES:
         vars(sys.modules[_module(space)])["__getattr__"] = attribute(space)
-    Tensor.__getattr__ = tensor_attribute  # type: ignore[method-assign]
+    Tensor.__getattr__ = tensor_attribute  # type: ignore[attr-defined]

@@ -3,8 +3,6 @@
 All are plain functions of primitives; none has a derivative of its own.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from .linalg.chained_products import *
 from .linalg.decompositions import *
 from .linalg.einsum import *
@@ -39,7 +37,3 @@ from .tensors.scatter import *
 from .tensors.shape import *
 from .tensors.slicing import *
 from .tensors.triangular import *
-
-if TYPE_CHECKING:  # what tables made
-
-    def __getattr__(name: str) -> Any: ...

@@ -3,8 +3,6 @@
 All are compositions of primitives, so they fuse and have derivatives of every order.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ..functions.nn.activation import *
 from ..functions.nn.adaptive_pooling import *
 from ..functions.nn.attention import *
@@ -27,7 +25,3 @@ from ..functions.nn.softmax import *
 from ..functions.out_argument import accept as _accept_out
 
 _accept_out(globals(), "nn.functional")
-
-if TYPE_CHECKING:  # what tables of ranks made
-
-    def __getattr__(name: str) -> Any: ...

@@ -373,5 +373,5 @@ def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> Removab
 
 
 _backward.__name__ = "backward"
-Tensor.register_post_accumulate_grad_hook = _register_post_accumulate_grad_hook  # type: ignore[attr-defined]
-Tensor.backward = _backward  # type: ignore[attr-defined]
+Tensor.register_post_accumulate_grad_hook = _register_post_accumulate_grad_hook  # type: ignore[method-assign, assignment]
+Tensor.backward = _backward  # type: ignore[method-assign, assignment]

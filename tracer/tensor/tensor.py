@@ -20,6 +20,11 @@ from ..change_counter import changed, tensor_changed
 from ..mode import mode, resolve
 from .device import CPU, device
 
+if TYPE_CHECKING:
+    from .attached_methods import Methods  # a stub: those of functions/methods.py
+else:
+    Methods = Value
+
 
 class Size(tuple):
     """The shape of a tensor: a tuple with `numel()`.
@@ -49,7 +54,7 @@ class Size(tuple):
         return (Size, (tuple(self),))
 
 
-class Tensor(Value):
+class Tensor(Methods):
     """An array of one dtype with torch's operations, eager or traced. It records its autograd
     history.
 
@@ -87,12 +92,6 @@ class Tensor(Value):
     _shape_history: tuple = ()
     # of a traced tensor: its strides if they are not contiguous (memory_order.py)
     _traced_strides: tuple[int, ...] | None = None
-
-    if TYPE_CHECKING:  # most methods are attached from the table in methods.py
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __getitem__(self, key: Any) -> Any: ...
-        def __iter__(self) -> Any: ...
 
     __array_priority__ = 1000  # `array * tensor` is ours
 

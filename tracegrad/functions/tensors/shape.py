@@ -52,6 +52,7 @@ def ints(name: str) -> Callable:
                 raise TypeError(f'{function.__name__}() missing 1 required argument: "{name}"')
             return function(input, as_ints(values, function.__name__))
 
+        call.spreads = name  # type: ignore[attr-defined]  # which a stub says
         return call
 
     return mark
