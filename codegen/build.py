@@ -1,94 +1,59 @@
-"""From a simplified Graph to a Program: lower, fuse, place, order, write the kernels. The room's
-one entry.
+"""From a simplified Graph to a Program: schedule, lay out memory, write the kernels. The room's one
+entry.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..ir.dtype import int64, uint8
 from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
-from ..ir.ops.elementwise import copy
 from ..ir.strides import View
-from .gemm.epilogue import finish_products
-from .gemm.product import contraction
-from .program import Buffer, Kernel, Launch, Program, Slot
-from .schedule.fuse import WORTH_A_THREAD, Fusion, Group, expression, reads, sort, work
-from .schedule.loop_space import space_of
-from .schedule.lower import lower
-from .schedule.plan import arena, has_check, lifetimes, place_writes
-from .templates.column import Column
-from .templates.extern import PIECES
-from .templates.row import Row
-from .text import Arguments
+from .backend import Backend
+from .cpu import CPU
+from .program import Buffer, Launch, Program, Slot
+from .schedule.fuse import WORTH_A_THREAD, Group, expression, work
+from .schedule.plan import arena, lifetimes
+from .schedule.schedule import Schedule, schedule
 
 
 class _Builder:
+    """The Program of a Schedule: buffers first, then launches."""
+
     def __init__(
-        self, graph: Graph, writes: dict[int, Node], layouts: dict[Node, View], guarded: bool,
-        fast: bool,
-    ):  # fmt: skip
-        self.graph, self.writes, self.fast = graph, writes, fast
-        layouts = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
-        self.low = lower(graph, layouts)
-        fusion = Fusion(self.low)
-        finish_products(self.low, fusion)
-        fusion.run()
-        placement = place_writes(self.low, fusion, writes, guarded)
-        self.place, self.reads, self.notes = placement.place, dict(fusion.reads), fusion.notes
-        checkers = [g for g in fusion.groups if any(has_check(self.low, a) for a in g.anchors)]
-        rank = {fusion.home[c]: k for k, c in reversed(list(enumerate(self.low.checks)))}
-        checkers.sort(key=lambda g: rank.get(g, len(rank)))  # the first that fails is reported
-        self.order = sort([*checkers, *fusion.groups])
-        self.checked = max((self.order.index(g) + 1 for g in checkers), default=0)
-        self.commit = len(self.order)
-        for anchor, target in placement.late:
-            late = copy(anchor)
-            while late in self.low.anchors:  # the copy is there already, as an output of its own
-                late = copy(late)
-            self.low.anchors.add(late)
-            self.reads[late] = reads(self.low, late)
-            self.place[late] = target
-            self.order.append(Group([late], space_of(late)))
-        self.stored = self.needing_store()
+        self, graph: Graph, s: Schedule, writes: Mapping[int, Node], backend: Backend, fast: bool
+    ):
+        self.graph, self.schedule, self.writes = graph, s, writes
+        self.backend, self.fast = backend, fast
+        self.stored = s.stored()
         self.slots: dict[Node | str, int] = {}
         self.buffers: list[Buffer] = []
         self.scratch_bytes = 0
         self.arena_bytes = self.allocate()
 
-    def needing_store(self) -> set[Node]:
-        home = {a: g for g in self.order for a in g.anchors}
-        out = set(self.place) | (set(self.low.outputs) & set(home))
-        for anchor, read in self.reads.items():
-            out |= {x for x in read if x in home and home[x] is not home[anchor]}
-        for group in self.order:
-            if group.opaque and len(group.anchors) == 1:
-                out.add(group.anchors[0])
-            elif group.template == "column":
-                out |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
-        return out
-
     def allocate(self) -> int:
+        s = self.schedule
+
         def add(key: Node | str, buffer: Buffer) -> None:
             self.slots[key] = len(self.buffers)
             self.buffers.append(buffer)
 
         add("status", Buffer("status", (4,), int64))
         for x in self.graph.inputs:
-            add(x, Buffer("input", x.shape, x.dtype, strides=self.low.layouts[x].strides))
+            add(x, Buffer("input", x.shape, x.dtype, strides=s.low.layouts[x].strides))
         fresh = set()
-        for i, y in enumerate(self.low.outputs):
+        for i, y in enumerate(s.low.outputs):
             if i in self.writes:
                 continue
             fresh.add(y)
             add(y, Buffer("output", y.shape, y.dtype))
-        made = (a for group in self.order for a in group.anchors)
-        local = [a for a in made if a in self.stored and a not in fresh and a not in self.place]
-        spans = lifetimes(self.order, self.reads)
+        made = (a for group in s.order for a in group.anchors)
+        local = [a for a in made if a in self.stored and a not in fresh and a not in s.place]
+        spans = lifetimes(s.order, s.reads)
         local.sort(key=lambda a: spans[a])
         sizes = {a: math.prod(a.shape) * a.dtype.itemsize for a in local}
         offsets, total = arena(sizes, spans)
@@ -97,25 +62,8 @@ class _Builder:
         add("scratch", Buffer("arena", (0,), uint8, total))
         return total
 
-    def pieces(self, group: Group) -> Iterator[tuple[Kernel, Arguments, int, int]]:
-        """(kernel, arguments, extent, cost of one outer step) of each launch that a group makes; a
-        cost of 0: never split.
-        """
-        if group.product:
-            yield from contraction(self.low, group.anchors, self.place, self.stored)
-        elif group.opaque:
-            yield from PIECES[group.anchors[0].op](self.low, group.anchors[0], self.place)
-        else:
-            template = Column if group.template == "column" else Row
-            body = template(self.low, group, self.place, self.stored, self.fast)
-            source = "".join(f"    {line}\n" for line in body.build())
-            extent = body.kept_extents[0] if body.kept_extents else 1
-            each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)
-            kernel = Kernel(group.template, source, fast=self.fast)
-            yield kernel, body.args, extent, each
-
     def launches(self) -> Iterator[tuple[int, Launch]]:
-        for t, group in enumerate(self.order):
+        for t, group in enumerate(self.schedule.order):
             space = group.space
             if 0 in (group.anchors[0].shape if group.opaque else space.along(space.kept)):
                 if not space.sums:
@@ -125,7 +73,8 @@ class _Builder:
                 f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}" for n in operations
             )
             whole = 0 if group.opaque else work(operations, space)
-            for kernel, args, extent, each in self.pieces(group):
+            found = self.backend.pieces(self.schedule, group, self.stored, self.fast)
+            for kernel, args, extent, each in found:
                 grain = max(1, WORTH_A_THREAD // each) if each else 0
                 bound = tuple(self.bind(a) for a in args.values)
                 self.scratch_bytes = max(self.scratch_bytes, args.scratch_bytes)
@@ -135,7 +84,7 @@ class _Builder:
         """What a group computes, operands first: its anchors and what is inlined into them."""
         found: dict[Node, None] = {}
         for anchor in group.anchors:
-            inlined = expression(self.low, anchor.inputs)
+            inlined = expression(self.schedule.low, anchor.inputs)
             found |= {n: None for n in inlined if n.op.kind is Kind.ELEMENTWISE} | {anchor: None}
         return list(found)
 
@@ -145,19 +94,21 @@ class _Builder:
         return value  # type: ignore[return-value]
 
     def program(self) -> Program:
-        rows = list(self.launches())
+        s, rows = self.schedule, list(self.launches())
+
+        def first(group: int) -> int:
+            """The number of the first launch of that group, or of a later one."""
+            return next((i for i, (t, _) in enumerate(rows) if t >= group), len(rows))
+
         scratch = self.slots["scratch"]
         self.buffers[scratch] = replace(self.buffers[scratch], shape=(self.scratch_bytes,))
-        commit = next((i for i, (t, _) in enumerate(rows) if t >= self.commit), len(rows))
-        outputs = tuple(self.slots[self.writes.get(i, y)]
-                        for i, y in enumerate(self.low.outputs))  # fmt: skip
-        checked = next((i for i, (t, _) in enumerate(rows) if t >= self.checked), len(rows))
-        writers = [t for t, g in enumerate(self.order) if any(a in self.place for a in g.anchors)]
+        outputs = tuple(self.slots[self.writes.get(i, y)] for i, y in enumerate(s.low.outputs))
+        writers = {t for t, g in enumerate(s.order) if any(a in s.place for a in g.anchors)}
         writing = next((i for i, (t, _) in enumerate(rows) if t in writers), len(rows))
         return Program(
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
-            tuple(launch for _, launch in rows), commit,
-            self.arena_bytes + self.scratch_bytes, checked, writing, tuple(self.notes),
+            tuple(launch for _, launch in rows), first(s.commit),
+            self.arena_bytes + self.scratch_bytes, first(s.checked), writing, s.notes,
         )  # fmt: skip
 
 
@@ -167,10 +118,14 @@ def build(
     layouts: dict[Node, View] | None = None,
     guarded: bool = False,
     fast: bool = False,
+    backend: Backend | None = None,
 ) -> Program:
-    """Compile `graph`. `writes` maps an output's index to the input whose memory receives it;
-    `layouts` says how inputs lie in memory where that is not row-major; `guarded` defers every such
-    write to the launches after `commit`, for programs whose outcome may be refused; `fast` allows
-    arithmetic to be regrouped and rounded less often than it is written.
+    """Compile `graph` for `backend`, the CPU if there is none. `writes` maps an output's index to
+    the input whose memory receives it; `layouts` says how inputs lie in memory where that is not
+    row-major; `guarded` defers every such write to the launches after `commit`, for programs whose
+    outcome may be refused; `fast` allows arithmetic to be regrouped and rounded less often than it
+    is written.
     """
-    return _Builder(graph, writes or {}, layouts or {}, guarded, fast).program()
+    writes, backend = writes or {}, backend or CPU()
+    s = schedule(graph, writes, layouts or {}, guarded, backend.fuse_products)
+    return _Builder(graph, s, writes, backend, fast).program()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from string import Formatter
+from typing import NamedTuple
 
 from ..ir.dtype import DType, bfloat16, float16, int64
 from ..ir.node import Node, is_constant
 from ..ir.op import Types
 from ..ir.ops.elementwise import cast
-from .program import Slot
+from .program import Kernel, Slot
 
 _PLAIN = (
     0.0,
@@ -169,3 +170,14 @@ def _fitted(text: str, dtype: DType) -> str:
     """Numba widens what is computed of small integers and of bools; this brings it back."""
     small = dtype.kind == "bool" or (dtype.kind != "float" and dtype.bits < 64)
     return f"{compute_code(dtype)}({text})" if small else text
+
+
+class Piece(NamedTuple):
+    """One launch: its kernel and arguments, the extent of its outermost loop, and the cost of one
+    step of that in additions; 0 if the loop must not be split.
+    """
+
+    kernel: Kernel
+    args: Arguments
+    extent: int
+    step_cost: int

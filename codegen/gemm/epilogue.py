@@ -8,6 +8,7 @@ what their kernels do then; templates/finish.py writes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ...ir.dtype import DType, float64
@@ -199,7 +200,7 @@ def is_scalar(low: Lowered, step: Node, dtype: DType) -> bool:
 
 # ---- what its kernel does
 def describe(
-    low: Lowered, anchors: list[Node], stored: set[Node], place: dict[Node, Node], turn: bool
+    low: Lowered, anchors: list[Node], stored: set[Node], place: Mapping[Node, Node], turn: bool
 ) -> tuple[Epilogue, list[Place]]:
     """The epilogue of the product anchors[0], and the places that it reads and writes: leaves and
     outputs of the points, then those of the columns. Of the transposed product if `turn`; what is

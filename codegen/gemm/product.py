@@ -6,21 +6,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from ...ir.node import Node
 from ..program import Kernel
 from ..schedule.lower import Lowered, matrix_layout
-from ..text import Arguments, storage_code
+from ..text import Arguments, Piece, storage_code
 from . import strips
 from .epilogue import describe
 from .kernel import NUMBERS, llvm_of, revision
 from .tile import DEEP, Tile, block_of, part_of, reads_directly, tile_for, turned, worth_a_copy
 
 # (kernel, arguments, extent, cost of one step of the outer loop)
-Launch = tuple[Kernel, Arguments, int, int]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Matrix:
         return replace(self, row=self.col, col=self.row)
 
 
-def _matrix(low: Lowered, x: Node, place: dict[Node, Node]) -> Matrix:
+def _matrix(low: Lowered, x: Node, place: Mapping[Node, Node]) -> Matrix:
     leaf, view = low.resolve(x)
     layout = matrix_layout(view)
     assert layout is not None, "lowering copies operands that are no matrices"
@@ -46,7 +45,7 @@ def _matrix(low: Lowered, x: Node, place: dict[Node, Node]) -> Matrix:
     return Matrix(place.get(leaf, leaf), view.offset, row, col, batch)
 
 
-def _copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[Matrix, Launch]:
+def _copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[Matrix, Piece]:
     """The transposed m x k matrices of `a` copied to element `at` of scratch memory, row by row,
     and what does it.
     """
@@ -61,12 +60,12 @@ def _copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple
     kernel = Kernel("strips", source, partial(strips.llvm_of, tile))
     matrices = batch if a.batch else 1
     copy = Matrix("scratch", at, step, 1, m * step if a.batch else 0)
-    return copy, (kernel, args, matrices * count, m * strips.VECTORS * tile.lanes)
+    return copy, Piece(kernel, args, matrices * count, m * strips.VECTORS * tile.lanes)
 
 
 def contraction(
-    low: Lowered, anchors: list[Node], place: dict[Node, Node], stored: set[Node]
-) -> Iterator[Launch]:
+    low: Lowered, anchors: list[Node], place: Mapping[Node, Node], stored: set[Node]
+) -> Iterator[Piece]:
     """The launches for a dot whose operands are matrices in memory, and for the anchors that are
     computed from it before it is stored: the product, and before it a copy of its left operand
     where that pays.
@@ -116,4 +115,4 @@ def contraction(
         f"revision {revision()}"
     )
     kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue, part < k))
-    yield kernel, args, batch * panels, m * tile.columns * k // 8
+    yield Piece(kernel, args, batch * panels, m * tile.columns * k // 8)

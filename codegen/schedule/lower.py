@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Set as AbstractSet
+from dataclasses import dataclass
 
 from ...ir.dtype import float32
 from ...ir.graph import Graph, postorder, users
@@ -25,20 +25,20 @@ from ...ir.ops.source import input as input_
 from ...ir.strides import View, collapse
 from .long_sums import Halves, adds_up, in_two
 
-INLINE_COST = (
-    8  # an elementwise value used twice is computed twice up to this cost, beyond it it is kept
-)
+INLINE_COST = 8  # an elementwise value that is used twice is computed twice up to this cost
 TAPS = 9  # numbers in a window that is reduced without a loop
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
-@dataclass
+@dataclass(frozen=True)
 class Lowered:
+    """A graph of which some nodes, the anchors, have memory."""
+
     outputs: tuple[Node, ...]
-    anchors: set[Node]
-    layouts: dict[Node, View]  # of the inputs
-    order: list[Node] = field(default_factory=list)
-    checks: list[Node] = field(default_factory=list)  # in the order of the program
+    anchors: AbstractSet[Node]
+    layouts: Mapping[Node, View]  # of the inputs
+    order: tuple[Node, ...] = ()
+    checks: tuple[Node, ...] = ()  # in the order of the program
 
     def resolve(self, node: Node) -> tuple[Node, View]:
         """The anchor, input or source that a chain of movement stands over, and the view of it."""
@@ -115,7 +115,8 @@ def legal_dot(a: Node, b: Node) -> Node:
 
 class _Lowering:
     def __init__(self, graph: Graph, layouts: dict[Node, View]):
-        self.low = Lowered((), set(), layouts)
+        self.anchors: set[Node] = set()
+        self.low = Lowered((), self.anchors, layouts)  # until all anchors are known
         order = graph.order()
         self.uses = {n: len(set(us)) for n, us in users(order).items()}
         self.new: dict[Node, Node] = {}
@@ -138,9 +139,10 @@ class _Lowering:
             while node in outputs:  # each output is a buffer of its own
                 node = self.keep(copy(node))
             outputs.append(node)
-        self.low.outputs = tuple(outputs)
-        self.low.checks = [self.new[c] for c in graph.checks]
-        self.low.order = postorder([*outputs, *self.low.checks])
+        checks = tuple(self.new[c] for c in graph.checks)
+        order = postorder([*outputs, *checks])
+        anchors = frozenset(self.anchors)
+        self.low = Lowered(tuple(outputs), anchors, layouts, tuple(order), checks)
 
     def needing_buffers(self, graph: Graph, order: list[Node]) -> set[Node]:
         """Expressions that will be kept whatever comes: outputs, and operands of launches that read
@@ -156,7 +158,7 @@ class _Lowering:
 
     def keep(self, node: Node) -> Node:
         """Give the value a buffer."""
-        self.low.anchors.add(node)
+        self.anchors.add(node)
         return node
 
     def buffered(self, node: Node) -> Node:
@@ -355,7 +357,7 @@ class _Lowering:
         if node.params["axes"] != (*range(n - 2), n - 1, n - 2):
             return None
         a, b = (self.moved(intern(permute, (x,), node.params), x) for x in reversed(product.inputs))
-        self.low.anchors.discard(product)
+        self.anchors.discard(product)
         return self.keep(intern(dot, (self.matrix(a), self.matrix(b)), {}))
 
     def push(self, node: Node, x: Node) -> Node | None:

@@ -8,6 +8,7 @@ result is copied there at the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir.node import Node
@@ -87,7 +88,9 @@ def has_check(low: Lowered, anchor: Node) -> bool:
     return any(may_fail(n.op, n.params) for n in (anchor, *expression(low, anchor.inputs)))
 
 
-def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded: bool) -> Placement:
+def place_writes(
+    low: Lowered, fusion: Fusion, writes: Mapping[int, Node], guarded: bool
+) -> Placement:
     result = Placement()
     checkers = {fusion.home[a] for a in fusion.reads if has_check(low, a)}
     for i, target in writes.items():
@@ -115,7 +118,9 @@ def place_writes(low: Lowered, fusion: Fusion, writes: dict[int, Node], guarded:
     return result
 
 
-def lifetimes(order: list[Group], reads: dict[Node, set[Node]]) -> dict[Node, tuple[int, int]]:
+def lifetimes(
+    order: Sequence[Group], reads: Mapping[Node, set[Node]]
+) -> dict[Node, tuple[int, int]]:
     """For every anchor: the position of the group that makes it and of the last that reads it."""
     spans: dict[Node, tuple[int, int]] = {}
     for t, group in enumerate(order):

@@ -5,7 +5,7 @@ fills, sums and a scatter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ...ir.node import Node, constant
 from ...ir.ops.index import GATHER, first_axis
@@ -14,10 +14,8 @@ from ...ir.ops.reduce import sum as sum_
 from ...ir.strides import View, collapse
 from ..program import Kernel
 from ..schedule.lower import Lowered
-from ..text import Arguments, load, store
+from ..text import Arguments, Piece, load, store
 from .loop_body import Axis, nested
-
-Piece = tuple[Kernel, Arguments, int, int]
 
 
 class Loops:
@@ -56,10 +54,11 @@ class Loops:
         source = "".join(f"    {line}\n" for line in [*self.args.lines, *nested(self.axes, lines)])
         extent = 1 if self.serial or not self.extents else self.extents[0]
         work = math.prod(self.extents) // max(extent, 1)
-        return Kernel(template, source), self.args, extent, 0 if self.serial else work
+        step_cost = 0 if self.serial else work
+        return Piece(Kernel(template, source), self.args, extent, step_cost)
 
 
-def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: dict[Node, Node]) -> Piece:
+def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: Mapping[Node, Node]) -> Piece:
     leaf, source = low.resolve(x)
     loops = Loops(view.shape, [source.strides, view.strides])
     src = loops.args.pointer(place.get(leaf, leaf), leaf.dtype)
@@ -68,7 +67,7 @@ def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: dict[Node,
     return loops.piece("copy", [store(dst, out.dtype, loops.position(view), value)])
 
 
-def fill(out: Node, place: dict[Node, Node]) -> Piece:
+def fill(out: Node, place: Mapping[Node, Node]) -> Piece:
     view = View.of(out.shape)
     loops = Loops(out.shape, [view.strides])
     dst = loops.args.pointer(place.get(out, out), out.dtype)
@@ -76,7 +75,7 @@ def fill(out: Node, place: dict[Node, Node]) -> Piece:
     return loops.piece("fill", [store(dst, out.dtype, loops.position(view), zero)])
 
 
-def concat(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def concat(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     axis, start = anchor.params["axis"], 0
     for x in anchor.inputs:
         stop = start + x.shape[axis]
@@ -88,7 +87,7 @@ def concat(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piec
         start = stop
 
 
-def pad(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def pad(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     (x,) = anchor.inputs
     yield fill(anchor, place)
     yield strided_copy(
@@ -96,7 +95,7 @@ def pad(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
     )
 
 
-def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def fold(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     """Zeros, then each tap of the windows added where it stands. Only the axis that was folded
     overlaps itself, so what lies before it may be shared among workers.
     """
@@ -120,7 +119,7 @@ def fold(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]
     yield loops.piece("fold", lines)
 
 
-def index_put(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def index_put(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     """Copy, then write or combine element by element, in order: positions may repeat, so one worker
     does it, or each does its part of the axes before those that are indexed.
     """

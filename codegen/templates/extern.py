@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ...ir.node import Node
 from ...ir.op import OpDef
 from ...ir.ops import band as bands, index, movement, order, prefix as scans
 from ..schedule.lower import Lowered
-from .buffer_parts import Piece, concat, fold, index_put, pad
+from ..text import Piece
+from .buffer_parts import concat, fold, index_put, pad
 from .lapack import WRITERS, library
 from .prefix import band, prefix
 from .sorting import argsort, searchsorted
 
-PIECES: dict[OpDef, Callable[[Lowered, Node, dict[Node, Node]], Iterator[Piece]]] = {
+PIECES: dict[OpDef, Callable[[Lowered, Node, Mapping[Node, Node]], Iterator[Piece]]] = {
     movement.concat: concat,
     movement.pad: pad,
     movement.fold: fold,

@@ -9,7 +9,7 @@ position; they answer `info`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ...ir.dtype import int32
 from ...ir.faults import NAMES
@@ -19,8 +19,7 @@ from ...ir.ops import linalg
 from ...ir.ops.linalg import qr_shapes
 from ..program import Kernel
 from ..schedule.lower import Lowered
-from ..text import Arguments, load, storage_code, store
-from .buffer_parts import Piece
+from ..text import Arguments, Piece, load, storage_code, store
 
 BLOCK = 32  # columns that LAPACK works on at once: rows of its workspace
 L, N, R, S, T, U, V = (ord(c) for c in "LNRSTUV")  # what LAPACK is told in letters
@@ -30,7 +29,7 @@ A = ord("A")
 class _Writer:
     """The text of one factorisation of matrix number `b`."""
 
-    def __init__(self, low: Lowered, anchor: Node, place: dict[Node, Node]):
+    def __init__(self, low: Lowered, anchor: Node, place: Mapping[Node, Node]):
         self.anchor, self.dtype, self.args = anchor, anchor.dtype, Arguments()
         self.code = storage_code(anchor.dtype)
         self.lines: list[str] = []
@@ -106,7 +105,7 @@ class _Writer:
         body = "".join(f"        {line}\n" for line in self.lines)
         head = "".join(f"    {line}\n" for line in self.args.lines)
         source = f"{head}    for b in range(start, stop):\n{body}"
-        return Kernel(self.anchor.op.name, source), self.args, self.batch, max(work, 1)
+        return Piece(Kernel(self.anchor.op.name, source), self.args, self.batch, max(work, 1))
 
 
 def _cholesky(w: _Writer) -> int:
@@ -234,6 +233,6 @@ WRITERS: dict[OpDef, Callable[[_Writer], int]] = {
 }  # fmt: skip
 
 
-def library(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def library(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     writer = _Writer(low, anchor, place)
     yield writer.piece(WRITERS[anchor.op](writer))

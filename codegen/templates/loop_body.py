@@ -8,6 +8,7 @@ pieces into loops.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...ir.node import Node, is_constant
@@ -59,7 +60,7 @@ class Body:
     """
 
     def __init__(
-        self, low: Lowered, group: Group, place: dict[Node, Node], stored: set[Node], fast: bool
+        self, low: Lowered, group: Group, place: Mapping[Node, Node], stored: set[Node], fast: bool
     ):
         self.low, self.group, self.place, self.fast = low, group, place, fast
         self.space = group.space

@@ -15,7 +15,7 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 
 from ...ir.dtype import DType, float32, float64
@@ -24,8 +24,7 @@ from ...ir.ops.band import WIDTH
 from ...ir.strides import View, collapse
 from ..program import Kernel
 from ..schedule.lower import Lowered
-from ..text import Arguments, compute_code, load, store
-from .buffer_parts import Piece
+from ..text import Arguments, Piece, compute_code, load, store
 from .loop_body import Axis, nested
 
 
@@ -97,7 +96,7 @@ class _Scan:
         extent = 1 if self.split is None else self.extents[self.split]
         work = prod(self.extents) // max(extent, 1) if self.extents else 0
         source = "".join(f"    {line}\n" for line in [*self.args.lines, *lines])
-        return Kernel("prefix", source), self.args, extent, work
+        return Piece(Kernel("prefix", source), self.args, extent, work)
 
 
 def wide_of(anchor: Node) -> DType:
@@ -108,7 +107,7 @@ def wide_of(anchor: Node) -> DType:
 class _Operands:
     """What a scan reads and writes."""
 
-    def __init__(self, low: Lowered, anchor: Node, place: dict[Node, Node], turned: tuple):
+    def __init__(self, low: Lowered, anchor: Node, place: Mapping[Node, Node], turned: tuple):
         self.anchor, self.at = anchor, place
         self.leaves, views = zip(*(low.resolve(x) for x in anchor.inputs), strict=True)
         views = (*views, View.of(anchor.shape))
@@ -137,10 +136,10 @@ class _Operands:
 
     def piece(self, first: list[str], step: list[str]) -> Piece:
         kernel, args, extent, work = self.scan.piece(first, step)
-        return kernel, args, extent, work * self.anchor.shape[self.scan.axis] * 4
+        return Piece(kernel, args, extent, work * self.anchor.shape[self.scan.axis] * 4)
 
 
-def prefix(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def prefix(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     facts, axis = anchor.op.facts, anchor.params["axis"]
     x = _Operands(low, anchor, place, (axis,))
     inside = range(axis + 1, len(anchor.shape))
@@ -157,7 +156,7 @@ def prefix(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piec
     yield x.piece(first, step)
 
 
-def band(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def band(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     """Threads share what is neither the axis nor the last one, along which elements look at their
     neighbours in the row before.
     """

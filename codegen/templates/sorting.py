@@ -7,14 +7,14 @@ sorted by insertion, to and fro between two halves of memory that is the row's o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ...ir.dtype import int64
 from ...ir.node import Node
 from ...ir.strides import View, contiguous
 from ..schedule.lower import Lowered
-from ..text import load, store
-from .buffer_parts import Loops, Piece
+from ..text import Piece, load, store
+from .buffer_parts import Loops
 
 _RUN = 16  # sorted by insertion
 
@@ -26,7 +26,7 @@ def _precedes(a: str, b: str, descending: bool, is_float: bool) -> str:
     return f"({text} | (({great} != {great}) & ({small} == {small})))" if is_float else text
 
 
-def argsort(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def argsort(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     axis, descending = anchor.params["axis"], anchor.params["descending"]
     leaf, view = low.resolve(anchor.inputs[0])
     own = View.of(anchor.shape)
@@ -98,10 +98,11 @@ def argsort(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Pie
         f"    {store(dst, int64, f'o + j * {stride}', listed('a + j'))}",
     ]
     kernel, args, extent, others = loops.piece("argsort", lines)
-    yield kernel, args, extent, max(others, 1) * length * max(length.bit_length(), 1) * 8
+    cost = max(others, 1) * length * max(length.bit_length(), 1) * 8
+    yield Piece(kernel, args, extent, cost)
 
 
-def searchsorted(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterator[Piece]:
+def searchsorted(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
     (seq, rows), (leaf, values) = (low.resolve(x) for x in anchor.inputs)
     *lead, step = rows.strides
     per_row = (*lead, 0) if lead else (0,) * len(anchor.shape)
@@ -127,4 +128,5 @@ def searchsorted(low: Lowered, anchor: Node, place: dict[Node, Node]) -> Iterato
         store(dst, int64, loops.position(own), "low"),
     ]
     kernel, args, extent, others = loops.piece("searchsorted", lines)
-    yield kernel, args, extent, max(others, 1) * max(rows.shape[-1].bit_length(), 1) * 8
+    cost = max(others, 1) * max(rows.shape[-1].bit_length(), 1) * 8
+    yield Piece(kernel, args, extent, cost)

@@ -1,0 +1,38 @@
+"""The CPU as a backend: loop templates that Numba compiles, and products written in LLVM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..ir.node import Node
+from .gemm.epilogue import finish_products
+from .gemm.product import contraction
+from .program import Kernel
+from .schedule.fuse import Fusion, Group, work
+from .schedule.lower import Lowered
+from .schedule.schedule import Schedule
+from .templates.column import Column
+from .templates.extern import PIECES
+from .templates.row import Row
+from .text import Piece
+
+
+class CPU:
+    name = "cpu"
+
+    def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
+        finish_products(low, fusion)
+
+    def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
+        if group.product:
+            yield from contraction(s.low, group.anchors, s.place, stored)
+        elif group.opaque:
+            anchor = group.anchors[0]
+            yield from PIECES[anchor.op](s.low, anchor, s.place)
+        else:
+            template = Column if group.template == "column" else Row
+            body = template(s.low, group, s.place, stored, fast)
+            source = "".join(f"    {line}\n" for line in body.build())
+            extent = body.kept_extents[0] if body.kept_extents else 1
+            each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)
+            yield Piece(Kernel(group.template, source, fast=fast), body.args, extent, each)

@@ -1,0 +1,95 @@
+"""A Schedule: which values of a graph have memory, which share a loop, and in which order.
+
+`schedule` lowers, fuses, finds where results may be written in place, and orders. Nothing of it
+changes a Lowered after it was made: copies at the end give a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ...ir.graph import Graph
+from ...ir.node import Node
+from ...ir.op import Kind
+from ...ir.ops.elementwise import copy
+from ...ir.strides import View
+from .fuse import Fusion, Group, reads, sort
+from .loop_space import space_of
+from .lower import Lowered, lower
+from .plan import has_check, place_writes
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Groups in the order in which they run.
+
+    `reads` says whose memory each anchor looks at, `place` which anchors are written to the memory
+    of an input. All checks are done after the first `checked` groups; those from `commit` on copy
+    results into inputs.
+    """
+
+    low: Lowered
+    order: tuple[Group, ...]
+    reads: Mapping[Node, set[Node]]
+    place: Mapping[Node, Node]
+    checked: int
+    commit: int
+    notes: tuple[str, ...]  # what was fused and what was not, for reports
+
+    def stored(self) -> set[Node]:
+        """The anchors that need memory: outputs, and what another group reads."""
+        home = {a: g for g in self.order for a in g.anchors}
+        found = set(self.place) | (set(self.low.outputs) & set(home))
+        for anchor, read in self.reads.items():
+            found |= {x for x in read if x in home and home[x] is not home[anchor]}
+        for group in self.order:
+            if group.opaque and len(group.anchors) == 1:
+                found.add(group.anchors[0])
+            elif group.template == "column":
+                found |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
+        return found
+
+
+def schedule(
+    graph: Graph,
+    writes: Mapping[int, Node],
+    layouts: Mapping[Node, View],
+    guarded: bool,
+    fuse_products: Callable[[Lowered, Fusion], None],
+) -> Schedule:
+    """Schedule `graph`; see codegen.build.build. `fuse_products` is the backend's: it merges matrix
+    products with what their kernels compute besides.
+    """
+    low = lower(graph, {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs})
+    fusion = Fusion(low)
+    fuse_products(low, fusion)
+    fusion.run()
+    placement = place_writes(low, fusion, writes, guarded)
+    checkers = [g for g in fusion.groups if any(has_check(low, a) for a in g.anchors)]
+    rank = {fusion.home[c]: k for k, c in reversed(list(enumerate(low.checks)))}
+    checkers.sort(key=lambda g: rank.get(g, len(rank)))  # the first that fails is reported
+    order = sort([*checkers, *fusion.groups])
+    found = Schedule(
+        low, tuple(order), fusion.reads, placement.place,
+        checked=max((order.index(g) + 1 for g in checkers), default=0),
+        commit=len(order),
+        notes=tuple(fusion.notes),
+    )  # fmt: skip
+    return with_copies(found, placement.late)
+
+
+def with_copies(s: Schedule, late: Iterable[tuple[Node, Node]]) -> Schedule:
+    """The schedule with copies of anchors into inputs at its end."""
+    copies: dict[Node, Node] = {}
+    for anchor, target in late:
+        new = copy(anchor)
+        while new in s.low.anchors or new in copies:  # an output of its own is such a copy already
+            new = copy(new)
+        copies[new] = target
+    low = replace(s.low, anchors=s.low.anchors | copies.keys())
+    groups = tuple(Group([new], space_of(new)) for new in copies)
+    read = {new: reads(low, new) for new in copies}
+    return replace(
+        s, low=low, order=s.order + groups, reads={**s.reads, **read}, place={**s.place, **copies}
+    )
