@@ -52,79 +52,83 @@ class _Product(Finisher):
 
     # ---- the function
     def emit(self) -> ir.Module:
-        b, tile = self.b, self.tile
-        _, start, stop, _ = self.function.args
-        base = {name: self.pointer(k) for k, name in enumerate(POINTERS)}
+        b = self.b
+        self.base = {name: self.pointer(k) for k, name in enumerate(POINTERS)}
         self.n_ = {name: self.word(len(POINTERS) + k) for k, name in enumerate(NUMBERS)}
         v = self.n_
-        straight = self.side_by_side(self.epilogue.points, self.points)
-        sums = len(self.epilogue.sums) * tile.columns
-
-        def panel(t: Any, first: Any, last: Any) -> list:
-            batch = b.sdiv(t, v["panels"])
-            j = b.mul(b.sub(t, b.mul(batch, v["panels"])), self.i64(tile.columns))
-            a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
-            a = self.at(a, b.mul(self.begin, v["a_col"]))
-            w = self.at(base["packed"], b.mul(t, b.mul(v["part"], self.i64(tile.columns))))
-            totals = self.at(base["packed"], v["totals"], b.mul(t, self.i64(2 * sums)))
-            of_block = self.at(totals, self.i64(sums))
-            source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
-            source = self.at(source, b.mul(self.begin, v["b_row"]))
-            places = self.moved(self.points, columns=j, matrices=batch)
-            left = b.sub(v["n"], j)
-            whole = b.icmp_signed(">=", left, self.i64(tile.columns))
-            direct = b.and_(whole, b.icmp_signed("!=", v["direct"], self.i64(0)))
-            begins = b.icmp_signed("==", first, self.i64(0))
-            with b.if_then(b.and_(b.not_(direct), begins)):
-                width = self.i64(tile.columns)
-                beside = self.at(source, b.mul(j, v["b_col"]))
-                pack(self, beside, w, self.depth, v["b_row"], v["b_col"], left, tile.vectors, width)
-            if sums:
-                with b.if_then(begins):
-                    self.each(sums, lambda q: self.store(self.zero, self.at(totals, q)))
-                self.each(sums, lambda q: self.store(self.zero, self.at(of_block, q)))
-            strip = b.select(direct, self.at(source, j), w)
-            self.step_of_b = b.select(direct, v["b_row"], self.i64(tile.columns))
-            self.whole = b.and_(whole, straight)
-
-            def tile_of(i: Any, rows: int) -> list:
-                here = self.at(a, b.mul(i, v["a_row"]))
-                row = b.mul(b.add(b.mul(t, v["m"]), i), self.i64(tile.columns))
-                partial = self.at(base["packed"], v["partial"], row)
-                places_here = self.moved(places, rows=i)
-                self.micro(here, strip, partial, places_here, rows, left, of_block)
-                return []
-
-            self.tiles(first, last, tile_of)
-            if sums:
-                self.each(sums, lambda q: self.raise_by(self.at(totals, q), self.at(of_block, q)))
-                with b.if_then(b.and_(self.ends, b.icmp_signed("==", last, v["m"]))):
-                    below = self.moved(self.columns, columns=j)
-                    count = self.at_most(left, tile.columns)
-                    self.edge(self.epilogue.columns, below, totals, self.i64(1), count, totals)
-            return []
-
-        def block(q: Any) -> list:
-            first = b.mul(q, v["block"])
-            last = self.at_most(b.add(first, v["block"]), v["m"])
-            self.loop(start, stop, 1, lambda t: panel(t, first, last))
-            return []
-
-        def part(q: Any) -> list:
-            self.begin = b.mul(q, v["part"])
-            self.depth = self.at_most(b.sub(v["k"], self.begin), v["part"])
-            self.ends = b.icmp_signed("==", b.add(self.begin, self.depth), v["k"])
-            self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, block)
-            return []
-
+        self.straight = self.side_by_side(self.epilogue.points, self.points)
         self.along = b.icmp_signed("!=", v["along"], self.i64(0))
         if self.in_parts:
-            self.loop(self.i64(0), self.ratio_up(v["k"], v["part"]), 1, part)
+            self.loop(self.i64(0), self.ratio_up(v["k"], v["part"]), 1, self.part)
         else:
             self.begin, self.depth, self.ends = self.i64(0), v["k"], ir.Constant(I1, 1)
-            self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, block)
+            self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, self.block)
         b.ret_void()
         return self.module
+
+    def part(self, q: Any) -> list:
+        """Some steps of k, for all rows."""
+        b, v = self.b, self.n_
+        self.begin = b.mul(q, v["part"])
+        self.depth = self.at_most(b.sub(v["k"], self.begin), v["part"])
+        self.ends = b.icmp_signed("==", b.add(self.begin, self.depth), v["k"])
+        self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, self.block)
+        return []
+
+    def block(self, q: Any) -> list:
+        """Some rows of A, for all panels."""
+        _, start, stop, _ = self.function.args
+        first = self.b.mul(q, self.n_["block"])
+        last = self.at_most(self.b.add(first, self.n_["block"]), self.n_["m"])
+        self.loop(start, stop, 1, lambda t: self.panel(t, first, last))
+        return []
+
+    def panel(self, t: Any, first: Any, last: Any) -> list:
+        """Rows `first` to `last` of panel `t`, counted over all matrices of the batch."""
+        b, v, tile, base = self.b, self.n_, self.tile, self.base
+        sums = len(self.epilogue.sums) * tile.columns
+        batch = b.sdiv(t, v["panels"])
+        j = b.mul(b.sub(t, b.mul(batch, v["panels"])), self.i64(tile.columns))
+        a = self.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]))
+        a = self.at(a, b.mul(self.begin, v["a_col"]))
+        w = self.at(base["packed"], b.mul(t, b.mul(v["part"], self.i64(tile.columns))))
+        totals = self.at(base["packed"], v["totals"], b.mul(t, self.i64(2 * sums)))
+        of_block = self.at(totals, self.i64(sums))
+        source = self.at(base["b"], v["ob"], b.mul(batch, v["b_batch"]))
+        source = self.at(source, b.mul(self.begin, v["b_row"]))
+        places = self.moved(self.points, columns=j, matrices=batch)
+        left = b.sub(v["n"], j)
+        whole = b.icmp_signed(">=", left, self.i64(tile.columns))
+        direct = b.and_(whole, b.icmp_signed("!=", v["direct"], self.i64(0)))
+        begins = b.icmp_signed("==", first, self.i64(0))
+        with b.if_then(b.and_(b.not_(direct), begins)):
+            width = self.i64(tile.columns)
+            beside = self.at(source, b.mul(j, v["b_col"]))
+            pack(self, beside, w, self.depth, v["b_row"], v["b_col"], left, tile.vectors, width)
+        if sums:
+            with b.if_then(begins):
+                self.each(sums, lambda q: self.store(self.zero, self.at(totals, q)))
+            self.each(sums, lambda q: self.store(self.zero, self.at(of_block, q)))
+        strip = b.select(direct, self.at(source, j), w)
+        self.step_of_b = b.select(direct, v["b_row"], self.i64(tile.columns))
+        self.whole = b.and_(whole, self.straight)
+
+        def tile_of(i: Any, rows: int) -> list:
+            here = self.at(a, b.mul(i, v["a_row"]))
+            row = b.mul(b.add(b.mul(t, v["m"]), i), self.i64(tile.columns))
+            partial = self.at(base["packed"], v["partial"], row)
+            places_here = self.moved(places, rows=i)
+            self.micro(here, strip, partial, places_here, rows, left, of_block)
+            return []
+
+        self.tiles(first, last, tile_of)
+        if sums:
+            self.each(sums, lambda q: self.raise_by(self.at(totals, q), self.at(of_block, q)))
+            with b.if_then(b.and_(self.ends, b.icmp_signed("==", last, v["m"]))):
+                below = self.moved(self.columns, columns=j)
+                count = self.at_most(left, tile.columns)
+                self.edge(self.epilogue.columns, below, totals, self.i64(1), count, totals)
+        return []
 
     def ratio_up(self, x: Any, y: Any) -> Any:
         return self.b.sdiv(self.b.add(x, self.b.sub(y, self.i64(1))), y)

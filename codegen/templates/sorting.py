@@ -7,7 +7,7 @@ sorted by insertion, to and fro between two halves of memory that is the row's o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ...ir.dtype import int64
 from ...ir.node import Node
@@ -18,12 +18,61 @@ from .buffer_parts import Loops
 
 _RUN = 16  # sorted by insertion
 
+Word = Callable[[str], str]  # of where a number is, the text that reads it
+
 
 def _precedes(a: str, b: str, descending: bool, is_float: bool) -> str:
     """Whether a must stand before b; NaN is the greatest."""
     great, small = (a, b) if descending else (b, a)
     text = f"({small} < {great})"
     return f"({text} | (({great} != {great}) & ({small} == {small})))" if is_float else text
+
+
+def _sorted_runs(n: str, key: Word, listed: Word, before: str, tmp: str) -> list[str]:
+    """List `a`: the positions 0 to n, sorted within each run by insertion."""
+    return [
+        f"for low in range(0, {n}, {_RUN}):",
+        f"    for j in range(low, minimum(low + {_RUN}, {n})):",
+        f"        u = {key('j')}",
+        "        i = j",
+        "        while i > low:",
+        f"            at = {listed('a + i - 1')}",
+        f"            v = {key('at')}",
+        f"            if not {before}:",
+        "                break",
+        f"            {store(tmp, int64, 'a + i', 'at')}",
+        "            i -= 1",
+        f"        {store(tmp, int64, 'a + i', 'j')}",
+    ]
+
+
+def _merged_runs(n: str, key: Word, listed: Word, before: str, tmp: str) -> list[str]:
+    """Runs of list `a` merged into list `b`, two and two; then the lists change names."""
+    return [
+        f"width = {_RUN}",
+        f"while width < {n}:",
+        f"    for low in range(0, {n}, 2 * width):",
+        f"        middle = minimum(low + width, {n})",
+        f"        high = minimum(low + 2 * width, {n})",
+        "        i = low",
+        "        j = middle",
+        "        for k in range(low, high):",
+        "            right = i >= middle",
+        "            if i < middle and j < high:",
+        f"                u = {key(listed('a + j'))}",
+        f"                v = {key(listed('a + i'))}",
+        f"                right = {before}",
+        "            if right:",
+        f"                {store(tmp, int64, 'b + k', listed('a + j'))}",
+        "                j += 1",
+        "            else:",
+        f"                {store(tmp, int64, 'b + k', listed('a + i'))}",
+        "                i += 1",
+        "    t = a",
+        "    a = b",
+        "    b = t",
+        "    width *= 2",
+    ]
 
 
 def argsort(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
@@ -58,41 +107,8 @@ def argsort(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[
         f"x = {loops.position(rows[0])}",
         f"a = {loops.position(rows[2])}",
         f"b = a + {n}",
-        f"for low in range(0, {n}, {_RUN}):",
-        f"    for j in range(low, minimum(low + {_RUN}, {n})):",
-        f"        u = {key('j')}",
-        "        i = j",
-        "        while i > low:",
-        f"            at = {listed('a + i - 1')}",
-        f"            v = {key('at')}",
-        f"            if not {before}:",
-        "                break",
-        f"            {store(tmp, int64, 'a + i', 'at')}",
-        "            i -= 1",
-        f"        {store(tmp, int64, 'a + i', 'j')}",
-        f"width = {_RUN}",
-        f"while width < {n}:",
-        f"    for low in range(0, {n}, 2 * width):",
-        f"        middle = minimum(low + width, {n})",
-        f"        high = minimum(low + 2 * width, {n})",
-        "        i = low",
-        "        j = middle",
-        "        for k in range(low, high):",
-        "            right = i >= middle",
-        "            if i < middle and j < high:",
-        f"                u = {key(listed('a + j'))}",
-        f"                v = {key(listed('a + i'))}",
-        f"                right = {before}",
-        "            if right:",
-        f"                {store(tmp, int64, 'b + k', listed('a + j'))}",
-        "                j += 1",
-        "            else:",
-        f"                {store(tmp, int64, 'b + k', listed('a + i'))}",
-        "                i += 1",
-        "    t = a",
-        "    a = b",
-        "    b = t",
-        "    width *= 2",
+        *_sorted_runs(n, key, listed, before, tmp),
+        *_merged_runs(n, key, listed, before, tmp),
         f"o = {loops.position(rows[1])}",
         f"for j in range({n}):",
         f"    {store(dst, int64, f'o + j * {stride}', listed('a + j'))}",
