@@ -39,6 +39,24 @@ def test_a_parameter_changed_before_backward_is_an_error():
         loss.backward()
 
 
+def test_a_saved_value_changed_inside_is_an_error_by_every_way_back():
+    def f(x, n):
+        y = x * n
+        n.add_(1)
+        return y
+
+    x, z = tg.ones(2, requires_grad=True), tg.ones(2, requires_grad=True)
+    for made in (f, tg.compile(f)):
+        for unused in ({}, {"allow_unused": True}, {"materialize_grads": True}):
+            y = made(x, tg.ones(2)) + z * 3
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                tg.autograd.grad(y.sum(), x, **unused)
+        (g,) = tg.autograd.grad(y.sum(), z, retain_graph=True)  # does not come by there
+        same(g, [3, 3])
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
+
+
 def test_several_outputs_used_in_part():
     w = tg.ones(2, requires_grad=True)
     f = tg.compile(lambda x: {"a": (x * w).sum(), "b": ((x * w) ** 2).sum(), "n": x.sum()})

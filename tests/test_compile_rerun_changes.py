@@ -143,6 +143,56 @@ def generators_that_go_on_between(compile):
         yield g, T.rand(1), *T.autograd.grad(g.sum(), x), T.rand(1, generator=own)
 
 
+@program
+def checked_operands_that_the_function_overwrites(compile):
+    """Their old values do not matter to the result, but are checked again."""
+
+    def looked_up(x, i):
+        y = T.index_reduce(x, 0, i, x, reduce="prod")
+        y.fill_(3.0)
+        i.cumsum_(0)
+        return y * x
+
+    def gathered(x, i):
+        y = x.gather(0, i).zero_()
+        i.add_(7)
+        return y + x**2
+
+    def divided(x, i):
+        rest = 7 % (i + 1)
+        i.fill_(-1)
+        return (x * rest).fill_(2.0) * x
+
+    for f in map(compile, (looked_up, gathered, divided)):
+        for _ in range(3):
+            x, i = leaf(), T.tensor([2, 0, 1])
+            y = f(x, i)
+            (g,) = T.autograd.grad(y.sum(), x, create_graph=True)
+            yield y, i, g, *T.autograd.grad(g.sum(), x, allow_unused=True)
+
+
+@program
+def arguments_that_lie_in_larger_memory(compile):
+    def second(x, b):
+        b.mul_(2)
+        return (x[:2] * b.as_strided((2,), (1,), 5)).exp()
+
+    def own(x, b):
+        b.cumsum_(0)
+        return (x * b.as_strided((3,), (1,))).exp()
+
+    def sized(x, b):
+        b.add_(1)
+        return x**3 * (b.stride(-1) + 10 * b.storage_offset())
+
+    for f in map(compile, (second, own, sized)):
+        for part in (lambda m: m[1], lambda m: m.flatten()[4:8], lambda m: m[1].detach()):
+            x, b = leaf(), T.arange(12.0).reshape(3, 4)
+            y = f(x, part(b))
+            (g,) = T.autograd.grad(y.sum(), x, create_graph=True)
+            yield y, b, g, *T.autograd.grad(g.sum(), x)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_compiled_it_is_what_it_is_eagerly(name):
     check(PROGRAMS[name])

@@ -193,6 +193,10 @@ TABLE = (
         "a program has no elements beside those of its argument: refused, with the way out",
     ),
     Reason(
+        "^compiled error$", "", "as_strided: of elements beside.*expected RuntimeError: setStorage",
+        "refused by both: a program has no elements beside those of its argument",
+    ),
+    Reason(
         "^compiled refused$", "", "several elements of which lie at one place in memory",
         "writes to an argument that overlaps itself: refused, with the way out",
     ),

@@ -27,14 +27,12 @@ NO_GRAPH = (
 
 
 class FreedOutput(GradFn):
-    """The record of an output that backward cannot go through: its graph was freed inside
-    the compiled function, or what it needs was changed there; shared by all calls.
-    """
+    """The record of an output, computed from `inputs`, that backward cannot go through."""
 
     __slots__ = ("why",)
 
-    def __init__(self, title: str, why: str = FREED):
-        super().__init__(title, ())
+    def __init__(self, title: str, why: str, inputs: list[Tensor]):
+        super().__init__(title, tuple(map(edge, inputs)))
         self.why = why
 
     def apply(self, g: Tensor) -> tuple[Any, ...]:

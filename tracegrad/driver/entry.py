@@ -21,7 +21,7 @@ from ..ir.ops.movement import permute
 from ..ir.simplify import simplify
 from ..ir.verify import verify
 from ..runtime.cpu.executable import Executable
-from ..tracer.autograd.graph import GradFn, edge
+from ..tracer.autograd.graph import FREED, GradFn, edge
 from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.locations import Location
 from ..tracer.capture.read_log import ReadLog
@@ -34,7 +34,7 @@ from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.gradient_layout import array_axis_order
 from ..tracer.tensor.memory_order import axis_order, strides_of
 from ..tracer.tensor.tensor import Tensor
-from .backward_nodes import FreedOutput, is_freed
+from .backward_nodes import is_freed
 from .backward_programs import Derivative, layout, records_below
 from .hook_effects import TensorKept
 from .outputs import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
@@ -77,7 +77,7 @@ class Entry:
     effects: list[Location]  # what is set after the call
     guard_set: GuardSet
     derivative: Derivative | None
-    freed: dict[int, FreedOutput]  # outputs that backward has gone through inside the function
+    freed: dict[int, Freed]  # outputs that backward cannot go through
     timing: Timing
     grad_mode: bool
     default_dtype: DType
@@ -98,6 +98,7 @@ class Entry:
         d = self.derivative
         named = [i for i, _ in (*self.presence, *self.graded, *self.flags)]
         named += [i for i, _, _ in self.asked]
+        named += [i for freed in self.freed.values() for i in freed.sources]
         for i in (*self.inputs, *named, *((*d.wanted, *d.kept_inputs) if d else ())):
             i.forget()
 
@@ -164,6 +165,16 @@ def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
                 )
 
 
+class Freed(NamedTuple):
+    """An output that backward cannot go through: its graph was freed inside the compiled function,
+    or what it needs was changed there. It came from `sources`.
+    """
+
+    title: str
+    why: str
+    sources: list[Input]
+
+
 class Observations(NamedTuple):
     """What was seen of a call besides its operations; see Entry for the first three."""
 
@@ -186,7 +197,7 @@ class Recorder:
         self.fast_math = fast_math
         self.outputs: list[Node] = []
         self.differentiable: list[tuple[int, Tensor]] = []
-        self.freed: dict[int, FreedOutput] = {}
+        self.freed: dict[int, Freed] = {}
         self.placed: dict[int, Any] = {}
         self.leaves: set[GradFn | None] = set()  # of the answer, which the function made
         self.graded: list[tuple[Input, int | None]] = []
@@ -226,8 +237,8 @@ class Recorder:
         if self.differentiable:
             self.derivative = self.derived()
         if self.derivative is not None and not self.derivative.hooked:
-            self.scene.only([*(y._node for _, y in self.differentiable),
-                             *(g.node for g in trace.guards)])  # fmt: skip
+            self.scene.only([*(y._node for _, y in self.differentiable), *self.derivative.nodes(),
+                             *(g.node for g in trace.guards), *self.checks])  # fmt: skip
 
     def derived(self) -> Derivative | None:
         """The derivative of the answers that have one: what one of them needs may have been changed
@@ -246,7 +257,7 @@ class Recorder:
             except RuntimeError as error:
                 if len(ys) == 1:
                     ((k, y),) = ys
-                    self.freed[k] = FreedOutput(y._grad_fn.title, str(error))
+                    self.freed[k] = self.no_way_back(y, str(error))
             else:
                 if len(ys) == len(self.differentiable):
                     return found
@@ -317,9 +328,16 @@ class Recorder:
                 "is called on later: call retain_grad() on the result, outside"
             )
         if is_freed(t._grad_fn):
-            self.freed[index] = FreedOutput(t._grad_fn.name())
+            self.freed[index] = self.no_way_back(t, FREED)
         else:
             self.differentiable.append((index, t))
+
+    def no_way_back(self, y: Tensor, why: str) -> Freed:
+        below = records_below(y._grad_fn)
+        return Freed(y._grad_fn.title, why, [
+            i for i in self.trace.inputs
+            if i.tensor is not None and (i.start or edge(i.twin)) in below
+        ])  # fmt: skip
 
     def entry(self, log: ReadLog, began: float, traced_at: float) -> Entry:
         trace, guard_set = self.trace, GuardSet(log)

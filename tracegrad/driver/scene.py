@@ -15,6 +15,7 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ..ir.graph import postorder
 from ..ir.locks import Turn
@@ -26,6 +27,7 @@ from ..tracer.capture.trace import Input, Stream, Trace
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, set_default_dtype
 from ..tracer.tensor.tensor import Tensor, wrap
+from ..tracer.tensor.views import memory_location
 
 exchanging = Turn()  # one thread at a time has Python's own state be another for a while
 _holder: list[int | None] = [None]  # the thread in which tensors stand over other memory
@@ -83,8 +85,8 @@ class Scene:
         return location.kind == "like" and all(location.holder is not t for t in used)
 
     def only(self, matter: Iterable[Node]) -> None:
-        """Nothing but these values is asked for. Where they do not need what a tensor held before
-        it was changed, what it holds later will do.
+        """Nothing but these values is asked for, or checked. Where they do not need what a tensor
+        held before it was changed, what it holds later will do.
         """
         needed = set(postorder(matter))
         self.kept = [i for i in self.kept if i.node in needed]
@@ -193,15 +195,24 @@ def _instrument(stack: ExitStack, location: Location, value: Any) -> None:
 @contextmanager
 def _on_a_copy(t: Tensor, array: np.ndarray | None) -> Iterator[None]:
     """Within it the tensor stands over memory of its own, which holds what `array` does."""
-    kept = t._array, t._version, t._ptr
-    like = t._array if array is None else array
-    copy = np.empty_like(t._array)
-    np.copyto(copy, like)
-    t._array, t._version, t._ptr = copy, [0], 0
+    kept = t._array, t._version, t._ptr, t._base, t._view, t._memory_location
+    found = memory_location(t)
+    begin = 0 if found is None else found[1]
+    memory = _memory_like(t._array, begin)
+    copy = as_strided(memory[begin:], t._array.shape, t._array.strides)
+    np.copyto(copy, t._array if array is None else array)
+    t._array, t._version, t._ptr, t._base, t._view = copy, [0], 0, None, None
+    t._memory_location = None if found is None else (memory, begin)
     try:
         yield
     finally:
-        t._array, t._version, t._ptr = kept
+        t._array, t._version, t._ptr, t._base, t._view, t._memory_location = kept
+
+
+def _memory_like(array: np.ndarray, begin: int) -> np.ndarray:
+    """New memory in which an array can lie from `begin` on, with the same strides."""
+    last = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    return np.empty(begin + (-(-last // array.itemsize) + 1 if array.size else 0), array.dtype)
 
 
 @contextmanager

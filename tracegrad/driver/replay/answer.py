@@ -13,7 +13,7 @@ from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import parts
 from ...tracer.capture.trace import Input
 from ...tracer.tensor.tensor import wrap
-from ..backward_nodes import CompiledCall, Output, take_over
+from ..backward_nodes import CompiledCall, FreedOutput, Output, take_over
 from ..outputs import Aliased, Given, Gradient, Returned, outputs_of
 from .bindings import placer
 from .memory import encoded
@@ -42,7 +42,7 @@ def write_answer(s: Source) -> None:
             s.add(f"y{k}._grad_fn = None; y{k}._requires_grad = {results[k].begins}")
         made[k] = f"y{k}"
         if k in entry.freed:
-            s.add(f"y{k}._grad_fn = {s.name('freed', entry.freed[k])}; y{k}._requires_grad = True")
+            s.add(f"y{k}._grad_fn = {_freed(s, k)}; y{k}._requires_grad = True")
     if d is not None:
         sources = ", ".join(s.tensor(i) for i in d.wanted)
         kept = ", ".join(_kept(s, i) for i in d.kept_inputs)
@@ -62,7 +62,7 @@ def write_answer(s: Source) -> None:
                 s.add(f"y{k}._grad_fn = {record}; y{k}._requires_grad = True")
     for k in entry.freed.keys() & entry.gaining_history.keys():
         where = s.tensor(entry.gaining_history[k])
-        s.add(f"{s.name('take_over', take_over)}({where}, {s.name('freed', entry.freed[k])})")
+        s.add(f"{s.name('take_over', take_over)}({where}, {_freed(s, k)})")
     for k, result in results.items():
         if result.grad is not None:
             s.add(f"y{k}._grad = {_expression(s, result.grad, made)}")
@@ -75,6 +75,12 @@ def write_answer(s: Source) -> None:
         s.add(f"{do}(*{_expression(s, args, made)}, **{kwargs})")
     s.add("if stopped is not None: raise stopped")
     s.add("return answer")
+
+
+def _freed(s: Source, k: int) -> str:
+    title, why, inputs = s.entry.freed[k]
+    sources = ", ".join(map(s.tensor, inputs))
+    return f"{s.name('freed', FreedOutput)}({title!r}, {why!r}, [{sources}])"
 
 
 def _kept(s: Source, i: Input) -> str:
