@@ -4,6 +4,7 @@
 
 on a page becomes an entry for each public function and class of that module, unless `tracegrad`
 itself has it; `own names:` leaves out what the module imports. Tensor has a page of its own.
+Examples in docstrings become blocks of code.
 """
 
 from __future__ import annotations
@@ -15,9 +16,25 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+import griffe
+
 import tracegrad
 
 LINE = re.compile(r"^(own )?names: ([\w.]+)$", re.MULTILINE)
+
+EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)  # up to an empty line
+
+
+def fenced(docstring: str) -> str:
+    return EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", docstring)
+
+
+class Examples(griffe.Extension):
+    """Fences the examples of every docstring that is read."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = fenced(obj.docstring.value)
 
 
 def origin(value: Any) -> str:
@@ -54,7 +71,7 @@ def entry(module: ModuleType, name: str) -> str:
     if is_defined_by_name(value):
         return f"::: {path}.{name}" if path in sys.modules else f"::: {path}"
     signature = f"{name}{inspect.signature(value)}"
-    return f"## `{path}`\n\n```python\n{signature}\n```\n\n{inspect.getdoc(value)}"
+    return f"## `{path}`\n\n```python\n{signature}\n```\n\n{fenced(inspect.getdoc(value) or '')}"
 
 
 def entries(found: re.Match) -> str:
