@@ -6,7 +6,6 @@ are read at every call.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from inspect import Parameter as Argument, Signature
 from typing import Any
@@ -21,8 +20,14 @@ def documentation(name: str, function: Callable) -> str:
     """The docstring of a function for the layer `name`: in its example F.f(x, a=1) becomes
     nn.Layer(a=1)(x). There tensors are given by position, as names, and options by keyword.
     """
-    call = rf"F\.{function.__name__}\(((?:\w+, )*\w+)(?:, (\w+=[^()]+))?\)"
-    return re.sub(call, lambda m: f"nn.{name}({m[2] or ''})({m[1]})", function.__doc__ or "")
+    head, call, tail = (function.__doc__ or "").partition(f"F.{function.__name__}(")
+    if not call:
+        return head
+    arguments, _, tail = tail.partition(")")
+    given = arguments.split(", ")
+    tensors = ", ".join(x for x in given if "=" not in x)
+    options = ", ".join(x for x in given if "=" in x)
+    return f"{head}nn.{name}({options})({tensors}){tail}"
 
 
 def layer(
