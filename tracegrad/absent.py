@@ -48,7 +48,7 @@ class AbsentName(AttributeError):
         full = ".".join(filter(None, ("torch", space, name)))
         if space in ("", "Tensor") and name in COMPLEX:
             return f": {full} needs complex numbers, which are not supported"
-        return f": {full} is a name of torch that is not here yet; docs/operators.md lists what is"
+        return f": torch has {full}, tracegrad does not have it yet; see docs/operators.md"
 
     def _close(self) -> str:
         owner, _, name = self.args

@@ -35,18 +35,18 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
     The gradient has the structure of argument number `argnums`, or is a tuple of these. With
     `has_aux`, `func` returns (scalar, aux) and the value is that pair.
 
-    Shape: that of the argument, and (). Raises RuntimeError if the answer is no scalar tensor.
+    Shape: that of the argument, and (). Raises RuntimeError unless the output is a scalar tensor.
 
     >>> torch.func.grad_and_value(lambda x: x**2)(torch.tensor(3.0))
     (tensor(6.), tensor(9.))
     """
 
     def one_tensor(*args: Any, **kwargs: Any) -> Any:
-        answer = func(*args, **kwargs)
-        y = answer[0] if has_aux and isinstance(answer, tuple) and answer else answer
-        if not isinstance(y, Tensor) and not (has_aux and y is answer):
+        output = func(*args, **kwargs)
+        y = output[0] if has_aux and isinstance(output, tuple) and output else output
+        if not isinstance(y, Tensor) and not (has_aux and y is output):
             raise RuntimeError(f"{_SCALAR}: Expected f(*args) to return a Tensor, got {type(y)}")
-        return answer
+        return output
 
     @wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> tuple:
@@ -70,7 +70,7 @@ def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callabl
     The gradient has the structure of argument number `argnums`, or is a tuple of these. With
     `has_aux`, `func` returns (scalar, aux) and the result is (gradient, aux).
 
-    Shape: that of the argument. Raises RuntimeError if the answer is no scalar tensor.
+    Shape: that of the argument. Raises RuntimeError unless the output is a scalar tensor.
 
     >>> torch.func.grad(torch.sin)(torch.tensor(0.0))
     tensor(1.)
@@ -88,7 +88,7 @@ def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callabl
 def value_and_grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
     """`grad_and_value` with the value first.
 
-    Shape: (), and that of the argument. Raises RuntimeError if the answer is no scalar tensor.
+    Shape: (), and that of the argument. Raises RuntimeError unless the output is a scalar tensor.
 
     >>> torch.func.value_and_grad(lambda x: x**2)(torch.tensor(3.0))
     (tensor(9.), tensor(6.))
@@ -115,7 +115,7 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     The pullback takes a cotangent of the output and returns a tuple with a gradient for each
     primal. It may be called many times.
 
-    Shape: a cotangent has the shape of its output. Raises RuntimeError if it has not.
+    Shape: a cotangent has the shape of its output. Raises RuntimeError otherwise.
 
     >>> y, pull = torch.func.vjp(torch.sin, torch.zeros(2))
     >>> pull(torch.tensor([1.0, 2.0]))
@@ -170,7 +170,7 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
     `primals` and `tangents` are tuples of the same structure. `strict` refuses an output that does
     not depend on the primals.
 
-    Shape: a tangent has the shape of its primal. Raises RuntimeError if it has not.
+    Shape: a tangent has the shape of its primal. Raises RuntimeError otherwise.
 
     >>> torch.func.jvp(torch.sin, (torch.zeros(2),), (torch.tensor([1.0, 2.0]),))
     (tensor([0., 0.]), tensor([1., 2.]))
@@ -201,7 +201,7 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
 def linearize(func: Callable, *primals: Any) -> tuple:
     """(output, function from tangents to the derivative along them). `func` runs once.
 
-    Shape: a tangent has the shape of its primal. Raises RuntimeError if it has not.
+    Shape: a tangent has the shape of its primal. Raises RuntimeError otherwise.
 
     >>> y, along = torch.func.linearize(torch.sin, torch.zeros(2))
     >>> along(torch.tensor([1.0, 2.0]))
@@ -253,7 +253,7 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False,
     For each tensor of the output it gives the structure of argument `argnums`, with Jacobians of
     shape (*output.shape, *input.shape). `chunk_size` limits how many rows are computed together.
 
-    Shape: (*output, *input). Raises RuntimeError for answers that are no tensors.
+    Shape: (*output, *input). Raises RuntimeError for outputs that are not tensors.
 
     >>> torch.func.jacrev(lambda x: x**2)(torch.tensor([1.0, 2.0]))
     tensor([[2., 0.],
@@ -285,7 +285,7 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 
     Its result has the structure of that of `jacrev`.
 
-    Shape: (*output, *input). Raises RuntimeError for answers that are no tensors.
+    Shape: (*output, *input). Raises RuntimeError for outputs that are not tensors.
 
     >>> torch.func.jacfwd(lambda x: x**2)(torch.tensor([1.0, 2.0]))
     tensor([[2., 0.],
@@ -314,7 +314,7 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 def hessian(func: Callable, argnums: Argnums = 0) -> Callable:
     """The function that computes the Hessian of `func`, forward over reverse.
 
-    Shape: (*output, *input, *input). Raises RuntimeError for answers that are no tensors.
+    Shape: (*output, *input, *input). Raises RuntimeError for outputs that are not tensors.
 
     >>> torch.func.hessian(lambda x: (x**3).sum())(torch.tensor([1.0, 2.0]))
     tensor([[ 6.,  0.],

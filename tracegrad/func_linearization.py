@@ -72,18 +72,18 @@ class Linearization:
         self.call, self.aux = call, None
 
         def run(leaves: list[Tensor]) -> Any:
-            answer = func(*chosen.all_arguments(leaves), **kwargs)
+            output = func(*chosen.all_arguments(leaves), **kwargs)
             if has_aux:
-                if not isinstance(answer, tuple) or len(answer) != 2:
+                if not isinstance(output, tuple) or len(output) != 2:
                     raise RuntimeError(
                         f"{call}: output of function f should be a tuple: (output, aux) if has_aux "
-                        f"is True, got {type(answer)}"
+                        f"is True, got {type(output)}"
                     )
-                answer, self.aux = answer
+                output, self.aux = output
                 for x in flatten(self.aux)[0]:
                     if not isinstance(x, Tensor):
                         raise RuntimeError(f"Expected tensors, got unsupported type {type(x)}")
-            return answer
+            return output
 
         self.chosen = chosen
         self.back = Pullback(run, chosen.leaves)

@@ -140,7 +140,7 @@ class Pickler(_Python):
         if not isinstance(obj, Tensor):
             return NotImplemented
         if obj._dtype.name not in STORAGES:
-            raise TypeError(f"save: a tensor of dtype {obj._dtype} has no place in torch's format")
+            raise TypeError(f"save: torch's format does not support dtype {obj._dtype}")
         if obj._array is None:
             raise leaked_tensor_error(obj)
         if isinstance(obj, Parameter):

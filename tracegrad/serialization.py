@@ -49,7 +49,7 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
     {'weight': tensor([1., 1.]), 'epoch': 3}
     """
     if mode.trace is not None:
-        raise RuntimeError("save: not inside a compiled function, where values are not known")
+        raise RuntimeError("save: not allowed inside a compiled function, where values are unknown")
     if not isinstance(f, (str, os.PathLike)) and not hasattr(f, "write"):
         raise AttributeError(
             "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
@@ -143,11 +143,11 @@ def _tensor(args: tuple) -> Tensor:
     """torch._utils._rebuild_tensor_v2, with a check that the tensor lies within its storage."""
     storage, offset, shape, strides, requires_grad, *_ = args
     if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor of what is no storage")
+        raise pickle.UnpicklingError("the storage of a tensor is not a storage")
     storage.used, array, dtype = True, storage.array, storage.dtype
     shape, strides = tuple(shape), tuple(strides)
     if not _all_integers(offset, *shape, *strides) or len(shape) != len(strides) or len(shape) > 64:
-        raise pickle.UnpicklingError("a tensor's shape and strides are no whole numbers")
+        raise pickle.UnpicklingError("a tensor's shape and strides are not whole numbers")
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if min((offset, *shape, *strides)) < 0 or (0 not in shape and last >= array.size):
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
@@ -164,14 +164,14 @@ def _tensor(args: tuple) -> Tensor:
 def _parameter(args: tuple) -> Parameter:
     data, requires_grad, *_ = args
     if not isinstance(data, Tensor) or type(requires_grad) is not bool:
-        raise pickle.UnpicklingError("a Parameter of what is no tensor")
+        raise pickle.UnpicklingError("a Parameter of an object that is not a tensor")
     return Parameter(data, requires_grad)
 
 
 def _size(args: tuple) -> Size:
     (shape,) = args
     if not _all_integers(*shape):
-        raise pickle.UnpicklingError("a Size of what are no whole numbers")
+        raise pickle.UnpicklingError("a Size of items that are not whole numbers")
     return Size(shape)
 
 
@@ -224,14 +224,14 @@ class _Archive:
         """The storage of a persistent id."""
         what, dtype, name, _, size = pid
         if what != "storage" or not isinstance(dtype, DType) or not isinstance(name, str):
-            raise pickle.UnpicklingError(f"a storage of {dtype!r} is not understood")
+            raise pickle.UnpicklingError(f"a storage of {dtype!r} is not supported")
         if name not in self.storages:
             array = np.frombuffer(bytearray(self.read(f"data/{name}")), dtype.storage)
             if array.size != size:
                 raise pickle.UnpicklingError(f"storage {name} has {array.size} numbers, not {size}")
             self.storages[name] = _Storage(array, dtype)
         if self.storages[name].dtype is not dtype:
-            raise pickle.UnpicklingError(f"storage {name} is of two dtypes")
+            raise pickle.UnpicklingError(f"storage {name} has two dtypes")
         return self.storages[name]
 
 
@@ -254,7 +254,9 @@ def load(
     <All keys matched successfully>
     """
     if mode.trace is not None:
-        raise RuntimeError("load: not inside a compiled function, which would read but once")
+        raise RuntimeError(
+            "load: not allowed inside a compiled function: the file would be read only once"
+        )
     if not callable(map_location) and not isinstance(map_location, dict):
         usable(map_location)
     if isinstance(f, (str, os.PathLike)):
@@ -275,7 +277,7 @@ def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
         if weights_only is None or weights_only:
             value = Reader(_KNOWN, archive.storage).load(text)
             if not all(storage.used for storage in archive.storages.values()):
-                raise pickle.UnpicklingError("a storage that no tensor shows is not supported")
+                raise pickle.UnpicklingError("a storage without a tensor is not supported")
             return value
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(f"load: {name}: {error}") from None

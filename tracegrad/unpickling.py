@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 MAX_KEY_DEPTH = 100  # of nested tuples as keys: Python hashes them recursively
 _REFUSED = (
-    "Weights only load failed. The file {}, which is not among what is allowed. Loading it with "
+    "Weights only load failed. The file {}, which is not allowed. Loading it with "
     "weights_only=False may run any code that is in the file: do so only if you trust its source."
 )
 
@@ -33,7 +33,7 @@ def checked_key(value: Any, depth: int = 0) -> Any:
     """A value that may be the key of a dict or a member of a set."""
     if isinstance(value, tuple):
         if depth == MAX_KEY_DEPTH:
-            raise UnpicklingError("a key of tuples within tuples is too deep")
+            raise UnpicklingError("the tuples in a key are nested too deeply")
         for part in value:
             checked_key(part, depth + 1)
     return value
@@ -78,7 +78,7 @@ def _bytearray(args: tuple) -> bytearray:
 
 def _complex(args: tuple) -> complex:
     if not all(isinstance(part, float) for part in args):
-        raise UnpicklingError("a complex number of what is no number")
+        raise UnpicklingError("a complex number of an object that is not a number")
     return complex(*args)
 
 
@@ -165,7 +165,7 @@ class Reader:
     def add_members(self, _: None) -> None:
         members = self.pop_to_mark()
         if type(self.stack[-1]) is not set:
-            raise UnpicklingError("members are added to what is no set")
+            raise UnpicklingError("members are added to an object that is not a set")
         self.stack[-1].update(map(checked_key, members))
 
     def find(self, name: str) -> None:
@@ -175,7 +175,7 @@ class Reader:
     def reduce(self, _: None) -> None:
         arguments, maker = self.pop_value(), self.stack.pop()
         if not isinstance(maker, Constructor) or not isinstance(arguments, tuple):
-            raise UnpicklingError(_REFUSED.format("calls what is no function"))
+            raise UnpicklingError(_REFUSED.format("calls an object that is not a function"))
         self.stack.append(maker.make(arguments))
 
     # ---- helpers of the operations
@@ -187,7 +187,7 @@ class Reader:
     def pop_values(self, count: int) -> list[Any]:
         """Pop the top `count` values."""
         if len(self.stack) < count:
-            raise UnpicklingError("the pickle takes values that are not there")
+            raise UnpicklingError("the pickle pops from an empty stack")
         values = self.stack[-count:]
         del self.stack[-count:]
         return _checked(values)
@@ -204,13 +204,13 @@ class Reader:
 
     def extend(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise UnpicklingError("values are appended to what is no list")
+            raise UnpicklingError("values are appended to an object that is not a list")
         self.stack[-1].extend(values)
 
     def set_items(self, values: list[Any]) -> None:
         holder = self.stack[-1]
         if not isinstance(holder, dict):
-            raise UnpicklingError("items are set of what is no dict")
+            raise UnpicklingError("items are set on an object that is not a dict")
         for k, v in zip(values[::2], values[1::2], strict=True):
             holder[checked_key(k)] = v
 

@@ -56,9 +56,9 @@ class _Linearization:
         self.xs, self.create, self.strict = _tensors(inputs, "inputs", what), create, strict
         self.what, self.single_input = what, not isinstance(inputs, tuple)
         self.back = Pullback(lambda xs: func(*xs), self.xs)
-        answer = self.back.result
-        self.ys = _tensors(answer, "outputs of the user-provided function", what)
-        self.single_output = not isinstance(answer, tuple)
+        output = self.back.result
+        self.ys = _tensors(output, "outputs of the user-provided function", what)
+        self.single_output = not isinstance(output, tuple)
         self.back.set_outputs(self.ys)
         if strict and None in self.back.roots:
             raise RuntimeError(
@@ -191,7 +191,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
 
     `vectorize` computes all rows at once, by `vmap`; `strategy` may then be 'forward-mode'.
 
-    Shape: as above. Raises TypeError for inputs or answers that are no tensors.
+    Shape: as above. Raises TypeError for inputs or outputs that are not tensors.
 
     >>> torch.autograd.functional.jacobian(lambda x: x**2, torch.tensor([1.0, 2.0]))
     tensor([[2., 0.],
@@ -255,7 +255,7 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: boo
             outer_jacobian_strategy: str = "reverse-mode") -> Any:
     """The Hessian: for each pair of inputs a tensor of shape (*input, *input).
 
-    Shape: as above. Raises TypeError for inputs or answers that are no tensors.
+    Shape: as above. Raises TypeError for inputs or outputs that are not tensors.
 
     >>> torch.autograd.functional.hessian(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]))
     tensor([[ 6.,  0.],

@@ -26,9 +26,9 @@ from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from .batching_rules import apply_batched
 
 _BRANCH = (
-    "vmap: it looks like the function looks at the value of a mapped tensor ({what}), which is "
-    "another one for each example. Data-dependent control flow is not supported under vmap: use "
-    "where() instead of `if`."
+    "vmap: the function reads the value of a mapped tensor ({what}), which differs between the "
+    "examples. Data-dependent control flow is not supported under vmap: use where() instead of "
+    "`if`."
 )
 
 

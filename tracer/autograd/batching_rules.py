@@ -38,7 +38,7 @@ RULES: dict[OpDef | Kind, Rule] = {}  # of a primitive, else of its Kind
 
 
 def rule(*keys: OpDef | Kind) -> Callable[[Rule], Rule]:
-    """Enter a rule for primitives or for whole kinds."""
+    """Register a rule for primitives or for kinds of primitives."""
 
     def enter(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(keys, function))
@@ -50,23 +50,23 @@ def rule(*keys: OpDef | Kind) -> Callable[[Rule], Rule]:
 def apply_batched(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
-    """The primitive applied to `size` examples."""
+    """Apply the primitive to `size` examples."""
     found = RULES.get(op) or RULES.get(op.kind, one_by_one)
     return found(op, size, xs, mapped, params)
 
 
-def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return x if tuple(x.shape) == shape else reshape(x, shape=shape)
 
 
 def aligned(x: Tensor, mapped: bool, rank: int) -> Tensor:
-    """`x` with one example of `rank` axes, so that it broadcasts; untouched where not mapped."""
+    """`x` with `rank` axes per example, so that it broadcasts. Unmapped operands do not change."""
     shape = tuple(x.shape)
-    return _reshaped(x, (shape[0], *(1,) * (rank + 1 - len(shape)), *shape[1:])) if mapped else x
+    return _reshape(x, (shape[0], *(1,) * (rank + 1 - len(shape)), *shape[1:])) if mapped else x
 
 
 def full_batch(x: Tensor, mapped: bool, size: int) -> Tensor:
-    """`x` with an axis of examples, repeated along it where not mapped."""
+    """`x` with an axis of examples. An unmapped operand is repeated along it."""
     return x if mapped else expand(x, shape=(size, *x.shape))
 
 
@@ -93,7 +93,7 @@ _SHIFTED = {  # parameters that name axes
 
 @rule(Kind.REDUCE, Kind.PREFIX, argsort, flip, concat, window, fold)
 def _along_axes(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
-    """The parameters name axes, counted from the front, and nothing else depends on the rank."""
+    """The parameters name axes from the front, and nothing else depends on the rank."""
     xs = [full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)]
     shifted = {k: _SHIFTED[k](v) if k in _SHIFTED else v for k, v in params.items()}
     return bind(op, tuple(xs), shifted)
@@ -108,7 +108,7 @@ _EXTENDED: dict[str, Callable] = {  # parameters with an item for each axis
 
 
 @rule(reshape, permute, slice_, pad)
-def _with_an_axis_more(
+def _per_axis_parameters(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
     return bind(op, tuple(xs), {k: _EXTENDED[k](v, size) for k, v in params.items()})
@@ -118,7 +118,7 @@ def _with_an_axis_more(
 def _expand(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     (x,) = xs
     x = aligned(x, True, len(params["shape"]))
-    return _with_an_axis_more(op, size, [x], mapped, params)
+    return _per_axis_parameters(op, size, [x], mapped, params)
 
 
 @rule(dot)
@@ -126,8 +126,8 @@ def _dot(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dic
     a, b = xs
     if mapped == [True, False] and b.ndim == 2:  # all examples' rows in one product
         _, m, k = a.shape
-        rows = op(_reshaped(a, (size * m, k)), b)
-        return _reshaped(rows, (size, m, b.shape[1]))
+        rows = op(_reshape(a, (size * m, k)), b)
+        return _reshape(rows, (size, m, b.shape[1]))
     return op(full_batch(a, mapped[0], size), full_batch(b, mapped[1], size))
 
 
@@ -135,7 +135,7 @@ def _dot(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dic
 def _leading_axes(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
-    """The primitive works on the last axes, and all operands have the same leading ones."""
+    """The primitive works on the last axes. All operands have the same leading axes."""
     return bind(op, tuple(full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)), params)
 
 
@@ -147,15 +147,15 @@ def _search(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: 
     rows, x = (full_batch(t, m, size) for t, m in zip(xs, mapped, strict=True))
     shape = tuple(x.shape)
     if rows.ndim == 2:  # one row for all numbers of an example
-        x = _reshaped(x, (size, math.prod(shape[1:])))
-    return _reshaped(op(rows, x, **params), shape)
+        x = _reshape(x, (size, math.prod(shape[1:])))
+    return _reshape(op(rows, x, **params), shape)
 
 
-def _numbered(size: int, ixs: list[Tensor], mapped: list[bool]) -> list[Tensor]:
-    """The index arrays of one example as those of all: first the number of the example."""
+def _with_example_index(size: int, ixs: list[Tensor], mapped: list[bool]) -> list[Tensor]:
+    """Index arrays for all examples: the number of the example comes first."""
     rank = max(map(rank_of, ixs, mapped))
     number = bind(iota, (), {"shape": (size,), "dtype": int64})
-    number = _reshaped(number, (size, *(1,) * rank))
+    number = _reshape(number, (size, *(1,) * rank))
     return [number, *(aligned(x, m, rank) for x, m in zip(ixs, mapped, strict=True))]
 
 
@@ -163,8 +163,8 @@ def _index_rank(ixs: list[Tensor], mapped: list[bool]) -> int:
     return max(map(rank_of, ixs, mapped))
 
 
-def _moved(x: Tensor, start: int, count: int, to: int) -> Tensor:
-    """`count` axes from `start` on put where `to` is."""
+def _move_axes(x: Tensor, start: int, count: int, to: int) -> Tensor:
+    """Move `count` axes, from `start` on, to position `to`."""
     block = list(range(start, start + count))
     rest = [d for d in range(x.ndim) if d not in block]
     order = (*rest[:to], *block, *rest[to:])
@@ -179,16 +179,16 @@ def _index(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: d
     if not any(ixs_mapped):
         later = tuple(a + 1 for a in axes)
         y = index(x, *ixs, axes=later)
-        return y if first_axis(later) else _moved(y, rank, 1, 0)
+        return y if first_axis(later) else _move_axes(y, rank, 1, 0)
     if not x_mapped:
         ixs = [aligned(i, m, rank) for i, m in zip(ixs, ixs_mapped, strict=True)]
-        return _moved(index(x, *ixs, axes=axes), at, 1, 0)
-    y = index(x, *_numbered(size, ixs, ixs_mapped), axes=(0, *(a + 1 for a in axes)))
-    return _moved(y, 1, rank, at + 1)
+        return _move_axes(index(x, *ixs, axes=axes), at, 1, 0)
+    y = index(x, *_with_example_index(size, ixs, ixs_mapped), axes=(0, *(a + 1 for a in axes)))
+    return _move_axes(y, 1, rank, at + 1)
 
 
 @rule(index_put, index_reduce)
-def _into_indices(
+def _scatter(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
     (x, v, *ixs), (x_mapped, v_mapped, *ixs_mapped) = xs, mapped
@@ -197,10 +197,10 @@ def _into_indices(
     later = tuple(a + 1 for a in axes)
     rank = _index_rank(ixs, ixs_mapped)
     if any(ixs_mapped):
-        ixs = _numbered(size, ixs, ixs_mapped)
-        later, v = (0, *later), _moved(v, at + 1, rank, 1)
+        ixs = _with_example_index(size, ixs, ixs_mapped)
+        later, v = (0, *later), _move_axes(v, at + 1, rank, 1)
     elif not first_axis(later):
-        v = _moved(v, 0, 1, rank)
+        v = _move_axes(v, 0, 1, rank)
     return bind(op, (x, v, *ixs), {**params, "axes": later})
 
 
@@ -208,7 +208,7 @@ def _into_indices(
 def one_by_one(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
-    """One example after the other: right for every primitive, and slow."""
+    """Apply the primitive to one example after the other. Correct for every primitive, but slow."""
     if not size:
         avals = [
             Aval(tuple(x.shape)[1:] if m else tuple(x.shape), x._dtype)
@@ -225,7 +225,7 @@ def one_by_one(
 
 
 def example(x: Tensor, k: int) -> Tensor:
-    """Number `k` along the first axis."""
+    """Example number `k`, along the first axis."""
     shape = tuple(x.shape)
     part = slice_(x, slices=((k, k + 1, 1), *((0, n, 1) for n in shape[1:])))
     return reshape(part, shape=shape[1:])

@@ -34,7 +34,7 @@ class Generator:
     True
     """
 
-    # no __dict__: what the state is now is read at each call, and never guarded
+    # no __dict__: the state is read at each call and never guarded
     __slots__ = ("__weakref__", "_lock", "_shared_state", "_thread_states", "device")
 
     def __init__(self, device: Any = "cpu"):

@@ -23,8 +23,8 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
         return t._view.strides
     if t._traced_strides is not None:
         return t._traced_strides
-    given = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
-    return contiguous(t.shape) if given is None else given
+    known = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
+    return contiguous(t.shape) if known is None else known
 
 
 def elementwise_strides(
@@ -36,7 +36,7 @@ def elementwise_strides(
     that decides the order of two dimensions sets it.
     """
     rank = len(shape)
-    spread = [  # innermost first; 0 along a broadcast dimension
+    strides_by_operand = [  # innermost first; 0 along a broadcast dimension
         [0 if n == 1 != shape[-1 - d] else s
          for d, (n, s) in enumerate(zip(own[::-1], strides[::-1], strict=True))]
         + [0] * (rank - len(own))
@@ -46,10 +46,10 @@ def elementwise_strides(
     for i in range(1, rank):
         at = i
         for k in range(i - 1, -1, -1):
-            further = _is_outer(order[k], order[at], spread, extents)
-            if further is False:
+            outer = _is_outer(order[k], order[at], strides_by_operand, extents)
+            if outer is False:
                 break
-            if further:
+            if outer:
                 order[k], order[at], at = order[at], order[k], k
     out, step = [0] * rank, 1
     for d in order:
@@ -58,9 +58,11 @@ def elementwise_strides(
     return tuple(out)
 
 
-def _is_outer(a: int, b: int, spread: list[list[int]], extents: tuple[int, ...]) -> bool | None:
+def _is_outer(
+    a: int, b: int, operands: list[list[int]], extents: tuple[int, ...]
+) -> bool | None:
     """Whether axis `a` lies outside axis `b` in memory; None if no operand decides."""
-    for strides in spread:
+    for strides in operands:
         if strides[a] and strides[b]:
             if strides[a] != strides[b]:
                 return strides[a] > strides[b]
@@ -78,6 +80,6 @@ def axis_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, .
     if all(s == c for n, s, c in zip(shape, strides, usual, strict=True) if n != 1):
         return None
     axes = tuple(sorted(range(len(shape)), key=lambda d: -strides[d]))
-    lying = contiguous(tuple(shape[d] for d in axes))
-    filled = all(strides[d] == s for d, s in zip(axes, lying, strict=True) if shape[d] != 1)
+    dense = contiguous(tuple(shape[d] for d in axes))
+    filled = all(strides[d] == s for d, s in zip(axes, dense, strict=True) if shape[d] != 1)
     return axes if filled else None

@@ -30,8 +30,8 @@ class Options:
 
 
 PRINT_HINT = (
-    "Give the tensor itself to print(), which then prints it at each call, or return it and look "
-    "at it outside the compiled function."
+    "Pass the tensor to print(): it then prints at each call. Or return the tensor and print it "
+    "outside the compiled function."
 )
 _PROFILES = {
     "default": Options(),
