@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from ..ir.node import Node
 from .schedule.fuse import Fusion, Group
 from .schedule.lower import Lowered
 from .schedule.schedule import Schedule
@@ -24,7 +25,7 @@ class Backend(Protocol):
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
         """Let each matrix product compute the anchors that its kernel can compute."""
 
-    def pieces(self, s: Schedule, group: Group, stored: set, fast: bool) -> Iterator[Piece]:
+    def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
         """The launches of a group. `stored` are the anchors that have memory; `fast` allows
         arithmetic to be regrouped.
         """

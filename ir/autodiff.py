@@ -42,7 +42,9 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return g if g.shape == shape else expand(g, shape=shape)
 
 
-def cotangent(op: OpDef, k: int, g: Any, y: Any, inputs: tuple, params: dict) -> Any:
+def cotangent(
+    op: OpDef, k: int, g: Any, y: Any, inputs: tuple[Any, ...], params: dict[str, Any]
+) -> Any:
     """What g, the cotangent of y = op(*inputs, **params), means for input k: same shape and dtype
     as it, or None.
     """

@@ -54,7 +54,7 @@ class DType:
     def __repr__(self) -> str:
         return f"tracegrad.{self.name}"
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         return (named, (self.name,))
 
     def decode(self, array: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ _SIGNALS = tuple(int(number) for number in signal.valid_signals())
 
 
 @contextmanager
-def exchanged(instead: Callable[[Callable], Callable | None]) -> Iterator[None]:
+def exchanged(instead: Callable[[Callable[..., Any]], Callable[..., Any] | None]) -> Iterator[None]:
     """Within it, what `instead` makes of a handler stands in its place, unless that is None."""
-    done: list[tuple[int, Callable, Callable]] = []
+    done: list[tuple[int, Callable[..., Any], Callable[..., Any]]] = []
     try:
         if get_ident() == main_thread().ident:  # they run nowhere else
             for number in _SIGNALS:
@@ -39,7 +39,7 @@ def handlers_later() -> Iterator[None]:
     """
     open_ = [True]
 
-    def instead(handler: Callable) -> Callable:
+    def instead(handler: Callable[..., Any]) -> Callable[..., Any]:
         def later(*args: Any) -> None:
             if open_[0]:
                 waiting.callback(handler, *args)

@@ -89,7 +89,7 @@ class Node(Value):
         self,
         op: OpDef,
         inputs: tuple[Node, ...],
-        params: dict,
+        params: dict[str, Any],
         shape: tuple[int, ...],
         dtype: DType,
     ):
@@ -97,7 +97,7 @@ class Node(Value):
         self.site = user_site()
 
     @classmethod
-    def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Node:
+    def bind(cls, op: OpDef, inputs: tuple[Any, ...], params: dict[str, Any]) -> Node:
         like = next((x for x in inputs if isinstance(x, Node) and x.dtype.kind != "bool"), None)
         nodes = tuple(
             x if isinstance(x, Node) else constant(x, of_scalar(x) if like is None else like.dtype)
@@ -120,7 +120,7 @@ class Node(Value):
         return f"<{self.op.name} {self.dtype.name}{list(self.shape)}>"
 
 
-_table: WeakValueDictionary[tuple, Node] = WeakValueDictionary()
+_table: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
 _lock = lock()
 _serial = itertools.count()
 
@@ -134,7 +134,7 @@ def _key(value: Any) -> Any:
     )
 
 
-def intern(op: OpDef, inputs: tuple[Node, ...], params: dict) -> Node:
+def intern(op: OpDef, inputs: tuple[Node, ...], params: dict[str, Any]) -> Node:
     key = (op, inputs, tuple((k, _key(v)) for k, v in sorted(params.items())))
     found = _table.get(key)
     if found is None:

@@ -103,15 +103,15 @@ class Access(ABC):
     """
 
     @abstractmethod
-    def base(self, x: View, shape: tuple[int, ...], params: dict) -> View:
+    def base(self, x: View, shape: tuple[int, ...], params: dict[str, Any]) -> View:
         """Over the answer's `shape`: where its elements stand in x if all indices are 0."""
 
     @abstractmethod
-    def steps(self, x: View, params: dict) -> tuple[int, ...]:
+    def steps(self, x: View, params: dict[str, Any]) -> tuple[int, ...]:
         """By how many elements of x's memory each index moves."""
 
     @abstractmethod
-    def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict) -> View:
+    def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict[str, Any]) -> View:
         """Over the answer's `shape`: where its elements find their index in i, one of the indices
         into an operand of this rank.
         """
@@ -179,7 +179,7 @@ class OpDef:
     def __repr__(self) -> str:
         return self.name
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return (primitive, (self.name,))
 
 
@@ -197,7 +197,7 @@ def register(op: OpDef) -> OpDef:
     return op
 
 
-def always(params: dict) -> bool:
+def always(params: dict[str, Any]) -> bool:
     """As `adds` of a primitive: whatever its parameters are, it combines numbers one by one."""
     return True
 
@@ -227,7 +227,7 @@ def broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 def elementwise(
     name: str,
     *,
-    ref: Callable,
+    ref: Callable[..., Any],
     expr: str,
     vjp: Rules | None = None,
     types: Types = Types.SAME,
@@ -285,7 +285,7 @@ def elementwise(
 def reduction(
     name: str,
     *,
-    ref: Callable,
+    ref: Callable[..., Any],
     init: Any,
     combine: str,
     accumulate: str,
@@ -317,9 +317,10 @@ def reduction(
 
 
 def movement(
-    name: str, *, ref: Callable, shape: Callable, vjp: Rules, grad_name: str = "",
+    name: str, *, ref: Callable[..., Any], shape: Callable[..., Any], vjp: Rules,
+    grad_name: str = "",
     view: Callable[..., View | None] | None = None, aliases: bool = False,
-    adds: Callable[[dict], bool] | None = None,
+    adds: Callable[[dict[str, Any]], bool] | None = None,
 ) -> OpDef:  # fmt: skip
     """A movement of elements; with `adds` some meet and are summed: those must be numbers."""
 
@@ -332,7 +333,9 @@ def movement(
     )  # fmt: skip
 
 
-def evaluate(op: OpDef, arrays: list, dtypes: list[DType], out: DType, params: dict) -> np.ndarray:
+def evaluate(
+    op: OpDef, arrays: list[Any], dtypes: list[DType], out: DType, params: dict[str, Any]
+) -> np.ndarray:
     """Run the oracle on stored arrays: decode, compute, encode."""
     if op.kind is not Kind.MOVEMENT or op.facts.get("adds"):
         arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]

@@ -40,7 +40,7 @@ class Pattern(Value):
     __slots__ = ()
 
     @classmethod
-    def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Apply:
+    def bind(cls, op: OpDef, inputs: tuple[Any, ...], params: dict[str, Any]) -> Apply:
         return Apply(op, tuple(x if isinstance(x, Pattern) else Literal(x) for x in inputs), params)
 
     def match(self, node: Node, found: dict[str, Node]) -> bool:
@@ -100,7 +100,7 @@ class Apply(Pattern):
 
     op: OpDef
     inputs: tuple[Pattern, ...] | None
-    params: dict = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def match(self, node: Node, found: dict[str, Node]) -> bool:
         if node.op is not self.op:
@@ -145,7 +145,7 @@ def _orders(p: Pattern) -> Iterator[Pattern]:
 
 # ---- tables
 class Row:
-    def __init__(self, pattern: Apply, replace: Any, when: Callable | None = None):
+    def __init__(self, pattern: Apply, replace: Any, when: Callable[..., Any] | None = None):
         self.pattern = pattern
         self.replace = _function(replace)
         self.when = None if when is None else _function(when)
@@ -195,7 +195,7 @@ def _function(replace: Any) -> Callable[[dict[str, Node]], Any]:
 class Table:
     """Rows, found by the primitive at their root. Two tables add up to one."""
 
-    def __init__(self, name: str, rows: Iterable[tuple | Row]):
+    def __init__(self, name: str, rows: Iterable[tuple[Any, ...] | Row]):
         self.name = name
         self.rows = tuple(row if isinstance(row, Row) else Row(*row) for row in rows)
         self.by_op: dict[OpDef, list[Row]] = {}

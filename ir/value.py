@@ -16,21 +16,21 @@ REGISTRY: dict[str, Any] = {}  # name -> OpDef; filled by ir.op
 OPERATORS: dict[str, Any] = {}  # method of Python -> OpDef, of those that say so
 
 
-def _binary(name: str) -> Callable:
+def _binary(name: str) -> Callable[..., Any]:
     def operator(self: Value, other: Any) -> Any:
         return OPERATORS[name](self, other)
 
     return operator
 
 
-def _reflected(name: str) -> Callable:
+def _reflected(name: str) -> Callable[..., Any]:
     def operator(self: Value, other: Any) -> Any:
         return OPERATORS[name](other, self)
 
     return operator
 
 
-def _unary(name: str) -> Callable:
+def _unary(name: str) -> Callable[..., Any]:
     def operator(self: Value) -> Any:
         return OPERATORS[name](self)
 
@@ -65,7 +65,7 @@ class Value:
         __rshift__: Any
 
     @classmethod
-    def bind(cls, op: Any, inputs: tuple, params: dict) -> Any:
+    def bind(cls, op: Any, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
         raise NotImplementedError
 
     def __bool__(self) -> bool:

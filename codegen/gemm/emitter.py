@@ -16,7 +16,7 @@ I64, I32, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 BYTES = ir.IntType(8).as_pointer()
 
 
-def _compare(relation: str) -> Callable:
+def _compare(relation: str) -> Callable[..., Any]:
     # only != holds of NaN
     kind = "fcmp_unordered" if relation == "!=" else "fcmp_ordered"
     return lambda b, x, y: getattr(b, kind)(relation, x, y)
@@ -37,7 +37,7 @@ def _relu(b: Any, x: Any) -> Any:
 
 
 # elementwise primitives as LLVM, on vectors and on single numbers
-WORDS: dict[OpDef, Callable] = {
+WORDS: dict[OpDef, Callable[..., Any]] = {
     ops.add: lambda b, x, y: b.fadd(x, y),
     ops.sub: lambda b, x, y: b.fsub(x, y),
     ops.mul: lambda b, x, y: b.fmul(x, y),
@@ -165,7 +165,9 @@ class Emitter:
             one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
         )
 
-    def loop(self, first: Any, last: Any, step: int, body: Callable, *carried: Any) -> list[Any]:
+    def loop(
+        self, first: Any, last: Any, step: int, body: Callable[..., Any], *carried: Any
+    ) -> list[Any]:
         """while first + step <= last: body(i, *carried) -> carried; the index reached and the
         carried values.
         """
@@ -191,7 +193,9 @@ class Emitter:
         b.position_at_end(after)
         return [i, *values]
 
-    def either(self, which: Any, one: Callable[[], list], other: Callable[[], list]) -> list:
+    def either(
+        self, which: Any, one: Callable[[], list[Any]], other: Callable[[], list[Any]]
+    ) -> list[Any]:
         """The values that the one code computes, or the other."""
         b = self.b
         with b.if_else(which) as (yes, no):
@@ -215,7 +219,7 @@ class Emitter:
             self.splat(left, kind),
         )
 
-    def transposed(self, rows: list) -> list:
+    def transposed(self, rows: list[Any]) -> list[Any]:
         """The square of vectors, transposed by exchanging ever smaller off-diagonal blocks."""
         lanes = len(rows)
         half = lanes // 2

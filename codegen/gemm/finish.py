@@ -88,7 +88,7 @@ class Finisher(Emitter):
         return found
 
     # ---- a vector, or a number
-    def values(self, stage: Stage, sums: Sequence[Any], leaves: list[Any]) -> Callable:
+    def values(self, stage: Stage, sums: Sequence[Any], leaves: list[Any]) -> Callable[..., Any]:
         """What each operand of the stage is, given the sums and what was read of the leaves."""
         kind = sums[0].type
         count = self.lanes if kind is self.vector else 1
@@ -106,7 +106,7 @@ class Finisher(Emitter):
         return value
 
     # ---- whole vectors
-    def rows_whole(self, places: list[Place], sums: list, totals: Any) -> None:
+    def rows_whole(self, places: list[Place], sums: list[Any], totals: Any) -> None:
         """Finish and store the tile whose numbers are `sums`; `totals` are of its columns."""
         b, stage, lanes, vectors = self.b, self.epilogue.points, self.lanes, self.tile.vectors
         leaves = len(stage.kinds)
@@ -144,7 +144,9 @@ class Finisher(Emitter):
             self.edges[name] = self._edge(name, stage, places, arguments, late)
         self.b.call(self.edges[name], arguments)
 
-    def _edge(self, name: str, stage: Stage, places: list[Place], like: list, late: bool) -> Any:
+    def _edge(
+        self, name: str, stage: Stage, places: list[Place], like: list[Any], late: bool
+    ) -> Any:
         """The function behind `edge`."""
         kind = ir.FunctionType(ir.VoidType(), [v.type for v in like])
         function = ir.Function(self.module, kind, f"finish_{name}")
@@ -159,7 +161,7 @@ class Finisher(Emitter):
         ]  # fmt: skip
         strided = "strided" in stage.kinds
 
-        def row(r: Any) -> list:
+        def row(r: Any) -> list[Any]:
             here = self.moved(near, rows=r)
             line = self.at(source, b.mul(r, self.i64(self.tile.columns)))
             if strided or late:
@@ -181,7 +183,7 @@ class Finisher(Emitter):
                  late: bool) -> None:  # fmt: skip
         b, leaves = self.b, len(stage.kinds)
 
-        def number(e: Any) -> list:
+        def number(e: Any) -> list[Any]:
             at = [self.at(x.base, b.mul(e, x.col)) if x.moves else x.base for x in places]
             read = [b.load(p) if x.moves else p for p, x in zip(at[:leaves], places, strict=False)]
             columns = self.tile.columns

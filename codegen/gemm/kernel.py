@@ -66,7 +66,7 @@ class _Product(Finisher):
         b.ret_void()
         return self.module
 
-    def part(self, q: Any) -> list:
+    def part(self, q: Any) -> list[Any]:
         """Some steps of k, for all rows."""
         b, v = self.b, self.n_
         self.begin = b.mul(q, v["part"])
@@ -75,7 +75,7 @@ class _Product(Finisher):
         self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, self.block)
         return []
 
-    def block(self, q: Any) -> list:
+    def block(self, q: Any) -> list[Any]:
         """Some rows of A, for all panels."""
         _, start, stop, _ = self.function.args
         first = self.b.mul(q, self.n_["block"])
@@ -83,7 +83,7 @@ class _Product(Finisher):
         self.loop(start, stop, 1, lambda t: self.panel(t, first, last))
         return []
 
-    def panel(self, t: Any, first: Any, last: Any) -> list:
+    def panel(self, t: Any, first: Any, last: Any) -> list[Any]:
         """Rows `first` to `last` of panel `t`, counted over all matrices of the batch."""
         b, v, tile, base = self.b, self.n_, self.tile, self.base
         sums = len(self.epilogue.sums) * tile.columns
@@ -113,7 +113,7 @@ class _Product(Finisher):
         self.step_of_b = b.select(direct, v["b_row"], self.i64(tile.columns))
         self.whole = b.and_(whole, self.straight)
 
-        def tile_of(i: Any, rows: int) -> list:
+        def tile_of(i: Any, rows: int) -> list[Any]:
             here = self.at(a, b.mul(i, v["a_row"]))
             row = b.mul(b.add(b.mul(t, v["m"]), i), self.i64(tile.columns))
             partial = self.at(base["packed"], v["partial"], row)
@@ -142,7 +142,7 @@ class _Product(Finisher):
         """Add the vector at one place to that at the other."""
         self.store(self.b.fadd(self.load(total), self.load(part)), total)
 
-    def tiles(self, first: Any, last: Any, body: Callable) -> None:
+    def tiles(self, first: Any, last: Any, body: Callable[..., Any]) -> None:
         """body(i, rows) for the rows from first to last, most of them MR at a time."""
         i = first
         for rows in row_tiles(self.tile):
@@ -176,7 +176,7 @@ class _Product(Finisher):
                 for value, p in zip(sums, waiting, strict=True):
                     self.store(value, p)
 
-    def leave(self, places: list[Place], sums: list, left: Any, totals: Any) -> None:
+    def leave(self, places: list[Place], sums: list[Any], left: Any, totals: Any) -> None:
         b = self.b
         if "strided" in self.epilogue.points.kinds:  # no vectors of it lie in memory
             self.leave_aside(places, sums, left, totals)
@@ -187,7 +187,8 @@ class _Product(Finisher):
             with part:
                 self.leave_aside(places, sums, left, totals)
 
-    def added(self, sums: Sequence, strip: Any, number: Callable, rows: int) -> list:
+    def added(self, sums: Sequence[Any], strip: Any, number: Callable[..., Any],
+              rows: int) -> list[Any]:
         """The sums, and what a row of the strip adds to them; number(r) is an address in A."""
         b, tile = self.b, self.tile
         across = [self.load(self.at(strip, self.i64(q * tile.lanes))) for q in range(tile.vectors)]
@@ -198,7 +199,7 @@ class _Product(Finisher):
             new += [b.call(self.fma, [x, y, z]) for y, z in zip(across, old, strict=True)]
         return new
 
-    def rows_of(self, a: Any, rows: int) -> Callable:
+    def rows_of(self, a: Any, rows: int) -> Callable[..., Any]:
         """Addresses in a tile: where an element of row r is, so far from the row's beginning."""
         b, step = self.b, self.n_["a_row"]
         starts = [a]
@@ -215,27 +216,27 @@ class _Product(Finisher):
 
         return address
 
-    def sums(self, a: Any, w: Any, sums: list) -> list:
+    def sums(self, a: Any, w: Any, sums: list[Any]) -> list[Any]:
         """These sums, and what a tile of A with any strides adds to them."""
         rows = len(sums) // self.tile.vectors
         b, address = self.b, self.rows_of(a, rows)
 
-        def step(k: Any, down: Any, strip: Any, *sums: Any) -> list:
+        def step(k: Any, down: Any, strip: Any, *sums: Any) -> list[Any]:
             new = self.added(sums, strip, lambda r: address(r, down), rows)
             return [b.add(down, self.n_["a_col"]), self.at(strip, self.step_of_b), *new]
 
         return self.loop(self.i64(0), self.depth, 1, step, self.i64(0), w, *sums)[3:]
 
-    def sums_along(self, a: Any, w: Any, sums: list) -> list:
+    def sums_along(self, a: Any, w: Any, sums: list[Any]) -> list[Any]:
         """The same for a whole tile whose rows lie along k, and a packed strip: some steps of k at
         a time.
         """
         b, tile = self.b, self.tile
         address = self.rows_of(a, tile.rows)
 
-        def steps(count: int) -> Callable:
-            def step(k: Any, strip: Any, *sums: Any) -> list:
-                new: Sequence = sums
+        def steps(count: int) -> Callable[..., Any]:
+            def step(k: Any, strip: Any, *sums: Any) -> list[Any]:
+                new: Sequence[Any] = sums
                 for u in range(count):
                     here, at = self.at(strip, self.i64(u * tile.columns)), b.add(k, self.i64(u))
                     new = self.added(new, here, lambda r, at=at: address(r, at), tile.rows)
@@ -246,7 +247,7 @@ class _Product(Finisher):
         k, *rest = self.loop(self.i64(0), self.depth, UNROLLED, steps(UNROLLED), w, *sums)
         return self.loop(k, self.depth, 1, steps(1), *rest)[2:]
 
-    def leave_aside(self, places: list[Place], sums: list, left: Any, totals: Any) -> None:
+    def leave_aside(self, places: list[Place], sums: list[Any], left: Any, totals: Any) -> None:
         """An edge, or a result that lies transposed, leaves by way of a buffer."""
         for q, value in enumerate(sums):
             self.store(value, self.at(self.aside, self.i64(q * self.lanes)))

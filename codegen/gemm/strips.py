@@ -26,7 +26,7 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
     """
     b, lanes = e.b, e.lanes
 
-    def row(i: Any) -> list:
+    def row(i: Any) -> list[Any]:
         here, there = e.at(source, b.mul(i, along)), e.at(strip, b.mul(i, step))
         e.prefetch(e.at(here, e.i64(vectors * lanes)))  # the next strip will want it
         for q in range(vectors):
@@ -34,13 +34,13 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
             e.store(value, e.at(there, e.i64(q * lanes)))
         return []
 
-    def columns(q: int) -> list:
+    def columns(q: int) -> list[Any]:
         """Where the columns of vector q begin; the last stands in for those past the end."""
         last = b.sub(count, e.i64(1))
         nearest = [e.at_most(e.i64(j), last) for j in range(q * lanes, (q + 1) * lanes)]
         return [e.at(source, b.mul(j, across)) for j in nearest]
 
-    def square(i: Any, starts: list, q: int) -> list:
+    def square(i: Any, starts: list[Any], q: int) -> list[Any]:
         """Read down the columns, exchanged in registers, written along the rows."""
         block = e.transposed([e.load(e.at(start, i)) for start in starts])
         for r, value in enumerate(block):
@@ -48,7 +48,7 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
             e.store(value, e.at(strip, there, e.i64(q * lanes)))
         return []
 
-    def single(i: Any, starts: list, q: int) -> list:
+    def single(i: Any, starts: list[Any], q: int) -> list[Any]:
         value = e.zero
         for lane, start in enumerate(starts):
             number = b.load(e.at(start, i))
@@ -81,7 +81,7 @@ def llvm_of(tile: Tile) -> str:
     v = {name: e.word(len(POINTERS) + k) for k, name in enumerate(NUMBERS)}
     width = e.i64(VECTORS * tile.lanes)
 
-    def strip(t: Any) -> list:
+    def strip(t: Any) -> list[Any]:
         batch = b.sdiv(t, v["strips"])
         j = b.mul(b.sub(t, b.mul(batch, v["strips"])), width)
         source = e.at(base["a"], v["oa"], b.mul(batch, v["a_batch"]), b.mul(j, v["a_col"]))

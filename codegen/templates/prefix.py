@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import prod
+from typing import Any
 
 from ...ir.dtype import DType, float32, float64
 from ...ir.node import Node
@@ -107,7 +108,9 @@ def wide_of(anchor: Node) -> DType:
 class _Operands:
     """What a scan reads and writes."""
 
-    def __init__(self, low: Lowered, anchor: Node, place: Mapping[Node, Node], turned: tuple):
+    def __init__(
+        self, low: Lowered, anchor: Node, place: Mapping[Node, Node], turned: tuple[Any, ...]
+    ):
         self.anchor, self.at = anchor, place
         self.leaves, views = zip(*(low.resolve(x) for x in anchor.inputs), strict=True)
         views = (*views, View.of(anchor.shape))

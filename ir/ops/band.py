@@ -22,7 +22,7 @@ NEVER = -1e30  # the logarithm of no probability, of which a few may be added an
 
 
 def _band(
-    name: str, none: float, first: int, row: Callable, step: str, vjp: Rules | None = None
+    name: str, none: float, first: int, row: Callable[..., Any], step: str, vjp: Rules | None = None
 ) -> OpDef:
     """`row` makes one of the operands' rows and of the neighbours; the first is an operand's."""
 
@@ -52,7 +52,7 @@ def neighbour(x: Any, k: int, back: bool, fill: float) -> Any:
     return x
 
 
-def _to_start(g: Any, factors: tuple, axis: int, reverse: bool) -> Any:
+def _to_start(g: Any, factors: tuple[Any, ...], axis: int, reverse: bool) -> Any:
     """What g, of all of the answer, means for each term: the recurrence the other way."""
     there = (
         neighbour(shifted(a, axis, not reverse, 0.0), k, not reverse, 0.0)
@@ -61,7 +61,7 @@ def _to_start(g: Any, factors: tuple, axis: int, reverse: bool) -> Any:
     return band(*there, g, axis=axis, reverse=not reverse)
 
 
-def _factor(k: int) -> Callable:
+def _factor(k: int) -> Callable[..., Any]:
     def rule(g: Any, y: Any, *xs: Any, axis: int, reverse: bool) -> Any:
         before = neighbour(shifted(y, axis, reverse, 0.0), k, reverse, 0.0)
         return _to_start(g, xs[:WIDTH], axis, reverse) * before

@@ -8,13 +8,24 @@ operands' type.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy
 
 from ..dtype import DType, int64, uint8
 from ..faults import DIVISOR, TARGET, division_by_zero, out_of_bounds
-from ..op import DIVIDE, TRANSCENDENTAL, Check, OpDef, Refused, Types, elementwise, floats_only
+from ..op import (
+    DIVIDE,
+    TRANSCENDENTAL,
+    Check,
+    OpDef,
+    Refused,
+    Rule,
+    Types,
+    elementwise,
+    floats_only,
+)
 from .source import zeros_like
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -22,16 +33,18 @@ NUMBERS, INTEGERS = Refused(("bool",)), Refused(("bool", "float"))  # which alon
 
 
 # ---- comparisons and logic: no gradients
-def _compare(name: str, ref: np.ufunc, sign: str, operator: str = "", commutative: bool = False):
+def _compare(
+    name: str, ref: np.ufunc, sign: str, operator: str = "", commutative: bool = False
+) -> OpDef:
     return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=COMPARE, operator=operator,
                        commutative=commutative)  # fmt: skip
 
 
-def _logical(name: str, ref: np.ufunc, sign: str):
+def _logical(name: str, ref: np.ufunc, sign: str) -> OpDef:
     return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=LOGICAL, commutative=True)
 
 
-def _bitwise(name: str, ref: np.ufunc, sign: str, operator: str):
+def _bitwise(name: str, ref: np.ufunc, sign: str, operator: str) -> OpDef:
     return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", operator=operator,
                        commutative=True, refused=Refused(("float",)))  # fmt: skip
 
@@ -157,7 +170,7 @@ fmod = elementwise(
 
 
 # torch's formulas for the exponents that most powers have; ir/rules/algebra.py has them too
-_POWERS: dict[float, Callable] = {
+_POWERS: dict[float, Callable[..., Any]] = {
     1: np.copy, 2: lambda a: a * a, 3: lambda a: a * a * a, -1: lambda a: 1 / a,
     -2: lambda a: 1 / (a * a), 0.5: np.sqrt, -0.5: lambda a: 1 / np.sqrt(a),
 }  # fmt: skip
@@ -190,7 +203,7 @@ minimum = elementwise(
 )  # fmt: skip
 
 
-def _over(x, square):
+def _over(x: Any, square: Any) -> Any:
     """x / square, and 0 at the origin, where the derivative has no limit."""
     return where(eq(square, 0), 0, x / square)
 
@@ -247,7 +260,7 @@ sign = elementwise(
 )  # fmt: skip
 
 
-def _step(name: str, ref: Callable, expr: str = ""):
+def _step(name: str, ref: Callable[..., Any], expr: str = "") -> OpDef:
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", vjp=_flat, exact=True,
                        refused=NUMBERS)  # fmt: skip
 
@@ -282,7 +295,10 @@ def _expit(x: np.ndarray) -> np.ndarray:
     return np.where(np.asarray(x) < 0, small, 1) / (1 + small)
 
 
-def _function(name: str, ref, rule, domain=(-3.0, 3.0), expr: str = "", cost: int = TRANSCENDENTAL):
+def _function(
+    name: str, ref: Callable[..., Any], rule: Rule, domain: tuple[float, float] = (-3.0, 3.0),
+    expr: str = "", cost: int = TRANSCENDENTAL,
+) -> OpDef:
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost,
                        domain=domain, vjp=(rule,))  # fmt: skip
 
@@ -364,6 +380,6 @@ check_divisor = elementwise(
 )  # fmt: skip
 
 
-def may_fail(op: OpDef, params: dict) -> bool:
+def may_fail(op: OpDef, params: dict[str, Any]) -> bool:
     """Whether computing it may end the program with an error."""
     return op.check is not None or params.get("check") is not None

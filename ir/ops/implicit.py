@@ -16,7 +16,7 @@ from .linalg import lu_factors, triangular_solve
 from .matrices import inverse_order, row, rows_in_order
 
 
-def implicit(name: str, vjp: Any, grad_name: str, *params: dict) -> OpDef:
+def implicit(name: str, vjp: Any, grad_name: str, *params: dict[str, Any]) -> OpDef:
     """A primitive whose answer is its first operand, known by other means, and which says how that
     depends on the others. In a kernel it is nothing. `params` are those that it is used with.
     """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Access, Kind, OpDef, always, broadcast, register
+from ..op import Access, Kind, OpDef, Rule, always, broadcast, register
 from ..strides import View
 from .elementwise import cast, eq
 from .movement import reshape
@@ -22,7 +22,7 @@ from .source import full, zeros_like
 Axes = tuple[int, ...]  # ascending: the axes of x that the index arrays stand for
 
 
-def _selector(rank: int, axes: Axes, indices: tuple) -> tuple:
+def _selector(rank: int, axes: Axes, indices: tuple[Any, ...]) -> tuple[Any, ...]:
     chosen = dict(zip(axes, indices, strict=True))
     return tuple(chosen.get(d, np.s_[:]) for d in range(rank))
 
@@ -43,16 +43,16 @@ def result_shape(shape: tuple[int, ...], axes: Axes, index: tuple[int, ...]) -> 
 class _Gather(Access):
     """Axes of x are replaced by those of index arrays, which broadcast among themselves."""
 
-    def base(self, x: View, shape: tuple[int, ...], params: dict) -> View:
+    def base(self, x: View, shape: tuple[int, ...], params: dict[str, Any]) -> View:
         axes = params["axes"]
         at, count = first_axis(axes), len(shape) - len(x.shape) + len(axes)
         rest = [s for d, s in enumerate(x.strides) if d not in axes]
         return View(shape, (*rest[:at], *(0,) * count, *rest[at:]), x.offset)
 
-    def steps(self, x: View, params: dict) -> tuple[int, ...]:
+    def steps(self, x: View, params: dict[str, Any]) -> tuple[int, ...]:
         return tuple(x.strides[a] for a in params["axes"])
 
-    def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict) -> View:
+    def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict[str, Any]) -> View:
         at, count = first_axis(params["axes"]), len(shape) - rank + len(params["axes"])
         own = i.expand(shape[at : at + count])
         return View(shape, (0,) * at + own.strides + (0,) * (len(shape) - at - count), own.offset)
@@ -62,7 +62,7 @@ def _index_aval(x: Any, *indices: Any, axes: Axes) -> tuple[tuple[int, ...], DTy
     return result_shape(x.shape, axes, broadcast("index", *(i.shape for i in indices))), x.dtype
 
 
-def _index_rule(k: int):
+def _index_rule(k: int) -> Rule | None:
     if k:
         return None
     return lambda g, y, x, *indices, axes: index_put(
@@ -97,7 +97,7 @@ def _put_aval(
     return x.shape, x.dtype
 
 
-def _put_rule(k: int):
+def _put_rule(k: int) -> Rule | None:
     if k == 0:
         return lambda g, y, x, v, *ix, axes, accumulate: (
             g if accumulate else index_put(g, zeros_like(g, v), *ix, axes=axes, accumulate=False)
@@ -146,7 +146,7 @@ def _others(k: int, g: Any, y: Any, x: Any, v: Any, *ix: Any, axes: Axes) -> Any
     return index(g * x, *ix, axes=axes) * _companions(x.shape, v, ix, axes)
 
 
-def _companions(shape: tuple[int, ...], v: Any, ix: tuple, axes: Axes) -> Any:
+def _companions(shape: tuple[int, ...], v: Any, ix: tuple[Any, ...], axes: Axes) -> Any:
     """For each number of v the product of the others that go to its place; to find them, they are
     brought into the order of their places.
     """
@@ -164,7 +164,7 @@ def _companions(shape: tuple[int, ...], v: Any, ix: tuple, axes: Axes) -> Any:
     return reshape(index(rest, back, axes=(lead,)), shape=v.shape)
 
 
-def _index_reduce_rule(k: int):
+def _index_reduce_rule(k: int) -> Rule | None:
     if k > 1:
         return None
     return lambda *args, axes, combine: (_others if combine is prod else _evenly)(

@@ -56,11 +56,11 @@ def _unconverged(check: str | None, a: np.ndarray) -> None:
     _failed(check, 1 if finite.all() else -1, a, tuple(int(i) for i in at))
 
 
-def _lapack(name: str, a: np.ndarray) -> Callable:
+def _lapack(name: str, a: np.ndarray) -> Callable[..., Any]:
     return getattr(scipy.linalg.lapack, ("s" if a.dtype == np.float32 else "d") + name)
 
 
-def _factorisation(name: str, ref: Callable, shape: Callable[..., Shape], vjp: Any,
+def _factorisation(name: str, ref: Callable[..., Any], shape: Callable[..., Shape], vjp: Any,
                    grad_name: str) -> OpDef:  # fmt: skip
     """A record; shape(*shapes, **params) is that of the packed answer."""
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, ShapeError, always, movement, register
+from ..op import Kind, OpDef, Rule, ShapeError, always, movement, register
 from ..strides import View
 
 
-def _seen(x: np.ndarray, move: Callable, **params: Any) -> np.ndarray:
+def _seen(x: np.ndarray, move: Callable[..., Any], **params: Any) -> np.ndarray:
     """The array as a movement of its strides, here in bytes, lets it be seen; it may be written."""
     view = move(View(x.shape, x.strides), **params)
     return np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
@@ -135,7 +135,7 @@ def _concat_aval(*avals: Any, axis: int) -> tuple[tuple[int, ...], DType]:
     return (*first[:axis], sum(a.shape[axis] for a in avals), *first[axis + 1 :]), avals[0].dtype
 
 
-def _piece(k: int):
+def _piece(k: int) -> Rule:
     def rule(g: Any, y: Any, *xs: Any, axis: int) -> Any:
         start = sum(x.shape[axis] for x in xs[:k])
         stop = start + xs[k].shape[axis]

@@ -20,7 +20,7 @@ from .source import full
 
 
 def _prefix(
-    name: str, ref: Callable, first: str, step: str, vjp: Rules | None, wide: bool = True
+    name: str, ref: Callable[..., Any], first: str, step: str, vjp: Rules | None, wide: bool = True
 ) -> OpDef:
     def infer(*avals: Any, axis: int, reverse: bool) -> tuple[tuple[int, ...], DType]:
         return avals[0].shape, avals[0].dtype
@@ -48,7 +48,7 @@ def shifted(x: Any, axis: int, back: bool, fill: float, by: int = 1) -> Any:
     return concat(cut, end, axis=axis) if back else concat(end, cut, axis=axis)
 
 
-def _forward(function: Callable) -> Callable:
+def _forward(function: Callable[..., Any]) -> Callable[..., Any]:
     """A scan along an axis, as one that may also run from its end to its start."""
 
     def ref(*arrays: np.ndarray, axis: int, reverse: bool) -> np.ndarray:
@@ -59,7 +59,7 @@ def _forward(function: Callable) -> Callable:
     return ref
 
 
-def _accumulated(ufunc: np.ufunc) -> Callable:
+def _accumulated(ufunc: np.ufunc) -> Callable[..., Any]:
     def function(x: np.ndarray, axis: int) -> np.ndarray:
         wide = np.float64 if x.dtype == np.float32 else x.dtype
         return ufunc.accumulate(x, axis, dtype=wide).astype(x.dtype, copy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def _others(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
 FEW, MANY = 9, 1000  # NumPy's reduce is slow for many results of few numbers each
 
 
-def _reduce(ufunc: np.ufunc, init: Any):
+def _reduce(ufunc: np.ufunc, init: Any) -> Callable[..., np.ndarray]:
     def ref(x: np.ndarray, *, dims: tuple[int, ...]) -> np.ndarray:
         x = np.asarray(x)
         window = [x.shape[d] for d in dims]

@@ -21,7 +21,7 @@ from .elementwise import exp, log, sign, where
 COSTLY = 4 * TRANSCENDENTAL
 
 
-def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable | None = None,
+def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., Any] | None = None,
              word: str = "", domain: tuple[float, float] = (-3.0, 3.0),
              **fields: Any) -> OpDef:  # fmt: skip
     """A primitive that SciPy knows as `of` and kernels as `word`, NaN where it is not defined."""
@@ -71,7 +71,7 @@ def _zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.where(deep, far, zeta(s, np.where(deep, 1, q))).astype(q.dtype)
 
 
-def _igamma_slope(g, a, x):
+def _igamma_slope(g: Any, a: Any, x: Any) -> Any:
     return g * exp((a - 1) * log(x) - x - lgamma(a))
 
 
@@ -87,10 +87,10 @@ igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), 
 
 
 # ---- Bessel functions: DLMF 10.6, 10.29; i0e and i1e are i0 and i1 times exp(-|x|)
-def _first_order(below, scaled=False):
+def _first_order(below: OpDef, scaled: bool = False) -> Rule:
     """The rule of the function of order one, given that of order zero: y' = y0 - y / x."""
 
-    def rule(g, y, x):
+    def rule(g: Any, y: Any, x: Any) -> Any:
         near = abs(x) <= 1e-15  # 0 in float16
         safe = where(near, 1, x)
         down = below(safe) - y / safe

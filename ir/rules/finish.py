@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..op import Kind
 from ..ops.elementwise import copy, stop_gradient
 from ..rewrite import Table, Var
@@ -9,7 +11,7 @@ from ..value import REGISTRY
 from .wildcards import x
 
 
-def _known() -> list:
+def _known() -> list[Any]:
     """Values that only had a derivative by their other operands."""
     rows = []
     for op in REGISTRY.values():

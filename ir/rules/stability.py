@@ -4,16 +4,18 @@ are equal but for rounding, so this too is for `compile(fast_math=True)` alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..ops.elementwise import abs, exp, expm1, log, log1p, maximum, minimum, neg, sigmoid, sqrt
 from ..rewrite import Table
 from .wildcards import r, s
 
 
-def log_sigmoid(r):
+def log_sigmoid(r: Any) -> Any:
     return minimum(r, 0) - log1p(exp(-abs(r)))
 
 
-def softplus(r):
+def softplus(r: Any) -> Any:
     """log(1 + exp(r)); its own stable form contains it at arguments that are never positive."""
     if r.op is neg and r.inputs[0].op is abs:
         return None
