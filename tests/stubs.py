@@ -20,6 +20,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import tracegrad
+from tracegrad import return_types
 from tracegrad.ir.dtype import DType
 from tracegrad.ir.value import Value
 from tracegrad.nn import Module
@@ -37,6 +38,8 @@ STUBS = {
 METHODS = "tracer/tensor/attached_methods.pyi"
 _AUGMENTED = "add and floordiv lshift mod mul or pow rshift sub truediv xor"
 UNTYPED = {"__getattr__", *(f"__i{name}__" for name in _AUGMENTED.split())}
+# functions whose named result comes with a dimension alone
+SOMETIMES = ("max", "median", "min", "nanmedian")
 HEAD = '"""Written by `python -m tests.stubs`."""\n\n'
 _KNOWN = {
     "Any": "typing", "Self": "typing", "Callable": "collections.abc", "Iterable": "collections.abc",
@@ -147,6 +150,11 @@ class Stub:
                     given.append("*")
             given.append(self.parameter(p, scope))
         answer = returns or self.annotation(found.return_annotation, scope) or "Any"
+        space = "linalg_" if self.module == "tracegrad.linalg" else ""
+        result = space + inner.__name__.removeprefix("linalg_")
+        if answer == "Any" and result in return_types.__all__ and result not in SOMETIMES:
+            self.imports.add("from tracegrad import return_types")
+            answer = f"return_types.{result}"
         if answer == "Any":
             self.imports.add("from typing import Any")
         return f"({', '.join(given)}) -> {answer}"

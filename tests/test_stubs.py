@@ -51,6 +51,20 @@ def test_a_type_checker_knows_every_method_of_a_tensor():
     assert not missing
 
 
+RESULTS = "aminmax cummax frexp kthvalue mode qr slogdet sort svd topk".split()
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_named_result_has_the_type_that_the_stub_says(name):
+    x = tracegrad.tensor([[4.0, 2.0], [2.0, 5.0]])
+    options = {"cummax": (0,), "kthvalue": (1,), "topk": (1,)}.get(name, ())
+    assert type(getattr(tracegrad, name)(x, *options)) is getattr(tracegrad.return_types, name)
+    assert type(getattr(x, name)(*options)) is getattr(tracegrad.return_types, name)
+    if name in ("qr", "slogdet", "svd"):
+        found = getattr(tracegrad.linalg, name)(x)
+        assert type(found) is getattr(tracegrad.return_types, f"linalg_{name}")
+
+
 PROGRAM = """
 import tracegrad as torch
 import tracegrad.nn.functional as F
@@ -64,7 +78,7 @@ F.conv2d(x, x, stride=2)
 model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2, stride=1))
 loss: torch.Tensor = nn.CrossEntropyLoss(label_smoothing=0.1)(model(x), x.argmax(1))
 optim.SGD(model.parameters(), lr=0.1).step()
-values = torch.linalg.svd(x).S
+values: torch.Tensor = torch.linalg.svd(x).S + x.sort(dim=0).values + torch.topk(x, 1).indices
 torch.zeros(2, dtype=torch.float64).to(torch.int)
 x.no_such_method()  # error
 torch.no_such_function(x)  # error
@@ -73,6 +87,7 @@ x.sum(dimension=0)  # error
 nn.ReLU(inplce=True)  # error
 F.softmax(x, axe=0)  # error
 torch.reshape(x, 1.5)  # error
+torch.linalg.svd(x).V  # error
 """
 
 

@@ -167,7 +167,15 @@ class _Gradient:
 
 def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:
-    """(func(inputs), v times its Hessian)."""
+    """(func(inputs), v times its Hessian).
+
+    Shape: v has that of the inputs. Raises RuntimeError if it has not, or if the answer is no
+    scalar.
+
+    >>> x, v = torch.ones(2), torch.tensor([1.0, 2.0])
+    >>> torch.autograd.functional.vhp(lambda x: (x**3).sum(), x, v)
+    (tensor(2.), tensor([ 6., 12.]))
+    """
     gradient = _Gradient(func, "vhp")
     p = _Linearization(gradient, inputs, "vhp", create_graph, strict)
     found = p.finish(p.back(p.weights(v, p.xs), create_graph))
@@ -177,7 +185,15 @@ def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
 
 def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:
-    """(func(inputs), its Hessian times v)."""
+    """(func(inputs), its Hessian times v).
+
+    Shape: v has that of the inputs. Raises RuntimeError if it has not, or if the answer is no
+    scalar.
+
+    >>> x, v = torch.ones(2), torch.tensor([1.0, 2.0])
+    >>> torch.autograd.functional.hvp(lambda x: (x**3).sum(), x, v)
+    (tensor(2.), tensor([ 6., 12.]))
+    """
     gradient = _Gradient(func, "hvp")
     p = _Linearization(gradient, inputs, "hvp", create_graph, strict)
     found = p.finish(p.back.pushforward()(p.weights(v, p.xs), create_graph))

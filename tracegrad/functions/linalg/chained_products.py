@@ -45,7 +45,14 @@ def addbmm(
 
 
 def inner(input: Tensor, other: Tensor) -> Tensor:
-    """The products summed along the last dimension of both; with a scalar, the plain product."""
+    """The products summed along the last dimension of both; with a scalar, the plain product.
+
+    Shape: (*A, K), (*B, K) -> (*A, *B). Dtype: that of both.
+    Raises RuntimeError if the last extents differ.
+
+    >>> torch.inner(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([11., 17.])
+    """
     if input.ndim == 0 or other.ndim == 0:
         return input * other
     if input.shape[-1] != other.shape[-1]:
@@ -137,6 +144,12 @@ def _split(sizes: Sequence[int]) -> list[list[int]]:
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of a chain of matrices, in the cheapest order; the first and the last may be
     vectors.
+
+    Shape: (N, K), (K, L), ..., the first and the last may be vectors -> (N, M). Dtype: that of all.
+    Raises RuntimeError for fewer than two tensors or extents that differ.
+
+    >>> torch.linalg.multi_dot([torch.ones(1, 2), torch.ones(2, 3), torch.ones(3, 1)])
+    tensor([[6.]])
     """
     n = len(tensors)
     if n < 2:

@@ -118,7 +118,15 @@ def _lu_factor(a: Tensor, check: str | None, pivot: bool) -> tuple[Tensor, Tenso
 
 
 def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
-    """L (without its unit diagonal) and U in one matrix, and the pivots."""
+    """L (without its unit diagonal) and U in one matrix, and the pivots.
+
+    Shape: (*, N, M) -> (*, N, M), (*, min(N, M)). Dtype: that of A, and int32.
+    Raises RuntimeError for fewer than two dimensions or a zero on the diagonal of U.
+
+    >>> LU, pivots = torch.linalg.lu_factor(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> pivots
+    tensor([2, 2], dtype=tracegrad.int32)
+    """
     a = matrices(A, "linalg.lu_factor")
     return TYPES["linalg_lu_factor"](*_lu_factor(a, "torch.linalg.lu_factor", pivot))
 
@@ -153,7 +161,15 @@ def _permutation(order: Tensor, like: Tensor) -> Tensor:
 
 
 def lu(A: Tensor, *, pivot: bool = True) -> Any:
-    """P, L and U of A = P L U."""
+    """P, L and U of A = P L U.
+
+    Shape: (*, N, M) -> (*, N, N), (*, N, K), (*, K, M), K = min(N, M). Dtype: that of A.
+    Raises RuntimeError for fewer than two dimensions.
+
+    >>> P, L, U = torch.linalg.lu(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> torch.allclose(P @ L @ U, torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    True
+    """
     packed = _factored(matrices(A, "linalg.lu"), None, pivot)
     factors, order, _ = linalg.lu_factors(packed)
     left, right = composite("LinalgLuBackward0")(_triangles)(factors)
@@ -225,7 +241,7 @@ def _qr(a: Tensor, complete: bool) -> tuple[Tensor, Tensor]:
 
 def qr(input: Tensor, some: bool = True) -> Any:
     """As `linalg.qr`, reduced or complete."""
-    return linalg_qr(input, "reduced" if some else "complete")
+    return TYPES["qr"](*linalg_qr(input, "reduced" if some else "complete"))
 
 
 # ---- eigenvalues

@@ -112,7 +112,13 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 @composite("VdotBackward0")
 def vdot(input: Tensor, tensor: Tensor) -> Tensor:
-    """The inner product of two vectors; of real ones the same as `dot`."""
+    """The inner product of two vectors; of real ones the same as `dot`.
+
+    Shape: (K,), (K,) -> (). Dtype: that of both. Raises RuntimeError as `dot`.
+
+    >>> torch.vdot(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
     return dot(input, tensor)
 
 
@@ -231,7 +237,14 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 
 @composite("AddmvBackward0")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * mat @ vec."""
+    """beta * input + alpha * mat @ vec.
+
+    Shape: (N,) or what broadcasts to it, (N, K), (K,) -> (N,). Dtype: that of all.
+    Raises RuntimeError if the dtypes or the inner extents differ.
+
+    >>> torch.addmv(torch.ones(1), torch.ones(1, 3), torch.ones(3))
+    tensor([4.])
+    """
     return scaled_sum(input, mv(mat, vec), beta, alpha)
 
 
@@ -239,7 +252,15 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
-    """beta * input + alpha * batch1 @ batch2."""
+    """beta * input + alpha * batch1 @ batch2.
+
+    Shape: (B, N, M) or what broadcasts to it, (B, N, K), (B, K, M) -> (B, N, M). Dtype: that of
+    all.
+    Raises RuntimeError if the dtypes or the extents differ.
+
+    >>> torch.baddbmm(torch.ones(1, 1, 1), torch.ones(1, 1, 3), torch.ones(1, 3, 1))
+    tensor([[[4.]]])
+    """
     _no_bools("baddbmm", batch1)
     return scaled_sum(input, bmm(batch1, batch2), beta, alpha)
 

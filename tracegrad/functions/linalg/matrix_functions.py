@@ -201,6 +201,13 @@ def matrix_exp(input: Tensor) -> Tensor:
 
     s differs from matrix to matrix; all go through the same number of steps, of which those beyond
     s change nothing.
+
+    Shape: (*, N, N) -> the same. Dtype: that of input, floating point.
+    Raises RuntimeError if the matrices are not square.
+
+    >>> torch.linalg.matrix_exp(torch.zeros(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
     """
     a = square(input, "linalg.matrix_exp")
     if not a.numel():

@@ -184,7 +184,16 @@ def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
 def lu_solve(
     LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor:
-    """X of AX = B (XA = B, A'X = B) from what `lu_factor` gives."""
+    """X of AX = B (XA = B, A'X = B) from what `lu_factor` gives.
+
+    Shape: LU (*, N, N), pivots (*, N), B (*, N, K) -> that of B. Dtype: that of both.
+    Raises RuntimeError if shapes or dtypes do not fit.
+
+    >>> LU, pivots = torch.linalg.lu_factor(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    >>> torch.linalg.lu_solve(LU, pivots, torch.tensor([[2.0], [4.0]]))
+    tensor([[1.],
+            [1.]])
+    """
     factors = square(LU, "linalg.lu_solve")
     _same_dtype(factors, B, "linalg.lu_solve")
     factors, b = _paired(factors, B, left, "linalg.lu_solve")
@@ -229,7 +238,7 @@ def _slogdet(A: Tensor, name: str) -> tuple[Tensor, Tensor]:
     return kinks.steps(sign, a), determinants.logabsdet(size, a, packed)
 
 
-def slogdet(A: Tensor) -> Any:
+def linalg_slogdet(A: Tensor) -> Any:
     """The sign of the determinant and the logarithm of its size.
 
     Shape: (*, N, N) -> (*), (*). Dtype: float32 or float64, that of A. Raises RuntimeError if not
@@ -241,6 +250,11 @@ def slogdet(A: Tensor) -> Any:
     """
     run = composite("LinalgSlogdetBackward0")(_slogdet)
     return TYPES["linalg_slogdet"](*run(A, "linalg.slogdet"))
+
+
+def slogdet(input: Tensor) -> Any:
+    """As `linalg.slogdet`."""
+    return TYPES["slogdet"](*linalg_slogdet(input))
 
 
 @composite("WhereBackward0")

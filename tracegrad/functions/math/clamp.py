@@ -66,12 +66,24 @@ clip = clamp
 
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:
-    """The elements, none smaller than `min`."""
+    """The elements, none smaller than `min`.
+
+    Shape: two that broadcast. Dtype: the promoted one. Raises RuntimeError if they do not.
+
+    >>> torch.clamp_min(torch.tensor([-1.0, 2.0]), 0)
+    tensor([0., 2.])
+    """
     return clamp(input, min=min)
 
 
 def clamp_max(input: Tensor, max: Any) -> Tensor:
-    """The elements, none greater than `max`."""
+    """The elements, none greater than `max`.
+
+    Shape: two that broadcast. Dtype: the promoted one. Raises RuntimeError if they do not.
+
+    >>> torch.clamp_max(torch.tensor([-1.0, 2.0]), 0)
+    tensor([-1.,  0.])
+    """
     return clamp(input, max=max)
 
 

@@ -79,13 +79,31 @@ def _extreme(input: Tensor, dim: int, name: str) -> Any:
 
 @composite("CummaxBackward0")
 def cummax(input: Tensor, dim: int) -> Any:
-    """The greatest element up to each and its position, the last of equal ones."""
+    """The greatest element up to each and its position, the last of equal ones.
+
+    Shape: (*) -> two of (*). Dtype: that of input, and int64.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.cummax(torch.tensor([1.0, 3.0, 2.0]), dim=0)
+    tracegrad.return_types.cummax(
+    values=tensor([1., 3., 3.]),
+    indices=tensor([0, 1, 1]))
+    """
     return _extreme(input, dim, "cummax")
 
 
 @composite("CumminBackward0")
 def cummin(input: Tensor, dim: int) -> Any:
-    """The smallest element up to each and its position, the last of equal ones."""
+    """The smallest element up to each and its position, the last of equal ones.
+
+    Shape: (*) -> two of (*). Dtype: that of input, and int64.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.cummin(torch.tensor([3.0, 1.0, 2.0]), dim=0)
+    tracegrad.return_types.cummin(
+    values=tensor([3., 1., 1.]),
+    indices=tensor([0, 1, 1]))
+    """
     return _extreme(input, dim, "cummin")
 
 

@@ -22,7 +22,14 @@ def _neighbours(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 @numpy_names
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None,
          append: Tensor | None = None) -> Tensor:  # fmt: skip
-    """The n-th differences of neighbours along a dimension."""
+    """The n-th differences of neighbours along a dimension.
+
+    Shape: the extent at `dim` becomes n less, after prepend and append. Dtype: that of input; bool
+    of bools. Raises RuntimeError for a negative n or a 0-d tensor.
+
+    >>> torch.diff(torch.tensor([1, 4, 9]))
+    tensor([3, 5])
+    """
     if input.ndim == 0:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:

@@ -37,7 +37,15 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
 
 @composite("LdexpBackward0")
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
-    """input * 2 ** other."""
+    """input * 2 ** other.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one, floating
+    point.
+    Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.ldexp(torch.tensor([1.0, 3.0]), torch.tensor([2, 1]))
+    tensor([4., 6.])
+    """
     if not isinstance(other, Tensor):
         raise TypeError(
             f"ldexp(): argument 'other' must be Tensor, not {type(other).__name__}; "
@@ -54,7 +62,15 @@ def _shifted(x: Tensor, k: Tensor) -> Tensor:
 
 
 def frexp(input: Tensor) -> Any:
-    """mantissa * 2 ** exponent: mantissas in [0.5, 1), with the sign, and exponents, int32."""
+    """mantissa * 2 ** exponent: mantissas in [0.5, 1), with the sign, and exponents, int32.
+
+    Shape: (*) -> two of (*). Dtype: that of input, and int32. Raises RuntimeError for integers.
+
+    >>> torch.frexp(torch.tensor([8.0, 3.0]))
+    tracegrad.return_types.frexp(
+    mantissa=tensor([0.5000, 0.7500]),
+    exponent=tensor([4, 2], dtype=tracegrad.int32))
+    """
     if not input.is_floating_point():
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     exponent = ops.exponent(input, dtype=int32)

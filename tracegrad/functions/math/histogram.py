@@ -64,6 +64,11 @@ def _countable(x: Tensor, bins: Any, name: str) -> None:
 def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     """How many numbers lie in each of `bins` equal parts of a range, by default that of the numbers
     themselves.
+
+    Shape: (*) -> (bins,). Dtype: that of input. Raises RuntimeError for bins below 1.
+
+    >>> torch.histc(torch.tensor([0.0, 1.0, 1.0, 3.0]), bins=3, min=0, max=3)
+    tensor([1., 2., 1.])
     """
     _countable(input, [bins], "histogram_cpu")
     x = _flat(input)

@@ -155,7 +155,14 @@ def square(input: Tensor) -> Tensor:
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent, in float64."""
+    """input ** exponent, in float64.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: float64.
+    Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.float_power(torch.tensor([2, 3]), 2)
+    tensor([4., 9.], dtype=tracegrad.float64)
+    """
     wide = (x.to(float64) if isinstance(x, Tensor) else float(x) for x in (input, exponent))
     return pow(*wide)
 
@@ -182,13 +189,27 @@ def lcm(input: Tensor, other: Tensor) -> Tensor:
 
 @composite("MulBackward0")
 def deg2rad(input: Tensor) -> Tensor:
-    """Degrees as radians."""
+    """Degrees as radians.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> torch.deg2rad(torch.tensor([180.0]))
+    tensor([3.1416])
+    """
     return ops.mul(input, math.pi / 180)
 
 
 @composite("MulBackward0")
 def rad2deg(input: Tensor) -> Tensor:
-    """Radians as degrees."""
+    """Radians as degrees.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype.
+    Raises TypeError without a tensor.
+
+    >>> torch.rad2deg(torch.tensor([3.14159265]))
+    tensor([180.])
+    """
     return ops.mul(input, 180 / math.pi)
 
 
@@ -306,12 +327,26 @@ def _lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of two numbers; of a number and NaN the number."""
+    """The larger of two numbers; of a number and NaN the number.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.fmax(torch.tensor([1.0, float("nan")]), torch.tensor([2.0, 3.0]))
+    tensor([2., 3.])
+    """
     return _chosen(input, other, ops.ge)
 
 
 def fmin(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of two numbers; of a number and NaN the number."""
+    """The smaller of two numbers; of a number and NaN the number.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one.
+    Raises RuntimeError if the shapes do not broadcast.
+
+    >>> torch.fmin(torch.tensor([1.0, float("nan")]), torch.tensor([2.0, 3.0]))
+    tensor([1., 3.])
+    """
     return _chosen(input, other, ops.le)
 
 
@@ -321,7 +356,14 @@ def _chosen(a: Tensor, b: Tensor, compare: OpDef) -> Tensor:
 
 
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
-    """0 for negative numbers, 1 for positive ones, and `values` at zero."""
+    """0 for negative numbers, 1 for positive ones, and `values` at zero.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: that of both.
+    Raises RuntimeError if the dtypes differ; TypeError for a number as values.
+
+    >>> torch.heaviside(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor(0.5))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     if not isinstance(values, Tensor):
         kind = type(values).__name__
         raise TypeError(f"heaviside(): argument 'values' (position 2) must be Tensor, not {kind}")

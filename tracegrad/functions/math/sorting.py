@@ -73,7 +73,13 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 
 
 def msort(input: Tensor) -> Tensor:
-    """The elements in order along the first dimension."""
+    """The elements in order along the first dimension.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises TypeError without a tensor.
+
+    >>> torch.msort(torch.tensor([3, 1, 2]))
+    tensor([1, 2, 3])
+    """
     return sort(input, 0).values
 
 
@@ -105,7 +111,16 @@ def topk(
 
 @composite("KthvalueBackward0")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    """The k-th smallest element along a dimension, counted from 1, and where it stands."""
+    """The k-th smallest element along a dimension, counted from 1, and where it stands.
+
+    Shape: (*) -> two without the dimension `dim`. Dtype: that of input, and int64.
+    Raises RuntimeError for k out of range; IndexError for a dimension out of range.
+
+    >>> torch.kthvalue(torch.tensor([3.0, 1.0, 2.0]), 2)
+    tracegrad.return_types.kthvalue(
+    values=tensor(2.),
+    indices=tensor(2))
+    """
     d, x = wrap_dim(dim, input.ndim), vector(input)
     if x.shape[d] == 0:
         raise IndexError(
@@ -175,7 +190,13 @@ def bucketize(
 def isin(
     elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
 ) -> Tensor:
-    """Whether each element is one of the others."""
+    """Whether each element is one of the others.
+
+    Shape: that of elements. Dtype: bool. Raises TypeError without a tensor.
+
+    >>> torch.isin(torch.tensor([1, 2, 3]), torch.tensor([2, 5]))
+    tensor([False,  True, False])
+    """
     if not isinstance(elements, Tensor):
         elements = as_tensor(elements, dtype=test_elements.dtype)
     if not isinstance(test_elements, Tensor):

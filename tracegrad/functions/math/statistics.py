@@ -103,6 +103,14 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along a dimension, the smallest of several, and where it stands
     last.
+
+    Shape: (*) -> two without the dimension `dim`. Dtype: that of input, and int64.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.mode(torch.tensor([1, 2, 2]))
+    tracegrad.return_types.mode(
+    values=tensor(2),
+    indices=tensor(2))
     """
     d, x = wrap_dim(dim, input.ndim), vector(input)
     some(x, (d,), "mode")
@@ -227,6 +235,13 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
         aweights: Tensor | None = None) -> Tensor:  # fmt: skip
     """The covariances of variables, which are rows. An observation counts `fweights` times and is
     worth `aweights`.
+
+    Shape: (variables, observations) -> (variables, variables); (observations,) -> ().
+    Dtype: that of input. Raises RuntimeError for more than two dimensions.
+
+    >>> torch.cov(torch.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
     """
     if input.ndim > 2:
         raise RuntimeError(
@@ -254,7 +269,15 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
 
 @rounded_once
 def corrcoef(input: Tensor) -> Tensor:
-    """The correlations of variables, which are rows."""
+    """The correlations of variables, which are rows.
+
+    Shape: (variables, observations) -> (variables, variables); (observations,) -> ().
+    Dtype: that of input. Raises RuntimeError for more than two dimensions.
+
+    >>> torch.corrcoef(torch.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
     if input.ndim > 2:
         raise RuntimeError(
             "corrcoef(): expected input to have two or fewer dimensions but got an input with "

@@ -91,7 +91,13 @@ def var_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = 1,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Variance and mean."""
+    """Variance and mean.
+
+    Shape and dtype: two, each as of `var`. Raises RuntimeError for integers.
+
+    >>> torch.var_mean(torch.tensor([1.0, 2.0, 3.0]))
+    (tensor(1.), tensor(2.))
+    """
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     spread = var(input, dim, unbiased, keepdim, correction=correction)
@@ -105,7 +111,13 @@ def std_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = 1,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Standard deviation and mean."""
+    """Standard deviation and mean.
+
+    Shape and dtype: two, each as of `std`. Raises RuntimeError for integers.
+
+    >>> torch.std_mean(torch.tensor([1.0, 2.0, 3.0]))
+    (tensor(1.), tensor(2.))
+    """
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     spread = std(input, dim, unbiased, keepdim, correction=correction)

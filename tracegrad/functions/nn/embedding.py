@@ -112,6 +112,13 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
 
     Bags are the rows of a 2-d `input`, or begin at `offsets` in a 1-d one: (bags, D). Numbers equal
     to `padding_idx` do not count; an empty bag gives zeros.
+
+    Shape: input (B, N), or (N,) with offsets (B,) -> (B, D). Dtype: that of weight; numbers int64
+    or int32. Raises RuntimeError or IndexError for a number out of range; ValueError for a wrong
+    rank.
+
+    >>> F.embedding_bag(torch.tensor([[0, 1]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), mode="sum")
+    tensor([[4., 6.]])
     """
     if weight.dtype is int64 and input.dtype.is_floating_point:
         input, weight = weight, input

@@ -360,7 +360,13 @@ def multinomial(
 
 @composite("PoissonBackward0")
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
-    """Counts of events at these rates; not in compiled functions."""
+    """Counts of events at these rates; not in compiled functions.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for negative rates.
+
+    >>> torch.poisson(torch.zeros(2))
+    tensor([0., 0.])
+    """
     d = floating(input.dtype, "poisson_cpu")
     rate = input.detach().double().numpy()
     if (rate < 0).any():

@@ -446,7 +446,13 @@ def _between(start: Any, end: Any, steps: int, name: str) -> Tensor:
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None,
              device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """`steps` powers of `base`, with exponents evenly spaced from `start` to `end`."""
+    """`steps` powers of `base`, with exponents evenly spaced from `start` to `end`.
+
+    Shape: (steps,). Dtype: `dtype`, else the default dtype. Raises RuntimeError for negative steps.
+
+    >>> torch.logspace(0, 2, 3)
+    tensor([  1.,  10., 100.])
+    """
     usable(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")

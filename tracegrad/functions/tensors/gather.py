@@ -106,7 +106,14 @@ def every_axis(x: Tensor, dim: int, index: Tensor, negative: bool = False) -> li
 
 @composite("TakeBackward0")
 def take(input: Tensor, index: Tensor) -> Tensor:
-    """The elements at positions counted through the whole tensor."""
+    """The elements at positions counted through the whole tensor.
+
+    Shape: that of index. Dtype: that of input.
+    Raises IndexError or RuntimeError for an index out of range.
+
+    >>> torch.take(torch.tensor([[1, 2], [3, 4]]), torch.tensor([0, 3]))
+    tensor([1, 4])
+    """
     long_index("take", index)
     flat = reshape(input, shape=(input.numel(),))
     return index_(flat, checked(index, flat.shape[0], 0), axes=(0,))

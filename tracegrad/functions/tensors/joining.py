@@ -148,17 +148,41 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along the third dimension."""
+    """Joined along the third dimension.
+
+    Shape: as `cat` along dimension 2, of tensors with at least three dimensions. Dtype: the
+    promoted one. Raises RuntimeError if other extents differ.
+
+    >>> torch.dstack([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    tensor([[[1, 3],
+             [2, 4]]])
+    """
     return cat([_at_least(x, 3) for x in tensors], 2)
 
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along the columns, vectors being columns."""
+    """Joined along the columns, vectors being columns.
+
+    Shape: (N,) counts as (N, 1); then as `cat` along dimension 1. Dtype: the promoted one.
+    Raises RuntimeError if other extents differ.
+
+    >>> torch.column_stack([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    tensor([[1, 3],
+            [2, 4]])
+    """
     return hstack([x if x.ndim > 1 else reshaped(x, (x.numel(), 1)) for x in tensors])
 
 
 def block_diag(*tensors: Tensor) -> Tensor:
-    """Matrices along the diagonal of one, zeros elsewhere."""
+    """Matrices along the diagonal of one, zeros elsewhere.
+
+    Shape: (N, M), ... -> (the sum of N, the sum of M). Dtype: the promoted one.
+    Raises RuntimeError for more than two dimensions.
+
+    >>> torch.block_diag(torch.tensor([[1, 2]]), torch.tensor([[3]]))
+    tensor([[1, 2, 0],
+            [0, 0, 3]])
+    """
     blocks = [_at_least(x, 2) for x in tensors]
     for i, x in enumerate(blocks):
         if x.ndim > 2:
@@ -213,7 +237,17 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """All combinations of one element of each vector, as rows."""
+    """All combinations of one element of each vector, as rows.
+
+    Shape: (N,), (M,), ... -> (N * M * ..., how many). Dtype: that of all.
+    Raises RuntimeError for other ranks.
+
+    >>> torch.cartesian_prod(torch.tensor([1, 2]), torch.tensor([3, 4]))
+    tensor([[1, 3],
+            [1, 4],
+            [2, 3],
+            [2, 4]])
+    """
     for x in tensors:
         if x.ndim != 1:
             raise RuntimeError(f"Expect a 1D vector, but got shape {list(x.shape)}")
@@ -223,7 +257,16 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
-    """All ways to choose r elements of a vector, as rows."""
+    """All ways to choose r elements of a vector, as rows.
+
+    Shape: (N,) -> (the number of choices, r). Dtype: that of input.
+    Raises RuntimeError for other ranks or a negative r.
+
+    >>> torch.combinations(torch.tensor([1, 2, 3]))
+    tensor([[1, 2],
+            [1, 3],
+            [2, 3]])
+    """
     if input.ndim != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
     if r < 0:

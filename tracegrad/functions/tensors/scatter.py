@@ -271,7 +271,15 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 
 @composite("MaskedScatterBackward0")
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """A copy with the elements of `source`, in order, where the mask holds."""
+    """A copy with the elements of `source`, in order, where the mask holds.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: that of input and source; the
+    mask is bool. Raises RuntimeError for too few elements or another dtype.
+
+    >>> x, mask = torch.zeros(3), torch.tensor([True, False, True])
+    >>> torch.masked_scatter(x, mask, torch.tensor([1.0, 2.0]))
+    tensor([1., 0., 2.])
+    """
     if mask.dtype is not bool_:
         raise RuntimeError(
             f"masked_scatter_ only supports boolean masks, but got mask with dtype "

@@ -330,7 +330,14 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 def ravel(input: Tensor) -> Tensor:
-    """All elements in one dimension, next to each other in memory."""
+    """All elements in one dimension, next to each other in memory.
+
+    Shape: (*) -> (numel,). Dtype: that of input. A view where possible. Raises TypeError without a
+    tensor.
+
+    >>> torch.ravel(torch.tensor([[1, 2], [3, 4]]))
+    tensor([1, 2, 3, 4])
+    """
     y = reshaped(input, (input.numel(),))
     return y if y._view is None or is_contiguous(input) else y.clone()
 
@@ -389,14 +396,28 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 
 
 def fliplr(input: Tensor) -> Tensor:
-    """The order of the columns reversed; a copy."""
+    """The order of the columns reversed; a copy.
+
+    Shape: (N, M, *) -> the same. Dtype: that of input. Raises RuntimeError for fewer dimensions.
+
+    >>> torch.fliplr(torch.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 1],
+            [4, 3]])
+    """
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
     return flip(input, 1)
 
 
 def flipud(input: Tensor) -> Tensor:
-    """The order of the rows reversed; a copy."""
+    """The order of the rows reversed; a copy.
+
+    Shape: (N, *) -> the same. Dtype: that of input. Raises RuntimeError for a 0-d tensor.
+
+    >>> torch.flipud(torch.tensor([[1, 2], [3, 4]]))
+    tensor([[3, 4],
+            [1, 2]])
+    """
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
     return flip(input, 0)
@@ -404,7 +425,15 @@ def flipud(input: Tensor) -> Tensor:
 
 @composite("Rot90Backward0")
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
-    """Turned by k right angles, from the first of two dimensions towards the second; a copy."""
+    """Turned by k right angles, from the first of two dimensions towards the second; a copy.
+
+    Shape: (*) -> with two extents exchanged if k is odd. Dtype: that of input.
+    Raises RuntimeError for two equal dimensions.
+
+    >>> torch.rot90(torch.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 4],
+            [1, 3]])
+    """
     if len(dims) != 2:
         raise RuntimeError(
             f"expected total rotation dims == 2, but got dims = {len(dims)}"

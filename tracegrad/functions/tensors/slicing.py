@@ -140,7 +140,14 @@ unsafe_split, unsafe_chunk, unsafe_split_with_sizes = split, chunk, split_with_s
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """So many parts of nearly equal length along `dim`, or those between the given positions."""
+    """So many parts of nearly equal length along `dim`, or those between the given positions.
+
+    Shape: the parts differ at `dim` alone. Dtype: that of input. Views.
+    Raises RuntimeError for less than one part.
+
+    >>> torch.tensor_split(torch.arange(5), 2)
+    (tensor([0, 1, 2]), tensor([3, 4]))
+    """
     n, d, where = _extent("tensor_split", input, dim), dim % (input.ndim or 1), indices_or_sections
     if isinstance(where, Tensor):
         if where.ndim > 1 or where.dtype.name != "int64":
@@ -292,7 +299,15 @@ def _dense(x: Tensor) -> Tensor | None:
 def as_strided(
     input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
-    """The memory of a tensor, or of what it is a view of, seen with another shape and strides."""
+    """The memory of a tensor, or of what it is a view of, seen with another shape and strides.
+
+    Shape: size. Dtype: that of input. A view.
+    Raises RuntimeError for places outside of the memory.
+
+    >>> torch.as_strided(torch.arange(6), (2, 2), (3, 1))
+    tensor([[0, 1],
+            [3, 4]])
+    """
     size, stride, x = tuple(size), tuple(stride), resolve(input)
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")

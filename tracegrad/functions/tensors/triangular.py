@@ -80,7 +80,15 @@ tril_indices, triu_indices = _indices("tril", np.tril_indices), _indices("triu",
 # ---- diagonals
 @composite("DiagEmbedBackward0")
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """Matrices, in the dimensions `dim1` and `dim2`, with the last dimension as a diagonal."""
+    """Matrices, in the dimensions `dim1` and `dim2`, with the last dimension as a diagonal.
+
+    Shape: (*, N) -> (*, N, N), larger for an offset. Dtype: that of input.
+    Raises RuntimeError for two equal dimensions; IndexError for one out of range.
+
+    >>> torch.diag_embed(torch.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
     a, b = (wrap_dim(d, input.ndim + 1) for d in (dim1, dim2))
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
@@ -94,7 +102,15 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The diagonal of a matrix, or the matrix with a vector as its diagonal."""
+    """The diagonal of a matrix, or the matrix with a vector as its diagonal.
+
+    Shape: (N, M) -> (K,), (N,) -> (N, N), larger for an offset. Dtype: that of input.
+    Raises RuntimeError for other ranks.
+
+    >>> torch.diag(torch.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
     if input.ndim == 2:
         return diagonal_(input, diagonal).clone()
     if input.ndim != 1:

@@ -24,7 +24,13 @@ def _several(tensors: Tensors) -> list[Tensor]:
 @no_grad()
 def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False,
                    foreach: bool | None = None) -> Tensor:  # fmt: skip
-    """The norm of all numbers of several tensors, as if they were one vector."""
+    """The norm of all numbers of several tensors, as if they were one vector.
+
+    Shape: any -> (). Raises RuntimeError for a norm that is not finite, if `error_if_nonfinite`.
+
+    >>> nn.utils.get_total_norm([torch.tensor([3.0]), torch.tensor([4.0])])
+    tensor(5.)
+    """
     norm_type = float(norm_type)
     norms = [vector_norm(t, norm_type) for t in _several(tensors)]
     total = vector_norm(stack(norms), norm_type) if norms else tensor(0.0)
