@@ -13,11 +13,11 @@ from tracegrad.absent import SPACES
 from tracegrad.torch_names import NAMES
 
 HERE = {
-    "a function of torch": (lambda: tg.distributions, "torch.distributions is a name of torch"),
+    "a function of torch": (lambda: tg.distributions, "torch has torch.distributions"),
     "with complex numbers": (lambda: tg.stft, "torch.stft needs complex numbers"),
-    "a method of torch": (lambda: tg.ones(2).to_sparse, "torch.Tensor.to_sparse is a name"),
-    "an optimizer of torch": (lambda: tg.optim.Rprop, "torch.optim.Rprop is a name of torch"),
-    "a schedule": (lambda: tg.optim.lr_scheduler.OneCycleLR, "OneCycleLR is a name of torch"),
+    "a method of torch": (lambda: tg.ones(2).to_sparse, "torch has torch.Tensor.to_sparse"),
+    "an optimizer of torch": (lambda: tg.optim.Rprop, "torch has torch.optim.Rprop"),
+    "a schedule": (lambda: tg.optim.lr_scheduler.OneCycleLR, r"torch has .*\.OneCycleLR"),
     "nobody's": (lambda: tg.sofmax, "'sofmax'. Near: softmax"),
     "nobody's method": (lambda: tg.ones(2).logsofmax, "no attribute 'logsofmax'. Near: log"),
     "nobody's module": (lambda: tg.nn.Liner, "Near: Linear"),

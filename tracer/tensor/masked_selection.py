@@ -23,7 +23,7 @@ from ...ir.ops.source import full
 from .tensor import Tensor, fill_slots, traced
 
 REFUSED = (
-    "indexing with a mask: the number of selected elements is unknown while the function is "
+    "indexing with a mask: the number of selected elements is not known while the function is "
     "compiled (line {site}), and the shape of the result depends on it. Write the result back "
     "under the same mask, as in x[mask] = f(x[mask]), or keep the shape, with torch.where(mask, x, "
     "0), x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the "
