@@ -20,11 +20,11 @@ class RMSprop(Optimizer):
     Raises ValueError for options out of range or no parameters.
 
     >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
-    >>> optimizer = optim.RMSprop([w], lr=0.1)
+    >>> optimizer = optim.RMSprop([w], lr=0.01)
     >>> w.sum().backward()
     >>> optimizer.step()
     >>> w
-    tensor([5.9605e-08, 1.0000e+00], requires_grad=True)
+    tensor([0.9000, 1.9000], requires_grad=True)
     """
 
     def __init__(self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8,

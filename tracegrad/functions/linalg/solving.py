@@ -219,8 +219,8 @@ def det(A: Tensor) -> Tensor:
     Shape: (*, N, N) -> (*). Dtype: float32 or float64, that of A. Raises RuntimeError if not
     square.
 
-    >>> torch.linalg.det(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    tensor(-2.0000)
+    >>> torch.linalg.det(torch.tensor([[2.0, 1.0], [0.0, 3.0]]))
+    tensor(6.)
     """
     a = square(A, "linalg.det")
     if a.shape[-1] == 1:
