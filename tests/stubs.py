@@ -84,6 +84,15 @@ def _offered(module: ModuleType, name: str, value: Any) -> bool:
     return home.startswith("tracegrad") and name not in ("TYPE_CHECKING", "annotations")
 
 
+def with_out(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """With the `out` that `accept` gives a public function, before any `**options`."""
+    out = inspect.Parameter(
+        "out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any"
+    )
+    kept = [p for p in parameters if p.name != "out"]
+    return sorted((*kept, out), key=lambda p: p.kind is p.VAR_KEYWORD)
+
+
 class Stub:
     """The text of one stub and the imports that it needs."""
 
@@ -129,35 +138,36 @@ class Stub:
 
     # ---- signatures
     def signature(self, function: Any, *, method: bool = False, returns: str = "") -> str:
-        found = inspect.signature(function)
-        inner = inspect.unwrap(function)
-        scope = getattr(inner, "__globals__", {})
-        parameters = list(found.parameters.values())
-        if method:
-            parameters = parameters[1:]
+        """What stands between the name of a function and `: ...`."""
+        found, inner = inspect.signature(function), inspect.unwrap(function)
+        scope = inner.__globals__
+        parameters = list(found.parameters.values())[method:]
         if getattr(function, "writes_out", ""):
-            out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None,
-                                    annotation="Any")  # fmt: skip
-            at = next((i for i, p in enumerate(parameters) if p.kind is p.VAR_KEYWORD), None)
-            parameters = [p for p in parameters if p.name != "out"]
-            parameters.insert(len(parameters) if at is None else at, out)
-        given = ["self"] if method else []
-        bare = False
-        for p in parameters:
-            if p.kind is p.KEYWORD_ONLY and not bare:
-                bare = True
-                if not any(q.kind is q.VAR_POSITIONAL for q in parameters):
-                    given.append("*")
-            given.append(self.parameter(p, scope))
+            parameters = with_out(parameters)
         answer = returns or self.annotation(found.return_annotation, scope) or "Any"
-        space = "linalg_" if self.module == "tracegrad.linalg" else ""
-        result = space + inner.__name__.removeprefix("linalg_")
-        if answer == "Any" and result in return_types.__all__ and result not in SOMETIMES:
-            self.imports.add("from tracegrad import return_types")
-            answer = f"return_types.{result}"
         if answer == "Any":
-            self.imports.add("from typing import Any")
-        return f"({', '.join(given)}) -> {answer}"
+            answer = self.result(inner.__name__)
+        return f"({self.arguments(parameters, scope, method)}) -> {answer}"
+
+    def arguments(self, parameters: list[inspect.Parameter], scope: dict, method: bool) -> str:
+        given = ["self"] if method else []
+        marked = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        for p in parameters:
+            if p.kind is p.KEYWORD_ONLY and not marked:
+                marked = True
+                given.append("*")
+            given.append(self.parameter(p, scope))
+        return ", ".join(given)
+
+    def result(self, function: str) -> str:
+        """The named tuple that a function without an annotation always returns, or Any."""
+        space = "linalg_" if self.module == "tracegrad.linalg" else ""
+        name = space + function.removeprefix("linalg_")
+        if name in return_types.__all__ and name not in SOMETIMES:
+            self.imports.add("from tracegrad import return_types")
+            return f"return_types.{name}"
+        self.imports.add("from typing import Any")
+        return "Any"
 
     def definitions(self, name: str, function: Any, method: bool = False) -> list[str]:
         """One `def`, or two where numbers may also be given one by one."""
@@ -235,15 +245,9 @@ class Stub:
         elif issubclass(value, Module):
             self.imports.add("from tracegrad.nn.module import Module")
             self.lines.append(f"class {name}(Module):")
-            first = inspect.signature(value)
-            given = ["self"]
-            star = False
-            for p in first.parameters.values():
-                if p.kind is p.KEYWORD_ONLY and not star:
-                    given.append("*")
-                    star = True
-                given.append(self.parameter(p, sys.modules[home].__dict__))
-            self.lines.append(f"    def __init__({', '.join(given)}) -> None: ...")
+            options = list(inspect.signature(value).parameters.values())
+            given = self.arguments(options, vars(sys.modules[home]), True)
+            self.lines.append(f"    def __init__({given}) -> None: ...")
         elif fields := getattr(value, "_fields", ()):
             self.imports |= {"from typing import NamedTuple", "from tracegrad import Tensor"}
             self.lines.append(f"class {name}(NamedTuple):")
