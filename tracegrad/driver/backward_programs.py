@@ -101,21 +101,11 @@ class Derivative:
         self.hooked = any(map(runs_code, set().union(*below)))
         seen = trace.observer
         self.forward_reads = frozenset((*seen.reads, *seen.classes) if seen else ())
-        again = self.hooked and not rerun.why_not
-        found, effects, checks = [], [], []
-        of_forward = set(trace.checks)
-        for starts in (self.every, *alone):
-            begun = [roots[k] for k in sorted(starts)]
-            run = partial(backpropagate, begun, targets, True, False)
-            gs, effect, written = (
-                observed(trace, self.seeds, run, again) if self.hooked else (run(), "", [])
-            )
-            rerun.scene.changed_later(written)
-            found.append(gs)
-            effects.append(effect)
-            checks.append([c for c in trace.checks if c not in of_forward])
-            for c in checks[-1]:
-                del trace.checks[c]
+        ways = (self.every, *alone)
+        found, effects, checks = zip(
+            *(self.backpropagated(trace, [roots[k] for k in sorted(w)], targets) for w in ways),
+            strict=True,
+        )
         self.again = next(filter(None, effects), "")  # why backward runs the function again
         reached = [k for k in range(len(sources)) if self.again or found[0][k] is not None]
         self.wanted = [sources[k] for k in reached]
@@ -126,10 +116,10 @@ class Derivative:
             )
         self.gradients: dict[frozenset[int], list[Node | None]] = {} if self.again else {
             starts: [None if (g := gs[k]) is None else g._node for k in reached]
-            for starts, gs in zip((self.every, *alone), found, strict=True)
+            for starts, gs in zip(ways, found, strict=True)
         }
         # what a backward may raise, whether or not a gradient needs it
-        self.checks = dict(zip((self.every, *alone), checks, strict=True))
+        self.checks = dict(zip(ways, checks, strict=True))
         kept = [{f for f in found if f.has_saved_values()} for found in below]
         self.frees = [
             frozenset(j for j in self.every if kept[j] & own) for own in kept
@@ -144,6 +134,24 @@ class Derivative:
         self.backwards: dict[frozenset[int], Backward] = {}
         one = np.ones((), self.seeds[0].dtype.storage)
         self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with
+
+    def backpropagated(
+        self, trace: Trace, roots: list[tuple[GradFn, Tensor]], targets: list[Any]
+    ) -> tuple[list[Tensor | None], str, list[Node]]:
+        """The gradients of `targets` from some outputs, what the pass does besides, in words, and
+        the checks it makes, which are taken out of the trace: they are the backward program's.
+        """
+        before = set(trace.checks)
+        run = partial(backpropagate, roots, targets, True, False)
+        if self.hooked:
+            gs, effect, written = observed(trace, self.seeds, run, not self.rerun.why_not)
+        else:
+            gs, effect, written = run(), "", []
+        self.rerun.scene.changed_later(written)
+        checks = [c for c in trace.checks if c not in before]
+        for c in checks:
+            del trace.checks[c]
+        return gs, effect, checks
 
     def runs_again(self) -> bool:
         """Whether backward has to run the function again: it acts, or what its hooks read is no

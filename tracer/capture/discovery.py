@@ -15,7 +15,7 @@ import weakref
 from abc import ABCMeta
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import local
 from types import FunctionType, ModuleType
 from typing import Any
@@ -99,44 +99,43 @@ class Discovery(ReadLog):
             return
         self.old[id(value)] = value
         cls = type(value)
-        if isinstance(value, Tensor):
-            self._tensor(words, value)
-        elif isinstance(value, np.ndarray):
-            self.summary(f"the array in {words}", "array", value)
-        elif isinstance(value, weakref.ref):
-            self.summary(words, "weak", value)
-            self._behind(words, value, weakref.ref.__call__(value))
-            self.discover(words, value())  # a method, of a WeakMethod
-        elif cls in SUMMARIES:
+        for kinds, discover in _BY_KIND:
+            if issubclass(cls, kinds):
+                discover(self, words, value)
+                return
+        if cls in SUMMARIES:
             self.summary(words, SUMMARIES[cls], value)
             if SUMMARIES[cls] == "context":
                 self.discover(words, Location(words, "context", value).now())
-        elif cls in weakref.ProxyTypes:
-            self._behind(words, None, value.__dir__.__self__)
-        elif isinstance(value, FunctionType):
-            self._function(words, value)
-            if value is os.getenv:
-                self.discover("os.environ", os.environ)
-        elif isinstance(value, type):
-            self._class(words, value)
-        elif isinstance(value, ModuleType):
-            self._module(words, value)
-        elif isinstance(value, CONTAINERS):
-            self._container(words, value)
-        elif isinstance(value, (set, frozenset)):
-            self.summary(words, "set", value)
-            self._parts(words, value)
-            if isinstance(value, set):
-                self.copied(words, value)
-        elif isinstance(value, (array, _CData)):
-            self.summary(words, "bytes", value)
-        elif isinstance(value, function_caches.CACHED):
-            self.summary(f"the cache of {words}", "cache", value)
-            self._parts(words, function_caches.inside(value))
         elif (parts := parts_of(value)) is not None:
             self._parts(words, parts)
         else:
             self._object(words, value)
+
+    # ---- values of Python's and of NumPy's types
+    def _array(self, words: str, value: np.ndarray) -> None:
+        self.summary(f"the array in {words}", "array", value)
+
+    def _bytes(self, words: str, value: Any) -> None:
+        self.summary(words, "bytes", value)
+
+    def _set(self, words: str, value: set | frozenset) -> None:
+        self.summary(words, "set", value)
+        self._parts(words, value)
+        if isinstance(value, set):
+            self.copied(words, value)
+
+    def _reference(self, words: str, value: weakref.ref) -> None:
+        self.summary(words, "weak", value)
+        self._behind(words, value, weakref.ref.__call__(value))
+        self.discover(words, value())  # a method, of a WeakMethod
+
+    def _proxy(self, words: str, value: Any) -> None:
+        self._behind(words, None, value.__dir__.__self__)
+
+    def _cached(self, words: str, value: Any) -> None:
+        self.summary(f"the cache of {words}", "cache", value)
+        self._parts(words, function_caches.inside(value))
 
     def _parts(self, words: str, values: Iterable[Any]) -> None:
         for value in values:
@@ -162,6 +161,8 @@ class Discovery(ReadLog):
     # ---- functions, modules and classes: what code names
     def _function(self, words: str, f: FunctionType) -> None:
         space = f.__globals__
+        if f is os.getenv:
+            self.discover("os.environ", os.environ)
         if code_names.fixed(space.get("__name__", "")):
             inner = getattr(f, "__wrapped__", None)
             if inner is not None and not code_names.fixed(getattr(inner, "__module__", None) or ""):
@@ -334,3 +335,19 @@ class Discovery(ReadLog):
             for inside in attributes.values():
                 if issubclass(type(inside), WatchedDict):
                     self._container(words, inside)
+
+
+# the first row that a value is of counts; what is in none of them is an object
+_BY_KIND: tuple[tuple[Any, Callable[[Discovery, str, Any], None]], ...] = (
+    (Tensor, Discovery._tensor),
+    (np.ndarray, Discovery._array),
+    (weakref.ref, Discovery._reference),
+    (weakref.ProxyTypes, Discovery._proxy),
+    (FunctionType, Discovery._function),
+    (type, Discovery._class),
+    (ModuleType, Discovery._module),
+    (CONTAINERS, Discovery._container),
+    ((set, frozenset), Discovery._set),
+    ((array, _CData), Discovery._bytes),
+    (function_caches.CACHED, Discovery._cached),
+)
