@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 
 import pytest
+from processes import start
 
 import tracegrad as tg
 from tracegrad.absent import SPACES
@@ -48,10 +47,13 @@ def test_the_error_can_be_pickled():
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def misspelt():
+    return tg.nn.Linear(1, 1).wieght
+
+
 def test_an_attribute_of_a_module_names_its_neighbour():
-    program = "from tracegrad import nn; nn.Linear(1, 1).wieght"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "no attribute 'wieght'. Did you mean: 'weight'?" in found.stderr
+    _, words = start(misspelt).communicate()
+    assert "no attribute 'wieght'. Did you mean: 'weight'?" in words
 
 
 def test_the_list_of_names_is_torchs():

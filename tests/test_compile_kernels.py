@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from machine_code import on_vectors
+from machine_code import on_vectors, print_map
+from processes import run
 
 import tracegrad as tg
 import tracegrad.nn.functional as F
@@ -121,58 +119,49 @@ def test_equal_layers_share_kernels():
     assert_kernels(f, 4, distinct=1)
 
 
-MLP = """
-import tracegrad as tg, tracegrad.nn.functional as F
-from tracegrad import nn
-junk = [object() for _ in range({junk})]
-tg.manual_seed(0)
-model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
-optimizer = tg.optim.Adam(model.parameters())
-@tg.compile
-def step(x, y):
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(x), y)
-    loss.backward()
-    optimizer.step()
-    return loss
-for _ in range(2):
-    step(tg.randn(10, 4), tg.randint(0, 3, (10,)))
-print(step.program())
-"""
+def print_a_step(junk):
+    held = [object() for _ in range(junk)]
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    optimizer = tg.optim.Adam(model.parameters())
+
+    @tg.compile
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(2):
+        step(tg.randn(10, 4), tg.randint(0, 3, (10,)))
+    print(step.program())
+    assert len(held) == junk
 
 
 def test_every_process_writes_the_same_kernels():
     """Kernels are kept on disk under their text: it must not depend on hashes or addresses."""
-    shown = set()
-    for seed in ("0", "7"):
-        code = MLP.replace("{junk}", str(1000 * int(seed)))
-        env = os.environ | {"PYTHONHASHSEED": seed}
-        run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr
-        shown.add(run.stdout)
+    shown = {run(print_a_step, 1000 * seed, env={"PYTHONHASHSEED": str(seed)}) for seed in (0, 7)}
     assert len(shown) == 1
+
+
+def code_of_a_map(buffers):
+    @tg.compile
+    def f(*xs):
+        total = xs[0]
+        for x in xs[1:]:
+            total = total * 0.5 + x
+        return [total + x for x in xs]
+
+    f(*(tg.randn(1000) for _ in range(buffers)))
+    print_map()
 
 
 @pytest.mark.parametrize("buffers", [2, 12])
 def test_a_map_over_many_buffers_is_vectorised(buffers, tmp_path):
     """Alias scopes let LLVM use vector registers without a check of every pair of pointers."""
-    code = f"""
-import tracegrad as tg
-from tracegrad.runtime.cpu import compiler
-@tg.compile
-def f(*xs):
-    total = xs[0]
-    for k, x in enumerate(xs[1:], 1):
-        total = total * 0.5 + x
-    return [total + x for x in xs]
-f(*(tg.randn(1000) for _ in range({buffers})))
-((_, built),) = [v for k, v in compiler._ready.items() if k.startswith("def map_")]
-print(built._library.get_llvm_str())
-"""
-    env = os.environ | {"TRACEGRAD_CACHE_DIR": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert on_vectors(run.stdout, "fadd"), "the loop was not vectorised"
+    code = run(code_of_a_map, buffers, env={"TRACEGRAD_CACHE_DIR": str(tmp_path)})
+    assert on_vectors(code, "fadd"), "the loop was not vectorised"
 
 
 def test_assert_kernels_tells_what_it_found():

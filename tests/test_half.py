@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from numba import cfunc, types
 from numba.extending import intrinsic
+from processes import run
 
 import tracegrad as tg
 from tracegrad.runtime.cpu import half
@@ -97,20 +95,15 @@ def test_rounding_is_that_of_torch(dtype):
     same(tg.from_numpy(x).to(getattr(tg, dtype)).float().numpy(), want)
 
 
+def computed_without_half_instructions():
+    assert not half.native()
+    x = tg.from_numpy(HALVES.view(np.float16))
+    f = lambda x: (x.float(), x * 3, (x / 512).sum(), x.reshape(256, 256) @ x.reshape(256, 256))
+    got, want = tg.compile(f)(x), f(x)
+    for a, b in zip(got[:2], want[:2], strict=True):
+        assert np.array_equal(a.numpy(), b.numpy(), equal_nan=True)
+
+
 @pytest.mark.skipif(not X86, reason="names a processor of x86")
 def test_a_processor_without_half_instructions_computes_the_same(tmp_path):
-    code = """
-import numpy as np, tracegrad as tg
-from tracegrad.runtime.cpu import half
-assert not half.native()
-x = tg.from_numpy(np.arange(1 << 16, dtype=np.uint16).view(np.float16))
-f = lambda x: (x.float(), x * 3, (x / 512).sum(), x.reshape(256, 256) @ x.reshape(256, 256))
-got, want = tg.compile(f)(x), f(x)
-for a, b in zip(got[:2], want[:2]):
-    assert np.array_equal(a.numpy(), b.numpy(), equal_nan=True)
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
-        env=os.environ | OLD | {"TRACEGRAD_CACHE_DIR": str(tmp_path)},
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    run(computed_without_half_instructions, env=OLD | {"TRACEGRAD_CACHE_DIR": str(tmp_path)})

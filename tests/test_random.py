@@ -2,14 +2,12 @@
 compiled program.
 """
 
-import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
-from machine_code import on_vectors
+from machine_code import on_vectors, print_map
+from processes import run
 from scipy import stats
 
 import tracegrad as T
@@ -271,19 +269,18 @@ def test_dropout_is_one_kernel_with_its_surroundings():
     assert_kernels(f, 1)
 
 
-@pytest.mark.parametrize("draw", ["F.dropout(x, 0.5)", "x + T.randn(1000)"])
+DRAWS = {"dropout": lambda x: F.dropout(x, 0.5), "numbers": lambda x: x + T.randn(1000)}
+
+
+def code_of_a_loop(draw):
+    T.compile(DRAWS[draw])(T.ones(1000))
+    print_map()
+
+
+@pytest.mark.parametrize("draw", DRAWS)
 def test_a_loop_that_draws_is_vectorised(draw, tmp_path):
-    code = f"""
-import tracegrad as T, tracegrad.nn.functional as F
-from tracegrad.runtime.cpu import compiler
-T.compile(lambda x: {draw})(T.ones(1000))
-((_, built),) = [v for k, v in compiler._ready.items() if k.startswith("def map_")]
-print(built._library.get_llvm_str())
-"""
-    env = os.environ | {"TRACEGRAD_CACHE_DIR": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert on_vectors(run.stdout, "mul"), "the rounds were not vectorised"
+    code = run(code_of_a_loop, draw, env={"TRACEGRAD_CACHE_DIR": str(tmp_path)})
+    assert on_vectors(code, "mul"), "the rounds were not vectorised"
 
 
 def test_threads_draw_what_one_thread_draws():

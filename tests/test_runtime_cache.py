@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from processes import run, start
 
+import tracegrad as tg
 from tracegrad.codegen.program import Kernel
+from tracegrad.ir.value import REGISTRY
 from tracegrad.runtime.cpu import compiler, object_cache
 
 SOURCE = """\
@@ -188,68 +189,54 @@ def test_a_kernel_that_numba_refuses_is_named_with_its_source_and_operations(fol
     assert entries(folder) == []
 
 
-BAD_OPERATION = """
-import dataclasses
-import tracegrad as tg
-from tracegrad.ir.value import REGISTRY
-object.__setattr__(REGISTRY["tanh"], "expr", "{0}.no_such_method()")
-f = tg.compile(lambda x: x.tanh() + 1)
-x = tg.ones(2)
-try:
-    f(x)
-except RuntimeError as error:
-    print(type(error).__name__, error)
-print(tg.compile(lambda x: x + 1)(x).tolist())
-"""
-
-
-def run(code: str) -> subprocess.Popen:
-    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, "-c", code], **out)
+def bad_operation():
+    object.__setattr__(REGISTRY["tanh"], "expr", "{0}.no_such_method()")
+    x = tg.ones(2)
+    try:
+        tg.compile(lambda x: x.tanh() + 1)(x)
+    except RuntimeError as error:
+        print(type(error).__name__, error)
+    print(tg.compile(lambda x: x + 1)(x).tolist())
 
 
 def test_an_operation_that_does_not_compile_is_named(folder):
-    out, _ = run(BAD_OPERATION).communicate(timeout=120)
+    out = run(bad_operation)
     assert "CompileError" in out and "map_" in out and "tanh" in out and ".py" in out
     assert "[2.0, 2.0]" in out
 
 
-RAISES = """
-import tracegrad as tg
-f = tg.compile(lambda x: (x ** x, x // (x - 1), x % 3))
-print([t.tolist() for t in f(tg.tensor([2, 3, 4]))])
-"""
+def checked_powers():
+    f = tg.compile(lambda x: (x**x, x // (x - 1), x % 3))
+    print([t.tolist() for t in f(tg.tensor([2, 3, 4]))])
 
 
 def test_kernels_with_an_error_path_can_be_loaded(folder):
     """LLVM ends the process where an object needs Numba's runtime and that is not there."""
-    first, second = (run(RAISES).communicate(timeout=120)[0] for _ in range(2))
-    assert first == second == "[[4, 27, 256], [2, 1, 1], [2, 0, 1]]\n"
+    assert run(checked_powers) == run(checked_powers) == "[[4, 27, 256], [2, 1, 1], [2, 0, 1]]\n"
 
 
-STEP = """
-import tracegrad as tg
-from tracegrad.runtime.cpu.compiler import statistics
-f = tg.compile(lambda x: (x @ x.t()).tanh().sum(0) + x.exp().sum(1))
-print(f(tg.ones(30, 30)).sum().item(), statistics.compiled, statistics.loaded)
-"""
+def step():
+    f = tg.compile(lambda x: (x @ x.t()).tanh().sum(0) + x.exp().sum(1))
+    print(f(tg.ones(30, 30)).sum().item(), compiler.statistics.compiled, compiler.statistics.loaded)
 
 
 @pytest.mark.slow
 def test_processes_share_a_cache_at_once(folder):
-    together = [run(STEP) for _ in range(3)]
+    together = [start(step) for _ in range(3)]
     answers = [p.communicate(timeout=200)[0].split() for p in together]
-    later = run(STEP).communicate(timeout=200)[0].split()
+    later = run(step).split()
     assert {a[0] for a in answers} == {later[0]}
     assert later[1] == "0" and int(later[2]) > 0
     assert list(folder.glob("*.tmp")) == []
+
+
+def print_machine():
+    print(object_cache.machine())
 
 
 def test_objects_are_for_one_python_and_one_processor(monkeypatch):
     mine = object_cache.machine.__wrapped__()
     monkeypatch.setattr(object_cache.sysconfig, "get_config_var", lambda name: "cpython-399t-moon")
     assert object_cache.machine.__wrapped__() != mine
-    code = "from tracegrad.runtime.cpu import object_cache as cache; print(cache.machine())"
-    env = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert run.stdout.strip() not in ("", mine)
+    env = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    assert run(print_machine, env=env).strip() not in ("", mine)

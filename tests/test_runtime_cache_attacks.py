@@ -6,12 +6,11 @@ import os
 import resource
 import signal
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import run, start
 
 from tracegrad.runtime.cpu import object_cache
 
@@ -229,29 +228,26 @@ def test_eviction_touches_nothing_else(folder, monkeypatch):
     assert {p.name for p in folder.iterdir()} == {"mine.txt", "d.o", "y.tmp", "secret"}
 
 
-AGREE = """
-import sys, time
-from tracegrad.runtime.cpu import object_cache as cache
-cache.machine()
-time.sleep(max(0, float(sys.argv[1]) - time.time()))
-for k in range(30):
-    cache.write(f"{sys.argv[2]}{k:063d}", b"content")
-"""
+def write_at(moment, name):
+    object_cache.machine()
+    time.sleep(max(0, moment - time.time()))
+    for k in range(30):
+        object_cache.write(f"{name}{k:063d}", b"content")
+
+
+def count_written():
+    names = (f"{n}{k:063d}" for n in "1234" for k in range(30))
+    print(sum(object_cache.read(name) == (b"content",) for name in names))
 
 
 def test_processes_that_begin_at_once_agree_on_a_secret(tmp_path):
     folder = tmp_path / "new" / "cache"
-    env = os.environ | {"TRACEGRAD_CACHE_DIR": str(folder)}
+    env = {"TRACEGRAD_CACHE_DIR": str(folder)}
     for _ in range(2):
-        at = str(time.time() + 4)
-        several = [
-            subprocess.Popen([sys.executable, "-c", AGREE, at, name], env=env) for name in "1234"
-        ]
+        at = time.time() + 3
+        several = [start(write_at, at, name, env=env) for name in "1234"]
         assert [p.wait(60) for p in several] == [0] * 4
-        check = "from tracegrad.runtime.cpu import object_cache as cache; print(sum("
-        check += "cache.read(f'{n}{k:063d}') == (b'content',) for n in '1234' for k in range(30)))"
-        out = subprocess.run([sys.executable, "-c", check], env=env, capture_output=True, text=True)
-        assert out.stdout == "120\n"
+        assert run(count_written, env=env) == "120\n"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert list(folder.glob("*.tmp")) == []
         (folder / "secret").unlink()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import random
 import resource
 import stat
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from processes import start
 
 import tracegrad as tg
 
@@ -72,23 +73,18 @@ def test_what_cannot_be_pickled_leaves_the_old_file(path, thing):
         assert list(tg.load(path, weights_only=False)) == ["new", "thing"]
 
 
-KILLED = """
-import sys, tracegrad as tg
-k = 0
-while True:
-    k += 1
-    tg.save({"k": k, "w": tg.full((300_000,), float(k)), "b": tg.full((k % 50,), float(k))}, "a.pt")
-    print(k, flush=True)
-"""
+def save_again_and_again():
+    for k in itertools.count(1):
+        ones = {"w": tg.full((300_000,), float(k)), "b": tg.full((k % 50,), float(k))}
+        tg.save({"k": k, **ones}, "a.pt")
+        print(k, flush=True)
 
 
 def test_a_process_that_is_killed_leaves_one_whole_file(tmp_path):
     seed = random.Random(0)
     process = None
     for _ in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-        )
+        process = start(save_again_and_again, cwd=tmp_path)
         assert process.stdout.readline()
         time.sleep(seed.random() * 0.3)
         process.kill()
