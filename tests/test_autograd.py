@@ -1,4 +1,4 @@
-"""The eager gradient tape: what it computes, what it refuses, and in whose words."""
+"""The eager autograd graph: its results, its errors and their messages."""
 
 import gc
 import weakref

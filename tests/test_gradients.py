@@ -104,7 +104,7 @@ def on_tensors(node, known):
 
 
 def orders(graph, tensors):
-    """Value, gradients, their sum and its gradients, by the gradient tape."""
+    """Value, gradients, their sum and its gradients, by the autograd graph."""
     known = dict(zip(graph.inputs, tensors, strict=True))
     loss = on_tensors(graph.outputs[0], known)
     first = tg.autograd.grad(loss, tensors, create_graph=True, materialize_grads=True)
