@@ -88,7 +88,7 @@ def _bad():
         "matmul": (matmul, RuntimeError, "cannot be multiplied"),
         "item": (item, RuntimeError, "not known while the function is compiled"),
         "numpy": (numpy, RuntimeError, "not known while the function is compiled"),
-        "shown": (shown, RuntimeError, "Give the tensor itself to print"),
+        "shown": (shown, RuntimeError, "Pass the tensor to print"),
         "tolist": (tolist, RuntimeError, "not known while the function is compiled"),
         "random": (random, RuntimeError, "where a generator stands is not known"),
         "integer gradient": (integer_gradient, RuntimeError, "floating point"),
