@@ -212,7 +212,7 @@ def _on_a_copy(t: Tensor, array: np.ndarray | None) -> Iterator[None]:
 def _memory_like(array: np.ndarray, begin: int) -> np.ndarray:
     """New memory in which an array can lie from `begin` on, with the same strides."""
     last = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
-    return np.empty(begin + (-(-last // array.itemsize) + 1 if array.size else 0), array.dtype)
+    return np.empty(begin + (last // array.itemsize + 1 if array.size else 0), array.dtype)
 
 
 @contextmanager
