@@ -5,6 +5,7 @@ Numba itself needs a deep stack, so the programs are built here and not loaded.
 
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,7 +110,8 @@ def program(function):
     trace = Trace([x])
     with tracing(trace):
         y = resolve(function(x))
-        d = Derivative(trace, [(0, y)], 1, None, False)
+        nothing = SimpleNamespace(changed_later=lambda written: None)
+        d = Derivative(trace, [(0, y)], 1, SimpleNamespace(scene=nothing), False)
     seeds = tuple(s._node for s in d.seeds)
     raw = Graph((*(i.node for i in trace.inputs), *seeds), (y._node, *d.nodes()))
     return build(simplify(verify(raw)))

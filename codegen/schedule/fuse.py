@@ -113,12 +113,8 @@ class Fusion:
                     _, view = seen(self.low, x, anchor, space)
                     if view.offset or view.strides != expected(base, space):
                         return f"{anchor.op.name} reads {base.op.name} at other points than its own"
+                    # equal strides: the anchor is computed along all axes that the value has
                     here, there = computed(anchor, space), known(base, space)
-                    if not set(there) <= set(here):
-                        return (
-                            f"{anchor.op.name} is computed where {base.op.name} "
-                            "no longer has a value"
-                        )
                     if space.late(there) and not space.late(here):
                         return f"{anchor.op.name} needs {base.op.name} before all rows are done"
             if gathered(self.low, anchor) in members:
