@@ -56,7 +56,7 @@ def as_word(value: int | float) -> int:
 
 @dataclass(frozen=True)
 class Launch:
-    """One row of the tape."""
+    """One row of the launch list."""
 
     kernel: Kernel
     args: tuple[Slot | int | float, ...]
@@ -86,7 +86,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Program:
-    """Kernels, tape, memory plan and the table of what goes in and out.
+    """Kernels, launches, memory plan and the table of what goes in and out.
 
     The slots are: 0 the status block, then the inputs, then the outputs, then the arena's buffers.
     `writes` maps outputs that are written into an input's own memory to that input; the launches

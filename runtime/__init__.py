@@ -1,1 +1,1 @@
-"""How a Program runs: Numba, the kernel cache, the tape, arenas and threads."""
+"""How a Program runs: Numba, the kernel cache, the launch list, arenas and threads."""

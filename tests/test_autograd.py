@@ -97,7 +97,7 @@ def test_a_given_gradient_is_not_written_to():
     assert g.item() == 1 and x.grad.item() == 2
 
 
-def test_a_tape_is_freed_without_the_garbage_collector():
+def test_a_graph_is_freed_without_the_garbage_collector():
     gc.collect()
     gc.disable()
     try:

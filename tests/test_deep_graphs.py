@@ -49,7 +49,7 @@ def written(change):
 
 
 def looked_at(x):
-    """A view of a view of a view, each its own step where no tape is kept."""
+    """A view of a view of a view, each its own step where no graph is kept."""
     y = x * 1
     with T.no_grad():
         z = y

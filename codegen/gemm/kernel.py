@@ -4,7 +4,7 @@ Columns are taken a panel at a time: NR of them, copied into a packed strip that
 whichever way B lies; a small B that lies by rows is read as it is. Down the panel goes a micro-
 kernel that keeps MR x NR sums in registers and does one fused multiply-add per vector and row for
 each step of k; smaller ones finish the last rows. The outer loop runs over (matrix of the batch,
-panel), so the tape's threads share the work, and nothing oversubscribes. Where A is large, a block
+panel), so threads share the work, and nothing oversubscribes. Where A is large, a block
 of its rows goes through all panels before the next, so that it is read from cache. A is read where
 it lies; but where it lies transposed and many panels read it, a launch before this one copies it
 row by row (strips.py). Where the rows of A lie along k and B is packed, addresses are constants

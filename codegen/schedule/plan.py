@@ -112,7 +112,7 @@ def place_writes(
             result.place[anchor] = target
             home.after |= (
                 readers | checkers
-            )  # a failed check ends the tape: nothing may be written before
+            )  # a failed check ends the walk: nothing may be written before
         else:
             result.late.append((anchor, target))
     return result

@@ -1,5 +1,5 @@
-"""A Program bound to memory: the pointer table, the argument blocks, the tape and the arena, ready
-to be walked.
+"""A Program bound to memory: the pointer table, the argument blocks, the launch list and the arena,
+ready to be walked.
 
 Takes a Program, gives an object with `table` (write pointers there) and `run`. It keeps no
 reference to anybody's tensors; whoever writes a pointer keeps alive what it points to.
@@ -43,8 +43,9 @@ def pieces_of(launch: Launch, extent: int) -> int:
 
 
 def stretches(program: Program) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """The rows of the tape (launch, start, stop), and where it is left for a moment, so that Python
-    looks for signals: after each STRETCH, up to the first launch that may write into an input.
+    """The rows of the launch list (launch, start, stop), and where the walk stops for a moment, so
+    that Python looks for signals: after each STRETCH, up to the first launch that may write into an
+    input.
     """
     rows: list[tuple[int, int, int]] = []
     stops: list[int] = []
@@ -89,14 +90,14 @@ class Executable:
                 blocks.append(at + 8 * a.index if isinstance(a, Slot) else as_word(a))
         self._blocks = np.array(blocks or [0], np.int64)
         parts, stops = stretches(program)
-        tape = np.zeros((max(len(parts), 1), COLUMNS), np.int64)
+        launches = np.zeros((max(len(parts), 1), COLUMNS), np.int64)
         at = address(self._blocks)
         for row, (k, start, stop) in enumerate(parts):
             launch = program.launches[k]
             entry, block = address_of(launch.kernel, launch.origin), at + 8 * starts[k]
-            tape[row] = (entry, block, start, stop, pieces_of(launch, stop - start))
-        self._tape, self._claims = tape, aligned(8 * COUNTERS * len(tape))
-        most = int(tape[:, 4].max())
+            launches[row] = (entry, block, start, stop, pieces_of(launch, stop - start))
+        self._launches, self._claims = launches, aligned(8 * COUNTERS * len(launches))
+        most = int(launches[:, 4].max())
         self.walk = walker(most > 1)
         turn = self._turn = Turn(region_lock(most > 1))
         self.lock, self.busy = turn.lock, turn.busy
@@ -105,7 +106,7 @@ class Executable:
         begin, rows = (stops or [0])[-1], len(parts)
         commit = next((i for i, part in enumerate(parts) if part[0] >= program.commit), rows)
         bounds = [(begin, rows), (begin, commit), (commit, rows), *pairwise([0, *stops])]
-        spans = [(address(tape), *part, status, 0, claims, workers) for part in bounds]
+        spans = [(address(launches), *part, status, 0, claims, workers) for part in bounds]
         self._spans = np.array(spans, np.int64)
         self.whole, self.before, self.after, *self.early = (address(s) for s in self._spans)
         _living.add(self)
@@ -128,11 +129,11 @@ class Executable:
 
     @property
     def runs(self) -> int:
-        """How often the tape was walked."""
+        """How often the launch list was walked."""
         return int(self._spans[0, 4] + self._spans[1, 4])
 
     def run(self) -> None:
-        """Walk the tape. Raises what a kernel found wrong, an index out of range or a matrix
+        """Walk the launch list. Raises what a kernel found wrong, an index out of range or a matrix
         without the factor; no input was written then.
         """
         try:

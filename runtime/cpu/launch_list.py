@@ -1,5 +1,5 @@
-"""The tape: rows of (kernel address, argument block address, start and stop of the outer loop,
-pieces), walked by native code.
+"""The launch list: rows of (kernel address, argument block address, start and stop of the outer
+loop, pieces), walked by native code.
 
 `walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet
 threads, and holds the project's only parallel=True function. It stops at the first row after which
@@ -31,7 +31,7 @@ from .threads import layer, threads
 
 intrinsic: Any = _intrinsic  # its published signature counts typingctx among the arguments
 
-COLUMNS = 5  # of the tape
+COLUMNS = 5  # of the launch list
 COUNTERS = 16  # words for the two counters of a row, claimed pieces and, from word DONE, done ones:
 DONE = 8  # each has a line of the cache to itself
 SPINS = 1000  # looks at a counter before a waiting thread lets others have its core
@@ -129,16 +129,16 @@ def _yield(typingctx: Any) -> Any:
 
 
 # The words of a span, as `Executable` lays them out.
-TAPE, FIRST, LAST, STATUS, WALKS, CLAIMS, WORKERS = range(7)
+LAUNCHES, FIRST, LAST, STATUS, WALKS, CLAIMS, WORKERS = range(7)
 
 
 def _serial(span: int) -> int:
     _set(span, WALKS, _word(span, WALKS) + 1)
-    tape, status = _word(span, TAPE), _word(span, STATUS)
+    launches, status = _word(span, LAUNCHES), _word(span, STATUS)
     for i in range(_word(span, FIRST), _word(span, LAST)):
         row = COLUMNS * i
-        start, stop = _word(tape, row + 2), _word(tape, row + 3)
-        _invoke(_word(tape, row), _word(tape, row + 1), start, stop, 0)
+        start, stop = _word(launches, row + 2), _word(launches, row + 3)
+        _invoke(_word(launches, row), _word(launches, row + 1), start, stop, 0)
         if _word(status, 0) != 0:
             return 1
     return 0
@@ -147,12 +147,12 @@ def _serial(span: int) -> int:
 @register_jitable
 def _work(span: int, worker: int) -> None:
     """What one thread does in a walk."""
-    tape, status, claims = _word(span, TAPE), _word(span, STATUS), _word(span, CLAIMS)
+    launches, status, claims = _word(span, LAUNCHES), _word(span, STATUS), _word(span, CLAIMS)
     for i in range(_word(span, FIRST), _word(span, LAST)):
         row, claimed, done = COLUMNS * i, COUNTERS * i, COUNTERS * i + DONE
-        kernel, args = _word(tape, row), _word(tape, row + 1)
-        start, pieces = _word(tape, row + 2), _word(tape, row + 4)
-        extent = _word(tape, row + 3) - start
+        kernel, args = _word(launches, row), _word(launches, row + 1)
+        start, pieces = _word(launches, row + 2), _word(launches, row + 4)
+        extent = _word(launches, row + 3) - start
         c = _count(claims, claimed)
         while c < pieces:
             first, last = extent * c // pieces, extent * (c + 1) // pieces
@@ -205,16 +205,16 @@ def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
 def walker(parallel: bool) -> Callable[[int], int]:
     """walk(address of a span) -> 0, or 1 when a kernel reported through the status block.
 
-    A span is seven int64: address of the tape, first row, row after the last, address of the status
-    block, a count of the walks, address of the counters, and how many threads take part. Releases
-    the interpreter lock while it runs.
+    A span is seven int64: address of the launch list, first row, row after the last, address of
+    the status block, a count of the walks, address of the counters, and how many threads take
+    part. Releases the interpreter lock while it runs.
     """
     function = _parallel if parallel else _serial
     with compiling():
         if parallel:
             threads()
         made = layer() if parallel else "serial"
-        name = object_cache.key(f"tape {made} {OPTIONS} {Path(__file__).read_text()}")
+        name = object_cache.key(f"launches {made} {OPTIONS} {Path(__file__).read_text()}")
         parts = object_cache.read(name)
         if parts is not None:
             try:

@@ -51,8 +51,8 @@ _one_region = lock()
 
 
 def region_lock(parallel: bool) -> Any:
-    """What guards a tape from being walked twice at once; Numba's work queue runs one parallel loop
-    at a time at all.
+    """What guards a launch list from being walked twice at once; Numba's work queue runs one
+    parallel loop at a time at all.
     """
     return _one_region if parallel and layer() == "workqueue" else lock()
 

@@ -1,4 +1,4 @@
-"""The records that compiled calls leave on the gradient tape, and what backward does at them."""
+"""The records that compiled calls leave on the autograd graph, and what backward does at them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 change tensors in place, look at values, draw random numbers, keep a tensor.
 
 Such a pass is traced only to be found out. What it did to the trace is undone, and backward then
-runs the function again (rerun.py), on the tape, where all of that happens as it does
+runs the function again (rerun.py), on the autograd graph, where all of that happens as it does
 eagerly. A traced tensor that was kept where nobody knows cannot be taken back: it is refused.
 """
 

@@ -2,7 +2,7 @@
 
 TRACEGRAD_DEBUG=1 prints a line per program, 2 also the program, 3 the scheduler's decisions with
 their reasons, 4 the kernels, 5 the graph. TRACEGRAD_DUMP=folder writes graph.txt, kernels.py and
-tape.txt of every program there.
+launches.txt of every program there.
 """
 
 from __future__ import annotations
@@ -58,4 +58,5 @@ def report(fn: Callable, entry: Entry) -> None:
         location.mkdir(parents=True, exist_ok=True)
         (location / "graph.txt").write_text(show(entry.graph) + "\n")
         (location / "kernels.py").write_text(program.source() + "\n")
-        (location / "tape.txt").write_text(str(program) + "\n" + "\n".join(program.notes) + "\n")
+        launches = "\n".join((str(program), *program.notes))
+        (location / "launches.txt").write_text(launches + "\n")

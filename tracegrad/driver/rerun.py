@@ -1,8 +1,9 @@
 """Differentiating a compiled call where its backward program cannot: for a gradient that is itself
 to be differentiated, or that is wanted inside `vmap` or another trace.
 
-The user's function is run again, on the tape, where the operations say what `detach`, `no_grad`
-and a Function's own backward mean for higher derivatives; a graph of Nodes has forgotten it.
+The user's function is run again, on the autograd graph, where the operations say what `detach`,
+`no_grad` and a Function's own backward mean for higher derivatives; a graph of Nodes has forgotten
+it.
 """
 
 from __future__ import annotations

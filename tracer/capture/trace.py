@@ -211,7 +211,7 @@ class Trace:
     autograd_tensor = traced_for
 
     def detached(self, node: Node) -> Node:
-        """The same value; that it has no history is the tape's affair."""
+        """The same value; the autograd graph knows that it has no history."""
         return node
 
     def twin(self, t: Tensor) -> Tensor:
