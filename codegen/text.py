@@ -113,15 +113,15 @@ _APART = "canonicalize({})"
 
 def _expression(node: Node) -> str:
     """An elementwise primitive over {0}, {1}, ..., in words that suit its operands."""
-    facts = node.op.facts
-    if facts["beside_number"] and node.dtype.kind == "float":
+    op = node.op
+    if op.beside_number and node.dtype.kind == "float":
         bound = node.inputs[1]
         if is_constant(bound) and not math.isnan(bound.params["value"]):
-            return facts["beside_number"]
-    if facts["of_int64"] and node.dtype is int64:
-        return facts["of_int64"]
-    assert node.op.expr is not None
-    return node.op.expr
+            return op.beside_number
+    if op.of_int64 and node.dtype is int64:
+        return op.of_int64
+    assert op.expr is not None
+    return op.expr
 
 
 def _widens(source: DType, target: DType) -> bool:
@@ -141,13 +141,13 @@ def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
     """The scalar expression of an elementwise primitive, rounded as its dtype is; numbers of a half
     type keep the precision of their registers if `fast`.
     """
-    if node.dtype is float16 and node.op.facts["chooses"] and not fast:
+    if node.dtype is float16 and node.op.chooses and not fast:
         operands = [
             _APART.format(text) if x.dtype is float16 else text
             for x, text in zip(node.inputs, operands, strict=True)
         ]
     text = filled(_expression(node), node, operands, args)
-    rounds = node.op is cast or not (fast or node.op.facts["exact"])
+    rounds = node.op is cast or not (fast or node.op.exact)
     if node.dtype.is_half and rounds:  # in a register it is a float32, but one that fits
         return f"round_{storage_code(node.dtype)}({text})"
     if node.op is cast and _widens(node.inputs[0].dtype, node.dtype) and not fast:
@@ -160,10 +160,11 @@ def combine(reduction: Node, acc: str, value: str, fast: bool) -> str:
     """One more value in an accumulator. Those of floats are words of their own: LLVM may keep
     several of them, and add them up in the end. If `fast`, it may do so with any sum.
     """
-    grows, dtype = not reduction.op.facts["exact"], reduction.dtype
+    how, grows, dtype = reduction.op.reduction, not reduction.op.exact, reduction.dtype
+    assert how is not None
     if dtype.kind == "float" and not (fast and grows) or (dtype is int64 and grows):
-        return reduction.op.facts["accumulate"].format(acc, value)
-    return _fitted(reduction.op.facts["combine"].format(acc, value), dtype)
+        return how.accumulate.format(acc, value)
+    return _fitted(how.combine.format(acc, value), dtype)
 
 
 def _fitted(text: str, dtype: DType) -> str:

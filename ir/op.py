@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -64,6 +64,33 @@ class Types(Enum):
     LOGICAL = "logical"  # each input is cast to bool; the answer is bool
     SELECT = "select"  # the first is bool, the rest are promoted
     FREE = "free"  # left as they are
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How numbers are reduced to one: `init` maps a DType to the neutral element, `pair` is the
+    primitive of two numbers, `combine` its expression, and `accumulate` that of an accumulator and
+    one more number, in an order that LLVM may choose.
+    """
+
+    init: Callable[[DType], Any]
+    combine: str
+    accumulate: str
+    pair: OpDef
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How each element along an axis follows from the one before, as expressions: the `first`, and
+    each `step` from {h}, the one before. In a banded recurrence {h0}, {h1}, .. are of the row
+    before, and `none` stands for one that there is none of. `wide`: float32 numbers are accumulated
+    in float64, as torch does it.
+    """
+
+    first: str
+    step: str
+    wide: bool = False
+    none: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,6 +160,11 @@ class OpDef:
     operator is the method of Python that means it. Of op_math operands torch takes a number beside
     half tensors in float32; others are rounded first. If `divides`, an integer 0 as the second
     operand is an error. check is what it demands of its operand.
+
+    Of an expression: `exact`, the answer is an operand, or needs no more digits than the operands
+    have; `chooses`, it compares, and takes an operand; of_int64 is used for that dtype instead, and
+    beside_number for floats beside a constant that is not NaN. adds(params) says whether numbers
+    are combined one by one. used_with are the parameters of an implicit primitive.
     """
 
     name: str
@@ -154,7 +186,14 @@ class OpDef:
     op_math: tuple[int, ...] = ()
     divides: bool = False
     check: Check | None = None
-    facts: dict[str, Any] = field(default_factory=dict)  # what a template needs, see the makers
+    exact: bool = False
+    chooses: bool = False
+    of_int64: str = ""
+    beside_number: str = ""
+    adds: Callable[[dict[str, Any]], bool] | None = None
+    reduction: Reduction | None = None
+    scan: Scan | None = None
+    used_with: tuple[dict[str, Any], ...] = ({},)
 
     @cached_property
     def lowering(self) -> Lowering:
@@ -229,22 +268,11 @@ def elementwise(
     *,
     ref: Callable[..., Any],
     expr: str,
-    vjp: Rules | None = None,
     types: Types = Types.SAME,
-    cost: int = CHEAP,
-    domain: tuple[float, float] = (-3.0, 3.0),
     grad_name: str = "",
-    exact: bool = False,
-    chooses: bool = False,
-    of_int64: str = "",
-    beside_number: str = "",
     **fields: Any,
 ) -> OpDef:
-    """`exact`: the answer is one of the operands, or needs no more digits than they have.
-    `chooses`: the expression compares, and takes one of its operands.
-    `of_int64` is the expression for that dtype, `beside_number` for floats of which the second is a
-    constant other than NaN, where they are others. `fields` are more of OpDef.
-    """
+    """A function of numbers, with NumPy's broadcasting; `fields` are more of OpDef."""
 
     def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         shape = broadcast(name, *(a.shape for a in avals))
@@ -265,18 +293,9 @@ def elementwise(
             Kind.ELEMENTWISE,
             ref,
             infer,
-            vjp,
-            expr,
-            types,
-            cost,
-            domain,
-            grad_name or _camel(name),
-            facts={
-                "exact": exact,
-                "chooses": chooses,
-                "of_int64": of_int64,
-                "beside_number": beside_number,
-            },
+            expr=expr,
+            types=types,
+            grad_name=grad_name or _camel(name),
             **fields,
         )
     )
@@ -286,58 +305,57 @@ def reduction(
     name: str,
     *,
     ref: Callable[..., Any],
-    init: Any,
+    init: Callable[[DType], Any],
     combine: str,
     accumulate: str,
     pair: OpDef,
-    vjp: Rules | None = None,
     grad_name: str = "",
-    domain: tuple[float, float] = (-3.0, 3.0),
+    **fields: Any,
 ) -> OpDef:
-    """A reduction over the sorted tuple `dims`, which it removes; `init` maps a DType to the
-    neutral element, `pair` is the same of two operands, and `combine` its expression; `accumulate`
-    that of one more number in an accumulator, whose order LLVM may choose.
-    """
+    """A reduction over the sorted tuple `dims`, which it removes."""
 
     def infer(x: Any, *, dims: tuple[int, ...]) -> tuple[tuple[int, ...], DType]:
         return tuple(n for d, n in enumerate(x.shape) if d not in dims), x.dtype
 
-    facts = {
-        "init": init,
-        "combine": combine,
-        "accumulate": accumulate,
-        "pair": pair,
-        "exact": pair.facts["exact"],
-    }
-    grad_name = grad_name or _camel(name)
     return register(
-        OpDef(name, Kind.REDUCE, ref, infer, vjp, None, Types.SAME, CHEAP, domain, grad_name,
-              facts=facts)
+        OpDef(
+            name,
+            Kind.REDUCE,
+            ref,
+            infer,
+            types=Types.SAME,
+            grad_name=grad_name or _camel(name),
+            exact=pair.exact,
+            reduction=Reduction(init, combine, accumulate, pair),
+            **fields,
+        )
     )
 
 
 def movement(
-    name: str, *, ref: Callable[..., Any], shape: Callable[..., Any], vjp: Rules,
+    name: str,
+    *,
+    ref: Callable[..., Any],
+    shape: Callable[..., Any],
+    vjp: Rules,
     grad_name: str = "",
-    view: Callable[..., View | None] | None = None, aliases: bool = False,
-    adds: Callable[[dict[str, Any]], bool] | None = None,
-) -> OpDef:  # fmt: skip
+    **fields: Any,
+) -> OpDef:
     """A movement of elements; with `adds` some meet and are summed: those must be numbers."""
 
     def infer(x: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
         return shape(x.shape, **params), x.dtype
 
     return register(
-        OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name),
-              view=view, aliases=aliases, facts={"adds": adds})
-    )  # fmt: skip
+        OpDef(name, Kind.MOVEMENT, ref, infer, vjp, grad_name=grad_name or _camel(name), **fields)
+    )
 
 
 def evaluate(
     op: OpDef, arrays: list[Any], dtypes: list[DType], out: DType, params: dict[str, Any]
 ) -> np.ndarray:
     """Run the oracle on stored arrays: decode, compute, encode."""
-    if op.kind is not Kind.MOVEMENT or op.facts.get("adds"):
+    if op.kind is not Kind.MOVEMENT or op.adds is not None:
         arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]
         with np.errstate(all="ignore"):
             y = op.ref(*arrays, **params)

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from ...ir.node import Node
+from ...ir.op import OpDef
 from ...ir.ops.reduce import LONG
 
 PART, FEW = 4096, 8  # numbers in the first part of a long sum, at most and at least
@@ -58,5 +59,10 @@ def in_two(reduction: Node) -> Halves | None:
 
 def adds_up(node: Node) -> bool:
     """Whether a launch of its own combines numbers one after the other, as a reduction does."""
-    adds = node.op.facts.get("adds")
-    return adds is not None and adds(node.params)
+    return node.op.adds is not None and node.op.adds(node.params)
+
+
+def pair_of(reduction: OpDef) -> OpDef:
+    """The primitive that does the same with two numbers."""
+    assert reduction.reduction is not None
+    return reduction.reduction.pair

@@ -23,7 +23,7 @@ from ...ir.ops.movement import expand, permute, reshape, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import input as input_
 from ...ir.strides import View, collapse
-from .long_sums import Halves, adds_up, in_two
+from .long_sums import Halves, adds_up, in_two, pair_of
 
 INLINE_COST = 8  # an elementwise value that is used twice is computed twice up to this cost
 TAPS = 9  # numbers in a window that is reduced without a loop
@@ -205,8 +205,8 @@ class _Lowering:
             if op is not sum_ or node.dtype.kind != "float":
                 return alone
             return self.expression(intern(add, (alone, constant(0.0, node.dtype)), {}), 1)
-        if op.kind is Kind.REDUCE and inputs[0].size == 0:
-            return constant(op.facts["init"](node.dtype), node.dtype, node.shape)
+        if op.reduction is not None and inputs[0].size == 0:
+            return constant(op.reduction.init(node.dtype), node.dtype, node.shape)
         if op.kind is Kind.REDUCE and node.dtype.is_half:  # accumulate in float32, round once
             wide = self.expression(cast(inputs[0], dtype=float32), 1)
             total = self.lower(intern(op, (wide,), node.params), (wide,))
@@ -241,7 +241,7 @@ class _Lowering:
             return total
         rest = self.between(x, axis, halves.whole, n)
         rest = self.lower(intern(op, (rest,), node.params), (rest,))
-        return self.keep(self.expression(intern(op.facts["pair"], (total, rest), {}), 1))
+        return self.keep(self.expression(intern(pair_of(op), (total, rest), {}), 1))
 
     def between(self, x: Node, axis: int, start: int, stop: int) -> Node:
         """A part of x along an axis."""
@@ -286,7 +286,7 @@ class _Lowering:
             if total is None:
                 total = part
             else:
-                combined = intern(reduction.op.facts["pair"], (total, part), {})
+                combined = intern(pair_of(reduction.op), (total, part), {})
                 total = self.expression(combined, 1)
         assert total is not None
         return total

@@ -144,5 +144,5 @@ def index_put(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterato
     new = load(src, v.dtype, loops.position(value))
     by = p.get("combine", sum_ if p.get("accumulate") else None)
     if by is not None:
-        new = by.facts["combine"].format(load(dst, anchor.dtype, "at"), new)
+        new = by.reduction.combine.format(load(dst, anchor.dtype, "at"), new)
     yield loops.piece("scatter", [f"at = {' + '.join(terms)}", store(dst, anchor.dtype, "at", new)])

@@ -368,7 +368,8 @@ class Body:
         return combine(reduction, acc, value, self.fast)
 
     def initial(self, reduction: Node) -> str:
-        return self.args.constant(reduction.op.facts["init"](reduction.dtype), reduction.dtype)
+        assert reduction.op.reduction is not None
+        return self.args.constant(reduction.op.reduction.init(reduction.dtype), reduction.dtype)
 
 
 def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ...ir.dtype import DType, float32, float64
 from ...ir.node import Node
+from ...ir.op import Scan
 from ...ir.ops.band import WIDTH
 from ...ir.strides import View, collapse
 from ..program import Kernel
@@ -100,9 +101,14 @@ class _Scan:
         return Piece(Kernel("prefix", source), self.args, extent, work)
 
 
+def scan_of(anchor: Node) -> Scan:
+    assert anchor.op.scan is not None
+    return anchor.op.scan
+
+
 def wide_of(anchor: Node) -> DType:
     """The type of running values: float32 numbers are accumulated in float64, as torch does it."""
-    return float64 if anchor.op.facts.get("wide") and anchor.dtype is float32 else anchor.dtype
+    return float64 if scan_of(anchor).wide and anchor.dtype is float32 else anchor.dtype
 
 
 class _Operands:
@@ -143,11 +149,11 @@ class _Operands:
 
 
 def prefix(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
-    facts, axis = anchor.op.facts, anchor.params["axis"]
+    how, axis = scan_of(anchor), anchor.params["axis"]
     x = _Operands(low, anchor, place, (axis,))
     inside = range(axis + 1, len(anchor.shape))
     x.bind(_Scan(anchor, [*x.views, x.goal_view], range(axis), inside))
-    first, step = x.element(facts["first"], "0"), x.element(facts["step"], "j", h="h")
+    first, step = x.element(how.first, "0"), x.element(how.step, "j", h="h")
     wide = wide_of(anchor)
     if x.scan.inner and wide is anchor.dtype:
         step.insert(0, f"h = {x.before()}")
@@ -163,14 +169,14 @@ def band(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Pie
     """Threads share what is neither the axis nor the last one, along which elements look at their
     neighbours in the row before.
     """
-    facts, axis, last = anchor.op.facts, anchor.params["axis"], len(anchor.shape) - 1
+    how, axis, last = scan_of(anchor), anchor.params["axis"], len(anchor.shape) - 1
     x = _Operands(low, anchor, place, (axis, last))
     outside = [d for d in range(last) if d != axis]
     x.bind(_Scan(anchor, [*x.views, x.goal_view], outside, range(last, last + 1), together=True))
-    neighbours, none = [f"h0 = {x.before()}"], f"{compute_code(anchor.dtype)}({facts['none']!r})"
+    neighbours, none = [f"h0 = {x.before()}"], f"{compute_code(anchor.dtype)}({how.none!r})"
     for k in range(1, WIDTH):
         there = [f"{x.before(k)} if {loop.name} >= {k} else " for loop in x.scan.inner]
         neighbours.append(f"h{k} = {''.join(there)}{none}")
     names = {f"h{k}": f"h{k}" for k in range(WIDTH)}
-    step = [*neighbours, *x.element(facts["step"], "j", **names)]
-    yield x.piece(x.element(facts["first"], "0"), step)
+    step = [*neighbours, *x.element(how.step, "j", **names)]
+    yield x.piece(x.element(how.first, "0"), step)

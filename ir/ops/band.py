@@ -2,8 +2,8 @@
 that stood 0, 1 and 2 places before it along the last axis. Dynamic programs over two sequences are
 of this kind.
 
-`facts` says how, as kernel text: the `first` row, each `step` from {h0}, {h1}, {h2}, those of the
-row before, and what stands for one that there is `none` of.
+`OpDef.scan` says how, as kernel text: the first row, and each from {h0}, {h1}, {h2}, those of the
+row before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, Rules, Types, always, register
+from ..op import Kind, OpDef, Rules, Scan, Types, always, register
 from .prefix import shifted
 
 WIDTH = 3
@@ -41,8 +41,10 @@ def _band(
             y[t] = row(*(x[t] for x in rows), *before)
         return np.flip(np.moveaxis(y, 0, axis), turn)
 
-    facts = {"first": f"{{{first}}}", "step": step, "none": none, "adds": always}
-    return register(OpDef(name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, facts=facts))
+    return register(OpDef(
+        name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, adds=always,
+        scan=Scan(f"{{{first}}}", step, none=none),
+    ))  # fmt: skip
 
 
 def neighbour(x: Any, k: int, back: bool, fill: float) -> Any:

@@ -26,7 +26,7 @@ def implicit(name: str, vjp: Any, grad_name: str, *params: dict[str, Any]) -> Op
 
     return register(OpDef(
         name, Kind.IMPLICIT, lambda x, *given, **_: x, infer, vjp, grad_name=grad_name,
-        facts={"params": params or ({},)},
+        used_with=params or ({},),
     ))  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def _put_rule(k: int) -> Rule | None:
 # index(x, ...)'s shape
 index_put = register(
     OpDef("index_put", Kind.INDEX, _put, _put_aval, _put_rule,
-          facts={"adds": lambda params: params["accumulate"]})
+          adds=lambda params: params["accumulate"])
 )  # fmt: skip
 
 
@@ -119,8 +119,10 @@ index_put = register(
 def _reduce_at(
     x: np.ndarray, v: np.ndarray, *indices: np.ndarray, axes: Axes, combine: OpDef
 ) -> np.ndarray:
+    assert combine.reduction is not None
     out = np.array(x)
-    combine.facts["pair"].ref.at(out, _selector(x.ndim, axes, indices), v)
+    ufunc: Any = combine.reduction.pair.ref
+    ufunc.at(out, _selector(x.ndim, axes, indices), v)
     return out
 
 
@@ -176,5 +178,5 @@ def _index_reduce_rule(k: int) -> Rule | None:
 # what stands at its place, by a reduction: prod, max or min
 index_reduce = register(
     OpDef("index_reduce", Kind.INDEX, _reduce_at, _reduce_aval, _index_reduce_rule,
-          facts={"adds": always})
+          adds=always)
 )  # fmt: skip

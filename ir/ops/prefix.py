@@ -1,8 +1,7 @@
 """Prefix scans: along one axis, each element of the answer is made of the one before it and of what
 stands in its place.
 
-`facts` says how, as kernel text: the `first` element, and each `step` from {h}, the one before;
-and whether float32 numbers are accumulated in float64 (`wide`), as torch does it.
+`OpDef.scan` says how, as kernel text.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, Rules, Types, always, register
+from ..op import Kind, OpDef, Rules, Scan, Types, always, register
 from .elementwise import eq, where
 from .movement import concat, slice
 from .source import full
@@ -25,12 +24,10 @@ def _prefix(
     def infer(*avals: Any, axis: int, reverse: bool) -> tuple[tuple[int, ...], DType]:
         return avals[0].shape, avals[0].dtype
 
-    title, facts = f"{name.title()}Backward0", {
-        "first": first, "step": step, "wide": wide, "adds": always,
-    }  # fmt: skip
-    return register(
-        OpDef(name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, grad_name=title, facts=facts)
-    )
+    return register(OpDef(
+        name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, adds=always,
+        grad_name=f"{name.title()}Backward0", scan=Scan(first, step, wide),
+    ))  # fmt: skip
 
 
 def shifted(x: Any, axis: int, back: bool, fill: float, by: int = 1) -> Any:

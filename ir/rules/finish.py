@@ -17,7 +17,7 @@ def _known() -> list[Any]:
     for op in REGISTRY.values():
         if op.kind is Kind.IMPLICIT:
             others = [Var(f"o{k}") for k in range(len(op.vjp) - 1)]
-            rows += [(op(x, *others, **params), x) for params in op.facts["params"]]
+            rows += [(op(x, *others, **params), x) for params in op.used_with]
     return rows
 
 

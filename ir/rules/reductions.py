@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 from ..node import Node, constant
-from ..op import Kind
 from ..ops.contract import dot
 from ..ops.movement import expand, permute, reshape
 from ..ops.reduce import LONG, max, min, sum
@@ -17,12 +16,13 @@ from ..value import REGISTRY
 from .movement import ones_ahead
 from .wildcards import c, i, number, value, x
 
-ALL = tuple(op for op in REGISTRY.values() if op.kind is Kind.REDUCE and "init" in op.facts)
+ALL = tuple(op for op in REGISTRY.values() if op.reduction is not None)
 
 
 def of_nothing(y: Node) -> Node | None:
     """A reduction of no numbers is its neutral element."""
-    return None if y.inputs[0].size else constant(y.op.facts["init"](y.dtype), y.dtype, y.shape)
+    assert y.op.reduction is not None
+    return None if y.inputs[0].size else constant(y.op.reduction.init(y.dtype), y.dtype, y.shape)
 
 
 def over_ones(y: Node) -> Node | None:

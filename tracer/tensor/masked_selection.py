@@ -186,5 +186,6 @@ def _reduce(op: OpDef, s: SelectionPayload, dims: tuple[int, ...]) -> Tensor | N
     axes = s.axes(dims)
     if s.dim not in dims:
         return s.with_elements(op(s.full, dims=axes), s.dim - sum(d < s.dim for d in dims))
-    nothing = _number(op.facts["init"](s.dtype), s.dtype)
+    assert op.reduction is not None
+    nothing = _number(op.reduction.init(s.dtype), s.dtype)
     return op(where(s.broadcast_mask(), s.full, nothing), dims=axes)

@@ -55,7 +55,7 @@ class Places:
             raise refuse("scatter_gather_tensor_cpu_reduce_mean", bool_)
         op = getattr(reductions, _COMBINE[how])
         if not include_self:
-            x = self.filled(x, op.facts["init"](x.dtype))
+            x = self.filled(x, op.reduction.init(x.dtype))
         if op is not reductions.sum:
             return ops.index_reduce(x, values, *self.indices, axes=self.axes, combine=op)
         y = self.put(x, values, accumulate=True)
