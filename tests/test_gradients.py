@@ -164,7 +164,7 @@ def test_compiled_tensors_have_these_derivatives_in_other_layouts(number):
 
 @pytest.mark.parametrize("first", [(), (1,), (0, 2), (1, 1)])
 def test_a_product_of_nothing_leaves_other_products_their_gradients(first):
-    graph._needs.clear()
+    graph._operands_read.clear()
     for shape in (first, (3,), (2, 3)):
         x = tg.full(shape, 2.0, requires_grad=True)
         (g,) = tg.autograd.grad(x.prod(), x)
