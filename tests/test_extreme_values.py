@@ -166,3 +166,62 @@ def test_nothing_is_refused_in_torchs_words(name):
 def test_of_no_examples_there_are_no_answers():
     assert tg.nn.functional.interpolate(tg.zeros(0, 2, 3), scale_factor=2).shape == (0, 2, 6)
     assert tg.zeros(2, 0).index_select(1, tg.tensor([], dtype=tg.int64)).shape == (2, 0)
+
+
+WHOLE = {
+    "max": lambda T, x: x.max(),
+    "min": lambda T, x: x.min(),
+    "median": lambda T, x: x.median(),
+    "nanmedian": lambda T, x: x.nanmedian(),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("upstream", [inf, -inf, nan])
+@pytest.mark.parametrize("values", [[1.0, 3.0, 2.0], [2.0, 2.0, -1.0], [nan, 1.0, nan], [5.0]])
+def test_what_is_not_the_extreme_has_no_part_in_an_infinite_gradient(name, upstream, values):
+    def slope(T, x, g):
+        x = x.clone().requires_grad_()
+        return T.autograd.grad(WHOLE[name](T, x), x, g)[0]
+
+    theirs = slope(torch, torch.tensor(values), torch.tensor(upstream)).numpy()
+    x, g = tg.tensor(values), tg.tensor(upstream)
+    np.testing.assert_array_equal(slope(tg, x, g).numpy(), theirs)
+    np.testing.assert_array_equal(tg.compile(lambda x, g: slope(tg, x, g))(x, g).numpy(), theirs)
+
+
+SCALED = {
+    "add": lambda T, x, k: T.add(x, x, alpha=k),
+    "sub a number": lambda T, x, k: T.sub(x, 4, alpha=k),
+    "rsub": lambda T, x, k: T.rsub(x, x, alpha=k),
+    "sub in place": lambda T, x, k: x.sub_(x.clone(), alpha=k),
+    "index_add": lambda T, x, k: T.index_add(x, 0, T.tensor([1]), x[:1], alpha=k),
+    "addcmul": lambda T, x, k: T.addcmul(x, x, x, value=k),
+    "addcdiv": lambda T, x, k: T.addcdiv(x, x, x, value=k),
+    "addmm, alpha": lambda T, x, k: T.addmm(x, x, x, alpha=k),
+    "addmm, beta": lambda T, x, k: T.addmm(x, x, x, beta=k),
+    "addbmm": lambda T, x, k: T.addbmm(x, x[None], x[None], alpha=k),
+    "baddbmm": lambda T, x, k: T.baddbmm(x[None], x[None], x[None], beta=k),
+}
+
+
+FACTORS = (7, 65504.0, 1e8, -1e8, 3e38, 1e39, -1e300, inf, -inf, nan)
+
+
+def outcome(T, way, name, dtype, factor):
+    """The words of the refusal, if there is one."""
+    try:
+        way(lambda x: SCALED[name](T, x, factor))(T.ones(2, 2, dtype=getattr(T, dtype)))
+    except RuntimeError as error:
+        return str(error).split("\n")[0]
+    return None
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_factor_that_the_type_does_not_have_is_refused(name, dtype):
+    for factor in FACTORS:
+        theirs = outcome(torch, lambda f: f, name, dtype, factor)
+        assert outcome(tg, lambda f: f, name, dtype, factor) == theirs, factor
+    theirs = outcome(torch, lambda f: f, name, dtype, 1e39)
+    assert (outcome(tg, tg.compile, name, dtype, 1e39) or "").startswith(theirs or "")

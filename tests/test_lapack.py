@@ -114,3 +114,21 @@ def test_what_fails_without_a_check_becomes_nan_in_its_own_matrix():
         assert factor[0][0].tolist() == [2, 0]
         assert math.isnan(factor[0, 1, 1].item())
         assert info.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "row", "column"), [(1, 0, 0), (3, 0, 0), (3, 2, 1), (40, 33, 7)])
+def test_a_matrix_with_nan_is_not_positive_definite(n, row, column, dtype):
+    torch = pytest.importorskip("torch")
+    filled = np.eye(n) + 1
+    filled[row, column] = math.nan
+    stack = np.stack([np.eye(n), filled])
+    theirs = torch.linalg.cholesky_ex(torch.tensor(stack, dtype=getattr(torch, dtype))).info
+    with pytest.raises(torch.linalg.LinAlgError) as refused:
+        torch.linalg.cholesky(torch.tensor(stack, dtype=getattr(torch, dtype)))
+    x = tg.tensor(stack, dtype=getattr(tg, dtype))
+    for way in (lambda f: f, tg.compile):
+        assert way(tg.linalg.cholesky_ex)(x).info.tolist() == theirs.tolist() != [0, 0]
+        with pytest.raises(LinAlgError) as raised:
+            way(tg.linalg.cholesky)(x)
+        assert str(refused.value) in str(raised.value)

@@ -115,6 +115,10 @@ def _cholesky(w: _Writer) -> int:
     value = f"select(j <= i, {w.get(w.inputs[0], f'a + i * {n} + j')}, {w.code}(0))"
     w.put(out, f"o + i * {n} + j", value, 2)
     w.call("potrf", U, n, out, "o", n)
+    diagonal = w.get(out, f"o + i * ({n} + 1)")
+    w.line(f"for i in range({n}):  # a pivot of NaN, which LAPACK may pass")
+    w.line(f"    if {diagonal} != {diagonal} and (info == 0 or i < info):")
+    w.line("        info = i + 1")
     w.failed("info > 0")
     w.line(f"    for i in range(info - 1, {n}):")
     w.line("        for j in range(info - 1, i + 1):")

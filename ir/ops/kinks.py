@@ -60,8 +60,9 @@ def _along(y: Any, x: Any) -> Callable[[Any], Any]:
 
 def _reached(g: Any, y: Any, v: Any, x: Any) -> Any:
     along = _along(y, x)
-    hit = cast(where(isnan(along(y)), isnan(x), eq(x, along(y))), dtype=x.dtype)
-    return hit * along(g / sum_(hit, dims=tuple(range(len(y.shape), len(x.shape)))))
+    hit = where(isnan(along(y)), isnan(x), eq(x, along(y)))
+    count = sum_(cast(hit, dtype=x.dtype), dims=tuple(range(len(y.shape), len(x.shape))))
+    return where(hit, along(g / count), 0)  # hit * an infinity is NaN where nothing was reached
 
 
 # reached(y, x): y is a number out of x; all that equal it share the gradient, and so does every NaN

@@ -73,11 +73,15 @@ def _factorisation(name: str, ref: Callable[..., Any], shape: Callable[..., Shap
 # ---- Cholesky
 def _cholesky(a: np.ndarray, *, check: str | None) -> np.ndarray:
     try:
-        return np.linalg.cholesky(a)
+        out = np.linalg.cholesky(a)
+        if not np.isnan(out).any():
+            return out
     except np.linalg.LinAlgError:
         out = np.empty_like(a)
     for at in _matrices(a):
         out[at], info = _lapack("potrf", a)(a[at], lower=1, clean=1)
+        if (lost := np.isnan(np.diagonal(out[at]))).any():  # a pivot of NaN, which LAPACK may pass
+            info = int(lost.argmax()) + 1
         if info:
             _failed(check, info, a, at)
             n = a.shape[-1]

@@ -71,6 +71,11 @@ def of_no_number(program: Program, at: int) -> bool:
     return any(not t.isfinite().all() for t in operands(program, at, torch))
 
 
+def of_nan(program: Program, at: int) -> bool:
+    """Whether a statement is given NaN."""
+    return any(t.isnan().any() for t in operands(program, at, torch))
+
+
 def of_larger_memory(program: Program, at: int) -> bool:
     """Whether a fresh result of torch's that a statement is given has more memory than elements."""
     found = (t for t in operands(program, at, torch) if t.is_contiguous() and t._base is None)

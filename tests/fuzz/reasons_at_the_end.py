@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .operands import of_bytes, of_integers, of_itself, of_no_number
+from .operands import of_bytes, of_empty, of_integers, of_itself, of_no_number
 from .reason import NAN, Reason, names
 
 TABLE = (
@@ -75,15 +75,33 @@ TABLE = (
         "^grad", names("celu"), "", "torch's constants of celu are float32", 1e-6,
     ),
     Reason(
-        "^grad", names("atan2 arctan2 soft_margin_loss"), "",
+        "^grad", names("soft_margin_loss"), "",
         "torch's derivative negates bytes, which wrap", when=of_bytes,
+    ),
+    Reason(
+        "^grad", names("atan2 arctan2"), "",
+        "torch squares integers in their own type, where they wrap", when=of_integers,
+    ),
+    Reason(
+        "^grad2$", names("gelu"), r"expected np.float16\(nan\)",
+        "torch squares a half as a half, where it overflows",
+    ),
+    Reason(
+        "^grad", names("batch_norm"), r"\(nan\) at .*\(-?0\.0\)",
+        "of no rows: the root of a negative variance times a sum of nothing", when=of_empty,
+    ),
+    Reason(
+        "^grad", names("silu gelu mish hardswish logsigmoid softplus"), r"\(nan\) at",
+        "an infinite gradient: ours adds its products with terms of both signs",
+        when=of_no_number,
     ),
     Reason(
         "^grad", names("prod cumprod vander index_reduce scatter_reduce"), r"\(-?(nan|inf)\)",
         "torch divides a product by its factors, of which one is not finite", when=of_no_number,
     ),
     Reason(
-        "^grad", names("conv1d conv2d conv_transpose1d linear matmul mm mv"), NAN,
+        "^grad", names("conv1d conv2d conv_transpose1d linear matmul mm mv"
+                       " adaptive_avg_pool1d adaptive_avg_pool2d"), NAN,
         "torch's second derivative of what is linear is 0 * inf", when=of_no_number,
     ),
     Reason(
@@ -107,6 +125,17 @@ TABLE = (
     ),
     Reason(
         "^grad2$", names("addcdiv"), NAN, "torch's second derivative of a division by zero",
+    ),
+    Reason(
+        "^grad2$", names("addcdiv"), r"expected np.float16\(-?inf\)",
+        "torch multiplies halves in their own type, where they overflow",
+    ),
+    Reason(
+        "^grad", names("logaddexp logaddexp2"), NAN, "torch's power of a difference overflows",
+    ),
+    Reason(
+        "^grad", names("trapezoid"), NAN,
+        "torch takes the halved ends from the whole sum: infinity less infinity", when=of_no_number,
     ),
     Reason(
         "^grad2$", names("normalize norm vector_norm dist pairwise_distance cdist renorm"), NAN,
@@ -163,7 +192,7 @@ TABLE = (
         "the factors of a singular matrix have no derivatives",
     ),
     Reason(
-        "^grad2$", names("prelu softplus"), "", "which side of its kink zero is on is open",
+        "^grad2$", names("prelu softplus elu selu celu"), "", "which side of its kink zero is on is open",
     ),
     Reason(
         "^grad", r"batch_norm.*training=True", "",

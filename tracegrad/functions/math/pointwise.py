@@ -408,7 +408,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     if common_dtype((tensor1, tensor2)).kind != "float":
         raise RuntimeError("Integer division with addcdiv is not supported: use torch.div")
     dtype = common_dtype((input, tensor1, tensor2))
-    return _addcdiv(*(x.to(dtype) for x in (input, tensor1, tensor2)), value)
+    xs = (x.to(dtype) for x in (input, tensor1, tensor2))
+    return _addcdiv(*xs, as_factor(value, dtype))
 
 
 @composite("AddcdivBackward0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...ir.dtype import DType, bool_
+from ...ir.dtype import DType, bool_, float32
 from ...ir.ops import elementwise as ops
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number, common_dtype
@@ -31,10 +31,13 @@ def no_bools(kernel: str, *operands: Any) -> None:
 
 
 def as_factor(value: Any, dtype: DType) -> Any:
-    """A factor of numbers of this dtype; of integers it is a whole number, cut off."""
-    if isinstance(value, Tensor) or dtype.kind == "float":
+    """A factor of numbers of this dtype, if it fits; halves are scaled as float32, and a factor of
+    integers is cut off.
+    """
+    if isinstance(value, Tensor):
         return value
-    return number(checked_number(value, dtype), dtype)
+    factor = checked_number(value, float32 if dtype.is_half else dtype)
+    return factor if dtype.kind == "float" else number(factor, dtype)
 
 
 def check_alpha(alpha: Any, dtype: DType) -> None:
@@ -46,12 +49,16 @@ def check_alpha(alpha: Any, dtype: DType) -> None:
         raise RuntimeError(
             "For integral input tensors, argument alpha must not be a floating point number."
         )
+    if not isinstance(alpha, Tensor):
+        checked_number(alpha, dtype)
 
 
 def times(x: Tensor, alpha: Any) -> Tensor:
     """x * alpha, in x's dtype."""
     if x.dtype is bool_:
         return ops.logical_and(x, alpha)
+    if not isinstance(alpha, Tensor):
+        alpha = checked_number(alpha, x.dtype)
     return x * as_factor(alpha, x.dtype)
 
 
