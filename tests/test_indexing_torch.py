@@ -37,6 +37,7 @@ PROGRAMS = [  # m: a mask of rows; i: positions of rows; k: one position, 0-d
     "x = x.repeat(2, 1, 1).view(2, 2, 3); x[k, :, i] = T.tensor([[7., 8.], [9., 1.]])",
     "r = x[k]; r.zero_()", "r = x[:, k]; r += x[0, 0] + 9", "x[k] = T.tensor(5)",
     "x[k][:2] *= 3", "x[:, k].copy_(n[:, 0])", "r = x[..., k, None]", "x[m] = T.tensor(5)",
+    "r = x[..., k, ...]", "x[..., 1, ...] = n[:, 0]", "r = x[..., ...]",
     "x.t()[..., k, m] = 8", "x[None, k, T.tensor([True, False, True])] = 3",
     "n[i] = 2.7",
     "n.masked_fill_(m[:, None], 2.5)", "r = T.take_along_dim(x, T.tensor([[-1]]), 1)",

@@ -100,6 +100,10 @@ TABLE = (
         "torch divides a product by its factors, of which one is not finite", when=of_no_number,
     ),
     Reason(
+        "^grad", names("prod cumprod"), r"np.float16\((nan|-?inf)\)",
+        "which products of halves overflow on the way depends on their order",
+    ),
+    Reason(
         "^grad", names("conv1d conv2d conv_transpose1d linear matmul mm mv"
                        " adaptive_avg_pool1d adaptive_avg_pool2d"), NAN,
         "torch's second derivative of what is linear is 0 * inf", when=of_no_number,
@@ -192,7 +196,8 @@ TABLE = (
         "the factors of a singular matrix have no derivatives",
     ),
     Reason(
-        "^grad2$", names("prelu softplus elu selu celu"), "", "which side of its kink zero is on is open",
+        "^grad2$", names("prelu softplus elu selu celu"), "",
+        "which side of its kink zero is on is open",
     ),
     Reason(
         "^grad", r"batch_norm.*training=True", "",

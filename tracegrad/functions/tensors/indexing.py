@@ -119,6 +119,9 @@ def parse(shape: tuple[int, ...], key: Any, points: bool = True) -> Subscript:
             )
         raise _too_many(tuple(items), rank)
     dots = [i for i, k in enumerate(items) if k is Ellipsis]
+    while len(dots) > 1 and items[-1] is Ellipsis:  # at the end a second one takes no dimension
+        items.pop()
+        dots.pop()
     if len(dots) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     at = dots[0] if dots else len(items)
