@@ -34,6 +34,7 @@ _DEMANDS: dict[str, tuple[type[Exception], str]] = {
     "class": (RuntimeError, "Class values must be smaller than num_classes."),
     "no class": (RuntimeError, "Class values must be non-negative."),
     "cross entropy": (RuntimeError, "all elements of input should be between 0 and 1"),
+    "target": (RuntimeError, "all elements of target should be between 0 and 1"),
     "variance": (ValueError, "var has negative entry/entries"),
     "ones": (
         RuntimeError, "masked_scatter: the mask has more ones than source has elements, {most}"

@@ -225,3 +225,16 @@ def test_a_factor_that_the_type_does_not_have_is_refused(name, dtype):
         assert outcome(tg, lambda f: f, name, dtype, factor) == theirs, factor
     theirs = outcome(torch, lambda f: f, name, dtype, 1e39)
     assert (outcome(tg, tg.compile, name, dtype, 1e39) or "").startswith(theirs or "")
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("target", [nan, 2.0, -0.25, inf])
+def test_a_target_that_is_no_probability_is_refused(dtype, target):
+    def loss(T):
+        x, t = (T.tensor([0.5, v], dtype=getattr(T, dtype)) for v in (0.25, target))
+        return T.nn.functional.binary_cross_entropy(x, t)
+
+    assert refusal(tg, loss) == refusal(torch, loss)
+    x, t = (tg.tensor([0.5, v], dtype=getattr(tg, dtype)) for v in (0.25, target))
+    with pytest.raises(RuntimeError, match="all elements of target should be between 0 and 1"):
+        tg.compile(tg.nn.functional.binary_cross_entropy)(x, t)

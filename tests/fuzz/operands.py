@@ -88,6 +88,22 @@ def of_tiny(program: Program, at: int) -> bool:
     return any(((t > 0) & (t < 1e-6)).any() for t in found)
 
 
+def of_overlapping(program: Program, at: int) -> bool:
+    """Whether elements of an input lie at one place in memory."""
+    return any(i.layout in ("expanded", "overlapping") for i in program.inputs)
+
+
+def of_equal_rows(program: Program, at: int) -> bool:
+    """Whether all numbers of a row that a statement is given are equal."""
+    found = (t for t in operands(program, at, torch) if t.ndim and t.shape[-1] > 1)
+    return any((t == t[..., :1]).all(-1).any() for t in found)
+
+
+def of_written_base(program: Program, at: int) -> bool:
+    """Whether a statement is given a view whose base torch gave a history by a write."""
+    return any(t._is_view() and t.grad_fn is not None for t in operands(program, at, torch))
+
+
 def of_shared(program: Program, at: int) -> bool:
     """Whether a statement is given tensors of one memory."""
     found = [t.untyped_storage().data_ptr() for t in operands(program, at, torch)]

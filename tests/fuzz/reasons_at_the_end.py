@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .operands import of_bytes, of_empty, of_integers, of_itself, of_no_number
+from .operands import (
+    of_bytes,
+    of_empty,
+    of_equal_rows,
+    of_integers,
+    of_itself,
+    of_no_number,
+    of_overlapping,
+)
 from .reason import NAN, Reason, names
 
 TABLE = (
@@ -105,7 +113,7 @@ TABLE = (
     ),
     Reason(
         "^grad", names("conv1d conv2d conv_transpose1d linear matmul mm mv"
-                       " adaptive_avg_pool1d adaptive_avg_pool2d"), NAN,
+                       " adaptive_avg_pool1d adaptive_avg_pool2d relu relu_"), NAN,
         "torch's second derivative of what is linear is 0 * inf", when=of_no_number,
     ),
     Reason(
@@ -123,6 +131,32 @@ TABLE = (
     Reason(
         "^grad", names("sinc"), r"\(nan\) at .*\(-?inf\)",
         "an infinite slope times that of sinc, which is the difference of two terms",
+    ),
+    Reason(
+        "^grad2$", names("atan2 arctan2"), r"expected np.float16\(nan\)",
+        "torch squares halves in their own type, where they may vanish",
+    ),
+    Reason(
+        "^grad2$", names("layer_norm batch_norm instance_norm group_norm rms_norm"),
+        r"expected np.float\d+\(-?0\.0\)",
+        "equal numbers less their rounded mean, divided by the root of eps",
+    ),
+    Reason(
+        "^grad", r"detach\(\)", "",
+        "torch takes a view whose memory was written to as as_strided: overlapping places share",
+        when=of_overlapping,
+    ),
+    Reason(
+        "^grad", names("sinc"), r"\(nan\) at",
+        "torch's sinc has no slope at zero, not even for an infinite gradient", when=of_no_number,
+    ),
+    Reason(
+        "^grad2$", names("layer_norm batch_norm instance_norm group_norm rms_norm"), "",
+        "a row of equal numbers, divided by the root of eps", when=of_equal_rows,
+    ),
+    Reason(
+        "^grad[12]-error$", "", "modified by an inplace operation.*expected NotImplemented",
+        "refused by both",
     ),
     Reason(
         "^grad2$", names("mish"), NAN, "torch's derivative of mish overflows",

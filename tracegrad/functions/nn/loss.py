@@ -210,11 +210,11 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
                          reduction: str = "mean") -> Tensor:  # fmt: skip
     """-(t * log(x) + (1 - t) * log(1 - x)), reduced, with the logarithms cut off at -100.
 
-    input: probabilities; RuntimeError for one outside [0, 1], where not compiled.
+    input, target: probabilities; RuntimeError for one outside [0, 1], where not compiled.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: that of both, which must be floating
     point.
-    Raises RuntimeError for x outside [0, 1]; ValueError for different shapes.
+    Raises RuntimeError for x or t outside [0, 1]; ValueError for different shapes.
 
     >>> x, y = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])
     >>> F.binary_cross_entropy(x, y)
@@ -231,7 +231,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
         raise RuntimeError(f"Found dtype {found} but expected {expected}")
     if not input.is_floating_point():
         raise refuse("binary_cross_entropy", input.dtype)
-    require(logical_and(ge(input, 0), le(input, 1)), "cross entropy")
+    for x, what in ((input, "cross entropy"), (target, "target")):
+        require(logical_and(ge(x, 0), le(x, 1)), what)
     return _bce(input, target, weight, reduction)
 
 
