@@ -79,7 +79,7 @@ def programs(T: Any) -> dict[str, tuple[Callable, list[Any]]]:
         "softmax of bfloat16": (lambda x: T.softmax(x * 1.5 + x, 1), [rows(512, 1000).bfloat16()]),
         "polynomial of float16": (
             lambda x: ((x * 0.3 + 1.1) * x - 0.7) * x + 2.3, [vector().half()]),
-    }  # fmt: skip
+    }
 
 
 def training(T: Any, name: str, **options: Any) -> Call:

@@ -109,7 +109,7 @@ class _Builder:
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
             tuple(launch for _, launch in rows), first(s.commit),
             self.arena_bytes + self.scratch_bytes, first(s.checked), writing, s.notes,
-        )  # fmt: skip
+        )
 
 
 def build(

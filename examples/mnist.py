@@ -96,7 +96,7 @@ class Run:
 
 
 def train(T: Any, jit: Callable, name: str, start: list[np.ndarray], train_set: Digits,
-          test_set: Digits, epochs: int, seed: int) -> Run:  # fmt: skip
+          test_set: Digits, epochs: int, seed: int) -> Run:
     """The program itself, which reads alike for tracegrad and torch."""
     sizes = [start[0].shape[1], *(w.shape[0] for w in start[::2])]
     layers = [T.nn.Linear(sizes[0], sizes[1])]

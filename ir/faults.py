@@ -60,7 +60,7 @@ _DEMANDS: dict[str, tuple[type[Exception], str]] = {
         RuntimeError, "Expected tensor to have size {value} at dimension 0, but got size {most} "
         "for argument #2 'targets'",
     ),
-}  # fmt: skip
+}
 DEMANDS = tuple(_DEMANDS)
 _FIRST = -1000  # as a dimension; those after it stand for the others
 

@@ -64,7 +64,7 @@ class Graph:
         return Graph(
             self.inputs, tuple(replace(y) for y in self.outputs),
             tuple(c for c in checks if may_fail(c.op, c.params)),
-        )  # fmt: skip
+        )
 
     def substitute(self, values: dict[Node, Node]) -> Graph:
         """The graph with the Nodes in `values` replaced wherever they occur."""

@@ -25,7 +25,7 @@ FAST_ROWS = finish + stability + inexact + algebra + movement + reductions
 def simplify(
     graph: Graph, *, fast: bool = False, check: Callable[[Graph], object] | None = None,
     watch: Watcher | None = None,
-) -> Graph:  # fmt: skip
+) -> Graph:
     """The graph in its simplest form: the same inputs, outputs of the same shapes, dtypes and
     values, to the bit but for the order in which sums are taken; `fast` allows rounding to differ.
 

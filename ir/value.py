@@ -77,7 +77,7 @@ COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
 ARITHMETIC = (  # these have reflected forms, and forms that write into their left operand
     "__add__", "__sub__", "__mul__", "__pow__", "__truediv__", "__floordiv__", "__mod__",
     "__and__", "__or__", "__xor__", "__lshift__", "__rshift__",
-)  # fmt: skip
+)
 for _name in UNARY:
     setattr(Value, _name, _unary(_name))
 for _name in (*COMPARISONS, *ARITHMETIC):

@@ -163,7 +163,7 @@ def product(a: Node, b: Node, k: int) -> Node:
     b = expand(b, shape=a.shape[:-2] + b.shape[-2:])
     a, b = (transpose(x) if k >> bit & 1 else x for bit, x in enumerate((a, b)))
     a, b = (flip(x, axes=(x.ndim - 1 - (k >> 4 & 1),)) if k >> bit & 1 else x
-            for bit, x in enumerate((a, b), 2))  # fmt: skip
+            for bit, x in enumerate((a, b), 2))
     return dot(a, b)
 
 

@@ -111,4 +111,4 @@ CASES = {
         lambda x, g: D.curvature(strong(x), packed(strong(x)), g), TWICE),
     "logabsdet": each(logabsdet, SHAPES),
     "pinv": each(pinv, (((4, 2),), ((2, 3, 3),))),
-}  # fmt: skip
+}

@@ -41,7 +41,7 @@ def check(program):
     for compile in (lambda f: f, T.compile):
         T.manual_seed(0)
         found.append([numbers(*values) if isinstance(values, tuple) else numbers(values)
-                      for values in program(compile)])  # fmt: skip
+                      for values in program(compile)])
     eager, compiled = found
     assert len(eager) == len(compiled)
     for a, b in zip(eager, compiled, strict=True):

@@ -49,17 +49,17 @@ SMOOTH = {
     for op in REGISTRY.values()
     if op.name in CASES and op.vjp is not None
     and op.kind in (Kind.MOVEMENT, Kind.PREFIX, Kind.CONTRACT, Kind.INDEX)
-}  # fmt: skip
+}
 SMOOTH["index_reduce"] = [(f, draw(shapes, 0)) for f, shapes in CASES["index_reduce"][:1]
-                          for draw in (whole, zeros)]  # fmt: skip
+                          for draw in (whole, zeros)]
 SMOOTH["index_reduce"] += [
     (SMOOTH["index_reduce"][0][0], [np.array(x), np.array(v)])
     for x, v in (([[2.0, 0, 3, 1]] * 2, [[0.0, 5, 0], [2, 0, 0]]),
                  ([[1.0, 0, 0, 1]] * 2, [[0.0, 5, 7], [2, 0, 4]]))
-]  # fmt: skip
+]
 SMOOTH["sum"] = [(f, zeros(s, 0)) for f, s in CASES["sum"] if all(np.prod(t) for t in s)]
 SMOOTH["prod"] = [(f, draw(s, k)) for k, (f, s) in enumerate(CASES["prod"])
-                  for draw in (whole, zeros) if all(np.prod(t) for t in s)]  # fmt: skip
+                  for draw in (whole, zeros) if all(np.prod(t) for t in s)]
 SMOOTH["prod"] += [
     (lambda x: R.prod(x, dims=(0,)), [np.array(x)])
     for x in ([0.0, 2, 3, 4], [0.0, 2, 0, 4], [0.0, 0, 0, 4], [0.0, 0, 0, 0], [0.0], [2.0, -0.0])
@@ -86,7 +86,7 @@ SINGULAR = [
     np.diag([3.0, 0, 0]), np.array([[0.0, 1, 2], [0, 3, 4], [0, 6, 8]]), np.eye(3)[[2, 0, 1]],
     *(of_rank(n, r, n + r) for n in (3, 4, 5) for r in range(1, n)),
     np.stack([np.diag([1.0, 0, 2]), np.zeros((3, 3)), np.eye(3)]), np.array([[0.0]]),
-]  # fmt: skip
+]
 
 
 def packed(a):
@@ -95,7 +95,7 @@ def packed(a):
 
 SMOOTH["det"] = [(lambda x: D.determinant(x, packed(x)), [a]) for a in SINGULAR]
 SMOOTH["cofactor"] = [(lambda x: D.cofactors(x, packed(x)), [a]) for a in (
-    np.eye(3), np.diag([1.0, 2, 1]), np.diag([2.0, 2, 2, 1]))]  # fmt: skip
+    np.eye(3), np.diag([1.0, 2, 1]), np.diag([2.0, 2, 2, 1]))]
 SMOOTH["det_curvature"] = [
     (lambda x, g: D.curvature(x, packed(x), g), [a, np.zeros_like(a)])
     for a in (np.eye(3), np.diag([1.0, 2, 1]))
@@ -125,11 +125,11 @@ def left_vectors(x):
 
 
 for _name in ("cholesky", "triangular_solve", "lu", "solve", "inverse", "cholesky_solve",
-              "logabsdet", "pinv"):  # fmt: skip
+              "logabsdet", "pinv"):
     SMOOTH[_name] = [
         (f, zeros(shapes, 0)) for f, shapes in matrices.CASES[_name]
         if all(np.prod(s) for s in shapes) and shapes[0][-1] == shapes[0][-2]
-    ]  # fmt: skip
+    ]
 SMOOTH["eigenvalues"] = [(values, [np.diag([1.0, 2, 3])])]
 SMOOTH["singular_values"] = [(singular_values, [np.diag([3.0, 2, 1])])]
 
@@ -139,7 +139,7 @@ def spread_out(x):
     """A matrix from its own parts: its derivative goes through those of the vectors."""
     w, v = L.eigh_factors(L.eigh(symmetric(x), upper=False, check=None), x.shape[-1])
     return dot(v, dot(E.where(E.eq(*ops.matrices.grid(x)), 1, 0 * x) * ops.matrices.row(w),
-                      transpose(v)))  # fmt: skip
+                      transpose(v)))
 
 
 NONE = {  # name -> [(function, arrays, the order that does not exist)]
@@ -185,7 +185,7 @@ CHOSEN = {
                lambda t, x: t.igamma(t.tensor(2.5, dtype=t.float64), x)),
     "igammac": (lambda x: ops.special.igammac(constant_like(2.5, x), x),
                 lambda t, x: t.igammac(t.tensor(2.5, dtype=t.float64), x)),
-}  # fmt: skip
+}
 
 
 def _poles(x):
@@ -193,13 +193,13 @@ def _poles(x):
 
 
 BINARY = set("""add atan2 copysign div floor_div fmod hypot maximum minimum mul nextafter pow
-    remainder sub where""".split())  # fmt: skip
+    remainder sub where""".split())
 # where torch's derivative is not that of its value: at poles its trigamma is some large number, and
 # its i1 has a slope at NaN
 LEFT_OUT = {
     "digamma": _poles, "lgamma": _poles, "zeta": _poles, "igamma": _poles, "igammac": _poles,
     **dict.fromkeys(("i0", "i0e", "i1", "i1e"), np.isfinite),
-}  # fmt: skip
+}
 
 
 def points(name):
@@ -212,7 +212,7 @@ def points(name):
 ROWS = [
     [1.0, -2.0, 3.0, 0.5], [0.0, 0.0, -0.0], [2.0, 1.0, 2.0, -2.0], [1.0, 1.0, 1.0], [3.0], [0.0],
     [1.0, NAN, 2.0], [-INF, -INF], [0.0, 2.0, 3.0], [0.0, 2.0, 0.0], [-1.0, -1.0, 0.0],
-]  # fmt: skip
+]
 ENDLESS = [[1.0, INF, 2.0], [INF, -INF, 1.0], [INF, INF, 1.0]]
 
 
@@ -286,4 +286,4 @@ PUBLIC = {
                    numbers=FINITE),
     "exp": on_rows(lambda t, x: t.softmax(x, 0), lambda t, x: t.log_softmax(x, 0),
                    lambda t, x: t.logsumexp(x, 0), rows=ROWS + ENDLESS),
-}  # fmt: skip
+}

@@ -44,7 +44,7 @@ HEAD = '"""Written by `python -m tests.stubs`."""\n\n'
 _KNOWN = {
     "Any": "typing", "Self": "typing", "Callable": "collections.abc", "Iterable": "collections.abc",
     "Iterator": "collections.abc", "Sequence": "collections.abc", "Mapping": "collections.abc",
-}  # fmt: skip
+}
 _PLAIN = (type(None), bool, int, float, str)
 
 
@@ -280,7 +280,7 @@ def methods() -> str:
     attached = {
         name: value for name, value in both.items()
         if name not in here and callable_or_property(value) and wanted(name)
-    }  # fmt: skip
+    }
     writer = Stub("attached_methods", list(attached))
     writer.imports.add("from tracegrad.ir.value import Value")
     writer.imports.add("from tracegrad.tracer.tensor.tensor import Tensor")

@@ -23,16 +23,16 @@ CASES = {
     "gelu": {}, "silu": {}, "mish": {}, "sigmoid": {}, "tanh": {}, "logsigmoid": {},
     "softplus": {"beta": 2.0, "threshold": 4.9}, "tanhshrink": {}, "softsign": {},
     "rrelu": {}, "glu": {}, "softmax": {"dim": 0}, "softmin": {"dim": 1}, "log_softmax": {"dim": 1},
-}  # fmt: skip
+}
 POINTS = np.array([[-40.0, -6, -3, -1, -0.7, -0.5], [0.0, -0.0, 0.5, 1, 2.5, 3],
-                   [6, 7, 30, 90, 1e-3, -1e-9]])  # fmt: skip
+                   [6, 7, 30, 90, 1e-3, -1e-9]])
 LAYERS = {
     "Threshold": (0.1, 20), "Hardtanh": (-2.0, 2.0), "Hardshrink": (0.3,), "PReLU": (4,),
     "RReLU": (), "GLU": (1,), "ELU": (0.5,), "CELU": (0.5,), "Softmin": (1,), "LeakyReLU": (0.3,),
     "GELU": ("tanh",), "Softmax": (1,), "Softmax2d": (), "Softplus": (2.0,),
     **dict.fromkeys(("ReLU", "ReLU6", "Hardswish", "Hardsigmoid", "SELU", "LogSigmoid", "Mish",
                      "Tanhshrink", "Softsign", "Softshrink", "Tanh", "Sigmoid", "SiLU"), ()),
-}  # fmt: skip
+}
 
 
 def derivatives(lib, f, x, **options):

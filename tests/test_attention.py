@@ -124,7 +124,7 @@ LAYERS = {
         nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), 2, nn.LayerNorm(8)),
     "decoder layer": lambda nn: nn.TransformerDecoderLayer(8, 2, 16, 0.0, batch_first=True),
     "transformer": lambda nn: nn.Transformer(8, 2, 1, 1, 16, 0.0, batch_first=True),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -158,7 +158,7 @@ BAD = {
     "heads": lambda T, x: T.nn.MultiheadAttention(6, 4),
     "width": lambda T, x: T.nn.MultiheadAttention(8, 2)(x, x, x),
     "mask": lambda T, x: T.nn.MultiheadAttention(6, 2)(x, x, x, attn_mask=x[:, :3] > 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

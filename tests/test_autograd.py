@@ -52,7 +52,7 @@ def test_gradients_are_central_differences_to_second_order(name):
 
     def slope(ps, create=False):
         grads = T.autograd.grad(function(*ps), ps, create_graph=create, allow_unused=True,
-                                materialize_grads=True)  # fmt: skip
+                                materialize_grads=True)
         return sum((g * d).sum() for g, d in zip(grads, directions, strict=True))
 
     def moved(h):
@@ -135,7 +135,7 @@ def test_an_inplace_change_of_a_saved_value_is_an_error():
     y.add_(1)
     with refuses("one of the variables needed for gradient computation has been modified by an "
                  r"inplace operation: \[tracegrad.FloatTensor \[2\]\], which is output 0 of "
-                 "ExpBackward0, is at version 1; expected version 0 instead"):  # fmt: skip
+                 "ExpBackward0, is at version 1; expected version 0 instead"):
         z.sum().backward()
 
 

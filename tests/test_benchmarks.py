@@ -124,7 +124,7 @@ def test_a_run_reports_everybody(tmp_path):
     pytest.importorskip("torch")
     out = tmp_path / "out.json"
     main(["--only", "call", "--peers", "eager", "--rounds", "2", "--seconds", "0.001",
-          "--json", str(out)])  # fmt: skip
+          "--json", str(out)])
     (outcomes,) = json.loads(out.read_text())["steady"].values()
     assert set(outcomes) == {"tracegrad", "eager"}
     assert all(len(outcome["seconds"]) == 2 for outcome in outcomes.values()), outcomes

@@ -21,7 +21,7 @@ def test_bools_are_zero_or_one_after_every_operation():
             both | x, both.to(lib.int32), both.to(lib.float16), both.float() * 2, (x + y + x) * 3,
             both.logical_not(), both.any(), both.all(), (x + y).cumsum(0), (x + y).max(),
             both.to(lib.uint8) + 255, (both + 1).sum(), lib.stack([both, x]).sum(0),
-        )  # fmt: skip
+        )
 
     pairs = [[False, False, True, True] * 3, [False, True, False, True] * 3]
     wanted = f(torch, *(torch.tensor(v) for v in pairs))

@@ -88,7 +88,7 @@ def _group_entries(compile):
 
 
 CASES = [_by_name, _a_parameter, _a_gradient, _kept_from_the_last_call, _at_two_places,
-         _a_parameter_at_a_place, _group_entries]  # fmt: skip
+         _a_parameter_at_a_place, _group_entries]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda f: f.__name__[1:])

@@ -26,7 +26,7 @@ def _known():
         *test_compile_dependencies._effects(), *test_optim_of_users._settings(),
         *test_optim_of_users._schedulers(), *(k.__name__ for k in test_optim_of_users.OWN),
         *(f.__name__ for f in test_trainers_of_users.SETS),
-    }  # fmt: skip
+    }
 
 
 def test_every_row_is_tried():

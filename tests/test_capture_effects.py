@@ -188,7 +188,7 @@ REPLAYED = {f.__name__[1:]: f for f in (
     _keeps_a_result, _makes_an_attribute, _counts, _rebinds_a_buffer, _fills_a_dict, _writes_slots,
     _rebinds_a_closure_variable, _rebinds_globals, _makes_its_state_at_the_first_use,
     _goes_back_and_forth, _keeps_the_argument_and_a_view, _keeps_a_moving_average_of_a_number,
-)}  # fmt: skip
+)}
 
 
 @pytest.mark.parametrize("name", REPLAYED)
@@ -283,7 +283,7 @@ def _acts():
         "a generator of NumPy's": (lambda x: x * generator.normal(), "by the function itself"),
         "a file": (lambda x: x * len(open(__file__).read()), r"open\(\) was called"),
         "a log": (lambda x: logger.warning("here"), "_log"),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", _acts())

@@ -70,7 +70,7 @@ def _places():
         "by functions of math": (
             lambda x: x * math.sqrt(closed) + math.floor(math.exp(-closed)), set_closed),
         "in where": (lambda x: tg.where(x > closed, x, closed), set_closed),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", _places())
@@ -120,7 +120,7 @@ def _uses():
         "divmod": lambda x, k: x * divmod(k, 0.4)[0],
         "a conversion": lambda x, k: x.to(tg.float64 if k > 1 else tg.float32),
         "caught": lambda x, k: _caught(x, k),
-    }  # fmt: skip
+    }
 
 
 def _caught(x, k):

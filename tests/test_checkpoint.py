@@ -60,5 +60,5 @@ def test_a_checkpoint_compiles():
     model, x = network(), tg.tensor(X)
     step = tg.compile(lambda x: tg.autograd.grad(
         checkpoint(model, x).pow(2).sum(), list(model.parameters())
-    ))  # fmt: skip
+    ))
     same(step(x), tg.autograd.grad(model(x).pow(2).sum(), list(model.parameters())))

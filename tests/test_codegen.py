@@ -54,7 +54,7 @@ def test_a_view_says_where_numpy_says(shape, data):
                 array, view = np.flip(array, axes), view.flip(axes)
             case "slice":
                 cut = tuple((data.draw(st.integers(0, n)), n, data.draw(st.integers(1, 3)))
-                            for n in array.shape)  # fmt: skip
+                            for n in array.shape)
                 array = array[tuple(np.s_[a:b:c] for a, b, c in cut)]
                 view = view.slice(cut)
             case "expand":
@@ -63,7 +63,7 @@ def test_a_view_says_where_numpy_says(shape, data):
             case "window" if rank and (n := array.shape[0]):
                 dilation = data.draw(st.integers(0, 2))
                 cut = {"axis": 0, "size": 1 + (n - 1) // max(dilation, 1), "step": 1,
-                       "dilation": dilation}  # fmt: skip
+                       "dilation": dilation}
                 array, view = windows(array, **cut), view.window(**cut)
             case "diagonal" if rank > 1 and array.shape[-1] == array.shape[-2]:
                 array, view = np.diagonal(array, axis1=-2, axis2=-1), view.diagonal()

@@ -28,7 +28,7 @@ FLOATS = (dt.float64, dt.float32, dt.float16, dt.bfloat16)
 WHOLE = (dt.int64, dt.int32, dt.int16, dt.int8, dt.uint8)
 RUNGS = {"plain Python": python_executor.execute, "Numba": compiled}
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, 7.5, -2.5, 1.5, 1e-3, 40.0, -40.0,
-           np.inf, -np.inf, np.nan)  # fmt: skip
+           np.inf, -np.inf, np.nan)
 # how far apart results may be, in the last place of the type
 ULPS = {"plain Python": 4, "Numba": 8}
 

@@ -12,7 +12,7 @@ from tracegrad.testing import assert_kernels
 # rows, columns, depth: whole tiles and edges, one panel and many, narrow results that are computed
 # transposed, deep ones whose transposed A is copied before, deeper ones done in parts
 SIZES = [(2, 2, 2), (7, 5, 3), (33, 4, 16), (4, 33, 150), (64, 256, 80), (3, 200, 100),
-         (97, 129, 65), (50, 300, 34), (256, 130, 512), (37, 50, 1300)]  # fmt: skip
+         (97, 129, 65), (50, 300, 34), (256, 130, 512), (37, 50, 1300)]
 TYPES = {"float32": 2e-6, "float64": 1e-14}
 
 
@@ -125,7 +125,7 @@ STACKS = {  # of matrices: how the epilogue's operands lie in the batch
         [(2, 3, 20, 5), (2, 3, 5, 18), (2, 3, 18, 20)]),
     "a row for all, narrow": (
         lambda M, x, w, b: relu(M, x @ w - b), [(2, 40, 5), (2, 5, 3), (3,)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STACKS)

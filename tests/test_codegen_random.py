@@ -77,7 +77,7 @@ def compare(run, drawn, seed, special, simple, ways=(0,), writes=(), guarded=Fal
     targets = {}  # outputs that are to be written into an input of their shape
     for k in writes:
         free = [x for x, a in zip(graph.inputs, given, strict=True) if x not in targets.values()
-                and x.shape == graph.outputs[k].shape and a.flags.writeable]  # fmt: skip
+                and x.shape == graph.outputs[k].shape and a.flags.writeable]
         if free:
             targets[k] = free[seed % len(free)]
     program = build(graph, targets, layouts(graph, given), guarded)
@@ -111,7 +111,7 @@ def test_outputs_may_be_written_into_inputs(drawn, seed, special, simple, ways, 
 SHORT = [  # limits at which loops are cut, so that loops of a few steps are
     (row, "BLOCK", 2), (column, "MANY", 2), (column, "BLOCK", 2), (tile, "PART", 1),
     (tile, "TALL", 2), (long_sums, "LONG", 5), (long_sums, "PART", 3), (long_sums, "FEW", 2),
-]  # fmt: skip
+]
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)

@@ -48,7 +48,7 @@ evens = OpDef(
     "evens", Kind.MOVEMENT, lambda x: x[..., ::2],
     lambda x: ((*x.shape[:-1], (x.shape[-1] + 1) // 2), x.dtype),
     view=lambda v: v.slice((*((0, n, 1) for n in v.shape[:-1]), (0, v.shape[-1], 2))),
-)  # fmt: skip
+)
 
 
 @RUN

@@ -9,7 +9,7 @@ from tracegrad.testing import assert_kernels
 # rows, columns, depth: edges of the register tile, one panel and many, several blocks of rows, a
 # transposed A that is copied before, products that threads share, and one done in parts
 SIZES = [(2, 2, 2), (7, 5, 3), (13, 16, 4), (150, 33, 5), (33, 4, 16), (800, 20, 512),
-         (97, 129, 65), (300, 257, 600), (29, 70, 1100)]  # fmt: skip
+         (97, 129, 65), (300, 257, 600), (29, 70, 1100)]
 TYPES = {"float32": 3e-6, "float64": 1e-14}
 
 

@@ -59,7 +59,7 @@ def _rebinding_in_place():
         "a number deep inside": (lambda x: x * space.deep.k, lambda: setattr(space.deep, "k", 5.0)),
         "a module's attribute": (
             lambda x: x * module.w, lambda: setattr(module, "w", tg.full((2,), 5.0))),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("which", _rebinding_in_place())
@@ -180,7 +180,7 @@ def test_keywords_defaults_and_containers():
 
     one = tg.ones(1)
     cases = [((one,), {}), ((one, one, one), {}), ((one,), {"scale": 5.0}),
-             ((one,), {"c": one}), ((one,), {"d": {"x": one * 3}})]  # fmt: skip
+             ((one,), {"c": one}), ((one,), {"d": {"x": one * 3}})]
     plain = f.__wrapped__
     for _ in range(2):
         for args, kwargs in cases:

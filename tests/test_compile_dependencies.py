@@ -100,7 +100,7 @@ def _worlds():
         "a callable object": (thing, lambda p: p.setattr(thing, "w", tg.full((2,), 3.0))),
         "a partial function": (partial(lambda y, x: x * SCALE, None), change_global),
         "a keyword's default": (keyword, lambda p: p.setitem(keyword.__kwdefaults__, "k", 3.0)),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", _worlds())
@@ -133,7 +133,7 @@ def _effects():
             lambda x: setattr(Settings, "scale", 2.0), lambda: Settings.scale),
         "an array": (lambda x: array.__iadd__(1), lambda: array.tolist()),
         "an argument": (lambda x, into: into.append(x), lambda: None),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", _effects())

@@ -99,7 +99,7 @@ def _bad():
         "hidden in an object": (hidden, RuntimeError, "holds tensors it computed"),
         "own": (own, KeyError, "mine"),
         "w": w, "names": names,
-    }  # fmt: skip
+    }
 
 
 BAD = [k for k, v in _bad().items() if isinstance(v, tuple) and v[1]]

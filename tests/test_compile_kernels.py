@@ -44,7 +44,7 @@ CASES = {  # (function, arguments, launches)
         lambda: (tg.randn(6, 20), tg.randn(20, 30), tg.randn(30)), 1),
     "attention's weights": (
         attention_weights, lambda: (tg.randn(2, 6, 20), tg.randn(2, 7, 20)), 2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

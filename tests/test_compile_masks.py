@@ -92,7 +92,7 @@ REFUSED = {
     "a hook": lambda T, y: y[y > 1].register_hook(print),
     "a truth": lambda T, y: y if y[y > 5] else -y,
     "stacked": lambda T, y: T.cat([y[y > 1], y[y > 2]]).sum(),
-}  # fmt: skip
+}
 
 
 def outcome(T, program, compiled):

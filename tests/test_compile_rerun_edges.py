@@ -148,7 +148,7 @@ def test_threads_run_it_again_at_once():
             # y = mask * x ** 3: where the mask of the call is 0, so are both derivatives
             mask = (y.detach() / x.detach() ** 3).round()
             out.append(bool((g.detach() == 3 * x.detach() ** 2 * mask).all()
-                            and (h == 6 * x.detach() * mask).all()))  # fmt: skip
+                            and (h == 6 * x.detach() * mask).all()))
 
     count = T.zeros(())
 

@@ -62,7 +62,7 @@ def train(lib, style: str, dtype: str, make, count: int = 20, to_none: bool = Tr
     losses = [run(x, y) for _ in range(count)]
     return ([v.item() for v in losses],
             [np.asarray(p.detach()) for p in model.parameters()],
-            [np.asarray(p.grad.detach()) for p in model.parameters()])  # fmt: skip
+            [np.asarray(p.grad.detach()) for p in model.parameters()])
 
 
 TWENTY = [
@@ -94,7 +94,7 @@ def test_the_gradients_of_a_step_are_those_of_torch(style, dtype, rtol):
 
 def test_zeros_or_none_makes_no_difference_to_a_step():
     for a, b in zip(*(train(tg, "whole step", "float32", OPTIMIZERS["adam"], 5, to_none)
-                      for to_none in (True, False)), strict=True):  # fmt: skip
+                      for to_none in (True, False)), strict=True):
         for u, v in zip(a, b, strict=True):
             np.testing.assert_allclose(u, v, rtol=1e-6)
 

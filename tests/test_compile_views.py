@@ -73,7 +73,7 @@ TURNED = {
     "a write, then a view made before": lambda T, y: (y[0:1], y.t_(), y.mul_(3))[:1],
     "a line at a position": lambda T, y: (z := y[T.tensor(1)], y.t_(), z.mul_(3))[:1],
     "of a detached one": lambda T, y: ((z := y.detach()).t_(), z.mul_(2)),
-}  # fmt: skip
+}
 PROGRAMS = {
     **{f"expanded: {n}": _changed(c) for n, c in EXPANDED.items()},
     **{f"computed: {n}": _matrix(c) for n, c in COMPUTED.items()},
@@ -107,7 +107,7 @@ def test_strides_of_traced_results_are_those_of_eager_ones():
     def strides(x, y):
         found = [x + 1, x * y, x[0] * y, (x[:, None] + y).exp(), x.t() * y.t(), x.flip(0) * 2,
                  x.t()[None] + 1, tracegrad.where(x > 0, x, y), x.t().clone(), x.t().float() + 1,
-                 (x * y).sum(0), x @ y.t(), x.t()[1:, ::2] * 2, x.expand(2, 3, 3) * 2]  # fmt: skip
+                 (x * y).sum(0), x @ y.t(), x.t()[1:, ::2] * 2, x.expand(2, 3, 3) * 2]
         return [[s for n, s in zip(t.shape, t.stride(), strict=True) if n > 1] for t in found]
 
     x = tracegrad.arange(9.0).reshape(3, 3)
@@ -216,7 +216,7 @@ def test_copies_lie_as_eagerly():
 @pytest.mark.parametrize("lie", [
     lambda x: x.t(), lambda x: x.as_strided((4, 6), (1, 4)), lambda x: x,
     lambda x: x.reshape(2, 3, 4).permute(2, 0, 1),
-])  # fmt: skip
+])
 def test_memory_of_a_view_begins_where_it_does_eagerly(lie):
     def looks(x):
         part = x[2, 1:]

@@ -98,7 +98,7 @@ CASES = {
             (",ij->ij", (), (2, 3)),
         )
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -112,7 +112,7 @@ def test_products_are_torchs_to_second_order(name):
 
 
 COMPILED = ["matmul-broadcast", "addbmm", "kron", "cross", "cdist-2", "cdist-3", "bilinear",
-            "einsum-...ij,...jk->...ik", "einsum-iij,jj->i", "einsum-ij,jk,kl,l->i"]  # fmt: skip
+            "einsum-...ij,...jk->...ik", "einsum-iij,jj->i", "einsum-ij,jk,kl,l->i"]
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -222,6 +222,6 @@ def test_the_bilinear_layer_is_torchs():
         mine(tg.tensor(x), tg.tensor(y)).detach().numpy(),
         theirs(torch.tensor(x), torch.tensor(y)).detach().numpy(),
         rtol=1e-4, atol=1e-5,
-    )  # fmt: skip
+    )
     bound = 1 / 3**0.5
     assert float(mine.weight.abs().max()) <= bound

@@ -41,7 +41,7 @@ CASES = [
         {"stride": 2, "groups": 2, "dilation": (2, 1), "output_padding": (1, 0)},
     ),
     ("conv_transpose3d", (1, 2, 3, 2, 3), (2, 2, 2, 2, 2), {"stride": 2, "padding": 1}),
-]  # fmt: skip
+]
 IDS = [f"{name}-{i}" for i, (name, *_) in enumerate(CASES)]
 
 

@@ -87,7 +87,7 @@ CHAINS = {
     "turned": written(lambda y, k: y.t_().add_(1)),
     "a view of a view": looked_at,
     "one long path": one_long_path,
-}  # fmt: skip
+}
 
 
 

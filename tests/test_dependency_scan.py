@@ -105,7 +105,7 @@ def a_name_that_a_module_may_compute():
     settings.__getattr__ = lambda name: 2.0
     return lambda x: x * settings.rate, {
         ("settings.rate", "item"), ("settings.__getattr__", "item"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -120,7 +120,7 @@ def an_attribute():
     return lambda x: x * thing.rate, {
         ("attribute 'rate' of User", "item"),
         ("the class of the closure variable 'thing'", "type"), ("class User", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -129,7 +129,7 @@ def an_attribute_of_the_class():
     return lambda x: x * thing.shared, {
         ("attribute 'shared' of User", "item"),
         ("the class of the closure variable 'thing'", "type"), ("class User", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -138,7 +138,7 @@ def an_attribute_that_is_missing():
     return lambda x: x * getattr(thing, "none", 2.0), {
         ("attribute 'none' of User", "item"),
         ("the class of the closure variable 'thing'", "type"), ("class User", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -146,7 +146,7 @@ def a_method():
     return user(rate=2.0).scaled, {
         ("attribute 'rate' of User", "item"),
         ("the class of the function", "type"), ("class User", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -155,7 +155,7 @@ def a_slot():
     return lambda x: x * thing.rate, {
         ("attribute 'rate' of Slotted", "slot"),
         ("the class of the closure variable 'thing'", "type"), ("class Slotted", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -164,7 +164,7 @@ def a_property():
     return lambda x: x * thing.rate, {
         ("attribute 'kept' of Asked", "item"),
         ("the class of the closure variable 'thing'", "type"), ("class Asked", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -173,7 +173,7 @@ def an_attribute_that_is_computed():
     return lambda x: x * thing.rate, {
         ("attribute 'rate' of Computed", "item"),
         ("the class of the closure variable 'thing'", "type"), ("class Computed", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -182,7 +182,7 @@ def all_attributes():
     return lambda x: x * sum(vars(thing).values()), {
         ("the attributes of User", "content"),
         ("the class of the closure variable 'thing'", "type"), ("class User", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -191,7 +191,7 @@ def the_class_alone():
     return lambda x: x * (2 if isinstance(thing, User) else 3), {
         ("the global 'User'", "item"),
         ("the class of the closure variable 'thing'", "type"), ("class User", "class"),
-    }  # fmt: skip
+    }
 
 
 @case
@@ -211,13 +211,13 @@ def an_object_behind_a_weak_reference():
     return lambda x: x * there().rate, {
         ("the closure variable 'there'", "weak"), ("attribute 'rate' of User", "item"),
         ("the class of the closure variable 'there'", "type behind"), ("class User", "class"),
-    }, alive  # fmt: skip
+    }, alive
 
 
 # ---- containers
 @pytest.mark.parametrize("table", [
     {"rate": 2.0}, OrderedDict(rate=2.0), [2.0], (2.0,), deque([2.0]),
-], ids=lambda v: type(v).__name__)  # fmt: skip
+], ids=lambda v: type(v).__name__)
 def test_all_of_a_container_counts(table):
     key = "rate" if isinstance(table, dict) else 0
     assert noted(lambda x: x * table[key]) == {("the closure variable 'table'", "content")}
@@ -245,7 +245,7 @@ def a_list_that_the_function_makes():
 
 
 @pytest.mark.parametrize("table", [types.SimpleNamespace(rate=2.0), threading.local()],
-                         ids=["a namespace", "a thread's own"])  # fmt: skip
+                         ids=["a namespace", "a thread's own"])
 def test_all_that_a_holder_of_attributes_has_counts(table):
     table.rate = 2.0
     found = noted(lambda x: x * table.rate)
@@ -267,7 +267,7 @@ def a_dict_written_in_python():
     (array.array("d", [2.0]), lambda v: v[0], "bytes"),
     (ctypes.c_double(2.0), lambda v: v.value, "bytes"),
     (contextvars.ContextVar("rate", default=2.0), lambda v: v.get(), "context"),
-], ids=["bytes", "array", "C", "context"])  # fmt: skip
+], ids=["bytes", "array", "C", "context"])
 def test_what_c_holds_is_compared_by_its_bytes_or_value(value, read, kind):
     assert ("the closure variable 'value'", kind) in noted(lambda x: x * read(value))
 
@@ -347,7 +347,7 @@ def a_class_that_others_register_with():
         ("class ABCMeta", "class"), ("the class of attribute '_abc_impl' of ABCMeta", "type"),
         (f"what is registered with {Shape.__qualname__}", "registered"),
         (f"class {Shape.__qualname__}", "class"),
-    }  # fmt: skip
+    }
 
 
 # ---- Modules and optimizers
@@ -367,7 +367,7 @@ def a_module():
         ("attribute 'rate' of Scale", "item"), ("attribute 'w' of Scale", "item"),
         (f"'w' in {TABLE}", "item"), (f"the tensor in 'w' in {TABLE}", "like"),
         ("the global 'nn'", "item"), ("the global 'tg'", "item"),  # in __init__
-    }  # fmt: skip
+    }
 
 
 LIMIT = 2.0

@@ -24,7 +24,7 @@ MODULES = (
     "tracegrad.nn.functional", "tracegrad.nn.init", "tracegrad.nn.utils", "tracegrad.optim",
     "tracegrad.optim.lr_scheduler", "tracegrad.special", "tracegrad.testing",
     "tracegrad.utils.checkpoint",
-)  # fmt: skip
+)
 
 # the names that are used most; elementwise functions of one row of a table are all here
 NAMES = {
@@ -122,7 +122,7 @@ EXAMPLES = {name: value for name, value in documented() if ">>>" in value.__doc_
 def namespace() -> dict[str, Any]:
     return {
         "torch": tracegrad, "tracegrad": tracegrad, "nn": nn, "F": nn.functional, "optim": optim,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

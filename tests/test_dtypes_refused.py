@@ -74,7 +74,7 @@ PROGRAMS = {
     "unfold": lambda T, x: of(T).unfold(x[None], 2),
     "vecdot": lambda T, x: T.linalg.vecdot(x, x),
     "xlogy": lambda T, x: T.xlogy(x, x),
-}  # fmt: skip
+}
 
 
 def refusal(lib, function, dtype, compiled=False):

@@ -32,7 +32,7 @@ CALLS = {
         i.reshape(-1), w, o, include_last_offset=True, mode="sum"),
     "weighted runs": lambda F, i, w, o, s: F.embedding_bag(
         i.reshape(-1), w, o, mode="sum", per_sample_weights=s.reshape(-1)),
-}  # fmt: skip
+}
 COMPILED = ("rows", "padding", "by frequency", "mean, padding", "mean of runs", "max of runs")
 
 
@@ -133,7 +133,7 @@ BAD = {
     "weighted mean": lambda T: T.nn.functional.embedding_bag(
         T.tensor([[0]]), T.ones(3, 2), per_sample_weights=T.ones(1, 1)),
     "one_hot of floats": lambda T: T.nn.functional.one_hot(T.ones(2)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

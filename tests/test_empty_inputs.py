@@ -35,7 +35,7 @@ OF_ONE = {
         x, type(x)(x.shape[-2] if x.ndim > 2 else 1, 1).long(), (0,) * 2, (1,) * 2),
     "multi_margin_loss": lambda F, x: F.multi_margin_loss(
         x, type(x)(x.shape[0]).long(), reduction="none"),
-}  # fmt: skip
+}
 
 
 def outcome(lib, function, shape, compiled=False):

@@ -53,7 +53,7 @@ PROGRAMS = {
     "and in place": (
         FLOATS, ODD, lambda T, x: x.clone().logical_and_(T.tensor(1e-60, dtype=T.float64))
     ),
-}  # fmt: skip
+}
 CASES = [(name, dtype) for name, (dtypes, _, _) in PROGRAMS.items() for dtype in dtypes]
 
 
@@ -107,7 +107,7 @@ def test_the_mean_of_large_halves_in_a_window_is_finite(dtype):
     for T in (tg, torch):
         x = T.full((1, 1, 4, 4), 6e4 if dtype == "float16" else 3e38, dtype=getattr(T, dtype))
         means.append([T.nn.functional.avg_pool2d(x, 2).float().numpy(),
-                      T.nn.functional.avg_pool1d(x[0], 3, 1, 1).float().numpy()])  # fmt: skip
+                      T.nn.functional.avg_pool1d(x[0], 3, 1, 1).float().numpy()])
     for mine, theirs in zip(*means, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -155,7 +155,7 @@ REFUSED = {
                             ((0, 0, 1), "nearest"), ((1, 0, 1, 2, 1), "trilinear")]
     },
     "index_select along nothing": lambda T: T.zeros(2, 0).index_select(1, T.tensor([0])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

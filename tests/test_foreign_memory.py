@@ -151,7 +151,7 @@ REFUSED = {
     "text": (lambda: np.array(["a"] * 6), TypeError),
     "complex": (lambda: np.arange(6) * 1j, TypeError),
     "records": (lambda: np.zeros(6, [("a", "f8")]), TypeError),
-}  # fmt: skip
+}
 
 
 def ways(array):

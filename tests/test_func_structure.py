@@ -207,7 +207,7 @@ EDGES = {
     "functional, strict at once": lambda T, x, v: T.autograd.functional.jacobian(
         T.sin, x, strict=True, vectorize=True
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EDGES)

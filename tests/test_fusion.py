@@ -145,7 +145,7 @@ def test_a_loop_has_no_more_buffers_than_registers_bear():
 @pytest.mark.parametrize("move", [
     lambda y: flip(y, axes=(0,)),
     lambda y: permute(y, axes=(1, 0)),
-], ids=["flipped", "transposed"])  # fmt: skip
+], ids=["flipped", "transposed"])
 def test_a_member_is_read_at_the_point_being_computed(move):
     y = floats(20, 20) + 1.0
     assert verdict(y, move(y) * 2.0) == "mul reads add at other points than its own"

@@ -42,7 +42,7 @@ FUNCTIONS = {
         lambda T, q, k, v: T.nn.functional.scaled_dot_product_attention(q, k, v),
         (2, 3, 4), (2, 3, 4), (2, 3, 4),
     ),
-}  # fmt: skip
+}
 COMPILED = ("linear", "conv2d", "broadcast", "reshaped", "mean", "einsum")
 
 

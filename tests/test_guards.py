@@ -43,7 +43,7 @@ def moved(act) -> bool:
     (2.0, lambda v: v), ([2.0], lambda v: v[0]), ({"k": 2.0}, lambda v: v["k"]),
     ({2.0}, lambda v: len(v)), (User(), lambda v: v.rate), (np.ones(2), lambda v: float(v[0])),
     (types.SimpleNamespace(rate=2.0), lambda v: v.rate),
-], ids=lambda v: type(v).__name__)  # fmt: skip
+], ids=lambda v: type(v).__name__)
 def test_what_cannot_report_is_checked_at_every_call(value, read):
     every, reported = guards_of(lambda x: x * read(value), tg.ones(2))
     assert reported == [] and every
@@ -90,7 +90,7 @@ def test_options_of_an_optimizer_report():
     (lambda m: m.sizes.append(2.0), False),  # is checked at every call
     (lambda m: m.rate, False),
     (lambda m: m(tg.ones(2)), False),
-], ids=range(9))  # fmt: skip
+], ids=range(9))
 def test_changes_of_a_module_move_the_counter(act, moves):
     module = Scale()
     guards_of(module, tg.ones(2))
@@ -149,7 +149,7 @@ ONE = Own()
     (np.int64(3), np.int64(3), True), (np.float64(2.0), 2.0, False),
     (ONE, ONE, True), (Own(), Own(), False), ([1], [1], False), ((1,), (1,), True),
     (ABSENT, ABSENT, True), (ABSENT, None, False),
-])  # fmt: skip
+])
 def test_a_value_is_unchanged_if_it_cannot_be_told_from_what_it_was(then, now, same):
     same = same and then is now if isinstance(then, tuple) else same
     assert alike(then, now) == same
@@ -172,7 +172,7 @@ def guard(kind: str, holder, key=None) -> Guard:
     (OrderedDict(a=1.0, b=2.0), lambda t: t.move_to_end("a"), False),
     (deque([1.0, 2.0]), lambda t: t.rotate(), False),
     (deque([1.0, 1.0]), lambda t: t.rotate(), True),
-])  # fmt: skip
+])
 def test_the_quick_check_of_a_container_says_what_the_slow_one_says(table, act, holds):
     found = guard("content", table)
     check = found.check()
@@ -239,7 +239,7 @@ def test_what_is_set_at_a_place_is_found_there(name):
 @pytest.mark.parametrize("kind, holder", [
     ("content", [1.0]), ("set", {1.0}), ("array", np.ones(2)), ("bytes", bytearray(b"a")),
     ("type", User()), ("function", lambda: None), ("like", tg.ones(2)), ("class", User),
-])  # fmt: skip
+])
 def test_a_summary_cannot_be_set(kind, holder):
     assert not Location("the thing", kind, holder).settable()
 
@@ -260,7 +260,7 @@ def test_one_place_has_one_id():
     (1.0, ABSENT, "the thing was changed: was 1.0, is nothing"),
     (Own(), 1.0, "the thing was changed"),  # no identities in a message
     ("a" * 70, "b", "the thing was changed"),
-])  # fmt: skip
+])
 def test_a_change_is_told_with_both_values_if_they_are_short(before, after, words):
     table = {"k": before}
     found = guard("item", table, "k")

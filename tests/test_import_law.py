@@ -81,7 +81,7 @@ def law_of(path: Path) -> tuple[str, Law]:
 OPTIONAL = (
     "matplotlib", "graphviz", "tqdm", "torch", "jax", "IPython", "sklearn", "mlxtend",
     "safetensors", "numba.cuda", "pytest",
-)  # fmt: skip
+)
 
 # A file of flat functions with docstrings may be longer.
 LONGEST = (

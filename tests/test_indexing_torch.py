@@ -45,7 +45,7 @@ PROGRAMS = [  # m: a mask of rows; i: positions of rows; k: one position, 0-d
     "n = n.to(T.uint8); n[k] = -3", "r = (x - 300.).to(T.uint8)", "r = (x * 200).to(T.int8)",
     "r = T.movedim(x[0, 0], 0, -1)", "r = T.searchsorted(n[1], 4.5)",
     "r = T.where((n > 2).to(T.uint8), x, 1.5)",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -85,7 +85,7 @@ REFUSED = [
     "n.to(T.int8).masked_fill(m[:, None], 300)", "x.half().fill_(1e6)", "T.full((2,), 1e300)",
     "T.full((2,), -300, dtype=T.uint8)", "T.movedim(x, (0, 1), 0)", "T.movedim(x, (0, 0), (0, 1))",
     "x.reshape(True)", "T.unravel_index(x, (2, 3))",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", REFUSED)
@@ -108,7 +108,7 @@ WRITES = [
     "z.mul_(2); w.index_add_(0, i, o)", "w.scatter_(0, i[:, None].expand(-1, 4), o); z.add_(1)",
     "z.mul_(2); w[i] = o", "z.copy_(T.nn.functional.embedding(i, w))",
     "z.add_(w[i, i % 4][:, None])",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", WRITES)

@@ -53,12 +53,12 @@ PROGRAMS = [
     "v = x[:, 1:].as_strided((2,), (3,)); v *= u[:, 0]",
     "v = x.t().as_strided((2, 2), (1, 2), 1) * 1", "x.fill_diagonal_(2.)",
     "v = x.clone(); v[0] *= v[1]",
-]  # fmt: skip
+]
 NOTICED = [  # where backward must refuse, because what it needs is not there any more
     "x.mul_(x)", "x.mul_(x.detach())", "v = x.exp(); x[0] = 0; v.mul_(2)", "v = x.sin(); x[0] = 1",
     "v = x.exp()\nwith T.no_grad(): v[0] = 5", "v = x.tanh()\nwith T.no_grad(): v[0].mul_(2)",
     "v = x[0]; v.exp_(); v[:1].mul_(2)",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", [*PROGRAMS, *NOTICED])

@@ -48,7 +48,7 @@ def exactly(name: str, a: int, b: int) -> int:
     return {
         "//": a // b, "floor_divide": a // b, "div, floor": a // b, "div, trunc": toward_zero,
         "%": a % b, "remainder": a % b, "fmod": a - toward_zero * b,
-    }[name]  # fmt: skip
+    }[name]
 
 
 @ways
@@ -92,7 +92,7 @@ def test_numbers_are_divisors_too(name, way):
 def test_zero_is_refused_below_a_number_and_in_an_array(way):
     z = tg.tensor([3, 0])
     for f in (lambda z: 5 // z, lambda z: 5 % z, lambda z: np.floor_divide(z + 1, z),
-              lambda z: np.remainder(z, z), lambda z: tg.vmap(lambda a: 7 // a)(z)):  # fmt: skip
+              lambda z: np.remainder(z, z), lambda z: tg.vmap(lambda a: 7 // a)(z)):
         with by_zero():
             way(f)(z)
 

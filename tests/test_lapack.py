@@ -39,7 +39,7 @@ FACTORISATIONS = {
             upper=u, trans=t, unit=n)
         for u in (False, True) for t in (False, True) for n in (False, True)
     },
-}  # fmt: skip
+}
 
 
 def program_of(function, shape, dtype):

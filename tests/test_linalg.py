@@ -116,7 +116,7 @@ CASES = {
     "householder": (lambda t, a, b: t.linalg.householder_product(a, b), plain, (2, 4, 3), (2, 2)),
     "diagonal": (lambda t, a: t.linalg.diagonal(a, offset=1), plain, (2, 3, 4)),
     "cross": (lambda t, a, b: t.linalg.cross(a, b), plain, (2, 3), (1, 3)),
-}  # fmt: skip
+}
 
 
 def inputs_of(name):
@@ -282,7 +282,7 @@ def test_what_has_no_factor_is_told_by_info():
              t.linalg.lu_factor_ex(t.tensor(values)).info,
              t.linalg.solve_ex(t.tensor(values), t.tensor(values)).info)
             for t in (tg, torch)
-        )  # fmt: skip
+        )
         assert [m.tolist() for m in mine] == [t.tolist() for t in theirs]
         assert mine[0].dtype is tg.int32
 
@@ -326,7 +326,7 @@ def test_empty_matrices_have_torchs_shapes():
                 lambda t, x: [t.det(x)], lambda t, x: t.linalg.slogdet(x),
                 lambda t, x: t.linalg.eigh(x), lambda t, x: [t.linalg.matrix_exp(x)],
                 lambda t, x: [t.linalg.solve(x, x)])),
-        ):  # fmt: skip
+        ):
             mine, theirs = (call(t, t.ones(shape)) for t in (tg, torch))
             assert [tuple(m.shape) for m in mine] == [tuple(t.shape) for t in theirs]
 

@@ -65,7 +65,7 @@ SHORT_SUMMED = Space((20, 4), (1,), sums=True)
     # rows
     (SHORT, SHORT_SUMMED, SHORT_SUMMED),
     (ROWS, Space((20, 31), (1,)), None),
-])  # fmt: skip
+])
 def test_a_loop_over_rows_takes_in_what_its_rows_have_room_for(rows, other, joined):
     assert rows.join(other) == joined
 
@@ -94,7 +94,7 @@ def test_a_join_is_as_large_as_the_larger_of_the_two():
     (sum_(floats(20, 1, 30), dims=(0, 1)), COLUMNS),
     (sum_(floats(20, 30), dims=(0, 1)), Space((20, 30), (0, 1))),
     (index(floats(9, 30), input_node((20,), dt.int64), axes=(0,)), MAP),
-])  # fmt: skip
+])
 def test_a_space_has_the_axes_that_are_more_than_one_long(anchor, space):
     assert space_of(anchor) == space
 
@@ -110,7 +110,7 @@ def test_a_space_has_the_axes_that_are_more_than_one_long(anchor, space):
     (sum_(floats(20, 30), dims=(0,)), (0, 1), (1,)),
     (sum_(floats(20, 30), dims=(0, 1)), (0, 1), ()),
     (sum_(floats(20), dims=(0,)), (0,), ()),
-])  # fmt: skip
+])
 def test_a_reduction_loses_the_axes_it_is_computed_along(anchor, at, has):
     assert computed(anchor, SUMMED) == at
     assert known(anchor, SUMMED) == has
@@ -124,7 +124,7 @@ def test_only_whole_rows_and_their_results_are_known_in_time():
 @pytest.mark.parametrize("space, short", [
     (SHORT, True), (ROWS, False), (Space((20, 8), (1,)), True), (Space((20, 9), (1,)), False),
     (Space((4, 20), (0,)), True), (Space((2, 2), (0, 1)), False), (Space((4,)), False),
-])  # fmt: skip
+])
 def test_rows_of_up_to_eight_numbers_are_short(space, short):
     assert space.short == short
 
@@ -141,7 +141,7 @@ def lowered(*outputs: Node):
     (floats(20, 1) + 1.0, (1, 0)),
     (sum_(floats(20, 30), dims=(1,)), (1, 0)),
     (sum_(floats(20, 30), dims=(0, 1)), (0, 0)),
-])  # fmt: skip
+])
 def test_a_member_is_expected_at_the_point_being_computed(anchor, strides):
     assert expected(anchor, SUMMED) == strides
 

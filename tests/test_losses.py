@@ -53,7 +53,7 @@ CASES = {
     "soft_margin_loss": [((X, SIGNS), {})],
     "triplet_margin_loss": [((X, Y, Z), {"swap": True}), ((X, Y, Z), {"p": 1, "margin": 0.5})],
     "triplet_margin_with_distance_loss": [((X, Y, Z), {"swap": True})],
-}  # fmt: skip
+}
 CALLS = [(name, k) for name, calls in CASES.items() for k in range(len(calls))]
 FIRST_ORDER = ("multi_margin_loss", "multilabel_margin_loss")  # torch's stop there
 
@@ -129,7 +129,7 @@ MODULES = {
     "MultiLabelSoftMarginLoss": (X, P), "SoftMarginLoss": (X, SIGNS),
     "TripletMarginLoss": (X, Y, Z), "TripletMarginWithDistanceLoss": (X, Y, Z),
     "CosineSimilarity": (X, Y), "PairwiseDistance": (X, Y),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -210,7 +210,7 @@ def test_ctc_loss_and_its_gradient_are_torchs(targets, lengths, zero_infinity, r
     def both(lib, F, durations):
         x = lib.tensor(scores, requires_grad=True)
         y = F.ctc_loss(x.log_softmax(2), lib.tensor(targets), durations, lib.tensor(lengths),
-                       reduction=reduction, zero_infinity=zero_infinity)  # fmt: skip
+                       reduction=reduction, zero_infinity=zero_infinity)
         return y.detach().numpy(), lib.autograd.grad((y * y).sum(), x)[0].numpy()
 
     ours = both(tracegrad, F, (6, 4))

@@ -27,7 +27,7 @@ CASES = {
     "norm--inf": lambda m, x, mask: m.norm(x, -np.inf, 1, mask=mask),
     "normalize": lambda m, x, mask: m.normalize(x, 3.0, 1, mask=mask),
     "logaddexp": lambda m, x, mask: m.logaddexp(x, x.flip(0), other_mask=mask | True),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

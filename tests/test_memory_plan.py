@@ -45,7 +45,7 @@ PLACES = integers(20)
     W - expand(U, shape=(20, 30)),
     X + expand(index(W, integers(1), axes=(0,)), shape=(20, 30)),  # of a row copied before
     W - dot(floats(20, 7), floats(7, 30)),  # as the product leaves the registers
-], ids=range(5))  # fmt: skip
+], ids=range(5))
 def test_a_result_read_only_where_it_is_written_needs_no_copy(result):
     assert copies(result, into=W) == 0
 
@@ -73,7 +73,7 @@ def test_a_result_lies_as_its_input_does():
     flip(W, axes=(0,)),
     flip(W, axes=(1,)) + W,
     index(W, PLACES, axes=(0,)),
-], ids=["flipped", "read twice", "looked up"])  # fmt: skip
+], ids=["flipped", "read twice", "looked up"])
 def test_a_result_that_reads_its_input_elsewhere_is_copied(result):
     assert copies(result, into=W) == 1
 
@@ -171,7 +171,7 @@ A, B, C = floats(1), floats(2), floats(3)
     ([(0, 1), (1, 2), (2, 3)], (0, 128, 0), 256),  # each reads the one before
     ([(0, 9), (1, 2), (3, 4)], (0, 128, 128), 256),
     ([(0, 2), (0, 2), (0, 2)], (0, 128, 256), 384),
-])  # fmt: skip
+])
 def test_buffers_share_memory_unless_they_live_at_one_time(spans, offsets, total):
     nodes = (A, B, C)
     found = arena(dict.fromkeys(nodes, 100), dict(zip(nodes, spans, strict=True)))

@@ -19,14 +19,14 @@ BITS = [
     "T.arange(8, dtype=T.int32).reshape(4, 2)[::2].view(T.int64)", "T.arange(3).view(float)",
     "T.arange(6.).resize_(2, 2)", "T.ones(2, 3).t().resize_(6)", "T.arange(6.)[2:].resize_(2)",
     "T.ones(2).resize_as_(T.ones(1, 2))", "T.arange(4.).reshape(2, 2).t().resize_(2)",
-]  # fmt: skip
+]
 REFUSED = [
     "T.arange(6, dtype=T.int32).reshape(2, 3).view(T.int64)", "T.tensor(1).view(T.int32)",
     "T.arange(6, dtype=T.int32).reshape(2, 3).t().view(T.int16)", "T.arange(4).view('abc')",
     "T.arange(12, dtype=T.int32)[1:5].view(T.int64)", "T.arange(3).view()",
     "T.arange(12, dtype=T.int32).reshape(4, 3)[:, :2].view(T.int64)",
     "T.ones(2, requires_grad=True).resize_(1)", "T.ones(2).resize_(-1)",
-]  # fmt: skip
+]
 
 
 ANEW = [  # with arguments for which nothing has to move
@@ -37,7 +37,7 @@ ANEW = [  # with arguments for which nothing has to move
     "F.pad(x[0], (-1, 0), mode='circular')", "F.pad(x, (0, 0))", "T.linalg.det(s.reshape(1, 1))",
     "T.repeat_interleave(s, 2)", "T.repeat_interleave(x, 1, dim=1)", "s.sum_to_size(())",
     "F.unfold(x, (3, 3))", "T.view_copy(x, (2, 18))", "T.view_copy(x.mT, (2, 18))", "x.clone()",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", ANEW)
@@ -75,7 +75,7 @@ PLACES = [  # of an alias in the memory that it lies in
     "without_grad(lambda: y[2:])", "without_grad(lambda: y[2:].view(2, 2)[:, 1:])",
     "without_grad(lambda: x[2:])[1:]", "x[2:].resize_(3)", "T.zeros(0, 4)[:, 3]",
     "given(x[1:])", "given(x[1:])[2:]", "x[2:].clone()",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", PLACES)

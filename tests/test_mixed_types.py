@@ -41,7 +41,7 @@ PAIRS = {
     "lerp": lambda t, a, b: t.lerp(a, b, 0.5),
     "logaddexp": lambda t, a, b: t.logaddexp(a, b),
     "div": lambda t, a, b: t.div(a, b + b + 1, rounding_mode="trunc"),
-}  # fmt: skip
+}
 SINGLE = {
     **{f"index_reduce-{how}-{own}": lambda t, a, how=how, own=own: t.index_reduce(
         a, 0, t.tensor([0, 2, 2]), a, how, include_self=own)
@@ -59,7 +59,7 @@ SINGLE = {
     "masked.cumsum": lambda t, a: t.masked.cumsum(a, 0),
     "vander": lambda t, a: t.linalg.vander(a),
     "sum_to_size": lambda t, a: a[0].sum_to_size(()),
-}  # fmt: skip
+}
 
 
 def operand(lib, dtype, numbers=(1, 0, 3)):
@@ -89,14 +89,14 @@ def agree(ours, theirs):
 def test_a_factor_is_one_of_the_dtype_of_the_answer(name):
     for first, second, factor in itertools.product(TYPES, TYPES, FACTORS):
         agree(*(told(FUNCTIONS[name], lib, operand(lib, first), operand(lib, second), factor)
-                for lib in (tg, torch)))  # fmt: skip
+                for lib in (tg, torch)))
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_two_dtypes_meet_as_in_torch(name):
     for first, second in itertools.product(TYPES, TYPES):
         agree(*(told(PAIRS[name], lib, operand(lib, first, (1, 0, 1)),
-                     operand(lib, second, (1, 1, 0))) for lib in (tg, torch)))  # fmt: skip
+                     operand(lib, second, (1, 1, 0))) for lib in (tg, torch)))
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -107,7 +107,7 @@ def test_one_dtype_is_kept_or_refused_as_in_torch(name):
 
 @pytest.mark.parametrize(
     "first, second", [("bool", "bool"), ("int16", "uint8"), ("uint8", "int8"), ("float16", "int64"),
-                      ("float32", "float64"), ("int64", "float32")])  # fmt: skip
+                      ("float32", "float64"), ("int64", "float32")])
 def test_compiled_they_are_the_same(first, second):
     a, b = operand(tg, first, (1, 0, 1)), operand(tg, second, (1, 1, 0))
     calls = [lambda a, b, f=f, k=k: f(tg, a, b, k) for f in FUNCTIONS.values() for k in FACTORS]
@@ -128,7 +128,7 @@ def test_bytes_are_interpolated_and_rounded(mode, options, size):
     want = torch.nn.functional.interpolate(torch.tensor(x), size=size, mode=mode, **options)
     for around in (lambda f: f, tg.compile):
         got = around(lambda x: tg.nn.functional.interpolate(x, size=size, mode=mode, **options))(
-            tg.tensor(x))  # fmt: skip
+            tg.tensor(x))
         assert got.dtype is tg.uint8
         assert np.abs(got.numpy().astype(int) - want.numpy().astype(int)).max() <= 1
 
@@ -170,7 +170,7 @@ def test_a_scalar_tensor_beside_a_half_counts_as_exactly_as_in_torch(name, half,
     f = SCALED[name]
     mine = tg.compile(lambda x, s: f(tg, x, s)) if compiled else lambda x, s: f(tg, x, s)
     for scalar, dtype in ((0.306, "float32"), (3.1416926, "float64"), (2.0004, half),
-                          (777, "int64"), (-1.001, "float64")):  # fmt: skip
+                          (777, "int64"), (-1.001, "float64")):
         if isinstance(scalar, float) or name not in ("elu", "addcdiv"):
             want = run(torch, lambda x, s: f(torch, x, s), scalar, dtype)
             np.testing.assert_array_equal(run(tg, mine, scalar, dtype), want)

@@ -96,7 +96,7 @@ NN = {
     ),
     "no bias": lambda T: T.nn.Linear(2, 2, bias=False),
     "no statistics": lambda T: T.nn.BatchNorm1d(2, track_running_stats=False),
-}  # fmt: skip
+}
 
 
 def described(m):
@@ -106,7 +106,7 @@ def described(m):
             type(m).__name__, repr(m).replace("tracegrad", "torch"), held,
             [n for n, _ in m.named_modules()], [n for n, _ in m.named_parameters()],
             list(m.state_dict()),
-        )  # fmt: skip
+        )
     return repr(m)
 
 

@@ -75,7 +75,7 @@ EDGES = {
     ),
     "small halves": (lambda F, x: F.rms_norm(x.bfloat16(), (2,)).float(), ([1e-3, 2e-3],)),
     "the mean of no channels": (lambda F, x: F.adaptive_avg_pool2d(x[:, :0], 1), ([[[[1.0]]]],)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EDGES)

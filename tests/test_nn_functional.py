@@ -130,7 +130,7 @@ def test_cross_entropy_is_torchs(torch, shape, target_shape, weighted, smoothing
     results = both(
         torch, "cross_entropy", [RNG.standard_normal(shape)], [np.asarray(target)],
         reduction=reduction, label_smoothing=smoothing, **options,
-    )  # fmt: skip
+    )
     if smoothing or len(shape) == 3:  # how torch puts these together is its own affair
         results = [("", values) for _, values in results]
     assert_same(results)

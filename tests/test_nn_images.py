@@ -114,7 +114,7 @@ def network(N):
     return N.Sequential(
         N.Conv2d(1, 6, 3, padding=1), N.ReLU(), N.MaxPool2d(2),
         N.Conv2d(6, 8, 3), N.ReLU(), N.MaxPool2d(2), N.Flatten(), N.Linear(8, 10),
-    )  # fmt: skip
+    )
 
 
 def test_a_network_trains_on_digits_as_torch_does(torch):

@@ -58,7 +58,7 @@ PICTURES = [
     "nn.ParameterList([T.ones(2, 3)])", "nn.Parameter(T.ones(2))", "nn.Parameter(T.ones(1), False)",
     "nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ELU())[1:]",
     "nn.Sequential(OrderedDict(x=nn.ReLU(), y=nn.Tanh()))",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("source", PICTURES)
@@ -130,7 +130,7 @@ ERRORS = [
     "nn.Parameter(T.tensor([1, 2]))",
     "nn.ModuleList([nn.ReLU()])[3]",
     "setattr(nn.Module.__new__(nn.Linear), 'weight', nn.Parameter(T.ones(2)))",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("source", ERRORS)

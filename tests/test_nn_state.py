@@ -52,7 +52,7 @@ def assigned(T, trained):
     return [
         found, m.weight, m.bias, m.bias is state["bias"], m.weight is was,
         m.weight.data_ptr() == state["weight"].data_ptr(),
-    ]  # fmt: skip
+    ]
 
 
 def buffers_assigned(T):
@@ -191,7 +191,7 @@ CASES = {
     "another state_dict": overriding,
     "hidden": lambda T: part(T).load_state_dict({"b": T.ones(1)}),
     "no bias": lambda T: T.nn.Linear(2, 3, bias=False).load_state_dict(good(T)),
-}  # fmt: skip
+}
 
 
 def part(T):

@@ -29,7 +29,7 @@ LAYERS = {
     "rms eps": ("RMSNorm", ((3, 5),), {"eps": 0.5}, (2, 3, 5)),
     "response": ("LocalResponseNorm", (3,), {"alpha": 0.5, "k": 2.0}, (2, 6, 4)),
     "response even": ("LocalResponseNorm", (2,), {"beta": 0.5}, (2, 3, 4, 2)),
-}  # fmt: skip
+}
 
 
 def weighted(module, torch, run):
@@ -57,7 +57,7 @@ def weighted(module, torch, run):
 def test_a_layer_is_torch_s(layer, run):
     torch = pytest.importorskip("torch")
     if run == "compiled" and layer not in ("batch 2d", "batch 1d over length", "instance 2d",
-                                           "layer", "group", "response"):  # fmt: skip
+                                           "layer", "group", "response"):
         pytest.skip("a sample is compiled")
     want, theirs = weighted(LAYERS[layer], torch, lambda m: m)
     got, ours = weighted(LAYERS[layer], T, T.compile if run == "compiled" else lambda m: m)

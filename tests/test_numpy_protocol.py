@@ -75,7 +75,7 @@ PROGRAMS = {
         "np.array_equal(x, x)", "np.isclose(x, v)", "np.searchsorted(np.sort(v), x)",
         "np.digitize(x, np.array([0.2, 0.5, 0.8]))", "np.histogram(x)[0]",
     ],
-}  # fmt: skip
+}
 ALL = [program for group in PROGRAMS.values() for program in group]
 
 
@@ -102,9 +102,9 @@ def test_a_function_of_arrays_is_one_of_tensors(program):
 STEPS = (
     "np.where(x > 0.5)", "np.nonzero", "np.count_nonzero", "np.argmax", "np.argmin", "np.argsort",
     "np.all", "np.any", "np.isnan", "np.logical_and", "np.linalg.matrix_rank", "np.heaviside",
-)  # fmt: skip
+)
 SMOOTH = [p for group in PROGRAMS if group != "questions" for p in PROGRAMS[group]
-          if not p.startswith(STEPS)]  # fmt: skip
+          if not p.startswith(STEPS)]
 
 
 def loss(program: str, x, y, v, b):
@@ -178,7 +178,7 @@ WRITES = {  # of arrays or Tensors x and m, into o
     "np.sum(x, 0, None, o)": (4,), "np.mean(x, 1, None, o)": (3,), "np.dot(x, x.T, o)": (3, 3),
     "np.cumsum(x, axis=1, out=o)": (3, 4), "np.max(x, axis=0, out=o)": (4,),
     "np.concatenate([x, x], out=o)": (6, 4), "np.add(x, x, out=x) * o": (3, 4),
-}  # fmt: skip
+}
 KEYWORDS = [
     "np.exp(x, dtype=np.float32)", "np.add(x, 1, dtype=np.float64)", "np.sum(x, where=m)",
     "np.sum(x, axis=1, initial=2.0)", "np.prod(x, axis=0, where=m, initial=0.5)",
@@ -188,7 +188,7 @@ KEYWORDS = [
     "np.array_equiv(x[:1], x[0])", "np.array_equiv(x, x.T)", "np.allclose(n, n, equal_nan=True)",
     "np.meshgrid(x[0], x[1], sparse=True)[0]", "np.meshgrid(x[0], x[:, 0], sparse=True)[1]",
     "np.meshgrid(x[0], x[1], x[2], sparse=True, indexing='ij')[2]",
-]  # fmt: skip
+]
 
 
 def _places(of):
@@ -207,7 +207,7 @@ def test_numpy_writes_into_the_tensor_that_it_is_given(program, compiled):
     mine = {"o": tg.tensor(out["o"])}
     expected = run(**want | out)
     found = (tg.compile(run) if compiled else run)(**{k: v for k, v in (given | mine).items()
-                                                      if k != "np"})  # fmt: skip
+                                                      if k != "np"})
     np.testing.assert_allclose(numbers(found), expected)
     np.testing.assert_allclose(numbers(mine["o"]), out["o"])
     np.testing.assert_allclose(numbers(given["x"]), want["x"])

@@ -23,7 +23,7 @@ def test_the_table_says_what_is_recorded():
 
 def test_every_recorded_failure_has_a_reason():
     silent = [r.name for r in results.recorded().values() if r.verdict not in ("pass", "random")
-              and not r.reason]  # fmt: skip
+              and not r.reason]
     assert silent == []
 
 

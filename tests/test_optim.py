@@ -64,20 +64,20 @@ SGD = [
         maximize=[False, True],
     )
     if not o["nesterov"] or (o["momentum"] and not o["dampening"])
-]  # fmt: skip
+]
 ADAM = list(
     combinations(
         betas=[(0.9, 0.999), (0.0, 0.5)], weight_decay=[0, 0.1], amsgrad=[False, True],
         maximize=[False, True], eps=[1e-8, 1e-3],
     )
-)  # fmt: skip
+)
 RMSPROP = combinations(
     momentum=[0, 0.9], centered=[False, True], maximize=[False, True], weight_decay=[0, 0.1]
 )
 ADAGRAD = combinations(
     lr_decay=[0, 0.1], weight_decay=[0, 0.1], initial_accumulator_value=[0, 0.5],
     maximize=[False, True],
-)  # fmt: skip
+)
 CASES = [
     *(("RMSprop", o) for o in RMSPROP),
     *(("Adagrad", o) for o in ADAGRAD),

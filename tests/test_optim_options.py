@@ -133,7 +133,7 @@ GIVEN = {
         "given": lambda ps: ps[:2],
         "each": lambda o, k, ps: k == 4 and o.add_param_group({"params": ps[2:], "lr": 0.3}),
     },
-}  # fmt: skip
+}
 MOMENTUM = ("SGD", "RMSprop")
 
 
@@ -173,7 +173,7 @@ def test_fused_is_taken_as_torch_takes_it(name, how):
         ("RMSprop", {"centered": True, "momentum": 0.9}), ("Adagrad", {"lr_decay": 0.1}),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_recorded_step_is_differentiated_as_in_torch(name, how):
     def program(T):
         leaf = T.tensor(START, requires_grad=True)

@@ -60,13 +60,13 @@ EXACT = {
     "isin": (lambda t, a: t.isin(a, a[0, 0]), WHOLE),
     "isin-not": (lambda t, a: t.isin(a, a[0, 0, :0], invert=True), WHOLE),
     "isin-number": (lambda t, a: t.isin(a, 2), WHOLE),
-}  # fmt: skip
+}
 COMPILED = {
     "cumsum-1", "cumprod-0", "cumprod--1", "cummax-1", "logcumsumexp-0", "sort-1", "sort-long",
     "cumsum-turned", "kthvalue", "cummin-strange", "logcumsumexp-strange",
     "descending-strange", "cumsum-whole", "sort-stable-descending", "argsort-bool", "search-True",
     "search-sorter", "search-nan", "search-nothing", "cummax-bool", "isin",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,7 +78,7 @@ def test_derivatives_are_torchs(name):
 def test_answers_are_torchs(name):
     function, *arrays = EXACT[name]
     agree(lambda t, *xs: function(t, *(x.detach() for x in xs)), *arrays,
-          compiled=name in COMPILED)  # fmt: skip
+          compiled=name in COMPILED)
 
 
 @pytest.mark.parametrize("name", (*SCANS, "sort", "argsort"))
@@ -109,7 +109,7 @@ def test_rows_and_columns_are_one_scan_however_many_there_are(scan):
 @pytest.mark.parametrize("options", [
     {}, {"return_inverse": True}, {"return_counts": True}, {"dim": 1, "return_inverse": True},
     {"dim": -1, "return_counts": True, "return_inverse": True},
-])  # fmt: skip
+])
 def test_different_elements(options):
     agree(lambda t, x: t.unique(x, **options), WHOLE)
     agree(lambda t, x: t.unique_consecutive(x // 2, **options), WHOLE)
@@ -145,7 +145,7 @@ def test_named_parts_survive_compilation():
     lambda t: t.searchsorted(t.ones(3), t.ones(3), side="right", right=False, sorter=t.arange(2)),
     lambda t: t.searchsorted(t.ones(3), t.ones(3), side="middle"),
     lambda t: t.searchsorted(t.ones(3), t.ones(3), side="left", right=True),
-])  # fmt: skip
+])
 def test_refusals_are_torchs(function):
     assert refusal(tg, function)[0] is refusal(torch, function)[0]
 

@@ -24,7 +24,7 @@ TYPES = ("float64", "float32", "int64", "bool")
 UNLIKE = {
     "empty", "randn", "rand", "randint", "randperm", "normal", "bernoulli", "multinomial",
     "linalg.eig", "linalg.eigvals", "nn.functional.rrelu",
-}  # fmt: skip
+}
 # torch refuses these outputs, or takes them, for reasons of its own kernels
 LOOSE = {
     "max", "min", "std", "var", "diff", "lerp", "inner", "nanmean", "nansum", "logsumexp", "mv",
@@ -32,7 +32,7 @@ LOOSE = {
     "logspace", "arange", "addbmm", "float_power", "heaviside", "isin", "histogram", "argsort",
     "all", "any", "diag", "matrix_power", "linalg.matrix_power", "frexp", "median", "nanmedian",
     "softmax", "log_softmax", "full", "ones", "zeros", "eye",
-}  # fmt: skip
+}
 ENTRIES = {}
 for _op in entries():
     if _op.name in RULES:

@@ -96,7 +96,7 @@ SPECIAL = {
     "i0e": scipy_special.i0e, "i1": scipy_special.i1, "i1e": scipy_special.i1e,
     "bessel_j0": scipy_special.j0, "bessel_j1": scipy_special.j1, "ndtr": scipy_special.ndtr,
     "log_ndtr": scipy_special.log_ndtr, "entr": scipy_special.entr,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype, rtol", [("float64", 2e-13), ("float32", 2e-6)])
@@ -193,7 +193,7 @@ def test_gradients_at_ties_and_kinks(name, a, b):
         ("xlogy_", ([2.0, 3.0],)), ("ldexp_", ([2.0, 3.0],)), ("nextafter_", ([2.0, 3.0],)),
         ("heaviside_", ([2.0, 3.0],)), ("hypot_", ([2.0, 3.0],)), ("float_power_", (2,)),
     ],
-)  # fmt: skip
+)
 def test_in_place_methods(name, more):
     dtype = "float64" if name == "float_power_" else "float32"
 
@@ -252,7 +252,7 @@ def test_what_torch_refuses_is_refused(call):
 FAR = {
     "float64": (5e-324, 5e-322, 1e-308, 1.7e308), "float32": (1e-45, 1e-43, 2e-38, 3.4e38),
     "float16": (6e-8, 6e-6, 7e-5, 65504.0), "bfloat16": (9.2e-41, 1e-38, 2e-38, 3.38e38),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])

@@ -61,10 +61,10 @@ CASES = [
     ("lp_pool2d", PLANE, {"norm_type": 3, "kernel_size": 2, "ceil_mode": True}),
     ("lp_pool2d", PLANE, {"norm_type": math.inf, "kernel_size": 2}),
     ("lp_pool3d", SPACE, {"norm_type": 2, "kernel_size": 2}),
-]  # fmt: skip
+]
 SAMPLE = [c for c in CASES if c[0] in ("max_pool1d", "avg_pool3d", "lp_pool1d")] + [
     CASES[7], CASES[14], CASES[18], CASES[27],
-]  # fmt: skip
+]
 
 
 def numbers(name, shape):

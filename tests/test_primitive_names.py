@@ -50,7 +50,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "tracer/capture/type_version.py": ("sub", "a subclass"),
     "tracer/tensor/device.py": ("index", "attribute"),
     "tracer/tensor/printing.py": ("full", "profile of printing"),
-}  # fmt: skip
+}
 
 # where a name is text though no f-string shows it
 TEXT = {
@@ -163,7 +163,7 @@ def test_a_planted_name_is_found(source, finder):
 
 @pytest.mark.parametrize("source", ['f"{op.name} of {x.op.name}"', "REGISTRY[op.name] = op",
                                     "op.name in REGISTRY", "x = REGISTRY[name]", "op is dot",
-                                    'x = "a dot"'])  # fmt: skip
+                                    'x = "a dot"'])
 def test_what_is_no_spelled_name_passes(source):
     tree = ast.parse(source)
     assert not [*spelled_lookups(tree), *decisions(tree), *names_spelled(tree)]

@@ -57,7 +57,7 @@ def test_integers_and_bools_print_as_in_torch(name, shape, data):
 def test_summaries_and_options_print_as_in_torch(shape, precision, threshold, edge, width, sci):
     values = np.random.default_rng(0).normal(size=shape) * 100
     same_text(values, precision=precision, threshold=threshold, edgeitems=edge, linewidth=width,
-              sci_mode=sci)  # fmt: skip
+              sci_mode=sci)
 
 
 @pytest.mark.parametrize(

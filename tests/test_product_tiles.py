@@ -42,7 +42,7 @@ def machine(request, monkeypatch):
 @pytest.mark.parametrize("features, found", [
     ({"avx512f": True, "avx2": True}, (16, 14)), ({"avx512f": False, "avx2": True}, (8, 6)),
     ({"avx2": False}, (4, 6)), ({}, (4, 6)),
-])  # fmt: skip
+])
 def test_a_tile_fits_the_registers_of_the_machine(features, found, monkeypatch):
     monkeypatch.setattr(tiles.llvm, "get_host_cpu_features", lambda: features)
     assert lanes_of.__wrapped__("f4") == found
@@ -102,7 +102,7 @@ def test_a_deep_sum_is_taken_in_as_few_parts_as_it_can(k):
 # ---- what is copied first
 @pytest.mark.parametrize("panels, k, copied", [
     (4, DEEP, True), (100, 1000, True), (3, 1000, False), (100, DEEP - 1, False),
-])  # fmt: skip
+])
 def test_a_transposed_operand_is_copied_for_many_panels_of_many_steps(panels, k, copied):
     assert worth_a_copy(panels, k) == copied
 
@@ -114,7 +114,7 @@ def test_a_transposed_operand_is_copied_for_many_panels_of_many_steps(panels, k,
     (4096, 1, 2 * WIDE.rows + 1, 100, False),
     (32, 2, 1000, 100, False),  # no vectors can be read
     (1, 32, 1, 1, False),  # transposed
-])  # fmt: skip
+])
 def test_panels_are_read_where_they_lie_if_near_or_not_read_again(b_row, b_col, m, k, directly):
     assert reads_directly(b_row, b_col, WIDE, m, k) == directly
 
@@ -147,5 +147,5 @@ def test_a_product_and_its_transpose_are_not_both_turned(machine):
 
 def test_the_batch_does_not_decide():
     one, many = (dot(input_node((*b, 300, 2), dt.float32), input_node((*b, 2, 3), dt.float32))
-                 for b in ((), (5, 2)))  # fmt: skip
+                 for b in ((), (5, 2)))
     assert turned(one) == turned(many)

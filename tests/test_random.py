@@ -52,7 +52,7 @@ CONTINUOUS = {
                       stats.truncnorm(-1, 0.5, 1, 2)),
     "log_normal_": (lambda: T.empty(20000).log_normal_(0.5, 0.25),
                     stats.lognorm(s=0.25, scale=np.exp(0.5))),
-}  # fmt: skip
+}
 DISCRETE = {
     "randint": (lambda: T.randint(-2, 5, (20000,)), stats.randint(-2, 5)),
     "random_": (lambda: T.empty(20000, dtype=T.int32).random_(3, 9), stats.randint(3, 9)),
@@ -66,7 +66,7 @@ DISCRETE = {
     "poisson": (lambda: T.poisson(T.full((20000,), 2.5)), stats.poisson(2.5)),
     "poisson, rarely": (lambda: T.poisson(T.full((20000,), 0.1)), stats.poisson(0.1)),
     "dropout": (lambda: F.dropout(T.ones(20000), 0.25) * 0.75, stats.bernoulli(0.75)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -141,7 +141,7 @@ def everything(x):
         T.bernoulli(x.abs().clamp(max=1)), F.dropout(x, 0.3), F.dropout2d(x[:, :, None], 0.5),
         T.multinomial(x[:3], 2), T.multinomial(x[:, 0], 4, True), T.randperm(9),
         T.rand(3, dtype=T.float16), T.empty(6).exponential_(), F.alpha_dropout(x, 0.2, True),
-    )  # fmt: skip
+    )
 
 
 def test_compiled_numbers_are_the_eager_ones_and_new_at_every_call():

@@ -74,7 +74,7 @@ CASES = [
         for align in (True, False)
     ),
     ("affine_grid", ((2, 3, 4),), ((2, 3, 4, 1, 2),), {"align_corners": True}),
-]  # fmt: skip
+]
 IDS = [f"{i}-{name}-{options.get('mode', '')}" for i, (name, *_, options) in enumerate(CASES)]
 SAMPLE = [5, 9, 12, 21, 22, 25, 27, 33, 38, 43, 53, 58, 64]
 

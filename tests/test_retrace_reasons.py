@@ -64,7 +64,7 @@ X = ones(3)
     ((True,), (False,), "the structure of the arguments: True became False"),
     # which are one
     ((X, X), (X, ones(3)), "which tensors are one and the same: (0, 0) became (0, 1)"),
-])  # fmt: skip
+])
 def test_the_first_difference_of_two_calls_is_told(first, second, words):
     assert of_calls(first, second).words == words
 
@@ -169,7 +169,7 @@ class Cell:
     (ones(3, dtype=tg.float64), "float32[3] became float64[3]"),
     ([1.0], "is of type list"),
     (None, "is of type NoneType"),
-])  # fmt: skip
+])
 def test_a_tensor_that_is_found_at_each_call_is_told_by_where_it_is(value, words):
     cell = Cell()
     entry, of_call = after_a_call(lambda x: cell.step(x), X)

@@ -33,7 +33,7 @@ def things(T):
         parameter=T.nn.Parameter(T.ones(2)), leaf=T.ones(2, requires_grad=True),
         rest=[1, 2.5, "text", None, True, (3, {"a": b"bytes"}), {4, 5}, 2**70],
         size=T.ones(2, 3).shape, dtype=T.float64,
-    )  # fmt: skip
+    )
 
 
 def shown(value):

@@ -174,7 +174,7 @@ PICKLES = {
     "a storage by itself": P + STORAGE + b"K\x04tQ.",
     "a storage in a list": P + b"]" + STORAGE + b"K\x04tQa.",
     "a tensor without arguments": P + BUILD + b")R.",
-}  # fmt: skip
+}
 
 
 def state() -> list:
@@ -228,7 +228,7 @@ def test_what_the_attacks_are_made_of_is_fine_without_the_attack():
 
 PLAIN = [1, -3, 2**40, -(2**70), 1.5, float("inf"), True, None, "é \U0001f600", "", b"", b"\xff",
          bytearray(b"a"), bytearray(), (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), [], [[[]]], {},
-         {1: {2: 3}}, set(), {1, "a"}, OrderedDict(a=1), Counter("aab"), 1 + 2j, [{}]]  # fmt: skip
+         {1: {2: 3}}, set(), {1, "a"}, OrderedDict(a=1), Counter("aab"), 1 + 2j, [{}]]
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -281,7 +281,7 @@ ARCHIVES = {
     "text": lambda: b"not an archive",
     "nothing": lambda: b"",
     "an empty archive": lambda: b"PK\5\6" + bytes(18),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
@@ -309,13 +309,13 @@ def test_a_damaged_file_is_an_error_that_names_it_or_loads_the_same(tmp_path):
     path, seed = tmp_path / "model.pt", random.Random(0)
     base = tg.arange(20.0)
     value = {"w": base.view(4, 5).t(), "b": base[3:7], "n": [1, "text", (2.5, None)],
-             "p": tg.nn.Parameter(tg.ones(2)), "i": tg.arange(3)}  # fmt: skip
+             "p": tg.nn.Parameter(tg.ones(2)), "i": tg.arange(3)}
     tg.save(value, path)
     whole, wanted = path.read_bytes(), shown(value)
     outcomes = Counter()
     cases = [whole[:k] for k in range(0, len(whole), 3)]
     cases += [whole[:k] + bytes([whole[k] ^ 1 << seed.randrange(8)]) + whole[k + 1 :]
-              for k in range(len(whole))]  # fmt: skip
+              for k in range(len(whole))]
     for _ in range(400):
         at, size = seed.randrange(len(whole)), seed.randrange(1, 40)
         other = seed.choice([bytes(size), seed.randbytes(size), b"", whole[:size]])

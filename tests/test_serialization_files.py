@@ -227,7 +227,7 @@ def views(T):
     return [base, base[1:], base[1], base[2, 3], base.t(), base[::2, 1::3], base.view(-1)[5:9],
             base.unfold(1, 3, 2), base.detach(), other[2:4], other[3:6], other[8:], p, p.data,
             p.t().detach(), {"p": p}, T.ones(1).expand(3, 4), T.zeros(0, 3), base[:0],
-            base.reshape(2, 2, 6).permute(2, 0, 1), T.arange(6)[::2]]  # fmt: skip
+            base.reshape(2, 2, 6).permute(2, 0, 1), T.arange(6)[::2]]
 
 
 def flat(values):

@@ -47,7 +47,7 @@ PROGRAMS = [
     "m.index_put((T.tensor([0, 0]), T.tensor([1, 1])), v[:2] ** 2, accumulate=True)",
     "m.put(T.tensor([1, -1]), v[:2] ** 2)", "m.masked_fill(m > 0, 3)", "T.where(m > 0, m, v[:3])",
     "m.masked_scatter(m > 0, T.cat([v, v]) ** 2)", "x.clone(memory_format=T.contiguous_format)",
-]  # fmt: skip
+]
 OTHER_DTYPES = {
     "int64": "(T.arange(24).reshape(2, 3, 4) - 12)",
     "bool": "(T.arange(24).reshape(2, 3, 4) % 5 < 2)",
@@ -58,7 +58,7 @@ MOVES = [
     "x.unfold(2, 2, 1)", "x.diagonal(0, 1, 2)", "x.tril()", "T.diag_embed(x[0, 0])",
     "x.repeat(1, 2, 1)", "x[:, [2, 0]]", "x.masked_fill(x == 1, 1)", "T.cat([x, x])",
     "x.index_fill(1, T.tensor([0]), 1)", "T.rot90(x)", "T.block_diag(x[0], x[1])",
-]  # fmt: skip
+]
 WRITES = [
     "x[x > 0] = 0", "x[0, x[1] > 0] = -1", "x[:, x[0, :, 0] > 0] = T.arange(4.).double()",
     "x[..., x[0, 0] > 0] = 7", "x[T.tensor([0, 1]), :, T.tensor([1, 2])] = 5.", "x[0, 1:] = 3",
@@ -70,7 +70,7 @@ WRITES = [
     "x.index_add_(0, T.tensor([1]), x[:1].clone())", "x.index_fill_(2, T.tensor([3]), -2.)",
     "x.masked_scatter_(x > 0, x.detach().clone())", "x.transpose(0, 2)[1] = 2.",
     "x.select(1, 1).tanh_()",
-]  # fmt: skip
+]
 
 
 def inputs(T, grad: bool = True) -> dict:
@@ -92,7 +92,7 @@ def orders(T, program: str, made: dict) -> list:
 
     def weighted(values, k):
         return sum((T.cos(T.arange(y.numel()).double() * k).reshape(y.shape) * y * y).sum()
-                   for y in values)  # fmt: skip
+                   for y in values)
 
     first = T.autograd.grad(weighted(outs, 1), xs, create_graph=True, allow_unused=True)
     used = [g for g in first if g is not None]
@@ -121,14 +121,14 @@ def test_compiled_they_are_the_same(program):
     def both(x, m, v):
         outs = listed(eval(program, {**made, "x": x, "m": m, "v": v}))
         return outs, tg.autograd.grad(sum((y * y).sum() for y in outs), [x, m, v],
-                                      materialize_grads=True)  # fmt: skip
+                                      materialize_grads=True)
 
     xs = [made[n] for n in "xmv"]
     outs = listed(eval(program, dict(made)))
     grads = tg.autograd.grad(sum((y * y).sum() for y in outs), xs, materialize_grads=True)
     found, slopes = both(*xs)
     same([y.detach().numpy() for y in (*found, *slopes)],
-         [y.detach().numpy() for y in (*outs, *grads)])  # fmt: skip
+         [y.detach().numpy() for y in (*outs, *grads)])
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -178,7 +178,7 @@ REFUSED = [
     "T.frombuffer(bytearray(3), dtype=T.int32)", "T.ones(2, requires_grad=True).__dlpack__()",
     "T.combinations(T.ones(2, 2))",
     "T.ones(3).scatter_reduce(0, T.tensor([0]), T.ones(1), 'median')",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", REFUSED)
@@ -192,7 +192,7 @@ def test_what_torch_refuses_is_refused_with_its_class(program):
 OUT_OF_RANGE = [
     "T.ones(3).gather(0, i)", "T.ones(3).index_select(0, i)", "T.ones(3).scatter(0, i, 1.)",
     "T.ones(3)[i]", "T.ones(3).put(i, T.ones(1))", "T.ones(3).index_fill(0, i, 2)",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", OUT_OF_RANGE)

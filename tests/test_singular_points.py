@@ -30,12 +30,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def listed(table):
     return [pytest.param(*case, id=f"{name}-{k}") for name in table
-            for k, case in enumerate(table[name])]  # fmt: skip
+            for k, case in enumerate(table[name])]
 
 
 def test_every_rule_is_tried_where_it_is_singular():
     rules = {op.name for op in REGISTRY.values()
-             if op.vjp is not None and (callable(op.vjp) or any(op.vjp))}  # fmt: skip
+             if op.vjp is not None and (callable(op.vjp) or any(op.vjp))}
     tables = (singular.SMOOTH, singular.CHOSEN, singular.PUBLIC, singular.NONE)
     assert rules - {name for table in tables for name, cases in table.items() if cases} == set()
 
@@ -90,7 +90,7 @@ def test_where_torch_chooses_a_derivative_it_is_torchs(name):
     if live:
         second = torch.autograd.grad(sum((g * w).sum() for g in live), xs, allow_unused=True)
     want = [np.zeros_like(arrays[0]) if g is None else g.numpy(force=True)
-            for g in (*first, *second)]  # fmt: skip
+            for g in (*first, *second)]
     graph = graph_of(ours, arrays)
     n = len(arrays)
     elementwise = [*range(1, n + 1), *range(n + 2, 2 * n + 2)]

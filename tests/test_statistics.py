@@ -70,13 +70,13 @@ CASES = {
     "trapezoid-at": (lambda t, x, y: t.trapezoid(x, y[0, 0]), X, Y),
     "trapz-rows": (lambda t, x, y: t.trapz(x, y[0], dim=1), X, Y),
     "cumulative_trapezoid": (lambda t, x, y: t.cumulative_trapezoid(x, y, dim=0), X, Y),
-}  # fmt: skip
+}
 COMPILED = {
     "std-dims", "var_mean-keep", "prod-dim", "amax-dims", "aminmax", "max-dim", "median", "mode",
     "median-dim", "quantiles", "quantile-lower", "nanquantile-keep", "std-zero", "norm-3",
     "norm--1", "renorm-2", "cov-counts", "corrcoef", "diff-ends", "cumulative_trapezoid",
     "gradient-ways", "gradient-ends",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -121,26 +121,26 @@ EXACT = {
     "argmax-keep": (lambda t, x: t.argmax(x, keepdim=True), TIES),
     "sum-dtype": (lambda t, x: t.sum(x, dtype=t.float32), WHOLE),
     "mean-dtype": (lambda t, x: t.mean(x, 0, dtype=t.float32), WHOLE),
-}  # fmt: skip
+}
 ALSO_COMPILED = {
     "nanmean-holes", "argmax-holes", "median-holes", "nanmedian-holes", "max-bool", "prod-bool",
     "aminmax-whole", "nanquantile-holes", "cov-weights", "histc", "histc-range", "histc-one",
     "histogram-edges", "histogram-weights", "all-bytes", "diff-bool",
     "histogramdd-each", "histogramdd-weights",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_answers_are_torchs(name):
     function, *arrays = EXACT[name]
     agree(lambda t, *xs: function(t, *(x.detach() for x in xs)), *arrays,
-          compiled=name in ALSO_COMPILED)  # fmt: skip
+          compiled=name in ALSO_COMPILED)
 
 
 @pytest.mark.parametrize("name", [
     "sum", "prod", "mean", "std", "nansum", "logsumexp", "all", "any", "amax", "argmax", "max",
     "median", "mode", "quantile",
-])  # fmt: skip
+])
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0), (0, 2)])
 def test_one_number_and_none(name, shape):
     def function(t):
@@ -160,7 +160,7 @@ def test_one_number_and_none(name, shape):
 def test_a_spread_with_more_correction_than_terms(name, correction):
     ramp = np.arange(8.0).reshape(2, 4) ** 2
     for x, dim in ((ramp, 1), (ramp, (0, 1)), (ramp, None), (ramp * 0, 1), (ramp[:, :1], 1),
-                   (ramp[:0], 0), (ramp[:, :0], 1)):  # fmt: skip
+                   (ramp[:0], 0), (ramp[:, :0], 1)):
         agree(lambda t, x, dim=dim: getattr(t, name)(x, dim, correction=correction), x)
     agree(lambda t, x: getattr(t, name)(x, 1, correction=correction), ramp, compiled=True)
 
@@ -256,7 +256,7 @@ def test_refusals_are_torchs_word_for_word(function):
     lambda x: tg.norm(x, 3, -1),
     lambda x: tg.cumsum(x, -1),
     lambda x: tg.argsort(x, -1),
-])  # fmt: skip
+])
 def test_one_kernel(function):
     compiled = tg.compile(function)
     compiled(tg.tensor(X[0].astype("f4")))

@@ -13,7 +13,7 @@ import tracegrad.nn.functional as F
 
 FLOATS = [tg.float16, tg.bfloat16, tg.float32, tg.float64]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3e38, 6e4, 1e-7, 5e-8,
-           1e-310, 1e300, 2.0, 3.0, 0.1, 1 / 3]  # fmt: skip
+           1e-310, 1e300, 2.0, 3.0, 0.1, 1 / 3]
 
 
 def draw(seed: int, dtype, *shape: int):
@@ -73,7 +73,7 @@ PROGRAMS = {
     "up and down": lambda a, b, c: (a.double() * 0.1).float() + b.half().float() * c.int(),
     "a sum of one": lambda a, b, c: (a.unsqueeze(0).sum(0), a.reshape(-1, 1) @ b[:1].reshape(1, 1)),
     "remainders": lambda a, b, c: (tg.fmod(a, b), tg.copysign(a, b)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -149,11 +149,11 @@ def same_chain(seed: int) -> None:
 
 TWO = ("({0} + {1})", "({0} - {1})", "({0} * {1})", "({0} / {1})", "tg.maximum({0}, {1})",
        "tg.minimum({0}, {1})", "tg.where({0} < {1}, {0}, {1} * 0.1)",
-       "({0} + ({0} > {1}).to({0}.dtype))")  # fmt: skip
+       "({0} + ({0} > {1}).to({0}.dtype))")
 ONE = ("(-{0})", "{0}.abs()", "{0}.sqrt()", "({0} + {k})", "({k} - {0})", "({0} * {k})",
        "({0} / {k})", "({k} / {0})", "({0} ** {p})", "{0}.reciprocal()", "{0}.rsqrt()",
        "{0}.clamp(-1.0, {k})", "{0}.double().to({0}.dtype)", "{0}.float()", "{0}.trunc()",
-       "{0}.bfloat16().to({0}.dtype)", "{0}.sign()", "{0}.square()")  # fmt: skip
+       "{0}.bfloat16().to({0}.dtype)", "{0}.sign()", "{0}.square()")
 NUMBERS = ("2.0", "0.0", "-0.0", "0.5", "3.0", "0.1", "1e8", "-1.0", "1e-3", "1.0", "1e30", "-3")
 
 
@@ -202,7 +202,7 @@ def test_formulas_are_not_exchanged(dtype):
         return (
             (1 + x.abs()).log(), x.sigmoid().log(), (x.exp() - 1), x.exp().log(),
             tg.log(x.exp() / x.exp().sum()), (1 + x.exp()).log(),
-        )  # fmt: skip
+        )
 
     rtol = {"float64": 1e-14, "float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}[dtype.name]
     for got, want in zip(tg.compile(f)(x), f(x), strict=True):
@@ -228,7 +228,7 @@ def test_half_numbers_added_at_one_position_do_not_stick(dtype):
             x.index_add(0, at, v), x.scatter_add(0, at, v), x.index_put((at,), v, accumulate=True),
             x.scatter_reduce(0, at, v, "sum"), x.scatter_reduce(0, at, v, "amax"),
             (x + 1).scatter_reduce(0, at[:90], v[:90] + 1, "prod"),
-        )  # fmt: skip
+        )
 
     same_bits(f, at, tenths)
     assert all(y[0].item() > 400 for y in tg.compile(f)(at, tenths)[:4])
@@ -241,7 +241,7 @@ def test_a_nan_anywhere_is_the_extreme(dtype):
 
     def f(x):
         return (x.amax(1), x.amin(1), x.amax(0), x.amin(0), x.max(), x[:9, :9].amin(1),
-                x[1:, :-1].triu(1).amax(1), x.nan_to_num(0.5).amax(1))  # fmt: skip
+                x[1:, :-1].triu(1).amax(1), x.nan_to_num(0.5).amax(1))
 
     found = tg.compile(f)(x)
     assert all(y.isnan().all() for y in found[:6]) and not found[7].isnan().any()

@@ -48,7 +48,7 @@ MADE = {
         T.float32, memory_format=getattr(T, form)) for form in FORMATS},
     **{f"contiguous {form}": lambda T, x, form=form: x.contiguous(memory_format=getattr(T, form))
        for form in FORMATS},
-}  # fmt: skip
+}
 COMPUTED = {
     "exp": lambda T, x: x.exp(),
     "bool": lambda T, x: x.bool(),

@@ -76,7 +76,7 @@ FUNCTIONS = {
     "a gradient that was spread": (
         lambda x: tg.func.grad(lambda b: (x * (b + 1)).sum())(x.new_zeros(3)), lambda n, t: n * t,
     ),
-}  # fmt: skip
+}
 # which adds some thousand products in a row
 OF_BLAS = {"a row times a matrix", "a product", "einsum", "dot"}
 
@@ -174,7 +174,7 @@ def test_terms_that_go_to_places_are_added_in_order():
     def sums(at, terms):
         zeros = tg.zeros(3)
         return (zeros.index_add(0, at, terms), zeros.scatter_add(0, at, terms),
-                zeros.index_put((at,), terms, accumulate=True))  # fmt: skip
+                zeros.index_put((at,), terms, accumulate=True))
 
     for function in (sums, tg.compile(sums)):
         for y in function(tg.tensor(at), tg.tensor(terms)):

@@ -140,6 +140,6 @@ def test_an_optimizer_is_copied_with_its_state():
         pass
     other = copy.deepcopy(optimizer)
     for x, y in zip(flat(tg, other.state_dict()["state"]),
-                    flat(tg, optimizer.state_dict()["state"]), strict=True):  # fmt: skip
+                    flat(tg, optimizer.state_dict()["state"]), strict=True):
         np.testing.assert_array_equal(x, y)
     assert other.param_groups[0]["params"][0] is not net[0].weight

@@ -170,7 +170,7 @@ SETS = [
     a_meter_that_asks_for_tensors, warm_up_by_a_counter,
     a_rate_that_the_step_sets_and_others_too, a_flag_that_is_what_it_was,
     a_mode_that_is_what_it_was,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("program", SETS, ids=lambda f: f.__name__)

@@ -28,7 +28,7 @@ def test_a_tensor_type_makes_knows_and_converts(name):
     "sum(3)", "exp([1.0])", "softmax(None, 0)", "add(1, 2)", "relu('x')", "squeeze(3)",
     "nn.functional.relu(3)", "nn.functional.dropout([1.0])", "nn.functional.max_pool2d(None, 2)",
     "nn.functional.one_hot(3)", "nn.functional.layer_norm(1, (1,))",
-])  # fmt: skip
+])
 def test_an_argument_that_is_no_tensor_is_a_type_error(call):
     with pytest.raises(TypeError, match="Tensor"):
         eval(f"tg.{call}")

@@ -76,7 +76,7 @@ CALLS = {
     "svd": (lambda a: T.linalg.svd(a), MATRIX, NO_NUMBERS),
     "inv_ex": (lambda a: T.linalg.inv_ex(a, check_errors=True), MATRIX, SINGULAR),
     "cholesky_ex": (lambda a: T.linalg.cholesky_ex(a, check_errors=True), MATRIX, INDEFINITE),
-}  # fmt: skip
+}
 every = pytest.mark.parametrize("name", CALLS)
 
 
@@ -144,7 +144,7 @@ def test_only_the_check_is_computed():
     f(T.ones(2), T.tensor([0, 1]), T.eye(2))
     assert [n.op.name for n in f.graph().order() if n.op.name not in ("input", "full")] == [
         "mul", "check_index", "lu"
-    ]  # fmt: skip
+    ]
     source = f.source()
     assert source.count("store_i8") == 0
     assert "select" not in source
@@ -181,7 +181,7 @@ def test_the_first_check_that_fails_is_the_one_that_raises():
     for args in [
         (good, good, T.eye(2)), (far, zero, T.eye(2)), (far, good, T.eye(2)),
         (far, zero, T.zeros(2, 2)), (good, zero, T.zeros(2, 2)),
-    ]:  # fmt: skip
+    ]:
         assert refusal(compiled, *args) == refusal(f, *args)
 
 

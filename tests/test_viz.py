@@ -38,13 +38,13 @@ def test_leaves_operations_and_the_result_have_torchvizs_boxes():
         ("AccumulateGrad", "lightgray"), ("AccumulateGrad", "lightgray"),
         ("MulBackward0", "lightgray"), ("AddBackward0", "lightgray"), ("SubBackward0", "lightgray"),
         ("PowBackward0", "lightgray"), ("MeanBackward0", "lightgray"),
-    ])  # fmt: skip
+    ])
     assert edges == sorted([
         ("a ()", "AccumulateGrad"), ("b (1)", "AccumulateGrad"), ("AccumulateGrad", "AddBackward0"),
         ("AccumulateGrad", "MulBackward0"), ("MulBackward0", "AddBackward0"),
         ("AddBackward0", "SubBackward0"), ("SubBackward0", "PowBackward0"),
         ("PowBackward0", "MeanBackward0"), ("MeanBackward0", "()"),
-    ])  # fmt: skip
+    ])
 
 
 def test_what_needs_no_gradient_has_no_box():

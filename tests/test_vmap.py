@@ -100,7 +100,7 @@ CASES = {
     "solve": (lambda a, b: tg.linalg.solve(a + 3 * tg.eye(3, dtype=tg.float64), b) + a.det(),
               tensor(B, 3, 3), tensor(B, 3, 2)),
     "factorise": (lambda a: tg.linalg.qr(a)[1] * tg.linalg.svd(a)[1].sum(), tensor(B, 4, 2)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -125,7 +125,7 @@ def test_writing_at_indices(axes, shape):
             ),
             x, v, tg.tensor([[0, 1, 1, 0, 1]] * B) * tg.tensor([[1], [0], [1]]),
             tg.tensor([[0, 1, 2, 1, 0]] * B),
-        )  # fmt: skip
+        )
 
 
 def test_a_primitive_without_a_rule_goes_example_by_example(monkeypatch):

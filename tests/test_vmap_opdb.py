@@ -13,7 +13,7 @@ DATA_DEPENDENT = {
     "allclose", "argwhere", "bincount", "equal", "histogram", "histogramdd", "item",
     "linspace/tensor_overload", "logspace/tensor_overload", "masked_select",
     "nn.functional.one_hot", "nonzero", "resize_", "tensor_split", "unique", "unique_consecutive",
-}  # fmt: skip
+}
 
 
 def examples(op, sample, f):

@@ -27,7 +27,7 @@ def network(T):
 
 def batches(T, count=12):
     return [(T.tensor(numbers(3, 4, seed=k)), T.tensor(numbers(3, 2, seed=-~k * 7)))
-            for k in range(count)]  # fmt: skip
+            for k in range(count)]
 
 
 def flat(T, tree):

@@ -38,6 +38,6 @@ __all__ = [
     "log_ndtr", "log_softmax", "logit", "logsumexp", "modified_bessel_i0", "modified_bessel_i1",
     "multigammaln", "ndtr", "ndtri", "polygamma", "psi", "round", "sinc", "softmax", "xlog1py",
     "xlogy", "zeta",
-]  # fmt: skip
+]
 
 _accept_out(globals(), "special")

@@ -49,7 +49,7 @@ WORDS: dict[OpDef, Callable[..., Any]] = {
     ops.relu: _relu,
     ops.eq: _compare("=="), ops.ne: _compare("!="), ops.lt: _compare("<"),
     ops.le: _compare("<="), ops.gt: _compare(">"), ops.ge: _compare(">="),
-}  # fmt: skip
+}
 
 
 class Emitter:

@@ -67,7 +67,7 @@ class Finisher(Emitter):
         return self.b.fptrunc(double, self.real) if self.code == "f4" else double
 
     def moved(self, places: list[Place], rows: Any = None, columns: Any = None,
-              matrices: Any = None) -> list[Place]:  # fmt: skip
+              matrices: Any = None) -> list[Place]:
         """The places as seen from another row, column or matrix."""
         steps = ((matrices, "batch"), (rows, "row"), (columns, "col"))
         found = []
@@ -121,7 +121,7 @@ class Finisher(Emitter):
                     self.load(self.at(p, e)) if x.kind == "unit"
                     else self.splat(b.load(p) if x.moves else p)
                     for p, x in zip(at[:leaves], places, strict=False)
-                ]  # fmt: skip
+                ]
                 value = self.values(stage, [sums[r * vectors + q]], read)
                 for p, y in zip(at[leaves:], stage.outputs, strict=True):
                     self.store(value(y), self.at(p, e))
@@ -134,7 +134,7 @@ class Finisher(Emitter):
 
     # ---- number by number, or in parts of vectors
     def edge(self, stage: Stage, places: list[Place], source: Any, rows: Any, count: Any,
-             totals: Any) -> None:  # fmt: skip
+             totals: Any) -> None:
         """Finish the first `count` columns of `rows` rows of numbers that lie at `source`."""
         late = stage is self.epilogue.columns
         name = "columns" if late else "points"
@@ -158,7 +158,7 @@ class Finisher(Emitter):
         near = [
             replace(x, base=next(given), row=next(given), col=next(given))
             if x.moves else replace(x, base=next(given)) for x in places
-        ]  # fmt: skip
+        ]
         strided = "strided" in stage.kinds
 
         def row(r: Any) -> list[Any]:
@@ -180,7 +180,7 @@ class Finisher(Emitter):
         return function
 
     def _numbers(self, stage: Stage, places: list[Place], line: Any, count: Any, totals: Any,
-                 late: bool) -> None:  # fmt: skip
+                 late: bool) -> None:
         b, leaves = self.b, len(stage.kinds)
 
         def number(e: Any) -> list[Any]:
@@ -190,7 +190,7 @@ class Finisher(Emitter):
             sums = (
                 [b.load(self.at(line, e, self.i64(s * columns)))
                  for s in range(len(self.epilogue.sums))] if late else [b.load(self.at(line, e))]
-            )  # fmt: skip
+            )
             value = self.values(stage, sums, read)
             for p, y in zip(at[leaves:], stage.outputs, strict=True):
                 b.store(value(y), p)
@@ -212,7 +212,7 @@ class Finisher(Emitter):
                     self.masked(self.at(x.base, e), mask) if x.kind == "unit"
                     else self.splat(b.load(x.base) if x.moves else x.base)
                     for x in places[:leaves]
-                ]  # fmt: skip
+                ]
                 value = self.values(stage, [self.load(self.at(line, e))], read)
                 for x, y in zip(places[leaves:], stage.outputs, strict=True):
                     self.store_part(value(y), self.at(x.base, e), b.sub(count, e))

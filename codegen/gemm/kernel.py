@@ -40,7 +40,7 @@ POINTERS = ("a", "b", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
     "panels", "block", "along", "direct", "totals", "part", "partial",
-)  # fmt: skip
+)
 POINTERS_OF_ROWS = 6  # registers that hold where rows of a tile begin
 UNROLLED = 4  # steps of k in one pass through strips
 
@@ -150,7 +150,7 @@ class _Product(Finisher):
 
     # ---- the sums
     def micro(self, a: Any, w: Any, partial: Any, places: list[Place], rows: int, left: Any,
-              totals: Any) -> None:  # fmt: skip
+              totals: Any) -> None:
         """The tile whose rows of A begin at `a`; `partial` is where its sums wait for more."""
         b, count = self.b, rows * self.tile.vectors
         waiting = [self.at(partial, self.i64(q * self.lanes)) for q in range(count)]

@@ -53,7 +53,7 @@ def _copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple
     numbers = {
         "oa": a.offset, "at": at, "m": m, "k": k, "a_col": a.col, "a_batch": a.batch,
         "step": step, "strips": count,
-    }  # fmt: skip
+    }
     args = Arguments()
     args.values += [a.leaf, "scratch", *(numbers[name] for name in strips.NUMBERS)]
     source = f"copy row by row in {tile.code}, vectors of {tile.lanes}, revision {revision()}"
@@ -97,7 +97,7 @@ def contraction(
         "b_row": b.row, "b_col": b.col, "a_batch": a.batch, "b_batch": b.batch,
         "panels": panels, "block": block_of(tile, m, part), "along": int(along),
         "direct": int(direct), "totals": totals, "part": part, "partial": room,
-    }  # fmt: skip
+    }
     args = Arguments()
     args.values += [a.leaf, b.leaf]
     if part < k:

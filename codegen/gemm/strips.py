@@ -19,7 +19,7 @@ VECTORS = 2  # in a strip of the copy: a line of the cache
 
 
 def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any, count: Any,
-         vectors: int, step: Any) -> None:  # fmt: skip
+         vectors: int, step: Any) -> None:
     """Copy a strip of `rows` rows, `step` apart, each of `vectors` vectors: element (i, j) comes
     from `source` + i * along + j * across, where one of the two is 1. Only the first `count`
     columns are there; the others get numbers of no meaning.

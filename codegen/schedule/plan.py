@@ -107,7 +107,7 @@ def place_writes(
             and (home.template != "column" or low.layouts[target].is_identity)
             and _same_points(low, home, anchor, target)
             and not any(home is g or home in needed_by(g) for g in readers | checkers)
-        )  # fmt: skip
+        )
         if direct:
             result.place[anchor] = target
             home.after |= (

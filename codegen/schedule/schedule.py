@@ -75,7 +75,7 @@ def schedule(
         checked=max((order.index(g) + 1 for g in checkers), default=0),
         commit=len(order),
         notes=tuple(fusion.notes),
-    )  # fmt: skip
+    )
     return with_copies(found, placement.late)
 
 

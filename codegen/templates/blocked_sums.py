@@ -20,7 +20,7 @@ def rounds(reduction: Node) -> bool:
 def in_blocks(
     axes: tuple[Axis, ...], extents: Sequence[int], most: int, args: Arguments,
     before: list[str], inside: Callable[[tuple[Axis, ...]], list[str]], after: list[str],
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """The loops over `axes`, which have more than `most` points, in blocks of about so many:
     `inside` makes those over the points of a block, `before` and `after` are done around it.
     """

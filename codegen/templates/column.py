@@ -108,7 +108,7 @@ class Column(Body):
             total = combine(r, self._total(r, end), self._so_far(r, end), self.fast)
             end.lines.append(self.store(r, total, end))
         return in_blocks(axes, self.reduced_extents, BLOCK, self.args, self._looped(begin), inside,
-                         self._looped(end))  # fmt: skip
+                         self._looped(end))
 
     @cached_property
     def in_parts(self) -> list[Node]:

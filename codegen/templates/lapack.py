@@ -134,7 +134,7 @@ def _triangular_solve(w: _Writer) -> int:
     w.line(f"for i in range({size}):")
     w.put(w.out, "o + i", w.get(w.inputs[1], "o + i"), 1)
     w.call("trsm", R, L if p["upper"] else U, T if p["trans"] else N, U if p["unit"] else N,
-           k, w.n, f"{w.code}(1.0)", w.inputs[0], "a", w.n, w.out, "o", k)  # fmt: skip
+           k, w.n, f"{w.code}(1.0)", w.inputs[0], "a", w.n, w.out, "o", k)
     return w.rows**2 * columns
 
 
@@ -177,7 +177,7 @@ def _qr(w: _Writer) -> int:
     w.line("        else:")
     w.put(out, f"r + i * {n} + j", value, 3)
     w.call("orgqr", m, count, w.number(least, "least"), w.work, "w", m, w.work, "t", w.work, "x",
-           room)  # fmt: skip
+           room)
     w.loops(m, count)
     w.put(out, f"o + i * {count} + j", w.get(w.work, f"w + j * {m} + i"), 2)
     return 2 * w.rows * w.columns * most
@@ -190,7 +190,7 @@ def _eigh(w: _Writer) -> int:
     w.turned()
     triangle = U if w.anchor.params["upper"] else L
     w.call("syevd", V, triangle, n, w.work, "w", n, out, "o", w.work, "x", w.number(room, "room"),
-           w.whole, "y", w.number(words, "words"))  # fmt: skip
+           w.whole, "y", w.number(words, "words"))
     w.loops(n, n)
     w.put(out, f"o + {n} + i * {n} + j", w.get(w.work, f"w + j * {n} + i"), 2)
     w.failed()
@@ -221,7 +221,7 @@ def _svd(w: _Writer) -> int:
     number = w.get(w.work, f"w + j * {m} + i")
     w.put(w.work, f"w + j * {m} + i", f"{number} + ({number} - {number})", 2)
     w.call("gesdd", A if full else S, m, n, w.work, "w", m, out, "s", w.work, "u", m, w.work, "v",
-           nv, w.work, "x", w.number(room, "room"), w.whole, "y")  # fmt: skip
+           nv, w.work, "x", w.number(room, "room"), w.whole, "y")
     w.loops(m, nu)
     w.put(out, f"o + i * {nu} + j", w.get(w.work, f"u + j * {m} + i"), 2)
     w.loops(nv, n)
@@ -234,7 +234,7 @@ def _svd(w: _Writer) -> int:
 WRITERS: dict[OpDef, Callable[[_Writer], int]] = {
     linalg.cholesky: _cholesky, linalg.eigh: _eigh, linalg.lu: _lu, linalg.qr: _qr,
     linalg.svd: _svd, linalg.triangular_solve: _triangular_solve,
-}  # fmt: skip
+}
 
 
 def library(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:

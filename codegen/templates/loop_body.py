@@ -116,7 +116,7 @@ class Body:
         self._parts = []
         for axes in (self.space.kept, self.space.reduced):
             extents, strides = collapse(self.space.along(axes),
-                                        [tuple(s[d] for d in axes) for s in every])  # fmt: skip
+                                        [tuple(s[d] for d in axes) for s in every])
             self._parts.append((extents, strides))
         self.kept_extents, self.reduced_extents = self._parts[0][0], self._parts[1][0]
         self._collapsed = {

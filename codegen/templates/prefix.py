@@ -38,7 +38,7 @@ class _Scan:
     def __init__(
         self, anchor: Node, views: list[View], outside: range | list[int], inside: range,
         together: bool = False,
-    ):  # fmt: skip
+    ):
         self.args = Arguments()
         self.axis = axis = anchor.params["axis"]
         self.length = self.args.integer(anchor.shape[axis], "length")

@@ -94,7 +94,7 @@ def argsort(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[
     tmp = args.scratch(2 * length * math.prod(rest) * int64.itemsize)
     n = args.integer(length, "length")
     step, stride = (args.integer(v.strides[axis], name)
-                    for v, name in ((view, "step"), (own, "stride")))  # fmt: skip
+                    for v, name in ((view, "step"), (own, "stride")))
 
     def key(at: str) -> str:
         return load(src, leaf.dtype, f"x + {at} * {step}")

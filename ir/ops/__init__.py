@@ -21,4 +21,4 @@ from . import (
 __all__ = [
     "band", "contract", "determinants", "elementwise", "implicit", "index", "kinks", "linalg",
     "movement", "order", "prefix", "random", "reduce", "source", "special",
-]  # fmt: skip
+]

@@ -44,7 +44,7 @@ def _band(
     return register(OpDef(
         name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, adds=always,
         scan=Scan(f"{{{first}}}", step, none=none),
-    ))  # fmt: skip
+    ))
 
 
 def neighbour(x: Any, k: int, back: bool, fill: float) -> Any:
@@ -79,7 +79,7 @@ band = _band(
     "{0} * {h0} + {1} * {h1} + {2} * {h2} + {3}",
     (*map(_factor, range(WIDTH)),
      lambda g, y, *xs, axis, reverse: _to_start(g, xs[:WIDTH], axis, reverse)),
-)  # fmt: skip
+)
 
 
 def _log_row(a0: Any, a1: Any, a2: Any, h0: Any, h1: Any, h2: Any) -> np.ndarray:
@@ -97,4 +97,4 @@ _TOP = "maximum(maximum({}, {}), {})".format(*_WAYS)
 log_band = _band(
     "log_band", NEVER, 0, _log_row,
     f"log({' + '.join(f'exp({way} - {_TOP})' for way in _WAYS)}) + {_TOP}",
-)  # fmt: skip
+)

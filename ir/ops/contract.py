@@ -54,4 +54,4 @@ dot = register(OpDef(
     vjp=(lambda g, y, a, b: dot(g, transpose(b)), lambda g, y, a, b: dot(transpose(a), g)),
     types=Types.FREE, grad_name="MmBackward0",
     refused=Refused(("bool",), lambda rank: "addmm_impl_cpu_" if rank == 2 else "bmm"),
-))  # fmt: skip
+))

@@ -119,7 +119,7 @@ def _third(k: Any, y: Any, x: Any, a: Any, packed: Any, g: Any) -> Any:
 det = implicit(
     "det", (None, lambda g, y, x, a, p: column(column(g)) * cofactors(a, p), None),
     "LinalgDetBackward0",
-)  # fmt: skip
+)
 
 # cofactor(x, a, packed): x is the derivative of |a|
 cofactor = implicit(
@@ -130,7 +130,7 @@ cofactor = implicit(
 det_curvature = implicit(
     "det_curvature", (None, _third, None, lambda k, y, x, a, p, g: curvature(a, p, k)),
     "LinalgDetBackward0",
-)  # fmt: skip
+)
 
 # logabsdet(x, a, packed): log |det a|
 logabsdet = implicit(

@@ -37,7 +37,7 @@ def _compare(
     name: str, ref: np.ufunc, sign: str, operator: str = "", commutative: bool = False
 ) -> OpDef:
     return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=COMPARE, operator=operator,
-                       commutative=commutative)  # fmt: skip
+                       commutative=commutative)
 
 
 def _logical(name: str, ref: np.ufunc, sign: str) -> OpDef:
@@ -46,7 +46,7 @@ def _logical(name: str, ref: np.ufunc, sign: str) -> OpDef:
 
 def _bitwise(name: str, ref: np.ufunc, sign: str, operator: str) -> OpDef:
     return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", operator=operator,
-                       commutative=True, refused=Refused(("float",)))  # fmt: skip
+                       commutative=True, refused=Refused(("float",)))
 
 
 eq = _compare("eq", np.equal, "==", commutative=True)
@@ -66,22 +66,22 @@ bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "^", "__xor__")
 bitwise_not = elementwise(
     "bitwise_not", ref=np.invert, expr="invert({0})", operator="__invert__",
     refused=Refused(("float",)),
-)  # fmt: skip
+)
 shift_left = elementwise(
     "shift_left", ref=np.left_shift, expr="shift_left({0}, {1})", operator="__lshift__",
     refused=INTEGERS,
-)  # fmt: skip
+)
 shift_right = elementwise(
     "shift_right", ref=np.right_shift, expr="shift_right({0}, {1})", operator="__rshift__",
     refused=INTEGERS,
-)  # fmt: skip
+)
 
 # ---- structure
 where = elementwise(
     "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
     chooses=True,
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
-)  # fmt: skip
+)
 
 
 def _cast(x: np.ndarray, *, dtype: DType) -> np.ndarray:
@@ -95,7 +95,7 @@ cast = elementwise(
     "cast", ref=_cast, expr="cast({0}, {Y}(0))",
     types=Types.FREE,
     vjp=(lambda g, y, x, *, dtype: cast(g, dtype=x.dtype),), grad_name="ToCopyBackward0",
-)  # fmt: skip
+)
 # bits(x, dtype=): the same bits as numbers of another dtype of the same size, neither of them half
 bits = elementwise(
     "bits", ref=lambda x, *, dtype: np.asarray(x).view(dtype.storage), expr="bits({0}, {Y}(0))",
@@ -106,12 +106,12 @@ relu = elementwise(
     "relu", ref=lambda x: np.where(x < 0, x.dtype.type(0), x),
     expr="select({0} < {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
     exact=True, chooses=True,
-)  # fmt: skip
+)
 stop_gradient = elementwise("stop_gradient", ref=lambda x: x, expr="{0}", exact=True)
 copy = elementwise(
     "copy", ref=lambda x: np.array(x, order="K"), expr="{0}", vjp=(lambda g, y, x: g,),
     grad_name="CloneBackward0", exact=True,
-)  # fmt: skip
+)
 
 # ---- arithmetic
 add = elementwise(
@@ -143,12 +143,12 @@ div = elementwise(
     "div", ref=np.true_divide, expr="{0} / {1}", types=FLOAT, cost=DIVIDE, domain=(0.5, 3),
     operator="__truediv__", op_math=(0, 1),  # a / b is written with a number first, too
     vjp=(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (a / b / b)),  # y may change
-)  # fmt: skip
+)
 floor_div = elementwise(
     "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
     operator="__floordiv__", refused=NUMBERS, op_math=(1,), divides=True,
     vjp=(lambda g, y, a, b: zeros_like(g, a), lambda g, y, a, b: zeros_like(g, b)),
-)  # fmt: skip
+)
 
 
 def _modulo(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -161,19 +161,19 @@ remainder = elementwise(
     "remainder", ref=_modulo, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     operator="__mod__", refused=NUMBERS, divides=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_div(a, b))),
-)  # fmt: skip
+)
 fmod = elementwise(
     "fmod", ref=np.fmod, expr="fmod({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
     refused=NUMBERS, divides=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(trunc(a / b))),
-)  # fmt: skip
+)
 
 
 # torch's formulas for the exponents that most powers have; ir/rules/algebra.py has them too
 _POWERS: dict[float, Callable[..., Any]] = {
     1: np.copy, 2: lambda a: a * a, 3: lambda a: a * a * a, -1: lambda a: 1 / a,
     -2: lambda a: 1 / (a * a), 0.5: np.sqrt, -0.5: lambda a: 1 / np.sqrt(a),
-}  # fmt: skip
+}
 
 
 def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -188,19 +188,19 @@ pow = elementwise(
     # where b is 0 the branch not taken is differentiated too: no negative power in it
     vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** where(eq(b, 0), 1, b - 1)),
          lambda g, y, a, b: g * where(logical_and(eq(a, 0), ge(b, 0)), 0, y * log(a))),
-)  # fmt: skip
+)
 maximum = elementwise(
     "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True, chooses=True,
     beside_number="at_least({0}, {1})", commutative=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a < b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b < a, 0, g))),
-)  # fmt: skip
+)
 minimum = elementwise(
     "minimum", ref=np.minimum, expr="minimum({0}, {1})", exact=True, chooses=True,
     beside_number="at_most({0}, {1})", commutative=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
-)  # fmt: skip
+)
 
 
 def _over(x: Any, square: Any) -> Any:
@@ -213,21 +213,21 @@ atan2 = elementwise(
     domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g * _over(b, a * a + b * b),
          lambda g, y, a, b: g * _over(-a, a * a + b * b)),
-)  # fmt: skip
+)
 hypot = elementwise(
     "hypot", ref=np.hypot, expr="hypot({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
     refused=floats_only("hypot"),
     domain=(0.5, 3), vjp=(lambda g, y, a, b: g * (a / y), lambda g, y, a, b: g * (b / y)),
-)  # fmt: skip
+)
 copysign = elementwise(
     "copysign", ref=np.copysign, expr="copysign({0}, {1})", types=FLOAT, exact=True,
     vjp=(lambda g, y, a, b: g * where(eq(a, 0), 0, y / a), lambda g, y, a, b: zeros_like(g, b)),
-)  # fmt: skip
+)
 nextafter = elementwise(
     "nextafter", ref=np.nextafter, expr="nextafter({0}, {1})", types=FLOAT,
     refused=floats_only("nextafter"),
     vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: zeros_like(g, b)),
-)  # fmt: skip
+)
 gcd = elementwise(
     "gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL, refused=INTEGERS
 )
@@ -237,11 +237,11 @@ neg = elementwise(
         bools="Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
         "invert a mask, use the `~` or `logical_not()` operator instead."
     ),
-)  # fmt: skip
+)
 abs = elementwise(
     "abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),), exact=True,
     operator="__abs__", refused=NUMBERS,
-)  # fmt: skip
+)
 reciprocal = elementwise(
     "reciprocal",
     ref=lambda x: 1 / x,
@@ -257,12 +257,12 @@ _flat = (lambda g, y, x: zeros_like(g, x),)
 sign = elementwise(
     "sign", ref=lambda x: np.where(x != x, x.dtype.type(0), np.sign(x)), expr="sign({0})",
     vjp=_flat, exact=True,
-)  # fmt: skip
+)
 
 
 def _step(name: str, ref: Callable[..., Any], expr: str = "") -> OpDef:
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", vjp=_flat, exact=True,
-                       refused=NUMBERS)  # fmt: skip
+                       refused=NUMBERS)
 
 
 floor = _step("floor", np.floor)
@@ -273,7 +273,7 @@ trunc = _step("trunc", np.trunc)
 exponent = elementwise(
     "exponent", ref=lambda x, *, dtype: np.where(np.isfinite(x), np.frexp(x)[1], 0),
     expr="exponent({0})", types=Types.FREE,
-)  # fmt: skip
+)
 
 
 def _ldexp(x: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -285,7 +285,7 @@ def _ldexp(x: np.ndarray, k: np.ndarray) -> np.ndarray:
 ldexp = elementwise(
     "ldexp", ref=_ldexp, expr="ldexp({0}, {1})", types=FLOAT, cost=DIVIDE,
     vjp=(lambda g, y, x, k: ldexp(g, k), None),
-)  # fmt: skip
+)
 
 
 # ---- functions of one real number
@@ -300,7 +300,7 @@ def _function(
     expr: str = "", cost: int = TRANSCENDENTAL,
 ) -> OpDef:
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost,
-                       domain=domain, vjp=(rule,))  # fmt: skip
+                       domain=domain, vjp=(rule,))
 
 
 exp = _function("exp", np.exp, lambda g, y, x: g * y)
@@ -311,7 +311,7 @@ log10 = _function("log10", np.log10, lambda g, y, x: g / (x * np.log(10)), (0.2,
 log1p = _function("log1p", np.log1p, lambda g, y, x: g / (1 + x), (-0.7, 3))
 sqrt = _function("sqrt", np.sqrt, lambda g, y, x: g / (2 * y), (0.2, 3), cost=DIVIDE)
 rsqrt = _function("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, x: -0.5 * g * y * y * y, (0.2, 3),
-                  "{T}(1) / sqrt({0})", DIVIDE)  # fmt: skip
+                  "{T}(1) / sqrt({0})", DIVIDE)
 sin = _function("sin", np.sin, lambda g, y, x: g * cos(x))
 cos = _function("cos", np.cos, lambda g, y, x: -g * sin(x))
 tan = _function("tan", np.tan, lambda g, y, x: g * (1 + y * y), (-1.2, 1.2))
@@ -377,7 +377,7 @@ def _divisor(x: np.ndarray) -> np.ndarray:
 check_divisor = elementwise(
     "check_divisor", ref=_divisor, expr="select({0} == {T}(0), {T}(1), {0})",
     check=Check("select({0} == {T}(0), i8(1), i8(0))", size=1, dim=DIVISOR, dtype=int64),
-)  # fmt: skip
+)
 
 
 def may_fail(op: OpDef, params: dict[str, Any]) -> bool:

@@ -27,7 +27,7 @@ def implicit(name: str, vjp: Any, grad_name: str, *params: dict[str, Any]) -> Op
     return register(OpDef(
         name, Kind.IMPLICIT, lambda x, *given, **_: x, infer, vjp, grad_name=grad_name,
         used_with=params or ({},),
-    ))  # fmt: skip
+    ))
 
 
 def lu_solve(packed: Any, b: Any, trans: bool) -> Any:
@@ -58,7 +58,7 @@ solve = implicit(
     "solve", (None, _solve_rule, None,
               lambda g, y, x, a, packed, b, *, trans: solved(a, packed, g, not trans)),
     "LinalgSolveExBackward0", {"trans": False}, {"trans": True},
-)  # fmt: skip
+)
 
 # inverse(x, a): x = a^-1
 inverse = implicit(
@@ -88,7 +88,7 @@ cholesky_solve = implicit(
     "cholesky_solve", (None, _cholesky_solve_rule,
                        lambda g, y, x, f, b, *, upper: cholesky_solved(f, g, upper)),
     "CholeskySolveBackward0", {"upper": False}, {"upper": True},
-)  # fmt: skip
+)
 
 
 def _read(*_: Any) -> None:
@@ -99,13 +99,13 @@ def _read(*_: Any) -> None:
 eigenvalues = implicit(
     "eigenvalues", (None, lambda g, y, x, a, v: dot(v * row(g), transpose(v)), _read),
     "LinalgEighBackward0",
-)  # fmt: skip
+)
 
 # singular_values(x, a, u, vh): x are the singular values of a, and u and vh its singular vectors
 singular_values = implicit(
     "singular_values", (None, lambda g, y, x, a, u, vh: dot(u * row(g), vh), _read, _read),
     "LinalgSvdBackward0",
-)  # fmt: skip
+)
 
 
 def _pinv_rule(g: Any, y: Any, x: Any, a: Any) -> Any:

@@ -76,7 +76,7 @@ GATHER = _Gather()  # where index_put writes, too
 index = register(OpDef(
     "index", Kind.INDEX, lambda x, *ix, axes: x[_selector(x.ndim, axes, ix)], _index_aval,
     _index_rule, access=GATHER,
-))  # fmt: skip
+))
 
 
 def _put(
@@ -112,7 +112,7 @@ def _put_rule(k: int) -> Rule | None:
 index_put = register(
     OpDef("index_put", Kind.INDEX, _put, _put_aval, _put_rule,
           adds=lambda params: params["accumulate"])
-)  # fmt: skip
+)
 
 
 # ---- writing with a reduction
@@ -179,4 +179,4 @@ def _index_reduce_rule(k: int) -> Rule | None:
 index_reduce = register(
     OpDef("index_reduce", Kind.INDEX, _reduce_at, _reduce_aval, _index_reduce_rule,
           adds=always)
-)  # fmt: skip
+)

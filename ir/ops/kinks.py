@@ -73,7 +73,7 @@ reached = implicit("reached", (None, _reached), "EvenlyDistributeBackward0")
 farthest = implicit(
     "farthest", (None, lambda g, y, v, x: sign(x) * _reached(g, y, v, abs(x))),
     "LinalgVectorNormBackward0",
-)  # fmt: skip
+)
 
 
 def _squares(g: Any, y: Any, v: Any, x: Any) -> Any:
@@ -102,7 +102,7 @@ def _length_of_order(high: float) -> Any:
         along = _along(y, x)
         if high <= 1:
             return (sign(x) * where(eq(x, 0), 0, power(abs(x), along(p - 1)))
-                    * along(g * power(y, 1 - p)))  # fmt: skip
+                    * along(g * power(y, 1 - p)))
         over = along(where(eq(y, 0), 0, g / power(y, p - 1)))
         if high <= 2:
             return sign(x) * power(abs(x), along(p - 1)) * over
@@ -123,7 +123,7 @@ lerp = implicit(
     (None, lambda g, y, v, a, b, w: g * (1 - w), lambda g, y, v, a, b, w: g * w,
      lambda g, y, v, a, b, w: g * (b - a)),
     "LerpBackward0",
-)  # fmt: skip
+)
 
 # logaddexp(y, a, b): y = log(exp(a) + exp(b)), and logaddexp2 with 2 ** a
 logaddexp = implicit(
@@ -136,7 +136,7 @@ logaddexp2 = implicit(
     (None, lambda g, y, v, a, b: g / (1 + 2.0 ** (b - a)),
      lambda g, y, v, a, b: g / (1 + 2.0 ** (a - b))),
     "Logaddexp2Backward0",
-)  # fmt: skip
+)
 
 
 def _x_log(name: str, log_of: Any, shift: float, title: str) -> Any:

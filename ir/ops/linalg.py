@@ -61,7 +61,7 @@ def _lapack(name: str, a: np.ndarray) -> Callable[..., Any]:
 
 
 def _factorisation(name: str, ref: Callable[..., Any], shape: Callable[..., Shape], vjp: Any,
-                   grad_name: str) -> OpDef:  # fmt: skip
+                   grad_name: str) -> OpDef:
     """A record; shape(*shapes, **params) is that of the packed answer."""
 
     def infer(*avals: Any, **params: Any) -> tuple[Shape, DType]:
@@ -119,7 +119,7 @@ def _triangular_solve(
 
 
 def _triangular_rule(g: Any, y: Any, a: Any, b: Any, *, upper: bool, trans: bool,
-                     unit: bool) -> Any:  # fmt: skip
+                     unit: bool) -> Any:
     gb = triangular_solve(a, g, upper=upper, trans=not trans, unit=unit)
     ga = dot(y, transpose(gb)) if trans else dot(gb, transpose(y))
     return -(triu if upper else tril)(ga, unit)
@@ -131,7 +131,7 @@ triangular_solve = _factorisation(
     (_triangular_rule, lambda g, y, a, b, *, upper, trans, unit: triangular_solve(
         a, g, upper=upper, trans=not trans, unit=unit)),
     "LinalgSolveTriangularBackward0",
-)  # fmt: skip
+)
 
 
 # ---- LU
@@ -197,7 +197,7 @@ def _lu_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
 # lu(a), (m, n): an (m, n + 2) matrix of L (its unit diagonal left out) and U, then the order of the
 # rows, then the pivots, counted from 0
 lu = _factorisation("lu", _lu, lambda a, *, check: (*a[:-1], a[-1] + 2), (_lu_rule,),
-                    "LinalgLuBackward0")  # fmt: skip
+                    "LinalgLuBackward0")
 
 
 # ---- QR
@@ -248,7 +248,7 @@ qr = _factorisation(
     "qr", _qr,
     lambda a, *, complete: (*a[:-2], sum(math.prod(s) for s in qr_shapes(a, complete))),
     (_qr_rule,), "LinalgQrBackward0",
-)  # fmt: skip
+)
 
 
 # ---- symmetric eigenvalues
@@ -288,7 +288,7 @@ def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None) -> Any
 eigh = _factorisation(
     "eigh", _eigh, lambda a, *, upper, check: (*a[:-2], a[-1] + a[-1] * a[-1]), (_eigh_rule,),
     "LinalgEighBackward0",
-)  # fmt: skip
+)
 
 
 # ---- singular values
@@ -354,4 +354,4 @@ svd = _factorisation(
     "svd", _svd,
     lambda a, *, full, check: (*a[:-2], sum(math.prod(s) for s in svd_shapes(a, full))),
     (_svd_rule,), "LinalgSvdBackward0",
-)  # fmt: skip
+)

@@ -30,14 +30,14 @@ reshape = movement(
     shape=lambda old, *, shape: _reshaped(old, shape_=shape),
     vjp=(lambda g, y, x, *, shape: reshape(g, shape=x.shape),), grad_name="ViewBackward0",
     view=View.reshape, aliases=True,
-)  # fmt: skip
+)
 
 permute = movement(
     "permute", ref=lambda x, *, axes: x.transpose(axes),
     shape=lambda old, *, axes: tuple(old[a] for a in axes),
     vjp=(lambda g, y, x, *, axes: permute(g, axes=tuple(int(a) for a in np.argsort(axes))),),
     view=View.permute, aliases=True,
-)  # fmt: skip
+)
 
 
 def _expanded(old: tuple[int, ...], *, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ expand = movement(
     "expand", ref=_expand, shape=_expanded,
     vjp=(lambda g, y, x, *, shape: g,),  # the reverse walk undoes broadcasting
     view=View.expand, aliases=True,
-)  # fmt: skip
+)
 
 Slices = tuple[
     tuple[int, int, int], ...
@@ -82,12 +82,12 @@ slice = movement(
     "slice", ref=lambda x, *, slices: x[tuple(np.s_[a:b:c] for a, b, c in slices)],
     shape=_sliced, vjp=(lambda g, y, x, *, slices: unslice(g, x.shape, slices),),
     view=View.slice, aliases=True,
-)  # fmt: skip
+)
 
 flip = movement(
     "flip", ref=lambda x, *, axes: np.flip(x, axes), shape=lambda old, *, axes: old,
     vjp=(lambda g, y, x, *, axes: flip(g, axes=axes),), view=View.flip,
-)  # fmt: skip
+)
 
 Pads = tuple[
     tuple[int, int, int], ...
@@ -119,7 +119,7 @@ pad = movement(  # with zeros
     "pad", ref=_pad, shape=_padded,
     vjp=(lambda g, y, x, *, pads: slice(g, slices=inner(x.shape, pads)),),
     grad_name="ConstantPadNdBackward0",
-)  # fmt: skip
+)
 
 
 def _concat_aval(*avals: Any, axis: int) -> tuple[tuple[int, ...], DType]:
@@ -157,7 +157,7 @@ def _concat(*xs: np.ndarray, axis: int) -> np.ndarray:
 concat = register(OpDef(
     "concat", Kind.MOVEMENT, _concat, _concat_aval, _piece,
     grad_name="CatBackward0",
-))  # fmt: skip
+))
 
 
 def span(size: int, dilation: int) -> int:
@@ -218,14 +218,14 @@ window = movement(
     vjp=(lambda g, y, x, *, axis, size, step, dilation: fold(
         g, axis=axis, extent=x.shape[axis], step=step, dilation=dilation),),
     grad_name="UnfoldBackward0", view=View.window, aliases=True,
-)  # fmt: skip
+)
 
 # fold(x, axis=, extent=, step=, dilation=): the adjoint of window; what windows share is summed
 fold = movement(
     "fold", ref=_fold, shape=_fold_shape, adds=always,
     vjp=(lambda g, y, x, *, axis, extent, step, dilation: window(
         g, axis=axis, size=x.shape[-1], step=step, dilation=dilation),),
-)  # fmt: skip
+)
 
 
 def _square(old: tuple[int, ...]) -> tuple[int, ...]:
@@ -245,4 +245,4 @@ def embedded(x: Any) -> Any:
 diagonal = movement(
     "diagonal", ref=lambda x: np.einsum("...ii->...i", x), shape=_square,
     vjp=(lambda g, y, x: embedded(g),), view=View.diagonal, aliases=True,
-)  # fmt: skip
+)

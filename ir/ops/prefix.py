@@ -27,7 +27,7 @@ def _prefix(
     return register(OpDef(
         name, Kind.PREFIX, ref, infer, vjp, types=Types.SAME, adds=always,
         grad_name=f"{name.title()}Backward0", scan=Scan(first, step, wide),
-    ))  # fmt: skip
+    ))
 
 
 def shifted(x: Any, axis: int, back: bool, fill: float, by: int = 1) -> Any:
@@ -39,7 +39,7 @@ def shifted(x: Any, axis: int, back: bool, fill: float, by: int = 1) -> Any:
         return x
     start, stop = (by, n) if back else (0, n - by)
     cut = slice(x, slices=tuple((start, stop, 1) if d == axis else (0, m, 1)
-                                for d, m in enumerate(x.shape)))  # fmt: skip
+                                for d, m in enumerate(x.shape)))
     shape = tuple(by if d == axis else m for d, m in enumerate(x.shape))
     end = type(x).bind(full, (), {"value": fill, "shape": shape, "dtype": x.dtype})
     return concat(cut, end, axis=axis) if back else concat(end, cut, axis=axis)
@@ -68,7 +68,7 @@ def _accumulated(ufunc: np.ufunc) -> Callable[..., Any]:
 cumsum = _prefix(
     "cumsum", _accumulated(np.add), "{0}", "{h} + {0}",
     (lambda g, y, x, *, axis, reverse: cumsum(g, axis=axis, reverse=not reverse),),
-)  # fmt: skip
+)
 
 
 def _recur(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
@@ -90,7 +90,7 @@ recur = _prefix(
     (lambda g, y, a, b, *, axis, reverse:
         _to_start(g, a, axis, reverse) * shifted(y, axis, reverse, 0.0),
      lambda g, y, a, b, *, axis, reverse: _to_start(g, a, axis, reverse)),
-)  # fmt: skip
+)
 
 # cumprod(x, axis=, reverse=): y[t] = y[t - 1] x[t]. Its derivative divides by nothing, so that it
 # is right also where a factor is zero: the product of the factors before, times what follows.
@@ -98,7 +98,7 @@ cumprod = _prefix(
     "cumprod", _accumulated(np.multiply), "{0}", "{h} * {0}",
     (lambda g, y, x, *, axis, reverse:
         shifted(y, axis, reverse, 1.0) * _to_start(g, x, axis, reverse),),
-)  # fmt: skip
+)
 
 
 def others(x: Any, axis: int) -> Any:

@@ -23,7 +23,7 @@ COSTLY = 4 * TRANSCENDENTAL
 
 def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., Any] | None = None,
              word: str = "", domain: tuple[float, float] = (-3.0, 3.0),
-             **fields: Any) -> OpDef:  # fmt: skip
+             **fields: Any) -> OpDef:
     """A primitive that SciPy knows as `of` and kernels as `word`, NaN where it is not defined."""
 
     # `scipy.special` is loaded when it is first used: it would be a third of the time to import us
@@ -33,7 +33,7 @@ def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., An
     operands = ", ".join(f"{{{k}}}" for k in range(len(rules)))
     expr = f"{word or name}({operands})"
     return elementwise(name, ref=ref or value, expr=expr, types=Types.FLOAT, cost=COSTLY,
-                       domain=domain, vjp=rules, **fields)  # fmt: skip
+                       domain=domain, vjp=rules, **fields)
 
 
 # ---- the error function's family: DLMF 7.2, 7.10
@@ -79,11 +79,11 @@ lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma, domain=
 digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi", domain=(0.5, 3))
 # zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
 zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), ref=_zeta,
-                word="hurwitz", domain=(1.5, 3))  # fmt: skip
+                word="hurwitz", domain=(1.5, 3))
 igamma = _special("igamma", None, lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
-                  domain=(0.5, 3), refused=floats_only("igamma"))  # fmt: skip
+                  domain=(0.5, 3), refused=floats_only("igamma"))
 igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
-                   domain=(0.5, 3), refused=floats_only("igammac"))  # fmt: skip
+                   domain=(0.5, 3), refused=floats_only("igammac"))
 
 
 # ---- Bessel functions: DLMF 10.6, 10.29; i0e and i1e are i0 and i1 times exp(-|x|)

@@ -43,7 +43,7 @@ from ..ops.elementwise import (
     sqrt,
     trunc,
     where,
-)  # fmt: skip
+)
 from ..ops.source import full
 from ..rewrite import Table, any_of
 from ..value import REGISTRY

@@ -45,4 +45,4 @@ inexact = Table("inexact", [
     (reciprocal(sqrt(r)), rsqrt(r)),
     (sum(r * c), of_scaled),
     (sum(r / c), of_divided),
-])  # fmt: skip
+])

@@ -277,4 +277,4 @@ movement = Table("movement", [
     (flip(expand(x)), flip_of_expand),
     (reshape(expand(x)), reshape_of_expand),
     *((any_of(op), broadcast_late) for op in ELEMENTWISE),
-])  # fmt: skip
+])

@@ -129,4 +129,4 @@ reductions = Table("reductions", [
     (sum(i * c), lambda y, i, c: None if y.dtype.kind == "bool" else scaled(y, i, c)),
     (any_of(dot), dot_of_nothing),
     (any_of(dot), outer),
-])  # fmt: skip
+])

@@ -33,4 +33,4 @@ stability = Table("stability", [
     (log1p(exp(r)), softplus),
     (log(exp(r) / s), r - log(s)),  # log of a softmax
     (sqrt(r * r), abs(r)),
-])  # fmt: skip
+])

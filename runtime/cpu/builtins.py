@@ -31,7 +31,7 @@ def _scipy(name: str, arity: int = 1) -> Builtin:
 _NUMBERS = {
     "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
     "i1": np.int8, "u1": np.uint8, "b1": np.bool_,
-}  # fmt: skip
+}
 
 BUILTINS: dict[str, Builtin] = {
     # ---- types, constants, loops, the argument block

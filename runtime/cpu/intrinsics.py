@@ -22,7 +22,7 @@ STORED: dict[str, tuple[Any, Any]] = {  # code -> (type in memory, type in a reg
     "i8": (types.int64, types.int64), "i4": (types.int32, types.int32),
     "i2": (types.int16, types.int16), "i1": (types.int8, types.int8),
     "u1": (types.uint8, types.uint8), "b1": (types.uint8, types.boolean),
-}  # fmt: skip
+}
 
 
 # ---- the argument block
@@ -199,7 +199,7 @@ def _bounds(builder: Any, n: Any, dim: Any) -> Any:
 def within(typingctx: Any, index: Any, size: Any, dim: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         i, n, d = (context.cast(builder, v, t, types.int64)
-                   for v, t in zip(values, signature.args, strict=True))  # fmt: skip
+                   for v, t in zip(values, signature.args, strict=True))
         zero = ir.Constant(I64, 0)
         low = builder.icmp_signed("<", i, _bounds(builder, n, d))
         bad = builder.or_(low, builder.icmp_signed(">=", i, n))
@@ -217,7 +217,7 @@ def report(typingctx: Any, status: Any, least: Any, most: Any, size: Any, dim: A
         block, (low, high, n, d) = values[0], (
             context.cast(builder, v, t, types.int64)
             for v, t in zip(values[1:], signature.args[1:], strict=True)
-        )  # fmt: skip
+        )
         zero = ir.Constant(I64, 0)
         above = builder.icmp_signed(">=", high, n)
         bad = builder.or_(above, builder.icmp_signed("<", low, _bounds(builder, n, d)))

@@ -26,7 +26,7 @@ PREFIX = "tracegrad_lapack_"
 ROUTINES = {
     "potrf": "iipi", "getrf": "iipiq", "geqrf": "iipippi", "orgqr": "iiipippi",
     "syevd": "iiipippiqi", "gesdd": "iiipippipipiq", "trsm": "iiiiiirpipi",
-}  # fmt: skip
+}
 _BLAS = ("trsm",)
 _TYPES = {"f4": "s", "f8": "d"}
 _I32 = ir.IntType(32)
@@ -93,7 +93,7 @@ def _word(routine: str, code: str) -> Any:
     )
     namespace: dict[str, Any] = {}
     exec(f"def word(typingctx, {names}): return typed({names})", {"typed": _typed(routine, code)},
-         namespace)  # fmt: skip
+         namespace)
     return intrinsic(namespace["word"])
 
 

@@ -17,7 +17,7 @@ from .special import hurwitz
 STORED = {
     "f8": np.float64, "f4": np.float32, "f2": np.float16, "bf": np.uint16, "b1": np.bool_,
     "i8": np.int64, "i4": np.int32, "i2": np.int16, "i1": np.int8, "u1": np.uint8,
-}  # fmt: skip
+}
 
 
 class Pointer(NamedTuple):

@@ -55,7 +55,7 @@ def main() -> int:
     compiled = 0 if options.mode == "eager" else compiled
     first = options.start
     tasks = chain(((k, True) for k in range(first, first + compiled)),
-                  ((k, False) for k in range(first, first + eager)))  # fmt: skip
+                  ((k, False) for k in range(first, first + eager)))
     count: Counter = Counter()
     reasons: Counter = Counter()
     faults: Counter = Counter()
@@ -80,7 +80,7 @@ def main() -> int:
     run(tasks, options.seed, options.jobs, report, options.time_limit)
     print(f"{count['eager']} eager and {count['compiled']} compiled programs of "
           f"{count['statements']} statements over {len(functions())} functions, seed "
-          f"{options.seed}, {time.monotonic() - begun:.0f} s")  # fmt: skip
+          f"{options.seed}, {time.monotonic() - begun:.0f} s")
     for title, counter in (("explained", reasons), ("unexplained", faults)):
         print(f"{sum(counter.values())} {title}")
         for words, n in counter.most_common():

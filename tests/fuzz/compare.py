@@ -107,7 +107,7 @@ def same_kind(name: str, mine: Any, theirs: Any) -> None:
         raise Differs("dtype", f"{name} has dtype {dtype_of(mine)}, expected {dtype_of(theirs)}")
     if tuple(mine.shape) != tuple(theirs.shape):
         raise Differs("shape", f"{name} has shape {tuple(mine.shape)}, expected "
-                               f"{tuple(theirs.shape)}")  # fmt: skip
+                               f"{tuple(theirs.shape)}")
     if mine.requires_grad != theirs.requires_grad:
         raise Differs("requires_grad", f"{name}.requires_grad is {mine.requires_grad}")
 
@@ -115,7 +115,7 @@ def same_kind(name: str, mine: Any, theirs: Any) -> None:
 def python_equal(mine: Any, theirs: Any) -> bool:
     if isinstance(theirs, (list, tuple)):
         return (isinstance(mine, (list, tuple)) and len(mine) == len(theirs)
-                and all(map(python_equal, mine, theirs)))  # fmt: skip
+                and all(map(python_equal, mine, theirs)))
     if isinstance(theirs, torch.dtype):
         return str(mine).rpartition(".")[2] == str(theirs).rpartition(".")[2]
     if type(mine) is not type(theirs):

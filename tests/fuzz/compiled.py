@@ -45,7 +45,7 @@ def function(program: Program) -> Callable:
     returned = f"({''.join(f'{name}, ' for name in program.returns)})"
     if program.mode == "whole":
         lines.append(f"    gs = first(T, [y for y in {returned} if smooth(y)], "
-                     f"[{', '.join(program.leaves)}])")  # fmt: skip
+                     f"[{', '.join(program.leaves)}])")
         lines.append(f"    return {returned}, gs, second(T, gs, [{', '.join(program.leaves)}])")
     else:
         lines.append(f"    return {returned}, [], []")
@@ -129,19 +129,19 @@ def same_places(names: list[str], mine: list, eager: list) -> None:
     for k in tensors:
         for j in tensors[: tensors.index(k)]:
             shared = [np.shares_memory(o[k].detach()._array, o[j].detach()._array)
-                      for o in (mine, eager)]  # fmt: skip
+                      for o in (mine, eager)]
             if shared[0] != shared[1]:
                 verb = "shares" if shared[0] else "does not share"
                 raise Differs("alias", f"{names[k]} {verb} the memory of {names[j]}")
             alike = significant(mine[j]) == significant(eager[j])
             if shared[0] and alike and significant(mine[k]) != significant(eager[k]):
                 raise Differs("strides", f"{names[k]} has strides {mine[k].stride()}, expected "
-                                         f"{eager[k].stride()}")  # fmt: skip
+                                         f"{eager[k].stride()}")
 
 
 def other_numbers(program: Program) -> Program:
     return replace(program, inputs=tuple(
-        replace(i, values=shifted(i.values, i.dtype)) for i in program.inputs))  # fmt: skip
+        replace(i, values=shifted(i.values, i.dtype)) for i in program.inputs))
 
 
 def other_shapes(program: Program) -> Program:

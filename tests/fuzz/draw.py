@@ -81,7 +81,7 @@ class Drawing:
             return None
         answer = env["answer"]
         parts = list(answer) if isinstance(answer, (tuple, list)) and any(
-            isinstance(a, torch.Tensor) for a in answer) else [answer]  # fmt: skip
+            isinstance(a, torch.Tensor) for a in answer) else [answer]
         if not parts or not all(self.welcome(a) for a in parts):
             return self.forget(before)
         targets = []

@@ -112,7 +112,7 @@ class Sides:
             for other in tensors:
                 if is_tensor(self.theirs[name]):
                     same_sharing(name, other, (self.ours[name], self.ours[other]),
-                                 (self.theirs[name], self.theirs[other]))  # fmt: skip
+                                 (self.theirs[name], self.theirs[other]))
 
 
 def orders_of(program: Program) -> int:

@@ -26,7 +26,7 @@ def judge_of(index: int, compile: bool):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             found = (compiled.examine(program, index % SHAPES == 0) if compile
-                     else eager.examine(program))  # fmt: skip
+                     else eager.examine(program))
         return explained(program, found) if found else None
 
     return judge
@@ -42,7 +42,7 @@ def record(seed: int, index: int, compile: bool, seen: set) -> dict[str, Any]:
         program = shrink(program, found, judge, 3)
         found = judge(program)
     made: dict[str, Any] = {"index": index, "compiled": compile, "difference": None,
-                            "statements": len(program.statements)}  # fmt: skip
+                            "statements": len(program.statements)}
     if not found:
         return made
     made["difference"] = asdict(found)

@@ -43,6 +43,6 @@ def explained(program: Program, found: Difference) -> Difference:
         if (re.search(row.kind, found.kind) and re.search(row.template, of_statement)
                 and re.search(row.detail, found.detail)
                 and (row.within == inf or error_of(found.detail) <= row.within)
-                and row.when(program, found.at)):  # fmt: skip
+                and row.when(program, found.at)):
             return replace(found, reason=row.reason)
     return found

@@ -25,7 +25,7 @@ class Holes:
     """
 
     def __init__(self, rng: Random, known: dict[str, Any], numbers: list[str], new: Callable,
-                 floats: str, special: bool):  # fmt: skip
+                 floats: str, special: bool):
         self.rng, self.known, self.numbers, self.new = rng, known, numbers, new
         self.dtype_of_floats, self.special = floats, special
         self.subject: Any = None
@@ -47,7 +47,7 @@ class Holes:
         return str(self.known[name].dtype).removeprefix("torch.")
 
     def tensor(self, fits: Callable[[Any, str], bool], dtype: str, shape: tuple,
-               **more: Any) -> str:  # fmt: skip
+               **more: Any) -> str:
         """A tensor that fits, the later made the likelier, or else a new input."""
         found = [n for n in self.known if fits(self.known[n], self.kind(n))]
         if found and self.rng.random() < 0.85:
@@ -135,7 +135,7 @@ class Holes:
         if self.rng.random() < 0.3:
             return str(self.rng.randint(0, 3))
         return self.tensor(lambda t, d: d not in FLOATS and self.broadcasts(t),
-                           self.subject_dtype, self.shape_below())  # fmt: skip
+                           self.subject_dtype, self.shape_below())
 
     @property
     def subject_dtype(self) -> str:
@@ -148,7 +148,7 @@ class Holes:
     def like(self) -> str:
         """Of the subject's dtype, and broadcasts with it."""
         return self.tensor(lambda t, d: d == self.subject_dtype and self.broadcasts(t),
-                           self.subject_dtype, self.shape_below())  # fmt: skip
+                           self.subject_dtype, self.shape_below())
 
     def same(self) -> str:
         dtype = self.rng.choice(DTYPES) if self.rng.random() < WRONG else None
@@ -156,7 +156,7 @@ class Holes:
 
     def mask(self) -> str:
         return self.tensor(lambda t, d: d == "bool" and t.shape == self.subject.shape, "bool",
-                           tuple(self.subject.shape))  # fmt: skip
+                           tuple(self.subject.shape))
 
     def size(self, k: int) -> int:
         rank = len(self.subject.shape)

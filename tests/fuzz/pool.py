@@ -56,7 +56,7 @@ class Worker:
 
 
 def run(tasks: Iterator[tuple[int, bool]], seed: int, jobs: int, report: Callable[[dict], None],
-        limit: float = float("inf"), timeout: float = 120) -> None:  # fmt: skip
+        limit: float = float("inf"), timeout: float = 120) -> None:
     """Examine all (index, compiled); `report` is told each record. After `limit` seconds no new
     program is begun.
     """
@@ -75,7 +75,7 @@ def run(tasks: Iterator[tuple[int, bool]], seed: int, jobs: int, report: Callabl
             if died:
                 crash = {"kind": "crash", "at": 0, "detail": found, "reason": ""}
                 found = {"index": task[0], "compiled": task[1], "statements": 0,
-                         "sort": ["crash"], "difference": crash}  # fmt: skip
+                         "sort": ["crash"], "difference": crash}
             if died or worker.done >= SPAN:
                 worker.stop()
                 worker = None

@@ -343,4 +343,4 @@ TABLE = (
         "^RuntimeError: (a (view of a |)leaf Variable|Output . of .* is a view)",
         "torch lets a leaf be overwritten by what has no derivative; ours never",
     ),
-)  # fmt: skip
+)

@@ -276,4 +276,4 @@ TABLE = (
         "^compiled refused$", "", "needs to run the function again, and this one (changes|draws)",
         "no second derivative through a compiled function that writes: refused, in the README",
     ),
-)  # fmt: skip
+)

@@ -67,7 +67,7 @@ def farther(found: dict, key: Any, moved: Any, still: Any) -> None:
     a, b = array(moved).astype(np.float64), array(still).astype(np.float64)
     with np.errstate(all="ignore"):
         gap = np.where(np.isfinite(a) & np.isfinite(b), FACTOR * np.abs(a - b),
-                       np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.inf))  # fmt: skip
+                       np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.inf))
     found[key] = np.maximum(found.get(key, 0), gap)
 
 

@@ -17,7 +17,7 @@ from .compare import Absent, Differs, answer_of_torch, checked, compare, finishe
 from .entries import LOOKED_AT, NotComparable, sampled, samples
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
-          "bool")  # fmt: skip
+          "bool")
 HALVES = ("float16", "bfloat16")  # torch's own kernels may round so often that float32 decides
 
 
@@ -75,4 +75,4 @@ def errors(op: Any, f: Any) -> Iterator[str]:
         except Exception as error:
             if not isinstance(error, kind) and not issubclass(kind, type(error)):
                 yield (f"{type(error).__name__} ({str(error)[:80]}) instead of {kind.__name__} "
-                       f"({wrong.error_regex}) for {sample.text}")  # fmt: skip
+                       f"({wrong.error_regex}) for {sample.text}")

@@ -110,7 +110,7 @@ def grad(library: ModuleType, ys: Sequence, xs: Sequence, gs: Sequence, create: 
 
 
 def walk(library: ModuleType, f: Callable, args: tuple, kwargs: dict, plan: Plan,
-         cotangents: Sequence, directions: Sequence, order: int) -> tuple:  # fmt: skip
+         cotangents: Sequence, directions: Sequence, order: int) -> tuple:
     """Outputs, gradients and second gradients, in either library."""
     ys = tensors(f(*args, **kwargs), library)
     if order == 0:
@@ -161,7 +161,7 @@ def answer_of_torch(op: Any, sample: Sample, differentiate: bool) -> tuple[Plan,
     plan.order = 1
     plan.cotangents = drawn([ys[k].shape for k in plan.outputs], 2)
     cotangents = [torch.tensor(c, dtype=ys[k].dtype, requires_grad=True)
-                  for k, c in zip(plan.outputs, plan.cotangents, strict=True)]  # fmt: skip
+                  for k, c in zip(plan.outputs, plan.cotangents, strict=True)]
     xs = inputs_of(torch, args, kwargs)
     chosen = [ys[k] for k in plan.outputs]
     try:
@@ -170,7 +170,7 @@ def answer_of_torch(op: Any, sample: Sample, differentiate: bool) -> tuple[Plan,
         try:
             args, kwargs = sample.made(torch)
             return plan, Answers(*walk(torch, f, args, kwargs, plan,
-                                       [c.detach() for c in cotangents], (), 1))  # fmt: skip
+                                       [c.detach() for c in cotangents], (), 1))
         except (RuntimeError, NotImplementedError):
             plan.order = 0
             return plan, Answers(ys, [], [])
@@ -193,7 +193,7 @@ def is_random(f: Callable, sample: Sample, ys: list) -> bool:
     args, kwargs = sample.made(torch)
     again = tensors(f(*args, **kwargs), torch)
     return not all(torch.equal(torch.nan_to_num(a.detach()), torch.nan_to_num(b.detach()))
-                   for a, b in zip(ys, again, strict=True))  # fmt: skip
+                   for a, b in zip(ys, again, strict=True))
 
 
 # ---- comparison
@@ -232,7 +232,7 @@ def compare(stage: str, got: list, want: list, random: bool) -> None:
         if not close.all():
             at = tuple(int(i) for i in np.argwhere(~close)[0])
             raise Differs(stage, f"number {k}: {x[at]!r} at {at}, torch has {y[at]!r} "
-                                 f"({int((~close).sum())} of {close.size} differ)")  # fmt: skip
+                                 f"({int((~close).sum())} of {close.size} differ)")
 
 
 MISSING = re.compile(

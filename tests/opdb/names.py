@@ -9,7 +9,7 @@ import tracegrad
 from tracegrad.ir.op import OpDef
 
 MODULES = ("", "nn.functional", "linalg", "special", "fft", "masked", "signal.windows", "func",
-           "autograd", "autograd.functional", "nn.init", "utils.checkpoint")  # fmt: skip
+           "autograd", "autograd.functional", "nn.init", "utils.checkpoint")
 METHOD = "Tensor."
 HIDDEN = ("nn.init.erfinv", "nn.init.rand", "nn.init.fans", "Tensor.bind")  # not meant for users
 
@@ -17,7 +17,7 @@ HIDDEN = ("nn.init.erfinv", "nn.init.rand", "nn.init.fans", "Tensor.bind")  # no
 def is_function(x: Any) -> bool:
     return isinstance(x, FunctionType | OpDef) or type(x).__name__ in (
         "staticmethod", "property", "builtin_function_or_method",
-    )  # fmt: skip
+    )
 
 
 def module(dotted: str) -> ModuleType | None:
@@ -42,7 +42,7 @@ def functions() -> dict[str, Any]:
 def methods() -> set[str]:
     """The names of Tensor's methods and properties, in-place variants included."""
     return {n for n, v in vars(tracegrad.Tensor).items() if not n.startswith("_") and callable(v)
-            or isinstance(v, property) and not n.startswith("_")}  # fmt: skip
+            or isinstance(v, property) and not n.startswith("_")}
 
 
 def public() -> list[str]:

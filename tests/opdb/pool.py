@@ -37,7 +37,7 @@ def work(pipe: Any, settings: dict) -> None:
         except Exception as error:
             lines = str(error).splitlines() or [""]
             outcome = Outcome(name, "broken", "", f"{type(error).__name__}: {lines[0]}",
-                              autograd=differentiable(op))  # fmt: skip
+                              autograd=differentiable(op))
         record = outcome.record()
         present = outcome.status != "absent"
         record["dtypes"] = dtypes(op, ours(op)) if settings["dtypes"] and present else {}
@@ -74,7 +74,7 @@ class Worker:
 
 
 def run(names: Sequence[str], settings: dict, jobs: int, timeout: float,
-        report: Callable[[dict], None]) -> list[dict]:  # fmt: skip
+        report: Callable[[dict], None]) -> list[dict]:
     """The records of all names, in their order; `report` is told each as it comes."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for name in names:
@@ -95,7 +95,7 @@ def run(names: Sequence[str], settings: dict, jobs: int, timeout: float,
                 worker = None
                 record = {"name": name, "status": "broken", "verdict": "broken", "reason": record,
                           "stage": "", "order": 0, "autograd": True, "seconds": timeout,
-                          "sample": "", "dtypes": {}, "errors": []}  # fmt: skip
+                          "sample": "", "dtypes": {}, "errors": []}
             records[name] = record
             report(record)
         if worker is not None:

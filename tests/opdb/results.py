@@ -15,7 +15,7 @@ RECORDED = Path(__file__).with_name("results.tsv")
 SHORT = {
     "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16", "int64": "i64",
     "int32": "i32", "int16": "i16", "int8": "i8", "uint8": "u8", "bool": "b",
-}  # fmt: skip
+}
 
 
 class Result(NamedTuple):
@@ -31,7 +31,7 @@ class Result(NamedTuple):
 def result(record: dict) -> Result:
     right = [SHORT[d] for d, why in record["dtypes"].items() if not why]
     wrong = ["!" + SHORT[d] for d, why in record["dtypes"].items()
-             if why and not why.startswith("not comparable")]  # fmt: skip
+             if why and not why.startswith("not comparable")]
     reason = " ".join(record["reason"].split())[:160]
     return Result(
         record["verdict"],

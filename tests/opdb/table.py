@@ -19,7 +19,7 @@ ELSEWHERE = {
     "absolute": "abs", "fix": "trunc", "greater": "gt", "greater_equal": "ge", "less": "lt",
     "less_equal": "le", "multiply": "mul", "negative": "neg", "not_equal": "ne",
     "adjoint": "mH", "vander": "linalg.vander", "nuclear_norm": "norm", "frobenius_norm": "norm",
-}  # fmt: skip
+}
 
 
 def evidence(results: dict[str, Result]) -> dict[str, list[Result]]:
@@ -94,7 +94,7 @@ def primitives() -> list[str]:
         rule = op.vjp is not None and (callable(op.vjp) or any(op.vjp))
         how = f"`{op.expr}`" if op.kind is Kind.ELEMENTWISE and op.expr else "template"
         out.append(f"| {op.name} | {op.kind.value} | {'yes' if rule else '-'} | "
-                   f"{how.replace('|', chr(92) + '|')} |")  # fmt: skip
+                   f"{how.replace('|', chr(92) + '|')} |")
     return out
 
 

@@ -40,7 +40,7 @@ class CacheInfo(NamedTuple):
 
 
 def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
-            device: Any = None, fast_math: bool = False) -> Any:  # fmt: skip
+            device: Any = None, fast_math: bool = False) -> Any:
     """Compile a function, a method or a Module: traced once per signature, then replayed as one
     native call.
 

@@ -113,7 +113,7 @@ class CompiledCall(GradFn):
     __slots__ = (
         "arguments", "arrays", "derivative", "found", "freed", "numbers", "pointers", "versions",
         "walked",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class Derivative:
         sources = [
             i for i in trace.inputs
             if i.tensor is not None and (i.tensor._requires_grad or i.begins)
-        ]  # fmt: skip
+        ]
         for i in sources:  # its hooks are called where the gradient arrives, outside
             i.twin._hooks = None
         fns = [edge(y) for _, y in ys]
@@ -169,7 +169,7 @@ class Derivative:
             if (g.location.holder if g.location.kind == "class" else g.location.id)
             in self.forward_reads
             and not self.rerun.scene.ignores(g.location)
-        ]  # fmt: skip
+        ]
         lost = found if self.rerun.why_not else [g for g in mine if not parts(g)]
         for guard in lost:
             raise RuntimeError(
@@ -225,7 +225,7 @@ class Derivative:
             return self.gradients[starts]
         parts = zip(*(self.gradients[frozenset([k])] for k in sorted(starts)), strict=True)
         return [reduce(add, there) if (there := [g for g in gs if g is not None]) else None
-                for gs in parts]  # fmt: skip
+                for gs in parts]
 
     def built(self, starts: frozenset[int]) -> Backward:
         """The backward program for some of the outputs, built when it is first needed."""

@@ -28,7 +28,7 @@ class Pool:
     __slots__ = ("buffers", "dtype", "like", "slot", "table")
 
     def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType,
-                 axes: tuple[int, ...] | None = None):  # fmt: skip
+                 axes: tuple[int, ...] | None = None):
         self.table, self.slot, self.dtype = table, slot, dtype
         self.like = layout_template(shape, np.dtype(dtype.storage), axes)
         self.buffers: list[tuple[np.ndarray, int]] = []

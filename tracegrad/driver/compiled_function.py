@@ -76,7 +76,7 @@ class CompiledFunction:
         return self.fn(*args, **kwargs) if answer is MISS else answer
 
     def first(self, key: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any],
-              args: tuple, kwargs: dict) -> Any:  # fmt: skip
+              args: tuple, kwargs: dict) -> Any:
         """The first call of a new program; MISS if the call is to be run as it is."""
         entries = list(self.programs.under(key, held))
         # another thread may have traced it meanwhile
@@ -105,7 +105,7 @@ class CompiledFunction:
         return MISS
 
     def answered(self, entries: Iterable[Entry], args: tuple, kwargs: dict, tensors: list[Tensor],
-                 numbers: list) -> Any:  # fmt: skip
+                 numbers: list) -> Any:
         """The answer of the first entry that fits, or MISS."""
         for entry in list(entries):
             answer = entry.replay(tensors, numbers)
@@ -125,7 +125,7 @@ class CompiledFunction:
                 entry = record(
                     self.fn, args, kwargs, structure, promoted, _REPORTING,
                     fullgraph=self.fullgraph, fast_math=self.fast_math, once=once,
-                )  # fmt: skip
+                )
             except TraceAgain as again:
                 if not promoted.add(again.more) | promoted.drop(again.fewer):
                     raise RuntimeError(f"{name_of(self.fn)} changes while it is traced") from None

@@ -238,7 +238,7 @@ class Recorder:
             self.derivative = self.derived()
         if self.derivative is not None and not self.derivative.hooked:
             self.scene.only([*(y._node for _, y in self.differentiable), *self.derivative.nodes(),
-                             *(g.node for g in trace.guards), *self.checks])  # fmt: skip
+                             *(g.node for g in trace.guards), *self.checks])
 
     def derived(self) -> Derivative | None:
         """The derivative of the answers that have one: what one of them needs may have been changed
@@ -337,7 +337,7 @@ class Recorder:
         return Freed(y._grad_fn.title, why, [
             i for i in self.trace.inputs
             if i.tensor is not None and (i.start or edge(i.twin)) in below
-        ])  # fmt: skip
+        ])
 
     def entry(self, log: ReadLog, began: float, traced_at: float) -> Entry:
         trace, guard_set = self.trace, GuardSet(log)
@@ -355,7 +355,7 @@ class Recorder:
         # a tensor that is not read any more may still have decided something by its shape
         guarded = {id(x) for _, then in log.guards() for x in _inside(then)}
         twice = [*trace.twice(guarded),
-                 *((Gradient(o, found=True), i) for o, i in trace.twice_grads())]  # fmt: skip
+                 *((Gradient(o, found=True), i) for o, i in trace.twice_grads())]
         used.update(i.node for pair in twice for i in pair if isinstance(i, Input))
         inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
         graph = Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)
@@ -387,4 +387,4 @@ class Recorder:
             mode.grad,
             get_default_dtype(),
             repetition(self.arguments),
-        )  # fmt: skip
+        )

@@ -117,7 +117,7 @@ if hasattr(os, "register_at_fork"):
 def record(
     fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs,
     reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, once: bool,
-) -> Entry:  # fmt: skip
+) -> Entry:
     """Trace one call and build its program. What the user's function raises, it raises; nothing is
     changed then. Raises Again, and Once if `once` allows it.
     """
@@ -179,7 +179,7 @@ def _effects(observer: Observer, promoted: PromotedInputs, once: bool) -> list[E
     more = [
         e.location for e in relied
         if e.location.id not in promoted.static and promotable(e.before, e.after)
-    ]  # fmt: skip
+    ]
     if more:
         raise TraceAgain(more)
     if relied and once:

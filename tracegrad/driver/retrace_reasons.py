@@ -30,7 +30,7 @@ class Reason(NamedTuple):
 
 
 def reason(last: Entry | None, traces: int, key: tuple, entries: Sequence[Entry],
-           tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:  # fmt: skip
+           tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:
     """Why a call with this key is traced. `last` is the program of the last call, if it is kept;
     `entries` are those with the same key, of which none fits.
     """

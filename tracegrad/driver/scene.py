@@ -57,7 +57,7 @@ class Scene:
     """Of a trace in which the function has just returned."""
 
     def __init__(self, trace: Trace, numbers: list[tuple[Location, Scalar]], sets: list[Location],
-                 prints: bool):  # fmt: skip
+                 prints: bool):
         self.numbers, self.sets, self.prints = numbers, sets, prints
         self.default_dtype = get_default_dtype()
         self.settings = [i for i in trace.inputs if i.kind == "hyper"]
@@ -66,10 +66,10 @@ class Scene:
         self.read = [
             i for i in trace.inputs
             if i.kind in _ENTERED and i not in self.written and i.node in trace.operands
-        ]  # fmt: skip
+        ]
         self.watched = self.read
         looked_at = (*trace.regraded(), *trace.used_grads(),
-                     *(i.key for i in trace.inputs if i.kind == "grad"))  # fmt: skip
+                     *(i.key for i in trace.inputs if i.kind == "grad"))
         self.graded = list(dict.fromkeys(looked_at))
         self.streams: list[Stream] = list(trace.streams.values())
 

@@ -101,7 +101,7 @@ METHODS: dict[Any, str] = {
 _OUT_OF_PLACE = (
     "angle", "conj", "fmax", "fmin", "imag", "isnan", "maximum", "minimum", "positive", "real",
     "resolve_conj", "resolve_neg", "rsub", "where",
-)  # fmt: skip
+)
 
 # functions that have an in-place variant
 INPLACE = {

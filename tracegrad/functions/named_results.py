@@ -23,7 +23,7 @@ def _result(name: str, *fields: str) -> Any:
 
 _VALUES_INDICES = (
     "cummax", "cummin", "kthvalue", "max", "median", "min", "mode", "nanmedian", "sort", "topk",
-)  # fmt: skip
+)
 TYPES: dict[str, Any] = {name: _result(name, "values", "indices") for name in _VALUES_INDICES}
 TYPES["aminmax"] = _result("aminmax", "min", "max")
 TYPES["frexp"] = _result("frexp", "mantissa", "exponent")
@@ -36,5 +36,5 @@ _LINEAR = {
     "linalg_qr": "Q R", "linalg_slogdet": "sign logabsdet", "linalg_solve_ex": "result info",
     "linalg_svd": "U S Vh", "lu_unpack": "P L U", "qr": "Q R", "slogdet": "sign logabsdet",
     "svd": "U S V", "triangular_solve": "solution cloned_coefficient",
-}  # fmt: skip
+}
 TYPES |= {name: _result(name, *fields.split()) for name, fields in _LINEAR.items()}

@@ -30,7 +30,7 @@ _ARGUMENTS = {
     "axis": "dim", "axes": "dims", "keepdims": "keepdim", "axis1": "dim1", "axis2": "dim2",
     "a_min": "min", "a_max": "max", "k": "diagonal", "method": "interpolation",
     "sections": "indices_or_sections",
-}  # fmt: skip
+}
 _NAMED: dict[str, str | tuple[str, dict[str, str]]] = {
     **{name: name for name in (
         "all any argmax argmin argwhere bincount broadcast_to clip count_nonzero diag diagflat "
@@ -45,7 +45,7 @@ _NAMED: dict[str, str | tuple[str, dict[str, str]]] = {
     "trapezoid": "trapezoid", "atleast_1d": "atleast_1d", "atleast_2d": "atleast_2d",
     "ones_like": "ones_like", "zeros_like": "zeros_like", "empty_like": "empty_like",
     "full_like": "full_like", "take_along_axis": "take_along_dim",
-}  # fmt: skip
+}
 
 
 @cache
@@ -93,7 +93,7 @@ def _floating(a: Tensor) -> Tensor:
 
 def _moment(function: str) -> Callable:
     def call(a: Tensor, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0,
-             keepdims: bool = False, *, correction: float = 0) -> Tensor:  # fmt: skip
+             keepdims: bool = False, *, correction: float = 0) -> Tensor:
         a = _floating(a) if dtype is None else to(a, dtype)
         f = getattr(namespace, function)
         return f(a, axis, correction=ddof or correction, keepdim=bool(keepdims))
@@ -102,13 +102,13 @@ def _moment(function: str) -> Callable:
 
 
 def _mean(a: Tensor, axis: Any = None, dtype: Any = None, out: None = None,
-          keepdims: bool = False) -> Tensor:  # fmt: skip
+          keepdims: bool = False) -> Tensor:
     a = _floating(a) if dtype is None else to(a, dtype)
     return namespace.mean(a, axis, bool(keepdims))
 
 
 def _average(a: Tensor, axis: Any = None, weights: Any = None, returned: bool = False, *,
-             keepdims: bool = False) -> Any:  # fmt: skip
+             keepdims: bool = False) -> Any:
     if weights is None:
         return _mean(a, axis, keepdims=keepdims)
     if weights.ndim < a.ndim:  # one for each position of the axis
@@ -120,7 +120,7 @@ def _average(a: Tensor, axis: Any = None, weights: Any = None, returned: bool = 
 
 
 def _median(a: Tensor, axis: Any = None, out: None = None, overwrite_input: bool = False,
-            keepdims: bool = False) -> Tensor:  # fmt: skip
+            keepdims: bool = False) -> Tensor:
     return namespace.quantile(_floating(a), 0.5, axis, keepdim=bool(keepdims))
 
 
@@ -184,7 +184,7 @@ def _expand_dims(a: Tensor, axis: Any) -> Tensor:
 
 
 def _svd(a: Tensor, full_matrices: bool = True, compute_uv: bool = True,
-         hermitian: bool = False) -> Any:  # fmt: skip
+         hermitian: bool = False) -> Any:
     return decompositions.linalg_svd(a, full_matrices) if compute_uv else decompositions.svdvals(a)
 
 
@@ -285,7 +285,7 @@ _DONE: dict[str, Callable] = {
     "astype": lambda x, dtype, copy=True, device=None: to(x, dtype),
     "shape": lambda a: tuple(a.shape), "ndim": lambda a: a.ndim,
     "size": lambda a, axis=None: a.numel() if axis is None else a.shape[axis],
-}  # fmt: skip
+}
 
 
 # those of numpy.linalg whose arguments are torch.linalg's
@@ -323,11 +323,11 @@ _FOLDS: dict[str, tuple[Any, Callable]] = {
     "sum": (0, operator.add), "prod": (1, operator.mul), "all": (True, operator.and_),
     "any": (False, operator.or_), **dict.fromkeys(("max", "amax"), (None, elementwise.maximum)),
     **dict.fromkeys(("min", "amin"), (None, elementwise.minimum)),
-}  # fmt: skip
+}
 
 
 def _folded(reduce: Callable, neutral: Any, combine: Callable, a: Tensor, *args: Any,
-            initial: Any = None, where: Any = True, **kwargs: Any) -> Tensor:  # fmt: skip
+            initial: Any = None, where: Any = True, **kwargs: Any) -> Tensor:
     """A reduction of the elements where a mask holds, and of `initial`."""
     if where is not True:
         if neutral is None and initial is None:

@@ -25,11 +25,11 @@ _OPERATORS: dict[str, Callable] = {  # these take Python numbers, on either side
     "right_shift": operator.rshift, "equal": operator.eq, "not_equal": operator.ne,
     "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
     "greater_equal": operator.ge,
-}  # fmt: skip
+}
 _RENAMED = {
     "rint": "round", "conjugate": "conj", "degrees": "rad2deg", "radians": "deg2rad",
     "psi": "digamma", "gammaln": "lgamma",
-}  # fmt: skip
+}
 _MADE: dict[str, Callable] = {
     "divmod": lambda a, b: (a // b, a % b),
     "modf": lambda a: (a - elementwise.trunc(a), elementwise.trunc(a)),

@@ -50,7 +50,7 @@ _LAYERS: dict[str, tuple[Callable, dict[str, Any]]] = {
     Threshold, ReLU, ReLU6, Hardtanh, Hardsigmoid, Hardswish, Hardshrink, Softshrink, LeakyReLU,
     ELU, SELU, CELU, SiLU, Mish, GELU, GLU, Sigmoid, Tanh, Softplus, LogSigmoid, Tanhshrink,
     Softsign, Softmin, Softmax, LogSoftmax,
-) = (layer(name, *row, __name__) for name, row in _LAYERS.items())  # fmt: skip
+) = (layer(name, *row, __name__) for name, row in _LAYERS.items())
 
 
 class PReLU(Module):
@@ -64,7 +64,7 @@ class PReLU(Module):
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None,
-                 dtype: Any = None) -> None:  # fmt: skip
+                 dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(empty(num_parameters, device=device, dtype=dtype))

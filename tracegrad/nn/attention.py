@@ -35,7 +35,7 @@ class MultiheadAttention(Module):
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
                  add_bias_kv: bool = False, add_zero_attn: bool = False, kdim: int | None = None,
                  vdim: int | None = None, batch_first: bool = False, device: Any = None,
-                 dtype: Any = None):  # fmt: skip
+                 dtype: Any = None):
         if embed_dim <= 0 or num_heads <= 0:
             raise ValueError(
                 "embed_dim and num_heads must be greater than 0, got "
@@ -50,7 +50,7 @@ class MultiheadAttention(Module):
         kind = {"device": device, "dtype": dtype}
         self._qkv_same_embed_dim = self.kdim == embed_dim and self.vdim == embed_dim
         widths = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim,
-                  "v_proj_weight": self.vdim}  # fmt: skip
+                  "v_proj_weight": self.vdim}
         for name, width in widths.items():
             apart = not self._qkv_same_embed_dim
             p = Parameter(empty(embed_dim, width, **kind)) if apart else None
@@ -79,7 +79,7 @@ class MultiheadAttention(Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor,
                 key_padding_mask: Tensor | None = None, need_weights: bool = True,
                 attn_mask: Tensor | None = None, average_attn_weights: bool = True,
-                is_causal: bool = False) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+                is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
         turn = self.batch_first and query.ndim == 3
         if turn:
             query, key, value = (transpose(x, 0, 1) for x in (query, key, value))
@@ -90,5 +90,5 @@ class MultiheadAttention(Module):
             need_weights, attn_mask, not self._qkv_same_embed_dim, self.q_proj_weight,
             self.k_proj_weight, self.v_proj_weight, average_attn_weights=average_attn_weights,
             is_causal=is_causal,
-        )  # fmt: skip
+        )
         return (transpose(y, 0, 1) if turn else y), weights

@@ -26,7 +26,7 @@ class _Convolution(Module):
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any,
         output_padding: Any, dilation: Any, groups: int, bias: bool, padding_mode: str,
         device: Any, dtype: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         n = self.rank
         if groups <= 0:
@@ -89,11 +89,11 @@ class _Forward(_Convolution):
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
         padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
         padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
-    ):  # fmt: skip
+    ):
         self._build(
             in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias,
             padding_mode, device, dtype,
-        )  # fmt: skip
+        )
 
     def _sides(self) -> list[int]:
         """(before, after) from the last axis on, as `F.pad` takes them."""
@@ -120,13 +120,13 @@ class _Transposed(_Convolution):
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
         padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
         dilation: Any = 1, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
-    ):  # fmt: skip
+    ):
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
         self._build(
             in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation,
             groups, bias, padding_mode, device, dtype,
-        )  # fmt: skip
+        )
 
     def _output_padding(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
         """What must be added at the end for the answer to have the size that was asked for."""
@@ -147,7 +147,7 @@ class _Transposed(_Convolution):
                 input.shape[lead:], self.stride, self.padding, self.dilation, self.kernel_size,
                 strict=True,
             )
-        ]  # fmt: skip
+        ]
         most = [m + s - 1 for m, s in zip(least, self.stride, strict=True)]
         if any(not a <= w <= b for a, w, b in zip(least, wanted, most, strict=True)):
             raise ValueError(
@@ -160,7 +160,7 @@ class _Transposed(_Convolution):
         return getattr(F, f"conv_transpose{self.rank}d")(
             input, self.weight, self.bias, self.stride, self.padding,
             self._output_padding(input, output_size), self.groups, self.dilation,
-        )  # fmt: skip
+        )
 
 
 class Conv1d(_Forward):

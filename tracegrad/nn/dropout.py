@@ -32,7 +32,7 @@ def _layer(name: str, function: Callable) -> type[_Dropout]:
     body = {
         "function": staticmethod(function), "__doc__": documentation(name, function),
         "__module__": __name__,
-    }  # fmt: skip
+    }
     return type(name, (_Dropout,), body)
 
 

@@ -18,7 +18,7 @@ class _Table(Module):
     weight: Tensor
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None,
-                 _weight: Tensor | None, _freeze: bool, kind: dict):  # fmt: skip
+                 _weight: Tensor | None, _freeze: bool, kind: dict):
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
@@ -75,20 +75,20 @@ class Embedding(_Table):
                  max_norm: float | None = None, norm_type: float = 2.0,
                  scale_grad_by_freq: bool = False, sparse: bool = False,
                  _weight: Tensor | None = None, _freeze: bool = False, device: Any = None,
-                 dtype: Any = None):  # fmt: skip
+                 dtype: Any = None):
         super().__init__(num_embeddings, embedding_dim, padding_idx, _weight, _freeze,
-                         {"device": device, "dtype": dtype})  # fmt: skip
+                         {"device": device, "dtype": dtype})
         self.max_norm, self.norm_type = max_norm, norm_type
         self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type,
-                           self.scale_grad_by_freq, self.sparse)  # fmt: skip
+                           self.scale_grad_by_freq, self.sparse)
 
     def extra_repr(self) -> str:
         return self._options({
             "padding_idx": None, "max_norm": None, "norm_type": 2, "scale_grad_by_freq": False,
-        }) + (", sparse=True" if self.sparse else "")  # fmt: skip
+        }) + (", sparse=True" if self.sparse else "")
 
 
 class EmbeddingBag(_Table):
@@ -107,18 +107,18 @@ class EmbeddingBag(_Table):
                  norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean",
                  sparse: bool = False, _weight: Tensor | None = None,
                  include_last_offset: bool = False, padding_idx: int | None = None,
-                 device: Any = None, dtype: Any = None):  # fmt: skip
+                 device: Any = None, dtype: Any = None):
         super().__init__(num_embeddings, embedding_dim, padding_idx, _weight, False,
-                         {"device": device, "dtype": dtype})  # fmt: skip
+                         {"device": device, "dtype": dtype})
         self.max_norm, self.norm_type = max_norm, norm_type
         self.scale_grad_by_freq, self.mode, self.sparse = scale_grad_by_freq, mode, sparse
         self.include_last_offset = include_last_offset
 
     def forward(self, input: Tensor, offsets: Tensor | None = None,
-                per_sample_weights: Tensor | None = None) -> Tensor:  # fmt: skip
+                per_sample_weights: Tensor | None = None) -> Tensor:
         return F.embedding_bag(input, self.weight, offsets, self.max_norm, self.norm_type,
                                self.scale_grad_by_freq, self.mode, self.sparse, per_sample_weights,
-                               self.include_last_offset, self.padding_idx)  # fmt: skip
+                               self.include_last_offset, self.padding_idx)
 
     def extra_repr(self) -> str:
         defaults = {"max_norm": None, "norm_type": 2, "scale_grad_by_freq": False}

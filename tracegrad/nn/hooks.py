@@ -59,13 +59,13 @@ class Hooked:
         return bool(self._backward_hooks or self._backward_pre_hooks)
 
     def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
-                                  with_kwargs: bool = False) -> RemovableHandle:  # fmt: skip
+                                  with_kwargs: bool = False) -> RemovableHandle:
         """Call `hook(module, args)` before `forward`; an answer that is not None replaces args."""
         return _register(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
     def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
                               with_kwargs: bool = False,
-                              always_call: bool = False) -> RemovableHandle:  # fmt: skip
+                              always_call: bool = False) -> RemovableHandle:
         """Call `hook(module, args, output)` after `forward`; an answer replaces the output. With
         `always_call` also, with None for the output, when an exception passes.
         """

@@ -17,7 +17,7 @@ from ..tracer.tensor.tensor import Tensor
 # nonlinearity -> how much larger its input must be spread for its output to keep the spread
 _GAINS = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0) | {
     "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4,
-}  # fmt: skip
+}
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -214,7 +214,7 @@ def kaiming_normal_(
 
 @no_grad()
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
-                  b: float = 2.0, generator: Any = None) -> Tensor:  # fmt: skip
+                  b: float = 2.0, generator: Any = None) -> Tensor:
     """Normal numbers that lie in [a, b], by the inverse of their distribution.
 
     Shape: that of the tensor, which is changed and returned.

@@ -33,7 +33,7 @@ def documentation(name: str, function: Callable) -> str:
 def layer(
     name: str, function: Callable, options: dict[str, Any], module: str, *,
     shown: Iterable[str] | None = None, prepare: Callable[[dict], dict] | None = None,
-) -> type[Module]:  # fmt: skip
+) -> type[Module]:
     """The class `name` of `module`, whose forward(input) is function(input, **options).
 
     `shown` are the options in its repr, all by default; an `inplace` is shown where it holds.
@@ -63,7 +63,7 @@ def layer(
     body = {
         "__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__module__": module,
         "__signature__": accepted, "__doc__": documentation(name, function),
-    }  # fmt: skip
+    }
     return type(name, (Module,), body)
 
 

@@ -46,7 +46,7 @@ def _module(name: str, function: Callable, tensors: int = 2, without: str = "") 
         return function(*inputs, **{key: getattr(self, key) for key in kept})
 
     body = {"__init__": __init__, "forward": forward, "__module__": __name__,
-            "__signature__": accepted, "__doc__": documentation(name, function)}  # fmt: skip
+            "__signature__": accepted, "__doc__": documentation(name, function)}
     return type(name, (Module,), body)
 
 
@@ -120,7 +120,7 @@ class TripletMarginWithDistanceLoss(Module):
 
     def __init__(self, *, distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
                  margin: float = 1.0, swap: bool = False,
-                 reduction: str = "mean") -> None:  # fmt: skip
+                 reduction: str = "mean") -> None:
         super().__init__()
         if margin <= 0:
             raise ValueError(
@@ -134,4 +134,4 @@ class TripletMarginWithDistanceLoss(Module):
         return F.triplet_margin_with_distance_loss(
             anchor, positive, negative, distance_function=self.distance_function,
             margin=self.margin, swap=self.swap, reduction=self.reduction,
-        )  # fmt: skip
+        )

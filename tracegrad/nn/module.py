@@ -182,7 +182,7 @@ class Module(Hooked, Stateful):
 
     # ---- walking
     def named_modules(self, memo: set | None = None, prefix: str = "",
-                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:  # fmt: skip
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
         """This module and everything below it, each with its dotted name."""
         memo = set() if memo is None else memo
         if self in memo:

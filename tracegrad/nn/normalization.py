@@ -47,7 +47,7 @@ class _Running(_Affine):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = True, track_running_stats: bool = True, device: Any = None,
-                 dtype: Any = None, *, bias: bool = True):  # fmt: skip
+                 dtype: Any = None, *, bias: bool = True):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
@@ -158,9 +158,9 @@ class _InstanceNorm(_Running):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = False, track_running_stats: bool = False, device: Any = None,
-                 dtype: Any = None, *, bias: bool = True):  # fmt: skip
+                 dtype: Any = None, *, bias: bool = True):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype,
-                         bias=bias)  # fmt: skip
+                         bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
@@ -179,7 +179,7 @@ class _InstanceNorm(_Running):
             unsqueeze(input, 0) if alone else input, self.running_mean, self.running_var,
             self.weight, self.bias, self.training or not self.track_running_stats,
             0.0 if self.momentum is None else self.momentum, self.eps,
-        )  # fmt: skip
+        )
         return squeeze(y, 0) if alone else y
 
 
@@ -245,7 +245,7 @@ class LayerNorm(_Trailing):
     """
 
     def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
-                 bias: bool = True, device: Any = None, dtype: Any = None):  # fmt: skip
+                 bias: bool = True, device: Any = None, dtype: Any = None):
         super().__init__()
         kind = {"device": device, "dtype": dtype}
         self._begin(normalized_shape, eps, elementwise_affine, bias, kind)
@@ -269,7 +269,7 @@ class RMSNorm(_Trailing):
 
     def __init__(self, normalized_shape: Any, eps: float | None = None,
                  elementwise_affine: bool = True, device: Any = None,
-                 dtype: Any = None):  # fmt: skip
+                 dtype: Any = None):
         super().__init__()
         kind = {"device": device, "dtype": dtype}
         self._begin(normalized_shape, eps, elementwise_affine, False, kind)
@@ -295,7 +295,7 @@ class GroupNorm(_Affine):
     """
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
-                 device: Any = None, dtype: Any = None, *, bias: bool = True):  # fmt: skip
+                 device: Any = None, dtype: Any = None, *, bias: bool = True):
         super().__init__()
         if num_channels % num_groups:
             raise ValueError(

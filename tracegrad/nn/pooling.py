@@ -26,11 +26,11 @@ def _tuples(given: dict) -> dict:
 _MAX = {
     "kernel_size": NEEDED, "stride": None, "padding": 0, "dilation": 1, "return_indices": False,
     "ceil_mode": False,
-}  # fmt: skip
+}
 _AVG = {
     "kernel_size": NEEDED, "stride": None, "padding": 0, "ceil_mode": False,
     "count_include_pad": True,
-}  # fmt: skip
+}
 _LP = {"norm_type": NEEDED, "kernel_size": NEEDED, "stride": None, "ceil_mode": False}
 _SIZE = {"output_size": NEEDED}
 
@@ -38,27 +38,27 @@ _SIZE = {"output_size": NEEDED}
 def _three(
     name: str, function: str, options: dict, shown: tuple[str, ...] | None = None,
     prepare: Callable[[dict], dict] | None = None, ranks: tuple[int, ...] = (1, 2, 3),
-) -> Any:  # fmt: skip
+) -> Any:
     return (
         layer(
             name.format(n), getattr(F, function.format(n)), options, __name__, shown=shown,
             prepare=prepare,
         )
         for n in ranks
-    )  # fmt: skip
+    )
 
 
 MaxPool1d, MaxPool2d, MaxPool3d = _three(
     "MaxPool{}d", "max_pool{}d", _MAX,
     ("kernel_size", "stride", "padding", "dilation", "ceil_mode"), _whole,
-)  # fmt: skip
+)
 (AvgPool1d,) = _three(
     "AvgPool{}d", "avg_pool{}d", _AVG, ("kernel_size", "stride", "padding"), _tuples, (1,)
 )
 AvgPool2d, AvgPool3d = _three(
     "AvgPool{}d", "avg_pool{}d", _AVG | {"divisor_override": None},
     ("kernel_size", "stride", "padding"), _whole, (2, 3),
-)  # fmt: skip
+)
 LPPool1d, LPPool2d, LPPool3d = _three("LPPool{}d", "lp_pool{}d", _LP)
 AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = _three(
     "AdaptiveAvgPool{}d", "adaptive_avg_pool{}d", _SIZE
@@ -66,7 +66,7 @@ AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = _three(
 AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = _three(
     "AdaptiveMaxPool{}d", "adaptive_max_pool{}d", _SIZE | {"return_indices": False},
     ("output_size",),
-)  # fmt: skip
+)
 
 
 class _Fractional(Module):
@@ -75,7 +75,7 @@ class _Fractional(Module):
     def __init__(
         self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
         return_indices: bool = False, _random_samples: Tensor | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__()
         name, n = type(self).__name__, self.rank
         if output_size is None and output_ratio is None:
@@ -96,7 +96,7 @@ class _Fractional(Module):
         return pool(
             input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
             self._random_samples,
-        )  # fmt: skip
+        )
 
 
 class FractionalMaxPool2d(_Fractional):

@@ -58,7 +58,7 @@ class Stateful:
 
     # ---- saving
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "",
-                   keep_vars: bool = False) -> dict[str, Any]:  # fmt: skip
+                   keep_vars: bool = False) -> dict[str, Any]:
         """Dotted name -> value, for parameters and persistent buffers, whose memory it shares.
         With `keep_vars` they are the tensors themselves, not detached.
         """
@@ -107,7 +107,7 @@ class Stateful:
 
     # ---- loading
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> _IncompatibleKeys:  # fmt: skip
+                        assign: bool = False) -> _IncompatibleKeys:
         """Copy values in by name or, with `assign`, take the tensors themselves.
 
         With `strict`, the names must match exactly. Nothing is loaded unless everything fits.
@@ -135,14 +135,14 @@ class Stateful:
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, local_metadata: dict, strict: bool,
         missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Read the state of this module alone; subclasses may do it otherwise.
 
         What is found missing, unexpected or wrong is appended to the lists.
         """
         for hook in self._state_hooks("before loading"):
             hook(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
-                 error_msgs)  # fmt: skip
+                 error_msgs)
         own = self._own_state()
         assign = local_metadata.get("assign_to_params_buffers", False)
         for name, old in own.items():
@@ -163,7 +163,7 @@ class Stateful:
                 unexpected_keys.append(key)
 
     def _load_one(self, key: str, name: str, old: Any, given: Any, assign: bool,
-                  errors: list[str]) -> None:  # fmt: skip
+                  errors: list[str]) -> None:
         if not isinstance(given, Tensor) and not hasattr(given, "__array__"):
             errors.append(
                 f'While copying the parameter named "{key}", expected tracegrad.Tensor or '
@@ -246,7 +246,7 @@ class Stateful:
 def _load(
     module: Any, given: dict, metadata: Any, assign: bool, prefix: str, found: _IncompatibleKeys,
     errors: _Errors,
-) -> None:  # fmt: skip
+) -> None:
     """Load a module and those below it."""
     local = dict((metadata or {}).get(prefix[:-1], {}))
     if assign:

@@ -25,7 +25,7 @@ class _Layer(Module):
 
     def _begin(self, d_model: int, dim_feedforward: int, dropout: float, activation: Any,
                eps: float, norm_first: bool, bias: bool, kind: dict,
-               blocks: int) -> None:  # fmt: skip
+               blocks: int) -> None:
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **kind)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **kind)
@@ -65,20 +65,20 @@ class TransformerEncoderLayer(_Layer):
     def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
                  activation: Any = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
                  norm_first: bool = False, bias: bool = True, device: Any = None,
-                 dtype: Any = None):  # fmt: skip
+                 dtype: Any = None):
         super().__init__()
         kind = {"device": device, "dtype": dtype}
         self.self_attn = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias,
-                                            batch_first=batch_first, **kind)  # fmt: skip
+                                            batch_first=batch_first, **kind)
         self._begin(d_model, dim_feedforward, dropout, activation, layer_norm_eps, norm_first,
-                    bias, kind, 2)  # fmt: skip
+                    bias, kind, 2)
 
     def forward(self, src: Tensor, src_mask: Tensor | None = None,
                 src_key_padding_mask: Tensor | None = None,
-                is_causal: bool = False) -> Tensor:  # fmt: skip
+                is_causal: bool = False) -> Tensor:
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(x, x, x, src_key_padding_mask, False, src_mask,
-                                  is_causal=is_causal)[0]  # fmt: skip
+                                  is_causal=is_causal)[0]
 
         return self._block(self._block(src, 1, attend), 2, self._feed_forward)
 
@@ -97,27 +97,27 @@ class TransformerDecoderLayer(_Layer):
     def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
                  activation: Any = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
                  norm_first: bool = False, bias: bool = True, device: Any = None,
-                 dtype: Any = None):  # fmt: skip
+                 dtype: Any = None):
         super().__init__()
         kind = {"device": device, "dtype": dtype}
         for name in ("self_attn", "multihead_attn"):
             attention = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias,
-                                           batch_first=batch_first, **kind)  # fmt: skip
+                                           batch_first=batch_first, **kind)
             setattr(self, name, attention)
         self._begin(d_model, dim_feedforward, dropout, activation, layer_norm_eps, norm_first,
-                    bias, kind, 3)  # fmt: skip
+                    bias, kind, 3)
 
     def forward(self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None,
                 memory_mask: Tensor | None = None, tgt_key_padding_mask: Tensor | None = None,
                 memory_key_padding_mask: Tensor | None = None, tgt_is_causal: bool = False,
-                memory_is_causal: bool = False) -> Tensor:  # fmt: skip
+                memory_is_causal: bool = False) -> Tensor:
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask,
-                                  is_causal=tgt_is_causal)[0]  # fmt: skip
+                                  is_causal=tgt_is_causal)[0]
 
         def remember(x: Tensor) -> Tensor:
             return self.multihead_attn(x, memory, memory, memory_key_padding_mask, False,
-                                       memory_mask, is_causal=memory_is_causal)[0]  # fmt: skip
+                                       memory_mask, is_causal=memory_is_causal)[0]
 
         x = self._block(self._block(tgt, 1, attend), 2, remember)
         return self._block(x, 3, self._feed_forward)
@@ -147,12 +147,12 @@ class TransformerEncoder(_Stack):
 
     def __init__(self, encoder_layer: TransformerEncoderLayer, num_layers: int,
                  norm: Module | None = None, enable_nested_tensor: bool = True,
-                 mask_check: bool = True):  # fmt: skip
+                 mask_check: bool = True):
         super().__init__(encoder_layer, num_layers, norm)
 
     def forward(self, src: Tensor, mask: Tensor | None = None,
                 src_key_padding_mask: Tensor | None = None,
-                is_causal: bool | None = None) -> Tensor:  # fmt: skip
+                is_causal: bool | None = None) -> Tensor:
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask, bool(is_causal))
         return self._end(src)
@@ -169,16 +169,16 @@ class TransformerDecoder(_Stack):
     """
 
     def __init__(self, decoder_layer: TransformerDecoderLayer, num_layers: int,
-                 norm: Module | None = None):  # fmt: skip
+                 norm: Module | None = None):
         super().__init__(decoder_layer, num_layers, norm)
 
     def forward(self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None,
                 memory_mask: Tensor | None = None, tgt_key_padding_mask: Tensor | None = None,
                 memory_key_padding_mask: Tensor | None = None, tgt_is_causal: bool | None = None,
-                memory_is_causal: bool = False) -> Tensor:  # fmt: skip
+                memory_is_causal: bool = False) -> Tensor:
         for layer in self.layers:
             tgt = layer(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask,
-                        memory_key_padding_mask, bool(tgt_is_causal), memory_is_causal)  # fmt: skip
+                        memory_key_padding_mask, bool(tgt_is_causal), memory_is_causal)
         return self._end(tgt)
 
 
@@ -197,11 +197,11 @@ class Transformer(Module):
                  num_decoder_layers: int = 6, dim_feedforward: int = 2048, dropout: float = 0.1,
                  activation: Any = F.relu, custom_encoder: Any = None, custom_decoder: Any = None,
                  layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False,
-                 bias: bool = True, device: Any = None, dtype: Any = None):  # fmt: skip
+                 bias: bool = True, device: Any = None, dtype: Any = None):
         super().__init__()
         kind = {"device": device, "dtype": dtype}
         options = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps,
-                   batch_first, norm_first, bias)  # fmt: skip
+                   batch_first, norm_first, bias)
         norm = lambda: LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **kind)  # noqa: E731
         self.encoder = custom_encoder or TransformerEncoder(
             TransformerEncoderLayer(*options, **kind), num_encoder_layers, norm()
@@ -220,7 +220,7 @@ class Transformer(Module):
                 tgt_key_padding_mask: Tensor | None = None,
                 memory_key_padding_mask: Tensor | None = None, src_is_causal: bool | None = None,
                 tgt_is_causal: bool | None = None,
-                memory_is_causal: bool = False) -> Tensor:  # fmt: skip
+                memory_is_causal: bool = False) -> Tensor:
         batch = 0 if self.batch_first else 1
         if src.ndim == 3 and src.shape[batch] != tgt.shape[batch]:
             raise RuntimeError("the batch number of src and tgt must be equal")
@@ -228,7 +228,7 @@ class Transformer(Module):
             raise RuntimeError("the feature number of src and tgt must be equal to d_model")
         memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
         return self.decoder(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask,
-                            memory_key_padding_mask, tgt_is_causal, memory_is_causal)  # fmt: skip
+                            memory_key_padding_mask, tgt_is_causal, memory_is_causal)
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:

@@ -94,7 +94,7 @@ _BLOCKS = {"kernel_size": NEEDED, "dilation": 1, "padding": 0, "stride": 1}
 Unfold = layer("Unfold", F.unfold, _BLOCKS, __name__)
 Fold = layer(
     "Fold", F.fold, {"output_size": NEEDED} | _BLOCKS, __name__,
-)  # fmt: skip
+)
 PixelShuffle = layer("PixelShuffle", F.pixel_shuffle, {"upscale_factor": NEEDED}, __name__)
 PixelUnshuffle = layer("PixelUnshuffle", F.pixel_unshuffle, {"downscale_factor": NEEDED}, __name__)
 ChannelShuffle = layer("ChannelShuffle", F.channel_shuffle, {"groups": NEEDED}, __name__)
@@ -114,7 +114,7 @@ class Upsample(Module):
     def __init__(
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
         align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.name = type(self).__name__
         self.size = size
@@ -129,7 +129,7 @@ class Upsample(Module):
         return F.interpolate(
             input, self.size, self.scale_factor, self.mode, self.align_corners,
             self.recompute_scale_factor,
-        )  # fmt: skip
+        )
 
     def extra_repr(self) -> str:
         name = "size" if self.scale_factor is None else "scale_factor"

@@ -33,7 +33,7 @@ class Adam(Optimizer):
                  eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
                  foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
                  differentiable: bool = False, fused: bool | None = None,
-                 decoupled_weight_decay: bool = False):  # fmt: skip
+                 decoupled_weight_decay: bool = False):
         refuse_negative("learning rate", lr)
         if isinstance(lr, Tensor) and foreach and not capturable:
             raise ValueError(
@@ -49,7 +49,7 @@ class Adam(Optimizer):
             "maximize": maximize, "foreach": foreach, "capturable": capturable,
             "differentiable": differentiable, "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
-        })  # fmt: skip
+        })
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
         (beta1, beta2), decay = group["betas"], group["weight_decay"]
@@ -99,6 +99,6 @@ class AdamW(Adam):
 
     def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False,
-                 **options: Any):  # fmt: skip
+                 **options: Any):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad,
-                         decoupled_weight_decay=True, **options)  # fmt: skip
+                         decoupled_weight_decay=True, **options)

@@ -135,7 +135,7 @@ class Optimizer(Listened):
             warnings.warn(
                 "optimizer contains a parameter group with duplicate parameters; in future, this "
                 "will cause an error", UserWarning, 3,
-            )  # fmt: skip
+            )
         known = {id(p) for other in self.param_groups for p in other["params"]}
         if known & {id(p) for p in params}:
             raise ValueError("some parameters appear in more than one parameter group")

@@ -30,16 +30,16 @@ class RMSprop(Optimizer):
     def __init__(self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
                  weight_decay: float = 0, momentum: float = 0, centered: bool = False,
                  capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
-                 differentiable: bool = False):  # fmt: skip
+                 differentiable: bool = False):
         for name, value in (("learning rate", lr), ("epsilon value", eps),
                             ("momentum value", momentum), ("weight_decay value", weight_decay),
-                            ("alpha value", alpha)):  # fmt: skip
+                            ("alpha value", alpha)):
             refuse_negative(name, value)
         super().__init__(params, {
             "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
             "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach,
             "maximize": maximize, "differentiable": differentiable,
-        })  # fmt: skip
+        })
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
         alpha, state = group["alpha"], self._state(p, group)

@@ -32,7 +32,7 @@ class SGD(Optimizer):
     def __init__(self, params: Any, lr: Any = 1e-3, momentum: float = 0, dampening: float = 0,
                  weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False,
                  foreach: bool | None = None, differentiable: bool = False,
-                 fused: bool | None = None):  # fmt: skip
+                 fused: bool | None = None):
         refuse_negative("learning rate", lr)
         refuse_negative("momentum value", momentum)
         refuse_negative("weight_decay value", weight_decay)
@@ -42,7 +42,7 @@ class SGD(Optimizer):
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
             "nesterov": nesterov, "maximize": maximize, "foreach": foreach,
             "differentiable": differentiable, "fused": fused,
-        })  # fmt: skip
+        })
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
         if group["maximize"]:

@@ -119,7 +119,7 @@ def reads(code: CodeType) -> Reads:
         tuple(spaces), frozenset(attributes), frozenset(imports), bool(_ANY_GLOBAL & spaces.keys()),
         computed or bool(_ANY_ATTRIBUTE & named), "type" in named, identity,
         frozenset(compared),
-    )  # fmt: skip
+    )
 
 
 def may_be_plain(space: dict, names: tuple[str, ...]) -> bool:
@@ -147,7 +147,7 @@ def _line_of(function: FunctionType, name: str, changed: bool) -> int:
                     return used
             elif used and line == used and (
                 instruction.argval in _CHANGING or instruction.opname in _STORES
-            ):  # fmt: skip
+            ):
                 return used
     return 0
 
@@ -155,7 +155,7 @@ def _line_of(function: FunctionType, name: str, changed: bool) -> int:
 _STORES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"}
 _CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "add",
              "discard", "update", "popitem", "setdefault", "appendleft", "popleft", "normal",
-             "setattr", "delattr", "fill", "put"}  # fmt: skip
+             "setattr", "delattr", "fill", "put"}
 
 
 def where(functions: list[FunctionType], words: str, changed: bool = False) -> str:

@@ -39,7 +39,7 @@ from .object_kinds import (
     is_users,
     parts_of,
     slots_of,
-)  # fmt: skip
+)
 from .read_log import ReadLog
 
 _CData: type = ctypes._SimpleCData.__mro__[1]  # all that ctypes has
@@ -176,7 +176,7 @@ class Discovery(ReadLog):
             self._content(f"the attributes of {f.__name__}", f.__dict__)
         self.summary(f"the code or the defaults of {f.__name__}", "function", f)
         self._parts(f"a default argument of {f.__name__}",
-                    (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()))  # fmt: skip
+                    (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()))
         self.functions.append(f)
         code = code_names.reads(f.__code__)
         self.asks_type |= code.asks_type
@@ -195,7 +195,7 @@ class Discovery(ReadLog):
         for name in code.imports:
             if name in sys.modules:
                 self.read(Location(f"the module {name!r}", "item", sys.modules, name),
-                          sys.modules[name])  # fmt: skip
+                          sys.modules[name])
         if code.any_global:
             self._namespace(f"the globals of {space.get('__name__')}", space)
 
@@ -250,7 +250,7 @@ class Discovery(ReadLog):
                     special = name.startswith("__") and name.endswith("__")
                     if name not in names and name not in HIDDEN and (
                         name in self.attributes or self.any_attribute or special
-                    ):  # fmt: skip
+                    ):
                         names.add(name)
                         if not special or isinstance(value, (FunctionType, classmethod)):
                             self.discover(f"{one.__qualname__}.{name}", value)

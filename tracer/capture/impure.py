@@ -65,13 +65,13 @@ _REFUSED: dict[tuple[Any, str], str] = {
     ], _LATER),
     **dict.fromkeys([*_functions(random, ()), *_functions(np.random, ("default_rng",))],
         "draw from tracegrad's own generators, which compiled functions replay, or " + _PASS),
-}  # fmt: skip
+}
 # those that are random only where no seed is given
 _UNSEEDED = [
     (random, "Random"), (np.random, "default_rng"), (np.random, "RandomState"),
     (np.random, "SeedSequence"), (np.random, "PCG64"), (np.random, "MT19937"),
     (np.random, "Philox"), (np.random, "SFC64"),
-]  # fmt: skip
+]
 # the clocks in classes and modules that cannot be exchanged: the names that read them
 _NOW = {"now", "utcnow", "today"}
 CLOCKS: dict[Any, set[str]] = {datetime: _NOW, datetime.datetime: _NOW, datetime.date: {"today"}}
@@ -116,7 +116,7 @@ def _refusing(module: Any, name: str, instead: str, on: Callable, refuse: Callab
         return original(*args, **kwargs)
 
     return update_wrapper(call, original, assigned=("__name__", "__doc__", "__module__"),
-                          updated=())  # fmt: skip
+                          updated=())
 
 
 class _Seeded(type):
@@ -150,7 +150,7 @@ def _warning(message: Any, category: Any, stacklevel: int) -> Callable[[], None]
         type(message) if isinstance(message, Warning) else category or UserWarning,
         frame.f_code.co_filename, frame.f_lineno, space.get("__name__"),
         space.setdefault("__warningregistry__", {}),
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def guarded(
         printed.append((original, args, kwargs)) if on() else original(*args, **kwargs)
 
     def note_warning(message: Any, category: Any = None, stacklevel: int = 1, *args: Any,
-                     **kwargs: Any) -> None:  # fmt: skip
+                     **kwargs: Any) -> None:
         if on():
             printed.append((_warning(message, category, stacklevel), (), {}))
         else:

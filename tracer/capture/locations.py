@@ -258,7 +258,7 @@ _KINDS: dict[str, _Kind] = {
     "registered": _Kind(lambda cls, _: frozenset(_get_dump(cls)[0]), _equal),
     "context": _Kind(lambda v, _: v.get(ABSENT), alike),
     "cache": _Kind(lambda f, _: f.cache_info()[1::2], _equal),
-}  # fmt: skip
+}
 
 
 def _by_id(s: Any) -> bool:
@@ -268,4 +268,4 @@ def _by_id(s: Any) -> bool:
 # objects in C whose state is a summary of another kind
 SUMMARIES: dict[type, str] = {
     bytearray: "bytes", ContextVar: "context", **dict.fromkeys(GENERATORS, "random"),
-}  # fmt: skip
+}

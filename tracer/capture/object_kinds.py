@@ -34,12 +34,12 @@ from .unread import Unread
 
 # what there is nothing to know of but itself
 _ATOMS = frozenset((*PLAIN, np.dtype, CodeType, BuiltinMethodType, type(Ellipsis), slice, range,
-                    type(NotImplemented), DType, Scalar, Unread))  # fmt: skip
+                    type(NotImplemented), DType, Scalar, Unread))
 CONTAINERS = (list, tuple, dict, deque)
 _VIEWS: tuple[type, ...] = (MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 # classes of Python's library whose objects hold what a user put there
 HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.local, os._Environ,
-           WeakKeyDictionary, WeakValueDictionary)  # fmt: skip
+           WeakKeyDictionary, WeakValueDictionary)
 # packages of Python's library whose objects threads share
 BETWEEN_THREADS = frozenset(("asyncio", "concurrent", "queue", "threading"))
 HIDDEN = {"__dict__", "__class__", "__weakref__", "__doc__", "__module__"}

@@ -39,7 +39,7 @@ class Scalar:
     __slots__ = ("_book", "_function", "_operands", "_origin", "_value")
 
     def __init__(self, book: Book, value: Any, origin: Any = None,
-                 function: Callable | None = None, operands: tuple = ()):  # fmt: skip
+                 function: Callable | None = None, operands: tuple = ()):
         self._book, self._value, self._origin = book, value, origin
         self._function, self._operands = function, operands
 
@@ -130,11 +130,11 @@ _BINARY: dict[str, Callable] = {
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow,
     "and": operator.and_, "or": operator.or_, "xor": operator.xor, "lshift": operator.lshift,
     "rshift": operator.rshift,
-}  # fmt: skip
+}
 _UNARY: dict[str, Callable] = {
     "neg": operator.neg, "pos": operator.pos, "abs": operator.abs, "invert": operator.invert,
     "round": round, "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
-}  # fmt: skip
+}
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
 _NEED = """float complex str repr format hash array bytes
     divmod rdivmod reduce_ex copy deepcopy""".split()

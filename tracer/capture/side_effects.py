@@ -18,7 +18,7 @@ from .locations import ABSENT, Location, alike, base_of, items_of
 _OF_PYTHON = {
     "__getattribute__", "__setattr__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl",
     "__annotations__",
-}  # fmt: skip
+}
 
 
 class Refused(Exception):

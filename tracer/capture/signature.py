@@ -49,7 +49,7 @@ def parts(value: Any) -> Parts | None:
     if isinstance(value, dict):
         keys = tuple(value)
         make = (lambda new: dict(zip(keys, new, strict=True))) if kind is dict else partial(
-            _reset, dict.__setitem__, value, keys)  # fmt: skip
+            _reset, dict.__setitem__, value, keys)
         shape = (kind, *((type(k), k) for k in keys))  # 1 and True are one key
         return _with_attributes(value, Parts(list(value.values()), make, shape))
     if is_dataclass(value) and not isinstance(value, type) and not callable(value):

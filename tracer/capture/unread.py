@@ -50,8 +50,8 @@ def _asking(name: str) -> Callable:
 # all that an operator, a built-in function or a statement may ask for
 _ASKED = {name for kind in (int, str, *KINDS) for name in dir(kind) if name.startswith("__")}
 _ASKED -= {"__class__", "__new__", "__init__", "__init_subclass__", "__subclasshook__", "__doc__",
-           "__class_getitem__", "__getattribute__", "__setattr__"}  # fmt: skip
+           "__class_getitem__", "__getattribute__", "__setattr__"}
 _ASKED |= {"__call__", "__enter__", "__exit__", "__next__", "__await__", "__aiter__", "__matmul__",
-           "__rmatmul__", "__fspath__", "__copy__"}  # fmt: skip
+           "__rmatmul__", "__fspath__", "__copy__"}
 for _name in _ASKED:
     setattr(Unread, _name, _asking(_name))

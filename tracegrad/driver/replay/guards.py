@@ -32,7 +32,7 @@ def write_guards(s: Source) -> None:
     s.names |= {
         "mode": mode, "change_count": change_count, "seen": entry.seen, "stale": staleness(entry),
         "alike": alike, "offset_of": memory_offset,
-    }  # fmt: skip
+    }
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
     s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
@@ -116,12 +116,12 @@ def _guard(s: Source, guard: Guard) -> None:
         f, code = s.name("h", location.holder), s.name("code", location.holder.__code__)
         defaults = s.name("defaults", location.holder.__defaults__)
         s.add(f"if {f}.__code__ is not {code} or {f}.__defaults__ is not {defaults} "
-                f"or {f}.__kwdefaults__: return MISS")  # fmt: skip
+                f"or {f}.__kwdefaults__: return MISS")
     elif location.kind == "class" and (view := tag(location.holder)) is not None:
         seen = [-1]
         ask = s.name("ask", rechecked(location.holder, seen, guard.holds))
         s.add(f"if {s.name('tag', view)}[0] != {s.name('seen', seen)}[0] and not {ask}(): "
-                "return MISS")  # fmt: skip
+                "return MISS")
     elif not location.settable():
         s.add(f"if not {s.name('holds', guard.check())}(): return MISS")
     elif then is ABSENT and location.kind == "item":

@@ -21,7 +21,7 @@ def write_launches(s: Source) -> None:
         "walk": executable.walk, "fail": executable.fail, "failed": executable.failed,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
         "early": executable.early,
-    }  # fmt: skip
+    }
     if executable.early:
         with s.block("for span in early:"):
             _walk(s, "span")

@@ -230,4 +230,4 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 
 __all__ = [
     "addbmm", "addr", "bilinear", "chain_matmul", "cross", "inner", "kron",
-]  # fmt: skip
+]

@@ -301,4 +301,4 @@ def trace(input: Tensor) -> Tensor:
 __all__ = [
     "addmm", "addmv", "baddbmm", "bmm", "dot", "ger", "matmul", "mm", "mv", "outer", "trace",
     "vdot",
-]  # fmt: skip
+]

@@ -30,7 +30,7 @@ def _two_dims(dim: Any, rank: int) -> tuple[int, int]:
 
 
 def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *,
-                dtype: Any = None) -> Tensor:  # fmt: skip
+                dtype: Any = None) -> Tensor:
     """The norm of matrices: 'fro', 'nuc', inf, -inf, 1, -1, 2, -2.
 
     Shape: (*, N, M) -> (*). Dtype: that of A, which must be floating point, or `dtype`.
@@ -74,7 +74,7 @@ _ORDERS = ("fro", "nuc", math.inf, -math.inf, 1, -1, 2, -2)
 
 
 def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *,
-                dtype: Any = None) -> Tensor:  # fmt: skip
+                dtype: Any = None) -> Tensor:
     """The norm of vectors (one dim), of matrices (two), or of all elements.
 
     Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
@@ -144,7 +144,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
 
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None,
-                rtol: Any = None) -> Tensor:  # fmt: skip
+                rtol: Any = None) -> Tensor:
     """How many singular values exceed max(atol, rtol * largest).
 
     Shape: (*, N, M) -> (*). Dtype: int64. Raises RuntimeError for fewer than two dimensions.
@@ -213,7 +213,7 @@ def matrix_exp(input: Tensor) -> Tensor:
     if not a.numel():
         return a.clone()
     size = reductions.max(reductions.sum(ops.abs(ops.stop_gradient(a)), dims=(a.ndim - 2,)),
-                          dims=(a.ndim - 2,))  # fmt: skip
+                          dims=(a.ndim - 2,))
     size = reshape(size, shape=(*size.shape, 1, 1))
     doublings = [ops.gt(size, 2.0**k) for k in range(_SQUARINGS)]
     scale = ops.where(doublings[0], 0.5, 1.0)
@@ -365,4 +365,4 @@ def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 
 __all__ = [
     "frobenius_norm", "matrix_exp", "matrix_power", "norm", "nuclear_norm", "orgqr", "ormqr",
-]  # fmt: skip
+]

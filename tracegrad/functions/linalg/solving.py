@@ -61,7 +61,7 @@ def _solution(A: Tensor, B: Tensor, left: bool, check: str | None) -> tuple[Tens
     a, b = _paired(a, b, left, name)
     packed = linalg.lu(a, check=check)
     x = implicit.solved(a, packed, b) if left else transpose(
-        implicit.solved(a, packed, transpose(b), True))  # fmt: skip
+        implicit.solved(a, packed, transpose(b), True))
     return reshape(x, shape=tuple(x.shape[:-1])) if vector else x, packed
 
 
@@ -139,7 +139,7 @@ def solve_triangular(
 def triangular_solve(
     input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False,
     unitriangular: bool = False,
-) -> Any:  # fmt: skip
+) -> Any:
     """X of AX = input, or of A'X = input, and A."""
     for name, x in (("b", input), ("A", A)):
         if x.ndim < 2:
@@ -299,7 +299,7 @@ def _pseudo(a: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
 
 @composite("LinalgPinvBackward0")
 def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None,
-         rtol: Any = None) -> Tensor:  # fmt: skip
+         rtol: Any = None) -> Tensor:
     """The pseudo-inverse: of singular values up to max(atol, rtol * largest), 0 is the inverse.
 
     Shape: (*, N, M) -> (*, M, N). Dtype: float32 or float64, that of A.
@@ -352,7 +352,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     if b.shape[-2] != m:
         raise ShapeError(f"{name}: input.size(-2) should match other.size(-2)")
     a, b = (expand(x, shape=(*broadcast(name, tuple(a.shape[:-2]), tuple(b.shape[:-2])),
-                             *x.shape[-2:])) for x in (a, b))  # fmt: skip
+                             *x.shape[-2:])) for x in (a, b))
     x = composite("LinalgLstsqBackward0")(lambda a, b: dot(pinv(a, rcond), b))(a, b)
     rank, values = none.to(int64), none
     residuals = x.reshape(-1)[:0]
@@ -364,7 +364,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
         rest = dot(a, x) - b
         residuals = reductions.sum(rest * rest, dims=(rest.ndim - 2,))
     return TYPES["linalg_lstsq"](reshape(x, shape=tuple(x.shape[:-1])) if vector else x,
-                        residuals, rank, values)  # fmt: skip
+                        residuals, rank, values)
 
 
 def old_lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
@@ -377,4 +377,4 @@ inverse = inv
 __all__ = [
     "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "pinverse", "slogdet",
     "triangular_solve",
-]  # fmt: skip
+]

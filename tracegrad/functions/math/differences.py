@@ -21,7 +21,7 @@ def _neighbours(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 @numpy_names
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None,
-         append: Tensor | None = None) -> Tensor:  # fmt: skip
+         append: Tensor | None = None) -> Tensor:
     """The n-th differences of neighbours along a dimension.
 
     Shape: the extent at `dim` becomes n less, after prepend and append. Dtype: that of input; bool
@@ -97,7 +97,7 @@ def _slope(x: Tensor, step: Any, d: int, edge_order: int) -> Tensor:
 
 
 def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None,
-             edge_order: int = 1) -> tuple[Tensor, ...]:  # fmt: skip
+             edge_order: int = 1) -> tuple[Tensor, ...]:
     """The derivatives along dimensions of a function that is sampled at distances of `spacing`, or
     at the coordinates that its tensors hold.
     """

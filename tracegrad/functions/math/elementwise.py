@@ -90,86 +90,86 @@ absolute = unary(ops.abs, "|x|", "[-1.0, 2.0]", "[1., 2.]", "absolute")
 acos = unary(
     ops.acos, "arccos(x), in radians from 0 to pi; NaN outside [-1, 1]",
     "[-1.0, 0.0, 1.0]", "[3.1416, 1.5708, 0.0000]",
-)  # fmt: skip
+)
 arccos = unary(
     ops.acos, "arccos(x), in radians from 0 to pi; NaN outside [-1, 1]",
     "[-1.0, 0.0, 1.0]", "[3.1416, 1.5708, 0.0000]", "arccos",
-)  # fmt: skip
+)
 acosh = unary(
     ops.acosh, "arcosh(x) = log(x + sqrt(x * x - 1)); NaN below 1",
     "[1.0, 2.0]", "[0.0000, 1.3170]",
-)  # fmt: skip
+)
 arccosh = unary(
     ops.acosh, "arcosh(x) = log(x + sqrt(x * x - 1)); NaN below 1",
     "[1.0, 2.0]", "[0.0000, 1.3170]", "arccosh",
-)  # fmt: skip
+)
 asin = unary(
     ops.asin, "arcsin(x), in radians from -pi / 2 to pi / 2; NaN outside [-1, 1]",
     "[-1.0, 0.0, 1.0]", "[-1.5708,  0.0000,  1.5708]",
-)  # fmt: skip
+)
 arcsin = unary(
     ops.asin, "arcsin(x), in radians from -pi / 2 to pi / 2; NaN outside [-1, 1]",
     "[-1.0, 0.0, 1.0]", "[-1.5708,  0.0000,  1.5708]", "arcsin",
-)  # fmt: skip
+)
 asinh = unary(ops.asinh, "arsinh(x) = log(x + sqrt(x * x + 1))", "[0.0, 1.0]", "[0.0000, 0.8814]")
 arcsinh = unary(
     ops.asinh, "arsinh(x) = log(x + sqrt(x * x + 1))",
     "[0.0, 1.0]", "[0.0000, 0.8814]", "arcsinh",
-)  # fmt: skip
+)
 atan = unary(
     ops.atan, "arctan(x), in radians from -pi / 2 to pi / 2",
     "[-1.0, 0.0, 1.0]", "[-0.7854,  0.0000,  0.7854]",
-)  # fmt: skip
+)
 arctan = unary(
     ops.atan, "arctan(x), in radians from -pi / 2 to pi / 2",
     "[-1.0, 0.0, 1.0]", "[-0.7854,  0.0000,  0.7854]", "arctan",
-)  # fmt: skip
+)
 atanh = unary(
     ops.atanh, "artanh(x) = log((1 + x) / (1 - x)) / 2; NaN outside [-1, 1]",
     "[0.0, 0.5]", "[0.0000, 0.5493]",
-)  # fmt: skip
+)
 arctanh = unary(
     ops.atanh, "artanh(x) = log((1 + x) / (1 - x)) / 2; NaN outside [-1, 1]",
     "[0.0, 0.5]", "[0.0000, 0.5493]", "arctanh",
-)  # fmt: skip
+)
 bitwise_not = unary(
     ops.bitwise_not, "every bit of an integer inverted, not x of a bool",
     "[0, 1, -2]", "[-1, -2,  1]",
-)  # fmt: skip
+)
 ceil = unary(ops.ceil, "the least integer that is not below x", "[-0.5, 1.2]", "[-0., 2.]")
 cos = unary(ops.cos, "cos(x), x in radians", "[0.0, 1.0]", "[1.0000, 0.5403]")
 cosh = unary(ops.cosh, "cosh(x) = (exp(x) + exp(-x)) / 2", "[0.0, 1.0]", "[1.0000, 1.5431]")
 erf = unary(
     ops.erf, "erf(x), 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to x (DLMF 7.2.1)",
     "[0.0, 0.5]", "[0.0000, 0.5205]",
-)  # fmt: skip
+)
 erfc = unary(
     ops.erfc, "1 - erf(x), accurate for large x (DLMF 7.2.2)",
     "[0.0, 0.5]", "[1.0000, 0.4795]",
-)  # fmt: skip
+)
 exp = unary(ops.exp, "e ** x", "[0.0, 1.0]", "[1.0000, 2.7183]")
 expm1 = unary(
     ops.expm1, "exp(x) - 1, accurate for small x",
     "[0.0, 1e-08]", "[0.0000e+00, 1.0000e-08]",
-)  # fmt: skip
+)
 floor = unary(ops.floor, "the greatest integer that is not above x", "[-0.5, 1.2]", "[-1.,  1.]")
 isnan = unary(ops.isnan, "whether x is NaN", "[1.0, float('nan')]", "[False,  True]")
 log = unary(
     ops.log, "the natural logarithm of x; -inf at 0, NaN below",
     "[1.0, 10.0]", "[0.0000, 2.3026]",
-)  # fmt: skip
+)
 log10 = unary(
     ops.log10, "the logarithm of x to base 10; -inf at 0, NaN below",
     "[1.0, 100.0]", "[0.0000, 2.0000]",
-)  # fmt: skip
+)
 log1p = unary(
     ops.log1p, "log(1 + x), accurate for small x",
     "[0.0, 1e-08]", "[0.0000e+00, 1.0000e-08]",
-)  # fmt: skip
+)
 log2 = unary(
     ops.log2, "the logarithm of x to base 2; -inf at 0, NaN below",
     "[1.0, 8.0]", "[0., 3.]",
-)  # fmt: skip
+)
 logical_not = unary(ops.logical_not, "not x", "[0.0, 2.0]", "[ True, False]")
 neg = unary(ops.neg, "-x", "[1.0, -2.0]", "[-1.,  2.]")
 negative = unary(ops.neg, "-x", "[1.0, -2.0]", "[-1.,  2.]", "negative")
@@ -183,83 +183,83 @@ tan = unary(ops.tan, "tan(x), x in radians", "[0.0, 1.0]", "[0.0000, 1.5574]")
 tanh = unary(
     ops.tanh, "tanh(x) = sinh(x) / cosh(x)",
     "[-1.0, 0.0, 1.0]", "[-0.7616,  0.0000,  0.7616]",
-)  # fmt: skip
+)
 trunc = unary(ops.trunc, "x without its fraction, rounded toward 0", "[-1.5, 1.5]", "[-1.,  1.]")
 fix = unary(
     ops.trunc, "x without its fraction, rounded toward 0",
     "[-1.5, 1.5]", "[-1.,  1.]", "fix",
-)  # fmt: skip
+)
 
 # ---- two operands
 atan2 = binary(
     ops.atan2, "the angle of the point (other, input), in radians from -pi to pi",
     "[1.0, 1.0]; [1.0, -1.0]", "[0.7854, 2.3562]",
-)  # fmt: skip
+)
 arctan2 = binary(
     ops.atan2, "the angle of the point (other, input), in radians from -pi to pi",
     "[1.0, 1.0]; [1.0, -1.0]", "[0.7854, 2.3562]", "arctan2",
-)  # fmt: skip
+)
 bitwise_and = binary(
     ops.bitwise_and, "a & b of integers or bools, bit by bit",
     "[12, 10]; [10, 6]", "[8, 2]",
-)  # fmt: skip
+)
 bitwise_or = binary(
     ops.bitwise_or, "a | b of integers or bools, bit by bit",
     "[12, 10]; [10, 6]", "[14, 14]",
-)  # fmt: skip
+)
 bitwise_xor = binary(
     ops.bitwise_xor, "a ^ b of integers or bools, bit by bit",
     "[12, 10]; [10, 6]", "[ 6, 12]",
-)  # fmt: skip
+)
 copysign = binary(
     ops.copysign, "|input| with the sign of `other`, which may be that of -0.0",
     "[1.0, 2.0]; [-1.0, 3.0]", "[-1.,  2.]",
-)  # fmt: skip
+)
 eq = binary(ops.eq, "input == other", "[1, 2]; [1, 3]", "[ True, False]")
 floor_divide = binary(
     ops.floor_div, "floor(input / other)",
     "[7, -7]; [2, 2]", "[ 3, -4]", "floor_divide",
-)  # fmt: skip
+)
 fmod = binary(
     ops.fmod, "input - other * trunc(input / other), with the sign of input",
     "[7.0, -7.0]; [3.0, 3.0]", "[ 1., -1.]",
-)  # fmt: skip
+)
 gcd = binary(ops.gcd, "the greatest common divisor of integers", "[12, 9]; [8, 6]", "[4, 3]")
 ge = binary(ops.ge, "input >= other", "[1, 2]; [1, 3]", "[ True, False]")
 greater_equal = binary(
     ops.ge, "input >= other",
     "[1, 2]; [1, 3]", "[ True, False]", "greater_equal",
-)  # fmt: skip
+)
 gt = binary(ops.gt, "input > other", "[1, 4]; [1, 3]", "[False,  True]")
 greater = binary(ops.gt, "input > other", "[1, 4]; [1, 3]", "[False,  True]", "greater")
 hypot = binary(
     ops.hypot, "sqrt(input ** 2 + other ** 2), without overflow on the way",
     "[3.0, 5.0]; [4.0, 12.0]", "[ 5., 13.]",
-)  # fmt: skip
+)
 le = binary(ops.le, "input <= other", "[1, 4]; [1, 3]", "[ True, False]")
 less_equal = binary(ops.le, "input <= other", "[1, 4]; [1, 3]", "[ True, False]", "less_equal")
 logical_and = binary(
     ops.logical_and, "input and other",
     "[True, True]; [True, False]", "[ True, False]",
-)  # fmt: skip
+)
 logical_or = binary(
     ops.logical_or, "input or other",
     "[False, False]; [True, False]", "[ True, False]",
-)  # fmt: skip
+)
 logical_xor = binary(
     ops.logical_xor, "whether exactly one of the two is true",
     "[True, True]; [True, False]", "[False,  True]",
-)  # fmt: skip
+)
 lt = binary(ops.lt, "input < other", "[1, 2]; [1, 3]", "[False,  True]")
 less = binary(ops.lt, "input < other", "[1, 2]; [1, 3]", "[False,  True]", "less")
 maximum = binary(
     ops.maximum, "the greater of two numbers; NaN if one is NaN",
     "[1.0, 4.0]; [2.0, 3.0]", "[2., 4.]",
-)  # fmt: skip
+)
 minimum = binary(
     ops.minimum, "the smaller of two numbers; NaN if one is NaN",
     "[1.0, 4.0]; [2.0, 3.0]", "[1., 3.]",
-)  # fmt: skip
+)
 mul = binary(ops.mul, "input * other", "[1.0, 2.0]; [3.0, 4.0]", "[3., 8.]")
 multiply = binary(ops.mul, "input * other", "[1.0, 2.0]; [3.0, 4.0]", "[3., 8.]", "multiply")
 ne = binary(ops.ne, "input != other", "[1, 2]; [1, 3]", "[False,  True]")
@@ -267,15 +267,15 @@ not_equal = binary(ops.ne, "input != other", "[1, 2]; [1, 3]", "[False,  True]",
 remainder = binary(
     ops.remainder, "input - other * floor(input / other), with the sign of other",
     "[7.0, -7.0]; [3.0, 3.0]", "[1., 2.]",
-)  # fmt: skip
+)
 bitwise_left_shift = binary(
     ops.shift_left, "input * 2 ** other of integers, by shifting bits",
     "[1, 3]; [4, 1]", "[16,  6]", "bitwise_left_shift",
-)  # fmt: skip
+)
 bitwise_right_shift = binary(
     ops.shift_right, "floor(input / 2 ** other) of integers, by shifting bits",
     "[16, -3]; [4, 1]", "[ 1, -2]", "bitwise_right_shift",
-)  # fmt: skip
+)
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
@@ -287,4 +287,4 @@ __all__ = [
     "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul", "multiply", "ne", "neg",
     "negative", "not_equal", "reciprocal", "remainder", "rsqrt", "sigmoid", "sin", "sinh",
     "sqrt", "tan", "tanh", "trunc",
-]  # fmt: skip
+]

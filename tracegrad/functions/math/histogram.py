@@ -47,7 +47,7 @@ def _counted(x: Tensor, at: Tensor, inside: Tensor, bins: int, weight: Any) -> T
     at = ops.where(inside, at, 0)
     worth = ops.where(inside, weight, 0)
     return index_put(zeros(bins, dtype=x.dtype), ops.cast(worth, dtype=x.dtype), at,
-                     axes=(0,), accumulate=True)  # fmt: skip
+                     axes=(0,), accumulate=True)
 
 
 def _countable(x: Tensor, bins: Any, name: str) -> None:
@@ -100,7 +100,7 @@ def _between(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
-              density: bool = False) -> Any:  # fmt: skip
+              density: bool = False) -> Any:
     """How many numbers (or what weights) lie between neighbours of a sequence of edges."""
     _countable(input, [bins], "histogramdd")
     x = _flat(input)
@@ -121,7 +121,7 @@ def _bins_of_columns(input: Tensor, bins: Any, range: Any, weight: Tensor | None
     edges = [b for b in bins if isinstance(b, Tensor)]
     if len(bins) != columns and edges:
         raise RuntimeError(f"{name}expected {columns} sequences of bin edges for a {columns}-"
-                           f"dimensional histogram but got {len(bins)}")  # fmt: skip
+                           f"dimensional histogram but got {len(bins)}")
     if len(bins) != columns:
         raise RuntimeError(
             "histogramdd: The size of bins must be equal to the innermost dimension of the input."
@@ -129,29 +129,29 @@ def _bins_of_columns(input: Tensor, bins: Any, range: Any, weight: Tensor | None
     for d, b in enumerate(edges):
         if b.ndim != 1:
             raise RuntimeError(f"{name}bins tensor should have one dimension, but got {b.ndim} "
-                               f"dimensions in the bins tensor for dimension {d}")  # fmt: skip
+                               f"dimensions in the bins tensor for dimension {d}")
         if b.dtype is not input.dtype:
             raise RuntimeError(f"{name}input tensor and bins tensors should have the same dtype, "
-                               f"but got {input.dtype.name} and {b.dtype.name}")  # fmt: skip
+                               f"but got {input.dtype.name} and {b.dtype.name}")
     if weight is not None and weight.dtype is not input.dtype:
         raise RuntimeError(f"{name}if weight tensor is provided, input tensor and weight tensor "
                            f"should have the same dtype, but got input({input.dtype.name}), and "
-                           f"weight({weight.dtype.name})")  # fmt: skip
+                           f"weight({weight.dtype.name})")
     if weight is not None and weight.shape != input.shape[:-1]:
         raise RuntimeError(f"{name}if weight tensor is provided it should have the same shape as "
                            "the input tensor excluding its innermost dimension, but got input with "
                            f"shape {list(input.shape)} and weight with shape "
-                           f"{list(weight.shape)}")  # fmt: skip
+                           f"{list(weight.shape)}")
     if range is not None and len(range) != 2 * columns:
         raise RuntimeError(f"{name}for a {columns}-dimensional histogram range should have "
-                           f"{2 * columns} elements, but got {len(range)}")  # fmt: skip
+                           f"{2 * columns} elements, but got {len(range)}")
     _countable(input, bins, "histogramdd")
     ranges = [None] * columns if range is None else list(zip(range[::2], range[1::2], strict=True))
     return list(zip(bins, ranges, strict=True))
 
 
 def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
-                density: bool = False) -> Any:  # fmt: skip
+                density: bool = False) -> Any:
     """How many points (or what weights) lie in each cell of a grid; a point is a row of the last
     dimension.
     """
@@ -200,7 +200,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     w = stop_gradient(weights)
     w = w if w.dtype.bits == 32 and w.dtype.kind == "float" else w.double()
     return index_put(zeros(bins, dtype=w.dtype), w, as_tensor(numbers.astype(np.int64)),
-                     axes=(0,), accumulate=True)  # fmt: skip
+                     axes=(0,), accumulate=True)
 
 
 __all__ = ["bincount", "histc", "histogram", "histogramdd"]

@@ -459,4 +459,4 @@ __all__ = [
     "heaviside", "imag", "lcm", "lerp", "positive", "pow", "rad2deg", "real", "relu",
     "resolve_conj", "resolve_neg", "round", "rsub", "sgn", "sign", "square", "sub", "subtract",
     "true_divide", "where",
-]  # fmt: skip
+]

@@ -10,7 +10,7 @@ from ...tracer.tensor.tensor import Tensor
 __all__ = [
     "allclose", "equal", "is_complex", "is_floating_point", "is_nonzero", "isclose", "isfinite",
     "isinf", "isneginf", "isposinf", "isreal", "signbit",
-]  # fmt: skip
+]
 
 
 def isinf(input: Tensor) -> Tensor:

@@ -475,4 +475,4 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
 __all__ = [
     "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "max",
     "mean", "min", "nanmean", "nansum", "prod", "sum",
-]  # fmt: skip
+]

@@ -29,7 +29,7 @@ def positions(x: Tensor, dim: int, descending: bool = False) -> Tensor:
 
 def part(x: Tensor, dim: int, start: int, stop: int) -> Tensor:
     return slice_(x, slices=tuple((start, stop, 1) if d == dim else (0, n, 1)
-                                  for d, n in enumerate(x.shape)))  # fmt: skip
+                                  for d, n in enumerate(x.shape)))
 
 
 def chosen(input: Tensor, at: Tensor, dim: int, keepdim: bool, name: str) -> Any:
@@ -145,7 +145,7 @@ def _found(rows: Tensor, x: Any, right: bool, out_int32: bool) -> Tensor:
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Where in the rows of `sorted_sequence` the numbers would be put in: before equal ones, or
     behind them if `right`.
     """
@@ -239,7 +239,7 @@ def _answer(input: Tensor, dim: int | None, parts: tuple, inverse: bool, counts:
 def unique(
     input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
     dim: int | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """The different elements in order, or the different parts along a dimension; also which of them
     stands where, and how often each occurs.
 
@@ -253,7 +253,7 @@ def unique(
     _, *parts = np.unique(
         array, return_index=True, return_inverse=True, return_counts=True, axis=axis,
         equal_nan=False,
-    )  # fmt: skip
+    )
     first, back, number = parts
     return _answer(
         input, dim, (np.take(array, first, axis), back, number), return_inverse, return_counts
@@ -277,4 +277,4 @@ def unique_consecutive(
 __all__ = [
     "argsort", "bucketize", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique",
     "unique_consecutive",
-]  # fmt: skip
+]

@@ -25,45 +25,45 @@ ROOT_HALF = math.sqrt(0.5)
 bessel_j0 = unary(
     primitives.bessel_j0, "The Bessel function J_0 (DLMF 10.2.2)", "[0.0, 1.0]", "[1.0000, 0.7652]",
     space="special.",
-)  # fmt: skip
+)
 bessel_j1 = unary(
     primitives.bessel_j1, "The Bessel function J_1 (DLMF 10.2.2)", "[0.0, 1.0]", "[0.0000, 0.4401]",
     space="special.",
-)  # fmt: skip
+)
 digamma = unary(
     primitives.digamma, "The derivative of log(gamma(x)) (DLMF 5.2.2)",
     "[1.0, 2.0]", "[-0.5772,  0.4228]",
-)  # fmt: skip
+)
 erfcx = unary(
     primitives.erfcx, "exp(x * x) * erfc(x), without overflow", "[0.0, 10.0]", "[1.0000, 0.0561]",
     space="special.",
-)  # fmt: skip
+)
 erfinv = unary(primitives.erfinv, "The y for which erf(y) is x", "[0.0, 0.5]", "[0.0000, 0.4769]")
 i0 = unary(
     primitives.i0, "The modified Bessel function I_0 (DLMF 10.25.2)",
     "[0.0, 1.0]", "[1.0000, 1.2661]",
-)  # fmt: skip
+)
 i0e = unary(
     primitives.i0e, "exp(-|x|) * i0(x), without overflow",
     "[0.0, 100.0]", "[1.0000, 0.0399]", space="special.",
-)  # fmt: skip
+)
 i1 = unary(
     primitives.i1, "The modified Bessel function I_1 (DLMF 10.25.2)",
     "[0.0, 1.0]", "[0.0000, 0.5652]", space="special.",
-)  # fmt: skip
+)
 i1e = unary(
     primitives.i1e, "exp(-|x|) * i1(x), without overflow",
     "[0.0, 100.0]", "[0.0000, 0.0397]", space="special.",
-)  # fmt: skip
+)
 lgamma = unary(primitives.lgamma, "log(|gamma(x)|) (DLMF 5.2.1)", "[3.0, 4.0]", "[0.6931, 1.7918]")
 ndtri = unary(
     primitives.ndtri, "The y for which ndtr(y) is x",
     "[0.5, 0.975]", "[0.0000, 1.9600]", space="special.",
-)  # fmt: skip
+)
 zeta = binary(
     primitives.zeta, "The Hurwitz zeta function (DLMF 25.11.1)", "[2.0]; [1.0]", "[1.6449]",
     space="special.",
-)  # fmt: skip
+)
 
 
 # ---- the gamma function's family
@@ -254,4 +254,4 @@ def sinc(input: Tensor) -> Tensor:
 __all__ = [
     "digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "logit", "mvlgamma", "polygamma",
     "sinc", "xlogy",
-]  # fmt: skip
+]

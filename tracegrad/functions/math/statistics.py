@@ -187,7 +187,7 @@ def _between(x: Tensor, rank: Tensor, how: str, dim: int) -> Tensor:
 @numpy_names
 @composite("QuantileBackward0")
 def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
-             interpolation: str = "linear") -> Tensor:  # fmt: skip
+             interpolation: str = "linear") -> Tensor:
     """The elements below which the fractions q of all lie, along a dimension; NaN where there is
     one.
 
@@ -203,7 +203,7 @@ def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = Fals
 @numpy_names
 @composite("NanquantileBackward0")
 def nanquantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
-                interpolation: str = "linear") -> Tensor:  # fmt: skip
+                interpolation: str = "linear") -> Tensor:
     """The quantiles of the elements that are not NaN."""
     return _quantile(input, q, dim, keepdim, interpolation, "nanquantile")
 
@@ -232,7 +232,7 @@ def _weights(w: Any, n: int, name: str, kinds: tuple[str, ...]) -> None:
 
 @rounded_once
 def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
-        aweights: Tensor | None = None) -> Tensor:  # fmt: skip
+        aweights: Tensor | None = None) -> Tensor:
     """The covariances of variables, which are rows. An observation counts `fweights` times and is
     worth `aweights`.
 

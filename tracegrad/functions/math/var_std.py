@@ -49,7 +49,7 @@ def _spread(input: Tensor, dim: Dims, unbiased: Any, correction: Any, keepdim: b
 @composite("VarBackward0")
 @rounded_once
 def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
-        correction: Any = 1) -> Tensor:  # fmt: skip
+        correction: Any = 1) -> Tensor:
     """The variance; divided by n - correction.
 
     Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
@@ -66,7 +66,7 @@ def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: 
 @composite("StdBackward0")
 @rounded_once
 def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
-        correction: Any = 1) -> Tensor:  # fmt: skip
+        correction: Any = 1) -> Tensor:
     """The standard deviation; the square root of `var`.
 
     Shape: (*) -> (), or without the dimensions `dim`; `keepdim` leaves them with extent 1.
@@ -90,7 +90,7 @@ def root(x: Tensor) -> Tensor:
 def var_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = 1,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Variance and mean.
 
     Shape and dtype: two, each as of `var`. Raises RuntimeError for integers.
@@ -110,7 +110,7 @@ def var_mean(
 def std_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = 1,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean.
 
     Shape and dtype: two, each as of `std`. Raises RuntimeError for integers.

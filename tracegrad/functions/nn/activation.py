@@ -28,7 +28,7 @@ __all__ = [
     "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid", "mish", "prelu", "relu",
     "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softplus",
     "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
-]  # fmt: skip
+]
 
 
 def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Tensor:
@@ -126,7 +126,7 @@ def _prelu(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
-          inplace: bool = False) -> Tensor:  # fmt: skip
+          inplace: bool = False) -> Tensor:
     """leaky_relu whose slope is drawn from [lower, upper) while training, else their mean.
 
     Shape: (*) -> (*). Dtype: that of input, which must be floating point.
@@ -148,7 +148,7 @@ def _rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
-             inplace: bool = False) -> Tensor:  # fmt: skip
+             inplace: bool = False) -> Tensor:
     """x cut to [min_val, max_val]; no gradient at the ends.
 
     Shape: (*) -> (*). Dtype: that of input.

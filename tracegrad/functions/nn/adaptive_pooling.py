@@ -28,7 +28,7 @@ __all__ = [
         ("adaptive_max_pool", "_with_indices"),
     )
     for rank in (1, 2, 3)
-]  # fmt: skip
+]
 
 
 def _divide(x: Tensor, out: Ints) -> Seen:
@@ -172,7 +172,7 @@ adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = by_rank(
 )
 _ADAPTIVE = by_rank(_adaptive_with_indices, "adaptive_max_pool{}d_with_indices")
 adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, \
-    adaptive_max_pool3d_with_indices = _ADAPTIVE  # fmt: skip
+    adaptive_max_pool3d_with_indices = _ADAPTIVE
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = by_rank(
     _adaptive_max, "adaptive_max_pool{}d"
 )
@@ -183,7 +183,7 @@ def _unpool(rank: int) -> Any:
     def max_unpool(
         input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
         output_size: Any = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Zeros with the input's numbers at the positions that a max_pool{rank}d answered.
 
         Shape: (N, C, *pooled), the same -> (N, C, *out), or without N. An extent of out is

@@ -55,7 +55,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causa
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor,
                                  attn_mask: Tensor | None = None, dropout_p: float = 0.0,
                                  is_causal: bool = False, scale: float | None = None,
-                                 enable_gqa: bool = False) -> Tensor:  # fmt: skip
+                                 enable_gqa: bool = False) -> Tensor:
     """softmax(query @ key.T * scale + mask) @ value: (*, L, E), (*, S, E), (*, S, V) -> (*, L, V).
 
     A bool mask says what may be attended to; another is added. `is_causal` lets position i see
@@ -83,7 +83,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor,
 
 @composite("ScaledDotProductFlashAttentionForCpuBackward0")
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float,
-               causal: bool, scale: float | None) -> Tensor:  # fmt: skip
+               causal: bool, scale: float | None) -> Tensor:
     d = wide(query.dtype)
     q, k, v = (narrowed(x, d) for x in (query, key, value))
     if scale is None:
@@ -143,7 +143,7 @@ def multi_head_attention_forward(
     k_proj_weight: Tensor | None = None, v_proj_weight: Tensor | None = None,
     static_k: Tensor | None = None, static_v: Tensor | None = None,
     average_attn_weights: bool = True, is_causal: bool = False,
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+) -> tuple[Tensor, Tensor | None]:
     """Attention by `num_heads` heads: queries (L, N, E), keys and values (S, N, E), or without N.
 
     Masks: True, or -inf, where a key is left out, `key_padding_mask` (N, S) and `attn_mask` (L, S)
@@ -201,7 +201,7 @@ def multi_head_attention_forward(
     else:
         scores, spent = None, scaled_dot_product_attention(q, k, v, both, p)
     y = linear(reshape(permute(spent, (2, 0, 1, 3)), length, batch, width), out_proj_weight,
-               out_proj_bias)  # fmt: skip
+               out_proj_bias)
     if scores is not None:
         scores = mean(scores, 1) if average_attn_weights else scores
     if not batched:
@@ -220,7 +220,7 @@ def _static(x: Tensor, batch: int, heads: int) -> Tensor:
 
 
 def _both(mask: Tensor | None, padding: Tensor | None, batch: int, heads: int,
-          size: tuple[int, int], keys: int) -> Tensor | None:  # fmt: skip
+          size: tuple[int, int], keys: int) -> Tensor | None:
     """The two masks as one, (N or 1, heads or 1, L or 1, keys), for all keys that were added."""
     if mask is not None and mask.ndim == 2:
         if tuple(mask.shape) != size:

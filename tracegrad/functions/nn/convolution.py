@@ -26,11 +26,11 @@ from .windows import Ints, batched, by_rank, each, folded, reach, spatial_pads, 
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-]  # fmt: skip
+]
 
 _C_NAMES = {
     float32: "float", float64: "double", float16: "c10::Half", bfloat16: "c10::BFloat16",
-}  # fmt: skip
+}
 
 
 def _sizes(value: Any, name: str, rank: int) -> Ints:
@@ -124,7 +124,7 @@ def _text(sizes: Any) -> str:
 def _convolved(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, pads: tuple[tuple[int, int], ...],
     dilation: Ints, groups: int,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     if x.dtype is bool_:
         raise not_implemented("slow_conv2d_cpu", x)
     kernel = tuple(weight.shape[2:])
@@ -154,7 +154,7 @@ def _convolved(
 def _transposed(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, extra: Ints,
     dilation: Ints, groups: int,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     kernel, size = tuple(weight.shape[2:]), tuple(x.shape[2:])
     rank, batch, outputs = len(kernel), x.shape[0], weight.shape[1] * groups
     full = tuple(
@@ -199,7 +199,7 @@ def _forward(rank: int) -> Any:
     def conv(
         input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
         padding: Any = 0, dilation: Any = 1, groups: int = 1,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The cross-correlation of images (N, C, *spatial) with weights (O, C / groups, *kernel),
         over {rank} spatial axes; padding may be 'same' or 'valid'.
 
@@ -227,7 +227,7 @@ def _adjoint(rank: int) -> Any:
     def conv_transpose(
         input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
         padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The adjoint of a convolution over {rank} spatial axes with weights (C, O / groups,
         *kernel): each number of the input spreads a kernel over the output.
 
@@ -243,7 +243,7 @@ def _adjoint(rank: int) -> Any:
         _check(rank, input, weight, bias, groups, True)
         steps, gaps = _sizes(stride, "stride", rank), _sizes(dilation, "dilation", rank)
         pads, extra = (_sizes(v, n, rank) for v, n in (
-            (padding, "padding"), (output_padding, "output_padding")))  # fmt: skip
+            (padding, "padding"), (output_padding, "output_padding")))
         _positive(steps, pads, gaps)
         if min(extra) < 0:
             raise RuntimeError("negative output_padding is not supported")
@@ -254,7 +254,7 @@ def _adjoint(rank: int) -> Any:
                 for name, values in (
                     ("output_padding", extra), ("stride", steps), ("dilation", gaps))
                 for side, v in zip(sides, values, strict=True)
-            )  # fmt: skip
+            )
             raise RuntimeError(
                 "output padding must be smaller than either stride or dilation, but got "
                 + " ".join(words)

@@ -87,7 +87,7 @@ _NLL2D = composite("NllLoss2DBackward0")(_nll)
 
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
              size_average: bool | None = None, ignore_index: int = -100, reduce: bool | None = None,
-             reduction: str = "mean") -> Tensor:  # fmt: skip
+             reduction: str = "mean") -> Tensor:
     """-weight[target] * input[target], reduced; the mean is weighted.
 
     input (N, C, *) of log-probabilities, target (N, *) of class numbers; or (C) and (). Targets
@@ -109,7 +109,7 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
 def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
                   size_average: bool | None = None, ignore_index: int = -100,
                   reduce: bool | None = None, reduction: str = "mean",
-                  label_smoothing: float = 0.0) -> Tensor:  # fmt: skip
+                  label_smoothing: float = 0.0) -> Tensor:
     """nll_loss(log_softmax(input), target), for scores that are not yet probabilities.
 
     target: class numbers as in `nll_loss`, or probabilities in the shape of input. With

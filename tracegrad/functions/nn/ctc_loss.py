@@ -39,7 +39,7 @@ __all__ = ["ctc_loss"]
 
 def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any,
              blank: int = 0, reduction: str = "mean",
-             zero_infinity: bool = False) -> Tensor:  # fmt: skip
+             zero_infinity: bool = False) -> Tensor:
     """-log of the probability that the classes read at times 1..T, with repetitions and then blanks
     left out, are the target: Graves et al. (2006), the forward variable of equations 6 and 7.
 
@@ -133,7 +133,7 @@ def _negative_log(
     alpha = log_band(
         cat([start, stop_gradient(ways[0])]), *map(_later, map(stop_gradient, ways[1:])),
         axis=0, reverse=False,
-    )  # fmt: skip
+    )
     before, now = alpha[:-1], alpha[1:]
     alive = gt(now, NEVER / 2)
     shares = (

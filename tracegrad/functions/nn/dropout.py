@@ -19,7 +19,7 @@ from ..tensors.shape import squeeze, unsqueeze
 
 __all__ = [
     "alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout",
-]  # fmt: skip
+]
 
 _ALPHA = 1.0507009873554805 * 1.6732632423543772  # what selu tends to for negative numbers
 
@@ -49,7 +49,7 @@ def _alpha_dropped(x: Tensor, p: float, features: bool = False) -> Tensor:
 
 
 def _applied(function: Callable, x: Tensor, p: float, training: bool, inplace: bool,
-             features: bool = False) -> Tensor:  # fmt: skip
+             features: bool = False) -> Tensor:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0 or x.numel() == 0:

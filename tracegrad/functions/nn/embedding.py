@@ -76,7 +76,7 @@ def _rows(weight: Tensor, at: Tensor, padding: int | None, by_freq: bool) -> Ten
 @composite("EmbeddingBackward0")
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None,
               max_norm: float | None = None, norm_type: float = 2.0,
-              scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:  # fmt: skip
+              scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
     """The rows of `weight` (V, D) whose numbers stand in `input` (*): (*, D).
 
     The row `padding_idx` gets no gradient; rows longer than `max_norm` are shrunk in place. The
@@ -107,7 +107,7 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
                   max_norm: float | None = None, norm_type: float = 2,
                   scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
                   per_sample_weights: Tensor | None = None, include_last_offset: bool = False,
-                  padding_idx: int | None = None) -> Tensor:  # fmt: skip
+                  padding_idx: int | None = None) -> Tensor:
     """The sum, mean or maximum of rows of `weight` (V, D) over each bag of numbers.
 
     Bags are the rows of a 2-d `input`, or begin at `offsets` in a 1-d one: (bags, D). Numbers equal
@@ -134,7 +134,7 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
     if input.ndim == 2:
         _refuse(offsets is not None,
                 "if input is 2D, then offsets has to be None, as input is treated is a mini-batch "
-                "of fixed length sequences. However, found offsets of type Tensor")  # fmt: skip
+                "of fixed length sequences. However, found offsets of type Tensor")
     else:
         _refuse(offsets is None, "offsets has to be a 1D Tensor but got None")
         _refuse(offsets.ndim != 1, "offsets has to be a 1D Tensor")  # type: ignore[union-attr]
@@ -155,13 +155,13 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
         )
     return _bags(input, weight, offsets, per_sample_weights, mode, include_last_offset,
                  _padding(padding_idx, weight.shape[0]), max_norm, norm_type,
-                 scale_grad_by_freq)  # fmt: skip
+                 scale_grad_by_freq)
 
 
 @composite("EmbeddingBagBackward0")
 def _bags(input: Tensor, weight: Tensor, offsets: Tensor | None, scales: Tensor | None, how: str,
           closed: bool, padding: int | None, max_norm: Any, norm_type: float,
-          by_freq: bool) -> Tensor:  # fmt: skip
+          by_freq: bool) -> Tensor:
     at = check_index(_indices(input, "embedding_bag"), size=weight.shape[0], dim=ROW)
     if max_norm is not None:
         _renormalize(weight, at, max_norm, norm_type)

@@ -17,7 +17,7 @@ from .windows import Ints, batched, each, folded, reach, spatial_pads, windows
 __all__ = [
     "channel_shuffle", "fold", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle",
     "unfold",
-]  # fmt: skip
+]
 
 
 # ---- im2col and col2im
@@ -95,7 +95,7 @@ def unfold(
 def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     stride: Any = 1,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Images of a size from their blocks (N, C * kernel, blocks); where blocks overlap they are
     summed.
 

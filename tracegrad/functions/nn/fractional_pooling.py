@@ -21,7 +21,7 @@ from .windows import Ints, along, batched, counted
 __all__ = [
     "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
     "fractional_max_pool3d_with_indices",
-]  # fmt: skip
+]
 
 
 def _starts(sample: Tensor, n: int, out: int, size: int) -> Tensor:
@@ -63,7 +63,7 @@ def _with_indices(rank: int) -> Any:
     def pool(
         input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
         return_indices: bool = False, _random_samples: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         if output_size is None and output_ratio is None:
             raise ValueError(
                 f"{function} requires specifying either an output_size or an output_ratio"
@@ -113,7 +113,7 @@ def _maxima(with_indices: Any) -> Any:
     def pool(
         input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
         return_indices: bool = False, _random_samples: Tensor | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         both = with_indices(input, kernel_size, output_size, output_ratio, True, _random_samples)
         return both if return_indices else both[0]
 

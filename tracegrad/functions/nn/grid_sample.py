@@ -134,7 +134,7 @@ def _warn_of_corners(function: str) -> None:
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
     align_corners: bool | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Images (N, C, *spatial) at the places (N, *out, coordinates) of a grid, the coordinate of the
     last axis first.
 
@@ -147,7 +147,7 @@ def grid_sample(
     """
     for name, value, known in (
         ("mode", mode, _MODES), ("padding_mode", padding_mode, _OUTSIDE),
-    ):  # fmt: skip
+    ):
         if value not in known:
             raise ValueError(
                 f"nn.functional.grid_sample(): expected {name} to be '{known[0]}', '{known[1]}'"

@@ -206,7 +206,7 @@ def interpolate(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
     antialias: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Images (N, C, *spatial) at another size, or larger by a factor.
 
     Shape: (N, C, *spatial) -> (N, C, *size), size or floor(spatial * scale_factor).
@@ -248,7 +248,7 @@ def interpolate(
         raise ValueError(
             "Lanczos mode does not support align_corners=True" if align_corners
             else "Lanczos mode requires antialias=True"
-        )  # fmt: skip
+        )
     along: Any
     if mode == "nearest" and len(spatial) == 2:  # torch's axes that keep their length or double it
         factors = [
@@ -298,7 +298,7 @@ def _check_sizes(spatial: tuple[int, ...], out: tuple[int, ...]) -> None:
 def upsample(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """`interpolate`, by its older name."""
     warnings.warn(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",

@@ -106,7 +106,7 @@ def no_cast(dtype: DType, to: DType) -> RuntimeError:
 @composite("MseLossBackward0")
 def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
              reduce: bool | None = None, reduction: str = "mean",
-             weight: Tensor | None = None) -> Tensor:  # fmt: skip
+             weight: Tensor | None = None) -> Tensor:
     """(input - target) ** 2, reduced; with weights, their mean.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
@@ -124,7 +124,7 @@ def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
 
 def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
             reduce: bool | None = None, reduction: str = "mean",
-            weight: Tensor | None = None) -> Tensor:  # fmt: skip
+            weight: Tensor | None = None) -> Tensor:
     """|input - target|, reduced; with weights, their mean.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
@@ -141,7 +141,7 @@ def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
 
 def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
                    reduce: bool | None = None, reduction: str = "mean",
-                   beta: float = 1.0) -> Tensor:  # fmt: skip
+                   beta: float = 1.0) -> Tensor:
     """d ** 2 / (2 * beta) where d = |input - target| < beta, else d - beta / 2; reduced.
 
     Girshick (2015).
@@ -171,7 +171,7 @@ def _smooth(input: Tensor, target: Tensor, beta: float, reduction: str) -> Tenso
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
-               delta: float = 1.0, weight: Tensor | None = None) -> Tensor:  # fmt: skip
+               delta: float = 1.0, weight: Tensor | None = None) -> Tensor:
     """d ** 2 / 2 where d = |input - target| <= delta, else delta * (d - delta / 2); reduced.
 
     Huber (1964).
@@ -207,7 +207,7 @@ def _huber(x: Tensor, t: Tensor, delta: float, weight: Tensor | None, reduction:
 # ---- yes or no
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
                          size_average: bool | None = None, reduce: bool | None = None,
-                         reduction: str = "mean") -> Tensor:  # fmt: skip
+                         reduction: str = "mean") -> Tensor:
     """-(t * log(x) + (1 - t) * log(1 - x)), reduced, with the logarithms cut off at -100.
 
     input, target: probabilities; RuntimeError for one outside [0, 1], where not compiled.
@@ -255,7 +255,7 @@ def _bce(x: Tensor, t: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None,
                                      size_average: bool | None = None,
                                      reduce: bool | None = None, reduction: str = "mean",
-                                     pos_weight: Tensor | None = None) -> Tensor:  # fmt: skip
+                                     pos_weight: Tensor | None = None) -> Tensor:
     """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weights the yes.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one.
@@ -280,7 +280,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
 @composite("BinaryCrossEntropyWithLogitsBackward0")
 @rounded_once
 def _bce_logits(x: Tensor, t: Tensor, weight: Tensor | None, pos_weight: Tensor | None,
-                reduction: str) -> Tensor:  # fmt: skip
+                reduction: str) -> Tensor:
     positive = gt(x, 0)  # as in softplus
     minus_log_sigmoid = log1p(exp(where(positive, -x, x))) - where(positive, 0, x)
     yes: Any = 1 if pos_weight is None else (pos_weight - 1) * t + 1
@@ -291,7 +291,7 @@ def _bce_logits(x: Tensor, t: Tensor, weight: Tensor | None, pos_weight: Tensor 
 # ---- distributions
 def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
            reduce: bool | None = None, reduction: str = "mean",
-           log_target: bool = False) -> Tensor:  # fmt: skip
+           log_target: bool = False) -> Tensor:
     """target * (log(target) - input), reduced; input (and, with `log_target`, target) are logs.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
@@ -321,7 +321,7 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
 
 def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False,
                      size_average: bool | None = None, eps: float = 1e-8,
-                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """exp(x) - t * x or, without `log_input`, x - t * log(x + eps); reduced.
 
     `full` adds Stirling's approximation of log(t!) where t > 1.
@@ -346,7 +346,7 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full
 
 
 def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: bool = False,
-                      eps: float = 1e-6, reduction: str = "mean") -> Tensor:  # fmt: skip
+                      eps: float = 1e-6, reduction: str = "mean") -> Tensor:
     """(log(v) + (x - t) ** 2 / v) / 2 with v = max(var, eps), reduced; `full` adds log(2 pi) / 2.
 
     var: as input, or without its last extent, or with one extent 1. ValueError for one that is
@@ -381,4 +381,4 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss", "huber_loss",
     "kl_div", "l1_loss", "mse_loss", "poisson_nll_loss", "smooth_l1_loss",
-]  # fmt: skip
+]

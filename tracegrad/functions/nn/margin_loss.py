@@ -78,7 +78,7 @@ def pairwise_distance(
 
 def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
                           size_average: bool | None = None, reduce: bool | None = None,
-                          reduction: str = "mean") -> Tensor:  # fmt: skip
+                          reduction: str = "mean") -> Tensor:
     """1 - cos where target is 1, max(0, cos - margin) where it is -1, reduced; (N, D) or (D).
 
     Shape: (N, D), (N, D), (N,) -> (), or (N,) with reduction 'none'. Dtype: the promoted one.
@@ -104,7 +104,7 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,
                          size_average: bool | None = None, reduce: bool | None = None,
-                         reduction: str = "mean") -> Tensor:  # fmt: skip
+                         reduction: str = "mean") -> Tensor:
     """x where target is 1, max(0, margin - x) where it is -1, reduced.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
@@ -122,7 +122,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,
 
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
                         size_average: bool | None = None, reduce: bool | None = None,
-                        reduction: str = "mean") -> Tensor:  # fmt: skip
+                        reduction: str = "mean") -> Tensor:
     """max(0, margin - target * (input1 - input2)), reduced.
 
     Shape: three that broadcast -> (), or their shape with reduction 'none'. Dtype: the promoted
@@ -144,7 +144,7 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
 
 @composite("SoftMarginLossBackward0")
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
-                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target * x)), reduced.
 
     Shape: (*), (*) -> (), or (*) with reduction 'none'. Dtype: the promoted one, which must be
@@ -170,7 +170,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = 
 # ---- of classes
 def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0,
                       weight: Tensor | None = None, size_average: bool | None = None,
-                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """The sum over j != y of max(0, margin - x[y] + x[j]) ** p / C, reduced; (N, C) or (C).
 
     Shape: (N, C), (N,) -> (), or (N,) with reduction 'none'. Dtype: that of input.
@@ -209,7 +209,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
 
 @composite("MultiMarginLossBackward0")
 def _multi_margin(x: Tensor, label: Tensor, p: int, margin: float, weight: Tensor | None,
-                  reduction: str) -> Tensor:  # fmt: skip
+                  reduction: str) -> Tensor:
     label = check_index(label, size=x.shape[-1], dim=MARGIN)
     z = margin - one_hot_pick(x, label, x.ndim - 1, True) + x
     above = logical_and(gt(z, 0), ne(arange(x.shape[-1]), label))
@@ -223,7 +223,7 @@ def _multi_margin(x: Tensor, label: Tensor, p: int, margin: float, weight: Tenso
 @composite("MultilabelMarginLossBackward0")
 def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,
                            reduce: bool | None = None,
-                           reduction: str = "mean") -> Tensor:  # fmt: skip
+                           reduction: str = "mean") -> Tensor:
     """The sum of max(0, 1 - x[y] + x[i]) / C over labels y and classes i that are none, reduced.
 
     target: in each row the labels, then -1.
@@ -261,7 +261,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
 
 def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,
                                 size_average: bool | None = None, reduce: bool | None = None,
-                                reduction: str = "mean") -> Tensor:  # fmt: skip
+                                reduction: str = "mean") -> Tensor:
     """The mean over classes of the binary cross entropy of sigmoid(x), reduced.
 
     Shape: (N, C), (N, C) -> (), or (N,) with reduction 'none'. Dtype: the promoted one.
@@ -283,7 +283,7 @@ def triplet_margin_with_distance_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, *,
     distance_function: Callable[[Tensor, Tensor], Tensor] | None = None, margin: float = 1.0,
     swap: bool = False, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """max(0, margin + d(anchor, positive) - d(anchor, negative)), reduced.
 
     `swap` takes the smaller of d(anchor, negative) and d(positive, negative): Balntas et al.
@@ -309,7 +309,7 @@ def triplet_margin_with_distance_loss(
 def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0,
                         p: float = 2, eps: float = 1e-6, swap: bool = False,
                         size_average: bool | None = None, reduce: bool | None = None,
-                        reduction: str = "mean") -> Tensor:  # fmt: skip
+                        reduction: str = "mean") -> Tensor:
     """triplet_margin_with_distance_loss for the p-norm.
 
     Shape: three of (*, D) -> (), or (*) with reduction 'none'. Dtype: the promoted one.
@@ -323,7 +323,7 @@ def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, marg
         anchor, positive, negative, margin=margin, swap=swap,
         distance_function=lambda a, b: pairwise_distance(a, b, p, eps),
         reduction=legacy(size_average, reduce, reduction),
-    )  # fmt: skip
+    )
 
 
 __all__ = [
@@ -331,4 +331,4 @@ __all__ = [
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
     "pairwise_distance", "soft_margin_loss", "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
-]  # fmt: skip
+]

@@ -28,7 +28,7 @@ from ..random.distributions import narrowed, wide
 __all__ = [
     "batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize",
     "rms_norm",
-]  # fmt: skip
+]
 
 
 def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,7 +67,7 @@ def _follow(running: Tensor, now: Tensor, momentum: Any) -> None:
 # ---- over the batch
 def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
                weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
-               momentum: Any = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+               momentum: Any = 0.1, eps: float = 1e-5) -> Tensor:
     """Normalise each channel, dimension 1, over all others.
 
     While training, by the moments of the batch, towards which the running statistics are moved, in
@@ -94,7 +94,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
             f"Expected more than 1 value per channel when training, got input size {input.shape}"
         )
     for what, t in (("running_mean", running_mean), ("running_var", running_var),
-                    ("weight", weight), ("bias", bias)):  # fmt: skip
+                    ("weight", weight), ("bias", bias)):
         _fits(what, t, channels)
         if t is None and not training and what.startswith("running"):
             raise RuntimeError(f"{what} must be defined in evaluation mode")
@@ -103,7 +103,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
 
 @composite("NativeBatchNormBackward0")
 def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Any,
-                running_var: Any, training: bool, momentum: Any, eps: float) -> Tensor:  # fmt: skip
+                running_var: Any, training: bool, momentum: Any, eps: float) -> Tensor:
     x = _floating(input, "batch_norm")
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
     if training:
@@ -123,7 +123,7 @@ def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runni
 def instance_norm(input: Tensor, running_mean: Tensor | None = None,
                   running_var: Tensor | None = None, weight: Tensor | None = None,
                   bias: Tensor | None = None, use_input_stats: bool = True, momentum: Any = 0.1,
-                  eps: float = 1e-5) -> Tensor:  # fmt: skip
+                  eps: float = 1e-5) -> Tensor:
     """Normalise each channel of each sample over its space: (N, C, *).
 
     Shape: (N, C, *) -> (N, C, *); statistics, weight and bias (C,). Ulyanov et al. (2016).
@@ -147,7 +147,7 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,
 
 @composite("ViewBackward0")
 def _instance_norm(input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
-                   momentum: Any, eps: float) -> Tensor:  # fmt: skip
+                   momentum: Any, eps: float) -> Tensor:
     x = _floating(input, "batch_norm")
     space = math.prod(x.shape[2:])
     centred, average, variance = _moments(x, tuple(range(2, x.ndim)))
@@ -184,7 +184,7 @@ def _trailing(input: Tensor, normalized_shape: Sequence[int], weight: Any, bias:
 
 
 def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
-               bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
+               bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Normalise over the last dimensions, those of `normalized_shape`.
 
     Shape: (*, *normalized_shape) -> the same; weight and bias normalized_shape. Ba et al. (2016).
@@ -210,7 +210,7 @@ def _layer_norm(input: Tensor, weight: Any, bias: Any, dims: tuple, eps: float) 
 
 @composite("MulBackward0")
 def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
-             eps: float | None = None) -> Tensor:  # fmt: skip
+             eps: float | None = None) -> Tensor:
     """Divide by the root of the mean square over the last dimensions.
 
     Shape: (*, *normalized_shape) -> the same; weight normalized_shape. Zhang and Sennrich (2019).
@@ -230,7 +230,7 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
 
 
 def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
-               bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
+               bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Normalise groups of channels of each sample: (N, C, *).
 
     Shape: (N, C, *) -> (N, C, *); weight and bias (C,). Wu and He (2018).

@@ -42,7 +42,7 @@ __all__ = [
         ("max_pool", ""), ("avg_pool", ""), ("lp_pool", ""), ("max_pool", "_with_indices"),
     )
     for rank in (1, 2, 3)
-]  # fmt: skip
+]
 
 _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
 
@@ -150,7 +150,7 @@ def sizes_of(value: Any, name: str, rank: int, function: str) -> Ints:
 def _geometry(
     x: Tensor, function: str, rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any,
     ceil_mode: bool,
-) -> tuple[Ints, Ints, Ints, Ints, Ints]:  # fmt: skip
+) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """(kernel, stride, padding, dilation, output) of each axis, checked."""
     if x.ndim not in (rank + 1, rank + 2) or 0 in x.shape[x.ndim - rank - 1 :]:
         raise ShapeError(
@@ -200,7 +200,7 @@ def _max_with_indices(rank: int) -> Any:
     def max_pool(
         input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
         ceil_mode: bool = False, return_indices: bool = True,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """(maxima, their positions in the input, counted through its {rank} spatial axes).
 
         Shape: (N, C, *spatial) -> (N, C, *out), or without N. An extent of out is
@@ -228,7 +228,7 @@ def _max(rank: int) -> Any:
     def max_pool(
         input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
         ceil_mode: bool = False, return_indices: bool = False,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """The maximum of each window over {rank} spatial axes. Padding counts as -inf; NaN wins;
         the gradient goes to the first maximum. With `return_indices` their positions too.
 
@@ -273,7 +273,7 @@ def _mean(rank: int) -> Any:
         input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
         ceil_mode: bool = False, count_include_pad: bool = True,
         divisor_override: int | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The mean of each window over {rank} spatial axes, or its sum divided by
         `divisor_override`.
 
@@ -327,7 +327,7 @@ _avg_pool1d, avg_pool2d, avg_pool3d = by_rank(_mean, "avg_pool{}d")
 def avg_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """The mean of each window over one spatial axis.
 
     Shape: (N, C, L) -> (N, C, out), or without N; out is (L + 2 padding - kernel) // stride + 1.
@@ -344,7 +344,7 @@ def _power(rank: int) -> Any:
     def lp_pool(
         input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None,
         ceil_mode: bool = False,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The p-norm of each window over {rank} spatial axes, p = norm_type.
 
         Shape: (N, C, *spatial) -> (N, C, *out), or without N. An extent of out is

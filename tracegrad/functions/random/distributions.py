@@ -118,7 +118,7 @@ def within(low: int, high: int, dtype: DType) -> None:
 
 
 _IN_C = {"bool": ("bool", 1), "uint8": ("unsigned char", 8), "int8": ("signed char", 8),
-         "int16": ("short", 16), "int32": ("int", 32), "int64": ("long", 64)}  # fmt: skip
+         "int16": ("short", 16), "int32": ("int", 32), "int64": ("long", 64)}
 
 
 # ---- tensors
@@ -131,7 +131,7 @@ def floating(dtype: Any, kernel: str, device: Any = None) -> DType:
 
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
-         requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+         requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """Numbers uniform in [0, 1).
 
     Shape: `size`. Dtype: `dtype`, which must be floating point, else the default dtype.
@@ -146,7 +146,7 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, devi
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
-          requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+          requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """Numbers of the standard normal distribution.
 
     Shape: `size`. Dtype: `dtype`, which must be floating point, else the default dtype.
@@ -162,7 +162,7 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
               memory_format: Any = None,
-              generator: Generator | None = None) -> Tensor:  # fmt: skip
+              generator: Generator | None = None) -> Tensor:
     """`rand` in the shape and dtype of `input`.
 
     Shape: that of input. Dtype: `dtype`, else that of input, floating point. Raises TypeError
@@ -172,13 +172,13 @@ def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_
     tracegrad.Size([2, 3])
     """
     new = rand(*input.shape, dtype=dtype or input.dtype, device=device,
-               requires_grad=requires_grad, generator=generator)  # fmt: skip
+               requires_grad=requires_grad, generator=generator)
     return lying_as(new, input, memory_format)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                memory_format: Any = None,
-              generator: Generator | None = None) -> Tensor:  # fmt: skip
+              generator: Generator | None = None) -> Tensor:
     """`randn` in the shape and dtype of `input`.
 
     Shape: that of input. Dtype: `dtype`, else that of input, floating point. Raises TypeError
@@ -188,7 +188,7 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     tracegrad.Size([2, 3])
     """
     new = randn(*input.shape, dtype=dtype or input.dtype, device=device,
-                requires_grad=requires_grad, generator=generator)  # fmt: skip
+                requires_grad=requires_grad, generator=generator)
     return lying_as(new, input, memory_format)
 
 
@@ -207,7 +207,7 @@ def _bounds(name: str, args: tuple, low: Any, high: Any) -> tuple[int, int]:
 
 def randint(*args: Any, low: int | None = None, high: int | None = None, size: Any = None,
             generator: Generator | None = None, dtype: Any = None, device: Any = None,
-            requires_grad: bool = False) -> Tensor:  # fmt: skip
+            requires_grad: bool = False) -> Tensor:
     """Integers uniform in [low, high): `randint(high, size)` or `randint(low, high, size)`.
 
     Shape: `size`. Dtype: `dtype`, else int64. Raises RuntimeError if low is not below high.
@@ -231,7 +231,7 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
 
 def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | None = None,
                  dtype: Any = None, memory_format: Any = None,
-                 **kwargs: Any) -> Tensor:  # fmt: skip
+                 **kwargs: Any) -> Tensor:
     """`randint` in the shape and dtype of `input`."""
     low, high = _bounds("randint_like", args, low, high)
     new = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
@@ -239,7 +239,7 @@ def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | 
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False) -> Tensor:  # fmt: skip
+             requires_grad: bool = False) -> Tensor:
     """The integers 0 ... n - 1 in random order.
 
     Shape: (n,). Dtype: `dtype`, else int64. Raises RuntimeError for a negative n.
@@ -266,7 +266,7 @@ def _constant_in(y: Tensor, *given: Tensor) -> Tensor:
 @composite("NormalBackward0")
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
            dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-           requires_grad: bool = False) -> Tensor:  # fmt: skip
+           requires_grad: bool = False) -> Tensor:
     """Normal numbers with these means and standard deviations, numbers or tensors.
 
     Shape: that of mean and std, or `size`. Dtype: that of the tensors, else the default dtype.
@@ -381,4 +381,4 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
 __all__ = [
     "bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint",
     "randint_like", "randn", "randn_like", "randperm",
-]  # fmt: skip
+]

@@ -117,5 +117,5 @@ def _filler(draw: Callable) -> Callable:
 _DRAWS: dict[str, Callable] = {
     "bernoulli": _coin, "cauchy": _cauchy, "exponential": _exponential, "geometric": _geometric,
     "log_normal": _log_normal, "normal": _normal, "random": _integers, "uniform": _uniform,
-}  # fmt: skip
+}
 FILLERS = {f"{name}_": _filler(draw) for name, draw in _DRAWS.items()}

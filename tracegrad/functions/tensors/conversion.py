@@ -148,7 +148,7 @@ def _cast(x: Tensor, dtype: DType) -> Tensor:
 
 
 def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
-       non_blocking: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
+       non_blocking: bool = False, memory_format: Any = None) -> Tensor:
     """The tensor in another dtype, on a device or as another tensor is; itself if nothing changes.
 
     `to(dtype)`, `to(device)`, `to(device, dtype)` and `to(other)`; `copy` makes a copy in any case.

@@ -153,7 +153,7 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-           pin_memory: bool = False) -> Tensor:  # fmt: skip
+           pin_memory: bool = False) -> Tensor:
     """A leaf tensor with a copy of `data`: a number, (nested) lists of numbers, an array or a
     tensor.
 
@@ -273,7 +273,7 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-          pin_memory: bool = False) -> Tensor:  # fmt: skip
+          pin_memory: bool = False) -> Tensor:
     """A tensor whose values mean nothing yet; here they are zeros.
 
     Shape: `size`. Dtype: `dtype`, else the default dtype.
@@ -286,7 +286,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
 
 def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:  # fmt: skip
+         requires_grad: bool = False) -> Tensor:
     """A tensor filled with one number, whose type decides the dtype.
 
     Shape: `size`. Dtype: `dtype`, else that of the number: bool, int64 or the default dtype.
@@ -322,7 +322,7 @@ def scalar_tensor(
 
 
 def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: bool,
-          memory_format: Any = None) -> Tensor:  # fmt: skip
+          memory_format: Any = None) -> Tensor:
     new = _filled(value, tuple(input.shape), dtype or input.dtype, device, requires_grad)
     return lying_as(new, input, memory_format)
 
@@ -339,7 +339,7 @@ def lying_as(new: Tensor, input: Tensor, memory_format: Any = None) -> Tensor:
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-               memory_format: Any = None) -> Tensor:  # fmt: skip
+               memory_format: Any = None) -> Tensor:
     """Zeros in the shape and dtype of `input`.
 
     Shape: that of input. Dtype: `dtype`, else that of input. Raises TypeError without a tensor.
@@ -351,7 +351,7 @@ def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-              memory_format: Any = None) -> Tensor:  # fmt: skip
+              memory_format: Any = None) -> Tensor:
     """Ones in the shape and dtype of `input`.
 
     Shape: that of input. Dtype: `dtype`, else that of input. Raises TypeError without a tensor.
@@ -366,7 +366,7 @@ empty_like = zeros_like
 
 
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
-              requires_grad: bool = False, memory_format: Any = None) -> Tensor:  # fmt: skip
+              requires_grad: bool = False, memory_format: Any = None) -> Tensor:
     """One number in the shape and dtype of `input`.
 
     Shape: that of input. Dtype: `dtype`, else that of input. Raises TypeError without a tensor.
@@ -375,13 +375,13 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any 
     tensor([7., 7.])
     """
     new = full(input.shape, fill_value, dtype=dtype or input.dtype, device=device,
-               requires_grad=requires_grad)  # fmt: skip
+               requires_grad=requires_grad)
     return lying_as(new, input, memory_format)
 
 
 # ---- counted
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:  # fmt: skip
+           requires_grad: bool = False) -> Tensor:
     """start, start + step, ... up to but without `end`.
 
     Shape: (ceil((end - start) / step),). Dtype: `dtype`, else int64 of integers, and the default
@@ -414,7 +414,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False) -> Tensor:  # fmt: skip
+             requires_grad: bool = False) -> Tensor:
     """`steps` numbers from `start` to `end`, evenly spaced, both ends included.
 
     Shape: (steps,). Dtype: `dtype`, else the default dtype.
@@ -445,7 +445,7 @@ def _between(start: Any, end: Any, steps: int, name: str) -> Tensor:
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None,
-             device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+             device: Any = None, requires_grad: bool = False) -> Tensor:
     """`steps` powers of `base`, with exponents evenly spaced from `start` to `end`.
 
     Shape: (steps,). Dtype: `dtype`, else the default dtype. Raises RuntimeError for negative steps.
@@ -489,4 +489,4 @@ __all__ = [
     "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full",
     "full_like", "linspace", "logspace", "ones", "ones_like", "scalar_tensor", "tensor", "zeros",
     "zeros_like",
-]  # fmt: skip
+]

@@ -206,4 +206,4 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 __all__ = [
     "argwhere", "gather", "index_select", "masked_select", "nonzero", "take", "take_along_dim",
     "unravel_index",
-]  # fmt: skip
+]

@@ -149,7 +149,7 @@ class _Parser:
         return Subscript(
             tuple(self.slices), tuple(self.shape), tuple(self.points), tuple(self.axes),
             tuple(self.indices), self.title,
-        )  # fmt: skip
+        )
 
     def take(self, item: Any, points: bool) -> None:
         number = points and isinstance(item, Tensor) and not item.ndim and item.dtype.kind == "int"
@@ -281,7 +281,7 @@ def _under_mask(x: Tensor, key: Any) -> tuple[Tensor, Tensor, int] | None:
         k for k, item in enumerate(items)
         if isinstance(item, (bool, np.bool_))
         or isinstance(item, Tensor) and (item.ndim or item.dtype is bool_)
-    ]  # fmt: skip
+    ]
     if len(found) != 1 or not isinstance(mask := items[found[0]], Tensor):
         return None
     if mask.dtype is not bool_:

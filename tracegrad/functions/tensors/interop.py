@@ -63,7 +63,7 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
-               requires_grad: bool = False) -> Tensor:  # fmt: skip
+               requires_grad: bool = False) -> Tensor:
     """A vector that shares the memory of an object with a buffer, as `bytearray`."""
     d, nbytes = as_dtype(dtype), memoryview(buffer).nbytes
     if nbytes == 0:
@@ -87,7 +87,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
 
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
-            requires_grad: bool = False) -> Tensor:  # fmt: skip
+            requires_grad: bool = False) -> Tensor:
     """`obj` as a tensor: with its memory where it has some and the dtype allows, unless `copy`."""
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)

@@ -374,4 +374,4 @@ __all__ = [
     "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "cartesian_prod", "cat",
     "column_stack", "combinations", "concat", "concatenate", "dstack", "hstack", "meshgrid",
     "repeat_interleave", "row_stack", "stack", "tile", "vander", "vstack",
-]  # fmt: skip
+]

@@ -112,7 +112,7 @@ def _scattering(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> P
 def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
     reduce: str | None = None
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """A copy with `src`, or one value, written at the positions `index` along `dim`; with `reduce`,
     added or multiplied to what is there.
     """
@@ -216,7 +216,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *,
     include_self: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """A copy with the prod, mean, amax or amin of the parts of `source` that go to each of the
     positions `index` along `dim`, and of the one that is there if `include_self`.
     """
@@ -303,4 +303,4 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 __all__ = [
     "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "masked_scatter", "put",
     "scatter", "scatter_add", "scatter_reduce",
-]  # fmt: skip
+]

@@ -514,4 +514,4 @@ __all__ = [
     "permute_copy", "squeeze", "squeeze_copy", "swapaxes", "swapdims", "t",
     "t_copy", "transpose", "transpose_copy", "unflatten", "unsqueeze", "unsqueeze_copy",
     "view_copy",
-]  # fmt: skip
+]

@@ -348,4 +348,4 @@ __all__ = [
     "hsplit", "narrow", "narrow_copy", "select", "select_copy", "split", "split_copy",
     "split_with_sizes", "split_with_sizes_copy", "tensor_split", "unbind", "unbind_copy",
     "unfold_copy", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vsplit",
-]  # fmt: skip
+]

@@ -63,7 +63,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 def _indices(name: str, find: Callable) -> Callable:
     def indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
-                layout: Any = None) -> Tensor:  # fmt: skip
+                layout: Any = None) -> Tensor:
         if row < 0 or col < 0:
             raise RuntimeError(f"row and col must be non-negative, got {row} and {col}")
         found = held(np.stack(find(row, offset, col)).astype(np.int64), int64)
@@ -159,4 +159,4 @@ as_strided_scatter = _exchanged("AsStridedScatterBackward0", as_strided)
 __all__ = [
     "as_strided_scatter", "diag", "diag_embed", "diagflat", "diagonal_scatter", "select_scatter",
     "slice_scatter", "tril", "tril_indices", "triu", "triu_indices",
-]  # fmt: skip
+]

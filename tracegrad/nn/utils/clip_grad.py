@@ -23,7 +23,7 @@ def _several(tensors: Tensors) -> list[Tensor]:
 
 @no_grad()
 def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False,
-                   foreach: bool | None = None) -> Tensor:  # fmt: skip
+                   foreach: bool | None = None) -> Tensor:
     """The norm of all numbers of several tensors, as if they were one vector.
 
     Shape: any -> (). Raises RuntimeError for a norm that is not finite, if `error_if_nonfinite`.
@@ -45,7 +45,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
 
 @no_grad()
 def clip_grads_with_norm_(parameters: Tensors, max_norm: float, total_norm: Tensor,
-                          foreach: bool | None = None) -> None:  # fmt: skip
+                          foreach: bool | None = None) -> None:
     """Scale all gradients, in place, so that a norm of `total_norm` becomes at most `max_norm`."""
     scale = clamp(max_norm / (total_norm + 1e-6), max=1.0)
     for p in _several(parameters):
@@ -56,7 +56,7 @@ def clip_grads_with_norm_(parameters: Tensors, max_norm: float, total_norm: Tens
 @no_grad()
 def clip_grad_norm_(parameters: Tensors, max_norm: float, norm_type: float = 2.0,
                     error_if_nonfinite: bool = False,
-                    foreach: bool | None = None) -> Tensor:  # fmt: skip
+                    foreach: bool | None = None) -> Tensor:
     """Scale all gradients, in place, so that their norm is at most `max_norm`; returns what it was.
 
     Shape: any gradients -> (). Raises RuntimeError for a norm that is not finite, if

@@ -11,7 +11,7 @@ from ...tracer.tensor.tensor import Tensor
 
 
 def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False,
-                 padding_value: float = 0.0, padding_side: str = "right") -> Tensor:  # fmt: skip
+                 padding_value: float = 0.0, padding_side: str = "right") -> Tensor:
     """Tensors (L, *) with L of their own as one (longest L, N, *), or (N, longest L, *).
 
     Shape: as above. Raises RuntimeError if other extents differ.
