@@ -51,6 +51,11 @@ def of_wider_number(program: Program, at: int) -> bool:
     return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
 
 
+def of_halves(program: Program, at: int) -> bool:
+    """Whether a statement is given halves."""
+    return any(t.dtype in (torch.float16, torch.bfloat16) for t in operands(program, at, torch))
+
+
 def of_integers(program: Program, at: int) -> bool:
     """Whether a statement is given integers."""
     return any(not t.is_floating_point() for t in operands(program, at, torch))

@@ -6,8 +6,10 @@ from .operands import (
     of_bytes,
     of_empty,
     of_equal_rows,
+    of_halves,
     of_integers,
     of_itself,
+    of_least,
     of_no_number,
     of_overlapping,
 )
@@ -51,7 +53,7 @@ TABLE = (
     ),
     Reason(
         "^grad[12]-error$", "/|div|normalize|" +
-        names("erfinv kron tensordot einsum scaled_dot_product_attention"),
+        names("exp2 erfinv kron tensordot einsum scaled_dot_product_attention"),
         "modified by an inplace operation.*expected no error",
         "which values a derivative keeps differs: a quotient, an answer, given factors",
     ),
@@ -133,8 +135,8 @@ TABLE = (
         "an infinite slope times that of sinc, which is the difference of two terms",
     ),
     Reason(
-        "^grad2$", names("atan2 arctan2"), r"expected np.float16\(nan\)",
-        "torch squares halves in their own type, where they may vanish",
+        "^grad2$", names("atan2 arctan2"), NAN,
+        "torch squares halves in their own type, where they vanish or overflow", when=of_halves,
     ),
     Reason(
         "^grad2$", names("layer_norm batch_norm instance_norm group_norm rms_norm"),
@@ -209,6 +211,9 @@ TABLE = (
     ),
     Reason(
         "^grad", r"pow|\*\*", r"\((inf|nan)\)", "the derivatives of a power of zero",
+    ),
+    Reason(
+        "^grad", r"pow|\*\*", "", "torch takes 1 from the least integer, which wraps", when=of_least,
     ),
     Reason(
         "^grad", names("layer_norm rms_norm instance_norm group_norm"), NAN,
