@@ -213,7 +213,8 @@ TABLE = (
         "^grad", r"pow|\*\*", r"\((inf|nan)\)", "the derivatives of a power of zero",
     ),
     Reason(
-        "^grad", r"pow|\*\*", "", "torch takes 1 from the least integer, which wraps", when=of_least,
+        "^grad", r"pow|\*\*", "", "torch takes 1 from the least integer, which wraps",
+        when=of_least,
     ),
     Reason(
         "^grad", names("layer_norm rms_norm instance_norm group_norm"), NAN,
