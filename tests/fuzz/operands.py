@@ -98,6 +98,12 @@ def of_overlapping(program: Program, at: int) -> bool:
     return any(i.layout in ("expanded", "overlapping") for i in program.inputs)
 
 
+def of_correlated_rows(program: Program, at: int) -> bool:
+    """Whether two rows of a matrix that a statement is given are one but for scale and offset."""
+    found = (t.double() for t in operands(program, at, torch) if t.ndim == 2 and len(t) > 1)
+    return any((t.corrcoef().abs() > 1 - 1e-6).sum() > len(t) for t in found)
+
+
 def of_equal_rows(program: Program, at: int) -> bool:
     """Whether all numbers of a row that a statement is given are equal."""
     found = (t for t in operands(program, at, torch) if t.ndim and t.shape[-1] > 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .operands import (
     of_bytes,
+    of_correlated_rows,
     of_empty,
     of_equal_rows,
     of_halves,
@@ -215,6 +216,11 @@ TABLE = (
     Reason(
         "^grad", r"pow|\*\*", "", "torch takes 1 from the least integer, which wraps",
         when=of_least,
+    ),
+    Reason(
+        "^grad", names("corrcoef"), "",
+        "a correlation of 1, which rounding puts on either side of where it is cut off",
+        when=of_correlated_rows,
     ),
     Reason(
         "^grad", names("layer_norm rms_norm instance_norm group_norm"), NAN,
