@@ -223,6 +223,10 @@ TABLE = (
         when=of_correlated_rows,
     ),
     Reason(
+        "^grad", names("interpolate"), NAN, "torch multiplies an infinity by a weight of zero",
+        when=of_no_number,
+    ),
+    Reason(
         "^grad", names("layer_norm rms_norm instance_norm group_norm"), NAN,
         "of a row of equal numbers in halves, whose variance is lost",
     ),
