@@ -330,7 +330,7 @@ TABLE = (
         "^error$", names("batch_norm"), "^no error.*mixed dtype", "torch mixes fewer dtypes there",
     ),
     Reason(
-        "^value$", names("norm vector_norm normalize renorm dist pairwise_distance"),
+        "^value$", names("norm vector_norm matrix_norm normalize renorm dist pairwise_distance"),
         r"\((0.0|inf)\) at", "torch's norm of one number is its size, ours may underflow",
     ),
     Reason(
