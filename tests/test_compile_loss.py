@@ -57,6 +57,43 @@ def test_a_saved_value_changed_inside_is_an_error_by_every_way_back():
             y.sum().backward()
 
 
+def test_a_saved_value_changed_by_data_is_refused_where_eager_takes_the_new_one():
+    def backward_in(x, n):
+        y = (x * n.exp()) ** 2
+        n.data.add_(1)  # does not matter: exp() keeps its result
+        y.sum().backward()
+        return x.grad
+
+    def backward_of_base(x, n):
+        y = x * n
+        n.data.add_(1)
+        return tg.autograd.grad(y.sum(), x)
+
+    def backward_of_data(x, n):
+        y = x * n.data
+        n.add_(1)
+        return tg.autograd.grad(y.sum(), x)
+
+    def outside(x, n):
+        y = x * n
+        n.data[0] = 7
+        return y
+
+    def leaf():
+        return tg.ones(2, requires_grad=True)
+
+    same(tg.compile(backward_in)(leaf(), tg.zeros(2)), backward_in(leaf(), tg.zeros(2)))
+    for f in (backward_of_base, backward_of_data):
+        same(*f(leaf(), tg.ones(2)), [2, 2])
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            tg.compile(f)(leaf(), tg.ones(2))
+    x, n = leaf(), tg.ones(2)
+    y = tg.compile(outside)(x, n)
+    same(n, [7, 1])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_several_outputs_used_in_part():
     w = tg.ones(2, requires_grad=True)
     f = tg.compile(lambda x: {"a": (x * w).sum(), "b": ((x * w) ** 2).sum(), "n": x.sum()})

@@ -275,7 +275,9 @@ def detach_(self: Tensor) -> Tensor:
 
 def _data(self: Tensor) -> Tensor:
     y = detach(self)
-    y._version = [0]  # changes through `.data` are not noticed: that is its purpose
+    if mode.trace is None:  # changes through `.data` are not noticed: that is its purpose
+        y._version = [0]
+    # A trace notices them. Eagerly a derivative would read the new numbers, the trace has the old.
     return y
 
 
