@@ -207,6 +207,11 @@ TABLE = (
         "equal singular values or eigenvalues have no derivatives of their own",
     ),
     Reason(
+        "^compiled value$", r"linalg\.pinv.*(ceil|floor|trunc|round|sign)",
+        r"\((-?[01]\.0)\) at .*\((-?[01]\.0)\)",
+        "a zero of a pseudo-inverse is one but for rounding, and a step makes that a whole number",
+    ),
+    Reason(
         "^compiled refused$", "", r"view\(dtype\): .* within a compiled function",
         "a view as numbers of another size: refused",
     ),
