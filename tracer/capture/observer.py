@@ -156,7 +156,7 @@ class Observer(Discovery):
     def item(self, table: Any, key: Any) -> None:
         """An item of a Watched table is about to be read."""
         if id(table) in self.old:
-            location = _entry(table, key)
+            location = self._entry(table, key)
             self.read(location, location.now())
 
     def items(self, table: Any) -> None:
@@ -174,9 +174,13 @@ class Observer(Discovery):
             if isinstance(value, WatchedDict):
                 self._container("an optimizer's state", value)
         elif id(table) in self.old:
-            self.sets(_entry(table, key))
+            self.sets(self._entry(table, key))
 
-
-def _entry(table: Any, key: Any) -> Location:
-    shown = repr(key) if isinstance(key, str) else "an entry"
-    return Location(f"{shown} in {type(table).__name__.lower()}", "item", table, key)
+    def _entry(self, table: Any, key: Any) -> Location:
+        """An item of a Watched table. A class of its own says what it is, as `Group` does."""
+        shown = repr(key) if isinstance(key, str) else "an entry"
+        known = self.tables.get(id(table))
+        where = type(table).__name__.lower()
+        if known is not None and type(table) is WatchedDict:
+            where = known.label
+        return Location(f"{shown} in {where}", "item", table, key)
