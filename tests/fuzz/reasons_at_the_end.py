@@ -228,6 +228,10 @@ TABLE = (
         when=of_correlated_rows,
     ),
     Reason(
+        "^grad", r"conv\w*\(.*padding", r"\(nan\) at",
+        "ours multiplies an infinite gradient by the zeros of a padding", when=of_no_number,
+    ),
+    Reason(
         "^grad", names("interpolate"), NAN, "torch multiplies an infinity by a weight of zero",
         when=of_no_number,
     ),
