@@ -202,6 +202,40 @@ def _refuse(x: Tensor, mode: str) -> None:
     )
 
 
+def _check_size_options(
+    size: Any, scale_factor: Any, mode: str, align_corners: bool | None,
+    recompute_scale_factor: bool | None,
+) -> None:
+    """Raise torch's error for ways to say a size that do not go together."""
+    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: linear | bilinear "
+            "| bicubic | trilinear"
+        )
+    if size is not None and scale_factor is not None:
+        raise ValueError("only one of size or scale_factor should be defined")
+    if size is None and scale_factor is None:
+        raise ValueError("either size or scale_factor should be defined")
+    if recompute_scale_factor and size is not None:
+        raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
+
+
+def _check_mode_options(
+    input: Tensor, mode: str, align_corners: bool | None, antialias: bool
+) -> None:
+    """Raise torch's error for options that a mode does not have."""
+    if antialias and not (mode in _FILTERS and input.ndim == 4):
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires "
+            "a 4-D tensor as input"
+        )
+    if mode == "lanczos" and (align_corners or not antialias):
+        raise ValueError(
+            "Lanczos mode does not support align_corners=True" if align_corners
+            else "Lanczos mode requires antialias=True"
+        )
+
+
 def interpolate(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
@@ -217,17 +251,7 @@ def interpolate(
     >>> F.interpolate(torch.tensor([[[1.0, 2.0]]]), scale_factor=2)
     tensor([[[1., 1., 2., 2.]]])
     """
-    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
-        raise ValueError(
-            "align_corners option can only be set with the interpolating modes: linear | bilinear "
-            "| bicubic | trilinear"
-        )
-    if size is not None and scale_factor is not None:
-        raise ValueError("only one of size or scale_factor should be defined")
-    if size is None and scale_factor is None:
-        raise ValueError("either size or scale_factor should be defined")
-    if recompute_scale_factor and size is not None:
-        raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
+    _check_size_options(size, scale_factor, mode, align_corners, recompute_scale_factor)
     spatial = tuple(input.shape[2:])
     factors: list = [None] * len(spatial)
     if size is not None:
@@ -237,18 +261,9 @@ def interpolate(
         out = [math.floor(n * f) for n, f in zip(spatial, factors, strict=True)]
         if recompute_scale_factor or mode == "area":
             factors = [None] * len(spatial)
-    if antialias and not (mode in _FILTERS and input.ndim == 4):
-        raise ValueError(
-            "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires "
-            "a 4-D tensor as input"
-        )
+    _check_mode_options(input, mode, align_corners, antialias)
     if mode == "area" and 3 <= input.ndim <= 5:
         return getattr(adaptive_pooling, f"adaptive_avg_pool{len(spatial)}d")(input, out)
-    if mode == "lanczos" and (align_corners or not antialias):
-        raise ValueError(
-            "Lanczos mode does not support align_corners=True" if align_corners
-            else "Lanczos mode requires antialias=True"
-        )
     along: Any
     if mode == "nearest" and len(spatial) == 2:  # torch's axes that keep their length or double it
         factors = [
@@ -257,7 +272,7 @@ def interpolate(
     rank, name, along = _MODES.get(mode, (2 if antialias else -1, mode.title(), None))
     if not 3 <= input.ndim <= 5 or rank not in (0, len(spatial)):
         _refuse(input, mode)
-    _check_sizes(spatial, tuple(out))
+    _refuse_empty(spatial, tuple(out))
     if 0 in input.shape[1:]:
         raise ShapeError(
             f"Non-empty {input.ndim}D data tensor expected but got a tensor with sizes "
@@ -282,7 +297,7 @@ def interpolate(
     return resampled(input)
 
 
-def _check_sizes(spatial: tuple[int, ...], out: tuple[int, ...]) -> None:
+def _refuse_empty(spatial: tuple[int, ...], out: tuple[int, ...]) -> None:
     if min(spatial) < 1 or min(out) < 1:
         sides = ("D", "H", "W")[3 - len(spatial) :]
         before, after = (
