@@ -133,6 +133,31 @@ def _projected(query: Tensor, key: Tensor, value: Tensor, weights: list, bias: T
     return [linear(x, w, b) for x, w, b in pairs]
 
 
+def _check_ranks(query: Tensor, key: Tensor, value: Tensor) -> None:
+    if query.ndim not in (2, 3):
+        raise AssertionError(
+            f"query should be unbatched 2D or batched 3D tensor but received {query.ndim}-D query "
+            "tensor"
+        )
+    if key.ndim != query.ndim or value.ndim != query.ndim:
+        raise AssertionError(
+            f"For a {query.ndim}-D query, expected key and value to be {query.ndim}-D but found "
+            f"{key.ndim}-D and {value.ndim}-D tensors respectively"
+        )
+
+
+def _check_shapes(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, heads: int) -> None:
+    width = query.shape[-1]
+    if width != embed_dim:
+        raise AssertionError(f"was expecting embedding dimension of {embed_dim}, but got {width}")
+    if width % heads:
+        raise AssertionError(f"embed_dim {width} not divisible by num_heads {heads}")
+    if key.shape[:2] != value.shape[:2]:
+        raise AssertionError(
+            f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
+        )
+
+
 def multi_head_attention_forward(
     query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int,
     in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None,
@@ -149,16 +174,7 @@ def multi_head_attention_forward(
     Masks: True, or -inf, where a key is left out, `key_padding_mask` (N, S) and `attn_mask` (L, S)
     or (N * heads, L, S). Gives the answer (L, N, E) and, if `need_weights`, the weights (N, L, S).
     """
-    if query.ndim not in (2, 3):
-        raise AssertionError(
-            f"query should be unbatched 2D or batched 3D tensor but received {query.ndim}-D query "
-            "tensor"
-        )
-    if key.ndim != query.ndim or value.ndim != query.ndim:
-        raise AssertionError(
-            f"For a {query.ndim}-D query, expected key and value to be {query.ndim}-D but found "
-            f"{key.ndim}-D and {value.ndim}-D tensors respectively"
-        )
+    _check_ranks(query, key, value)
     if is_causal and attn_mask is None:
         raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
     batched = query.ndim == 3
@@ -166,16 +182,7 @@ def multi_head_attention_forward(
         query, key, value = (unsqueeze(x, 1) for x in (query, key, value))
         key_padding_mask = None if key_padding_mask is None else unsqueeze(key_padding_mask, 0)
     length, batch, width = query.shape
-    if width != embed_dim_to_check:
-        raise AssertionError(
-            f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}"
-        )
-    if width % num_heads:
-        raise AssertionError(f"embed_dim {width} not divisible by num_heads {num_heads}")
-    if key.shape[:2] != value.shape[:2]:
-        raise AssertionError(
-            f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
-        )
+    _check_shapes(query, key, value, embed_dim_to_check, num_heads)
     padding = _canonical(key_padding_mask, "key_padding_mask", query.dtype)
     mask = _canonical(attn_mask, "attn_mask", query.dtype)
     if use_separate_proj_weight:
