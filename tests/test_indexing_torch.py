@@ -129,3 +129,18 @@ def test_a_bad_position_in_a_loop_that_threads_share_leaves_memory_alone(program
             step(w, tg.tensor(positions), o, z)
         positions[where] = 0
     assert tg.equal(w, before[0]) and tg.equal(z, before[1])
+
+
+@pytest.mark.parametrize("mask, kept", [(True, True), ([True, False], False)])
+def test_a_mask_without_dimensions_may_change_before_backward_as_in_torch(mask, kept):
+    for T in (torch, tg):
+        x = T.ones(2, requires_grad=True)
+        y, m = x * 2, T.tensor(mask)
+        y[m] = 5.0
+        m.zero_()
+        if kept:
+            y.sum().backward()
+            assert x.grad.tolist() == [0.0, 0.0]
+        else:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                y.sum().backward()

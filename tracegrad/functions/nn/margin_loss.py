@@ -138,7 +138,7 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
             f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
-    loss = clamp_min(margin - target * (input1 - input2), 0)
+    loss = clamp_min(-target * (input1 - input2) + margin, 0)
     return reduced(loss, legacy(size_average, reduce, reduction))
 
 

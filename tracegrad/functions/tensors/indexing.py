@@ -16,7 +16,7 @@ from ...ir.dtype import bool_, int32, int64, uint8
 from ...ir.node import Node
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement
-from ...ir.ops.elementwise import cast, check_index, ne, where as where_
+from ...ir.ops.elementwise import cast, check_index, copy, ne, where as where_
 from ...ir.ops.index import index as index_, index_put as index_put_, result_shape
 from ...ir.ops.movement import expand, reshape
 from ...tracer.autograd.graph import composite
@@ -319,6 +319,8 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
         value = cast(reshape(value, shape=()), dtype=x.dtype)
     else:
         value = _of_one_dtype(part, _fitting(value, shape[len(shape) - trail :]))
+    if not mask.ndim and mode.grad:  # which may change before backward, as in torch
+        mask = copy(mask)
     mask = reshape(mask, shape=(*mask.shape, *(1,) * trail))
     apply_inplace(
         part, composite("IndexPutBackward0")(lambda old, new: where_(mask, new, old)), value
