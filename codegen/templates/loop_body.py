@@ -373,7 +373,9 @@ class Body:
 
 
 def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:
-    """The statements `inner` under one loop per axis."""
+    """The statements `inner` under one loop per axis; no loop where there are none."""
+    if not inner:  # a check of constants is made before the loops
+        return []
     lines = list(inner)
     for axis in reversed(axes):
         lines = [
