@@ -108,7 +108,7 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
 
 # LLVM makes a choice in the narrow type where it sees that a number was widened; in
 # x < 0 ? 0 : x it may then give one of two zeros for the other. It does not look through this
-_APART = "canonicalize({})"
+_APART = "apart({}, start)"
 
 
 def _expression(node: Node) -> str:

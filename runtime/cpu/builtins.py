@@ -57,7 +57,7 @@ BUILTINS: dict[str, Builtin] = {
     "bits": Builtin(intrinsics.bits, plain.bits),
     "round_f2": Builtin(intrinsics.rounded_to("f2"), plain.rounded_to(float16)),
     "round_bf": Builtin(intrinsics.rounded_to("bf"), plain.rounded_to(bfloat16)),
-    "canonicalize": Builtin(llvm_function("canonicalize"), plain.same),
+    "apart": Builtin(intrinsics.apart, plain.apart),
     # ---- arithmetic
     "wrapped_add": Builtin(arithmetic.wrapped_by("add"), np.add),
     "wrapped_sub": Builtin(arithmetic.wrapped_by("sub"), np.subtract),

@@ -229,3 +229,23 @@ def report(typingctx: Any, status: Any, least: Any, most: Any, size: Any, dim: A
         return context.get_dummy_value()
 
     return types.void(status, least, most, size, dim), codegen
+
+
+@intrinsic
+def apart(typingctx: Any, x: Any, start: Any) -> Any:
+    """x, with bits joined to it that are zero, which LLVM cannot know: the sign of `start`, where a
+    loop begins. So it does not see how x was made. `llvm.canonicalize` would say that by name, but
+    LLVM 22 aborts the process where it has made vectors of two of them.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        value, begin = values
+        bits = ir.IntType(64 if isinstance(value.type, ir.DoubleType) else 32)
+        nothing = builder.lshr(begin, ir.Constant(begin.type, begin.type.width - 1))
+        if nothing.type != bits:
+            nothing = builder.trunc(nothing, bits)
+        joined = builder.or_(builder.bitcast(value, bits), nothing)
+        return builder.bitcast(joined, value.type)
+
+    is_float = isinstance(x, types.Float)
+    return x(x, start), codegen if is_float else lambda context, builder, signature, v: v[0]

@@ -138,5 +138,9 @@ def same(x: Any) -> Any:
     return x
 
 
+def apart(x: Any, start: Any) -> Any:
+    return x
+
+
 def number_of(code: str) -> Callable[[Any], Any]:
     return lambda value: np.asarray(value).astype(STORED[code])[()]

@@ -216,6 +216,14 @@ TABLE = (
         "a zero of a pseudo-inverse is one but for rounding, and a step makes that a whole number",
     ),
     Reason(
+        "^compiled value$", r"svdvals.*\.bool\(", "(True|False)",
+        "a singular value of zero is one but for rounding, and a step makes that a truth",
+    ),
+    Reason(
+        "^compiled value$", names("cross_entropy"), "float64",
+        "the logarithms are of float32, the probabilities beside them of float64", 1e-6,
+    ),
+    Reason(
         "^compiled refused$", "", r"view\(dtype\): .* within a compiled function",
         "a view as numbers of another size: refused",
     ),
