@@ -62,9 +62,13 @@ TABLE = (
         "^grad", names("binary_cross_entropy"), "", "torch adds 1e-12 to a denominator", 1e-7,
     ),
     Reason(
+        "^grad", names("interpolate"), NAN,
+        "torch multiplies an infinite gradient by a weight of zero there",
+    ),
+    Reason(
         "^grad",
         names("kl_div amax amin aminmax sinc cross_entropy triplet_margin_loss"
-              " pairwise_distance renorm multi_margin_loss"), NAN,
+              " pairwise_distance renorm multi_margin_loss leaky_relu"), NAN,
         "torch's formula is 0 * inf or 0 / 0 at a kink or a zero, ours has the limit",
     ),
     Reason(
