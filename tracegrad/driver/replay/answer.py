@@ -78,8 +78,13 @@ def write_answer(s: Source) -> None:
 
 
 def _freed(s: Source, k: int) -> str:
+    """The record of an output that backward cannot go through. That of captured leaves is one for
+    all calls, because making it takes as long as a small program.
+    """
     title, why, inputs = s.entry.freed[k]
-    sources = ", ".join(map(s.tensor, inputs))
+    if all(i.kind == "tensor" and i.tensor._grad_fn is None for i in inputs):
+        return s.name("freed", FreedOutput(title, why, [i.tensor for i in inputs]))
+    sources = ", ".join(s.tensor(i) for i in inputs)
     return f"{s.name('freed', FreedOutput)}({title!r}, {why!r}, [{sources}])"
 
 
