@@ -134,10 +134,6 @@ def rounded_to(dtype: DType) -> Callable[[Any], Any]:
     return lambda x: dtype.decode(dtype.encode(x))[()]
 
 
-def same(x: Any) -> Any:
-    return x
-
-
 def apart(x: Any, start: Any) -> Any:
     return x
 
