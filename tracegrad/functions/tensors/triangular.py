@@ -124,10 +124,10 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
 
 
 # ---- a copy with a part exchanged
-def _exchanged(title: str, part: Callable) -> Callable:
-    def exchange(input: Tensor, src: Tensor, *where: Any, **named: Any) -> Tensor:
+def _exchanged(name: str, title: str, part: Callable) -> Callable:
+    def exchange(input: Tensor, src: Tensor, *place: Any, **named: Any) -> Tensor:
         y = input.clone()
-        region = part(y, *where, **named)
+        region = part(y, *place, **named)
         if tuple(region.shape) != tuple(src.shape):
             raise RuntimeError(
                 "expected src to have a size equal to the slice of self. src size = "
@@ -136,12 +136,12 @@ def _exchanged(title: str, part: Callable) -> Callable:
         copy_(region, src)
         return y
 
-    exchange.__name__ = exchange.__qualname__ = f"{part.__name__}_scatter"
-    exchange.__doc__ = f"A copy with `src` in the place that `{part.__name__}` takes."
-    return composite(title)(exchange)
+    exchange.__name__ = exchange.__qualname__ = f"{name}_scatter"
+    exchange.__doc__ = f"A copy with `src` in the place that `{name}` takes."
+    return composite(f"{title}ScatterBackward0")(exchange)
 
 
-def slice(
+def _sliced(
     input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
     d = wrap_dim(dim, input.ndim)
@@ -151,10 +151,10 @@ def slice(
     return cut(input, d, found.start, max(found.start, found.stop), step)
 
 
-select_scatter = _exchanged("SelectScatterBackward0", select)
-slice_scatter = _exchanged("SliceScatterBackward0", slice)
-diagonal_scatter = _exchanged("DiagonalScatterBackward0", diagonal_)
-as_strided_scatter = _exchanged("AsStridedScatterBackward0", as_strided)
+select_scatter = _exchanged("select", "Select", select)
+slice_scatter = _exchanged("slice", "Slice", _sliced)
+diagonal_scatter = _exchanged("diagonal", "Diagonal", diagonal_)
+as_strided_scatter = _exchanged("as_strided", "AsStrided", as_strided)
 
 __all__ = [
     "as_strided_scatter", "diag", "diag_embed", "diagflat", "diagonal_scatter", "select_scatter",
