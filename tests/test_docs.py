@@ -122,6 +122,15 @@ def test_modules_that_a_page_runs_are_there(path):
     assert not [name for name in named if importlib.util.find_spec(name) is None]
 
 
+def test_each_file_of_torchs_functions_is_in_the_table_of_pages():
+    page = (ROOT / "docs/architecture.md").read_text()
+    section = page.split("## Torch's functions")[1].split("\n## ")[0]
+    home = ROOT / "tracegrad/functions"
+    files = [p.relative_to(home) for p in home.rglob("*.py") if p.name != "__init__.py"]
+    named = set(re.findall(r"`([\w/]+)`", section))
+    assert {str(p.with_suffix("")) for p in files} == named - {"tracegrad/functions/"}
+
+
 def test_the_readme_counts_no_names_that_are_not_there():
     (said,) = re.findall(r"More than (\d+) public names", (ROOT / "README.md").read_text())
     (there,) = re.findall(r"- (\d+) public names", (ROOT / "docs" / "operators.md").read_text())

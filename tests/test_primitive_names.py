@@ -56,7 +56,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
 TEXT = {
     "codegen/schedule/fuse.py": 2,  # a template's name, the note on a fusion
     "codegen/templates/lapack.py": 1,  # a kernel's name
-    "tracegrad/functions/math/elementwise.py": 1,  # the public function's name
+    "tracegrad/functions/torch/pointwise_primitives.py": 1,  # the public function's name
     "tracer/tensor/dispatch.py": 1,  # torch's words of refusal
 }
 

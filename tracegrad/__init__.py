@@ -6,18 +6,30 @@ from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, spe
 from .absent import install_messages as _explain_absence
 from .driver.api import compile
 from .func import vmap
+from .functions.conversion import clone, detach
 from .functions.linalg.decompositions import old_lu as lu
-from .functions.linalg.low_rank import *
-from .functions.linalg.solving import old_lu_solve as lu_solve
+from .functions.linalg.solvers import old_lu_solve as lu_solve
 from .functions.methods import attach as _attach_methods
 from .functions.namespace import *
-from .functions.nn.convolution import *
-from .functions.nn.folding import native_channel_shuffle, pixel_shuffle, pixel_unshuffle
-from .functions.nn.grid_sample import grid_sampler, grid_sampler_2d, grid_sampler_3d
+from .functions.nn.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from .functions.nn.pooling import max_pool1d, max_pool1d_with_indices, max_pool2d, max_pool3d
+from .functions.nn.vision import (
+    grid_sampler,
+    grid_sampler_2d,
+    grid_sampler_3d,
+    native_channel_shuffle,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 from .functions.out_argument import accept as _accept_out
-from .functions.random.distributions import *
-from .functions.tensors.conversion import clone, detach
+from .functions.torch.random_sampling import *
 from .ir.dtype import (
     DType as dtype,
     bfloat16,

@@ -7,7 +7,7 @@ from typing import Any
 
 from .autograd.gradcheck import gradcheck, gradgradcheck
 from .driver.api import compile
-from .functions.tensors.creation import as_tensor
+from .functions.torch.creation import as_tensor
 from .testing import assert_close
 from .tracer.pytree import flatten, map_leaves, unflatten
 from .tracer.tensor.tensor import Tensor

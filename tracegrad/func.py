@@ -13,7 +13,7 @@ from typing import Any
 
 from .func_linearization import Argnums, Linearization, Primals
 from .func_modules import functional_call, stack_module_state
-from .functions.tensors.creation import eye
+from .functions.torch.creation import eye
 from .tracer.autograd.backward import filled
 from .tracer.autograd.vmap import map_examples, vmap
 from .tracer.mode import resolve

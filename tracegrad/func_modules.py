@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .functions.tensors.joining import stack
+from .functions.torch.slicing_joining import stack
 from .nn.module import Module
 from .tracer.tensor.tensor import Tensor
 

@@ -2,7 +2,6 @@
 them are batches. Complex numbers are not supported, so `eig` only says so.
 """
 
-from .functions.linalg.chained_products import linalg_cross as cross, multi_dot, vecdot
 from .functions.linalg.decompositions import (
     cholesky_ex,
     eig,
@@ -17,7 +16,6 @@ from .functions.linalg.decompositions import (
     lu_factor_ex,
     svdvals,
 )
-from .functions.linalg.matmul import matmul
 from .functions.linalg.matrix_functions import (
     cond,
     householder_product,
@@ -30,7 +28,7 @@ from .functions.linalg.matrix_functions import (
     tensorsolve,
     vander,
 )
-from .functions.linalg.solving import (
+from .functions.linalg.solvers import (
     det,
     inv,
     inv_ex,
@@ -42,9 +40,10 @@ from .functions.linalg.solving import (
     solve_ex,
     solve_triangular,
 )
-from .functions.math.norms import vector_norm
 from .functions.out_argument import accept as _accept_out
-from .functions.tensors.slicing import diagonal as _diagonal
+from .functions.torch.blas import linalg_cross as cross, matmul, multi_dot, vecdot
+from .functions.torch.reduction_statistics import vector_norm
+from .functions.torch.slicing_joining import diagonal as _diagonal
 from .ir.faults import LinAlgError
 from .tracer.tensor.tensor import Tensor
 

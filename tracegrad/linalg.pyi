@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from tracegrad import return_types
-from tracegrad.functions.math.reduction import Dims
+from tracegrad.functions.arguments import Dims
 from tracegrad.ir.faults import LinAlgError as LinAlgError
 from tracegrad.tracer.tensor.tensor import Tensor
 from typing import Any

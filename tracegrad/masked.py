@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .functions import namespace as all_
-from .functions.math.norms import vector_norm
-from .functions.math.scaled_operands import refuse
+from .functions.arguments import refuse
+from .functions.torch.reduction_statistics import vector_norm
 from .ir.dtype import bool_
 from .ir.ops import elementwise as ops
 from .nn import functional as F

@@ -1,9 +1,7 @@
 """torch.special: special functions of mathematics, with torch's names."""
 
-from .functions.math.elementwise import erf, erfc, expm1, log1p, sigmoid as expit
-from .functions.math.pointwise import exp2, round
-from .functions.math.softmax_family import log_softmax, logsumexp, softmax
-from .functions.math.special import (
+from .functions.out_argument import accept as _accept_out
+from .functions.special import (
     bessel_j0,
     bessel_j1,
     digamma,
@@ -28,7 +26,9 @@ from .functions.math.special import (
     xlogy,
     zeta,
 )
-from .functions.out_argument import accept as _accept_out
+from .functions.torch.pointwise import exp2, round
+from .functions.torch.pointwise_primitives import erf, erfc, expm1, log1p, sigmoid as expit
+from .functions.torch.reduction import log_softmax, logsumexp, softmax
 
 psi, modified_bessel_i0, modified_bessel_i1 = digamma, i0, i1
 

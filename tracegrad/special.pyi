@@ -1,6 +1,6 @@
 """Written by `python -m tests.stubs`."""
 
-from tracegrad.functions.math.reduction import Dims
+from tracegrad.functions.arguments import Dims
 from tracegrad.tracer.tensor.tensor import Tensor
 from typing import Any
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
-from .functions.tensors.creation import as_tensor
+from .functions.torch.creation import as_tensor
 from .ir.dtype import DType
 from .tracer.tensor.tensor import Tensor
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .functions.tensors.creation import empty, tensor as from_data
+from .functions.torch.creation import empty, tensor as from_data
 from .ir.dtype import DType
 from .tracer.tensor.promotion import SCALAR_TYPE
 from .tracer.tensor.tensor import Size, Tensor

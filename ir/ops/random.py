@@ -4,7 +4,7 @@
 The generator is a function of a key and a counter, so an element's number depends on the seed and
 on its position in the stream alone: not on who computes it, in which order, or how often. It is an
 elementwise primitive, which fuses into whatever uses it, and distributions follow from it by
-arithmetic (tracegrad/functions/random/distributions.py).
+arithmetic (tracegrad/functions/torch/random_sampling.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Special functions as primitives: those whose value is no short formula of the elementary ones.
 
-Everything else of torch.special is a composite of these (tracegrad/functions/math/special.py).
+Everything else of torch.special is a composite of these (tracegrad/functions/special.py).
 Derivatives are from the NIST Digital Library of Mathematical Functions (DLMF), by the equations
 named here. References are SciPy's; kernels call the same code (runtime/cpu/special.py), so both
 agree to the bit in float64.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from ..functions.tensors.creation import eye
-from ..functions.tensors.joining import stack
+from ..functions.torch.creation import eye
+from ..functions.torch.slicing_joining import stack
 from ..tracer.autograd.backward import filled
 from ..tracer.autograd.graph import GradFn
 from ..tracer.autograd.transform import Pullback

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..functions.tensors.creation import tensor, zeros_like
+from ..functions.torch.creation import tensor, zeros_like
 from ..tracer.autograd.backward import grad
 from ..tracer.autograd.transform import Pullback
 from ..tracer.mode import enable_grad, no_grad

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..functions.tensors.creation import from_numpy
+from ..functions.torch.creation import from_numpy
 from ..tracer.capture import unread
 from ..tracer.capture.locations import Location, alike
 from ..tracer.capture.observer import Observer

@@ -1,1 +1,1 @@
-"""Torch's functions: plain functions of primitives, by subject; `namespace` has all of them."""
+"""Torch's functions: plain functions of primitives, one file for each page of its documentation."""

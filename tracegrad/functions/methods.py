@@ -17,106 +17,91 @@ from ..tracer.tensor import printing
 from ..tracer.tensor.inplace import apply_inplace, inplace
 from ..tracer.tensor.reshape_inplace import inplace_view
 from ..tracer.tensor.tensor import Tensor
-from . import numpy_protocol, numpy_ufuncs
-from .linalg import chained_products, decompositions, matmul, matrix_functions, solving
-from .math import (
-    clamp,
-    cumulative,
-    differences,
-    elementwise,
-    floating_point,
-    histogram,
-    norms,
-    pointwise,
-    predicates,
-    reduction,
-    softmax_family,
-    sorting,
-    special,
-    statistics,
-    var_std,
-)
-from .random import distributions, inplace_sampling
-from .tensors import (
-    broadcasting,
-    conversion,
+from . import conversion, numpy_protocol, numpy_ufuncs, special
+from .linalg import decompositions, matrix_functions, solvers
+from .torch import (
+    blas,
+    comparison,
     creation,
-    fill,
-    gather,
+    gather_scatter,
     indexing,
-    interop,
-    joining,
-    metadata,
-    reinterpret,
-    scatter,
+    memory,
+    other_counting,
+    other_cumulative,
+    other_shapes,
+    pointwise,
+    pointwise_primitives,
+    random_sampling,
+    reduction,
+    reduction_statistics,
     shape,
-    slicing,
-    triangular,
+    slicing_joining,
+    tensors,
 )
 
+
+def _all(module: Any, without: str = "", also: str = "") -> str:
+    """The public names of a file, less some, and some more."""
+    return " ".join([n for n in module.__all__ if n not in without.split()] + also.split())
+
+
 METHODS: dict[Any, str] = {
-    elementwise: " ".join(elementwise.__all__),
-    pointwise: " ".join(n for n in pointwise.__all__ if n not in ("imag", "real", "rsub", "where")),
-    clamp: " ".join(clamp.__all__),
-    predicates: " ".join(predicates.__all__),
-    floating_point: " ".join(floating_point.__all__),
-    special: " ".join(n for n in special.__all__ if n != "polygamma"),
-    reduction: " ".join(reduction.__all__),
-    var_std: " ".join(var_std.__all__),
-    softmax_family: " ".join(softmax_family.__all__),
-    norms: " ".join(norms.__all__),
-    statistics: " ".join(statistics.__all__),
-    histogram: "bincount histc histogram",
-    differences: "diff",
-    matmul: " ".join(matmul.__all__),
-    chained_products: "addbmm addr cross inner kron",
-    decompositions: "cholesky qr svd",
-    matrix_functions: "matrix_exp matrix_power norm orgqr ormqr",
-    solving: " ".join(solving.__all__),
-    cumulative: " ".join(cumulative.__all__),
-    fill: "copy_ fill_ fill_diagonal_ zero_ masked_fill masked_fill_",
-    gather: " ".join(n for n in gather.__all__ if n != "unravel_index"),
-    scatter: " ".join(scatter.__all__),
-    sorting: "argsort isin kthvalue msort sort topk unique unique_consecutive",
-    triangular: " ".join(n for n in triangular.__all__ if not n.endswith("_indices")),
-    slicing: " ".join(slicing.__all__) + " unfold",
-    joining: "repeat repeat_interleave tile",
-    distributions: "bernoulli multinomial",
-    shape: """
-        adjoint flatten flip fliplr flipud moveaxis movedim permute ravel reshape roll rot90
-        squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
-        reshape_as is_contiguous""",
-    broadcasting: "expand expand_as broadcast_to sum_to_size",
+    tensors: _all(
+        tensors, without="finfo iinfo is_tensor",
+        also="""
+        data_ptr dim dim_order element_size is_set_to ndimension nelement storage_offset stride
+        _is_view""",
+    ),
+    memory: "resize_ resize_as_ __dlpack__ __dlpack_device__",
     conversion: """
         item tolist numpy to type_as cpu cuda clone detach detach_ __array__ __bool__ __float__
         __int__ __index__ __len__ __iter__ __contains__""",
-    metadata: """
-        data_ptr dim dim_order element_size get_device is_conj is_inference is_neg is_same_size
-        is_set_to is_signed ndimension nelement numel storage_offset stride _is_view""",
-    reinterpret: "resize_ resize_as_",
-    interop: "__dlpack__ __dlpack_device__",
+    indexing: _all(indexing, without="fill", also="copy_ fill_diagonal_ masked_fill_"),
+    gather_scatter: _all(gather_scatter, without="unravel_index where"),
+    slicing_joining: _all(
+        slicing_joining,
+        without="cat column_stack concat concatenate dstack hstack row_stack stack vstack",
+        also="repeat unfold",
+    ),
+    shape: """
+        adjoint broadcast_to expand expand_as flatten is_contiguous moveaxis movedim permute ravel
+        reshape reshape_as squeeze sum_to_size swapaxes swapdims t transpose unflatten unsqueeze
+        view view_as""",
+    random_sampling: "bernoulli multinomial",
+    pointwise_primitives: _all(pointwise_primitives),
+    pointwise: _all(pointwise, without="imag real rsub"),
+    reduction: _all(reduction),
+    reduction_statistics: _all(reduction_statistics),
+    comparison: _all(comparison),
+    other_cumulative: "cummax cummin cumprod cumsum diff logcumsumexp",
+    other_counting: "bincount corrcoef cov histc histogram",
+    other_shapes: """
+        diag diag_embed diagflat flip fliplr flipud repeat_interleave roll rot90 tril triu""",
+    blas: _all(blas, without="chain_matmul"),
+    decompositions: "cholesky qr svd",
+    solvers: _all(solvers),
+    matrix_functions: _all(matrix_functions, without="frobenius_norm nuclear_norm"),
+    special: _all(special, without="polygamma"),
 }
-
-# functions of numbers that have no in-place variant
-_OUT_OF_PLACE = (
-    "angle", "conj", "fmax", "fmin", "imag", "isnan", "maximum", "minimum", "positive", "real",
-    "resolve_conj", "resolve_neg", "rsub", "where",
-)
 
 # functions that have an in-place variant
 INPLACE = {
-    elementwise: " ".join(n for n in elementwise.__all__ if n not in _OUT_OF_PLACE),
-    pointwise: " ".join(n for n in pointwise.__all__ if n not in _OUT_OF_PLACE),
-    clamp: " ".join(clamp.__all__),
-    special: " ".join(n for n in special.__all__ if n != "polygamma"),
-    floating_point: "ldexp nextafter",
-    scatter: " ".join(scatter.__all__),
-    cumulative: "cumprod cumsum",
-    norms: "renorm",
-    triangular: "tril triu",
-    matmul: "addmm addmv baddbmm",
-    chained_products: "addbmm addr",
+    gather_scatter: """
+        index_add index_copy index_fill index_put index_reduce masked_scatter put scatter
+        scatter_add scatter_reduce""",
+    pointwise_primitives: _all(pointwise_primitives, without="isnan maximum minimum"),
+    pointwise: _all(
+        pointwise,
+        without="""
+        angle conj frexp imag positive real resolve_conj resolve_neg rsub signbit""",
+    ),
+    reduction_statistics: "renorm",
+    other_cumulative: "cumprod cumsum",
+    other_shapes: "tril triu",
+    blas: "addbmm addmm addmv addr baddbmm",
+    special: _all(special, without="polygamma"),
 }
+
 
 def _operand(x: Any) -> Any:
     """An array beside a Tensor is one."""
@@ -125,11 +110,11 @@ def _operand(x: Any) -> Any:
 
 OTHERS = {
     "lu": decompositions.old_lu,
-    "lu_solve": solving.old_lu_solve,
+    "lu_solve": solvers.old_lu_solve,
     "__getitem__": indexing.getitem,
     "__setitem__": indexing.setitem,
-    "__matmul__": lambda self, other: matmul.matmul(self, _operand(other)),
-    "__rmatmul__": lambda self, other: matmul.matmul(_operand(other), self),
+    "__matmul__": lambda self, other: blas.matmul(self, _operand(other)),
+    "__rmatmul__": lambda self, other: blas.matmul(_operand(other), self),
     "__eq__": conversion.numbers_equal,
     "__ne__": conversion.numbers_differ,
     "__hash__": object.__hash__,
@@ -144,10 +129,10 @@ OTHERS = {
     "polygamma_": lambda self, n: apply_inplace(self, lambda x: special.polygamma(n, x)),
     "real": property(pointwise.real),
     "imag": property(pointwise.imag),
-    "size": metadata._size,
+    "size": tensors._size,
     "type": conversion.type_,
     "contiguous": shape.contiguous_,
-    "where": lambda self, condition, other: pointwise.where(condition, self, other),
+    "where": lambda self, condition, other: gather_scatter.where(condition, self, other),
     "data": property(conversion._data, conversion._set_data, doc="The values, without history."),
     "T": property(
         lambda x: shape.permute(x, tuple(range(x.ndim))[::-1]), doc="The dimensions reversed."
@@ -155,7 +140,7 @@ OTHERS = {
     "mT": property(shape.adjoint, doc="The last two dimensions exchanged."),
     "mH": property(shape.adjoint, doc="The last two dimensions exchanged."),
     "H": property(shape.t, doc="The transpose of a matrix."),
-    "itemsize": property(metadata.element_size),
+    "itemsize": property(tensors.element_size),
     "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
     "from_numpy": staticmethod(creation.from_numpy),
     "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),
@@ -191,7 +176,7 @@ def attach() -> None:
         "__array_ufunc__": numpy_ufuncs.array_ufunc,
         "__array_function__": numpy_protocol.array_function,
     }
-    for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, inplace_sampling.FILLERS):
+    for table in (OTHERS, mine, conversion.CASTS, conversion.NEW, random_sampling.FILLERS):
         for name, value in table.items():
             setattr(Tensor, name, value)
     for name in "squeeze swapaxes swapdims t transpose unsqueeze".split():

@@ -13,8 +13,8 @@ from ..tracer.tensor.inplace import overwrite, refuse_unwritable
 from ..tracer.tensor.promotion import can_cast
 from ..tracer.tensor.tensor import Tensor
 from . import namespace
-from .tensors.conversion import numpy
-from .tensors.creation import as_tensor
+from .conversion import numpy
+from .torch.creation import as_tensor
 
 
 def ours(x: Any) -> Any:

@@ -19,11 +19,11 @@ from ..ir.ops import elementwise
 from ..tracer.mode import get_default_dtype
 from ..tracer.tensor.tensor import Tensor
 from . import namespace
-from .linalg import chained_products, decompositions, matrix_functions, solving
-from .math import norms
+from .conversion import to
+from .linalg import decompositions, matrix_functions, solvers
 from .numpy_arguments import ours, theirs, written
-from .tensors.conversion import to
-from .tensors.creation import as_tensor, tensor
+from .torch import blas, reduction_statistics
+from .torch.creation import as_tensor, tensor
 
 # ---- functions: those that differ in the names of arguments, and in nothing else
 _ARGUMENTS = {
@@ -296,7 +296,7 @@ _LINALG = frozenset(
 
 
 def _linalg(name: str) -> Callable:
-    homes = (decompositions, matrix_functions, norms, chained_products, solving)
+    homes = (decompositions, matrix_functions, solvers, reduction_statistics, blas)
     return next(
         f for n in (f"linalg_{name}", name) for m in homes if (f := getattr(m, n, None)) is not None
     )

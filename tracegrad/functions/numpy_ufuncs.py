@@ -12,7 +12,7 @@ from ..ir.ops import elementwise
 from ..tracer.tensor.tensor import Tensor
 from . import namespace
 from .numpy_arguments import ours, theirs, written
-from .tensors.creation import tensor
+from .torch.creation import tensor
 
 # their names are ours, but for these
 _OPERATORS: dict[str, Callable] = {  # these take Python numbers, on either side, as operators do

@@ -23,7 +23,7 @@ from ..tracer.tensor.promotion import SCALAR_TYPE, can_cast
 from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import index_view, memory_offset, strides_of
 from .out_table import EXACT_OF_SEVERAL, RULES, SEVERAL
-from .tensors.reinterpret import resize_
+from .torch.memory import resize_
 
 _OF_TENSORS = __name__.rpartition(".")[0] + "."  # the package of all functions of tensors
 _RESIZED = (

@@ -4,6 +4,8 @@ Taken from torch 2.13: its signatures, and what each said to outputs of other dt
 that is not here yet has an entry all the same, and takes `out` from the day it comes.
 """
 
+from __future__ import annotations
+
 # the answer is converted, where torch's `can_cast` allows it
 CAST = """
     acos acosh add addcdiv addcmul addr angle arccos arccosh arcsin arcsinh arctan arctan2

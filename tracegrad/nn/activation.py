@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..functions.tensors.conversion import empty
+from ..functions.torch.creation import empty
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F
 from .init import constant_

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functions.tensors.creation import empty
-from ..functions.tensors.shape import transpose
+from ..functions.torch.creation import empty
+from ..functions.torch.shape import transpose
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init
 from .linear import Linear

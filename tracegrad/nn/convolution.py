@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functions.tensors.creation import empty
+from ..functions.torch.creation import empty
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init
 from .layer import repeated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from ..functions.tensors.creation import empty
+from ..functions.torch.creation import empty
 from ..tracer.mode import no_grad
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init

@@ -7,21 +7,17 @@ from ..functions.nn.activation import *
 from ..functions.nn.adaptive_pooling import *
 from ..functions.nn.attention import *
 from ..functions.nn.convolution import *
-from ..functions.nn.cross_entropy import *
-from ..functions.nn.ctc_loss import *
+from ..functions.nn.distance import *
 from ..functions.nn.dropout import *
 from ..functions.nn.embedding import *
-from ..functions.nn.folding import *
-from ..functions.nn.fractional_pooling import *
-from ..functions.nn.grid_sample import *
 from ..functions.nn.interpolate import *
 from ..functions.nn.linear import *
 from ..functions.nn.loss import *
 from ..functions.nn.margin_loss import *
 from ..functions.nn.normalization import *
-from ..functions.nn.padding import *
 from ..functions.nn.pooling import *
 from ..functions.nn.softmax import *
+from ..functions.nn.vision import *
 from ..functions.out_argument import accept as _accept_out
 
 _accept_out(globals(), "nn.functional")

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..functions.linalg.decompositions import linalg_qr
-from ..functions.random.distributions import rand, randn
+from ..functions.torch.random_sampling import rand, randn
 from ..ir.ops.special import erfinv
 from ..tracer.mode import no_grad
 from ..tracer.tensor.tensor import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functions.tensors.creation import empty
-from ..functions.tensors.shape import flatten, unflatten
+from ..functions.torch.creation import empty
+from ..functions.torch.shape import flatten, unflatten
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init
 from .module import Module

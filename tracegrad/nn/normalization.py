@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ..functions.tensors.creation import empty, ones, tensor, zeros
-from ..functions.tensors.shape import squeeze, unsqueeze
+from ..functions.torch.creation import empty, ones, tensor, zeros
+from ..functions.torch.shape import squeeze, unsqueeze
 from ..ir.dtype import int64
 from ..tracer.mode import no_grad
 from ..tracer.tensor.tensor import Tensor

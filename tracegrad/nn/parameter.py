@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..functions.tensors.creation import empty
+from ..functions.torch.creation import empty
 from ..tracer.tensor.tensor import Tensor
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ..functions.tensors.creation import as_tensor
+from ..functions.torch.creation import as_tensor
 from ..tracer.mode import no_grad
 from ..tracer.tensor.tensor import RemovableHandle, Tensor
 from .parameter import Parameter

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from ..functions.tensors.creation import full
-from ..functions.tensors.triangular import triu
+from ..functions.torch.creation import full
+from ..functions.torch.other_shapes import triu
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init
 from .attention import MultiheadAttention

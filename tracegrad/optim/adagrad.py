@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functions.tensors.creation import full_like, zeros
+from ..functions.torch.creation import full_like, zeros
 from ..ir.dtype import float32
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, exact, refuse_negative

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..functions.tensors.creation import as_tensor
+from ..functions.torch.creation import as_tensor
 from ..nn.parameter import forget_grad
 from ..tracer.change_counter import WatchedDict, WatchedList, changed, differentiated_tensors
 from ..tracer.mode import enable_grad, mode, set_grad_enabled

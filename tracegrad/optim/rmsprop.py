@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functions.tensors.creation import zeros, zeros_like
+from ..functions.torch.creation import zeros, zeros_like
 from ..ir.dtype import float32
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functions.tensors.creation import full_like, zeros_like
+from ..functions.torch.creation import full_like, zeros_like
 from ..ir.ops.elementwise import isnan, where
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative

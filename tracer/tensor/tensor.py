@@ -349,7 +349,7 @@ def rebuild(
 
 
 def legacy(*args: Any) -> Tensor:
-    """`Tensor(...)`; functions.tensors.creation replaces this."""
+    """`Tensor(...)`; functions.torch.creation replaces this."""
     raise NotImplementedError
 
 

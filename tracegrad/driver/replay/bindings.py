@@ -13,7 +13,7 @@ from weakref import ref
 
 import numpy as np
 
-from ...functions.tensors.creation import from_numpy
+from ...functions.torch.creation import from_numpy
 from ...runtime.cpu.executable import address
 from ...tracer.capture.locations import Location
 from ...tracer.capture.signature import aval

@@ -1,1 +1,1 @@
-"""Products of matrices, decompositions, equations."""
+"""The page torch.linalg, and the functions of torch that are of its kind."""

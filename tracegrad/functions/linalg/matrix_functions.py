@@ -14,11 +14,14 @@ from ...ir.ops.movement import concat, reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..math.norms import vector_norm
-from ..math.reduction import Dims, amax, amin, numpy_names, sum as sum_, wrap_dim
-from ..tensors.joining import stack
+from ..arguments import Dims, numpy_names, wrap_dim
+from ..torch.reduction import amax, amin, sum as sum_
+from ..torch.reduction_statistics import vector_norm
+from ..torch.slicing_joining import stack
 from .decompositions import eigvalsh, matrices, square, svdvals
-from .solving import inv, inv_ex, solve, tolerance
+from .solvers import inv, inv_ex, solve, tolerance
+
+__all__ = ["frobenius_norm", "matrix_exp", "matrix_power", "norm", "nuclear_norm", "orgqr", "ormqr"]
 
 
 # ---- norms
@@ -361,8 +364,3 @@ def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tenso
 def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """The root of the sum of squares."""
     return norm(input, "fro", dim, keepdim)
-
-
-__all__ = [
-    "frobenius_norm", "matrix_exp", "matrix_power", "norm", "nuclear_norm", "orgqr", "ormqr",
-]

@@ -1,1 +1,1 @@
-"""Layers as functions, by torch's names; `nn.functional` shows them."""
+"""The page torch.nn.functional, by its sections."""

@@ -15,13 +15,11 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.inplace import apply_inplace, inplace as in_place
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
-from ..math import clamp, pointwise
-from ..math.dtype_limits import finfo
-from ..math.scaled_operands import floats_only, no_bools
-from ..math.upcast import rounded_once
-from ..random.distributions import rand_like
-from ..tensors import shape
-from ..tensors.slicing import narrow
+from ..arguments import floats_only, no_bools, rounded_once
+from ..torch import pointwise, shape
+from ..torch.random_sampling import rand_like
+from ..torch.slicing_joining import narrow
+from ..torch.tensors import finfo
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
@@ -171,7 +169,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
 def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     inside = gt(x, min_val) & lt(x, max_val)
     value = ops.minimum(ops.maximum(ops.stop_gradient(x), min_val), max_val)
-    return clamp.passing(value.to(x.dtype), inside, x)
+    return pointwise.passing(value.to(x.dtype), inside, x)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:

@@ -13,14 +13,13 @@ from ...ir.dtype import bool_, float32
 from ...ir.ops.elementwise import exp, stop_gradient, where
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.tensor import Tensor
-from ..linalg.matmul import matmul
-from ..math.reduction import amax, mean, sum as sum_
-from ..random.distributions import narrowed, wide
-from ..tensors.broadcasting import expand
-from ..tensors.creation import arange, zeros
-from ..tensors.joining import cat, repeat_interleave
-from ..tensors.shape import permute, reshape, squeeze, unsqueeze
-from ..tensors.slicing import chunk
+from ..torch.blas import matmul
+from ..torch.creation import arange, zeros
+from ..torch.other_shapes import repeat_interleave
+from ..torch.random_sampling import narrowed, wide
+from ..torch.reduction import amax, mean, sum as sum_
+from ..torch.shape import expand, permute, reshape, squeeze, unsqueeze
+from ..torch.slicing_joining import cat, chunk
 from .dropout import dropout
 from .linear import linear
 

@@ -21,11 +21,13 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import not_implemented
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ..tensors.shape import reshaped
+from ..arguments import floats_only
+from ..torch.shape import fresh, reshaped
 from .windows import Ints, batched, by_rank, each, folded, reach, spatial_pads, windows
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "fold", "unfold",
 ]
 
 _C_NAMES = {
@@ -268,3 +270,129 @@ def _adjoint(rank: int) -> Any:
 
 conv1d, conv2d, conv3d = by_rank(_forward, "conv{}d")
 conv_transpose1d, conv_transpose2d, conv_transpose3d = by_rank(_adjoint, "conv_transpose{}d")
+
+
+# ---- im2col and col2im
+def _blocks(**options: Any) -> dict[str, Ints]:
+    """The options for both axes, checked."""
+    out = {}
+    for name, value in options.items():
+        both = each(value, 2)
+        if both is None:
+            raise RuntimeError(f"{name} must be an int or two ints, but got {value}")
+        if min(both) < (name != "padding"):
+            word = name.replace("kernel_size", "kernel")
+            what = name.replace("_", " ") + (
+                " should be non-negative" if name == "padding" else " should be greater than zero"
+            )
+            raise RuntimeError(f"{what}, but got {word}_height: {both[0]} {word}_width: {both[1]}")
+        out[name] = both
+    return out
+
+
+def _grid(size: Ints, b: dict[str, Ints]) -> Ints:
+    """How many blocks there are along each axis."""
+    return tuple(
+        (n + 2 * p - reach(k, d)) // s + 1
+        for n, k, d, p, s in zip(
+            size, b["kernel_size"], b["dilation"], b["padding"], b["stride"], strict=True
+        )
+    )
+
+
+def _rank(x: Tensor) -> None:
+    if x.ndim not in (3, 4) or 0 in x.shape[-3:]:
+        raise ShapeError(
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero "
+            f"dimensions for input, but got: {list(x.shape)}"
+        )
+
+
+def unfold(
+    input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
+    """The blocks of images (N, C, H, W) as columns: (N, C * kernel, blocks).
+
+    Shape: (N, C, H, W) -> (N, C * kernel, blocks). Dtype: that of input.
+    Raises RuntimeError for other ranks, or a kernel larger than the image.
+
+    >>> x = torch.arange(9.0).reshape(1, 1, 3, 3)
+    >>> F.unfold(x, kernel_size=2)[0, :, 0]
+    tensor([0., 1., 3., 4.])
+    """
+    b = _blocks(kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
+    _rank(input)
+    if input.dtype is not bool_:
+        floats_only("im2col_out_cpu", input)
+    size = tuple(input.shape[-2:])
+    count = _grid(size, b)
+    if min(count) < 1:
+        raise ShapeError(
+            f"Given input with spatial size {size}, kernel_size={b['kernel_size']}, "
+            f"dilation={b['dilation']}, padding={b['padding']}, calculated shape of the array of "
+            f"sliding blocks as {count}, but its components must be at least one."
+        )
+
+    def columns(x: Tensor) -> Tensor:
+        x = spatial_pads(x, [(p, p, 0) for p in b["padding"]])
+        seen = permute(
+            windows(x, b["kernel_size"], b["stride"], b["dilation"]), axes=(0, 1, 4, 5, 2, 3)
+        )
+        rows = x.shape[1] * math.prod(b["kernel_size"])
+        return fresh(reshaped(seen, (x.shape[0], rows, math.prod(count))), x)
+
+    return composite("Im2ColBackward0")(batched)(input, 2, columns)
+
+
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
+    stride: Any = 1,
+) -> Tensor:
+    """Images of a size from their blocks (N, C * kernel, blocks); where blocks overlap they are
+    summed.
+
+    Shape: (N, C * kernel, blocks) -> (N, C, *output_size). Dtype: that of input.
+    Raises RuntimeError if the number of rows or blocks does not fit.
+
+    >>> x = torch.ones(1, 4, 4)
+    >>> F.fold(x, output_size=3, kernel_size=2)
+    tensor([[[[1., 2., 1.],
+              [2., 4., 2.],
+              [1., 2., 1.]]]])
+    """
+    out = each(output_size, 2)
+    if out is None:
+        raise RuntimeError(f"output_size must be an int or two ints, but got {output_size}")
+    b = _blocks(kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
+    if input.ndim not in (2, 3) or 0 in input.shape[-2:]:
+        raise ShapeError(
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and "
+            f"non-zero dimensions for input, but got: {list(input.shape)}"
+        )
+    taps = math.prod(b["kernel_size"])
+    rows, columns = input.shape[-2:]
+    if rows % taps:
+        raise ShapeError(
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, "
+            f"but got input.size(1)={rows} and kernel_size={b['kernel_size']}."
+        )
+    count = _grid(out, b)
+    if min(count) < 1 or math.prod(count) != columns:
+        raise ShapeError(
+            f"Given output_size={out}, kernel_size={b['kernel_size']}, dilation={b['dilation']}, "
+            f"padding={b['padding']}, stride={b['stride']}, expected size of input's dimension 2 "
+            f"to match the calculated number of sliding blocks {count[0]} * {count[1]} = "
+            f"{math.prod(count)}, but got input.size(2)={columns}."
+        )
+
+    def image(x: Tensor) -> Tensor:
+        n, channels = x.shape[0], rows // taps
+        seen = permute(
+            reshaped(x, (n, channels, *b["kernel_size"], *count)), axes=(0, 1, 4, 5, 2, 3)
+        )
+        wide = tuple(m + 2 * p for m, p in zip(out, b["padding"], strict=True))
+        y = folded(seen, wide, b["stride"], b["dilation"])
+        inside = ((p, p + m, 1) for m, p in zip(out, b["padding"], strict=True))
+        return slice_(y, slices=((0, n, 1), (0, channels, 1), *inside))
+
+    return composite("Col2ImBackward0")(batched)(input, 1, image)

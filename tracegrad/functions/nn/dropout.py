@@ -13,9 +13,9 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ..random.distributions import uniform, wide
-from ..tensors.creation import lying_as
-from ..tensors.shape import squeeze, unsqueeze
+from ..torch.creation import lying_as
+from ..torch.random_sampling import uniform, wide
+from ..torch.shape import squeeze, unsqueeze
 
 __all__ = [
     "alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout",

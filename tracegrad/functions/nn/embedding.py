@@ -14,12 +14,12 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import no_grad
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ..math.norms import vector_norm
-from ..math.reduction import amax, sum as sum_
-from ..math.sorting import searchsorted
-from ..tensors.creation import arange, ones, zeros
-from ..tensors.shape import unsqueeze
-from ..value_checks import at_most, require
+from ..arguments import at_most, require
+from ..torch.creation import arange, ones, zeros
+from ..torch.other_counting import searchsorted
+from ..torch.reduction import amax, sum as sum_
+from ..torch.reduction_statistics import vector_norm
+from ..torch.shape import unsqueeze
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
 

@@ -21,10 +21,10 @@ from ...ir.ops.movement import expand, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.tensor import Tensor
-from ..math.clamp import clamp
-from ..math.scaled_operands import refuse
-from ..tensors.creation import held
-from ..tensors.shape import fresh, reshaped
+from ..arguments import refuse
+from ..torch.creation import held
+from ..torch.pointwise import clamp
+from ..torch.shape import fresh, reshaped
 from . import adaptive_pooling
 
 __all__ = ["interpolate", "upsample", "upsample_bilinear", "upsample_nearest"]

@@ -21,13 +21,13 @@ from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.layout import contiguous_format, format_of
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ..math.norms import vector_norm
-from ..math.reduction import mean, reduced
-from ..random.distributions import narrowed, wide
+from ..torch.random_sampling import narrowed, wide
+from ..torch.reduction import mean, reduced
+from ..torch.reduction_statistics import vector_norm
 
 __all__ = [
-    "batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize",
-    "rms_norm",
+    "batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
+    "normalize", "rms_norm",
 ]
 
 

@@ -29,19 +29,16 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import mode
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.tensor import Tensor
-from ..math.elementwise import abs as abs_
-from ..math.pointwise import div, relu, sign
-from ..math.scaled_operands import no_bools, refuse
-from ..math.upcast import rounded_once
-from ..tensors.shape import reshaped
+from ..arguments import no_bools, refuse, rounded_once
+from ..torch.pointwise import div, relu, sign
+from ..torch.pointwise_primitives import abs as abs_
+from ..torch.shape import reshaped
 from .windows import Ints, along, batched, by_rank, counted, each, reach, spatial_pads, windows
 
 __all__ = [
-    f"{kind}{rank}d{rest}"
-    for kind, rest in (
-        ("max_pool", ""), ("avg_pool", ""), ("lp_pool", ""), ("max_pool", "_with_indices"),
-    )
-    for rank in (1, 2, 3)
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool2d_with_indices",
+    "max_pool3d", "max_pool3d_with_indices",
 ]
 
 _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}

@@ -8,10 +8,10 @@ from typing import Any
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import log, log1p
 from ...tracer.tensor.tensor import Tensor
-from ..math import reduction, softmax_family
-from ..math.dtype_limits import finfo
-from ..random.distributions import rand_like
-from ..tensors.creation import zeros_like
+from ..torch import reduction
+from ..torch.creation import zeros_like
+from ..torch.random_sampling import rand_like
+from ..torch.tensors import finfo
 
 __all__ = ["gumbel_softmax", "log_softmax", "softmax", "softmin"]
 
@@ -38,7 +38,7 @@ def softmax(
     tensor([0.1554, 0.4223, 0.4223])
     """
     d = _implicit_dim(input, "softmax") if dim is None else dim
-    return softmax_family.softmax(input, d, dtype)
+    return reduction.softmax(input, d, dtype)
 
 
 def softmin(
@@ -54,7 +54,7 @@ def softmin(
     tensor([0.5761, 0.2119, 0.2119])
     """
     d = _implicit_dim(input, "softmin") if dim is None else dim
-    return softmax_family.softmax(-input, d, dtype)
+    return reduction.softmax(-input, d, dtype)
 
 
 def log_softmax(
@@ -70,7 +70,7 @@ def log_softmax(
     tensor([-1.8620, -0.8620, -0.8620])
     """
     d = _implicit_dim(input, "log_softmax") if dim is None else dim
-    return softmax_family.log_softmax(input, d, dtype)
+    return reduction.log_softmax(input, d, dtype)
 
 
 def gumbel_softmax(
@@ -87,7 +87,7 @@ def gumbel_softmax(
     tensor(1.)
     """
     exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
-    soft = softmax_family.softmax((logits - log(exponential)) / tau, dim)
+    soft = reduction.softmax((logits - log(exponential)) / tau, dim)
     if not hard:
         return soft
     index = reduction.argmax(soft, dim, keepdim=True)

@@ -14,9 +14,9 @@ from ...ir.ops import movement as ops
 from ...ir.ops.source import iota
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.tensor import Tensor
-from ..tensors.shape import reshaped, squeeze, unsqueeze
+from ..torch.shape import reshaped, squeeze, unsqueeze
 
-__all__: list[str] = []
+__all__ = []
 
 Ints = tuple[int, ...]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...functions.math.clamp import clamp
-from ...functions.math.norms import vector_norm
-from ...functions.tensors.creation import tensor
-from ...functions.tensors.joining import stack
+from ...functions.torch.creation import tensor
+from ...functions.torch.pointwise import clamp
+from ...functions.torch.reduction_statistics import vector_norm
+from ...functions.torch.slicing_joining import stack
 from ...tracer.mode import no_grad
 from ...tracer.tensor.tensor import Tensor
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...functions.tensors.joining import cat
-from ...functions.tensors.shape import reshape
+from ...functions.torch.shape import reshape
+from ...functions.torch.slicing_joining import cat
 from ...tracer.mode import no_grad
 from ...tracer.tensor.tensor import Tensor
 

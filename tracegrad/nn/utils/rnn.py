@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...functions.nn.padding import pad
-from ...functions.tensors.joining import stack
-from ...functions.tensors.shape import transpose
+from ...functions.nn.vision import pad
+from ...functions.torch.shape import transpose
+from ...functions.torch.slicing_joining import stack
 from ...tracer.tensor.tensor import Tensor
 
 

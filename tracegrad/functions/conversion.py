@@ -1,0 +1,320 @@
+"""Between tensors and the rest of Python: numbers, lists, arrays, dtypes, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtype import DType, bfloat16, bool_
+from ..ir.ops import elementwise as ops
+from ..tracer.autograd.graph import composite
+from ..tracer.change_counter import tensor_changed
+from ..tracer.mode import mode, resolve
+from ..tracer.tensor.device import device as Device, usable
+from ..tracer.tensor.dispatch import bind
+from ..tracer.tensor.gradient_layout import with_strides
+from ..tracer.tensor.layout import format_of, format_strides
+from ..tracer.tensor.promotion import NAMES, SCALAR_TYPE, as_dtype
+from ..tracer.tensor.tensor import Tensor, fill_slots, leaked_tensor_error
+from ..tracer.tensor.views import alias_memory, memory_location
+from .torch.creation import empty, full, ones, tensor, zeros
+from .torch.slicing_joining import unbind
+
+
+def values(self: Tensor, what: str) -> np.ndarray:
+    """The numbers themselves; in a trace, if the trace can tell them."""
+    t = resolve(self)
+    if t._array is not None:
+        return t._dtype.decode(t._array)
+    if mode.trace is None:
+        raise leaked_tensor_error(t)
+    return t._dtype.decode(mode.trace.concrete(t, what))
+
+
+# ---- to Python
+def item(self: Tensor) -> bool | int | float:
+    """The number in a tensor of one element.
+
+    Shape: one element, of any shape. Raises RuntimeError for another number of elements.
+
+    >>> torch.tensor([1.5]).item()
+    1.5
+    """
+    return _single(self, "item()")
+
+
+def _single(self: Tensor, what: str) -> Any:
+    if self.numel() != 1:
+        raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
+    return values(self, what).item()
+
+
+def tolist(self: Tensor) -> Any:
+    """The numbers as nested lists.
+
+    Shape: (*) -> nested as deep as there are dimensions; a number of a 0-d tensor. Raises nothing
+    eagerly.
+
+    >>> torch.tensor([[1, 2], [3, 4]]).tolist()
+    [[1, 2], [3, 4]]
+    """
+    return values(self, "tolist()").tolist()
+
+
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
+    """An array of the values; it shares their memory.
+
+    Shape: (*) -> (*). Dtype: NumPy's of the same name.
+    Raises RuntimeError for a tensor that requires grad, without `force`; TypeError for bfloat16.
+
+    >>> torch.tensor([1.0, 2.0]).numpy()
+    array([1., 2.], dtype=float32)
+    """
+    t = resolve(self)
+    if t._requires_grad and not force:
+        raise RuntimeError(
+            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+        )
+    if t._dtype is bfloat16:
+        raise TypeError("Got unsupported ScalarType BFloat16")
+    if t._array is not None:
+        return t._array.view()  # whose shape and flags are not those of the tensor
+    return values(t, "numpy()")
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    array = numpy(self)
+    if dtype is not None and np.dtype(dtype) != array.dtype:
+        if copy is False:
+            raise ValueError(f"{array.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def __bool__(self: Tensor) -> bool:
+    if self.numel() != 1:
+        many = "more than one value" if self.numel() else "no values"
+        raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
+    return bool(values(self, "bool").item())
+
+
+def _python_number(self: Tensor, what: str) -> Any:
+    if self.numel() != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return values(self, what).item()
+
+
+def __float__(self: Tensor) -> float:
+    return float(_python_number(self, "float"))
+
+
+def __int__(self: Tensor) -> int:
+    return int(_python_number(self, "int"))
+
+
+def __index__(self: Tensor) -> int:
+    if self.dtype.kind == "float" or self.numel() != 1:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(_single(self, "index"))
+
+
+def __len__(self: Tensor) -> int:
+    if self.ndim == 0:
+        raise TypeError("len() of a 0-d tensor")
+    return self.shape[0]
+
+
+def __iter__(self: Tensor) -> Iterator[Tensor]:
+    if self.ndim == 0:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(unbind(self, 0))
+
+
+def __contains__(self: Tensor, element: Any) -> bool:
+    if not isinstance(element, (Tensor, bool, int, float, np.number)):
+        raise RuntimeError(
+            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+            f"{type(element).__name__}."
+        )
+    return bool(ops.eq(self, element).any())
+
+
+# ---- to other tensors
+@composite("ToCopyBackward0")
+def _cast(x: Tensor, dtype: DType) -> Tensor:
+    return ops.ne(x, 0) if dtype is bool_ else ops.cast(x, dtype=dtype)
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
+       non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    """The tensor in another dtype, on a device or as another tensor is; itself if nothing changes.
+
+    `to(dtype)`, `to(device)`, `to(device, dtype)` and `to(other)`; `copy` makes a copy in any case.
+    Shape: (*) -> (*). Raises RuntimeError for another device than the CPU.
+
+    >>> torch.tensor([1, 2]).to(torch.float64)
+    tensor([1., 2.], dtype=tracegrad.float64)
+    """
+    flags = [a for a in args if isinstance(a, bool)]  # non_blocking, and then copy
+    copy = copy or len(flags) > 1 and flags[1]
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, (str, Device)) or (isinstance(a, int) and not isinstance(a, bool)):
+            device = a
+        elif a is not None and not isinstance(a, bool):
+            dtype = a
+    usable(device)
+    d = self.dtype if dtype is None else as_dtype(dtype)
+    if d is not self.dtype:
+        return _formed(_cast(self, d), memory_format)
+    wanted = format_strides(self, memory_format)
+    same = wanted is None or memory_format is format_of(self)
+    return clone(self, memory_format=memory_format) if copy or not same else self
+
+
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The name of the tensor's type, or the tensor as another dtype."""
+    if dtype is None:
+        return f"tracegrad.{SCALAR_TYPE[self.dtype]}Tensor"
+    if isinstance(dtype, str):
+        found = [
+            d for d, n in SCALAR_TYPE.items() if dtype.rpartition(".")[2] in (f"{n}Tensor", d.name)
+        ]
+        if not found:
+            raise ValueError(f"invalid type: '{dtype}'")
+        dtype = found[0]
+    elif isinstance(dtype, type) and isinstance(getattr(dtype, "dtype", None), DType):
+        dtype = dtype.dtype  # type: ignore[attr-defined]  # LongTensor and its like
+    return to(self, dtype)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor as the dtype of `other`.
+
+    Shape: (*) -> (*). Raises AttributeError or TypeError if `other` is no tensor.
+
+    >>> torch.tensor([1, 2]).type_as(torch.tensor(1.0))
+    tensor([1., 2.])
+    """
+    return to(self, other.dtype)
+
+
+def _caster(name: str) -> Any:
+    def method(self: Tensor, memory_format: Any = None) -> Tensor:
+        return to(self, NAMES[name])
+
+    method.__name__ = name
+    method.__doc__ = f"This tensor as {NAMES[name].name}."
+    return method
+
+
+CASTS = {
+    n: _caster(n) for n in ("double", "float", "half", "bfloat16", "long", "int", "short", "bool")
+}
+CASTS |= {"char": _caster("int8"), "byte": _caster("uint8")}
+
+
+def cpu(self: Tensor) -> Tensor:
+    """This tensor on the CPU."""
+    return self
+
+
+def cuda(self: Tensor, device: Any = None) -> Tensor:
+    """This tensor on a GPU; a RuntimeError where there is none."""
+    usable("cuda")
+    return self
+
+
+def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy, part of the graph.
+
+    Shape: (*) -> (*). Dtype: that of the tensor. Raises TypeError without a tensor.
+
+    >>> x = torch.ones(2)
+    >>> y = x.clone()
+    >>> y[0] = 5
+    >>> x
+    tensor([1., 1.])
+    """
+    return _formed(ops.copy(self), memory_format)
+
+
+def _formed(y: Tensor, memory_format: Any) -> Tensor:
+    """A new tensor in a memory format."""
+    strides = format_strides(y, memory_format)
+    return y if strides is None else with_strides(y, strides)
+
+
+def detach(self: Tensor) -> Tensor:
+    """The same values in the same memory, cut off from the history.
+
+    Shape: (*) -> (*). Dtype: that of the tensor. Raises TypeError without a tensor.
+
+    >>> torch.ones(2, requires_grad=True).detach().requires_grad
+    False
+    """
+    x = resolve(self)
+    node = x._node if mode.trace is None else mode.trace.detached(x._node)
+    y: Tensor = fill_slots(object.__new__(Tensor), x._array, node, x._dtype)
+    y._version = x._version
+    alias_memory(x, y)
+    return y
+
+
+def detach_(self: Tensor) -> Tensor:
+    """Cut this tensor off from its history."""
+    x = resolve(self)
+    if x._view is not None and x._view.differentiable:
+        raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+    x._grad_fn, x._requires_grad = None, False
+    return self
+
+
+def _data(self: Tensor) -> Tensor:
+    y = detach(self)
+    if mode.trace is None:  # changes through `.data` are not noticed: that is its purpose
+        y._version = [0]
+    # A trace notices them. Eagerly a derivative would read the new numbers, the trace has the old.
+    return y
+
+
+def _set_data(self: Tensor, new: Tensor) -> None:
+    if not isinstance(new, Tensor):
+        raise TypeError(f"Variable data has to be a tensor, but got {type(new).__name__}")
+    x, new = resolve(self), resolve(new)
+    if new._dtype is not x._dtype:
+        raise RuntimeError(
+            "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
+            "incompatible tensor type."
+        )
+    x._array, x._node, x._ptr, x._memory_location = new._array, new._node, 0, memory_location(new)
+    x._base = x._view = None
+    tensor_changed(x)
+
+
+def _new(make: Any, name: str) -> Any:
+    def method(self: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
+        return make(*args, dtype=dtype or self.dtype, **options)
+
+    method.__name__ = f"new_{name}"
+    method.__doc__ = f"`{name}` in the dtype of this tensor."
+    return method
+
+
+NEW = {f"new_{f.__name__}": _new(f, f.__name__) for f in (zeros, ones, empty, full, tensor)}
+
+
+def numbers_equal(self: Tensor, other: Any) -> Any:
+    """Elementwise equality; False for what cannot be compared."""
+    if other is None or isinstance(other, (str, list, tuple, dict, set, type)):
+        return NotImplemented
+    return bind(ops.eq, (self, other), {})
+
+
+def numbers_differ(self: Tensor, other: Any) -> Any:
+    if other is None or isinstance(other, (str, list, tuple, dict, set, type)):
+        return NotImplemented
+    return bind(ops.ne, (self, other), {})

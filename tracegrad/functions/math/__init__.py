@@ -1,1 +1,0 @@
-"""Functions of numbers, reductions, scans, sorting and statistics."""

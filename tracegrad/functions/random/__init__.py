@@ -1,1 +1,0 @@
-"""Random numbers: distributions, and tensors filled with them."""

@@ -1,1 +1,0 @@
-"""Making, reading, moving and writing tensors."""

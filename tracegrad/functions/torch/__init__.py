@@ -1,0 +1,1 @@
+"""The page torch.html, by its sections."""
