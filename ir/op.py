@@ -157,9 +157,11 @@ class OpDef:
     movement; None where only a copy can. `aliases` says that torch's function gives such a view and
     not a copy. access says how a loop reads an operand at computed places.
 
-    operator is the method of Python that means it. Of op_math operands torch takes a number beside
-    half tensors in float32; others are rounded first. If `divides`, an integer 0 as the second
-    operand is an error. check is what it demands of its operand.
+    public has the names of torch's functions that are this primitive and nothing more, the usual
+    one first; torch.special's have its prefix. operator is the method of Python that means it. Of
+    op_math operands torch takes a number beside half tensors in float32; others are rounded first.
+    If `divides`, an integer 0 as the second operand is an error. check is what it demands of its
+    operand.
 
     Of an expression: `exact`, the answer is an operand, or needs no more digits than the operands
     have; `chooses`, it compares, and takes an operand; of_int64 is used for that dtype instead, and
@@ -180,6 +182,7 @@ class OpDef:
     view: Callable[..., View | None] | None = None
     access: Access | None = None
     aliases: bool = False
+    public: tuple[str, ...] = ()
     operator: str = ""
     commutative: bool = False
     refused: Refused = Refused()

@@ -8,19 +8,25 @@ Reads the source with `ast` and finds
 - in the compiler (ir, tracer, codegen, runtime) any string that is a primitive's name. Some such
   strings mean something else: `MEANT_OTHERWISE` has a row for each.
 
-tracegrad/ is exempt from the last rule: its strings are torch's public names, and parameters.
+tracegrad/ is exempt from the last rule: its strings are torch's public names, and parameters. A
+public name that is one primitive stands in the record (`OpDef.public`).
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import suppress
+from inspect import signature, unwrap
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 from test_import_law import ROOMS, ROOT, python_files
 
-from tracegrad.ir.value import REGISTRY
+import tracegrad
+from tracegrad.functions import namespace
+from tracegrad.ir.value import REGISTRY, Value
 
 RECORDS, BACKEND = Path("ir/ops"), Path("runtime/cpu/builtins.py")
 COMPILER = ("ir", "tracer", "codegen", "runtime")
@@ -56,7 +62,6 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
 TEXT = {
     "codegen/schedule/fuse.py": 2,  # a template's name, the note on a fusion
     "codegen/templates/lapack.py": 1,  # a kernel's name
-    "tracegrad/functions/torch/pointwise_primitives.py": 1,  # the public function's name
     "tracer/tensor/dispatch.py": 1,  # torch's words of refusal
 }
 
@@ -140,6 +145,43 @@ def test_the_compiler_spells_no_name_of_a_primitive():
                 found.append(f"{path}:{line} {word!r}")
     assert found == [], "use the record, or say in MEANT_OTHERWISE what it is"
     assert met == {path: set(words.split()) for path, (words, _) in MEANT_OTHERWISE.items()}
+
+
+class Operand(Value):
+    """Answers an operation with the record of its primitive, and the operands."""
+
+    @classmethod
+    def bind(cls, op, inputs, params):
+        return op, inputs
+
+
+def applied(function):
+    """The record of the primitive that a function applies to its operands, if it does no more and
+    has no options.
+    """
+    parameters = signature(function).parameters.values()
+    operands = tuple(Operand() for p in parameters if p.default is p.empty)
+    if len(operands) < len(parameters):
+        return None
+    with suppress(Exception):
+        op, inputs = function(*operands)
+        return op if inputs == operands else None
+
+
+PUBLIC = {path: op for op in REGISTRY.values() for path in op.public}
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_a_public_name_of_a_record_is_that_primitive(path):
+    space, _, name = path.rpartition(".")
+    function = getattr(getattr(tracegrad, space) if space else tracegrad, name)
+    assert applied(unwrap(function)) is PUBLIC[path]
+
+
+def test_a_function_that_is_one_primitive_has_its_name_in_the_record():
+    functions = {n: f for n, f in vars(namespace).items() if isinstance(f, FunctionType)}
+    missing = [n for n, f in functions.items() if (op := applied(f)) and n not in op.public]
+    assert missing == []
 
 
 @pytest.mark.parametrize(

@@ -33,30 +33,29 @@ NUMBERS, INTEGERS = Refused(("bool",)), Refused(("bool", "float"))  # which alon
 
 
 # ---- comparisons and logic: no gradients
-def _compare(
-    name: str, ref: np.ufunc, sign: str, operator: str = "", commutative: bool = False
-) -> OpDef:
-    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=COMPARE, operator=operator,
-                       commutative=commutative)
+def _sign(ref: np.ufunc, sign: str, *public: str, **fields: Any) -> OpDef:
+    """The primitive that a sign stands for, between its operands."""
+    return elementwise(public[0], ref=ref, expr=f"{{0}} {sign} {{1}}", public=public, **fields)
 
 
 def _logical(name: str, ref: np.ufunc, sign: str) -> OpDef:
-    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", types=LOGICAL, commutative=True)
+    return _sign(ref, sign, name, types=LOGICAL, commutative=True)
 
 
 def _bitwise(name: str, ref: np.ufunc, sign: str, operator: str) -> OpDef:
-    return elementwise(name, ref=ref, expr=f"{{0}} {sign} {{1}}", operator=operator,
-                       commutative=True, refused=Refused(("float",)))
+    return _sign(ref, sign, name, operator=operator, commutative=True, refused=Refused(("float",)))
 
 
-eq = _compare("eq", np.equal, "==", commutative=True)
-ne = _compare("ne", np.not_equal, "!=", commutative=True)
-lt = _compare("lt", np.less, "<", "__lt__")
-le = _compare("le", np.less_equal, "<=", "__le__")
-gt = _compare("gt", np.greater, ">", "__gt__")
-ge = _compare("ge", np.greater_equal, ">=", "__ge__")
-isnan = elementwise("isnan", ref=np.isnan, expr="{0} != {0}", types=COMPARE)
-logical_not = elementwise("logical_not", ref=np.logical_not, expr="not {0}", types=LOGICAL)
+eq = _sign(np.equal, "==", "eq", types=COMPARE, commutative=True)
+ne = _sign(np.not_equal, "!=", "ne", "not_equal", types=COMPARE, commutative=True)
+lt = _sign(np.less, "<", "lt", "less", types=COMPARE, operator="__lt__")
+le = _sign(np.less_equal, "<=", "le", "less_equal", types=COMPARE, operator="__le__")
+gt = _sign(np.greater, ">", "gt", "greater", types=COMPARE, operator="__gt__")
+ge = _sign(np.greater_equal, ">=", "ge", "greater_equal", types=COMPARE, operator="__ge__")
+isnan = elementwise("isnan", ref=np.isnan, expr="{0} != {0}", types=COMPARE, public=("isnan",))
+logical_not = elementwise(
+    "logical_not", ref=np.logical_not, expr="not {0}", types=LOGICAL, public=("logical_not",)
+)
 logical_and = _logical("logical_and", np.logical_and, "&")
 logical_or = _logical("logical_or", np.logical_or, "|")
 logical_xor = _logical("logical_xor", np.logical_xor, "^")
@@ -65,15 +64,15 @@ bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "|", "__or__")
 bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "^", "__xor__")
 bitwise_not = elementwise(
     "bitwise_not", ref=np.invert, expr="invert({0})", operator="__invert__",
-    refused=Refused(("float",)),
+    refused=Refused(("float",)), public=("bitwise_not",),
 )
 shift_left = elementwise(
     "shift_left", ref=np.left_shift, expr="shift_left({0}, {1})", operator="__lshift__",
-    refused=INTEGERS,
+    refused=INTEGERS, public=("bitwise_left_shift",),
 )
 shift_right = elementwise(
     "shift_right", ref=np.right_shift, expr="shift_right({0}, {1})", operator="__rshift__",
-    refused=INTEGERS,
+    refused=INTEGERS, public=("bitwise_right_shift",),
 )
 
 # ---- structure
@@ -130,12 +129,8 @@ sub = elementwise(
     ),
 )
 mul = elementwise(
-    "mul",
-    ref=np.multiply,
-    expr="{0} * {1}",
-    of_int64="wrapped_mul({0}, {1})",
-    operator="__mul__",
-    commutative=True,
+    "mul", ref=np.multiply, expr="{0} * {1}", of_int64="wrapped_mul({0}, {1})",
+    public=("mul", "multiply"), operator="__mul__", commutative=True,
     op_math=(0, 1),  # a * b is b * a
     vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
 )
@@ -146,7 +141,7 @@ div = elementwise(
 )
 floor_div = elementwise(
     "floor_div", ref=np.floor_divide, expr="floor_div({0}, {1})", cost=DIVIDE,
-    operator="__floordiv__", refused=NUMBERS, op_math=(1,), divides=True,
+    public=("floor_divide",), operator="__floordiv__", refused=NUMBERS, op_math=(1,), divides=True,
     vjp=(lambda g, y, a, b: zeros_like(g, a), lambda g, y, a, b: zeros_like(g, b)),
 )
 
@@ -159,12 +154,12 @@ def _modulo(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 remainder = elementwise(
     "remainder", ref=_modulo, expr="remainder({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
-    operator="__mod__", refused=NUMBERS, divides=True,
+    public=("remainder",), operator="__mod__", refused=NUMBERS, divides=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(floor_div(a, b))),
 )
 fmod = elementwise(
     "fmod", ref=np.fmod, expr="fmod({0}, {1})", cost=DIVIDE, domain=(0.5, 3),
-    refused=NUMBERS, divides=True,
+    public=("fmod",), refused=NUMBERS, divides=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g * stop_gradient(trunc(a / b))),
 )
 
@@ -191,13 +186,13 @@ pow = elementwise(
 )
 maximum = elementwise(
     "maximum", ref=np.maximum, expr="maximum({0}, {1})", exact=True, chooses=True,
-    beside_number="at_least({0}, {1})", commutative=True,
+    public=("maximum",), beside_number="at_least({0}, {1})", commutative=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a < b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b < a, 0, g))),
 )
 minimum = elementwise(
     "minimum", ref=np.minimum, expr="minimum({0}, {1})", exact=True, chooses=True,
-    beside_number="at_most({0}, {1})", commutative=True,
+    public=("minimum",), beside_number="at_most({0}, {1})", commutative=True,
     vjp=(lambda g, y, a, b: where(eq(a, b), g * 0.5, where(a > b, 0, g)),
          lambda g, y, a, b: where(eq(a, b), g * 0.5, where(b > a, 0, g))),
 )
@@ -210,17 +205,18 @@ def _over(x: Any, square: Any) -> Any:
 
 atan2 = elementwise(
     "atan2", ref=np.arctan2, expr="atan2({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
-    domain=(0.5, 3),
+    public=("atan2", "arctan2"), domain=(0.5, 3),
     vjp=(lambda g, y, a, b: g * _over(b, a * a + b * b),
          lambda g, y, a, b: g * _over(-a, a * a + b * b)),
 )
 hypot = elementwise(
     "hypot", ref=np.hypot, expr="hypot({0}, {1})", types=FLOAT, cost=TRANSCENDENTAL,
-    refused=floats_only("hypot"),
+    public=("hypot",), refused=floats_only("hypot"),
     domain=(0.5, 3), vjp=(lambda g, y, a, b: g * (a / y), lambda g, y, a, b: g * (b / y)),
 )
 copysign = elementwise(
     "copysign", ref=np.copysign, expr="copysign({0}, {1})", types=FLOAT, exact=True,
+    public=("copysign",),
     vjp=(lambda g, y, a, b: g * where(eq(a, 0), 0, y / a), lambda g, y, a, b: zeros_like(g, b)),
 )
 nextafter = elementwise(
@@ -229,10 +225,12 @@ nextafter = elementwise(
     vjp=(lambda g, y, a, b: where(eq(a, b), 0, g), lambda g, y, a, b: zeros_like(g, b)),
 )
 gcd = elementwise(
-    "gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL, refused=INTEGERS
+    "gcd", ref=np.gcd, expr="gcd({0}, {1})", cost=TRANSCENDENTAL, refused=INTEGERS,
+    public=("gcd",),
 )
 neg = elementwise(
     "neg", ref=np.negative, expr="-{0}", vjp=(lambda g, y, x: -g,), exact=True, operator="__neg__",
+    public=("neg", "negative"),
     refused=Refused(
         bools="Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
         "invert a mask, use the `~` or `logical_not()` operator instead."
@@ -240,16 +238,11 @@ neg = elementwise(
 )
 abs = elementwise(
     "abs", ref=np.abs, expr="absolute({0})", vjp=(lambda g, y, x: g * sign(x),), exact=True,
-    operator="__abs__", refused=NUMBERS,
+    public=("abs", "absolute"), operator="__abs__", refused=NUMBERS,
 )
 reciprocal = elementwise(
-    "reciprocal",
-    ref=lambda x: 1 / x,
-    expr="{T}(1) / {0}",
-    types=FLOAT,
-    cost=DIVIDE,
-    domain=(0.5, 3),
-    vjp=(lambda g, y, x: -g * y * y,),
+    "reciprocal", ref=lambda x: 1 / x, expr="{T}(1) / {0}", types=FLOAT, cost=DIVIDE,
+    public=("reciprocal",), domain=(0.5, 3), vjp=(lambda g, y, x: -g * y * y,),
 )
 
 # ---- steps: the gradient is zero wherever there is one
@@ -260,15 +253,15 @@ sign = elementwise(
 )
 
 
-def _step(name: str, ref: Callable[..., Any], expr: str = "") -> OpDef:
+def _step(name: str, ref: Callable[..., Any], expr: str = "", public: str = "") -> OpDef:
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", vjp=_flat, exact=True,
-                       refused=NUMBERS)
+                       refused=NUMBERS, public=tuple(public.split()))
 
 
-floor = _step("floor", np.floor)
-ceil = _step("ceil", np.ceil)
+floor = _step("floor", np.floor, public="floor")
+ceil = _step("ceil", np.ceil, public="ceil")
 round = _step("round", lambda x: np.rint(x) if x.dtype.kind == "f" else x.copy(), "rint({0})")
-trunc = _step("trunc", np.trunc)
+trunc = _step("trunc", np.trunc, public="trunc fix")
 # exponent(x, dtype=int32): e of x = m * 2**e with 0.5 <= |m| < 1; 0 for zero, infinities and NaN
 exponent = elementwise(
     "exponent", ref=lambda x, *, dtype: np.where(np.isfinite(x), np.frexp(x)[1], 0),
@@ -297,10 +290,10 @@ def _expit(x: np.ndarray) -> np.ndarray:
 
 def _function(
     name: str, ref: Callable[..., Any], rule: Rule, domain: tuple[float, float] = (-3.0, 3.0),
-    expr: str = "", cost: int = TRANSCENDENTAL,
+    expr: str = "", cost: int = TRANSCENDENTAL, also: tuple[str, ...] = (),
 ) -> OpDef:
     return elementwise(name, ref=ref, expr=expr or f"{name}({{0}})", types=FLOAT, cost=cost,
-                       domain=domain, vjp=(rule,))
+                       domain=domain, vjp=(rule,), public=(name, *also))
 
 
 exp = _function("exp", np.exp, lambda g, y, x: g * y)
@@ -315,17 +308,21 @@ rsqrt = _function("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, x: -0.5 * g * 
 sin = _function("sin", np.sin, lambda g, y, x: g * cos(x))
 cos = _function("cos", np.cos, lambda g, y, x: -g * sin(x))
 tan = _function("tan", np.tan, lambda g, y, x: g * (1 + y * y), (-1.2, 1.2))
-asin = _function("asin", np.arcsin, lambda g, y, x: g * rsqrt(1 - x * x), (-0.9, 0.9))
-acos = _function("acos", np.arccos, lambda g, y, x: -g * rsqrt(1 - x * x), (-0.9, 0.9))
-atan = _function("atan", np.arctan, lambda g, y, x: g / (1 + x * x))
+asin = _function("asin", np.arcsin, lambda g, y, x: g * rsqrt(1 - x * x), (-0.9, 0.9),
+                 also=("arcsin",))
+acos = _function("acos", np.arccos, lambda g, y, x: -g * rsqrt(1 - x * x), (-0.9, 0.9),
+                 also=("arccos",))
+atan = _function("atan", np.arctan, lambda g, y, x: g / (1 + x * x), also=("arctan",))
 sinh = _function("sinh", np.sinh, lambda g, y, x: g * cosh(x))
 cosh = _function("cosh", np.cosh, lambda g, y, x: g * sinh(x))
-asinh = _function("asinh", np.arcsinh, lambda g, y, x: g * rsqrt(x * x + 1))
-acosh = _function("acosh", np.arccosh, lambda g, y, x: g * rsqrt(x * x - 1), (1.2, 3))
-atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0.9))
+asinh = _function("asinh", np.arcsinh, lambda g, y, x: g * rsqrt(x * x + 1), also=("arcsinh",))
+acosh = _function("acosh", np.arccosh, lambda g, y, x: g * rsqrt(x * x - 1), (1.2, 3),
+                  also=("arccosh",))
+atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0.9),
+                  also=("arctanh",))
 # tanh, sigmoid and erf stay primitive: their composite forms cancel or overflow
 tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
-sigmoid = _function("sigmoid", _expit, lambda g, y, x: g * y * (1 - y))
+sigmoid = _function("sigmoid", _expit, lambda g, y, x: g * y * (1 - y), also=("special.expit",))
 erf = _function(
     "erf", lambda x: scipy.special.erf(x), lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5)
 )

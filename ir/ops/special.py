@@ -22,22 +22,26 @@ COSTLY = 4 * TRANSCENDENTAL
 
 
 def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., Any] | None = None,
-             word: str = "", domain: tuple[float, float] = (-3.0, 3.0),
+             word: str = "", public: str = "", domain: tuple[float, float] = (-3.0, 3.0),
              **fields: Any) -> OpDef:
-    """A primitive that SciPy knows as `of` and kernels as `word`, NaN where it is not defined."""
+    """A primitive that SciPy knows as `of`, kernels as `word` and torch by the names in
+    `public`, by default `special.name`; NaN where it is not defined.
+    """
 
     # `scipy.special` is loaded when it is first used: it would be a third of the time to import us
     def value(*arrays: np.ndarray) -> np.ndarray:
         return getattr(scipy.special, of or name)(*arrays)
 
+    names = public or f"special.{name}"
     operands = ", ".join(f"{{{k}}}" for k in range(len(rules)))
     expr = f"{word or name}({operands})"
     return elementwise(name, ref=ref or value, expr=expr, types=Types.FLOAT, cost=COSTLY,
-                       domain=domain, vjp=rules, **fields)
+                       domain=domain, vjp=rules, public=tuple(names.split()), **fields)
 
 
 # ---- the error function's family: DLMF 7.2, 7.10
-erfinv = _special("erfinv", lambda g, y, x: g * exp(y * y) * (pi**0.5 / 2), domain=(-0.9, 0.9))
+erfinv = _special("erfinv", lambda g, y, x: g * exp(y * y) * (pi**0.5 / 2), public="erfinv",
+                  domain=(-0.9, 0.9))
 erfcx = _special("erfcx", lambda g, y, x: g * (2 * x * y - 2 / pi**0.5))
 ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5, domain=(0.1, 0.9))
 
@@ -75,15 +79,18 @@ def _igamma_slope(g: Any, a: Any, x: Any) -> Any:
     return g * exp((a - 1) * log(x) - x - lgamma(a))
 
 
-lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma, domain=(0.5, 3))
-digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi", domain=(0.5, 3))
+lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma,
+                  public="lgamma special.gammaln", domain=(0.5, 3))
+digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi",
+                   public="digamma special.psi", domain=(0.5, 3))
 # zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
 zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), ref=_zeta,
                 word="hurwitz", domain=(1.5, 3))
 igamma = _special("igamma", None, lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
-                  domain=(0.5, 3), refused=floats_only("igamma"))
+                  public="igamma special.gammainc", domain=(0.5, 3), refused=floats_only("igamma"))
 igammac = _special("igammac", None, lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
-                   domain=(0.5, 3), refused=floats_only("igammac"))
+                   public="igammac special.gammaincc", domain=(0.5, 3),
+                   refused=floats_only("igammac"))
 
 
 # ---- Bessel functions: DLMF 10.6, 10.29; i0e and i1e are i0 and i1 times exp(-|x|)
@@ -99,8 +106,11 @@ def _first_order(below: OpDef, scaled: bool = False) -> Rule:
     return rule
 
 
-i0 = _special("i0", lambda g, y, x: g * i1(x), word="bessel_i0")  # i1 and the like are types there
-i1 = _special("i1", _first_order(i0), word="bessel_i1")
+# kernels have types that are called i1 and the like
+i0 = _special("i0", lambda g, y, x: g * i1(x), word="bessel_i0",
+             public="i0 special.modified_bessel_i0")
+i1 = _special("i1", _first_order(i0), word="bessel_i1",
+             public="special.i1 special.modified_bessel_i1")
 i0e = _special("i0e", lambda g, y, x: g * (i1e(x) - sign(x) * y), word="bessel_i0e")
 i1e = _special("i1e", _first_order(i0e, scaled=True), word="bessel_i1e")
 bessel_j0 = _special("bessel_j0", lambda g, y, x: -g * bessel_j1(x), of="j0")

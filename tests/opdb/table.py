@@ -15,9 +15,7 @@ FILE = Path(__file__).parents[2] / "docs" / "operators.md"
 STAGES = ("value", "grad", "gradgrad")
 YES, NO, NONE, UNKNOWN = "yes", "**no**", "-", ""
 # functions that torch's database has under another name
-ELSEWHERE = {
-    "absolute": "abs", "fix": "trunc", "greater": "gt", "greater_equal": "ge", "less": "lt",
-    "less_equal": "le", "multiply": "mul", "negative": "neg", "not_equal": "ne",
+ELSEWHERE = {alias: op.public[0] for op in REGISTRY.values() for alias in op.public[1:]} | {
     "adjoint": "mH", "vander": "linalg.vander", "nuclear_norm": "norm", "frobenius_norm": "norm",
 }
 
@@ -44,7 +42,7 @@ def names_for(name: str) -> list[str]:
     """Where the database may speak of a name: itself, without `_`, by its other name."""
     base = name.removeprefix(METHOD)
     plain, last = base.rstrip("_"), base.rstrip("_").split(".")[-1]
-    others = [ELSEWHERE.get(base, ""), base.replace("arc", "a", 1)] if "." not in base else []
+    others = [ELSEWHERE.get(base, "")]
     home = f"nn.functional.{last}" if "." not in base else last
     return [name, base, plain, *others, home, last if base.startswith("nn.functional.") else ""]
 

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from ..ir.dtype import bool_
+from ..ir.op import OpDef
 from ..ir.ops import elementwise as ops, kinks, special as primitives
-from ..ir.value import REGISTRY
 from ..tracer.autograd.graph import composite
 from ..tracer.mode import mode
 from ..tracer.tensor.dispatch import number
@@ -28,20 +28,17 @@ __all__ = [
 ROOT_HALF = math.sqrt(0.5)
 
 bessel_j0 = unary(
-    primitives.bessel_j0, "The Bessel function J_0 (DLMF 10.2.2)", "[0.0, 1.0]", "[1.0000, 0.7652]",
-    space="special.",
+    primitives.bessel_j0, "The Bessel function J_0 (DLMF 10.2.2)", "[0.0, 1.0]", "[1.0000, 0.7652]"
 )
 bessel_j1 = unary(
-    primitives.bessel_j1, "The Bessel function J_1 (DLMF 10.2.2)", "[0.0, 1.0]", "[0.0000, 0.4401]",
-    space="special.",
+    primitives.bessel_j1, "The Bessel function J_1 (DLMF 10.2.2)", "[0.0, 1.0]", "[0.0000, 0.4401]"
 )
 digamma = unary(
     primitives.digamma, "The derivative of log(gamma(x)) (DLMF 5.2.2)",
     "[1.0, 2.0]", "[-0.5772,  0.4228]",
 )
 erfcx = unary(
-    primitives.erfcx, "exp(x * x) * erfc(x), without overflow", "[0.0, 10.0]", "[1.0000, 0.0561]",
-    space="special.",
+    primitives.erfcx, "exp(x * x) * erfc(x), without overflow", "[0.0, 10.0]", "[1.0000, 0.0561]"
 )
 erfinv = unary(primitives.erfinv, "The y for which erf(y) is x", "[0.0, 0.5]", "[0.0000, 0.4769]")
 i0 = unary(
@@ -49,31 +46,25 @@ i0 = unary(
     "[0.0, 1.0]", "[1.0000, 1.2661]",
 )
 i0e = unary(
-    primitives.i0e, "exp(-|x|) * i0(x), without overflow",
-    "[0.0, 100.0]", "[1.0000, 0.0399]", space="special.",
+    primitives.i0e, "exp(-|x|) * i0(x), without overflow", "[0.0, 100.0]", "[1.0000, 0.0399]"
 )
 i1 = unary(
     primitives.i1, "The modified Bessel function I_1 (DLMF 10.25.2)",
-    "[0.0, 1.0]", "[0.0000, 0.5652]", space="special.",
+    "[0.0, 1.0]", "[0.0000, 0.5652]",
 )
 i1e = unary(
-    primitives.i1e, "exp(-|x|) * i1(x), without overflow",
-    "[0.0, 100.0]", "[0.0000, 0.0397]", space="special.",
+    primitives.i1e, "exp(-|x|) * i1(x), without overflow", "[0.0, 100.0]", "[0.0000, 0.0397]"
 )
 lgamma = unary(primitives.lgamma, "log(|gamma(x)|) (DLMF 5.2.1)", "[3.0, 4.0]", "[0.6931, 1.7918]")
-ndtri = unary(
-    primitives.ndtri, "The y for which ndtr(y) is x",
-    "[0.5, 0.975]", "[0.0000, 1.9600]", space="special.",
-)
+ndtri = unary(primitives.ndtri, "The y for which ndtr(y) is x", "[0.5, 0.975]", "[0.0000, 1.9600]")
 zeta = binary(
-    primitives.zeta, "The Hurwitz zeta function (DLMF 25.11.1)", "[2.0]; [1.0]", "[1.6449]",
-    space="special.",
+    primitives.zeta, "The Hurwitz zeta function (DLMF 25.11.1)", "[2.0]; [1.0]", "[1.6449]"
 )
 
 
 # ---- the gamma function's family
-def _of_second(name: str) -> Any:
-    op = REGISTRY[name]
+def _of_second(op: OpDef) -> Any:
+    name = op.public[0]
 
     def function(input: Tensor, other: Tensor) -> Tensor:
         if mode.grad and isinstance(input, Tensor) and input.requires_grad:
@@ -85,7 +76,7 @@ def _of_second(name: str) -> Any:
     return function
 
 
-igamma, igammac = _of_second("igamma"), _of_second("igammac")
+igamma, igammac = _of_second(primitives.igamma), _of_second(primitives.igammac)
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:
