@@ -46,7 +46,6 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "ir/op.py": ("index", "kind of primitive"),
     "runtime/cpu/arithmetic.py": ("sqrt", "function of LLVM"),
     "runtime/cpu/intrinsics.py": ("i1", "code of a type"),
-    "runtime/cpu/launch_list.py": ("add", "operation of LLVM"),
     "runtime/cpu/python_builtins.py": ("i1", "code of a type"),
     "tracer/autograd/graph.py": ("index", "attribute"),
     "tracer/capture/code_names.py": ("add", "method of set"),

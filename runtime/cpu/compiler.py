@@ -115,16 +115,20 @@ def source_folder() -> Path:
     return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
 
 
-def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
-    """A kernel that comes as LLVM: the same code generator and cache as for those in Python."""
-    assert kernel.llvm is not None
+def assembled(name: str, text: str) -> Any:
+    """Loaded machine code of an LLVM module, by the code generator that Numba's own goes to."""
     with global_compiler_lock:
-        loaded = cpu_target.target_context.codegen().create_library(kernel.name)
+        loaded = cpu_target.target_context.codegen().create_library(name)
         loaded.enable_object_caching()
-        loaded.add_llvm_module(
-            llvm.parse_assembly(kernel.llvm().replace('"kernel"', f'"{kernel.name}"'))
-        )
+        loaded.add_llvm_module(llvm.parse_assembly(text))
         loaded.finalize()
+    return loaded
+
+
+def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
+    """A kernel that comes as LLVM."""
+    assert kernel.llvm is not None
+    loaded = assembled(kernel.name, kernel.llvm().replace('"kernel"', f'"{kernel.name}"'))
     return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
 
 

@@ -2,203 +2,281 @@
 loop, pieces), walked by native code.
 
 `walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet
-threads, and holds the project's only parallel=True function. It stops at the first row after which
-the status block is not clean.
+threads. It stops at the first row after which the status block is not clean.
 
 In a parallel walk every thread goes through all rows and claims pieces of each from a counter; the
 next row begins when all pieces are done. So a thread whose core is taken away delays no more than
 the piece that it holds, and one that wakes up late finds the work done.
+
+The walk is written in LLVM, which takes a twentieth of a second to compile. The threads are those
+of Numba's pool, to which it hands a function by address: a function of Numba's that enters the pool
+(parallel=True) takes a second.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 from functools import cache as memo
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from llvmlite import ir
-from numba import _dynfunc, njit, prange, types  # type: ignore[attr-defined]
-from numba.core import cgutils
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic as _intrinsic, register_jitable
+import llvmlite.binding as llvm
 
 from . import object_cache
-from .compiler import compiling, library, parts_of
-from .threads import layer, threads
-
-intrinsic: Any = _intrinsic  # its published signature counts typingctx among the arguments
+from .compiler import assembled, compiling, library, parts_of
+from .threads import threads
 
 COLUMNS = 5  # of the launch list
-COUNTERS = 16  # words for the two counters of a row, claimed pieces and, from word DONE, done ones:
-DONE = 8  # each has a line of the cache to itself
+COUNTERS = 16  # words for the two counters of a row, claimed pieces and done ones: each has a line
+# of the cache to itself
 SPINS = 1000  # looks at a counter before a waiting thread lets others have its core
-
-
-@intrinsic
-def _invoke(typingctx: Any, kernel: Any, args: Any, start: Any, stop: Any, worker: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        i64 = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64, i64, i64])
-        entry = builder.inttoptr(values[0], kind.as_pointer())
-        builder.call(entry, [builder.inttoptr(values[1], i64.as_pointer()), *values[2:]])
-        return context.get_dummy_value()
-
-    return types.void(kernel, args, start, stop, worker), codegen
-
-
-def _at(builder: Any, address: Any, k: Any) -> Any:
-    return builder.gep(builder.inttoptr(address, ir.IntType(64).as_pointer()), [k])
-
-
-@intrinsic
-def _word(typingctx: Any, address: Any, k: Any) -> Any:
-    """The k-th int64 behind an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load(_at(builder, *values))
-
-    return types.int64(address, k), codegen
-
-
-@intrinsic
-def _set(typingctx: Any, address: Any, k: Any, value: Any) -> Any:
-    """Write the k-th int64 behind an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store(values[2], _at(builder, *values[:2]))
-        return context.get_dummy_value()
-
-    return types.void(address, k, value), codegen
-
-
-@intrinsic
-def _count(typingctx: Any, address: Any, k: Any) -> Any:
-    """The k-th int64 behind an address, which becomes one more: no two threads get the same. What
-    this thread wrote before is there for whoever sees the new value.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        one = ir.Constant(ir.IntType(64), 1)
-        return builder.atomic_rmw("add", _at(builder, *values), one, "acq_rel")
-
-    return types.int64(address, k), codegen
-
-
-@intrinsic
-def _seen(typingctx: Any, address: Any, k: Any) -> Any:
-    """The k-th int64 behind an address, as others left it, and all that they wrote before."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load_atomic(_at(builder, *values), "acquire", 8)
-
-    return types.int64(address, k), codegen
-
-
-@intrinsic
-def _pause(typingctx: Any) -> Any:
-    """Tell the core that this thread only waits."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        machine = builder.module.triple.partition("-")[0]
-        arm = ("llvm.aarch64.hint", [1])
-        hints = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": arm, "arm64": arm}
-        name, numbers = hints.get(machine, ("", []))
-        given = [ir.Constant(ir.IntType(32), n) for n in numbers]
-        if name:
-            kind = ir.FunctionType(ir.VoidType(), [n.type for n in given])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def _yield(typingctx: Any) -> Any:
-    """Let another thread have the core."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
 
 # The words of a span, as `Executable` lays them out.
 LAUNCHES, FIRST, LAST, STATUS, WALKS, CLAIMS, WORKERS = range(7)
 
+_SPAN = """
+%Span = type { ptr, i64, i64, ptr, i64, ptr, i64 }
+%Row = type { ptr, ptr, i64, i64, i64 }
+%Counters = type { i64, [7 x i64], i64, [7 x i64] }
 
-def _serial(span: int) -> int:
-    _set(span, WALKS, _word(span, WALKS) + 1)
-    launches, status = _word(span, LAUNCHES), _word(span, STATUS)
-    for i in range(_word(span, FIRST), _word(span, LAST)):
-        row = COLUMNS * i
-        start, stop = _word(launches, row + 2), _word(launches, row + 3)
-        _invoke(_word(launches, row), _word(launches, row + 1), start, stop, 0)
-        if _word(status, 0) != 0:
-            return 1
-    return 0
+declare ptr @PyLong_AsVoidPtr(ptr)
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
+declare ptr @PyLong_FromLongLong(i64)
+
+; what Python calls, with the address of a span
+define ptr @$entry(ptr %self, ptr %number) {
+  %span = call ptr @PyLong_AsVoidPtr(ptr %number)
+  %none = icmp eq ptr %span, null
+  br i1 %none, label %wrong, label %right
+right:
+  %state = call ptr @PyEval_SaveThread()
+  %walks.at = getelementptr %Span, ptr %span, i64 0, i32 4
+  %walks = load i64, ptr %walks.at
+  %counted = add i64 %walks, 1
+  store i64 %counted, ptr %walks.at
+  call void @walk(ptr %span)
+  %status.at = getelementptr %Span, ptr %span, i64 0, i32 3
+  %status = load ptr, ptr %status.at
+  %code = load i64, ptr %status
+  %failed = icmp ne i64 %code, 0
+  %answer = zext i1 %failed to i64
+  call void @PyEval_RestoreThread(ptr %state)
+  %result = call ptr @PyLong_FromLongLong(i64 %answer)
+  ret ptr %result
+wrong:
+  ret ptr null
+}
+"""
+
+_SERIAL = """
+define internal void @walk(ptr %span) {
+entry:
+  %s = load %Span, ptr %span
+  %launches = extractvalue %Span %s, 0
+  %first = extractvalue %Span %s, 1
+  %last = extractvalue %Span %s, 2
+  %status = extractvalue %Span %s, 3
+  br label %rows
+rows:
+  %i = phi i64 [ %first, %entry ], [ %next, %row ]
+  %more = icmp slt i64 %i, %last
+  br i1 %more, label %row, label %out
+row:
+  %row.at = getelementptr %Row, ptr %launches, i64 %i
+  %r = load %Row, ptr %row.at
+  %kernel = extractvalue %Row %r, 0
+  %args = extractvalue %Row %r, 1
+  %start = extractvalue %Row %r, 2
+  %stop = extractvalue %Row %r, 3
+  call void %kernel(ptr %args, i64 %start, i64 %stop, i64 0)
+  %code = load i64, ptr %status
+  %clean = icmp eq i64 %code, 0
+  %next = add i64 %i, 1
+  br i1 %clean, label %rows, label %out
+out:
+  ret void
+}
+"""
+
+_PARALLEL = """
+declare i32 @get_num_threads()
+declare void @numba_parallel_for(ptr, ptr, ptr, ptr, ptr, i64, i64, i32)
+declare i32 @$yield()
+$declared
+
+define internal void @walk(ptr %span) {
+entry:
+  %s = load %Span, ptr %span
+  %first = extractvalue %Span %s, 1
+  %last = extractvalue %Span %s, 2
+  %claims = extractvalue %Span %s, 5
+  %workers = extractvalue %Span %s, 6
+  br label %reset
+reset:
+  %i = phi i64 [ %first, %entry ], [ %next, %row ]
+  %more = icmp slt i64 %i, %last
+  br i1 %more, label %row, label %begin
+row:
+  %claimed = getelementptr %Counters, ptr %claims, i64 %i, i32 0
+  store i64 0, ptr %claimed
+  %done = getelementptr %Counters, ptr %claims, i64 %i, i32 2
+  store i64 0, ptr %done
+  %next = add i64 %i, 1
+  br label %reset
+begin:
+  %alone = icmp sle i64 %workers, 1
+  br i1 %alone, label %one, label %many
+one:
+  call void @work(ptr %span, i64 0)
+  ret void
+many:
+  ; the pool's loop is over its threads. It adds steps to pointers: here to the number of a worker
+  %number = alloca ptr
+  %count = alloca i64
+  %step = alloca i64
+  store ptr null, ptr %number
+  store i64 1, ptr %step
+  %threads = call i32 @get_num_threads()
+  %wide = sext i32 %threads to i64
+  store i64 %wide, ptr %count
+  call void @numba_parallel_for(ptr @share, ptr %number, ptr %count, ptr %step, ptr %span,
+                                i64 0, i64 1, i32 %threads)
+  ret void
+}
+
+; what the pool calls, in each of its threads
+define internal void @share(ptr %numbers, ptr %counts, ptr %steps, ptr %span) {
+entry:
+  %number = load i64, ptr %numbers
+  %count = load i64, ptr %counts
+  %workers.at = getelementptr %Span, ptr %span, i64 0, i32 6
+  %workers = load i64, ptr %workers.at
+  %end = add i64 %number, %count
+  %short = icmp slt i64 %end, %workers
+  %last = select i1 %short, i64 %end, i64 %workers
+  br label %next
+next:
+  %worker = phi i64 [ %number, %entry ], [ %following, %mine ]
+  %more = icmp slt i64 %worker, %last
+  br i1 %more, label %mine, label %out
+mine:
+  call void @work(ptr %span, i64 %worker)
+  %following = add i64 %worker, 1
+  br label %next
+out:
+  ret void
+}
+
+; what one thread does in a walk
+define internal void @work(ptr %span, i64 %worker) {
+entry:
+  %s = load %Span, ptr %span
+  %launches = extractvalue %Span %s, 0
+  %first = extractvalue %Span %s, 1
+  %last = extractvalue %Span %s, 2
+  %status = extractvalue %Span %s, 3
+  %claims = extractvalue %Span %s, 5
+  br label %rows
+rows:
+  %i = phi i64 [ %first, %entry ], [ %next, %finished ]
+  %more = icmp slt i64 %i, %last
+  br i1 %more, label %row, label %out
+row:
+  %row.at = getelementptr %Row, ptr %launches, i64 %i
+  %r = load %Row, ptr %row.at
+  %kernel = extractvalue %Row %r, 0
+  %args = extractvalue %Row %r, 1
+  %start = extractvalue %Row %r, 2
+  %stop = extractvalue %Row %r, 3
+  %pieces = extractvalue %Row %r, 4
+  %extent = sub i64 %stop, %start
+  %claimed = getelementptr %Counters, ptr %claims, i64 %i, i32 0
+  %done = getelementptr %Counters, ptr %claims, i64 %i, i32 2
+  br label %claim
+claim:
+  ; no two threads get the same piece
+  %piece = atomicrmw add ptr %claimed, i64 1 acq_rel
+  %left = icmp slt i64 %piece, %pieces
+  br i1 %left, label %do, label %wait
+do:
+  %before = mul i64 %extent, %piece
+  %from = sdiv i64 %before, %pieces
+  %with = add i64 %before, %extent
+  %to = sdiv i64 %with, %pieces
+  %begin = add i64 %start, %from
+  %end = add i64 %start, %to
+  call void %kernel(ptr %args, i64 %begin, i64 %end, i64 %worker)
+  ; what the kernel wrote is there for whoever sees the new count
+  %before.this = atomicrmw add ptr %done, i64 1 acq_rel
+  br label %claim
+wait:
+  %looks = phi i64 [ 0, %claim ], [ %looked, %pause ], [ %looked, %yield ]
+  %ready = load atomic i64, ptr %done acquire, align 8
+  %all = icmp sge i64 %ready, %pieces
+  br i1 %all, label %finished, label %idle
+idle:
+  %looked = add i64 %looks, 1
+  %spins = icmp slt i64 %looked, $spins
+  br i1 %spins, label %pause, label %yield
+pause:
+  $pause
+  br label %wait
+yield:
+  %yielded = call i32 @$yield()
+  br label %wait
+finished:
+  %code = load i64, ptr %status
+  %clean = icmp eq i64 %code, 0
+  %next = add i64 %i, 1
+  br i1 %clean, label %rows, label %out
+out:
+  ret void
+}
+"""
+
+_ARM = ("llvm.aarch64.hint(i32)", "llvm.aarch64.hint(i32 1)")
+# of a machine: how its LLVM tells a core that the thread only waits
+_HINTS = {
+    "x86_64": ("llvm.x86.sse2.pause()", "llvm.x86.sse2.pause()"), "aarch64": _ARM, "arm64": _ARM,
+}
 
 
-@register_jitable
-def _work(span: int, worker: int) -> None:
-    """What one thread does in a walk."""
-    launches, status, claims = _word(span, LAUNCHES), _word(span, STATUS), _word(span, CLAIMS)
-    for i in range(_word(span, FIRST), _word(span, LAST)):
-        row, claimed, done = COLUMNS * i, COUNTERS * i, COUNTERS * i + DONE
-        kernel, args = _word(launches, row), _word(launches, row + 1)
-        start, pieces = _word(launches, row + 2), _word(launches, row + 4)
-        extent = _word(launches, row + 3) - start
-        c = _count(claims, claimed)
-        while c < pieces:
-            first, last = extent * c // pieces, extent * (c + 1) // pieces
-            _invoke(kernel, args, start + first, start + last, worker)
-            _count(claims, done)
-            c = _count(claims, claimed)
-        looks = 0
-        while _seen(claims, done) < pieces:
-            looks += 1
-            if looks < SPINS:
-                _pause()
-            else:
-                _yield()
-        if _word(status, 0) != 0:
-            return
+def _text(entry: str, parallel: bool) -> str:
+    """The walk as an LLVM module, whose function for Python is called `entry`."""
+    machine = llvm.get_process_triple().partition("-")[0]
+    declared, called = _HINTS.get(machine, ("", ""))
+    words = {
+        "$entry": entry, "$declared": declared and f"declare void @{declared}",
+        "$pause": called and f"call void @{called}",
+        "$yield": "SwitchToThread" if sys.platform == "win32" else "sched_yield",
+        "$spins": str(SPINS),
+    }
+    text = _SPAN + (_PARALLEL if parallel else _SERIAL)
+    for word, meaning in words.items():
+        text = text.replace(word, meaning)
+    return text
 
 
-def _parallel(span: int) -> int:
-    _set(span, WALKS, _word(span, WALKS) + 1)
-    claims, status = _word(span, CLAIMS), _word(span, STATUS)
-    for i in range(_word(span, FIRST), _word(span, LAST)):
-        _set(claims, COUNTERS * i, 0)
-        _set(claims, COUNTERS * i + DONE, 0)
-    workers = _word(span, WORKERS)
-    if workers == 1:
-        _work(span, 0)
-    else:
-        for worker in prange(workers):
-            _work(span, worker)
-    return 1 if _word(status, 0) != 0 else 0
+class _Method(ctypes.Structure):
+    """PyMethodDef of CPython's C interface."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("entry", ctypes.c_void_p), ("flags", ctypes.c_int),
+                ("doc", ctypes.c_char_p))
 
 
-SIGNATURE = types.int64(types.int64)
-# without Numba's own runtime (_nrt), whose start takes longer than loading everything else
-OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_ONE_ARGUMENT = 8  # METH_O
+_kept: list[Any] = []  # the machine code of walks, and what Python holds no reference to of them
 
 
-def _load(parts: tuple[bytes, ...], environment: str) -> Callable[..., int]:
-    """A Python function over machine code, built as Numba builds its own."""
-    loaded, symbol = library(parts)
-    env = _dynfunc.Environment({"__name__": __name__})
-    entry = _dynfunc.make_function(
-        ModuleType(__name__), "walk", "", loaded.get_pointer_to_function(symbol), env, (loaded,)
-    )
-    loaded.codegen.set_env(environment, env)
-    return entry
+def _python_function(loaded: Any, symbol: str) -> Callable[[int], int]:
+    """The C function of the machine code, as Python has its own: nothing is faster to call."""
+    method = _Method(b"walk", loaded.get_pointer_to_function(symbol), _ONE_ARGUMENT, None)
+    _kept.append((loaded, method))
+    kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    new = kind(("PyCFunction_NewEx", ctypes.pythonapi))
+    return new(ctypes.addressof(method), None, None)
 
 
 @memo
@@ -209,26 +287,18 @@ def walker(parallel: bool) -> Callable[[int], int]:
     the status block, a count of the walks, address of the counters, and how many threads take
     part. Releases the interpreter lock while it runs.
     """
-    function = _parallel if parallel else _serial
+    entry = f"tracegrad_{'parallel' if parallel else 'serial'}_walk"
+    text = _text(entry, parallel)
     with compiling():
         if parallel:
-            threads()
-        made = layer() if parallel else "serial"
-        name = object_cache.key(f"launches {made} {OPTIONS} {Path(__file__).read_text()}")
+            threads()  # which tells LLVM where the pool is
+        name = object_cache.key(f"launches {text}")
         parts = object_cache.read(name)
         if parts is not None:
             try:
-                return _load(parts[:-1], parts[-1].decode())
+                return _python_function(*library(parts))
             except Exception:  # an object of another make: compile it again
                 pass
-        as_told: Any = njit  # its published signature does not know _nrt
-        built = as_told(SIGNATURE, parallel=parallel, **OPTIONS)(function)
-        result: Any
-        (result,) = built.overloads.values()
-        environment = cpu_target.target_context.get_env_name(result.fndesc)
-        object_cache.write(
-            name,
-            *parts_of(result.library, result.fndesc.llvm_cpython_wrapper_name),
-            environment.encode(),
-        )
-        return result.entry_point
+        loaded = assembled(entry, text)
+        object_cache.write(name, *parts_of(loaded, entry))
+        return _python_function(loaded, entry)
