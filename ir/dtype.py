@@ -8,9 +8,11 @@ out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
+
+from .quiet import quietly
 
 _RANK = {"bool": 0, "uint": 1, "int": 1, "float": 3}
 
@@ -31,7 +33,7 @@ class DType:
     storage: np.dtype  # of the array that holds it
     compute: np.dtype  # of the arithmetic done with it
 
-    @property
+    @cached_property
     def is_floating_point(self) -> bool:
         return self.kind == "float"
 
@@ -43,11 +45,11 @@ class DType:
     def is_signed(self) -> bool:
         return self.kind in ("int", "float")
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         return self.storage.itemsize
 
-    @property
+    @cached_property
     def is_half(self) -> bool:
         return self.kind == "float" and self.bits == 16
 
@@ -70,8 +72,10 @@ class DType:
             rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
             quiet = np.where(np.isnan(array), np.uint32(0x7FC00000), rounded)
             return (quiet >> np.uint32(16)).astype(np.uint16).reshape(np.shape(array))
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(array).astype(self.storage, copy=False)
+        array = np.asarray(array)
+        if array.dtype is self.storage:
+            return array
+        return quietly(array.astype, self.storage, copy=False)
 
 
 def _dtype(name: str, kind: str, bits: int, storage: str, compute: str | None = None) -> DType:

@@ -9,7 +9,7 @@ else knows its name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .dtype import DType, bool_
+from .quiet import quietly
 from .strides import View
 from .value import OPERATORS, REGISTRY, Value
 
@@ -199,6 +200,15 @@ class OpDef:
     used_with: tuple[dict[str, Any], ...] = ({},)
 
     @cached_property
+    def is_elementwise(self) -> bool:
+        return self.kind is Kind.ELEMENTWISE
+
+    @cached_property
+    def only_moves(self) -> bool:
+        """Whether it makes no new numbers, so that stored ones can be moved as they are."""
+        return self.kind is Kind.MOVEMENT and self.adds is None
+
+    @cached_property
     def lowering(self) -> Lowering:
         if self.kind in (Kind.SOURCE, Kind.IMPLICIT):
             return Lowering.NONE
@@ -355,13 +365,15 @@ def movement(
 
 
 def evaluate(
-    op: OpDef, arrays: list[Any], dtypes: list[DType], out: DType, params: dict[str, Any]
+    op: OpDef, arrays: list[Any], dtypes: Sequence[DType], out: DType, params: dict[str, Any]
 ) -> np.ndarray:
-    """Run the oracle on stored arrays: decode, compute, encode."""
-    if op.kind is not Kind.MOVEMENT or op.adds is not None:
-        arrays = [d.decode(a) if d.is_half else a for a, d in zip(arrays, dtypes, strict=True)]
-        with np.errstate(all="ignore"):
-            y = op.ref(*arrays, **params)
-        stored = type(y) is np.ndarray and y.dtype is out.storage and not out.is_half
-        return y if stored else out.encode(y)
-    return op.ref(*arrays, **params)
+    """Run the oracle on stored arrays: decode, compute, encode. `dtypes` may be empty if none of
+    the arrays is of a half type.
+    """
+    if op.only_moves:
+        return op.ref(*arrays, **params)
+    if dtypes:
+        arrays = [d.decode(a) for a, d in zip(arrays, dtypes, strict=True)]
+    y = quietly(op.ref, *arrays, **params)
+    stored = type(y) is np.ndarray and y.dtype is out.storage and not out.is_half
+    return y if stored else out.encode(y)

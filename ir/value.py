@@ -18,7 +18,7 @@ OPERATORS: dict[str, Any] = {}  # method of Python -> OpDef, of those that say s
 
 def _binary(name: str) -> Callable[..., Any]:
     def operator(self: Value, other: Any) -> Any:
-        return OPERATORS[name](self, other)
+        return self.bind(OPERATORS[name], (self, other), {})
 
     return operator
 
@@ -32,7 +32,7 @@ def _reflected(name: str) -> Callable[..., Any]:
 
 def _unary(name: str) -> Callable[..., Any]:
     def operator(self: Value) -> Any:
-        return OPERATORS[name](self)
+        return self.bind(OPERATORS[name], (self,), {})
 
     return operator
 

@@ -20,19 +20,20 @@ def transpose(x: Any) -> Any:
 
 
 def _dot_aval(a: Any, b: Any) -> tuple[tuple[int, ...], DType]:
+    left, right = tuple(a.shape), tuple(b.shape)
     if (
-        len(a.shape) < 2
-        or len(a.shape) != len(b.shape)
-        or a.shape[:-2] != b.shape[:-2]
-        or a.shape[-1] != b.shape[-2]
+        len(left) < 2
+        or len(left) != len(right)
+        or left[:-2] != right[:-2]
+        or left[-1] != right[-2]
     ):
-        x, y = ("x".join(map(str, s.shape)) for s in (a, b))
+        x, y = ("x".join(map(str, s)) for s in (left, right))
         raise ShapeError(f"mat1 and mat2 shapes cannot be multiplied ({x} and {y})")
     if a.dtype is not b.dtype:
         raise ShapeError(
             f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}"
         )
-    return (*a.shape[:-1], b.shape[-1]), a.dtype
+    return (*left[:-1], right[-1]), a.dtype
 
 
 PART = 4096  # steps of a product whose sums are made by themselves, so that they keep their digits

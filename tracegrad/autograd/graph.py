@@ -27,7 +27,7 @@ class _Packed(Saved):
     def copy_value(self) -> None:
         """Do nothing: the user's hook keeps the value."""
 
-    def unpack(self, made_by: Node | None, of: str) -> Tensor:
+    def unpack(self, made_by: Node | None, of: Node | str | None) -> Tensor:
         t = self.unpacker(self.packed)
         if not isinstance(t, Tensor):
             raise TypeError(

@@ -171,18 +171,18 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
         if g is None:
             if y.shape.numel() != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            g = filled(y.shape, y._dtype, 1.0)
-        elif not isinstance(g, Tensor):
+            roots.append((fn, filled(y.shape, y._dtype, 1.0)))
+            continue
+        if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
-        else:
-            g = resolve(g)
-            if g.shape != y.shape:
-                raise RuntimeError(
-                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] "
-                    f"has a shape of {y.shape}."
-                )
-            if not g._dtype.is_floating_point:
-                g = cast(g, dtype=y._dtype)
+        g = resolve(g)
+        if g.shape != y.shape:
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] "
+                f"has a shape of {y.shape}."
+            )
+        if not g._dtype.is_floating_point:
+            g = cast(g, dtype=y._dtype)
         roots.append((fn, g if create else g.detach()))
     return roots
 

@@ -2,8 +2,8 @@
 nodes of its inputs.
 
 dispatch calls `record` for every operation on a tensor that requires grad. `record` saves only the
-values that the derivative rules read. It finds them by running each rule once on placeholder nodes.
-Saved values are kept without their Tensors, so the graph has no reference cycles.
+values that the derivative rules read. Saved values are kept without their Tensors, so the graph has
+no reference cycles.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import wraps
 from typing import Any, NamedTuple
 from weakref import ref
 
-from ...ir.autodiff import cotangent, rule_of
-from ...ir.graph import postorder
-from ...ir.node import Aval, input_node
-from ...ir.op import Kind, OpDef
+from ...ir.autodiff import cotangent
+from ...ir.node import Aval
+from ...ir.op import OpDef
 from ..mode import mode, resolve
 from ..tensor.gradient_layout import differentiable_copy
 from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
+from .operands_read import reads_of
 
 sequence_numbers = itertools.count(1)
 _leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
@@ -227,12 +227,16 @@ class Saved:
         self.array = None if self.array is None else self.array.copy()
         self.version_counter, self.version = [0], 0
 
-    def unpack(self, made_by: GradFn | None, of: str) -> Tensor:
-        """The value as a Tensor made by node `made_by`. Raises if it was changed in place."""
+    def unpack(self, made_by: GradFn | None, of: GradFn | str | None) -> Tensor:
+        """The value as a Tensor made by node `made_by`. Raises if it was changed in place; `of` is
+        what the error calls it: the output of a node, an input, or by these words.
+        """
         t: Tensor = fill_slots(
             object.__new__(Tensor), self.array, self.node, self.dtype, made_by is not None
         )
         if self.version_counter[0] != self.version:
+            of = "an input" if of is None else of
+            of = of if isinstance(of, str) else f"output 0 of {of.title}"
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an "
                 f"inplace operation: [tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], "
@@ -255,25 +259,25 @@ class OpBackward(GradFn):
     def __init__(
         self, op: OpDef, params: dict, inputs: tuple, edges: tuple, wanted: tuple[int, ...], y: Any
     ):
-        super().__init__(op.grad_name, edges)
+        self.title, self.edges, self.sequence = op.grad_name, edges, next(sequence_numbers)
+        self.shown_edges = self.prehooks = self.posthooks = self.metadata_ = None
+        self.retainers = []
         self.op, self.params, self.inputs = op, params, inputs
         self.wanted, self.y, self.freed = wanted, y, False
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         if self.freed:
             raise RuntimeError(FREED)
-        y: Any = self.y
+        y, edges, history = self.y, self.edges, mode.grad
         if isinstance(y, Saved):
-            y = y.unpack(self, f"output 0 of {self.title}")
+            y = y.unpack(self if history else None, self)
         inputs = tuple(
-            x.unpack(e, f"output 0 of {e.title}" if e is not None else "an input")
-            if isinstance(x, Saved)
-            else x
-            for x, e in zip(self.inputs, self.edges, strict=True)
+            [x.unpack(e if history else None, e) if isinstance(x, Saved) else x
+             for x, e in zip(self.inputs, edges, strict=True)]
         )
         grads: list[Tensor | None] = [None] * len(inputs)
         for k in self.wanted:
-            if self.edges[k] is not None:
+            if edges[k] is not None:
                 grads[k] = cotangent(self.op, k, g, y, inputs, self.params)
         return tuple(grads)
 
@@ -285,61 +289,28 @@ class OpBackward(GradFn):
             self.freed, self.inputs, self.y = True, (), None
 
 
-_operands_read: dict[tuple, tuple[bool, frozenset[int]]] = {}
-
-
-def _rule_key(name: str, value: Any) -> Any:
-    """The part of a parameter that a rule may branch on: flag, word, primitive, number of axes."""
-    if isinstance(value, (bool, str, OpDef)):
-        return name, value
-    return (name, len(value)) if isinstance(value, tuple) else name
-
-
-def operands_read(
-    op: OpDef, wanted: tuple[int, ...], inputs: tuple, params: dict, y: Tensor
-) -> tuple[bool, frozenset[int]]:
-    """Whether the rules for the `wanted` inputs read the output, and which inputs they read."""
-    key: tuple = (op, wanted, len(inputs))
-    if params:
-        key += tuple(_rule_key(n, v) for n, v in params.items())
-    if op.kind is Kind.LINALG:  # rules of factors differ for tall and wide matrices
-        key += tuple(x.shape for x in inputs)
-    found = _operands_read.get(key)
-    if found is None:
-        xs = tuple(input_node(tuple(x.shape), x.dtype) for x in inputs)
-        output, g = (input_node(tuple(y.shape), y.dtype) for _ in range(2))
-        try:
-            gradients = [cotangent(op, k, g, output, xs, params) for k in wanted]
-        except RuntimeError:  # no derivative: backward raises
-            return False, frozenset()
-        read = set(postorder(gx for gx in gradients if gx is not None))
-        read_inputs = frozenset(i for i, x in enumerate(xs) if x in read)
-        found = _operands_read[key] = (output in read, read_inputs)
-    return found
-
-
 def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
     """Add a node for the operation that made `y`, if an input that requires grad has a rule."""
-    wanted = tuple(
-        [k for k, x in enumerate(inputs)
-         if x._requires_grad and x._dtype.kind == "float" and rule_of(op, k) is not None]
-    )
+    wanted, read_y, operands = reads_of(op, inputs, params, y)
     if not wanted:
         return
-    if mode.edges_only:
-        edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
-        y._grad_fn = OpBackward(op, params, (), edges, wanted, None)
-        y._grad_fn.freed = y._requires_grad = True
-        return
-    read_y, read = operands_read(op, wanted, inputs, params, y)
-    keep: Any = Saved if mode.make_saved is None else mode.make_saved
-    saved = tuple(
-        [keep(x) if k in read else Aval(x.shape, x._dtype) for k, x in enumerate(inputs)]
-    )
-    edges = tuple([edge(x) if k in wanted else None for k, x in enumerate(inputs)])
-    y._grad_fn = OpBackward(op, params, saved, edges, wanted, None)
-    y._grad_fn.y = keep(y) if read_y else Aval(y.shape, y._dtype)
-    y._requires_grad = True
+    keep: Any = _nothing if mode.edges_only else mode.make_saved or Saved
+    edges: list[GradFn | None] = []
+    saved = []
+    for x, (is_wanted, is_read) in zip(inputs, operands, strict=True):
+        edges.append(x._grad_fn or edge(x) if is_wanted else None)
+        saved.append(keep(x) if is_read else _aval(x))
+    y._grad_fn = fn = OpBackward(op, params, tuple(saved), tuple(edges), wanted, None)
+    fn.y = keep(y) if read_y else _aval(y)
+    fn.freed, y._requires_grad = mode.edges_only, True
+
+
+def _nothing(x: Tensor) -> None:
+    """What is saved of a tensor if only edges are recorded."""
+
+
+def _aval(x: Tensor) -> Aval:
+    return Aval(x._node.shape if x._array is None else x._array.shape, x._dtype)
 
 
 def with_grad_name(y: Tensor, title: str) -> Tensor:
@@ -369,18 +340,25 @@ def composite(title: str) -> Callable[[Callable], Callable]:
     def mark(function: Callable) -> Callable:
         @wraps(function)
         def operation(*args: Any, **kwargs: Any) -> Any:
-            start = next(sequence_numbers) if mode.grad else 0
-            result = function(*args, **kwargs)
-            if mode.grad:
-                shown_edges: tuple | None = None
-                for t in result if isinstance(result, (tuple, list)) else (result,):
-                    # an older node is that of an argument which is returned: it keeps its name
-                    if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:
-                        if shown_edges is None:
-                            shown_edges = tuple(_edges_of((*args, *kwargs.values())))
-                        fn.title, fn.shown_edges = title, shown_edges
-            return result
+            return as_one(title, function, *args, **kwargs)
 
         return operation
 
     return mark
+
+
+def as_one(title: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Call a function of primitives as one operation, see `composite`."""
+    if not mode.grad:
+        return function(*args, **kwargs)
+    start = next(sequence_numbers)
+    result = function(*args, **kwargs)
+    if mode.grad:
+        shown_edges: tuple | None = None
+        for t in result if isinstance(result, (tuple, list)) else (result,):
+            # an older node is that of an argument which is returned: it keeps its name
+            if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:
+                if shown_edges is None:
+                    shown_edges = tuple(_edges_of((*args, *kwargs.values())))
+                fn.title, fn.shown_edges = title, shown_edges
+    return result

@@ -7,7 +7,9 @@ share all steps but the evaluation.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
 from ...ir.ops.elementwise import cast, check_divisor, ne
-from ..autograd.graph import composite, record
+from ..autograd.graph import as_one, record
 from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
 from .masked_selection import Selection
@@ -42,9 +44,9 @@ def number(value: Any, dtype: DType) -> Tensor:
     """A Python number as a read-only 0-d tensor."""
     if mode.trace is not None:
         return traced(mode.trace.number(value, dtype))
-    key = (type(value), value, dtype)
+    key = (type(value), value or repr(value), dtype)  # 0.0 and -0.0 are equal
     found = _numbers.get(key)
-    if found is None or value == 0.0:  # 0.0 and -0.0 are one key
+    if found is None:
         with np.errstate(all="ignore"):
             array = np.asarray(value).astype(dtype.compute)
         found = wrap(dtype.encode(array), dtype)
@@ -144,35 +146,23 @@ def _convert(x: Tensor, dtype: DType) -> Tensor:
     return cast(x, dtype=dtype) if dtype is not bool_ else ne(x, 0)
 
 
-def _result_dtype(op: OpDef, inputs: tuple, params: dict) -> DType:
-    """The dtype of the output of an elementwise primitive."""
-    if "dtype" in params:
-        return params["dtype"]
-    if op.types is Types.COMPARE or op.types is Types.LOGICAL:
-        return bool_
-    return inputs[1 if op.types is Types.SELECT else 0]._dtype
-
-
-def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
-    """Evaluate the primitive with NumPy."""
-    if op.kind is Kind.ELEMENTWISE:  # NumPy checks the shapes; `infer` words the error below
-        dtype = _result_dtype(op, inputs, params)
-    else:
-        dtype = op.infer(*inputs, **params)[1]
-    arrays = [x._array for x in inputs]
+def _compute(
+    op: OpDef, inputs: tuple, params: dict, dtypes: Sequence[DType], dtype: DType | None
+) -> Tensor:
+    """Evaluate the primitive with NumPy. `dtypes` are as for `evaluate`. `dtype` is that of the
+    output, if `infer` need not be asked.
+    """
+    arrays = []
     for x in inputs:
+        if x._view is not None:
+            x._view.refresh(x)
         if x._node is not None:
             raise leaked_tensor_error(x)
+        arrays.append(x._array)
+    if dtype is None:
+        dtype = op.infer(*inputs, **params)[1]
     try:
-        y = evaluate(op, arrays, [x._dtype for x in inputs], dtype, params)
-        if op.kind is Kind.ELEMENTWISE:
-            if y.ndim > 1 and y is not arrays[0]:
-                y = _in_torch_order(y, arrays)
-        elif op.kind is Kind.IMPLICIT:
-            y = _in_torch_order(y, arrays[:1])
-        elif not op.aliases and not y.flags.c_contiguous:
-            y = np.ascontiguousarray(y)  # as in a trace
-        return wrap(y, dtype)
+        y = evaluate(op, arrays, dtypes, dtype, params)
     except (ValueError, TypeError) as error:
         if op.check is not None:  # a check of values raised
             raise
@@ -182,6 +172,14 @@ def _compute(op: OpDef, inputs: tuple, params: dict) -> Tensor:
         if inputs[0]._dtype is bool_ and op.refused.bools:
             raise RuntimeError(op.refused.bools) from error
         raise _not_implemented(op, inputs[0]) from error
+    if op.is_elementwise:
+        if y.ndim > 1 and y is not arrays[0]:
+            y = _in_torch_order(y, arrays)
+    elif op.kind is Kind.IMPLICIT:
+        y = _in_torch_order(y, arrays[:1])
+    elif not op.aliases and not y.flags.c_contiguous:
+        y = np.ascontiguousarray(y)  # as in a trace
+    return wrap(y, dtype)
 
 
 def _in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
@@ -191,54 +189,88 @@ def _in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
             break
     else:
         return y
-    size = y.itemsize
-    want = elementwise_strides([(a.shape, a.strides) for a in arrays], y.shape)
-    dims = zip(y.shape, y.strides, want, strict=True)
-    if not y.size or all(s == w * size for n, s, w in dims if n > 1):
+    operands = tuple([(a.shape, a.strides) for a in arrays])
+    axes = _other_order(operands, y.shape, y.strides, y.itemsize)
+    if axes is None:
         return y
-    axes = axis_order(y.shape, want) or range(y.ndim)
     out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(np.argsort(axes))
     np.copyto(out, y)
     return out
 
 
-def _fast_path(op: OpDef, inputs: tuple) -> tuple | None:
-    """The operands ready for evaluation in the common case; None if the slow path is needed.
-
-    The common case: eager tensors of one dtype, and numbers that do not change that dtype.
+@lru_cache(10_000)
+def _other_order(
+    operands: tuple, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int
+) -> tuple[int, ...] | None:
+    """The axes from the outermost to the innermost in the memory that torch would give an output
+    of these operands; None if the strides of the output have that order.
     """
-    types = op.types
-    if mode.trace is not None or types is Types.LOGICAL:
+    want = elementwise_strides(operands, shape)
+    dims = zip(shape, strides, want, strict=True)
+    if 0 in shape or all(s == w * itemsize for n, s, w in dims if n > 1):
         return None
-    dtype, numbers = None, False
-    for x in inputs[1:] if types is Types.SELECT else inputs:
-        if not isinstance(x, Tensor):
-            numbers = True
-        elif dtype is None:
-            dtype = x._dtype
-        elif x._dtype is not dtype:
+    return axis_order(shape, want) or tuple(range(len(shape)))
+
+
+class _FastTypes(NamedTuple):
+    """What is known from the dtypes of operands that need no promotion."""
+
+    number: DType | None  # the dtype that numbers among them become; None if there are none
+    dtypes: tuple[DType, ...]  # of the operands; empty if none is a half type
+    output: DType | None  # None if it depends on more
+
+
+# (primitive, dtype or Python type of each operand)
+_fast_types: dict[tuple, _FastTypes] = {}
+
+
+def _find_fast_types(op: OpDef, kinds: tuple) -> _FastTypes | None:
+    """None for operands that take the slow path. Numbers that do not change the common dtype need
+    no promotion.
+    """
+    types, numbers = op.types, [k for k in kinds if not isinstance(k, DType)]
+    dtypes = [k for k in kinds if isinstance(k, DType)]
+    if op.refused.kinds and any(d.kind in op.refused.kinds for d in dtypes[:1]):
+        return None
+    if types is Types.SELECT and kinds[0] is not bool_:
+        return None
+    common = set(dtypes[1:] if types is Types.SELECT else dtypes)
+    dtype = common.pop() if len(common) == 1 else None
+    halves = tuple(dtypes) if any(d.is_half for d in dtypes) else ()
+    known = op.aliases or op.is_elementwise or op.kind is Kind.REDUCE
+    if types is Types.FREE:
+        return None if numbers else _FastTypes(None, halves, dtype if known else None)
+    if (
+        dtype is None
+        or (types is Types.LOGICAL and (numbers or dtype is not bool_))
+        or (types is Types.FLOAT and dtype.kind != "float")
+        or (dtype is bool_ and (numbers or op.refused.one_bool))
+        or (dtype.is_half and numbers)
+        or (op.divides and dtype.kind in ("int", "uint"))
+        or any(k is not int and (k is not float or dtype.kind != "float") for k in numbers)
+    ):
+        return None
+    truth = types is Types.COMPARE or types is Types.LOGICAL
+    return _FastTypes(
+        dtype if numbers else None, halves, (bool_ if truth else dtype) if known else None
+    )
+
+
+def _compute_fast(op: OpDef, inputs: tuple, params: dict) -> Tensor | None:
+    """The output in the common case of eager operands; None if the slow path is needed."""
+    kinds = (op, *[x._dtype if isinstance(x, Tensor) else type(x) for x in inputs])
+    types = _fast_types.get(kinds)
+    if types is None:
+        types = _find_fast_types(op, kinds[1:])
+        if types is None:
             return None
-    if dtype is None or (types is Types.FLOAT and dtype.kind != "float"):
-        return None
-    if types is Types.SELECT and not (isinstance(inputs[0], Tensor) and inputs[0]._dtype is bool_):
-        return None
-    if dtype is bool_ and op.refused.one_bool:
-        return None
-    if numbers:
-        for x in inputs:
-            kind = type(x)
-            if not (kind is int and dtype is not bool_) and not (
-                kind is float and dtype.kind == "float"
-            ):
-                if not isinstance(x, Tensor):
-                    return None
-        if dtype.is_half and any(type(x) in (int, float) for x in inputs):
-            return None
-        inputs = tuple(x if isinstance(x, Tensor) else number(x, dtype) for x in inputs)
-    for x in inputs:
-        if x._view is not None:
-            resolve(x)
-    return inputs
+        _fast_types[kinds] = types
+    common, dtypes, dtype = types
+    if common is not None:
+        inputs = tuple([x if isinstance(x, Tensor) else number(x, common) for x in inputs])
+    if params:
+        dtype = params.get("dtype", dtype)
+    return _finish(op, inputs, params, _compute(op, inputs, params, dtypes, dtype))
 
 
 def _half_result_dtype(op: OpDef, inputs: tuple) -> DType | None:
@@ -289,13 +321,15 @@ def _check_division(op: OpDef, given: tuple, inputs: tuple) -> tuple:
 
 def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     """Apply a primitive to tensors and Python numbers."""
-    ready = _fast_path(op, inputs)
-    if ready is None:
-        inputs = tuple(_as_operand(x, op) for x in inputs)
-        half = _half_result_dtype(op, inputs)
-        if half is not None:
-            return composite(op.grad_name)(_compute_in_float32)(op, inputs, half)
-        ready = _promote(op, inputs)
+    if mode.trace is None:
+        y = _compute_fast(op, inputs, params)
+        if y is not None:
+            return y
+    inputs = tuple(_as_operand(x, op) for x in inputs)
+    half = _half_result_dtype(op, inputs)
+    if half is not None:
+        return as_one(op.grad_name, _compute_in_float32, op, inputs, half)
+    ready = _promote(op, inputs)
     if op.refused.kinds and ready[0]._dtype.kind in op.refused.kinds:
         raise _not_implemented(op, ready[0])
     if mode.trace is not None and any(type(x) is Selection for x in ready):
@@ -303,7 +337,8 @@ def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     if op.divides:
         ready = _check_division(op, inputs, ready)
     if mode.trace is None:
-        return _finish(op, ready, params, _compute(op, ready, params))
+        y = _compute(op, ready, params, [x._dtype for x in ready], None)
+        return _finish(op, ready, params, y)
     if op.refused.bools and ready[0]._dtype is bool_:
         raise RuntimeError(op.refused.bools)
     params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}

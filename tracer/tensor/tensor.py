@@ -83,8 +83,9 @@ class Tensor(Methods):
     _version: list[int]  # one number, shared with every view and every `detach()`
     _base: Tensor | None  # the tensor that this is a view of
     _view: Any  # how: a views.ViewMeta
-    # for an alias without a base: its memory and the offset in it (views.memory_location)
-    _memory_location: tuple[np.ndarray, int] | None
+    # for an alias without a base: its memory and the offset in it (views.memory_location), None if
+    # the array says it
+    _memory_location: tuple[np.ndarray, int | None] | None
     _hooks: dict[int, Callable] | None  # of a leaf; other tensors keep hooks in their grad_fn
     _accumulator: Any  # a weak reference to the leaf's AccumulateGrad
     _ptr: int  # the address of the data; 0 if not yet known

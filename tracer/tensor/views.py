@@ -231,11 +231,14 @@ def base_and_path(t: Tensor) -> tuple[Tensor, Path, bool]:
 def memory_offset(t: Tensor) -> int:
     """The offset of a tensor's first element in its memory, in elements."""
     root, path, _ = base_and_path(t)
-    start = 0 if root._memory_location is None else root._memory_location[1]
+    start = 0
+    if root._memory_location is not None:
+        memory, begin = root._memory_location
+        start = _distance(memory, root._array) if begin is None else begin
     if not path:
         return start
     if t._array is not None and t._array.size:
-        return start + (t._array.ctypes.data - root._array.ctypes.data) // t._array.itemsize
+        return start + _distance(root._array, t._array)
     view = View(tuple(root.shape), strides_of(root), start)
     for op, params in path:
         if op is index_view:
@@ -246,8 +249,16 @@ def memory_offset(t: Tensor) -> int:
     return view.offset
 
 
-def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple[np.ndarray, int] | None:
-    """`memory_location` of the result of a movement, without a lasting reference to `x`."""
+def _distance(memory: np.ndarray, array: np.ndarray) -> int:
+    """Where an array begins in memory, in elements."""
+    return (array.ctypes.data - memory.ctypes.data) // array.itemsize
+
+
+def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple | None:
+    """The memory location of the result of a movement, without a lasting reference to `x`."""
+    if y._array.size:  # its array says where it begins, to who asks
+        root = base_and_path(x)[0]
+        return root._array if root._memory_location is None else root._memory_location[0], None
     y._base, y._view = x, ViewMeta(x, ((op, params),), False, None)
     found = memory_location(y)
     y._base = y._view = None
@@ -260,10 +271,10 @@ def memory_location(t: Tensor) -> tuple[np.ndarray, int] | None:
     None if the memory belongs to the tensor itself.
     """
     root = base_and_path(t)[0]
-    if root is t or root._array is None:
-        return t._memory_location
-    memory = root._array if root._memory_location is None else root._memory_location[0]
-    return memory, memory_offset(t)
+    location = root._memory_location
+    if root._array is None or (root is t and location is None):
+        return None
+    return root._array if location is None else location[0], memory_offset(t)
 
 
 def _view_strides(x: Tensor, op: Any, params: dict) -> tuple[int, ...] | None:
@@ -296,7 +307,7 @@ def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     elif not mode.grad and x._grad_fn is not None:
         y._version, y._memory_location = x._version, _result_location(x, op, params, y)
         return  # they share only memory; a base would keep the graph of x alive
-    if op is expand and y.numel() == x.numel():
+    if op is expand and math.prod(y.shape) == math.prod(x.shape):
         op, params = reshape, {"shape": tuple(y.shape)}
     v = x._view
     if v is not None and v.differentiable and mode.grad:

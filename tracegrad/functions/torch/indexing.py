@@ -17,7 +17,7 @@ from ...ir.ops.elementwise import cast, check_index, copy, ne, remainder, where 
 from ...ir.ops.index import index as index_, index_put as index_put_, result_shape
 from ...ir.ops.movement import expand, reshape
 from ...ir.strides import contiguous
-from ...tracer.autograd.graph import composite
+from ...tracer.autograd.graph import as_one, composite
 from ...tracer.mode import mode, resolve
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.gradient_layout import to_contiguous
@@ -356,12 +356,12 @@ def getitem(self: Tensor, key: Any) -> Tensor:
     """x[key]."""
     x = resolve(self)
     if isinstance(x._node, Node) and (masked := _under_mask(x, key)) is not None:
-        return composite("IndexBackward0")(select)(*masked)
+        return as_one("IndexBackward0", select, *masked)
     s = parse(tuple(x.shape), key)
     if not s.axes:
-        return composite(s.title)(_viewed)(x, s)
+        return as_one(s.title, _viewed, x, s)
     _index_shape(s.indices)
-    return composite("IndexBackward0")(lambda x: index_(_viewed(x, s), *s.indices, axes=s.axes))(x)
+    return as_one("IndexBackward0", lambda x: index_(_viewed(x, s), *s.indices, axes=s.axes), x)
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
