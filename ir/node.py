@@ -11,8 +11,7 @@ import itertools
 import struct
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -56,16 +55,26 @@ class _Here(threading.local):
 _here = _Here()
 
 
-@contextmanager
-def at(site: Site | None) -> Iterator[None]:
+class at:
     """Nodes made inside stand for what the user wrote at `site`: a pass that replaces a Node keeps
     its line.
     """
-    before, _here.site = _here.site, site
-    try:
-        yield
-    finally:
-        _here.site = before
+
+    __slots__ = ("before", "site")
+
+    def __init__(self, site: Site | None):
+        self.site = site
+
+    def __enter__(self) -> None:
+        self.before, _here.site = _here.site, self.site
+
+    def __exit__(self, *_: object) -> None:
+        _here.site = self.before
+
+
+@lru_cache(10_000)
+def _is_ours(file: str) -> bool:
+    return file.startswith(_NOT_THE_USER)
 
 
 def user_site() -> Site | None:
@@ -73,7 +82,7 @@ def user_site() -> Site | None:
     if _here.site is not None:
         return _here.site
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_USER):
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return None if frame is None else Site(frame.f_code.co_filename, frame.f_lineno)
 
@@ -125,17 +134,18 @@ _lock = lock()
 _serial = itertools.count()
 
 
-def _key(value: Any) -> Any:
+def _key(params: dict[str, Any]) -> tuple[Any, ...]:
     """Numbers that compare equal are not always the same constant: 0.0 and -0.0, 1 and True, NaN
     and itself.
     """
-    return (
-        (type(value), struct.pack("d", value)) if isinstance(value, float) else (type(value), value)
+    items = sorted(params.items()) if len(params) > 1 else params.items()
+    return tuple(
+        [(k, type(v), struct.pack("d", v) if isinstance(v, float) else v) for k, v in items]
     )
 
 
 def intern(op: OpDef, inputs: tuple[Node, ...], params: dict[str, Any]) -> Node:
-    key = (op, inputs, tuple((k, _key(v)) for k, v in sorted(params.items())))
+    key = (op, inputs, _key(params) if params else ())
     found = _table.get(key)
     if found is None:
         shape, dtype = op.infer(*inputs, **params)

@@ -260,6 +260,8 @@ def _camel(name: str) -> str:
 
 def broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """NumPy's broadcasting; the error is torch's."""
+    if shapes and shapes.count(shapes[0]) == len(shapes):
+        return tuple(shapes[0])
     rank = max((len(s) for s in shapes), default=0)
     out = [1] * rank
     for shape in shapes:
@@ -286,19 +288,23 @@ def elementwise(
     **fields: Any,
 ) -> OpDef:
     """A function of numbers, with NumPy's broadcasting; `fields` are more of OpDef."""
+    truth, select = types in (Types.COMPARE, Types.LOGICAL), types is Types.SELECT
 
     def infer(*avals: Any, **params: Any) -> tuple[tuple[int, ...], DType]:
-        shape = broadcast(name, *(a.shape for a in avals))
+        shape = broadcast(name, *[a.shape for a in avals])
         if "dtype" in params:
             return shape, params["dtype"]
-        if types in (Types.COMPARE, Types.LOGICAL):
+        if truth:
             return shape, bool_
-        operands = avals[1:] if types is Types.SELECT else avals
-        if any(a.dtype is not operands[0].dtype for a in operands):
-            raise TypeError(
-                f"{name}: the operands have different dtypes: {[a.dtype.name for a in operands]}"
-            )
-        return shape, operands[0].dtype
+        operands = avals[1:] if select else avals
+        dtype = operands[0].dtype
+        for a in operands:
+            if a.dtype is not dtype:
+                raise TypeError(
+                    f"{name}: the operands have different dtypes: "
+                    f"{[a.dtype.name for a in operands]}"
+                )
+        return shape, dtype
 
     return register(
         OpDef(

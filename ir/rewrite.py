@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from .graph import Graph
 from .node import Node, at, constant, intern
@@ -130,7 +130,7 @@ def any_of(op: OpDef) -> Apply:
     return Apply(op, None)
 
 
-def _orders(p: Pattern) -> Iterator[Pattern]:
+def _orders(p: Any) -> Iterator[Any]:
     """The pattern with the operands of commuting primitives in every order, so that matching need
     not search.
     """
@@ -151,20 +151,18 @@ class Row:
         self.when = None if when is None else _function(when)
         self.variants = tuple({repr(p): p for p in _orders(pattern)}.values())
 
-    def apply(self, node: Node) -> Node | None:
-        """What the Node becomes by this row: the same shape and dtype, by an expand where the row
-        gives less.
+    def apply(self, variant: Pattern, node: Node) -> Node | None:
+        """What the Node becomes by one variant of the row: the same shape and dtype, by an expand
+        where the row gives less.
         """
-        for variant in self.variants:
-            found: dict[str, Node] = {}
-            if variant.match(node, found):
-                found["y"] = node
-                if self.when is not None and not self.when(found):
-                    continue
-                new = self.replace(found)
-                if new is not None:
-                    return self._fitted(node, new)
-        return None
+        found: dict[str, Node] = {}
+        if not variant.match(node, found):
+            return None
+        found["y"] = node
+        if self.when is not None and not self.when(found):
+            return None
+        new = self.replace(found)
+        return None if new is None else self._fitted(node, new)
 
     def _fitted(self, node: Node, new: Node | bool | int | float) -> Node:
         if not isinstance(new, Node):
@@ -192,15 +190,32 @@ def _function(replace: Any) -> Callable[[dict[str, Node]], Any]:
     return lambda found: replace(*(found[name] for name in names))
 
 
+class Variant(NamedTuple):
+    row: Row
+    pattern: Apply
+    needs: tuple[tuple[int, OpDef], ...]  # which operands must be made by which primitive
+
+    @staticmethod
+    def of(row: Row, pattern: Apply) -> Variant:
+        ops = {k: _op(p) for k, p in enumerate(pattern.inputs or ())}
+        return Variant(row, pattern, tuple((k, op) for k, op in ops.items() if op is not None))
+
+
+def _op(p: Pattern) -> OpDef | None:
+    """The primitive that makes what the pattern matches, if there is only one."""
+    return p.op if isinstance(p, Apply) else full if isinstance(p, Literal) else None
+
+
 class Table:
     """Rows, found by the primitive at their root. Two tables add up to one."""
 
     def __init__(self, name: str, rows: Iterable[tuple[Any, ...] | Row]):
         self.name = name
         self.rows = tuple(row if isinstance(row, Row) else Row(*row) for row in rows)
-        self.by_op: dict[OpDef, list[Row]] = {}
+        self.by_op: dict[OpDef, list[Variant]] = {}
         for row in self.rows:
-            self.by_op.setdefault(row.pattern.op, []).append(row)
+            variants = self.by_op.setdefault(row.pattern.op, [])
+            variants.extend(Variant.of(row, p) for p in row.variants)
 
     def __add__(self, other: Table) -> Table:
         return Table(f"{self.name}+{other.name}", self.rows + other.rows)
@@ -252,10 +267,14 @@ def _step(node: Node, final: dict[Node, Node], table: Table, watch: Watcher | No
     inputs = tuple(final[x] for x in node.inputs)
     if inputs != node.inputs:
         return intern(node.op, inputs, node.params)
-    for row in table.by_op.get(node.op, ()):
-        new = row.apply(node)
-        if new is not None and new is not node:
-            if watch is not None:
-                watch(row, node, new)
-            return new
+    for row, pattern, needs in table.by_op.get(node.op, ()):
+        for k, op in needs:
+            if k >= len(inputs) or inputs[k].op is not op:
+                break
+        else:
+            new = row.apply(pattern, node)
+            if new is not None and new is not node:
+                if watch is not None:
+                    watch(row, node, new)
+                return new
     return node

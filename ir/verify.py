@@ -99,10 +99,11 @@ def _fault(node: Node, before: set[Node]) -> str | None:
     op, inputs, params = node.op, node.inputs, node.params
     if REGISTRY.get(op.name) is not op:
         return "its primitive is not registered"
-    if not all(isinstance(x, Node) for x in inputs):
-        return "an input is not a Node"
-    if any(x not in before for x in inputs):
-        return "it needs its own value (the graph has a cycle)"
+    for x in inputs:
+        if not isinstance(x, Node):
+            return "an input is not a Node"
+        if x not in before:
+            return "it needs its own value (the graph has a cycle)"
     try:
         hash(tuple(params.values()))
     except TypeError as error:

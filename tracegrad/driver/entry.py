@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..codegen.build import build
 from ..codegen.program import Program
 from ..ir.dtype import DType
@@ -38,6 +36,7 @@ from .backward_nodes import is_freed
 from .backward_programs import Derivative, layout, records_below
 from .hook_effects import TensorKept
 from .outputs import Aliased, Given, Gradient, Returned, aliased, listened, refuse_hidden
+from .overlaps import refuse_overlap
 from .rerun import Rerun
 from .scene import Scene
 
@@ -128,41 +127,6 @@ class Entry:
 def _inside(then: Any) -> Any:
     """What a guard asks for."""
     return then if isinstance(then, tuple) else (then,)
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.size > 0 and b.size > 0 and np.may_share_memory(a, b)
-
-
-def _overlaps_itself(a: np.ndarray) -> bool:
-    """Whether two elements may lie at one place."""
-    span = a.itemsize
-    for stride, extent in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True)):
-        if extent > 1 and stride < span:
-            return a.size > 0
-        span += stride * (extent - 1)
-    return False
-
-
-def refuse_overlap(written: list[Input], inputs: list[Input]) -> None:
-    for w in written:
-        if w.tensor is not None and _overlaps_itself(w.tensor._array):
-            raise RuntimeError(
-                f"a compiled function changes a tensor of shape {list(w.tensor.shape)} and strides "
-                f"{w.tensor.stride()} in place (line {w.twin._node.site}), several elements of "
-                "which lie at one place in memory; clone() it before, or change it outside of the "
-                "compiled function"
-            )
-        for i in inputs:
-            if i is w or i.tensor is None or w.tensor is None:
-                continue
-            if overlap(w.tensor._array, i.tensor._array):
-                raise RuntimeError(
-                    f"a compiled function changes a tensor of shape {list(w.tensor.shape)} in "
-                    "place that shares memory with another tensor of shape "
-                    f"{list(i.tensor.shape)} it uses; pass one of them and make the view inside "
-                    "the function"
-                )
 
 
 class Freed(NamedTuple):

@@ -14,6 +14,7 @@ import sys
 import weakref
 from abc import ABCMeta
 from array import array
+from builtins import id  # Python's own, also while a trace has the user's calls of it watched
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from threading import local

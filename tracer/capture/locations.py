@@ -11,6 +11,7 @@ import random
 import weakref
 import zlib
 from _abc import _get_dump
+from builtins import id  # Python's own, also while a trace has the user's calls of it watched
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -107,7 +108,8 @@ def base_of(holder: Any) -> Any:
     """The class of Python's own whose methods show what is in a container, whatever a subclass of
     the user's makes of it.
     """
-    return next(base for base in _BASES if isinstance(holder, base))
+    kind = type(holder)
+    return kind if kind in _BASES else next(base for base in _BASES if isinstance(holder, base))
 
 
 def items_of(holder: Any) -> list[tuple[Any, Any]]:

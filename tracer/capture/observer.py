@@ -7,6 +7,7 @@ met tell. An object that the function itself has made is never met, so nothing o
 
 from __future__ import annotations
 
+from builtins import id  # Python's own, also while a trace has the user's calls of it watched
 from collections.abc import Callable, Iterable
 from threading import get_ident
 from types import MemberDescriptorType, ModuleType

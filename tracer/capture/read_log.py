@@ -7,6 +7,7 @@ that it has at every call, and what the function changed is put back.
 
 from __future__ import annotations
 
+from builtins import id  # Python's own, also while a trace has the user's calls of it watched
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,8 +52,9 @@ class ReadLog:
 
     def relies(self, location: Location, value: Any) -> None:
         """The outcome depends on what is at a place, unless the program reads it at every call."""
-        if location.id not in self.given:
-            self.reads.setdefault(location.id, (location, value))
+        at = location.id
+        if at not in self.given:
+            self.reads.setdefault(at, (location, value))
 
     def given_in(self, holder: Any) -> frozenset:
         """The keys of a container under which values are read at every call."""
@@ -64,13 +66,15 @@ class ReadLog:
     def summary(self, words: str, how: str, holder: Any, key: Any = None) -> None:
         """The outcome depends on something that has no value of its own."""
         location = Location(words, how, holder, key)
-        if location.id not in self.reads:
-            self.reads[location.id] = location, location.now()
+        at = location.id
+        if at not in self.reads:
+            self.reads[at] = location, location.now()
 
     def may_set(self, location: Location) -> None:
         """The function may set what is at a place."""
-        if location.id not in self.before:
-            self.before[location.id] = location, location.now()
+        at = location.id
+        if at not in self.before:
+            self.before[at] = location, location.now()
 
     def sets(self, location: Location) -> None:
         """The function sets what is at a place."""

@@ -7,6 +7,7 @@ is touched while tracing.
 
 from __future__ import annotations
 
+from builtins import id  # Python's own, also while a trace has the user's calls of it watched
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 
 from ...ir.dtype import DType, bool_, float64, int64
 from ...ir.interpret import value_of
-from ...ir.node import Node, Site, constant, input_node, is_constant, user_site
+from ...ir.node import Node, Site, constant, input_node, intern, is_constant, user_site
 from ...ir.op import OpDef
 from ...ir.ops.elementwise import may_fail, ne
 from ...ir.ops.movement import reshape, slice as slice_
@@ -178,7 +179,7 @@ class Trace:
     differentiated_outside = False  # all derivatives are taken in the trace
 
     def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
-        node = Node.bind(op, inputs, params)
+        node = intern(op, inputs, params)
         self.operands.update(inputs)
         if may_fail(op, params):
             self.checks[node] = None
@@ -221,7 +222,6 @@ class Trace:
             owner = self.grad_of(t)
             if owner is not None:
                 self.grads_seen.add(id(owner))
-            if owner is not None:
                 found = self._enter(t, "grad", self._by_id[id(owner)])
             elif id(t) in self._places:
                 found = self._enter(t, "place", self._places[id(t)])

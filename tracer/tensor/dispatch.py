@@ -230,7 +230,9 @@ def _find_fast_types(op: OpDef, kinds: tuple) -> _FastTypes | None:
     """
     types, numbers = op.types, [k for k in kinds if not isinstance(k, DType)]
     dtypes = [k for k in kinds if isinstance(k, DType)]
-    if op.refused.kinds and any(d.kind in op.refused.kinds for d in dtypes[:1]):
+    if any(d.kind in op.refused.kinds for d in dtypes[:1]):
+        return None
+    if op.refused.bools and dtypes[:1] == [bool_]:
         return None
     if types is Types.SELECT and kinds[0] is not bool_:
         return None
@@ -254,23 +256,6 @@ def _find_fast_types(op: OpDef, kinds: tuple) -> _FastTypes | None:
     return _FastTypes(
         dtype if numbers else None, halves, (bool_ if truth else dtype) if known else None
     )
-
-
-def _compute_fast(op: OpDef, inputs: tuple, params: dict) -> Tensor | None:
-    """The output in the common case of eager operands; None if the slow path is needed."""
-    kinds = (op, *[x._dtype if isinstance(x, Tensor) else type(x) for x in inputs])
-    types = _fast_types.get(kinds)
-    if types is None:
-        types = _find_fast_types(op, kinds[1:])
-        if types is None:
-            return None
-        _fast_types[kinds] = types
-    common, dtypes, dtype = types
-    if common is not None:
-        inputs = tuple([x if isinstance(x, Tensor) else number(x, common) for x in inputs])
-    if params:
-        dtype = params.get("dtype", dtype)
-    return _finish(op, inputs, params, _compute(op, inputs, params, dtypes, dtype))
 
 
 def _half_result_dtype(op: OpDef, inputs: tuple) -> DType | None:
@@ -319,36 +304,58 @@ def _check_division(op: OpDef, given: tuple, inputs: tuple) -> tuple:
     return inputs if known else (a, check_divisor(b))
 
 
-def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
-    """Apply a primitive to tensors and Python numbers."""
-    if mode.trace is None:
-        y = _compute_fast(op, inputs, params)
-        if y is not None:
-            return y
-    inputs = tuple(_as_operand(x, op) for x in inputs)
-    half = _half_result_dtype(op, inputs)
-    if half is not None:
-        return as_one(op.grad_name, _compute_in_float32, op, inputs, half)
+def _promoted(op: OpDef, inputs: tuple) -> tuple:
+    """The operands as tensors of the dtypes that `op` expects; raises if torch refuses them."""
     ready = _promote(op, inputs)
     if op.refused.kinds and ready[0]._dtype.kind in op.refused.kinds:
         raise _not_implemented(op, ready[0])
-    if mode.trace is not None and any(type(x) is Selection for x in ready):
-        return masked_selection.apply(op, ready, params)
-    if op.divides:
-        ready = _check_division(op, inputs, ready)
-    if mode.trace is None:
-        y = _compute(op, ready, params, [x._dtype for x in ready], None)
-        return _finish(op, ready, params, y)
-    if op.refused.bools and ready[0]._dtype is bool_:
+    if mode.trace is not None and op.refused.bools and ready[0]._dtype is bool_:
         raise RuntimeError(op.refused.bools)
-    params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
-    node = mode.trace.apply(op, tuple(x._node for x in ready), params)
-    y = traced(node)
-    if op.kind in (Kind.ELEMENTWISE, Kind.IMPLICIT) and len(node.shape) > 1:
-        deciding = ready if op.kind is Kind.ELEMENTWISE else ready[:1]
-        operands = [(tuple(x.shape), strides_of(x)) for x in deciding]
-        y._traced_strides = elementwise_strides(operands, node.shape)
-    return _finish(op, ready, params, y)
+    if op.divides and not any(type(x) is Selection for x in ready):
+        ready = _check_division(op, inputs, ready)
+    return ready
+
+
+def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    """Apply a primitive to tensors and Python numbers."""
+    kinds = (op, *[x._dtype if isinstance(x, Tensor) else type(x) for x in inputs])
+    types = _fast_types.get(kinds)
+    if types is None:
+        types = _find_fast_types(op, kinds[1:])
+        if types is not None:
+            _fast_types[kinds] = types
+    if types is None:
+        inputs = tuple([_as_operand(x, op) for x in inputs])
+        half = _half_result_dtype(op, inputs)
+        if half is not None:
+            return as_one(op.grad_name, _compute_in_float32, op, inputs, half)
+        inputs = _promoted(op, inputs)
+        dtypes, dtype = tuple([x._dtype for x in inputs]), None
+    else:
+        common, dtypes, dtype = types
+        if common is not None:
+            inputs = tuple([x if isinstance(x, Tensor) else number(x, common) for x in inputs])
+    if mode.trace is not None:
+        return _trace(op, inputs, params)
+    if params:
+        dtype = params.get("dtype", dtype)
+    return _finish(op, inputs, params, _compute(op, inputs, params, dtypes, dtype))
+
+
+def _trace(op: OpDef, inputs: tuple, params: dict) -> Tensor:
+    """Apply the primitive to the nodes of a trace."""
+    inputs = tuple([resolve(x) for x in inputs])
+    for x in inputs:
+        if type(x) is Selection:
+            return masked_selection.apply(op, inputs, params)
+    if params:
+        params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
+    y = traced(mode.trace.apply(op, tuple([x._node for x in inputs]), params))
+    if len(y._node.shape) > 1 and (op.is_elementwise or op.kind is Kind.IMPLICIT):
+        deciding = inputs if op.is_elementwise else inputs[:1]
+        operands = tuple([(tuple(x._node.shape), strides_of(x)) for x in deciding])
+        y._traced_strides = elementwise_strides(operands, y._node.shape)
+    return _finish(op, inputs, params, y)
 
 
 def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:

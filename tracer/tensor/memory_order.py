@@ -7,7 +7,7 @@ outputs of these. Everything else is contiguous.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 from ...ir.strides import contiguous
 from ..mode import mode
@@ -27,8 +27,9 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
     return contiguous(t.shape) if known is None else known
 
 
+@lru_cache(10_000)
 def elementwise_strides(
-    operands: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], shape: tuple[int, ...]
+    operands: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
     """The strides that torch gives an elementwise output of `shape`.
 

@@ -22,7 +22,8 @@ from ...tracer.change_counter import WatchedDict, change_count, changed, guarded
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.inplace import is_read_only
 from ...tracer.tensor.tensor import Tensor
-from ..entry import Entry, overlap
+from ..entry import Entry
+from ..overlaps import overlap
 from ..scene import elsewhere
 
 

@@ -340,7 +340,7 @@ def lying_as(new: Tensor, input: Tensor, memory_format: Any = None) -> Tensor:
         return new
     strides = format_strides(input, memory_format)
     if strides is None:
-        strides = elementwise_strides([(shape, strides_of(x))], shape)
+        strides = elementwise_strides(((shape, strides_of(x)),), shape)
     return with_strides(new, strides)
 
 
