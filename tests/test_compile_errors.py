@@ -277,6 +277,27 @@ def test_overlapping_memory_that_is_written_is_refused():
         f(base[:2], base[1:3])
 
 
+@pytest.mark.parametrize("written", range(4))
+def test_it_is_found_among_many_tensors_whichever_is_written(written):
+    base = tg.zeros(100)
+    parts = [base[5:90], base[10:20], base[30:31], base[70:99], *(tg.ones(10) for _ in range(5))]
+
+    @tg.compile
+    def f(*parts):
+        parts[written].add_(1)
+        return sum(p.sum() for p in parts)
+
+    with pytest.raises(RuntimeError, match="shares memory"):
+        f(*parts)
+    assert not base.any()
+    f(*parts[:written], parts[written].clone(), *parts[written + 1 :])
+
+
+def test_empty_tensors_overlap_with_nothing():
+    base = tg.zeros(4)
+    same(tg.compile(lambda a, b: a.add_(1).sum() + b.sum())(base, base[2:2]), 4)
+
+
 def test_the_numpy_interface_of_a_result_is_free_afterwards():
     y = tg.compile(lambda x: x * 2)(tg.ones(2))
     y.numpy()[0] = 9

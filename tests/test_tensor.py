@@ -4,6 +4,7 @@ a trace.
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -29,6 +30,41 @@ def test_views_share_memory_and_copies_do_not():
         assert np.shares_memory(view._array, x._array)
     for other in (x.clone(), x[[0, 1]], x.t().reshape(6), x + 0, T.tensor(x), x.flip(0)):
         assert not np.shares_memory(other._array, x._array)
+
+
+LOUD = {
+    "overflow": lambda x: x * 3e38,
+    "division by zero": lambda x: x / 0,
+    "an invalid operation": lambda x: (x - 9).log(),
+    "a sum": lambda x: (x * 2e38).sum(),
+    "a cumulative product": lambda x: (x * 1e30).cumprod(0),
+    "a product": lambda x: (x * 1e30)[None] @ (x * 1e30)[:, None],
+    "a conversion": lambda x: (x.double() * 1e300).float(),
+    "a conversion to integers": lambda x: (x * float("nan")).long() * 0,
+    "half numbers": lambda x: (x * 60000).half() * 2 + (x * 1e38).bfloat16() * 9,
+    "a number that is too large": lambda x: x * 1e300,
+    "a gradient": lambda x: T.autograd.grad((z := (x * 0).requires_grad_()).sqrt().sum(), z)[0],
+}
+
+
+@pytest.mark.parametrize("loud", LOUD.values(), ids=LOUD)
+def test_what_numpy_does_about_errors_is_nothing_to_tensors(loud):
+    x = T.tensor([1.0, 2.0, 3.0])
+    with np.errstate(all="ignore"):
+        want = loud(x)
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert T.equal(loud(x).nan_to_num(7.0), want.nan_to_num(7.0))
+        with pytest.raises(FloatingPointError):  # the user's own setting is as it was
+            np.float32(3e38) * np.float32(9)
+
+
+def test_a_number_keeps_its_sign_and_its_type_however_often_it_is_used():
+    one = T.ones(2)
+    for _ in range(2):
+        assert (one / 0.0).tolist() == [np.inf] * 2 and (one / -0.0).tolist() == [-np.inf] * 2
+        assert (one / 0).tolist() == [np.inf] * 2 and (one * True).tolist() == [1, 1]
+        assert (T.tensor([1]) * 0).dtype is T.int64 and (T.tensor([1]) * 0.0).dtype is T.float32
 
 
 def test_a_read_only_array_is_not_written_to():
