@@ -107,6 +107,19 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Law:
+    """What a graph may rely on and `infer` does not check, in words; holds(*inputs, **params)."""
+
+    words: str
+    holds: Callable[..., bool]
+
+
+def are_axes(axes: Any, rank: int) -> bool:
+    """Whether it is a sorted tuple of different axes."""
+    return type(axes) is tuple and list(axes) == sorted({*axes} & {*range(rank)})
+
+
+@dataclass(frozen=True)
 class Refused:
     """The dtypes that torch's function does not take, and its words for that."""
 
@@ -162,7 +175,7 @@ class OpDef:
     one first; torch.special's have its prefix. operator is the method of Python that means it. Of
     op_math operands torch takes a number beside half tensors in float32; others are rounded first.
     If `divides`, an integer 0 as the second operand is an error. check is what it demands of its
-    operand.
+    operand. If it `draws`, an element is a random number that depends on its place.
 
     Of an expression: `exact`, the answer is an operand, or needs no more digits than the operands
     have; `chooses`, it compares, and takes an operand; of_int64 is used for that dtype instead, and
@@ -190,6 +203,8 @@ class OpDef:
     op_math: tuple[int, ...] = ()
     divides: bool = False
     check: Check | None = None
+    law: Law | None = None
+    draws: bool = False
     exact: bool = False
     chooses: bool = False
     of_int64: str = ""
@@ -218,6 +233,15 @@ class OpDef:
             return Lowering.VIEW
         loop = self.kind is Kind.REDUCE or self.access is not None
         return Lowering.LOOP if loop else Lowering.EXTERN
+
+    @cached_property
+    def recomputed(self) -> bool:
+        """Whether computing it again is cheaper than to read it from memory: views, cheap
+        expressions, and random numbers, which take no memory then.
+        """
+        if self.lowering is Lowering.EXPRESSION:
+            return self.draws or (self.cost < DIVIDE and self.check is None)
+        return self.lowering is Lowering.VIEW
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         for x in inputs:

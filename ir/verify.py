@@ -7,18 +7,12 @@ by `intern`, and an op's `infer` is only as careful as its author.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from .dtype import int64
 from .graph import Graph, postorder
 from .node import Node, intern
-from .op import Kind, OpDef, Types
-from .ops.contract import dot
-from .ops.elementwise import may_fail, where
-from .ops.index import index, index_put
-from .ops.movement import concat, flip, pad, permute, slice as slice_
-from .ops.random import random_bits
+from .op import Kind, Types, are_axes
+from .ops.elementwise import may_fail
 from .ops.source import input as input_
 from .value import REGISTRY
 
@@ -31,67 +25,9 @@ def _extents(shape: Any) -> bool:
     return type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)
 
 
-def _axes(axes: Any, rank: int) -> bool:
-    """A sorted tuple of different axes."""
-    return type(axes) is tuple and list(axes) == sorted({*axes} & {*range(rank)})
-
-
-def _cuts(cuts: Any, x: Node) -> bool:
-    return len(cuts) == x.ndim and all(
-        0 <= start <= stop <= n and step > 0
-        for (start, stop, step), n in zip(cuts, x.shape, strict=True)
-    )
-
-
-# What `infer` does not ask: (op, in words, does it hold).
-LAWS: dict[OpDef, tuple[str, Callable[[Node], bool]]] = {
-    permute: (
-        "axes is a permutation",
-        lambda y: sorted(y.params["axes"]) == list(range(y.inputs[0].ndim)),
-    ),
-    slice_: (
-        "0 <= start <= stop <= extent and step > 0 on each axis",
-        lambda y: _cuts(y.params["slices"], y.inputs[0]),
-    ),
-    random_bits: (
-        "seed and position are int64",
-        lambda y: all(x.dtype is int64 for x in y.inputs),
-    ),
-    pad: (
-        "one triple of non-negative numbers per axis",
-        lambda y: (
-            len(y.params["pads"]) == y.ndim and min(map(min, y.params["pads"]), default=0) >= 0
-        ),
-    ),
-    flip: ("axes are sorted axes of the input", lambda y: _axes(y.params["axes"], y.ndim)),
-    concat: (
-        "axis is an axis and the pieces have one dtype",
-        lambda y: 0 <= y.params["axis"] < y.ndim and len({x.dtype for x in y.inputs}) == 1,
-    ),
-    where: ("the condition is bool", lambda y: y.inputs[0].dtype.kind == "bool"),
-    index: (
-        "axes are sorted and stand for one int64 index each",
-        lambda y: _indexed(y.inputs[0], y.inputs[1:], y.params["axes"]),
-    ),
-    index_put: (
-        "axes are sorted and stand for one int64 index each, and the dtypes of x and v agree",
-        lambda y: (
-            _indexed(y.inputs[0], y.inputs[2:], y.params["axes"])
-            and y.inputs[0].dtype is y.inputs[1].dtype
-        ),
-    ),
-    dot: ("the operands have one dtype", lambda y: y.inputs[0].dtype is y.inputs[1].dtype),
-}
-
-
-def _indexed(x: Node, indices: tuple[Node, ...], axes: tuple[int, ...]) -> bool:
-    whole = all(i.dtype.name == "int64" for i in indices)
-    return _axes(axes, x.ndim) and len(axes) == len(indices) and whole
-
-
 def _reduces_its_axes(y: Node) -> bool:
     dims = y.params.get("dims")
-    return dims is None or _axes(dims, y.inputs[0].ndim)
+    return dims is None or are_axes(dims, y.inputs[0].ndim)
 
 
 def _fault(node: Node, before: set[Node]) -> str | None:
@@ -122,9 +58,8 @@ def _fault(node: Node, before: set[Node]) -> str | None:
         return "the operands have different dtypes"
     if op.kind is Kind.REDUCE and not _reduces_its_axes(node):
         return "dims are not sorted axes of the input"
-    words, holds = LAWS.get(op, ("", None))
-    if holds is not None and not holds(node):
-        return f"it breaks the law: {words}"
+    if op.law is not None and not op.law.holds(*inputs, **params):
+        return f"it breaks the law: {op.law.words}"
     if intern(op, inputs, params) is not node:
         return "it is not interned: another Node is the same value"
     return None

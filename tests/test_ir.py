@@ -308,3 +308,12 @@ def test_broadcasting_is_numpy_s():
     assert (arg(2, 1) + arg(4, 1, 3)).shape == (4, 2, 3)
     assert (arg(0, 1) + arg(1, 5)).shape == (0, 5)
     assert expand(arg(1), shape=(0,)).shape == (0,)
+
+
+def test_backward_computes_views_and_cheap_expressions_again():
+    views = {op for op in REGISTRY.values() if op.view is not None}
+    again = {op for op in REGISTRY.values() if op.recomputed}
+    assert views <= again
+    assert {add, where, cast, ops.random.random_bits} <= again
+    moved = {ops.movement.pad, concat, ops.movement.fold, ops.index.index}  # memory is written
+    assert not again & {exp, sum_, dot, ops.elementwise.check_index, *moved}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, Refused, ShapeError, Types, register
+from ..op import Kind, Law, OpDef, Refused, ShapeError, Types, register
 from .movement import permute
 
 
@@ -54,5 +54,6 @@ dot = register(OpDef(
     "dot", Kind.CONTRACT, _matmul, _dot_aval,
     vjp=(lambda g, y, a, b: dot(g, transpose(b)), lambda g, y, a, b: dot(transpose(a), g)),
     types=Types.FREE, grad_name="MmBackward0",
+    law=Law("the operands have one dtype", lambda a, b: a.dtype is b.dtype),
     refused=Refused(("bool",), lambda rank: "addmm_impl_cpu_" if rank == 2 else "bmm"),
 ))

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ..dtype import DType, int64, uint8
+from ..dtype import DType, bool_, int64, uint8
 from ..faults import DIVISOR, TARGET, division_by_zero, out_of_bounds
 from ..op import (
     DIVIDE,
     TRANSCENDENTAL,
     Check,
+    Law,
     OpDef,
     Refused,
     Rule,
@@ -78,7 +79,7 @@ shift_right = elementwise(
 # ---- structure
 where = elementwise(
     "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
-    chooses=True,
+    chooses=True, law=Law("the condition is bool", lambda c, a, b: c.dtype is bool_),
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )
 

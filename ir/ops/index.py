@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import DType
-from ..op import Access, Kind, OpDef, Rule, always, broadcast, register
+from ..dtype import DType, int64
+from ..op import Access, Kind, Law, OpDef, Rule, always, are_axes, broadcast, register
 from ..strides import View
 from .elementwise import cast, eq
 from .movement import reshape
@@ -70,12 +70,19 @@ def _index_rule(k: int) -> Rule | None:
     )
 
 
+def _indexed(x: Any, indices: tuple[Any, ...], axes: Any) -> bool:
+    one_each = are_axes(axes, x.ndim) and len(axes) == len(indices)
+    return one_each and all(i.dtype is int64 for i in indices)
+
+
 GATHER = _Gather()  # where index_put writes, too
 
 # index(x, *indices, axes=): x[..., i, ..., j, ...] with NumPy's placement of the result axes
 index = register(OpDef(
     "index", Kind.INDEX, lambda x, *ix, axes: x[_selector(x.ndim, axes, ix)], _index_aval,
     _index_rule, access=GATHER,
+    law=Law("axes are sorted and stand for one int64 index each",
+            lambda x, *indices, axes: _indexed(x, indices, axes)),
 ))
 
 
@@ -111,7 +118,10 @@ def _put_rule(k: int) -> Rule | None:
 # index(x, ...)'s shape
 index_put = register(
     OpDef("index_put", Kind.INDEX, _put, _put_aval, _put_rule,
-          adds=lambda params: params["accumulate"])
+          adds=lambda params: params["accumulate"],
+          law=Law("axes are sorted and stand for one int64 index each, and the dtypes agree",
+                  lambda x, v, *indices, axes, accumulate:
+                      _indexed(x, indices, axes) and x.dtype is v.dtype))
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import DType
-from ..op import Kind, OpDef, Rule, ShapeError, always, movement, register
+from ..op import Kind, Law, OpDef, Rule, ShapeError, always, are_axes, movement, register
 from ..strides import View
 
 
@@ -39,6 +39,7 @@ permute = movement(
     shape=lambda old, *, axes: tuple(old[a] for a in axes),
     vjp=(lambda g, y, x, *, axes: permute(g, axes=tuple(int(a) for a in np.argsort(axes))),),
     view=View.permute, aliases=True,
+    law=Law("axes is a permutation", lambda x, *, axes: sorted(axes) == list(range(x.ndim))),
 )
 
 
@@ -80,15 +81,25 @@ def unslice(x: Any, shape: tuple[int, ...], slices: Slices) -> Any:
     return pad(x, pads=tuple(pads))
 
 
+def _lie_within(slices: Slices, shape: tuple[int, ...]) -> bool:
+    return len(slices) == len(shape) and all(
+        0 <= start <= stop <= n and step > 0
+        for (start, stop, step), n in zip(slices, shape, strict=True)
+    )
+
+
 slice = movement(
     "slice", ref=lambda x, *, slices: x[tuple(np.s_[a:b:c] for a, b, c in slices)],
     shape=_sliced, vjp=(lambda g, y, x, *, slices: unslice(g, x.shape, slices),),
     view=View.slice, aliases=True,
+    law=Law("0 <= start <= stop <= extent and step > 0 on each axis",
+            lambda x, *, slices: _lie_within(slices, x.shape)),
 )
 
 flip = movement(
     "flip", ref=lambda x, *, axes: np.flip(x, axes), shape=lambda old, *, axes: old,
     vjp=(lambda g, y, x, *, axes: flip(g, axes=axes),), view=View.flip,
+    law=Law("axes are sorted axes of the input", lambda x, *, axes: are_axes(axes, x.ndim)),
 )
 
 Pads = tuple[
@@ -121,6 +132,8 @@ pad = movement(  # with zeros
     "pad", ref=_pad, shape=_padded,
     vjp=(lambda g, y, x, *, pads: slice(g, slices=inner(x.shape, pads)),),
     grad_name="ConstantPadNdBackward0",
+    law=Law("one triple of non-negative numbers per axis",
+            lambda x, *, pads: len(pads) == x.ndim and min(map(min, pads), default=0) >= 0),
 )
 
 
@@ -159,6 +172,8 @@ def _concat(*xs: np.ndarray, axis: int) -> np.ndarray:
 concat = register(OpDef(
     "concat", Kind.MOVEMENT, _concat, _concat_aval, _piece,
     grad_name="CatBackward0",
+    law=Law("axis is an axis and the pieces have one dtype", lambda *pieces, axis:
+            0 <= axis < pieces[0].ndim and len({x.dtype for x in pieces}) == 1),
 ))
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..op import TRANSCENDENTAL, elementwise
+from ..dtype import int64
+from ..op import TRANSCENDENTAL, Law, elementwise
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # what the key grows by from round to round
@@ -59,5 +60,7 @@ def _philox(seed: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 # random_bits(seed, position): 64 random bits, as an int64
 random_bits = elementwise(
-    "random_bits", ref=_philox, expr="philox({0}, {1})", cost=2 * TRANSCENDENTAL
+    "random_bits", ref=_philox, expr="philox({0}, {1})", cost=2 * TRANSCENDENTAL,
+    draws=True,
+    law=Law("seed and position are int64", lambda *inputs: all(x.dtype is int64 for x in inputs)),
 )

@@ -53,7 +53,7 @@ def of_itself(y: Node) -> Node | None:
 
 def rounds(y: Node) -> bool:
     """Whether a reduction rounds its result as it does not round while it reduces."""
-    return y.dtype.is_half and y.op not in (max, min)
+    return y.dtype.is_half and not y.op.exact
 
 
 def of_permute(y: Node) -> Node | None:

@@ -18,10 +18,8 @@ from ..codegen.build import build
 from ..ir.graph import Graph, postorder
 from ..ir.locks import lock
 from ..ir.node import Node, input_node
-from ..ir.op import DIVIDE, Kind
+from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
-from ..ir.ops.movement import concat, pad
-from ..ir.ops.random import random_bits
 from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..runtime.cpu.executable import Executable, address
@@ -292,11 +290,7 @@ def residuals(
         if node.op.kind is Kind.SOURCE:
             if node in rewritten:
                 saved[node] = None
-        elif node.op.kind is Kind.MOVEMENT and node.op not in (concat, pad):
-            frontier.extend(node.inputs)
-        elif node.op is random_bits or (  # the same numbers again take no memory
-            node.op.kind is Kind.ELEMENTWISE and node.op.cost < DIVIDE and node.op.check is None
-        ):
+        elif node.op.recomputed:
             frontier.extend(node.inputs)
         else:
             saved[node] = None

@@ -18,7 +18,6 @@ from ...ir.op import Kind, OpDef, broadcast
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import cast, where
 from ...ir.ops.movement import expand, reshape
-from ...ir.ops.random import random_bits
 from ...ir.ops.source import full
 from .tensor import Tensor, fill_slots, traced
 
@@ -167,7 +166,7 @@ def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
     """Apply a primitive to tensors of which some are Selections."""
     chosen = [x._node for x in inputs if isinstance(x._node, SelectionPayload)]
     first = chosen[0]
-    if op.kind is Kind.ELEMENTWISE and op is not random_bits and op.check is None:
+    if op.kind is Kind.ELEMENTWISE and not op.draws and op.check is None:
         return first.with_elements(op(*(first.align_operand(x) for x in inputs), **params))
     if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
         whole = (x._node.full for x in broadcast_selections(inputs))
@@ -181,11 +180,11 @@ def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
 
 def _reduce(op: OpDef, s: SelectionPayload, dims: tuple[int, ...]) -> Tensor | None:
     """A reduction that has a value for no elements. Others return None: eagerly they may raise."""
-    if op not in (reductions.sum, reductions.prod) and s.dtype is not bool_:
+    assert op.reduction is not None
+    if op.reduction.pair.chooses and s.dtype is not bool_:
         return None
     axes = s.axes(dims)
     if s.dim not in dims:
         return s.with_elements(op(s.full, dims=axes), s.dim - sum(d < s.dim for d in dims))
-    assert op.reduction is not None
     nothing = _number(op.reduction.init(s.dtype), s.dtype)
     return op(where(s.broadcast_mask(), s.full, nothing), dims=axes)
