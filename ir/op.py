@@ -26,9 +26,8 @@ CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12  # rough cost of one element, in additi
 
 
 Rule = Callable[..., Any]  # rule(g, y, *inputs, **params): the cotangent of one input, or None
-Rules = (
-    tuple[Rule | None, ...] | Callable[[int], Rule | None]
-)  # one per input, or found by its number
+# one per input, or found by its number
+Rules = tuple[Rule | None, ...] | Callable[[int], Rule | None]
 
 
 class Kind(Enum):
@@ -330,17 +329,10 @@ def elementwise(
                 )
         return shape, dtype
 
+    grad_name = grad_name or _camel(name)
     return register(
-        OpDef(
-            name,
-            Kind.ELEMENTWISE,
-            ref,
-            infer,
-            expr=expr,
-            types=types,
-            grad_name=grad_name or _camel(name),
-            **fields,
-        )
+        OpDef(name, Kind.ELEMENTWISE, ref, infer, expr=expr, types=types, grad_name=grad_name,
+              **fields)
     )
 
 
@@ -360,18 +352,11 @@ def reduction(
     def infer(x: Any, *, dims: tuple[int, ...]) -> tuple[tuple[int, ...], DType]:
         return tuple(n for d, n in enumerate(x.shape) if d not in dims), x.dtype
 
+    how = Reduction(init, combine, accumulate, pair)
+    grad_name = grad_name or _camel(name)
     return register(
-        OpDef(
-            name,
-            Kind.REDUCE,
-            ref,
-            infer,
-            types=Types.SAME,
-            grad_name=grad_name or _camel(name),
-            exact=pair.exact,
-            reduction=Reduction(init, combine, accumulate, pair),
-            **fields,
-        )
+        OpDef(name, Kind.REDUCE, ref, infer, types=Types.SAME, grad_name=grad_name,
+              exact=pair.exact, reduction=how, **fields)
     )
 
 
