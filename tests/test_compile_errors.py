@@ -90,7 +90,7 @@ def _bad():
         "numpy": (numpy, RuntimeError, "not known while the function is compiled"),
         "shown": (shown, RuntimeError, "Pass the tensor to print"),
         "tolist": (tolist, RuntimeError, "not known while the function is compiled"),
-        "random": (random, RuntimeError, "where a generator stands is not known"),
+        "random": (random, RuntimeError, "the state of a generator is not known"),
         "integer gradient": (integer_gradient, RuntimeError, "floating point"),
         "backward of nothing": (backward_of_nothing, RuntimeError, "does not require grad"),
         "pop": (popped, RuntimeError, "side effect cannot be replayed"),

@@ -110,8 +110,8 @@ def program(function):
     trace = Trace([x])
     with tracing(trace):
         y = resolve(function(x))
-        nothing = SimpleNamespace(changed_later=lambda written: None)
-        d = Derivative(trace, [(0, y)], 1, SimpleNamespace(scene=nothing), False)
+        nothing = SimpleNamespace(written_by_backward=lambda written: None)
+        d = Derivative(trace, [(0, y)], 1, SimpleNamespace(snapshot_plan=nothing), False)
     seeds = tuple(s._node for s in d.seeds)
     raw = Graph((*(i.node for i in trace.inputs), *seeds), (y._node, *d.nodes()))
     return build(simplify(verify(raw)))

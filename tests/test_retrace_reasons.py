@@ -205,7 +205,7 @@ def test_a_branch_on_a_value_is_told_with_its_line():
 
 def test_what_is_left_is_a_tensor_that_is_another_kind_of_tensor():
     entry, of_call = after_a_call(lambda x: x * 2, X)
-    assert failed_guard(entry, *of_call()).kind == "likeness"
+    assert failed_guard(entry, *of_call()).kind == "aval"
 
 
 # ---- which of these it is

@@ -26,8 +26,8 @@ class _UntracedHandler:
 
 
 def _wrap_handler(handler: Callable) -> _UntracedHandler | None:
-    known = handler is signal.default_int_handler or isinstance(handler, _UntracedHandler)
-    return None if known else _UntracedHandler(handler)
+    already_handled = handler is signal.default_int_handler or isinstance(handler, _UntracedHandler)
+    return None if already_handled else _UntracedHandler(handler)
 
 
 def untraced_handlers() -> AbstractContextManager[None]:

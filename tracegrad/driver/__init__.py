@@ -1,1 +1,1 @@
-"""`@compile`: from a call to a program, and the calls after it. It alone knows all rooms."""
+"""`@compile`: from a call to a program, and the calls after it. It alone imports all rooms."""

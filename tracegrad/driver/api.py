@@ -25,8 +25,8 @@ from .report import name_of, summary
 
 
 class CacheInfo(NamedTuple):
-    """What a compiled function has done: calls answered by an existing program, traces, programs
-    kept.
+    """Counts of a compiled function: calls that an existing program served, traces, and programs
+    that are kept.
 
     >>> f = torch.compile(lambda x: x * 2)
     >>> _ = f(torch.ones(2)), f(torch.zeros(2))
@@ -88,10 +88,10 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
         try:
             entry = programs.fast_entry()
             if entry is not None and not kwargs:
-                try_fast_path = entry.tensors is not None
-                answer = state.try_fast_path(entry, args) if try_fast_path else entry.replay(args)
-                if answer is not MISS:
-                    return answer
+                try_fast_path = entry.tensor_arguments is not None
+                result = state.try_fast_path(entry, args) if try_fast_path else entry.replay(args)
+                if result is not MISS:
+                    return result
             return state.call(args, kwargs)
         except Reentered:  # a signal handler's call, within another one of this thread
             return fn(*args, **kwargs)
@@ -101,7 +101,7 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     return compiled
 
 
-_TOLD = ("graph", "source", "program", "cache_info", "explain")
+_QUERIES = ("graph", "source", "program", "cache_info", "explain")
 
 
 def _attach(compiled: Any, state: CompiledFunction) -> None:
@@ -118,7 +118,7 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         return state.latest().program
 
     def cache_info() -> CacheInfo:
-        """How many calls an existing program answered, and how often the function was traced."""
+        """How many calls an existing program served, and how often the function was traced."""
         entries = list(state.programs)
         runs = sum(e.executable.runs for e in entries)
         return CacheInfo(runs - len(entries), state.traces, len(entries))
@@ -135,7 +135,7 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         ]
         return "\n".join(lines)
 
-    for name, f in zip(_TOLD, (graph, source, program, cache_info, explain), strict=True):
+    for name, f in zip(_QUERIES, (graph, source, program, cache_info, explain), strict=True):
         setattr(compiled, name, f)
     compiled.tracegrad_state = state
 
@@ -146,7 +146,7 @@ class OptimizedModule(Module):
     def __init__(self, module: Module, fullgraph: bool, fast_math: bool):
         super().__init__()
         compiled = compile(module.__call__, fullgraph=fullgraph, fast_math=fast_math)
-        functions = {name: getattr(compiled, name) for name in _TOLD}
+        functions = {name: getattr(compiled, name) for name in _QUERIES}
         own = {"forward": compiled, "_options": (fullgraph, fast_math), **functions}
         for name, value in own.items():
             object.__setattr__(self, name, value)

@@ -1,4 +1,4 @@
-"""The records that compiled calls leave on the autograd graph, and what backward does at them."""
+"""The autograd nodes that compiled calls leave, and what backward does at them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from ..runtime.cpu.executable import address
 from ..tracer.autograd.graph import FREED, AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
-from ..tracer.capture.trace import Input
+from ..tracer.capture.inputs import Input
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode
 from ..tracer.tensor.gradient_layout import to_layout
 from ..tracer.tensor.inplace import take_history
 from ..tracer.tensor.tensor import RemovableHandle, Tensor, wrap
-from .backward_programs import Derivative, records_below
+from .backward_programs import Derivative, reachable_nodes
 
 TITLE = "CompiledFunctionBackward"
 _NONE: frozenset[int] = frozenset()
@@ -27,7 +27,7 @@ NO_GRAPH = (
 
 
 class FreedOutput(GradFn):
-    """The record of an output, computed from `inputs`, that backward cannot go through."""
+    """The autograd node of an output, computed from `inputs`, that backward cannot go through."""
 
     __slots__ = ("why",)
 
@@ -40,13 +40,13 @@ class FreedOutput(GradFn):
 
 
 def is_freed(fn: GradFn | None) -> bool:
-    """Whether backward went through here already and let the saved values go."""
-    stack, looked = [fn], set()
+    """Whether backward went through here already and freed the saved values."""
+    stack, seen = [fn], set()
     while stack:
         f = stack.pop()
-        if f is None or f in looked:
+        if f is None or f in seen:
             continue
-        looked.add(f)
+        seen.add(f)
         if getattr(f, "freed", False):
             return True
         stack.extend(f.edges)
@@ -54,8 +54,10 @@ def is_freed(fn: GradFn | None) -> bool:
 
 
 class Output(OutputNode):
-    """The record of one of several outputs of a compiled call. What others compute from it inside
-    of the call does not pass here, so nobody may wait here for the gradient.
+    """The autograd node of one of several outputs of a compiled call.
+
+    Gradients of other outputs that were computed from this one inside the call do not pass here.
+    So hooks and `retain_grad()` are refused then.
     """
 
     __slots__ = ()
@@ -67,7 +69,7 @@ class Output(OutputNode):
 
     def check_target(self, roots: Iterable[GradFn]) -> None:
         if self.users:
-            below = (f for f in records_below(*roots) if isinstance(f, Output))
+            below = (f for f in reachable_nodes(*roots) if isinstance(f, Output))
             if any(f.edges == self.edges and f.index in self.users for f in below):
                 raise RuntimeError(NO_GRAPH.format(what="the gradient"))
 
@@ -87,32 +89,33 @@ class Output(OutputNode):
         super().retain(t)
 
 
-def located(t: Tensor) -> int:
+def data_address(t: Tensor) -> int:
     """The address of a tensor's data."""
     if not t._ptr:
         t._ptr = address(t._array)
     return t._ptr
 
 
-def take_over(t: Tensor, record: GradFn) -> None:
-    """A call has changed `t` in place: its history is the call's from now on."""
+def take_over(t: Tensor, node: GradFn) -> None:
+    """A call has changed `t` in place: from now on its history is `node`."""
     new = wrap(t._array, t._dtype, True)
-    new._grad_fn = record
+    new._grad_fn = node
     take_history(t, new)
     tensor_changed(t)
 
 
 class CompiledCall(GradFn):
-    """The record of one compiled call: what it saved, and the tensors it came from. Where the call
-    has one output to differentiate, this is that output's record.
+    """The autograd node of one compiled call: what it saved, and the tensors it came from.
+
+    If the call has one differentiable output, this is the node of that output.
 
     saved, pointers: buffers of the forward program and their addresses; kept: tensors it read;
-    arguments, numbers: the tensors and the numbers of the call; found: see scene.py.
+    arguments, numbers: the tensors and the numbers of the call; snapshot: see snapshot.py.
     """
 
     __slots__ = (
-        "arguments", "arrays", "derivative", "found", "freed", "numbers", "pointers", "versions",
-        "walked",
+        "arguments", "arrays", "derivative", "freed", "numbers", "pointers", "snapshot",
+        "versions", "walked",
     )
 
     def __init__(
@@ -124,30 +127,31 @@ class CompiledCall(GradFn):
         kept: list[Tensor],
         arguments: Sequence[Tensor],
         numbers: Sequence[Any],
-        found: Any,
+        snapshot: Any,
     ):
         super().__init__(TITLE, tuple([edge(t) for t in inputs]))
-        self.arguments, self.numbers, self.found = arguments, numbers, found
+        self.arguments, self.numbers, self.snapshot = arguments, numbers, snapshot
         self.derivative = derivative
-        self.walked = self.freed = _NONE  # outputs: of the last backward; freed ones
+        self.walked = self.freed = _NONE  # outputs: those of the last backward; freed ones
         self.arrays = saved + [t._array for t in kept]
-        self.pointers = pointers + [located(t) for t in kept]
+        self.pointers = pointers + [data_address(t) for t in kept]
         self.versions = [(t._version, t._version[0]) for t in kept]
 
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
 
     def check(self, starts: frozenset[int]) -> None:
-        """Raise what backward raises if the saved values are gone or were changed since."""
+        """Raise what backward raises for saved values that were freed, or changed since."""
         if self.freed and not self.freed.isdisjoint(starts):
             raise RuntimeError(FREED)
         self.walked = starts
-        for k, (box, version) in enumerate(self.versions, len(self.arrays) - len(self.versions)):
-            if box[0] != version:
+        first = len(self.arrays) - len(self.versions)
+        for k, (counter, version) in enumerate(self.versions, first):
+            if counter[0] != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
                     f"inplace operation: a tensor of shape {list(self.arrays[k].shape)}, used by a "
-                    f"compiled function, is at version {box[0]}; expected version {version} "
+                    f"compiled function, is at version {counter[0]}; expected version {version} "
                     "instead."
                 )
 
@@ -155,16 +159,16 @@ class CompiledCall(GradFn):
         return bool(self.arrays)
 
     def kept(self) -> Iterable[tuple[Input, np.ndarray]]:
-        """The inputs that it keeps, and their memory at the call."""
+        """The inputs that it keeps, each with its array at the call."""
         inputs = self.derivative.kept_inputs
         return zip(inputs, self.arrays[len(self.arrays) - len(inputs) :], strict=True)
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         d = self.derivative
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
-        starts = d.every if len(parts) == len(d.every) else frozenset(parts)
+        starts = d.all_outputs if len(parts) == len(d.all_outputs) else frozenset(parts)
         self.check(starts)
-        if not (mode.grad or mode.trace is not None or d.runs_again()):
+        if not (mode.grad or mode.trace is not None or d.needs_rerun()):
             seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(starts)]
             return tuple(d.run(starts, self.pointers + [address(seed) for seed in seeds]))
         by_output = {d.outputs[k]: part for k, part in parts.items()}
@@ -179,8 +183,8 @@ class CompiledCall(GradFn):
             if type(e) is not AccumulateGrad or e.prehooks or e.retainers or e.variable._hooks:
                 return False
         d = self.derivative
-        self.check(d.every)
-        for e, g in zip(self.edges, d.run(d.every, self.pointers + d.unit), strict=True):
+        self.check(d.all_outputs)
+        for e, g in zip(self.edges, d.run(d.all_outputs, self.pointers + d.unit), strict=True):
             x = e.variable  # type: ignore[union-attr]
             if x._grad is None:
                 x._grad = to_layout(g, x._array)  # type: ignore[arg-type]
@@ -193,8 +197,8 @@ class CompiledCall(GradFn):
         return True
 
     def release(self) -> None:
-        """Forget what only the outputs of the last backward needed: all, once none is left."""
+        """Mark what the last backward frees. Release the memory once all outputs are freed."""
         d = self.derivative
         self.freed = self.freed.union(*(d.frees[k] for k in self.walked))
-        if len(self.freed) == len(d.every):
-            self.arrays, self.pointers, self.arguments, self.found = [], [], (), None
+        if len(self.freed) == len(d.all_outputs):
+            self.arrays, self.pointers, self.arguments, self.snapshot = [], [], (), None

@@ -1,8 +1,8 @@
-"""The loss-only style: a compiled forward whose answer remembers how to run the compiled backward.
+"""The loss-only style: a compiled forward, and the backward programs for its outputs.
 
-Both programs are cut from one joint graph. What backward needs and forward has anyway (matrix
-products, reductions, costly functions) is saved; cheap elementwise chains are computed again, which
-is faster than reading them back.
+Both are cut from one joint graph. Forward saves what it computes anyway and what is costly (matrix
+products, reductions, costly functions). Backward computes cheap elementwise chains again, which is
+faster than reading them back.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
 from .rerun import Rerun
-from .scene import parts
+from .snapshot import restorable_parts
 
 
 class Backward:
-    """A backward program: gradients from cotangents and what a call kept."""
+    """A backward program: gradients from cotangents and saved values."""
 
     def __init__(self, graph: Graph, layouts: dict[Node, View], fast: bool):
-        self.made_of = graph, layouts, fast
+        self.definition = graph, layouts, fast
         self.executable = executable = Executable(build(graph, {}, layouts, fast=fast))
         self.inputs = executable.program.inputs
         self.pools = [
@@ -47,11 +47,13 @@ class Backward:
         ]
 
     def run(self, pointers: Iterable[int]) -> list[Tensor]:
-        """The gradients; `pointers` lead to the graph's inputs, which the caller keeps alive."""
+        """The gradients. `pointers` are addresses of the graph's inputs, which the caller keeps
+        alive.
+        """
         executable = self.executable
         with executable.lock:
-            if executable.busy[0]:  # a signal handler came in between
-                return Backward(*self.made_of).run(pointers)
+            if executable.busy[0]:  # called by a signal handler that interrupted this very program
+                return Backward(*self.definition).run(pointers)
             executable.busy[0] = True
             try:
                 executable.warm()
@@ -69,12 +71,12 @@ class Backward:
 
 
 class Derivative:
-    """How the outputs `ys` (index, traced tensor) of a trace depend on its inputs that require
-    grad.
+    """The derivative of the outputs `ys` (index, traced tensor) of a trace with respect to its
+    inputs that require grad.
 
-    `starts` are the outputs, by their number here, that a backward starts from. Gradients are
-    taken for all of them together, as a loss made of them all asks, and for each alone: a zero in
-    place of the others would be multiplied with what is infinite.
+    `starts` is a set of outputs, numbered within `ys`, that a backward starts from. Gradients are
+    taken for all outputs together and for each one alone. A zero cotangent for the others is no
+    substitute: it would be multiplied with infinities.
     """
 
     def __init__(
@@ -85,104 +87,113 @@ class Derivative:
         self.seeds = [traced(input_node(tuple(y.shape), y.dtype, "cotangent")) for _, y in ys]
         sources = [
             i for i in trace.inputs
-            if i.tensor is not None and (i.tensor._requires_grad or i.begins)
+            if i.tensor is not None and (i.tensor._requires_grad or i.is_grad_leaf)
         ]
-        for i in sources:  # its hooks are called where the gradient arrives, outside
+        for i in sources:  # hooks of a captured tensor run outside, where the gradient arrives
             i.twin._hooks = None
         fns = [edge(y) for _, y in ys]
         roots = [(fn, s) for fn, s in zip(fns, self.seeds, strict=True) if fn is not None]
-        self.every = frozenset(range(len(ys)))
-        alone = [frozenset([k]) for k in self.every] if len(ys) > 1 else []
+        self.all_outputs = frozenset(range(len(ys)))
+        alone = [frozenset([k]) for k in self.all_outputs] if len(ys) > 1 else []
         targets = [i.start or edge(i.twin) for i in sources]
-        below = [records_below(fn) for fn in fns]
-        # whether backward runs code of the user's, and what the function itself has read till now
-        self.hooked = any(map(runs_code, set().union(*below)))
-        seen = trace.observer
-        self.forward_reads = frozenset((*seen.reads, *seen.classes) if seen else ())
-        ways = (self.every, *alone)
-        found, effects, checks = zip(
-            *(self.backpropagated(trace, [roots[k] for k in sorted(w)], targets) for w in ways),
+        nodes = [reachable_nodes(fn) for fn in fns]
+        # whether backward runs the user's code; what the function itself has read before
+        self.hooked = any(map(runs_code, set().union(*nodes)))
+        observer = trace.observer
+        self.forward_reads = frozenset((*observer.reads, *observer.classes) if observer else ())
+        start_sets = (self.all_outputs, *alone)
+        gradients, effects, checks = zip(
+            *(
+                self.backpropagated(trace, [roots[k] for k in sorted(starts)], targets)
+                for starts in start_sets
+            ),
             strict=True,
         )
-        self.again = next(filter(None, effects), "")  # why backward runs the function again
-        reached = [k for k in range(len(sources)) if self.again or found[0][k] is not None]
-        self.wanted = [sources[k] for k in reached]
-        if self.again and rerun.why_not:
-            raise RuntimeError(
-                f"the backward of a compiled function {self.again}, so it would have to run the "
-                f"function again, and this one {rerun.why_not}: call backward() inside of it"
-            )
-        self.gradients: dict[frozenset[int], list[Node | None]] = {} if self.again else {
-            starts: [None if (g := gs[k]) is None else g._node for k in reached]
-            for starts, gs in zip(ways, found, strict=True)
-        }
-        # what a backward may raise, whether or not a gradient needs it
-        self.checks = dict(zip(ways, checks, strict=True))
-        kept = [{f for f in found if f.has_saved_values()} for found in below]
-        self.frees = [
-            frozenset(j for j in self.every if kept[j] & own) for own in kept
-        ]  # which outputs have no way back any more, once backward went through one
-        self.users = [  # of each output: which others were computed from it
-            frozenset(j for j in self.every - {k} if fn in below[j]) for k, fn in enumerate(fns)
+        self.rerun_reason = next(filter(None, effects), "")  # why backward runs the function again
+        reached = [
+            k for k in range(len(sources)) if self.rerun_reason or gradients[0][k] is not None
         ]
-        self.guard_set: Any = None  # the guards of the program; guards.py
+        self.wanted = [sources[k] for k in reached]
+        if self.rerun_reason and rerun.rerun_obstacle:
+            raise RuntimeError(
+                f"the backward of a compiled function {self.rerun_reason}, so it would have to run "
+                f"the function again, and this one {rerun.rerun_obstacle}: call backward() inside "
+                "of it"
+            )
+        self.gradients: dict[frozenset[int], list[Node | None]] = {} if self.rerun_reason else {
+            starts: [None if (g := gs[k]) is None else g._node for k in reached]
+            for starts, gs in zip(start_sets, gradients, strict=True)
+        }
+        # checks that a backward makes, whether or not a gradient needs them
+        self.checks = dict(zip(start_sets, checks, strict=True))
+        saving = [{f for f in gradients if f.has_saved_values()} for gradients in nodes]
+        self.frees = [
+            frozenset(j for j in self.all_outputs if saving[j] & mine) for mine in saving
+        ]  # for each output: those that are freed by a backward through it
+        self.users = [  # for each output: the others that were computed from it
+            frozenset(j for j in self.all_outputs - {k} if fn in nodes[j])
+            for k, fn in enumerate(fns)
+        ]
+        self.guard_set: Any = None  # the GuardSet of the program
         self.saved: tuple[Node, ...] = ()
         self.inputs: tuple[Node, ...] = ()
         self.building = lock()
         self.backwards: dict[frozenset[int], Backward] = {}
         one = np.ones((), self.seeds[0].dtype.storage)
-        self._one, self.unit = one, [address(one)]  # the cotangent that backward() begins with
+        self._one, self.unit = one, [address(one)]  # the cotangent of a backward() without one
 
     def backpropagated(
         self, trace: Trace, roots: list[tuple[GradFn, Tensor]], targets: list[Any]
     ) -> tuple[list[Tensor | None], str, list[Node]]:
-        """The gradients of `targets` from some outputs, what the pass does besides, in words, and
-        the checks it makes, which are taken out of the trace: they are the backward program's.
+        """The gradients of `targets` from some outputs; the side effect of the pass, in words; the
+        checks that it makes. The checks move from the trace to the backward program.
         """
         before = set(trace.checks)
         run = partial(backpropagate, roots, targets, True, False)
         if self.hooked:
-            gs, effect, written = observed(trace, self.seeds, run, not self.rerun.why_not)
+            gs, effect, written = observed(trace, self.seeds, run, not self.rerun.rerun_obstacle)
         else:
             gs, effect, written = run(), "", []
-        self.rerun.scene.changed_later(written)
+        self.rerun.snapshot_plan.written_by_backward(written)
         checks = [c for c in trace.checks if c not in before]
         for c in checks:
             del trace.checks[c]
         return gs, effect, checks
 
-    def runs_again(self) -> bool:
-        """Whether backward has to run the function again: it acts, or what its hooks read is no
-        longer what it was at the call.
+    def needs_rerun(self) -> bool:
+        """Whether backward has to run the function again: it has side effects, or a guard of the
+        program no longer holds, so that its hooks may read something else.
         """
-        return self.hooked and (bool(self.again) or any(True for _ in self.guard_set.changes()))
+        if not self.hooked:
+            return False
+        return bool(self.rerun_reason) or next(self.guard_set.changes(), None) is not None
 
     def changed(self) -> list[Guard]:
-        """What the function itself read and is no longer what it was at the call; raises where it
-        cannot be put back to run the function again.
+        """The guards on what the function itself read that no longer hold. Raises if such a change
+        cannot be undone for a rerun.
         """
-        found = list(self.guard_set.changes())
-        mine = [
-            g for g in found
+        changes = list(self.guard_set.changes())
+        own = [
+            g for g in changes
             if (g.location.holder if g.location.kind == "class" else g.location.id)
             in self.forward_reads
-            and not self.rerun.scene.ignores(g.location)
+            and not self.rerun.snapshot_plan.ignores(g.location)
         ]
-        lost = found if self.rerun.why_not else [g for g in mine if not parts(g)]
-        for guard in lost:
+        irreversible = [g for g in own if not restorable_parts(g)]
+        for guard in changes if self.rerun.rerun_obstacle else irreversible:
             raise RuntimeError(
                 f"{guard} between the call of a compiled function and its backward, which "
                 "would have to run the function again; call backward first"
             )
-        return mine
+        return own
 
     def nodes(self) -> list[Node]:
         """The gradients and the checks, to be simplified together with the outputs."""
         gradients = [g for gs in self.gradients.values() for g in gs if g is not None]
         return [*gradients, *(c for cs in self.checks.values() for c in cs)]
 
-    def renewed(self, nodes: Iterable[Node]) -> None:
-        """Take these instead of what `nodes` gave."""
+    def replace_gradients(self, nodes: Iterable[Node]) -> None:
+        """Replace the nodes that `nodes` returned, in the same order."""
         new = iter(nodes)
         self.gradients = {
             starts: [None if g is None else next(new) for g in gs]
@@ -191,66 +202,66 @@ class Derivative:
         self.checks = {starts: [next(new) for _ in cs] for starts, cs in self.checks.items()}
 
     def forward(self, joint: Graph, trace: Trace) -> Graph:
-        """The forward graph, with what backward needs as further outputs, from the outputs and
-        gradients together.
+        """The forward graph, cut from the joint graph of outputs and gradients. The values that
+        backward needs are further outputs of it.
         """
         seeds = [s._node for s in self.seeds]
         joint = simplify(joint, fast=self.fast)
-        answers = joint.outputs[: self.count]
-        if self.again:  # nothing it was computed from may change until then
+        results = joint.outputs[: self.count]
+        if self.rerun_reason:  # backward checks that what forward read has not changed since
             self.layouts = {}
-            used = set(postorder(answers))
+            used = set(postorder(results))
             kinds = ("argument", "tensor")
             self.kept_inputs = [
-                i for i in self.rerun.scene.read if i.node in used and i.kind in kinds
+                i for i in self.rerun.snapshot_plan.read if i.node in used and i.kind in kinds
             ]
-            return Graph(joint.inputs[: -len(seeds)], answers, joint.checks)
-        self.renewed(joint.outputs[self.count :])
+            return Graph(joint.inputs[: -len(seeds)], results, joint.checks)
+        self.replace_gradients(joint.outputs[self.count :])
         rewritten = {i.node for i in trace.mutated()}
-        self.saved = residuals((*answers, *joint.checks), self.nodes(), set(seeds), rewritten)
+        self.saved = residuals((*results, *joint.checks), self.nodes(), set(seeds), rewritten)
         stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in self.saved}
-        self.renewed(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
+        self.replace_gradients(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
         used = set(postorder(self.nodes()))
         self.kept_inputs = [i for i in trace.inputs if i.node in used]
         arrays = ((i.node, i.tensor) for i in self.kept_inputs if i.tensor is not None)
         self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
         self.inputs = (*stand_ins.values(), *(i.node for i in self.kept_inputs))
-        return Graph(joint.inputs[: -len(seeds)], (*answers, *self.saved), joint.checks)
+        return Graph(joint.inputs[: -len(seeds)], (*results, *self.saved), joint.checks)
 
-    def along(self, starts: frozenset[int]) -> list[Node | None]:
+    def gradients_from(self, starts: frozenset[int]) -> list[Node | None]:
         """The gradients of the wanted inputs from some of the outputs."""
         if starts in self.gradients:
             return self.gradients[starts]
-        parts = zip(*(self.gradients[frozenset([k])] for k in sorted(starts)), strict=True)
-        return [reduce(add, there) if (there := [g for g in gs if g is not None]) else None
-                for gs in parts]
+        by_output = zip(*(self.gradients[frozenset([k])] for k in sorted(starts)), strict=True)
+        return [reduce(add, present) if (present := [g for g in gs if g is not None]) else None
+                for gs in by_output]
 
-    def built(self, starts: frozenset[int]) -> Backward:
+    def program_for(self, starts: frozenset[int]) -> Backward:
         """The backward program for some of the outputs, built when it is first needed."""
         with self.building:
             if starts not in self.backwards:
-                gradients = tuple(g for g in self.along(starts) if g is not None)
+                gradients = tuple(g for g in self.gradients_from(starts) if g is not None)
                 seeds = (self.seeds[k]._node for k in sorted(starts))
-                every = [self.checks[starts]] if starts in self.checks else (
+                check_lists = [self.checks[starts]] if starts in self.checks else (
                     [self.checks[frozenset([k])] for k in sorted(starts)])
-                checks = tuple(c for cs in every for c in cs if may_fail(c.op, c.params))
+                checks = tuple(c for cs in check_lists for c in cs if may_fail(c.op, c.params))
                 graph = Graph((*self.inputs, *seeds), gradients, checks)
                 self.backwards[starts] = Backward(graph, self.layouts, self.fast)
         return self.backwards[starts]
 
     def run(self, starts: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:
-        """The gradients of the wanted inputs; `pointers` lead to what a call kept and to the
-        cotangents of the outputs, and the caller keeps that alive.
+        """The gradients of the wanted inputs. `pointers` are addresses of what a call kept and of
+        the cotangents of the outputs, all of which the caller keeps alive.
         """
-        found = (self.backwards.get(starts) or self.built(starts)).run(pointers)
-        if starts is self.every:
-            return found  # type: ignore[return-value]
-        waiting = iter(found)
-        return [None if g is None else next(waiting) for g in self.along(starts)]
+        gradients = (self.backwards.get(starts) or self.program_for(starts)).run(pointers)
+        if starts is self.all_outputs:
+            return gradients  # type: ignore[return-value]
+        waiting = iter(gradients)
+        return [None if g is None else next(waiting) for g in self.gradients_from(starts)]
 
 
-def records_below(*fns: GradFn | None) -> set[GradFn]:
-    """The records that a backward from `fns` may go through."""
+def reachable_nodes(*fns: GradFn | None) -> set[GradFn]:
+    """The autograd nodes that a backward from `fns` may go through."""
     stack, seen = list(fns), set()
     while stack:
         f = stack.pop()
@@ -269,24 +280,24 @@ def layout(array: np.ndarray) -> View:
 def residuals(
     forward: Iterable[Node], gradients: Iterable[Node], seeds: set[Node], rewritten: set[Node]
 ) -> tuple[Node, ...]:
-    """What forward saves for backward: the last values before the cotangents that are not cheap to
-    compute again. What may fail, and forward does not compute, fails in backward.
+    """The values that forward saves for backward: the last ones before the cotangents that are not
+    cheap to compute again. A node with a check that forward does not compute stays in backward.
     """
     order = postorder(gradients)
-    late, made = set(seeds), set(postorder(forward))
+    dependent, computed = set(seeds), set(postorder(forward))
     for node in order:
-        fails = may_fail(node.op, node.params) and node not in made
-        if fails or any(x in late for x in node.inputs):
-            late.add(node)
-    frontier = [x for n in order if n in late for x in n.inputs if x not in late]
-    frontier += [g for g in gradients if g not in late]
+        fails = may_fail(node.op, node.params) and node not in computed
+        if fails or any(x in dependent for x in node.inputs):
+            dependent.add(node)
+    frontier = [x for n in order if n in dependent for x in n.inputs if x not in dependent]
+    frontier += [g for g in gradients if g not in dependent]
     saved: dict[Node, None] = {}
-    looked: set[Node] = set()
+    seen: set[Node] = set()
     while frontier:
         node = frontier.pop()
-        if node in looked:
+        if node in seen:
             continue
-        looked.add(node)
+        seen.add(node)
         if node.op.kind is Kind.SOURCE:
             if node in rewritten:
                 saved[node] = None
@@ -294,4 +305,4 @@ def residuals(
             frontier.extend(node.inputs)
         else:
             saved[node] = None
-    return tuple(sorted(saved, key=lambda n: (n not in made, str(n.shape))))
+    return tuple(sorted(saved, key=lambda n: (n not in computed, str(n.shape))))

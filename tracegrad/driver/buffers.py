@@ -1,4 +1,4 @@
-"""Memory for what programs hand out: fresh to whoever holds it, recycled once nobody does."""
+"""Memory of results. A buffer is used again once nobody outside holds it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from ..runtime.cpu.executable import address
 from ..tracer.tensor.gradient_layout import layout_template
 from ..tracer.tensor.tensor import Tensor, wrap
 
-MOST_KEPT = 8  # buffers of one output that wait to be used again
-# what getrefcount says where nobody else holds it: of a buffer that the pool looks at, its tuple,
-# the loop's variable and the argument; of a tensor in .grad, its parameter, `held`, a local
-# variable and the argument; of that one's array, the tensor, the pool and the argument
+MOST_KEPT = 8  # buffers of one output that are kept for later calls
+# the reference counts of what nobody else holds. A buffer in the pool: its tuple, the loop
+# variable, the argument of getrefcount. A tensor in .grad: its parameter, `held`, a local variable,
+# the argument. The array of that tensor: the tensor, the pool, the argument
 FREE, TENSOR, ARRAY = 3, 4, 3
 
 
 class Pool:
-    """Buffers for one output: one is handed out again when nobody holds it any more. `axes` of
-    what is handed out, outermost first, have the shape of the output.
-    """
+    """Buffers for one output. `axes` is the order of the axes in memory, outermost first."""
 
     __slots__ = ("buffers", "dtype", "like", "slot", "table")
 
@@ -34,16 +32,16 @@ class Pool:
         self.buffers: list[tuple[np.ndarray, int]] = []
 
     def take(self) -> np.ndarray:
-        """A free buffer, its address in the table."""
+        """A free buffer. Writes its address into the pointer table."""
         for array, where in self.buffers:
             if getrefcount(array) == FREE:
                 self.table[self.slot] = where
                 return array
         array = np.empty_like(self.like)
         where = address(array)
-        if len(self.buffers) == MOST_KEPT:  # all held by somebody: let go of the oldest
+        if len(self.buffers) == MOST_KEPT:  # all are held elsewhere: drop the oldest
             del self.buffers[0]
-        if FREE > 0:  # the newest is always here: its references are counted
+        if FREE > 0:  # ARRAY counts the pool's reference to the newest
             self.buffers.append((array, where))
         self.table[self.slot] = where
         return array
@@ -56,8 +54,8 @@ class Pool:
 
 
 class Gradients:
-    """The tensors that a program leaves in `.grad` at every call: those of the last call, which are
-    `held`, where nobody else holds them, so that a gradient somebody kept is never overwritten.
+    """The tensors that a program leaves in `.grad`. The tensor of the last call, in `held`, is used
+    again if nobody else holds it. So a gradient that the user kept is never overwritten.
     """
 
     def __init__(self, pools: list[Pool], forced: list[bool]):
@@ -65,14 +63,14 @@ class Gradients:
         self.held: list[Tensor | None] = [None] * len(pools)
 
     def memory(self) -> int:
-        return 0  # counted by the pools
+        return 0  # the pools count it
 
     def clear(self) -> None:
         self.held[:] = [None] * len(self.held)
 
     def renew(self, current: tuple[Tensor | None, ...]) -> list[Tensor]:
-        """The tensors for this call, of which `current` are in `.grad`."""
-        answer = []
+        """The tensors for this call. `current` is what is in `.grad` now."""
+        tensors = []
         for k, (pool, g) in enumerate(zip(self.pools, current, strict=True)):
             if (
                 g is None
@@ -82,38 +80,37 @@ class Gradients:
                 or getrefcount(g._array) != ARRAY
             ):
                 self.held[k] = g = wrap(pool.take(), pool.dtype)
-            answer.append(g)
-        return answer
+            tensors.append(g)
+        return tensors
 
 
 def recycled(owner: SimpleNamespace, held: list[Tensor | None]) -> bool:
-    """Whether a call would write into the tensor in `.grad`, asked as replay.py asks."""
+    """Whether a call would write into the tensor in `.grad`, by the test of replay/memory.py."""
     g: Tensor = owner._grad
     return g is held[0] and getrefcount(g) == TENSOR and getrefcount(g._array) == ARRAY
 
 
 def counts_hold() -> bool:
-    """Whether this Python counts references as FREE, TENSOR and ARRAY say. One that leaves some out
-    (borrowed by the stack, or counted elsewhere without a global lock) would make what somebody
-    holds look free.
+    """Whether this Python counts references as FREE, TENSOR and ARRAY assume. If it leaves some out
+    (borrowed references on the stack, or free threading), a tensor in use would look free.
     """
     if get_config_var("Py_GIL_DISABLED"):
         return False
     pool = Pool(memoryview(bytearray(8)).cast("q"), 0, (1,), float32)
     first = pool.take()
     second = [pool.take()]
-    kept = first is not second[0]
+    distinct = first is not second[0]
     del first, second
-    freed = id(pool.take()) == id(pool.take()) and len(pool.buffers) == 2
+    buffer_recycled = id(pool.take()) == id(pool.take()) and len(pool.buffers) == 2
     gradients = Gradients([pool], [False])
     owner = SimpleNamespace(_grad=gradients.renew((None,))[0])
-    again = recycled(owner, gradients.held)
+    tensor_recycled = recycled(owner, gradients.held)
     for hold in (lambda g: g, lambda g: g._array, lambda g: g._array[:]):
-        mine = hold(owner._grad)
-        kept = kept and not recycled(owner, gradients.held)
-        del mine
-    return kept and freed and again and recycled(owner, gradients.held)
+        held = hold(owner._grad)
+        distinct = distinct and not recycled(owner, gradients.held)
+        del held
+    return distinct and buffer_recycled and tensor_recycled and recycled(owner, gradients.held)
 
 
-if not counts_hold():  # nothing ever looks free
+if not counts_hold():  # no buffer is ever used again
     FREE = TENSOR = ARRAY = -1

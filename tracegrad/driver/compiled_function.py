@@ -1,7 +1,7 @@
-"""CompiledFunction: the programs behind one compiled function, and which of them answers a call.
+"""CompiledFunction: the programs of one compiled function, and which of them serves a call.
 
-A call is answered by the program of the last one, or by another that its guards allow, or it is
-traced.
+The program of the last call is tried first, then others with the same signature. If the guards of
+none hold, the call is traced.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 from .programs import Programs
 from .promoted_inputs import PromotedInputs, moved, raised_by_user
-from .record import RunAsItIs, TraceAgain, record
+from .record import RunUncompiled, TraceAgain, record
 from .replay.bindings import nobody
 from .replay.function import MISS, Reentered, write_replay
 from .report import name_of, report
 from .retrace_reasons import Reason, reason
-from .scene import exchanging
+from .snapshot import exchanging
 
-MOST_RUN_AS_IT_IS = 4  # calls in which a function makes its state, and is run as it is
-MOST_TRIES = 3  # of one call, where other threads change what it relies on
-MOST_RETRACES = 8  # for one reason, before it is said aloud
+MAX_UNCOMPILED_CALLS = 4  # calls that run without a program, because they make state
+MAX_TRIES = 3  # traces of one call, if other threads change what it relies on
+MAX_RETRACES = 8  # for one reason, before a warning
 _REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
 
 
@@ -44,7 +44,7 @@ class CompiledFunction:
         self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
         self.programs = Programs()
         self.traces = 0
-        self.once = 0  # calls that were run, because their program would never have been used again
+        self.uncompiled_calls = 0  # their program would never have been used again
         self.why = "not called yet"
         self.reasons: Counter[Any] = Counter()
 
@@ -62,122 +62,130 @@ class CompiledFunction:
         if mode.trace is not None:
             return self.fn(*args, **kwargs)
         key, tensors, numbers, held = self.key(args, kwargs)
-        answer = self.answered(self.programs.under(key, held), args, kwargs, tensors, numbers)
-        if answer is not MISS:
-            return answer
+        result = self.try_entries(self.programs.under(key, held), args, kwargs, tensors, numbers)
+        if result is not MISS:
+            return result
         with exchanging.lock:
             if exchanging.busy[0]:
                 raise Reentered
             exchanging.busy[0] = True
             try:
-                answer = self.first(key, tensors, numbers, held, args, kwargs)
+                result = self.first_call(key, tensors, numbers, held, args, kwargs)
             finally:
                 exchanging.busy[0] = False
-        return self.fn(*args, **kwargs) if answer is MISS else answer
+        return self.fn(*args, **kwargs) if result is MISS else result
 
-    def first(self, key: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any],
+    def first_call(self, key: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any],
               args: tuple, kwargs: dict) -> Any:
-        """The first call of a new program; MISS if the call is to be run as it is."""
+        """The first call of a new program; MISS if the call is to run without one."""
         entries = list(self.programs.under(key, held))
-        # another thread may have traced it meanwhile
-        answer = self.answered(entries, args, kwargs, tensors, numbers)
-        if answer is not MISS:
-            return answer
+        # another thread may have traced it in the meantime
+        result = self.try_entries(entries, args, kwargs, tensors, numbers)
+        if result is not MISS:
+            return result
         promoted = self.programs.promoted(held)
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             last = self.programs.last()
-            self.explained(reason(last, self.traces, key, entries, tensors, numbers))
+            self.note_reason(reason(last, self.traces, key, entries, tensors, numbers))
             if entries:
                 promoted.add(moved(key[0], entries[-1], numbers))
-            entry = self.traced(key[0], promoted, args, kwargs)
+            entry = self.trace_call(key[0], promoted, args, kwargs)
             if entry is None:
                 return MISS
             entry.key = key
             entry.replay = write_replay(entry, len(tensors))
-            changed()  # tensors that were captured are watched from now on
+            changed()  # captured tensors are guarded from now on
             self.programs.add(key, held, entry)
-            answer = entry.replay(tensors, numbers)
-            if answer is not MISS:
+            result = entry.replay(tensors, numbers)
+            if result is not MISS:
                 self.choose_fast_path(entry, args, kwargs)
                 report(self.fn, entry)
-                return answer
-            entries.append(entry)  # another thread has changed meanwhile what it relies on
+                return result
+            entries.append(entry)  # another thread has changed what it relies on
         return MISS
 
-    def answered(self, entries: Iterable[Entry], args: tuple, kwargs: dict, tensors: list[Tensor],
-                 numbers: list) -> Any:
-        """The answer of the first entry that fits, or MISS."""
+    def try_entries(self, entries: Iterable[Entry], args: tuple, kwargs: dict,
+                    tensors: list[Tensor], numbers: list) -> Any:
+        """The result of the first entry that fits, or MISS."""
         for entry in list(entries):
-            answer = entry.replay(tensors, numbers)
-            if answer is not MISS:
+            result = entry.replay(tensors, numbers)
+            if result is not MISS:
                 self.choose_fast_path(entry, args, kwargs)
-                return answer
+                return result
         return MISS
 
-    def traced(
+    def trace_call(
         self, structure: Any, promoted: PromotedInputs, args: tuple, kwargs: dict
     ) -> Entry | None:
-        """A program for a call; None if the call is to be run as it is."""
-        tried = dict(promoted.locations)
-        once = self.once < MOST_RUN_AS_IT_IS
+        """A program for a call; None if the call is to run without one."""
+        before = dict(promoted.locations)
+        may_run_uncompiled = self.uncompiled_calls < MAX_UNCOMPILED_CALLS
         while True:
             try:
                 entry = record(
                     self.fn, args, kwargs, structure, promoted, _REPORTING,
-                    fullgraph=self.fullgraph, fast_math=self.fast_math, once=once,
+                    fullgraph=self.fullgraph, fast_math=self.fast_math,
+                    may_run_uncompiled=may_run_uncompiled,
                 )
             except TraceAgain as again:
                 if not promoted.add(again.more) | promoted.drop(again.fewer):
                     raise RuntimeError(f"{name_of(self.fn)} changes while it is traced") from None
-            except RunAsItIs:
-                self.once += 1
+            except RunUncompiled:
+                self.uncompiled_calls += 1
                 return None
             except (TypeError, UnknownValue) as error:
                 if raised_by_user(error) or not promoted.drop(list(promoted.locations)):
-                    promoted.locations.update(tried)  # it was not for them
-                    promoted.static -= tried.keys()
+                    promoted.locations.update(before)  # promoted inputs were not the cause
+                    promoted.static -= before.keys()
                     raise
             else:
                 self.traces += 1
                 return entry
 
     def choose_fast_path(self, entry: Entry, args: tuple, kwargs: dict) -> None:
+        """Note that `entry` has served a call, and whether a look at the arguments of the next one
+        is enough to try it again.
+        """
         self.programs.used(entry)
-        locations = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
+        tensors = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         numbers = tuple((k, type(a)) for k, a in enumerate(args) if is_number(a))
-        known = {*locations, *(k for k, _ in numbers)}
-        others = tuple((k, a) for k, a in enumerate(args) if k not in known)
-        # what may hold tensors that are other ones next time
-        hidden = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in others)
-        if kwargs or hidden:
+        moving = {*tensors, *(k for k, _ in numbers)}
+        fixed = tuple((k, a) for k, a in enumerate(args) if k not in moving)
+        # containers and arrays may hold other values at the next call
+        containers = any(isinstance(a, np.ndarray) or parts(a) is not None for _, a in fixed)
+        if kwargs or containers:
             self.programs.fast_entry = nobody
             return
-        entry.tensors = locations if others or numbers else None
-        entry.plain, entry.others = numbers, others
+        entry.tensor_arguments = tensors if fixed or numbers else None
+        entry.number_arguments, entry.fixed_arguments = numbers, fixed
         self.programs.fast_entry = ref(entry)
 
     def try_fast_path(self, entry: Entry, args: tuple) -> Any:
-        """Replay the quick entry where some arguments are no tensors: a method's self, a number."""
-        locations, others = entry.tensors or (), entry.others
-        if len(args) != len(others) + len(entry.plain) + len(locations):
+        """Replay the entry of the last call, if the arguments are like those of that call. Used if
+        some of them are no tensors: a method's self, a number.
+        """
+        tensors, fixed = entry.tensor_arguments or (), entry.fixed_arguments
+        if len(args) != len(fixed) + len(entry.number_arguments) + len(tensors):
             return MISS
-        for k, other in others:
-            if args[k] is not other:
+        for k, value in fixed:
+            if args[k] is not value:
                 return MISS
-        for k, kind in entry.plain:
+        for k, kind in entry.number_arguments:
             if type(args[k]) is not kind:
                 return MISS
-        return entry.replay([args[k] for k in locations], [args[k] for k, _ in entry.plain])
+        return entry.replay(
+            [args[k] for k in tensors], [args[k] for k, _ in entry.number_arguments]
+        )
 
-    def explained(self, why: Reason) -> None:
-        """Note why a call is traced; say it aloud once where it happens again and again."""
+    def note_reason(self, why: Reason) -> None:
+        """Note why a call is traced. Warn once if it happens often for one reason."""
         self.why = why.words
         self.reasons[why.kind] += 1
-        if self.reasons[why.kind] == MOST_RETRACES + 1 and why.kind is not None:
+        if self.reasons[why.kind] == MAX_RETRACES + 1 and why.kind is not None:
             warnings.warn(
                 f"{name_of(self.fn)} was traced {self.traces} times, and again because "
-                f"{why.words}. Each trace takes as long as the first call. Give it fewer different "
-                "ones: pad shapes to a few sizes, and pass values that change as tensors.",
+                f"{why.words}. Each trace takes as long as the first call. Pad shapes to a few "
+                "sizes, and pass values that change as tensors.",
                 stacklevel=5,
             )
 

@@ -1,9 +1,9 @@
-"""What a backward pass does besides giving gradients: hooks and a Function's own backward may
-change tensors in place, look at values, draw random numbers, keep a tensor.
+"""Side effects of a backward pass. Hooks and the backward of a Function may change tensors in
+place, look at values, draw random numbers, keep a tensor.
 
-Such a pass is traced only to be found out. What it did to the trace is undone, and backward then
-runs the function again (rerun.py), on the autograd graph, where all of that happens as it does
-eagerly. A traced tensor that was kept where nobody knows cannot be taken back: it is refused.
+The pass is traced to detect them. If there are any, what it did to the trace is undone, and
+backward runs the function again (rerun.py) on the autograd graph, where they happen as they do
+eagerly. A traced tensor that a hook kept somewhere cannot be taken back: it is refused.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from ..tracer.autograd.backward_hooks import BackwardHookNode
 from ..tracer.autograd.checkpoint import CheckpointBackward
 from ..tracer.autograd.function import CustomBackward
 from ..tracer.autograd.graph import GradFn
+from ..tracer.capture.inputs import Input
 from ..tracer.capture.locations import alike
 from ..tracer.capture.side_effects import Effect
-from ..tracer.capture.trace import Input, Trace
+from ..tracer.capture.trace import Trace
 from ..tracer.tensor.tensor import Tensor
 
 Gradients = list[Tensor | None]
@@ -32,7 +33,7 @@ class TensorKept(RuntimeError):
 
 
 def runs_code(fn: GradFn) -> bool:
-    """Whether a backward runs code of the user's at a record."""
+    """Whether a backward runs the user's code at an autograd node."""
     own = isinstance(fn, (BackwardHookNode, CustomBackward, CheckpointBackward))
     return own or bool(fn.prehooks or fn.posthooks)
 
@@ -49,18 +50,20 @@ class BackwardPass:
         self.replaced, self.seen = set(trace._replaced), set(trace.grads_seen)
         self.guards = len(trace.guards)
         self.marks = [(s, s.mark()) for s in trace.streams.values()]
-        for s in seeds:  # so that hooks may look at values: what they find decides nothing
+        for s in seeds:  # hooks may look at values, which then run again: any value will do
             trace._numbers[s._node] = np.ones(tuple(s.shape), s._dtype.storage)
 
     def _changes(self) -> dict[Any, Effect] | str:
-        """What the function, and since then its backward, has changed in Python's objects."""
+        """What the function and its backward have changed in Python objects; the refusal if that
+        cannot be repeated.
+        """
         try:
             return {e.location.id: e for e in self.observer.effects()}
         except RuntimeError as error:
             return str(error)
 
     def _acted(self) -> str:
-        """In words, what the pass did besides computing."""
+        """In words, what the pass did to Python objects; empty for nothing."""
         now, before = self._changes(), self.changed
         if isinstance(now, str) or isinstance(before, str):
             return "" if now == before else "changes objects"
@@ -70,7 +73,7 @@ class BackwardPass:
         return "prints" if len(self.observer.printed) > self.printed else ""
 
     def effect(self) -> str:
-        """In words, the first thing that the pass did; empty if it only gave gradients."""
+        """In words, the first side effect of the pass; empty if it only gave gradients."""
         if self.observer is not None and (acted := self._acted()):
             return acted
         for i in self.written():
@@ -85,11 +88,11 @@ class BackwardPass:
         return ""
 
     def written(self) -> list[Input]:
-        """What it changed in place."""
+        """The inputs that it changed in place."""
         return [i for i, node, _ in self._inputs() if i.twin._node is not node]
 
-    def numbers(self) -> bool:
-        """Whether the pass reads numbers that may be others at a later backward."""
+    def reads_numbers(self) -> bool:
+        """Whether the pass reads numbers that may differ at a later backward."""
         new = self.trace.inputs[len(self.before) :]
         return any(i.kind in ("scalar", "hyper") for i in new)
 
@@ -103,60 +106,62 @@ class BackwardPass:
         del self.trace.guards[self.guards :]
         if self.observer is not None and self._acted():
             del self.observer.printed[self.printed :]
-            self.observer.restore()  # all of it, as is done in the end: a call sets what it is to
+            self.observer.restore()  # everything; the replay sets what the function itself changed
 
     def _inputs(self) -> list[tuple[Any, Any, Any]]:
-        """The inputs with the Node and the `.grad` that they had, also those that came since."""
+        """All inputs, those that came in the pass too, with the Node and `.grad` from before."""
         new = self.trace.inputs[len(self.before) :]
         return self.before + [
             (i, i.node, None if i.tensor is None else i.tensor._grad) for i in new
         ]
 
     def _streams(self) -> list[tuple[Any, Any]]:
-        known = {id(s) for s, _ in self.marks}
-        new = (s for s in self.trace.streams.values() if id(s) not in known)
+        before = {id(s) for s, _ in self.marks}
+        new = (s for s in self.trace.streams.values() if id(s) not in before)
         return self.marks + [(s, (None, 0)) for s in new]
 
 
 def observed(
-    trace: Trace, seeds: list[Tensor], run: Callable[[], Gradients], again: bool
+    trace: Trace, seeds: list[Tensor], run: Callable[[], Gradients], may_rerun: bool
 ) -> tuple[Gradients, str, list[Input]]:
-    """What a backward pass gives; in words, what else it does, and what it changes in place, all of
-    which is undone; `again` says that a pass which cannot be traced may be run again.
+    """The gradients of a backward pass; its side effect, in words; the inputs that it changes in
+    place. Its side effects are undone. With `may_rerun`, a pass that raises is to be run again.
     """
-    happened = BackwardPass(trace, seeds)
-    made: list[ref] = []
-    trace.made = made
-    found: Gradients = []
+    backward_pass = BackwardPass(trace, seeds)
+    created: list[ref] = []
+    trace.made = created
+    gradients: Gradients = []
     written: list[Input] = []
     try:
-        found = run()
+        gradients = run()
         if trace.observer is not None:
-            trace.observer.rest()
-        effect = happened.effect() or ("reads numbers" if again and happened.numbers() else "")
-    except Exception as error:  # a hook's own, too: it belongs to backward
-        if not again:
+            trace.observer.pause()
+        effect = backward_pass.effect()
+        if not effect and may_rerun and backward_pass.reads_numbers():
+            effect = "reads numbers"
+    except Exception as error:  # a hook's own exception, too: it belongs to backward
+        if not may_rerun:
             raise
         effect = f"cannot be traced: {error}"
     finally:
         if trace.observer is not None:
-            trace.observer.rest()
+            trace.observer.pause()
         trace.made = None
-        written = happened.written()
-        happened.undo()
-    ours = {id(i.twin) for i in trace.inputs}
-    for g in found:
+        written = backward_pass.written()
+        backward_pass.undo()
+    expected = {id(i.twin) for i in trace.inputs}
+    for g in gradients:
         while g is not None:
-            ours.add(id(g))
+            expected.add(id(g))
             g = g._base
-    _refuse_kept([r for r in made if (t := r()) is not None and id(t) not in ours])
-    return found, effect, written
+    _refuse_kept([r for r in created if (t := r()) is not None and id(t) not in expected])
+    return gradients, effect, written
 
 
-def _refuse_kept(held: list[ref]) -> None:
-    if held:
+def _refuse_kept(references: list[ref]) -> None:
+    if references:
         gc.collect()
-    for r in held:
+    for r in references:
         if (t := r()) is not None:
             raise TensorKept(
                 f"a tensor of shape {list(t.shape)} that backward computes (line {t._node.site}) "

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ..tracer.capture.trace import Input
+from ..tracer.capture.inputs import Input
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:

@@ -1,8 +1,7 @@
 """Which values the programs of a compiled function read at every call.
 
-A number, a tensor or an array that is another one at each call should not make a program each time:
-where it is found becomes an input, unless the function turns out to need the value when it is
-traced.
+A number, a tensor or an array that differs at each call should not make a program each time. Its
+location becomes an input, unless the trace turns out to need the value.
 """
 
 from __future__ import annotations
@@ -24,17 +23,15 @@ from .entry import Entry
 
 
 class Argument:
-    """Number `index` among those of calls with one structure of arguments, as the origin of a
-    Scalar.
-    """
+    """A number among the arguments: number `index` in calls with one structure of arguments."""
 
     def __init__(self, structure: Any, index: int):
         self.id = ("argument", structure, index)
 
 
 class PromotedInputs:
-    """The places whose values programs read at every call, by id; `static` are the ids of those
-    whose value turned out to be needed when the function is traced.
+    """The locations that programs read at every call, by id. `static` are the ids of locations
+    whose value a trace needs.
     """
 
     def __init__(self) -> None:
@@ -42,21 +39,21 @@ class PromotedInputs:
         self.static: set[tuple] = set()
 
     def add(self, locations: Iterable[Location | Argument]) -> bool:
-        """Read these at every call from now on; whether there was any that was not tried before."""
+        """Read these at every call from now on. Returns whether any of them is new."""
         new = {p.id: p for p in locations if p.id not in self.static and p.id not in self.locations}
         self.locations |= new
         return bool(new)
 
     def drop(self, ids: Iterable[tuple]) -> bool:
-        """Make these constants again; whether any was not one."""
-        found = [self.locations.pop(i) for i in list(ids) if i in self.locations]
-        self.static.update(p.id for p in found)
-        return bool(found)
+        """Make these constants again. Returns whether any of them was promoted."""
+        dropped = [self.locations.pop(i) for i in list(ids) if i in self.locations]
+        self.static.update(p.id for p in dropped)
+        return bool(dropped)
 
 
 def raised_by_user(error: BaseException) -> bool:
     """Whether a `raise` or an `assert` in the user's code raised it. Otherwise it was a library or
-    a function in C, which may not take a Scalar, or a tensor, where it takes a number or an array.
+    a function in C. That may refuse a Scalar where it takes a number, or a tensor for an array.
     """
     tb = error.__traceback__
     while tb is not None and tb.tb_next is not None:
@@ -67,7 +64,7 @@ def raised_by_user(error: BaseException) -> bool:
 
 
 def promotable(then: Any, now: Any) -> bool:
-    """Whether one value instead of another need not make another program."""
+    """Whether both values can be one promoted input."""
     if isinstance(then, Tensor):
         return isinstance(now, Tensor)
     if isinstance(then, np.ndarray):
@@ -79,7 +76,7 @@ def promotable(then: Any, now: Any) -> bool:
 
 
 def _tuple_promotable(then: tuple, now: Any) -> bool:
-    """The same for tuples: tensors may be others, plain values are as they were."""
+    """The same for tuples: tensors may differ, plain values may not."""
     if type(now) is not tuple or len(now) != len(then) or not any(parts_of(then)):
         return False
     return all(
@@ -97,7 +94,7 @@ def tuples_of(value: Any) -> Iterator[tuple]:
 
 
 def parts_of(value: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-    """The tensors in a tuple, and where they are in it."""
+    """The tensors in a tuple, each with its path."""
     if isinstance(value, Tensor):
         yield path, value
     elif type(value) is tuple:
@@ -106,8 +103,8 @@ def parts_of(value: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int
 
 
 def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Location | Argument]:
-    """The places whose values are others than for an entry of the same key, and need not make
-    another program.
+    """The locations that differ from those of an entry with the same key, and that can be promoted
+    inputs.
     """
     for i, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
         if type(then) is not Scalar and not alike(then, now):
@@ -117,9 +114,9 @@ def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Location | Ar
         now = location.now()
         if location.settable() and promotable(then, now):
             yield location
-        elif location.kind == "array":  # where it stands
-            there = (g.location for g in guards if g.then is location.holder)
-            yield from (found for found in there if found.settable())
+        elif location.kind == "array":  # the location that holds the array
+            locations = (g.location for g in guards if g.then is location.holder)
+            yield from (settable for settable in locations if settable.settable())
         elif location.kind == "class" and len(then) == len(now):
             inside = locations_in(location.holder, location.key[0])
             before, after = then[len(then) - len(inside) :], now[len(now) - len(inside) :]
@@ -130,11 +127,11 @@ def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Location | Ar
             if isinstance(location.holder, (dict, list, deque)):
                 yield from _moved_inside(location, then, now)
             if type(location.holder) in unread.KINDS:
-                yield from _around(location.holder, guards)
+                yield from _locations_of(location.holder, guards)
 
 
 def _moved_inside(location: Location, then: tuple, now: tuple) -> Iterator[Location]:
-    """The same within a container that has as many items as it had."""
+    """The same within a container, if its size is unchanged."""
     holder = location.holder
     if len(then) != len(now):
         return
@@ -145,8 +142,8 @@ def _moved_inside(location: Location, then: tuple, now: tuple) -> Iterator[Locat
             yield Location(f"{location.label}[{key!r}]", "item", holder, key)
 
 
-def _around(inner: Any, guards: Iterable[Guard]) -> Iterator[Location]:
-    """Where a container stands in other ones."""
+def _locations_of(inner: Any, guards: Iterable[Guard]) -> Iterator[Location]:
+    """The locations of a container in other containers."""
     for location, _ in guards:
         if location.kind == "content" and isinstance(location.holder, (dict, list, deque)):
             for key, value in items_of(location.holder):

@@ -1,5 +1,5 @@
-"""Tracing one call while it is watched: what the function reads becomes guards and inputs, what it
-changes outside of itself becomes part of the program's answer or is refused.
+"""Trace one call under observation. What the function reads becomes guards and inputs. What it
+changes outside of itself becomes an effect of the program, or is refused.
 """
 
 from __future__ import annotations
@@ -22,29 +22,31 @@ from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
 from ..tracer.tensor.tensor import Tensor
-from .entry import Entry, Observations, Recorder
+from .entry import Entry
+from .entry_builder import EntryBuilder, Observations
 from .promoted_inputs import Argument, PromotedInputs, parts_of, promotable, tuples_of
 
 
 class TraceAgain(Exception):
-    """The call must be traced again: more places are to be read at each call, or fewer."""
+    """The call must be traced again, with more promoted inputs or fewer."""
 
     def __init__(self, more: Iterable[Location] = (), fewer: Iterable[tuple] = ()):
         self.more, self.fewer = list(more), list(fewer)
 
 
-class RunAsItIs(Exception):
-    """A program of this call would never be used again, because the call changes what it relied on:
-    state is made at the first use, say.
+class RunUncompiled(Exception):
+    """A program of this call would never be used again, because the call breaks its guards: it
+    makes state at the first use, say.
     """
 
 
 @contextmanager
 def _exchanged(promoted: PromotedInputs, trace: Trace) -> Iterator[list[tuple[Location, Any]]]:
-    """Within it, Scalars stand at the places whose numbers are read at each call, and Unreads at
-    those of containers that are taken to be unread. Another thread
-    that reads one of them just then gets a Scalar, and an error if it uses it: under the lock of
-    tracing, and for the time of a trace, this is what it takes to follow a number anywhere.
+    """Within it, Scalars are at the locations of promoted numbers, and Unreads at those of
+    containers that are expected not to be read.
+
+    Another thread that reads such a location during the trace gets a Scalar, and an error if it
+    uses it. That is the price of following a number anywhere.
     """
     done: list[tuple[Location, Any, Any]] = []
     scalars: list[tuple[Location, Any]] = []
@@ -54,7 +56,7 @@ def _exchanged(promoted: PromotedInputs, trace: Trace) -> Iterator[list[tuple[Lo
                 continue
             value = location.now()
             if is_number(value):
-                scalar = Scalar(trace.book, value, location.id)
+                scalar = Scalar(trace.scalar_log, value, location.id)
                 scalars.append((location, scalar))
                 done.append((location, value, scalar))
                 location.put(scalar)
@@ -69,7 +71,7 @@ def _exchanged(promoted: PromotedInputs, trace: Trace) -> Iterator[list[tuple[Lo
                 for path, part in parts_of(value):
                     trace.put_at(Location(location.label, "part", location, path), part)
             elif type(value) in unread.KINDS:
-                instead = unread.Unread(trace.book, value, location.id)
+                instead = unread.Unread(trace.scalar_log, value, location.id)
                 scalars.append((location, instead))
                 done.append((location, value, instead))
                 location.put(instead)
@@ -81,7 +83,7 @@ def _exchanged(promoted: PromotedInputs, trace: Trace) -> Iterator[list[tuple[Lo
 
 
 def _tuples(promoted: PromotedInputs) -> Iterator[tuple[Location, tuple]]:
-    """The tuples that are found anew at each call, and where."""
+    """The promoted inputs that are tuples."""
     for location in promoted.locations.values():
         if not isinstance(location, Argument) and type(value := location.now()) is tuple:
             yield location, value
@@ -91,9 +93,9 @@ _exchanged_by: dict[int, ExitStack] = {}  # thread -> how to put back what it ha
 
 
 @contextmanager
-def _world() -> Iterator[ExitStack]:
-    """What is exchanged while this thread traces, and is put back at the end, or in a child that
-    another thread forks meanwhile: there nobody else would.
+def _exchanges() -> Iterator[ExitStack]:
+    """The stack of what this thread exchanges while it traces. It is put back at the end, and in a
+    child process that another thread forks during the trace.
     """
     me = get_ident()
     with ExitStack() as stack:
@@ -116,10 +118,11 @@ if hasattr(os, "register_at_fork"):
 
 def record(
     fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs,
-    reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, once: bool,
+    reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, may_run_uncompiled: bool,
 ) -> Entry:
-    """Trace one call and build its program. What the user's function raises, it raises; nothing is
-    changed then. Raises Again, and Once if `once` allows it.
+    """Trace one call and build its program. Nothing is changed if the user's function raises.
+
+    Raises what the user's function raises; TraceAgain; RunUncompiled if `may_run_uncompiled`.
     """
     began = time.perf_counter()
     tensors: list[Tensor] = []
@@ -127,71 +130,80 @@ def record(
     flatten((args, kwargs), tensors, numbers, {})
     trace = Trace(tensors)
     numbers = [
-        Scalar(trace.book, v, a.id) if (a := Argument(structure, i)).id in promoted.locations else v
+        Scalar(trace.scalar_log, v, origin)
+        if (origin := Argument(structure, i).id) in promoted.locations else v
         for i, v in enumerate(numbers)
     ]
     try:
-        with _world() as world:
-            scalars = world.enter_context(_exchanged(promoted, trace))
-            ids = [location.id for location, _ in (*scalars, *trace.placed)]
+        with _exchanges() as exchanged:
+            scalars = exchanged.enter_context(_exchanged(promoted, trace))
+            ids = [location.id for location, _ in (*scalars, *trace.tensors_at)]
             tuples = list(_tuples(promoted))
             for location, value in tuples:
                 ids += location.id, *(Location("", "content", t).id for t in tuples_of(value))
-            trace.observer = observer = world.enter_context(Observer(reports, ids))
+            trace.observer = observer = exchanged.enter_context(Observer(reports, ids))
             for location, _ in tuples:
                 observer.summary(location.label, "form", location)
             observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
-            each, every = iter(tensors), iter(numbers)
-            given, named = rebuild((args, kwargs), lambda _: next(each), lambda _: next(every))
+            traced_tensors, traced_numbers = iter(tensors), iter(numbers)
+            traced_args, traced_kwargs = rebuild(
+                (args, kwargs), lambda _: next(traced_tensors), lambda _: next(traced_numbers)
+            )
             with tracing(trace):
-                answer = fn(*given, **named)
-                observer.rest()
-                if observer.asks_type or observer.asks_identity:  # which tell them apart
-                    taken = (*(s for _, s in scalars), *numbers)
-                    stand_ins = (s for s in taken if type(s) in (Scalar, unread.Unread))
-                    trace.book.needed.update(s._origin for s in stand_ins)
-                if trace.book.needed:
+                result = fn(*traced_args, **traced_kwargs)
+                observer.pause()
+                if observer.asks_type or observer.asks_identity:  # a Scalar would be noticed
+                    values = (*(s for _, s in scalars), *numbers)
+                    stand_ins = (s for s in values if type(s) in (Scalar, unread.Unread))
+                    trace.scalar_log.needed.update(s._origin for s in stand_ins)
+                if trace.scalar_log.needed:
                     raise NeedsValue
-                _refuse_changed((args, kwargs), numbers, (given, named))
-                effects = _effects(observer, promoted, once)
+                _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
+                effects = _effects(observer, promoted, may_run_uncompiled)
                 if observer.refusal is not None:
                     raise observer.refusal
-                watch = Observations(
-                    numbers, scalars, trace.book.decisions, effects, observer.printed
+                observations = Observations(
+                    numbers, scalars, trace.scalar_log.decisions, effects, observer.printed
                 )
-                recorder = Recorder(trace, answer, tensors, (fn, args, kwargs), watch, fast_math)
-                if trace.book.needed:
+                call = fn, args, kwargs
+                builder = EntryBuilder(trace, result, tensors, call, observations, fast_math)
+                if trace.scalar_log.needed:
                     raise NeedsValue
     except NeedsValue:
-        raise TraceAgain(fewer=trace.book.needed) from None
+        raise TraceAgain(fewer=trace.scalar_log.needed) from None
     if fullgraph and trace.guards:
         raise RuntimeError(
             "fullgraph=True, but the function branches on the value of a tensor "
             f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
         )
-    return recorder.entry(observer, began, time.perf_counter())
+    return builder.build(observer, began, time.perf_counter())
 
 
-def _effects(observer: Observer, promoted: PromotedInputs, once: bool) -> list[Effect]:
-    """What the function has changed, for the program to set."""
-    found = observer.effects()
-    relied = [e for e in found if e.location.id not in observer.given and observer.relied_on(e)]
-    more = [
-        e.location for e in relied
+def _effects(
+    observer: Observer, promoted: PromotedInputs, may_run_uncompiled: bool
+) -> list[Effect]:
+    """The effects of the function. Raises TraceAgain or RunUncompiled if they break its guards."""
+    effects = observer.effects()
+    invalidating = [
+        e for e in effects
+        if e.location.id not in observer.promoted_ids and observer.relied_on(e)
+    ]
+    promotable_locations = [
+        e.location for e in invalidating
         if e.location.id not in promoted.static and promotable(e.before, e.after)
     ]
-    if more:
-        raise TraceAgain(more)
-    if relied and once:
-        raise RunAsItIs
-    return found
+    if promotable_locations:
+        raise TraceAgain(promotable_locations)
+    if invalidating and may_run_uncompiled:
+        raise RunUncompiled
+    return effects
 
 
-def _refuse_changed(given: Any, numbers: list, now: Any) -> None:
-    """Raise if the containers among the arguments are not what they were."""
+def _refuse_changed(original: Any, numbers: list, current: Any) -> None:
+    """Raise if the function changed a container among its arguments."""
     before: tuple[list, list] = ([], [])
     after: tuple[list, list] = ([], [])
-    same = flatten(given, *before, {}) == flatten(now, *after, {})
+    same = flatten(original, *before, {}) == flatten(current, *after, {})
     pairs = ((a._array, b._array) for a, b in zip(before[0], after[0], strict=True))
     if (
         not same

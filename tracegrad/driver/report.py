@@ -1,4 +1,4 @@
-"""What a compile tells of itself: a line or more on stderr, files in a folder, for whoever asked.
+"""Reports about each program, on request: lines on stderr, and files in a folder.
 
 TRACEGRAD_DEBUG=1 prints a line per program, 2 also the program, 3 the scheduler's decisions with
 their reasons, 4 the kernels, 5 the graph. TRACEGRAD_DUMP=folder writes graph.txt, kernels.py and
@@ -25,7 +25,7 @@ def name_of(fn: Callable) -> str:
 
 
 def summary(entry: Entry) -> str:
-    """One line: how long each stage took and what came out."""
+    """One line: the time of each stage, and the size of the program."""
     t, p = entry.timing, entry.program
     return (
         f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, "
@@ -35,8 +35,8 @@ def summary(entry: Entry) -> str:
 
 
 def _level() -> int:
-    asked = os.environ.get("TRACEGRAD_DEBUG", "")
-    return int(asked) if asked.isdigit() else 0
+    level = os.environ.get("TRACEGRAD_DEBUG", "")
+    return int(level) if level.isdigit() else 0
 
 
 def report(fn: Callable, entry: Entry) -> None:
@@ -53,8 +53,8 @@ def report(fn: Callable, entry: Entry) -> None:
         print(part(), file=sys.stderr)
     folder = os.environ.get("TRACEGRAD_DUMP")
     if folder:
-        plain = re.sub(r"\W+", "_", name_of(fn)).strip("_")
-        location = Path(folder) / f"{next(_count):03d}-{plain}"
+        name = re.sub(r"\W+", "_", name_of(fn)).strip("_")
+        location = Path(folder) / f"{next(_count):03d}-{name}"
         location.mkdir(parents=True, exist_ok=True)
         (location / "graph.txt").write_text(show(entry.graph) + "\n")
         (location / "kernels.py").write_text(program.source() + "\n")

@@ -1,5 +1,5 @@
-"""Why a call of a compiled function is traced: which guard of the last program failed, or how the
-signature differs from the last one, in words for `explain()` and for the warning.
+"""Why a call of a compiled function is traced: the guard that failed, or the difference between the
+signatures, in words for `explain()` and for the warning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIELDS = (
 
 
 class Reason(NamedTuple):
-    """`kind` is equal for two traces that were made for one reason; None for a first call."""
+    """`kind` is equal for two traces with the same reason; None for a first call."""
 
     kind: Any
     words: str
@@ -31,8 +31,8 @@ class Reason(NamedTuple):
 
 def reason(last: Entry | None, traces: int, key: tuple, entries: Sequence[Entry],
            tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:
-    """Why a call with this key is traced. `last` is the program of the last call, if it is kept;
-    `entries` are those with the same key, of which none fits.
+    """Why a call with this key is traced. `last` is the program of the last call, if it still
+    exists. `entries` have the same key, and none of them fits.
     """
     if last is None:
         return Reason(None, "the object it was called on is gone" if traces else "the first call")
@@ -42,14 +42,14 @@ def reason(last: Entry | None, traces: int, key: tuple, entries: Sequence[Entry]
 
 
 def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:
-    """What a program relied on that does not hold at a call of its signature."""
+    """The guard of a program that does not hold at a call with its signature."""
     for k, (then, now) in enumerate(zip(entry.numbers, numbers, strict=True)):
         if type(then) is not Scalar and not alike(then, now):
-            words = f"a number among the arguments: {then!r} became {now!r}"
-            return Reason(("number", k), words)
-    found = next(entry.guard_set.changes(), None)
-    if found is not None:
-        return Reason(found.location.id, str(found))
+            text = f"a number among the arguments: {then!r} became {now!r}"
+            return Reason(("number", k), text)
+    changed = next(entry.guard_set.changes(), None)
+    if changed is not None:
+        return Reason(changed.location.id, str(changed))
     for source, then in zip(entry.inputs, entry.avals, strict=True):
         if source.kind == "place":
             location, now = source.key, source.key.now()
@@ -57,34 +57,34 @@ def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]
                 return Reason(location.id, f"{location.label} is of type {type(now).__name__}")
             if aval(now) != then:
                 return Reason(location.id, f"{location.label}: {_changed(then, aval(now))}")
-    for i, there in entry.presence:
+    for i, present in entry.grad_presence:
         if i.kind in ("argument", "tensor"):
             t = tensors[i.key] if i.kind == "argument" else i.tensor
-            if (t._grad is not None) != there:
+            if (t._grad is not None) != present:
                 which = f"tensor argument {i.key}" if i.kind == "argument" else "a captured tensor"
-                words = f"whether .grad of {which} ({_shown(aval(t))}) is None changed"
-                return Reason("grad", words)
+                text = f"whether .grad of {which} ({_shown(aval(t))}) is None changed"
+                return Reason("grad", text)
     if entry.values or entry.decisions:
         lines = ", ".join(w for _, _, w in entry.values)
-        words = "a value that Python branched on changed"
-        return Reason("value", f"{words}: {lines}" if lines else words)
-    return Reason("likeness", "the shape, dtype or requires_grad of a tensor it uses changed")
+        text = "a value that Python branched on changed"
+        return Reason("value", f"{text}: {lines}" if lines else text)
+    return Reason("aval", "the shape, dtype or requires_grad of a tensor it uses changed")
 
 
 def other_signature(then: tuple, now: tuple) -> Reason:
-    """How the key of a call differs from that of the last program."""
+    """The first difference between the keys of two calls."""
     for name, a, b in zip(_FIELDS, then, now, strict=True):
         if a != b:
             if name == "the tensors" and len(a) == len(b):
                 i = next(i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q)
                 return Reason((name, i), f"tensor argument {i}: {_changed(a[i], b[i])}")
-            words = _unlike(a, b) if name == _FIELDS[0] else f"{a} became {b}"
-            return Reason(name, f"{name}: {words}")
+            text = _unlike(a, b) if name == _FIELDS[0] else f"{a} became {b}"
+            return Reason(name, f"{name}: {text}")
     return Reason(None, "another signature")
 
 
 def _unlike(a: Any, b: Any) -> str:
-    """Where two keys of `flatten` first differ, in words without the identity of an object."""
+    """The first difference between two keys of `flatten`, in words without ids of objects."""
     sizes = _size(a), _size(b)
     if None not in sizes and sizes[0] != sizes[1] and a[0] is b[0]:
         name = a[0].__qualname__
@@ -98,7 +98,7 @@ def _unlike(a: Any, b: Any) -> str:
 
 
 def _size(key: Any) -> int | None:
-    """How many items a container has, of which this is the key."""
+    """The number of items of the container with this key."""
     if not (isinstance(key, tuple) and key and isinstance(key[0], type)):
         return None
     if issubclass(key[0], dict):
@@ -118,7 +118,7 @@ def _shown(a: tuple) -> str:
 
 
 def _changed(then: tuple, now: tuple) -> str:
-    """How the aval of a tensor differs; the strides where nothing else does."""
+    """The difference between two avals; the strides if all else is equal."""
     if _shown(then) != _shown(now):
         return f"{_shown(then)} became {_shown(now)}"
     return f"{_shown(then)} with strides {_strides(then)} became one with strides {_strides(now)}"

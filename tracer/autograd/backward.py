@@ -191,23 +191,23 @@ def _tuple(x: Any) -> tuple:
     return x if isinstance(x, tuple) else (x,) if isinstance(x, Tensor) else tuple(x)
 
 
-def _autograd_tensors(given: Any, what: str) -> tuple[Tensor, ...]:
+def _autograd_tensors(tensors: Any, what: str) -> tuple[Tensor, ...]:
     """The tensors that carry the autograd state of the arguments."""
-    found = _tuple(given)
-    for t in found:
+    tensors_ = _tuple(tensors)
+    for t in tensors_:
         if not isinstance(t, Tensor):
             raise RuntimeError(f"all {what} have to be Tensors, but got {type(t).__name__}")
-    return tuple(autograd_tensor(t) for t in found)
+    return tuple(autograd_tensor(t) for t in tensors_)
 
 
-def _grads_for(outputs: tuple, given: Any) -> tuple:
+def _grads_for(outputs: tuple, grads: Any) -> tuple:
     """One gradient or None for each output."""
-    if given is None:
+    if grads is None:
         return (None,) * len(outputs)
-    given = _tuple(given)
-    if len(given) != len(outputs):
-        raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
-    return given
+    grads = _tuple(grads)
+    if len(grads) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
+    return grads
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
@@ -321,18 +321,18 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
     for fn in targets:
         fn.check_target([root for root, _ in roots])  # type: ignore[union-attr]
     keep = create_graph if retain_graph is None else retain_graph
-    found = backpropagate(roots, targets, keep, create_graph)
-    if not (allow_unused or materialize_grads) and any(g is None for g in found):
+    grads = backpropagate(roots, targets, keep, create_graph)
+    if not (allow_unused or materialize_grads) and any(g is None for g in grads):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "
             "allow_unused=True if this is the desired behavior."
         )
     if materialize_grads:
-        found = [
+        grads = [
             filled(x.shape, x._dtype, 0.0) if g is None else g
-            for g, x in zip(found, xs, strict=True)
+            for g, x in zip(grads, xs, strict=True)
         ]
-    return tuple([_in_input_layout(g, x._array) for g, x in zip(found, xs, strict=True)])
+    return tuple([_in_input_layout(g, x._array) for g, x in zip(grads, xs, strict=True)])
 
 
 def _in_input_layout(g: Tensor | None, x: np.ndarray | None) -> Tensor | None:

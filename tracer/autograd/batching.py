@@ -141,16 +141,16 @@ class BatchTrace:
 
     def twin(self, t: Tensor) -> Tensor:
         """The tensor inside for a tensor from outside, which is the same for all examples."""
-        found = self._twins.get(id(t))
-        if found is None:
-            found = self._twins[id(t)] = self._enter(t, t, False)
-        return found[1]
+        pair = self._twins.get(id(t))
+        if pair is None:
+            pair = self._twins[id(t)] = self._enter(t, t, False)
+        return pair[1]
 
     def enter(self, t: Tensor, examples: Tensor) -> Tensor:
         """One example of a mapped input `t`. The first axis of `examples` counts the examples."""
-        found = self._enter(t, examples, True)
-        self.mapped.append(found)
-        return found[1]
+        pair = self._enter(t, examples, True)
+        self.mapped.append(pair)
+        return pair[1]
 
     def _enter(self, t: Tensor, value: Tensor, mapped: bool) -> tuple[Tensor, Tensor, Batched]:
         one = self.example(value, mapped)

@@ -51,8 +51,8 @@ def apply_batched(
     op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict
 ) -> Tensor:
     """Apply the primitive to `size` examples."""
-    found = RULES.get(op) or RULES.get(op.kind, one_by_one)
-    return found(op, size, xs, mapped, params)
+    rule = RULES.get(op) or RULES.get(op.kind, one_by_one)
+    return rule(op, size, xs, mapped, params)
 
 
 def _reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -44,7 +44,7 @@ def _rng_state_at(rng_state: Any) -> Iterator[None]:
 
 def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
     """The nodes that a function uses besides its arguments: those recorded before it ran."""
-    found: dict[GradFn, None] = {}
+    outer: dict[GradFn, None] = {}
     stack, seen = list(fns), set()
     while stack:
         fn = stack.pop()
@@ -52,10 +52,10 @@ def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
             continue
         seen.add(fn)
         if isinstance(fn, AccumulateGrad) or fn.sequence <= before:
-            found[fn] = None
+            outer[fn] = None
         elif not isinstance(fn, _Argument):
             stack.extend(fn.edges)
-    return list(found)
+    return list(outer)
 
 
 class _Argument(Origin):

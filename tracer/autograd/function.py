@@ -95,9 +95,9 @@ class CustomBackward(GradFn):
 
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
-        given = [self.output_gradient(parts.get(k), *y) for k, y in enumerate(self.outputs)]
-        found = self.function.backward(self.ctx, *given)
-        grads = list(found) if isinstance(found, (tuple, list)) else [found]
+        output_grads = [self.output_gradient(parts.get(k), *y) for k, y in enumerate(self.outputs)]
+        results = self.function.backward(self.ctx, *output_grads)
+        grads = list(results) if isinstance(results, (tuple, list)) else [results]
         count = len(self.inputs)
         if len(grads) < count or any(g is not None for g in grads[count:]):
             raise RuntimeError(
@@ -225,7 +225,7 @@ def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict)
         return output
 
 
-def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, known: Any) -> Any:
+def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, computed: Any) -> Any:
     """Call a Function and record it.
 
     `known` are its outputs if `vmap` has already computed them in the outer trace.
@@ -236,13 +236,13 @@ def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, known: 
     node = CustomBackward(function, ctx, args) if wanted else None
     output = _call(function, ctx, args, kwargs)
     several = isinstance(output, (tuple, list))
-    found = list(output) if several else [output]
-    values = found if known is None else list(known) if several else [known]
+    outputs = list(output) if several else [output]
+    values = outputs if computed is None else list(computed) if several else [computed]
     fixed = {id(t) for t in ctx._non_differentiable}
     dirty = {id(resolve(t)) for t in ctx._dirty}
     made: dict[int, int] = {}  # id of an output -> its number: the node must not refer to itself
     results: list[Any] = []
-    for k, y in enumerate(found):
+    for k, y in enumerate(outputs):
         if not isinstance(y, Tensor):
             results.append(y)
             if node is not None:
@@ -259,7 +259,7 @@ def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, known: 
         if node is not None:
             node.outputs.append((tuple(y.shape), y._dtype))
             if y._dtype.is_floating_point and id(raw) not in fixed:
-                y._grad_fn = node if len(found) == 1 else OutputNode(node, k)
+                y._grad_fn = node if len(outputs) == 1 else OutputNode(node, k)
                 y._requires_grad = True
                 made[id(raw)] = k
         results.append(y)
@@ -302,10 +302,10 @@ def _apply_vmap_rule(function: type[Function], trace: BatchTrace, args: tuple) -
             info = VmapInfo(trace.size, trace.randomness)
             outputs, out_dims = function.vmap(info, in_dims, *values)
     several = isinstance(outputs, (tuple, list))
-    found = list(outputs) if several else [outputs]
-    dims = out_dims if isinstance(out_dims, (tuple, list)) else [out_dims] * len(found)
+    tensors = list(outputs) if several else [outputs]
+    dims = out_dims if isinstance(out_dims, (tuple, list)) else [out_dims] * len(tensors)
     results: list[Any] = []
-    for y, d in zip(found, dims, strict=True):
+    for y, d in zip(tensors, dims, strict=True):
         if isinstance(y, Tensor):
             with trace.outside():
                 y = y if d is None else move_axis(resolve(y), d, 0)
@@ -349,9 +349,9 @@ def _apply_mapped(function: type[Function], trace: BatchTrace, args: tuple, kwar
     def backward(ctx: Any, *grads: Any) -> tuple:
         with batching(BatchTrace(size, trace.randomness)) as inner:
             ctx.inner._tensors = tuple(enter(inner, ctx.saved_tensors, ctx.saved_mapped))
-            found = function.backward(ctx.inner, *enter(inner, grads, ctx.mapped))
-            several = isinstance(found, (tuple, list))
-            values, mapped = leave(inner, found if several else (found,))
+            results = function.backward(ctx.inner, *enter(inner, grads, ctx.mapped))
+            several = isinstance(results, (tuple, list))
+            values, mapped = leave(inner, results if several else (results,))
         full = zip(values, mapped, [*axes, *(False,) * len(values)], strict=False)
         return tuple(
             g.sum(0) if isinstance(g, Tensor) and m and not axis else g for g, m, axis in full
@@ -360,8 +360,8 @@ def _apply_mapped(function: type[Function], trace: BatchTrace, args: tuple, kwar
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     whole: Any = type(function.__name__, (Function,), methods)
     with trace.outside():
-        found = whole.apply(*(a._node.value if isinstance(a, Tensor) else a for a in args))
-    results = enter(trace, found, outputs["mapped"])
+        values = whole.apply(*(a._node.value if isinstance(a, Tensor) else a for a in args))
+    results = enter(trace, values, outputs["mapped"])
     return tuple(results) if outputs["several"] else results[0]
 
 
@@ -371,14 +371,14 @@ def once_differentiable(backward: Callable) -> Callable:
     @wraps(backward)
     def once(ctx: Any, *grads: Any) -> Any:
         with GradMode(False):
-            found = backward(ctx, *grads)
+            results = backward(ctx, *grads)
         needed = [g for g in grads if isinstance(g, Tensor) and resolve(g)._requires_grad]
         if not mode.grad or not needed:
-            return found
-        several = isinstance(found, (tuple, list))
+            return results
+        several = isinstance(results, (tuple, list))
         refused = _RefuseSecondDerivative(tuple(edge(resolve(g)) for g in needed))
         results = []
-        for y in found if several else (found,):
+        for y in results if several else (results,):
             if isinstance(y, Tensor):
                 y = detached_alias(resolve(y))
                 y._grad_fn, y._requires_grad = refused, True

@@ -195,8 +195,8 @@ class AccumulateGrad(GradFn):
 
     def run_post_accumulate_hooks(self) -> None:
         """Run the hooks that wait for `.grad`. They get the leaf that the user knows."""
-        known = None if mode.trace is None else mode.trace.original(self.variable)
-        leaf = self.variable if known is None else known
+        original = None if mode.trace is None else mode.trace.original(self.variable)
+        leaf = self.variable if original is None else original
         for hook in tuple((self.variable._hooks or {}).values()):
             if isinstance(hook, PostAccumulateHook) and hook.function(leaf) is not None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
@@ -206,11 +206,11 @@ def edge(t: Tensor) -> GradFn | None:
     """The node that receives the gradient of `t`."""
     if t._grad_fn is not None or not t._requires_grad:
         return t._grad_fn
-    found = None if t._accumulator is None else t._accumulator()
-    if found is None:
-        found = AccumulateGrad(t)
-        t._accumulator = ref(found)
-    return found
+    accumulator = None if t._accumulator is None else t._accumulator()
+    if accumulator is None:
+        accumulator = AccumulateGrad(t)
+        t._accumulator = ref(accumulator)
+    return accumulator
 
 
 class Saved:
@@ -321,13 +321,13 @@ def with_grad_name(y: Tensor, title: str) -> Tensor:
 
 
 def _edges_of(args: Any) -> list[GradFn | None]:
-    found: list[GradFn | None] = []
+    edges: list[GradFn | None] = []
     for a in args:
         if isinstance(a, Tensor):
-            found.append(edge(resolve(a)))
+            edges.append(edge(resolve(a)))
         elif type(a) in (list, tuple):
-            found += _edges_of(a)
-    return found
+            edges += _edges_of(a)
+    return edges
 
 
 def composite(title: str) -> Callable[[Callable], Callable]:

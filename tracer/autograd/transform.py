@@ -103,24 +103,24 @@ class Pullback:
     def needs_graph(self, cotangents: Iterable[Tensor | None] = ()) -> bool:
         """Whether the gradients may be differentiated again."""
         outside = mode.trace is not None and mode.trace.differentiated_outside
-        given = any(g is not None and g._requires_grad for g in cotangents)
-        return mode.grad and (self.outer_history or outside or given)
+        differentiable = any(g is not None and g._requires_grad for g in cotangents)
+        return mode.grad and (self.outer_history or outside or differentiable)
 
     def __call__(
         self, cotangents: Sequence[Tensor | None], create: bool | None = None, keep: bool = True
     ) -> list[Tensor]:
         """The gradients of the primals; zeros for a primal that none reaches."""
-        given = [None if g is None else resolve(g) for g in cotangents]
-        create = self.needs_graph(given) if create is None else create
+        resolved = [None if g is None else resolve(g) for g in cotangents]
+        create = self.needs_graph(resolved) if create is None else create
         roots = [
             (fn, g)
-            for fn, g in zip(self.roots, given, strict=True)
+            for fn, g in zip(self.roots, resolved, strict=True)
             if fn is not None and g is not None
         ]
-        found = backpropagate(roots, self.origins, keep or create, create)
+        gradients = backpropagate(roots, self.origins, keep or create, create)
         return [
             filled(x.shape, x._dtype, 0.0) if g is None else g
-            for g, x in zip(found, self.primals, strict=True)
+            for g, x in zip(gradients, self.primals, strict=True)
         ]
 
     def pushforward(self) -> Pushforward:
@@ -153,7 +153,7 @@ class Pushforward:
         self, tangents: Sequence[Tensor | None], create: bool | None = None
     ) -> list[Tensor]:
         """The tangents of the outputs, zeros for integers. None means a tangent of zeros."""
-        found = [filled(y.shape, y._dtype, 0) for y in self.back.outputs]
+        results = [filled(y.shape, y._dtype, 0) for y in self.back.outputs]
         for k, t in zip(self.positions, self.linear(tangents, create), strict=True):
-            found[k] = t
-        return found
+            results[k] = t
+        return results

@@ -103,11 +103,11 @@ class _Call:
         """The outputs of the examples from `start` to `stop`: leaves, structure, and mapped axes.
         """
         trace = BatchTrace(stop - start, randomness)
-        given = []
+        inputs = []
         for x, d in zip(self.leaves, self.dims, strict=True):
-            given.append(x if d is None else (x, self.example_slice(x, d, start, stop), d))
+            inputs.append(x if d is None else (x, self.example_slice(x, d, start, stop), d))
         with batching(trace):
-            args = [trace.enter(x[0], x[1]) if isinstance(x, tuple) else x for x in given]
+            args = [trace.enter(x[0], x[1]) if isinstance(x, tuple) else x for x in inputs]
             output = self.function(*unflatten(args, self.structure), **kwargs)
             leaves, structure = flatten(output)
             dims = self.output_dims(structure)
@@ -119,11 +119,11 @@ class _Call:
                         f"return Tensors, got type {type(y)}. Did you mean to set out_dims= to "
                         "None for output?"
                     )
-            found = [trace.value(y) if isinstance(y, Tensor) else (y, False) for y in leaves]
-        self.write_back(trace, given)
+            results = [trace.value(y) if isinstance(y, Tensor) else (y, False) for y in leaves]
+        self.write_back(trace, inputs)
         outputs = [
             self.place_output(y, m, d, trace.size) if isinstance(y, Tensor) else y
-            for (y, m), d in zip(found, dims, strict=True)
+            for (y, m), d in zip(results, dims, strict=True)
         ]
         return outputs, structure, dims
 
@@ -135,24 +135,24 @@ class _Call:
         rest = tuple((0, n, 1) for n in front.shape[1:])
         return slice_(front, slices=((start, stop, 1), *rest))
 
-    def write_back(self, trace: BatchTrace, given: list) -> None:
+    def write_back(self, trace: BatchTrace, inputs: list) -> None:
         """Write in-place changes of mapped inputs to the user's tensors."""
         changed = {id(t): examples for t, examples in trace.write_back()}
-        for x in given:
+        for x in inputs:
             if isinstance(x, tuple) and id(x[0]) in changed:
                 overwrite(x[1], changed.pop(id(x[0])), "CopyBackwards")
 
     def output_dims(self, structure: Any) -> list[int | None]:
         """The axis along which each output is to be mapped."""
-        given = self.out_dims
-        if structure is LEAF and isinstance(given, tuple) and len(given) == 1:
-            given = given[0]
-        dims = broadcast_prefix(given, structure)
+        out_dims = self.out_dims
+        if structure is LEAF and isinstance(out_dims, tuple) and len(out_dims) == 1:
+            out_dims = out_dims[0]
+        dims = broadcast_prefix(out_dims, structure)
         if dims is None:
             raise ValueError(
                 f"vmap({_name(self.function)}, ..., out_dims={self.out_dims}): out_dims is not "
                 "compatible with the structure of `outputs`. out_dims has structure "
-                f"{flatten(given)[1]} but outputs has structure {structure}."
+                f"{flatten(out_dims)[1]} but outputs has structure {structure}."
             )
         for d in dims:
             if d is not None and (not isinstance(d, int) or isinstance(d, bool)):

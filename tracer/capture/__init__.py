@@ -1,1 +1,1 @@
-"""One call becomes a graph: the trace, what it read and changed outside, what later calls check."""
+"""One call becomes a graph: the trace, what it read and changed outside, guards for later calls."""

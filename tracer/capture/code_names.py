@@ -1,7 +1,7 @@
-"""What a function's code says about what it reads: names of globals and of attributes.
+"""The names of globals and attributes that the code of a function may read.
 
-Names that only exist at run time (`eval`, `globals()`, `getattr` with a computed name) are not in
-the code; it says that they may be read, and then a whole namespace counts.
+Names that exist only at run time (`eval`, `globals()`, `getattr` with a computed name) are not in
+the code. If it uses such functions, all names count.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"}
 _ANY_GLOBAL = {"globals", "eval", "exec"}
 _ANY_ATTRIBUTE = {"vars", "dir", "attrgetter", "methodcaller", "getmembers"}
-_BY_NAME = {"getattr", "hasattr"}  # any attribute, unless the name is written out
-_NO_OTHERS = (None, True, False, ..., "__class__")  # compared by `is`, tell of no number
-_MATCHES = {"MATCH_MAPPING", "MATCH_SEQUENCE"}  # look at the flags of a type
+_BY_NAME = {"getattr", "hasattr"}  # any attribute, unless the name is a literal
+_NO_OTHERS = (None, True, False, ..., "__class__")  # `is` with these does not depend on a number
+_MATCHES = {"MATCH_MAPPING", "MATCH_SEQUENCE"}  # they read the flags of a type
 
 
 def _written_out(after: list[dis.Instruction]) -> bool:
-    """Whether a call that begins here has a text among its arguments, and computes none."""
-    found = False
+    """Whether a call that begins here has a string literal among its arguments, and no computed
+    string.
+    """
+    has_text = False
     for instruction in after:
         if instruction.opname.startswith("CALL"):
-            return found
+            return has_text
         if instruction.opname.startswith(("BINARY_OP", "FORMAT", "BUILD", "CONVERT")):
             return False
-        found |= instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, str)
+        has_text |= instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, str)
     return False
 
 
 def _chain(before: list[dis.Instruction]) -> tuple[str, ...] | None:
-    """The names by which the last of these instructions reach into a global; None if they do not.
+    """The global and the attributes that the last of these instructions load; None if they load
+    something else.
     """
     names: list[str] = []
     for instruction in reversed(before):
@@ -53,9 +56,9 @@ def _chain(before: list[dis.Instruction]) -> tuple[str, ...] | None:
 
 
 class Reads(NamedTuple):
-    """Names that a code may read: of globals, of attributes, of modules that it imports; whether it
-    may read any global, any attribute; whether it asks what type a value is, or which object; and
-    with what global, by its name and names of attributes, it compares by `is`.
+    """Names that code may read: of globals, of attributes, of imported modules; whether it may read
+    any global, any attribute; whether it uses the type or the identity of a value; the globals,
+    with attributes, that it compares by `is`.
     """
 
     globals: tuple[str, ...]
@@ -70,14 +73,14 @@ class Reads(NamedTuple):
 
 @cache
 def fixed(module: str) -> bool:
-    """Whether a module is one that does not change while a program runs: of Python, of a package
-    that is installed, or ours.
+    """Whether a module is not expected to change: one of Python, of an installed package, or of
+    this library.
     """
     first = module.split(".")[0]
     if module == "__main__" or first in _LIBRARIES:
         return first in _LIBRARIES
     where = getattr(sys.modules.get(module), "__file__", None)
-    if not where:  # built into Python, or made by the user at run time
+    if not where:  # a built-in module, or one that the user made at run time
         return first in sys.stdlib_module_names
     return where.startswith(_STDLIB) or "site-packages" in where or "dist-packages" in where
 
@@ -112,7 +115,7 @@ def reads(code: CodeType) -> Reads:
             elif instruction.opname == "IMPORT_NAME":
                 imports.add(name)
             elif instruction.opname in _GLOBALS and name.isidentifier():
-                spaces[name] = None  # other names are not the user's: pytest rewrites `assert`
+                spaces[name] = None  # pytest adds other names when it rewrites `assert`
         attributes.update(c for c in part.co_consts if isinstance(c, str) and c.isidentifier())
     named = attributes | spaces.keys()
     return Reads(
@@ -123,18 +126,18 @@ def reads(code: CodeType) -> Reads:
 
 
 def may_be_plain(space: dict, names: tuple[str, ...]) -> bool:
-    """Whether what such names reach from a module's globals may be a number or a container."""
-    found = space.get(names[0])
+    """Whether the value of such a global, with attributes, may be a number or a container."""
+    value = space.get(names[0])
     for name in names[1:]:
-        if not isinstance(found, (type, ModuleType)):
+        if not isinstance(value, (type, ModuleType)):
             return True
-        found = getattr(found, name, None)
-    return type(found) in (int, float, list, dict, set, deque)
+        value = getattr(value, name, None)
+    return type(value) in (int, float, list, dict, set, deque)
 
 
 def _line_of(function: FunctionType, name: str, changed: bool) -> int:
-    """The first line of a function where a name is used or, with `changed`, where what it stands
-    for is changed; 0 where there is none.
+    """The first line of a function that uses a name or, with `changed`, that changes its value; 0
+    if there is none.
     """
     for part in _codes(function.__code__):
         line: int | None = part.co_firstlineno
@@ -158,12 +161,12 @@ _CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "sort", "re
              "setattr", "delattr", "fill", "put"}
 
 
-def where(functions: list[FunctionType], words: str, changed: bool = False) -> str:
-    """The line, FILE:N, where one of the functions uses, or changes, what stands in quotes in
-    `words`; empty where there is none.
+def where(functions: list[FunctionType], label: str, changed: bool = False) -> str:
+    """The line, FILE:N, where one of the functions uses, or changes, the name that is quoted in
+    `label`; empty if there is none.
     """
-    for name in reversed(words.split("'")[1::2]):
+    for name in reversed(label.split("'")[1::2]):
         for f in functions:
             if line := _line_of(f, name, changed):
                 return f"{Path(f.__code__.co_filename).name}:{line}"
-    return where(functions, words) if changed else ""
+    return where(functions, label) if changed else ""

@@ -1,8 +1,9 @@
-"""Objects from outside that come into the hands of a traced function, kind by kind: what counts of
-each, and what it leads to.
+"""Discovery: for each kind of object that a traced function gets from outside, what to guard and
+which other objects it leads to.
 
-What code names (globals, closure variables, defaults) is met with the function, from code_names.py.
-Containers count with all that is in them. Objects are only made to tell what is read of them.
+What the code names (globals, closure variables, defaults) is discovered with the function, by
+code_names.py. Of containers all items are guarded. Of other objects the attributes that are read
+are guarded: their classes are made to report reads.
 """
 
 from __future__ import annotations
@@ -43,49 +44,49 @@ from .object_kinds import (
 )
 from .read_log import ReadLog
 
-_CData: type = ctypes._SimpleCData.__mro__[1]  # all that ctypes has
+_CData: type = ctypes._SimpleCData.__mro__[1]  # the base class of all objects of ctypes
 
 
 class Discovery(ReadLog):
-    """Notes that are taken of an object when it is met; `exchange` makes its class tell."""
+    """The notes about an object at its discovery. `exchange` makes its class report reads."""
 
     exchange: Instrumentation
 
-    def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
-        super().__init__(reports, given)
-        self.old: dict[int, Any] = {}  # objects met; kept, so that no id is used twice
+    def __init__(self, reports: tuple[type, ...], promoted: Iterable[tuple] = ()):
+        super().__init__(reports, promoted)
+        self.met: dict[int, Any] = {}  # by id; the reference keeps the id unique
         self.functions: list[FunctionType] = []
         self.refusal: RuntimeError | None = None
         self._queue: deque[tuple[str, Any]] = deque()
         self._lenient = False
-        self.shared: dict[int, str] = {}  # objects that other threads may change: their labels
-        self.weakly: dict[int, weakref.ref] = {}  # objects that only weak references led to
+        self.shared: dict[int, str] = {}  # labels of objects that other threads may change
+        self.weakly: dict[int, weakref.ref] = {}  # objects reached by weak references alone
 
     def _refuse(self, why: str) -> None:
-        """What the function does cannot be replayed; said again at the end, should it catch this.
+        """Raise for what a program cannot repeat; once more at the end, if the function catches it.
         """
         if not self._lenient:
             self.refusal = self.refusal or RuntimeError(why)
             raise self.refusal
 
-    def _refuse_act(self, words: str, what: str) -> None:
-        line = code_names.where(self.functions, words)
+    def _refuse_act(self, label: str, what: str) -> None:
+        line = code_names.where(self.functions, label)
         self._refuse(
-            f"{words} is {what}{line and f', line {line}'}: a compiled function runs its Python "
-            "once, when it is traced; use it outside and pass what it gives as an argument"
+            f"{label} is {what}{line and f', line {line}'}: a compiled function runs its Python "
+            "once, when it is traced; use it outside and pass the result as an argument"
         )
 
     def read(self, location: Location, value: Any) -> None:
-        """The outcome depends on what is at a place, unless the function has put it there."""
+        """The result depends on the value at a location, unless the function has set it."""
         if self.first(location, value) is value:
             self.relies(location, value)
             self.discover(location.label, value)
 
-    def discover(self, words: str, value: Any) -> None:
-        """An object from outside comes into the function's hands."""
-        self._queue.append((words, value))
+    def discover(self, label: str, value: Any) -> None:
+        """The function gets an object from outside."""
+        self._queue.append((label, value))
         if len(self._queue) > 1:
-            return  # the call that is under way comes to it
+            return  # an outer call works through the queue
         while self._queue:
             one = self._queue[0]
             try:
@@ -93,84 +94,84 @@ class Discovery(ReadLog):
             finally:
                 self._queue.popleft()
 
-    def _discover(self, words: str, value: Any) -> None:
+    def _discover(self, label: str, value: Any) -> None:
         if (name := impure.refused(value)) is not None:
-            self._refuse_act(words, f"the function {name}()")
-        if is_atom(value) or value is ABSENT or id(value) in self.old:
+            self._refuse_act(label, f"the function {name}()")
+        if is_atom(value) or value is ABSENT or id(value) in self.met:
             return
-        self.old[id(value)] = value
+        self.met[id(value)] = value
         cls = type(value)
         for kinds, discover in _BY_KIND:
             if issubclass(cls, kinds):
-                discover(self, words, value)
+                discover(self, label, value)
                 return
         if cls in SUMMARIES:
-            self.summary(words, SUMMARIES[cls], value)
+            self.summary(label, SUMMARIES[cls], value)
             if SUMMARIES[cls] == "context":
-                self.discover(words, Location(words, "context", value).now())
+                self.discover(label, Location(label, "context", value).now())
         elif (parts := parts_of(value)) is not None:
-            self._parts(words, parts)
+            self._parts(label, parts)
         else:
-            self._object(words, value)
+            self._object(label, value)
 
     # ---- values of Python's and of NumPy's types
-    def _array(self, words: str, value: np.ndarray) -> None:
-        self.summary(f"the array in {words}", "array", value)
+    def _array(self, label: str, value: np.ndarray) -> None:
+        self.summary(f"the array in {label}", "array", value)
 
-    def _bytes(self, words: str, value: Any) -> None:
-        self.summary(words, "bytes", value)
+    def _bytes(self, label: str, value: Any) -> None:
+        self.summary(label, "bytes", value)
 
-    def _set(self, words: str, value: set | frozenset) -> None:
-        self.summary(words, "set", value)
-        self._parts(words, value)
+    def _set(self, label: str, value: set | frozenset) -> None:
+        self.summary(label, "set", value)
+        self._parts(label, value)
         if isinstance(value, set):
-            self.copied(words, value)
+            self.copied(label, value)
 
-    def _reference(self, words: str, value: weakref.ref) -> None:
-        self.summary(words, "weak", value)
-        self._behind(words, value, weakref.ref.__call__(value))
-        self.discover(words, value())  # a method, of a WeakMethod
+    def _reference(self, label: str, value: weakref.ref) -> None:
+        self.summary(label, "weak", value)
+        self._behind(label, value, weakref.ref.__call__(value))
+        self.discover(label, value())  # a method, of a WeakMethod
 
-    def _proxy(self, words: str, value: Any) -> None:
-        self._behind(words, None, value.__dir__.__self__)
+    def _proxy(self, label: str, value: Any) -> None:
+        self._behind(label, None, value.__dir__.__self__)
 
-    def _cached(self, words: str, value: Any) -> None:
-        self.summary(f"the cache of {words}", "cache", value)
-        self._parts(words, function_caches.inside(value))
+    def _cached(self, label: str, value: Any) -> None:
+        self.summary(f"the cache of {label}", "cache", value)
+        self._parts(label, function_caches.inside(value))
 
-    def _parts(self, words: str, values: Iterable[Any]) -> None:
+    def _parts(self, label: str, values: Iterable[Any]) -> None:
         for value in values:
-            self.discover(words, value)
+            self.discover(label, value)
 
-    def _behind(self, words: str, reference: Any, value: Any) -> None:
-        """An object behind a weak reference: a program does not keep it alive."""
-        if reference is not None and id(value) not in self.old:
+    def _behind(self, label: str, reference: Any, value: Any) -> None:
+        """An object behind a weak reference. A program must not keep it alive."""
+        if reference is not None and id(value) not in self.met:
             self.weakly[id(value)] = reference
-        self.discover(words, value)
+        self.discover(label, value)
 
-    def _tensor(self, words: str, t: Tensor) -> None:
-        self.summary(f"the tensor in {words}", "like", t)
-        self._parts(f"a hook of {words}", (t._hooks or {}).values())
-        self._attributes(words, t.__dict__)
+    def _tensor(self, label: str, t: Tensor) -> None:
+        self.summary(f"the tensor in {label}", "like", t)
+        self._parts(f"a hook of {label}", (t._hooks or {}).values())
+        self._attributes(label, t.__dict__)
         if t.__dict__:
-            self._content(f"the attributes of {words}", t.__dict__)
+            self._content(f"the attributes of {label}", t.__dict__)
 
-    def _attributes(self, words: str, attributes: dict) -> None:
-        self.old[id(attributes)] = attributes
-        self.copied(f"the attributes of {words}", attributes)
+    def _attributes(self, label: str, attributes: dict) -> None:
+        self.met[id(attributes)] = attributes
+        self.copied(f"the attributes of {label}", attributes)
 
     # ---- functions, modules and classes: what code names
-    def _function(self, words: str, f: FunctionType) -> None:
+    def _function(self, label: str, f: FunctionType) -> None:
         space = f.__globals__
         if f is os.getenv:
             self.discover("os.environ", os.environ)
         if code_names.fixed(space.get("__name__", "")):
             inner = getattr(f, "__wrapped__", None)
             if inner is not None and not code_names.fixed(getattr(inner, "__module__", None) or ""):
-                # a decorator of a library around a function of the user's
+                # a function of the user that a library decorated
                 self._content(f"the attributes of {f.__name__}", f.__dict__)
-                cells = [Location(words, "cell", c).now() for c in f.__closure__ or ()]
-                self._parts(words, cells)
+                cells = [Location(label, "cell", c).now() for c in f.__closure__ or ()]
+                self._parts(label, cells)
             return
         if f.__dict__:
             self._attributes(f.__name__, f.__dict__)
@@ -204,23 +205,22 @@ class Discovery(ReadLog):
         self.may_set(location)
         self.read(location, location.now())
 
-    def _module(self, words: str, module: ModuleType) -> None:
+    def _module(self, label: str, module: ModuleType) -> None:
         if not code_names.fixed(module.__name__):
             self.exchange.observe_module(module)
         elif module is os and self.attributes & {"environ", "environb", "getenv"}:
             self.discover("os.environ", os.environ)
         elif module in impure.CLOCKS and self.attributes & impure.CLOCKS[module]:
-            self._refuse_act(words, "the clock")
+            self._refuse_act(label, "the clock")
 
-    def _namespace(self, words: str, space: dict) -> None:
-        """Any name of a module may be read. What is there need not be used, so nothing is refused.
-        """
-        self.copied(words, space)
+    def _namespace(self, label: str, space: dict) -> None:
+        """Any name of a module may be read. It is not known what is used, so nothing is refused."""
+        self.copied(label, space)
         lenient, self._lenient = self._lenient, True
-        self._content(words, space, frozenset(k for k in space if k.startswith("__")))
+        self._content(label, space, frozenset(k for k in space if k.startswith("__")))
         self._lenient = lenient
 
-    def _class(self, words: str, cls: type) -> None:
+    def _class(self, label: str, cls: type) -> None:
         if cls in self.classes:
             return
         self.classes[cls] = set()
@@ -229,20 +229,20 @@ class Discovery(ReadLog):
                 self.copied(f"class {one.__qualname__}", one)
         if type(cls) is not type:
             self.exchange.observe(type(cls))
-            self._class(words, type(cls))
+            self._class(label, type(cls))
             if isinstance(cls, ABCMeta) and not code_names.fixed(cls.__module__):
                 self.summary(f"what is registered with {cls.__qualname__}", "registered", cls)
         if impure.CLOCKS.get(cls, frozenset()) & self.attributes:
-            self._refuse_act(words, f"the clock of {cls.__name__}")
+            self._refuse_act(label, f"the clock of {cls.__name__}")
         if "__subclasses__" in self.attributes:
             self.summary(f"the subclasses of {cls.__qualname__}", "subclasses", cls)
-            self._parts(words, type.__subclasses__(cls))
+            self._parts(label, type.__subclasses__(cls))
         if not code_names.fixed(cls.__module__):
             self.exchange.observe(cls)
         self._look_into_classes()
 
     def _look_into_classes(self) -> None:
-        """What is read of classes: names in the code, and operators, which need no name."""
+        """The attributes of classes that may be read: names in the code, and special methods."""
         for cls, names in list(self.classes.items()):
             for one in cls.__mro__:
                 if code_names.fixed(one.__module__):
@@ -257,88 +257,88 @@ class Discovery(ReadLog):
                             self.discover(f"{one.__qualname__}.{name}", value)
 
     # ---- containers and objects
-    def _container(self, words: str, value: Any) -> None:
+    def _container(self, label: str, value: Any) -> None:
         if not isinstance(value, tuple):
-            self.copied(words, value)
+            self.copied(label, value)
         if isinstance(value, (WatchedDict, WatchedList)):
             self.reporting.add(id(value))
-        if isinstance(value, WatchedDict):  # which tells of itself
-            self.old[id(value)] = value
+        if isinstance(value, WatchedDict):  # it reports its own reads
+            self.met[id(value)] = value
             self.exchange.observe_tables()
             return
-        self._content(words, value)
+        self._content(label, value)
         cls = type(value)
         if cls.__module__ not in ("builtins", "collections") and cls is not WatchedList:
-            self._object(words, value)
+            self._object(label, value)
 
-    def _content(self, words: str, value: Any, besides: frozenset = frozenset()) -> None:
-        """All that is in a container counts, but for what is under the keys `besides`."""
-        location = Location(words, "content", value, besides | self.given_in(value) or None)
-        if location.id in self.reads or location.id in self.given:
+    def _content(self, label: str, value: Any, without: frozenset = frozenset()) -> None:
+        """Guard all items of a container, except those under the keys `without`."""
+        location = Location(label, "content", value, without | self.promoted_in(value) or None)
+        if location.id in self.reads or location.id in self.promoted_ids:
             return
         self.reads[location.id] = location, location.now()
         for key, inside in items_of(value):
-            if key not in besides and not is_atom(inside):
-                self.discover(f"{words}[{key!r}]" if is_atom(key) else words, inside)
+            if key not in without and not is_atom(inside):
+                self.discover(f"{label}[{key!r}]" if is_atom(key) else label, inside)
             if isinstance(value, dict) and not (is_atom(key) or isinstance(key, Tensor)):
-                self.discover(f"a key of {words}", key)
+                self.discover(f"a key of {label}", key)
 
-    def _object(self, words: str, value: Any) -> None:
+    def _object(self, label: str, value: Any) -> None:
         cls = type(value)
-        room = cls.__module__.split(".")[0]
+        package = cls.__module__.split(".")[0]
         if isinstance(value, HOLDERS):
             if isinstance(value, local):
-                self.summary(f"the thread of {words}", "space", value)
-            self._attributes(words, vars(value))
-            self._content(f"the attributes of {words}", vars(value))
+                self.summary(f"the thread of {label}", "space", value)
+            self._attributes(label, vars(value))
+            self._content(f"the attributes of {label}", vars(value))
             return
         for kind, what in impure.ACTING.items():
             if isinstance(value, kind):
-                self._refuse_act(words, what)
+                self._refuse_act(label, what)
         if isinstance(value, Iterator) and not isinstance(
             getattr(cls, "__next__", None), FunctionType
         ):
             what = f"an iterator ({cls.__name__}), which each call would take more from"
-            self._refuse_act(words, what)
-        if not cls.__flags__ & HEAP and (room == "builtins" or room in sys.stdlib_module_names):
+            self._refuse_act(label, what)
+        from_python = package == "builtins" or package in sys.stdlib_module_names
+        if not cls.__flags__ & HEAP and from_python:
             held = gc.get_referents(value)
-            self._parts(words, [x for x in held if not isinstance(x, (type, ModuleType))])
-        elif room in BETWEEN_THREADS:
-            self._shared(words, value, cls)
-        elif is_users(value, cls, room, self.reports):
-            self._instance(words, value, cls)
+            self._parts(label, [x for x in held if not isinstance(x, (type, ModuleType))])
+        elif package in BETWEEN_THREADS:
+            self._shared(label, value, cls)
+        elif is_users(value, cls, package, self.reports):
+            self._instance(label, value, cls)
 
-    def _shared(self, words: str, value: Any, cls: type) -> None:
-        """An object that other threads may change meanwhile: nothing of it is copied or put back.
-        """
-        self._class(words, cls)
+    def _shared(self, label: str, value: Any, cls: type) -> None:
+        """An object that other threads may change: nothing of it is copied or put back."""
+        self._class(label, cls)
         self.exchange.observe(cls)
-        self.summary(f"the class of {words}", "type", value)
-        self.shared[id(value)] = words
+        self.summary(f"the class of {label}", "type", value)
+        self.shared[id(value)] = label
 
-    def _instance(self, words: str, value: Any, cls: type) -> None:
-        self._class(words, cls)
+    def _instance(self, label: str, value: Any, cls: type) -> None:
+        self._class(label, cls)
         getter = self.exchange.observe(cls)
         if id(value) in self.weakly:
-            self.summary(f"the class of {words}", "type behind", self.weakly[id(value)])
+            self.summary(f"the class of {label}", "type behind", self.weakly[id(value)])
         else:
-            self.summary(f"the class of {words}", "type", value)
+            self.summary(f"the class of {label}", "type", value)
         for name, slot in slots_of(cls):
-            self.may_set(Location(f"{words}.{name}", "slot", value, slot))
+            self.may_set(Location(f"{label}.{name}", "slot", value, slot))
         if (attributes := attributes_of(value)) is None:
             return
-        self._attributes(f"{cls.__name__} ({words})", attributes)
+        self._attributes(f"{cls.__name__} ({label})", attributes)
         if isinstance(getter, FunctionType) or "__getattribute__" in self.attributes:
-            self.discover(words, getter)  # it reads what it likes, unobserved
-            self._content(f"the attributes of {words}", attributes)
+            self.discover(label, getter)  # the user's __getattribute__ is not observed
+            self._content(f"the attributes of {label}", attributes)
         if isinstance(value, self.reports):
             self.reporting.add(id(attributes))
             for inside in attributes.values():
                 if issubclass(type(inside), WatchedDict):
-                    self._container(words, inside)
+                    self._container(label, inside)
 
 
-# the first row that a value is of counts; what is in none of them is an object
+# the first row that fits counts; a value that fits none is an object
 _BY_KIND: tuple[tuple[Any, Callable[[Discovery, str, Any], None]], ...] = (
     (Tensor, Discovery._tensor),
     (np.ndarray, Discovery._array),

@@ -1,8 +1,8 @@
-"""What a program relies on besides its arguments: the places that the function read when it was
-traced, and what was there.
+"""The guard set of a program: the locations that the function read when it was traced, with their
+values.
 
-Places in objects that report their changes to change_counter.py are looked at only when its counter
-has moved; the rest is looked at every time. Which places there are is observer.py's affair.
+Locations in objects that report changes to change_counter.py are checked only when its counter has
+moved. The others are checked at every call. observer.py says which locations there are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .read_log import ReadLog
 
 
 class Guard(NamedTuple):
-    """A place, and what must be there."""
+    """A location, and the value that must be there."""
 
     location: Location
     then: Any
@@ -26,7 +26,7 @@ class Guard(NamedTuple):
         return self.location.same(self.then, self.location.now())
 
     def check(self) -> Callable[[], bool]:
-        """`holds`, for every call."""
+        """A fast function for `holds`, for use at every call."""
         location, then = self
         if location.kind != "content" or location.key:
             return self.holds
@@ -43,7 +43,7 @@ class Guard(NamedTuple):
         return lambda: (size(holder) == len(then) and all(map(is_, inside(holder), then))) or slow()
 
     def __str__(self) -> str:
-        """In words, what is no longer as it was."""
+        """In words, what has changed."""
         then, now = self.then, self.location.now()
         short = all(
             v is ABSENT or (isinstance(v, PLAIN) and len(repr(v)) < 60) for v in (then, now)
@@ -53,8 +53,8 @@ class Guard(NamedTuple):
 
 
 class GuardSet:
-    """The guards of one trace: those in `every_call` are checked at every call, those in
-    `on_report` when something was reported.
+    """The guards of one trace. Those in `every_call` are checked at every call, those in
+    `on_report` after a reported change.
     """
 
     def __init__(self, log: ReadLog):
@@ -64,7 +64,7 @@ class GuardSet:
             guard = Guard(location, then)
             if log.reported(location):
                 self.on_report.append(guard)
-                if isinstance(location.holder, WatchedDict):  # an id may be another's later
+                if isinstance(location.holder, WatchedDict):  # an id may be reused
                     key = ALL_KEYS if location.kind == "content" else location.key
                     location.holder.mark_read(key)
                 else:
@@ -73,9 +73,9 @@ class GuardSet:
                 self.every_call.append(guard)
 
     def changes(self) -> Iterator[Guard]:
-        """What is no longer as it was."""
+        """The guards that no longer hold."""
         return (g for g in (*self.every_call, *self.on_report) if not g.holds())
 
     def stale(self) -> bool:
-        """Whether something that reports is no longer as it was."""
+        """Whether a guard in `on_report` no longer holds."""
         return not all(g.holds() for g in self.on_report)

@@ -1,8 +1,9 @@
-"""Functions of Python and NumPy whose answer is another at each call, or that act on the world.
+"""Impure functions of Python and NumPy: their result differs at each call, or they have side
+effects.
 
-While a function is traced they are exchanged for ones that refuse, with the user's line: the
-program would keep the first answer for ever, or leave the act out. Only the thread that traces is
-concerned. `print` and warnings are different: they are noted, and happen at each call.
+During a trace they are exchanged for functions that raise, with the user's line: a program would
+keep the first result, or leave the effect out. Only the thread that traces is concerned. `print`
+and warnings are different: they are noted, and happen at each call.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ def _names(module: Any, text: str) -> list[tuple[Any, str]]:
     return [(module, name) for name in text.split() if hasattr(module, name)]
 
 
-def _functions(module: Any, besides: tuple[str, ...]) -> list[tuple[Any, str]]:
+def _functions(module: Any, without: tuple[str, ...]) -> list[tuple[Any, str]]:
     return [(module, name) for name in module.__all__
-            if name[0].islower() and name not in besides and callable(getattr(module, name))]
+            if name[0].islower() and name not in without and callable(getattr(module, name))]
 
 
-# (module, name): never called in a trace, and the way out
+# (module, name) -> what to do instead of calling it in a trace
 _REFUSED: dict[tuple[Any, str], str] = {
     **dict.fromkeys([
         *_names(time, "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns "
@@ -66,16 +67,16 @@ _REFUSED: dict[tuple[Any, str], str] = {
     **dict.fromkeys([*_functions(random, ()), *_functions(np.random, ("default_rng",))],
         "draw from tracegrad's own generators, which compiled functions replay, or " + _PASS),
 }
-# those that are random only where no seed is given
+# random unless they get a seed
 _UNSEEDED = [
     (random, "Random"), (np.random, "default_rng"), (np.random, "RandomState"),
     (np.random, "SeedSequence"), (np.random, "PCG64"), (np.random, "MT19937"),
     (np.random, "Philox"), (np.random, "SFC64"),
 ]
-# the clocks in classes and modules that cannot be exchanged: the names that read them
+# clocks in classes and modules that cannot be exchanged, with the names that read them
 _NOW = {"now", "utcnow", "today"}
 CLOCKS: dict[Any, set[str]] = {datetime: _NOW, datetime.datetime: _NOW, datetime.date: {"today"}}
-# objects in C or Python's library whose every use is an act on the world
+# objects of which every use is a side effect
 ACTING: dict[type, str] = {
     io.IOBase: "a file, which each call would read from or write to",
     queue.Queue: "a queue, which each call would change",
@@ -86,7 +87,7 @@ _IDS = {id(getattr(m, n)): n for m, n in _REFUSED if hasattr(getattr(m, n), "__n
 
 
 def refused(value: Any) -> str | None:
-    """The name of a function that is refused, where `value` is one."""
+    """The name of `value`, if it is a function that is refused."""
     return _IDS.get(id(value))
 
 
@@ -120,7 +121,7 @@ def _refusing(module: Any, name: str, instead: str, on: Callable, refuse: Callab
 
 
 class _Seeded(type):
-    """A class that is made only with a seed, and otherwise is the one it stands for."""
+    """A class whose objects can be made with a seed alone, and that otherwise is the original."""
 
     def __instancecheck__(cls, x: Any) -> bool:
         return isinstance(x, cls.original)  # type: ignore[attr-defined]
@@ -131,8 +132,8 @@ def _seeded(module: Any, name: str, on: Callable, refuse: Callable) -> Any:
     refused = _refusing(module, name, "give it a seed", on, refuse)
 
     def make(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        given = any(a is not None for a in (*args, *kwargs.values()))
-        return (original if given else refused)(*args, **kwargs)
+        seeded = any(a is not None for a in (*args, *kwargs.values()))
+        return (original if seeded else refused)(*args, **kwargs)
 
     if not isinstance(original, type):
         return lambda *args, **kwargs: make(None, *args, **kwargs)
@@ -140,7 +141,9 @@ def _seeded(module: Any, name: str, on: Callable, refuse: Callable) -> Any:
 
 
 def _warning(message: Any, category: Any, stacklevel: int) -> Callable[[], None]:
-    """What warns of this, at the line that calls `warn`, or `stacklevel` - 1 calls above it."""
+    """A function that gives this warning for the line that calls `warn`, or for one that is
+    `stacklevel` - 1 calls above it.
+    """
     frame: Any = sys._getframe(2)
     for _ in range(stacklevel - 1):
         frame = frame.f_back or frame
@@ -157,14 +160,14 @@ def _warning(message: Any, category: Any, stacklevel: int) -> Callable[[], None]
 def guarded(
     on: Callable[[], bool], printed: list[tuple], refuse: Callable[[str], Any]
 ) -> Iterator[None]:
-    """Within it calls of such functions are refused while `on()`, and what is printed then, or
-    warned of, is appended to `printed`: a function, its arguments by position and by name.
-    Functions of `math` take Scalars.
+    """Within it calls of such functions are refused while `on()`. Calls of `print` and `warn` are
+    appended to `printed`: a function, its positional and its keyword arguments. Functions of `math`
+    take Scalars.
     """
     original, warn, identity = builtins.print, warnings.warn, builtins.id
 
     def asked_id(x: Any) -> int:
-        """Of what stands for a number or a container, the user does not get it; we do."""
+        """`id`. User code does not get that of a Scalar or an Unread; code of libraries does."""
         if type(x) in (Scalar, Unread) and on():
             if not fixed(sys._getframe(1).f_globals.get("__name__", "")):
                 hash(x)  # which raises NeedsValue

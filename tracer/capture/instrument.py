@@ -1,7 +1,7 @@
-"""For the time of a trace: methods that tell when attributes of objects and modules, and entries of
-Watched tables, are read or set.
+"""Instrumentation: methods that report, during a trace, reads and writes of attributes of objects
+and modules, and of items of Watched tables.
 
-Objects of a class are observed once `observe` has been called for it; all is put back at the end.
+`observe` instruments a class. `undo` puts everything back at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .locations import ABSENT
 
 
 class Listener(Protocol):
-    """Who is told; `noted` calls one of the others, where this is the thread that traces."""
+    """Receives the reports. `noted` calls one of the other methods, in the thread that traces."""
 
     def noted(self, note: Callable, *args: Any) -> None: ...
     def attribute(self, value: Any, name: str) -> None: ...
@@ -29,7 +29,7 @@ class Listener(Protocol):
 
 
 class Instrumentation:
-    """The methods and classes that are exchanged, and what was there."""
+    """The exchanged methods and classes, with the originals."""
 
     def __init__(self, listener: Listener):
         self.listener = listener
@@ -37,25 +37,25 @@ class Instrumentation:
         self._modules: list[ModuleType] = []
 
     def observe(self, cls: type) -> Callable:
-        """From now on, reading and setting an attribute of an object of this class is told. Returns
-        what reads it: a method of the user's, perhaps.
+        """From now on, reads and writes of attributes of objects of this class are reported.
+        Returns the `__getattribute__` of the class, which may be the user's.
         """
         own = self._methods.get((cls, "__getattribute__"), ABSENT)
-        plain = _untold(cls, "__getattribute__") if own is ABSENT else own
+        plain = _original_method(cls, "__getattribute__") if own is ABSENT else own
         if (cls, "__getattribute__") not in self._methods and not issubclass(cls, Tensor):
             self._instrument(cls, "__getattribute__", _getattribute(self.listener, plain))
-            setter = _untold(cls, "__setattr__")
+            setter = _original_method(cls, "__setattr__")
             self._instrument(cls, "__setattr__", _setattr(self.listener, setter))
         return plain
 
     def observe_module(self, module: ModuleType) -> None:
-        """From now on, reading an attribute of this module is told."""
+        """From now on, reads of attributes of this module are reported."""
         if type(module) is ModuleType:
             module.__class__ = _observed_module(self.listener)
             self._modules.append(module)
 
     def observe_tables(self) -> None:
-        """From now on, reading and writing of Watched tables is told."""
+        """From now on, reads and writes of Watched tables are reported."""
         if (WatchedDict, "__getitem__") not in self._methods:
             for name, method in _table_methods(self.listener).items():
                 self._instrument(WatchedDict, name, method)
@@ -78,10 +78,10 @@ class Instrumentation:
                 type.__setattr__(cls, name, own)
 
 
-def _untold(cls: type, name: str) -> Callable:
-    """What reading or setting an attribute means for a class, without those who tell."""
-    found = (vars(one).get(name) for one in cls.__mro__)
-    return next(f for f in found if f is not None and not hasattr(f, "tells"))
+def _original_method(cls: type, name: str) -> Callable:
+    """The method of a class by this name that is not instrumented."""
+    methods = (vars(one).get(name) for one in cls.__mro__)
+    return next(f for f in methods if f is not None and not hasattr(f, "tells"))
 
 
 def _getattribute(listener: Listener, plain: Callable) -> Callable:

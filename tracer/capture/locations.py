@@ -1,8 +1,7 @@
-"""Locations: where a function finds what it depends on, how to look there and how to set a value.
+"""Locations: where Python keeps a value that a function depends on; how to read and how to set it.
 
-The kinds stand in one table. Those with a value of their own (an item, a slot, a closure cell) can
-be set, so a program may write there and read there at every call; of the others a summary is
-compared.
+One table lists the kinds. Those that hold one value (an item, a slot, a closure cell) can be set,
+so a program can write and read them at every call. For the others a summary is compared.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .scalar import Scalar
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
-MOST_COPIED = 64 << 20  # bytes of an array that are compared; of a larger one, a checksum
+MOST_COPIED = 64 << 20  # bytes of an array that is compared; larger ones by a checksum
 _BASES = (OrderedDict, dict, list, tuple, deque)
 PROGRAMS = "__tracegrad_programs__"  # the attribute of an object that holds its compiled methods'
 
@@ -41,7 +40,7 @@ ABSENT = _Absent()
 
 
 class Location(NamedTuple):
-    """Where a value is found: `holder[key]`, `holder.key`, a cell, an object.
+    """Where a value is: `holder[key]`, `holder.key`, a cell, an object.
 
     `label` names it in messages.
     """
@@ -53,12 +52,12 @@ class Location(NamedTuple):
 
     @property
     def id(self) -> tuple:
-        """Equal for one and the same place."""
+        """Equal for the same location."""
         key = self.key
         return self.kind, id(self.holder), key if isinstance(key, PLAIN) else id(key)
 
     def now(self) -> Any:
-        """What is there: a value, or a summary."""
+        """The value there, or a summary."""
         return _KINDS[self.kind].look(self.holder, self.key)
 
     def settable(self) -> bool:
@@ -71,7 +70,7 @@ class Location(NamedTuple):
         put(self.holder, self.key, value)
 
     def same(self, then: Any, now: Any) -> bool:
-        """Whether what is there counts as unchanged."""
+        """Whether a value or summary counts as unchanged."""
         return _KINDS[self.kind].same(then, now)
 
 
@@ -82,7 +81,7 @@ class _Kind(NamedTuple):
 
 
 def alike(then: Any, now: Any) -> bool:
-    """Whether a value is the same object, or a plain one that cannot be told from it."""
+    """Whether both are one object, or equal plain values of one type."""
     if now is then:
         return True
     if type(then) is Scalar or type(now) is not type(then):
@@ -90,7 +89,7 @@ def alike(then: Any, now: Any) -> bool:
     if not isinstance(then, (*PLAIN, np.generic)):
         return False
     if isinstance(then, (float, complex, np.inexact)):
-        return repr(now) == repr(then)  # tells 0.0 from -0.0, and NaN is like NaN
+        return repr(now) == repr(then)  # 0.0 differs from -0.0, and NaN equals NaN
     return bool(now == then)
 
 
@@ -105,15 +104,15 @@ def _equal(then: Any, now: Any) -> bool:
 
 
 def base_of(holder: Any) -> Any:
-    """The class of Python's own whose methods show what is in a container, whatever a subclass of
-    the user's makes of it.
+    """The built-in class of a container. Its methods read the content, whatever a subclass of the
+    user overrides.
     """
     kind = type(holder)
     return kind if kind in _BASES else next(base for base in _BASES if isinstance(holder, base))
 
 
 def items_of(holder: Any) -> list[tuple[Any, Any]]:
-    """The keys or positions of a container, and what is there, in its order."""
+    """The keys or positions of a container with their values, in its order."""
     base = base_of(holder)
     return list(
         base.items(holder) if isinstance(holder, dict) else enumerate(base.__iter__(holder))
@@ -121,8 +120,8 @@ def items_of(holder: Any) -> list[tuple[Any, Any]]:
 
 
 def _content(holder: Any, without: Any = None) -> tuple:
-    """What is in a container, in its order, but for the values under the keys in `without`; of a
-    dict, the keys come first.
+    """The values of a container in its order, those of a dict after its keys. None replaces the
+    values under the keys in `without`.
     """
     kept = [(k, v) for k, v in items_of(holder) if k != PROGRAMS]
     values = [None if without and k in without else v for k, v in kept]
@@ -188,8 +187,8 @@ def _function(f: Any, _: Any) -> tuple:
 
 
 def locations_in(cls: type, names: tuple[str, ...] | None) -> list[Location]:
-    """Where the classes that `cls` inherits from say something of some names, or of any, in the
-    order of inheritance.
+    """The attributes of a class and its bases, in the order of inheritance: those with the given
+    names, or all.
     """
     return [
         Location(f"{one.__qualname__}.{name}", "attribute", one, name)
@@ -199,18 +198,20 @@ def locations_in(cls: type, names: tuple[str, ...] | None) -> list[Location]:
     ]
 
 
-def found_in(cls: type, names: tuple[str, ...] | None, given: frozenset = frozenset()) -> tuple:
-    """What they say, but for what is at places whose ids are in `given`."""
-    found = locations_in(cls, names)
-    named = (p.key for p in found) if names is None else ()
-    return (*cls.__mro__, *named, *(ABSENT if p.id in given else p.now() for p in found))
+def contents_of(
+    cls: type, names: tuple[str, ...] | None, promoted: frozenset = frozenset()
+) -> tuple:
+    """The values there, except at locations whose ids are in `promoted`."""
+    locations = locations_in(cls, names)
+    named = (p.key for p in locations) if names is None else ()
+    return (*cls.__mro__, *named, *(ABSENT if p.id in promoted else p.now() for p in locations))
 
 
 def _put_attribute(cls: type, name: str, value: Any) -> None:
     type.__delattr__(cls, name) if value is ABSENT else type.__setattr__(cls, name, value)
 
 
-# those of random numbers, and where they stand
+# generators of random numbers, and how to read their state
 GENERATORS: dict[type, Callable[[Any], Any]] = {
     random.Random: lambda r: r.getstate(),
     np.random.Generator: lambda r: repr(r.bit_generator.state),
@@ -218,7 +219,7 @@ GENERATORS: dict[type, Callable[[Any], Any]] = {
 }
 
 def _part(location: Location, path: tuple[int, ...]) -> Any:
-    """What is in a tuple that is found at a place."""
+    """An element of a tuple at a location."""
     value = location.now()
     for index in path:
         value = value[index]
@@ -226,7 +227,7 @@ def _part(location: Location, path: tuple[int, ...]) -> Any:
 
 
 def _form(location: Location, _: Any) -> str:
-    """All of a tuple that is found at a place, but which tensors are in it."""
+    """The structure of a tuple at a location, without the identity of its tensors."""
 
     def text(value: Any) -> str:
         if type(value) is tuple:
@@ -247,7 +248,7 @@ _KINDS: dict[str, _Kind] = {
     "form": _Kind(_form, _equal),
     "type": _Kind(lambda x, _: type(x), is_),
     "attribute": _Kind(lambda cls, name: vars(cls).get(name, ABSENT), alike, _put_attribute),
-    "class": _Kind(lambda cls, key: found_in(cls, *key), _all_alike),
+    "class": _Kind(lambda cls, key: contents_of(cls, *key), _all_alike),
     "function": _Kind(_function, _all_alike),
     "like": _Kind(_likeness, _equal),
     "array": _Kind(_array, _equal),

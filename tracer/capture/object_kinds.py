@@ -1,5 +1,5 @@
-"""What kinds of Python objects an Observer meets: those with nothing to know of, containers, the
-tools of libraries, objects of users, and what callables and views are made of.
+"""Kinds of Python objects: atoms, containers, tools of libraries, objects of users, and the parts
+of callables and views.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from .locations import PLAIN
 from .scalar import Scalar
 from .unread import Unread
 
-# what there is nothing to know of but itself
+# values that refer to no other objects
 _ATOMS = frozenset((*PLAIN, np.dtype, CodeType, BuiltinMethodType, type(Ellipsis), slice, range,
                     type(NotImplemented), DType, Scalar, Unread))
 CONTAINERS = (list, tuple, dict, deque)
 _VIEWS: tuple[type, ...] = (MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
-# classes of Python's library whose objects hold what a user put there
+# classes of the standard library whose objects hold values of the user
 HOLDERS = (Namespace, SimpleNamespace, UserDict, UserList, ChainMap, threading.local, os._Environ,
            WeakKeyDictionary, WeakValueDictionary)
-# packages of Python's library whose objects threads share
+# packages of the standard library whose objects threads share
 BETWEEN_THREADS = frozenset(("asyncio", "concurrent", "queue", "threading"))
 HIDDEN = {"__dict__", "__class__", "__weakref__", "__doc__", "__module__"}
-_OURS = ("tracegrad.nn", "tracegrad.optim", "tracegrad.utils")  # whose objects users change
-HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that is no static one of C
+_OURS = ("tracegrad.nn", "tracegrad.optim", "tracegrad.utils")  # users change their objects
+HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not a static type of C
 
 
 def is_atom(value: Any) -> bool:
     return type(value) in _ATOMS or isinstance(value, np.generic)
 
 
-def is_users(value: Any, cls: type, room: str, reports: tuple[type, ...]) -> bool:
-    """Whether objects of a class are a user's, and not the tools of a library."""
-    if room == "tracegrad":
+def is_users(value: Any, cls: type, package: str, reports: tuple[type, ...]) -> bool:
+    """Whether a value belongs to the user's program, and is no tool of a library."""
+    if package == "tracegrad":
         return isinstance(value, reports) or cls.__module__.startswith(_OURS)
-    if room in ("numpy", "numba"):
+    if package in ("numpy", "numba"):
         return False
     return True
 
 
 def builtins_of(space: dict) -> Any:
-    found = space.get("__builtins__", ())
-    return vars(found) if isinstance(found, ModuleType) else found
+    builtins = space.get("__builtins__", ())
+    return vars(builtins) if isinstance(builtins, ModuleType) else builtins
 
 
 def attributes_of(value: Any) -> dict | None:
@@ -80,7 +80,7 @@ def slots_of(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def parts_of(value: Any) -> tuple | None:
-    """What a callable, a view or a descriptor is made of; None for other objects."""
+    """The parts of a callable, a view or a descriptor; None for other objects."""
     if isinstance(value, MethodType):
         return (value.__self__, value.__func__)
     if isinstance(value, (partial, partialmethod)):
@@ -95,6 +95,6 @@ def parts_of(value: Any) -> tuple | None:
 
 
 def asked_by_us() -> bool:
-    """Whether the line that reads an attribute just now is one of this library."""
+    """Whether code of this library is reading the attribute."""
     frame = sys._getframe(4)  # attribute, noted, __getattribute__
     return frame.f_globals.get("__name__", "").startswith("tracegrad.")

@@ -1,8 +1,8 @@
-"""Observer: watches one call of a function while it is traced, and notes what it reads and changes
-outside of itself.
+"""Observer: notes what one traced call of a function reads and changes outside of itself.
 
-What is read of objects is seen as it happens: instrument.py makes the classes of objects that were
-met tell. An object that the function itself has made is never met, so nothing of it is noted.
+Reads of attributes are seen as they happen: instrument.py makes classes report them, once an object
+of theirs was discovered. Objects that the function itself makes are never discovered, so nothing is
+noted about them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ..tensor.tensor import Tensor
 from . import code_names, impure
 from .discovery import Discovery
 from .instrument import Instrumentation
-from .locations import ABSENT, PLAIN, Location, found_in
+from .locations import ABSENT, PLAIN, Location, contents_of
 from .object_kinds import HIDDEN, asked_by_us, attributes_of
 from .side_effects import Effect, Refused, refusal
 
 
 class Observer(Discovery):
-    """A context: within it, calls that a program cannot do again are refused; at its end, what the
-    function has changed is put back.
+    """A context manager. Within it, calls that a program cannot repeat are refused. At its end,
+    what the function has changed is put back.
     """
 
-    def __init__(self, reports: tuple[type, ...], given: Iterable[tuple] = ()):
-        super().__init__(reports, given)
+    def __init__(self, reports: tuple[type, ...], promoted: Iterable[tuple] = ()):
+        super().__init__(reports, promoted)
         self.printed: list[tuple] = []  # see impure.guarded
         self.exchange = Instrumentation(self)
         self._on, self._thread = False, get_ident()
@@ -44,14 +44,14 @@ class Observer(Discovery):
         return self
 
     def watch(self, function: Callable, arguments: Iterable[Any], kinds: Iterable[type]) -> None:
-        """Meet the function and what it is given, before it runs; `kinds` are the classes of the
-        containers among the arguments, of which it gets copies.
+        """Discover the function and its arguments, before it runs. `kinds` are the classes of
+        containers among the arguments; the function gets copies of those.
         """
         self.discover("the function", function)
         for kind in kinds:
             self._class(f"the class {kind.__qualname__}", kind)
         for leaf in arguments:
-            if isinstance(leaf, Tensor):  # what else there is to know is part of the call's key
+            if isinstance(leaf, Tensor):  # all else is in the signature of the call
                 self._parts("a hook of an argument", (leaf._hooks or {}).values())
                 self.copied("the attributes of an argument", leaf.__dict__)
                 self.sealed.add(id(leaf.__dict__))
@@ -59,12 +59,12 @@ class Observer(Discovery):
                 self.discover(f"an argument of type {type(leaf).__name__}", leaf)
         self._on = True
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """The function has returned."""
         self._on = False
 
     def resume(self) -> None:
-        """It acts again, in the hooks that it left."""
+        """The function's hooks run."""
         self._on = True
 
     def __exit__(self, *error: Any) -> None:
@@ -72,14 +72,14 @@ class Observer(Discovery):
         self._guard.__exit__(*error)
         self.exchange.undo()
         self.restore()
-        self.old.clear()  # weak references may be all that keeps an object known
+        self.met.clear()  # do not keep objects alive
 
     def _active(self) -> bool:
-        """Whether it is the function that acts, and not a signal handler or another thread."""
+        """Whether the traced function runs, and not a signal handler or another thread."""
         return self._on and get_ident() == self._thread and mode.trace is not None
 
     def noted(self, note: Callable, *args: Any) -> None:
-        """Note what the function does; the noting itself is not observed."""
+        """Note what the function does. Reads by the note itself are not observed."""
         if self._on and get_ident() == self._thread:
             self._on = False
             try:
@@ -91,41 +91,41 @@ class Observer(Discovery):
         try:
             return super().effects()
         except Refused as refused:
-            words = str(refused)
-            line = code_names.where(self.functions, words, changed=True)
-            raise RuntimeError(refusal(words, line)) from None
+            label = str(refused)
+            line = code_names.where(self.functions, label, changed=True)
+            raise RuntimeError(refusal(label, line)) from None
 
     # ---- seen as it happens: exchange.Listener
     def attribute(self, value: Any, name: str) -> None:
         """An attribute of an object is about to be read."""
         cls = type(value)
         self._class(cls.__name__, cls)
-        words = f"attribute {name!r} of {cls.__name__}"
-        found = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), ABSENT)
+        label = f"attribute {name!r} of {cls.__name__}"
+        descriptor = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), ABSENT)
         if name not in HIDDEN:
             if isinstance(value, type) and value in self.classes:
                 self.classes[value].add(name)
-                self._parts(words, found_in(value, (name,))[len(value.__mro__) :])
+                self._parts(label, contents_of(value, (name,))[len(value.__mro__) :])
             if name not in self.classes[cls]:
                 self.classes[cls].add(name)
-                self.discover(f"{cls.__qualname__}.{name}", found)
+                self.discover(f"{cls.__qualname__}.{name}", descriptor)
         if id(value) in self.shared:
             inside = attributes_of(value) or {}
             if type(inside.get(name)) in PLAIN:
-                self.relies(Location(words, "item", inside, name), inside.get(name))
+                self.relies(Location(label, "item", inside, name), inside.get(name))
             return
-        if id(value) not in self.old or isinstance(value, type):
+        if id(value) not in self.met or isinstance(value, type):
             return
-        if isinstance(found, MemberDescriptorType):
-            location = Location(words, "slot", value, found)
+        if isinstance(descriptor, MemberDescriptorType):
+            location = Location(label, "slot", value, descriptor)
             self.read(location, location.now())
         elif (attributes := attributes_of(value)) is None:
             return
         elif name == "__dict__":
             if not asked_by_us():
                 self._content(f"the attributes of {cls.__name__}", attributes)
-        elif not hasattr(type(found), "__set__") and name not in HIDDEN - attributes.keys():
-            location = Location(words, "item", attributes, name)
+        elif not hasattr(type(descriptor), "__set__") and name not in HIDDEN - attributes.keys():
+            location = Location(label, "item", attributes, name)
             self.read(location, location.now())
 
     def set_attribute(self, value: Any, name: str) -> None:
@@ -134,14 +134,16 @@ class Observer(Discovery):
         if id(value) in self.shared:
             what = f"an object of {cls.__module__} that is set, which other threads see"
             self._refuse_act(self.shared[id(value)], what)
-        if id(value) not in self.old or isinstance(value, type):
+        if id(value) not in self.met or isinstance(value, type):
             return
-        words = f"attribute {name!r} of {cls.__name__}"
-        found = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), None)
-        if isinstance(found, MemberDescriptorType):
-            self.sets(Location(words, "slot", value, found))
-        elif (attributes := attributes_of(value)) is not None and not hasattr(found, "__set__"):
-            self.sets(Location(words, "item", attributes, name))
+        label = f"attribute {name!r} of {cls.__name__}"
+        descriptor = next((vars(one)[name] for one in cls.__mro__ if name in vars(one)), None)
+        if isinstance(descriptor, MemberDescriptorType):
+            self.sets(Location(label, "slot", value, descriptor))
+        elif hasattr(descriptor, "__set__"):
+            return
+        elif (attributes := attributes_of(value)) is not None:
+            self.sets(Location(label, "item", attributes, name))
 
     def module_attribute(self, module: ModuleType, name: str) -> None:
         """An attribute of a module is about to be read."""
@@ -156,13 +158,13 @@ class Observer(Discovery):
 
     def item(self, table: Any, key: Any) -> None:
         """An item of a Watched table is about to be read."""
-        if id(table) in self.old:
+        if id(table) in self.met:
             location = self._entry(table, key)
             self.read(location, location.now())
 
     def items(self, table: Any) -> None:
         """All of a Watched table is about to be read."""
-        if id(table) in self.old:
+        if id(table) in self.met:
             self._content(self.tables[id(table)].label, table)
 
     def put(self, table: Any, key: Any, value: Any, ours: bool) -> None:
@@ -170,18 +172,18 @@ class Observer(Discovery):
         the trace stays: an optimizer's state, when it is first asked for.
         """
         made = ours or (isinstance(value, WatchedDict) and not dict.__len__(value))
-        if made and id(table) in self.old and not dict.__contains__(table, key):
+        if made and id(table) in self.met and not dict.__contains__(table, key):
             self.kept.add(Location("", "item", table, key).id)
             if isinstance(value, WatchedDict):
                 self._container("an optimizer's state", value)
-        elif id(table) in self.old:
+        elif id(table) in self.met:
             self.sets(self._entry(table, key))
 
     def _entry(self, table: Any, key: Any) -> Location:
         """An item of a Watched table. A class of its own says what it is, as `Group` does."""
         shown = repr(key) if isinstance(key, str) else "an entry"
-        known = self.tables.get(id(table))
-        where = type(table).__name__.lower()
-        if known is not None and type(table) is WatchedDict:
-            where = known.label
-        return Location(f"{shown} in {where}", "item", table, key)
+        entry = self.tables.get(id(table))
+        label_ = type(table).__name__.lower()
+        if entry is not None and type(table) is WatchedDict:
+            label_ = entry.label
+        return Location(f"{shown} in {label_}", "item", table, key)

@@ -1,9 +1,9 @@
-"""Scalar: a Python number of the surroundings that a compiled function reads at every call.
+"""Scalar: a Python number that a compiled function reads at every call.
 
-Arithmetic on Scalars gives Scalars: an expression that Python itself computes at each call, before
-the program runs, so its meaning and its exceptions are Python's. A comparison is decided now and
-checked at each call. Whatever else needs the number itself (an index, a text, a hash, a function in
-C) raises NeedsValue, and the function is traced again with the number as a constant.
+Arithmetic on Scalars gives Scalars: expressions that Python computes at each call, before the
+program runs. So their meaning and their exceptions are Python's. A comparison is decided in the
+trace, and is a guard. Any other use of the number (an index, a text, a hash, a function in C)
+raises NeedsValue, and the function is traced again with the number as a constant.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ def is_number(value: Any) -> bool:
 
 
 class NeedsValue(BaseException):
-    """Somebody needs the number itself. No Exception, so that a function which catches those
-    cannot go on without it.
+    """The number itself is needed. A BaseException, so that a function which catches Exceptions
+    does not catch it.
     """
 
 
 class UnknownValue(RuntimeError):
-    """Python asks for the value of a traced tensor where no guard can stand for it."""
+    """Python asks for the value of a traced tensor, and no guard is possible."""
 
 
 class Scalar:
-    """A number: read from `origin`, or `function(*operands)`. `value` is what it is at this call;
-    `book` is where decisions are noted.
+    """A number: read from `origin`, or `function(*operands)`. `value` is its value at this call.
+    Decisions are noted in `log`.
     """
 
-    __slots__ = ("_book", "_function", "_operands", "_origin", "_value")
+    __slots__ = ("_function", "_log", "_operands", "_origin", "_value")
 
-    def __init__(self, book: Book, value: Any, origin: Any = None,
+    def __init__(self, log: ScalarLog, value: Any, origin: Any = None,
                  function: Callable | None = None, operands: tuple = ()):
-        self._book, self._value, self._origin = book, value, origin
+        self._log, self._value, self._origin = log, value, origin
         self._function, self._operands = function, operands
 
     __class__ = property(lambda self: type(self._value))
-    __array_ufunc__ = None  # a number of NumPy beside a Scalar leaves the operation to it
+    __array_ufunc__ = None  # so that a NumPy number leaves an operation to the Scalar
 
     def __getattr__(self, name: str) -> Any:
         raise self._needed()
 
     def _needed(self) -> NeedsValue:
-        self._book.needed.update(origins(self))
-        return NeedsValue("a number that was to be read at every call is needed as a constant")
+        self._log.needed.update(origins(self))
+        return NeedsValue("a number that is read at every call is needed as a constant")
 
     def __bool__(self) -> bool:
         return decided(self, bool(self._value))
@@ -61,9 +61,9 @@ class Scalar:
         return self
 
 
-class Book:
-    """What a trace did with the Scalars it was given: the decisions (Scalar, what it was), and the
-    origins whose numbers are needed as constants.
+class ScalarLog:
+    """What a trace did with its Scalars: the decisions (Scalar, result), and the origins of numbers
+    that are needed as constants.
     """
 
     def __init__(self) -> None:
@@ -72,35 +72,35 @@ class Book:
 
 
 def origins(s: Scalar) -> Iterator[Any]:
-    """Where the numbers in an expression are read."""
-    waiting = [s]
-    while waiting:
-        one = waiting.pop()
-        if one._origin is not None:
-            yield one._origin
-        waiting += [x for x in one._operands if type(x) is Scalar]
+    """The origins of the numbers in an expression."""
+    stack = [s]
+    while stack:
+        scalar = stack.pop()
+        if scalar._origin is not None:
+            yield scalar._origin
+        stack += [x for x in scalar._operands if type(x) is Scalar]
 
 
 def decided(s: Scalar, value: Any) -> Any:
-    """`value`, which is checked at every call from now on."""
-    s._book.decisions.append((s, value))
+    """`value`, noted as a decision: it is a guard."""
+    s._log.decisions.append((s, value))
     return value
 
 
 def apply(function: Callable, *operands: Any) -> Any:
     """`function` of numbers, some of which are Scalars."""
     values = [x._value if type(x) is Scalar else x for x in operands]
-    book = next(x._book for x in operands if type(x) is Scalar)
-    return Scalar(book, function(*values), None, function, operands)
+    log = next(x._log for x in operands if type(x) is Scalar)
+    return Scalar(log, function(*values), None, function, operands)
 
 
-def _method(function: Callable, turned: bool, decide: bool) -> Callable:
+def _method(function: Callable, reflected: bool, decide: bool) -> Callable:
     def method(self: Scalar, *others: Any) -> Any:
         if not all(isinstance(x, (int, float, np.number)) for x in others):
             return NotImplemented
-        operands = (*others, self) if turned else (self, *others)
-        found = apply(function, *operands)
-        return decided(found, bool(found._value)) if decide else found
+        operands = (*others, self) if reflected else (self, *others)
+        result = apply(function, *operands)
+        return decided(result, bool(result._value)) if decide else result
 
     return method
 
@@ -110,8 +110,8 @@ def _refused(self: Scalar, *args: Any, **kwargs: Any) -> Any:
 
 
 def _int(self: Scalar) -> int:
-    """What is computed from a number (`step % 10`) often is one of few, each of which may have its
-    program; the number itself is needed as a constant.
+    """The result of an expression (`step % 10`) often has few values: each may have its program. A
+    number without an expression becomes a constant.
     """
     if self._function is None:
         raise self._needed()
@@ -159,7 +159,7 @@ def _of_numbers(function: Callable) -> Callable:
     return call
 
 
-# functions of `math` that take Scalars, while a function is traced
+# functions of `math` that take Scalars during a trace
 MATH = {
     name: _of_numbers(getattr(math, name))
     for name in """acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees erf erfc

@@ -1,5 +1,4 @@
-"""What a function changed outside of itself: copies of what it found, compared afterwards and put
-back.
+"""The side-effect check: copies from before the call are compared afterwards, and put back.
 
 A Table is a container or the attributes of an object, with a copy from before the function ran.
 """
@@ -14,7 +13,7 @@ import numpy as np
 
 from .locations import ABSENT, Location, alike, base_of, items_of
 
-# attributes of classes that Python sets itself, or that are ours for the time of a trace
+# attributes of classes that Python sets, or that instrument.py sets during a trace
 _OF_PYTHON = {
     "__getattribute__", "__setattr__", "__dict__", "__weakref__", "__slotnames__", "_abc_impl",
     "__annotations__",
@@ -22,11 +21,11 @@ _OF_PYTHON = {
 
 
 class Refused(Exception):
-    """A change that a program cannot make at every call, in words."""
+    """A change that a program cannot repeat, in words."""
 
 
 class Effect(NamedTuple):
-    """The function has changed what is at a place."""
+    """The function has changed the value at a location."""
 
     location: Location
     before: Any
@@ -34,22 +33,22 @@ class Effect(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A dict, list, set, deque or class, in words, and what was in it."""
+    """A dict, list, set, deque or class, with a copy of its content."""
 
     label: str
     holder: Any
     before: Any
 
-    def first(self, key: Any, otherwise: Any) -> Any:
-        """What a dict or list had under a key; of other holders, `otherwise`."""
+    def first(self, key: Any, default: Any) -> Any:
+        """The former value of a dict or list under a key; `default` for other holders."""
         if isinstance(self.before, dict):
             return self.before.get(key, ABSENT)
-        return self.before[key] if isinstance(self.before, list) else otherwise
+        return self.before[key] if isinstance(self.before, list) else default
 
     def effects(self) -> list[Effect]:
-        """What is no longer as it was; raises Refused for what a program cannot do again."""
+        """The items that have changed. Raises Refused for what a program cannot repeat."""
         before, now = self.before, content(self.holder)
-        if isinstance(now, set):  # has a summary
+        if isinstance(now, set):  # its summary is compared
             return []
         if isinstance(now, list):
             if len(now) != len(before):
@@ -62,9 +61,9 @@ class Table(NamedTuple):
         gone = [k for k in before if k not in now]
         changed = [k for k in now if k not in before or not alike(before[k], now[k])]
         if isinstance(self.holder, type):
-            found = [k for k in (*changed, *gone) if k not in _OF_PYTHON]
-            if found:
-                raise Refused(f"attribute {found[0]!r} of {self.label}")
+            names = [k for k in (*changed, *gone) if k not in _OF_PYTHON]
+            if names:
+                raise Refused(f"attribute {names[0]!r} of {self.label}")
             return []
         if [k for k in before if k in now] != [k for k in now if k in before]:
             raise Refused(f"the order of {self.label}")
@@ -83,7 +82,7 @@ class Table(NamedTuple):
         return f"attribute {shown} of {rest}" if rest != self.label else f"{rest}[{shown}]"
 
     def restore(self, stays: Callable[[Any, Any], bool]) -> None:
-        """Give the holder what it had, but for the entries of a dict that stay."""
+        """Put the content back, except for items of a dict that stay."""
         holder, before = self.holder, self.before
         if isinstance(holder, type):
             _restore_class(holder, before)
@@ -96,7 +95,7 @@ class Table(NamedTuple):
             for key, value in want.items():
                 if now.get(key, ABSENT) is not value:
                     base.__setitem__(holder, key, value)
-            if list(content(holder)) != list(want):  # their order was another
+            if list(content(holder)) != list(want):  # restore the order
                 base.clear(holder)
                 for key, value in want.items():
                     base.__setitem__(holder, key, value)
@@ -110,12 +109,12 @@ class Table(NamedTuple):
             base.extend(holder, before)
 
 
-def table(words: str, holder: Any) -> Table:
-    return Table(words, holder, content(holder))
+def table(label: str, holder: Any) -> Table:
+    return Table(label, holder, content(holder))
 
 
 def content(holder: Any) -> Any:
-    """A copy of what is in a holder: a dict, a set or a list."""
+    """A copy of the content of a holder: a dict, a set or a list."""
     if isinstance(holder, type):
         return dict(vars(holder))
     if isinstance(holder, dict):
@@ -132,12 +131,12 @@ def _restore_class(cls: type, before: dict) -> None:
 
 
 def restore_summary(location: Location, then: Any) -> None:
-    """Put back what a summary tells of: the values of an array that is not too large, the state of
-    Python's generators.
+    """Put back what has a summary: the values of an array that is not too large, the state of a
+    generator of Python.
     """
     array = location.kind == "array" and isinstance(then[3], bytes)
-    known = array and not location.holder.dtype.hasobject
-    if known and location.holder.flags.writeable:
+    is_array = array and not location.holder.dtype.hasobject
+    if is_array and location.holder.flags.writeable:
         text, shape, _, data = then
         if location.holder.tobytes() != data:
             location.holder[...] = np.frombuffer(data, text).reshape(shape)
@@ -149,9 +148,9 @@ def restore_summary(location: Location, then: Any) -> None:
         location.holder.setstate(then)
 
 
-def refusal(words: str, line: str = "") -> str:
+def refusal(label: str, line: str = "") -> str:
     return (
-        f"{words} was changed by the function itself{line and f', line {line},'} while it was "
+        f"{label} was changed by the function itself{line and f', line {line},'} while it was "
         "compiled: such a side effect cannot be replayed. Keep state in attributes, or in tensors "
         "that are changed in place, return the new value, or change it outside the compiled "
         "function."

@@ -1,8 +1,8 @@
-"""What one call of a compiled function looks like: its tensors, and a key of everything else.
+"""The signature of a call of a compiled function: its tensors, and a key of everything else.
 
-Two calls with equal keys may share a program. Tensors are found inside tuples, lists, dicts and
-dataclasses; NumPy arrays count as tensors; of numbers the types are part of the key, of other plain
-values the values; other objects count by identity.
+Two calls with equal keys may share a program. Tensors may be inside tuples, lists, dicts and
+dataclasses. NumPy arrays count as tensors. The key has the types of numbers, the values of other
+plain values, and the ids of other objects.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, DType, type(Ellipsi
 
 
 class Parts(NamedTuple):
-    """A container taken apart: what is in it, how to put other values in their places, and what
-    else there is to know of it.
+    """A container taken apart: its items, a function that makes a copy with other items, and the
+    rest of its key.
     """
 
     inside: list
@@ -34,11 +34,11 @@ class Parts(NamedTuple):
 
 
 def parts(value: Any) -> Parts | None:
-    """A tuple, list, dict or dataclass taken apart; None for anything else. Of a class of the
-    user's, the copy keeps what else it holds.
+    """A tuple, list, dict or dataclass taken apart; None for anything else. A copy of a subclass
+    keeps its other attributes.
     """
     kind = type(value)
-    if isinstance(value, _PLAIN):  # a DType is a tuple, and none of its numbers is the caller's
+    if isinstance(value, _PLAIN):  # a DType is a tuple, too
         return None
     if isinstance(value, tuple):
         make = (lambda new: kind(*new)) if hasattr(value, "_fields") else kind
@@ -60,19 +60,19 @@ def parts(value: Any) -> Parts | None:
     return None
 
 
-def _with_attributes(value: Any, found: Parts) -> Parts:
-    """The parts of a container, and what its attributes hold besides."""
+def _with_attributes(value: Any, container: Parts) -> Parts:
+    """The parts of a container, with the values of its attributes as further items."""
     attributes = getattr(value, "__dict__", None)
     if not attributes:
-        return found
-    count, names = len(found.inside), tuple(attributes)
+        return container
+    count, names = len(container.inside), tuple(attributes)
 
     def filled(new: list) -> Any:
-        made = found.filled(new[:count])
-        made.__dict__.update(zip(names, new[count:], strict=True))
-        return made
+        copy_ = container.filled(new[:count])
+        copy_.__dict__.update(zip(names, new[count:], strict=True))
+        return copy_
 
-    return Parts([*found.inside, *attributes.values()], filled, (*found.shape, names))
+    return Parts([*container.inside, *attributes.values()], filled, (*container.shape, names))
 
 
 def _refilled(like: list, new: list) -> list:
@@ -89,34 +89,34 @@ def _reset(put: Callable, like: Any, names: tuple, new: list) -> Any:
 
 
 def flatten(value: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any]) -> Any:
-    """The key of a value. Its tensors are appended to `tensors`, and its Python and NumPy numbers,
-    of which the key has the types, to `numbers`; objects that count by identity are put into
-    `held`, which must live as long as the key.
+    """The key of a value. Its tensors are appended to `tensors`, its Python and NumPy numbers to
+    `numbers`; the key has their types. Objects that count by identity are put into `held`, which
+    must live as long as the key.
     """
     if isinstance(value, Tensor):
         tensors.append(value)
         if not value.__dict__:
             return Tensor
         held.update((id(x), x) for x in value.__dict__.values())
-        return (Tensor, *((name, _told(x)) for name, x in value.__dict__.items()))
+        return (Tensor, *((name, _key_of(x)) for name, x in value.__dict__.items()))
     if isinstance(value, np.ndarray):
         tensors.append(from_numpy(value))
         return Tensor
     if is_number(value):
         numbers.append(value)
-        return (value.__class__,)  # which a Scalar has of its number
+        return (value.__class__,)  # of a Scalar, the type of its number
     if isinstance(value, _PLAIN):
-        return _told(value)
-    if (found := parts(value)) is not None:
-        return (*found.shape, *(flatten(v, tensors, numbers, held) for v in found.inside))
+        return _key_of(value)
+    if (container := parts(value)) is not None:
+        return (*container.shape, *(flatten(v, tensors, numbers, held) for v in container.inside))
     held[id(value)] = value
-    return _told(value)
+    return _key_of(value)
 
 
-def _told(value: Any) -> Any:
+def _key_of(value: Any) -> Any:
     """The key of a plain value, or of an object by its identity."""
     if isinstance(value, (float, complex)):
-        return (type(value), repr(value))  # tells 0.0 from -0.0
+        return (type(value), repr(value))  # 0.0 differs from -0.0
     return (type(value), value if isinstance(value, _PLAIN) else id(value))
 
 
@@ -130,29 +130,27 @@ def rebuild(
         return leaf(from_numpy(value))
     if number is not None and is_number(value):
         return number(value)
-    if (found := parts(value)) is not None:
-        return found.filled([rebuild(v, leaf, number) for v in found.inside])
+    if (container := parts(value)) is not None:
+        return container.filled([rebuild(v, leaf, number) for v in container.inside])
     return value
 
 
 def leaves(value: Any) -> list:
-    """What is in a structure, from left to right."""
-    found = parts(value)
-    return [value] if found is None else [leaf for v in found.inside for leaf in leaves(v)]
+    """The leaves of a structure, from left to right."""
+    container = parts(value)
+    return [value] if container is None else [leaf for v in container.inside for leaf in leaves(v)]
 
 
 def containers(value: Any) -> Iterator[type]:
     """The classes of the containers in a structure."""
-    if (found := parts(value)) is not None:
+    if (container := parts(value)) is not None:
         yield type(value)
-        for inside in found.inside:
+        for inside in container.inside:
             yield from containers(inside)
 
 
 def aval(t: Tensor) -> tuple:
-    """What a program must know of a tensor beforehand: shape, strides in bytes, dtype,
-    requires_grad.
-    """
+    """The abstract value of a tensor: shape, strides in bytes, dtype, requires_grad."""
     a = t._array
     if a is None:
         return (t.shape, None, t._dtype, t._requires_grad)
@@ -160,6 +158,6 @@ def aval(t: Tensor) -> tuple:
 
 
 def repetition(tensors: list[Tensor]) -> tuple[int, ...]:
-    """Which of the tensors are one and the same object."""
+    """For each tensor, the index of the first that is the same object."""
     first: dict[int, int] = {}
     return tuple(first.setdefault(id(t), i) for i, t in enumerate(tensors))

@@ -1,8 +1,8 @@
-"""A Trace: one call of a user's function, recorded as Nodes instead of computed.
+"""A Trace: one call of a user's function, recorded as nodes instead of computed.
 
-Every concrete Tensor met on the way becomes an input, represented by a traced twin; what happens to
-the twins (in-place changes, `.grad`) is what the program must do to the Tensors. Nothing concrete
-is touched while tracing.
+Every concrete tensor that the function uses becomes an input, represented by a traced twin. What
+happens to the twins (in-place changes, `.grad`) is what the program must do to the tensors. No
+concrete tensor changes during the trace.
 """
 
 from __future__ import annotations
@@ -21,124 +21,39 @@ from ...ir.interpret import value_of
 from ...ir.node import Node, Site, constant, input_node, intern, is_constant, user_site
 from ...ir.op import OpDef
 from ...ir.ops.elementwise import may_fail, ne
-from ...ir.ops.movement import reshape, slice as slice_
 from ...ir.ops.random import signed
-from ..autograd.graph import GradFn, edge
-from ..autograd.transform import Origin
+from ..autograd.graph import edge
 from ..mode import mode
 from ..signals import untraced_handlers
 from ..tensor.masked_selection import SelectionPayload
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
-from .scalar import Book, Scalar, UnknownValue
+from .inputs import ExternalHistory, Input, Stream
+from .scalar import Scalar, ScalarLog, UnknownValue
 
 LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
 
 
-@dataclass(eq=False)
-class Input:
-    """An input of the program: its Node, and where its value is found at each call.
-
-    `kind` is 'argument' (key: its position among the tensors of the call), 'tensor' (a captured
-    Tensor), 'place' (key: the Place where it is found, another object at each call), 'grad' (key:
-    the Input whose `.grad` it is, which may be another object at each call), 'scalar' (key: the
-    Scalar), 'hyper' (key: an optimizer's group and a name in it) or 'random' (key: a Generator,
-    whose state it is).
-    """
-
-    node: Node
-    kind: str
-    key: Any
-    tensor: Any  # a Tensor; None for a 'scalar', a 'hyper' and a 'random'
-    twin: Tensor
-    start: GradFn | None = None  # where a gradient of what it was at first arrives
-
-    @property
-    def begins(self) -> bool:
-        """Whether the function made it a leaf that requires grad."""
-        return self.twin._requires_grad and self.twin._grad_fn is None
-
-    def forget(self) -> None:
-        """Let go of what only the trace needed: a program holds on to captured tensors alone."""
-        self.twin = self.start = None  # type: ignore[assignment]
-        if self.kind != "tensor":
-            self.tensor = None
-
-
-class ExternalHistory(Origin):
-    """The history that a tensor brings into a trace."""
-
-    __slots__ = ("shape",)
-
-    def __init__(self, x: Tensor):
-        GradFn.__init__(self, x._grad_fn.title, ())
-        self.shape = list(x.shape)
-
-    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
-        raise RuntimeError(
-            "backward() inside a compiled function reached a tensor that was computed outside of "
-            f"it (shape {self.shape}); detach it, compute it inside, or call backward() outside"
-        )
-
-
 @dataclass(frozen=True)
 class ValueGuard:
-    """The trace went one way because this value was what it was."""
+    """The trace depends on this value: Python branched on it."""
 
     node: Node
     value: bool | int | float
     site: Site | None
 
 
-@dataclass(eq=False)
-class Stream:
-    """A generator within a trace: its state at each call is an input of the program, and the
-    program uses `count` numbers from there, or of the stream of `seed` that it began itself.
-    """
-
-    generator: Any
-    source: Input  # (seed, numbers used), int64
-    seed: int | None = None
-    count: int = 0
-
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """The seed and the position of the next `count` numbers."""
-        start, self.count = self.count, self.count + count
-        if self.seed is not None:
-            seed = constant(signed(self.seed), int64)
-            return traced(seed), traced(constant(start, int64))
-        seed, used = (
-            reshape(slice_(self.source.node, slices=((k, k + 1, 1),)), shape=()) for k in (0, 1)
-        )
-        return traced(seed), traced(used + constant(start, int64))
-
-    def mark(self) -> tuple[int | None, int]:
-        """Where the stream stands, for `restart`."""
-        return self.seed, self.count
-
-    def restart(self, location: Any) -> None:
-        """Go on from a place that `mark` gave."""
-        if not isinstance(location, tuple):
-            raise RuntimeError(
-                "set_state: within a compiled function a generator goes only to places that its "
-                "get_state gave there"
-            )
-        self.seed, self.count = location
-
-
 class Trace:
-    """`placed`: places that are read at each call, and the tensors there; `book`: what was done
-    with numbers that are read at each call.
-    """
+    """The trace of one call. `arguments` are its tensors."""
 
     def __init__(self, arguments: list[Tensor]):
-        self.book = Book()
-        self.placed: list[tuple[Any, Tensor]] = []
-        self._places: dict[int, Any] = {}  # by id of the tensor: the first of its places
+        self.scalar_log = ScalarLog()
+        self.tensors_at: list[tuple[Any, Tensor]] = []  # promoted locations, with their tensors
+        self._places: dict[int, Any] = {}  # by id of such a tensor: its first location
         self.inputs: list[Input] = []
         self._scalars: dict[tuple, Input] = {}
-        self.asked: list[tuple[Input, str, Any]] = []  # attributes of tensors, and what they were
+        self.attribute_guards: list[tuple[Input, str, Any]] = []  # tensor, attribute, value
         self.guards: list[ValueGuard] = []
-        self.checks: dict[Node, None] = {}  # what may raise, whoever reads it
+        self.checks: dict[Node, None] = {}  # nodes that may raise, even if nobody reads them
         self.operands: set[Node] = set()
         self._by_id: dict[int, Input] = {}
         self._hyper: dict[tuple[int, str], Input] = {}
@@ -147,9 +62,9 @@ class Trace:
         self._owner_of_grad: dict[int, Tensor] = {}
         self._by_twin: dict[int, Input] = {}
         self._replaced: set[int] = set()
-        self.observer: Any = None  # what notes what the function reads and changes; observer.py
-        self.made: list[ref] | None = None  # where somebody wants to know: tensors made in it
-        self.grads_seen: set[int] = set()  # ids of tensors whose `.grad` at entry decided something
+        self.observer: Any = None  # an Observer (observer.py)
+        self.made: list[ref] | None = None  # if a list: all tensors that are made in the trace
+        self.grads_seen: set[int] = set()  # ids of tensors whose `.grad` at entry was read
         for i, t in enumerate(arguments):
             if id(t) not in self._by_id:
                 self._enter(t, "argument", i)
@@ -161,21 +76,21 @@ class Trace:
         twin._hooks = t._hooks
         if t._grad_fn is not None:
             twin._grad_fn = ExternalHistory(t)
-        found = Input(node, kind, key, t, twin, edge(twin))
-        self.inputs.append(found)
-        self._by_id[id(t)] = self._by_twin[id(twin)] = found
+        entered = Input(node, kind, key, t, twin, edge(twin))
+        self.inputs.append(entered)
+        self._by_id[id(t)] = self._by_twin[id(twin)] = entered
         self._numbers[node] = t._array
         if t._grad is not None:
             self._owner_of_grad[id(t._grad)] = t
-            twin._grad = t._grad  # concrete until it is looked at
-        return found
+            twin._grad = t._grad  # concrete until it is read
+        return entered
 
     def put_at(self, location: Any, t: Tensor) -> None:
-        """The tensor at `place` is found there anew at each call."""
-        self.placed.append((location, t))
+        """The tensor at `location` is read there at each call."""
+        self.tensors_at.append((location, t))
         self._places.setdefault(id(t), location)
 
-    # ---- what the tracer's other modules call; a BatchTrace answers to the same
+    # ---- what the other modules of tracer/ call; a BatchTrace has the same methods
     differentiated_outside = False  # all derivatives are taken in the trace
 
     def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
@@ -186,22 +101,22 @@ class Trace:
         return node
 
     def number(self, value: Any, dtype: DType) -> Node:
-        """A number as a Node of a dtype: a constant, or an input if it is a Scalar."""
+        """A number as a node of a dtype: a constant, or an input if it is a Scalar."""
         if type(value) is not Scalar:
             return constant(value, dtype)
-        found = self._scalars.get((id(value), dtype))
-        if found is None:
+        entry = self._scalars.get((id(value), dtype))
+        if entry is None:
             node = input_node((), dtype, "scalar")
-            found = Input(node, "scalar", value, None, traced(node))
-            self._scalars[id(value), dtype] = found
-            self.inputs.append(found)
+            entry = Input(node, "scalar", value, None, traced(node))
+            self._scalars[id(value), dtype] = entry
+            self.inputs.append(entry)
             with np.errstate(all="ignore"):
                 number = np.asarray(value._value).astype(dtype.compute)
                 self._numbers[node] = np.asarray(dtype.encode(number))
-        return found.node
+        return entry.node
 
     def traced_for(self, t: Tensor) -> Tensor:
-        """What stands for `t` in the trace."""
+        """The tensor that represents `t` in the trace."""
         node = t._node
         if node is None:
             return self.twin(t)
@@ -216,78 +131,79 @@ class Trace:
         return node
 
     def twin(self, t: Tensor) -> Tensor:
-        """The traced Tensor that stands for the concrete `t`."""
-        found = self._by_id.get(id(t))
-        if found is None:
+        """The twin of a concrete tensor. The tensor becomes an input, if it is none yet."""
+        entered = self._by_id.get(id(t))
+        if entered is None:
             owner = self.grad_of(t)
             if owner is not None:
                 self.grads_seen.add(id(owner))
-                found = self._enter(t, "grad", self._by_id[id(owner)])
+                entered = self._enter(t, "grad", self._by_id[id(owner)])
             elif id(t) in self._places:
-                found = self._enter(t, "place", self._places[id(t)])
+                entered = self._enter(t, "place", self._places[id(t)])
             else:
-                found = self._enter(t, "tensor", None)
-        return found.twin
+                entered = self._enter(t, "tensor", None)
+        return entered.twin
 
     def layout(self, t: Tensor) -> tuple[int, ...] | None:
-        """The strides, in elements, of the tensor that `t` stands for, if it stands for one."""
-        found = self._by_twin.get(id(t))
-        if found is None or found.tensor is None or not found.tensor._array.size:
+        """The strides, in elements, of the tensor whose twin `t` is; None if it is no twin."""
+        source = self._by_twin.get(id(t))
+        if source is None or source.tensor is None or not source.tensor._array.size:
             return None
-        array = found.tensor._array
+        array = source.tensor._array
         return tuple(s // array.itemsize for s in array.strides)
 
     def read_only(self, t: Tensor) -> bool:
-        """Whether `t` stands for a tensor whose memory must not be written."""
-        found = self._by_twin.get(id(t))
-        known = found is not None and found.tensor is not None
-        return known and not found.tensor._array.flags.writeable  # type: ignore[union-attr]
+        """Whether `t` is the twin of a tensor whose memory must not be written."""
+        source = self._by_twin.get(id(t))
+        is_array = source is not None and source.tensor is not None
+        return is_array and not source.tensor._array.flags.writeable  # type: ignore[union-attr]
 
     def guard_attribute(self, t: Tensor, what: str, value: Any) -> None:
-        """Python looks at an attribute of a tensor from outside: it must be the same at each call.
+        """Python reads an attribute of a captured tensor or argument. It must be the same at each
+        call.
         """
-        found = self._by_twin.get(id(t))
-        if found is None or found.tensor is None:
+        source = self._by_twin.get(id(t))
+        if source is None or source.tensor is None:
             return
-        if what == "offset" or t._node is found.node:
-            self.asked.append((found, what, value))
+        if what == "offset" or t._node is source.node:
+            self.attribute_guards.append((source, what, value))
 
     def original(self, t: Tensor) -> Tensor | None:
-        """The concrete tensor that `t` stands for, if it stands for one."""
-        found = self._by_twin.get(id(t))
-        return None if found is None else found.tensor
+        """The concrete tensor whose twin `t` is; None if it is no twin."""
+        source = self._by_twin.get(id(t))
+        return None if source is None else source.tensor
 
     def read_grad(self, twin: Tensor) -> None:
-        """The program asks for `.grad`: if it is still the one from before, its being there is part
-        of the trace.
+        """The function reads `.grad`. If it has not replaced it, the presence of `.grad` before
+        the call becomes a guard.
         """
-        found = self._by_twin.get(id(twin))
-        if found is not None and id(twin) not in self._replaced:
-            self.grads_seen.add(id(found.tensor))
+        source = self._by_twin.get(id(twin))
+        if source is not None and id(twin) not in self._replaced:
+            self.grads_seen.add(id(source.tensor))
 
     def replace_grad(self, twin: Tensor) -> None:
-        """The program sets `.grad`: what it was before no longer matters."""
+        """The function sets `.grad`: the one from before the call no longer matters."""
         self._replaced.add(id(twin))
 
     def hyper(self, group: dict, key: str) -> Any:
-        """A hyper-parameter as a 0-d value that is read again at every call."""
-        value = dict.__getitem__(group, key)  # which is no reason for a guard
+        """An optimizer's setting as a 0-d tensor that is read at every call."""
+        value = dict.__getitem__(group, key)  # without a guard
         if isinstance(value, Tensor) or type(value) is Scalar:
             return value
         if self.observer is not None and self.observer.has_set(group, key):
             return value
-        found = self._hyper.get((id(group), key))
-        if found is None:
+        setting = self._hyper.get((id(group), key))
+        if setting is None:
             node = input_node((), float64, key)
-            found = Input(node, "hyper", (group, key), None, traced(node))
-            self._hyper[id(group), key] = found
-            self.inputs.append(found)
+            setting = Input(node, "hyper", (group, key), None, traced(node))
+            self._hyper[id(group), key] = setting
+            self.inputs.append(setting)
             self._numbers[node] = np.asarray(float(value))
-        return found.twin
+        return setting.twin
 
     def concrete(self, t: Tensor, what: str, instead: str = LOOK_OUTSIDE) -> np.ndarray:
-        """The value of a traced tensor where Python must know it. A truth value or an integer
-        becomes a guard; another is refused, and `instead` is the way out.
+        """The value of a traced tensor that Python asks for. A truth value or an integer becomes a
+        value guard. Others are refused; `instead` says what to do.
         """
         if t._node is None:
             t = self.twin(t)
@@ -301,27 +217,27 @@ class Trace:
             )
         value = value_of([node], self._numbers)[node]
         if node.size == 1 and not is_constant(node):
-            found = node.dtype.decode(value).item()
-            if what == "bool" and node.dtype is not bool_:  # which number it is decides nothing
-                node, found = ne(node, 0), bool(found)
-            self.guards.append(ValueGuard(node, found, site))
+            result = node.dtype.decode(value).item()
+            if what == "bool" and node.dtype is not bool_:  # guard the truth value alone
+                node, result = ne(node, 0), bool(result)
+            self.guards.append(ValueGuard(node, result, site))
         return value
 
     def stream(self, generator: Any) -> Stream:
-        """How far the program has gone in the numbers of a generator."""
-        found = self.streams.get(id(generator))
-        if found is None:
+        """The Stream of a generator."""
+        stream = self.streams.get(id(generator))
+        if stream is None:
             state = np.array([signed(v) for v in generator._state], np.int64)
             node = input_node((2,), int64, "random")
             source = Input(node, "random", generator, None, traced(node))
             self.inputs.append(source)
             self._numbers[node] = state
-            found = self.streams[id(generator)] = Stream(generator, source)
-        return found
+            stream = self.streams[id(generator)] = Stream(generator, source)
+        return stream
 
     def refuse_random(self, what: str) -> None:
         raise RuntimeError(
-            f"{what}: where a generator stands is not known while a function is compiled (line "
+            f"{what}: the state of a generator is not known while a function is compiled (line "
             f"{user_site()}); call it outside of the compiled function."
         )
 
@@ -334,9 +250,9 @@ class Trace:
         finally:
             mode.trace = self
 
-    # ---- what the compiler asks at the end
+    # ---- what the driver asks at the end
     def input_of(self, twin: Tensor) -> Input | None:
-        """The input that a traced tensor stands for."""
+        """The input whose twin this is."""
         return self._by_twin.get(id(twin))
 
     def entered(self, t: Tensor) -> Input | None:
@@ -344,23 +260,23 @@ class Trace:
         return self._by_id.get(id(t))
 
     def grad_of(self, t: Tensor) -> Tensor | None:
-        """The tensor whose `.grad` a concrete one was at first."""
+        """The tensor whose `.grad` at entry a concrete tensor is."""
         return self._owner_of_grad.get(id(t))
 
-    def twice(self, guarded: set[int]) -> Iterator[tuple[Any, Any]]:
-        """The inputs that the program knows from elsewhere too, and what they must be at each call:
-        a tensor that guards ask for, the ids of which are given, or at a place, another input.
+    def identities(self, guarded: set[int]) -> Iterator[tuple[Any, Any]]:
+        """Pairs that must be one object at each call: an input and a tensor that a guard requires
+        (`guarded` has their ids); a location and the input of the tensor there.
         """
         for i in self.inputs:
             if i.kind != "tensor" and id(i.tensor) in guarded:
                 yield i, i.tensor
-        for location, t in self.placed:
-            known = self.entered(t)
-            if known is not None and known.key is not location:
-                yield location, known
+        for location, t in self.tensors_at:
+            entered = self.entered(t)
+            if entered is not None and entered.key is not location:
+                yield location, entered
 
-    def twice_grads(self) -> Iterator[tuple[Input, Input]]:
-        """The inputs whose `.grad` the program knows from elsewhere, and as what."""
+    def identical_grads(self) -> Iterator[tuple[Input, Input]]:
+        """Pairs of an input and the input that is its `.grad`, though not as kind 'grad'."""
         for i in self.inputs:
             owner = self.grad_of(i.tensor)
             if owner is not None and i.kind != "grad":
@@ -370,8 +286,8 @@ class Trace:
         """Inputs that were changed in place."""
         return [i for i in self.inputs if i.twin._node is not i.node]
 
-    def regraded(self) -> list[Input]:
-        """Inputs whose `.grad` is now another tensor, or none."""
+    def inputs_with_new_grad(self) -> list[Input]:
+        """Inputs whose `.grad` is now another tensor, or None."""
         out = []
         for i in self.inputs:
             forgotten = id(i.twin) in self._replaced and i.twin._grad is None
@@ -382,9 +298,10 @@ class Trace:
                 out.append(i)
         return out
 
-    def used_grads(self) -> list[Input]:
-        """Inputs whose `.grad` being there or not decided what was traced."""
-        accumulated = {id(i.tensor) for i in self.regraded() if id(i.twin) not in self._replaced}
+    def inputs_with_read_grad(self) -> list[Input]:
+        """Inputs on the presence of whose `.grad` the trace depends."""
+        new = (i for i in self.inputs_with_new_grad() if id(i.twin) not in self._replaced)
+        accumulated = {id(i.tensor) for i in new}
         seen = self.grads_seen | accumulated
         return [i for i in self.inputs if i.tensor is not None and id(i.tensor) in seen]
 

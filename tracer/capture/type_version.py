@@ -1,8 +1,7 @@
-"""The number by which CPython tells versions of a class: it changes when the class, or one that it
-inherits from, is changed in any way.
+"""CPython's version number of a class: it changes when the class or one of its bases changes.
 
-Where it stands in a class object is found out by trying; on an interpreter where trying does not
-find it, classes are compared attribute by attribute at every call.
+Its offset in a class object is found by experiment. If that fails, classes are compared attribute
+by attribute at every call.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-_FROM, _TO = 40 * 8, 60 * 8  # bytes of a class object in which the number may stand
+_FROM, _TO = 40 * 8, 60 * 8  # range of offsets, in bytes
 
 
 def _read(cls: type, offset: int) -> int:
@@ -21,7 +20,7 @@ def _read(cls: type, offset: int) -> int:
 
 
 def _try(offsets: list[int]) -> list[int]:
-    """Those of the offsets whose number changes just when a class or its base does."""
+    """The offsets at which a number changes exactly when a class or its base does."""
 
     class Base:
         x = 1
@@ -38,7 +37,7 @@ def _try(offsets: list[int]) -> list[int]:
                 Base.x += 1
             elif change == "sub":
                 Sub.y = 1  # type: ignore[attr-defined]
-            _ = [one.x for _ in range(3)]  # a look-up gives a changed class its new number
+            _ = [one.x for _ in range(3)]  # CPython renews the number at a look-up
             tags.append(_read(Sub, offset))
         if 0 not in tags and tags[0] != tags[1] == tags[2] != tags[3] == tags[4]:
             kept.append(offset)
@@ -49,13 +48,13 @@ def _try(offsets: list[int]) -> list[int]:
 def _offset() -> int | None:
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return None
-    found = _try(list(range(_FROM, _TO, 4)))
-    return found[0] if found else None  # behind it, later Pythons count the versions of each class
+    offsets = _try(list(range(_FROM, _TO, 4)))
+    return offsets[0] if offsets else None  # later Pythons have another counter behind it
 
 
 def tag(cls: type) -> Any:
-    """A view whose one element is the number of `cls`, which must be kept alive; None where it is
-    not known.
+    """A view of the version number of `cls`, which must be kept alive; None if the offset is
+    unknown.
     """
     offset = _offset()
     if offset is None:
@@ -64,14 +63,16 @@ def tag(cls: type) -> Any:
 
 
 def rechecked(cls: type, seen: list[int], holds: Callable[[], bool]) -> Callable[[], bool]:
-    """What to ask when the number of `cls` is not in `seen`: `holds`, whose yes is remembered."""
+    """A check for when the number of `cls` is not in `seen`. It calls `holds`, and remembers the
+    number if that is true.
+    """
     view = tag(cls)
 
     def ask() -> bool:
         if not holds():
             return False
         if view is not None:
-            getattr(cls, "__init__", None)  # a look-up gives a changed class its new number
+            getattr(cls, "__init__", None)  # CPython renews the number at a look-up
             seen[0] = view[0] or -1
         return True
 

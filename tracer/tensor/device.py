@@ -28,22 +28,22 @@ class device:
             device, index = "cuda", device
         if not isinstance(device, str):
             raise TypeError(f"device(): argument 'device' must be str, not {type(device).__name__}")
-        found = re.fullmatch(r"([a-z]+)(?::(\d+))?", device)
-        if found is None:
+        match = re.fullmatch(r"([a-z]+)(?::(\d+))?", device)
+        if match is None:
             raise RuntimeError(f"Invalid device string: '{device}'")
-        if found[1] not in _TYPES:
+        if match[1] not in _TYPES:
             raise RuntimeError(
                 f"Expected one of {', '.join(_TYPES)} device type at start of device string: "
-                f"{found[1]}"
+                f"{match[1]}"
             )
-        if found[2] is not None:
+        if match[2] is not None:
             if index is not None:
                 raise RuntimeError(
                     "type (string) must not include an index because index was passed explicitly: "
                     f"{device}"
                 )
-            index = int(found[2])
-        self.type, self.index = found[1], index
+            index = int(match[2])
+        self.type, self.index = match[1], index
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)

@@ -45,16 +45,16 @@ def number(value: Any, dtype: DType) -> Tensor:
     if mode.trace is not None:
         return traced(mode.trace.number(value, dtype))
     key = (type(value), value or repr(value), dtype)  # 0.0 and -0.0 are equal
-    found = _numbers.get(key)
-    if found is None:
+    tensor = _numbers.get(key)
+    if tensor is None:
         with np.errstate(all="ignore"):
             array = np.asarray(value).astype(dtype.compute)
-        found = wrap(dtype.encode(array), dtype)
-        found._array.flags.writeable = False
+        tensor = wrap(dtype.encode(array), dtype)
+        tensor._array.flags.writeable = False
         if len(_numbers) > 1000:
             _numbers.clear()
-        _numbers[key] = found
-    return found
+        _numbers[key] = tensor
+    return tensor
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -119,10 +119,10 @@ def _promote(op: OpDef, inputs: tuple) -> tuple:
         if first:
             dtypes[0] = bool_
             if not isinstance(inputs[0], bool) and inputs[0].dtype is not bool_:
-                given = SCALAR_TYPE[inputs[0].dtype]
+                dtype = SCALAR_TYPE[inputs[0].dtype]
                 raise RuntimeError(
                     "where expected condition to be a boolean tensor, but got a tensor with dtype "
-                    f"{given}"
+                    f"{dtype}"
                 )
     return tuple(
         number(x, d) if not isinstance(x, Tensor) else x if x._dtype is d else _convert(x, d)
@@ -293,15 +293,15 @@ def _compute_in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
     return cast(op(*wide), dtype=dtype)
 
 
-def _check_division(op: OpDef, given: tuple, inputs: tuple) -> tuple:
+def _check_division(op: OpDef, arguments: tuple, inputs: tuple) -> tuple:
     """The operands of a division. Integer divisors are checked for 0."""
     a, b = inputs
     if a._dtype.kind not in ("int", "uint") or 0 in op.infer(a, b)[0]:
         return inputs
-    known = not isinstance(given[1], Tensor)  # a Python number
-    if known and not given[1]:
+    is_number = not isinstance(arguments[1], Tensor)  # a Python number
+    if is_number and not arguments[1]:
         raise division_by_zero()
-    return inputs if known else (a, check_divisor(b))
+    return inputs if is_number else (a, check_divisor(b))
 
 
 def _promoted(op: OpDef, inputs: tuple) -> tuple:

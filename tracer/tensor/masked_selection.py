@@ -112,9 +112,9 @@ class Selection(Tensor):
     def count(self, dims: tuple[int, ...]) -> Tensor:
         """The number of elements along dimensions."""
         s = self._node
-        found = reductions.sum(cast(s.mask, dtype=int64), dims=tuple(range(s.width)))
+        selected = reductions.sum(cast(s.mask, dtype=int64), dims=tuple(range(s.width)))
         others = [s.full.shape[d] for d in s.axes(tuple(d for d in dims if d != s.dim))]
-        return (found if s.dim in dims else _number(1, int64)) * prod(others)
+        return (selected if s.dim in dims else _number(1, int64)) * prod(others)
 
     def assign_from(self, new: Tensor) -> None:
         """Take the values of `new`, which must select the same elements."""
@@ -172,9 +172,9 @@ def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
         whole = (x._node.full for x in broadcast_selections(inputs))
         return first.with_elements(op(*whole, **params))
     if op.kind is Kind.REDUCE:
-        found = _reduce(op, first, params["dims"])
-        if found is not None:
-            return found
+        reduced = _reduce(op, first, params["dims"])
+        if reduced is not None:
+            return reduced
     raise RuntimeError(REFUSED.format(site=first.site))
 
 

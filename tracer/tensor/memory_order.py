@@ -23,8 +23,8 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
         return t._view.strides
     if t._traced_strides is not None:
         return t._traced_strides
-    known = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
-    return contiguous(t.shape) if known is None else known
+    layout = None if mode.trace is None or t._array is not None else mode.trace.layout(t)
+    return contiguous(t.shape) if layout is None else layout
 
 
 @lru_cache(10_000)

@@ -48,7 +48,7 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
                      edgeitems: int | None = None, linewidth: int | None = None,
                      profile: str | None = None, sci_mode: bool | None = None) -> None:
     """Set how tensors print: digits, summaries, line width, scientific notation."""
-    given: dict[str, Any] = {
+    chosen: dict[str, Any] = {
         "precision": precision,
         "threshold": threshold,
         "edgeitems": edgeitems,
@@ -56,7 +56,7 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
     }
     start = _Current.options if profile is None else _PROFILES[profile]
     _Current.options = replace(
-        start, **{k: v for k, v in given.items() if v is not None}, sci_mode=sci_mode
+        start, **{k: v for k, v in chosen.items() if v is not None}, sci_mode=sci_mode
     )
 
 

@@ -110,9 +110,9 @@ def common_dtype(values: Iterable[Any]) -> DType:
             rank, d = (0 if x.ndim else 1), x.dtype
         seen = ranks[rank]
         ranks[rank] = d if seen is None else promote(seen, d)
-    found = _promote_weak(ranks[0], _promote_weak(ranks[1], ranks[2]))
-    assert found is not None
-    return found
+    dtype = _promote_weak(ranks[0], _promote_weak(ranks[1], ranks[2]))
+    assert dtype is not None
+    return dtype
 
 
 def result_type(tensor1: Any, tensor2: Any) -> DType:

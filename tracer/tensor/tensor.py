@@ -44,8 +44,8 @@ class Size(tuple):
         return f"tracegrad.Size({list(self)})"
 
     def __getitem__(self, key: Any) -> Any:
-        found = tuple.__getitem__(self, key)
-        return Size(found) if isinstance(key, slice) else found
+        item = tuple.__getitem__(self, key)
+        return Size(item) if isinstance(key, slice) else item
 
     def __add__(self, other: tuple) -> Size:
         return Size(tuple.__add__(self, other))
@@ -196,9 +196,9 @@ class Tensor(Methods):
     @property
     def grad_fn(self) -> Any:
         """The autograd node of the operation that made this tensor; None for a leaf."""
-        found = resolve(self)._grad_fn
-        _guard_attribute(self, "_grad_fn", found is None)
-        return found
+        node = resolve(self)._grad_fn
+        _guard_attribute(self, "_grad_fn", node is None)
+        return node
 
     @property
     def is_leaf(self) -> bool:

@@ -260,9 +260,9 @@ def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple | Non
         root = base_and_path(x)[0]
         return root._array if root._memory_location is None else root._memory_location[0], None
     y._base, y._view = x, ViewMeta(x, ((op, params),), False, None)
-    found = memory_location(y)
+    location = memory_location(y)
     y._base = y._view = None
-    return found
+    return location
 
 
 def memory_location(t: Tensor) -> tuple[np.ndarray, int] | None:
@@ -326,8 +326,8 @@ def alias_memory(x: Tensor, y: Tensor) -> None:
     """
     if y._node is not None:
         y._base, y._view = x, ViewMeta(x, (), False, strides_of(x))
-    elif (found := memory_location(x)) is not None:
-        y._memory_location = found[0], found[1] * x._dtype.itemsize // y._dtype.itemsize
+    elif (location := memory_location(x)) is not None:
+        y._memory_location = location[0], location[1] * x._dtype.itemsize // y._dtype.itemsize
 
 
 def replace_node(t: Tensor, node: Node) -> None:

@@ -1,3 +1,3 @@
-"""The call of a traced program, written as one Python function: guards, numbers, buffers, random
-numbers, launches, commit, answer. One file per section; `function.py` puts them in order.
+"""The call of a traced program, written as one Python function. Its sections are guards, numbers,
+buffers, random numbers, snapshot, launches, commit, outputs; `function.py` puts them in order.
 """

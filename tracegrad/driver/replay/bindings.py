@@ -1,8 +1,7 @@
-"""What a compiled call asks about its tensors when they are not those of the call before.
+"""Closures that a replay calls when the tensors are not those of the call before.
 
-Small closures for the replay: each remembers what it last found in order, and is called only
-where a look at an identity or a counter does not settle the matter. They hold no array: the tensors
-of a call are its caller's.
+Each remembers what it checked last, and is called only if a comparison of identities or counters
+is not enough. They keep no array alive: the tensors of a call belong to its caller.
 """
 
 from __future__ import annotations
@@ -15,29 +14,31 @@ import numpy as np
 
 from ...functions.torch.creation import from_numpy
 from ...runtime.cpu.executable import address
+from ...tracer.capture.inputs import Stream
 from ...tracer.capture.locations import Location
 from ...tracer.capture.signature import aval
-from ...tracer.capture.trace import Stream
 from ...tracer.change_counter import WatchedDict, change_count, changed, guarded_locations
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.inplace import is_read_only
 from ...tracer.tensor.tensor import Tensor
 from ..entry import Entry
 from ..overlaps import overlap
-from ..scene import elsewhere
+from ..snapshot import restoring_elsewhere
 
 
 def nobody() -> None:
-    """A reference to an array that is gone."""
+    """A dead weak reference."""
 
 
 def staleness(entry: Entry) -> Callable[[], bool]:
-    seen = entry.seen
+    seen = entry.checked_at
 
     def stale() -> bool:
-        """The counter moved: look at everything that reports to it."""
+        """The change counter moved: check all guards that depend on it, and the pointers of
+        captured tensors. Returns whether one of them no longer holds.
+        """
         now = change_count[0]
-        if elsewhere() or entry.guard_set.stale():
+        if restoring_elsewhere() or entry.guard_set.stale():
             return True
         if get_default_dtype() is not entry.default_dtype:
             return True
@@ -52,7 +53,7 @@ def staleness(entry: Entry) -> Callable[[], bool]:
             if i.kind == "tensor":
                 entry.executable.table[slot] = address(i.tensor._array)
         entry.executable.warm()
-        if change_count[0] != now:  # a tensor may have been elsewhere
+        if change_count[0] != now:  # a tensor may have had other memory in the meantime
             return True
         seen[0] = now
         return False
@@ -60,9 +61,11 @@ def staleness(entry: Entry) -> Callable[[], bool]:
     return stale
 
 
-def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Callable[[], None]]:
-    """For the random numbers that a program uses of one generator: what takes them, and leaves the
-    place they begin at in `state`, and what gives them back when the call did not happen.
+def random_reservation(
+    stream: Stream, state: np.ndarray
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A function that reserves the random numbers of a call, and writes their start to `state`; a
+    function that gives them back if the call fails.
     """
     generator, cell = stream.generator, state.view(np.uint64)
     states: tuple[Any, Any] = (None, None)
@@ -79,8 +82,10 @@ def drawing(stream: Stream, state: np.ndarray) -> tuple[Callable[[], None], Call
     return draw, undo
 
 
-def finder(location: Location, array: bool) -> Callable[[], Tensor | None]:
-    """What looks for the tensor at a place: one is there, or an array, whose memory it shares."""
+def location_reader(location: Location, array: bool) -> Callable[[], Tensor | None]:
+    """A function that returns the tensor at a location, or one that shares the memory of the array
+    there.
+    """
     last: list[Any] = [nobody, None]
 
     def find() -> Tensor | None:
@@ -96,8 +101,8 @@ def finder(location: Location, array: bool) -> Callable[[], Tensor | None]:
     return find
 
 
-def placer(location: Location) -> Callable[[Any], None]:
-    """What sets the value at a place, and reports it where somebody relies on it."""
+def location_writer(location: Location) -> Callable[[Any], None]:
+    """A function that sets a location, and reports the change if a guard depends on it."""
     holder, key = location.holder, location.key
     marks = {location.id, Location("", "content", holder).id}
 
@@ -112,58 +117,60 @@ def placer(location: Location) -> Callable[[Any], None]:
     return put
 
 
-def together() -> Callable[[Tensor, Tensor], bool]:
-    """Whether two tensors share memory; remembers the last that did not."""
-    apart: list[Any] = [nobody, nobody]
+def overlap_check() -> Callable[[Tensor, Tensor], bool]:
+    """A function: whether two tensors share memory. It remembers the last two that did not."""
+    last: list[Any] = [nobody, nobody]
 
     def overlapping(x: Tensor, y: Tensor) -> bool:
-        if x._array is not apart[0]() or y._array is not apart[1]():
+        if x._array is not last[0]() or y._array is not last[1]():
             if overlap(x._array, y._array):
                 return True
-            apart[:] = ref(x._array), ref(y._array)
+            last[:] = ref(x._array), ref(y._array)
         return False
 
     return overlapping
 
 
 def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
-    """For input k; a reference to its array at the last call is in `last`."""
+    """A function that binds a new tensor to input k, if it fits. `last` has a weak reference to the
+    array of the last call.
+    """
     table, slot, me = entry.executable.table, entry.program.inputs[k], entry.inputs[k]
     shape, strides, dtype, _ = entry.avals[k]
-    mine = any(i is me for i in entry.written)
+    is_written = any(i is me for i in entry.written)
     related = [
         i
         for i in entry.inputs
-        if i is not me and i.kind == "tensor" and (mine or any(i is w for w in entry.written))
+        if i is not me and i.kind == "tensor" and (is_written or any(i is w for w in entry.written))
     ]
 
     def owners() -> set[int]:
-        """Whose memory an in-place change concerns: ids of the arrays that own it."""
+        """The ids of the arrays that own memory which an in-place change concerns."""
         arrays = (i.tensor._array for i in related)
         return {id(a if a.base is None else a.base) for a in arrays}
 
-    known: list[Any] = [change_count[0], owners()]
+    related_owners: list[Any] = [change_count[0], owners()]
 
     def bind(t: Any) -> bool:
-        """A tensor that was not here at the last call: the same kind of one?"""
+        """Write the pointer of a tensor to the table; False if its aval or memory does not fit."""
         array = t._array
         if (
             array is None
             or array.shape != shape
             or array.strides != strides
             or t._dtype is not dtype
-            or (mine and not array.flags.writeable)
+            or (is_written and not array.flags.writeable)
         ):
             return False
-        if related:  # an in-place change must not be seen through another tensor
-            if known[0] != change_count[0]:
-                known[:] = change_count[0], owners()
-            if (array.base is not None or id(array) in known[1]) and any(
+        if related:  # no in-place change through another tensor
+            if related_owners[0] != change_count[0]:
+                related_owners[:] = change_count[0], owners()
+            if (array.base is not None or id(array) in related_owners[1]) and any(
                 overlap(array, i.tensor._array) for i in related
             ):
                 return False
         pointer = t._ptr or address(array)
-        if elsewhere() or t._array is not array:
+        if restoring_elsewhere() or t._array is not array:
             return False
         table[slot] = t._ptr = pointer
         last[0] = ref(array)

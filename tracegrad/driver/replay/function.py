@@ -1,9 +1,8 @@
 """The replay function of an Entry, section by section, in the order of a call.
 
-What a call must look at (guards, pointers that moved, buffers that somebody still holds) is known
-when the entry is made, so the checks are generated as straight code: a step of a small model costs
-little more than they do. The function answers MISS, and has changed nothing, where the entry does
-not fit the call.
+What a call must check (guards, pointers that moved, buffers that are still held) is known when the
+entry is made. So the checks are straight code: for a small model they are most of the time of a
+call. The function returns MISS, and has changed nothing, if the entry does not fit the call.
 """
 
 from __future__ import annotations
@@ -15,38 +14,33 @@ from weakref import finalize
 
 from ...tracer.tensor.tensor import Tensor
 from ..entry import Entry
-from .answer import write_answer
 from .guards import write_guards
 from .launches import write_commit, write_launches
-from .memory import write_buffers, write_found, write_numbers, write_random
+from .memory import write_buffers, write_numbers, write_random, write_snapshot
+from .outputs import write_outputs
 from .source import Source
 
-_NOT_THIS = (
-    AttributeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    ArithmeticError,
-)  # what guards, and arithmetic on numbers, raise for another kind of call
+# what guards, and arithmetic on numbers, raise for another kind of call
+_NOT_THIS = (AttributeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
 MISS = object()  # this entry does not fit
 
 
 class Reentered(BaseException):
-    """The call comes from a signal handler, in the middle of another one of the same thread that
-    uses the same memory.
+    """A signal handler calls the function while the same thread is in a call that uses the same
+    memory.
     """
 
 
 def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
-    """The replay function, of the tensors and the numbers of a call, of an entry whose calls have
-    `count` tensors; the last that looks at those of the trace.
+    """The replay function of an entry. It takes the `count` tensors and the numbers of a call.
+
+    Nothing needs the tensors of the trace after this, so the entry drops them.
     """
     s = Source(entry, count)
     lock, busy = entry.executable.lock, entry.executable.busy
     s.names |= {"MISS": MISS, "NOT_THIS": _NOT_THIS, "Reentered": Reentered}
     s.names |= {"lock": lock, "busy": busy, "new": object.__new__, "Tensor": Tensor}
-    with s.block("with lock:"):  # the guards already write to the table of pointers
+    with s.block("with lock:"):  # the guards already write to the pointer table
         s.add("if busy[0]: raise Reentered")
         s.add("busy[0] = True")
         with s.block("try:"):
@@ -56,13 +50,13 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
             write_numbers(s)
             write_buffers(s)
             write_random(s)
-            write_found(s)
+            write_snapshot(s)
             write_launches(s)
             write_commit(s)
         s.add("finally: busy[0] = False")
-    write_answer(s)
+    write_outputs(s)
     replay = _compiled(s, f"<tracegrad replay {id(entry):x}>")
-    entry.forget()
+    entry.forget_trace()
     return replay
 
 

@@ -1,4 +1,4 @@
-"""Guards: what a replay checks before it runs a program, and the pointers that have moved."""
+"""Guards: what a replay checks before it runs a program, and pointers of tensors that moved."""
 
 from __future__ import annotations
 
@@ -8,54 +8,52 @@ from typing import Any
 import numpy as np
 
 from ...tracer.capture.guards import Guard
+from ...tracer.capture.inputs import Input
 from ...tracer.capture.locations import ABSENT, PLAIN, Location, alike
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
-from ...tracer.capture.trace import Input
 from ...tracer.capture.type_version import rechecked, tag
 from ...tracer.change_counter import change_count
 from ...tracer.mode import mode
 from ...tracer.tensor.views import memory_offset
 from ..entry import Entry
-from ..outputs import Gradient, gradients_found
-from .bindings import finder, nobody, rebinder, staleness, together
-from .source import Source, found, placed
+from ..outputs import Gradient, gradients_before_call
+from .bindings import location_reader, nobody, overlap_check, rebinder, staleness
+from .source import Source, grad_before, tensor_at
 
-_MOVING = ("argument", "place")  # inputs that are another tensor at each call
+_MOVING = ("argument", "place")  # inputs that may be another tensor at each call
 
 
 def write_guards(s: Source) -> None:
-    """Return MISS where this is no call for the entry; bind the tensors and the numbers of one that
-    is.
-    """
+    """Return MISS if the entry does not fit the call; else bind its tensors and numbers."""
     entry = s.entry
     s.names |= {
-        "mode": mode, "change_count": change_count, "seen": entry.seen, "stale": staleness(entry),
-        "alike": alike, "offset_of": memory_offset,
+        "mode": mode, "change_count": change_count, "checked_at": entry.checked_at,
+        "stale": staleness(entry), "alike": alike, "offset_of": memory_offset,
     }
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
     s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
     for guard in entry.guard_set.every_call:
         _guard(s, guard)
-    s.add("if change_count[0] != seen[0] and stale(): return MISS")
+    s.add("if change_count[0] != checked_at[0] and stale(): return MISS")
     _scalars(s)
     _tensors(s)
-    for i, what, value in entry.asked:
+    for i, what, value in entry.attribute_guards:
         spelt = {"_grad_fn": "({}._grad_fn is None)", "offset": "offset_of({})"}[what]
         s.add(f"if {spelt.format(s.tensor(i))} != {value!r}: return MISS")
     _gradients(s)
-    for one, other in entry.twice:
+    for one, other in entry.identities:
         s.add(f"if {_same(s, one)} is not {_same(s, other)}: return MISS")
 
 
 def _tensors(s: Source) -> None:
-    """The tensors among the arguments, and those that are looked for at each call."""
+    """The tensors among the arguments and at promoted locations."""
     entry = s.entry
     for i in entry.inputs:
         if i.kind == "place":
-            find = finder(i.key, isinstance(i.key.now(), np.ndarray))
-            s.add(f"{placed(i)} = {s.name('find', find)}()")
+            find = location_reader(i.key, isinstance(i.key.now(), np.ndarray))
+            s.add(f"{tensor_at(i)} = {s.name('find', find)}()")
     inputs = {i.key for i in entry.inputs if i.kind == "argument"}
     for k in range(s.count):
         if k not in inputs:
@@ -76,21 +74,21 @@ def _tensors(s: Source) -> None:
     for i, other in itertools.combinations(moving, 2):
         if i in entry.written or other in entry.written:
             pair = f"{s.tensor(i)}, {s.tensor(other)}"
-            s.add(f"if {s.name('together', together())}({pair}): return MISS")
+            s.add(f"if {s.name('together', overlap_check())}({pair}): return MISS")
 
 
 def _moved(s: Source, i: Input, t: str) -> str:
-    """Whether tensor `t` is not the last one, and none that can stand for input `i`."""
+    """Whether tensor `t` is not that of the last call, and does not fit input `i`."""
     cell = s.name("last", [nobody])
     bind = s.name("bind", rebinder(s.entry, s.entry.inputs.index(i), s.names[cell]))
     return f"{t}._array is not {cell}[0]() and not {bind}({t})"
 
 
 def _gradients(s: Source) -> None:
-    """The `.grad` that a call finds, where the program uses it."""
+    """The `.grad` of tensors before the call, if the program uses it."""
     for i in _gradients_read(s.entry):
-        s.add(f"{found(i)} = {s.tensor(i)}._grad")
-    for i, there in s.entry.presence:
+        s.add(f"{grad_before(i)} = {s.tensor(i)}._grad")
+    for i, there in s.entry.grad_presence:
         s.add(f"if {s.tensor(i)}._grad is {'None' if there else 'not None'}: return MISS")
     for i in s.entry.inputs:
         if i.kind == "grad":
@@ -101,14 +99,14 @@ def _gradients(s: Source) -> None:
 
 def _same(s: Source, one: Any) -> str:
     if isinstance(one, Gradient):
-        return found(one.owner)
+        return grad_before(one.owner)
     if isinstance(one, Input):
         return s.tensor(one)
     return s.look(one) if isinstance(one, Location) else s.name("then", one)
 
 
 def _guard(s: Source, guard: Guard) -> None:
-    """One that is checked at every call."""
+    """A guard that is checked at every call."""
     location, then = guard
     if location.kind == "type":
         s.add(f"if type({s.name('h', location.holder)}) is not {s.name('cls', then)}: return MISS")
@@ -135,7 +133,7 @@ def _guard(s: Source, guard: Guard) -> None:
 
 
 def _scalars(s: Source) -> None:
-    """The numbers that are read at this call, and what Python decides by them."""
+    """The numbers that are read at this call, and the decisions of Python that depend on them."""
     entry = s.entry
     if entry.numbers:
         s.add("".join(f"n{k}, " for k in range(len(entry.numbers))) + "= numbers")
@@ -159,16 +157,17 @@ def _scalars(s: Source) -> None:
     later = [i.key for i in entry.inputs if i.kind == "scalar"]
     if entry.derivative is not None:
         later += [i.key for i in entry.derivative.kept_inputs if i.kind == "scalar"]
-    for number in (*later, *(x for x in leaves(entry.answer) if type(x) is Scalar)):
+    for number in (*later, *(x for x in leaves(entry.result) if type(x) is Scalar)):
         s.scalar(number)
 
 
 def _gradients_read(entry: Entry) -> list[Input]:
-    """The inputs whose `.grad` from before the call is used; one's before its own `.grad`'s."""
+    """The inputs whose `.grad` from before the call is used. A tensor comes before its `.grad`."""
     kept = entry.derivative.kept_inputs if entry.derivative else []
-    used = (*entry.inputs, *kept, *(i for i, _ in (*entry.presence, *entry.graded, *entry.flags)))
-    owners = gradients_found(entry.answer) | {i.key for i in used if i.kind == "grad"}
-    owners |= {one.owner for one, _ in entry.twice if isinstance(one, Gradient)}
+    named = (i for i, _ in (*entry.grad_presence, *entry.graded, *entry.flags))
+    used = (*entry.inputs, *kept, *named)
+    owners = gradients_before_call(entry.result) | {i.key for i in used if i.kind == "grad"}
+    owners |= {one.owner for one, _ in entry.identities if isinstance(one, Gradient)}
     return sorted(owners, key=_depth)
 
 

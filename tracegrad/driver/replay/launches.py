@@ -1,6 +1,6 @@
-"""Launches and commit: the program runs, and what the call changes besides is changed.
+"""Launches and commit: the program runs, and versions, `.grad` and flags of tensors are set.
 
-A value that Python branched on is looked at between two walks, before anything is written.
+Value guards are checked between two walks, before anything is written.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from .source import Source
 
 
 def write_launches(s: Source) -> None:
-    """Walk the launch list. A signal handler that raises is heard as soon as a walk is over: the
-    call then ends first, so that all it changes is changed, and raises what is in `stopped`.
+    """Walk the launch list. If a signal handler raises during the last walk, the call is completed
+    first, and then raises that exception, which waits in `stopped`.
     """
     executable = s.entry.executable
     s.names |= {
@@ -39,14 +39,14 @@ def write_launches(s: Source) -> None:
 
 
 def _walk(s: Source, span: str) -> None:
-    """A walk that changes nothing which anybody sees."""
+    """A walk before the first visible write."""
     s.add(f"try: wrong = walk({span})")
     s.add(f"except BaseException: failed(); {s.undo}raise")
     s.add(f"if wrong: {s.undo}fail()")
 
 
 def _private(entry: Entry, k: int) -> np.ndarray:
-    """An output that only the entry itself looks at: a value guard."""
+    """Memory for an output that only the replay reads: a value guard."""
     node = entry.graph.outputs[k]
     cell = np.zeros(node.shape, node.dtype.storage)
     entry.executable.table[entry.program.outputs[k]] = address(cell)
@@ -54,14 +54,14 @@ def _private(entry: Entry, k: int) -> np.ndarray:
 
 
 def write_commit(s: Source) -> None:
-    """What the call changes of tensors besides their values."""
+    """Set what a call changes in tensors besides their values."""
     for i in s.entry.written:
         s.add(f"{s.tensor(i)}._version[0] += 1")
     for line in s.commits:
         s.add(line)
     for i, flag in s.entry.flags:
         s.add(f"{s.tensor(i)}._requires_grad = {flag}")
-    if s.entry.derivative is not None:  # while the lock is held: the table is everybody's
+    if s.entry.derivative is not None:  # within the lock: the next call changes the table
         first = len(s.entry.graph.outputs) - len(s.entry.derivative.saved)
         slots = s.entry.program.outputs[first:]
         s.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]")

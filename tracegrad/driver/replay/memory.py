@@ -1,5 +1,5 @@
-"""Memory of a call: the numbers and random numbers that the program reads, and the buffers that it
-writes to, each with its address in the table of pointers.
+"""Memory of a call: numbers and random numbers that the program reads, buffers that it writes, each
+with its address in the pointer table; and the snapshot of the call.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 
 from ...ir.dtype import float32, float64
 from ...runtime.cpu.executable import address
-from ...tracer.capture.trace import Input
+from ...tracer.capture.inputs import Input
 from ...tracer.tensor.gradient_layout import array_axis_order
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
 from ..outputs import outputs_of
-from .bindings import drawing
-from .source import Source, drawn, placed
+from .bindings import random_reservation
+from .source import Source, generator_state, tensor_at
 
 
 def write_numbers(s: Source) -> None:
-    """Write the numbers of this call where the program reads them."""
+    """Write the numbers of this call to where the program reads them."""
     table = s.entry.executable.table
     s.names["table"] = table
     for slot, i in zip(s.entry.program.inputs, s.entry.inputs, strict=True):
@@ -56,12 +56,12 @@ def encoded(s: Source, i: Input, value: str) -> str:
 
 
 def write_buffers(s: Source) -> None:
-    """Buffers for what is left in `.grad`, what is returned, and what backward will need."""
+    """Buffers for gradients, results, and values that are saved for backward."""
     _gradients(s)
     entry = s.entry
     outputs = range(len(entry.graph.outputs))
     saved = outputs[len(outputs) - len(entry.derivative.saved) :] if entry.derivative else ()
-    results = outputs_of(entry.answer)
+    results = outputs_of(entry.result)
     for k in [*sorted(results), *saved]:
         node = entry.graph.outputs[k]
         axes = results[k].axes if k in results else None
@@ -72,7 +72,7 @@ def write_buffers(s: Source) -> None:
 
 
 def _gradients(s: Source) -> None:
-    """Gradients that the function leaves in `.grad`: the tensor of the last call where nobody else
+    """Gradients that the function leaves in `.grad`: the tensor of the last call, if nobody else
     holds it.
     """
     entry = s.entry
@@ -97,12 +97,12 @@ def _gradients(s: Source) -> None:
     current = [f"g{k}" for k in range(len(owners))]
     for g, owner in zip(current, owners, strict=True):
         s.add(f"{g} = {owner}")
-    known = (
+    in_use = (
         f"{g} is not held[{k}] or getrefcount({g}) != {TENSOR} "
         f"or getrefcount({g}._array) != {ARRAY}"
         for k, g in enumerate(current)
     )
-    s.add(f"fresh = {'True' if any(forced) else ' or '.join(known)}")
+    s.add(f"fresh = {'True' if any(forced) else ' or '.join(in_use)}")
     s.add(f"if fresh: fresh = renew(({', '.join(current)},))")
     s.commits.append(f"if fresh: {', '.join(owners)}, = fresh")
 
@@ -116,27 +116,27 @@ def write_random(s: Source) -> None:
         if stream.source in slots:
             entry.executable.table[slots[stream.source]] = address(state)
         s.states.append(s.name("state", state))
-        draw, undo = drawing(stream, state)
+        draw, undo = random_reservation(stream, state)
         s.add(f"{s.name('draw', draw)}()")
         s.undo += f"{s.name('undo', undo)}(); "
         if entry.derivative is not None and stream.source in entry.derivative.kept_inputs:
-            s.add(f"{drawn(stream.source)} = {s.states[-1]}.copy()")
+            s.add(f"{generator_state(stream.source)} = {s.states[-1]}.copy()")
 
 
-def write_found(s: Source) -> None:
-    """What the call finds, before it changes anything: the fields of a Found, see scene.py."""
+def write_snapshot(s: Source) -> None:
+    """The Snapshot (snapshot.py), taken before the call changes anything."""
     if s.entry.derivative is None:
         return
-    scene = s.entry.derivative.rerun.scene
-    gradients = (f"{s.tensor(i)}._grad" for i in scene.graded)
+    plan = s.entry.derivative.rerun.snapshot_plan
+    gradients = (f"{s.tensor(i)}._grad" for i in plan.grad_owners)
     fields = (
-        [s.scalars[id(x)] for _, x in scene.numbers],
-        [f"{s.name('group', i.key[0])}[{i.key[1]!r}]" for i in scene.settings],
-        [placed(i) for i in scene.placed],
-        [f"{s.tensor(i)}._array.copy()" for i in scene.kept],
+        [s.scalars[id(x)] for _, x in plan.numbers],
+        [f"{s.name('group', i.key[0])}[{i.key[1]!r}]" for i in plan.settings],
+        [tensor_at(i) for i in plan.tensors],
+        [f"{s.tensor(i)}._array.copy()" for i in plan.kept],
         [f"None if {g} is None else {g}._array.copy()" for g in gradients],
-        [f"{state}.copy()" for state in s.states[: len(scene.streams)]],  # not those of hooks
-        [f"({t}, {t}._array, {t}._version[0])" for t in map(s.tensor, scene.watched)],
+        [f"{state}.copy()" for state in s.states[: len(plan.streams)]],  # not those of hooks
+        [f"({t}, {t}._array, {t}._version[0])" for t in map(s.tensor, plan.watched)],
     )
-    spelt = ", ".join(f"({''.join(f'{x}, ' for x in field)})" for field in fields)
-    s.add(f"at_call = ({spelt})")
+    text = ", ".join(f"({''.join(f'{x}, ' for x in field)})" for field in fields)
+    s.add(f"snapshot = ({text})")

@@ -1,5 +1,5 @@
-"""Source: the text of a replay function that is being written, the names that it refers to, and how
-it spells the inputs of a call.
+"""Source: the text of a replay function that is being written, the names that it refers to, and the
+expressions for the inputs of a call.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...tracer.capture.inputs import Input
 from ...tracer.capture.locations import Location
 from ...tracer.capture.scalar import Scalar
-from ...tracer.capture.trace import Input
 from ..entry import Entry
 
 
@@ -23,10 +23,10 @@ class Source:
         self.lines: list[str] = []
         self.depth = 1
         self.scalars: dict[int, str] = {}  # by the id of a Scalar: the variable that holds it
-        self.outputs: dict[int, str] = {}  # by its number: the variable that holds an output
-        self.states: list[str] = []  # where each generator stands when the call begins
+        self.outputs: dict[int, str] = {}  # by number: the variable that holds an output
+        self.states: list[str] = []  # the state of each generator at the start of the call
         self.undo = ""  # statements that give back the random numbers of a call that fails
-        self.commits: list[str] = []  # what is changed once the launches are over
+        self.commits: list[str] = []  # statements for after the launches
 
     def name(self, prefix: str, value: Any) -> str:
         """A name by which the function refers to a value."""
@@ -39,7 +39,7 @@ class Source:
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """What is added within it is indented under `head`."""
+        """Within it, lines are indented under `head`."""
         self.add(head)
         self.depth += 1
         yield
@@ -48,17 +48,17 @@ class Source:
     def text(self) -> str:
         return "def replay(args, numbers=()):\n" + "\n".join(self.lines) + "\n"
 
-    # ---- how inputs are spelt
+    # ---- expressions for inputs
     def tensor(self, i: Input) -> str:
-        """The tensor that is this input at the call."""
+        """The tensor of an input at the call."""
         if i.kind == "grad":
-            return found(i.key)
+            return grad_before(i.key)
         if i.kind == "place":
-            return placed(i)
+            return tensor_at(i)
         return f"a{i.key}" if i.kind == "argument" else self.name("tensor", i.tensor)
 
     def look(self, location: Location) -> str:
-        """What is at a settable place."""
+        """The value at a settable location."""
         holder = self.name("h", location.holder)
         if location.kind == "item" and type(location.holder) in (dict, list):
             return f"{holder}[{self.literal(location.key)}]"
@@ -70,35 +70,35 @@ class Source:
         return repr(key) if isinstance(key, (str, int)) else self.name("key", key)
 
     def scalar(self, s: Any) -> str:
-        """The variable that holds a number; what it is computed from comes before."""
-        waiting = [s]
-        while waiting:
-            one = waiting[-1]
-            operands = [x for x in one._operands if type(x) is Scalar and id(x) not in self.scalars]
-            if id(one) in self.scalars or not operands:
-                waiting.pop()
-            if id(one) not in self.scalars and not operands:
-                spelt = [
+        """The variable that holds a number. Adds the lines that compute it from its operands."""
+        stack = [s]
+        while stack:
+            top = stack[-1]
+            pending = [x for x in top._operands if type(x) is Scalar and id(x) not in self.scalars]
+            if id(top) in self.scalars or not pending:
+                stack.pop()
+            if id(top) not in self.scalars and not pending:
+                operands = [
                     self.scalars[id(x)] if type(x) is Scalar else self.name("c", x)
-                    for x in one._operands
+                    for x in top._operands
                 ]
                 name = f"v{len(self.scalars)}"
-                self.add(f"{name} = {self.name('f', one._function)}({', '.join(spelt)})")
-                self.scalars[id(one)] = name
-            waiting.extend(operands)
+                self.add(f"{name} = {self.name('f', top._function)}({', '.join(operands)})")
+                self.scalars[id(top)] = name
+            stack.extend(pending)
         return self.scalars[id(s)]
 
 
-def found(owner: Input) -> str:
-    """The `.grad` that a call finds."""
-    return f"found{id(owner)}"
+def grad_before(owner: Input) -> str:
+    """The variable for the `.grad` of an input from before the call."""
+    return f"grad{id(owner)}"
 
 
-def placed(i: Input) -> str:
-    """The tensor that a call finds at a place."""
-    return f"placed{id(i)}"
+def tensor_at(i: Input) -> str:
+    """The variable for the tensor at a promoted location."""
+    return f"tensor_at{id(i)}"
 
 
-def drawn(source: Input) -> str:
-    """What backward keeps of a generator: its state at this call."""
-    return f"drawn{id(source)}"
+def generator_state(source: Input) -> str:
+    """The variable for the state of a generator at the start of the call, kept for backward."""
+    return f"state{id(source)}"

@@ -1,0 +1,281 @@
+"""EntryBuilder: from a finished trace to an Entry. Sorts what the trace produced into the outputs
+of one program, and builds that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+
+from ..codegen.build import build
+from ..ir.graph import Graph
+from ..ir.node import Node
+from ..ir.ops.movement import permute
+from ..ir.simplify import simplify
+from ..ir.verify import verify
+from ..runtime.cpu.executable import Executable
+from ..tracer.autograd.graph import FREED, GradFn, edge
+from ..tracer.capture.guards import GuardSet
+from ..tracer.capture.inputs import Input
+from ..tracer.capture.locations import Location
+from ..tracer.capture.read_log import ReadLog
+from ..tracer.capture.scalar import Scalar
+from ..tracer.capture.side_effects import Effect
+from ..tracer.capture.signature import aval, leaves, rebuild, repetition
+from ..tracer.capture.trace import Trace
+from ..tracer.change_counter import captured_tensors, differentiated_tensors
+from ..tracer.mode import get_default_dtype, mode
+from ..tracer.tensor.gradient_layout import array_axis_order
+from ..tracer.tensor.memory_order import axis_order, strides_of
+from ..tracer.tensor.tensor import Tensor
+from .backward_nodes import is_freed
+from .backward_programs import Derivative, layout, reachable_nodes
+from .entry import Entry, Freed, Timing
+from .hook_effects import TensorKept
+from .outputs import (
+    Aliased,
+    Gradient,
+    PassedThrough,
+    Returned,
+    aliased,
+    has_listeners,
+    refuse_hidden,
+)
+from .overlaps import refuse_overlap
+from .rerun import Rerun
+from .snapshot import SnapshotPlan
+
+_ENTERED = ("argument", "tensor", "place")
+
+
+def _values_of(then: Any) -> Any:
+    """The values that a guard requires."""
+    return then if isinstance(then, tuple) else (then,)
+
+
+class Observations(NamedTuple):
+    """What a trace noted besides operations. Entry explains the first three."""
+
+    numbers: list[Any]
+    scalars: list[tuple[Location, Any]]
+    decisions: list[tuple[Scalar, Any]]
+    effects: list[Effect]
+    printed: list[tuple]
+
+
+class EntryBuilder:
+    """The outputs, effects and derivative of a trace in which the function has just returned."""
+
+    def __init__(
+        self, trace: Trace, result: Any, arguments: list[Tensor], call: tuple,
+        observations: Observations, fast_math: bool,
+    ):
+        self.trace, self.arguments, self.observations = trace, arguments, observations
+        self.checks = tuple(trace.checks)
+        self.fast_math = fast_math
+        self.outputs: list[Node] = []
+        self.differentiable: list[tuple[int, Tensor]] = []
+        self.freed: dict[int, Freed] = {}
+        self.output_for: dict[int, Any] = {}  # by the id of a tensor in the result
+        self.leaves: set[GradFn | None] = set()  # leaves in the result that the function made
+        self.graded: list[tuple[Input, int | None]] = []
+        for i in trace.inputs_with_new_grad():
+            g = i.twin._grad
+            self.graded.append((i, None if g is None else self.output(self.gradient(i, g))))
+        self.written = trace.mutated()
+        refuse_overlap(self.written, trace.inputs)
+        self.snapshot_plan = SnapshotPlan(
+            trace, observations.scalars, [e.location for e in observations.effects],
+            bool(observations.printed),
+        )
+        self.writes: dict[int, Node] = {}
+        self.gaining_history: dict[int, Input] = {}
+        for w in self.written:
+            index = self.output(self.node(w.twin))
+            self.writes[index] = w.node
+            if w.kind != "grad" and w.twin._grad_fn is not None and w.twin._grad_fn is not w.start:
+                self.gaining_history[index] = w
+                self.depends(index, w.twin)
+        self.gradients = {id(i.twin._grad): i for i in trace.inputs_with_new_grad()}
+        refuse_hidden(result, "a compiled function returns")
+        for location, _, after in observations.effects:
+            refuse_hidden(after, f"a compiled function sets {location.label} to")
+        effects = tuple(e.after for e in observations.effects)
+        result = (result, effects, tuple(observations.printed))
+        tensors = {id(t): t for t in leaves(result) if isinstance(t, Tensor)}.values()
+        roots = (aliased(t)[0] for t in tensors)
+        self.sharing = Counter(map(id, roots))  # how many tensors of the result share memory
+        self.result = rebuild(result, self.in_result)
+        self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
+        below = reachable_nodes(*(y._grad_fn for _, y in self.differentiable))
+        if not self.leaves.isdisjoint(below):
+            raise RuntimeError(
+                "a compiled function returns a leaf that it made, by requires_grad_(), and what it "
+                "computed from it: backward would not find the leaf. Make it outside"
+            )
+        self.rerun = Rerun(call, self.result[0], self.snapshot_plan, self.rerun_obstacle())
+        self.derivative = None
+        if self.differentiable:
+            self.derivative = self.derived()
+        if self.derivative is not None and not self.derivative.hooked:
+            self.snapshot_plan.keep_only([
+                *(y._node for _, y in self.differentiable), *self.derivative.nodes(),
+                *(g.node for g in trace.guards), *self.checks,
+            ])
+
+    def derived(self) -> Derivative | None:
+        """The derivative of the outputs that have one. If a value that an output needs was changed
+        in place, that output alone is marked as freed.
+        """
+        attempts = [self.differentiable]
+        if len(self.differentiable) > 1:
+            attempts += [[y] for y in self.differentiable]
+        for ys in attempts:
+            try:
+                derivative = Derivative(
+                    self.trace, ys, len(self.outputs), self.rerun, self.fast_math
+                )
+            except TensorKept as error:
+                raise RuntimeError(str(error)) from None
+            except RuntimeError as error:
+                if len(ys) == 1:
+                    ((k, y),) = ys
+                    self.freed[k] = self.freed_output(y, str(error))
+            else:
+                if len(ys) == len(self.differentiable):
+                    return derivative
+        self.differentiable = [(k, y) for k, y in self.differentiable if k not in self.freed]
+        return self.derived() if self.differentiable else None
+
+    def rerun_obstacle(self) -> str:
+        """In words, why the function cannot be run again for its derivative; empty if it can."""
+        return "changes a tensor in place that has a history" if self.gaining_history else ""
+
+    def node(self, t: Tensor) -> Node:
+        if t._node is None:
+            t = self.trace.twin(t)
+        assert t._node is not None
+        return t._node
+
+    def gradient(self, leaf: Input, g: Tensor) -> Node:
+        """The new `.grad` of a leaf, with its axes in the memory order of the leaf."""
+        axes = array_axis_order(leaf.tensor._array)
+        return self.node(g) if axes is None else permute(self.node(g), axes=axes)
+
+    def output(self, node: Node) -> int:
+        self.outputs.append(node)
+        return len(self.outputs) - 1
+
+    def in_result(self, t: Tensor) -> Any:
+        """What stands for a tensor in the result: one object for each tensor."""
+        if self.trace.grad_of(t) is not None:
+            t = self.trace.twin(t)
+        if t._node is None:
+            if any(t is other for _, other in self.trace.tensors_at):  # read at each call
+                self.trace.twin(t)
+            entered = self.trace.entered(t)
+            return t if entered is None else PassedThrough(entered)
+        if t._view is not None:
+            t._view.refresh(t)
+        if id(t) not in self.output_for:
+            self.output_for[id(t)] = self.make_output(t)
+        return self.output_for[id(t)]
+
+    def make_output(self, t: Tensor) -> Any:
+        source = self.trace.input_of(t)
+        if source is not None:
+            if source.kind == "grad":
+                return Gradient(source.key, before_call=True)
+            return PassedThrough(source)
+        if id(t) in self.gradients:
+            return Gradient(self.gradients[id(t)], before_call=False)
+        root, steps = aliased(t)
+        shared = self.trace.input_of(root) is not None or self.sharing[id(root)] > 1
+        # a view that was detached from its root, and then got a history, has its own
+        has_own_history = t._grad_fn is not None and not all(recorded for _, recorded in steps)
+        if steps and shared and not has_own_history and not has_listeners(t._grad_fn):
+            return Aliased(self.in_result(root), steps, t)
+        axes = axis_order(tuple(t.shape), strides_of(t))
+        node = self.node(t)
+        index = self.output(node if axes is None else permute(node, axes=axes))
+        is_grad_leaf = t._requires_grad and t._grad_fn is None
+        if is_grad_leaf:
+            self.leaves.add(edge(t))
+        elif t._requires_grad:
+            self.depends(index, t)
+        grad = None if t._grad is None else self.in_result(t._grad)
+        return Returned(index, grad, is_grad_leaf, axes)
+
+    def depends(self, index: int, t: Tensor) -> None:
+        """Note an output with a history: one that was freed, or one for backward to go through."""
+        if not is_freed(t._grad_fn) and t.retains_grad:
+            raise RuntimeError(
+                "retain_grad() within a compiled function, of a tensor of its result that backward "
+                "is called on later: call retain_grad() on the result, outside"
+            )
+        if is_freed(t._grad_fn):
+            self.freed[index] = self.freed_output(t, FREED)
+        else:
+            self.differentiable.append((index, t))
+
+    def freed_output(self, y: Tensor, why: str) -> Freed:
+        below = reachable_nodes(y._grad_fn)
+        return Freed(y._grad_fn.title, why, [
+            i for i in self.trace.inputs
+            if i.tensor is not None and (i.start or edge(i.twin)) in below
+        ])
+
+    def build(self, log: ReadLog, began: float, traced_at: float) -> Entry:
+        """Simplify, lower and load the program."""
+        trace, guard_set = self.trace, GuardSet(log)
+        if self.derivative is not None:
+            self.derivative.guard_set = guard_set
+        outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
+        seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
+        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs), self.checks)
+        verify(raw)
+        fast, derivative = self.fast_math, self.derivative
+        graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
+        if derivative is not None:
+            self.snapshot_plan.watched_by_backward(derivative.kept_inputs)
+        used = set(graph.order()) | set(self.writes.values())
+        # _ENTERED: a tensor that no node reads may still have decided something by its shape
+        guarded = {id(x) for _, then in log.guards() for x in _values_of(then)}
+        identities = [
+            *trace.identities(guarded),
+            *((Gradient(o, before_call=True), i) for o, i in trace.identical_grads()),
+        ]
+        used.update(i.node for pair in identities for i in pair if isinstance(i, Input))
+        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
+        graph = Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)
+        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
+        program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
+        built_at = time.perf_counter()
+        executable = Executable(program)
+        timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
+        captured_tensors.update(id(i.tensor) for i in inputs if i.kind == "tensor")
+        if derivative is not None:
+            differentiated_tensors.update(id(i.tensor) for i in derivative.wanted)
+        captured_tensors.update(
+            id(g.location.holder) for g in guard_set.on_report if g.location.kind == "like"
+        )
+        flags = [
+            (i, i.twin._requires_grad)
+            for i in trace.inputs
+            if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad
+        ]
+        seen = self.observations
+        return Entry(
+            graph=graph, program=program, executable=executable, inputs=inputs,
+            avals=[aval(i.tensor) if i.tensor is not None else () for i in inputs],
+            result=self.result, graded=self.graded, written=self.written,
+            gaining_history=self.gaining_history, streams=list(trace.streams.values()),
+            values=self.values,
+            grad_presence=[(i, i.tensor._grad is not None) for i in trace.inputs_with_read_grad()],
+            flags=flags, identities=identities, attribute_guards=trace.attribute_guards,
+            numbers=seen.numbers, scalars=seen.scalars, decisions=seen.decisions,
+            effects=[e.location for e in seen.effects], guard_set=guard_set,
+            derivative=derivative, freed=self.freed, timing=timing, grad_mode=mode.grad,
+            default_dtype=get_default_dtype(), repetition=repetition(self.arguments),
+        )
