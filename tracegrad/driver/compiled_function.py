@@ -21,11 +21,10 @@ from ..tracer.capture.signature import aval, flatten, parts, repetition
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.tensor import Tensor
-from .entry import Entry
+from .entry import Entry, nobody
 from .programs import Programs
 from .promoted_inputs import PromotedInputs, moved, raised_by_user
 from .record import RunUncompiled, TraceAgain, record
-from .replay.bindings import nobody
 from .replay.function import MISS, Reentered, write_replay
 from .report import name_of, report
 from .retrace_reasons import Reason, reason

@@ -19,6 +19,10 @@ from ..tracer.capture.scalar import Scalar
 from .backward_programs import Derivative
 
 
+def nobody() -> None:
+    """A dead weak reference."""
+
+
 class Freed(NamedTuple):
     """An output that backward cannot go through: its graph was freed inside the compiled function,
     or what it needs was changed there. It came from `sources`.

@@ -49,11 +49,6 @@ from .snapshot import SnapshotPlan
 _ENTERED = ("argument", "tensor", "place")
 
 
-def _values_of(then: Any) -> Any:
-    """The values that a guard requires."""
-    return then if isinstance(then, tuple) else (then,)
-
-
 class Observations(NamedTuple):
     """What a trace noted besides operations. Entry explains the first three."""
 
@@ -227,55 +222,74 @@ class EntryBuilder:
         ])
 
     def build(self, log: ReadLog, began: float, traced_at: float) -> Entry:
-        """Simplify, lower and load the program."""
-        trace, guard_set = self.trace, GuardSet(log)
-        if self.derivative is not None:
-            self.derivative.guard_set = guard_set
-        outputs = [*self.outputs, *(self.derivative.nodes() if self.derivative else ())]
-        seeds = tuple(s._node for s in self.derivative.seeds) if self.derivative else ()
-        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs), self.checks)
-        verify(raw)
-        fast, derivative = self.fast_math, self.derivative
-        graph = derivative.forward(raw, trace) if derivative else simplify(raw, fast=fast)
+        """Simplify, lower and load the program. All that the Entry needs of the trace is collected
+        before that.
+        """
+        trace, derivative = self.trace, self.derivative
+        guard_set = GuardSet(log)
         if derivative is not None:
-            self.snapshot_plan.watched_by_backward(derivative.kept_inputs)
-        used = set(graph.order()) | set(self.writes.values())
-        # _ENTERED: a tensor that no node reads may still have decided something by its shape
-        guarded = {id(x) for _, then in log.guards() for x in _values_of(then)}
-        identities = [
-            *trace.identities(guarded),
-            *((Gradient(o, before_call=True), i) for o, i in trace.identical_grads()),
-        ]
-        used.update(i.node for pair in identities for i in pair if isinstance(i, Input))
-        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
-        graph = Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)
-        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
-        program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=fast)
-        built_at = time.perf_counter()
-        executable = Executable(program)
-        timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
-        captured_tensors.update(id(i.tensor) for i in inputs if i.kind == "tensor")
-        if derivative is not None:
-            differentiated_tensors.update(id(i.tensor) for i in derivative.wanted)
-        captured_tensors.update(
-            id(g.location.holder) for g in guard_set.on_report if g.location.kind == "like"
-        )
+            derivative.guard_set = guard_set
+        identities = self.identities(guard_set)
         flags = [
             (i, i.twin._requires_grad)
             for i in trace.inputs
             if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad
         ]
+        avals = {i: aval(i.tensor) if i.tensor is not None else () for i in trace.inputs}
+        grad_presence = [(i, i.tensor._grad is not None) for i in trace.inputs_with_read_grad()]
+        default_dtype, repeated = get_default_dtype(), repetition(self.arguments)
+        graph, inputs = self.simplified(identities)
+        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
+        program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=self.fast_math)
+        built_at = time.perf_counter()
+        executable = Executable(program)
+        timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
+        self.report_changes(inputs, guard_set)
         seen = self.observations
         return Entry(
             graph=graph, program=program, executable=executable, inputs=inputs,
-            avals=[aval(i.tensor) if i.tensor is not None else () for i in inputs],
-            result=self.result, graded=self.graded, written=self.written,
-            gaining_history=self.gaining_history, streams=list(trace.streams.values()),
-            values=self.values,
-            grad_presence=[(i, i.tensor._grad is not None) for i in trace.inputs_with_read_grad()],
+            avals=[avals[i] for i in inputs], result=self.result, graded=self.graded,
+            written=self.written, gaining_history=self.gaining_history,
+            streams=list(trace.streams.values()), values=self.values, grad_presence=grad_presence,
             flags=flags, identities=identities, attribute_guards=trace.attribute_guards,
             numbers=seen.numbers, scalars=seen.scalars, decisions=seen.decisions,
             effects=[e.location for e in seen.effects], guard_set=guard_set,
             derivative=derivative, freed=self.freed, timing=timing, grad_mode=mode.grad,
-            default_dtype=get_default_dtype(), repetition=repetition(self.arguments),
+            default_dtype=default_dtype, repetition=repeated,
         )
+
+    def identities(self, guard_set: GuardSet) -> list[tuple[Any, Any]]:
+        """Pairs that must be one object at each call."""
+        guards = (*guard_set.every_call, *guard_set.on_report)
+        guarded = {
+            id(x) for g in guards for x in (g.then if isinstance(g.then, tuple) else (g.then,))
+        }
+        grads = ((Gradient(o, before_call=True), i) for o, i in self.trace.identical_grads())
+        return [*self.trace.identities(guarded), *grads]
+
+    def simplified(self, identities: list[tuple[Any, Any]]) -> tuple[Graph, list[Input]]:
+        """The graph of the program, and the inputs that it needs."""
+        trace, derivative = self.trace, self.derivative
+        outputs = [*self.outputs, *(derivative.nodes() if derivative else ())]
+        seeds = tuple(s._node for s in derivative.seeds) if derivative else ()
+        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs), self.checks)
+        verify(raw)
+        if derivative is None:
+            graph = simplify(raw, fast=self.fast_math)
+        else:
+            graph = derivative.forward(raw, trace)
+            self.snapshot_plan.watched_by_backward(derivative.kept_inputs)
+        used = set(graph.order()) | set(self.writes.values())
+        used.update(i.node for pair in identities for i in pair if isinstance(i, Input))
+        # a tensor that no node reads may still have decided something by its shape
+        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
+        return Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks), inputs
+
+    def report_changes(self, inputs: list[Input], guard_set: GuardSet) -> None:
+        """From now on, changes of captured tensors are reported to change_counter.py."""
+        captured_tensors.update(id(i.tensor) for i in inputs if i.kind == "tensor")
+        captured_tensors.update(
+            id(g.location.holder) for g in guard_set.on_report if g.location.kind == "like"
+        )
+        if self.derivative is not None:
+            differentiated_tensors.update(id(i.tensor) for i in self.derivative.wanted)

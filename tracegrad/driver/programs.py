@@ -17,9 +17,8 @@ from weakref import WeakKeyDictionary, ref
 
 from ..nn.module import Module
 from ..tracer.capture.locations import PROGRAMS
-from .entry import Entry
+from .entry import Entry, nobody
 from .promoted_inputs import PromotedInputs
-from .replay.bindings import nobody
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16

@@ -21,13 +21,9 @@ from ...tracer.change_counter import WatchedDict, change_count, changed, guarded
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.inplace import is_read_only
 from ...tracer.tensor.tensor import Tensor
-from ..entry import Entry
+from ..entry import Entry, nobody
 from ..overlaps import overlap
 from ..snapshot import restoring_elsewhere
-
-
-def nobody() -> None:
-    """A dead weak reference."""
 
 
 def staleness(entry: Entry) -> Callable[[], bool]:

@@ -16,9 +16,9 @@ from ...tracer.capture.type_version import rechecked, tag
 from ...tracer.change_counter import change_count
 from ...tracer.mode import mode
 from ...tracer.tensor.views import memory_offset
-from ..entry import Entry
+from ..entry import Entry, nobody
 from ..outputs import Gradient, gradients_before_call
-from .bindings import location_reader, nobody, overlap_check, rebinder, staleness
+from .bindings import location_reader, overlap_check, rebinder, staleness
 from .source import Source, grad_before, tensor_at
 
 _MOVING = ("argument", "place")  # inputs that may be another tensor at each call
