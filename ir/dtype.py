@@ -104,13 +104,13 @@ def named(name: str) -> DType:
 
 def of_numpy(dtype: np.dtype) -> DType:
     """The DType of a NumPy dtype. Raises TypeError for one that tensors cannot hold."""
-    found = _NUMPY.get(np.dtype(dtype).newbyteorder("="))
-    if found is None:
+    converted = _NUMPY.get(np.dtype(dtype).newbyteorder("="))
+    if converted is None:
         held = ", ".join(d.name for d in ALL if d is not bfloat16)
         raise TypeError(
             f"can't convert np.ndarray of type {dtype}; the supported types are: {held}"
         )
-    return found
+    return converted
 
 
 def of_scalar(value: bool | int | float, default: DType = float32) -> DType:

@@ -13,9 +13,9 @@ from .node import Node
 from .op import evaluate
 
 
-def value_of(roots: Iterable[Node], known: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
+def value_of(roots: Iterable[Node], values: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
     """The values of the roots and of all they need, given those of the inputs."""
-    env = dict(known)
+    env = dict(values)
     for node in postorder(roots, stop=env.__contains__):
         if node not in env:
             arrays = [env[x] for x in node.inputs]

@@ -146,14 +146,14 @@ def _key(params: dict[str, Any]) -> tuple[Any, ...]:
 
 def intern(op: OpDef, inputs: tuple[Node, ...], params: dict[str, Any]) -> Node:
     key = (op, inputs, _key(params) if params else ())
-    found = _table.get(key)
-    if found is None:
+    node = _table.get(key)
+    if node is None:
         shape, dtype = op.infer(*inputs, **params)
         with _lock:
-            found = _table.get(key)
-            if found is None:
-                found = _table[key] = Node(op, inputs, params, shape, dtype)
-    return found
+            node = _table.get(key)
+            if node is None:
+                node = _table[key] = Node(op, inputs, params, shape, dtype)
+    return node
 
 
 def input_node(shape: tuple[int, ...], dtype: DType, name: str = "") -> Node:

@@ -35,7 +35,7 @@ class RewriteError(AssertionError):
 
 # ---- patterns
 class Pattern(Value):
-    """What a Node may look like. `match` adds the wildcards it meets to `found`."""
+    """What a Node may look like. `match` adds the nodes of wildcards to `bindings`."""
 
     __slots__ = ()
 
@@ -43,10 +43,10 @@ class Pattern(Value):
     def bind(cls, op: OpDef, inputs: tuple[Any, ...], params: dict[str, Any]) -> Apply:
         return Apply(op, tuple(x if isinstance(x, Pattern) else Literal(x) for x in inputs), params)
 
-    def match(self, node: Node, found: dict[str, Node]) -> bool:
+    def match(self, node: Node, bindings: dict[str, Node]) -> bool:
         raise NotImplementedError
 
-    def build(self, found: dict[str, Node]) -> Any:
+    def build(self, bindings: dict[str, Node]) -> Any:
         raise NotImplementedError
 
 
@@ -57,11 +57,12 @@ class Var(Pattern):
     name: str
     test: Callable[[Node], bool] | None = None
 
-    def match(self, node: Node, found: dict[str, Node]) -> bool:
-        return found.setdefault(self.name, node) is node and (self.test is None or self.test(node))
+    def match(self, node: Node, bindings: dict[str, Node]) -> bool:
+        same = bindings.setdefault(self.name, node) is node
+        return same and (self.test is None or self.test(node))
 
-    def build(self, found: dict[str, Node]) -> Node:
-        return found[self.name]
+    def build(self, bindings: dict[str, Node]) -> Node:
+        return bindings[self.name]
 
     def __repr__(self) -> str:
         return self.name
@@ -82,12 +83,12 @@ class Literal(Pattern):
 
     value: bool | int | float
 
-    def match(self, node: Node, found: dict[str, Node]) -> bool:
+    def match(self, node: Node, bindings: dict[str, Node]) -> bool:
         if node.op is not full or node.params["value"] != self.value:
             return False
         return self.value != 0 or negative(node.params["value"]) == negative(self.value)
 
-    def build(self, found: dict[str, Node]) -> bool | int | float:
+    def build(self, bindings: dict[str, Node]) -> bool | int | float:
         return self.value
 
     def __repr__(self) -> str:
@@ -102,7 +103,7 @@ class Apply(Pattern):
     inputs: tuple[Pattern, ...] | None
     params: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def match(self, node: Node, found: dict[str, Node]) -> bool:
+    def match(self, node: Node, bindings: dict[str, Node]) -> bool:
         if node.op is not self.op:
             return False
         for k, v in self.params.items():
@@ -113,12 +114,12 @@ class Apply(Pattern):
         if len(self.inputs) != len(node.inputs):
             return False
         for p, x in zip(self.inputs, node.inputs, strict=True):  # the hot loop of every pass
-            if not p.match(x, found):
+            if not p.match(x, bindings):
                 return False
         return True
 
-    def build(self, found: dict[str, Node]) -> Node:
-        return self.op(*(p.build(found) for p in self.inputs or ()), **self.params)
+    def build(self, bindings: dict[str, Node]) -> Node:
+        return self.op(*(p.build(bindings) for p in self.inputs or ()), **self.params)
 
     def __repr__(self) -> str:
         inside = "..." if self.inputs is None else ", ".join(map(repr, self.inputs))
@@ -155,13 +156,13 @@ class Row:
         """What the Node becomes by one variant of the row: the same shape and dtype, by an expand
         where the row gives less.
         """
-        found: dict[str, Node] = {}
-        if not variant.match(node, found):
+        bindings: dict[str, Node] = {}
+        if not variant.match(node, bindings):
             return None
-        found["y"] = node
-        if self.when is not None and not self.when(found):
+        bindings["y"] = node
+        if self.when is not None and not self.when(bindings):
             return None
-        new = self.replace(found)
+        new = self.replace(bindings)
         return None if new is None else self._fitted(node, new)
 
     def _fitted(self, node: Node, new: Node | bool | int | float) -> Node:
@@ -185,9 +186,9 @@ def _function(replace: Any) -> Callable[[dict[str, Node]], Any]:
     if isinstance(replace, Pattern):
         return replace.build
     if not callable(replace):
-        return lambda found: replace
+        return lambda bindings: replace
     names = tuple(inspect.signature(replace).parameters)
-    return lambda found: replace(*(found[name] for name in names))
+    return lambda bindings: replace(*(bindings[name] for name in names))
 
 
 class Variant(NamedTuple):

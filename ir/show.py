@@ -34,7 +34,7 @@ def type_of(node: Node) -> str:
 
 def names(graph: Graph) -> dict[Node, str]:
     """A name for each Node: inputs keep theirs as far as Python allows; scalars are their value."""
-    found: dict[Node, str] = {}
+    named: dict[Node, str] = {}
     taken: set[str] = set()
 
     def fresh(wanted: str) -> str:
@@ -49,15 +49,15 @@ def names(graph: Graph) -> dict[Node, str]:
         return name
 
     for node in graph.inputs:
-        found[node] = fresh(node.params.get("name") or "x")
+        named[node] = fresh(node.params.get("name") or "x")
     count = 0
     for node in graph.order():
         if node.op is full and not node.shape:
-            found[node] = number(node)
-        elif node not in found:
-            found[node] = f"v{count}"
+            named[node] = number(node)
+        elif node not in named:
+            named[node] = f"v{count}"
             count += 1
-    return found
+    return named
 
 
 def _param(name: str, value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tracegrad.ir import dtype as dt
-from tracegrad.ir.graph import Graph
+from tracegrad.ir.graph import Graph, postorder
 from tracegrad.ir.node import Node, constant, input_node
 from tracegrad.ir.op import OpDef, ShapeError
 from tracegrad.ir.ops import elementwise as el
@@ -35,6 +35,11 @@ from tracegrad.ir.ops.order import argsort, searchsorted
 from tracegrad.ir.ops.prefix import cummax, cummin, cumprod, cumsum, recur
 from tracegrad.ir.ops.reduce import max as max_, min as min_, prod, spread, sum as sum_
 from tracegrad.ir.ops.source import iota
+from tracegrad.tracer.autograd.backward import backpropagate
+from tracegrad.tracer.autograd.graph import edge
+from tracegrad.tracer.capture.trace import Trace, tracing
+from tracegrad.tracer.tensor.dispatch import bind
+from tracegrad.tracer.tensor.tensor import traced
 
 SHAPES = ((2, 3), (3,), (), (1, 3), (2, 1), (0, 3))
 LARGEST = 200
@@ -283,3 +288,30 @@ def arrays(seed: int, special: bool, shapes: Sequence = SHAPES) -> list[np.ndarr
     if special:
         out[0][0, 0], out[1][1], out[3][0, 2] = np.nan, np.inf, -np.inf
     return out
+
+
+def gradients(
+    outputs: Sequence[tuple[Node, Node]], wrt: Sequence[Node]
+) -> tuple[Node | None, ...]:
+    """The cotangents of `wrt`, from pairs of an output and its cotangent; None where nothing flows.
+
+    The primitives are applied again to traced tensors, and backward walks their autograd graph.
+    """
+    with tracing(Trace([])):
+        tensors = {x: traced(x, x.dtype.is_floating_point) for x in wrt}
+        for node in postorder(y for y, _ in outputs):
+            if node not in tensors:
+                inputs = tuple(tensors[x] for x in node.inputs)
+                tensors[node] = bind(node.op, inputs, node.params) if inputs else traced(node)
+        ends = [(edge(tensors[y]), traced(g)) for y, g in outputs]
+        roots = [(fn, g) for fn, g in ends if fn is not None]
+        found = backpropagate(roots, [edge(tensors[x]) for x in wrt], True, False)
+    return tuple(None if g is None else g._node for g in found)
+
+
+def joint(graph: Graph, wrt: Sequence[Node]) -> Graph:
+    """A graph with the gradients of its first output, a scalar, as further outputs."""
+    loss = graph.outputs[0]
+    pairs = zip(gradients([(loss, constant(1.0, loss.dtype))], wrt), wrt, strict=True)
+    full = (constant(0.0, x.dtype, x.shape) if g is None else g for g, x in pairs)
+    return Graph(graph.inputs, (*graph.outputs, *full), graph.checks)

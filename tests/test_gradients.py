@@ -12,12 +12,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from graphs import gradients
 from registry import ALL, LAYOUTS, draw, laid, projected, slope, weights
 
 import tracegrad as tg
 from tracegrad.codegen.build import build
 from tracegrad.ir import dtype as dt
-from tracegrad.ir.autodiff import gradients
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node

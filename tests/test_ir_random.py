@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from graphs import arrays, grown, steps
+from graphs import arrays, grown, joint, steps
 from hypothesis import given, settings, strategies as st
 
-from tracegrad.ir.autodiff import joint
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.ops.elementwise import tanh

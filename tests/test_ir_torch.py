@@ -8,10 +8,9 @@ import itertools
 
 import numpy as np
 import pytest
-from graphs import arity
+from graphs import arity, gradients
 
 from tracegrad.ir import dtype as dt
-from tracegrad.ir.autodiff import gradients
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node

@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
     file: str  # from the root of the checkout; "user" and "replay" for the others
     function: str
-    callers: tuple[str, ...]  # the rooms of the calls around it, outermost first
+    caller: str  # the file of the caller; "" for code of other libraries
 
     @property
     def room(self) -> str:
@@ -66,8 +66,7 @@ def _steps(events: list[CodeType | None]) -> Iterator[Step]:
         if name not in files:
             files[name] = _file(name)
         if (file := files[name]) is not None:
-            callers = dict.fromkeys(room_of(f) for f in stack if f is not None)
-            yield Step(file, code.co_qualname, tuple(callers))
+            yield Step(file, code.co_qualname, stack[-1] or "" if stack else "")
         stack.append(file)
 
 
@@ -94,13 +93,14 @@ def training_step() -> Callable[[], Any]:
         optimizer.step()
         return loss
 
-    return lambda: step(tg.randn(6, 4), tg.randn(6, 2))
+    x, y = tg.randn(6, 4), tg.randn(6, 2)
+    return lambda: step(x, y)
 
 
 def main() -> None:
     last = ""
     for step in walk(training_step()):
-        if step.callers and step.callers[-1] == DRIVER and step.room not in (DRIVER, last):
+        if room_of(step.caller) == DRIVER and step.room not in (DRIVER, last):
             last = step.room
             print(f"{step.room:24} {step.function}")
 

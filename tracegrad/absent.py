@@ -59,8 +59,8 @@ class AbsentName(AttributeError):
             if name in vars(sys.modules[module])
         ]
         public = [n for n in here if not n.startswith("_")]
-        found = elsewhere + get_close_matches(name, public, 3, 0.7)
-        return f". Near: {', '.join(found)}" if found else ""
+        candidates = elsewhere + get_close_matches(name, public, 3, 0.7)
+        return f". Near: {', '.join(candidates)}" if candidates else ""
 
 
 def attribute(space: str) -> Callable[[str], Any]:

@@ -32,8 +32,8 @@ def check_function(function: Callable, *inputs: Any, compiled: bool = True, seco
             full = list(leaves)
             for k, x in zip(positions, xs, strict=True):
                 full[k] = x
-            found = flatten(f(*unflatten(full, structure)))[0]
-            return tuple(y for y in found if isinstance(y, Tensor))
+            outputs = flatten(f(*unflatten(full, structure)))[0]
+            return tuple(y for y in outputs if isinstance(y, Tensor))
 
         return call
 

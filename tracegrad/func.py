@@ -58,8 +58,8 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
                 "dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
             )
         one = filled((), y.dtype, 1.0) if y.dtype.is_floating_point else None
-        found = point.chosen.like(point.back([one], keep=False))
-        return found, point.with_aux(point.result(), has_aux=has_aux)
+        gradients = point.chosen.like(point.back([one], keep=False))
+        return gradients, point.with_aux(point.result(), has_aux=has_aux)
 
     return differentiated
 
@@ -79,8 +79,8 @@ def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callabl
 
     @wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        found, value = both(*args, **kwargs)
-        return (found, value[1]) if has_aux else found
+        gradients, value = both(*args, **kwargs)
+        return (gradients, value[1]) if has_aux else gradients
 
     return differentiated
 
@@ -102,10 +102,10 @@ def value_and_grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
     return differentiated
 
 
-def _same_structure(words: str, given: Any, structure: Structure, of: str) -> list:
-    leaves, found = flatten(given)
-    if found != structure:
-        raise RuntimeError(f"{words}: {found}, {of}: {structure}")
+def _same_structure(words: str, tree: Any, structure: Structure, of: str) -> list:
+    leaves, own = flatten(tree)
+    if own != structure:
+        raise RuntimeError(f"{words}: {own}, {of}: {structure}")
     return leaves
 
 
@@ -147,11 +147,11 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
 
 
 def _tangents_of(tangents: Any, chosen: Primals) -> list:
-    found = _same_structure(
+    leaves = _same_structure(
         f"{_JVP}: Expected primals and tangents to have the same python structure. tangents",
         tangents, chosen.structure, "primals",
     )
-    for t, x in zip(found, chosen.leaves, strict=True):
+    for t, x in zip(leaves, chosen.leaves, strict=True):
         if not isinstance(t, Tensor):
             raise RuntimeError(f"{_JVP}: Expected tangents to only contain Tensors, got {type(t)}")
         if resolve(t).shape != resolve(x).shape:
@@ -160,7 +160,7 @@ def _tangents_of(tangents: Any, chosen: Primals) -> list:
                 f"original Tensor, this is not supported. Tensor is of size {list(x.shape)} while "
                 f"the given forward gradient is of size {list(t.shape)}."
             )
-    return found
+    return leaves
 
 
 def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
@@ -187,14 +187,14 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
         if not isinstance(x, Tensor):
             raise RuntimeError(f"{_JVP}: Expected primals to only contain Tensors, got {type(x)}")
     chosen = Primals(primals, tuple(range(len(primals))))
-    given = _tangents_of(tangents, chosen)
+    tangent_leaves = _tangents_of(tangents, chosen)
     point = Linearization(_JVP, func, chosen.floating(), {}, has_aux)
     if strict and None in point.back.roots:
         raise RuntimeError(
             "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
             "This is not allowed with strict=True."
         )
-    out = unflatten(point.back.pushforward()(given), point.structure)
+    out = unflatten(point.back.pushforward()(tangent_leaves), point.structure)
     return point.with_aux(point.result(), out, has_aux=has_aux)
 
 
@@ -212,14 +212,14 @@ def linearize(func: Callable, *primals: Any) -> tuple:
     forward = point.back.pushforward()
 
     def pushforward(*tangents: Any) -> Any:
-        given = _tangents_of(tangents, chosen)
-        for k, (t, x) in enumerate(zip(given, chosen.leaves, strict=True)):
+        tangent_leaves = _tangents_of(tangents, chosen)
+        for k, (t, x) in enumerate(zip(tangent_leaves, chosen.leaves, strict=True)):
             if t.dtype is not x.dtype:
                 raise RuntimeError(
                     f"tangent:{k} with dtype {t.dtype} in flattened pytree doesn't match the dtype "
                     f"{x.dtype} of the corresponding primal."
                 )
-        return unflatten(forward(given), point.structure)
+        return unflatten(forward(tangent_leaves), point.structure)
 
     return point.result(), pushforward
 
@@ -302,8 +302,8 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
         forward = point.back.pushforward()
         columns = []
         for k, x in enumerate(xs):
-            found = _at_units(forward, len(xs), k, x, chunk_size)
-            pairs = zip(found, ys, strict=True)
+            tangents = _at_units(forward, len(xs), k, x, chunk_size)
+            pairs = zip(tangents, ys, strict=True)
             columns.append([c.movedim(0, -1).reshape((*y.shape, *x.shape)) for c, y in pairs])
         blocks = [point.chosen.like(rows) for rows in zip(*columns, strict=True)]
         return point.with_aux(unflatten(blocks, point.structure), has_aux=has_aux)

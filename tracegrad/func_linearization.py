@@ -58,8 +58,8 @@ class Primals:
 
     def like(self, leaves: Sequence[Any]) -> Any:
         """`leaves` in the structure of the differentiated arguments."""
-        found = unflatten(leaves, self.structure)
-        return found[0] if self.single else found
+        tree = unflatten(leaves, self.structure)
+        return tree[0] if self.single else tree
 
 
 class Linearization:
@@ -108,7 +108,7 @@ class Linearization:
     def result(self) -> Any:
         return map_leaves(self.back.detached_outside, self.back.result)
 
-    def with_aux(self, *found: Any, has_aux: bool) -> Any:
+    def with_aux(self, *results: Any, has_aux: bool) -> Any:
         """The result of a transform, with the aux if the function returns one."""
-        full = (*found, map_leaves(self.back.detached_outside, self.aux)) if has_aux else found
+        full = (*results, map_leaves(self.back.detached_outside, self.aux)) if has_aux else results
         return full if len(full) > 1 else full[0]

@@ -30,11 +30,11 @@ def _all_tensors(module: Module) -> dict[str, Tensor]:
 @contextmanager
 def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
     """Within it, the module has other parameters and buffers."""
-    known = _all_tensors(module)
+    tensors = _all_tensors(module)
     if strict:
         unmatched = {
-            "Unexpected": sorted(new.keys() - known.keys()),
-            "Missing": sorted(known.keys() - new.keys()),
+            "Unexpected": sorted(new.keys() - tensors.keys()),
+            "Missing": sorted(tensors.keys() - new.keys()),
         }
         lines = [
             f"\n\t{what} key(s): {', '.join(map(repr, names))}."
@@ -50,8 +50,8 @@ def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool
     full = dict(new)
     if tie:
         for name, t in new.items():
-            for other, same in known.items():
-                if same is known.get(name) and full.setdefault(other, t) is not t:
+            for other, same in tensors.items():
+                if same is tensors.get(name) and full.setdefault(other, t) is not t:
                     raise ValueError(
                         f"functional_call got different values for {name} and {other}, which are "
                         "tied"
@@ -101,9 +101,9 @@ def functional_call(
                 "call is ambiguous"
             )
         merged |= d
-    given = () if args is None else args if isinstance(args, tuple) else (args,)
+    inputs = () if args is None else args if isinstance(args, tuple) else (args,)
     with _replaced(module, merged, tie_weights, strict):
-        return module(*given, **(kwargs or {}))
+        return module(*inputs, **(kwargs or {}))
 
 
 def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

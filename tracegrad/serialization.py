@@ -194,10 +194,10 @@ class _Unpickler(pickle.Unpickler):
         self.persistent_load = persistent  # type: ignore[method-assign]
 
     def find_class(self, module: str, name: str) -> Any:
-        known = _KNOWN.get((module, name)) if module.startswith("torch") else None
-        if isinstance(known, Constructor):
-            return lambda *args: known.make(args)
-        return super().find_class(module, name) if known is None else known
+        constructor = _KNOWN.get((module, name)) if module.startswith("torch") else None
+        if isinstance(constructor, Constructor):
+            return lambda *args: constructor.make(args)
+        return super().find_class(module, name) if constructor is None else constructor
 
 
 class _Archive:

@@ -123,10 +123,10 @@ def assert_kernels(compiled: Any, launches: int, distinct: int | None = None) ->
     >>> torch.testing.assert_kernels(f, launches=1)
     """
     program = compiled.program()
-    found = len(program.launches), len(program.kernels)
-    if found[0] != launches or distinct not in (None, found[1]):
+    counts = len(program.launches), len(program.kernels)
+    if counts[0] != launches or distinct not in (None, counts[1]):
         wanted = f"{launches} launches" + (f" of {distinct} kernels" if distinct else "")
         names = ", ".join(launch.kernel.name for launch in program.launches)
         raise AssertionError(
-            f"expected {wanted}, got {found[0]} of {found[1]}: {names}\n{program.source()}"
+            f"expected {wanted}, got {counts[0]} of {counts[1]}: {names}\n{program.source()}"
         )

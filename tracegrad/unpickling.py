@@ -47,10 +47,10 @@ def _dict(kind: type) -> Constructor:
     def make(args: tuple) -> Any:
         if not args:
             return kind()
-        (given,) = args
-        if not isinstance(given, (dict, list, tuple)):
-            raise UnpicklingError(f"{kind.__name__} of a {type(given).__name__}")
-        return kind(_pairs(given) if not isinstance(given, dict) else given)
+        (items,) = args
+        if not isinstance(items, (dict, list, tuple)):
+            raise UnpicklingError(f"{kind.__name__} of a {type(items).__name__}")
+        return kind(_pairs(items) if not isinstance(items, dict) else items)
 
     return Constructor(make)
 

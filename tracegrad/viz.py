@@ -68,9 +68,9 @@ class _Backward:
 
     def box(self, thing: Any, label: str, color: str) -> tuple[str, bool]:
         """The box of a tensor or operation, and whether it is new."""
-        found = self.boxes.get(id(thing))
-        if found is not None:
-            return found, False
+        box = self.boxes.get(id(thing))
+        if box is not None:
+            return box, False
         name = self.boxes[id(thing)] = f"n{len(self.boxes)}"
         self.kept_alive.append(thing)
         self.dot.node(name, label, fillcolor=color)
@@ -122,17 +122,18 @@ def launch_of(graph: Graph, launches: Iterable[Any]) -> dict[Node, int]:
     for number, launch in enumerate(launches):
         for line in launch.origin:
             waiting.setdefault(line[: line.index("]") + 1], deque()).append(number)
-    order, found = graph.order(), {}
+    order = graph.order()
+    numbers: dict[Node, int] = {}
     for node in order:
         if queue := waiting.get(_described(node)):
-            found[node] = queue.popleft()
+            numbers[node] = queue.popleft()
     readers = users(order)
     for node in reversed(order):
-        if node not in found and node.op.kind is not Kind.SOURCE:
-            at = [found[reader] for reader in readers[node] if reader in found]
+        if node not in numbers and node.op.kind is not Kind.SOURCE:
+            at = [numbers[reader] for reader in readers[node] if reader in numbers]
             if at:
-                found[node] = min(at)
-    return found
+                numbers[node] = min(at)
+    return numbers
 
 
 def draw_program(graph: Graph, program: Any) -> Any:

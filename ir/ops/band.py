@@ -83,9 +83,9 @@ band = _band(
 
 
 def _log_row(a0: Any, a1: Any, a2: Any, h0: Any, h1: Any, h2: Any) -> np.ndarray:
-    ways = np.stack([a0 + h0, a1 + h1, a2 + h2])
-    top = ways.max(0)
-    return np.log(np.exp(ways - top).sum(0)) + top
+    paths = np.stack([a0 + h0, a1 + h1, a2 + h2])
+    top = paths.max(0)
+    return np.log(np.exp(paths - top).sum(0)) + top
 
 
 _WAYS = ("{0} + {h0}", "{1} + {h1}", "{2} + {h2}")

@@ -89,8 +89,8 @@ def _curved(a: Any, g: Any) -> Any:
     straight = sum_(rest * row(diagonal(inner)), dims=_last(a))
     turned = lu(dot(u, vh), check=None)
     way = sign(prod(_pivots(turned), dims=_last(s))) * parity(turned)
-    found = embedded(straight) - rest * transpose(inner)
-    return column(column(way)) * dot(u, dot(found, vh))
+    curved = embedded(straight) - rest * transpose(inner)
+    return column(column(way)) * dot(u, dot(curved, vh))
 
 
 def curvature(a: Any, packed: Any, g: Any) -> Any:
@@ -110,9 +110,9 @@ def _third(k: Any, y: Any, x: Any, a: Any, packed: Any, g: Any) -> Any:
     w, size = transposed_inverse(a, packed), column(column(determinant(a, packed)))
     of_g, of_k = (dot(w, dot(transpose(m), w)) for m in (g, k))
     along_g, along_k = _both(g * w), _both(k * w)
-    found = (along_g * along_k - _both(k * of_g)) * w - along_k * of_g - along_g * of_k
-    found = found + dot(of_g, dot(transpose(k), w)) + dot(of_k, dot(transpose(g), w))
-    return where(column(column(fits)), size * found, float("nan"))
+    third = (along_g * along_k - _both(k * of_g)) * w - along_k * of_g - along_g * of_k
+    third = third + dot(of_g, dot(transpose(k), w)) + dot(of_k, dot(transpose(g), w))
+    return where(column(column(fits)), size * third, float("nan"))
 
 
 # det(x, a, packed): x = |a|

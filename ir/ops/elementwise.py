@@ -350,8 +350,8 @@ check_index = elementwise(
 
 def _labelled(i: np.ndarray, *, size: int, ignore: int, dtype: DType) -> np.ndarray:
     missing = i == ignore
-    found = _checked(np.where(missing, 0, i), size=size, dim=TARGET)
-    return np.where(missing, -1, found).astype(dtype.storage)
+    labels = _checked(np.where(missing, 0, i), size=size, dim=TARGET)
+    return np.where(missing, -1, labels).astype(dtype.storage)
 
 
 # check_label(i, size=, ignore=, dtype=): the class that i names, or -1 where it is `ignore`; one

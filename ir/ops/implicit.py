@@ -21,11 +21,11 @@ def implicit(name: str, vjp: Any, grad_name: str, *params: dict[str, Any]) -> Op
     depends on the others. In a kernel it is nothing. `params` are those that it is used with.
     """
 
-    def infer(x: Any, *given: Any, **_: Any) -> tuple[tuple[int, ...], DType]:
+    def infer(x: Any, *others: Any, **_: Any) -> tuple[tuple[int, ...], DType]:
         return x.shape, x.dtype
 
     return register(OpDef(
-        name, Kind.IMPLICIT, lambda x, *given, **_: x, infer, vjp, grad_name=grad_name,
+        name, Kind.IMPLICIT, lambda x, *others, **_: x, infer, vjp, grad_name=grad_name,
         used_with=params or ({},),
     ))
 

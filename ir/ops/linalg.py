@@ -185,13 +185,13 @@ def _lu_rule(g: Any, y: Any, a: Any, *, check: str | None) -> Any:
     elif m > n:
         right = right - dot(transpose(rest), g_rest)
     middle = triangular_solve(square, tril(left, True) + triu(right), trans=True, **lower)
-    found = transpose(triangular_solve(square, transpose(middle), trans=False, **upper))
+    gradient = transpose(triangular_solve(square, transpose(middle), trans=False, **upper))
     if n > m:
-        found = join(found, triangular_solve(square, g_rest, trans=True, **lower), axis=-1)
+        gradient = join(gradient, triangular_solve(square, g_rest, trans=True, **lower), axis=-1)
     elif m > n:
         below = triangular_solve(square, transpose(g_rest), trans=False, **upper)
-        found = join(found, transpose(below), axis=-2)
-    return rows_in_order(found, inverse_order(order))
+        gradient = join(gradient, transpose(below), axis=-2)
+    return rows_in_order(gradient, inverse_order(order))
 
 
 # lu(a), (m, n): an (m, n + 2) matrix of L (its unit diagonal left out) and U, then the order of the
@@ -239,8 +239,8 @@ def _qr_rule(g: Any, y: Any, a: Any, *, complete: bool) -> Any:
     inner = triu(dot(gr, transpose(r)) - dot(transpose(q), gq))
     inner = inner + transpose(triu(inner, True))
     right = gq + dot(q, inner)
-    found = transpose(triangular_solve(r, transpose(right), upper=True, trans=False, unit=False))
-    return found if rest is None else join(found, dot(q, rest), axis=-1)
+    gradient = transpose(triangular_solve(r, transpose(right), upper=True, trans=False, unit=False))
+    return gradient if rest is None else join(gradient, dot(q, rest), axis=-1)
 
 
 # qr(a): Q, then R, flat
@@ -343,10 +343,10 @@ def _svd_rule(g: Any, y: Any, a: Any, *, full: bool, check: str | None) -> Any:
     left = dot(u, inner)
     if m > k:
         left = left + _quotient(gu - dot(u, ut_gu), row(s))
-    found = dot(left, vh)
+    gradient = dot(left, vh)
     if n > k:
-        found = found + dot(u, transpose(_quotient(gv - dot(v, vt_gv), row(s))))
-    return found
+        gradient = gradient + dot(u, transpose(_quotient(gv - dot(v, vt_gv), row(s))))
+    return gradient
 
 
 # svd(a): U, S and V', flat

@@ -35,8 +35,8 @@ def _searchsorted(rows: np.ndarray, x: np.ndarray, *, right: bool) -> np.ndarray
     low, high = np.zeros(x.shape, np.int64), np.full(x.shape, n, np.int64)
     while (low < high).any():
         middle = np.minimum((low + high) >> 1, n - 1)
-        found = rows[middle] if rows.ndim == 1 else np.take_along_axis(rows, middle, -1)
-        ahead = (low < high) & ~(found > x if right else found >= x)
+        middle_values = rows[middle] if rows.ndim == 1 else np.take_along_axis(rows, middle, -1)
+        ahead = (low < high) & ~(middle_values > x if right else middle_values >= x)
         low = np.where(ahead, middle + 1, low)
         high = np.where(ahead, high, np.minimum(high, middle))
     return low

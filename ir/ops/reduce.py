@@ -68,10 +68,10 @@ def _reduce(ufunc: np.ufunc, init: Any) -> Callable[..., np.ndarray]:
         if 1 < math.prod(window) <= FEW and x.size >= MANY * math.prod(window):
             taps = np.moveaxis(x, dims, range(len(dims)))
             first, *rest = itertools.product(*map(range, window))
-            found = taps[first].copy()
+            result = taps[first].copy()
             for tap in rest:
-                ufunc(found, taps[tap], out=found)
-            return found
+                ufunc(result, taps[tap], out=result)
+            return result
         if ufunc is np.add:
             return total(x, dims)
         return ufunc.reduce(x, axis=dims, initial=init(of_numpy(x.dtype)), dtype=x.dtype)

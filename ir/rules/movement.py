@@ -236,10 +236,6 @@ def reshape_of_expand(y: Node, x: Node) -> Node | None:
     )
 
 
-def is_full_slice(y: Node, x: Node) -> Node | None:
-    return x if y.shape == x.shape and all(step == 1 for *_, step in y.params["slices"]) else None
-
-
 same_shape = lambda y, x: x if y.shape == x.shape else None
 of_constant = lambda y, c: constant(value(c), y.dtype, y.shape)
 

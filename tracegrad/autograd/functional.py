@@ -25,15 +25,15 @@ Tensors = Tensor | tuple[Tensor, ...]
 
 
 def _tensors(x: Any, what: str, function: str) -> tuple[Tensor, ...]:
-    found = x if isinstance(x, tuple) else (x,)
-    for k, t in enumerate(found):
+    tensors = x if isinstance(x, tuple) else (x,)
+    for k, t in enumerate(tensors):
         if not isinstance(t, Tensor):
-            which = f"value at index {k} of the {what}" if found is x else f"given {what}"
+            which = f"value at index {k} of the {what}" if tensors is x else f"given {what}"
             raise TypeError(
                 f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but "
                 f"the {which} has type {type(t)}."
             )
-    return found
+    return tensors
 
 
 def _depends(y: GradFn | None, x: GradFn) -> bool:
@@ -83,35 +83,35 @@ class _Linearization:
                 "The vector v can only be None if the user-provided function returns a single "
                 "Tensor with a single element, or for jvp has such an input."
             )
-        given = _tensors(v, "v", self.what)
-        if len(given) != len(like):
+        weights = _tensors(v, "v", self.what)
+        if len(weights) != len(like):
             raise RuntimeError(
-                f"v is a tuple of invalid length: should be {len(like)} but got {len(given)}."
+                f"v is a tuple of invalid length: should be {len(like)} but got {len(weights)}."
             )
-        for k, (g, x) in enumerate(zip(given, like, strict=True)):
+        for k, (g, x) in enumerate(zip(weights, like, strict=True)):
             if g.shape != x.shape:
                 where = "" if len(like) == 1 else f"Entry {k} in "
                 raise RuntimeError(
                     f"{where}v has invalid size: should be {x.shape} but got {g.shape}."
                 )
-        return given
+        return weights
 
-    def finish(self, found: Sequence[Tensor]) -> list[Tensor]:
-        for k, t in enumerate(found if self.create and self.strict else ()):
+    def finish(self, results: Sequence[Tensor]) -> list[Tensor]:
+        for k, t in enumerate(results if self.create and self.strict else ()):
             if not t.requires_grad:
                 raise RuntimeError(
                     f"The jacobian of the user-provided function is independent of input {k}. This "
                     "is not allowed in strict mode when create_graph=True."
                 )
-        return [t if self.create else t.detach() for t in found]
+        return [t if self.create else t.detach() for t in results]
 
     def outputs(self) -> Tensors:
         ys = [y if self.create else y.detach() for y in self.ys]
         return ys[0] if self.single_output else tuple(ys)
 
 
-def _shaped(found: Sequence[Any], single: bool) -> Any:
-    return found[0] if single else tuple(found)
+def _shaped(results: Sequence[Any], single: bool) -> Any:
+    return results[0] if single else tuple(results)
 
 
 def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
@@ -124,8 +124,8 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
     (tensor([0., 0.]), tensor([1., 2.]))
     """
     p = _Linearization(func, inputs, "vjp", create_graph, strict)
-    found = p.back(p.weights(v, p.ys), create_graph)
-    return p.outputs(), _shaped(p.finish(found), p.single_input)
+    gradients = p.back(p.weights(v, p.ys), create_graph)
+    return p.outputs(), _shaped(p.finish(gradients), p.single_input)
 
 
 def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
@@ -138,8 +138,8 @@ def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
     (tensor([0., 0.]), tensor([1., 2.]))
     """
     p = _Linearization(func, inputs, "jvp", create_graph, strict)
-    found = p.back.pushforward()(p.weights(v, p.xs), create_graph)
-    return p.outputs(), _shaped(p.finish(found), p.single_output)
+    tangents = p.back.pushforward()(p.weights(v, p.xs), create_graph)
+    return p.outputs(), _shaped(p.finish(tangents), p.single_output)
 
 
 class _Gradient:
@@ -149,7 +149,7 @@ class _Gradient:
         self.func, self.what = func, what
 
     def __call__(self, *xs: Tensor) -> tuple:
-        back = Pullback(lambda given: self.func(*given), xs)
+        back = Pullback(lambda inputs: self.func(*inputs), xs)
         self.value = y = back.result
         _tensors(y, "outputs of the user-provided function", self.what)
         if not isinstance(y, Tensor):
@@ -178,9 +178,9 @@ def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
     """
     gradient = _Gradient(func, "vhp")
     p = _Linearization(gradient, inputs, "vhp", create_graph, strict)
-    found = p.finish(p.back(p.weights(v, p.xs), create_graph))
+    gradients = p.finish(p.back(p.weights(v, p.xs), create_graph))
     value = gradient.value if create_graph else gradient.value.detach()
-    return value, _shaped(found, p.single_input)
+    return value, _shaped(gradients, p.single_input)
 
 
 def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
@@ -196,9 +196,9 @@ def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
     """
     gradient = _Gradient(func, "hvp")
     p = _Linearization(gradient, inputs, "hvp", create_graph, strict)
-    found = p.finish(p.back.pushforward()(p.weights(v, p.xs), create_graph))
+    products = p.finish(p.back.pushforward()(p.weights(v, p.xs), create_graph))
     value = gradient.value if create_graph else gradient.value.detach()
-    return value, _shaped(found, p.single_input)
+    return value, _shaped(products, p.single_input)
 
 
 def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False,
@@ -247,8 +247,8 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
             rows = _at_units(pulled, len(p.ys), k, y, vectorize)
             pairs = zip(rows, p.xs, strict=True)
             blocks.append([r.reshape((*y.shape, *x.shape)) for r, x in pairs])
-    found = [_shaped(p.finish(row), p.single_input) for row in blocks]
-    return _shaped(found, p.single_output)
+    jacobians = [_shaped(p.finish(row), p.single_input) for row in blocks]
+    return _shaped(jacobians, p.single_output)
 
 
 def _at_units(

@@ -81,11 +81,11 @@ class _Check:
                     "gradcheck."
                 )
         with enable_grad():
-            found = self.outputs()
+            outputs = self.outputs()
         self.differentiable = [
-            k for k, y in enumerate(found) if isinstance(y, Tensor) and y.requires_grad
+            k for k, y in enumerate(outputs) if isinstance(y, Tensor) and y.requires_grad
         ]
-        self.ys: list[Tensor] = [found[k] for k in self.differentiable]
+        self.ys: list[Tensor] = [outputs[k] for k in self.differentiable]
 
     def outputs(self) -> tuple:
         return _tuple(self.func(*self.inputs))
@@ -93,9 +93,9 @@ class _Check:
     def values(self) -> Arrays:
         """The values of the differentiable outputs; without any, of all floating point outputs."""
         with no_grad():
-            found = self.outputs()
-        tensors = [found[k] for k in self.differentiable] or [
-            y for y in found if isinstance(y, Tensor) and y.dtype.is_floating_point
+            outputs = self.outputs()
+        tensors = [outputs[k] for k in self.differentiable] or [
+            y for y in outputs if isinstance(y, Tensor) and y.dtype.is_floating_point
         ]
         return [_array(y).copy() for y in tensors]
 
@@ -129,12 +129,12 @@ class _Check:
 
     def pulled(self, y: Tensor, g: np.ndarray) -> list[np.ndarray]:
         """The gradients of all inputs for the cotangent `g` of `y`."""
-        found = grad(
+        grads = grad(
             [y], self.xs, [tensor(g, dtype=y.dtype)], retain_graph=True, allow_unused=True
         )
         return [
             np.zeros(tuple(x.shape)) if t is None else _array(t)
-            for t, x in zip(found, self.xs, strict=True)
+            for t, x in zip(grads, self.xs, strict=True)
         ]
 
     def analytical(self, y: Tensor) -> Arrays:
@@ -162,20 +162,22 @@ class _Check:
         back = Pullback(call, self.xs)
         back.set_outputs([back.result[k] for k in self.differentiable])
         along = tensor(direction, dtype=x.dtype)
-        found = back.pushforward()([along if t is x else None for t in self.xs])
-        return [_array(t) for t in found]
+        tangents = back.pushforward()([along if t is x else None for t in self.xs])
+        return [_array(t) for t in tangents]
 
 
-def _compare(found: np.ndarray, expected: np.ndarray, words: str, rtol: float, atol: float) -> None:
-    if np.allclose(found, expected, rtol, atol, equal_nan=True):
+def _compare(
+    analytical: np.ndarray, expected: np.ndarray, words: str, rtol: float, atol: float
+) -> None:
+    if np.allclose(analytical, expected, rtol, atol, equal_nan=True):
         return
-    apart = np.abs(found - expected)
+    apart = np.abs(analytical - expected)
     at = np.unravel_index(int(np.argmax(np.where(np.isnan(apart), np.inf, apart))), apart.shape)
     place = tuple(int(k) for k in at)
     raise GradcheckError(
-        f"{words}\nnumerical:{expected}\nanalytical:{found}\ngreatest difference: {apart[at]:.3g} "
-        f"at {place}: numerical {expected[at]:.8g}, analytical {found[at]:.8g} (up to rtol={rtol}, "
-        f"atol={atol} allowed)"
+        f"{words}\nnumerical:{expected}\nanalytical:{analytical}\n"
+        f"greatest difference: {apart[at]:.3g} at {place}: numerical {expected[at]:.8g}, "
+        f"analytical {analytical[at]:.8g} (up to rtol={rtol}, atol={atol} allowed)"
     )
 
 
@@ -198,8 +200,8 @@ def _fast(check: _Check, rtol: float, atol: float) -> None:
                 f"Jacobian computed with fast mode mismatch for output {j} with respect to input "
                 f"{i}: run with fast_mode=False to see which elements differ,"
             )
-            found, expected = (pulled[j][i] * u).sum(), (d * weights[j]).sum()
-            _compare(np.asarray(found), np.asarray(expected), words, rtol, atol)
+            analytical, expected = (pulled[j][i] * u).sum(), (d * weights[j]).sum()
+            _compare(np.asarray(analytical), np.asarray(expected), words, rtol, atol)
 
 
 def _reentrant(check: _Check, tolerance: float) -> None:
@@ -222,9 +224,9 @@ def _batched(check: _Check) -> None:
             allow_unused=True, is_grads_batched=True,
         )
         each = [check.pulled(y, g) for g in gs]
-        for i, found in enumerate(together):
+        for i, batch_grad in enumerate(together):
             expected = np.stack([e[i] for e in each])
-            a = np.zeros_like(expected) if found is None else _array(found)
+            a = np.zeros_like(expected) if batch_grad is None else _array(batch_grad)
             words = f"Batched gradient mismatch for output {j} with respect to input {i},"
             _compare(a, expected, words, 1e-5, 1e-8)
 
@@ -302,10 +304,10 @@ def gradgradcheck(
     >>> torch.autograd.gradgradcheck(torch.sin, (x,))
     True
     """
-    given = _tuple(inputs)
+    primals = _tuple(inputs)
     if grad_outputs is None:
         random = np.random.default_rng(1)
-        ys = [y for y in _tuple(func(*given)) if isinstance(y, Tensor) and y.requires_grad]
+        ys = [y for y in _tuple(func(*primals)) if isinstance(y, Tensor) and y.requires_grad]
         weights = [zeros_like(y).detach() for y in ys]
         for k, (w, y) in enumerate(zip(weights, ys, strict=True)):
             numbers = random.standard_normal((*y.shape, 2) if gen_non_contig_grad_outputs
@@ -317,16 +319,16 @@ def gradgradcheck(
         weights = list(_tuple(grad_outputs))
 
     def gradients(*args: Any) -> tuple:
-        xs, gs = args[: len(given)], args[len(given) :]
+        xs, gs = args[: len(primals)], args[len(primals) :]
         wanted = [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
         with enable_grad():
-            found = _tuple(func(*xs))
-            ys = [y for y in found if isinstance(y, Tensor) and y.requires_grad]
+            outputs = _tuple(func(*xs))
+            ys = [y for y in outputs if isinstance(y, Tensor) and y.requires_grad]
             first = grad(ys, wanted, list(gs), create_graph=True, allow_unused=True)
         return tuple(g for g in first if g is not None)
 
     return gradcheck(
-        gradients, (*given, *weights), eps=eps, atol=atol, rtol=rtol,
+        gradients, (*primals, *weights), eps=eps, atol=atol, rtol=rtol,
         raise_exception=raise_exception, nondet_tol=nondet_tol,
         check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
         check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,

@@ -183,8 +183,8 @@ class CompiledFunction:
         if self.reasons[why.kind] == MAX_RETRACES + 1 and why.kind is not None:
             warnings.warn(
                 f"{name_of(self.fn)} was traced {self.traces} times, and again because "
-                f"{why.words}. Each trace takes as long as the first call. Pad shapes to a few "
-                "sizes, and pass values that change as tensors.",
+                f"{why.words}. Each trace takes as long as the first call. To have fewer of them, "
+                "pad shapes to a few sizes, and pass values that change as tensors.",
                 stacklevel=5,
             )
 

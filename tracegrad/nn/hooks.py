@@ -122,7 +122,7 @@ class _Gradients:
 
     def entered(self, grads: Grads) -> Grads:
         for hook in self.before:
-            grads = _answer(hook(self.module, grads), grads)
+            grads = _checked_grads(hook(self.module, grads), grads)
         if self.unwatched is None:
             self.grad_output = grads
         else:
@@ -137,17 +137,17 @@ class _Gradients:
     def arrived(self, grads: Grads) -> Grads:
         grad_output, self.grad_output = self.grad_output, ()
         for hook in self.after:
-            grads = _answer(hook(self.module, grads, grad_output), grads)
+            grads = _checked_grads(hook(self.module, grads, grad_output), grads)
         return grads
 
 
-def _answer(new: Any, grads: Grads) -> Grads:
+def _checked_grads(new: Any, grads: Grads) -> Grads:
     if new is None:
         return grads
-    found = tuple(new) if isinstance(new, (tuple, list)) else (new,)
-    if len(found) != len(grads):
+    new_grads = tuple(new) if isinstance(new, (tuple, list)) else (new,)
+    if len(new_grads) != len(grads):
         raise RuntimeError(
-            f"Backward hook returned an invalid number of grad_input, got {len(found)}, but "
+            f"Backward hook returned an invalid number of grad_input, got {len(new_grads)}, but "
             f"expected {len(grads)}"
         )
-    return found
+    return new_grads

@@ -24,9 +24,9 @@ def documentation(name: str, function: Callable) -> str:
     if not call:
         return head
     arguments, _, tail = tail.partition(")")
-    given = arguments.split(", ")
-    tensors = ", ".join(x for x in given if "=" not in x)
-    options = ", ".join(x for x in given if "=" in x)
+    names = arguments.split(", ")
+    tensors = ", ".join(x for x in names if "=" not in x)
+    options = ", ".join(x for x in names if "=" in x)
     return f"{head}nn.{name}({options})({tensors}){tail}"
 
 
@@ -45,9 +45,9 @@ def layer(
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         Module.__init__(self)
-        given = accepted.bind(*args, **kwargs)
-        given.apply_defaults()
-        values = given.arguments if prepare is None else prepare(dict(given.arguments))
+        bound = accepted.bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = bound.arguments if prepare is None else prepare(dict(bound.arguments))
         for key, value in values.items():
             setattr(self, key, value)
 

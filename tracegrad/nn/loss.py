@@ -30,9 +30,9 @@ def _module(name: str, function: Callable, tensors: int = 2, without: str = "") 
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         Module.__init__(self)
-        given = accepted.bind(*args, **kwargs)
-        given.apply_defaults()
-        chosen = given.arguments
+        bound = accepted.bind(*args, **kwargs)
+        bound.apply_defaults()
+        chosen = bound.arguments
         chosen["reduction"] = legacy(
             chosen.pop("size_average", None), chosen.pop("reduce", None), chosen["reduction"]
         )

@@ -71,8 +71,8 @@ class Module(Hooked, Stateful):
     # ---- attributes
     def __getattr__(self, name: str) -> Any:
         for table in ("_parameters", "_buffers", "_modules"):
-            if name in (found := self.__dict__.get(table, ())):
-                return found[name]
+            if name in (members := self.__dict__.get(table, ())):
+                return members[name]
         text = f"'{type(self).__name__}' object has no attribute '{name}'"
         raise AttributeError(text, name=name, obj=self)  # Python adds what is near
 
@@ -111,13 +111,13 @@ class Module(Hooked, Stateful):
 
     def _forget(self, name: str, keep: str = "") -> bool:
         """Remove `name` wherever it stands, except in the table `keep`; whether it was found."""
-        found = False
+        removed = False
         for table in (self.__dict__, self._parameters, self._buffers, self._modules):
             if name in table and table is not self.__dict__.get(keep):
                 del table[name]
-                found = True
+                removed = True
         self._persist(name, True)
-        return found
+        return removed
 
     def __dir__(self) -> list[str]:
         tables = (self._parameters, self._modules, self._buffers)
@@ -256,10 +256,10 @@ class Module(Hooked, Stateful):
     def _member(self, target: str, table: str, what: str) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
-        found = _attribute(module, name)
+        member = _attribute(module, name)
         if name not in getattr(module, table):
             raise AttributeError(f"`{name}` is not {what}")
-        return found
+        return member
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter with a dotted name."""

@@ -11,16 +11,16 @@ from .layer import NEEDED, layer, repeated
 from .module import Module
 
 
-def _whole(given: dict) -> dict:
+def _whole(arguments: dict) -> dict:
     """Windows side by side unless a stride is given."""
-    stride = given["stride"]
-    return given | {"stride": given["kernel_size"] if stride is None else stride}
+    stride = arguments["stride"]
+    return arguments | {"stride": arguments["kernel_size"] if stride is None else stride}
 
 
-def _tuples(given: dict) -> dict:
+def _tuples(arguments: dict) -> dict:
     """AvgPool1d, alone, keeps tuples."""
     names = ("kernel_size", "stride", "padding")
-    return {k: repeated(v, 1) if k in names else v for k, v in _whole(given).items()}
+    return {k: repeated(v, 1) if k in names else v for k, v in _whole(arguments).items()}
 
 
 _MAX = {

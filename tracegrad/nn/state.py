@@ -66,8 +66,8 @@ class Stateful:
             warnings.warn(
                 "Positional args are being deprecated, use kwargs instead.", FutureWarning, 2
             )
-            given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
-            return self.state_dict(**given)
+            options = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
+            return self.state_dict(**options)
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()
@@ -115,12 +115,12 @@ class Stateful:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         metadata = getattr(state_dict, "_metadata", None)
-        errors, found = _Errors(), _IncompatibleKeys([], [])
+        errors, incompatible = _Errors(), _IncompatibleKeys([], [])
         try:
-            _load(self, OrderedDict(state_dict), metadata, assign, "", found, errors)
+            _load(self, OrderedDict(state_dict), metadata, assign, "", incompatible, errors)
             if strict:
-                named = (("Unexpected", found.unexpected_keys), ("Missing", found.missing_keys))
-                for title, keys in named:
+                unexpected, missing = incompatible.unexpected_keys, incompatible.missing_keys
+                for title, keys in (("Unexpected", unexpected), ("Missing", missing)):
                     if keys:
                         quoted = ", ".join(f'"{k}"' for k in keys)
                         errors.insert(0, f"{title} key(s) in state_dict: {quoted}. ")
@@ -130,7 +130,7 @@ class Stateful:
         except BaseException:
             errors.undo()
             raise
-        return found
+        return incompatible
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, local_metadata: dict, strict: bool,
@@ -158,19 +158,19 @@ class Stateful:
             missing_keys.append(prefix + EXTRA)
         for key in state_dict if strict else ():
             first, *below = key.removeprefix(prefix).split(".", 1)
-            known = self._modules if below else {**own, **({EXTRA: None} if extra else {})}
-            if key.startswith(prefix) and first not in known:
+            names = self._modules if below else {**own, **({EXTRA: None} if extra else {})}
+            if key.startswith(prefix) and first not in names:
                 unexpected_keys.append(key)
 
-    def _load_one(self, key: str, name: str, old: Any, given: Any, assign: bool,
+    def _load_one(self, key: str, name: str, old: Any, loaded: Any, assign: bool,
                   errors: list[str]) -> None:
-        if not isinstance(given, Tensor) and not hasattr(given, "__array__"):
+        if not isinstance(loaded, Tensor) and not hasattr(loaded, "__array__"):
             errors.append(
                 f'While copying the parameter named "{key}", expected tracegrad.Tensor or '
-                f"Tensor-like object from checkpoint but received {type(given)}"
+                f"Tensor-like object from checkpoint but received {type(loaded)}"
             )
             return
-        new = given if isinstance(given, Tensor) else as_tensor(given.__array__())
+        new = loaded if isinstance(loaded, Tensor) else as_tensor(loaded.__array__())
         if old.ndim == 0 and new.shape == (1,):  # as files of long ago have it
             new = new[0]
         if new.shape != old.shape:
@@ -244,21 +244,21 @@ class Stateful:
 
 
 def _load(
-    module: Any, given: dict, metadata: Any, assign: bool, prefix: str, found: _IncompatibleKeys,
-    errors: _Errors,
+    module: Any, state: dict, metadata: Any, assign: bool, prefix: str,
+    incompatible: _IncompatibleKeys, errors: _Errors,
 ) -> None:
     """Load a module and those below it."""
     local = dict((metadata or {}).get(prefix[:-1], {}))
     if assign:
         local["assign_to_params_buffers"] = True
-    module._load_from_state_dict(given, prefix, local, True, *found, errors)
+    module._load_from_state_dict(state, prefix, local, True, *incompatible, errors)
     for name, child in module._modules.items():
         if child is not None:
             inside = f"{prefix}{name}."
-            part = {k: v for k, v in given.items() if k.startswith(inside)}
-            _load(child, part, metadata, assign, inside, found, errors)
+            part = {k: v for k, v in state.items() if k.startswith(inside)}
+            _load(child, part, metadata, assign, inside, incompatible, errors)
     for hook in module._state_hooks("after loading"):
-        if hook(module, found) is not None:
+        if hook(module, incompatible) is not None:
             raise AssertionError(
                 "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to "
                 "return new values, if incompatible_keys need to be modified, it should be done "

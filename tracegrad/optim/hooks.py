@@ -86,10 +86,10 @@ def hooked(step: Callable) -> Callable:
                         f"new_kwargs), but got {new}."
                     )
                 args, kwargs = new
-        found = step(*args, **kwargs)
+        result = step(*args, **kwargs)
         for hook in after:
             hook(self, args, kwargs)
-        return found
+        return result
 
     called.__name__, called.__doc__ = "step", step.__doc__
     called.listens = True  # type: ignore[attr-defined]

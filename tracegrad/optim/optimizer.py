@@ -136,8 +136,8 @@ class Optimizer(Listened):
                 "optimizer contains a parameter group with duplicate parameters; in future, this "
                 "will cause an error", UserWarning, 3,
             )
-        known = {id(p) for other in self.param_groups for p in other["params"]}
-        if known & {id(p) for p in params}:
+        present = {id(p) for other in self.param_groups for p in other["params"]}
+        if present & {id(p) for p in params}:
             raise ValueError("some parameters appear in more than one parameter group")
         group["params"] = params
         for name, default in self.defaults.items():
@@ -202,11 +202,11 @@ class Optimizer(Listened):
             options = {k: v for k, v in group.items() if k != "params"}
             groups.append({**options, "params": [numbers[id(p)] for p in group["params"]]})
         state = {numbers.get(id(p), p): dict(values) for p, values in self.state.items()}
-        found = {"state": state, "param_groups": groups}
+        result = {"state": state, "param_groups": groups}
         for hook in self._hooks("after saving"):
-            new = hook(self, found)
-            found = found if new is None else new
-        return found
+            new = hook(self, result)
+            result = result if new is None else new
+        return result
 
     def _numbers(self) -> dict[int, int]:
         params = (p for g in self.param_groups for p in g["params"])

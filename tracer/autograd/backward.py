@@ -193,11 +193,11 @@ def _tuple(x: Any) -> tuple:
 
 def _autograd_tensors(tensors: Any, what: str) -> tuple[Tensor, ...]:
     """The tensors that carry the autograd state of the arguments."""
-    tensors_ = _tuple(tensors)
-    for t in tensors_:
+    sequence = _tuple(tensors)
+    for t in sequence:
         if not isinstance(t, Tensor):
             raise RuntimeError(f"all {what} have to be Tensors, but got {type(t).__name__}")
-    return tuple(autograd_tensor(t) for t in tensors_)
+    return tuple(autograd_tensor(t) for t in sequence)
 
 
 def _grads_for(outputs: tuple, grads: Any) -> tuple:

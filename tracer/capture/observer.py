@@ -183,7 +183,7 @@ class Observer(Discovery):
         """An item of a Watched table. A class of its own says what it is, as `Group` does."""
         shown = repr(key) if isinstance(key, str) else "an entry"
         entry = self.tables.get(id(table))
-        label_ = type(table).__name__.lower()
+        table_label = type(table).__name__.lower()
         if entry is not None and type(table) is WatchedDict:
-            label_ = entry.label
-        return Location(f"{shown} in {label_}", "item", table, key)
+            table_label = entry.label
+        return Location(f"{shown} in {table_label}", "item", table, key)
