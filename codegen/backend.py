@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..ir.node import Node
-from .schedule.fuse import Fusion, Group
+from .schedule.fuse import Fusion
+from .schedule.groups import Group
 from .schedule.lower import Lowered
 from .schedule.schedule import Schedule
 from .text import Piece

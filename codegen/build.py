@@ -16,7 +16,8 @@ from ..ir.strides import View
 from .backend import Backend
 from .cpu import CPU
 from .program import Buffer, Launch, Program, Slot
-from .schedule.fuse import WORTH_A_THREAD, Group, expression, work
+from .schedule.fuse import WORTH_A_THREAD, work
+from .schedule.groups import Group
 from .schedule.plan import arena, lifetimes
 from .schedule.schedule import Schedule, schedule
 
@@ -53,7 +54,7 @@ class _Builder:
             add(y, Buffer("output", y.shape, y.dtype))
         made = (a for group in s.order for a in group.anchors)
         local = [a for a in made if a in self.stored and a not in fresh and a not in s.place]
-        spans = lifetimes(s.order, s.reads)
+        spans = lifetimes(s.order, {a: fact.reads for a, fact in s.facts.items()})
         local.sort(key=lambda a: spans[a])
         sizes = {a: math.prod(a.shape) * a.dtype.itemsize for a in local}
         offsets, total = arena(sizes, spans)
@@ -84,7 +85,7 @@ class _Builder:
         """What a group computes, operands first: its anchors and what is inlined into them."""
         found: dict[Node, None] = {}
         for anchor in group.anchors:
-            inlined = expression(self.schedule.low, anchor.inputs)
+            inlined = self.schedule.facts[anchor].inlined
             found |= {n: None for n in inlined if n.op.kind is Kind.ELEMENTWISE} | {anchor: None}
         return list(found)
 

@@ -8,7 +8,8 @@ from ..ir.node import Node
 from .gemm.epilogue import finish_products
 from .gemm.product import contraction
 from .program import Kernel
-from .schedule.fuse import Fusion, Group, work
+from .schedule.fuse import Fusion, work
+from .schedule.groups import Group
 from .schedule.lower import Lowered
 from .schedule.schedule import Schedule
 from .templates.column import Column

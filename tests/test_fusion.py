@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from graphs import floats, integers
 
-from tracegrad.codegen.schedule.fuse import BETWEEN, MOST_BUFFERS, SHARE, Fusion, Group, sort
+from tracegrad.codegen.schedule.fuse import BETWEEN, MOST_BUFFERS, SHARE, Fusion
+from tracegrad.codegen.schedule.groups import Group, sort
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.codegen.schedule.lower import lower
 from tracegrad.ir import dtype as dt

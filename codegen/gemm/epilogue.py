@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 
 from ...ir.dtype import DType, float64
 from ...ir.node import Node, is_constant
@@ -18,7 +19,8 @@ from ...ir.ops.elementwise import cast
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import iota
 from ...ir.strides import View
-from ..schedule.fuse import Fusion, Group, expression, operands
+from ..schedule.fuse import Fusion, expression, operands
+from ..schedule.groups import Group
 from ..schedule.loop_space import Space, seen, space_of
 from ..schedule.lower import Lowered
 from .emitter import WORDS
@@ -116,31 +118,38 @@ class _Taking:
     sums: set[Node] = field(default_factory=set)
 
     def run(self) -> None:
-        product = self.group.anchors[0]
+        fusion, product = self.fusion, self.group.anchors[0]
         self.stack = stack_of(product)
         stored = {product} & set(self.low.outputs)
-        for anchor, read in list(self.fusion.reads.items()):
-            mine = read & set(self.group.anchors)
-            home = self.fusion.home[anchor]
-            if not mine or home.opaque or len(home.anchors) > 1:
+        waiting = [fusion.rank[a] for a in self.readers(product)]  # sorted, so a heap
+        anchors, last = list(fusion.rank), -1
+        while waiting:
+            rank = heappop(waiting)
+            if rank == last:
+                continue
+            anchor, last = anchors[rank], rank
+            mine, home = fusion.facts[anchor].reads & set(self.group.anchors), fusion.home[anchor]
+            if home.opaque or len(home.anchors) > 1:
                 continue
             # of what must be stored anyway, any reader may be taken; of the rest, the only one
             if not all(x in stored or len(self.readers(x)) == 1 for x in mine):
                 continue
-            if not self.takes(anchor, mine) or self.fusion.between(self.group, home):
+            if not self.takes(anchor, mine) or fusion.precedence.between(self.group, home):
                 continue
-            self.fusion.merge(self.group, home, self.group.space)
-            self.fusion.notes.append(f"{anchor.op.name} is computed by the product it reads")
+            fusion.merge(self.group, home, self.group.space)
+            fusion.notes.append(f"{anchor.op.name} is computed by the product it reads")
+            for a in self.readers(anchor):
+                heappush(waiting, fusion.rank[a])
             if anchor.op is sum_:
                 self.sums.add(anchor)
                 self.group.space = Space(space_of(product).extents, (0,))
             if anchor in self.low.outputs or any(
-                self.fusion.home[r].opaque for r in self.readers(anchor)
+                fusion.home[r].opaque for r in self.readers(anchor)
             ):
                 stored.add(anchor)
 
     def readers(self, x: Node) -> list[Node]:
-        return [a for a, read in self.fusion.reads.items() if x in read]
+        return self.fusion.readers.get(x, [])
 
     def takes(self, anchor: Node, mine: set[Node]) -> bool:
         product = self.group.anchors[0]
@@ -160,15 +169,17 @@ class _Taking:
         """Whether there are words for all of the anchor's expression, and its leaves lie as
         matrices of the stack do.
         """
-        dtype = self.group.anchors[0].dtype
-        steps = steps_of(self.low, anchor)
+        dtype, facts = self.group.anchors[0].dtype, self.fusion.facts[anchor]
+        if len(facts.reads.difference(self.group.anchors)) > MOST_LEAVES:
+            return False
+        steps = [n for n in (*facts.inlined, anchor) if n.op.kind is Kind.ELEMENTWISE]
         if anchor.dtype is not dtype or not all(
             s.op in WORDS or is_scalar(self.low, s, dtype) for s in steps
         ):
             return False
         scalars = {s.inputs[0] for s in steps if is_scalar(self.low, s, dtype)}
         found: set[tuple[Node, int, tuple[int, ...]]] = set()
-        for x, leaf in operands(self.low, anchor):
+        for x, leaf in facts.operands:
             if x in scalars:
                 found.add((leaf, 0, ()))
                 continue

@@ -8,6 +8,7 @@ one thing more: numbers that are known when all rows are done, sums over the kep
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ...ir.node import Node
 from ...ir.op import Kind
@@ -25,11 +26,11 @@ class Space:
     reduced: Axes = ()
     sums: bool = False  # over the kept axes as well, at the end: such a loop is never split
 
-    @property
+    @cached_property
     def all(self) -> Axes:
         return tuple(range(len(self.extents)))
 
-    @property
+    @cached_property
     def kept(self) -> Axes:
         return tuple(d for d in self.all if d not in self.reduced)
 
@@ -114,12 +115,16 @@ def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]
     """The leaf under x, and where its elements stand as seen from the space in which `anchor` is
     computed.
     """
-    leaf, view = low.resolve(x)
+    return low.base(x), space.widen(in_own_loop(low, x, anchor), computed(anchor, space))
+
+
+def in_own_loop(low: Lowered, x: Node, anchor: Node) -> View:
+    """The same as seen from the loop that computes the anchor alone."""
+    view = low.resolve(x)[1]
     if anchor.op.access is not None:
         rank = len(anchor.inputs[0].shape)
         view = anchor.op.access.index(view, rank, anchor.shape, anchor.params)
-    view = view.expand(root_shape(anchor)).squeeze()
-    return leaf, space.widen(view, computed(anchor, space))
+    return view.expand(root_shape(anchor)).squeeze()
 
 
 def expected(anchor: Node, space: Space) -> tuple[int, ...]:

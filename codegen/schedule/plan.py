@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.ops.contract import dot
-from ...ir.ops.elementwise import may_fail
-from .fuse import Fusion, Group, expression, operands
+from .fuse import Fusion, operands
+from .groups import Group
 from .loop_space import gathered, known, seen
 from .lower import Lowered
 
@@ -30,18 +32,6 @@ class Placement:
 
     place: dict[Node, Node] = field(default_factory=dict)
     late: list[tuple[Node, Node]] = field(default_factory=list)  # (anchor, input)
-
-
-def needed_by(group: Group) -> set[Group]:
-    """All groups that must run before this one."""
-    seen_: set[Group] = set()
-    stack = [group]
-    while stack:
-        for g in stack.pop().after:
-            if g not in seen_:
-                seen_.add(g)
-                stack.append(g)
-    return seen_
 
 
 def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool:
@@ -83,36 +73,32 @@ def _finishes(low: Lowered, group: Group, target: Node) -> bool:
     )
 
 
-def has_check(low: Lowered, anchor: Node) -> bool:
-    """Whether computing the anchor may report an error."""
-    return any(may_fail(n.op, n.params) for n in (anchor, *expression(low, anchor.inputs)))
-
-
 def place_writes(
     low: Lowered, fusion: Fusion, writes: Mapping[int, Node], guarded: bool
 ) -> Placement:
     result = Placement()
-    checkers = {fusion.home[a] for a in fusion.reads if has_check(low, a)}
+    checkers = {fusion.home[a] for a, fact in fusion.facts.items() if fact.may_fail}
+
+    def readers(x: Node) -> set[Group]:
+        return {fusion.home[a] for a in fusion.readers.get(x, ())}
+
     for i, target in writes.items():
         anchor = low.outputs[i]
         home = fusion.home[anchor]
-        readers = {fusion.home[a] for a, read in fusion.reads.items() if target in read} - {home}
-        read_again = any(
-            anchor in read for a, read in fusion.reads.items() if fusion.home[a] is not home
-        )
+        first = (readers(target) - {home}) | checkers
+        read_again = not readers(anchor) <= {home}
         direct = (
             not guarded
             and (not home.opaque or _finishes(low, home, target))
             and not (read_again and not low.layouts[target].is_identity)
             and (home.template != "column" or low.layouts[target].is_identity)
             and _same_points(low, home, anchor, target)
-            and not any(home is g or home in needed_by(g) for g in readers | checkers)
+            and not any(home is g or fusion.precedence.precedes(home, g) for g in first)
         )
         if direct:
             result.place[anchor] = target
-            home.after |= (
-                readers | checkers
-            )  # a failed check ends the walk: nothing may be written before
+            # a failed check ends the walk: nothing may be written before
+            fusion.precedence.put_after(home, first)
         else:
             result.late.append((anchor, target))
     return result
@@ -139,15 +125,21 @@ def arena(
     """Offsets such that buffers alive at the same time do not overlap: the largest first, each as
     low as it fits.
     """
-    placed: list[tuple[int, int, tuple[int, int]]] = []
     offsets: dict[Node, int] = {}
-    for anchor in sorted(sizes, key=lambda a: -sizes[a]):
+    starts, stops, firsts, lasts = np.zeros((4, len(sizes)), np.int64)  # of what has its place
+    for k, anchor in enumerate(sorted(sizes, key=lambda a: -sizes[a])):
         size = -(-max(sizes[anchor], 1) // ALIGN) * ALIGN
         first, last = spans[anchor]
-        at = 0
-        for start, stop, (f, ell) in sorted(placed):
-            if f <= last and first <= ell and start < at + size and at < stop:
-                at = stop
+        beside = np.flatnonzero((firsts[:k] <= last) & (lasts[:k] >= first))
+        at = _first_gap(starts[beside], stops[beside], size)
+        starts[k], stops[k], firsts[k], lasts[k] = at, at + size, first, last
         offsets[anchor] = at
-        placed.append((at, at + size, (first, last)))
-    return offsets, max((stop for _, stop, _ in placed), default=0)
+    return offsets, int(stops.max(initial=0))
+
+
+def _first_gap(starts: np.ndarray, stops: np.ndarray, size: int) -> int:
+    """The lowest place for `size` bytes beside intervals, which may overlap."""
+    order = np.argsort(starts)
+    free = np.maximum.accumulate(np.concatenate([[0], stops[order]]))  # from here to the next
+    gaps = np.flatnonzero(starts[order] - free[:-1] >= size)
+    return int(free[gaps[0]] if len(gaps) else free[-1])

@@ -14,24 +14,25 @@ from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.ops.elementwise import copy
 from ...ir.strides import View
-from .fuse import Fusion, Group, reads, sort
+from .fuse import Facts, Fusion, facts
+from .groups import Group, sort
 from .loop_space import space_of
 from .lower import Lowered, lower
-from .plan import has_check, place_writes
+from .plan import place_writes
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Groups in the order in which they run.
 
-    `reads` says whose memory each anchor looks at, `place` which anchors are written to the memory
+    `facts` says what each anchor looks at, `place` which anchors are written to the memory
     of an input. All checks are done after the first `checked` groups; those from `commit` on copy
     results into inputs.
     """
 
     low: Lowered
     order: tuple[Group, ...]
-    reads: Mapping[Node, set[Node]]
+    facts: Mapping[Node, Facts]
     place: Mapping[Node, Node]
     checked: int
     commit: int
@@ -41,8 +42,8 @@ class Schedule:
         """The anchors that need memory: outputs, and what another group reads."""
         home = {a: g for g in self.order for a in g.anchors}
         found = set(self.place) | (set(self.low.outputs) & set(home))
-        for anchor, read in self.reads.items():
-            found |= {x for x in read if x in home and home[x] is not home[anchor]}
+        for anchor, fact in self.facts.items():
+            found |= {x for x in fact.reads if x in home and home[x] is not home[anchor]}
         for group in self.order:
             if group.opaque and len(group.anchors) == 1:
                 found.add(group.anchors[0])
@@ -66,13 +67,14 @@ def schedule(
     fuse_products(low, fusion)
     fusion.run()
     placement = place_writes(low, fusion, writes, guarded)
-    checkers = [g for g in fusion.groups if any(has_check(low, a) for a in g.anchors)]
+    checkers = [g for g in fusion.groups if any(fusion.facts[a].may_fail for a in g.anchors)]
     rank = {fusion.home[c]: k for k, c in reversed(list(enumerate(low.checks)))}
     checkers.sort(key=lambda g: rank.get(g, len(rank)))  # the first that fails is reported
     order = sort([*checkers, *fusion.groups])
+    place = {g: t for t, g in enumerate(order)}
     found = Schedule(
-        low, tuple(order), fusion.reads, placement.place,
-        checked=max((order.index(g) + 1 for g in checkers), default=0),
+        low, tuple(order), fusion.facts, placement.place,
+        checked=max((place[g] + 1 for g in checkers), default=0),
         commit=len(order),
         notes=tuple(fusion.notes),
     )
@@ -89,7 +91,7 @@ def with_copies(s: Schedule, late: Iterable[tuple[Node, Node]]) -> Schedule:
         copies[new] = target
     low = replace(s.low, anchors=s.low.anchors | copies.keys())
     groups = tuple(Group([new], space_of(new)) for new in copies)
-    read = {new: reads(low, new) for new in copies}
+    read = {new: facts(low, new) for new in copies}
     return replace(
-        s, low=low, order=s.order + groups, reads={**s.reads, **read}, place={**s.place, **copies}
+        s, low=low, order=s.order + groups, facts={**s.facts, **read}, place={**s.place, **copies}
     )

@@ -16,7 +16,8 @@ from ...ir.op import Kind
 from ...ir.ops.source import iota
 from ...ir.strides import View, collapse
 from ..deep_recursion import Steps, finish
-from ..schedule.fuse import Group, operands
+from ..schedule.fuse import operands
+from ..schedule.groups import Group
 from ..schedule.loop_space import SMALL, Axes, computed, expected, known, pointwise, seen
 from ..schedule.lower import Lowered
 from ..text import Arguments, apply, combine, compute_code, filled, load, store
