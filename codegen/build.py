@@ -15,6 +15,7 @@ from ..ir.op import Kind
 from ..ir.strides import View
 from .backend import Backend
 from .cpu import CPU
+from .equal_groups import EqualGroups
 from .program import Buffer, Launch, Program, Slot
 from .schedule.fuse import WORTH_A_THREAD, work
 from .schedule.groups import Group
@@ -64,6 +65,8 @@ class _Builder:
         return total
 
     def launches(self) -> Iterator[tuple[int, Launch]]:
+        s, stored, fast = self.schedule, self.stored, self.fast
+        equal = EqualGroups(s, stored, lambda g: self.backend.pieces(s, g, stored, fast))
         for t, group in enumerate(self.schedule.order):
             space = group.space
             if 0 in (group.anchors[0].shape if group.opaque else space.along(space.kept)):
@@ -74,11 +77,10 @@ class _Builder:
                 f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}" for n in operations
             )
             whole = 0 if group.opaque else work(operations, space)
-            found = self.backend.pieces(self.schedule, group, self.stored, self.fast)
-            for kernel, args, extent, each in found:
+            for kernel, values, scratch, extent, each in equal.launches(group):
                 grain = max(1, WORTH_A_THREAD // each) if each else 0
-                bound = tuple(self.bind(a) for a in args.values)
-                self.scratch_bytes = max(self.scratch_bytes, args.scratch_bytes)
+                bound = tuple(map(self.bind, values))
+                self.scratch_bytes = max(self.scratch_bytes, scratch)
                 yield t, Launch(kernel, bound, extent, grain, origin, max(each * extent, whole))
 
     def operations(self, group: Group) -> list[Node]:

@@ -8,6 +8,7 @@ Numba and in plain Python).
 from __future__ import annotations
 
 import math
+from functools import cache
 from string import Formatter
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ _PLAIN = (
 )  # constants that are part of a kernel's text; others are arguments
 
 
+@cache
 def storage_code(dtype: DType) -> str:
     """How a dtype is called in loads and stores: f4, f8, f2, bf, i8, ..., b1."""
     if dtype is bfloat16:
@@ -34,6 +36,7 @@ def storage_code(dtype: DType) -> str:
     return "b1" if dtype.kind == "bool" else f"{dtype.storage.kind}{dtype.itemsize}"
 
 
+@cache
 def compute_code(dtype: DType) -> str:
     """The type of a value of this dtype in a register."""
     return "f4" if dtype.is_half else storage_code(dtype)
@@ -50,6 +53,7 @@ class Arguments:
         ] = []  # a Node or a name stands for the slot it will get
         self.lines: list[str] = []
         self.names: dict[object, str] = {}
+        self.beginnings: set[int] = set()  # which values say where in a buffer its numbers begin
         self.scratch_bytes = 0
         self._pointers = 0
 
@@ -80,6 +84,11 @@ class Arguments:
 
     def integer(self, value: int, key: object = None) -> str:
         return self._add(("integer", value, key), value, "n", "extent(args, {k})")
+
+    def beginning(self, offset: int) -> str:
+        name = self.integer(offset, "offset")
+        self.beginnings.add(int(name[1:]))
+        return name
 
     def constant(self, value: bool | int | float, dtype: DType) -> str:
         code = compute_code(dtype)
@@ -130,11 +139,16 @@ def _widens(source: DType, target: DType) -> bool:
 
 def filled(expr: str, node: Node, operands: list[str], args: Arguments) -> str:
     """An expression of a primitive with its operands, their type {T}, its own {Y}, parameters."""
-    fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
     words = {"T": compute_code(node.inputs[0].dtype), "Y": compute_code(node.dtype)}
-    for name in sorted(fields - set(words)):
+    for name in _parameters(expr):
         words[name] = args.integer(node.params[name], name)
     return expr.format(*operands, **words)
+
+
+@cache
+def _parameters(expr: str) -> list[str]:
+    fields = {f for _, f, _, _ in Formatter().parse(expr) if f and not f.isdigit()}
+    return sorted(fields - {"T", "Y"})
 
 
 def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:

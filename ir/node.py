@@ -12,6 +12,7 @@ import struct
 import sys
 import threading
 from functools import lru_cache
+from os.path import basename
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -39,7 +40,7 @@ class Site(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}"
+        return f"{basename(self.file)}:{self.line}"
 
 
 # Where the frames lie that are never the user's line: this package, and what runs a decorator
@@ -134,7 +135,7 @@ _lock = lock()
 _serial = itertools.count()
 
 
-def _key(params: dict[str, Any]) -> tuple[Any, ...]:
+def frozen(params: dict[str, Any]) -> tuple[Any, ...]:
     """Numbers that compare equal are not always the same constant: 0.0 and -0.0, 1 and True, NaN
     and itself.
     """
@@ -145,7 +146,7 @@ def _key(params: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def intern(op: OpDef, inputs: tuple[Node, ...], params: dict[str, Any]) -> Node:
-    key = (op, inputs, _key(params) if params else ())
+    key = (op, inputs, frozen(params) if params else ())
     node = _table.get(key)
     if node is None:
         shape, dtype = op.infer(*inputs, **params)

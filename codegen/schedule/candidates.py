@@ -46,7 +46,7 @@ class Candidates:
         self.later: list[Pair] = []
         self.queued: set[Pair] = set()
         self.taken: dict[int, list[Pair]] = {}  # of each group, pairs that were not merged
-        self.last: Pair | None = None
+        self.last = Pair(0, 0, 0, (0, 0))
         every = (near[:NEAR] for near in self.near.values())
         self._push({(a, b) for near in every for i, a in enumerate(near) for b in near[i + 1 :]})
 

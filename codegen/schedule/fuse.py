@@ -18,7 +18,16 @@ from ...ir.ops.elementwise import may_fail
 from ...ir.strides import View
 from .candidates import Candidates
 from .groups import Group, Precedence
-from .loop_space import Space, computed, expected, gathered, in_own_loop, known, pointwise, space_of
+from .loop_space import (
+    Space,
+    gathered,
+    in_own_loop,
+    kept_within,
+    pointwise,
+    space_of,
+    strides_within,
+    within,
+)
 from .lower import Lowered, leaves
 
 MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
@@ -52,6 +61,7 @@ class Facts:
     operands: list[tuple[Node, Node]]  # see there
     reads: set[Node]  # the anchors and inputs whose memory its computation looks at
     members: list[tuple[Node, View]]  # the anchors among them, as its own loop sees them
+    space: Space  # of its own loop
     gathered: Node | None  # what it reads at computed places
     may_fail: bool
 
@@ -67,7 +77,8 @@ def facts(low: Lowered, anchor: Node) -> Facts:
     if leaf is not None:
         bases.add(leaf)
     fails = any(may_fail(n.op, n.params) for n in (anchor, *inlined))
-    return Facts(inlined, touched, {b for b in bases if low.is_stored(b)}, members, leaf, fails)
+    stored = {b for b in bases if low.is_stored(b)}
+    return Facts(inlined, touched, stored, members, space_of(anchor), leaf, fails)
 
 
 class Fusion:
@@ -79,16 +90,18 @@ class Fusion:
         self.facts = {a: facts(low, a) for a in low.order if a in low.anchors}
         self.rank = {a: k for k, a in enumerate(self.facts)}
         self.readers: dict[Node, list[Node]] = {}  # of each anchor and input, in their order
+        self.nbytes = {a: nbytes(a) for a in self.facts}
         self.home: dict[Node, Group] = {}
         for anchor, fact in self.facts.items():
             opaque = anchor.op.lowering is Lowering.EXTERN
             looped = not opaque or anchor.op is dot
-            group = Group([anchor], space_of(anchor) if looped else Space(()), opaque)
+            group = Group([anchor], fact.space if looped else Space(()), opaque)
             group.reads |= fact.reads
             group.after |= {self.home[b] for b in fact.reads if b in self.home}
             self.home[anchor] = group
             for x in fact.reads:
                 self.readers.setdefault(x, []).append(anchor)
+                self.nbytes.setdefault(x, nbytes(x))
         self.groups = dict.fromkeys(self.home.values())
         self.precedence = Precedence(self.groups)
 
@@ -117,15 +130,16 @@ class Fusion:
                 continue
             if fact.gathered in members:
                 return "an indexed value must be complete before it is read"
-            here = computed(anchor, space)
-            for base, own in fact.members:
+            here = within(fact.space, space)
+            for base, view in fact.members:
                 if base not in members:
                     continue
-                view = space.widen(own, here)
-                if view.offset or view.strides != expected(base, space):
+                own = self.facts[base].space
+                strides = space.widen(view, here).strides
+                if view.offset or strides != strides_within(own, space):
                     return f"{anchor.op.name} reads {base.op.name} at other points than its own"
                 # equal strides: the anchor is computed along all axes that the value has
-                if space.late(known(base, space)) and not space.late(here):
+                if space.late(kept_within(own, space)) and not space.late(here):
                     return f"{anchor.op.name} needs {base.op.name} before all rows are done"
         return None
 
@@ -139,7 +153,8 @@ class Fusion:
         """
         handed = a.reads.intersection(b.anchors) | b.reads.intersection(a.anchors)
         shared = (a.reads & b.reads) - handed
-        worth = sum(2 * nbytes(x) for x in handed) + sum(nbytes(x) for x in shared)
+        size = self.nbytes.__getitem__
+        worth = 2 * sum(map(size, handed)) + sum(map(size, shared))
         tiny = not a.space.extents and not b.space.extents
         return worth + SHARE if worth or tiny else 0
 

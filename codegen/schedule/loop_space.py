@@ -8,7 +8,7 @@ one thing more: numbers that are known when all rows are done, sums over the kep
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ...ir.node import Node
 from ...ir.op import Kind
@@ -25,6 +25,13 @@ class Space:
     extents: tuple[int, ...]
     reduced: Axes = ()
     sums: bool = False  # over the kept axes as well, at the end: such a loop is never split
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.extents, self.reduced, self.sums))
 
     @cached_property
     def all(self) -> Axes:
@@ -89,26 +96,38 @@ def root_shape(anchor: Node) -> tuple[int, ...]:
 
 
 def space_of(anchor: Node) -> Space:
-    shape = root_shape(anchor)
+    """The space of the loop that computes an anchor alone."""
+    dims = anchor.params["dims"] if anchor.op.kind is Kind.REDUCE else ()
+    return _space(root_shape(anchor), dims)
+
+
+@lru_cache(4096)
+def _space(shape: tuple[int, ...], dims: tuple[int, ...]) -> Space:
     axes = [d for d, n in enumerate(shape) if n != 1]
-    reduced = anchor.params["dims"] if anchor.op.kind is Kind.REDUCE else ()
-    return Space(
-        tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in reduced)
-    )
+    return Space(tuple(shape[d] for d in axes), tuple(i for i, d in enumerate(axes) if d in dims))
 
 
 def computed(anchor: Node, space: Space) -> Axes:
     """The axes of the space along which an anchor is computed; for a reduction, before it."""
-    own = tuple(n for n in root_shape(anchor) if n != 1)
+    return within(space_of(anchor), space)
+
+
+@lru_cache(4096)
+def within(own: Space, space: Space) -> Axes:
+    """The same of anchors whose own space is `own`."""
     candidates = (space.all, space.kept, space.reduced, ())
-    return next(axes for axes in candidates if space.along(axes) == own)
+    return next(axes for axes in candidates if space.along(axes) == own.extents)
 
 
 def known(anchor: Node, space: Space) -> Axes:
     """The axes that its value has."""
-    axes = computed(anchor, space)
-    gone = {axes[d] for d in space_of(anchor).reduced}
-    return tuple(d for d in axes if d not in gone)
+    return kept_within(space_of(anchor), space)
+
+
+@lru_cache(4096)
+def kept_within(own: Space, space: Space) -> Axes:
+    axes = within(own, space)
+    return tuple(axes[d] for d in own.kept)
 
 
 def seen(low: Lowered, x: Node, anchor: Node, space: Space) -> tuple[Node, View]:
@@ -131,5 +150,10 @@ def expected(anchor: Node, space: Space) -> tuple[int, ...]:
     """The strides with which a member of the group may be read inside it: the point being computed,
     no other.
     """
-    axes = known(anchor, space)
+    return strides_within(space_of(anchor), space)
+
+
+@lru_cache(4096)
+def strides_within(own: Space, space: Space) -> tuple[int, ...]:
+    axes = kept_within(own, space)
     return space.widen(View.of(space.along(axes)), axes).strides

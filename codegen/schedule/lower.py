@@ -39,9 +39,18 @@ class Lowered:
     layouts: Mapping[Node, View]  # of the inputs
     order: tuple[Node, ...] = ()
     checks: tuple[Node, ...] = ()  # in the order of the program
+    # what was resolved; None while the anchors may change
+    views: dict[Node, tuple[Node, View]] | None = None
 
     def resolve(self, node: Node) -> tuple[Node, View]:
         """The anchor, input or source that a chain of movement stands over, and the view of it."""
+        if self.views is None:
+            return self._resolve(node)
+        if node not in self.views:
+            self.views[node] = self._resolve(node)
+        return self.views[node]
+
+    def _resolve(self, node: Node) -> tuple[Node, View]:
         chain = []
         while node.op.lowering is Lowering.VIEW and node not in self.anchors:
             chain.append(node)
@@ -142,7 +151,7 @@ class _Lowering:
         checks = tuple(self.new[c] for c in graph.checks)
         order = postorder([*outputs, *checks])
         anchors = frozenset(self.anchors)
-        self.low = Lowered(tuple(outputs), anchors, layouts, tuple(order), checks)
+        self.low = Lowered(tuple(outputs), anchors, layouts, tuple(order), checks, {})
 
     def needing_buffers(self, graph: Graph, order: list[Node]) -> set[Node]:
         """Expressions that will be kept whatever comes: outputs, and operands of launches that read

@@ -40,7 +40,7 @@ class Loops:
         )
 
     def position(self, view: View) -> str:
-        terms = [self.args.integer(view.offset, "offset")] if view.offset else []
+        terms = [self.args.beginning(view.offset)] if view.offset else []
         for axis, stride in zip(self.axes, self.strides[view.strides], strict=True):
             if stride:
                 terms.append(

@@ -74,6 +74,8 @@ class Body:
         self.depths: dict[tuple[Node, tuple[int, ...], Axes | None], tuple[int, int]] = {}
         self.checked: dict[Node, tuple[str, str]] = {}
         self.reported: dict[Node, str] = {}
+        self.leaves: dict[tuple[Node, Node], tuple[Node | None, View]] = {}
+        self.values: dict[tuple[Node, Node, Scope], str] = {}  # of expressions
         self._serial = 0
         self._collapse()
         passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
@@ -140,7 +142,7 @@ class Body:
         """Where the element of `view` for the current point stands in its buffer."""
         strides = self._collapsed[view.strides]
         key = (strides, view.offset)
-        text = self.args.integer(view.offset, "offset") if view.offset else ""
+        text = self.args.beginning(view.offset) if view.offset else ""
         for depth, axis in enumerate(scope.chain):
             stride = strides[axis.index]
             if stride == 0:
@@ -215,9 +217,11 @@ class Body:
         """The leaf that x is a view of, seen from the anchor's loop; None where x is an
         expression.
         """
-        if self.low.is_leaf(x) or x.op.kind is Kind.MOVEMENT:
-            return seen(self.low, x, anchor, self.space)
-        return None, View((), ())
+        if (x, anchor) not in self.leaves:
+            is_leaf = self.low.is_leaf(x) or x.op.kind is Kind.MOVEMENT
+            leaf = seen(self.low, x, anchor, self.space) if is_leaf else (None, View((), ()))
+            self.leaves[x, anchor] = leaf
+        return self.leaves[x, anchor]
 
     # ---- statements
     def fresh(self) -> str:
@@ -256,6 +260,8 @@ class Body:
             if leaf.op.kind is Kind.REDUCE:
                 return self.reduced_value(leaf, here)
             return (yield self._anchor_value(leaf, here))
+        if (x, anchor, here) in self.values:
+            return self.values[x, anchor, here]
         scope = self.scope_for(self.depth(x, anchor), here)
         if leaf is not None:
             return self.read(leaf, view, scope)
@@ -263,7 +269,8 @@ class Body:
         for v in x.inputs:
             operands_.append((yield self._value(v, anchor, here)))
         key = (x.op, tuple(operands_), tuple(x.params.items()))
-        return self.define(scope, key, self.applied(x, operands_))
+        self.values[x, anchor, here] = name = self.define(scope, key, self.applied(x, operands_))
+        return name
 
     def applied(self, x: Node, operands_: list[str]) -> str:
         return apply(x, operands_, self.args, self.fast)

@@ -69,7 +69,7 @@ class _Scan:
         """Where the element at position j of the axis stands, or the one `back` places before it in
         the innermost loop.
         """
-        terms = [self.args.integer(view.offset, "offset")] if view.offset else []
+        terms = [self.args.beginning(view.offset)] if view.offset else []
         loops = [(loop.name, loop.index) for loop in (*self.outer, *self.inner)]
         if back:
             loops[-1] = (f"max({loops[-1][0]} - {back}, 0)", loops[-1][1])
