@@ -59,7 +59,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
 
 # where a name is text though no f-string shows it
 TEXT = {
-    "codegen/schedule/fuse.py": 2,  # a template's name, the note on a fusion
+    "codegen/schedule/groups.py": 2,  # a template's name, the note on a fusion
     "codegen/templates/lapack.py": 1,  # a kernel's name
     "tracer/tensor/dispatch.py": 1,  # torch's words of refusal
 }

@@ -12,7 +12,8 @@ from functools import partial
 
 from ...ir.node import Node
 from ..program import Kernel
-from ..schedule.lower import Lowered, matrix_layout
+from ..schedule.lower import Lowered
+from ..schedule.products import matrix_layout
 from ..text import Arguments, Piece, storage_code
 from . import strips
 from .epilogue import describe

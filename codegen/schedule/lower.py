@@ -18,12 +18,13 @@ from ...ir.graph import Graph, postorder, users
 from ...ir.node import Node, at, constant, intern, is_constant
 from ...ir.op import DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
-from ...ir.ops.elementwise import add, cast, copy, mul
+from ...ir.ops.elementwise import add, cast, copy
 from ...ir.ops.movement import expand, permute, reshape, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import input as input_
 from ...ir.strides import View, collapse
 from .long_sums import Halves, adds_up, in_two, pair_of
+from .products import legal_dot, matrix_layout
 
 INLINE_COST = 8  # an elementwise value that is used twice is computed twice up to this cost
 TAPS = 9  # numbers in a window that is reduced without a loop
@@ -81,45 +82,6 @@ def moved_view(view: View, node: Node) -> View | None:
     """The view seen through the movement `node`; None where only a copy can be."""
     assert node.op.view is not None
     return node.op.view(view, **node.params)
-
-
-def matrix_layout(view: View) -> tuple[bool, int, int] | None:
-    """(transposed, leading dimension, batch stride) of a stack of matrices, or None where strides
-    cannot say so.
-    """
-    *batch, m, n = view.shape
-    *outer, sm, sn = view.strides
-    flat = (
-        View(tuple(batch), tuple(outer)).reshape((math.prod(batch),)) if batch else View((1,), (0,))
-    )
-    if flat is None or min(outer, default=0) < 0:
-        return None
-    if sn == 1 and sm >= n:
-        return False, sm, flat.strides[0]
-    if sm == 1 and sn >= m:
-        return True, sn, flat.strides[0]
-    return None
-
-
-def legal_dot(a: Node, b: Node) -> Node:
-    """A matrix product in a form that the contract template takes, or as a reduction where that is
-    what it is.
-    """
-    *batch, m, k = a.shape
-    n = b.shape[-1]
-    if a.dtype.is_half:
-        return cast(legal_dot(cast(a, dtype=float32), cast(b, dtype=float32)), dtype=a.dtype)
-    if a.dtype.kind == "float" and min(m, n, k) > 1:
-        return intern(dot, (a, b), {})
-    if 0 in (*a.shape, *b.shape) or k == 1:
-        product = mul(reshape(a, shape=(*batch, m, k, 1)), reshape(b, shape=(*batch, 1, k, n)))
-        return sum_(product, dims=(len(batch) + 1,))
-    if m == 1 and n > 1:  # a row times a matrix: sums down its columns
-        column = permute(a, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
-        return reshape(sum_(mul(column, b), dims=(len(batch),)), shape=(*batch, 1, n))
-    turned = permute(b, axes=(*range(len(batch)), len(batch) + 1, len(batch)))
-    product = mul(reshape(a, shape=(*batch, m, 1, k)), reshape(turned, shape=(*batch, 1, n, k)))
-    return sum_(product, dims=(len(batch) + 2,))
 
 
 class _Lowering:
