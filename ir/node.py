@@ -136,8 +136,8 @@ _serial = itertools.count()
 
 
 def frozen(params: dict[str, Any]) -> tuple[Any, ...]:
-    """Numbers that compare equal are not always the same constant: 0.0 and -0.0, 1 and True, NaN
-    and itself.
+    """Parameters as a key. Numbers that compare equal are not always the same constant: 0.0 and
+    -0.0, 1 and True, NaN and itself.
     """
     items = sorted(params.items()) if len(params) > 1 else params.items()
     return tuple(
