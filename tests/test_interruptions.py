@@ -34,7 +34,7 @@ def test_a_handler_may_call_the_function_that_it_interrupts():
 
     soon(handler, 0.0051)
     began = time.time()
-    while time.time() - began < 3:
+    while calls[0] < 200 and time.time() - began < 20:
         loss = f(x)
         if abs(loss.item() - right) > 1e-2:
             wrong.append(loss.item())
@@ -269,7 +269,7 @@ def test_what_a_step_changes_is_whole_after_ctrl_c():
     stops = mixed = 0
     began = time.time()
     soon(handler, 0.0011)
-    while time.time() - began < 4:
+    while stops < 200 and time.time() - began < 20:
         before = a._version[0], b._version[0], b.item()
         try:
             armed.append(1)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import run, start
+from processes import start
 
 from tracegrad.runtime.cpu import object_cache
 
@@ -228,26 +228,30 @@ def test_eviction_touches_nothing_else(folder, monkeypatch):
     assert {p.name for p in folder.iterdir()} == {"mine.txt", "d.o", "y.tmp", "secret"}
 
 
-def write_at(moment, name):
+def write_once_they_begin(files, name):
     object_cache.machine()
-    time.sleep(max(0, moment - time.time()))
-    for k in range(30):
-        object_cache.write(f"{name}{k:063d}", b"content")
+    for number, file in enumerate(files):
+        print("ready", flush=True)
+        while not Path(file).exists():
+            pass
+        for k in range(30):
+            object_cache.write(f"{number}{name}{k:062d}", b"content")
+    print("ready")
 
 
-def count_written():
-    names = (f"{n}{k:063d}" for n in "1234" for k in range(30))
-    print(sum(object_cache.read(name) == (b"content",) for name in names))
-
-
-def test_processes_that_begin_at_once_agree_on_a_secret(tmp_path):
+def test_processes_that_begin_at_once_agree_on_a_secret(tmp_path, monkeypatch):
     folder = tmp_path / "new" / "cache"
-    env = {"TRACEGRAD_CACHE_DIR": str(folder)}
-    for _ in range(2):
-        at = time.time() + 3
-        several = [start(write_at, at, name, env=env) for name in "1234"]
-        assert [p.wait(60) for p in several] == [0] * 4
-        assert run(count_written, env=env) == "120\n"
+    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(folder))
+    monkeypatch.setattr(object_cache, "folder", object_cache.folder.__wrapped__)
+    files = [tmp_path / "first", tmp_path / "second"]  # then there is a folder without a secret
+    several = [start(write_once_they_begin, [*map(str, files)], name) for name in "1234"]
+    assert [p.stdout.readline() for p in several] == ["ready\n"] * 4
+    for number, file in enumerate(files):
+        file.touch()
+        assert [p.stdout.readline() for p in several] == ["ready\n"] * 4
+        names = [f"{number}{n}{k:062d}" for n in "1234" for k in range(30)]
+        assert [object_cache.read(name) for name in names] == [(b"content",)] * 120
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert list(folder.glob("*.tmp")) == []
         (folder / "secret").unlink()
+    assert [p.wait(60) for p in several] == [0] * 4

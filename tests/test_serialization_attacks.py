@@ -56,7 +56,7 @@ def tensor(offset=0, shape=(4,), strides=(1,), grad=b"\x89", size=4, key=b"0", d
     return BUILD + b"(" + b"".join(parts) + b"tR"
 
 
-DEEP = b"N" + b"\x85" * 1_000_000
+DEEP = b"N" + b"\x85" * 300_000
 PICKLES = {
     # names
     "a function of the system": P + name("os", "system") + b"X\x04\0\0\0echo\x85R.",

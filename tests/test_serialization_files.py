@@ -83,7 +83,7 @@ def save_again_and_again():
 def test_a_process_that_is_killed_leaves_one_whole_file(tmp_path):
     seed = random.Random(0)
     process = None
-    for _ in range(6):
+    for _ in range(4):
         process = start(save_again_and_again, cwd=tmp_path)
         assert process.stdout.readline()
         time.sleep(seed.random() * 0.3)

@@ -60,7 +60,9 @@ def to_layout(new: Tensor, leaf: np.ndarray | None) -> Tensor:
     `new` is changed in place; nothing else may refer to it.
     """
     a = new._array
-    if a is not None and not (a.flags.c_contiguous if leaf is None else matches_layout(a, leaf)):
+    if a is None or (a.flags.c_contiguous and (leaf is None or leaf.flags.c_contiguous)):
+        return new
+    if leaf is None or not matches_layout(a, leaf):
         new._array = np.empty(a.shape, a.dtype) if leaf is None else empty_like_leaf(leaf)
         np.copyto(new._array, a)
         new._ptr = 0
