@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
@@ -65,17 +66,17 @@ class DType:
             return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
         return array.astype(self.compute) if self.is_half else array
 
-    def encode(self, array: np.ndarray) -> np.ndarray:
-        """Numbers as this type stores them; rounds to nearest even."""
+    def encode(self, numbers: Any) -> np.ndarray:
+        """Numbers of any type as this type stores them; rounds to nearest even."""
+        array = np.asarray(numbers)
+        if array.dtype is not self.compute:
+            array = quietly(array.astype, self.compute)
         if self is bfloat16:
-            bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+            bits = np.ascontiguousarray(array).view(np.uint32)
             rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
             quiet = np.where(np.isnan(array), np.uint32(0x7FC00000), rounded)
             return (quiet >> np.uint32(16)).astype(np.uint16).reshape(np.shape(array))
-        array = np.asarray(array)
-        if array.dtype is self.storage:
-            return array
-        return quietly(array.astype, self.storage, copy=False)
+        return quietly(array.astype, self.storage) if self.is_half else array
 
 
 def _dtype(name: str, kind: str, bits: int, storage: str, compute: str | None = None) -> DType:

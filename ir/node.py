@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from .dtype import DType, of_scalar
 from .locks import lock
 from .op import OpDef
@@ -168,10 +166,7 @@ def input_node(shape: tuple[int, ...], dtype: DType, name: str = "") -> Node:
 
 def constant(value: bool | int | float, dtype: DType, shape: tuple[int, ...] = ()) -> Node:
     """The number `value` of type `dtype`, rounded as that type rounds."""
-    with np.errstate(all="ignore"):
-        exact = dtype.decode(
-            dtype.encode(np.asarray(value).astype(dtype.compute, copy=False))
-        ).item()
+    exact = dtype.decode(dtype.encode(value)).item()
     return intern(full, (), {"value": exact, "shape": tuple(shape), "dtype": dtype})
 
 

@@ -160,18 +160,12 @@ def test_what_a_handler_computes_is_not_traced():
 
     want = step(tg.ones(3)).item()
     once = soon(handler, 0.002)
-    done = 0
     for _ in range(20):
         f = tg.compile(step)
-        try:
-            found = f(tg.ones(3)).item()
-        except LookupError:  # seldom: a handler within a garbage collection within ContextVar.reset
-            continue  # which np.errstate calls, and which CPython 3.11 does not expect there
+        found = f(tg.ones(3)).item()
         assert abs(found - want) < 1e-2 * abs(want)
         assert len(f.graph().inputs) == 1, f.graph()
-        done += 1
     enough()
-    assert done > 10
     print(len(seen) > 10, set(seen), signal.getsignal(signal.SIGALRM) is once)
 
 

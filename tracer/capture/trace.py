@@ -110,9 +110,7 @@ class Trace:
             entry = Input(node, "scalar", value, None, traced(node))
             self._scalars[id(value), dtype] = entry
             self.inputs.append(entry)
-            with np.errstate(all="ignore"):
-                number = np.asarray(value._value).astype(dtype.compute)
-                self._numbers[node] = np.asarray(dtype.encode(number))
+            self._numbers[node] = dtype.encode(value._value)
         return entry.node
 
     def traced_for(self, t: Tensor) -> Tensor:

@@ -47,9 +47,7 @@ def number(value: Any, dtype: DType) -> Tensor:
     key = (type(value), value or repr(value), dtype)  # 0.0 and -0.0 are equal
     tensor = _numbers.get(key)
     if tensor is None:
-        with np.errstate(all="ignore"):
-            array = np.asarray(value).astype(dtype.compute)
-        tensor = wrap(dtype.encode(array), dtype)
+        tensor = wrap(dtype.encode(value), dtype)
         tensor._array.flags.writeable = False
         if len(_numbers) > 1000:
             _numbers.clear()
@@ -283,8 +281,7 @@ def _is_rounded(x: Any, dtype: DType) -> bool:
     """Whether `x` is a number that the half dtype cannot represent."""
     if x != x:
         return False
-    with np.errstate(all="ignore"):
-        return bool(dtype.decode(dtype.encode(np.asarray(x, np.float32))) != x)
+    return bool(dtype.decode(dtype.encode(x)) != x)
 
 
 def _compute_in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:

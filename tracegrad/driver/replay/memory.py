@@ -5,7 +5,6 @@ with its address in the pointer table; and the snapshot of the call.
 from __future__ import annotations
 
 from sys import getrefcount
-from typing import Any
 
 import numpy as np
 
@@ -46,13 +45,7 @@ def write_numbers(s: Source) -> None:
 
 def encoded(s: Source, i: Input, value: str) -> str:
     """A number as an array of the dtype of an input."""
-    dtype = i.node.dtype
-
-    def encoded(value: Any) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return np.asarray(dtype.encode(np.asarray(value).astype(dtype.compute)))
-
-    return f"{s.name('encoded', encoded)}({value})"
+    return f"{s.name('encode', i.node.dtype.encode)}({value})"
 
 
 def write_buffers(s: Source) -> None:

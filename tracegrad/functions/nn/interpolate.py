@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir.dtype import DType, int32, int64, uint8
+from ...ir.dtype import int32, int64, uint8
 from ...ir.op import ShapeError
 from ...ir.ops.index import index as index_
 from ...ir.ops.movement import expand, slice as slice_
@@ -134,7 +134,7 @@ def _weighed(x: Tensor, axis: int, taps: Taps) -> Tensor:
     if x.dtype is uint8:
         return _of_bytes(x, axis, taps)
     seen = index_(x, held(taps.positions, int64), axes=(axis,))
-    weights = held(_stored(taps.weights, x.dtype), x.dtype)
+    weights = held(x.dtype.encode(taps.weights), x.dtype)
     shape = (*taps.weights.shape, *(1,) * (x.ndim - 1 - axis))
     return sum_(seen * reshaped(weights, shape), dims=(axis + 1,))
 
@@ -151,10 +151,6 @@ def _of_bytes(x: Tensor, axis: int, taps: Taps) -> Tensor:
 def _unless_kept(taps: Callable[[Axis], Taps]) -> Callable[[Tensor, int, Axis], Tensor]:
     """The weighted sums; as in torch an axis that keeps its length is left alone."""
     return lambda x, d, axis: x if axis.out == axis.n else _weighed(x, d, taps(axis))
-
-
-def _stored(array: np.ndarray, dtype: DType) -> np.ndarray:
-    return dtype.encode(array.astype(dtype.compute))
 
 
 # mode -> (spatial axes or 0 for any, torch's name, what is done along an axis)

@@ -488,7 +488,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
 
     @composite("AffineGridGeneratorBackward0")
     def placed(theta: Tensor) -> Tensor:
-        base = held(theta.dtype.encode(points.astype(theta.dtype.compute)), theta.dtype)
+        base = held(theta.dtype.encode(points), theta.dtype)
         grid = matmul(base, permute(theta, axes=(0, 2, 1)))
         return reshaped(grid, (theta.shape[0], *spatial, rank))
 

@@ -130,7 +130,7 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
     if isinstance(data, (np.ndarray, np.generic)):
         given = of_numpy(data.dtype)
         dtype = dtype or given
-        return np.array(dtype.encode(np.asarray(data).astype(dtype.compute))), dtype
+        return np.array(dtype.encode(data)), dtype
     if _has_arrays(data):
         data = _plain(data)
     try:
@@ -154,8 +154,7 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
     if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iu":
         for one in (array.min(), array.max()):
             checked_number(one.item(), dtype)
-    with np.errstate(all="ignore"):
-        return np.array(dtype.encode(array.astype(dtype.compute))), dtype
+    return np.array(dtype.encode(array)), dtype
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
@@ -246,8 +245,7 @@ def _filled(
         return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad)
     value = checked_number(value, d)
     if mode.trace is None:
-        with np.errstate(all="ignore"):
-            t = wrap(d.encode(np.full(shape, value, d.compute)), d)
+        t = wrap(np.full(shape, d.encode(value)), d)
     else:
         t = bind(full_op, (), {"value": value, "shape": shape, "dtype": d})
     return leaf(t, requires_grad)

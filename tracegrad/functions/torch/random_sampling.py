@@ -31,6 +31,7 @@ from ...ir.ops.elementwise import (
 from ...ir.ops.movement import reshape
 from ...ir.ops.random import random_bits, signed
 from ...ir.ops.source import iota
+from ...ir.quiet import quietly
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype, resolve
 from ...tracer.tensor.device import usable
@@ -393,8 +394,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     if (rate < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     chance = between(tuple(input.shape), float64, generator).numpy()
-    with np.errstate(all="ignore"):
-        above = np.ceil(scipy.special.pdtrik(chance, rate))  # the inverse of the distribution
+    above = np.ceil(quietly(scipy.special.pdtrik, chance, rate))  # inverse of the distribution
     counts = np.where(chance <= np.exp(-rate), 0, above)
     return _constant_in(wrap(d.encode(counts), d), input)
 
