@@ -70,7 +70,7 @@ class DType:
         """Numbers of any type as this type stores them; rounds to nearest even."""
         array = np.asarray(numbers)
         if array.dtype is not self.compute:
-            array = quietly(array.astype, self.compute)
+            array = quietly(array.astype, self.compute, copy=False)
         if self is bfloat16:
             bits = np.ascontiguousarray(array).view(np.uint32)
             rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))

@@ -27,7 +27,9 @@ class _Packed(Saved):
     def copy_value(self) -> None:
         """Do nothing: the user's hook keeps the value."""
 
-    def unpack(self, made_by: Node | None, of: Node | str | None) -> Tensor:
+    def unpack(
+        self, made_by: Node | None, of: Node | str | None, output: bool = False
+    ) -> Tensor:
         t = self.unpacker(self.packed)
         if not isinstance(t, Tensor):
             raise TypeError(

@@ -12,12 +12,14 @@ from ..tracer.autograd.graph import FREED, AccumulateGrad, GradFn, OutputGradien
 from ..tracer.capture.inputs import Input
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode
+from ..tracer.tensor.data_changes import changed_since
 from ..tracer.tensor.gradient_layout import to_layout
 from ..tracer.tensor.inplace import take_history
 from ..tracer.tensor.tensor import RemovableHandle, Tensor, wrap
 from .backward_programs import Derivative, reachable_nodes
 
 TITLE = "CompiledFunctionBackward"
+_USER = "a compiled function"
 _NONE: frozenset[int] = frozenset()
 NO_GRAPH = (
     "{what} of a result of a compiled function: another result of the same call was computed from "
@@ -135,7 +137,7 @@ class CompiledCall(GradFn):
         self.walked = self.freed = _NONE  # outputs: those of the last backward; freed ones
         self.arrays = saved + [t._array for t in kept]
         self.pointers = pointers + [data_address(t) for t in kept]
-        self.versions = [(t._version, t._version[0]) for t in kept]
+        self.versions = [(t._version, t._version[:]) for t in kept]
 
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
@@ -147,13 +149,11 @@ class CompiledCall(GradFn):
         self.walked = starts
         first = len(self.arrays) - len(self.versions)
         for k, (counter, version) in enumerate(self.versions, first):
-            if counter[0] != version:
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: a tensor of shape {list(self.arrays[k].shape)}, used by a "
-                    f"compiled function, is at version {counter[0]}; expected version {version} "
-                    "instead."
-                )
+            if counter != version:
+                raise changed_since(self.arrays[k].shape, counter, version, _USER)
+        for t, array, version in self.snapshot[-1]:  # not kept here, but torch may have saved them
+            if t._version[1:] != version[1:]:
+                raise changed_since(array.shape, version[:1] + t._version[1:], version, _USER)
 
     def has_saved_values(self) -> bool:
         return bool(self.arrays)

@@ -27,6 +27,7 @@ from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.trace import Trace
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, set_default_dtype
+from ..tracer.tensor.data_changes import changed_since
 from ..tracer.tensor.tensor import Tensor, wrap
 from ..tracer.tensor.views import memory_location
 
@@ -51,7 +52,7 @@ class Snapshot(NamedTuple):
     before: tuple[np.ndarray, ...]  # copies of what the call changed
     gradients: tuple[np.ndarray | None, ...]
     states: tuple[np.ndarray, ...]  # of generators
-    read: tuple[tuple[Tensor, np.ndarray, int], ...]  # of `watched`: memory and version
+    read: tuple[tuple[Tensor, np.ndarray, list], ...]  # of `watched`: memory and version
 
 
 class SnapshotPlan:
@@ -113,7 +114,7 @@ class SnapshotPlan:
             return call.arguments[i.key] if i.kind == "argument" else tensors.get(i, i.tensor)
 
         kept = ((tensor(i), array) for i, array in call.kept() if i.kind in _ENTERED)
-        _refuse_changed([*snapshot.read, *((t, array, t._version[0]) for t, array in kept)])
+        _refuse_changed([*snapshot.read, *((t, array, t._version[:]) for t, array in kept)])
         with exchanging.lock, ExitStack() as stack:
             stack.callback(_set_restoring_thread, _restoring_thread[0])
             stack.callback(changed)
@@ -164,16 +165,11 @@ def restorable_parts(guard: Guard) -> list[tuple[Location, Any]]:
     return [(Location(label, "item", holder, k), v) for k, v in items if k not in (without or ())]
 
 
-def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, int]]) -> None:
+def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, list]]) -> None:
     for t, array, version in read:
-        if t._array is not array or t._version[0] != version:
-            how = "has other memory" if t._array is not array else (
-                f"is at version {t._version[0]}; expected version {version} instead")
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an "
-                f"inplace operation: a tensor of shape {list(t.shape)}, used by a compiled "
-                f"function that backward runs again, {how}."
-            )
+        if t._array is not array or t._version != version:
+            user = "a compiled function that backward runs again"
+            raise changed_since(array.shape, t._version, version, user)
 
 
 def _set_restoring_thread(thread: int | None) -> None:

@@ -12,6 +12,7 @@ from ..ir.ops import elementwise as ops
 from ..tracer.autograd.graph import composite
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode, resolve
+from ..tracer.tensor.data_changes import UncountedVersion, data_was_set
 from ..tracer.tensor.device import device as Device, usable
 from ..tracer.tensor.dispatch import bind
 from ..tracer.tensor.gradient_layout import with_strides
@@ -275,9 +276,9 @@ def detach_(self: Tensor) -> Tensor:
 
 def _data(self: Tensor) -> Tensor:
     y = detach(self)
-    if mode.trace is None:  # changes through `.data` are not noticed: that is its purpose
-        y._version = [0]
-    # A trace notices them. Eagerly a derivative would read the new numbers, the trace has the old.
+    if mode.trace is None:  # changes through `.data` do not count: that is its purpose
+        y._version = UncountedVersion(y._version)
+    # In a trace they do. Eagerly a derivative would read the new numbers, the trace has the old.
     return y
 
 
@@ -292,6 +293,7 @@ def _set_data(self: Tensor, new: Tensor) -> None:
         )
     x._array, x._node, x._ptr, x._memory_location = new._array, new._node, 0, memory_location(new)
     x._base = x._view = None
+    data_was_set(x)
     tensor_changed(x)
 
 

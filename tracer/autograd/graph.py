@@ -18,6 +18,7 @@ from ...ir.autodiff import cotangent
 from ...ir.node import Aval
 from ...ir.op import OpDef
 from ..mode import mode, resolve
+from ..tensor.data_changes import follow_data
 from ..tensor.gradient_layout import differentiable_copy
 from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
@@ -216,10 +217,10 @@ def edge(t: Tensor) -> GradFn | None:
 class Saved:
     """A value saved for backward: the payload and its version, without the Tensor."""
 
-    __slots__ = ("array", "dtype", "node", "version", "version_counter")
+    __slots__ = ("array", "dtype", "node", "tensor", "version", "version_counter")
 
     def __init__(self, t: Tensor):
-        self.array, self.node, self.dtype = t._array, t._node, t._dtype
+        self.array, self.node, self.dtype, self.tensor = t._array, t._node, t._dtype, ref(t)
         self.version_counter, self.version = t._version, t._version[0]
 
     def copy_value(self) -> None:
@@ -227,10 +228,15 @@ class Saved:
         self.array = None if self.array is None else self.array.copy()
         self.version_counter, self.version = [0], 0
 
-    def unpack(self, made_by: GradFn | None, of: GradFn | str | None) -> Tensor:
+    def unpack(
+        self, made_by: GradFn | None, of: GradFn | str | None, output: bool = False
+    ) -> Tensor:
         """The value as a Tensor made by node `made_by`. Raises if it was changed in place; `of` is
-        what the error calls it: the output of a node, an input, or by these words.
+        what the error calls it: the output of a node, an input, or by these words. An output of
+        the node that saved it stays what it was if its `.data` is set.
         """
+        if len(self.version_counter) > 1 and not output:
+            follow_data(self)
         t: Tensor = fill_slots(
             object.__new__(Tensor), self.array, self.node, self.dtype, made_by is not None
         )
@@ -270,7 +276,7 @@ class OpBackward(GradFn):
             raise RuntimeError(FREED)
         y, edges, history = self.y, self.edges, mode.grad
         if isinstance(y, Saved):
-            y = y.unpack(self if history else None, self)
+            y = y.unpack(self if history else None, self, output=True)
         inputs = tuple(
             [x.unpack(e if history else None, e) if isinstance(x, Saved) else x
              for x, e in zip(self.inputs, edges, strict=True)]

@@ -129,7 +129,7 @@ def write_snapshot(s: Source) -> None:
         [f"{s.tensor(i)}._array.copy()" for i in plan.kept],
         [f"None if {g} is None else {g}._array.copy()" for g in gradients],
         [f"{state}.copy()" for state in s.states[: len(plan.streams)]],  # not those of hooks
-        [f"({t}, {t}._array, {t}._version[0])" for t in map(s.tensor, plan.watched)],
+        [f"({t}, {t}._array, {t}._version[:])" for t in map(s.tensor, plan.watched)],
     )
     text = ", ".join(f"({''.join(f'{x}, ' for x in field)})" for field in fields)
     s.add(f"snapshot = ({text})")

@@ -1,0 +1,152 @@
+"""Changes through `.data` between forward and backward: torch's meaning eagerly, an error where a
+compiled call came before.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+import tracegrad as tg
+
+torch = pytest.importorskip("torch")
+
+FUNCTIONS = {
+    "square": lambda a, b: a * a,
+    "mul": lambda a, b: a * b,
+    "pow": lambda a, b: a**3,
+    "div": lambda a, b: b / a,
+    "outer": lambda a, b: a.view(2, 2) @ b.view(2, 2),
+    "sin": lambda a, b: a.sin() + a.log(),
+    "exp": lambda a, b: a.exp() * b.tanh(),
+}
+USES = {
+    "leaf": lambda a: a,
+    "computed": lambda a: a * 1.5,
+    "view": lambda a: a[:4],
+}
+CHANGES = {
+    "other": lambda lib, t: setattr(t, "data", lib.tensor([9.0, 8.0, 7.0, 6.0])),
+    "strided": lambda lib, t: setattr(t, "data", lib.arange(1.0, 9.0)[::2]),
+    "twice": lambda lib, t: [setattr(t, "data", t.data * k) for k in (2, 3)],
+    "written": lambda lib, t: t.data.mul_(2),
+    "one": lambda lib, t: t.data.__setitem__(1, 5.0),
+}
+
+
+def gradients(lib, function, use, change, made=lambda f: f):
+    a = lib.tensor([1.0, 2.0, 3.0, 4.0, 5.0][: 5 if use == "view" else 4], requires_grad=True)
+    b = lib.tensor([0.5, 0.25, 2.0, 1.0], requires_grad=True)
+    t = USES[use](a)
+    out = made(FUNCTIONS[function])(t, b)
+    CHANGES[change](lib, t)
+    out.sum().backward()
+    return a.grad.tolist(), None if b.grad is None else b.grad.tolist()
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_backward_reads_the_data_that_an_input_has(function, use):
+    for change in CHANGES:
+        want, got = (gradients(lib, function, use, change) for lib in (torch, tg))
+        for x, y in zip(want, got, strict=True):
+            assert x == y or x == pytest.approx(y, rel=1e-5), change
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("change", CHANGES)
+def test_backward_of_a_compiled_call_refuses_changed_data(change, use):
+    for function in ("square", "sin", "outer"):
+        with pytest.raises(RuntimeError, match=r"through `\.data`: a tensor of shape \[4\]"):
+            gradients(tg, function, use, change, tg.compile)
+
+
+def trained(lib, made):
+    p = lib.tensor([1.0, -2.0], requires_grad=True)
+    f = made(lambda p: (p.exp() * p).sum())
+    losses = []
+    for k in range(6):
+        loss = f(p)
+        loss.backward()
+        losses.append(loss.item())
+        if k % 2:
+            p.data = p.data - 0.1 * p.grad
+        else:
+            p.data.sub_(0.1 * p.grad)
+        p.grad = None
+    return losses, p
+
+
+@pytest.mark.parametrize("made", [lambda f: f, tg.compile])
+def test_steps_through_data_train_and_leave_one_note(made):
+    (want, _), (got, p) = trained(torch, lambda f: f), trained(tg, made)
+    assert got == pytest.approx(want, rel=1e-4)
+    assert len(p._version) <= 3
+
+
+def test_data_set_before_the_tensor_goes_counts():
+    def run(lib):
+        a = lib.tensor([2.0], requires_grad=True)
+        t = a * 1
+        out = t * t
+        t.data = lib.tensor([5.0])
+        del t
+        gc.collect()
+        out.backward()
+        return a.grad.item()
+
+    assert run(tg) == run(torch) == 10
+
+
+def test_an_alias_with_other_data_is_another_tensor():
+    for lib in (torch, tg):
+        a = lib.tensor([2.0], requires_grad=True)
+        out = a * a
+        a.detach().data = lib.tensor([5.0])
+        out.backward()
+        assert a.grad.item() == 4
+
+
+def test_an_output_that_was_saved_stays():
+    def run(lib):
+        class Cube(lib.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                y = x**3
+                ctx.save_for_backward(x, y)
+                return y
+
+            @staticmethod
+            def backward(ctx, g):
+                x, y = ctx.saved_tensors
+                return g * x + 100 * y
+
+        a = lib.tensor([2.0], requires_grad=True)
+        b, c = Cube.apply(a), a.exp()
+        for t in (a, b, c):
+            t.data = lib.tensor([7.0])
+        (b + c).backward()
+        return a.grad.item()
+
+    assert run(tg) == pytest.approx(run(torch))
+
+
+def test_data_of_another_shape_is_refused():
+    a = tg.ones(3, requires_grad=True)
+    out = a * a
+    a.data = tg.ones(1)
+    with pytest.raises(RuntimeError, match=r"of shape \[3\], was given data of shape \[1\] since"):
+        out.sum().backward()
+
+
+def test_data_set_within_a_compiled_step_is_what_its_backward_reads():
+    def step(lib, a):
+        loss = (a * a).sum()
+        a.data = a.data * 3
+        loss.backward()
+        return a.grad
+
+    for made in (lambda f: f, tg.compile):
+        a = tg.ones(2, requires_grad=True)
+        assert made(lambda a: step(tg, a))(a).tolist() == [6.0, 6.0]
