@@ -52,8 +52,7 @@ class FunctionCtx:
                 raise RuntimeError(FREED)
             return self._tensors
         return tuple(
-            None if s is None
-            else s[0].unpack(self._producer(s[1]), "saved for backward", isinstance(s[1], int))
+            s and s[0].unpack(self._producer(s[1]), "saved for backward", isinstance(s[1], int))
             for s in self._saved
         )
 
