@@ -149,3 +149,32 @@ def test_gumbel_softmax_draws_each_class_as_often_as_its_probability():
     np.testing.assert_allclose(drawn.detach().numpy().max(1), 1.0, atol=1e-6)
     np.testing.assert_allclose(drawn.mean(0).detach().numpy(), [0.1, 0.6, 0.3], atol=0.03)
     (drawn[:, 0].sum()).backward()
+
+
+REFUSED_IN_PLACE = {
+    "elu_ of integers": lambda F, t: F.elu_(t([1, -2])),
+    "selu_ of integers": lambda F, t: F.selu_(t([1, -2])),
+    "leaky_relu_ of integers": lambda F, t: F.leaky_relu_(t([1, -2])),
+    "celu_ divided by zero": lambda F, t: F.celu_(t([1.0, -2.0]), 0.0),
+    "rrelu_ of bounds in reverse": lambda F, t: F.rrelu_(t([1.0, -2.0]), 2, 1),
+    "relu_ of bools": lambda F, t: F.relu_(t([True])),
+    "threshold_ of bools": lambda F, t: F.threshold_(t([True]), 0.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_IN_PLACE)
+def test_a_function_in_place_refuses_what_torchs_refuses(case):
+    call = REFUSED_IN_PLACE[case]
+    with pytest.raises(Exception) as theirs:
+        call(torch.nn.functional, torch.tensor)
+    with pytest.raises(Exception) as ours:
+        call(F, tracegrad.tensor)
+    assert isinstance(ours.value, type(theirs.value))
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "selu", "celu", "hardtanh"])
+def test_a_function_in_place_is_the_function_with_inplace(name):
+    x = tracegrad.tensor(POINTS)
+    y = getattr(F, name)(x)
+    assert getattr(F, f"{name}_")(x) is x
+    assert tracegrad.equal(x, y)

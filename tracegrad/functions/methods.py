@@ -23,7 +23,8 @@ from .torch import (
     blas,
     comparison,
     creation,
-    gather_scatter,
+    floating_point,
+    gather,
     indexing,
     memory,
     other_counting,
@@ -34,6 +35,7 @@ from .torch import (
     random_sampling,
     reduction,
     reduction_statistics,
+    scatter,
     shape,
     slicing_joining,
     tensors,
@@ -57,7 +59,8 @@ METHODS: dict[Any, str] = {
         item tolist numpy to type_as cpu cuda clone detach detach_ __array__ __bool__ __float__
         __int__ __index__ __len__ __iter__ __contains__""",
     indexing: _all(indexing, without="fill", also="copy_ fill_diagonal_ masked_fill_"),
-    gather_scatter: _all(gather_scatter, without="unravel_index where"),
+    gather: _all(gather, without="unravel_index where"),
+    scatter: _all(scatter),
     slicing_joining: _all(
         slicing_joining,
         without="cat column_stack concat concatenate dstack hstack row_stack stack vstack",
@@ -70,6 +73,7 @@ METHODS: dict[Any, str] = {
     random_sampling: "bernoulli multinomial",
     pointwise_primitives: _all(pointwise_primitives),
     pointwise: _all(pointwise, without="imag real rsub"),
+    floating_point: _all(floating_point),
     reduction: _all(reduction),
     reduction_statistics: _all(reduction_statistics),
     comparison: _all(comparison),
@@ -86,15 +90,16 @@ METHODS: dict[Any, str] = {
 
 # functions that have an in-place variant
 INPLACE = {
-    gather_scatter: """
+    scatter: """
         index_add index_copy index_fill index_put index_reduce masked_scatter put scatter
         scatter_add scatter_reduce""",
     pointwise_primitives: _all(pointwise_primitives, without="isnan maximum minimum"),
     pointwise: _all(
         pointwise,
         without="""
-        angle conj frexp imag positive real resolve_conj resolve_neg rsub signbit""",
+        angle conj imag positive real resolve_conj resolve_neg rsub signbit""",
     ),
+    floating_point: "ldexp nextafter",
     reduction_statistics: "renorm",
     other_cumulative: "cumprod cumsum",
     other_shapes: "tril triu",
@@ -132,7 +137,7 @@ OTHERS = {
     "size": tensors._size,
     "type": conversion.type_,
     "contiguous": shape.contiguous_,
-    "where": lambda self, condition, other: gather_scatter.where(condition, self, other),
+    "where": lambda self, condition, other: gather.where(condition, self, other),
     "data": property(conversion._data, conversion._set_data, doc="The values, without history."),
     "T": property(
         lambda x: shape.permute(x, tuple(range(x.ndim))[::-1]), doc="The dimensions reversed."

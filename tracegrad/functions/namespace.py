@@ -13,7 +13,8 @@ from .torch.blas import *
 from .torch.comparison import *
 from .torch.creation import *
 from .torch.einsum import *
-from .torch.gather_scatter import *
+from .torch.floating_point import *
+from .torch.gather import *
 from .torch.indexing import *
 from .torch.memory import *
 from .torch.other_counting import *
@@ -23,6 +24,7 @@ from .torch.pointwise import *
 from .torch.pointwise_primitives import *
 from .torch.reduction import *
 from .torch.reduction_statistics import *
+from .torch.scatter import *
 from .torch.shape import *
 from .torch.slicing_joining import *
 from .torch.tensors import *

@@ -91,7 +91,16 @@ def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 
 
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
-    """The factor, and for each matrix 0 or the order of the minor that is not positive-definite."""
+    """The factor, and for each matrix 0 or the order of the minor that is not positive-definite.
+
+    Shape: (*, N, N) -> (*, N, N), (*). Dtype: floating point, and int32. Raises LinAlgError if
+    `check_errors` asks for it.
+
+    >>> torch.linalg.cholesky_ex(torch.tensor([[4.0]]))
+    tracegrad.return_types.linalg_cholesky_ex(
+    L=tensor([[2.]]),
+    info=tensor(0, dtype=tracegrad.int32))
+    """
     check = "linalg.cholesky_ex" if check_errors else None
     factor = _cholesky(square(A, "linalg.cholesky"), upper, check)
     return TYPES["linalg_cholesky_ex"](factor, first(ops.isnan(diagonal(factor))))
@@ -99,7 +108,15 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
 
 @composite("CholeskyBackward0")
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """As `linalg.cholesky`."""
+    """As `linalg.cholesky`.
+
+    Shape: (*, N, N) -> (*, N, N). Dtype: floating point. Raises LinAlgError for a matrix that is
+    not positive-definite.
+
+    >>> torch.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
+    """
     return _cholesky(square(input, "cholesky"), upper, "cholesky")
 
 
@@ -137,7 +154,14 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
 
 
 def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
-    """As `lu_factor`, and for each matrix 0 or the number of its first zero pivot."""
+    """As `lu_factor`, and for each matrix 0 or the number of its first zero pivot.
+
+    Shape: (*, M, N) -> (*, M, N), (*, min(M, N)), (*). Dtype: floating point; int32. Raises
+    LinAlgError if `check_errors` asks for it.
+
+    >>> torch.linalg.lu_factor_ex(torch.tensor([[2.0]])).info
+    tensor(0, dtype=tracegrad.int32)
+    """
     check = "torch.linalg.lu_factor_ex" if check_errors else None
     factors, pivots = _lu_factor(matrices(A, "linalg.lu_factor"), check, pivot)
     return TYPES["linalg_lu_factor_ex"](factors, pivots, zero_pivot(factors))
@@ -184,7 +208,14 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:
 def old_lu(
     A: Tensor, pivot: bool = True, get_infos: bool = False, out: None = None
 ) -> tuple[Tensor, ...]:
-    """As `linalg.lu_factor`, without its refusal; with `get_infos`, as `linalg.lu_factor_ex`."""
+    """As `linalg.lu_factor`, without its refusal; with `get_infos`, as `linalg.lu_factor_ex`.
+
+    Shape: (*, M, N) -> (*, M, N), (*, min(M, N)), and (*). Dtype: floating point; int32.
+
+    >>> torch.lu(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+    (tensor([[2., 3.],
+            [0., 1.]]), tensor([2, 2], dtype=tracegrad.int32))
+    """
     found = lu_factor_ex(A, pivot=pivot)
     return tuple(found) if get_infos else tuple(found[:2])
 
@@ -206,7 +237,16 @@ def order_of(pivots: Tensor, rows: int) -> Tensor:
 def lu_unpack(
     LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> Any:
-    """P, L and U from what `lu_factor` gives."""
+    """P, L and U from what `lu_factor` gives.
+
+    Shape: (*, M, N), (*, K) -> (*, M, M), (*, M, K), (*, K, N), where K = min(M, N). Dtype: that of
+    LU_data.
+
+    >>> P, L, U = torch.lu_unpack(*torch.lu(torch.tensor([[0.0, 1.0], [2.0, 3.0]])))
+    >>> P @ L @ U
+    tensor([[0., 1.],
+            [2., 3.]])
+    """
     none = LU_data.new_zeros((0,))
     left = right = permutation = none
     if unpack_data:
@@ -245,7 +285,16 @@ def _qr(a: Tensor, complete: bool) -> tuple[Tensor, Tensor]:
 
 
 def qr(input: Tensor, some: bool = True) -> Any:
-    """As `linalg.qr`, reduced or complete."""
+    """As `linalg.qr`, reduced or complete.
+
+    Shape: (*, M, N) -> (*, M, K), (*, K, N), where K = min(M, N), or M if not `some`. Dtype:
+    floating point.
+
+    >>> q, r = torch.qr(torch.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    >>> q @ r
+    tensor([[3.0000, 1.0000],
+            [4.0000, 2.0000]])
+    """
     return TYPES["qr"](*linalg_qr(input, "reduced" if some else "complete"))
 
 
@@ -336,7 +385,13 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
-    """U, S and V of input = U diag(S) V'."""
+    """U, S and V of input = U diag(S) V'.
+
+    Shape: (*, M, N) -> (*, M, K), (*, K), (*, N, K). Dtype: floating point.
+
+    >>> torch.svd(torch.tensor([[3.0, 0.0], [0.0, 2.0]])).S
+    tensor([3., 2.])
+    """
     u, s, vh = _svd(matrices(input, "linalg.svd"), not some)
     if not compute_uv:
         m, n = input.shape[-2:]
@@ -357,7 +412,14 @@ def _basis(a: Tensor, q: int, niter: int) -> Tensor:
 def svd_lowrank(
     A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(U, S, V), nearly the `q` greatest singular values and vectors of A, or of A - M."""
+    """(U, S, V), nearly the `q` greatest singular values and vectors of A, or of A - M.
+
+    Shape: (*, M, N) -> (*, M, q), (*, q), (*, N, q). Dtype: floating point.
+
+    >>> u, s, v = torch.svd_lowrank(torch.diag(torch.tensor([4.0, 2.0, 1.0])), q=3)
+    >>> s
+    tensor([4., 2., 1.])
+    """
     a = matrices(A, "svd_lowrank")
     if M is not None:
         a = a - broadcast_to(M, tuple(a.shape))
@@ -372,7 +434,15 @@ def svd_lowrank(
 def pca_lowrank(
     A: Tensor, q: int | None = None, center: bool = True, niter: int = 2
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of A with the mean of its rows taken off: its principal components."""
+    """The same of A with the mean of its rows taken off: its principal components.
+
+    Shape: (*, M, N) -> (*, M, q), (*, q), (*, N, q). Dtype: floating point. Raises ValueError for q
+    above min(M, N).
+
+    >>> x = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    >>> torch.pca_lowrank(x, q=1)[1]
+    tensor([2.])
+    """
     least = min(matrices(A, "pca_lowrank").shape[-2:])
     if q is None:
         q = min(6, least)

@@ -123,6 +123,11 @@ def norm(
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """How much a small change of the equation AX = B may change X: the norm of A times that of its
     inverse.
+
+    Shape: (*, M, N) -> (*). Dtype: floating point. Raises RuntimeError for an unknown norm.
+
+    >>> torch.linalg.cond(torch.tensor([[4.0, 0.0], [0.0, 2.0]]))
+    tensor(2.)
     """
     if A.ndim < 2:
         raise RuntimeError("linalg.cond: The input tensor must have at least 2 dimensions.")
@@ -246,7 +251,14 @@ def _taylor(x: Tensor) -> Tensor:
 
 # ---- tensors as matrices
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
-    """The inverse of the linear map that takes the dimensions from `ind` on to those before."""
+    """The inverse of the linear map that takes the dimensions from `ind` on to those before.
+
+    Shape: (*a, *b) -> (*b, *a), where a are the first `ind` extents. Dtype: floating point. Raises
+    RuntimeError if the map is not square.
+
+    >>> torch.linalg.tensorinv(torch.eye(4).reshape(2, 2, 4) * 2, ind=2).shape
+    tracegrad.Size([4, 2, 2])
+    """
     if ind <= 0:
         raise RuntimeError(f"Expected a strictly positive integer for 'ind', but got {ind}")
     first, last = tuple(A.shape[:ind]), tuple(A.shape[ind:])
@@ -260,7 +272,15 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
 
 
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
-    """X with tensordot(A, X, X.ndim) = B."""
+    """X with tensordot(A, X, X.ndim) = B.
+
+    Shape: (*b, *x), (*b) -> (*x). Dtype: floating point. Raises RuntimeError if the map is not
+    square.
+
+    >>> A = torch.eye(4).reshape(2, 2, 4) * 2
+    >>> torch.linalg.tensorsolve(A, torch.ones(2, 2))
+    tensor([0.5000, 0.5000, 0.5000, 0.5000])
+    """
     if dims is not None:
         A = A.movedim(tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))
     rest = tuple(A.shape[B.ndim :])
@@ -275,7 +295,15 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
 
 
 def vander(x: Tensor, N: int | None = None) -> Tensor:
-    """1, x, x^2, ... as columns."""
+    """1, x, x^2, ... as columns.
+
+    Shape: (*, n) -> (*, n, N), or (*, n, n). Dtype: that of x.
+
+    >>> torch.linalg.vander(torch.tensor([1.0, 2.0, 3.0]), N=3)
+    tensor([[1., 1., 1.],
+            [1., 2., 4.],
+            [1., 3., 9.]])
+    """
     x = x if x.ndim else reshape(x, shape=(1,))
     count = x.shape[-1] if N is None else N
     if count <= 1:
@@ -357,10 +385,22 @@ def ormqr(
 
 
 def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """The sum of the singular values."""
+    """The sum of the singular values.
+
+    Shape: (*, M, N) -> (*). Dtype: floating point.
+
+    >>> torch.nuclear_norm(torch.tensor([[3.0, 0.0], [0.0, 2.0]]))
+    tensor(5.)
+    """
     return norm(input, "nuc", dim, keepdim)
 
 
 def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """The root of the sum of squares."""
+    """The root of the sum of squares.
+
+    Shape: (*) -> without the dimensions `dim`. Dtype: floating point.
+
+    >>> torch.frobenius_norm(torch.tensor([[3.0, 4.0]]), dim=(0, 1))
+    tensor(5.)
+    """
     return norm(input, "fro", dim, keepdim)

@@ -84,7 +84,16 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
 
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
-    """The solution, and for each matrix 0 or the number of its first zero pivot."""
+    """The solution, and for each matrix 0 or the number of its first zero pivot.
+
+    Shape: as for `solve`, and (*). Dtype: floating point, and int32. Raises LinAlgError if
+    `check_errors` asks for it.
+
+    >>> torch.linalg.solve_ex(torch.tensor([[2.0]]), torch.tensor([[6.0]]))
+    tracegrad.return_types.linalg_solve_ex(
+    result=tensor([[3.]]),
+    info=tensor(0, dtype=tracegrad.int32))
+    """
     check = "torch.linalg.solve_ex" if check_errors else None
     x, packed = composite("LinalgSolveExBackward0")(_solution)(A, B, left, check)
     return TYPES["linalg_solve_ex"](x, zero_pivot(linalg.lu_factors(packed)[0]))
@@ -111,7 +120,16 @@ def inv(A: Tensor) -> Tensor:
 
 
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
-    """The inverse, and for each matrix 0 or the number of its first zero pivot."""
+    """The inverse, and for each matrix 0 or the number of its first zero pivot.
+
+    Shape: (*, N, N) -> (*, N, N), (*). Dtype: floating point, and int32. Raises LinAlgError if
+    `check_errors` asks for it.
+
+    >>> torch.linalg.inv_ex(torch.tensor([[2.0]]))
+    tracegrad.return_types.linalg_inv_ex(
+    inverse=tensor([[0.5000]]),
+    info=tensor(0, dtype=tracegrad.int32))
+    """
     x, packed = _inverse(A, "linalg.inv_ex" if check_errors else None)
     return TYPES["linalg_inv_ex"](x, zero_pivot(linalg.lu_factors(packed)[0]))
 
@@ -145,7 +163,16 @@ def triangular_solve(
     input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False,
     unitriangular: bool = False,
 ) -> Any:
-    """X of AX = input, or of A'X = input, and A."""
+    """X of AX = input, or of A'X = input, and A.
+
+    Shape: (*, N, K), (*, N, N) -> (*, N, K), (*, N, N). Dtype: floating point, the same of both.
+    Raises RuntimeError if they do not fit.
+
+    >>> torch.triangular_solve(torch.tensor([[6.0]]), torch.tensor([[2.0]]))
+    tracegrad.return_types.triangular_solve(
+    solution=tensor([[3.]]),
+    cloned_coefficient=tensor([[2.]]))
+    """
     for name, x in (("b", input), ("A", A)):
         if x.ndim < 2:
             raise RuntimeError(
@@ -161,7 +188,14 @@ def triangular_solve(
 
 @composite("CholeskySolveBackward0")
 def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
-    """X of AX = input, where L is the Cholesky factor of A."""
+    """X of AX = input, where L is the Cholesky factor of A.
+
+    Shape: (*, N, K), (*, N, N) -> (*, N, K). Dtype: floating point, the same of both. Raises
+    RuntimeError if they do not fit.
+
+    >>> torch.cholesky_solve(torch.tensor([[8.0]]), torch.tensor([[2.0]]))
+    tensor([[2.]])
+    """
     for name, x in (("b", input), ("u", L)):
         if x.ndim < 2:
             raise RuntimeError(
@@ -180,7 +214,14 @@ def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 
 @composite("CholeskyInverseBackward0")
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of A, where `input` is its Cholesky factor."""
+    """The inverse of A, where `input` is its Cholesky factor.
+
+    Shape: (*, N, N) -> (*, N, N). Dtype: floating point.
+
+    >>> torch.cholesky_inverse(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.2500, 0.0000],
+            [0.0000, 0.0625]])
+    """
     factor = square(input, "cholesky_inverse")
     return cholesky_solve(identity(factor, tuple(factor.shape)), factor, upper)
 
@@ -258,13 +299,27 @@ def linalg_slogdet(A: Tensor) -> Any:
 
 
 def slogdet(input: Tensor) -> Any:
-    """As `linalg.slogdet`."""
+    """As `linalg.slogdet`.
+
+    Shape: (*, N, N) -> (*), (*). Dtype: floating point.
+
+    >>> torch.slogdet(torch.tensor([[-2.0]]))
+    tracegrad.return_types.slogdet(
+    sign=tensor(-1.),
+    logabsdet=tensor(0.6931))
+    """
     return TYPES["slogdet"](*linalg_slogdet(input))
 
 
 @composite("WhereBackward0")
 def logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; NaN where that is negative."""
+    """The logarithm of the determinant; NaN where that is negative.
+
+    Shape: (*, N, N) -> (*). Dtype: floating point.
+
+    >>> torch.logdet(torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
+    tensor(1.7918)
+    """
     sign, size = _slogdet(input, "logdet")
     return ops.where(sign < 0, math.nan, size)
 
@@ -326,7 +381,13 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
 
 
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
-    """The pseudo-inverse."""
+    """The pseudo-inverse.
+
+    Shape: (*, M, N) -> (*, N, M). Dtype: floating point.
+
+    >>> torch.pinverse(torch.tensor([[2.0], [0.0]]))
+    tensor([[0.5000, 0.0000]])
+    """
     return pinv(input, rcond)
 
 
@@ -373,7 +434,14 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
 
 
 def old_lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
-    """As `linalg.lu_solve`, the right-hand side first."""
+    """As `linalg.lu_solve`, the right-hand side first.
+
+    Shape: (*, N, K), (*, N, N), (*, N) -> (*, N, K). Dtype: floating point; pivots int32.
+
+    >>> LU, pivots = torch.linalg.lu_factor(torch.tensor([[2.0]]))
+    >>> torch.lu_solve(torch.tensor([[6.0]]), LU, pivots)
+    tensor([[3.]])
+    """
     return lu_solve(LU_data, LU_pivots, b)
 
 

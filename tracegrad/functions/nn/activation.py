@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
+from inspect import signature
 from typing import Any
 
 from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log1p, lt, where
 from ...tracer.autograd.graph import composite
-from ...tracer.tensor.inplace import apply_inplace, inplace as in_place
+from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import floats_only, no_bools, rounded_once
@@ -531,5 +533,20 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     half = size // 2
     return narrow(input, dim, 0, half) * ops.sigmoid(narrow(input, dim, half, half))
 
-relu_, threshold_, leaky_relu_, rrelu_ = map(in_place, (relu, _threshold, _leaky, _rrelu))
-elu_, selu_, celu_, hardtanh_ = map(in_place, (_elu, _selu, _celu, _hardtanh))
+# ---- in place, by names of their own
+def _in_place(function: Callable) -> Callable:
+    @wraps(function)
+    def method(input: Tensor, *options: Any, **named: Any) -> Tensor:
+        return function(input, *options, inplace=True, **named)
+
+    name, own = function.__name__, signature(function)
+    options = [p for p in own.parameters.values() if p.name != "inplace"]
+    method.__signature__ = own.replace(parameters=options)  # type: ignore[attr-defined]
+    method.__name__ = method.__qualname__ = f"{name}_"
+    text = function.__doc__ or ""
+    method.__doc__ = "In place: " + text.replace(f"F.{name}(", f"F.{name}_(")
+    return method
+
+
+relu_, threshold_, leaky_relu_, rrelu_ = map(_in_place, (relu, threshold, leaky_relu, rrelu))
+elu_, selu_, celu_, hardtanh_ = map(_in_place, (elu, selu, celu, hardtanh))

@@ -20,8 +20,8 @@ from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import floats_only, refuse
 from ..torch.creation import zeros
-from ..torch.gather_scatter import scatter
 from ..torch.random_sampling import rand
+from ..torch.scatter import scatter
 from ..torch.shape import reshaped
 from .pooling import Seen, divided, inside_of, maximum_of, sizes_of, slide, spread_out, title
 from .windows import Ints, along, batched, by_rank, counted, each

@@ -71,7 +71,14 @@ def cdist(
 
 @composite("PdistBackward0")
 def pdist(input: Tensor, p: Any = 2.0) -> Tensor:
-    """The distances of all pairs of rows, in the order (0, 1), (0, 2), ..."""
+    """The distances of all pairs of rows, in the order (0, 1), (0, 2), ...
+
+    Shape: (N, M) -> (N * (N - 1) / 2,). Dtype: that of input, floating point. Raises RuntimeError
+    if it is no matrix.
+
+    >>> torch.pdist(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    tensor([5.])
+    """
     if input.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
     if not input.dtype.is_floating_point:

@@ -33,7 +33,7 @@ from ...tracer.tensor.promotion import common_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import at_most, floats_only
 from ..torch.creation import arange, full, full_like, held
-from ..torch.gather_scatter import gather
+from ..torch.gather import gather
 from ..torch.pointwise import clamp_min
 from ..torch.reduction import amin, one_hot_pick
 from ..torch.shape import reshape, unsqueeze
@@ -262,6 +262,12 @@ def triplet_margin_with_distance_loss(
 
     `swap` takes the smaller of d(anchor, negative) and d(positive, negative): Balntas et al.
     (2016).
+
+    Shape: those of the distance, reduced to () unless `reduction` is 'none'. Dtype: floating point.
+
+    >>> a = torch.tensor([[0.0, 0.0]])
+    >>> F.triplet_margin_with_distance_loss(a, a + 1, a + 3)
+    tensor(0.)
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction} is not a valid value for reduction")

@@ -459,6 +459,13 @@ grid_sampler_2d = grid_sampler_3d = grid_sampler
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
     """The grid (N, *spatial, coordinates) of affine maps theta (N, rank, rank + 1), for images of
     the size (N, C, *spatial).
+
+    Dtype: that of theta. Raises ValueError if theta does not fit.
+
+    >>> theta = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    >>> F.affine_grid(theta, (1, 1, 1, 2), align_corners=True)
+    tensor([[[[-1.,  0.],
+              [ 1.,  0.]]]])
     """
     if not theta.dtype.is_floating_point:
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")

@@ -310,7 +310,16 @@ def trace(input: Tensor) -> Tensor:
 # ---- sums and chains of products, and products of vectors
 @composite("AddrBackward0")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * outer(vec1, vec2)."""
+    """beta * input + alpha * outer(vec1, vec2).
+
+    Shape: (N, M), (N,), (M,) -> (N, M); input may broadcast. Dtype: the promoted one. Raises
+    RuntimeError if they do not fit.
+
+    >>> v = torch.tensor([1.0, 2.0])
+    >>> torch.addr(torch.zeros(2, 2), v, v)
+    tensor([[1., 2.],
+            [2., 4.]])
+    """
     for k, v in enumerate((vec1, vec2), 1):
         if v.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument vec{k}, but got {v.ndim}-D")
@@ -321,7 +330,15 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
-    """beta * input + alpha * (batch1 @ batch2).sum(0)."""
+    """beta * input + alpha * (batch1 @ batch2).sum(0).
+
+    Shape: (N, P), (B, N, M), (B, M, P) -> (N, P); input may broadcast. Dtype: that of all, which
+    must agree. Raises RuntimeError if they do not fit.
+
+    >>> a = torch.ones(2, 1, 2)
+    >>> torch.addbmm(torch.zeros(1, 1), a, torch.ones(2, 2, 1))
+    tensor([[4.]])
+    """
     for k, x in enumerate((batch1, batch2), 1):
         if x.ndim != 3:
             raise RuntimeError(f"batch{k} must be a 3D tensor")
@@ -355,7 +372,14 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """The inner products of vectors that lie along `dim`."""
+    """The inner products of vectors that lie along `dim`.
+
+    Shape: two that broadcast -> without `dim`. Dtype: the promoted one. Raises RuntimeError if they
+    do not broadcast.
+
+    >>> torch.linalg.vecdot(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 1.0]))
+    tensor([3., 7.])
+    """
     if not x.is_floating_point():
         raise RuntimeError(
             "linalg.vecdot: Expected a floating point or complex tensor as input. Got "
@@ -406,7 +430,14 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """As `linalg.cross`, along the first dimension of extent 3 if none is given."""
+    """As `linalg.cross`, along the first dimension of extent 3 if none is given.
+
+    Shape: two that broadcast, with extent 3 along dim -> the shape to which they do. Dtype: the
+    promoted one. Raises RuntimeError without such a dimension.
+
+    >>> torch.cross(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
+    """
     if dim is None:
         shape = broadcast("cross", tuple(input.shape), tuple(other.shape))
         if 3 not in shape:
@@ -478,7 +509,15 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def chain_matmul(*matrices: Tensor) -> Tensor:
-    """The product of a chain of matrices, in the cheapest order."""
+    """The product of a chain of matrices, in the cheapest order.
+
+    Shape: (N, M), (M, P), ... -> (N, Q). Dtype: that of all, which must agree. Raises RuntimeError
+    if they do not fit.
+
+    >>> a = torch.tensor([[1.0, 2.0]])
+    >>> torch.chain_matmul(a, a.T, a)
+    tensor([[ 5., 10.]])
+    """
     if not matrices:
         raise RuntimeError("chain_matmul(): Expected one or more matrices")
     for x in matrices:

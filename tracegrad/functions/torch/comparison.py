@@ -48,17 +48,35 @@ def isfinite(input: Tensor) -> Tensor:
 
 
 def isposinf(input: Tensor) -> Tensor:
-    """True for positive infinity."""
+    """True for positive infinity.
+
+    Shape: (*) -> (*). Dtype: bool.
+
+    >>> torch.isposinf(torch.tensor([1.0, float('inf')]))
+    tensor([False,  True])
+    """
     return ops.eq(input, math.inf) if input.is_floating_point() else ops.ne(input, input)
 
 
 def isneginf(input: Tensor) -> Tensor:
-    """True for negative infinity."""
+    """True for negative infinity.
+
+    Shape: (*) -> (*). Dtype: bool.
+
+    >>> torch.isneginf(torch.tensor([1.0, -float('inf')]))
+    tensor([False,  True])
+    """
     return ops.eq(input, -math.inf) if input.is_floating_point() else ops.ne(input, input)
 
 
 def isreal(input: Tensor) -> Tensor:
-    """True everywhere: there are no complex tensors."""
+    """True everywhere: there are no complex tensors.
+
+    Shape: (*) -> (*). Dtype: bool.
+
+    >>> torch.isreal(torch.tensor([1.0]))
+    tensor([True])
+    """
     return ops.logical_or(ops.eq(input, input), True)
 
 

@@ -319,7 +319,11 @@ def assigned(value: Any, dtype: DType) -> Tensor:
 def scalar_tensor(
     s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A 0-d tensor."""
+    """A 0-d tensor.
+
+    >>> torch.scalar_tensor(2.5)
+    tensor(2.5000)
+    """
     if dtype is None and isinstance(s, (int, float)) and type(s) is Scalar:
         dtype = of_scalar(s, get_default_dtype())
     return _filled(s, (), dtype, device, requires_grad)

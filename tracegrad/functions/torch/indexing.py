@@ -127,7 +127,14 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def fill(input: Tensor, value: Any) -> Tensor:
-    """A tensor like this one, every element `value`."""
+    """A tensor like this one, every element `value`.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for a tensor of more than one
+    element.
+
+    >>> torch.fill(torch.zeros(2), 3.0)
+    tensor([3., 3.])
+    """
     return fill_(input.clone(), value)
 
 

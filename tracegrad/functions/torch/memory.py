@@ -65,7 +65,14 @@ class _Capsule:
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor that shares the memory of another library's tensor, array or capsule."""
+    """A tensor that shares the memory of another library's tensor, array or capsule.
+
+    Shape and dtype: those of the other tensor. Raises BufferError if the memory is not on the CPU.
+
+    >>> import numpy as np
+    >>> torch.from_dlpack(np.array([1.0, 2.0]))
+    tensor([1., 2.], dtype=tracegrad.float64)
+    """
     usable(device)
     if isinstance(ext_tensor, Tensor):
         shared = ext_tensor.detach()
@@ -77,7 +84,14 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
                requires_grad: bool = False) -> Tensor:
-    """A vector that shares the memory of an object with a buffer, as `bytearray`."""
+    """A vector that shares the memory of an object with a buffer, as `bytearray`.
+
+    Shape: (count,), or as many as there are. Dtype: `dtype`. Raises ValueError if the buffer is too
+    short.
+
+    >>> torch.frombuffer(bytearray(b'ab'), dtype=torch.uint8)
+    tensor([97, 98], dtype=tracegrad.uint8)
+    """
     d, nbytes = as_dtype(dtype), memoryview(buffer).nbytes
     if nbytes == 0:
         raise ValueError("both buffer length (0) and count (-1) must not be 0")
@@ -101,7 +115,18 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
             requires_grad: bool = False) -> Tensor:
-    """`obj` as a tensor: with its memory where it has some and the dtype allows, unless `copy`."""
+    """`obj` as a tensor: with its memory where it has some and the dtype allows, unless `copy`.
+
+    Shape: that of obj. Dtype: `dtype`, else that of obj. Raises ValueError where `copy=False` and
+    only a copy can do.
+
+    >>> import numpy as np
+    >>> a = np.array([1.0, 2.0])
+    >>> t = torch.asarray(a)
+    >>> a[0] = 5.0
+    >>> t
+    tensor([5., 2.], dtype=tracegrad.float64)
+    """
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
     shared: Tensor | None = None

@@ -113,7 +113,15 @@ def _between(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
 
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
               density: bool = False) -> Any:
-    """How many numbers (or what weights) lie between neighbours of a sequence of edges."""
+    """How many numbers (or what weights) lie between neighbours of a sequence of edges.
+
+    Shape: (*) -> (bins,), (bins + 1,). Dtype: that of input, floating point.
+
+    >>> torch.histogram(torch.tensor([1.0, 2.0, 2.5]), bins=2, range=(1.0, 3.0))
+    tracegrad.return_types.histogram(
+    hist=tensor([1., 2.]),
+    bin_edges=tensor([1., 2., 3.]))
+    """
     _countable(input, [bins], "histogramdd")
     x = _flat(input)
     edges = _edges(x, bins, range)
@@ -166,6 +174,12 @@ def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor |
                 density: bool = False) -> Any:
     """How many points (or what weights) lie in each cell of a grid; a point is a row of the last
     dimension.
+
+    Shape: (*, D) -> (bins, ...), and D vectors of edges. Dtype: that of input.
+
+    >>> torch.histogramdd(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), bins=[2, 1]).hist
+    tensor([[1.],
+            [1.]])
     """
     asked = _bins_of_columns(input, bins, range, weight)
     columns = [_flat(input[..., d]) for d in builtins.range(len(asked))]
@@ -231,6 +245,14 @@ def searchsorted(
 ) -> Tensor:
     """Where in the rows of `sorted_sequence` the numbers would be put in: before equal ones, or
     behind them if `right`.
+
+    Shape: (*, N), (*, M) -> (*, M), or a vector and any shape. Dtype: int64, or int32. Raises
+    RuntimeError if the shapes do not fit.
+
+    >>> torch.searchsorted(torch.tensor([1, 3, 5]), torch.tensor([3, 4]))
+    tensor([1, 2])
+    >>> torch.searchsorted(torch.tensor([1, 3, 5]), torch.tensor([3, 4]), right=True)
+    tensor([2, 2])
     """
     if side not in (None, "left", "right"):
         raise RuntimeError(
@@ -262,7 +284,14 @@ def searchsorted(
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
-    """Between which of the sorted boundaries the numbers lie."""
+    """Between which of the sorted boundaries the numbers lie.
+
+    Shape: that of input. Dtype: int64, or int32. Raises RuntimeError if the boundaries are no
+    vector.
+
+    >>> torch.bucketize(torch.tensor([0.5, 2.0]), torch.tensor([1.0, 2.0, 3.0]))
+    tensor([0, 1])
+    """
     if boundaries.ndim != 1:
         raise RuntimeError(
             f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})"

@@ -211,6 +211,12 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None,
              edge_order: int = 1) -> tuple[Tensor, ...]:
     """The derivatives along dimensions of a function that is sampled at distances of `spacing`, or
     at the coordinates that its tensors hold.
+
+    Shape: (*) -> one (*) for each dimension. Dtype: that of input; integers become the default
+    dtype. Raises RuntimeError for a dimension that is too short.
+
+    >>> torch.gradient(torch.tensor([1.0, 4.0, 9.0]))
+    (tensor([3., 4., 5.]),)
     """
     steps = _spacings(input, spacing, dim)
     if input.dtype is uint8:
@@ -265,7 +271,14 @@ def _areas(y: Tensor, x: Tensor | None, dx: Any, dim: int, name: str) -> Tensor:
 
 
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
-    """The integral along a dimension of the line through samples, at the points x or `dx` apart."""
+    """The integral along a dimension of the line through samples, at the points x or `dx` apart.
+
+    Shape: (*) -> without `dim`. Dtype: that of y; integers become the default dtype. Raises
+    RuntimeError if x does not fit.
+
+    >>> torch.trapezoid(torch.tensor([1.0, 2.0, 3.0]), dx=0.5)
+    tensor(2.)
+    """
     d = wrap_dim(dim, y.ndim)
     if y.shape[d] == 0:
         return reduced(reductions.sum, y, (d,), False)
@@ -278,6 +291,13 @@ trapz = trapezoid
 def cumulative_trapezoid(
     y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1
 ) -> Tensor:
-    """The integrals from the first sample to each of the others."""
+    """The integrals from the first sample to each of the others.
+
+    Shape: (*) -> (*), with one element less along `dim`. Dtype: that of y; integers become the
+    default dtype. Raises RuntimeError if x does not fit.
+
+    >>> torch.cumulative_trapezoid(torch.tensor([1.0, 2.0, 3.0]))
+    tensor([1.5000, 4.0000])
+    """
     d = wrap_dim(dim, y.ndim)
     return cumsum(_areas(y, x, dx, d, "cumulative_trapezoid") / 2, d)

@@ -228,7 +228,14 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
-    """The matrix with all elements as its diagonal."""
+    """The matrix with all elements as its diagonal.
+
+    Shape: n elements -> (n + |offset|, n + |offset|). Dtype: that of input.
+
+    >>> torch.diagflat(torch.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
     return diag_embed(ravel(input), offset)
 
 
@@ -354,7 +361,15 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 
 
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
-    """The powers of the elements of a vector, from N - 1 to 0 or the other way, as rows."""
+    """The powers of the elements of a vector, from N - 1 to 0 or the other way, as rows.
+
+    Shape: (n,) -> (n, N), or (n, n). Dtype: that of x. Raises RuntimeError if x is no vector.
+
+    >>> torch.vander(torch.tensor([1, 2, 3]), N=3)
+    tensor([[1, 1, 1],
+            [4, 2, 1],
+            [9, 3, 1]])
+    """
     if x.ndim != 1:
         raise RuntimeError(f"torch.vander: x must be a one-dimensional tensor, but got {x.ndim}D")
     count = x.numel() if N is None else N

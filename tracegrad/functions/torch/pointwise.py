@@ -7,22 +7,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...ir.dtype import bool_, float32, float64, int32, int64
+from ...ir.dtype import bool_, float64, int64
 from ...ir.ops import elementwise as ops, kinks
 from ...tracer.autograd.graph import composite, with_grad_name
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import as_factor, check_alpha, floats_only, of_floats, plus, refuse, rounded_once
-from ..named_results import TYPES
+from ..arguments import as_factor, check_alpha, floats_only, plus, refuse, rounded_once
 from .shape import broadcast_tensors
 from .tensors import finfo
 
 __all__ = [
     "add", "addcdiv", "addcmul", "angle", "clamp", "clamp_max", "clamp_min", "clip", "conj",
-    "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "frac", "frexp",
-    "heaviside", "imag", "lcm", "ldexp", "lerp", "nan_to_num", "nextafter", "positive", "pow",
+    "conj_physical", "deg2rad", "div", "divide", "exp2", "float_power", "frac",
+    "heaviside", "imag", "lcm", "lerp", "nan_to_num", "positive", "pow",
     "rad2deg", "real", "relu", "resolve_conj", "resolve_neg", "round", "rsub", "sgn", "sign",
     "signbit", "square", "sub", "subtract", "true_divide",
 ]
@@ -63,7 +62,14 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 @composite("RsubBackward1")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
-    """other - alpha * input."""
+    """other - alpha * input.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one. Raises
+    RuntimeError for bools.
+
+    >>> torch.rsub(torch.tensor([1.0, 2.0]), 10)
+    tensor([9., 8.])
+    """
     return ops.sub(other, input) if _one(alpha) else _minus(other, input, alpha)
 
 
@@ -176,7 +182,13 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 
 
 def positive(input: Tensor) -> Tensor:
-    """The tensor itself."""
+    """The tensor itself.
+
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for bools.
+
+    >>> torch.positive(torch.tensor([-1.0]))
+    tensor([-1.])
+    """
     if input.dtype is bool_:
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return input
@@ -392,7 +404,13 @@ def exp2(input: Tensor) -> Tensor:
 
 # ---- complex numbers, of which the real ones are a part
 def angle(input: Tensor) -> Tensor:
-    """pi for negative numbers, 0 for others."""
+    """pi for negative numbers, 0 for others.
+
+    Shape: (*) -> (*). Dtype: that of input; integers become the default dtype. NaN stays NaN.
+
+    >>> torch.angle(torch.tensor([-1.0, 0.0, 2.0]))
+    tensor([3.1416, 0.0000, 0.0000])
+    """
     x = input if input.is_floating_point() else input.to(get_default_dtype())
     y = ops.stop_gradient(x)
     half_turn = ops.where(ops.lt(y, 0), number(math.pi, y.dtype), 0)
@@ -400,7 +418,13 @@ def angle(input: Tensor) -> Tensor:
 
 
 def conj(input: Tensor) -> Tensor:
-    """The tensor itself: there are no complex tensors."""
+    """The tensor itself: there are no complex tensors.
+
+    Shape: (*) -> (*). Dtype: that of input.
+
+    >>> torch.conj(torch.tensor([1.0]))
+    tensor([1.])
+    """
     return input
 
 
@@ -414,7 +438,13 @@ subtract, divide, true_divide = sub, div, div
 
 
 def signbit(input: Tensor) -> Tensor:
-    """True where the sign is minus, as it is of -0.0."""
+    """True where the sign is minus, as it is of -0.0.
+
+    Shape: (*) -> (*). Dtype: bool.
+
+    >>> torch.signbit(torch.tensor([-0.0, 1.0]))
+    tensor([ True, False])
+    """
     return ops.lt(ops.copysign(1.0, input) if input.is_floating_point() else input, 0)
 
 
@@ -507,63 +537,3 @@ def nan_to_num(
     y = ops.where(ops.isnan(input), nan, input)
     y = ops.where(ops.eq(input, math.inf), largest if posinf is None else posinf, y)
     return ops.where(ops.eq(input, -math.inf), -largest if neginf is None else neginf, y)
-
-
-def nextafter(input: Tensor, other: Tensor) -> Tensor:
-    """The neighbour of a number, as its type has them, on the way to another."""
-    dtype = common_dtype((input, other))
-    if not dtype.is_half:
-        return ops.nextafter(input, other)
-    limits = finfo(dtype)
-    x, towards = (t.to(dtype).to(float32) for t in (input, other))
-    top = ops.pow(2.0, (ops.exponent(x, dtype=int32) - 1).to(float32))  # the power of two below |x|
-    way = ops.where(ops.gt(towards, x), 1.0, -1.0)
-    finer = ops.logical_and(ops.eq(ops.abs(x), top), ops.lt(way * x, 0))
-    step = ops.maximum(ops.where(finer, 0.5, 1.0) * top * limits.eps, limits.tiny * limits.eps)
-    y = x + way * ops.where(ops.eq(x, 0), limits.tiny * limits.eps, step)
-    y = ops.where(ops.eq(ops.abs(x), math.inf), ops.copysign(limits.max, x), y)
-    y = ops.where(ops.eq(x, towards), towards, ops.where(ops.isnan(towards), towards, y))
-    return y.to(dtype)
-
-
-@composite("LdexpBackward0")
-def ldexp(input: Tensor, other: Tensor) -> Tensor:
-    """input * 2 ** other.
-
-    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one, floating
-    point.
-    Raises RuntimeError if the shapes do not broadcast.
-
-    >>> torch.ldexp(torch.tensor([1.0, 3.0]), torch.tensor([2, 1]))
-    tensor([4., 6.])
-    """
-    if not isinstance(other, Tensor):
-        raise TypeError(
-            f"ldexp(): argument 'other' must be Tensor, not {type(other).__name__}; "
-            "tracegrad.tensor makes one of a number"
-        )
-    if other.dtype.kind == "float":
-        return input * ops.pow(2.0, other)
-    return _shifted(input, clamp(other.to(int64), -4000, 4000))
-
-
-@of_floats
-def _shifted(x: Tensor, k: Tensor) -> Tensor:
-    return ops.ldexp(x, k)
-
-
-def frexp(input: Tensor) -> Any:
-    """mantissa * 2 ** exponent: mantissas in [0.5, 1), with the sign, and exponents, int32.
-
-    Shape: (*) -> two of (*). Dtype: that of input, and int32. Raises RuntimeError for integers.
-
-    >>> torch.frexp(torch.tensor([8.0, 3.0]))
-    tracegrad.return_types.frexp(
-    mantissa=tensor([0.5000, 0.7500]),
-    exponent=tensor([4, 2], dtype=tracegrad.int32))
-    """
-    if not input.is_floating_point():
-        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    exponent = ops.exponent(input, dtype=int32)
-    mantissa = composite("FrexpBackward0")(_shifted)(input, ops.neg(exponent))
-    return TYPES["frexp"](mantissa, exponent)

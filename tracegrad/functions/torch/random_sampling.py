@@ -254,7 +254,13 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
 def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | None = None,
                  dtype: Any = None, memory_format: Any = None,
                  **kwargs: Any) -> Tensor:
-    """`randint` in the shape and dtype of `input`."""
+    """`randint` in the shape and dtype of `input`.
+
+    Shape: that of input. Dtype: that of input, or `dtype`. Raises RuntimeError for an empty range.
+
+    >>> torch.randint_like(torch.zeros(2, 2), 0, 10).shape
+    tracegrad.Size([2, 2])
+    """
     low, high = _bounds("randint_like", args, low, high)
     new = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
     return lying_as(new, input, memory_format)

@@ -542,7 +542,14 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 @composite("Logaddexp2Backward0")
 @rounded_once
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
-    """log2(2 ** input + 2 ** other), without overflow."""
+    """log2(2 ** input + 2 ** other), without overflow.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one. Raises
+    NotImplementedError for integers.
+
+    >>> torch.logaddexp2(torch.tensor([1.0]), torch.tensor([1.0]))
+    tensor([2.])
+    """
     a, b = _floats(input, other, "logaddexp2_cpu")
     high, gap = _gap(a, b)
     y = high + ops.log1p(ops.exp(gap * math.log(2))) * (1 / math.log(2))

@@ -209,7 +209,14 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 @numpy_names
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The lower median of the elements that are not NaN."""
+    """The lower median of the elements that are not NaN.
+
+    Shape: (*) -> (), or without `dim`, with positions. Dtype: that of input; positions int64.
+    Raises IndexError for a dimension out of range.
+
+    >>> torch.nanmedian(torch.tensor([3.0, float('nan'), 1.0]))
+    tensor(1.)
+    """
     return _median(input, dim, keepdim, "nanmedian")
 
 
@@ -319,7 +326,14 @@ def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = Fals
 @composite("NanquantileBackward0")
 def nanquantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
                 interpolation: str = "linear") -> Tensor:
-    """The quantiles of the elements that are not NaN."""
+    """The quantiles of the elements that are not NaN.
+
+    Shape: (*) -> that of q, and (*) without `dim`. Dtype: that of input, floating point. Raises
+    RuntimeError for q outside [0, 1].
+
+    >>> torch.nanquantile(torch.tensor([1.0, float('nan'), 3.0]), 0.5)
+    tensor(2.)
+    """
     return _quantile(input, q, dim, keepdim, interpolation, "nanquantile")
 
 
@@ -420,7 +434,14 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
 @composite("RenormBackward0")
 @rounded_once
 def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
-    """The parts along a dimension, those whose p-norm is above `maxnorm` scaled down to it."""
+    """The parts along a dimension, those whose p-norm is above `maxnorm` scaled down to it.
+
+    Shape: (*) -> (*). Dtype: that of input, floating point. Raises RuntimeError for p not above 0.
+
+    >>> torch.renorm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), p=2, dim=0, maxnorm=1.0)
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
     if p <= 0:
         raise RuntimeError("renorm: non-positive-norm not supported")
     if not maxnorm >= 0:
@@ -485,7 +506,14 @@ def unique(
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The elements without those that equal the one before; or the parts along a dimension."""
+    """The elements without those that equal the one before; or the parts along a dimension.
+
+    Shape: (*) -> (n,), and where asked for the positions (*) and the counts (n,). Dtype: that of
+    input; int64. Not compiled: the shape depends on values.
+
+    >>> torch.unique_consecutive(torch.tensor([1, 1, 2, 1]))
+    tensor([1, 2, 1])
+    """
     array, axis = _rows_of(input, dim, "unique_consecutive()")
     rows = np.moveaxis(array, axis, 0)
     rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -187,7 +188,14 @@ def t(input: Tensor) -> Tensor:
 
 
 def adjoint(input: Tensor) -> Tensor:
-    """The last two dimensions exchanged."""
+    """The last two dimensions exchanged.
+
+    Shape: (*, N, M) -> (*, M, N), a view. Dtype: that of input. Raises RuntimeError for a vector.
+
+    >>> torch.adjoint(torch.tensor([[1.0, 2.0]]))
+    tensor([[1.],
+            [2.]])
+    """
     if input.ndim == 0:
         return input
     if input.ndim < 2:
@@ -336,8 +344,16 @@ def copying(view: Any) -> Any:
         return parts.clone() if isinstance(parts, Tensor) else tuple(p.clone() for p in parts)
 
     copy.__name__ = copy.__qualname__ = f"{view.__name__}_copy"
-    copy.__doc__ = f"`{view.__name__}`, as a copy."
+    copy.__doc__ = _documentation_of_copy(view.__name__, view.__doc__)
     return copy
+
+
+def _documentation_of_copy(name: str, text: str) -> str:
+    """The documentation of a view, said of the copy. The example calls a function or a method."""
+    text = text.replace(f"torch.{name}(", f"torch.{name}_copy(")
+    text = re.sub(rf">>> (.+)\.{name}\(", rf">>> torch.{name}_copy(\1, ", text)
+    text = re.sub(r"\s+(A view|Views)\.|; a view| without copying", "", text)
+    return f"`{name}`, as a copy. " + text
 
 
 permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy = map(
@@ -346,7 +362,15 @@ permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy = map(
 
 
 def view_copy(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
-    """`view`, as a copy, which any tensor has."""
+    """The elements in another shape, or their bits as numbers of another dtype; a copy.
+
+    Shape: (*) -> `shape`, of as many elements. Dtype: that of input, or `dtype` with the same bits.
+    Raises RuntimeError if the number of elements does not fit.
+
+    >>> torch.view_copy(torch.arange(4), (2, 2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
     return view(input.contiguous(), *shape, dtype=dtype).clone()
 
 
@@ -464,7 +488,16 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """All expanded to the shape that they have together."""
+    """All expanded to the shape that they have together.
+
+    Shape: (*), ... -> the shape to which all broadcast; views. Dtype: that of each. Raises
+    RuntimeError if they do not broadcast.
+
+    >>> a, b = torch.broadcast_tensors(torch.tensor([1, 2]), torch.tensor([[3], [4]]))
+    >>> b
+    tensor([[3, 3],
+            [4, 4]])
+    """
     if any(isinstance(x, Selection) for x in tensors):
         return tuple(broadcast_selections(tensors))
     shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
@@ -472,7 +505,13 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def broadcast_shapes(*shapes: Any) -> Any:
-    """The shape that these broadcast to."""
+    """The shape that these broadcast to.
+
+    Raises RuntimeError if they do not broadcast.
+
+    >>> torch.broadcast_shapes((2, 1), (3,))
+    tracegrad.Size([2, 3])
+    """
     return Size(
         broadcast(
             "broadcast_shapes",

@@ -147,7 +147,13 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """The parts of these lengths along `dim`."""
+    """The parts of these lengths along `dim`.
+
+    Shape: (*) -> parts of it, views. Raises RuntimeError if the lengths do not add up.
+
+    >>> torch.split_with_sizes(torch.arange(5), [2, 3])
+    (tensor([0, 1]), tensor([2, 3, 4]))
+    """
     return split(input, list(split_sizes), dim)
 
 
@@ -351,6 +357,13 @@ def as_strided(
 
 # ---- the same as copies
 def alias(input: Tensor) -> Tensor:
+    """A tensor with the same elements.
+
+    Shape: (*) -> (*). Dtype: that of input. A view.
+
+    >>> torch.alias(torch.tensor([1, 2]))
+    tensor([1, 2])
+    """
     return reshaped(input, tuple(input.shape))
 
 

@@ -51,7 +51,11 @@ def numel(input: Tensor) -> int:
 
 
 def is_tensor(obj: Any) -> bool:
-    """Whether `obj` is a Tensor."""
+    """Whether `obj` is a Tensor.
+
+    >>> torch.is_tensor(torch.tensor(1)), torch.is_tensor(1)
+    (True, False)
+    """
     return isinstance(obj, Tensor)
 
 
@@ -120,12 +124,20 @@ def _is_view(self: Tensor) -> bool:
 
 
 def is_signed(input: Tensor) -> bool:
-    """Whether the dtype has negative numbers."""
+    """Whether the dtype has negative numbers.
+
+    >>> torch.is_signed(torch.tensor([1], dtype=torch.uint8))
+    False
+    """
     return input.dtype.is_signed
 
 
 def is_same_size(input: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have one shape."""
+    """Whether two tensors have one shape.
+
+    >>> torch.is_same_size(torch.ones(2), torch.ones(3))
+    False
+    """
     return tuple(input.shape) == tuple(other.shape)
 
 
@@ -151,17 +163,33 @@ ndimension, nelement = dim, numel
 
 
 def is_floating_point(input: Tensor) -> bool:
-    """Whether the dtype is a floating point type."""
+    """Whether the dtype is a floating point type.
+
+    >>> torch.is_floating_point(torch.tensor([1.0])), torch.is_floating_point(torch.tensor([1]))
+    (True, False)
+    """
     return input.dtype.is_floating_point
 
 
 def is_complex(input: Tensor) -> bool:
-    """Whether the dtype is a complex type."""
+    """Whether the dtype is a complex type.
+
+    False: there are no complex tensors.
+
+    >>> torch.is_complex(torch.tensor([1.0]))
+    False
+    """
     return False
 
 
 def is_nonzero(input: Tensor) -> bool:
-    """The truth of a tensor of one element."""
+    """The truth of a tensor of one element.
+
+    Raises RuntimeError for a tensor of more elements, or of none.
+
+    >>> torch.is_nonzero(torch.tensor([2]))
+    True
+    """
     return bool(input)
 
 

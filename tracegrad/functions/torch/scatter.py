@@ -1,20 +1,15 @@
-"""Reading and writing at computed positions, by name: gather, take, where, nonzero; scatter,
-index_add; and copies with a part exchanged.
-"""
+"""Writing at computed positions, by name; and copies with a part exchanged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from ...ir.dtype import DType, bool_, int32, int64, uint8
+from ...ir.dtype import bool_, int32, int64
 from ...ir.faults import from_the_front
 from ...ir.op import broadcast
-from ...ir.ops import elementwise as ops, index as index_ops, reduce as reductions
+from ...ir.ops import index as index_ops, reduce as reductions
 from ...ir.ops.elementwise import cast, maximum, ne, where as where_
-from ...ir.ops.index import index as index_
 from ...ir.ops.movement import expand, reshape, slice as slice_
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import resolve
@@ -22,226 +17,19 @@ from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import at_most, refuse, times, wrap_dim
-from .creation import assigned, held
-from .indexing import checked, copy_, getitem, known, parse, writing
+from .creation import assigned
+from .gather import at_least_vector, every_axis, long_index, same_rank
+from .indexing import checked, copy_, parse, writing
 from .other_cumulative import cumsum
-from .reduction import along
 from .shape import cut, ravel
 from .slicing_joining import as_strided, diagonal as diagonal_, select
 
 __all__ = [
-    "argwhere", "as_strided_scatter", "diagonal_scatter", "gather", "index_add", "index_copy",
-    "index_fill", "index_put", "index_reduce", "index_select", "masked_scatter",
-    "masked_select", "nonzero", "put", "scatter", "scatter_add", "scatter_reduce",
-    "select_scatter", "slice_scatter", "take", "take_along_dim", "unravel_index", "where",
+    "as_strided_scatter", "diagonal_scatter", "index_add", "index_copy", "index_fill",
+    "index_put", "index_reduce", "masked_scatter", "put", "scatter", "scatter_add",
+    "scatter_reduce", "select_scatter", "slice_scatter",
 ]
 
-
-# ---- reading
-@composite("IndexSelectBackward0")
-def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The parts at the positions `index` along `dim`.
-
-    Shape: the extent at `dim` becomes that of index, a vector. Dtype: that of input.
-    Raises IndexError or RuntimeError for an index out of range; IndexError for another rank.
-
-    >>> torch.index_select(torch.tensor([[1, 2], [3, 4]]), 1, torch.tensor([1]))
-    tensor([[2],
-            [4]])
-    """
-    d = wrap_dim(dim, input.ndim)
-    if index.ndim > 1:
-        raise IndexError("index_select(): Index is supposed to be a vector")
-    long_index("index_select", index, int32)
-    if input.ndim > 1 and not input.shape[d] and index.numel():
-        raise RuntimeError("index_select(): self indexing axis dim should be positive")
-    flat, x = reshape(index, shape=(index.numel(),)), at_least_vector(input)
-    y = index_(x, checked(flat, x.shape[d], from_the_front(d)), axes=(d,))
-    return y if input.ndim else reshape(y, shape=())
-
-
-@composite("GatherBackward0")
-def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """`out[i][j] = input[index[i][j]][j]` for dim 0, and so on.
-
-    Shape: that of index, nowhere longer than input but along `dim`. Dtype: that of input.
-    Raises RuntimeError for an index out of range, of another rank or of another dtype than int64.
-
-    >>> torch.gather(torch.tensor([[1, 2], [3, 4]]), 1, torch.tensor([[0], [1]]))
-    tensor([[1],
-            [4]])
-    """
-    return _gathered(input, dim, index, negative=False)
-
-
-def _gathered(input: Tensor, dim: int, index: Tensor, negative: bool) -> Tensor:
-    x, d = at_least_vector(input), wrap_dim(dim, input.ndim)
-    if not index.numel():  # of any rank, and any dtype
-        return reshape(reshape(x, shape=(x.numel(),))[:0], shape=tuple(index.shape))
-    ix = same_rank("gather", x, index)
-    if any(m > n for k, (n, m) in enumerate(zip(x.shape, ix.shape, strict=True)) if k != d):
-        raise RuntimeError(
-            f"Size does not match at dimension {d} expected index {list(index.shape)} to be no "
-            "larger than self "
-            f"{list(input.shape)} apart from dimension {d}"
-        )
-    found = index_(x, *every_axis(x, d, ix, negative), axes=tuple(range(x.ndim)))
-    return reshape(found, shape=tuple(index.shape)) if index.ndim == 0 else found
-
-
-def at_least_vector(x: Tensor) -> Tensor:
-    return x if x.ndim else reshape(x, shape=(1,))
-
-
-def long_index(name: str, index: Tensor, *others: DType) -> None:
-    """Refuse an index tensor that is neither int64 nor one of `others`."""
-    if index.dtype is not int64 and index.dtype not in others:
-        wanted = " or ".join(d.name for d in (*others, int64))
-        raise (IndexError if name == "index_fill_" else RuntimeError)(
-            f"{name}(): Expected a tensor of dtype {wanted} for index, but got "
-            f"{SCALAR_TYPE[index.dtype]}"
-        )
-
-
-def same_rank(name: str, x: Tensor, index: Tensor) -> Tensor:
-    """The index tensor of a gather or scatter, if it is one for x."""
-    if index.numel():
-        long_index(name, index, int32)
-    index = at_least_vector(index)
-    if index.ndim != x.ndim:
-        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    return index
-
-
-def every_axis(x: Tensor, dim: int, index: Tensor, negative: bool = False) -> list[Tensor]:
-    """Index tensors for all dimensions: `index`, perhaps `negative`, along one, the position itself
-    along the others.
-    """
-    own = checked(index, x.shape[dim], dim if negative else from_the_front(dim))
-    return [own if k == dim else along(index, k) for k in range(x.ndim)]
-
-
-@composite("TakeBackward0")
-def take(input: Tensor, index: Tensor) -> Tensor:
-    """The elements at positions counted through the whole tensor.
-
-    Shape: that of index. Dtype: that of input.
-    Raises IndexError or RuntimeError for an index out of range.
-
-    >>> torch.take(torch.tensor([[1, 2], [3, 4]]), torch.tensor([0, 3]))
-    tensor([1, 4])
-    """
-    long_index("take", index)
-    flat = reshape(input, shape=(input.numel(),))
-    return index_(flat, checked(index, flat.shape[0], 0), axes=(0,))
-
-
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The positions of the elements that are not zero.
-
-    Shape: (*) -> (the number of such elements, rank), or with `as_tuple` one vector per dimension.
-    Dtype: int64. Raises TypeError without a tensor.
-
-    >>> torch.nonzero(torch.tensor([[0, 1], [2, 0]]))
-    tensor([[0, 1],
-            [1, 0]])
-    """
-    values = input.dtype.decode(known(input, "nonzero()"))
-    found = np.nonzero(np.atleast_1d(values))
-    if values.ndim == 0 and not as_tuple:
-        return held(np.zeros((len(found[0]), 0), np.int64), int64)
-    if as_tuple:
-        return tuple(held(np.ascontiguousarray(ix), int64) for ix in found)
-    return held(np.stack(found, 1) if found else np.zeros((0, 0), np.int64), int64)
-
-
-argwhere = nonzero
-
-
-@composite("TakeAlongDimBackward0")
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with the other dimensions broadcast; without `dim`, `take`.
-
-    Shape: that of indices, broadcast. Dtype: that of input.
-    Raises RuntimeError for indices out of range or of another dtype than int64.
-
-    >>> x = torch.tensor([[3, 1], [2, 4]])
-    >>> torch.take_along_dim(x, torch.argsort(x, dim=1), dim=1)
-    tensor([[1, 3],
-            [2, 4]])
-    """
-    if indices.dtype is not int64:
-        raise RuntimeError(
-            "torch.take_along_dim(): dtype of indices should be Long but got "
-            f"{SCALAR_TYPE[indices.dtype]}"
-        )
-    if dim is None:
-        return _gathered(ravel(input), 0, ravel(indices), negative=True)
-    if input.ndim != indices.ndim:
-        raise RuntimeError(
-            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
-            f"but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
-        )
-    d = wrap_dim(dim, input.ndim)
-    others = [[1 if k == d else n for k, n in enumerate(t.shape)] for t in (input, indices)]
-    shape = broadcast("take_along_dim", *map(tuple, others))
-    x, ix = (
-        expand(t, shape=(*shape[:d], t.shape[d], *shape[d + 1 :])) for t in (input, indices)
-    )
-    return _gathered(x, d, ix, negative=True)
-
-
-@composite("MaskedSelectBackward0")
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the mask holds, in one dimension.
-
-    Shape: two that broadcast -> (the number of true elements,). Dtype: that of input; the mask is
-    bool.
-    Raises RuntimeError if the mask is not bool or the shapes do not broadcast.
-
-    >>> x = torch.tensor([1, -2, 3])
-    >>> torch.masked_select(x, x > 0)
-    tensor([1, 3])
-    """
-    if mask.dtype is not bool_:
-        raise RuntimeError("masked_select: expected BoolTensor for mask")
-    shape = broadcast("masked_select", tuple(input.shape), tuple(mask.shape))
-    return getitem(expand(input, shape=shape), expand(mask, shape=shape))
-
-
-def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
-    """The coordinates of positions that are counted through the whole of a shape."""
-    if indices.dtype.kind in ("float", "bool"):
-        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
-    indices, found = cast(indices, dtype=int64), []
-    for n in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
-        found.append(indices % n)
-        indices = indices // n
-    return tuple(reversed(found))
-
-
-# ---- choice
-@composite("WhereBackward0")
-def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition holds, `other` elsewhere; with the condition alone, the positions
-    where it holds.
-
-    Shape: three that broadcast -> the shape to which they do; the positions as a tuple of vectors.
-    Dtype: the promoted one of input and other; int64 of positions. The condition is bool.
-    Raises RuntimeError if the shapes do not broadcast or the condition is not bool.
-
-    >>> x = torch.tensor([-1.0, 2.0])
-    >>> torch.where(x > 0, x, 0.0), torch.where(x > 0)
-    (tensor([0., 2.]), (tensor([1]),))
-    """
-    if input is None and other is None:
-        return condition.nonzero(as_tuple=True)
-    if isinstance(condition, Tensor) and condition.dtype is uint8:
-        condition = ops.ne(condition, 0)
-    return ops.where(condition, input, other)
-
-
-# ---- writing
 _TAKEN: dict[str, tuple] = {"index_copy": (), "index_fill": ()}  # index dtypes besides int64
 # torch's name of a way to combine -> the reduction
 _COMBINE = {"sum": "sum", "prod": "prod", "mean": "sum", "amax": "max", "amin": "min"}
@@ -332,6 +120,16 @@ def scatter(
 ) -> Tensor:
     """A copy with `src`, or one value, written at the positions `index` along `dim`; with `reduce`,
     added or multiplied to what is there.
+
+    Shape: (*) -> (*); index and src of the same rank. Dtype: that of input, and of src; index
+    int64. Raises IndexError for a position out of range.
+
+    >>> torch.scatter(torch.zeros(2, 3), 1, torch.tensor([[2], [0]]), torch.tensor([[5.0], [6.0]]))
+    tensor([[0., 0., 5.],
+            [6., 0., 0.]])
+    >>> torch.scatter(torch.zeros(2, 3), 1, torch.tensor([[2], [0]]), 1.0)
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
     """
     src = value if src is None else src
     if not isinstance(src, Tensor):
@@ -346,7 +144,14 @@ def scatter(
 
 @_on_vectors
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """A copy with `src` added at the positions `index` along `dim`."""
+    """A copy with `src` added at the positions `index` along `dim`.
+
+    Shape: (*) -> (*); index and src of the same rank. Dtype: that of input, and of src; index
+    int64. Raises IndexError for a position out of range.
+
+    >>> torch.scatter_add(torch.zeros(3), 0, torch.tensor([0, 2, 0]), torch.tensor([1.0, 2.0, 3.0]))
+    tensor([4., 0., 2.])
+    """
     return _scattering("scatter_add", input, dim, index, src).combined("sum", True)
 
 
@@ -356,6 +161,13 @@ def scatter_reduce(
 ) -> Tensor:
     """A copy with the sum, prod, mean, amax or amin of the elements of `src` that go to each of the
     positions `index` along `dim`, and of the one that is there if `include_self`.
+
+    Shape: (*) -> (*); index and src of the same rank. Dtype: that of input, and of src; index
+    int64. Raises IndexError for a position out of range.
+
+    >>> x, at = torch.tensor([1.0, 5.0]), torch.tensor([0, 0, 1])
+    >>> torch.scatter_reduce(x, 0, at, torch.tensor([2.0, 3.0, 4.0]), reduce='amax')
+    tensor([3., 5.])
     """
     if reduce not in _COMBINE:
         raise RuntimeError(
@@ -395,21 +207,42 @@ def _parts(
 
 @_on_vectors
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
-    """A copy with the parts of `source` added at the positions `index` along `dim`."""
+    """A copy with the parts of `source` added at the positions `index` along `dim`.
+
+    Shape: (*) -> (*); index (n,), and source (*) with extent n along dim. Dtype: that of input, and
+    of source. Raises IndexError for a position out of range.
+
+    >>> torch.index_add(torch.zeros(3), 0, torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
+    tensor([3., 0., 0.])
+    """
     source = source if type(alpha) is int and alpha == 1 else times(source, alpha)
     return _parts("index_add", input, dim, index, source).combined("sum", True)
 
 
 @_on_vectors
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy with the parts of `source` written at the positions `index` along `dim`."""
+    """A copy with the parts of `source` written at the positions `index` along `dim`.
+
+    Shape: (*) -> (*); index (n,), and source (*) with extent n along dim. Dtype: that of input, and
+    of source. Raises IndexError for a position out of range.
+
+    >>> torch.index_copy(torch.zeros(3), 0, torch.tensor([2, 0]), torch.tensor([1.0, 2.0]))
+    tensor([2., 0., 1.])
+    """
     places = _parts("index_copy", input, dim, index, source)
     return places.put(input, places.values)
 
 
 @_on_vectors
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """A copy with one value at the positions `index` along `dim`."""
+    """A copy with one value at the positions `index` along `dim`.
+
+    Shape: (*) -> (*); index (n,). Dtype: that of input. Raises IndexError for a position out of
+    range.
+
+    >>> torch.index_fill(torch.zeros(3), 0, torch.tensor([0, 2]), 7.0)
+    tensor([7., 0., 7.])
+    """
     d = wrap_dim(dim, input.ndim)
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.ndim > 1:
@@ -436,6 +269,13 @@ def index_reduce(
 ) -> Tensor:
     """A copy with the prod, mean, amax or amin of the parts of `source` that go to each of the
     positions `index` along `dim`, and of the one that is there if `include_self`.
+
+    Shape: (*) -> (*); index (n,), and source (*) with extent n along dim. Dtype: that of input, and
+    of source. Raises IndexError for a position out of range.
+
+    >>> x, at = torch.tensor([2.0, 5.0]), torch.tensor([0, 0])
+    >>> torch.index_reduce(x, 0, at, torch.tensor([3.0, 4.0]), reduce='prod')
+    tensor([24.,  5.])
     """
     if reduce not in _COMBINE or reduce == "sum":
         raise RuntimeError(
@@ -469,7 +309,15 @@ def index_put(
 
 @composite("PutBackward0")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy with `source` written, or added, at positions counted through the whole tensor."""
+    """A copy with `source` written, or added, at positions counted through the whole tensor.
+
+    Shape: (*) -> (*); index and source of equal size. Dtype: that of input, and of source; index
+    int64. Raises IndexError for a position out of range.
+
+    >>> torch.put(torch.zeros(2, 2), torch.tensor([3, 0]), torch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 1.]])
+    """
     long_index("put_", index)
     if index.numel() != source.numel():
         raise IndexError(
@@ -519,7 +367,11 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 
 # ---- a copy with a part exchanged
-def _exchanged(name: str, title: str, part: Callable) -> Callable:
+def _exchanged(name: str, title: str, part: Callable, *example: str) -> Callable:
+    """The function that puts `src` where `part` takes from. An example is `src`, where it is put in
+    a 2 by 2 matrix of zeros, and the result.
+    """
+
     def exchange(input: Tensor, src: Tensor, *place: Any, **named: Any) -> Tensor:
         y = input.clone()
         region = part(y, *place, **named)
@@ -532,7 +384,15 @@ def _exchanged(name: str, title: str, part: Callable) -> Callable:
         return y
 
     exchange.__name__ = exchange.__qualname__ = f"{name}_scatter"
-    exchange.__doc__ = f"A copy with `src` in the place that `{name}` takes."
+    numbers, where, answer = example
+    exchange.__doc__ = f"""A copy with `src` in the place that `{name}` takes.
+
+    Shape: (*) -> (*); src as what `{name}` gives. Dtype: that of input.
+    Raises RuntimeError if the shape of src does not fit; IndexError for a place out of range.
+
+    >>> torch.{name}_scatter(torch.zeros(2, 2), torch.tensor({numbers}), {where})
+    {answer}
+    """
     return composite(f"{title}ScatterBackward0")(exchange)
 
 
@@ -546,7 +406,17 @@ def _sliced(
     return cut(input, d, found.start, max(found.start, found.stop), step)
 
 
-select_scatter = _exchanged("select", "Select", select)
-slice_scatter = _exchanged("slice", "Slice", _sliced)
-diagonal_scatter = _exchanged("diagonal", "Diagonal", diagonal_)
-as_strided_scatter = _exchanged("as_strided", "AsStrided", as_strided)
+_PAIR = "[9.0, 8.0]"
+select_scatter = _exchanged(
+    "select", "Select", select, _PAIR, "1, 0", "tensor([[9., 0.],\n            [8., 0.]])"
+)
+slice_scatter = _exchanged(
+    "slice", "Slice", _sliced, f"[{_PAIR}]", "0, 1", "tensor([[0., 0.],\n            [9., 8.]])"
+)
+diagonal_scatter = _exchanged(
+    "diagonal", "Diagonal", diagonal_, _PAIR, "0", "tensor([[9., 0.],\n            [0., 8.]])"
+)
+as_strided_scatter = _exchanged(
+    "as_strided", "AsStrided", as_strided, _PAIR, "(2,), (2,)",
+    "tensor([[9., 0.],\n            [8., 0.]])",
+)
