@@ -35,5 +35,5 @@ def in_blocks(
     block = Axis(begin, f"range({first}, {last}, {step})", axis.index)
     part = Axis(axis.name, f"range({begin}, {end})", axis.index, axis.header)
     loops = inside((part, *axes[cut + 1 :]))
-    lines = [f"{end} = min({begin} + {step}, {last})", *before, *loops, *after]
+    lines = [f"{end} = minimum({begin} + {step}, {last})", *before, *loops, *after]
     return nested((*axes[:cut], block), lines)

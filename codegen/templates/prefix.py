@@ -72,7 +72,7 @@ class _Scan:
         terms = [self.args.beginning(view.offset)] if view.offset else []
         loops = [(loop.name, loop.index) for loop in (*self.outer, *self.inner)]
         if back:
-            loops[-1] = (f"max({loops[-1][0]} - {back}, 0)", loops[-1][1])
+            loops[-1] = (f"maximum({loops[-1][0]} - {back}, 0)", loops[-1][1])
         strides = (*self.strides[view.strides], view.strides[self.axis])
         for (name, which), stride in zip([*loops, (j, "along")], strides, strict=True):
             if stride == 1:

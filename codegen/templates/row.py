@@ -20,7 +20,7 @@ A short row is written out point by point, so that what one pass computes at a p
 next, and LLVM takes several rows at a time. Sums of many terms are made block by block:
 
     for j0_begin in range(0, n, 512):
-        j0_end = min(j0_begin + 512, n)
+        j0_end = minimum(j0_begin + 512, n)
         a2p = f4(0)
         for j0 in range(j0_begin, j0_end):
             ...

@@ -14,6 +14,7 @@ import numpy as np
 from ...ir.dtype import bfloat16, float16
 from . import arithmetic, intrinsics, lapack, philox, python_builtins as plain, vector_math
 from .arithmetic import llvm_function, straight
+from .libm import of_libm
 from .powers import power
 from .special import external
 
@@ -87,26 +88,26 @@ BUILTINS: dict[str, Builtin] = {
     "log": Builtin(straight(vector_math.log), np.log),
     "tanh": Builtin(straight(vector_math.tanh), np.tanh),
     "sigmoid": Builtin(straight(vector_math.sigmoid), plain.of_scipy("expit")),
-    "expm1": Builtin(math.expm1, np.expm1),
-    "log1p": Builtin(math.log1p, np.log1p),
-    "log2": Builtin(np.log2, np.log2),
-    "log10": Builtin(math.log10, np.log10),
-    "sin": Builtin(math.sin, np.sin),
-    "cos": Builtin(math.cos, np.cos),
-    "tan": Builtin(math.tan, np.tan),
-    "asin": Builtin(math.asin, np.arcsin),
-    "acos": Builtin(math.acos, np.arccos),
-    "atan": Builtin(math.atan, np.arctan),
-    "atan2": Builtin(math.atan2, np.arctan2),
-    "sinh": Builtin(math.sinh, np.sinh),
-    "cosh": Builtin(math.cosh, np.cosh),
-    "asinh": Builtin(math.asinh, np.arcsinh),
-    "acosh": Builtin(math.acosh, np.arccosh),
-    "atanh": Builtin(math.atanh, np.arctanh),
+    "expm1": Builtin(of_libm("expm1"), np.expm1),
+    "log1p": Builtin(of_libm("log1p"), np.log1p),
+    "log2": Builtin(llvm_function("log2"), np.log2),
+    "log10": Builtin(llvm_function("log10"), np.log10),
+    "sin": Builtin(llvm_function("sin"), np.sin),
+    "cos": Builtin(llvm_function("cos"), np.cos),
+    "tan": Builtin(of_libm("tan"), np.tan),
+    "asin": Builtin(of_libm("asin"), np.arcsin),
+    "acos": Builtin(of_libm("acos"), np.arccos),
+    "atan": Builtin(of_libm("atan"), np.arctan),
+    "atan2": Builtin(of_libm("atan2", arity=2), np.arctan2),
+    "sinh": Builtin(of_libm("sinh"), np.sinh),
+    "cosh": Builtin(of_libm("cosh"), np.cosh),
+    "asinh": Builtin(of_libm("asinh"), np.arcsinh),
+    "acosh": Builtin(of_libm("acosh"), np.arccosh),
+    "atanh": Builtin(of_libm("atanh"), np.arctanh),
     # ---- special functions
-    "erf": Builtin(math.erf, plain.of_scipy("erf")),
-    "erfc": Builtin(math.erfc, plain.of_scipy("erfc")),
-    "lgamma": Builtin(math.lgamma, plain.lgamma),
+    "erf": Builtin(of_libm("erf"), plain.of_scipy("erf")),
+    "erfc": Builtin(of_libm("erfc"), plain.of_scipy("erfc")),
+    "lgamma": Builtin(of_libm("lgamma"), plain.lgamma),
     "erfinv": _scipy("erfinv"),
     "erfcx": _scipy("erfcx"),
     "ndtri": _scipy("ndtri"),

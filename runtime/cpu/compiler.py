@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import linecache
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as memo
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba import cfunc, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
@@ -31,18 +29,22 @@ from ...ir.locks import lock
 from . import (
     arithmetic,
     builtins,
+    external_builtins,
     half,
     intrinsics,
     lapack,
+    libm,
     object_cache,
     philox,
     powers,
+    registers,
     special,
+    translator,
     vector_math,
 )
 from .builtins import BUILTINS
+from .translator import translated
 
-SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 # of kernels that are `fast`; NaN and infinities keep their meaning: neither nnan nor ninf. Others
 # have no flags but those of single words, such as the accumulators of reductions
 FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -95,14 +97,15 @@ def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
     return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
 
 
-# the modules that give the builtins their meaning
-_BUILTINS = (builtins, intrinsics, arithmetic, powers, half, special, lapack, philox, vector_math)
+# the modules that give the text of kernels its meaning
+_MEANING = (builtins, intrinsics, arithmetic, powers, half, special, lapack, philox, vector_math,
+            libm, external_builtins, registers, translator)
 
 
 @memo
 def meaning() -> str:
-    """A digest of what the builtins of kernel source mean."""
-    text = "".join(inspect.getsource(module) for module in _BUILTINS)
+    """A digest of what the text of kernels means."""
+    text = "".join(inspect.getsource(module) for module in _MEANING)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -115,37 +118,31 @@ def source_folder() -> Path:
     return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
 
 
-def assembled(name: str, text: str) -> Any:
-    """Loaded machine code of an LLVM module, by the code generator that Numba's own goes to."""
+def assembled(name: str, text: str, libraries: Sequence[Any] = ()) -> Any:
+    """Loaded machine code of an LLVM module that calls these libraries, by the code generator that
+    Numba's own goes to.
+    """
     with global_compiler_lock:
         loaded = cpu_target.target_context.codegen().create_library(name)
         loaded.enable_object_caching()
         loaded.add_llvm_module(llvm.parse_assembly(text))
+        for called in libraries:
+            loaded.add_linking_library(called)
         loaded.finalize()
     return loaded
 
 
-def _assemble(kernel: Kernel) -> tuple[int, Any, tuple[bytes, ...]]:
-    """A kernel that comes as LLVM."""
-    assert kernel.llvm is not None
-    loaded = assembled(kernel.name, kernel.llvm().replace('"kernel"', f'"{kernel.name}"'))
-    return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
+def _module(kernel: Kernel) -> tuple[str, list[Any]]:
+    """A kernel as LLVM, and the libraries it calls."""
+    if kernel.llvm:
+        return kernel.llvm().replace('"kernel"', f'"{kernel.name}"'), []
+    builtins = {name: builtin.numba for name, builtin in BUILTINS.items()}
+    return translated(kernel.text, kernel.name, builtins, FAST if kernel.fast else set())
 
 
 def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
-    if kernel.llvm:
-        return _assemble(kernel)
-    filename = f"<tracegrad {kernel.name}>"
-    linecache.cache[filename] = (len(kernel.text), None, kernel.text.splitlines(True), filename)
-    namespace = {name: builtin.numba for name, builtin in BUILTINS.items()}
-    exec(compile(kernel.text, filename, "exec"), namespace)
     try:
-        as_c: Any = cfunc  # its published signature knows neither the options nor the library
-        flags = FAST if kernel.fast else False
-        built = as_c(SIGNATURE, nopython=True, error_model="numpy", fastmath=flags)(
-            namespace[kernel.name]
-        )
-        address = built.address
+        loaded = assembled(kernel.name, *_module(kernel))
     except Exception as error:
         path = source_folder() / f"{kernel.name}.py"
         path.write_text("".join(f"# {line}\n" for line in origin) + kernel.text)
@@ -156,7 +153,7 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
             f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
-    return address, built, parts_of(built._library, built._wrapper_name)
+    return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
 
 
 def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:

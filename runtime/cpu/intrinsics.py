@@ -78,14 +78,15 @@ def _scoped(builder: Any, instruction: Any, k: int) -> None:
     scopes = getattr(module, "tracegrad_scopes", None)
     if scopes is None:
         domain = module.add_metadata([ir.MetaDataString(module, "tracegrad")])
-        scopes = [
+        every = [
             module.add_metadata([ir.MetaDataString(module, f"p{i}"), domain]) for i in range(SCOPES)
         ]
-        module.tracegrad_scopes = scopes
-    instruction.set_metadata("alias.scope", module.add_metadata([scopes[k]]))
-    instruction.set_metadata(
-        "noalias", module.add_metadata([s for i, s in enumerate(scopes) if i != k])
-    )
+        module.tracegrad_scopes = scopes = [
+            (module.add_metadata([own]), module.add_metadata([x for x in every if x is not own]))
+            for own in every
+        ]
+    for kind, metadata in zip(("alias.scope", "noalias"), scopes[k], strict=True):
+        instruction.set_metadata(kind, metadata)
 
 
 def _decode(code: str, builder: Any, raw: Any) -> Any:
