@@ -15,4 +15,4 @@ def on_vectors(module: str, *operations: str) -> bool:
 def print_map() -> None:
     """Print what LLVM made of the one map kernel that this process has."""
     ((_, built),) = [v for k, v in compiler._ready.items() if k.startswith("def map_")]
-    print(built._library.get_llvm_str())
+    print(built.get_llvm_str())

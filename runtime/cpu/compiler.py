@@ -1,4 +1,4 @@
-"""Kernel source to machine code, through Numba, or from the cache of object code.
+"""Kernel source to machine code, by LLVM, or from the cache of object code.
 
 Every distinct kernel is compiled once per process, whoever asks, and once per machine, whichever
 process does.
@@ -51,7 +51,7 @@ FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
 class CompileError(RuntimeError):
-    """Numba or LLVM refused a generated kernel: a fault of this library, with all that is needed to
+    """A generated kernel was refused: a fault of this library, with all that is needed to
     report it.
     """
 
@@ -132,17 +132,25 @@ def assembled(name: str, text: str, libraries: Sequence[Any] = ()) -> Any:
     return loaded
 
 
+_WORDS = {name: builtin.numba for name, builtin in BUILTINS.items()}
+
+
+def _symbol(kernel: Kernel) -> str:
+    """The name of its function, of which a process must not load two."""
+    return f"{kernel.template}_{hashlib.sha256(kernel.text.encode()).hexdigest()[:32]}"
+
+
 def _module(kernel: Kernel) -> tuple[str, list[Any]]:
     """A kernel as LLVM, and the libraries it calls."""
     if kernel.llvm:
-        return kernel.llvm().replace('"kernel"', f'"{kernel.name}"'), []
-    builtins = {name: builtin.numba for name, builtin in BUILTINS.items()}
-    return translated(kernel.text, kernel.name, builtins, FAST if kernel.fast else set())
+        return kernel.llvm().replace('"kernel"', f'"{_symbol(kernel)}"'), []
+    return translated(kernel.text, _symbol(kernel), _WORDS, FAST if kernel.fast else set())
 
 
 def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
+    symbol = _symbol(kernel)
     try:
-        loaded = assembled(kernel.name, *_module(kernel))
+        loaded = assembled(symbol, *_module(kernel))
     except Exception as error:
         path = source_folder() / f"{kernel.name}.py"
         path.write_text("".join(f"# {line}\n" for line in origin) + kernel.text)
@@ -153,7 +161,7 @@ def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[b
             f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
-    return loaded.get_pointer_to_function(kernel.name), loaded, parts_of(loaded, kernel.name)
+    return loaded.get_pointer_to_function(symbol), loaded, parts_of(loaded, symbol)
 
 
 def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:

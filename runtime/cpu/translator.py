@@ -31,6 +31,10 @@ from .registers import CONTEXT, TYPING, llvm_type, promoted
 I64, BIT = ir.IntType(64), ir.IntType(1)
 
 
+def refusal(node: ast.AST) -> SyntaxError:
+    return SyntaxError(f"not a part of kernels: {ast.unparse(node)}")
+
+
 class Value(NamedTuple):
     """A number: its type, and what it is to LLVM; or in Python, of a literal, which has no type
     until it meets one.
@@ -104,7 +108,7 @@ class _Translator:
             self.put(name, value)
         for statement in statements:
             if not self.b.block.is_terminated:
-                _STATEMENTS[type(statement)](self, statement)
+                _of(_STATEMENTS, statement)(self, statement)
         self.fixed = outside
 
     def assign(self, statement: ast.Assign) -> None:
@@ -175,6 +179,12 @@ class _Translator:
         yield
         self.exits.pop()
 
+    def leave(self, statement: ast.Break) -> None:
+        self.b.branch(self.exits[-1])
+
+    def evaluate(self, statement: ast.Expr) -> None:
+        self.value(statement.value)
+
     def if_(self, statement: ast.If) -> None:
         with self.b.if_else(self.condition(statement.test)) as (yes, no):
             with yes:
@@ -184,7 +194,7 @@ class _Translator:
 
     # ---- expressions
     def value(self, node: ast.expr) -> Value:
-        return _EXPRESSIONS[type(node)](self, node)
+        return _of(_EXPRESSIONS, node)(self, node)
 
     def condition(self, node: ast.expr) -> Any:
         return self.truth(self.value(node))
@@ -264,7 +274,8 @@ class _Translator:
         return Value(x.type, self.b.load(slot))
 
     def call(self, node: ast.Call) -> Value:
-        assert isinstance(node.func, ast.Name)
+        if not isinstance(node.func, ast.Name):
+            raise refusal(node)
         builtin = self.builtins[node.func.id]
         given = [self.value(x) for x in node.args]
         if isinstance(builtin, type):
@@ -296,8 +307,8 @@ _STATEMENTS: dict[type, Callable[[_Translator, Any], None]] = {
     ast.For: _Translator.for_,
     ast.While: _Translator.while_,
     ast.If: _Translator.if_,
-    ast.Expr: lambda self, statement: void(self.value(statement.value)),
-    ast.Break: lambda self, statement: void(self.b.branch(self.exits[-1])),
+    ast.Expr: _Translator.evaluate,
+    ast.Break: _Translator.leave,
     ast.Pass: lambda self, statement: None,
 }
 _EXPRESSIONS: dict[type, Callable[[_Translator, Any], Value]] = {
@@ -312,8 +323,10 @@ _EXPRESSIONS: dict[type, Callable[[_Translator, Any], Value]] = {
 }
 
 
-def void(_: Any) -> None:
-    """Of a statement, whose value nobody takes."""
+def _of(table: dict[type, Any], node: ast.AST) -> Any:
+    if type(node) not in table:
+        raise refusal(node)
+    return table[type(node)]
 
 
 def translated(
