@@ -83,8 +83,8 @@ class _Translator:
         self.libraries: dict[int, Any] = {}  # of builtins that are functions of Numba's
         kind = ir.FunctionType(ir.VoidType(), [I64.as_pointer(), I64, I64, I64])
         function = ir.Function(self.module, kind, name)
-        self.entry = ir.IRBuilder(function.append_basic_block("entry"))
-        self.b = ir.IRBuilder(function.append_basic_block("body"))
+        entry, body = (function.append_basic_block(name) for name in ("entry", "body"))
+        self.b = ir.IRBuilder(body)
         kinds = (types.CPointer(types.int64), types.int64, types.int64, types.int64)
         # the parameters, and the variables that are assigned once, in the block where that is
         self.fixed = {
@@ -98,7 +98,13 @@ class _Translator:
         self.exits: list[Any] = []  # where `break` goes
         self.block(tree.body)
         self.b.ret_void()
-        self.entry.branch(function.basic_blocks[1])
+        self.b.position_at_end(entry)
+        self.b.branch(body)
+
+    def slot(self, kind: Any) -> Any:
+        """Where a variable of that type stands, until LLVM puts it into registers."""
+        with self.b.goto_entry_block():
+            return self.b.alloca(kind)
 
     # ---- statements
     def block(self, statements: list[ast.stmt], first: Mapping[str, Value] = {}) -> None:
@@ -126,7 +132,7 @@ class _Translator:
             self.fixed[name] = value
             return
         if name not in self.slots:
-            self.slots[name] = Value(value.type, self.entry.alloca(value.llvm.type, name=name))
+            self.slots[name] = Value(value.type, self.slot(value.llvm.type))
         slot = self.slots[name]
         if slot.type is not value.type:
             raise TypeError(f"{name} is {slot.type} and becomes {value.type}")
@@ -251,7 +257,7 @@ class _Translator:
     def both(self, node: ast.BoolOp) -> Value:
         """`and`, `or`: what stands on the right is computed only if it matters."""
         first, *rest = node.values
-        held = self.entry.alloca(BIT)
+        held = self.slot(BIT)
         self.b.store(self.condition(first), held)
         for x in rest:
             before = self.b.load(held)
@@ -264,7 +270,7 @@ class _Translator:
         with self.b.if_else(self.condition(node.test)) as (yes, no):
             with yes:
                 x = self.value(node.body)
-                slot = self.entry.alloca(x.llvm.type)
+                slot = self.slot(x.llvm.type)
                 self.b.store(x.llvm, slot)
             with no:
                 y = self.value(node.orelse)
