@@ -175,7 +175,7 @@ prints the kernels. Matrix products are generated as LLVM code and have one line
 {source}
 
 ## Load
-Numba compiles each kernel to machine code, or it comes from the cache on disk
+LLVM compiles each kernel to machine code, or it comes from the cache on disk
 (`runtime/cpu/object_cache.py`). The **launch list** has one row for each launch: the address of
 the kernel, its arguments, the extent of its outer loop. Pointers are entries of one table (`s0`,
 `s1`, ...), so the argument blocks never change. `step.program()` prints the list and the table:

@@ -67,7 +67,7 @@ _OPERATORS: dict[type, tuple[str, str]] = {
     ast.Div: ("", "fdiv"), ast.Mod: ("srem", ""), ast.BitAnd: ("and_", ""), ast.BitOr: ("or_", ""),
     ast.BitXor: ("xor", ""), ast.RShift: ("ashr", ""),
 }
-_NO_OVERFLOW = ("add", "sub", "mul")
+_NO_OVERFLOW, _OF_BITS = ("add", "sub", "mul"), ("and_", "or_", "xor")
 
 
 @memo
@@ -125,7 +125,7 @@ class _Translator:
     def add_to(self, statement: ast.AugAssign) -> None:
         assert isinstance(statement.target, ast.Name)
         old = self.get(statement.target.id)
-        self.put(statement.target.id, self.combined(statement.op, old, self.value(statement.value)))
+        self.put(statement.target.id, self.combined(statement, old, self.value(statement.value)))
 
     def put(self, name: str, value: Value) -> None:
         if self.times[name] == 1:
@@ -229,23 +229,25 @@ class _Translator:
         return Value(to, self.b.neg(CONTEXT.cast(self.b, x.llvm, x.type, to)))
 
     def binary(self, node: ast.BinOp) -> Value:
-        return self.combined(node.op, self.value(node.left), self.value(node.right))
+        return self.combined(node, self.value(node.left), self.value(node.right))
 
-    def combined(self, operator: ast.operator, x: Value, y: Value) -> Value:
-        whole, of_floats = _OPERATORS[type(operator)]
+    def combined(self, node: ast.BinOp | ast.AugAssign, x: Value, y: Value) -> Value:
+        of_integers, of_floats = _OPERATORS.get(type(node.op), ("", ""))
         to = promoted(x.type, y.type)
-        if x.type is y.type is types.boolean and whole in ("and_", "or_", "xor"):
+        if x.type is y.type is types.boolean and of_integers in _OF_BITS:
             to = types.boolean
+        name = of_floats if isinstance(to, types.Float) else of_integers
+        if not name:
+            raise refusal(node)
         a, b = (CONTEXT.cast(self.b, v.llvm, v.type, to) for v in (x, y))
-        if isinstance(to, types.Float):
-            return Value(to, getattr(self.b, of_floats)(a, b))
-        if whole in _NO_OVERFLOW and to.signed:
-            return Value(to, getattr(self.b, whole)(a, b, flags=("nsw",)))
-        return Value(to, getattr(self.b, whole)(a, b))
+        bounded = name in _NO_OVERFLOW and to.signed
+        return Value(to, getattr(self.b, name)(a, b, **({"flags": ("nsw",)} if bounded else {})))
 
     def compare(self, node: ast.Compare) -> Value:
-        (op,), (right,) = node.ops, node.comparators
-        sign, x, y = _SIGNS[type(op)], self.value(node.left), self.value(right)
+        if len(node.ops) > 1 or type(node.ops[0]) not in _SIGNS:
+            raise refusal(node)
+        sign = _SIGNS[type(node.ops[0])]
+        x, y = self.value(node.left), self.value(node.comparators[0])
         to = promoted(x.type, y.type)
         a, b = (CONTEXT.cast(self.b, v.llvm, v.type, to) for v in (x, y))
         if isinstance(to, types.Float):
