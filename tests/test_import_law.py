@@ -55,6 +55,7 @@ LAWS = {
             "tracegrad.ir.dtype",
             "tracegrad.ir.handlers",
             "tracegrad.ir.locks",
+            "tracegrad.ir.progress",
         ),
         ("numpy", "scipy", "llvmlite", "numba"),
     ),

@@ -47,6 +47,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "runtime/cpu/arithmetic.py": ("sqrt", "function of LLVM"),
     "runtime/cpu/intrinsics.py": ("i1", "code of a type"),
     "runtime/cpu/python_builtins.py": ("i1", "code of a type"),
+    "runtime/cpu/translator.py": ("add sub mul", "operations of LLVM"),
     "tracer/autograd/graph.py": ("index", "attribute"),
     "tracer/capture/code_names.py": ("add", "method of set"),
     "tracer/capture/scalar.py": (

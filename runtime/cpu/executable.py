@@ -13,8 +13,9 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ...codegen.program import Launch, Program, Slot, as_word, fault
+from ...codegen.program import Kernel, Launch, Program, Slot, as_word, fault
 from ...ir.locks import Turn
+from ...ir.progress import phase
 from .compiler import address_of
 from .launch_list import COLUMNS, COUNTERS, WORKERS, walker
 from .threads import region_lock, stay_alone, threads
@@ -63,6 +64,16 @@ def stretches(program: Program) -> tuple[list[tuple[int, int, int]], list[int]]:
     return rows, stops
 
 
+def _entries(program: Program) -> dict[Kernel, int]:
+    """The addresses of all kernels."""
+    found: dict[Kernel, int] = {}
+    kernels = {launch.kernel: launch.origin for launch in reversed(program.launches)}
+    for kernel, origin in reversed(kernels.items()):
+        phase(f"kernel {len(found) + 1} of {len(kernels)}")
+        found[kernel] = address_of(kernel, origin)
+    return found
+
+
 class Executable:
     """`table` is a memoryview of int64: entry k is the pointer in slot k. Its user holds `lock`
     and sets `busy`, as a Turn asks.
@@ -91,11 +102,11 @@ class Executable:
         self._blocks = np.array(blocks or [0], np.int64)
         parts, stops = stretches(program)
         launches = np.zeros((max(len(parts), 1), COLUMNS), np.int64)
-        at = address(self._blocks)
+        at, entries = address(self._blocks), _entries(program)
         for row, (k, start, stop) in enumerate(parts):
-            launch = program.launches[k]
-            entry, block = address_of(launch.kernel, launch.origin), at + 8 * starts[k]
-            launches[row] = (entry, block, start, stop, pieces_of(launch, stop - start))
+            launch, block = program.launches[k], at + 8 * starts[k]
+            pieces = pieces_of(launch, stop - start)
+            launches[row] = (entries[launch.kernel], block, start, stop, pieces)
         self._launches, self._claims = launches, aligned(8 * COUNTERS * len(launches))
         most = int(launches[:, 4].max())
         self.walk = walker(most > 1)

@@ -20,6 +20,7 @@ from ..ir.locks import lock
 from ..ir.node import Node, input_node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
+from ..ir.progress import progress
 from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..runtime.cpu.executable import Executable, address
@@ -39,7 +40,8 @@ class Backward:
 
     def __init__(self, graph: Graph, layouts: dict[Node, View], fast: bool):
         self.definition = graph, layouts, fast
-        self.executable = executable = Executable(build(graph, {}, layouts, fast=fast))
+        with progress("lowering backward"):
+            self.executable = executable = Executable(build(graph, {}, layouts, fast=fast))
         self.inputs = executable.program.inputs
         self.pools = [
             Pool(executable.table, slot, y.shape, y.dtype)

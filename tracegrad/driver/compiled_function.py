@@ -14,6 +14,7 @@ from weakref import ref
 
 import numpy as np
 
+from ..ir.progress import progress
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..tracer.capture.scalar import UnknownValue, is_number
@@ -121,11 +122,12 @@ class CompiledFunction:
         may_run_uncompiled = self.uncompiled_calls < MAX_UNCOMPILED_CALLS
         while True:
             try:
-                entry = record(
-                    self.fn, args, kwargs, structure, promoted, _REPORTING,
-                    fullgraph=self.fullgraph, fast_math=self.fast_math,
-                    may_run_uncompiled=may_run_uncompiled,
-                )
+                with progress("tracing"):
+                    entry = record(
+                        self.fn, args, kwargs, structure, promoted, _REPORTING,
+                        fullgraph=self.fullgraph, fast_math=self.fast_math,
+                        may_run_uncompiled=may_run_uncompiled,
+                    )
             except TraceAgain as again:
                 if not promoted.add(again.more) | promoted.drop(again.fewer):
                     raise RuntimeError(f"{name_of(self.fn)} changes while it is traced") from None

@@ -12,6 +12,7 @@ from ..codegen.build import build
 from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.ops.movement import permute
+from ..ir.progress import phase
 from ..ir.simplify import simplify
 from ..ir.verify import verify
 from ..runtime.cpu.executable import Executable
@@ -238,6 +239,7 @@ class EntryBuilder:
         avals = {i: aval(i.tensor) if i.tensor is not None else () for i in trace.inputs}
         grad_presence = [(i, i.tensor._grad is not None) for i in trace.inputs_with_read_grad()]
         default_dtype, repeated = get_default_dtype(), repetition(self.arguments)
+        phase("lowering")
         graph, inputs = self.simplified(identities)
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=self.fast_math)
