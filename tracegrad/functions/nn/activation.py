@@ -548,5 +548,5 @@ def _in_place(function: Callable) -> Callable:
     return method
 
 
-relu_, threshold_, leaky_relu_, rrelu_ = map(_in_place, (relu, threshold, leaky_relu, rrelu))
-elu_, selu_, celu_, hardtanh_ = map(_in_place, (elu, selu, celu, hardtanh))
+_NAMED: tuple[Callable, ...] = (celu, elu, hardtanh, leaky_relu, relu, rrelu, selu, threshold)
+celu_, elu_, hardtanh_, leaky_relu_, relu_, rrelu_, selu_, threshold_ = map(_in_place, _NAMED)
