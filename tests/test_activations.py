@@ -155,6 +155,8 @@ REFUSED_IN_PLACE = {
     "elu_ of integers": lambda F, t: F.elu_(t([1, -2])),
     "selu_ of integers": lambda F, t: F.selu_(t([1, -2])),
     "leaky_relu_ of integers": lambda F, t: F.leaky_relu_(t([1, -2])),
+    "rrelu of integers": lambda F, t: F.rrelu(t([1, -2])),
+    "rrelu_ of integers, while training": lambda F, t: F.rrelu_(t([1, -2]), training=True),
     "celu_ divided by zero": lambda F, t: F.celu_(t([1.0, -2.0]), 0.0),
     "rrelu_ of bounds in reverse": lambda F, t: F.rrelu_(t([1.0, -2.0]), 2, 1),
     "relu_ of bools": lambda F, t: F.relu_(t([True])),
@@ -163,7 +165,7 @@ REFUSED_IN_PLACE = {
 
 
 @pytest.mark.parametrize("case", REFUSED_IN_PLACE)
-def test_a_function_in_place_refuses_what_torchs_refuses(case):
+def test_a_function_refuses_what_torchs_refuses(case):
     call = REFUSED_IN_PLACE[case]
     with pytest.raises(Exception) as theirs:
         call(torch.nn.functional, torch.tensor)

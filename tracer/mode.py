@@ -62,7 +62,11 @@ class _Default:
 
 
 def get_default_dtype() -> DType:
-    """The dtype that Python floats are converted to."""
+    """The dtype that Python floats are converted to.
+
+    >>> torch.get_default_dtype()
+    tracegrad.float32
+    """
     return _Default.dtype
 
 
@@ -257,10 +261,18 @@ class inference_mode(GradMode):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded for `backward` now."""
+    """Whether operations are recorded for `backward` now.
+
+    >>> torch.is_grad_enabled()
+    True
+    """
     return mode.grad
 
 
 def is_inference_mode_enabled() -> bool:
-    """Whether an `inference_mode` is active."""
+    """Whether an `inference_mode` is active.
+
+    >>> torch.is_inference_mode_enabled()
+    False
+    """
     return mode.inference

@@ -63,7 +63,7 @@ zeta = binary(
 
 
 # ---- the gamma function's family
-def _of_second(op: OpDef) -> Any:
+def _of_second(op: OpDef, formula: str, answer: str) -> Any:
     name = op.public[0]
 
     def function(input: Tensor, other: Tensor) -> Tensor:
@@ -72,11 +72,19 @@ def _of_second(op: OpDef) -> Any:
         return op(input, other)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"The regularised incomplete gamma function `{name}`; no gradient in input."
+    function.__doc__ = f"""The regularised incomplete gamma function {formula}.
+
+    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one, floating
+    point. Raises NotImplementedError for integers, or if the first operand requires grad.
+
+    >>> torch.{name}(torch.tensor([1.0]), torch.tensor([2.0]))
+    tensor([{answer}])
+    """
     return function
 
 
-igamma, igammac = _of_second(primitives.igamma), _of_second(primitives.igammac)
+igamma = _of_second(primitives.igamma, "P(input, other) (DLMF 8.2.4)", "0.8647")
+igammac = _of_second(primitives.igammac, "Q(input, other) = 1 - P(input, other)", "0.1353")
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:

@@ -116,15 +116,27 @@ def common_dtype(values: Iterable[Any]) -> DType:
 
 
 def result_type(tensor1: Any, tensor2: Any) -> DType:
-    """The dtype of an arithmetic operation on the two arguments, tensors or numbers."""
+    """The dtype of an arithmetic operation on the two arguments, tensors or numbers.
+
+    >>> torch.result_type(torch.tensor([1]), 2.5)
+    tracegrad.float32
+    """
     return common_dtype((tensor1, tensor2))
 
 
 def promote_types(type1: DType, type2: DType) -> DType:
-    """The smallest dtype that can hold both."""
+    """The smallest dtype that can hold both.
+
+    >>> torch.promote_types(torch.int64, torch.float16)
+    tracegrad.float16
+    """
     return promote(type1, type2)
 
 
 def can_cast(from_: DType, to: DType) -> bool:
-    """Whether an in-place operation may store a `from_` result in a `to` tensor."""
+    """Whether an in-place operation may store a `from_` result in a `to` tensor.
+
+    >>> torch.can_cast(torch.float32, torch.int64), torch.can_cast(torch.int64, torch.float32)
+    (False, True)
+    """
     return category(from_) <= category(to)

@@ -349,6 +349,14 @@ def _reflections(input: Tensor, tau: Tensor, name: str) -> None:
 def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of reflections that `input` and `tau` hold, as LAPACK keeps
     the Q of a QR.
+
+    Shape: (*, M, N), (*, K) -> (*, M, N). Dtype: floating point, the same of both. Raises
+    RuntimeError if they do not fit.
+
+    >>> a = torch.tensor([[1.0], [0.0]])
+    >>> torch.linalg.householder_product(a, torch.tensor([0.0]))
+    tensor([[1.],
+            [0.]])
     """
     _reflections(input, tau, "torch.linalg.householder_product")
     start = identity(input, tuple(input.shape))
@@ -366,6 +374,14 @@ def ormqr(
 ) -> Tensor:
     """Q other, Q' other, other Q or other Q', where Q is the product of the reflections that
     `input` and `tau` hold.
+
+    Shape: (*, M, K), (*, K), (*, M, N) -> (*, M, N). Dtype: floating point, the same of all. Raises
+    RuntimeError if they do not fit.
+
+    >>> a = torch.tensor([[1.0], [0.0]])
+    >>> torch.ormqr(a, torch.tensor([0.0]), torch.tensor([[1.0], [2.0]]))
+    tensor([[1.],
+            [2.]])
     """
     matrices(input, "torch.ormqr", "input")
     rows, columns = input.shape[-2:]

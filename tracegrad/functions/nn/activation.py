@@ -138,6 +138,7 @@ def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: b
     """
     if lower > upper:
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
+    floats_only("rrelu_with_noise_out_cpu" if training else "leaky_relu_cpu", input)
     return _applied(_rrelu, inplace, input, lower, upper, training)
 
 

@@ -448,7 +448,14 @@ def grid_sample(
 def grid_sampler(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Tensor:
-    """`grid_sample` with its modes as numbers."""
+    """`grid_sample` with its modes as numbers.
+
+    Modes: bilinear, nearest, bicubic; padding: zeros, border, reflection.
+
+    >>> image, grid = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[-1.0, 0.0]]]])
+    >>> torch.grid_sampler(image, grid, 0, 0, True)
+    tensor([[[[1.]]]])
+    """
     mode, outside = _MODES[interpolation_mode], _OUTSIDE[padding_mode]
     return grid_sample(input, grid, mode, outside, align_corners)
 

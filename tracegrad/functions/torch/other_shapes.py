@@ -179,7 +179,15 @@ def _indices(name: str, find: Callable) -> Callable:
         return to(found, int64 if dtype is None else as_dtype(dtype), device=device)
 
     indices.__name__ = indices.__qualname__ = f"{name}_indices"
-    indices.__doc__ = f"The rows and the columns of the elements that `{name}` keeps."
+    indices.__doc__ = f"""The rows and the columns of the elements that `{name}` keeps.
+
+    Shape: (2, n). Dtype: int64, or `dtype`. Raises RuntimeError for a negative number of rows or
+    columns.
+
+    >>> torch.{name}_indices(2, 2)
+    tensor([[0, {0 if name == "triu" else 1}, 1],
+            [0, {1 if name == "triu" else 0}, 1]])
+    """
     return indices
 
 
@@ -248,7 +256,16 @@ def _atleast(rank: int) -> Any:
         return found if many else found[0]
 
     atleast.__name__ = atleast.__qualname__ = f"atleast_{rank}d"
-    atleast.__doc__ = f"Tensors of fewer than {rank} dimensions with some of extent 1 added."
+    shape = {1: "(n,)", 2: "(1, n)", 3: "(1, n, 1)"}[rank]
+    two = shape.replace("n", "2").replace("(", "[").replace(",)", "]").replace(")", "]")
+    atleast.__doc__ = f"""Tensors of fewer than {rank} dimensions with some of extent 1 added.
+
+    Shape: a vector (n,) -> {shape}; one with enough dimensions stays. Dtype: that of input.
+    One tensor, or several, each of them alone: the result is one, or a tuple.
+
+    >>> torch.atleast_{rank}d(torch.ones(2)).shape
+    tracegrad.Size({two})
+    """
     return atleast
 
 

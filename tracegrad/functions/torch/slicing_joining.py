@@ -205,7 +205,15 @@ def _split_along(name: str, dim: int, rank: int) -> Any:
         return tensor_split(input, many, d)
 
     along.__name__ = along.__qualname__ = name
-    along.__doc__ = f"The tensor in parts along its dimension {dim}, as `tensor_split` cuts them."
+    extents, halves = ([n if d == dim else 1 for d in range(max(rank, dim + 1))] for n in (4, 2))
+    along.__doc__ = f"""The tensor in parts along its dimension {dim}, as `tensor_split` cuts them.
+
+    Shape: the parts differ at dimension {dim} alone; views. Dtype: that of input.
+    Raises RuntimeError for fewer than {rank} dimensions, or an extent that cannot be divided.
+
+    >>> [tuple(part.shape) for part in torch.{name}(torch.zeros({extents}), 2)]
+    {[tuple(halves)] * 2}
+    """
     return along
 
 

@@ -115,7 +115,11 @@ def storage_offset(self: Tensor) -> int:
 
 
 def get_device(self: Tensor) -> int:
-    """-1: the CPU."""
+    """-1: the CPU.
+
+    >>> torch.get_device(torch.zeros(1))
+    -1
+    """
     return -1
 
 
@@ -142,7 +146,11 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 
 
 def is_inference(input: Tensor) -> bool:
-    """False: tensors made in `inference_mode` are ordinary ones."""
+    """False: tensors made in `inference_mode` are ordinary ones.
+
+    >>> torch.is_inference(torch.zeros(1))
+    False
+    """
     return False
 
 
