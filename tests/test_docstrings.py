@@ -165,6 +165,16 @@ def test_a_public_class_says_its_errors_and_an_example(name):
     assert "Raises" in text and ">>>" in text, text
 
 
+# what raises, whatever it is called with
+REFUSED = "eig eigvals imag current_device usable".split()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_public_function_has_an_example(module):
+    functions = public(importlib.import_module(module)).items()
+    assert [n for n, f in functions if ">>>" not in (f.__doc__ or "") and n not in REFUSED] == []
+
+
 @pytest.mark.parametrize("path", "compile load manual_seed save testing.assert_close".split())
 def test_a_function_without_shapes_says_its_errors_and_an_example(path):
     text = text_of(path)

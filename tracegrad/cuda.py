@@ -6,12 +6,20 @@ from .tracer.tensor.device import usable
 
 
 def is_available() -> bool:
-    """Whether tensors can live on a GPU."""
+    """Whether tensors can live on a GPU.
+
+    >>> torch.cuda.is_available()
+    False
+    """
     return False
 
 
 def device_count() -> int:
-    """How many GPUs tensors can live on."""
+    """How many GPUs tensors can live on.
+
+    >>> torch.cuda.device_count()
+    0
+    """
     return 0
 
 
@@ -22,16 +30,28 @@ def current_device() -> int:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait for the GPU; nothing to wait for."""
+    """Wait for the GPU; nothing to wait for.
+
+    >>> torch.cuda.synchronize()
+    """
 
 
 def empty_cache() -> None:
-    """Give unused GPU memory back; nothing to give."""
+    """Give unused GPU memory back; nothing to give.
+
+    >>> torch.cuda.empty_cache()
+    """
 
 
 def manual_seed(seed: int) -> None:
-    """Seed the GPU's generator; there is none."""
+    """Seed the GPU's generator; there is none.
+
+    >>> torch.cuda.manual_seed(0)
+    """
 
 
 def manual_seed_all(seed: int) -> None:
-    """Seed all GPUs' generators; there are none."""
+    """Seed all GPUs' generators; there are none.
+
+    >>> torch.cuda.manual_seed_all(0)
+    """

@@ -39,7 +39,13 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """What enters and what leaves: of a weight (out, in, *window), in * window and out * window."""
+    """What enters and what leaves: of a weight (out, in, *window), in * window and out * window.
+
+    Raises ValueError for fewer than 2 dimensions.
+
+    >>> nn.init.fans(torch.empty(3, 2, 5, 5))
+    (50, 75)
+    """
     if tensor.ndim < 2:
         raise ValueError(
             "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions"
@@ -273,7 +279,13 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
 
 @no_grad()
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """The convolution (out, in, *window) that hands its channels through, in each group."""
+    """The convolution (out, in, *window) that hands its channels through, in each group.
+
+    Raises ValueError for other than 3 to 5 dimensions, or if `groups` does not divide the channels.
+
+    >>> nn.init.dirac_(torch.empty(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
+    """
     if tensor.ndim not in (3, 4, 5):
         raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
     if tensor.shape[0] % groups:

@@ -38,6 +38,11 @@ def checkpoint_sequential(functions: Any, segments: int, input: Any,
     """Call functions one after the other, in `segments` checkpoints.
 
     The last segment is not checkpointed.
+
+    >>> from tracegrad.utils.checkpoint import checkpoint_sequential
+    >>> steps = [torch.sin, torch.exp]
+    >>> checkpoint_sequential(steps, 2, torch.zeros(2, requires_grad=True), use_reentrant=False)
+    tensor([1., 1.], grad_fn=<ExpBackward0>)
     """
     steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
     size = len(steps) // segments

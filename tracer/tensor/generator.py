@@ -179,22 +179,42 @@ def manual_seed(seed: int) -> Generator:
 
 
 def seed() -> int:
-    """Restart the default stream with a new seed."""
+    """Restart the default stream with a new seed.
+
+    >>> _ = torch.seed()
+    """
     return default_generator.seed()
 
 
 def initial_seed() -> int:
-    """The seed that the default stream started with."""
+    """The seed that the default stream started with.
+
+    >>> _ = torch.manual_seed(7)
+    >>> torch.initial_seed()
+    7
+    """
     return default_generator.initial_seed()
 
 
 def get_rng_state() -> Any:
-    """The state of the default stream."""
+    """The state of the default stream.
+
+    >>> state = torch.get_rng_state()
+    >>> x = torch.rand(2)
+    >>> torch.set_rng_state(state)
+    >>> torch.equal(torch.rand(2), x)
+    True
+    """
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Set the default stream to a state that `get_rng_state` returned."""
+    """Set the default stream to a state that `get_rng_state` returned.
+
+    Raises TypeError for what is no state.
+
+    >>> torch.set_rng_state(torch.get_rng_state())
+    """
     default_generator.set_state(new_state)
 
 

@@ -47,7 +47,13 @@ class _Current:
 def set_printoptions(precision: int | None = None, threshold: float | None = None,
                      edgeitems: int | None = None, linewidth: int | None = None,
                      profile: str | None = None, sci_mode: bool | None = None) -> None:
-    """Set how tensors print: digits, summaries, line width, scientific notation."""
+    """Set how tensors print: digits, summaries, line width, scientific notation.
+
+    >>> torch.set_printoptions(precision=2)
+    >>> torch.tensor([3.14159])
+    tensor([3.14])
+    >>> torch.set_printoptions(profile='default')
+    """
     chosen: dict[str, Any] = {
         "precision": precision,
         "threshold": threshold,
@@ -61,13 +67,21 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
 
 
 def get_printoptions() -> dict[str, Any]:
-    """The current print options."""
+    """The current print options.
+
+    >>> torch.get_printoptions()['precision']
+    4
+    """
     return asdict(_Current.options)
 
 
 @contextmanager
 def printoptions(**kwargs: Any) -> Iterator[None]:
-    """Within it, tensors print with these options."""
+    """Within it, tensors print with these options.
+
+    >>> with torch.printoptions(precision=2): print(torch.tensor([3.14159]))
+    tensor([3.14])
+    """
     before = _Current.options
     unknown = set(kwargs) - {f.name for f in fields(Options)} - {"profile"}
     if unknown:

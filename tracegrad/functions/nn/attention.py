@@ -172,6 +172,15 @@ def multi_head_attention_forward(
 
     Masks: True, or -inf, where a key is left out, `key_padding_mask` (N, S) and `attn_mask` (L, S)
     or (N * heads, L, S). Gives the answer (L, N, E) and, if `need_weights`, the weights (N, L, S).
+
+    Dtype: floating point, the same of all. Raises RuntimeError or AssertionError for shapes that do
+    not fit.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> weights = torch.eye(2).repeat(3, 1), None, None, None, False, 0.0, torch.eye(2), None
+    >>> F.multi_head_attention_forward(x, x, x, 2, 1, *weights)[0]
+    tensor([[0.6698, 0.3302],
+            [0.3302, 0.6698]])
     """
     _check_ranks(query, key, value)
     if is_causal and attn_mask is None:

@@ -47,7 +47,11 @@ def __dlpack_device__(self: Tensor) -> tuple[int, int]:
 
 
 def to_dlpack(tensor: Tensor) -> Any:
-    """A capsule with the tensor's memory, which may be taken out once."""
+    """A capsule with the tensor's memory, which may be taken out once.
+
+    >>> torch.from_dlpack(torch.to_dlpack(torch.tensor([1, 2])))
+    tensor([1, 2])
+    """
     return __dlpack__(tensor, max_version=(1, 0))  # older capsules are taken for read-only
 
 

@@ -46,7 +46,14 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
 @no_grad()
 def clip_grads_with_norm_(parameters: Tensors, max_norm: float, total_norm: Tensor,
                           foreach: bool | None = None) -> None:
-    """Scale all gradients, in place, so that a norm of `total_norm` becomes at most `max_norm`."""
+    """Scale all gradients, in place, so that a norm of `total_norm` becomes at most `max_norm`.
+
+    >>> w = torch.ones(2, requires_grad=True)
+    >>> w.sum().backward()
+    >>> nn.utils.clip_grads_with_norm_([w], 1.0, torch.tensor(2.0))
+    >>> w.grad
+    tensor([0.5000, 0.5000])
+    """
     scale = clamp(max_norm / (total_norm + 1e-6), max=1.0)
     for p in _several(parameters):
         if p.grad is not None:
