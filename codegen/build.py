@@ -16,7 +16,7 @@ from ..ir.strides import View
 from .backend import Backend
 from .cpu import CPU
 from .equal_groups import EqualGroups
-from .program import Buffer, Launch, Program, Slot
+from .program import Buffer, Launch, Origin, Program, Slot
 from .schedule.fuse import WORTH_A_THREAD, work
 from .schedule.groups import Group
 from .schedule.plan import arena, lifetimes
@@ -74,7 +74,7 @@ class _Builder:
                     continue  # nothing to compute
             operations = self.operations(group)
             origin = tuple(
-                f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}  {n.site or ''}" for n in operations
+                Origin(f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}", n.site) for n in operations
             )
             whole = 0 if group.opaque else work(operations, space)
             for kernel, values, scratch, extent, each in equal.launches(group):

@@ -1,4 +1,4 @@
-"""What compilation makes: plain records, printable, picklable, with no machine code in them yet.
+"""What compilation makes: plain records, printable, with no machine code in them yet.
 
 The runtime reads these and nothing else of this room. A launch's arguments are slots (where a
 pointer will stand), integers (extents and strides) or floats (constants of the user's program, so
@@ -11,9 +11,12 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from ..ir.dtype import DType
 from ..ir.faults import FACTOR, fault
+from ..ir.node import Site
 
 __all__ = ["FACTOR", "Buffer", "Kernel", "Launch", "Program", "Slot", "as_word", "fault"]
 
@@ -29,12 +32,12 @@ class Kernel:
     llvm: Callable[[], str] | None = field(default=None, compare=False)
     fast: bool = False  # LLVM may regroup its arithmetic; this is part of the text
 
-    @property
+    @cached_property
     def name(self) -> str:
         digest = hashlib.sha256(f"{self.source}{'fast' * self.fast}".encode()).hexdigest()
         return f"{self.template}_{digest[:8]}"
 
-    @property
+    @cached_property
     def text(self) -> str:
         if self.llvm is not None:
             return f"# {self.name}: {self.source}\n"
@@ -54,6 +57,25 @@ def as_word(value: int | float) -> int:
     return struct.unpack("<q", struct.pack("<d", value))[0] if isinstance(value, float) else value
 
 
+def from_word(word: int) -> float:
+    """The float whose bits these are."""
+    return float(struct.unpack("<d", struct.pack("<q", word))[0])
+
+
+class MachineCodeLost(LookupError):
+    """Of a kernel in LLVM that came from the disk: only lowering can write it again."""
+
+
+class Origin(NamedTuple):
+    """An operation that a launch computes, and the user's line that asked for it."""
+
+    operation: str
+    site: Site | None
+
+    def __str__(self) -> str:
+        return f"{self.operation}  {self.site or ''}"
+
+
 @dataclass(frozen=True)
 class Launch:
     """One row of the launch list."""
@@ -62,7 +84,7 @@ class Launch:
     args: tuple[Slot | int | float, ...]
     extent: int  # of the outer loop
     grain: int  # how much of it is worth a thread; 0: never split
-    origin: tuple[str, ...] = ()  # the operations, with the user's lines
+    origin: tuple[Origin, ...] = ()
     work: int = 0  # how many additions it takes as long as, about
 
 
@@ -119,10 +141,10 @@ class Program:
         parts = []
         for kernel in self.kernels:
             origins = dict.fromkeys(
-                line
+                str(operation)
                 for launch in self.launches
                 if launch.kernel == kernel
-                for line in launch.origin
+                for operation in launch.origin
             )
             parts.append("".join(f"# {line}\n" for line in origins) + kernel.text)
         return "\n\n".join(parts)

@@ -52,6 +52,7 @@ class Seen:
         try:
             compiled = torch.compile(function)
             compiled(*args)
+            compiled.graph()  # simplified now, if the program came from the disk
         finally:
             simplify.rewrite = original
         return compiled
@@ -176,7 +177,8 @@ prints the kernels. Matrix products are generated as LLVM code and have one line
 
 ## Load
 LLVM compiles each kernel to machine code, or it comes from the cache on disk
-(`runtime/cpu/object_cache.py`). The **launch list** has one row for each launch: the address of
+(`runtime/cpu/object_cache.py`). The whole program is kept there, too: in the next process, tracing
+is followed by loading. The **launch list** has one row for each launch: the address of
 the kernel, its arguments, the extent of its outer loop. Pointers are entries of one table (`s0`,
 `s1`, ...), so the argument blocks never change. `step.program()` prints the list and the table:
 

@@ -120,8 +120,8 @@ def launch_of(graph: Graph, launches: Iterable[Any]) -> dict[Node, int]:
     """
     waiting: dict[str, deque[int]] = {}
     for number, launch in enumerate(launches):
-        for line in launch.origin:
-            waiting.setdefault(line[: line.index("]") + 1], deque()).append(number)
+        for operation, _ in launch.origin:
+            waiting.setdefault(operation, deque()).append(number)
     order = graph.order()
     numbers: dict[Node, int] = {}
     for node in order:

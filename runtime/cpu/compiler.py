@@ -11,7 +11,7 @@ import inspect
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as memo
@@ -23,7 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
-from ...codegen.program import Kernel
+from ...codegen.program import Kernel, MachineCodeLost
 from ...ir.handlers import handlers_later
 from ...ir.locks import lock
 from . import (
@@ -34,6 +34,7 @@ from . import (
     intrinsics,
     lapack,
     libm,
+    machine_code,
     object_cache,
     philox,
     powers,
@@ -77,24 +78,32 @@ def compiling() -> Iterator[None]:
         yield
 
 
-def library(parts: tuple[bytes, ...]) -> tuple[Any, str]:
-    """Loaded machine code, and the name of its entry, from the parts of a cache entry."""
-    symbol, name, code, bitcode = parts
+def loaded(parts: tuple[bytes, ...]) -> int:
+    """The address of the function of a cache entry. Raises whatever is wrong with it."""
+    symbol, code = parts
+    address = machine_code.load(code, symbol.decode())
+    if address is None:
+        _provide(code)
+        address = machine_code.load(code, symbol.decode(), unseen=True)
+    if address is None:
+        raise LookupError(symbol)
+    return address
+
+
+def _provide(code: bytes) -> None:
+    """Tell LLVM where Numba's own functions are, and those of SciPy that an object calls."""
     context = cpu_target.target_context
-    if b"NRT_" in code:  # an error path of Numba's; without the symbol LLVM aborts
+    if b"NRT_" in code:  # an error path of Numba's
         rtsys.initialize(context)
     for words in (special, lapack):
         if words.PREFIX.encode() in code:
             words.provide()
-    codegen = context.codegen()
-    loaded = codegen.unserialize_library((name.decode(), "object", (code, bitcode)))
-    return loaded, symbol.decode()
 
 
-def parts_of(loaded: Any, symbol: str) -> tuple[bytes, ...]:
-    """What `library` needs to load it again."""
-    name, _, (code, bitcode) = loaded.serialize_using_object_code()
-    return symbol.encode(), name.encode(), bytes(code), bytes(bitcode)
+def parts_of(compiled: Any, symbol: str) -> tuple[bytes, ...]:
+    """What `loaded` needs of a compiled library."""
+    _, _, (code, _) = compiled.serialize_using_object_code()
+    return symbol.encode(), bytes(code)
 
 
 # the modules that give the text of kernels its meaning
@@ -123,13 +132,13 @@ def assembled(name: str, text: str, libraries: Sequence[Any] = ()) -> Any:
     Numba's own goes to.
     """
     with global_compiler_lock:
-        loaded = cpu_target.target_context.codegen().create_library(name)
-        loaded.enable_object_caching()
-        loaded.add_llvm_module(llvm.parse_assembly(text))
+        made = cpu_target.target_context.codegen().create_library(name)
+        made.enable_object_caching()
+        made.add_llvm_module(llvm.parse_assembly(text))
         for called in libraries:
-            loaded.add_linking_library(called)
-        loaded.finalize()
-    return loaded
+            made.add_linking_library(called)
+        made.finalize()
+    return made
 
 
 _WORDS = {name: builtin.numba for name, builtin in BUILTINS.items()}
@@ -147,24 +156,26 @@ def _module(kernel: Kernel) -> tuple[str, list[Any]]:
     return translated(kernel.text, _symbol(kernel), _WORDS, FAST if kernel.fast else set())
 
 
-def _compile(kernel: Kernel, origin: tuple[str, ...]) -> tuple[int, Any, tuple[bytes, ...]]:
+def _compile(kernel: Kernel, origin: Iterable[Any]) -> tuple[int, Any, tuple[bytes, ...]]:
     symbol = _symbol(kernel)
     try:
-        loaded = assembled(symbol, *_module(kernel))
+        made = assembled(symbol, *_module(kernel))
+    except MachineCodeLost:
+        raise
     except Exception as error:
         path = source_folder() / f"{kernel.name}.py"
         path.write_text("".join(f"# {line}\n" for line in origin) + kernel.text)
-        operations = "\n  ".join(origin)
+        operations = "\n  ".join(map(str, origin))
         told = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = " ".join([line for line in told if not line.startswith("Failed in")][:3])
         raise CompileError(
             f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
-    return loaded.get_pointer_to_function(symbol), loaded, parts_of(loaded, symbol)
+    return made.get_pointer_to_function(symbol), made, parts_of(made, symbol)
 
 
-def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
+def address_of(kernel: Kernel, origin: Iterable[Any] = ()) -> int:
     """The address of the kernel's machine code, which lives as long as the process."""
     text = kernel.text
     if text in _ready:
@@ -176,13 +187,12 @@ def address_of(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
         parts = object_cache.read(name)
         if parts is not None:
             try:
-                loaded, symbol = library(parts)
-                address = loaded.get_pointer_to_function(symbol)
+                address = loaded(parts)
             except Exception:  # an object of another make: compile it again
                 address = 0
             if address:
                 statistics.loaded += 1
-                _ready[text] = (address, loaded)
+                _ready[text] = (address, None)
                 return address
         began = time.perf_counter()
         address, keep, parts = _compile(kernel, origin)

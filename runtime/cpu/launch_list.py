@@ -24,7 +24,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import object_cache
-from .compiler import assembled, compiling, library, parts_of
+from .compiler import assembled, compiling, loaded, parts_of
 from .threads import threads
 
 COLUMNS = 5  # of the launch list
@@ -270,10 +270,10 @@ _ONE_ARGUMENT = 8  # METH_O
 _kept: list[Any] = []  # the machine code of walks, and what Python holds no reference to of them
 
 
-def _python_function(loaded: Any, symbol: str) -> Callable[[int], int]:
-    """The C function of the machine code, as Python has its own: nothing is faster to call."""
-    method = _Method(b"walk", loaded.get_pointer_to_function(symbol), _ONE_ARGUMENT, None)
-    _kept.append((loaded, method))
+def _python_function(address: int, keep: Any = None) -> Callable[[int], int]:
+    """The C function at an address, as Python has its own: nothing is faster to call."""
+    method = _Method(b"walk", address, _ONE_ARGUMENT, None)
+    _kept.append((keep, method))
     kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     new = kind(("PyCFunction_NewEx", ctypes.pythonapi))
     return new(ctypes.addressof(method), None, None)
@@ -296,9 +296,9 @@ def walker(parallel: bool) -> Callable[[int], int]:
         parts = object_cache.read(name)
         if parts is not None:
             try:
-                return _python_function(*library(parts))
+                return _python_function(loaded(parts))
             except Exception:  # an object of another make: compile it again
                 pass
-        loaded = assembled(entry, text)
-        object_cache.write(name, *parts_of(loaded, entry))
-        return _python_function(loaded, entry)
+        made = assembled(entry, text)
+        object_cache.write(name, *parts_of(made, entry))
+        return _python_function(made.get_pointer_to_function(entry), made)

@@ -23,16 +23,17 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from secrets import token_bytes, token_hex
+from typing import NamedTuple
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
-from numba.core.registry import cpu_target
 
-ABI = 3  # raise it when kernels compiled before must not be loaded any more
+ABI = 4  # raise it when kernels compiled before must not be loaded any more
 _MAGIC = b"tracegrad-object-2\n"
 _HEAD = len(_MAGIC) + 32
 _MOST = 64 << 20  # bytes of an entry; they are some hundred thousand
-_LIMIT = 512  # megabytes of all entries; TRACEGRAD_CACHE_SIZE says otherwise
+_LIMIT = 1024  # megabytes of all entries; TRACEGRAD_CACHE_SIZE says otherwise
 _OFTEN = 64  # after how many entries written the size of the folder is looked at
 _HOUR = 3600
 _SECRET = "secret"
@@ -75,10 +76,11 @@ def _safe(found: os.stat_result, own: bool = True) -> bool:
 
 @cache
 def machine() -> str:
-    """What object code depends on besides its source."""
-    target = cpu_target.target_context.codegen().magic_tuple()  # Numba may be told another CPU
+    """What programs and object code depend on besides their source."""
+    processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    target = f"{llvm.get_process_triple()} {numba.config.CPU_NAME} {numba.config.CPU_FEATURES}"
     python = sysconfig.get_config_var("SOABI")  # how its objects lie in memory
-    return f"{ABI} {numba.__version__} {llvmlite.__version__} {python} {target}"
+    return f"{ABI} {numba.__version__} {llvmlite.__version__} {python} {processor} {target}"
 
 
 def key(text: str) -> str:
@@ -194,7 +196,7 @@ def write(name: str, *parts: bytes) -> None:
         digest = _digest(_made_secret(at), name, body)
         _put(at, f"{name}.o", _MAGIC + digest + body, replace=True)
         if _written % _OFTEN == 0:
-            _evict(at)
+            _shrink(at, limit())
         _written += 1
 
 
@@ -206,21 +208,42 @@ def limit() -> float:
         return _LIMIT * 1e6
 
 
-def _evict(at: int) -> None:
-    """Remove the entries that were not used for the longest time, where all are too many; and what
-    a process that was killed has left.
-    """
-    entries, total = [], 0
+class Entry(NamedTuple):
+    used: float  # when, in seconds
+    size: int
+    name: str
+
+
+def _entries(at: int) -> Iterator[Entry]:
+    """The entries, and what a process that was killed has left, as if it had never been used."""
     with os.scandir(at) as listing:
         for entry in listing:
             found = entry.stat(follow_symlinks=False)
             if entry.name.endswith(".o") and stat.S_ISREG(found.st_mode):
-                entries.append((found.st_mtime, found.st_size, entry.name))
-                total += found.st_size
+                yield Entry(found.st_mtime, found.st_size, entry.name)
             elif entry.name.endswith(".tmp") and found.st_mtime < time.time() - _HOUR:
-                entries.append((0.0, 0, entry.name))
-    most = limit()
-    for used, size, name in sorted(entries):
+                yield Entry(0.0, 0, entry.name)
+
+
+def contents() -> list[Entry]:
+    """What is in the folder."""
+    try:
+        with _opened() as at:
+            return list(_entries(at))
+    except OSError:
+        return []
+
+
+def shrink(most: float) -> None:
+    """Remove what was not used for the longest time, until the rest takes `most` bytes."""
+    with contextlib.suppress(OSError), _opened() as at:
+        _shrink(at, most)
+
+
+def _shrink(at: int, most: float) -> None:
+    entries = sorted(_entries(at))
+    total = sum(e.size for e in entries)
+    for used, size, name in entries:
         if used and not total > most:
             break
         with contextlib.suppress(OSError):

@@ -20,6 +20,7 @@ from ..ir.graph import Graph
 from ..nn.module import Module
 from ..runtime.cpu.compiler import statistics
 from .compiled_function import CompiledFunction
+from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
 from .report import name_of, summary
 
@@ -107,7 +108,7 @@ _QUERIES = ("graph", "source", "program", "cache_info", "explain")
 def _attach(compiled: Any, state: CompiledFunction) -> None:
     def graph() -> Graph:
         """The simplified IR graph of the last call's program; printing it gives readable code."""
-        return state.latest().graph
+        return state.latest().low.graph()
 
     def source() -> str:
         """The generated kernels of the last call's program, as Python."""
@@ -132,6 +133,8 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
             f"  {summary(state.latest())}",
             f"  kernels of this process: {statistics.compiled} compiled in "
             f"{statistics.seconds:.2f} s, {statistics.loaded} loaded from the cache",
+            f"  programs of this process: {programs_made.lowered} lowered, {programs_made.loaded} "
+            "loaded from the cache",
         ]
         return "\n".join(lines)
 

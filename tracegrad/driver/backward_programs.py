@@ -7,17 +7,16 @@ faster than reading them back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial, reduce
 from operator import add
 from typing import Any
 
 import numpy as np
 
-from ..codegen.build import build
 from ..ir.graph import Graph, postorder
 from ..ir.locks import lock
-from ..ir.node import Node, input_node
+from ..ir.node import Aval, Node, input_node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
 from ..ir.progress import progress
@@ -27,10 +26,12 @@ from ..runtime.cpu.executable import Executable, address
 from ..tracer.autograd.backward import backpropagate
 from ..tracer.autograd.graph import GradFn, edge
 from ..tracer.capture.guards import Guard
+from ..tracer.capture.inputs import Input
 from ..tracer.capture.trace import Trace
 from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
+from .lowering import Cut, Lowered, backward_program
 from .rerun import Rerun
 from .snapshot import restorable_parts
 
@@ -38,14 +39,13 @@ from .snapshot import restorable_parts
 class Backward:
     """A backward program: gradients from cotangents and saved values."""
 
-    def __init__(self, graph: Graph, layouts: dict[Node, View], fast: bool):
-        self.definition = graph, layouts, fast
-        with progress("lowering backward"):
-            self.executable = executable = Executable(build(graph, {}, layouts, fast=fast))
-        self.inputs = executable.program.inputs
+    def __init__(self, executable: Executable):
+        self.executable, self.program = executable, executable.program
+        self.inputs = self.program.inputs
+        buffers = self.program.buffers
         self.pools = [
-            Pool(executable.table, slot, y.shape, y.dtype)
-            for slot, y in zip(executable.program.outputs, graph.outputs, strict=True)
+            Pool(executable.table, slot, buffers[slot].shape, buffers[slot].dtype)
+            for slot in self.program.outputs
         ]
 
     def run(self, pointers: Iterable[int]) -> list[Tensor]:
@@ -55,7 +55,7 @@ class Backward:
         executable = self.executable
         with executable.lock:
             if executable.busy[0]:  # called by a signal handler that interrupted this very program
-                return Backward(*self.definition).run(pointers)
+                return Backward(Executable(self.program)).run(pointers)
             executable.busy[0] = True
             try:
                 executable.warm()
@@ -137,8 +137,7 @@ class Derivative:
             for k, fn in enumerate(fns)
         ]
         self.guard_set: Any = None  # the GuardSet of the program
-        self.saved: tuple[Node, ...] = ()
-        self.inputs: tuple[Node, ...] = ()
+        self.stand_ins: tuple[Node, ...] = ()  # for the values that forward saves
         self.building = lock()
         self.backwards: dict[frozenset[int], Backward] = {}
         one = np.ones((), self.seeds[0].dtype.storage)
@@ -189,6 +188,20 @@ class Derivative:
             )
         return own
 
+    def bind(self, low: Lowered, inputs: list[Input]) -> None:
+        """Take over what the forward program decided; `inputs` are those that were recorded."""
+        self.low, self.saved = low, low.saved
+        self.kept_inputs = [inputs[k] for k in low.needed]
+        arrays = ((i.node, i.tensor) for i in self.kept_inputs if i.tensor is not None)
+        self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
+        self.inputs = [i.node for i in self.kept_inputs]
+
+    def way(self) -> str:
+        """What decides, besides the graph, how it is cut."""
+        present = [[sorted(s), *(g is None for g in gs)] for s, gs in self.gradients.items()]
+        checks = [len(cs) for cs in self.checks.values()]
+        return f"{bool(self.rerun_reason)} {present} {checks}"
+
     def nodes(self) -> list[Node]:
         """The gradients and the checks, to be simplified together with the outputs."""
         gradients = [g for gs in self.gradients.values() for g in gs if g is not None]
@@ -203,32 +216,27 @@ class Derivative:
         }
         self.checks = {starts: [next(new) for _ in cs] for starts, cs in self.checks.items()}
 
-    def forward(self, joint: Graph, trace: Trace) -> Graph:
+    def cut(self, joint: Graph, read: Collection[Node], rewritten: Collection[Node]) -> Cut:
         """The forward graph, cut from the joint graph of outputs and gradients. The values that
-        backward needs are further outputs of it.
+        backward needs are further outputs of it; inputs that are `rewritten` are among them. If
+        backward runs the function again, it checks that the inputs in `read` have not changed.
         """
-        seeds = [s._node for s in self.seeds]
         joint = simplify(joint, fast=self.fast)
+        inputs = joint.inputs[: -len(self.seeds)]
         results = joint.outputs[: self.count]
-        if self.rerun_reason:  # backward checks that what forward read has not changed since
-            self.layouts = {}
+        if self.rerun_reason:
             used = set(postorder(results))
-            kinds = ("argument", "tensor")
-            self.kept_inputs = [
-                i for i in self.rerun.snapshot_plan.read if i.node in used and i.kind in kinds
-            ]
-            return Graph(joint.inputs[: -len(seeds)], results, joint.checks)
+            return Cut(Graph(inputs, results, joint.checks), [x for x in read if x in used])
         self.replace_gradients(joint.outputs[self.count :])
-        rewritten = {i.node for i in trace.mutated()}
-        self.saved = residuals((*results, *joint.checks), self.nodes(), set(seeds), rewritten)
-        stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in self.saved}
+        seeds = {s._node for s in self.seeds}
+        saved = residuals((*results, *joint.checks), self.nodes(), seeds, set(rewritten))
+        stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in saved}
         self.replace_gradients(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
-        used = set(postorder(self.nodes()))
-        self.kept_inputs = [i for i in trace.inputs if i.node in used]
-        arrays = ((i.node, i.tensor) for i in self.kept_inputs if i.tensor is not None)
-        self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
-        self.inputs = (*stand_ins.values(), *(i.node for i in self.kept_inputs))
-        return Graph(joint.inputs[: -len(seeds)], (*results, *self.saved), joint.checks)
+        self.stand_ins = tuple(stand_ins.values())
+        return Cut(
+            Graph(inputs, (*results, *saved), joint.checks), postorder(self.nodes()),
+            [Aval(n.shape, n.dtype) for n in saved],
+        )
 
     def gradients_from(self, starts: frozenset[int]) -> list[Node | None]:
         """The gradients of the wanted inputs from some of the outputs."""
@@ -242,14 +250,23 @@ class Derivative:
         """The backward program for some of the outputs, built when it is first needed."""
         with self.building:
             if starts not in self.backwards:
-                gradients = tuple(g for g in self.gradients_from(starts) if g is not None)
-                seeds = (self.seeds[k]._node for k in sorted(starts))
-                check_lists = [self.checks[starts]] if starts in self.checks else (
-                    [self.checks[frozenset([k])] for k in sorted(starts)])
-                checks = tuple(c for cs in check_lists for c in cs if may_fail(c.op, c.params))
-                graph = Graph((*self.inputs, *seeds), gradients, checks)
-                self.backwards[starts] = Backward(graph, self.layouts, self.fast)
+                seeds = [self.seeds[k]._node for k in sorted(starts)]
+                with progress("lowering backward"):
+                    self.backwards[starts] = Backward(backward_program(
+                        self.low, starts, [*self.inputs, *seeds], self.layouts,
+                        [g for g in self.gradients_from(starts) if g is not None],
+                        lambda: self.graph(starts, seeds), self.fast,
+                    ))
         return self.backwards[starts]
+
+    def graph(self, starts: frozenset[int], seeds: list[Node]) -> Graph:
+        """The graph of a backward program. What forward saves are its first inputs."""
+        self.low.graph()  # forward has been cut off now
+        gradients = tuple(g for g in self.gradients_from(starts) if g is not None)
+        check_lists = [self.checks[starts]] if starts in self.checks else (
+            [self.checks[frozenset([k])] for k in sorted(starts)])
+        checks = tuple(c for cs in check_lists for c in cs if may_fail(c.op, c.params))
+        return Graph((*self.stand_ins, *self.inputs, *seeds), gradients, checks)
 
     def run(self, starts: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:
         """The gradients of the wanted inputs. `pointers` are addresses of what a call kept and of

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 from ..codegen.program import Program
 from ..ir.dtype import DType
-from ..ir.graph import Graph
+from ..ir.node import Aval
 from ..runtime.cpu.executable import Executable
 from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input, Stream
 from ..tracer.capture.locations import Location
 from ..tracer.capture.scalar import Scalar
 from .backward_programs import Derivative
+from .lowering import Lowered
 
 
 def nobody() -> None:
@@ -33,20 +34,12 @@ class Freed(NamedTuple):
     sources: list[Input]
 
 
-@dataclass
-class Timing:
-    trace: float = 0.0
-    lower: float = 0.0
-    load: float = 0.0
-
-
 @dataclass(eq=False)
 class Entry:
     """One traced program of a compiled function."""
 
-    graph: Graph
-    program: Program
-    executable: Executable
+    low: Lowered
+    outputs: list[Aval]
     inputs: list[Input]
     avals: list[tuple]  # of the inputs, as they were traced
     # what is returned, what the effects set, what is printed: structures in which the classes of
@@ -68,7 +61,6 @@ class Entry:
     guard_set: GuardSet
     derivative: Derivative | None
     freed: dict[int, Freed]  # outputs that backward cannot go through
-    timing: Timing
     grad_mode: bool
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one object
@@ -82,6 +74,14 @@ class Entry:
     pools: list[Any] = field(default_factory=list)  # of buffers.py
     # the change counter when all guards that depend on it were last checked
     checked_at: list[int] = field(default_factory=lambda: [-1])
+
+    @property
+    def program(self) -> Program:
+        return self.low.executable.program
+
+    @property
+    def executable(self) -> Executable:
+        return self.low.executable
 
     def forget_trace(self) -> None:
         """Drop the references to tensors of the trace, except captured ones."""

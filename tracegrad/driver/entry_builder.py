@@ -4,18 +4,14 @@ of one program, and builds that.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
-from ..codegen.build import build
 from ..ir.graph import Graph
-from ..ir.node import Node
+from ..ir.node import Aval, Node
 from ..ir.ops.movement import permute
 from ..ir.progress import phase
-from ..ir.simplify import simplify
-from ..ir.verify import verify
-from ..runtime.cpu.executable import Executable
 from ..tracer.autograd.graph import FREED, GradFn, edge
 from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input
@@ -32,8 +28,9 @@ from ..tracer.tensor.memory_order import axis_order, strides_of
 from ..tracer.tensor.tensor import Tensor
 from .backward_nodes import is_freed
 from .backward_programs import Derivative, layout, reachable_nodes
-from .entry import Entry, Freed, Timing
+from .entry import Entry, Freed
 from .hook_effects import TensorKept
+from .lowering import Recorded, lowered, without_backward
 from .outputs import (
     Aliased,
     Gradient,
@@ -47,7 +44,8 @@ from .overlaps import refuse_overlap
 from .rerun import Rerun
 from .snapshot import SnapshotPlan
 
-_ENTERED = ("argument", "tensor", "place")
+_ARRAYS = ("argument", "tensor")
+_ENTERED = (*_ARRAYS, "place")
 
 
 class Observations(NamedTuple):
@@ -240,23 +238,23 @@ class EntryBuilder:
         grad_presence = [(i, i.tensor._grad is not None) for i in trace.inputs_with_read_grad()]
         default_dtype, repeated = get_default_dtype(), repetition(self.arguments)
         phase("lowering")
-        graph, inputs = self.simplified(identities)
-        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
-        program = build(graph, self.writes, layouts, guarded=bool(self.values), fast=self.fast_math)
-        built_at = time.perf_counter()
-        executable = Executable(program)
-        timing = Timing(traced_at - began, built_at - traced_at, time.perf_counter() - built_at)
+        low = lowered(self.recorded(identities))
+        low.timing.trace = traced_at - began
+        inputs = [trace.inputs[k] for k in low.inputs]
+        if derivative is not None:
+            derivative.bind(low, trace.inputs)
+            self.snapshot_plan.watched_by_backward(derivative.kept_inputs)
         self.report_changes(inputs, guard_set)
         seen = self.observations
         return Entry(
-            graph=graph, program=program, executable=executable, inputs=inputs,
-            avals=[avals[i] for i in inputs], result=self.result, graded=self.graded,
+            low=low, outputs=[*(Aval(y.shape, y.dtype) for y in self.outputs), *low.saved],
+            inputs=inputs, avals=[avals[i] for i in inputs], result=self.result, graded=self.graded,
             written=self.written, gaining_history=self.gaining_history,
             streams=list(trace.streams.values()), values=self.values, grad_presence=grad_presence,
             flags=flags, identities=identities, attribute_guards=trace.attribute_guards,
             numbers=seen.numbers, scalars=seen.scalars, decisions=seen.decisions,
             effects=[e.location for e in seen.effects], guard_set=guard_set,
-            derivative=derivative, freed=self.freed, timing=timing, grad_mode=mode.grad,
+            derivative=derivative, freed=self.freed, grad_mode=mode.grad,
             default_dtype=default_dtype, repetition=repeated,
         )
 
@@ -269,23 +267,26 @@ class EntryBuilder:
         grads = ((Gradient(o, before_call=True), i) for o, i in self.trace.identical_grads())
         return [*self.trace.identities(guarded), *grads]
 
-    def simplified(self, identities: list[tuple[Any, Any]]) -> tuple[Graph, list[Input]]:
-        """The graph of the program, and the inputs that it needs."""
-        trace, derivative = self.trace, self.derivative
-        outputs = [*self.outputs, *(derivative.nodes() if derivative else ())]
-        seeds = tuple(s._node for s in derivative.seeds) if derivative else ()
-        raw = Graph((*(i.node for i in trace.inputs), *seeds), tuple(outputs), self.checks)
-        verify(raw)
-        if derivative is None:
-            graph = simplify(raw, fast=self.fast_math)
-        else:
-            graph = derivative.forward(raw, trace)
-            self.snapshot_plan.watched_by_backward(derivative.kept_inputs)
-        used = set(graph.order()) | set(self.writes.values())
-        used.update(i.node for pair in identities for i in pair if isinstance(i, Input))
+    def recorded(self, identities: list[tuple[Any, Any]]) -> Recorded:
+        """What is to be lowered."""
+        d, inputs = self.derivative, self.trace.inputs
+        nodes = tuple(i.node for i in inputs)
         # a tensor that no node reads may still have decided something by its shape
-        inputs = [i for i in trace.inputs if i.node in used or i.kind in _ENTERED]
-        return Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks), inputs
+        always = {i.node for i in inputs if i.kind in _ENTERED}.union(self.writes.values())
+        always.update(i.node for pair in identities for i in pair if isinstance(i, Input))
+        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
+        settled = len(self.outputs), nodes, frozenset(always), self.writes, layouts
+        options = bool(self.values), self.fast_math
+        if d is None:
+            graph = Graph(nodes, tuple(self.outputs), self.checks)
+            cut = partial(without_backward, fast=self.fast_math)
+            return Recorded(graph, *settled, *options, cut)
+        seeds = tuple(s._node for s in d.seeds)
+        graph = Graph((*nodes, *seeds), (*self.outputs, *d.nodes()), self.checks)
+        read = [i.node for i in self.snapshot_plan.read if i.kind in _ARRAYS]
+        way = f"{d.way()} {[k for k, x in enumerate(nodes) if d.rerun_reason and x in read]}"
+        cut = partial(d.cut, read=read, rewritten=self.writes.values())
+        return Recorded(graph, *settled, *options, cut, way)
 
     def report_changes(self, inputs: list[Input], guard_set: GuardSet) -> None:
         """From now on, changes of captured tensors are reported to change_counter.py."""

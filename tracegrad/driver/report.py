@@ -26,9 +26,9 @@ def name_of(fn: Callable) -> str:
 
 def summary(entry: Entry) -> str:
     """One line: the time of each stage, and the size of the program."""
-    t, p = entry.timing, entry.program
+    t, p = entry.low.timing, entry.program
     return (
-        f"trace {t.trace * 1e3:.1f} ms, {len(entry.graph.order())} nodes, "
+        f"trace {t.trace * 1e3:.1f} ms, {entry.low.nodes} nodes, "
         f"lower {t.lower * 1e3:.1f} ms, {len(p.launches)} launches of {len(p.kernels)} kernels, "
         f"load {t.load * 1e3:.1f} ms, arena {p.arena_bytes} bytes"
     )
@@ -47,7 +47,7 @@ def report(fn: Callable, entry: Entry) -> None:
         lambda: str(program),
         lambda: "\n".join(program.notes),
         program.source,
-        lambda: show(entry.graph),
+        lambda: show(entry.low.graph()),
     )
     for part in parts[: _level()]:
         print(part(), file=sys.stderr)
@@ -56,7 +56,7 @@ def report(fn: Callable, entry: Entry) -> None:
         name = re.sub(r"\W+", "_", name_of(fn)).strip("_")
         location = Path(folder) / f"{next(_count):03d}-{name}"
         location.mkdir(parents=True, exist_ok=True)
-        (location / "graph.txt").write_text(show(entry.graph) + "\n")
+        (location / "graph.txt").write_text(show(entry.low.graph()) + "\n")
         (location / "kernels.py").write_text(program.source() + "\n")
         launches = "\n".join((str(program), *program.notes))
         (location / "launches.txt").write_text(launches + "\n")

@@ -47,7 +47,7 @@ def _walk(s: Source, span: str) -> None:
 
 def _private(entry: Entry, k: int) -> np.ndarray:
     """Memory for an output that only the replay reads: a value guard."""
-    node = entry.graph.outputs[k]
+    node = entry.outputs[k]
     cell = np.zeros(node.shape, node.dtype.storage)
     entry.executable.table[entry.program.outputs[k]] = address(cell)
     return cell
@@ -62,6 +62,6 @@ def write_commit(s: Source) -> None:
     for i, flag in s.entry.flags:
         s.add(f"{s.tensor(i)}._requires_grad = {flag}")
     if s.entry.derivative is not None:  # within the lock: the next call changes the table
-        first = len(s.entry.graph.outputs) - len(s.entry.derivative.saved)
+        first = len(s.entry.outputs) - len(s.entry.derivative.saved)
         slots = s.entry.program.outputs[first:]
         s.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]")

@@ -52,11 +52,11 @@ def write_buffers(s: Source) -> None:
     """Buffers for gradients, results, and values that are saved for backward."""
     _gradients(s)
     entry = s.entry
-    outputs = range(len(entry.graph.outputs))
+    outputs = range(len(entry.outputs))
     saved = outputs[len(outputs) - len(entry.derivative.saved) :] if entry.derivative else ()
     results = outputs_of(entry.result)
     for k in [*sorted(results), *saved]:
-        node = entry.graph.outputs[k]
+        node = entry.outputs[k]
         axes = results[k].axes if k in results else None
         pool = Pool(entry.executable.table, entry.program.outputs[k], node.shape, node.dtype, axes)
         entry.pools.append(pool)
@@ -76,7 +76,7 @@ def _gradients(s: Source) -> None:
         if k is None:
             s.commits.append(f"{where} = None")
             continue
-        node, slot = entry.graph.outputs[k], program.outputs[k]
+        node, slot = entry.outputs[k], program.outputs[k]
         owners.append(where)
         axes = array_axis_order(i.tensor._array)
         pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))

@@ -45,7 +45,7 @@ def write_outputs(s: Source) -> None:
 
 def _tensor(s: Source, k: int, output: Returned) -> None:
     """A new tensor for an output, without a history."""
-    dtype = s.name("dtype", s.entry.graph.outputs[k].dtype)
+    dtype = s.name("dtype", s.entry.outputs[k].dtype)
     s.add(
         f"y{k} = new(Tensor); y{k}._array = {s.outputs[k]}; "
         f"y{k}._dtype = {dtype}; y{k}._version = [0]"
@@ -68,7 +68,7 @@ def _history(s: Source) -> None:
     if (d := entry.derivative) is not None:
         sources = ", ".join(s.tensor(i) for i in d.wanted)
         kept = ", ".join(_kept(s, i) for i in d.kept_inputs)
-        first = len(entry.graph.outputs) - len(d.saved)
+        first = len(entry.outputs) - len(d.saved)
         saved = ", ".join(s.outputs[first + j] for j in range(len(d.saved)))
         s.names |= {"CompiledCall": CompiledCall, "Output": Output, "derivative": d}
         s.add(

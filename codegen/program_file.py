@@ -1,0 +1,171 @@
+"""A Program as bytes, and back.
+
+The bytes are data: a JSON text with the kernels and the words for people, and numbers. Whatever is
+wrong with them raises Unreadable. The user's lines are not among them: an operation names its line
+by number, and whoever reads the bytes says which lines those are now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from ..ir.dtype import ALL
+from ..ir.node import Site
+from .program import Buffer, Kernel, Launch, MachineCodeLost, Origin, Program, Slot, as_word, from_word
+
+_KINDS = ("input", "output", "arena", "status")  # of buffers
+_SLOT, _INTEGER, _FLOAT = range(3)  # arguments of launches
+_MOST_AXES = 64  # NumPy has no more
+
+T = TypeVar("T")
+
+
+class Unreadable(ValueError):
+    """These are not the bytes of a program, or of another version's."""
+
+
+def _lost() -> str:
+    raise MachineCodeLost
+
+
+def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes]:
+    """Two parts of an entry, words and numbers. OverflowError if a number has no 64 bits."""
+    sites = {site: n for n, site in reversed(list(enumerate(lines)))}
+    kernels = {k: n for n, k in enumerate(program.kernels)}
+    origins = {o.operation: None for launch in program.launches for o in launch.origin}
+    operations = {operation: n for n, operation in enumerate(origins)}
+    words = {
+        "kernels": [[k.template, k.source, k.llvm is not None, k.fast] for k in kernels],
+        "operations": list(operations),
+        "notes": program.notes,
+    }
+    numbers = [program.commit, program.arena_bytes, program.checked, program.writing]
+
+    def group(rows: Sequence[T], row: Callable[[T], Iterator[int]]) -> None:
+        numbers.append(len(rows))
+        for r in rows:
+            numbers.extend(row(r))
+
+    def origin(o: Origin) -> Iterator[int]:
+        yield operations[o.operation]
+        yield sites.get(o.site, -1)
+
+    def launch(one: Launch) -> Iterator[int]:
+        yield from (kernels[one.kernel], one.extent, one.grain, one.work)
+        yield len(one.origin)
+        for o in one.origin:
+            yield from origin(o)
+        yield len(one.args)
+        for a in one.args:
+            yield from _argument(a)
+
+    group(program.buffers, _buffer)
+    group(program.inputs, lambda slot: iter((slot,)))
+    group(program.outputs, lambda slot: iter((slot,)))
+    group(program.launches, launch)
+    return json.dumps(words).encode(), np.array(numbers, "<i8").tobytes()
+
+
+def _buffer(b: Buffer) -> Iterator[int]:
+    yield from (_KINDS.index(b.kind), ALL.index(b.dtype), b.offset, len(b.shape))
+    yield from b.shape
+    yield int(b.strides is not None)
+    yield from b.strides or ()
+
+
+def _argument(a: Slot | int | float) -> tuple[int, int]:
+    if isinstance(a, Slot):
+        return _SLOT, a.index
+    return (_FLOAT if isinstance(a, float) else _INTEGER), as_word(a)
+
+
+class _Reader:
+    """Numbers, one after the other, that are looked at before they are believed."""
+
+    def __init__(self, data: bytes):
+        if len(data) % 8:
+            raise Unreadable
+        self.numbers = np.frombuffer(data, "<i8").tolist()
+        self.at = 0
+
+    def take(self, count: int) -> list[int]:
+        begin, self.at = self.at, self.at + count
+        if count < 0 or self.at > len(self.numbers):
+            raise Unreadable
+        return self.numbers[begin : self.at]
+
+    def number(self, stop: int | None = None) -> int:
+        """A number that is not negative, and less than `stop`."""
+        (n,) = self.take(1)
+        if n < 0 or (stop is not None and n >= stop):
+            raise Unreadable
+        return n
+
+    def group(self, row: Callable[[], T]) -> tuple[T, ...]:
+        count = self.number(len(self.numbers))
+        return tuple([row() for _ in range(count)])
+
+    def buffer(self) -> Buffer:
+        kind, dtype, offset = self.number(len(_KINDS)), self.number(len(ALL)), self.number()
+        rank = self.number(_MOST_AXES + 1)
+        shape = tuple(self.take(rank))
+        if min(shape, default=0) < 0:
+            raise Unreadable
+        strides = tuple(self.take(rank)) if self.number(2) else None
+        return Buffer(_KINDS[kind], shape, ALL[dtype], offset, strides)
+
+
+def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
+    """The Program of two parts of an entry, for a user whose lines by number are these."""
+    try:
+        text, numbers = parts
+        words = json.loads(text)
+        kernels = [
+            Kernel(str(template), str(source), _lost if llvm else None, bool(fast))
+            for template, source, llvm, fast in words["kernels"]
+        ]
+        operations = [str(operation) for operation in words["operations"]]
+        notes = tuple(map(str, words["notes"]))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Unreadable from error
+    r = _Reader(numbers)
+    commit, arena_bytes, checked, writing = (r.number() for _ in range(4))
+    buffers = r.group(r.buffer)
+    slots = [Slot(k) for k in range(len(buffers))]
+    inputs, outputs = (r.group(lambda: r.number(len(slots))) for _ in range(2))
+
+    def origin() -> Origin:
+        operation, line = operations[r.number(len(operations))], r.take(1)[0]
+        if not -1 <= line < len(lines):
+            raise Unreadable
+        return Origin(operation, None if line < 0 else lines[line])
+
+    def argument() -> Slot | int | float:
+        kind, value = r.take(2)
+        if kind == _SLOT and 0 <= value < len(slots):
+            return slots[value]
+        if kind not in (_INTEGER, _FLOAT):
+            raise Unreadable
+        return from_word(value) if kind == _FLOAT else value
+
+    def launch() -> Launch:
+        kernel, extent, grain, work = r.number(len(kernels)), r.number(), r.number(), r.number()
+        origins = r.group(origin)
+        return Launch(kernels[kernel], r.group(argument), extent, grain, origins, work)
+
+    launches = r.group(launch)
+    if r.at != len(r.numbers) or not all(_inside(b, arena_bytes) for b in buffers):
+        raise Unreadable
+    if max(commit, checked, writing) > len(launches):
+        raise Unreadable
+    return Program(
+        buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, notes
+    )
+
+
+def _inside(b: Buffer, arena_bytes: int) -> bool:
+    return b.kind != "arena" or b.offset + b.nbytes <= arena_bytes

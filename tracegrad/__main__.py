@@ -1,0 +1,6 @@
+"""The command line: `python -m tracegrad cache`."""
+
+from .driver.command_line import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""From a recorded graph to a program: the one that is on disk for such a graph, or by simplifying
+and lowering.
+
+`lowered` gives a Lowered: the program, and what the driver must know of the simplified graph, which
+itself is made when somebody asks to see it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..codegen.build import build
+from ..codegen.program import Program
+from ..codegen.program_file import Unreadable
+from ..ir.dtype import named
+from ..ir.graph import Graph
+from ..ir.locks import lock
+from ..ir.node import Aval, Node, Site
+from ..ir.simplify import simplify
+from ..ir.strides import View
+from ..ir.structure import NoStructure, structure
+from ..ir.verify import verify
+from ..runtime.cpu.executable import Executable
+from . import program_store
+
+
+class Cut(NamedTuple):
+    """A simplified graph, without what only a backward computes; `needed` are the inputs that a
+    backward reads, `saved` the last outputs, which are for it.
+    """
+
+    graph: Graph
+    needed: Sequence[Node] = ()
+    saved: Sequence[Aval] = ()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All that lowering looks at. The first `count` outputs of the graph are those of the call.
+    `inputs` are those of the program, if it reads them, or if they are in `always`. `writes` and
+    the rest is for codegen.build.build. `cut` simplifies the graph, in a way that `way` tells from
+    others.
+    """
+
+    graph: Graph
+    count: int
+    inputs: tuple[Node, ...]
+    always: frozenset[Node]
+    writes: dict[int, Node]
+    layouts: dict[Node, View]
+    guarded: bool
+    fast: bool
+    cut: Callable[[Graph], Cut]
+    way: str = ""
+
+
+class _Facts(NamedTuple):
+    """What is kept beside a program; see Lowered."""
+
+    inputs: list[int]
+    needed: list[int]
+    saved: list[Aval]
+    nodes: int
+    digest: str  # of the simplified graph
+
+
+@dataclass
+class Timing:
+    """Seconds that the stages took."""
+
+    trace: float = 0.0
+    lower: float = 0.0
+    load: float = 0.0
+
+
+class Lowered:
+    """A program that is ready to run. `inputs` are the numbers of the inputs that it has, `needed`
+    of those that a backward reads; `saved` are its last outputs, which are for that. `name` is what
+    it is called on disk; `loaded`, whether it came from there.
+    """
+
+    def __init__(
+        self, name: str | None, lines: list[Site], executable: Executable, facts: _Facts,
+        made_of: Recorded | Graph, timing: Timing,
+    ):
+        self.name, self.lines, self.executable = name, lines, executable
+        self.inputs, self.needed, self.saved, self.nodes, self._digest = facts
+        self.loaded = isinstance(made_of, Recorded)
+        self.timing = timing
+        self._made_of, self._lock = made_of, lock()
+
+    def graph(self) -> Graph:
+        """The simplified graph. RuntimeError if it is not the one that the program was made of."""
+        with self._lock:
+            if isinstance(made_of := self._made_of, Recorded):
+                graph = made_of.cut(made_of.graph).graph
+                if digest(graph) != self._digest:
+                    raise RuntimeError(
+                        "a program that was kept on disk was made of another graph than this "
+                        "process makes; empty the cache: python -m tracegrad cache --clear"
+                    )
+                self._made_of = with_inputs(graph, made_of, self.inputs)
+        return self._made_of  # type: ignore[return-value]
+
+
+def with_inputs(graph: Graph, recorded: Recorded, numbers: Iterable[int]) -> Graph:
+    """The graph with those of the inputs that were recorded."""
+    return Graph(tuple(recorded.inputs[k] for k in numbers), graph.outputs, graph.checks)
+
+
+def digest(graph: Graph) -> str:
+    try:
+        return hashlib.sha256(structure(graph).text.encode()).hexdigest()
+    except NoStructure:
+        return ""
+
+
+def lowered(recorded: Recorded) -> Lowered:
+    """The program of what was recorded."""
+    began = time.perf_counter()
+    name, lines = None, list[Site]()
+    try:
+        text, lines = structure(recorded.graph)
+        name = program_store.name_of(f"{_around(recorded)}\n{text}")
+    except NoStructure:  # a parameter of a new type: the program is made in every process
+        pass
+    found = program_store.find(name, lines, partial(_checked, recorded))
+    if found is not None:
+        facts, executable, read_at = found
+        return Lowered(name, lines, executable, facts, recorded, _timing(began, read_at))
+    cut = recorded.cut(verify(recorded.graph))
+    used, reads = {*cut.graph.order(), *recorded.always}, set(cut.needed)
+    facts = _Facts(
+        [k for k, x in enumerate(recorded.inputs) if x in used],
+        [k for k, x in enumerate(recorded.inputs) if x in reads],
+        list(cut.saved), len(cut.graph.order()), digest(cut.graph),
+    )
+    graph = with_inputs(cut.graph, recorded, facts.inputs)
+    program = build(
+        graph, recorded.writes, recorded.layouts, guarded=recorded.guarded, fast=recorded.fast
+    )
+    built_at = time.perf_counter()
+    executable = Executable(program)
+    timing = _timing(began, built_at)
+    saved = [[list(shape), dtype.name] for shape, dtype in facts.saved]
+    program_store.keep(name, [*facts[:2], saved, *facts[3:]], program, lines)
+    return Lowered(name, lines, executable, facts, graph, timing)
+
+
+def _timing(began: float, ready: float) -> Timing:
+    return Timing(lower=ready - began, load=time.perf_counter() - ready)
+
+
+def _around(recorded: Recorded) -> str:
+    """What lowering looks at besides the graph, as text."""
+    places = {x: k for k, x in recorded.writes.items()}
+    words = [f"{recorded.count} {recorded.guarded} {recorded.fast} {recorded.way}"]
+    for x in recorded.inputs:
+        view = recorded.layouts.get(x)
+        lies = None if view is None else (view.shape, view.strides, view.offset)
+        words.append(f"{lies} {x in recorded.always} {places.get(x)}")
+    return "\n".join(words)
+
+
+def _checked(recorded: Recorded, facts: Any, program: Program) -> _Facts:
+    """The facts as they were kept, if they and the program are of such a graph."""
+    inputs, needed, saved, nodes, digest = facts
+    avals = [Aval(tuple(map(int, shape)), named(dtype)) for shape, dtype in saved]
+    for numbers in (inputs, needed):
+        if not all(type(k) is int and 0 <= k < len(recorded.inputs) for k in numbers):
+            raise Unreadable
+    always = [k for k, x in enumerate(recorded.inputs) if x in recorded.always]
+    if inputs != sorted({*inputs, *always}) or needed != sorted({*needed}):
+        raise Unreadable
+    outputs = [Aval(y.shape, y.dtype) for y in recorded.graph.outputs[: recorded.count]]
+    _check_buffers(
+        program, [recorded.inputs[k] for k in inputs], [*outputs, *avals], recorded.layouts
+    )
+    return _Facts(inputs, needed, avals, int(nodes), str(digest))
+
+
+def backward_program(
+    low: Lowered, starts: Iterable[int], inputs: Sequence[Node], layouts: Mapping[Node, View],
+    gradients: Iterable[Node], graph: Callable[[], Graph], fast: bool,
+) -> Executable:
+    """The program that gives `gradients` of what `low` saves and of `inputs`, beginning at some of
+    its outputs; `graph` makes its graph, if there is no such program on disk.
+    """
+    name = low.name and program_store.name_of(f"{low.name} backward {sorted(starts)}")
+    outputs = [Aval(g.shape, g.dtype) for g in gradients]
+
+    def check(facts: Any, program: Program) -> None:
+        _check_buffers(program, [*low.saved, *inputs], outputs, layouts)
+
+    found = program_store.find(name, low.lines, check)
+    if found is not None:
+        return found[1]
+    executable = Executable(build(graph(), {}, dict(layouts), fast=fast))
+    program_store.keep(name, None, executable.program, low.lines)
+    return executable
+
+
+def _check_buffers(
+    program: Program, inputs: Iterable[Node | Aval], outputs: Iterable[Aval],
+    layouts: Mapping[Node, View],
+) -> None:
+    """Raise Unreadable if a program is not one for these inputs and outputs."""
+    given, made = (
+        [program.buffers[slot] for slot in slots] for slots in (program.inputs, program.outputs)
+    )
+    lie = [(x, layouts.get(x) or View.of(x.shape)) for x in inputs]  # type: ignore[arg-type]
+    wanted = [("input", x.shape, x.dtype, view.strides) for x, view in lie]
+    if [(b.kind, b.shape, b.dtype, b.strides) for b in given] != wanted:
+        raise Unreadable
+    if [(b.shape, b.dtype) for b in made] != [(y.shape, y.dtype) for y in outputs]:
+        raise Unreadable
+
+
+def without_backward(graph: Graph, fast: bool) -> Cut:
+    """All of a graph of which no backward needs anything."""
+    return Cut(simplify(graph, fast=fast))
