@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from .dtype import DType
 from .graph import Graph
 from .node import Node, Site
+from .op import OpDef
 from .ops.source import input as input_
 
-_PLAIN = frozenset((int, bool, str, type(None), DType))  # types whose `repr` tells all
+_PLAIN = frozenset((int, bool, str, type(None), DType, OpDef))  # types whose `repr` tells all
 
 
 class NoStructure(TypeError):

@@ -115,6 +115,9 @@ APART = {
     "shapes": [(lambda x: x.sum(-1), lambda: (matrix(),)),
                (lambda x: x.sum(-1), lambda: (matrix()[:2],)),
                (lambda x: x.sum(-1), lambda: (matrix()[0],))],
+    "how terms are combined": [
+        (lambda x, k, how=how: x.scatter_reduce(0, k, x * 2, how), lambda: (matrix(), places()))
+        for how in ("sum", "prod", "amax", "amin", "mean")],
     "axes": [(lambda x: x.cumsum(0), lambda: (matrix(),)),
              (lambda x: x.cumsum(1), lambda: (matrix(),))],
     "what is checked": [
@@ -129,6 +132,10 @@ APART = {
     "a generator's state": [(lambda x: x + tg.rand(3), lambda: (seeded(),)),
                             (lambda x: x + tg.randint(0, 9, (3,)), lambda: (seeded(),))],
 }
+
+
+def places() -> tg.Tensor:
+    return tg.tensor([[0, 0, 2], [0, 1, 2], [2, 2, 2]])
 
 
 def x0() -> tg.Tensor:
