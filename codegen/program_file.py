@@ -15,7 +15,17 @@ import numpy as np
 
 from ..ir.dtype import ALL
 from ..ir.node import Site
-from .program import Buffer, Kernel, Launch, MachineCodeLost, Origin, Program, Slot, as_word, from_word
+from .program import (
+    Buffer,
+    Kernel,
+    Launch,
+    MachineCodeLost,
+    Origin,
+    Program,
+    Slot,
+    as_word,
+    from_word,
+)
 
 _KINDS = ("input", "output", "arena", "status")  # of buffers
 _SLOT, _INTEGER, _FLOAT = range(3)  # arguments of launches

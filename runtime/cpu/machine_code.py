@@ -47,7 +47,7 @@ def symbols(code: bytes) -> tuple[set[str], set[str]] | None:
     table, names = sections.get(b".symtab"), sections.get(b".strtab")
     if table is None or names is None or len(table) % _SYMBOL.size:
         return None
-    needed, defined = set(), set()
+    needed, defined = set[str](), set[str]()
     for at, info, _, section, _, _ in _SYMBOL.iter_unpack(table):
         if at and info >> 4:  # not a local one
             name = names[at : names.index(b"\0", at)].decode()

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from secrets import token_bytes, token_hex
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -78,7 +78,8 @@ def _safe(found: os.stat_result, own: bool = True) -> bool:
 def machine() -> str:
     """What programs and object code depend on besides their source."""
     processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    target = f"{llvm.get_process_triple()} {numba.config.CPU_NAME} {numba.config.CPU_FEATURES}"
+    config: Any = numba.config  # which may have another processor compiled for
+    target = f"{llvm.get_process_triple()} {config.CPU_NAME} {config.CPU_FEATURES}"
     python = sysconfig.get_config_var("SOABI")  # how its objects lie in memory
     return f"{ABI} {numba.__version__} {llvmlite.__version__} {python} {processor} {target}"
 
