@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from bodies import body
 
 import tracegrad as tg
 from tracegrad import nn
@@ -49,23 +50,27 @@ def net(N, T):
 
 
 PICTURES = [
-    "nn.ReLU()", "nn.ReLU(True)", "nn.LeakyReLU(.2, inplace=True)", "nn.GELU('tanh')", "nn.ELU(2.)",
-    "nn.Softmax(1)", "nn.Softmax()", "nn.Softplus()", "nn.SiLU()", "nn.Sigmoid()", "nn.Tanh()",
-    "nn.LogSoftmax(dim=1)", "nn.Dropout(.3)", "nn.Flatten()", "nn.Identity()", "nn.MSELoss()",
-    "nn.CrossEntropyLoss()", "nn.BCEWithLogitsLoss()", "nn.Sequential()", "nn.ModuleList()",
-    "nn.Linear(2, 3, bias=False)", "nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU()))",
-    "nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Linear(1, 2)])", "nn.ModuleDict({'a': nn.ReLU()})",
-    "nn.ParameterList([T.ones(2, 3)])", "nn.Parameter(T.ones(2))", "nn.Parameter(T.ones(1), False)",
-    "nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ELU())[1:]",
-    "nn.Sequential(OrderedDict(x=nn.ReLU(), y=nn.Tanh()))",
+    lambda T, nn: nn.ReLU(), lambda T, nn: nn.ReLU(True),
+    lambda T, nn: nn.LeakyReLU(.2, inplace=True), lambda T, nn: nn.GELU("tanh"),
+    lambda T, nn: nn.ELU(2.), lambda T, nn: nn.Softmax(1), lambda T, nn: nn.Softmax(),
+    lambda T, nn: nn.Softplus(), lambda T, nn: nn.SiLU(), lambda T, nn: nn.Sigmoid(),
+    lambda T, nn: nn.Tanh(), lambda T, nn: nn.LogSoftmax(dim=1), lambda T, nn: nn.Dropout(.3),
+    lambda T, nn: nn.Flatten(), lambda T, nn: nn.Identity(), lambda T, nn: nn.MSELoss(),
+    lambda T, nn: nn.CrossEntropyLoss(), lambda T, nn: nn.BCEWithLogitsLoss(),
+    lambda T, nn: nn.Sequential(), lambda T, nn: nn.ModuleList(),
+    lambda T, nn: nn.Linear(2, 3, bias=False),
+    lambda T, nn: nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU())),
+    lambda T, nn: nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Linear(1, 2)]),
+    lambda T, nn: nn.ModuleDict({"a": nn.ReLU()}), lambda T, nn: nn.ParameterList([T.ones(2, 3)]),
+    lambda T, nn: nn.Parameter(T.ones(2)), lambda T, nn: nn.Parameter(T.ones(1), False),
+    lambda T, nn: nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ELU())[1:],
+    lambda T, nn: nn.Sequential(OrderedDict(x=nn.ReLU(), y=nn.Tanh())),
 ]
 
 
-@pytest.mark.parametrize("source", PICTURES)
-def test_a_module_prints_as_torchs(torch, source):
-    ours, theirs = (
-        repr(eval(source, {"nn": T.nn, "T": T, "OrderedDict": OrderedDict})) for T in (tg, torch)
-    )
+@pytest.mark.parametrize("make", PICTURES, ids=body)
+def test_a_module_prints_as_torchs(torch, make):
+    ours, theirs = (repr(make(T, T.nn)) for T in (tg, torch))
     assert ours.replace("tracegrad", "torch") == theirs
 
 
@@ -281,26 +286,26 @@ def test_a_state_of_the_users_own_is_saved_and_loaded(torch):
 
 
 @pytest.mark.parametrize(
-    "source",
+    "program",
     [
-        "N.ModuleList().append(3)",
-        "N.ModuleList().extend(3)",
-        "N.ModuleDict().update(3)",
-        "list((N.ParameterDict({'b': T.ones(1), 'a': T.ones(2)}) | {'c': T.ones(1)}).keys())",
-        "N.ParameterDict({'a': T.ones(1)})['b']",
-        "N.ParameterDict({'a': T.ones(1)}).get('b')",
-        "N.ParameterDict({'a': T.ones(1)}).setdefault('b', T.ones(3)).shape",
-        "N.ParameterList([T.ones(2), 3])",
-        "[*N.ParameterList([T.ones(2), 3]).append(T.ones(1)).state_dict()]",
-        "2 * N.Sequential(N.ReLU(), N.Tanh())",
-        "N.Sequential(N.ReLU()) * 0",
-        "N.Sequential(N.Sequential(N.ReLU())).set_submodule('0.0', N.Tanh())",
+        lambda T, N: N.ModuleList().append(3), lambda T, N: N.ModuleList().extend(3),
+        lambda T, N: N.ModuleDict().update(3),
+        lambda T, N: list(
+            (N.ParameterDict({"b": T.ones(1), "a": T.ones(2)}) | {"c": T.ones(1)}).keys()),
+        lambda T, N: N.ParameterDict({"a": T.ones(1)})["b"],
+        lambda T, N: N.ParameterDict({"a": T.ones(1)}).get("b"),
+        lambda T, N: N.ParameterDict({"a": T.ones(1)}).setdefault("b", T.ones(3)).shape,
+        lambda T, N: N.ParameterList([T.ones(2), 3]),
+        lambda T, N: [*N.ParameterList([T.ones(2), 3]).append(T.ones(1)).state_dict()],
+        lambda T, N: 2 * N.Sequential(N.ReLU(), N.Tanh()), lambda T, N: N.Sequential(N.ReLU()) * 0,
+        lambda T, N: N.Sequential(N.Sequential(N.ReLU())).set_submodule("0.0", N.Tanh()),
     ],
+    ids=body,
 )
-def test_a_container_answers_as_torchs(torch, source):
+def test_a_container_answers_as_torchs(torch, program):
     def outcome(T):
         try:
-            return repr(eval(source, {"T": T, "N": T.nn})).replace("tracegrad", "torch")
+            return repr(program(T, T.nn)).replace("tracegrad", "torch")
         except Exception as e:
             return type(e)
 

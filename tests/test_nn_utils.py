@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bodies import body
 
 import tracegrad as tg
 
@@ -52,23 +53,24 @@ def test_clipped_training_is_torchs_eager_and_compiled(torch, name):
 
 
 @pytest.mark.parametrize(
-    "source",
+    "program",
     [
-        "U.rnn.pad_sequence([T.ones(2, 3), T.zeros(4, 3)])",
-        "U.rnn.pad_sequence([T.ones(2), T.zeros(4)], True, 7.0, 'left')",
-        "U.rnn.unpad_sequence(T.arange(6).reshape(3, 2), T.tensor([3, 1]))",
-        "U.rnn.pad_sequence([])",
-        "U.rnn.pad_sequence([T.ones(2)], padding_side='up')",
-        "U.rnn.pad_sequence([T.ones(2, 3), T.ones(2, 4)])",
-        "U.vector_to_parameters([1.0], [T.ones(1)])",
-        "U.vector_to_parameters(T.ones(1), [T.ones(2)])",
-        "U.parameters_to_vector([T.ones(2, 2), T.zeros(())])",
+        lambda T, U: U.rnn.pad_sequence([T.ones(2, 3), T.zeros(4, 3)]),
+        lambda T, U: U.rnn.pad_sequence([T.ones(2), T.zeros(4)], True, 7.0, "left"),
+        lambda T, U: U.rnn.unpad_sequence(T.arange(6).reshape(3, 2), T.tensor([3, 1])),
+        lambda T, U: U.rnn.pad_sequence([]),
+        lambda T, U: U.rnn.pad_sequence([T.ones(2)], padding_side="up"),
+        lambda T, U: U.rnn.pad_sequence([T.ones(2, 3), T.ones(2, 4)]),
+        lambda T, U: U.vector_to_parameters([1.0], [T.ones(1)]),
+        lambda T, U: U.vector_to_parameters(T.ones(1), [T.ones(2)]),
+        lambda T, U: U.parameters_to_vector([T.ones(2, 2), T.zeros(())]),
     ],
+    ids=body,
 )
-def test_a_helper_answers_as_torchs(torch, source):
+def test_a_helper_answers_as_torchs(torch, program):
     def outcome(T):
         try:
-            found = eval(source, {"T": T, "U": T.nn.utils})
+            found = program(T, T.nn.utils)
         except Exception as e:
             return next(c.__name__ for c in type(e).__mro__ if c.__module__ == "builtins")
         return [t.tolist() for t in found] if isinstance(found, list) else found.tolist()

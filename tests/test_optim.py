@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from bodies import body
 
 import tracegrad as tg
 from tracegrad import nn, optim
@@ -160,31 +161,25 @@ def test_a_schedule_gives_torchs_rates(torch, name):
 
 
 ERRORS = [
-    "T.optim.SGD(w, lr=0.1)",
-    "T.optim.SGD([], lr=0.1)",
-    "T.optim.SGD([3], lr=0.1)",
-    "T.optim.SGD([w * 2], lr=0.1)",
-    "T.optim.SGD([w], lr=-1)",
-    "T.optim.SGD([w], momentum=-1)",
-    "T.optim.SGD([w], weight_decay=-1)",
-    "T.optim.SGD([w], nesterov=True)",
-    "T.optim.SGD([{'params': [w]}, {'params': [w]}])",
-    "T.optim.Adam([w], betas=(1.0, 0.9))",
-    "T.optim.Adam([w], eps=-1)",
-    "T.optim.RMSprop([w], alpha=-1)",
-    "T.optim.Adagrad([w], lr_decay=-1)",
-    "T.optim.lr_scheduler.LinearLR(T.optim.SGD([w]), start_factor=0)",
-    "T.optim.SGD([w]).load_state_dict({'param_groups': [], 'state': {}})",
-    "T.optim.SGD([w]).load_state_dict({'param_groups': [{'params': []}], 'state': {}})",
+    lambda T, w: T.optim.SGD(w, lr=0.1), lambda T, w: T.optim.SGD([], lr=0.1),
+    lambda T, w: T.optim.SGD([3], lr=0.1), lambda T, w: T.optim.SGD([w * 2], lr=0.1),
+    lambda T, w: T.optim.SGD([w], lr=-1), lambda T, w: T.optim.SGD([w], momentum=-1),
+    lambda T, w: T.optim.SGD([w], weight_decay=-1), lambda T, w: T.optim.SGD([w], nesterov=True),
+    lambda T, w: T.optim.SGD([{"params": [w]}, {"params": [w]}]),
+    lambda T, w: T.optim.Adam([w], betas=(1.0, 0.9)), lambda T, w: T.optim.Adam([w], eps=-1),
+    lambda T, w: T.optim.RMSprop([w], alpha=-1), lambda T, w: T.optim.Adagrad([w], lr_decay=-1),
+    lambda T, w: T.optim.lr_scheduler.LinearLR(T.optim.SGD([w]), start_factor=0),
+    lambda T, w: T.optim.SGD([w]).load_state_dict({"param_groups": [], "state": {}}),
+    lambda T, w: T.optim.SGD([w]).load_state_dict({"param_groups": [{"params": []}], "state": {}}),
 ]
 
 
-@pytest.mark.parametrize("source", ERRORS)
-def test_bad_input_raises_torchs_error(torch, source):
+@pytest.mark.parametrize("program", ERRORS, ids=body)
+def test_bad_input_raises_torchs_error(torch, program):
     raised = []
     for T in (torch, tg):
         with pytest.raises(Exception) as caught:
-            eval(source, {"T": T, "w": T.ones(2, requires_grad=True)})
+            program(T, T.ones(2, requires_grad=True))
         raised.append((caught.type, str(caught.value).replace("tracegrad", "torch")))
     assert raised[0] == raised[1]
 

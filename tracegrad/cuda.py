@@ -1,8 +1,13 @@
-"""torch.cuda's questions, answered: there is no CUDA device here that tensors could live on."""
+"""torch.cuda without a GPU: the functions that say so, or that have nothing to do."""
 
 from typing import Any
 
-from .tracer.tensor.device import usable
+from .tracer.tensor.device import usable as _usable
+
+__all__ = [
+    "current_device", "device_count", "empty_cache", "is_available", "manual_seed",
+    "manual_seed_all", "synchronize",
+]
 
 
 def is_available() -> bool:
@@ -24,8 +29,8 @@ def device_count() -> int:
 
 
 def current_device() -> int:
-    """The GPU in use; a RuntimeError where there is none."""
-    usable("cuda")
+    """The GPU in use. Raises RuntimeError, because there is none."""
+    _usable("cuda")
     return 0
 
 

@@ -236,8 +236,13 @@ def reshape_of_expand(y: Node, x: Node) -> Node | None:
     )
 
 
-same_shape = lambda y, x: x if y.shape == x.shape else None
-of_constant = lambda y, c: constant(value(c), y.dtype, y.shape)
+def same_shape(y: Node, x: Node) -> Node | None:
+    return x if y.shape == x.shape else None
+
+
+def of_constant(y: Node, c: Node) -> Node:
+    return constant(value(c), y.dtype, y.shape)
+
 
 ZEROS = ("0", "0.0", "False")  # not -0.0: what is put around it is 0
 

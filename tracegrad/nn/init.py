@@ -14,6 +14,12 @@ from ..ir.ops.special import erfinv
 from ..tracer.mode import no_grad
 from ..tracer.tensor.tensor import Tensor
 
+__all__ = [
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",
+    "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_",
+    "xavier_uniform_", "zeros_",
+]
+
 # nonlinearity -> how much larger its input must be spread for its output to keep the spread
 _GAINS = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0) | {
     "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4,
