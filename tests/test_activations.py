@@ -90,6 +90,26 @@ def test_all_of_them_compiled_together_have_the_eager_gradient():
     np.testing.assert_allclose(compiled.numpy(), x.grad.numpy(), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "name", ["relu", "relu6", "hardtanh", "hardswish", "hardshrink", "softshrink", "leaky_relu"]
+)
+def test_a_branch_that_is_left_out_takes_no_part_in_an_infinite_gradient(name):
+    values = [-np.inf, -1e300, -8.0, -3.0, 3.0, 8.0, 1e300, np.inf]
+    function = getattr(F, name)
+
+    def gradient(x, g):
+        return tracegrad.autograd.grad(function(x), x, g)[0]
+
+    for number in (np.inf, -np.inf, np.nan, 1.0):
+        x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        g = torch.full_like(x, number)
+        (want,) = torch.autograd.grad(getattr(torch.nn.functional, name)(x), x, g)
+        x = tracegrad.tensor(values, dtype=tracegrad.float64, requires_grad=True)
+        g = tracegrad.full_like(x, number)
+        for made in (gradient, tracegrad.compile(gradient)):
+            np.testing.assert_array_equal(made(x, g).numpy(), want.numpy())
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_print_and_compute_as_torchs(name):
     ours, theirs = getattr(nn, name)(*LAYERS[name]), getattr(torch.nn, name)(*LAYERS[name])

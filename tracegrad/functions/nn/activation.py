@@ -229,7 +229,8 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 def _hardswish(x: Tensor) -> Tensor:
     outside = ge(ops.abs(x), 3)
     inner = where(outside, 0, x)
-    return where(outside, where(le(x, -3), x * 0, x), inner * (inner + 3) * (1 / 6))
+    below = ops.stop_gradient(x) * 0  # zeros, and NaN of an infinity
+    return where(outside, where(le(x, -3), below, x), inner * (inner + 3) * (1 / 6))
 
 
 @composite("HardshrinkBackward0")
