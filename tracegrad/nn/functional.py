@@ -16,7 +16,6 @@ from ..functions.nn.loss import *
 from ..functions.nn.margin_loss import *
 from ..functions.nn.normalization import *
 from ..functions.nn.pooling import *
-from ..functions.nn.softmax import *
 from ..functions.nn.vision import *
 from ..functions.out_argument import accept as _accept_out
 

@@ -5,30 +5,70 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
-from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log1p, lt, where
+from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import floats_only, no_bools, rounded_once
-from ..torch import pointwise, shape
+from ..torch import pointwise, reduction, shape
+from ..torch.creation import zeros_like
 from ..torch.random_sampling import rand_like
 from ..torch.slicing_joining import narrow
 from ..torch.tensors import finfo
 
 __all__ = [
-    "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid", "mish", "prelu", "relu",
-    "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softplus",
-    "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_",
+    "log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_",
+    "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]
+
+
+_OF_FLOATS = """
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
+    Raises NotImplementedError for integers.
+"""
+_EXAMPLE = "    >>> x = torch.tensor([-1.0, 0.0, 2.0])\n"
+
+
+def _activation(kernel: str, title: str) -> Callable:
+    """Mark an activation of floating point numbers, which is one operation with torch's `title` and
+    rounds once: it takes torch's option `inplace`, too, the last one. torch's words of refusal name
+    the `kernel`.
+    """
+
+    def mark(function: Callable) -> Callable:
+        compute, own = composite(title)(rounded_once(function)), signature(function)
+        options = len(own.parameters) - 1
+
+        @wraps(function)
+        def activation(input: Tensor, *args: Any, inplace: bool = False, **named: Any) -> Tensor:
+            if len(args) > options:
+                *args, inplace = args  # type: ignore[assignment]
+            floats_only(kernel, input)
+            if inplace:
+                return apply_inplace(input, compute, *args, **named)
+            return compute(input, *args, **named)
+
+        kind = Parameter.POSITIONAL_OR_KEYWORD
+        last = Parameter("inplace", kind, default=False, annotation="bool")
+        parameters = (*own.parameters.values(), last)
+        activation.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        text, _, example = (function.__doc__ or "").partition("    >>> ")
+        activation.__doc__ = f"{text.rstrip()}\n{_OF_FLOATS}\n{_EXAMPLE}    >>> {example}"
+        return activation
+
+    return mark
 
 
 def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Tensor:
@@ -75,23 +115,14 @@ def _above(x: Tensor, threshold: float, value: float) -> Tensor:
     return where(le(x, threshold), value, x)
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+@_activation("leaky_relu_cpu", "LeakyReluBackward0")
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope * x.
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.leaky_relu(x, negative_slope=0.1)
     tensor([-0.1000,  0.0000,  2.0000])
     """
-    floats_only("leaky_relu_cpu", input)
-    return _applied(_leaky, inplace, input, negative_slope)
-
-
-@composite("LeakyReluBackward0")
-def _leaky(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    return where(gt(x, 0), x, x * negative_slope)
+    return where(gt(input, 0), input, input * negative_slope)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -188,49 +219,29 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0, 6, inplace)
 
 
-def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+@_activation("hardsigmoid", "HardsigmoidBackward0")
+def hardsigmoid(input: Tensor) -> Tensor:
     """x / 6 + 1/2, cut to [0, 1].
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.hardsigmoid(x)
     tensor([0.3333, 0.5000, 0.8333])
     """
-    floats_only("hardsigmoid", input)
-    return _applied(_hardsigmoid, inplace, input)
+    inside = gt(input, -3) & lt(input, 3)
+    value = where(le(input, -3), 0, where(ge(input, 3), 1, ops.stop_gradient(input)))
+    return where(inside, input * (1 / 6) + 0.5, value)
 
 
-@composite("HardsigmoidBackward0")
-@rounded_once
-def _hardsigmoid(x: Tensor) -> Tensor:
-    inside = gt(x, -3) & lt(x, 3)
-    value = where(le(x, -3), 0, where(ge(x, 3), 1, ops.stop_gradient(x)))
-    return where(inside, x * (1 / 6) + 0.5, value)
-
-
-def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+@_activation("hardswish_cpu", "HardswishBackward0")
+def hardswish(input: Tensor) -> Tensor:
     """x * hardsigmoid(x).
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.hardswish(x)
     tensor([-0.3333,  0.0000,  1.6667])
     """
-    floats_only("hardswish_cpu", input)
-    return _applied(_hardswish, inplace, input)
-
-
-@composite("HardswishBackward0")
-@rounded_once
-def _hardswish(x: Tensor) -> Tensor:
-    outside = ge(ops.abs(x), 3)
-    inner = where(outside, 0, x)
-    below = ops.stop_gradient(x) * 0  # zeros, and NaN of an infinity
-    return where(outside, where(le(x, -3), below, x), inner * (inner + 3) * (1 / 6))
+    outside = ge(ops.abs(input), 3)
+    inner = where(outside, 0, input)
+    below = ops.stop_gradient(input) * 0  # zeros, and NaN of an infinity
+    return where(outside, where(le(input, -3), below, input), inner * (inner + 3) * (1 / 6))
 
 
 @composite("HardshrinkBackward0")
@@ -277,18 +288,14 @@ def _shrunk(x: Tensor, lambd: float) -> Tensor:
 
 
 # ---- exponential
-def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+@_activation("elu_cpu", "EluBackward0")
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha * (exp(x) - 1).
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.elu(x, alpha=2.0)
     tensor([-1.2642,  0.0000,  2.0000])
     """
-    floats_only("elu_cpu", input)
-    return _applied(_elu, inplace, input, alpha)
+    return _rising(input, alpha)
 
 
 def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
@@ -300,54 +307,30 @@ def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
     return where(positive, x, where(middle, x * (alpha * over), left))
 
 
-@composite("EluBackward0")
-@rounded_once
-def _elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    return _rising(x, alpha)
-
-
-def selu(input: Tensor, inplace: bool = False) -> Tensor:
+@_activation("elu_cpu", "EluBackward0")
+def selu(input: Tensor) -> Tensor:
     """elu, scaled so that a layer keeps mean 0 and variance 1.
 
     The constants are those of Klambauer et al. (2017), equation 14.
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.selu(x)
     tensor([-1.1113,  0.0000,  2.1014])
     """
-    floats_only("elu_cpu", input)
-    return _applied(_selu, inplace, input)
+    return 1.0507009873554805 * _rising(input, 1.6732632423543772)
 
 
-@composite("EluBackward0")
-@rounded_once
-def _selu(x: Tensor) -> Tensor:
-    return 1.0507009873554805 * _elu(x, 1.6732632423543772)
-
-
-def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+@_activation("elu_cpu", "CeluBackward0")
+def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha * (exp(x / alpha) - 1).
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers; RuntimeError for an alpha of 0.
+    Raises RuntimeError for an alpha of 0.
 
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.celu(x, alpha=2.0)
     tensor([-0.7869,  0.0000,  2.0000])
     """
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    floats_only("elu_cpu", input)
-    return _applied(_celu, inplace, input, alpha)
-
-
-@composite("CeluBackward0")
-@rounded_once
-def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    return _rising(x, alpha, 1 / alpha)
+    return _rising(input, alpha, 1 / alpha)
 
 
 # ---- smooth
@@ -377,44 +360,24 @@ def tanh(input: Tensor) -> Tensor:
     return ops.tanh(input)
 
 
-def silu(input: Tensor, inplace: bool = False) -> Tensor:
+@_activation("silu_cpu", "SiluBackward0")
+def silu(input: Tensor) -> Tensor:
     """x * sigmoid(x).
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.silu(x)
     tensor([-0.2689,  0.0000,  1.7616])
     """
-    floats_only("silu_cpu", input)
-    return _applied(_silu, inplace, input)
+    return input * ops.sigmoid(input)
 
 
-@composite("SiluBackward0")
-@rounded_once
-def _silu(x: Tensor) -> Tensor:
-    return x * ops.sigmoid(x)
-
-
-def mish(input: Tensor, inplace: bool = False) -> Tensor:
+@_activation("mish_cpu", "MishBackward0")
+def mish(input: Tensor) -> Tensor:
     """x * tanh(log(1 + exp(x))).
 
-    Shape: (*) -> (*). Dtype: that of input, which must be floating point.
-    Raises NotImplementedError for integers.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.mish(x)
     tensor([-0.3034,  0.0000,  1.9440])
     """
-    floats_only("mish_cpu", input)
-    return _applied(_mish, inplace, input)
-
-
-@composite("MishBackward0")
-@rounded_once
-def _mish(x: Tensor) -> Tensor:
-    return x * ops.tanh(_log1p_exp(x))
+    return input * ops.tanh(_log1p_exp(input))
 
 
 @composite("GeluBackward0")
@@ -534,6 +497,86 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         )
     half = size // 2
     return narrow(input, dim, 0, half) * ops.sigmoid(narrow(input, dim, half, half))
+
+
+# ---- over a dimension, where the results sum to 1
+def _implicit_dim(input: Tensor, name: str) -> int:
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
+        "dim=X as an argument.",
+        stacklevel=4,
+    )
+    return 0 if input.ndim in (0, 1, 3) else 1
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(x) divided by its sum along `dim`.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> x = torch.tensor([0.0, 1.0, 1.0])
+    >>> F.softmax(x, dim=0)
+    tensor([0.1554, 0.4223, 0.4223])
+    """
+    d = _implicit_dim(input, "softmax") if dim is None else dim
+    return reduction.softmax(input, d, dtype)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """The softmax of -x.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> x = torch.tensor([0.0, 1.0, 1.0])
+    >>> F.softmin(x, dim=0)
+    tensor([0.5761, 0.2119, 0.2119])
+    """
+    d = _implicit_dim(input, "softmin") if dim is None else dim
+    return reduction.softmax(-input, d, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """The logarithm of `softmax`, without overflow.
+
+    Shape: (*) -> (*). Dtype: that of input, which must be floating point, or `dtype`.
+    Raises IndexError for a dimension out of range; NotImplementedError for integers.
+
+    >>> x = torch.tensor([0.0, 1.0, 1.0])
+    >>> F.log_softmax(x, dim=0)
+    tensor([-1.8620, -0.8620, -0.8620])
+    """
+    d = _implicit_dim(input, "log_softmax") if dim is None else dim
+    return reduction.log_softmax(input, d, dtype)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
+
+    With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
+
+    Shape: (*) -> (*). Dtype: that of logits. Raises IndexError for a dimension out of range.
+
+    >>> logits = torch.tensor([0.0, 1.0])
+    >>> F.gumbel_softmax(logits, hard=True).sum()
+    tensor(1.)
+    """
+    exponential = ops.maximum(-log1p(-rand_like(logits)), finfo(logits.dtype).tiny)
+    soft = reduction.softmax((logits - log(exponential)) / tau, dim)
+    if not hard:
+        return soft
+    index = reduction.argmax(soft, dim, keepdim=True)
+    return zeros_like(soft).scatter(dim, index, 1.0) - soft.detach() + soft
+
 
 # ---- in place, by names of their own
 def _in_place(function: Callable) -> Callable:
