@@ -2,8 +2,6 @@
 entered once. A room that serves another (`ir` while tracing) is called from within that stage.
 """
 
-from functools import cache
-
 import pytest
 
 import tracegrad as tg
@@ -19,16 +17,15 @@ STAGES = {
         "tracer/tensor/dispatch.py", "tracer/autograd/backward.py", "tracer/capture/discovery.py",
         "tracegrad/functions/", "tracegrad/nn/", "tracegrad/optim/",
     ]),
-    "simplify": ("entry_builder.py", "verify", [
+    "find a kept program": ("lowering.py", "find", [f"{DRIVER}/program_store.py:find"]),
+    "simplify": ("lowering.py", "verify", [
         "ir/verify.py", "ir/simplify.py", "ir/rules/", "ir/rewrite.py",
     ]),
-    "generate": ("entry_builder.py", "build", [
+    "generate": ("lowering.py", "build", [
         "codegen/build.py", "codegen/cpu.py", "codegen/schedule/lower.py",
         "codegen/schedule/fuse.py", "codegen/schedule/plan.py", "codegen/templates/",
     ]),
-    "load": ("entry_builder.py", "Executable.__init__", [
-        "runtime/cpu/compiler.py", "runtime/cpu/object_cache.py",
-    ]),
+    "load": ("lowering.py", "Executable.__init__", ["runtime/cpu/compiler.py"]),
     "write": ("compiled_function.py", "write_replay", ["tracegrad/driver/replay/function.py"]),
     "replay": ("compiled_function.py", "replay", ["replay:replay"]),
 }
@@ -61,11 +58,6 @@ def inference():
     return lambda: compiled(x)
 
 
-@cache
-def steps_of(program):
-    return walk(program())
-
-
 PROGRAMS = [training_step, loss_only, with_a_branch, inference]
 
 
@@ -79,21 +71,28 @@ def stages_of(steps):
     return stages
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_the_driver_enters_the_stages_in_order_and_once(program):
-    stages = stages_of(steps_of(program))
-    entered = [b for a, b in zip([None, *stages], stages, strict=False) if a != b]
-    assert entered == list(STAGES)
+def entered(stages):
+    return [b for a, b in zip([None, *stages], stages, strict=False) if a != b]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_a_stage_runs_is_run_by_no_other(program):
-    steps = steps_of(program)
+def test_the_stages_come_in_order_and_run_nothing_of_each_other(program, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))  # nothing is kept yet
+    steps = walk(program())
+    stages = stages_of(steps)
+    assert entered(stages) == list(STAGES)
     owners = [(file, stage) for stage, (_, _, files) in STAGES.items() for file in files]
     strays = {
         (f"{step.file}:{step.function}", now)
-        for step, now in zip(steps, stages_of(steps), strict=True)
+        for step, now in zip(steps, stages, strict=True)
         for file, stage in owners
         if f"{step.file}:{step.function}".startswith(file) and now not in (None, stage)
     }
     assert not strays
+
+
+def test_a_program_that_is_kept_on_disk_is_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    walk(training_step())
+    rooms = {step.room for step in walk(training_step())}
+    assert not rooms & {"ir/rules", "codegen/schedule", "codegen/templates", "codegen/gemm"}
