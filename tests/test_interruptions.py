@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
+from contextvars import ContextVar
 
 import pytest
 from processes import enough, prints, soon
@@ -167,6 +169,32 @@ def test_what_a_handler_computes_is_not_traced():
         assert len(f.graph().inputs) == 1, f.graph()
     enough()
     print(len(seen) > 10, set(seen), signal.getsignal(signal.SIGALRM) is once)
+
+
+@prints("{6.0}\n")
+def test_a_finalizer_may_compute_wherever_garbage_is_collected():
+    """In CPython 3.11 that is also within the change of a context variable, where np.errstate in a
+    finalizer would crash.
+    """
+    ContextVar("another").set(1)
+    x, sums = tg.ones(3), set()
+
+    class Finalized:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            sums.add((x * 2).sum().item())
+
+    for k in range(3000):
+        gc.collect(0)
+        gc.disable()
+        gc.set_threshold(10**6)
+        Finalized()
+        gc.set_threshold(1 + k % 30)  # a collection at that many new objects from here
+        gc.enable()
+        assert (x + k).sum().item() == 3 + 3 * k
+    print(sums)
 
 
 @prints("True {0.0} <class 'float'>\n")
