@@ -10,7 +10,7 @@ from witness import refusal, torch
 
 import tracegrad as tg
 
-INF = float("inf")
+INF, NAN = float("inf"), float("nan")
 NARROW = ("float16", "bfloat16")
 COUNT = 70_000  # more than the greatest float16
 
@@ -85,6 +85,26 @@ def test_every_half_has_its_neighbours(dtype, way):
     for function in (tg.nextafter, tg.compile(tg.nextafter)):
         got = function(x, tg.full_like(x, way))
         np.testing.assert_array_equal(got.double().numpy(), want)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_the_derivative_of_a_neighbour_is_that_of_the_first_number(dtype):
+    def gradients(lib):
+        x = lib.tensor([1.0, 1.0, 0.0, 2.0, INF, INF, -2.0]).to(getattr(lib, dtype))
+        way = lib.tensor([1.0, 2.0, -0.0, NAN, 1.0, INF, -1.5]).to(getattr(lib, dtype))
+        x, way = x.requires_grad_(), way.requires_grad_()
+        return [g.tolist() for g in lib.autograd.grad(lib.nextafter(x, way).sum(), [x, way])]
+
+    assert gradients(tg) == gradients(torch)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logsumexp_beside_infinity_has_a_gradient_for_large_numbers(dtype):
+    def gradient(lib):
+        x = lib.tensor([1.0, INF, -INF, 257.0]).to(getattr(lib, dtype)).requires_grad_()
+        return lib.autograd.grad(lib.logsumexp(x, 0), x)[0].double().numpy()
+
+    np.testing.assert_array_equal(gradient(tg), gradient(torch))
 
 
 INTEGERS = {

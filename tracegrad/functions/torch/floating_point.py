@@ -31,15 +31,17 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     if not dtype.is_half:
         return ops.nextafter(input, other)
     limits = finfo(dtype)
-    x, towards = (t.to(dtype).to(float32) for t in (input, other))
+    wide = [t.to(dtype).to(float32) for t in (input, other)]
+    near = ops.nextafter(*wide)  # has the derivatives
+    x, towards = (t.detach() for t in wide)
     top = ops.pow(2.0, (ops.exponent(x, dtype=int32) - 1).to(float32))  # the power of two below |x|
     way = ops.where(ops.gt(towards, x), 1.0, -1.0)
     finer = ops.logical_and(ops.eq(ops.abs(x), top), ops.lt(way * x, 0))
     step = ops.maximum(ops.where(finer, 0.5, 1.0) * top * limits.eps, limits.tiny * limits.eps)
     y = x + way * ops.where(ops.eq(x, 0), limits.tiny * limits.eps, step)
     y = ops.where(ops.eq(ops.abs(x), math.inf), ops.copysign(limits.max, x), y)
-    y = ops.where(ops.eq(x, towards), towards, ops.where(ops.isnan(towards), towards, y))
-    return y.to(dtype)
+    y = ops.where(ops.isnan(towards), towards, y) + (near - near.detach())
+    return ops.where(ops.eq(x, towards), towards, y).to(dtype)
 
 
 @composite("LdexpBackward0")

@@ -22,6 +22,7 @@ from ...tracer.tensor.tensor import Tensor
 from ..arguments import Dims, numpy_names, one_dim, refuse, rounded_once, wrap_dim, wrap_dims
 from ..named_results import TYPES
 from .shape import broadcast_tensors
+from .tensors import finfo
 
 __all__ = [
     "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "log_softmax",
@@ -475,7 +476,8 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     if not input.dtype.is_floating_point:
         input = input.to(get_default_dtype())
     peak = _peak(input, dims)
-    peak = ops.where(ops.lt(ops.abs(peak), math.inf), peak, 0)
+    peak = ops.minimum(peak, finfo(input.dtype).max)  # exp(x - inf) is no number for x = inf
+    peak = ops.where(ops.gt(peak, -math.inf), peak, 0)
     y = ops.log(reduced(reductions.sum, ops.exp(input - peak), dims, True)) + peak
     return (
         y
