@@ -192,3 +192,16 @@ def test_a_product_of_unaligned_matrices():
     assert np.allclose(found[0].numpy(), a @ a)
     assert np.allclose(found[1].numpy(), a.sum(0))
     assert np.allclose(found[2].numpy().sum(1), 1)
+
+
+def test_asarray_keeps_requires_grad_and_no_history():
+    torch = pytest.importorskip("torch")
+    for lib in (T, torch):
+        made = {
+            "a leaf": lib.asarray(lib.ones(2, requires_grad=True)),
+            "computed": lib.asarray(lib.ones(2, requires_grad=True) * 2),
+            "another dtype": lib.asarray(lib.ones(2, requires_grad=True), dtype=lib.float64),
+            "asked for": lib.asarray(lib.ones(1), requires_grad=True),
+        }
+        assert all(t.requires_grad and t.grad_fn is None for t in made.values()), made
+        assert not lib.asarray(lib.ones(2, requires_grad=True), requires_grad=False).requires_grad
