@@ -240,3 +240,22 @@ def test_writes_to_an_argument_that_overlaps_itself_are_refused(shape, strides):
         assert memory.tolist() == [1, 2, 3, 4, 5, 6]
     f(memory.as_strided((2, 2), (3, 1)))  # one with holes does not
     assert memory.tolist() == [3, 6, 3, 4, 5, 6]
+
+
+def cut(x, w):
+    v = x.detach()
+    return v.mul_(w)
+
+
+def cut_in_part(x, w):
+    v = x.detach()
+    return v, v[1:].copy_(w[1:])
+
+
+@pytest.mark.parametrize("program", [cut, cut_in_part])
+def test_a_result_in_the_memory_of_an_argument_with_its_own_history_is_refused(program):
+    x = tracegrad.ones(3)
+    w = tracegrad.full((3,), 2.0, requires_grad=True)
+    with pytest.raises(RuntimeError, match="history of its own by an in-place operation"):
+        tracegrad.compile(program)(x, w)
+    assert x.tolist() == [1, 1, 1]

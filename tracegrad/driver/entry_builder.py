@@ -188,7 +188,13 @@ class EntryBuilder:
         shared = self.trace.input_of(root) is not None or self.sharing[id(root)] > 1
         # a view that was detached from its root, and then got a history, has its own
         has_own_history = t._grad_fn is not None and not all(recorded for _, recorded in steps)
-        if steps and shared and not has_own_history and not has_listeners(t._grad_fn):
+        if steps and shared and has_own_history:
+            raise RuntimeError(
+                "a compiled function returns a tensor that shares memory with an argument or "
+                "another result, and got a history of its own by an in-place operation after "
+                "detach(): return a clone() of it"
+            )
+        if steps and shared and not has_listeners(t._grad_fn):
             return Aliased(self.in_result(root), steps, t)
         axes = axis_order(tuple(t.shape), strides_of(t))
         node = self.node(t)

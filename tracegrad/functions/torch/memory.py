@@ -118,8 +118,9 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
 
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
-            requires_grad: bool = False) -> Tensor:
+            requires_grad: bool | None = None) -> Tensor:
     """`obj` as a tensor: with its memory where it has some and the dtype allows, unless `copy`.
+    It has no history; if `requires_grad` is None, it requires grad where obj does.
 
     Shape: that of obj. Dtype: `dtype`, else that of obj. Raises ValueError where `copy=False` and
     only a copy can do.
@@ -146,12 +147,12 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     if copy is False and (shared is None or wanted not in (None, shared.dtype)):
         raise ValueError(f"can't alias arbitrary sequence {type(obj).__name__} into a tensor.")
     if shared is None:
-        return tensor(obj, dtype=wanted, requires_grad=requires_grad)
+        return tensor(obj, dtype=wanted, requires_grad=bool(requires_grad))
     y = shared if wanted in (None, shared.dtype) else shared.to(wanted)
     y = y.clone() if copy and y is shared else y
-    if not requires_grad and not isinstance(obj, Tensor):
-        return y
-    return y if y.requires_grad == requires_grad else leaf(y.detach(), requires_grad)
+    if requires_grad is None:
+        requires_grad = shared.requires_grad and y.dtype.is_floating_point
+    return leaf(y.detach(), requires_grad) if requires_grad or y.requires_grad else y
 
 
 # ---- memory taken for something else
