@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.fuzz import compiled, eager, examine  # noqa: E402
+from tests.fuzz import compiled, eager, examine, training  # noqa: E402
 from tests.fuzz.draw import draw  # noqa: E402
 from tests.fuzz.program import Input, Program, Row, Statement  # noqa: E402
 from tests.fuzz.rows import functions, table  # noqa: E402
@@ -56,6 +56,49 @@ def test_a_compiled_difference_is_found():
     given = Input("x1", "float32", (2,), (1.0, 2.0))
     found = compiled.examine(Program((given,), (planted,), returns=("v2",)))
     assert found and found.kind == "compiled value"
+
+
+# functions whose differences have reasons; ours with a gradient that is 1 % too large
+REASONED = """
+T.kthvalue({x}, 2, 1)[0]
+T.median({x}, 1)[0]
+T.quantile({x}, 0.3, dim=1)
+T.narrow_copy({x}, 1, -2, 1)
+T.lgamma({x})
+T.atan2({x}, T.ones(2, 3, dtype=T.int64))
+F.hardsigmoid({x})
+F.max_pool1d({x}, 2)
+F.softplus({x})
+F.layer_norm({x}, (3,))
+F.elu({x})
+""".strip().splitlines()
+SCALED = "(lambda y: y * 1.01 - y.detach() * 0.01 if hasattr({x}, '_array') else y)"
+
+
+@pytest.mark.parametrize("template", REASONED)
+def test_a_reason_does_not_excuse_a_wrong_gradient(template):
+    given = Input("x1", "float64", (2, 3), (0.3, 1.2, -0.7, 2.1, 0.9, -1.6), grad=True)
+    statement = Statement(Row(f"{SCALED}({template})", "rough"), (("x", "x1"),), ("v2",))
+    found = examine.judge_of(0, False)(Program((given,), (statement,)))
+    assert found and found.kind == "grad" and not found.reason, found
+
+
+def test_a_reason_does_not_excuse_a_wrong_value():
+    given = Input("x1", "float64", (2, 3), (0.3, 1.2, -0.7, 2.1, 0.9, -1.6))
+    text = "T.median({x}, 1)[0] * (1.01 if hasattr({x}, '_array') else 1)"
+    found = examine.judge_of(0, False)(Program((given,), (
+        Statement(Row(text, "rough"), (("x", "x1"),), ("v2",)),)))
+    assert found and found.kind == "value" and not found.reason, found
+
+
+def test_training_programs_agree():
+    assert not list(training.faults(0, range(2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(2, 62, 20))
+def test_more_training_programs_agree(start):
+    assert not list(training.faults(0, range(start, start + 20)))
 
 
 def faults(indices: range, compile: bool) -> str:

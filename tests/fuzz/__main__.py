@@ -31,6 +31,16 @@ def replay(text: str) -> None:
     print(standalone(program, judge_of(int(index), bool(way))(program)))
 
 
+def train(seed: int, indices: range) -> int:
+    from .training import faults
+
+    count = 0
+    for count, fault in enumerate(faults(seed, indices), 1):  # noqa: B007
+        print(f"---- {fault}", flush=True)
+    print(f"{len(indices)} training programs, seed {seed}: {count} unexplained")
+    return int(bool(count))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         "tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,6 +48,7 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=1000, help="eager programs (1000)")
     parser.add_argument("--compiled", type=int, help="compiled programs (a tenth as many)")
     parser.add_argument("--mode", choices=("eager", "compiled", "both"), default="both")
+    parser.add_argument("--training", type=int, default=0, help="training programs, and no others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0, help="number of the first program (0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
@@ -50,6 +61,8 @@ def main() -> int:
     if options.replay:
         replay(options.replay)
         return 0
+    if options.training:
+        return train(options.seed, range(options.start, options.start + options.training))
     compiled = options.programs // 10 if options.compiled is None else options.compiled
     eager = 0 if options.mode == "compiled" else options.programs
     compiled = 0 if options.mode == "eager" else compiled

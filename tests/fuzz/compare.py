@@ -85,12 +85,16 @@ def ordinary(theirs: np.ndarray, dtype: str, count: int) -> Any:
 
 
 def numbers_differ(mine: Any, theirs: Any, allowed: Any) -> str | None:
-    """In words, the first place at which two tensors of one dtype and shape differ."""
+    """In words, the first place at which two tensors of one dtype and shape differ; one with two
+    numbers before those with infinities and NaN.
+    """
     a, b = array(mine), array(theirs)
     wrong = apart(a, b, allowed)
     if not wrong.any():
         return None
-    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    places = np.argwhere(wrong)
+    numbers = places[(np.isfinite(a) & np.isfinite(b))[wrong]]
+    at = tuple(int(i) for i in (numbers if len(numbers) else places)[0])
     share = f"({int(wrong.sum())} of {wrong.size} differ)"
     return f"{a[at]!r} at {list(at)}, expected {b[at]!r} {share}"
 

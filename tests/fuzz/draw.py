@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .forms import forms
 from .holes import Holes
 from .program import Input, Program, Row, Statement, code, environment, placed
 from .rows import table
@@ -18,7 +19,9 @@ from .values import DTYPES, FLOATS, numbers
 
 LARGEST = 200  # numbers in a tensor
 LAYOUTS = ("transposed", "strided", "expanded", "overlapping")
-WEIGHTS = {"pointwise": 10, "shapes": 5, "indexing": 5, "reduce": 5, "products": 2, "nn": 3}
+WEIGHTS = {"pointwise": 10, "shapes": 5, "indexing": 5, "reduce": 5, "products": 2, "nn": 3,
+           "autograd": 1}
+OTHERWISE = 0.2  # the share of rows that are said in another way
 
 
 @dataclass
@@ -103,7 +106,7 @@ class Drawing:
     def welcome(self, a: Any) -> bool:
         """Small, real, and not all NaN: such values would hide what follows."""
         if not isinstance(a, torch.Tensor):
-            return True
+            return not isinstance(a, tuple) or isinstance(a, torch.Size)
         if a.numel() > LARGEST or a.is_complex() or str(a.dtype).split(".")[-1] not in DTYPES:
             return False
         if not a.is_floating_point() or self.rng.random() < 0.2:
@@ -117,7 +120,8 @@ def choose(rng: Random, rows: dict[str, Iterable[Row]], compiled: bool) -> Row:
     writes = [r for r in fitting if r.writes]
     if writes and rng.random() < 0.3:
         return rng.choice(writes)
-    return rng.choice([r for r in fitting if not r.writes])
+    row = rng.choice([r for r in fitting if not r.writes])
+    return rng.choice(forms(row)) if rng.random() < OTHERWISE else row
 
 
 def draw(seed: int, index: int, compiled: bool = False) -> Program:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .values import DTYPES, FLOATS, INTEGERS
 
-FIRST = ("x", "f", "k", "b", "m", "v", "sq", "spd", "batch", "seq", "img", "vec3", "even")
+FIRST = ("x", "f", "k", "b", "m", "v", "sq", "spd", "batch", "seq", "img", "vol", "vec3", "even")
 WRONG = 0.02  # the share of dims, shapes and dtypes that do not fit
 
 
@@ -154,6 +154,13 @@ class Holes:
         dtype = self.rng.choice(DTYPES) if self.rng.random() < WRONG else None
         return self.shaped(tuple(self.subject.shape), dtype)
 
+    def out(self) -> str:
+        """Where an answer may be written: not over the subject, now and then of another shape."""
+        likely = self.rng.random() < 0.7
+        shape = tuple(self.subject.shape) if likely else self.some_shape()
+        return self.tensor(lambda t, d: t is not self.subject and t.shape == shape,
+                           self.subject_dtype, shape)
+
     def mask(self) -> str:
         return self.tensor(lambda t, d: d == "bool" and t.shape == self.subject.shape, "bool",
                            tuple(self.subject.shape))
@@ -206,6 +213,18 @@ class Holes:
 
     def kernel2(self) -> str:
         return self.shaped((2, self.size(1), 2, self.rng.choice((1, 2))))
+
+    def tkernel2(self) -> str:
+        return self.shaped((self.size(1), 2, 2, self.rng.choice((1, 2))))
+
+    def vol(self) -> str:
+        return self.of_floats(lambda s: len(s) == 5, (1, 2, 2, 3, 2))
+
+    def kernel3(self) -> str:
+        return self.shaped((2, self.size(1), 1, 2, self.rng.choice((1, 2))))
+
+    def grid(self) -> str:
+        return self.shaped((self.size(0), 2, 2, 2))
 
     def zeros(self) -> str:
         return self.shaped((self.size(1),), values=(0.0,) * self.size(1))

@@ -12,7 +12,7 @@ import tracegrad
 
 from .compare import is_tensor
 from .memory import significant
-from .program import Program, build
+from .program import NAME, Program, build
 from .shake import run
 
 
@@ -45,25 +45,17 @@ def laid_otherwise(program: Program, at: int) -> bool:
     return places[0] != places[1]
 
 
-def of_wider_number(program: Program, at: int) -> bool:
-    """Whether a statement is given halves and a 0-d tensor of a wider type."""
-    kinds = {(t.dtype.itemsize, t.ndim == 0) for t in operands(program, at, torch)}
-    return (2, False) in kinds and bool({(4, True), (8, True)} & kinds)
-
-
-def of_halves(program: Program, at: int) -> bool:
-    """Whether a statement is given halves."""
-    return any(t.dtype in (torch.float16, torch.bfloat16) for t in operands(program, at, torch))
+def of_other_number(program: Program, at: int) -> bool:
+    """Whether a statement is given halves and a 0-d tensor of another float type."""
+    given = operands(program, at, torch)
+    halves = {t.dtype for t in given if t.ndim and t.dtype.itemsize == 2 and t.is_floating_point()}
+    numbers = {t.dtype for t in given if not t.ndim and t.is_floating_point()}
+    return bool(halves) and bool(numbers - halves)
 
 
 def of_integers(program: Program, at: int) -> bool:
     """Whether a statement is given integers."""
     return any(not t.is_floating_point() for t in operands(program, at, torch))
-
-
-def of_itself(program: Program, at: int) -> bool:
-    """Whether a program is one function of one tensor, given more than once."""
-    return len(program.statements) == 1 == len(program.statements[0].names)
 
 
 def of_bytes(program: Program, at: int) -> bool:
@@ -126,3 +118,20 @@ def of_least(program: Program, at: int) -> bool:
     kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
     found = (t for t in operands(program, at, torch) if t.dtype in kinds)
     return any((t == torch.iinfo(t.dtype).min).any() for t in found)
+
+
+def of_pole(program: Program, at: int) -> bool:
+    """Whether a statement is given an integer of zero or less, or -inf."""
+    found = (t.double() for t in operands(program, at, torch))
+    return any(((t <= 0) & (t == t.floor())).any() for t in found)
+
+
+def of_view(program: Program, at: int) -> bool:
+    """Whether a statement is given a view."""
+    return any(t._is_view() for t in operands(program, at, torch))
+
+
+def of_itself(program: Program, at: int) -> bool:
+    """Whether a statement is given one tensor more than once."""
+    given = [text for _, text in program.statements[at].filled if NAME.fullmatch(text)]
+    return len(given) > len(set(given))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
 
+from .compare import Difference
 from .program import Program
+from .witness import ours_is_right, unit
 
+NUMBERS = re.compile(r"\(?(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)? at .*expected "
+                     r"(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)")
 NAN = r"expected np.float\d+\(nan\)"
 
 
@@ -19,6 +24,35 @@ class Reason:
     reason: str
     within: float = inf  # the relative error that the reason excuses
     when: Callable[[Program, int], bool] = lambda program, at: True  # what else must hold
+    witness: Callable[[Program, Difference], bool] = ours_is_right  # who says that ours is right
+
+
+def two_numbers(detail: str) -> tuple[float, float]:
+    """Ours and torch's, of which the words tell; NaN if these are not finite."""
+    found = NUMBERS.search(detail)
+    return (float(found[1]), float(found[2])) if found else (nan, nan)
+
+
+def unjudged(program: Program, found: Difference) -> bool:
+    """For rows whose words say enough: infinities, NaN, signs of zeros, choices."""
+    return True
+
+
+def opposite(program: Program, found: Difference) -> bool:
+    mine, theirs = two_numbers(found.detail)
+    return mine == -theirs
+
+
+def within_units(count: int) -> Callable[[Program, Difference], bool]:
+    """The numbers are no further apart than so many units in the last place of the largest number
+    that the statement is given.
+    """
+
+    def judged(program: Program, found: Difference) -> bool:
+        mine, theirs = two_numbers(found.detail)
+        return abs(mine - theirs) <= count * unit(program, found.at)
+
+    return judged
 
 
 def names(words: str) -> str:

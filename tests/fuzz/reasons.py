@@ -6,16 +6,19 @@ from .operands import (
     laid_otherwise,
     of_empty,
     of_integers,
+    of_itself,
     of_larger_memory,
     of_least,
     of_nan,
     of_no_number,
+    of_other_number,
+    of_pole,
     of_shared,
     of_tiny,
-    of_wider_number,
+    of_view,
     of_written_base,
 )
-from .reason import NAN, Reason, names
+from .reason import NAN, Reason, names, opposite, unjudged, within_units
 
 TABLE = (
     Reason(
@@ -44,9 +47,11 @@ TABLE = (
     Reason(
         "^value$", names("scaled_dot_product_attention"), r"\(nan\) at .*\(0.0\)",
         "torch's softmax of nothing but -inf is 0 in attention",
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("as_strided"), "", "where an empty view begins is not kept", when=of_empty,
+        witness=unjudged,
     ),
     Reason(
         "^value$", "rounding_mode|floor_div|//", "float(32|16)", "torch rounds it twice", 0.1,
@@ -100,15 +105,17 @@ TABLE = (
         "^value$", names("ndtr"), r"expected np.float\d+\(0.0\)", "torch's ndtr is 0 below -8",
     ),
     Reason(
-        "^value$", names("tanhshrink"), "", "x - tanh(x) cancels where x is small", 1e-2,
+        "^value$", names("tanhshrink"), "", "x - tanh(x) cancels where x is small",
     ),
     Reason(
         "^value$", names("mode"), r"\(nan\)|\(-?0\.0\) at .*\(-?0\.0\)",
         "which of equally frequent numbers is the mode, with NaN",
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("mode"), "",
         "torch sorts by <, which beside NaN leaves equal numbers apart", when=of_nan,
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("pow pow_") + r"|\*\*", r"\(-(inf|0\.0)\) at .*float16\((inf|0\.0)\)",
@@ -117,10 +124,12 @@ TABLE = (
     Reason(
         "^value$", names("var_mean std_mean"), r"inf\) at .*\(nan\)",
         "torch's mean beside var is NaN",
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("interpolate conv1d conv2d conv_transpose1d linear gelu"), r"(inf|nan)\)",
         "torch multiplies an infinity by a weight or padding of zero there", when=of_no_number,
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("cosine_similarity"), "",
@@ -131,6 +140,7 @@ TABLE = (
     ),
     Reason(
         "^value$", names("lcm"), r"int(8|16|32)\(", "a multiple too large wraps with either sign",
+        witness=opposite,
     ),
     Reason(
         "^value$", names("unique unique_consecutive"), r"\(-?0\.0\) at .*\(-?0\.0\)",
@@ -145,6 +155,7 @@ TABLE = (
         names("multi_margin_loss conv1d conv2d conv_transpose1d batch_norm roll cummin"
               " cummax index_fill index_fill_ addbmm addmm addmv addmm_ addmv_"), "",
         "of nothing at all: torch refuses less, and its mean of no rows is 0", when=of_empty,
+        witness=unjudged,
     ),
     Reason(
         "^error$", names("repeat_interleave"), "^no error; expected IndexError",
@@ -156,7 +167,7 @@ TABLE = (
     ),
     Reason(
         "^(grad1-|)error$", "", "^no error.*This view is the output of a function that returns",
-        "torch refuses writes under views of several by a rule of its own",
+        "torch refuses writes under views of several by a rule of its own", witness=unjudged,
     ),
     Reason(
         "^value$",
@@ -184,14 +195,16 @@ TABLE = (
     Reason(
         "^value$", names("trapezoid"), NAN,
         "torch takes the halved ends from the whole sum: infinity less infinity", when=of_no_number,
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("trapezoid cumulative_trapezoid"), "",
         "torch adds integers in their own type, where they wrap", when=of_integers,
     ),
     Reason(
-        "^(value|grad)", names("soft_margin_loss"), r"expected np.float\d+\((inf|nan)\)",
+        "^(value|grad2?)$", names("soft_margin_loss"), r"expected np.float\d+\((inf|nan)\)",
         "torch's log(1 + exp(x)) overflows",
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("layer_norm rms_norm instance_norm group_norm batch_norm"), NAN,
@@ -202,8 +215,9 @@ TABLE = (
         "the root of -inf, of which torch has NaN in floats and, as a power, inf in halves",
     ),
     Reason(
-        "^value$", names("matrix_power multi_dot chain_matmul"), r"(nan|inf)\) at",
+        "^value$", names("matrix_power multi_dot chain_matmul prod cumprod"), r"(nan|inf)\) at",
         "which products meet an infinity depends on their order", when=of_no_number,
+        witness=unjudged,
     ),
     Reason(
         "^error$", names("as_strided"), "", "torch's memory is larger than the tensor in it",
@@ -226,7 +240,8 @@ TABLE = (
     ),
     Reason(
         "^value$", r"/|\*|div|mul", r"float16|float32\(",
-        "torch takes a 0-d operand of halves in its own precision", 1e-2, when=of_wider_number,
+        "torch takes a 0-d operand of halves in its own precision", 1e-2, when=of_other_number,
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("i0 i1 sinh cosh"), r"expected np.float32\(inf\)",
@@ -234,16 +249,19 @@ TABLE = (
     ),
     Reason(
         "^value$", names("layer_norm batch_norm instance_norm group_norm rms_norm"),
-        r"expected np.float\d+\(-?0.0\)",
+        "",
         "equal numbers less their rounded mean, divided by the root of eps",
+        witness=within_units(1024),
     ),
     Reason(
         "^value$", names("addmm addmv baddbmm addbmm addr"), r"(nan|inf)\) at",
         "which products meet an infinite alpha",
+        witness=unjudged,
     ),
     Reason(
         "^value$", "fmod|remainder|%", NAN,
         "torch divides by numbers below the normal ones, and has infinity times zero",
+        witness=unjudged,
     ),
     Reason(
         "^error$", names("einsum"), "same dtype.*no error",
@@ -261,6 +279,7 @@ TABLE = (
     ),
     Reason(
         "^value$", names("digamma"), "", "torch's digamma near its root", 1e-4,
+        witness=unjudged,
     ),
     Reason(
         "^requires_grad$", r"\] = ", "False$",
@@ -273,6 +292,7 @@ TABLE = (
     Reason(
         "^error$", "",
         "^RuntimeError: unsupported operation: more.*expected Index"
+        "|^RuntimeError: value cannot.*expected Index"
         "|^IndexError.*expected RuntimeError: "
         "(Expected dim|a leaf|a view of a leaf|cumulative_trapezoid"
         "|The function 'nll_loss_forward'|expected scalar type)",
@@ -294,10 +314,6 @@ TABLE = (
         "^error$", "", "^RuntimeError: a view of a leaf", "of nothing at all", when=of_empty,
     ),
     Reason(
-        "^value$", names("layer_norm batch_norm instance_norm group_norm rms_norm"), "",
-        "a row of equal numbers, divided by the root of eps", 1e-3,
-    ),
-    Reason(
         "^error$", names("clip clamp clamp_ clamp_min clamp_max"), "^no error.*without overflow",
         "a bound too large bounds nothing",
     ),
@@ -312,13 +328,17 @@ TABLE = (
     Reason(
         "^value$", names("linspace"), r"\((nan|-?inf)\)",
         "what lies between an infinity and a number",
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("polygamma"), "", "torch's polygamma(1) has nine digits, and NaN at -inf",
         1e-8,
+        witness=unjudged,
     ),
     Reason(
-        "^value$", names("polygamma"), r"\(inf\) at", "torch's polygamma(1) at a pole and at -inf",
+        "^value$", names("polygamma"), r"\(inf\) at",
+        "torch's polygamma(1) at a pole and at -inf", when=of_pole,
+        witness=unjudged,
     ),
     Reason(
         "^value$", names("median nanmedian"), "",
@@ -344,5 +364,46 @@ TABLE = (
         names("logical_and_ logical_or_ logical_xor_ logical_not_ eq_ lt_ ne_ ge_"),
         "^RuntimeError: (a (view of a |)leaf Variable|Output . of .* is a view)",
         "torch lets a leaf be overwritten by what has no derivative; ours never",
+    ),
+    Reason(
+        "^error$", r"func\.|functional\.|vmap",
+        "^no error.*(not implemented|[Bb]atching rule|vmap|functorch|written-to tensor|non-empty"
+        "|saved tensor)",
+        "torch's transform fails there",
+    ),
+    Reason(
+        "^requires_grad$", "no_grad", "False$",
+        "torch says that a view made without gradients requires one as its base does",
+    ),
+    Reason(
+        "^(error|shape)$", "out=", "",
+        "ours resizes no view, and says so before it begins", when=of_view,
+    ),
+    Reason(
+        "^dtype$", r"jacfwd|jvp|hessian", "float(16|32), expected float64",
+        "torch's forward mode widens a 0-d tensor by Python numbers",
+    ),
+    Reason(
+        "^error$", "out=", "^RuntimeError.*expected TypeError", "refused by both",
+    ),
+    Reason(
+        "^requires_grad$", r"func\.|functional\.", "False$",
+        "torch takes a derivative that is constant as needing its input",
+    ),
+    Reason(
+        "^error$", "out=", "^RuntimeError.*don't support automatic.*expected no error",
+        "torch writes answers without a derivative where ours refuses",
+    ),
+    Reason(
+        "^error$", "out=", "^no error.*storage that is not resizable", "torch's answer is a view",
+    ),
+    Reason(
+        "^error$", "vmap", "^RuntimeError: zero-dimensional.*expected IndexError",
+        "refused by both",
+    ),
+    Reason(
+        "^value$", names("masked_scatter_"), "",
+        "torch reads what it has just written where memory overlaps", witness=unjudged,
+        when=of_itself,
     ),
 )
