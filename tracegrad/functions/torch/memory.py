@@ -120,7 +120,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
             requires_grad: bool | None = None) -> Tensor:
     """`obj` as a tensor: with its memory where it has some and the dtype allows, unless `copy`.
-    It has no history; if `requires_grad` is None, it requires grad where obj does.
+    It keeps the history of obj, unless `requires_grad` is False.
 
     Shape: that of obj. Dtype: `dtype`, else that of obj. Raises ValueError where `copy=False` and
     only a copy can do.
@@ -150,9 +150,9 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
         return tensor(obj, dtype=wanted, requires_grad=bool(requires_grad))
     y = shared if wanted in (None, shared.dtype) else shared.to(wanted)
     y = y.clone() if copy and y is shared else y
-    if requires_grad is None:
-        requires_grad = shared.requires_grad and y.dtype.is_floating_point
-    return leaf(y.detach(), requires_grad) if requires_grad or y.requires_grad else y
+    if requires_grad is None or requires_grad == y.requires_grad:
+        return y
+    return leaf(y.detach(), requires_grad)
 
 
 # ---- memory taken for something else
