@@ -43,7 +43,7 @@ _SHAPES = {
 }
 
 
-def _document(function: Any, name: str, kind: str, answer: str) -> None:
+def _document(function: Any, name: str, kind: str, result: str) -> None:
     """The documentation, with the example of the vector (1, 2, 3) without its 2."""
     along = ", 0" if kind == "scan" else ""
     function.__name__ = function.__qualname__ = name
@@ -55,11 +55,11 @@ def _document(function: Any, name: str, kind: str, answer: str) -> None:
 
     >>> x, mask = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([True, False, True])
     >>> torch.masked.{name}(x{along}, mask=mask)
-    {answer}
+    {result}
     """
 
 
-def _reduction(name: str, neutral: Any, answer: str) -> Callable:
+def _reduction(name: str, neutral: Any, result: str) -> Callable:
     function = getattr(all_, name)
 
     def reduction(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
@@ -76,11 +76,11 @@ def _reduction(name: str, neutral: Any, answer: str) -> Callable:
         y = function(x, every, keepdim)
         return y.to(x.dtype) if name in ("argmax", "argmin") else y  # as in torch
 
-    _document(reduction, name, "reduction", answer)
+    _document(reduction, name, "reduction", result)
     return reduction
 
 
-def _scan(function: Callable, name: str, neutral: Any, answer: str) -> Callable:
+def _scan(function: Callable, name: str, neutral: Any, result: str) -> Callable:
     def scan(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
         x = _to(input, dtype)
         if x.dtype is bool_:
@@ -88,7 +88,7 @@ def _scan(function: Callable, name: str, neutral: Any, answer: str) -> Callable:
         y = function(_where(mask, x, neutral), dim)
         return y if x.is_floating_point() else y.to(x.dtype)
 
-    _document(scan, name, "scan", answer)
+    _document(scan, name, "scan", result)
     return scan
 
 

@@ -128,20 +128,26 @@ class Derivative:
         }
         # checks that a backward makes, whether or not a gradient needs them
         self.checks = dict(zip(start_sets, checks, strict=True))
-        saving = [{f for f in gradients if f.has_saved_values()} for gradients in nodes]
-        self.frees = [
-            frozenset(j for j in self.all_outputs if saving[j] & mine) for mine in saving
-        ]  # for each output: those that are freed by a backward through it
-        self.users = [  # for each output: the others that were computed from it
-            frozenset(j for j in self.all_outputs - {k} if fn in nodes[j])
-            for k, fn in enumerate(fns)
-        ]
+        self._relate(fns, nodes)
         self.guard_set: Any = None  # the GuardSet of the program
         self.stand_ins: tuple[Node, ...] = ()  # for the values that forward saves
         self.building = lock()
         self.backwards: dict[frozenset[int], Backward] = {}
         one = np.ones((), self.seeds[0].dtype.storage)
         self._one, self.unit = one, [address(one)]  # the cotangent of a backward() without one
+
+    def _relate(self, fns: list[GradFn | None], nodes: list[set[GradFn]]) -> None:
+        """How outputs depend on each other. `fns` are their autograd nodes, `nodes` those that a
+        backward from each may go through.
+        """
+        saving = [{f for f in below if f.has_saved_values()} for below in nodes]
+        self.frees = [  # for each output: those that are freed by a backward through it
+            frozenset(j for j in self.all_outputs if saving[j] & mine) for mine in saving
+        ]
+        self.users = [  # for each output: the others that were computed from it
+            frozenset(j for j in self.all_outputs - {k} if fn in nodes[j])
+            for k, fn in enumerate(fns)
+        ]
 
     def backpropagated(
         self, trace: Trace, roots: list[tuple[GradFn, Tensor]], targets: list[Any]
@@ -196,7 +202,7 @@ class Derivative:
         self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
         self.inputs = [i.node for i in self.kept_inputs]
 
-    def way(self) -> str:
+    def cut_key(self) -> str:
         """What decides, besides the graph, how it is cut."""
         present = [[sorted(s), *(g is None for g in gs)] for s, gs in self.gradients.items()]
         checks = [len(cs) for cs in self.checks.values()]

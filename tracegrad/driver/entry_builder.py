@@ -290,9 +290,10 @@ class EntryBuilder:
         seeds = tuple(s._node for s in d.seeds)
         graph = Graph((*nodes, *seeds), (*self.outputs, *d.nodes()), self.checks)
         read = [i.node for i in self.snapshot_plan.read if i.kind in _ARRAYS]
-        way = f"{d.way()} {[k for k, x in enumerate(nodes) if d.rerun_reason and x in read]}"
+        needed = [k for k, x in enumerate(nodes) if d.rerun_reason and x in read]
+        cut_key = f"{d.cut_key()} {needed}"
         cut = partial(d.cut, read=read, rewritten=self.writes.values())
-        return Recorded(graph, *settled, *options, cut, way)
+        return Recorded(graph, *settled, *options, cut, cut_key)
 
     def report_changes(self, inputs: list[Input], guard_set: GuardSet) -> None:
         """From now on, changes of captured tensors are reported to change_counter.py."""

@@ -56,7 +56,7 @@ class Recorded:
     guarded: bool
     fast: bool
     cut: Callable[[Graph], Cut]
-    way: str = ""
+    cut_key: str = ""
 
 
 class _Facts(NamedTuple):
@@ -129,9 +129,9 @@ def lowered(recorded: Recorded) -> Lowered:
         name = program_store.name_of(f"{_around(recorded)}\n{text}")
     except NoStructure:  # a parameter of a new type: the program is made in every process
         pass
-    found = program_store.find(name, lines, partial(_checked, recorded))
-    if found is not None:
-        facts, executable, read_at = found
+    kept = program_store.find(name, lines, partial(_checked, recorded))
+    if kept is not None:
+        facts, executable, read_at = kept
         return Lowered(name, lines, executable, facts, recorded, _timing(began, read_at))
     cut = recorded.cut(verify(recorded.graph))
     used, reads = {*cut.graph.order(), *recorded.always}, set(cut.needed)
@@ -159,7 +159,7 @@ def _timing(began: float, ready: float) -> Timing:
 def _around(recorded: Recorded) -> str:
     """What lowering looks at besides the graph, as text."""
     places = {x: k for k, x in recorded.writes.items()}
-    words = [f"{recorded.count} {recorded.guarded} {recorded.fast} {recorded.way}"]
+    words = [f"{recorded.count} {recorded.guarded} {recorded.fast} {recorded.cut_key}"]
     for x in recorded.inputs:
         view = recorded.layouts.get(x)
         lies = None if view is None else (view.shape, view.strides, view.offset)
@@ -197,9 +197,9 @@ def backward_program(
     def check(facts: Any, program: Program) -> None:
         _check_buffers(program, [*low.saved, *inputs], outputs, layouts)
 
-    found = program_store.find(name, low.lines, check)
-    if found is not None:
-        return found[1]
+    kept = program_store.find(name, low.lines, check)
+    if kept is not None:
+        return kept[1]
     executable = Executable(build(graph(), {}, dict(layouts), fast=fast))
     program_store.keep(name, None, executable.program, low.lines)
     return executable
@@ -210,14 +210,14 @@ def _check_buffers(
     layouts: Mapping[Node, View],
 ) -> None:
     """Raise Unreadable if a program is not one for these inputs and outputs."""
-    given, made = (
+    read, written = (
         [program.buffers[slot] for slot in slots] for slots in (program.inputs, program.outputs)
     )
     lie = [(x, layouts.get(x) or View.of(x.shape)) for x in inputs]  # type: ignore[arg-type]
     wanted = [("input", x.shape, x.dtype, view.strides) for x, view in lie]
-    if [(b.kind, b.shape, b.dtype, b.strides) for b in given] != wanted:
+    if [(b.kind, b.shape, b.dtype, b.strides) for b in read] != wanted:
         raise Unreadable
-    if [(b.shape, b.dtype) for b in made] != [(y.shape, y.dtype) for y in outputs]:
+    if [(b.shape, b.dtype) for b in written] != [(y.shape, y.dtype) for y in outputs]:
         raise Unreadable
 
 

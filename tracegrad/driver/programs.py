@@ -64,8 +64,8 @@ def _bare(value: Any) -> Any:
 
 
 class Programs:
-    """`last` and `quick` are references to the program that answered last, and to it if its
-    arguments can be told at a glance.
+    """`last` is a weak reference to the entry that served the last call. `fast_entry` is the same
+    if the fast path may try it.
     """
 
     def __init__(self) -> None:
@@ -105,8 +105,8 @@ class Programs:
 
     def under(self, key: Any, held: dict[int, Any]) -> list[Entry]:
         """The programs for calls of this key."""
-        found = self._table(held).get(key)
-        return [] if found is None else found.entries
+        kept = self._table(held).get(key)
+        return [] if kept is None else kept.entries
 
     def promoted(self, held: dict[int, Any]) -> PromotedInputs:
         """What the programs that live where those for such calls do read at every call."""
@@ -134,5 +134,5 @@ class Programs:
             with suppress(KeyError):  # another thread has taken the last one
                 while sum(self.idle.values()) > MOST_IDLE:
                     oldest, _ = self.idle.popitem(last=False)
-                    if (found := oldest()) is not None:
-                        found.release_memory()
+                    if (idle := oldest()) is not None:
+                        idle.release_memory()

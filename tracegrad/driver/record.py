@@ -153,9 +153,7 @@ def record(
                 result = fn(*traced_args, **traced_kwargs)
                 observer.pause()
                 if observer.asks_type or observer.asks_identity:  # a Scalar would be noticed
-                    values = (*(s for _, s in scalars), *numbers)
-                    stand_ins = (s for s in values if type(s) in (Scalar, unread.Unread))
-                    trace.scalar_log.needed.update(s._origin for s in stand_ins)
+                    trace.scalar_log.needed.update(_origins((*(s for _, s in scalars), *numbers)))
                 if trace.scalar_log.needed:
                     raise NeedsValue
                 _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
@@ -177,6 +175,11 @@ def record(
             f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
         )
     return builder.build(observer, began, time.perf_counter())
+
+
+def _origins(values: Iterable[Any]) -> Iterator[Any]:
+    """Where the Scalars and Unreads among some values come from."""
+    return (s._origin for s in values if type(s) in (Scalar, unread.Unread))
 
 
 def _effects(
