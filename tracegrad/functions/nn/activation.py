@@ -48,7 +48,8 @@ def _activation(kernel: str, title: str) -> Callable:
     """
 
     def mark(function: Callable) -> Callable:
-        compute, own = composite(title)(rounded_once(function)), signature(function)
+        plain, of_halves = composite(title)(function), composite(title)(rounded_once(function))
+        own = signature(function)
         options = len(own.parameters) - 1
 
         @wraps(function)
@@ -56,6 +57,7 @@ def _activation(kernel: str, title: str) -> Callable:
             if len(args) > options:
                 *args, inplace = args  # type: ignore[assignment]
             floats_only(kernel, input)
+            compute = of_halves if input.dtype.is_half else plain
             if inplace:
                 return apply_inplace(input, compute, *args, **named)
             return compute(input, *args, **named)
