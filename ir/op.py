@@ -58,10 +58,10 @@ class Types(Enum):
     already agree).
     """
 
-    SAME = "same"  # promote all; the answer has that type
+    SAME = "same"  # promote all; the result has that type
     FLOAT = "float"  # the same, and integers become the default float
-    COMPARE = "compare"  # promote all; the answer is bool
-    LOGICAL = "logical"  # each input is cast to bool; the answer is bool
+    COMPARE = "compare"  # promote all; the result is bool
+    LOGICAL = "logical"  # each input is cast to bool; the result is bool
     SELECT = "select"  # the first is bool, the rest are promoted
     FREE = "free"  # left as they are
 
@@ -138,13 +138,13 @@ class ShapeError(RuntimeError):
 
 
 class Access(ABC):
-    """How a loop over the elements of an answer reads the memory of its first operand at places
+    """How a loop over the elements of a result reads the memory of its first operand at places
     that the other operands, the indices, give: at base + the sum of index * step.
     """
 
     @abstractmethod
     def base(self, x: View, shape: tuple[int, ...], params: dict[str, Any]) -> View:
-        """Over the answer's `shape`: where its elements stand in x if all indices are 0."""
+        """Over the result's `shape`: where its elements stand in x if all indices are 0."""
 
     @abstractmethod
     def steps(self, x: View, params: dict[str, Any]) -> tuple[int, ...]:
@@ -152,7 +152,7 @@ class Access(ABC):
 
     @abstractmethod
     def index(self, i: View, rank: int, shape: tuple[int, ...], params: dict[str, Any]) -> View:
-        """Over the answer's `shape`: where its elements find their index in i, one of the indices
+        """Over the result's `shape`: where its elements find their index in i, one of the indices
         into an operand of this rank.
         """
 
@@ -166,7 +166,7 @@ class OpDef:
     operators of Value; expr is a scalar expression over {0}, {1}, ... for elementwise kernels;
     domain is the interval in which gradient tests draw inputs.
 
-    view(View of the operand, **params) is the View of the answer, where strides can express the
+    view(View of the operand, **params) is the View of the result, where strides can express the
     movement; None where only a copy can. `aliases` says that torch's function gives such a view and
     not a copy. access says how a loop reads an operand at computed places.
 
@@ -176,7 +176,7 @@ class OpDef:
     If `divides`, an integer 0 as the second operand is an error. check is what it demands of its
     operand. If it `draws`, an element is a random number that depends on its place.
 
-    Of an expression: `exact`, the answer is an operand, or needs no more digits than the operands
+    Of an expression: `exact`, the result is an operand, or needs no more digits than the operands
     have; `chooses`, it compares, and takes an operand; of_int64 is used for that dtype instead, and
     beside_number for floats beside a constant that is not NaN. adds(params) says whether numbers
     are combined one by one. used_with are the parameters of an implicit primitive.

@@ -45,7 +45,7 @@ from .rerun import Rerun
 from .snapshot import SnapshotPlan
 
 _ARRAYS = ("argument", "tensor")
-_ENTERED = (*_ARRAYS, "place")
+_ENTERED = (*_ARRAYS, "location")
 
 
 class Observations(NamedTuple):

@@ -51,7 +51,7 @@ def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]
     if changed is not None:
         return Reason(changed.location.id, str(changed))
     for source, then in zip(entry.inputs, entry.avals, strict=True):
-        if source.kind == "place":
+        if source.kind == "location":
             location, now = source.key, source.key.now()
             if not isinstance(now, Tensor):
                 return Reason(location.id, f"{location.label} is of type {type(now).__name__}")

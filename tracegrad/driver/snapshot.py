@@ -33,7 +33,7 @@ from ..tracer.tensor.views import memory_location
 
 exchanging = Turn()  # of the one thread that may exchange Python's state for a while
 _restoring_thread: list[int | None] = [None]  # the thread in which tensors have other memory
-_ENTERED = ("argument", "tensor", "place")
+_ENTERED = ("argument", "tensor", "location")
 
 
 def restoring_elsewhere() -> bool:
@@ -67,7 +67,7 @@ class SnapshotPlan:
         self.numbers, self.sets, self.prints = numbers, sets, prints
         self.default_dtype = get_default_dtype()
         self.settings = [i for i in trace.inputs if i.kind == "hyper"]
-        self.tensors = [i for i in trace.inputs if i.kind == "place"]
+        self.tensors = [i for i in trace.inputs if i.kind == "location"]
         self.written = self.kept = [i for i in trace.mutated() if i.kind != "grad"]
         self.read = [
             i for i in trace.inputs

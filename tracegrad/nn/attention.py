@@ -20,15 +20,15 @@ class NonDynamicallyQuantizableLinear(Linear):
 class MultiheadAttention(Module):
     """Attention by several heads: see `F.multi_head_attention_forward`.
 
-    (L, N, E), or (N, L, E) if `batch_first`; gives the answer and the weights, or None.
+    (L, N, E), or (N, L, E) if `batch_first`; gives the output and the weights, or None.
 
     Shape: (L, N, E), (S, N, E), (S, N, E) -> (L, N, E) and weights (N, L, S); (N, L, E) with
     `batch_first`; without N too. Vaswani et al. (2017).
     Raises AssertionError or RuntimeError for shapes that do not fit.
 
     >>> x = torch.randn(5, 2, 8)
-    >>> answer, weights = nn.MultiheadAttention(embed_dim=8, num_heads=2)(x, x, x)
-    >>> answer.shape, weights.shape
+    >>> output, weights = nn.MultiheadAttention(embed_dim=8, num_heads=2)(x, x, x)
+    >>> output.shape, weights.shape
     (tracegrad.Size([5, 2, 8]), tracegrad.Size([2, 5, 5]))
     """
 

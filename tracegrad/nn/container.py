@@ -125,7 +125,7 @@ class ModuleList(Numbered):
 
 
 class Sequential(Numbered):
-    """Calls modules in turn, each with the answer before it: `Sequential(a, b)(x) == b(a(x))`.
+    """Calls modules in turn, each with the output before it: `Sequential(a, b)(x) == b(a(x))`.
 
     Shape: that of its modules. Raises TypeError for what is no module.
 

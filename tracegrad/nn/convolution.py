@@ -129,7 +129,7 @@ class _Transposed(_Convolution):
         )
 
     def _output_padding(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
-        """What must be added at the end for the answer to have the size that was asked for."""
+        """What must be added at the end for the output to have the size that was asked for."""
         if output_size is None:
             return self.output_padding
         n, wanted = self.rank, tuple(output_size)

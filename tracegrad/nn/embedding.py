@@ -62,7 +62,7 @@ class _Table(Module):
 class Embedding(_Table):
     """Rows of a table by number: (*) -> (*, embedding_dim).
 
-    Shape: as above. Dtype: numbers are int64 or int32, the answer has that of the weight.
+    Shape: as above. Dtype: numbers are int64 or int32, the output has that of the weight.
     Raises IndexError for a number out of range; AssertionError for a padding_idx out of range.
 
     >>> table = nn.Embedding.from_pretrained(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))

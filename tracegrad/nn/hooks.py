@@ -60,13 +60,13 @@ class Hooked:
 
     def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
                                   with_kwargs: bool = False) -> RemovableHandle:
-        """Call `hook(module, args)` before `forward`; an answer that is not None replaces args."""
+        """Call `hook(module, args)` before `forward`; a result that is not None replaces args."""
         return _register(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
     def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
                               with_kwargs: bool = False,
                               always_call: bool = False) -> RemovableHandle:
-        """Call `hook(module, args, output)` after `forward`; an answer replaces the output. With
+        """Call `hook(module, args, output)` after `forward`; a result replaces the output. With
         `always_call` also, with None for the output, when an exception passes.
         """
         return _register(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
@@ -75,14 +75,14 @@ class Hooked:
         self, hook: Callable, prepend: bool = False
     ) -> RemovableHandle:
         """Call `hook(module, grad_input, grad_output)` when the gradients of the arguments are
-        known; an answer that is not None replaces `grad_input`. Both are tuples.
+        known; a result that is not None replaces `grad_input`. Both are tuples.
         """
         return _register(self._backward_hooks, hook, prepend)
 
     def register_full_backward_pre_hook(
         self, hook: Callable, prepend: bool = False
     ) -> RemovableHandle:
-        """Call `hook(module, grad_output)` when the gradients of the outputs are known; an answer
+        """Call `hook(module, grad_output)` when the gradients of the outputs are known; a result
         that is not None replaces them.
         """
         return _register(self._backward_pre_hooks, hook, prepend)

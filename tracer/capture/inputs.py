@@ -22,7 +22,7 @@ class Input:
     |---|---|---|
     | argument | a tensor argument | its position among the tensors of the call |
     | tensor | a captured tensor | None |
-    | place | the tensor at a promoted location | the Location |
+    | location | the tensor at a promoted location | the Location |
     | grad | the `.grad` of another input | that Input |
     | scalar | a number that is read at each call | the Scalar |
     | hyper | an optimizer's setting | the parameter group, and a name in it |

@@ -48,7 +48,7 @@ class Trace:
     def __init__(self, arguments: list[Tensor]):
         self.scalar_log = ScalarLog()
         self.tensors_at: list[tuple[Any, Tensor]] = []  # promoted locations, with their tensors
-        self._places: dict[int, Any] = {}  # by id of such a tensor: its first location
+        self._location_of: dict[int, Any] = {}  # by id of such a tensor: its first location
         self.inputs: list[Input] = []
         self._scalars: dict[tuple, Input] = {}
         self.attribute_guards: list[tuple[Input, str, Any]] = []  # tensor, attribute, value
@@ -88,7 +88,7 @@ class Trace:
     def put_at(self, location: Any, t: Tensor) -> None:
         """The tensor at `location` is read there at each call."""
         self.tensors_at.append((location, t))
-        self._places.setdefault(id(t), location)
+        self._location_of.setdefault(id(t), location)
 
     # ---- what the other modules of tracer/ call; a BatchTrace has the same methods
     differentiated_outside = False  # all derivatives are taken in the trace
@@ -136,8 +136,8 @@ class Trace:
             if owner is not None:
                 self.grads_seen.add(id(owner))
                 entered = self._enter(t, "grad", self._by_id[id(owner)])
-            elif id(t) in self._places:
-                entered = self._enter(t, "place", self._places[id(t)])
+            elif id(t) in self._location_of:
+                entered = self._enter(t, "location", self._location_of[id(t)])
             else:
                 entered = self._enter(t, "tensor", None)
         return entered.twin

@@ -21,7 +21,7 @@ from ..outputs import Gradient, gradients_before_call
 from .bindings import location_reader, overlap_check, rebinder, staleness
 from .source import Source, grad_before, tensor_at
 
-_MOVING = ("argument", "place")  # inputs that may be another tensor at each call
+_MOVING = ("argument", "location")  # inputs that may be another tensor at each call
 
 
 def write_guards(s: Source) -> None:
@@ -51,7 +51,7 @@ def _tensors(s: Source) -> None:
     """The tensors among the arguments and at promoted locations."""
     entry = s.entry
     for i in entry.inputs:
-        if i.kind == "place":
+        if i.kind == "location":
             find = location_reader(i.key, isinstance(i.key.now(), np.ndarray))
             s.add(f"{tensor_at(i)} = {s.name('find', find)}()")
     inputs = {i.key for i in entry.inputs if i.kind == "argument"}

@@ -53,7 +53,7 @@ class Source:
         """The tensor of an input at the call."""
         if i.kind == "grad":
             return grad_before(i.key)
-        if i.kind == "place":
+        if i.kind == "location":
             return tensor_at(i)
         return f"a{i.key}" if i.kind == "argument" else self.name("tensor", i.tensor)
 
