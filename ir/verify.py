@@ -45,13 +45,13 @@ def _fault(node: Node, before: set[Node]) -> str | None:
     except TypeError as error:
         return f"a param cannot be hashed: {error}"
     try:
-        shape, dtype = op.infer(*inputs, **params)
+        made = intern(op, inputs, params)  # with the shape and dtype that `infer` gives
     except (TypeError, RuntimeError, LookupError, ValueError) as error:
         return f"infer refuses it: {error}"
-    if not _extents(shape):
-        return f"the shape {shape!r} is not a tuple of natural numbers"
-    if shape != node.shape or dtype is not node.dtype:
-        return f"infer says {dtype.name}{list(shape)}"
+    if not _extents(made.shape):
+        return f"the shape {made.shape!r} is not a tuple of natural numbers"
+    if made.shape != node.shape or made.dtype is not node.dtype:
+        return f"infer says {made.dtype.name}{list(made.shape)}"
     if op.types is Types.LOGICAL and any(x.dtype.kind != "bool" for x in inputs):
         return "the operands are not bool"
     if op.types is Types.COMPARE and len({x.dtype for x in inputs}) != 1:
@@ -60,7 +60,7 @@ def _fault(node: Node, before: set[Node]) -> str | None:
         return "dims are not sorted axes of the input"
     if op.law is not None and not op.law.holds(*inputs, **params):
         return f"it breaks the law: {op.law.words}"
-    if intern(op, inputs, params) is not node:
+    if made is not node:
         return "it is not interned: another Node is the same value"
     return None
 

@@ -138,16 +138,14 @@ pad = movement(  # with zeros
 
 
 def _concat_aval(*avals: Any, axis: int) -> tuple[tuple[int, ...], DType]:
-    first = avals[0].shape
-    for a in avals:
-        if len(a.shape) != len(first) or any(
-            n != m for d, (n, m) in enumerate(zip(a.shape, first, strict=True)) if d != axis
-        ):
-            raise ShapeError(
-                f"Sizes of tensors must match except in dimension {axis}. "
-                f"Got {[list(a.shape) for a in avals]}"
-            )
-    return (*first[:axis], sum(a.shape[axis] for a in avals), *first[axis + 1 :]), avals[0].dtype
+    shapes = [tuple(a.shape) for a in avals]
+    first = shapes[0]
+    if any((*s[:axis], *s[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]) for s in shapes):
+        raise ShapeError(
+            f"Sizes of tensors must match except in dimension {axis}. "
+            f"Got {[list(s) for s in shapes]}"
+        )
+    return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :]), avals[0].dtype
 
 
 def _piece(k: int) -> Rule:
