@@ -12,10 +12,10 @@ None for "not here". Knows no primitive but which ones commute.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -150,7 +150,10 @@ class Row:
         self.pattern = pattern
         self.replace = _function(replace)
         self.when = None if when is None else _function(when)
-        self.variants = tuple({repr(p): p for p in _orders(pattern)}.values())
+
+    @cached_property
+    def variants(self) -> tuple[Apply, ...]:
+        return tuple({repr(p): p for p in _orders(self.pattern)}.values())
 
     def apply(self, variant: Pattern, node: Node) -> Node | None:
         """What the Node becomes by one variant of the row: the same shape and dtype, by an expand
@@ -187,7 +190,7 @@ def _function(replace: Any) -> Callable[[dict[str, Node]], Any]:
         return replace.build
     if not callable(replace):
         return lambda bindings: replace
-    names = tuple(inspect.signature(replace).parameters)
+    names = replace.__code__.co_varnames[: replace.__code__.co_argcount]
     return lambda bindings: replace(*(bindings[name] for name in names))
 
 
@@ -213,10 +216,13 @@ class Table:
     def __init__(self, name: str, rows: Iterable[tuple[Any, ...] | Row]):
         self.name = name
         self.rows = tuple(row if isinstance(row, Row) else Row(*row) for row in rows)
-        self.by_op: dict[OpDef, list[Variant]] = {}
+
+    @cached_property
+    def by_op(self) -> dict[OpDef, list[Variant]]:
+        found: dict[OpDef, list[Variant]] = {}
         for row in self.rows:
-            variants = self.by_op.setdefault(row.pattern.op, [])
-            variants.extend(Variant.of(row, p) for p in row.variants)
+            found.setdefault(row.pattern.op, []).extend(Variant.of(row, p) for p in row.variants)
+        return found
 
     def __add__(self, other: Table) -> Table:
         return Table(f"{self.name}+{other.name}", self.rows + other.rows)

@@ -348,12 +348,17 @@ def copying(view: Any) -> Any:
     return copy
 
 
+_SAID_OF_VIEWS = re.compile(r"\s+(A view|Views)\.|; a view| without copying")
+
+
 def _documentation_of_copy(name: str, text: str) -> str:
     """The documentation of a view, said of the copy. The example calls a function or a method."""
-    text = text.replace(f"torch.{name}(", f"torch.{name}_copy(")
-    text = re.sub(rf">>> (.+)\.{name}\(", rf">>> torch.{name}_copy(\1, ", text)
-    text = re.sub(r"\s+(A view|Views)\.|; a view| without copying", "", text)
-    return f"`{name}`, as a copy. " + text
+    lines = []
+    for line in text.replace(f"torch.{name}(", f"torch.{name}_copy(").split("\n"):
+        start, prompt, code = line.partition(">>> ")
+        x, call, rest = code.rpartition(f".{name}(")
+        lines.append(f"{start}{prompt}torch.{name}_copy({x}, {rest}" if call else line)
+    return f"`{name}`, as a copy. " + _SAID_OF_VIEWS.sub("", "\n".join(lines))
 
 
 permute_copy, squeeze_copy, t_copy, transpose_copy, unsqueeze_copy = map(
