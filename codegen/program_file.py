@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -119,6 +120,10 @@ class _Reader:
         count = self.number(len(self.numbers))
         return tuple([row() for _ in range(count)])
 
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        flat = iter(self.take(2 * self.number(len(self.numbers))))
+        return zip(flat, flat, strict=True)
+
     def buffer(self) -> Buffer:
         kind, dtype, offset = self.number(len(_KINDS)), self.number(len(ALL)), self.number()
         rank = self.number(_MOST_AXES + 1)
@@ -148,14 +153,14 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
     slots = [Slot(k) for k in range(len(buffers))]
     inputs, outputs = (r.group(lambda: r.number(len(slots))) for _ in range(2))
 
-    def origin() -> Origin:
-        operation, line = operations[r.number(len(operations))], r.take(1)[0]
-        if not -1 <= line < len(lines):
+    @cache  # most occur more than once
+    def origin(operation: int, line: int) -> Origin:
+        if not (0 <= operation < len(operations) and -1 <= line < len(lines)):
             raise Unreadable
-        return Origin(operation, None if line < 0 else lines[line])
+        return Origin(operations[operation], None if line < 0 else lines[line])
 
-    def argument() -> Slot | int | float:
-        kind, value = r.take(2)
+    @cache
+    def argument(kind: int, value: int) -> Slot | int | float:
         if kind == _SLOT and 0 <= value < len(slots):
             return slots[value]
         if kind not in (_INTEGER, _FLOAT):
@@ -164,8 +169,9 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
 
     def launch() -> Launch:
         kernel, extent, grain, work = r.number(len(kernels)), r.number(), r.number(), r.number()
-        origins = r.group(origin)
-        return Launch(kernels[kernel], r.group(argument), extent, grain, origins, work)
+        origins = tuple([origin(*pair) for pair in r.pairs()])
+        args = tuple([argument(*pair) for pair in r.pairs()])
+        return Launch(kernels[kernel], args, extent, grain, origins, work)
 
     launches = r.group(launch)
     if r.at != len(r.numbers) or not all(_inside(b, arena_bytes) for b in buffers):

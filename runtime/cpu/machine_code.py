@@ -13,7 +13,12 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-_SYMBOL = struct.Struct("<IBBHQQ")  # of an ELF file of 64 bits: name, info, other, section, ...
+# of ELF files of 64 bits
+_MAGIC = b"\x7fELF\2\1"
+_HEADER = struct.Struct("<40xQ10xHH")  # where the headers of sections begin, their size and number
+_SECTION = struct.Struct("<4xI16xQQI")  # type, begin, size, and another section: of the names
+_SYMBOL = struct.Struct("<IBBHQQ")  # name, info, other, section, ...
+_TABLE = 2  # the type of the table of symbols
 _defined: set[str] = set()  # by the objects in the shared engine
 
 
@@ -41,17 +46,20 @@ def _object(code: bytes) -> Any:
 
 def symbols(code: bytes) -> tuple[set[str], set[str]] | None:
     """The symbols that an object takes from elsewhere, and those that it has for others; None if
-    that cannot be told.
+    this is another kind of file.
     """
-    sections = {s.name(): s.data() for s in _object(code).sections()}
-    table, names = sections.get(b".symtab"), sections.get(b".strtab")
-    if table is None or names is None or len(table) % _SYMBOL.size:
+    if not code.startswith(_MAGIC):
         return None
+    begin, size, count = _HEADER.unpack_from(code)
+    sections = [_SECTION.unpack_from(code, begin + k * size) for k in range(count)]
     needed, defined = set[str](), set[str]()
-    for at, info, _, section, _, _ in _SYMBOL.iter_unpack(table):
-        if at and info >> 4:  # not a local one
-            name = names[at : names.index(b"\0", at)].decode()
-            (defined if section else needed).add(name)
+    for kind, start, length, link in sections:
+        if kind == _TABLE:
+            names = sections[link][1]
+            for at, info, _, section, _, _ in _SYMBOL.iter_unpack(code[start : start + length]):
+                if at and info >> 4:  # not a local one
+                    end = code.index(b"\0", names + at)
+                    (defined if section else needed).add(code[names + at : end].decode())
     return needed, defined
 
 
@@ -59,7 +67,7 @@ def load(code: bytes, symbol: str, unseen: bool = False) -> int | None:
     """The address of a function of an object file. None if it needs what is not there, or if what
     it needs cannot be told, unless that is to be loaded `unseen`.
     """
-    engine, found = _shared(), symbols(code)
+    engine, found, object_file = _shared(), symbols(code), _object(code)
     if found is None and not unseen:
         return None
     needed, defined = found or ((), None)
@@ -70,6 +78,6 @@ def load(code: bytes, symbol: str, unseen: bool = False) -> int | None:
     else:
         engine = _new_engine()
         _others.append(engine)
-    engine.add_object_file(_object(code))
+    engine.add_object_file(object_file)
     engine.finalize_object()
     return engine.get_function_address(symbol) or None
