@@ -183,3 +183,13 @@ def test_a_hundred_programs_at_random_are_found_again(folder):
     pytest.importorskip("torch")
     cold = run(fuzz, 0, 100, False, timeout=1500)
     assert run(fuzz, 0, 100, True, timeout=500) == cold
+
+
+def warm_start() -> None:
+    f = tg.compile(lambda x: (x @ x.t()).tanh().sum(0))
+    print(f(tg.ones(3, 3)).tolist(), "numba" in sys.modules)
+
+
+def test_a_process_that_finds_all_on_disk_does_not_import_numba(folder):
+    assert run(warm_start).endswith("True\n")
+    assert run(warm_start).endswith("False\n")

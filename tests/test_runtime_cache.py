@@ -14,7 +14,7 @@ from processes import run, start
 import tracegrad as tg
 from tracegrad.codegen.program import Kernel
 from tracegrad.ir.value import REGISTRY
-from tracegrad.runtime.cpu import compiler, object_cache
+from tracegrad.runtime.cpu import code_generator, compiler, object_cache
 
 SOURCE = """\
     p0 = pointer_f4(args, 0)
@@ -180,7 +180,7 @@ def test_the_key_depends_on_source_and_machine(monkeypatch):
 
 def test_a_kernel_that_numba_refuses_is_named_with_its_source_and_operations(folder, tmp_path):
     kernel = Kernel("map", "    v = no_such_word(args)\n")
-    with pytest.raises(compiler.CompileError) as caught:
+    with pytest.raises(code_generator.CompileError) as caught:
         compiler.address_of(kernel, ("tanh  float32[3]  train.py:41",))
     message = str(caught.value)
     assert kernel.name in message and "no_such_word" in message and "train.py:41" in message

@@ -12,7 +12,7 @@ from processes import prints
 
 import tracegrad as tg
 from tracegrad.codegen.program import Kernel
-from tracegrad.runtime.cpu import compiler, executable, object_cache
+from tracegrad.runtime.cpu import code_generator, compiler, executable, object_cache
 from tracegrad.runtime.cpu.builtins import BUILTINS
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
@@ -28,7 +28,7 @@ def of_numba(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
         return compiler.address_of(kernel, origin)
     namespace = {name: builtin.numba for name, builtin in BUILTINS.items()}
     exec(kernel.text, namespace)
-    flags = compiler.FAST if kernel.fast else False
+    flags = code_generator.FAST if kernel.fast else False
     made = cfunc(SIGNATURE, error_model="numpy", fastmath=flags)(namespace[kernel.name])
     _kept.append(made)
     return made.address
@@ -129,7 +129,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_kernel_text_is_refused(name):
     text, message = REFUSED[name]
-    with pytest.raises(compiler.CompileError) as caught:
+    with pytest.raises(code_generator.CompileError) as caught:
         compiles(text)
     assert message in str(caught.value)
 

@@ -10,7 +10,7 @@ from machine_code import on_vectors
 from numba import cfunc, types
 
 from tracegrad.runtime.cpu.builtins import BUILTINS
-from tracegrad.runtime.cpu.compiler import FAST
+from tracegrad.runtime.cpu.code_generator import FAST
 
 BOUNDS = {  # largest error in units of the last place, as runtime/cpu/vector_math.py states them
     "exp": {"f4": 1.5, "f8": 1.5},

@@ -24,7 +24,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import object_cache
-from .compiler import assembled, compiling, loaded, parts_of
+from .compiler import code_generator, compiling, loaded
 from .threads import threads
 
 COLUMNS = 5  # of the launch list
@@ -299,6 +299,6 @@ def walker(parallel: bool) -> Callable[[int], int]:
                 return _python_function(loaded(parts))
             except Exception:  # an object of another make: compile it again
                 pass
-        made = assembled(entry, text)
-        object_cache.write(name, *parts_of(made, entry))
+        made = code_generator().assembled(entry, text)
+        object_cache.write(name, *code_generator().parts_of(made, entry))
         return _python_function(made.get_pointer_to_function(entry), made)

@@ -16,18 +16,20 @@ import hmac
 import os
 import stat
 import struct
+import sys
 import sysconfig
 import time
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_bytes, token_hex
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
-import numba
 
 ABI = 4  # raise it when kernels compiled before must not be loaded any more
 _MAGIC = b"tracegrad-object-2\n"
@@ -78,10 +80,25 @@ def _safe(found: os.stat_result, own: bool = True) -> bool:
 def machine() -> str:
     """What programs and object code depend on besides their source."""
     processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    config: Any = numba.config  # which may have another processor compiled for
-    target = f"{llvm.get_process_triple()} {config.CPU_NAME} {config.CPU_FEATURES}"
     python = sysconfig.get_config_var("SOABI")  # how its objects lie in memory
-    return f"{ABI} {numba.__version__} {llvmlite.__version__} {python} {processor} {target}"
+    versions = f"{ABI} {_numba_version()} {llvmlite.__version__} {python}"
+    return f"{versions} {llvm.get_process_triple()} {processor} {_other_processor()}"
+
+
+def _numba_version() -> str:
+    """Of Numba, which is not imported for that."""
+    spec = find_spec("numba")
+    assert spec is not None and spec.origin is not None
+    return hashlib.sha256(Path(spec.origin).with_name("_version.py").read_bytes()).hexdigest()
+
+
+def _other_processor() -> tuple[str | None, str | None]:
+    """The processor that Numba is told to compile for, if it is not this one."""
+    told = "NUMBA_CPU_NAME" in os.environ or "NUMBA_CPU_FEATURES" in os.environ
+    if not told and "numba" not in sys.modules and not Path(".numba_config.yaml").exists():
+        return None, None
+    config = import_module("numba.core.config")
+    return config.CPU_NAME, config.CPU_FEATURES
 
 
 def key(text: str) -> str:

@@ -11,9 +11,6 @@ from functools import cache as memo
 from importlib import import_module
 from typing import Any
 
-import numba
-from numba.np.ufunc.parallel import _launch_threads
-
 from ...ir.locks import lock
 
 
@@ -76,8 +73,8 @@ def stay_alone() -> bool:
 
 @memo
 def _started() -> int:
-    config: Any = numba.config
-    if config.THREADING_LAYER == "default":
-        config.THREADING_LAYER = layer()
-    _launch_threads()
+    numba, pool = import_module("numba"), import_module("numba.np.ufunc.parallel")
+    if numba.config.THREADING_LAYER == "default":
+        numba.config.THREADING_LAYER = layer()
+    pool._launch_threads()
     return int(numba.get_num_threads())
