@@ -377,13 +377,13 @@ def once_differentiable(backward: Callable) -> Callable:
             return results
         several = isinstance(results, (tuple, list))
         refused = _RefuseSecondDerivative(tuple(edge(resolve(g)) for g in needed))
-        results = []
+        marked = []
         for y in results if several else (results,):
             if isinstance(y, Tensor):
                 y = detached_alias(resolve(y))
                 y._grad_fn, y._requires_grad = refused, True
-            results.append(y)
-        return tuple(results) if several else results[0]
+            marked.append(y)
+        return tuple(marked) if several else marked[0]
 
     return once
 
