@@ -4,24 +4,32 @@ graphs that are small enough to be read.
 
 from __future__ import annotations
 
+import random
+import sys
+
+import numpy as np
 import pytest
 from graphs import floats, integers
 
+from tracegrad.codegen.build import build
+from tracegrad.codegen.schedule.candidates import NEAR, Candidates
 from tracegrad.codegen.schedule.fuse import BETWEEN, MOST_BUFFERS, SHARE, Fusion
-from tracegrad.codegen.schedule.groups import Group, sort
+from tracegrad.codegen.schedule.groups import Group, Precedence, sort
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.codegen.schedule.lower import lower
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
+from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import Node, input_node
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index, index_put
-from tracegrad.ir.ops.movement import expand, flip, permute, reshape
+from tracegrad.ir.ops.movement import expand, flip, permute, reshape, slice as slice_
 from tracegrad.ir.ops.order import argsort
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.ops.source import input as input_
 from tracegrad.ir.strides import View
+from tracegrad.runtime.cpu import python_executor
 
 
 def alone(*outputs: Node) -> tuple[Fusion, list[Group]]:
@@ -263,3 +271,131 @@ def test_merging_keeps_what_must_run_before():
     fusion.merge(first, second, Space((20, 30)))
     assert first.after == {sorted_} and fusion.home[second.anchors[0]] is first
     assert second not in fusion.groups
+
+
+# ---- the work of lowering
+def loop(steps: int) -> Graph:
+    """A loop as a trace gives it: a state that is carried on, and a loss of each step; then the
+    gradient by the first state, by hand.
+    """
+    x, w, target = floats(steps, 4, 5), floats(5, 5), floats(4, 5)
+    h, states, losses = target, [], []
+    for t in range(steps):
+        now = reshape(slice_(x, slices=((t, t + 1, 1), (0, 4, 1), (0, 5, 1))), shape=(4, 5))
+        h = el.tanh(dot(h, w) + now)
+        states.append(h)
+        losses.append(sum_((h - target) * (h - target), dims=(0, 1)))
+    total, g = losses[0], floats(4, 5)
+    for y in losses[1:]:
+        total = total + y
+    inputs = (x, w, target, g)
+    for h in reversed(states):
+        g = dot((g + h - target) * (1.0 - h * h), permute(w, axes=(1, 0)))
+    return Graph(inputs, (total, g))
+
+
+def calls_of(graph: Graph) -> int:
+    """How many functions are called to build its program."""
+    count = 0
+
+    def called(frame: object, event: str, arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        build(graph)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_the_work_grows_as_the_graph_does():
+    calls_of(loop(8))  # what is computed once in a process
+    few, many = calls_of(loop(50)), calls_of(loop(200))
+    assert few < many < few * 4.2
+
+
+def test_squares_of_squares_are_moved_once():
+    x = floats(30)
+    y = x
+    for _ in range(60):
+        y = y * y
+    assert len(build(Graph((x,), (flip(y, axes=(0,)) + 1.0,))).launches) == 1
+
+
+def test_equal_groups_share_a_kernel_and_differ_in_what_they_touch():
+    x = floats(9, 4, 5)
+    parts = [slice_(x, slices=((t, t + 1, 1), (0, 4, 1), (0, 5, 1))) for t in (0, 3, 7)]
+    sums = [sum_(el.exp(p), dims=(0, 1, 2)) for p in parts]
+    orders = [argsort(reshape(p, shape=(4, 5)), axis=1, descending=False) for p in parts]
+    graph = Graph((x,), (*sums, *orders))
+    numbers = np.random.default_rng(0).standard_normal((9, 4, 5))
+    for got, wanted in zip(python_executor.execute(build(graph), [numbers]),
+                           interpret(graph, numbers), strict=True):
+        np.testing.assert_allclose(got, wanted)
+
+
+# ---- what runs before what
+def test_precedence_survives_merging():
+    """Of random graphs, in which random legal merges are made: as a walk over them says."""
+    rng = random.Random(0)
+    for _ in range(30):
+        groups = []
+        for k in range(14):
+            group = Group([], Space(()))
+            group.after = set(rng.sample(groups, min(k, rng.randrange(3))))
+            groups.append(group)
+        precedence = Precedence(groups)
+        while len(groups) > 4:
+            a, b = rng.sample(groups, 2)
+            if precedence.between(a, b) or precedence.between(b, a):
+                continue
+            if rng.random() < 0.2 and not precedence.precedes(a, b):
+                precedence.put_after(a, {b})
+                continue
+            precedence.merge(a, b)
+            groups.remove(b)
+            for first in groups:
+                for last in groups:
+                    assert precedence.precedes(first, last) == (first in needed(last))
+
+
+def needed(group: Group) -> set[Group]:
+    found: set[Group] = set()
+    stack = [group]
+    while stack:
+        found |= (more := stack.pop().after - found)
+        stack += more
+    return found
+
+
+# ---- the queue of pairs
+def test_of_many_groups_that_touch_one_memory_the_first_are_pairs():
+    groups = [Group([], Space(())) for _ in range(NEAR + 2)]
+    candidates = Candidates(groups, lambda g: {"memory"}, lambda a, b: 1)
+
+    def taken() -> set[tuple[int, int]]:
+        pairs = iter(lambda: candidates.pop(0, lambda g: False), None)
+        return {(groups.index(a), groups.index(b)) for _, a, b in pairs}
+
+    assert taken() == {(a, b) for b in range(NEAR) for a in range(b)}
+    candidates.merged(groups[0], groups[1])
+    candidates.end_round()
+    assert taken() == {(0, b) for b in range(2, NEAR + 1)} | {(a, NEAR) for a in range(2, NEAR)}
+
+
+def test_a_pair_that_was_not_legal_is_looked_at_again_when_one_of_them_grew():
+    a, b, c = groups = [Group([], Space(())) for _ in range(3)]
+    worth = {(a, b): 2, (a, c): 1, (b, c): 1}
+    candidates = Candidates(groups, lambda g: {"memory"}, lambda x, y: worth[x, y])
+
+    def pop() -> tuple[int, Group, Group] | None:
+        return candidates.pop(0, lambda g: False)
+
+    assert [pop(), pop(), pop(), pop()] == [(2, a, b), (1, a, c), (1, b, c), None]
+    candidates.end_round()
+    assert pop() is None
+    candidates.last = candidates.last._replace(loss=-3, a=0, b=0)
+    candidates.merged(a, b)
+    assert [pop(), pop()] == [(1, a, c), None]  # and (b, c) is no pair any more

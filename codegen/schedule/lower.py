@@ -311,7 +311,7 @@ class _Lowering:
                 return turned
         if x.op.kind is Kind.ELEMENTWISE and x not in self.low.anchors:
             grows = node.size > x.size > 1 and self.cost[x][0] >= DIVIDE
-            pushed = None if grows else self.push(node, x)
+            pushed = None if grows else self.push(node, x, {})
             if pushed is not None:
                 return pushed
             self.keep(x)
@@ -331,9 +331,9 @@ class _Lowering:
         self.anchors.discard(product)
         return self.keep(intern(dot, (self.matrix(a), self.matrix(b)), {}))
 
-    def push(self, node: Node, x: Node) -> Node | None:
+    def push(self, node: Node, x: Node, done: dict[Node, Node | None]) -> Node | None:
         """`node` applied to each operand of the expression x, or None where some operand cannot be
-        viewed so.
+        viewed so; `done` are expressions under x for which that is known.
         """
         operands = []
         for v in x.inputs:
@@ -342,7 +342,9 @@ class _Lowering:
                 continue
             wide = v if v.shape == x.shape else self.moved(expand_node(v, x.shape), v)
             if wide.op.kind is Kind.ELEMENTWISE and wide not in self.low.anchors:
-                below = self.push(node, wide)
+                if wide not in done:
+                    done[wide] = self.push(node, wide, done)
+                below = done[wide]
             elif moved_view(self.low.resolve(wide)[1], node) is None:
                 below = None
             else:
