@@ -32,7 +32,7 @@ class CPU:
             yield from PIECES[anchor.op](s.low, anchor, s.place)
         else:
             template = Column if group.template == "column" else Row
-            body = template(s.low, group, s.place, stored, fast)
+            body = template(s, group, stored, fast)
             source = "".join(f"    {line}\n" for line in body.build())
             extent = body.kept_extents[0] if body.kept_extents else 1
             each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)

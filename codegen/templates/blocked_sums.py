@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from ...ir.node import Node
 from ...ir.ops.reduce import sum as sum_
 from ..text import Arguments
-from .loop_body import Axis, nested
+from .loops import Axis, nested
 
 
 def rounds(reduction: Node) -> bool:

@@ -15,7 +15,7 @@ from ...ir.strides import View, collapse
 from ..program import Kernel
 from ..schedule.lower import Lowered
 from ..text import Arguments, Piece, load, store
-from .loop_body import Axis, nested
+from .loops import Axis, nested
 
 
 class Loops:

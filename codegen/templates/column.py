@@ -36,7 +36,8 @@ from ...ir.strides import View
 from ..schedule.loop_space import expected
 from ..text import combine, load, store
 from .blocked_sums import in_blocks, rounds
-from .loop_body import PRELUDE, Axis, Body, Scope, nested
+from .loop_body import PRELUDE, Body
+from .loops import Axis, Scope, nested
 
 MANY = 256  # rows; of more of them, blocks of
 BLOCK = 128  # are added up by themselves

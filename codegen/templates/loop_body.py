@@ -8,51 +8,29 @@ pieces into loops.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from ...ir.node import Node, is_constant
 from ...ir.op import Kind
 from ...ir.ops.source import iota
 from ...ir.strides import View, collapse
 from ..deep_recursion import Steps, finish
-from ..schedule.fuse import operands
 from ..schedule.groups import Group
-from ..schedule.loop_space import SMALL, Axes, computed, expected, known, pointwise, seen
-from ..schedule.lower import Lowered
+from ..schedule.loop_space import (
+    SMALL,
+    Axes,
+    computed,
+    expected,
+    known,
+    pointwise,
+    root_shape,
+    seen,
+)
+from ..schedule.schedule import Schedule
 from ..text import Arguments, apply, combine, compute_code, filled, load, store
+from .loops import Axis, Scope
 
 # where a value is computed: before the loops, at each kept point, at each point; and when all rows
 # are done, once, or for each number of a row
 PRELUDE, KEPT, POINT, END, ENDS = range(5)
-
-Key = tuple[tuple[int, ...], int]  # strides along the loop axes, offset
-
-
-@dataclass(eq=False)
-class Axis:
-    """One loop: its variable, its range as text, and the statements that open its body."""
-
-    name: str  # k0, j0, ...: none that is a type's, as i1 and i8 are
-    range: str
-    index: int  # which of the collapsed axes
-    header: list[str] = field(default_factory=list)
-    known: dict[Key, str] = field(default_factory=dict)
-
-    @property
-    def bounds(self) -> tuple[str, str]:
-        """Where the range begins and ends."""
-        first, _, last = self.range.removeprefix("range(").removesuffix(")").rpartition(", ")
-        return first or "0", last
-
-
-@dataclass(eq=False)
-class Scope:
-    """A place for statements, inside the loops `chain`."""
-
-    chain: tuple[Axis, ...]
-    lines: list[str] = field(default_factory=list)
-    known: dict[object, str] = field(default_factory=dict)
 
 
 class Body:
@@ -60,22 +38,22 @@ class Body:
     stores.
     """
 
-    def __init__(
-        self, low: Lowered, group: Group, place: Mapping[Node, Node], stored: set[Node], fast: bool
-    ):
-        self.low, self.group, self.place, self.fast = low, group, place, fast
+    def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
+        self.low, self.place, self.group, self.fast = s.low, s.place, group, fast
         self.space = group.space
+        self.operands = {a: s.facts[a].operands for a in group.anchors}
         self.members = set(group.anchors)
         self.stored = [a for a in group.anchors if a in stored]
         self.unread = {a for a in group.anchors if a not in stored and self._unread(a)}
         self.wanted = [a for a in group.anchors if a in stored or a in self.unread]
         self.args = Arguments()
         self.prelude = Scope(())
-        self.depths: dict[tuple[Node, tuple[int, ...], Axes | None], tuple[int, int]] = {}
+        self.depths: dict[object, tuple[int, int]] = {}
         self.checked: dict[Node, tuple[str, str]] = {}
         self.reported: dict[Node, str] = {}
-        self.leaves: dict[tuple[Node, Node], tuple[Node | None, View]] = {}
-        self.values: dict[tuple[Node, Node, Scope], str] = {}  # of expressions
+        self.frames: dict[Node, object] = {}
+        self.leaves: dict[tuple[Node, object], tuple[Node | None, View]] = {}
+        self.values: dict[tuple[Node, object, Scope], str] = {}  # of expressions
         self._serial = 0
         self._collapse()
         passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
@@ -88,7 +66,7 @@ class Body:
         """Whether it is a check that nothing else in these loops is computed from."""
         if anchor.op.check is None:
             return False
-        return all(anchor is not x for a in self.group.anchors for _, x in operands(self.low, a))
+        return all(anchor is not x for a in self.group.anchors for _, x in self.operands[a])
 
     @property
     def reductions(self) -> list[Node]:
@@ -110,7 +88,7 @@ class Body:
         for anchor in self.group.anchors:
             views += [
                 seen(self.low, x, anchor, self.space)[1]
-                for x, leaf in operands(self.low, anchor)
+                for x, leaf in self.operands[anchor]
                 if not is_constant(leaf)
             ]
             if anchor.op.access is not None:
@@ -187,7 +165,7 @@ class Body:
                     return ENDS if axes else END, 0
                 return KEPT, (yield self._depth(leaf.inputs[0], leaf))[1] + 1
             return self._level_of(view, anchor), 0
-        key = (x, anchor.shape, self.computed(anchor))
+        key = x, self.frame(anchor)
         if key not in self.depths:
             below = []
             for v in x.inputs:
@@ -196,7 +174,7 @@ class Body:
         return self.depths[key]
 
     def _depth_of_anchor(self, anchor: Node) -> Steps:
-        key = (anchor, (), None)
+        key = "anchor", anchor
         if key not in self.depths:
             below = []
             for v in pointwise(anchor):
@@ -217,11 +195,19 @@ class Body:
         """The leaf that x is a view of, seen from the anchor's loop; None where x is an
         expression.
         """
-        if (x, anchor) not in self.leaves:
+        key = x, self.frame(anchor)
+        if key not in self.leaves:
             is_leaf = self.low.is_leaf(x) or x.op.kind is Kind.MOVEMENT
             leaf = seen(self.low, x, anchor, self.space) if is_leaf else (None, View((), ()))
-            self.leaves[x, anchor] = leaf
-        return self.leaves[x, anchor]
+            self.leaves[key] = leaf
+        return self.leaves[key]
+
+    def frame(self, anchor: Node) -> object:
+        """The same for anchors that see their operands alike."""
+        if anchor not in self.frames:
+            alike = root_shape(anchor), self.computed(anchor)
+            self.frames[anchor] = alike if anchor.op.access is None else anchor
+        return self.frames[anchor]
 
     # ---- statements
     def fresh(self) -> str:
@@ -260,8 +246,9 @@ class Body:
             if leaf.op.kind is Kind.REDUCE:
                 return self.reduced_value(leaf, here)
             return (yield self._anchor_value(leaf, here))
-        if (x, anchor, here) in self.values:
-            return self.values[x, anchor, here]
+        now = x, self.frame(anchor), here
+        if now in self.values:
+            return self.values[now]
         scope = self.scope_for(self.depth(x, anchor), here)
         if leaf is not None:
             return self.read(leaf, view, scope)
@@ -269,7 +256,7 @@ class Body:
         for v in x.inputs:
             operands_.append((yield self._value(v, anchor, here)))
         key = (x.op, tuple(operands_), tuple(x.params.items()))
-        self.values[x, anchor, here] = name = self.define(scope, key, self.applied(x, operands_))
+        self.values[now] = name = self.define(scope, key, self.applied(x, operands_))
         return name
 
     def applied(self, x: Node, operands_: list[str]) -> str:
@@ -378,16 +365,3 @@ class Body:
     def initial(self, reduction: Node) -> str:
         assert reduction.op.reduction is not None
         return self.args.constant(reduction.op.reduction.init(reduction.dtype), reduction.dtype)
-
-
-def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:
-    """The statements `inner` under one loop per axis; no loop where there are none."""
-    if not inner:  # a check of constants is made before the loops
-        return []
-    lines = list(inner)
-    for axis in reversed(axes):
-        lines = [
-            f"for {axis.name} in {axis.range}:",
-            *("    " + line for line in [*axis.header, *lines]),
-        ]
-    return lines

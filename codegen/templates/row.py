@@ -35,7 +35,8 @@ from ...ir.node import Node
 from ...ir.op import Kind
 from ..text import combine
 from .blocked_sums import in_blocks, rounds
-from .loop_body import END, ENDS, POINT, PRELUDE, Axis, Body, Scope, nested
+from .loop_body import END, ENDS, POINT, PRELUDE, Body
+from .loops import Axis, Scope, nested
 
 BLOCK = 512  # terms of a sum that have an accumulator of their own
 
