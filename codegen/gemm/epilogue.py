@@ -122,12 +122,12 @@ class _Taking:
         self.stack = stack_of(product)
         stored = {product} & set(self.low.outputs)
         waiting = [fusion.rank[a] for a in self.readers(product)]  # sorted, so a heap
-        anchors, last = list(fusion.rank), -1
+        last = -1
         while waiting:
             rank = heappop(waiting)
             if rank == last:
                 continue
-            anchor, last = anchors[rank], rank
+            anchor, last = fusion.anchors[rank], rank
             mine, home = fusion.facts[anchor].reads & set(self.group.anchors), fusion.home[anchor]
             if home.opaque or len(home.anchors) > 1:
                 continue

@@ -88,7 +88,8 @@ class Fusion:
         self.low = low
         self.notes: list[str] = []
         self.facts = {a: facts(low, a) for a in low.order if a in low.anchors}
-        self.rank = {a: k for k, a in enumerate(self.facts)}
+        self.anchors = list(self.facts)
+        self.rank = {a: k for k, a in enumerate(self.anchors)}
         self.readers: dict[Node, list[Node]] = {}  # of each anchor and input, in their order
         self.nbytes = {a: nbytes(a) for a in self.facts}
         self.home: dict[Node, Group] = {}
