@@ -16,12 +16,16 @@ from .graph import Graph
 from .node import Node, Site
 from .op import OpDef
 from .ops.source import input as input_
+from .value import REGISTRY
 
+_OURS = frozenset(REGISTRY.values())  # all that the import of `ops` has registered
 _PLAIN = frozenset((int, bool, str, type(None), DType, OpDef))  # types whose `repr` tells all
 
 
 class NoStructure(TypeError):
-    """A parameter of an operation has a type that is not known here."""
+    """A parameter of an operation has a type that is not known here, or its name does not say what
+    an operation does: somebody else has made the primitive.
+    """
 
 
 class Structure(NamedTuple):
@@ -41,6 +45,8 @@ def structure(graph: Graph) -> Structure:
             continue
         if node.op is input_:
             raise NoStructure("a value is neither an input nor computed")
+        if node.op not in _OURS:
+            raise NoStructure(f"{node.op.name} is not a primitive of this library")
         numbers[node] = len(numbers)
         line = -1
         if node.site is not None and not moving.isdisjoint(node.inputs):

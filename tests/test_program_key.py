@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import linecache
+import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tracegrad.ir.dtype import float32, float64, int64
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.structure import NoStructure, exact, structure
+from tracegrad.ir.value import REGISTRY
 from tracegrad.runtime.cpu import object_cache
 
 
@@ -190,6 +193,24 @@ def test_an_unknown_type_of_parameter_has_no_structure():
     for value in (np.float32(1), np.int64(1), [1], {1}, object()):
         with pytest.raises(NoStructure):
             exact(value)
+
+
+def test_programs_with_a_primitive_of_somebody_else_are_not_kept(monkeypatch):
+    """Its name does not say what it does."""
+    for words, expected in (("{0} + {0}", 2.0), ("{0} * 4", 4.0)):
+        mine = replace(REGISTRY["tanh"], name="mine", expr=words, ref=None)
+        monkeypatch.setitem(REGISTRY, "mine", mine)
+        f = tg.compile(lambda x, mine=mine: mine(x) + 0)
+        assert f(tg.ones(2)).tolist() == [expected] * 2 and not loaded(f)
+
+
+def test_lowering_looks_at_nothing_but_its_input():
+    """Neither at the environment nor at the machine, but by what is part of the key."""
+    root = Path(tg.__file__).parent
+    texts = {p: p.read_text() for room in ("ir", "codegen") for p in (root / room).rglob("*.py")}
+    asked = {p.name for p, text in texts.items()
+             if re.search(r"environ|getenv|cpu_count|platform|getrandom|uname", text)}
+    assert asked == {"progress.py"}  # it prints
 
 
 def test_what_is_not_part_of_a_graph_is_not_part_of_its_structure():
