@@ -40,14 +40,14 @@ def views_of_answers(T, C, see):
 
 
 @scene
-def a_detached_view_with_a_history_of_its_own(T, C, see):
+def a_copy_of_a_detached_view_that_was_written(T, C, see):
     w = T.tensor([1.0, 2.0], requires_grad=True)
 
     @C
     def f(b):
         v = b.detach()
         v[0].add_(w[1])
-        return b, v
+        return b, v.clone()
 
     b, v = f(T.zeros(2, 2))
     see(b, v)

@@ -102,13 +102,13 @@ class _Check:
     @contextmanager
     def moved(self, x: Tensor, by: np.ndarray) -> Iterator[None]:
         """Within it, `by` is added to the values of `x`."""
-        data = x.data  # its changes do not count as in-place changes
-        before = data.clone()
-        data.copy_(before + tensor(by, dtype=x.dtype))
+        memory = x.detach().numpy()  # a backward does not notice that NumPy changed it, and back
+        before = memory.copy()
+        memory += by
         try:
             yield
         finally:
-            data.copy_(before)
+            memory[...] = before
 
     def difference(self, x: Tensor, direction: np.ndarray) -> Arrays:
         """The derivative of the outputs along a direction of `x`, by central differences."""
