@@ -132,3 +132,79 @@ def test_a_matrix_with_nan_is_not_positive_definite(n, row, column, dtype):
         with pytest.raises(LinAlgError) as raised:
             way(tg.linalg.cholesky)(x)
         assert str(refused.value) in str(raised.value)
+
+
+OF_TORCH = {
+    "inv": lambda lib, a, b: [lib.linalg.inv(a)],
+    "solve": lambda lib, a, b: [lib.linalg.solve(a, b)],
+    "solve-right": lambda lib, a, b: [lib.linalg.solve(a, b.mT, left=False)],
+    "lu_solve": lambda lib, a, b: [lib.linalg.lu_solve(*lib.linalg.lu_factor(a), b)],
+    "lu_factor_ex": lambda lib, a, b: lib.linalg.lu_factor_ex(a),
+    "lu": lambda lib, a, b: lib.linalg.lu(a),
+    "det": lambda lib, a, b: [lib.linalg.det(a)],
+    "power": lambda lib, a, b: [lib.linalg.matrix_power(a, -2)],
+    "qr": lambda lib, a, b: lib.linalg.qr(a),
+    "qr-complete": lambda lib, a, b: lib.linalg.qr(a[..., :2], mode="complete"),
+    "solve_triangular": lambda lib, a, b: [lib.linalg.solve_triangular(a, b, upper=True)],
+    "eigvalsh": lambda lib, a, b: [lib.linalg.eigvalsh(a)],
+    "svdvals": lambda lib, a, b: [lib.linalg.svdvals(a)],
+    "cholesky": lambda lib, a, b: [lib.linalg.cholesky(a)],
+}
+
+
+def results(lib, function, dtype, *arrays):
+    try:
+        made = function(*(lib.tensor(x, dtype=getattr(lib, dtype)) for x in arrays))
+    except RuntimeError:
+        return None
+    return [x.numpy() for x in made]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_nothing_is_finite_that_is_nan_in_torch(name, dtype):
+    torch = pytest.importorskip("torch")
+    function, rng = OF_TORCH[name], np.random.default_rng(2)
+    compiled = tg.compile(lambda a, b: tuple(function(tg, a, b)))
+    for n in (2, 3, 5):
+        stack = rng.normal(size=(3, n, n))
+        stack = stack @ stack.transpose(0, 2, 1) + np.eye(n)
+        b = rng.normal(size=(3, n, 2))
+        for row, column, value in ((0, 0, math.nan), (n - 1, n - 1, math.nan), (1, 0, math.nan),
+                                   (0, n - 1, math.nan), (0, 0, math.inf), (0, 1, -math.inf)):
+            a = stack.copy()
+            a[1, row, column] = value
+            theirs = results(torch, lambda a, b: function(torch, a, b), dtype, a, b)
+            for way in (lambda a, b: function(tg, a, b), compiled):
+                mine = results(tg, way, dtype, a, b)
+                if theirs is None or mine is None:  # torch lets some infinities pass in svdvals
+                    assert mine is None
+                    continue
+                for x, y in zip(mine, theirs, strict=True):
+                    wrong = np.isfinite(x) & np.isnan(y)
+                    assert not wrong.any(), (n, row, column, value)
+                    if name != "det":
+                        np.testing.assert_allclose(x[[0, 2]], y[[0, 2]], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("way", [lambda f: f, tg.compile])
+def test_a_nan_in_a_pivot_reaches_every_number(way):
+    a = tg.tensor([[math.nan, 1.0], [1.0, 2.0]])
+    assert way(tg.linalg.inv)(a).isnan().all()
+    singular = tg.tensor([[math.nan, 1.0], [1.0, 1.0]])  # its LU is not that of [[1, 1], [1, 1]]
+    assert way(tg.linalg.solve)(singular, tg.ones(2)).isnan().all()
+    zero = tg.tensor([[0.0, 1.0], [math.nan, 1.0]])
+    assert way(tg.linalg.lu_factor_ex)(zero).info.item() == 1
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_an_infinite_pivot_before_others_ends_a_cholesky_of_float32(n):
+    torch = pytest.importorskip("torch")
+    for k in range(n):
+        a = np.eye(n) + 1
+        a[k, k] = math.inf
+        for dtype in ("float32", "float64"):
+            info = torch.linalg.cholesky_ex(torch.tensor(a, dtype=getattr(torch, dtype))).info
+            for way in (lambda f: f, tg.compile):
+                mine = way(tg.linalg.cholesky_ex)(tg.tensor(a, dtype=getattr(tg, dtype))).info
+                assert mine.item() == info.item()

@@ -82,8 +82,8 @@ class _Writer:
         value = self.get(self.inputs[0], f"a + i * {self.n} + j")
         self.put(self.work, f"w + j * {self.m} + i", value, 2)
 
-    def call(self, routine: str, *arguments: object) -> None:
-        self.line(f"info = {routine}_{self.code}({', '.join(map(str, arguments))})")
+    def call(self, routine: str, *arguments: object, depth: int = 0) -> None:
+        self.line(f"info = {routine}_{self.code}({', '.join(map(str, arguments))})", depth)
 
     def failed(self, condition: str = "info != 0") -> bool:
         """Begin what is done after a failure; report it if that is asked for."""
@@ -116,9 +116,13 @@ def _cholesky(w: _Writer) -> int:
     w.put(out, f"o + i * {n} + j", value, 2)
     w.call("potrf", U, n, out, "o", n)
     diagonal = w.get(out, f"o + i * ({n} + 1)")
-    w.line(f"for i in range({n}):  # a pivot of NaN, which LAPACK may pass")
-    w.line(f"    if {diagonal} != {diagonal} and (info == 0 or i < info):")
+    w.line("lost = False")
+    w.line(f"for i in range({n}):  # a pivot which LAPACK may pass: of NaN, and in float32, as in")
+    w.line(f"    lost = lost or {diagonal} != {diagonal}  # torch, after an infinite one")
+    w.line("    if lost and (info == 0 or i < info):")
     w.line("        info = i + 1")
+    if w.code == "f4":
+        w.line(f"    lost = {diagonal} == f4(inf)")
     w.failed("info > 0")
     w.line(f"    for i in range(info - 1, {n}):")
     w.line("        for j in range(info - 1, i + 1):")
@@ -138,13 +142,49 @@ def _triangular_solve(w: _Writer) -> int:
     return w.rows**2 * columns
 
 
+def _eliminated(w: _Writer, k: str) -> None:
+    """What getrf means: see ir/ops/linalg.py."""
+
+    def at(i: str, j: str) -> str:
+        return f"w + ({j}) * {w.m} + {i}"
+
+    def get(i: str, j: str) -> str:
+        return w.get(w.work, at(i, j))
+
+    w.line("info = 0", 1)
+    w.line(f"for i in range({k}):", 1)
+    w.line("r = i", 2)
+    w.line(f"for j in range(i + 1, {w.m}):", 2)
+    w.line(f"if absolute({get('j', 'i')}) > absolute({get('r', 'i')}):", 3)
+    w.line("r = j", 4)
+    w.line(store(w.whole, int32, "p + i", "r + 1"), 2)
+    w.line(f"for j in range({w.n}):", 2)
+    w.line(f"t = {get('i', 'j')}", 3)
+    w.put(w.work, at("i", "j"), get("r", "j"), 3)
+    w.put(w.work, at("r", "j"), "t", 3)
+    w.line(f"if info == 0 and {get('i', 'i')} == 0:", 2)
+    w.line("info = i + 1", 3)
+    w.line(f"for r in range(i + 1, {w.m}):", 2)
+    w.line(f"if {get('i', 'i')} != 0:", 3)
+    w.put(w.work, at("r", "i"), f"{get('r', 'i')} / {get('i', 'i')}", 4)
+    w.line(f"for j in range(i + 1, {w.n}):", 3)
+    w.put(w.work, at("r", "j"), f"{get('r', 'j')} - {get('r', 'i')} * {get('i', 'j')}", 4)
+
+
 def _lu(w: _Writer) -> int:
     m, n, out = w.m, w.n, w.out
     k = min(w.rows, w.columns)
     wide = w.number(w.columns + 2, "wide")
     w.workspace({"w": w.rows * w.columns}, {"p": max(k, 1)})
     w.turned()
-    w.call("getrf", m, n, w.work, "w", m, w.whole, "p")
+    w.line("finite = True")
+    w.loops(m, n)
+    number = w.get(w.work, f"w + j * {m} + i")
+    w.line(f"        finite = finite and {number} - {number} == 0")
+    w.line("if finite:")
+    w.call("getrf", m, n, w.work, "w", m, w.whole, "p", depth=1)
+    w.line("else:")
+    _eliminated(w, w.number(k, "k"))
     w.failed("info > 0")
     w.line("    pass")
     w.line(f"for i in range({m}):")
@@ -169,17 +209,25 @@ def _qr(w: _Writer) -> int:
     count, room = w.number(k, "k"), w.number(BLOCK * most, "room")
     w.turned()
     w.call("geqrf", m, n, w.work, "w", m, w.work, "t", w.work, "x", room)
+    w.line(f"lost = {m}")
+    pivot = w.get(w.work, f"w + i * ({m} + 1)")
+    w.line(f"for i in range({w.number(least, 'least')}):  # LAPACK may leave later columns alone")
+    w.line(f"    if i < lost and {pivot} - {pivot} != 0:")
+    w.line("        lost = i")
     w.line(f"r = o + {m} * {count}")
     w.loops(count, n)
-    value = f"{w.code}(0)"
-    w.line("        if i <= j:")
-    w.put(out, f"r + i * {n} + j", w.get(w.work, f"w + j * {m} + i"), 3)
+    w.line("        if i > j:")
+    w.put(out, f"r + i * {n} + j", f"{w.code}(0)", 3)
     w.line("        else:")
+    value = w.get(w.work, f"w + j * {m} + i")
+    value = f"select(i >= lost and j > lost, {w.code}(nan), {value})"
     w.put(out, f"r + i * {n} + j", value, 3)
     w.call("orgqr", m, count, w.number(least, "least"), w.work, "w", m, w.work, "t", w.work, "x",
            room)
     w.loops(m, count)
-    w.put(out, f"o + i * {count} + j", w.get(w.work, f"w + j * {m} + i"), 2)
+    value = w.get(w.work, f"w + j * {m} + i")
+    value = f"select(i > lost and j > lost, {w.code}(nan), {value})"
+    w.put(out, f"o + i * {count} + j", value, 2)
     return 2 * w.rows * w.columns * most
 
 

@@ -71,16 +71,24 @@ def _factorisation(name: str, ref: Callable[..., Any], shape: Callable[..., Shap
 
 
 # ---- Cholesky
+def _lost(pivots: np.ndarray) -> np.ndarray:
+    """Which pivots are NaN. In float32, as in torch, one after an infinite one is."""
+    lost = np.isnan(pivots)
+    if pivots.dtype == np.float32:
+        lost[1:] |= np.isinf(pivots[:-1])
+    return lost
+
+
 def _cholesky(a: np.ndarray, *, check: str | None) -> np.ndarray:
     try:
         out = np.linalg.cholesky(a)
-        if not np.isnan(out).any():
+        if np.isfinite(out).all():
             return out
     except np.linalg.LinAlgError:
         out = np.empty_like(a)
     for at in _matrices(a):
         out[at], info = _lapack("potrf", a)(a[at], lower=1, clean=1)
-        if (lost := np.isnan(np.diagonal(out[at]))).any():  # a pivot of NaN, which LAPACK may pass
+        if (lost := _lost(np.diagonal(out[at]))).any():  # a pivot which LAPACK may pass
             info = int(lost.argmax()) + 1
         if info:
             _failed(check, info, a, at)
@@ -135,6 +143,22 @@ triangular_solve = _factorisation(
 
 
 # ---- LU
+def _eliminated(a: np.ndarray) -> tuple[np.ndarray, list[int], int]:
+    """What getrf means. LAPACK's makers differ in what they make of NaN and infinities, and leave
+    some out.
+    """
+    a, pivots, info = a.copy(), [], 0
+    for i in range(min(a.shape)):
+        pivots.append(r := max(range(i, len(a)), key=abs(a[:, i]).__getitem__))
+        a[[i, r]] = a[[r, i]]
+        if a[i, i] != 0:
+            a[i + 1 :, i] /= a[i, i]
+        else:
+            info = info or i + 1
+        a[i + 1 :, i + 1 :] -= np.outer(a[i + 1 :, i], a[i, i + 1 :])
+    return a, pivots, info
+
+
 def _lu(a: np.ndarray, *, check: str | None) -> np.ndarray:
     m, n = a.shape[-2:]
     out = np.zeros((*a.shape[:-1], n + 2), a.dtype)
@@ -143,7 +167,8 @@ def _lu(a: np.ndarray, *, check: str | None) -> np.ndarray:
         return out
     getrf = _lapack("getrf", a)
     for at in _matrices(a):
-        out[at][:, :n], pivots, info = getrf(a[at])
+        factor = getrf if np.isfinite(a[at]).all() else _eliminated
+        out[at][:, :n], pivots, info = factor(a[at])
         if info:
             _failed(check, info, a, at)
         order = np.arange(m)
@@ -213,7 +238,13 @@ def _flat(lead: Shape, *factors: np.ndarray) -> np.ndarray:
 
 
 def _qr(a: np.ndarray, *, complete: bool) -> np.ndarray:
-    return _flat(a.shape[:-2], *np.linalg.qr(a, "complete" if complete else "reduced"))
+    q, r = np.linalg.qr(a, "complete" if complete else "reduced")
+    for at in () if np.isfinite(r).all() else _matrices(a):
+        if (lost := ~np.isfinite(np.diagonal(r[at]))).any():  # LAPACK may leave later columns alone
+            i = int(lost.argmax())
+            after = r[at][i:, i + 1 :]
+            after[np.triu(np.ones(after.shape, bool), -1)] = q[at][i + 1 :, i + 1 :] = np.nan
+    return _flat(a.shape[:-2], q, r)
 
 
 def qr_factors(packed: Any, shape: Shape, complete: bool) -> tuple[Any, Any]:
