@@ -47,7 +47,7 @@ def measured(name: str, contestant: str) -> dict[str, Any]:
     step, arguments = PROGRAMS[name](T)
     result: dict[str, Any] = {"import": imported}
     spent = simplifying() if contestant == "tracegrad" else [0.0]
-    compiled = step if contestant == "eager" else T.compile(step)
+    compiled: Any = step if contestant == "eager" else T.compile(step)
     began = time.perf_counter()
     loss = compiled(*arguments)
     result["first call"] = time.perf_counter() - began

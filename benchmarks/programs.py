@@ -61,7 +61,8 @@ def lenet(T: Any) -> Made:
 
 
 def residual_block(T: Any, wide: int, narrow: int, stride: int) -> Any:
-    nn, Module = T.nn, T.nn.Module
+    nn: Any = T.nn
+    Module: Any = nn.Module
 
     class Block(Module):
         def __init__(self) -> None:
@@ -100,7 +101,8 @@ def resnet18(T: Any) -> Made:
 
 
 def gpt(T: Any, layers: int = 4, width: int = 128, heads: int = 4, length: int = 64) -> Made:
-    nn, F, Module, letters = T.nn, T.nn.functional, T.nn.Module, 65
+    nn, F, letters = T.nn, T.nn.functional, 65
+    Module: Any = nn.Module
 
     class Layer(Module):
         def __init__(self) -> None:
