@@ -28,7 +28,7 @@ from .loop_space import (
     strides_within,
     within,
 )
-from .lower import Lowered, leaves
+from .lower import Lowered
 
 MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
 BETWEEN = "another group must run between them"
@@ -50,7 +50,18 @@ def _operands(low: Lowered, anchor: Node, inlined: list[Node]) -> list[tuple[Nod
 
 def expression(low: Lowered, tops: Iterable[Node]) -> list[Node]:
     """The inlined operations under `tops`, operands first."""
-    return [n for n in leaves(low, tops) if not low.is_leaf(n)]
+    order: list[Node] = []
+    waiting, done, anchors = [(x, False) for x in tops][::-1], set(), low.anchors
+    while waiting:
+        node, ready = waiting.pop()
+        if ready:
+            order.append(node)
+        elif node not in done and node not in anchors and node.op.kind is not Kind.SOURCE:
+            done.add(node)
+            waiting.append((node, True))
+            for x in reversed(node.inputs):
+                waiting.append((x, False))
+    return order
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Set as AbstractSet
+from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass
 
 from ...ir.dtype import float32
@@ -366,8 +366,3 @@ def lower(graph: Graph, layouts: dict[Node, View]) -> Lowered:
     memory.
     """
     return _Lowering(graph, layouts).low
-
-
-def leaves(low: Lowered, roots: Iterable[Node]) -> list[Node]:
-    """The inlined operations under the roots and, before them, the leaves they end at."""
-    return postorder(roots, stop=lambda n: low.is_leaf(n))
