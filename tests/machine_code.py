@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tracegrad.runtime.cpu import compiler
+from tracegrad.codegen.program import Kernel
+from tracegrad.runtime.cpu import code_generator, compiler
 
 
 def on_vectors(module: str, *operations: str) -> bool:
@@ -14,5 +15,6 @@ def on_vectors(module: str, *operations: str) -> bool:
 
 def print_map() -> None:
     """Print what LLVM made of the one map kernel that this process has."""
-    ((_, built),) = [v for k, v in compiler._ready.items() if k.startswith("def map_")]
-    print(built.get_llvm_str())
+    (text,) = (text for text in compiler._ready if text.startswith("def map_"))
+    _, made, _ = code_generator.compiled(Kernel("map", text.partition("\n")[2]), ())
+    print(made.get_llvm_str())
