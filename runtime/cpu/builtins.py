@@ -82,7 +82,7 @@ BUILTINS: dict[str, Builtin] = {
     "trunc": Builtin(llvm_function("trunc"), np.trunc),
     "rint": Builtin(llvm_function("rint"), plain.rint),
     "sqrt": Builtin(llvm_function("sqrt"), np.sqrt),
-    "hypot": Builtin(math.hypot, np.hypot),
+    "hypot": Builtin(of_libm("hypot", arity=2), np.hypot),
     # ---- elementary functions
     "exp": Builtin(straight(vector_math.exp), np.exp),
     "log": Builtin(straight(vector_math.log), np.log),

@@ -1,35 +1,50 @@
-"""Powers in kernels: of integers by squaring, of floats Numba's own.
-
-Numba's power of integers goes by floats from an exponent of 2**16 on, and wraps around no more.
-"""
+"""Powers in kernels: of integers by squaring, modulo 2**64, of floats the C library's."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
-from numba.extending import overload
+from numba.extending import intrinsic
+
+I64 = ir.IntType(64)
 
 
-def power(a: Any, b: Any) -> Any:
-    """a ** b. Kernels as plain Python have NumPy's instead."""
-    raise NotImplementedError
+@intrinsic
+def power(typingctx: Any, a: Any, b: Any) -> Any:
+    """a ** b, an int64 if a is an integer; 1 if then b is negative."""
+    whole = isinstance(a, types.Integer)
+    to = types.int64 if whole else typingctx.unify_types(a, b)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        x, y = (
+            context.cast(builder, v, t, to) for v, t in zip(values, signature.args, strict=True)
+        )
+        if whole:
+            return _by_squaring(builder, x, y)
+        function = builder.module.declare_intrinsic(
+            "llvm.pow", [x.type], ir.FunctionType(x.type, [x.type] * 2)
+        )
+        return builder.call(function, [x, y])
+
+    return to(a, b), codegen
 
 
-@overload(power)
-def _power(a: Any, b: Any) -> Any:
-    return _whole if isinstance(a, types.Integer) else _of_floats
-
-
-def _of_floats(a: Any, b: Any) -> Any:
-    return a**b
-
-
-def _whole(a: Any, b: Any) -> Any:
-    base, left, product = types.int64(a), types.int64(b), types.int64(1)
-    while left > 0:
-        if left & 1:
-            product *= base
-        base *= base
-        left >>= 1
+def _by_squaring(b: Any, x: Any, y: Any) -> Any:
+    """The product of x**(2**k) over the bits k of y."""
+    before = b.block
+    head, body, after = (b.append_basic_block(name) for name in ("head", "square", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    base, left, product = (b.phi(I64) for _ in range(3))
+    b.cbranch(b.icmp_signed(">", left, I64(0)), body, after)
+    b.position_at_end(body)
+    times = b.select(b.trunc(left, ir.IntType(1)), base, I64(1))
+    new = b.mul(base, base), b.lshr(left, I64(1)), b.mul(product, times)
+    for value, first, then in zip((base, left, product), (x, y, I64(1)), new, strict=True):
+        value.add_incoming(first, before)
+        value.add_incoming(then, body)
+    b.branch(head)
+    b.position_at_end(after)
     return product
