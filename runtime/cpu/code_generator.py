@@ -61,17 +61,28 @@ def source_folder() -> Path:
     return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
 
 
-def assembled(name: str, text: str, libraries: Sequence[Any] = ()) -> Any:
-    """Loaded machine code of an LLVM module that calls these libraries, by the code generator that
-    Numba's own goes to.
+# of code whose vectors and unrolled loops are written out: LLVM's passes for those find nothing
+_WRITTEN_OUT = {"opt": 1, "loop_vectorize": False, "slp_vectorize": False}
+
+
+def assembled(
+    name: str, text: str, libraries: Sequence[Any] = (), passes: dict[str, Any] = _WRITTEN_OUT
+) -> Any:
+    """Loaded machine code of an LLVM module that calls these libraries, for the machine that Numba
+    compiles for. Numba itself would have each function optimised once more before the module.
     """
+    codegen = cpu_target.target_context.codegen()
     with global_compiler_lock:
-        made = cpu_target.target_context.codegen().create_library(name)
+        made = codegen.create_library(name)
         made.enable_object_caching()
-        made.add_llvm_module(llvm.parse_assembly(text))
+        module = made._final_module
+        module.link_in(llvm.parse_assembly(text))
         for called in libraries:
-            made.add_linking_library(called)
-        made.finalize()
+            module.link_in(called._get_module_for_linking(), preserve=True)
+        manager, builder = codegen._module_pass_manager(**passes)
+        manager.run(module, builder)
+        module.verify()
+        made._finalize_final_module()
     return made
 
 
@@ -83,18 +94,18 @@ def _symbol(kernel: Kernel) -> str:
     return f"{kernel.template}_{hashlib.sha256(kernel.text.encode()).hexdigest()[:32]}"
 
 
-def _module(kernel: Kernel) -> tuple[str, list[Any]]:
-    """A kernel as LLVM, and the libraries it calls."""
+def _assembled(kernel: Kernel, symbol: str) -> Any:
     if kernel.llvm:
-        return kernel.llvm().replace('"kernel"', f'"{_symbol(kernel)}"'), []
-    return translated(kernel.text, _symbol(kernel), _WORDS, FAST if kernel.fast else set())
+        return assembled(symbol, kernel.llvm().replace('"kernel"', f'"{symbol}"'))
+    text, called = translated(kernel.text, symbol, _WORDS, FAST if kernel.fast else set())
+    return assembled(symbol, text, called, {})
 
 
 def compiled(kernel: Kernel, origin: Iterable[Any]) -> tuple[int, Any, tuple[bytes, ...]]:
     """The address of the kernel's machine code, what keeps it alive, and its cache entry."""
     symbol = _symbol(kernel)
     try:
-        made = assembled(symbol, *_module(kernel))
+        made = _assembled(kernel, symbol)
     except MachineCodeLost:
         raise
     except Exception as error:
