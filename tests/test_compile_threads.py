@@ -13,7 +13,7 @@ from threading import Barrier, Lock, Thread
 import numba
 import numpy as np
 import pytest
-from processes import prints
+from processes import prints, run
 
 import tracegrad as tg
 
@@ -97,6 +97,27 @@ def test_a_forked_process_does_alone_what_threads_shared():
         os._exit(0 if same else 1)
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(ended, (f(x) == want).all().item())
+
+
+def share_the_pool():
+    """Several functions at once, each on several threads."""
+    x, y = tg.ones(400, 160), tg.ones(160, 160)
+    functions = [tg.compile(lambda x, y, k=k: ((x @ y).relu() @ y * k).sum(0)) for k in range(3)]
+    for f in functions:
+        f(x, y)
+
+    def work(k, wait):
+        wait()
+        return all((f(x, y) == 400 * 160 * 160.0 * k).all() for f in [functions[k]] * 40)
+
+    print(numba.threading_layer(), in_threads(work, 3), numba.get_num_threads())
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_a_threading_layer_that_the_user_chose_is_entered_as_it_allows(layer):
+    """The work queue ends the process if two threads enter it."""
+    env = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "3"}
+    assert run(share_the_pool, env=env) == f"{layer} [True, True, True] 3\n"
 
 
 def test_threads_with_gradients_of_their_own():

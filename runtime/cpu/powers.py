@@ -34,7 +34,7 @@ def power(typingctx: Any, a: Any, b: Any) -> Any:
 def _by_squaring(b: Any, x: Any, y: Any) -> Any:
     """The product of x**(2**k) over the bits k of y."""
     before = b.block
-    head, body, after = (b.append_basic_block(name) for name in ("head", "square", "after"))
+    head, body, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
     b.branch(head)
     b.position_at_end(head)
     base, left, product = (b.phi(I64) for _ in range(3))

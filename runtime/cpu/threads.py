@@ -33,7 +33,9 @@ def _patient() -> Iterator[None]:
 
 @memo
 def layer() -> str:
-    """The threading layer: omp where it can be loaded, then tbb, then Numba's own work queue."""
+    """The threading layer if nobody chose one: omp where it can be loaded, then tbb, then Numba's
+    own work queue.
+    """
     for name, module in (("omp", "omppool"), ("tbb", "tbbpool")):
         try:
             with _patient():
@@ -51,7 +53,11 @@ def region_lock(parallel: bool) -> Any:
     """What guards a launch list from being walked twice at once; Numba's work queue runs one
     parallel loop at a time at all.
     """
-    return _one_region if parallel and layer() == "workqueue" else lock()
+    if not parallel:
+        return lock()
+    threads()
+    taken = import_module("numba").threading_layer()  # which the user may have chosen
+    return _one_region if taken == "workqueue" else lock()
 
 
 _alone = False
