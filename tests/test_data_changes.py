@@ -150,3 +150,66 @@ def test_data_set_within_a_compiled_step_is_what_its_backward_reads():
     for made in (lambda f: f, tg.compile):
         a = tg.ones(2, requires_grad=True)
         assert made(lambda a: step(tg, a))(a).tolist() == [6.0, 6.0]
+
+
+COMPOSITES = {
+    "prod": lambda lib, a: a.prod(),
+    "norm": lambda lib, a: lib.linalg.vector_norm(a, 1.5),
+    "largest": lambda lib, a: lib.linalg.vector_norm(a.view(2, 2), float("inf"), dim=1),
+    "var": lambda lib, a: a.var(),
+    "std_mean": lambda lib, a: lib.std_mean(a)[0],
+    "softmax": lambda lib, a: lib.softmax(a, 0),
+    "log_softmax": lambda lib, a: lib.log_softmax(a, 0),
+    "logsumexp": lambda lib, a: lib.logsumexp(a.view(2, 2), 1),
+    "cumprod": lambda lib, a: a.cumprod(0),
+    "clamp": lambda lib, a: a.clamp(1.5, 3.5),
+    "gelu": lambda lib, a: lib.nn.functional.gelu(a),
+    "hardtanh": lambda lib, a: lib.nn.functional.hardtanh(a, -1, 2.5),
+    "mse_loss": lambda lib, a: lib.nn.functional.mse_loss(a, lib.ones(4)),
+    "layer_norm": lambda lib, a: lib.nn.functional.layer_norm(a, (4,)),
+    "dist": lambda lib, a: lib.dist(a, lib.ones(4)),
+    "det": lambda lib, a: lib.linalg.det(a.view(2, 2)),
+    "linear": lambda lib, a: lib.nn.functional.linear(a, a.view(1, 4)),
+    "mean": lambda lib, a: a.mean(),
+    "embedding": lambda lib, a: lib.nn.functional.embedding(lib.tensor([0, 1]), a.view(2, 2)),
+}
+WRITES = {
+    "set": lambda lib, t: setattr(t, "data", lib.full(tuple(t.shape), 6.0)),
+    "written": lambda lib, t: t.data.mul_(2),
+}
+
+
+@pytest.mark.parametrize("of", ["input", "output"])
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_backward_of_several_primitives_is_that_of_torch_or_refuses(name, of):
+    def run(lib, change):
+        a = lib.tensor([4.0, 3.0, 2.0, 5.0], requires_grad=True)
+        t = a * 1.5
+        y = COMPOSITES[name](lib, t)
+        change(lib, t if of == "input" else y)
+        (y * lib.arange(1.0, 1 + y.numel()).view(y.shape)).sum().backward()
+        return a.grad.tolist()
+
+    for kind, change in WRITES.items():
+        want = run(torch, change)
+        try:
+            got = run(tg, change)
+        except RuntimeError as error:
+            assert f"through `.data`: an {of} of " in str(error)
+            assert name not in ("linear", "mean", "embedding"), "torch reads nothing there"
+            assert (of, kind) != ("output", "set")
+        else:
+            assert got == pytest.approx(want, rel=1e-4, nan_ok=True), kind
+
+
+def test_what_changes_before_a_function_or_in_another_tensor_refuses_nothing():
+    def run(lib):
+        a, other = (lib.tensor([1.0, 2.0, 3.0], requires_grad=True) for _ in range(2))
+        a.data.mul_(2)
+        loss = a.softmax(0)[1] + a.prod() + a.norm()
+        other.data.mul_(2)
+        loss.backward(retain_graph=True)
+        loss.backward()
+        return a.grad.tolist()
+
+    assert run(tg) == pytest.approx(run(torch), rel=1e-5)

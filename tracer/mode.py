@@ -13,6 +13,7 @@ from contextlib import ContextDecorator
 from copy import copy
 from functools import wraps
 from inspect import isgeneratorfunction
+from itertools import count
 from typing import Any
 
 from ..ir.dtype import DType, float32
@@ -31,6 +32,7 @@ class Mode(threading.local):
 
 
 mode = Mode()
+sequence_numbers = count(1)  # of autograd nodes, and of changes through `.data`
 
 
 def resolve(t: Any) -> Any:

@@ -17,14 +17,13 @@ from weakref import ref
 from ...ir.autodiff import cotangent
 from ...ir.node import Aval
 from ...ir.op import OpDef
-from ..mode import mode, resolve
-from ..tensor.data_changes import follow_data
+from ..mode import mode, resolve, sequence_numbers
+from ..tensor.data_changes import follow_data, refuse_changed_data
 from ..tensor.gradient_layout import differentiable_copy
 from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 from .operands_read import reads_of
 
-sequence_numbers = itertools.count(1)
 _leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
 
 FREED = (
@@ -45,14 +44,14 @@ class GradFn:
     """
 
     __slots__ = (
-        "__weakref__", "edges", "metadata_", "posthooks", "prehooks", "retainers", "sequence",
-        "shown_edges", "title",
+        "__weakref__", "composite", "edges", "metadata_", "posthooks", "prehooks", "retainers",
+        "sequence", "title",
     )
 
     def __init__(self, title: str, edges: tuple[GradFn | None, ...], sequence: int | None = None):
         self.title, self.edges = title, edges
         self.sequence = next(sequence_numbers) if sequence is None else sequence
-        self.shown_edges: tuple | None = None
+        self.composite: Composite | None = None
         self.prehooks: dict[int, Callable] | None = None
         self.posthooks: dict[int, Callable] | None = None
         self.retainers: list[ref] = []
@@ -65,7 +64,7 @@ class GradFn:
     @property
     def next_functions(self) -> tuple:
         """The nodes of the inputs, each paired with 0: every operation here has one output."""
-        return tuple((e, 0) for e in (self.edges if self.shown_edges is None else self.shown_edges))
+        return tuple((e, 0) for e in (self.composite or self).edges)
 
     @property
     def metadata(self) -> dict:
@@ -266,7 +265,7 @@ class OpBackward(GradFn):
         self, op: OpDef, params: dict, inputs: tuple, edges: tuple, wanted: tuple[int, ...], y: Any
     ):
         self.title, self.edges, self.sequence = op.grad_name, edges, next(sequence_numbers)
-        self.shown_edges = self.prehooks = self.posthooks = self.metadata_ = None
+        self.composite = self.prehooks = self.posthooks = self.metadata_ = None
         self.retainers = []
         self.op, self.params, self.inputs = op, params, inputs
         self.wanted, self.y, self.freed = wanted, y, False
@@ -274,6 +273,8 @@ class OpBackward(GradFn):
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         if self.freed:
             raise RuntimeError(FREED)
+        if self.composite is not None:
+            refuse_changed_data(self.title, *self.composite[1:])
         y, edges, history = self.y, self.edges, mode.grad
         if isinstance(y, Saved):
             y = y.unpack(self if history else None, self, output=True)
@@ -326,14 +327,29 @@ def with_grad_name(y: Tensor, title: str) -> Tensor:
     return y
 
 
-def _edges_of(args: Any) -> list[GradFn | None]:
-    edges: list[GradFn | None] = []
+class Composite(NamedTuple):
+    """One operation made of several, begun at `start`: what its nodes show as edges, and the
+    version counters of its arguments and outputs.
+    """
+
+    edges: list[GradFn | None]
+    inputs: list[list]
+    outputs: list[list]
+    start: int
+
+
+def _composite(args: Any, start: int) -> Composite:
+    whole = Composite([], [], [], start)
     for a in args:
         if isinstance(a, Tensor):
-            edges.append(edge(resolve(a)))
+            a = resolve(a)
+            whole.edges.append(edge(a))
+            whole.inputs.append(a._version)
         elif type(a) in (list, tuple):
-            edges += _edges_of(a)
-    return edges
+            inner = _composite(a, start)
+            whole.edges.extend(inner.edges)
+            whole.inputs.extend(inner.inputs)
+    return whole
 
 
 def composite(title: str) -> Callable[[Callable], Callable]:
@@ -360,11 +376,12 @@ def as_one(title: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
     start = next(sequence_numbers)
     result = function(*args, **kwargs)
     if mode.grad:
-        shown_edges: tuple | None = None
+        whole: Composite | None = None
         for t in result if isinstance(result, (tuple, list)) else (result,):
             # an older node is that of an argument which is returned: it keeps its name
             if (fn := getattr(t, "_grad_fn", None)) is not None and fn.sequence > start:
-                if shown_edges is None:
-                    shown_edges = tuple(_edges_of((*args, *kwargs.values())))
-                fn.title, fn.shown_edges = title, shown_edges
+                if whole is None:
+                    whole = _composite((*args, *kwargs.values()), start)
+                whole.outputs.append(t._version)
+                fn.title, fn.composite = title, whole
     return result

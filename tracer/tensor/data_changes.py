@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from ..mode import sequence_numbers
+
 if TYPE_CHECKING:
     from .tensor import Tensor
 
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
 class NewData:
     """What the setter of `.data` gave a tensor. Each is equal to itself alone."""
 
-    __slots__ = ("array", "node", "tensor")
+    __slots__ = ("array", "node", "sequence", "tensor")
 
     def __init__(self, t: Tensor | None):
+        self.sequence = next(sequence_numbers)
         self.array: Any = None if t is None else t._array
         self.node: Any = None if t is None else t._node
         self.tensor = None if t is None else ref(t)
@@ -46,6 +49,37 @@ def follow_data(saved: Any) -> None:
                     f"was given data of shape {[*now]} since"
                 )
             saved.array, saved.node = new.array, new.node
+
+
+# Functions of several primitives whose backward reads inputs, or outputs, in torch, and here values
+# that were computed from them: by the names of their nodes.
+_READS = {
+    "input": {f"{name}Backward{k}" for k in (0, 1) for name in """
+        BinaryCrossEntropyWithLogits Cdist Clamp Cumprod Dist Gelu Glu Hardsigmoid Hardswish
+        Hardtanh LinalgCross LinalgMatrixExp LinalgVectorNorm Logcumsumexp Logsumexp Median Mish
+        MseLoss NativeBatchNorm NativeGroupNorm NativeLayerNorm Prod Renorm
+        ScaledDotProductFlashAttentionForCpu Silu Sinc SoftMarginLoss Softplus SpecialLogNdtr Std
+        StdMean Threshold Var VarMean
+    """.split()},
+    "output": {f"{name}Backward{k}" for k in (0, 1) for name in """
+        Cumprod LinalgDet LinalgVectorNorm LogSoftmax Logcumsumexp Logsumexp Prod Softmax
+        SpecialLogNdtr
+    """.split()},
+}
+
+
+def refuse_changed_data(title: str, inputs: list, outputs: list, start: int) -> None:
+    """Raise if torch would read what was changed after `start`, by the version counters."""
+    for kind, versions in (("input", inputs), ("output", outputs)):
+        for version in versions if title in _READS[kind] else ():
+            # an output that was saved stays what it was if its `.data` is set
+            if any(change.sequence > start and (versions is inputs or change.tensor is None)
+                   for change in version[1:]):
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been changed through "
+                    f"`.data`: an {kind} of {title} has other values. Change it before the "
+                    "operation, or after backward()."
+                )
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ...ir.ops.movement import expand
 from ...ir.strides import repeats
-from ..autograd.graph import GradFn, OpBackward, Saved, edge, sequence_numbers
-from ..mode import mode, resolve
+from ..autograd.graph import GradFn, OpBackward, Saved, edge
+from ..mode import mode, resolve, sequence_numbers
 from .masked_selection import Selection
 from .memory_order import strides_of
 from .promotion import SCALAR_TYPE, can_cast
