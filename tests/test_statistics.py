@@ -261,3 +261,13 @@ def test_one_kernel(function):
     compiled = tg.compile(function)
     compiled(tg.tensor(X[0].astype("f4")))
     assert_kernels(compiled, 1)
+
+
+@pytest.mark.parametrize("order", [0.5, 1.5, 2, 3, 4, -1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_norm_of_one_number_is_its_size(order, dtype):
+    for size in (2.5e25, 3e-30, 0.0, INF):
+        for T in (torch, tg):
+            x = T.tensor([[-size, 2.0]], dtype=getattr(T, dtype))
+            assert T.linalg.vector_norm(x, order, 0).tolist() == x[0].abs().tolist()
+            assert T.norm(x[0, 0], order).item() == x[0, 0].abs().item()

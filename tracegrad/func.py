@@ -188,7 +188,7 @@ def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False,
             raise RuntimeError(f"{_JVP}: Expected primals to only contain Tensors, got {type(x)}")
     chosen = Primals(primals, tuple(range(len(primals))))
     tangent_leaves = _tangents_of(tangents, chosen)
-    point = Linearization(_JVP, func, chosen.floating(), {}, has_aux)
+    point = Linearization(_JVP, func, chosen.floating(), {}, has_aux, forward=True)
     if strict and None in point.back.roots:
         raise RuntimeError(
             "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
@@ -208,7 +208,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
     tensor([1., 2.])
     """
     chosen = Primals(primals, tuple(range(len(primals)))).floating()
-    point = Linearization("linearize(f, *primals)", func, chosen, {}, False)
+    point = Linearization("linearize(f, *primals)", func, chosen, {}, False, forward=True)
     forward = point.back.pushforward()
 
     def pushforward(*tangents: Any) -> Any:
@@ -297,7 +297,8 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *,
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        point = Linearization(_JVP, func, Primals(args, argnums).floating(), kwargs, has_aux)
+        chosen = Primals(args, argnums).floating()
+        point = Linearization(_JVP, func, chosen, kwargs, has_aux, forward=True)
         ys, xs = point.back.outputs, point.back.primals
         forward = point.back.pushforward()
         columns = []

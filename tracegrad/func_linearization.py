@@ -68,7 +68,8 @@ class Linearization:
     `call` is the transform as messages name it.
     """
 
-    def __init__(self, call: str, func: Callable, chosen: Primals, kwargs: dict, has_aux: bool):
+    def __init__(self, call: str, func: Callable, chosen: Primals, kwargs: dict, has_aux: bool,
+                 forward: bool = False):
         self.call, self.aux = call, None
 
         def run(leaves: list[Tensor]) -> Any:
@@ -86,7 +87,7 @@ class Linearization:
             return output
 
         self.chosen = chosen
-        self.back = Pullback(run, chosen.leaves)
+        self.back = Pullback(run, chosen.leaves, forward)
         self.outputs, self.structure = flatten(self.back.result)
         for y in self.outputs:
             if not isinstance(y, Tensor):

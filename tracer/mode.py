@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from copy import copy
+from enum import Enum
 from functools import wraps
 from inspect import isgeneratorfunction
 from itertools import count
@@ -20,10 +21,21 @@ from ..ir.dtype import DType, float32
 from .change_counter import changed
 
 
+class Forward(Enum):
+    """Grad mode in a function that is differentiated forward. `no_grad` stops no tangent there, so
+    all is recorded; the value is the mode that the user sees. At kinks torch's forward formulas
+    choose other derivatives than those for backward.
+    """
+
+    ON = True
+    OFF = False
+
+
 class Mode(threading.local):
     """The state of one thread."""
 
-    grad: bool = True  # operations on tensors that require grad are recorded
+    grad: bool | Forward = True  # if true: operations on tensors that require grad are recorded
+    stopped: bool = False  # the user has turned recording off
     inference: bool = False
     edges_only: bool = False  # autograd nodes get edges and save no values
     make_saved: Any = None  # saves a tensor for backward, if not graph.Saved
@@ -90,16 +102,31 @@ def set_default_dtype(d: DType) -> None:
     changed()
 
 
-class GradMode(ContextDecorator):
-    """A context manager and decorator that sets grad mode."""
+def forward_mode() -> bool:
+    """Whether the operations of a function that is differentiated forward run now."""
+    return isinstance(mode.grad, Forward)
 
-    def __init__(self, grad: bool):
+
+def recording_mode() -> bool | Forward:
+    """Grad mode for what records its operations now, or later in place of now."""
+    return Forward.ON if forward_mode() else True
+
+
+class GradMode(ContextDecorator):
+    """A context manager and decorator that sets grad mode as a user wishes."""
+
+    def __init__(self, grad: Any):
         self.enabled = grad
-        self.before: list[tuple[bool, bool]] = []
+        self.before: list[tuple[bool | Forward, bool]] = []
+
+    def wanted(self) -> bool | Forward:
+        """Grad mode within it."""
+        mode.stopped = mode.stopped or not self.enabled
+        return Forward(self.enabled) if forward_mode() else self.enabled
 
     def __enter__(self) -> None:
         self.before.append((mode.grad, mode.inference))
-        mode.grad = self.enabled
+        mode.grad = self.wanted()
 
     def __exit__(self, *_: Any) -> None:
         mode.grad, mode.inference = self.before.pop()
@@ -126,6 +153,13 @@ class GradMode(ContextDecorator):
                 sent = yield item
 
         return steps
+
+
+class FixedGradMode(GradMode):
+    """Sets this grad mode, whatever it was; for the library's own use."""
+
+    def wanted(self) -> bool | Forward:
+        return self.enabled
 
 
 class no_grad(GradMode):
@@ -181,11 +215,11 @@ class set_grad_enabled(GradMode):
 
     def _set_now(self) -> None:
         self.previous = (mode.grad, mode.inference)
-        mode.grad = self.enabled
+        mode.grad = self.wanted()
 
     def __enter__(self) -> None:
         self.before.append(self.previous)
-        mode.grad = self.enabled
+        mode.grad = self.wanted()
 
     def __call__(self, func: Any) -> Any:
         mode.grad, mode.inference = self.previous  # a decorator changes nothing outside
@@ -257,6 +291,9 @@ class inference_mode(GradMode):
         self.inference = bool(mode)
         super().__init__(not mode)
 
+    def wanted(self) -> bool | Forward:
+        return super().wanted() and not self.inference  # which stops tangents too
+
     def __enter__(self) -> None:
         super().__enter__()
         mode.inference = self.inference
@@ -268,7 +305,7 @@ def is_grad_enabled() -> bool:
     >>> torch.is_grad_enabled()
     True
     """
-    return mode.grad
+    return mode.grad not in (False, Forward.OFF)
 
 
 def is_inference_mode_enabled() -> bool:

@@ -52,10 +52,11 @@ def _depends(y: GradFn | None, x: GradFn) -> bool:
 class _Linearization:
     """A function at its inputs: outputs, pullback, and the structures of both."""
 
-    def __init__(self, func: Callable, inputs: Any, what: str, create: bool, strict: bool):
+    def __init__(self, func: Callable, inputs: Any, what: str, create: bool, strict: bool,
+                 forward: bool = False):
         self.xs, self.create, self.strict = _tensors(inputs, "inputs", what), create, strict
         self.what, self.single_input = what, not isinstance(inputs, tuple)
-        self.back = Pullback(lambda xs: func(*xs), self.xs)
+        self.back = Pullback(lambda xs: func(*xs), self.xs, forward)
         output = self.back.result
         self.ys = _tensors(output, "outputs of the user-provided function", what)
         self.single_output = not isinstance(output, tuple)
@@ -225,7 +226,7 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
             "torch.autograd.functional.jacobian: with strategy 'forward-mode', vectorize must be "
             "True, and create_graph must be False"
         )
-    p = _Linearization(func, inputs, "jacobian", create_graph, strict)
+    p = _Linearization(func, inputs, "jacobian", create_graph, strict, forward)
     for other, name in ((forward, 'strategy="forward-mode"'), (vectorize, "vectorize=True")):
         if strict and other:
             raise RuntimeError(

@@ -16,6 +16,7 @@ from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input, Stream
 from ..tracer.capture.locations import Location
 from ..tracer.capture.scalar import Scalar
+from ..tracer.mode import Forward
 from .backward_programs import Derivative
 from .lowering import Lowered
 
@@ -61,7 +62,7 @@ class Entry:
     guard_set: GuardSet
     derivative: Derivative | None
     freed: dict[int, Freed]  # outputs that backward cannot go through
-    grad_mode: bool
+    grad_mode: bool | Forward
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one object
     replay: Callable[..., Any] = lambda *args: None

@@ -14,7 +14,7 @@ from ..tracer.autograd.graph import GradFn
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import leaves
-from ..tracer.mode import GradMode, mode
+from ..tracer.mode import FixedGradMode, mode
 from ..tracer.tensor.masked_selection import Selection
 from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import Path, apply_path, index_view
@@ -63,7 +63,7 @@ class Aliased:
             elif mode.grad is recorded:
                 t = apply_path(t, path)
             else:
-                with GradMode(recorded):
+                with FixedGradMode(recorded):
                     t = apply_path(t, path)
         if t._grad_fn is not None:
             t._grad_fn.title = self.title

@@ -20,7 +20,7 @@ from ..tracer.autograd.graph import edge
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.signature import leaves, rebuild
-from ..tracer.mode import enable_grad, mode, resolve
+from ..tracer.mode import FixedGradMode, mode, recording_mode, resolve
 from ..tracer.tensor.tensor import Tensor, wrap
 from .outputs import Aliased, Returned, aliased
 from .snapshot import SnapshotPlan
@@ -50,6 +50,7 @@ class Rerun:
         rerun_obstacle: str,
     ):
         self.function, *arguments = call
+        self.grad_mode = recording_mode()
         self.structure = rebuild(tuple(arguments), lambda _: _PLACEHOLDER)
         self.snapshot_plan, self.rerun_obstacle = snapshot_plan, rerun_obstacle
         # by output: the number of a leaf of the result; whether it is the output, or a view of it
@@ -74,7 +75,8 @@ class Rerun:
                 f"{self.rerun_obstacle}; take the gradient inside the compiled function, or run it "
                 "eagerly"
             )
-        with self.snapshot_plan.restored(call, changes) as tensors, enable_grad(), _outside():
+        with self.snapshot_plan.restored(call, changes) as tensors, _outside(), \
+                FixedGradMode(self.grad_mode):
             waiting, every = iter(call.arguments), iter(call.numbers)
             args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
             results = leaves(self.function(*args, **kwargs))
@@ -84,7 +86,8 @@ class Rerun:
             edge(call.arguments[i.key] if i.kind == "argument" else tensors.get(i, i.tensor))
             for i in wanted
         ]
-        return tuple(backpropagate(roots, targets, mode.grad, mode.grad, stop=True))
+        again = bool(mode.grad)
+        return tuple(backpropagate(roots, targets, again, again, stop=True))
 
     def output_in(self, output: int, results: list) -> Tensor:
         """The tensor of an output in a new result of the function."""

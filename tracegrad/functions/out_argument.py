@@ -16,7 +16,7 @@ from typing import Any
 from numpy.lib.array_utils import byte_bounds
 
 from ..ir.node import Node
-from ..tracer.mode import mode, no_grad, resolve
+from ..tracer.mode import FixedGradMode, mode, resolve
 from ..tracer.pytree import flatten
 from ..tracer.tensor.inplace import overwrite, refuse_unwritable
 from ..tracer.tensor.promotion import SCALAR_TYPE, can_cast
@@ -101,7 +101,7 @@ def _written(
         )
     if rule == "computed":
         kwargs = {**kwargs, "dtype": _computed(kwargs.get("dtype"), into[0])}
-    with no_grad():
+    with FixedGradMode(False):
         answer = function(*args, **kwargs)
     single = isinstance(answer, Tensor)
     if single is not isinstance(out, Tensor):
@@ -113,7 +113,7 @@ def _written(
         rule = "exact"
     for t, y in zip(into, answers, strict=True):
         _check(name, rule, t, resolve(y), inputs)
-    with no_grad():
+    with FixedGradMode(False):
         for t, y in zip(into, answers, strict=True):
             _write(name, t, resolve(y))
     if single:
@@ -160,7 +160,7 @@ def _check(name: str, rule: str, out: Tensor, answer: Tensor, inputs: list[Tenso
             f"{SCALAR_TYPE[out.dtype]}"
         )
     if out.shape == answer.shape:
-        with no_grad():
+        with FixedGradMode(False):
             refuse_unwritable(out)
         if any(_partly_shared(out, x) for x in inputs):
             raise RuntimeError(_PARTIAL)

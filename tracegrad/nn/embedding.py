@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from ..functions.torch.creation import empty
-from ..tracer.mode import no_grad
+from ..tracer.mode import FixedGradMode
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init
 from .module import Module
@@ -41,7 +41,7 @@ class _Table(Module):
         """Draw the initial values again."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            with no_grad():
+            with FixedGradMode(False):
                 self.weight[self.padding_idx].fill_(0)
 
     @classmethod

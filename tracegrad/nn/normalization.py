@@ -8,7 +8,7 @@ from typing import Any
 from ..functions.torch.creation import empty, ones, tensor, zeros
 from ..functions.torch.shape import squeeze, unsqueeze
 from ..ir.dtype import int64
-from ..tracer.mode import no_grad
+from ..tracer.mode import FixedGradMode
 from ..tracer.tensor.tensor import Tensor
 from . import functional as F, init
 from .module import Module
@@ -63,7 +63,7 @@ class _Running(_Affine):
     def reset_running_stats(self) -> None:
         """Forget what was seen."""
         if self.track_running_stats:
-            with no_grad():
+            with FixedGradMode(False):
                 self.running_mean.zero_()  # type: ignore[union-attr]
                 self.running_var.fill_(1)  # type: ignore[union-attr]
                 self.num_batches_tracked.zero_()  # type: ignore[union-attr]

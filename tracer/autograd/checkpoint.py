@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..mode import enable_grad, mode, resolve
+from ..mode import FixedGradMode, mode, recording_mode, resolve
 from ..pytree import flatten, unflatten
 from ..tensor.generator import get_rng_state, set_rng_state
 from ..tensor.tensor import Tensor
@@ -75,6 +75,7 @@ class _Section:
             k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x._requires_grad
         ]
         self.rng_state = get_rng_state() if keep_rng_state else None
+        self.grad_mode = recording_mode()
 
     def run(self) -> tuple[list[Any], Any, list[GradFn]]:
         """The leaves and the structure of the output, and the nodes of the arguments."""
@@ -82,7 +83,7 @@ class _Section:
         for k in self.differentiable:
             leaves[k] = origin(leaves[k], _Argument)
         args, kwargs = unflatten(leaves, self.structure)
-        with enable_grad():
+        with FixedGradMode(self.grad_mode):
             output, structure = flatten(self.function(*args, **kwargs))
         return output, structure, [leaves[k]._grad_fn for k in self.differentiable]
 
@@ -109,7 +110,7 @@ class CheckpointBackward(GradFn):
         with _rng_state_at(self.section.rng_state):
             output, _, arguments = self.section.run()
         roots = [(resolve(output[k])._grad_fn, part) for k, part in parts.items()]
-        create = mode.grad
+        create = bool(mode.grad)
         return tuple(
             backpropagate(roots, [*arguments, *self.outer_nodes], create, create, stop=True)
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
-from ..mode import enable_grad, mode, resolve
+from ..mode import FixedGradMode, Forward, forward_mode, mode, resolve
 from ..tensor.tensor import Tensor, fill_slots
 from ..tensor.views import alias_memory
 from .backward import backpropagate, filled
@@ -70,15 +70,20 @@ def reaches_outer_history(fns: Iterable[GradFn | None], own: set[GradFn]) -> boo
 
 
 class Pullback:
-    """A function at one point: its result, and how gradients go back through it."""
+    """A function at one point: its result, and how gradients go back through it. `forward` says
+    that they are wanted for a pushforward only, whose formulas are others at kinks.
+    """
 
-    def __init__(self, function: Callable, primals: Sequence[Tensor]):
+    def __init__(self, function: Callable, primals: Sequence[Tensor], forward: bool = False):
         self.primals = [resolve(x) for x in primals]
         inputs = [origin(x) for x in self.primals]
         self.origins: list[GradFn] = [x._grad_fn for x in inputs]
         self.recording = mode.grad
-        with enable_grad():
+        stopped, mode.stopped = mode.stopped, False
+        with FixedGradMode(Forward.ON if forward else True):
             self.result = function(inputs)
+        self.stopped, mode.stopped = mode.stopped, stopped or mode.stopped
+        self.mixed = forward or forward_mode()
 
     def set_outputs(self, outputs: Sequence[Tensor], inner: Iterable[GradFn] = ()) -> None:
         """Set the tensors of the result whose gradients will be given.
@@ -88,6 +93,11 @@ class Pullback:
         self.outputs = [resolve(y) for y in outputs]
         self.roots = [y._grad_fn if y._requires_grad else None for y in self.outputs]
         self.outer_history = reaches_outer_history(self.roots, {*self.origins, *inner})
+        if self.stopped and self.mixed and self.outer_history:
+            raise NotImplementedError(
+                "no_grad stops the reverse mode but not the forward mode: a function that uses it "
+                "cannot be differentiated in both. Detach the tensors instead."
+            )
 
     def detached_outside(self, t: Any) -> Any:
         """A tensor of the result for the caller.

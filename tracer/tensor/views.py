@@ -316,7 +316,7 @@ def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
         base, path = x, ((op, params),)
     assert base is not None
     y._base, y._version = base, x._version
-    y._view = ViewMeta(base, path, mode.grad, strides)
+    y._view = ViewMeta(base, path, bool(mode.grad), strides)
 
 
 def alias_memory(x: Tensor, y: Tensor) -> None:

@@ -14,7 +14,7 @@ from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
 from ...tracer.capture.type_version import rechecked, tag
 from ...tracer.change_counter import change_count
-from ...tracer.mode import mode
+from ...tracer.mode import Forward, mode
 from ...tracer.tensor.views import memory_offset
 from ..entry import Entry, nobody
 from ..outputs import Gradient, gradients_before_call
@@ -28,8 +28,9 @@ def write_guards(s: Source) -> None:
     """Return MISS if the entry does not fit the call; else bind its tensors and numbers."""
     entry = s.entry
     s.names |= {
-        "mode": mode, "change_count": change_count, "checked_at": entry.checked_at,
-        "stale": staleness(entry), "alike": alike, "offset_of": memory_offset,
+        "mode": mode, "Forward": Forward, "change_count": change_count,
+        "checked_at": entry.checked_at, "stale": staleness(entry), "alike": alike,
+        "offset_of": memory_offset,
     }
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))

@@ -15,6 +15,7 @@ from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops
 from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
 from ...tracer.autograd.graph import composite
+from ...tracer.mode import forward_mode
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
@@ -154,7 +155,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 @composite("PreluKernelBackward0")
 def _prelu(x: Tensor, weight: Tensor) -> Tensor:
-    positive = gt(x, 0)
+    positive = ge(x, 0) if forward_mode() else gt(x, 0)
     return where(positive, x, weight * where(positive, 0, x))
 
 

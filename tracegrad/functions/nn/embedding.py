@@ -11,7 +11,7 @@ from ...ir.ops.elementwise import cast, check_index, stop_gradient, where
 from ...ir.ops.index import index as index_, index_put
 from ...ir.ops.movement import expand, reshape
 from ...tracer.autograd.graph import composite
-from ...tracer.mode import no_grad
+from ...tracer.mode import FixedGradMode
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import at_most, require
@@ -50,7 +50,7 @@ def _accumulated(rows: int, at: Tensor, what: Tensor) -> Tensor:
 
 def _renormalize(weight: Tensor, at: Tensor, max_norm: float, norm_type: float) -> None:
     """Shrink the rows that are used to at most this norm, in place."""
-    with no_grad():
+    with FixedGradMode(False):
         flat = reshape(at, shape=(at.numel(),))
         used = _accumulated(weight.shape[0], flat, ones(at.numel(), dtype=weight.dtype)) > 0
         size = vector_norm(weight.detach(), norm_type, 1)

@@ -16,7 +16,7 @@ from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import rsqrt
 from ...ir.ops.movement import pad, reshape
 from ...tracer.autograd.graph import composite
-from ...tracer.mode import no_grad
+from ...tracer.mode import FixedGradMode
 from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.layout import contiguous_format, format_of
 from ...tracer.tensor.promotion import SCALAR_TYPE
@@ -59,7 +59,7 @@ def _floating(x: Tensor, kernel: str) -> Tensor:
 
 def _follow(running: Tensor, now: Tensor, momentum: Any) -> None:
     """Move a running statistic towards what it is now."""
-    with no_grad():
+    with FixedGradMode(False):
         now = reshape(now.detach(), shape=tuple(running.shape))
         running.copy_(running * (1 - momentum) + now * momentum)
 

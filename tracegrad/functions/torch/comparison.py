@@ -12,6 +12,7 @@ from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.index import index as index_
 from ...ir.ops.movement import reshape, slice as slice_
 from ...tracer.autograd.graph import composite
+from ...tracer.mode import forward_mode
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import no_bools, numpy_names, wrap_dim
 from ..named_results import TYPES
@@ -139,7 +140,7 @@ def fmax(input: Tensor, other: Tensor) -> Tensor:
     >>> torch.fmax(torch.tensor([1.0, float("nan")]), torch.tensor([2.0, 3.0]))
     tensor([2., 3.])
     """
-    return _chosen(input, other, ops.ge)
+    return _chosen(input, other, ops.gt if forward_mode() else ops.ge)
 
 
 def fmin(input: Tensor, other: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ def fmin(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _chosen(a: Tensor, b: Tensor, compare: OpDef) -> Tensor:
-    # at a tie the whole gradient goes to the first
+    # at a tie the whole gradient goes to the first, except for the tangent of fmax
     return ops.where(ops.logical_or(compare(a, b), ops.isnan(b)), a, b)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...ir.dtype import bool_, float64, int64
 from ...ir.ops import elementwise as ops, kinks
 from ...tracer.autograd.graph import composite, with_grad_name
-from ...tracer.mode import get_default_dtype
+from ...tracer.mode import forward_mode, get_default_dtype
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
@@ -476,6 +476,8 @@ def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
         if bound is not None:
             inside = inside & within(x, bound)
             y = cut(y, ops.stop_gradient(bound) if isinstance(bound, Tensor) else bound)
+    if forward_mode() and any(isinstance(bound, Tensor) for bound in (low, high)):
+        return _with_tangents(y, x, low, high)
     y = passing(y, inside, x)
     if isinstance(low, Tensor):
         below = ops.lt(x, low)
@@ -486,7 +488,25 @@ def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
     return y
 
 
-def passing(value: Tensor, condition: Tensor, x: Tensor) -> Tensor:
+def _with_tangents(y: Tensor, x: Tensor, low: Any, high: Any) -> Tensor:
+    """The value of clamp, with the tangent that torch gives it: at a single bound the bound's."""
+    if low is None:
+        to_x, to_low = ops.lt(x, high), None
+        to_high = ops.logical_not(to_x)
+    elif high is None:
+        to_x, to_high = ops.gt(x, low), None
+        to_low = ops.logical_not(to_x)
+    else:
+        to_high = ops.gt(low, high) | (ops.gt(x, high) & ops.logical_not(ops.lt(x, low)))
+        to_low = ops.lt(x, low) & ops.logical_not(to_high)
+        to_x = ops.logical_not(to_low | to_high)
+    for t, condition in ((x, to_x), (low, to_low), (high, to_high)):
+        if isinstance(t, Tensor):
+            y = passing(y, condition, t)
+    return y
+
+
+def passing(value: Tensor, condition: Any, x: Tensor) -> Tensor:
     """The value, of which x gets the gradient where the condition holds."""
     if not x.is_floating_point():
         return value

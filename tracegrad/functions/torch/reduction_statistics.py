@@ -14,6 +14,7 @@ from ...ir.ops.movement import expand, permute, reshape
 from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import zeros_like
 from ...tracer.autograd.graph import composite
+from ...tracer.mode import forward_mode
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype
 from ...tracer.tensor.tensor import Tensor
@@ -97,6 +98,9 @@ def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: 
 
 def root(x: Tensor) -> Tensor:
     """sqrt with gradient zero at zero, where it has its minimum."""
+    if forward_mode():
+        at_zero = ops.eq(x, 0)
+        return ops.where(at_zero, 0, ops.sqrt(ops.where(at_zero, 1, x)))
     return kinks.root(ops.sqrt(ops.stop_gradient(x)), x)
 
 
@@ -362,7 +366,11 @@ def _accepted(x: Tensor, dtype: Any) -> Tensor:
 
 
 def _power(a: Tensor, p: float, dims: tuple[int, ...]) -> Tensor:
-    """(sum of a^p)^(1/p), where a is not negative."""
+    """(sum of a^p)^(1/p), where a is not negative; of a single one this is itself."""
+    if count(a, dims) == 1:
+        return reductions.sum(a, dims=dims)
+    if p == 2:
+        return ops.sqrt(reductions.sum(a * a, dims=dims))
     return ops.pow(reductions.sum(ops.pow(a, p), dims=dims), 1 / p)
 
 
@@ -406,14 +414,19 @@ def _norm(x: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     rest = tuple(d for d in range(x.ndim) if d not in dims)
     last, free = permute(x, axes=(*rest, *dims)), ops.stop_gradient(x)
     if p == 2:
-        y = kinks.length(ops.sqrt(reductions.sum(free * free, dims=dims)), last)
+        y = kinks.length(_power(ops.abs(free), p, dims), last)
     elif math.isinf(p):
         extreme = reductions.max if p > 0 else reductions.min
         y = kinks.farthest(extreme(ops.abs(free), dims=dims), last)
     else:
         value = _power(ops.abs(free), p, dims)
         order = expand(number(p, value.dtype), shape=tuple(value.shape))
-        y = next(length for high, length in kinks.lengths if p < high)(value, last, order)
+        length = next(length for high, length in kinks.lengths if p < high)
+        if forward_mode():  # zeros have a tangent, zero, where the second derivative is NaN
+            at_zero = ops.eq(value, 0)
+            y = ops.where(at_zero, 0, length(ops.where(at_zero, 1, value), last, order))
+        else:
+            y = length(value, last, order)
     return reshape(y, shape=keepdims(tuple(x.shape), dims)) if keepdim else y
 
 

@@ -1,0 +1,130 @@
+"""Forward mode: other derivatives at kinks than in reverse mode, and no_grad stops no tangent."""
+
+from __future__ import annotations
+
+import pytest
+
+import tracegrad
+
+torch = pytest.importorskip("torch")
+
+TIED = [0.0, -0.0, 1.0, 2.0, float("nan"), -1.0]
+OTHER = [0.0, 1.0, 1.0, -1.0, 1.0, float("nan")]
+OF_TWO = {
+    "fmax": lambda T, a, b: T.fmax(a, b),
+    "fmin": lambda T, a, b: T.fmin(a, b),
+    "fmax of another dtype": lambda T, a, b: T.fmax(a.double(), b),
+    "prelu": lambda T, a, b: T.nn.functional.prelu(a[None], b),
+    "at least": lambda T, a, b: T.clamp(a, min=b),
+    "at most": lambda T, a, b: T.clamp(a, max=b),
+    "between": lambda T, a, b: T.clamp(a, b, b + 1),
+    "crossed bounds": lambda T, a, b: T.clamp(a, b + 1, b),
+    "std of nothing but one number": lambda T, a, b: T.stack([b, b, b]).std(0),
+    "std_mean": lambda T, a, b: T.std_mean(T.stack([b * 0 + 2, b * 0 + 2]), 0),
+    "norm of zeros": lambda T, a, b: T.linalg.vector_norm(a * 0, 3),
+    "dist of order 1.5": lambda T, a, b: T.dist(b[1:3], b[1:3] * 1, 1.5),
+    "norms of rows": lambda T, a, b: T.linalg.vector_norm(T.stack([b[:2], b[:2] * 0]), 2.5, 0),
+}
+
+
+def pushed(T, function, transform=lambda f: f):
+    a, b = (T.tensor(values) for values in (TIED, OTHER))
+    tangents = T.arange(1.0, 7.0), T.arange(7.0, 13.0)
+    out = T.func.jvp(transform(lambda a, b: function(T, a, b)), (a, b), tangents)
+    return [y.tolist() for part in out for y in (part if isinstance(part, tuple) else (part,))]
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_tangents_at_kinks(name):
+    mine = pushed(tracegrad, OF_TWO[name])
+    assert str(mine) == str(pushed(torch, OF_TWO[name]))
+    assert str(pushed(tracegrad, OF_TWO[name], tracegrad.compile)) == str(mine)
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_a_compiled_jvp_has_them_too(name):
+    def along(a, b, s, t):
+        return tracegrad.func.jvp(lambda a, b: OF_TWO[name](tracegrad, a, b), (a, b), (s, t))[1]
+
+    args = [tracegrad.tensor(v) for v in (TIED, OTHER)]
+    args += [tracegrad.arange(1.0, 7.0), tracegrad.arange(7.0, 13.0)]
+    assert str(tracegrad.compile(along)(*args)) == str(along(*args))
+
+
+def jacobian(T, function):
+    return T.func.jacfwd(function)(T.tensor([0.5, 2.0])).tolist()
+
+
+@pytest.mark.parametrize("stopped", [
+    lambda T, f: T.no_grad()(f),
+    lambda T, f: T.set_grad_enabled(False)(f),
+    lambda T, f: T.inference_mode()(f),
+    lambda T, f: lambda x: T.no_grad()(lambda: T.enable_grad()(f)(x))(),
+    lambda T, f: T.func.grad(lambda x: f(x).sum()),
+    lambda T, f: lambda x: f(x.detach()),
+], ids=["no_grad", "set_grad_enabled", "inference_mode", "nested", "reverse within", "detach"])
+def test_what_stops_a_tangent(stopped):
+    mine, theirs = (jacobian(T, lambda x: stopped(T, lambda t: t * t)(x) * x)  # noqa: B023
+                    for T in (tracegrad, torch))
+    assert mine == theirs
+
+
+def test_what_the_user_sees_of_grad_mode():
+    seen = {}
+    for T in (tracegrad, torch):
+        def function(x, T=T):
+            modes = [T.is_grad_enabled()]
+            with T.no_grad():
+                modes.append(T.is_grad_enabled())
+                with T.enable_grad():
+                    modes.append(T.is_grad_enabled())
+            seen[T] = [*modes, T.is_grad_enabled()]
+            return x * 1
+
+        T.func.jvp(function, (T.ones(2),), (T.ones(2),))
+        assert T.is_grad_enabled()
+    assert seen[tracegrad] == seen[torch]
+
+
+def test_reverse_mode_is_as_it_was():
+    x = tracegrad.tensor([0.0, 1.0], requires_grad=True)
+    tracegrad.fmax(x, x.detach()).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
+    rows = tracegrad.func.jacrev(lambda w: tracegrad.nn.functional.prelu(w, tracegrad.ones(1) / 4))
+    assert rows(x.detach()).tolist() == [[0.25, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("both", [
+    lambda f: tracegrad.func.jacfwd(tracegrad.func.grad(f)),
+    lambda f: tracegrad.func.grad(tracegrad.func.jacfwd(f)),
+], ids=["forward over reverse", "reverse over forward"])
+def test_no_grad_in_both_modes_is_refused(both):
+    def f(x):
+        with tracegrad.no_grad():
+            y = x.sin()
+        return y * x
+
+    with pytest.raises(NotImplementedError, match="no_grad stops the reverse mode but not the"):
+        both(f)(tracegrad.tensor(0.5))
+
+
+def test_a_checkpoint_has_the_tangents_of_its_function():
+    def through(function):
+        return tracegrad.func.jvp(function, (x,), (x,))[1].tolist()
+
+    def function(x):
+        with tracegrad.no_grad():
+            y = x * x
+        return y * tracegrad.fmax(x, x.detach())
+
+    x = tracegrad.tensor([1.0, 3.0])
+    checkpoint = tracegrad.utils.checkpoint.checkpoint
+    assert through(lambda x: checkpoint(function, x, use_reentrant=False)) == through(function)
+
+
+def test_running_statistics_have_no_tangents():
+    mean, var = tracegrad.zeros(2), tracegrad.ones(2)
+    x = tracegrad.tensor([[1.0, 2.0], [3.0, 5.0]])
+    norm = tracegrad.nn.functional.batch_norm
+    tracegrad.func.jvp(lambda x: norm(x, mean, var, training=True), (x,), (x,))
+    assert not mean.requires_grad and mean.tolist() != [0.0, 0.0]
