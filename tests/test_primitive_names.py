@@ -37,6 +37,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "codegen/build.py": ("input", "kind of a buffer"),
     "codegen/gemm/epilogue.py": ("sum", "operand of an epilogue: a number of the product"),
     "codegen/gemm/finish.py": ("sum", "operand of an epilogue"),
+    "codegen/program_file.py": ("input", "kind of a buffer"),
     "codegen/templates/buffer_parts.py": ("copy fold", "names of kernels"),
     "codegen/templates/column.py": ("sum", "key of a value: the sum so far"),
     "codegen/templates/lapack.py": ("full", "parameter of svd"),
