@@ -238,3 +238,21 @@ def test_a_target_that_is_no_probability_is_refused(dtype, target):
     x, t = (tg.tensor([0.5, v], dtype=getattr(tg, dtype)) for v in (0.25, target))
     with pytest.raises(RuntimeError, match="all elements of target should be between 0 and 1"):
         tg.compile(tg.nn.functional.binary_cross_entropy)(x, t)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("function", [
+    lambda T, x, t: T.logaddexp(x, t),
+    lambda T, x, t: T.logaddexp2(t, x),
+    lambda T, x, t: T.lerp(x, x * 2, t),
+    lambda T, x, t: T.add(x, t) * t - x / t,
+    lambda T, x, t: x.clone().mul_(t),
+], ids=["logaddexp", "logaddexp2", "lerp", "arithmetic", "mul_"])
+def test_a_0d_float_beside_halves_is_rounded_where_torch_rounds_it(dtype, function):
+    for number in (1.0001234567, 0.3333333, -70000.0):
+        mine, theirs = (
+            (T.tensor([1.0, 3.0, 0.1, -2.5], dtype=getattr(T, dtype)),
+             T.tensor(number, dtype=T.float64)) for T in (tg, torch))
+        want = function(torch, *theirs).tolist()
+        assert function(tg, *mine).tolist() == want
+        assert tg.compile(lambda x, t: function(tg, x, t))(*mine).tolist() == want

@@ -181,8 +181,10 @@ def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 pow = elementwise(
     "pow", ref=_power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
     operator="__pow__", refused=NUMBERS,
-    # where b is 0 the branch not taken is differentiated too: no negative power in it
-    vjp=(lambda g, y, a, b: where(eq(b, 0), 0, g * b * a ** where(eq(b, 0), 1, b - 1)),
+    # where b is 0 the branch not taken is differentiated too, and forward: no negative power in
+    # it, and of NaN nothing
+    vjp=(lambda g, y, a, b: where(
+            eq(b, 0), 0, where(eq(b, 0), 0, g) * b * a ** where(eq(b, 0), 1, b - 1)),
          lambda g, y, a, b: g * where(logical_and(eq(a, 0), ge(b, 0)), 0, y * log(a))),
 )
 maximum = elementwise(

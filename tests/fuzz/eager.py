@@ -91,6 +91,8 @@ class Sides:
             if apart(array(mine), before, None).any():
                 raise Differs("half", f"{name} was changed by what is refused")
             bits = mine.detach()._array
+            if mine.shape != tuple(theirs.shape):  # torch has resized it before it refused
+                raise Differs("resized", f"{name} by torch, which refuses")
             if apart(array(mine), array(theirs), None).any():
                 theirs.detach().copy_(torch.tensor(bits).view(theirs.dtype))
 

@@ -127,7 +127,8 @@ TABLE = (
         witness=unjudged,
     ),
     Reason(
-        "^value$", names("interpolate conv1d conv2d conv_transpose1d linear gelu"), r"(inf|nan)\)",
+        "^value$", names("interpolate conv1d conv2d conv_transpose1d linear gelu grid_sample"
+                       " scaled_dot_product_attention"), r"(inf|nan)\)",
         "torch multiplies an infinity by a weight or padding of zero there", when=of_no_number,
         witness=unjudged,
     ),
@@ -368,8 +369,26 @@ TABLE = (
     Reason(
         "^error$", r"func\.|functional\.|vmap",
         "^no error.*(not implemented|[Bb]atching rule|vmap|functorch|written-to tensor|non-empty"
-        "|saved tensor)",
+        "|saved tensor|forward AD)",
         "torch's transform fails there",
+    ),
+    Reason(
+        "^error$", r"func\.", "^RuntimeError.*expected NotImplementedError.*forward AD",
+        "refused by both, by torch for want of a derivative",
+    ),
+    Reason(
+        "^error$", "vmap", r"^no error.*in range of \[-1, 0\], but got 1\)",
+        "torch's vmap counts the dimensions of a 0-d example with the mapped one",
+    ),
+    Reason(
+        "^value$", r"func\.hessian.*sinc", r"\(-3\.28986\d*\) at .*expected np\.float64\(0\.0\)",
+        "torch's second derivative of sinc is 0 where squares vanish, ours -pi^2 / 3",
+        witness=unjudged,
+    ),
+    Reason(
+        "^value$", r"functional\.jacobian.*narrow_copy", r"expected np\.float\d+\(0\.0\)",
+        "torch's narrow_copy from a negative start has no gradient",
+        witness=unjudged,
     ),
     Reason(
         "^requires_grad$", "no_grad", "False$",
@@ -397,6 +416,7 @@ TABLE = (
     Reason(
         "^error$", "out=", "^no error.*storage that is not resizable", "torch's answer is a view",
     ),
+    Reason("^resized$", "out=", "", "torch resizes what it then refuses to write"),
     Reason(
         "^error$", "vmap", "^RuntimeError: zero-dimensional.*expected IndexError",
         "refused by both",

@@ -311,7 +311,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if not input.is_floating_point():
         kind = "tensor" if isinstance(weight, Tensor) else "scalar"
         raise refuse(f"lerp_kernel_{kind}", input.dtype)
-    return _lerp(input, end, weight)
+    return _lerp(input, end, weight.to(input.dtype) if isinstance(weight, Tensor) else weight)
 
 
 @composite("LerpBackward0")
@@ -457,13 +457,13 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> torch.clamp(torch.tensor([-2.0, 0.5, 2.0]), min=-1, max=1)
     tensor([-1.0000,  0.5000,  1.0000])
     """
-    if min is None and max is None:
-        raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
     return _clamp(input, min, max)
 
 
 @composite("ClampBackward1")
-def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
+def _clamp(input: Tensor, low: Any, high: Any, tie: bool = False) -> Tensor:
+    if low is None and high is None:
+        raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
     # maximum and minimum give the value alone: at a bound the whole gradient goes to the input,
     # and where a NaN is compared nothing does
     dtype = common_dtype([x for x in (input, low, high) if x is not None])
@@ -477,7 +477,7 @@ def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
             inside = inside & within(x, bound)
             y = cut(y, ops.stop_gradient(bound) if isinstance(bound, Tensor) else bound)
     if forward_mode() and any(isinstance(bound, Tensor) for bound in (low, high)):
-        return _with_tangents(y, x, low, high)
+        return _with_tangents(y, x, low, high, tie)
     y = passing(y, inside, x)
     if isinstance(low, Tensor):
         below = ops.lt(x, low)
@@ -488,13 +488,15 @@ def _clamp(input: Tensor, low: Any, high: Any) -> Tensor:
     return y
 
 
-def _with_tangents(y: Tensor, x: Tensor, low: Any, high: Any) -> Tensor:
-    """The value of clamp, with the tangent that torch gives it: at a single bound the bound's."""
+def _with_tangents(y: Tensor, x: Tensor, low: Any, high: Any, tie: bool) -> Tensor:
+    """The value of clamp, with the tangent that torch gives it: at a single bound the bound's,
+    unless `tie`.
+    """
     if low is None:
-        to_x, to_low = ops.lt(x, high), None
+        to_x, to_low = (ops.le if tie else ops.lt)(x, high), None
         to_high = ops.logical_not(to_x)
     elif high is None:
-        to_x, to_high = ops.gt(x, low), None
+        to_x, to_high = (ops.ge if tie else ops.gt)(x, low), None
         to_low = ops.logical_not(to_x)
     else:
         to_high = ops.gt(low, high) | (ops.gt(x, high) & ops.logical_not(ops.lt(x, low)))
@@ -524,7 +526,7 @@ def clamp_min(input: Tensor, min: Any) -> Tensor:
     >>> torch.clamp_min(torch.tensor([-1.0, 2.0]), 0)
     tensor([0., 2.])
     """
-    return clamp(input, min=min)
+    return _clamp(input, min, None, tie=True)
 
 
 def clamp_max(input: Tensor, max: Any) -> Tensor:
@@ -535,7 +537,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     >>> torch.clamp_max(torch.tensor([-1.0, 2.0]), 0)
     tensor([-1.,  0.])
     """
-    return clamp(input, max=max)
+    return _clamp(input, None, max, tie=True)
 
 
 def nan_to_num(

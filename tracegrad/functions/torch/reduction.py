@@ -526,7 +526,6 @@ def _log_softmax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 # ---- of two
 @composite("LogaddexpBackward0")
-@rounded_once
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow.
 
@@ -536,13 +535,16 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     >>> torch.logaddexp(torch.tensor([1000.0]), torch.tensor([1000.0]))
     tensor([1000.6932])
     """
-    a, b = _floats(input, other, "logaddexp_cpu")
+    return _logaddexp(*_floats(input, other, "logaddexp_cpu"))
+
+
+@rounded_once
+def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
     high, gap = _gap(a, b)
     return kinks.logaddexp(high + ops.log1p(ops.exp(gap)), a, b)
 
 
 @composite("Logaddexp2Backward0")
-@rounded_once
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2 ** input + 2 ** other), without overflow.
 
@@ -552,7 +554,11 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     >>> torch.logaddexp2(torch.tensor([1.0]), torch.tensor([1.0]))
     tensor([2.])
     """
-    a, b = _floats(input, other, "logaddexp2_cpu")
+    return _logaddexp2(*_floats(input, other, "logaddexp2_cpu"))
+
+
+@rounded_once
+def _logaddexp2(a: Tensor, b: Tensor) -> Tensor:
     high, gap = _gap(a, b)
     y = high + ops.log1p(ops.exp(gap * math.log(2))) * (1 / math.log(2))
     return kinks.logaddexp2(y, a, b)
