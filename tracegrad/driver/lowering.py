@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ..codegen.build import build
 from ..codegen.program import Program
 from ..codegen.program_file import Unreadable
+from ..ir.collector import collector_waits
 from ..ir.dtype import named
 from ..ir.graph import Graph
 from ..ir.locks import lock
@@ -120,6 +121,7 @@ def digest(graph: Graph) -> str:
         return ""
 
 
+@collector_waits()
 def lowered(recorded: Recorded) -> Lowered:
     """The program of what was recorded."""
     began = time.perf_counter()

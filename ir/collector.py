@@ -1,0 +1,39 @@
+"""Python's garbage collector, kept out of the way of code that makes many objects and no garbage:
+it would look at each of them again and again.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_waiting: list[bool] = []  # one for each thread that has it wait
+
+
+@contextmanager
+def collector_waits() -> Iterator[None]:
+    """Within it nothing is collected, unless references say so."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    _waiting.append(True)
+    try:
+        yield
+    finally:
+        if _waiting:
+            _waiting.pop()
+            gc.enable()
+
+
+def _after_fork() -> None:
+    """In a child there is no thread any more that would have it go on."""
+    if _waiting:
+        _waiting.clear()
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
