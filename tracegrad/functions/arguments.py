@@ -14,7 +14,7 @@ from ..ir.ops import elementwise as ops
 from ..ir.ops.elementwise import cast, check_index, logical_not, maximum
 from ..tracer.mode import get_default_dtype
 from ..tracer.tensor.dispatch import number
-from ..tracer.tensor.promotion import SCALAR_TYPE, checked_number, common_dtype
+from ..tracer.tensor.promotion import SCALAR_TYPE, checked_number, common_dtype, refuse_overflow
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = []
@@ -158,6 +158,13 @@ def no_bools(kernel: str, *operands: Any) -> None:
     """The same of a function that takes all dtypes but bool."""
     if common_dtype(operands) is bool_:
         raise refuse(kernel, bool_)
+
+
+def numbers_fit(dtype: DType, *values: Any) -> None:
+    """Raise torch's error if a Python number among the values is too large for `dtype`."""
+    for value in values:
+        if value is not None and not isinstance(value, Tensor) and dtype is not bool_:
+            refuse_overflow(value, dtype)
 
 
 def as_factor(value: Any, dtype: DType) -> Any:

@@ -71,18 +71,24 @@ def checked_number(value: bool | int | float, dtype: DType) -> bool | int | floa
     """
     if dtype is bool_:
         return bool(value)
+    refuse_overflow(value, dtype)
+    if dtype.kind == "float":
+        return value
+    return int(value) % 256 if dtype is uint8 else int(value)
+
+
+def refuse_overflow(value: bool | int | float, dtype: DType) -> None:
+    """Raise RuntimeError if a Python number does not fit into `dtype`, which is not bool."""
     if dtype.kind == "float":
         lost = not (abs(value) <= _LARGEST[dtype] or abs(value) == np.inf or value != value)
     else:
         ends = np.iinfo(dtype.storage)
         least = ends.min or (0 if isinstance(value, (float, np.floating)) else -ends.max)
         lost = value - value != 0 or not least <= value <= ends.max
-        value = value if lost else int(value) % 256 if dtype is uint8 else int(value)
     if lost:
         raise RuntimeError(
             f"value cannot be converted to type {_C_TYPE_NAMES[dtype]} without overflow"
         )
-    return value
 
 
 def category(d: DType) -> int:

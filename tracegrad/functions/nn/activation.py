@@ -19,7 +19,7 @@ from ...tracer.mode import forward_mode
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import floats_only, no_bools, rounded_once
+from ..arguments import floats_only, no_bools, numbers_fit, rounded_once
 from ..torch import pointwise, reduction, shape
 from ..torch.creation import zeros_like
 from ..torch.random_sampling import rand_like
@@ -199,6 +199,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
         raise RuntimeError("Bool inputs not supported for hardtanh")
     if input.dtype is uint8 and (min_val < 0 or max_val < 0):
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    numbers_fit(input.dtype, min_val, max_val)
     return _applied(_hardtanh, inplace, input, min_val, max_val)
 
 
@@ -259,6 +260,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     tensor([-1.,  0.,  2.])
     """
     floats_only("hardshrink_cpu", input)
+    numbers_fit(input.dtype, lambd)
     outside = gt(input, lambd) | lt(input, -lambd)
     value = ops.stop_gradient(input)
     return where(outside, input, where(ops.isnan(value), value, 0))
@@ -276,7 +278,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     tensor([-0.5000,  0.0000,  1.5000])
     """
     floats_only("softshrink_check", input)
-    if lambd < 0:
+    if lambd < 0 or lambd > finfo(input.dtype).max:
         raise RuntimeError(
             f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype "
             f"{SCALAR_TYPE[input.dtype]}, but found {lambd:g}"
@@ -424,9 +426,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 
 def _log1p_exp(z: Tensor) -> Tensor:
-    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would
-    not.
-    """
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), smooth at 0, as with abs it is not."""
     positive = gt(z, 0)
     return where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
 

@@ -14,9 +14,9 @@ from ...ir.ops.elementwise import cast
 from ...ir.ops.index import index as index_
 from ...ir.ops.movement import expand, reshape
 from ...tracer.autograd.graph import composite
-from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import wrap_dim
+from ..arguments import numbers_fit, wrap_dim
 from .creation import held
 from .indexing import checked, getitem, known
 from .reduction import along
@@ -235,4 +235,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return condition.nonzero(as_tuple=True)
     if isinstance(condition, Tensor) and condition.dtype is uint8:
         condition = ops.ne(condition, 0)
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor)):
+        dtype = common_dtype((input, other))
+        if not dtype.is_half:  # there torch's number becomes infinite
+            numbers_fit(dtype, input, other)
     return ops.where(condition, input, other)

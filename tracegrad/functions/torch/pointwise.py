@@ -14,7 +14,15 @@ from ...tracer.mode import forward_mode, get_default_dtype
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import as_factor, check_alpha, floats_only, plus, refuse, rounded_once
+from ..arguments import (
+    as_factor,
+    check_alpha,
+    floats_only,
+    numbers_fit,
+    plus,
+    refuse,
+    rounded_once,
+)
 from .shape import broadcast_tensors
 from .tensors import finfo
 
@@ -137,6 +145,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
     if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         if input.dtype.kind in ("int", "uint") and isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
+        dtype = common_dtype((input, exponent))
+        if dtype.is_half or dtype.kind != "float":
+            numbers_fit(dtype, exponent)
         return ops.pow(input, exponent)
     if exponent.dtype.kind == "int" and common_dtype((input, exponent)).kind == "int":
         return _whole_power(input, exponent)
@@ -469,6 +480,7 @@ def _clamp(input: Tensor, low: Any, high: Any, tie: bool = False) -> Tensor:
     dtype = common_dtype([x for x in (input, low, high) if x is not None])
     if dtype is bool_ and [isinstance(b, Tensor) for b in (low, high) if b is not None] != [True]:
         raise refuse("clamp_cpu", dtype)
+    numbers_fit(dtype, low, high)
     x = input.to(dtype)
     low, high = (b.to(dtype) if isinstance(b, Tensor) else b for b in (low, high))
     y, inside = ops.stop_gradient(x), ops.eq(x, x)
