@@ -29,6 +29,19 @@ def slope(x):
     return K.slope(E.stop_gradient(2.5 * x), x, constant(2.5, dt.float64, x.shape)) ** 2
 
 
+FORMULAS = {
+    "silu": lambda x: x * E.sigmoid(x),
+    "mish": lambda x: x * E.tanh(E.log1p(E.exp(x))),
+    "gelu": lambda x: 0.5 * x * (1 + E.erf(x * math.sqrt(0.5))),
+    "gelu_tanh": lambda x: 0.5 * x * K.gelu_tanh(x),
+    "logsigmoid": lambda x: E.log(E.sigmoid(x)),
+}
+
+
+def curve(of):
+    return lambda x: K.curve(E.stop_gradient(FORMULAS[of](x)), x, of=of) ** 2
+
+
 def squares(x):
     mean = R.sum(x, dims=rest(x)) / math.prod(x.shape[1:])
     away = x - R.spread(mean, x.shape, rest(x))
@@ -82,3 +95,4 @@ CASES = {
         ("entr", lambda x: valued(K.entr, lambda x: -x * E.log(x))(x * x + 0.5), ONE),
     )
 }
+CASES["curve"] = [(curve(of), s) for of in FORMULAS for s in ONE]

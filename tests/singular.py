@@ -68,6 +68,7 @@ SMOOTH["bessel_j0"] = [(ops.special.bessel_j0, [np.array([0.0, -0.0, 2.0, -2.0])
 SMOOTH["bessel_j1"] = [(ops.special.bessel_j1, [np.array([0.0, -0.0, 2.0, -2.0])])]
 SMOOTH["pow"] = [(lambda x, p=p: x**p, [np.array([0.0, -0.0, 1.0, -1.0])]) for p in (2.0, 3.0, 4.0)]
 SMOOTH["slope"] = [(kinks.slope, zeros(((3,),), 0))]
+SMOOTH["curve"] = [(kinks.curve(of), zeros(((3,),), 0)) for of in kinks.FORMULAS]
 SMOOTH["squares"] = [(kinks.squares, [np.array(x)]) for x in ([[1.0, 1, 1]], [[0.0]], [[3.0], [4]])]
 SMOOTH["lerp"] = [(kinks.CASES["lerp"][0][0], zeros(((3,),) * 3, 0))]
 SMOOTH["logaddexp"] = [(kinks.CASES["logaddexp"][0][0], zeros(((3,),) * 2, 0))]

@@ -200,3 +200,44 @@ def test_a_function_in_place_is_the_function_with_inplace(name):
     y = getattr(F, name)(x)
     assert getattr(F, f"{name}_")(x) is x
     assert tracegrad.equal(x, y)
+
+
+SMOOTH = {
+    "silu": {}, "gelu": {}, "gelu tanh": {"approximate": "tanh"}, "mish": {}, "logsigmoid": {},
+    "softplus": {}, "softplus of 2": {"beta": 2.0, "threshold": 5.0}, "hardswish": {}, "elu": {},
+    "elu of 3": {"alpha": 3.0}, "selu": {}, "celu": {"alpha": 0.5},
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_an_infinite_gradient_stays_one(name, compiled):
+    points = [-60.0, -8.0, -2.9, -1.3, -0.2, 0.0, 0.7, 2.0, 4.0, 30.0, float("nan")]
+
+    def run(lib, g):
+        x = lib.tensor(points, dtype=lib.float64, requires_grad=True)
+
+        def gradient(x):
+            y = getattr(lib.nn.functional, name.split()[0])(x, **SMOOTH[name])
+            return lib.autograd.grad(y, x, lib.full_like(y, g))[0]
+
+        compiles = compiled and lib is tracegrad
+        return (tracegrad.compile(gradient) if compiles else gradient)(x).numpy()
+
+    for g in (float("inf"), -float("inf"), 1.0):
+        np.testing.assert_allclose(run(tracegrad, g), run(torch, g), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_gradient_comes_through_a_transform(name):
+    def run(lib):
+        def function(x):
+            return getattr(lib.nn.functional, name.split()[0])(x, **SMOOTH[name])
+
+        x = lib.tensor([[-2.0, 0.5], [3.0, -0.1]], dtype=lib.float64, requires_grad=True)
+        lib.vmap(function)(x).sum().backward()
+        _, forward = lib.func.jvp(function, (x.detach(),), (lib.ones_like(x.detach()),))
+        return x.grad.numpy(), forward.numpy()
+
+    for mine, theirs in zip(run(tracegrad), run(torch), strict=True):
+        np.testing.assert_allclose(mine, theirs)

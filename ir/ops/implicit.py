@@ -91,19 +91,19 @@ cholesky_solve = implicit(
 )
 
 
-def _read(*_: Any) -> None:
+def read(*_: Any) -> None:
     """Of an operand that a rule reads: no gradient, but its history counts for the second one."""
 
 
 # eigenvalues(x, a, v): x are the eigenvalues of a symmetric a, and v its eigenvectors
 eigenvalues = implicit(
-    "eigenvalues", (None, lambda g, y, x, a, v: dot(v * row(g), transpose(v)), _read),
+    "eigenvalues", (None, lambda g, y, x, a, v: dot(v * row(g), transpose(v)), read),
     "LinalgEighBackward0",
 )
 
 # singular_values(x, a, u, vh): x are the singular values of a, and u and vh its singular vectors
 singular_values = implicit(
-    "singular_values", (None, lambda g, y, x, a, u, vh: dot(u * row(g), vh), _read, _read),
+    "singular_values", (None, lambda g, y, x, a, u, vh: dot(u * row(g), vh), read, read),
     "LinalgSvdBackward0",
 )
 

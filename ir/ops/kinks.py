@@ -8,24 +8,28 @@ its own, so that several follow one another. The others have its shape, except w
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, prod
+from math import inf, pi, prod, sqrt
 from typing import Any
 
 from .elementwise import (
     cast,
     eq,
+    erf,
     exp,
+    gt,
     isnan,
     le,
     log,
     log1p,
     logical_and,
     pow as power,
+    sigmoid,
     sign,
     stop_gradient,
+    tanh,
     where,
 )
-from .implicit import implicit
+from .implicit import implicit, read
 from .reduce import spread, sum as sum_
 from .source import zeros_like
 
@@ -45,9 +49,61 @@ root = implicit(
     "root", (None, lambda g, y, v, x: where(eq(y, 0), 0, g / (2 * y))), "SqrtBackward0"
 )
 
-# slope(y, x, s): y has the derivative s
+# slope(y, x, s): y has the derivative s, which may have one
 slope = implicit(
-    "slope", (lambda g, y, v, x, s: g, lambda g, y, v, x, s: g * s, None), "MulBackward0"
+    "slope", (lambda g, y, v, x, s: g, lambda g, y, v, x, s: g * s, read), "MulBackward0"
+)
+
+
+def log1p_exp(z: Any) -> Any:
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); `where` keeps it smooth at 0, abs would
+    not.
+    """
+    positive = gt(z, 0)
+    return where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
+
+
+def log1p_exp_slope(z: Any) -> Any:
+    """sigmoid(z), by the exponential that log1p_exp has."""
+    positive = gt(z, 0)
+    e = exp(where(positive, -z, z))
+    return where(positive, 1, e) / (1 + e)
+
+
+def gelu_tanh(x: Any) -> Any:
+    """Twice what `gelu` multiplies x with."""
+    return 1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))
+
+
+def _silu_slope(x: Any) -> Any:
+    s = sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+def _mish_slope(x: Any) -> Any:
+    t = tanh(log1p_exp(x))
+    return t + x * log1p_exp_slope(x) * (1 - t * t)
+
+
+def _gelu_slope(x: Any) -> Any:
+    return 0.5 * (1 + erf(x * sqrt(0.5))) + x * (sqrt(0.5 / pi) * exp(x * x * -0.5))
+
+
+def _gelu_tanh_slope(x: Any) -> Any:
+    p = gelu_tanh(x)
+    return 0.5 * p + x * (p * (2 - p) * (sqrt(0.5 / pi) * (1 + 3 * 0.044715 * (x * x))))
+
+
+SLOPES: dict[str, Callable[[Any], Any]] = {
+    "silu": _silu_slope, "mish": _mish_slope, "gelu": _gelu_slope, "gelu_tanh": _gelu_tanh_slope,
+    "logsigmoid": lambda x: log1p_exp_slope(-x),
+}
+
+# curve(y, x, of=): y is an activation of x. The gradient is one product: a sum of two, as the
+# formula of the value has it, is NaN of an infinite gradient if they differ in sign
+curve = implicit(
+    "curve", (None, lambda g, y, v, x, *, of: g * SLOPES[of](x)), "MulBackward0",
+    *({"of": name} for name in SLOPES),
 )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..ir.dtype import DType, bool_, float32, int32, int64
 from ..ir.faults import demand
-from ..ir.ops import elementwise as ops
+from ..ir.ops import elementwise as ops, kinks
 from ..ir.ops.elementwise import cast, check_index, logical_not, maximum
-from ..tracer.mode import get_default_dtype
+from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.dispatch import number
 from ..tracer.tensor.promotion import SCALAR_TYPE, checked_number, common_dtype, refuse_overflow
 from ..tracer.tensor.tensor import Tensor
@@ -139,6 +139,14 @@ def rounded_once(function: Callable) -> Callable:
 def of_floats(function: Callable) -> Callable:
     """The same, and integers are taken as numbers of the default type."""
     return _mark(function, floats=True)
+
+
+def with_slope(value: Callable, slope: Callable | str, x: Tensor) -> Tensor:
+    """value(x), whose derivative is slope(x), or the one that `kinks` has by this name."""
+    y = value(ops.stop_gradient(x))
+    if not mode.grad:
+        return y
+    return kinks.curve(y, x, of=slope) if isinstance(slope, str) else kinks.slope(y, x, slope(x))
 
 
 # ---- `alpha`, `beta` and `value`, which scale an operand: what torch takes for which dtype

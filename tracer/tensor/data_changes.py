@@ -54,14 +54,14 @@ def follow_data(saved: Any) -> None:
 # Functions of several primitives whose backward reads inputs, or outputs, in torch, and here values
 # that were computed from them: by the names of their nodes.
 _READS = {
-    "input": {f"{name}Backward{k}" for k in (0, 1) for name in """
+    "an input": {f"{name}Backward{k}" for k in (0, 1) for name in """
         BinaryCrossEntropyWithLogits Cdist Clamp Cumprod Dist Gelu Glu Hardsigmoid Hardswish
         Hardtanh LinalgCross LinalgMatrixExp LinalgVectorNorm Logcumsumexp Logsumexp Median Mish
         MseLoss NativeBatchNorm NativeGroupNorm NativeLayerNorm Prod Renorm
         ScaledDotProductFlashAttentionForCpu Silu Sinc SoftMarginLoss Softplus SpecialLogNdtr Std
         StdMean Threshold Var VarMean
     """.split()},
-    "output": {f"{name}Backward{k}" for k in (0, 1) for name in """
+    "an output": {f"{name}Backward{k}" for k in (0, 1) for name in """
         Cumprod LinalgDet LinalgVectorNorm LogSoftmax Logcumsumexp Logsumexp Prod Softmax
         SpecialLogNdtr
     """.split()},
@@ -70,14 +70,14 @@ _READS = {
 
 def refuse_changed_data(title: str, inputs: list, outputs: list, start: int) -> None:
     """Raise if torch would read what was changed after `start`, by the version counters."""
-    for kind, versions in (("input", inputs), ("output", outputs)):
+    for kind, versions in (("an input", inputs), ("an output", outputs)):
         for version in versions if title in _READS[kind] else ():
             # an output that was saved stays what it was if its `.data` is set
             if any(change.sequence > start and (versions is inputs or change.tensor is None)
                    for change in version[1:]):
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been changed through "
-                    f"`.data`: an {kind} of {title} has other values. Change it before the "
+                    f"`.data`: {kind} of {title} has other values. Change it before the "
                     "operation, or after backward()."
                 )
 

@@ -12,14 +12,14 @@ from inspect import Parameter, signature
 from typing import Any
 
 from ...ir.dtype import bool_, uint8
-from ...ir.ops import elementwise as ops
+from ...ir.ops import elementwise as ops, kinks
 from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import forward_mode
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import floats_only, no_bools, numbers_fit, rounded_once
+from ..arguments import floats_only, no_bools, numbers_fit, rounded_once, with_slope
 from ..torch import pointwise, reduction, shape
 from ..torch.creation import zeros_like
 from ..torch.random_sampling import rand_like
@@ -242,10 +242,11 @@ def hardswish(input: Tensor) -> Tensor:
     >>> F.hardswish(x)
     tensor([-0.3333,  0.0000,  1.6667])
     """
-    outside = ge(ops.abs(input), 3)
-    inner = where(outside, 0, input)
+    inside = lt(ops.abs(input), 3)
     below = ops.stop_gradient(input) * 0  # zeros, and NaN of an infinity
-    return where(outside, where(le(input, -3), below, input), inner * (inner + 3) * (1 / 6))
+    curve = with_slope(lambda x: x * (x + 3) * (1 / 6), lambda x: x * (1 / 3) + 0.5,
+                       where(inside, input, 0))
+    return where(inside, curve, where(le(input, -3), below, input))
 
 
 @composite("HardshrinkBackward0")
@@ -307,9 +308,12 @@ def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
     """x where x > 0, else alpha * (exp(x * over) - 1): at 0 the slope from the left and, as torch
     has it, no curvature. The branch that is left out is kept finite.
     """
-    positive, middle = gt(x, 0), eq(x, 0)
-    left = alpha * expm1(where(positive | middle, 0, x) * over)
-    return where(positive, x, where(middle, x * (alpha * over), left))
+    negative, middle = lt(x, 0), eq(x, 0)
+    return with_slope(
+        lambda x: where(negative, alpha * expm1(where(negative, x, 0) * over),
+                        where(middle, x * (alpha * over), x)),
+        lambda x: where(negative | middle, alpha * over * exp(where(negative, x, 0) * over), 1), x,
+    )
 
 
 @_activation("elu_cpu", "EluBackward0")
@@ -372,7 +376,7 @@ def silu(input: Tensor) -> Tensor:
     >>> F.silu(x)
     tensor([-0.2689,  0.0000,  1.7616])
     """
-    return input * ops.sigmoid(input)
+    return with_slope(lambda x: x * ops.sigmoid(x), "silu", input)
 
 
 @_activation("mish_cpu", "MishBackward0")
@@ -382,7 +386,7 @@ def mish(input: Tensor) -> Tensor:
     >>> F.mish(x)
     tensor([-0.3034,  0.0000,  1.9440])
     """
-    return input * ops.tanh(_log1p_exp(input))
+    return with_slope(lambda x: x * ops.tanh(kinks.log1p_exp(x)), "mish", input)
 
 
 @composite("GeluBackward0")
@@ -400,11 +404,10 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     tensor([-0.1587,  0.0000,  1.9545])
     """
     floats_only("GeluKernelImpl", input)
-    x = input
     if approximate == "none":
-        return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+        return with_slope(lambda x: 0.5 * x * (1 + erf(x * math.sqrt(0.5))), "gelu", input)
     if approximate == "tanh":
-        return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return with_slope(lambda x: 0.5 * x * kinks.gelu_tanh(x), "gelu_tanh", input)
     raise RuntimeError("approximate argument must be either none or tanh.")
 
 
@@ -421,14 +424,11 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     tensor([0.3133, 0.6931, 2.1269])
     """
     floats_only("softplus_cpu", input)
-    z = input * beta
-    return where(gt(z, threshold), input, _log1p_exp(z) / beta)
-
-
-def _log1p_exp(z: Tensor) -> Tensor:
-    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), smooth at 0, as with abs it is not."""
-    positive = gt(z, 0)
-    return where(positive, z, 0) + log1p(exp(where(positive, -z, z)))
+    straight = gt(input * beta, threshold)
+    return with_slope(
+        lambda x: where(straight, x, kinks.log1p_exp(x * beta) / beta),
+        lambda x: where(straight, 1, kinks.log1p_exp_slope(x * beta)), input,
+    )
 
 
 @composite("LogSigmoidBackward0")
@@ -444,8 +444,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     tensor([-1.3133, -0.6931, -0.1269])
     """
     floats_only("log_sigmoid_cpu", input)
-    positive = gt(input, 0)
-    return where(positive, 0, input) - log1p(exp(where(positive, -input, input)))
+    return with_slope(lambda x: -kinks.log1p_exp(-x), "logsigmoid", input)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
