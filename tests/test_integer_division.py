@@ -89,6 +89,35 @@ def test_numbers_are_divisors_too(name, way):
 
 
 @ways
+@pytest.mark.parametrize("name", DIVISIONS)
+@pytest.mark.parametrize("dtype", DTYPES[:-1])
+def test_a_number_that_wraps_to_zero_is_refused(dtype, name, way):
+    a = tg.arange(1, 4, dtype=getattr(tg, dtype))
+    zero = 2 ** np.iinfo(dtype).bits
+    for divisor in (zero, -zero, 3 * zero):
+        with by_zero():
+            way(lambda a, b=divisor: DIVISIONS[name](tg, a, b))(a)
+    want = DIVISIONS[name](tg, a, 2)
+    assert way(lambda a: DIVISIONS[name](tg, a, zero + 2))(a).tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("name", DIVISIONS)
+def test_a_number_that_is_read_at_each_call_is_checked(name):
+    class Setting:
+        every = 3
+
+    setting, a = Setting(), tg.arange(1, 4, dtype=tg.int8)
+    f = tg.compile(lambda a: DIVISIONS[name](tg, a, setting.every))
+    for every in (3, 2, 5, 256, 2, 0, 7):
+        setting.every = every
+        if every in (0, 256):
+            with by_zero():
+                f(a)
+        else:
+            assert f(a).tolist() == DIVISIONS[name](tg, a, every).tolist()
+
+
+@ways
 def test_zero_is_refused_below_a_number_and_in_an_array(way):
     z = tg.tensor([3, 0])
     for f in (lambda z: 5 // z, lambda z: 5 % z, lambda z: np.floor_divide(z + 1, z),

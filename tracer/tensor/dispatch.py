@@ -295,10 +295,12 @@ def _check_division(op: OpDef, arguments: tuple, inputs: tuple) -> tuple:
     a, b = inputs
     if a._dtype.kind not in ("int", "uint") or 0 in op.infer(a, b)[0]:
         return inputs
-    is_number = not isinstance(arguments[1], Tensor)  # a Python number
-    if is_number and not arguments[1]:
+    divisor = arguments[1]
+    if type(divisor) not in (int, bool):  # its value may be another one at the next call
+        return a, check_divisor(b)
+    if not a._dtype.encode(divisor):  # 256 is 0 in uint8
         raise division_by_zero()
-    return inputs if is_number else (a, check_divisor(b))
+    return inputs
 
 
 def _promoted(op: OpDef, inputs: tuple) -> tuple:
