@@ -20,6 +20,7 @@ from ...ir.op import OpDef
 from ..mode import mode, resolve, sequence_numbers
 from ..tensor.data_changes import follow_data, refuse_changed_data
 from ..tensor.gradient_layout import differentiable_copy
+from ..tensor.hidden_base import cut_off_hidden_base
 from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 from .operands_read import reads_of
@@ -384,4 +385,5 @@ def as_one(title: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
                     whole = _composite((*args, *kwargs.values()), start)
                 whole.outputs.append(t._version)
                 fn.title, fn.composite = title, whole
+                cut_off_hidden_base(t, start)
     return result
