@@ -17,7 +17,7 @@ def cut_off_hidden_base(t: Tensor, start: int) -> None:
         base = base._base  # type: ignore[assignment]
     if base is t or base._grad_fn is None or base._grad_fn.sequence <= start:
         return
-    if t._grad_fn.title.startswith(_VIEWS):  # type: ignore[union-attr]
+    if t._grad_fn.title.startswith(_VIEWS):
         return
     memory = base._array if base._memory_location is None else base._memory_location[0]
     if memory is None or t.numel():  # without elements there is no place in memory to tell
