@@ -4,6 +4,7 @@ torch has them: eagerly and compiled.
 
 from __future__ import annotations
 
+import warnings
 from math import inf, nan
 
 import numpy as np
@@ -256,3 +257,10 @@ def test_a_0d_float_beside_halves_is_rounded_where_torch_rounds_it(dtype, functi
         want = function(torch, *theirs).tolist()
         assert function(tg, *mine).tolist() == want
         assert tg.compile(lambda x, t: function(tg, x, t))(*mine).tolist() == want
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_number_that_halves_do_not_have_warns_of_nothing(dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found(tg, lambda T, x: (x * 7e4) + (x * 1e39), [1.0, 2.0], dtype)

@@ -17,6 +17,7 @@ from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
 from ...ir.ops.elementwise import cast, check_divisor, ne
+from ...ir.quiet import quietly
 from ..autograd.graph import as_one, record
 from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
@@ -281,7 +282,7 @@ def _is_rounded(x: Any, dtype: DType) -> bool:
     """Whether `x` is a number that the half dtype cannot represent."""
     if x != x:
         return False
-    return bool(dtype.decode(dtype.encode(x)) != x)
+    return float(dtype.decode(quietly(dtype.encode, x))) != x
 
 
 def _compute_in_float32(op: OpDef, inputs: tuple, dtype: DType) -> Tensor:
