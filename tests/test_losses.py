@@ -245,3 +245,20 @@ def test_ctc_loss_refuses_lengths_that_do_not_fit():
     ]:
         with pytest.raises(RuntimeError, match=words):
             F.ctc_loss(lp, targets, *lengths, blank=blank)
+
+
+@pytest.mark.parametrize("shapes", [((), (1,)), ((4,), (2, 1)), ((1, 3), (2, 3)), ((2, 3), (3,))])
+@pytest.mark.parametrize("loss", [
+    lambda F, x, w: F.binary_cross_entropy(x, x, weight=w),
+    lambda F, x, w: F.binary_cross_entropy_with_logits(x, x, weight=w),
+    lambda F, x, w: F.binary_cross_entropy_with_logits(x, x, pos_weight=w),
+], ids=["weight", "weight of logits", "pos_weight"])
+def test_a_weight_does_not_widen_a_loss(loss, shapes):
+    said = []
+    for T in (tracegrad, torch):
+        x, w = T.full(shapes[0], 0.25), T.full(shapes[1], 2.0)
+        try:
+            said.append(loss(T.nn.functional, x, w).item())
+        except RuntimeError as error:
+            said.append(str(error))
+    assert said[0] == (said[1] if isinstance(said[1], str) else pytest.approx(said[1]))

@@ -286,3 +286,13 @@ def test_windows_that_overlap_are_not_written_through():
     m = tg.zeros(3, 3)
     m.diagonal(1).add_(tg.ones(2))
     assert m.sum().item() == 2 and m.diagonal().data_ptr() == m.data_ptr()
+
+
+@pytest.mark.parametrize("call", [
+    lambda T, x: T.roll(x, 1, 0), lambda T, x: T.unbind(x), lambda T, x: T.unbind(x, 0),
+    lambda T, x: T.trapezoid(x), lambda T, x: T.roll(x, (1, 2), (0, -1)),
+])
+def test_a_number_has_no_dimension_of_its_own(call):
+    for T in (tg, torch):
+        with pytest.raises(IndexError, match="Dimension specified as -?[01] but tensor has no dim"):
+            call(T, T.tensor(1.5))

@@ -9,7 +9,7 @@ from math import inf, nan
 
 from .compare import Difference
 from .program import Program
-from .witness import ours_is_right, unit
+from .witness import largest_unit, ours_is_right, unit
 
 NUMBERS = re.compile(r"\(?(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)? at .*expected "
                      r"(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)")
@@ -51,6 +51,16 @@ def within_units(count: int) -> Callable[[Program, Difference], bool]:
     def judged(program: Program, found: Difference) -> bool:
         mine, theirs = two_numbers(found.detail)
         return abs(mine - theirs) <= count * unit(program, found.at)
+
+    return judged
+
+
+def within_units_of_all(count: int) -> Callable[[Program, Difference], bool]:
+    """The same of the largest number anywhere in the program."""
+
+    def judged(program: Program, found: Difference) -> bool:
+        mine, theirs = two_numbers(found.detail)
+        return abs(mine - theirs) <= count * largest_unit(program)
 
     return judged
 

@@ -377,7 +377,8 @@ TABLE = (
         "refused by both, by torch for want of a derivative",
     ),
     Reason(
-        "^error$", "vmap", r"^no error.*in range of \[-1, 0\], but got 1\)",
+        "^error$", r"vmap|func\.(hessian|jac)",
+        r"^no error.*in range of \[-1, 0\], but got (1\)|\[-1\])",
         "torch's vmap counts the dimensions of a 0-d example with the mapped one",
     ),
     Reason(
@@ -408,6 +409,10 @@ TABLE = (
     Reason(
         "^requires_grad$", r"func\.|functional\.", "False$",
         "torch takes a derivative that is constant as needing its input",
+    ),
+    Reason(
+        "^requires_grad$", r"func\..* \*\* 0", "True$",
+        "torch's derivative of a power of zero is a constant",
     ),
     Reason(
         "^error$", "out=", "^RuntimeError.*don't support automatic.*expected no error",

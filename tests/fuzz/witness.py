@@ -158,6 +158,12 @@ def unit(program: Program, at: int) -> float:
     return max(EPS.get(dtype_of(t), 0) for t in tensors) * max(largest(array(t)) for t in tensors)
 
 
+def largest_unit(program: Program) -> float:
+    """A unit in the last place of the largest number in a program, in its coarsest type."""
+    tensors = [t for t in ran(program, torch).values() if is_tensor(t)]
+    return coarsest(program) * max(largest(array(t)) for t in tensors)
+
+
 def right_in_doubles(program: Program, at: int) -> bool:
     """Whether a statement of ours gives what torch's gives of the same numbers as doubles: of the
     floats among them, or of all.

@@ -51,6 +51,14 @@ def wrap_dim(dim: int, rank: int) -> int:
     return dim % span
 
 
+def own_dim(dim: int, rank: int) -> int:
+    """The same, where a 0-d tensor has none."""
+    d = wrap_dim(dim, rank)
+    if not rank:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return d
+
+
 def wrap_dims(dim: Dims, rank: int) -> tuple[int, ...]:
     """Sorted dimensions, counted from the front; None and () mean all."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):

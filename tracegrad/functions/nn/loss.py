@@ -33,7 +33,7 @@ from ...tracer.tensor.tensor import Size, Tensor
 from ..arguments import floats_only, refuse, require, rounded_once
 from ..special import xlogy
 from ..torch.reduction import log_softmax, one_hot_pick
-from ..torch.shape import broadcast_tensors, reshape, unsqueeze
+from ..torch.shape import broadcast_shapes, broadcast_tensors, reshape, unsqueeze
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
@@ -209,6 +209,16 @@ def _huber(x: Tensor, t: Tensor, delta: float, weight: Tensor | None, reduction:
 
 
 # ---- yes or no
+def _no_wider(x: Tensor, *weights: Tensor | None) -> None:
+    """Raise torch's error for a weight that would broadcast the loss."""
+    for w in weights:
+        shape = x.shape if w is None else broadcast_shapes(x.shape, w.shape)
+        if tuple(shape) != tuple(x.shape):
+            raise RuntimeError(
+                f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(shape)}"
+            )
+
+
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,
                          size_average: bool | None = None, reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
@@ -237,6 +247,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
         raise refuse("binary_cross_entropy", input.dtype)
     for x, what in ((input, "cross entropy"), (target, "target")):
         require(logical_and(ge(x, 0), le(x, 1)), what)
+    _no_wider(input, weight)
     return _bce(input, target, weight, reduction)
 
 
@@ -278,6 +289,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
         raise refuse("log_sigmoid_cpu", input.dtype)
     if not target.is_floating_point():
         raise no_cast(input.dtype, target.dtype)
+    _no_wider(input, weight, pos_weight)
     return _bce_logits(input, target, weight, pos_weight, reduction).to(target.dtype)
 
 

@@ -10,7 +10,7 @@ from ...ir.ops.elementwise import stop_gradient
 from ...ir.ops.movement import reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import floats_only, numpy_names, rounded_once, wrap_dim
+from ..arguments import floats_only, numpy_names, own_dim, rounded_once, wrap_dim
 from ..named_results import TYPES
 from .comparison import part
 from .reduction import accumulating, along, reduced, taken, vector
@@ -279,7 +279,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = 
     >>> torch.trapezoid(torch.tensor([1.0, 2.0, 3.0]), dx=0.5)
     tensor(2.)
     """
-    d = wrap_dim(dim, y.ndim)
+    d = own_dim(dim, y.ndim)
     if y.shape[d] == 0:
         return reduced(reductions.sum, y, (d,), False)
     return reduced(reductions.sum, _areas(y, x, dx, d, "trapezoid"), (d,), False) / 2
@@ -299,5 +299,5 @@ def cumulative_trapezoid(
     >>> torch.cumulative_trapezoid(torch.tensor([1.0, 2.0, 3.0]))
     tensor([1.5000, 4.0000])
     """
-    d = wrap_dim(dim, y.ndim)
+    d = own_dim(dim, y.ndim)
     return cumsum(_areas(y, x, dx, d, "cumulative_trapezoid") / 2, d)

@@ -17,7 +17,7 @@ from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.promotion import as_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import ints, wrap_dim, wrap_dims
+from ..arguments import ints, own_dim, wrap_dim, wrap_dims
 from ..conversion import to
 from .creation import arange, held, ones_like
 from .indexing import known
@@ -72,7 +72,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         )
     y = input
     for s, d in zip(shifts, dims, strict=True):
-        d, n = wrap_dim(d, y.ndim), y.shape[d]
+        d = own_dim(d, y.ndim)
+        n = y.shape[d]
         if n and s % n:
             y = ops.concat(cut(y, d, n - s % n, n), cut(y, d, 0, n - s % n), axis=d)
     return y.clone() if y is input else y

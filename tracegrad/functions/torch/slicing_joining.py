@@ -18,7 +18,7 @@ from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import common_dtype
 from ...tracer.tensor.tensor import Tensor, wrap
 from ...tracer.tensor.views import base_and_path
-from ..arguments import ints, numpy_names, wrap_dim
+from ..arguments import ints, numpy_names, own_dim, wrap_dim
 from .shape import copying, cut, is_contiguous, reshaped, unsqueeze
 from .tensors import storage_offset as offset_in_memory
 
@@ -233,7 +233,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     (tensor([1, 2]), tensor([3, 4]))
     """
     return _several(
-        [select(input, dim, i) for i in range(input.shape[wrap_dim(dim, input.ndim)])], "Unbind"
+        [select(input, dim, i) for i in range(input.shape[own_dim(dim, input.ndim)])], "Unbind"
     )
 
 
