@@ -19,6 +19,11 @@ def f(w, x):
     return ((x @ w).tanh() ** 2).sum() + (w * w.detach() * factor).sum()
 
 
+def without_no_grad(w, x):
+    """The same for forward mode, in which no_grad stops no tangent."""
+    return ((x @ w).tanh() ** 2).sum() + (w * w.detach() * w.exp().detach()).sum()
+
+
 def second(g):
     def both(w, x):
         first = tg.autograd.grad(g(w, x), (w, x), create_graph=True)
@@ -47,9 +52,17 @@ def arguments(grad=True):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_compiled_function_is_transformed_like_any_other(name):
+    program = without_no_grad if name in ("hessian", "jvp") else f
     w, x = arguments()
-    found = flatten(CALLS[name](tg.compile(f))(w, x))[0]
-    tg.testing.assert_close(found, flatten(CALLS[name](f)(w, x))[0])
+    found = flatten(CALLS[name](tg.compile(program))(w, x))[0]
+    tg.testing.assert_close(found, flatten(CALLS[name](program)(w, x))[0])
+
+
+@pytest.mark.parametrize("name", ["hessian", "jvp"])
+@pytest.mark.parametrize("program", [f, tg.compile(f)], ids=["eager", "compiled"])
+def test_no_grad_in_what_is_differentiated_in_both_modes_is_refused(name, program):
+    with pytest.raises(NotImplementedError, match="no_grad stops the reverse mode"):
+        CALLS[name](program)(*arguments())
 
 
 def test_a_gradient_penalty_of_a_compiled_module():

@@ -114,6 +114,9 @@ def test_a_view_keeps_its_history_when_detach_cuts_its_base_off(change, compiled
         return [t.requires_grad for t in ts], [t.is_leaf for t in ts], x.grad.flatten().tolist()
 
     mine, theirs = run(tg), run(torch)
+    if compiled and len(theirs) == 3:  # refused: memory of another, a history of its own
+        assert mine == "a compiled function returns a tensor that shares memory with"
+        return
     assert mine[:2] == theirs[:2]
     np.testing.assert_allclose(*(r[2] if len(r) == 3 else 0 for r in (mine, theirs)), rtol=1e-6)
 

@@ -112,6 +112,11 @@ def recording_mode() -> bool | Forward:
     return Forward.ON if forward_mode() else True
 
 
+def grad_mode(recorded: bool) -> bool | Forward:
+    """Grad mode in which operations are `recorded`, or all of them if it is forward mode now."""
+    return Forward(recorded) if forward_mode() else recorded
+
+
 class GradMode(ContextDecorator):
     """A context manager and decorator that sets grad mode as a user wishes."""
 
@@ -122,7 +127,7 @@ class GradMode(ContextDecorator):
     def wanted(self) -> bool | Forward:
         """Grad mode within it."""
         mode.stopped = mode.stopped or not self.enabled
-        return Forward(self.enabled) if forward_mode() else self.enabled
+        return grad_mode(self.enabled)
 
     def __enter__(self) -> None:
         self.before.append((mode.grad, mode.inference))

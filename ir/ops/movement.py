@@ -140,7 +140,8 @@ pad = movement(  # with zeros
 def _concat_aval(*avals: Any, axis: int) -> tuple[tuple[int, ...], DType]:
     shapes = [tuple(a.shape) for a in avals]
     first = shapes[0]
-    if any((*s[:axis], *s[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]) for s in shapes):
+    rest = (*first[:axis], *first[axis + 1 :])
+    if any(len(s) != len(first) or (*s[:axis], *s[axis + 1 :]) != rest for s in shapes):
         raise ShapeError(
             f"Sizes of tensors must match except in dimension {axis}. "
             f"Got {[list(s) for s in shapes]}"

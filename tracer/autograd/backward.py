@@ -17,7 +17,7 @@ import numpy as np
 from ...ir.dtype import DType
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
-from ..mode import GradMode, autograd_tensor, mode, resolve
+from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode, resolve
 from ..tensor.dispatch import bind
 from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
@@ -269,7 +269,7 @@ def backpropagate(
     """
     wanted = {fn for fn in targets if fn is not None}
     backward_pass = _BackwardPass(keep, create, wanted, stop)
-    with GradMode(create):
+    with FixedGradMode(grad_mode(create)):
         backward_pass.run(roots, accumulate=False)
     return [None if fn is None else backward_pass.captured.get(fn) for fn in targets]
 
@@ -321,7 +321,8 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
     for fn in targets:
         fn.check_target([root for root, _ in roots])  # type: ignore[union-attr]
     keep = create_graph if retain_graph is None else retain_graph
-    grads = backpropagate(roots, targets, keep, create_graph)
+    with GradMode(create_graph):
+        grads = backpropagate(roots, targets, keep, create_graph)
     if not (allow_unused or materialize_grads) and any(g is None for g in grads):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "
