@@ -123,6 +123,22 @@ REFUSED = {
     "another statement": ("    import os\n", "not a part of kernels: import os"),
     "an operator it has not": ("    v = start ** 2\n", "not a part of kernels"),
     "division of integers": ("    v = start / stop\n", "not a part of kernels"),
+    "a rest": ("    v = start % 3\n", "not a part of kernels: start % 3"),
+    "a parameter that changes": (
+        "    if stop > 0:\n        start = 7\n", "not a part of kernels: start = 7"),
+    "a parameter that counts": ("    start += 1\n", "not a part of kernels: start += 1"),
+    "a parameter of a loop": (
+        "    for start in range(3):\n        v = 1\n", "not a part of kernels: for start"),
+    "several variables at once": ("    v, w = 1, 2\n", "not a part of kernels: v, w = (1, 2)"),
+    "one number for two variables": ("    v = w = 1\n", "not a part of kernels: v = w = 1"),
+    "what follows a loop": (
+        "    for i in range(3):\n        v = i\n    else:\n        w = 1\n",
+        "not a part of kernels: for i"),
+    "what follows a condition": (
+        "    while start > 3:\n        v = 1\n    else:\n        w = 1\n",
+        "not a part of kernels: while start"),
+    "a loop over something else": (
+        "    for i in minimum(1, 3):\n        v = i\n", "not a part of kernels: for i in minimum"),
 }
 
 

@@ -17,7 +17,7 @@ are only added: the result is then read and written once for four. Workers take 
             v2 = load_f4(p1, or0b_0 + j, 1)
             a0 = sum_up(a0, v2)
             store_f4(p0, j, a0, 0)
-    for r0 in range(n0 - n0 % 4, n0):   # the rows that are left over
+    for r0 in range(n0 - (n0 & 3), n0): # the rows that are left over
         ...
     for j in range(start, stop):        # what follows from the sums
         ...
@@ -41,7 +41,7 @@ from .loops import Axis, Scope, nested
 
 MANY = 256  # rows; of more of them, blocks of
 BLOCK = 128  # are added up by themselves
-ROWS = 4  # added at a time
+ROWS = 4  # added at a time, a power of two
 WIDEST = 8  # bytes of a number in scratch memory, at most
 MOST_LINES = 8  # statements for one row; above, four rows would need too many registers
 
@@ -166,7 +166,8 @@ class Column(Body):
         first, last = row.bounds
         single = self._accumulated(reductions, self.points[p])
         count = last if first == "0" else f"({last} - {first})"
-        rest = Axis(row.name, f"range({last} - {count} % {ROWS}, {last})", row.index, row.header)
+        left = f"({count} & {ROWS - 1})"
+        rest = Axis(row.name, f"range({last} - {left}, {last})", row.index, row.header)
         together = Scope((*self.outer, *slow, Axis(row.name, "", row.index), self.along))
         header: list[str] = []
         for k in range(ROWS):

@@ -6,8 +6,8 @@ is first assigned to it. So neither bytecode nor type inference is needed, which
 Numba's lowering take ten times as long. Arithmetic follows Numba's rules: integers are computed in
 64 bits and do not overflow, comparisons with NaN are false.
 
-A loop's step is positive. Conditions and loops are those of templates: no `else` of a loop, no
-comparison of three.
+A loop's step is positive, and a variable has a value where it is read; the rest of Python that
+templates do without is refused: a parameter that changes, `else` of a loop, a comparison of three.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _SIGNS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">"
 # operators of integers and of floats
 _OPERATORS: dict[type, tuple[str, str]] = {
     ast.Add: ("add", "fadd"), ast.Sub: ("sub", "fsub"), ast.Mult: ("mul", "fmul"),
-    ast.Div: ("", "fdiv"), ast.Mod: ("srem", ""), ast.BitAnd: ("and_", ""), ast.BitOr: ("or_", ""),
+    ast.Div: ("", "fdiv"), ast.BitAnd: ("and_", ""), ast.BitOr: ("or_", ""),
     ast.BitXor: ("xor", ""), ast.RShift: ("ashr", ""),
 }
 _NO_OVERFLOW, _OF_BITS = ("add", "sub", "mul"), ("and_", "or_", "xor")
@@ -91,6 +91,7 @@ class _Translator:
             argument.arg: Value(kind, x)
             for argument, kind, x in zip(tree.args.args, kinds, function.args, strict=True)
         }
+        self.parameters = frozenset(self.fixed)
         self.slots: dict[str, Value] = {}  # of other variables: their type, and where they stand
         self.times = Counter(
             n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
@@ -117,15 +118,22 @@ class _Translator:
                 _of(_STATEMENTS, statement)(self, statement)
         self.fixed = outside
 
+    def assigned(self, statement: ast.Assign | ast.AugAssign | ast.For) -> str:
+        """The variable that a statement gives a value."""
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        target = targets[0]
+        # `fixed` forgets at the end of a block what was assigned there, and a parameter is not
+        # assigned anywhere else
+        if len(targets) > 1 or not isinstance(target, ast.Name) or target.id in self.parameters:
+            raise refusal(statement)
+        return target.id
+
     def assign(self, statement: ast.Assign) -> None:
-        (target,) = statement.targets
-        assert isinstance(target, ast.Name)
-        self.put(target.id, self.value(statement.value))
+        self.put(self.assigned(statement), self.value(statement.value))
 
     def add_to(self, statement: ast.AugAssign) -> None:
-        assert isinstance(statement.target, ast.Name)
-        old = self.get(statement.target.id)
-        self.put(statement.target.id, self.combined(statement, old, self.value(statement.value)))
+        name = self.assigned(statement)
+        self.put(name, self.combined(statement, self.get(name), self.value(statement.value)))
 
     def put(self, name: str, value: Value) -> None:
         if self.times[name] == 1:
@@ -145,8 +153,10 @@ class _Translator:
         return Value(slot.type, self.b.load(slot.llvm))
 
     def for_(self, statement: ast.For) -> None:
-        assert isinstance(statement.target, ast.Name) and isinstance(statement.iter, ast.Call)
-        spans = [self.as_int64(self.value(x)) for x in statement.iter.args]
+        name, loop = self.assigned(statement), statement.iter
+        if statement.orelse or not isinstance(loop, ast.Call) or ast.unparse(loop.func) != "range":
+            raise refusal(statement)
+        spans = [self.as_int64(self.value(x)) for x in loop.args]
         start, stop, step = (
             (ir.Constant(I64, 0), *spans, ir.Constant(I64, 1)) if len(spans) == 1
             else (*spans, ir.Constant(I64, 1)) if len(spans) == 2 else spans
@@ -160,13 +170,15 @@ class _Translator:
         b.cbranch(b.icmp_signed("<", i, stop), body, after)
         b.position_at_end(body)
         with self.leaving_to(after):
-            self.block(statement.body, {statement.target.id: Value(types.int64, i)})
+            self.block(statement.body, {name: Value(types.int64, i)})
         if not b.block.is_terminated:
             i.add_incoming(b.add(i, step, flags=("nsw",)), b.block)
             b.branch(head)
         b.position_at_end(after)
 
     def while_(self, statement: ast.While) -> None:
+        if statement.orelse:
+            raise refusal(statement)
         b = self.b
         head, body, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
         b.branch(head)
