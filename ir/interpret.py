@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import scipy
 
 from .graph import Graph, postorder
 from .node import Node
@@ -31,3 +32,10 @@ def interpret(graph: Graph, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         raise TypeError(f"the graph has {len(graph.inputs)} inputs, got {len(arrays)} arrays")
     env = value_of(graph.roots, dict(zip(graph.inputs, arrays, strict=True)))
     return tuple(env[y] for y in graph.outputs)
+
+
+def libraries() -> str:
+    """The versions of what computes here, and of constants when a graph is simplified: others may
+    round otherwise.
+    """
+    return f"{np.__version__} {scipy.__version__}"

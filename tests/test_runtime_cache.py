@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import stat
@@ -12,6 +13,7 @@ import pytest
 from processes import run, start
 
 import tracegrad as tg
+from tracegrad.codegen.gemm import kernel as gemm
 from tracegrad.codegen.program import Kernel
 from tracegrad.ir.value import REGISTRY
 from tracegrad.runtime.cpu import code_generator, compiler, object_cache
@@ -176,6 +178,31 @@ def test_the_key_depends_on_source_and_machine(monkeypatch):
     before = object_cache.key("a")
     monkeypatch.setattr(object_cache, "machine", lambda: "another")
     assert object_cache.key("a") != before
+
+
+def test_the_key_depends_on_all_that_writes_machine_code():
+    """On every module that the compiler imports, but for what only runs on plain Python."""
+    room = Path(compiler.__file__).parent
+    waiting, written_by = ["code_generator"], set()
+    while waiting:
+        if (name := waiting.pop()) not in written_by:
+            written_by.add(name)
+            for node in ast.walk(ast.parse((room / f"{name}.py").read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level == 1:
+                    waiting += [node.module] if node.module else [x.name for x in node.names]
+    assert written_by - {"python_builtins"} == set(compiler._MEANING)
+
+
+def test_a_product_written_by_another_file_is_another(tmp_path, monkeypatch):
+    mine = Path(gemm.__file__)
+    monkeypatch.setattr(gemm, "__file__", str(tmp_path / mine.name))
+    shutil.copytree(mine.parent, tmp_path, dirs_exist_ok=True)
+    assert gemm.revision.__wrapped__() == gemm.revision()
+    for path in tmp_path.glob("*.py"):
+        text = path.read_text()
+        path.write_text(text + "#")
+        assert gemm.revision.__wrapped__() != gemm.revision()
+        path.write_text(text)
 
 
 def test_a_kernel_that_numba_refuses_is_named_with_its_source_and_operations(folder, tmp_path):

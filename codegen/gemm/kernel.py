@@ -28,7 +28,6 @@ from typing import Any
 
 from llvmlite import ir
 
-from . import emitter, finish, strips
 from .emitter import I1
 from .epilogue import Epilogue
 from .finish import Finisher, Place
@@ -263,9 +262,8 @@ def llvm_of(tile: Tile, epilogue: Epilogue, in_parts: bool) -> str:
 
 @cache
 def revision() -> str:
-    """Changes with this file and its words, so that code compiled from older ones is not taken for
+    """Changes with the files of this folder, so that code compiled from older ones is not taken for
     theirs.
     """
-    files = (__file__, emitter.__file__, finish.__file__, strips.__file__)
-    texts = (Path(module).read_bytes() for module in files)
+    texts = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     return hashlib.sha256(b"".join(texts)).hexdigest()[:8]

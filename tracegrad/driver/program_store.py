@@ -1,7 +1,7 @@
 """Programs on disk, beside the machine code of their kernels.
 
-A program is found by all that lowering looks at: what was recorded, the source of this library, the
-versions and the processor that machine code depends on. What is wrong with a file means that there
+A program is found by all that lowering looks at: what was recorded, the source of this library and
+the versions of what it computes with, the processor. What is wrong with a file means that there
 is none. Knows nothing of tensors.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ..codegen.program import Program
 from ..codegen.program_file import decode, encode
+from ..ir.interpret import libraries
 from ..ir.node import Site, user_site
 from ..runtime.cpu import object_cache
 from ..runtime.cpu.executable import Executable
@@ -68,7 +69,7 @@ def name_of(text: str) -> str | None:
     made_by = source()
     if made_by is None:
         return None
-    return object_cache.key(f"program {made_by}\n{text}")
+    return object_cache.key(f"program {made_by} {libraries()}\n{text}")
 
 
 def find(
