@@ -18,9 +18,9 @@ def collector_waits() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
-    gc.disable()
     _waiting.append(True)
     try:
+        gc.disable()  # a signal handler may raise from here on
         yield
     finally:
         if _waiting:

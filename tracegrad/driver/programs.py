@@ -37,6 +37,8 @@ class _Table(dict[Any, _Kept]):
     def __init__(self) -> None:
         super().__init__()
         self.promoted = PromotedInputs()
+
+
 _AROUND = ("__wrapped__", "__func__", "fget")  # where decorators keep what they decorate
 
 
