@@ -62,3 +62,59 @@ def test_a_checkpoint_compiles():
         checkpoint(model, x).pow(2).sum(), list(model.parameters())
     ))
     same(step(x), tg.autograd.grad(model(x).pow(2).sum(), list(model.parameters())))
+
+
+SECTIONS = {
+    "read": lambda a, b: a.exp() * b,
+    "linear": lambda a, b: b - a,
+    "views": lambda a, b: a.reshape(-1)[:2],
+}
+WRITES = {
+    "argument": lambda a, b: a.neg_(),
+    "argument without gradient": lambda a, b: b.fill_(2.0),
+    "part of an argument": lambda a, b: b[:1].zero_(),
+    "its data": lambda a, b: a.data.mul_(2),
+    "nothing": lambda a, b: None,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_changed_argument_of_a_checkpoint_is_noticed(section, write, reentrant, listed):
+    torch = pytest.importorskip("torch")
+
+    def gradient(T):
+        x, b = T.tensor([0.5, 1.5], requires_grad=True), T.tensor([3.0, 4.0])
+        a, function = x * 1, SECTIONS[section]
+        if listed:
+            y = T.utils.checkpoint.checkpoint(
+                lambda a, more: function(a, more[0]), a, [b], use_reentrant=reentrant)
+        else:
+            y = T.utils.checkpoint.checkpoint(function, a, b, use_reentrant=reentrant)
+        WRITES[write](a, b)
+        try:
+            y.sum().backward()
+        except RuntimeError as error:
+            assert "modified" in str(error) and "inplace" in str(error)
+            return None
+        return x.grad.tolist()
+
+    mine, expected = gradient(tg), gradient(torch)
+    if section == "read" or write == "nothing":
+        assert (mine is None) == (expected is None)
+    if mine is not None and expected is not None:
+        assert mine == pytest.approx(expected)
+
+
+def test_a_changed_argument_of_a_compiled_checkpoint_is_noticed():
+    def step(x, b):
+        y = checkpoint(lambda a: a.exp() * b, x)
+        x.mul_(2)
+        return y.sum()
+
+    x, b = tg.tensor([1.0], requires_grad=True), tg.tensor([2.0])
+    for run in (step, tg.compile(step)):
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            run(x * 1, b).backward()

@@ -15,7 +15,16 @@ from ..tensor.generator import get_rng_state, set_rng_state
 from ..tensor.tensor import Tensor
 from .backward import backpropagate
 from .batching import BatchTrace
-from .graph import FREED, AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
+from .graph import (
+    FREED,
+    AccumulateGrad,
+    GradFn,
+    OpBackward,
+    OutputGradients,
+    OutputNode,
+    Saved,
+    edge,
+)
 from .transform import Origin, detached_alias, origin
 
 
@@ -42,10 +51,12 @@ def _rng_state_at(rng_state: Any) -> Iterator[None]:
         set_rng_state(now)
 
 
-def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
-    """The nodes that a function uses besides its arguments: those recorded before it ran."""
+def _outer_nodes(fns: list[GradFn | None], before: int) -> tuple[list[GradFn], bool]:
+    """The nodes that a function uses besides its arguments: those recorded before it ran. And
+    whether its own nodes read values.
+    """
     outer: dict[GradFn, None] = {}
-    stack, seen = list(fns), set()
+    stack, seen, reads = list(fns), set(), False
     while stack:
         fn = stack.pop()
         if fn is None or fn in seen:
@@ -55,7 +66,9 @@ def _outer_nodes(fns: list[GradFn | None], before: int) -> list[GradFn]:
             outer[fn] = None
         elif not isinstance(fn, _Argument):
             stack.extend(fn.edges)
-    return list(outer)
+            # None stands for a value that is read, as only edges were recorded
+            reads = reads or not isinstance(fn, OpBackward) or None in (fn.y, *fn.inputs)
+    return list(outer), reads
 
 
 class _Argument(Origin):
@@ -74,8 +87,23 @@ class _Section:
         self.differentiable = [
             k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x._requires_grad
         ]
+        arguments = [resolve(x) for x in args if isinstance(x, Tensor)]
+        self.saved = [(Saved(x), edge(x)) for x in arguments]
         self.rng_state = get_rng_state() if keep_rng_state else None
         self.grad_mode = recording_mode()
+
+    def refuse_changed_arguments(self) -> None:
+        """Raise if an argument was changed in place. As in torch, those inside of lists and of
+        keywords may be.
+        """
+        for saved, node in self.saved:
+            saved.unpack(None, node)
+
+    def shares_memory_with(self, output: list[Any]) -> bool:
+        """Whether a write to an argument also writes to an output, whose node knows nothing of it.
+        """
+        arguments = {id(saved.version_counter) for saved, _ in self.saved}
+        return any(isinstance(y, Tensor) and id(resolve(y)._version) in arguments for y in output)
 
     def run(self) -> tuple[list[Any], Any, list[GradFn]]:
         """The leaves and the structure of the output, and the nodes of the arguments."""
@@ -91,14 +119,14 @@ class _Section:
 class CheckpointBackward(GradFn):
     """The autograd node of a checkpointed function."""
 
-    __slots__ = ("outer_nodes", "section")
+    __slots__ = ("outer_nodes", "reads", "section")
 
     section: _Section | None
 
-    def __init__(self, section: _Section, outer_nodes: list[GradFn]):
+    def __init__(self, section: _Section, outer_nodes: list[GradFn], reads: bool):
         arguments = [edge(section.leaves[k]) for k in section.differentiable]
         super().__init__("CheckpointFunctionBackward", (*arguments, *outer_nodes))
-        self.section, self.outer_nodes = section, outer_nodes
+        self.section, self.outer_nodes, self.reads = section, outer_nodes, reads
 
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
@@ -106,6 +134,8 @@ class CheckpointBackward(GradFn):
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         if self.section is None:
             raise RuntimeError(FREED)
+        if self.reads:
+            self.section.refuse_changed_arguments()
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         with _rng_state_at(self.section.rng_state):
             output, _, arguments = self.section.run()
@@ -134,7 +164,8 @@ def checkpointed(function: Callable, args: tuple, kwargs: dict, keep_rng_state: 
     fns = [resolve(y)._grad_fn if isinstance(y, Tensor) else None for y in output]
     if all(fn is None for fn in fns):
         return unflatten(output, structure)
-    node = CheckpointBackward(section, _outer_nodes(fns, before))
+    outer_nodes, reads = _outer_nodes(fns, before)
+    node = CheckpointBackward(section, outer_nodes, reads or section.shares_memory_with(output))
     results = []
     for k, (y, fn) in enumerate(zip(output, fns, strict=True)):
         if fn is not None:
