@@ -244,3 +244,47 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_modules_as_functions_are_as_in_torch(name):
     agrees(CALLS[name], compiled=False)
+
+
+VALUES = {
+    "jvp": lambda T, f, x: T.func.jvp(f, (x,), (x * 0.5,))[0],
+    "vjp": lambda T, f, x: T.func.vjp(f, x)[0],
+    "linearize": lambda T, f, x: T.func.linearize(f, x)[0],
+    "jacrev": lambda T, f, x: T.func.jacrev(lambda t: (f(t), f(t)), has_aux=True)(x)[1],
+    "grad": lambda T, f, x: T.func.grad(lambda t: (f(t).sum(), f(t)), has_aux=True)(x)[1],
+    "jvp of vjp": lambda T, f, x: T.func.jvp(
+        lambda t: T.func.vjp(f, t)[0], (x,), (x * 0.5,))[0],
+}
+PARTS = {
+    "all": lambda t: t,
+    "a reshape": lambda t: t.reshape(2, 3),
+    "two steps": lambda t: t.T[1:, ::2],
+    "repeated": lambda t: t.expand(2, 3, 2),
+    "a copy": lambda t: t.T.reshape(-1),
+    "nothing written to": lambda t: t.clone().neg_()[1:],
+}
+
+
+@pytest.mark.parametrize("transform", VALUES)
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("write", [lambda x, y: x.mul_(3), lambda x, y: y.mul_(3)])
+def test_a_value_that_is_part_of_a_primal_is_a_view_of_it(transform, part, write):
+    def gradient(T, x=None):
+        x = T.arange(6.0).reshape(3, 2).requires_grad_() if x is None else x
+        primal = x * 1
+        y = VALUES[transform](T, PARTS[part], primal)
+        write(primal, y)
+        (g,) = T.autograd.grad(y.square().sum() + primal.square().sum(), x)
+        return primal, y, g
+
+    def outcome(T, run=gradient):
+        try:
+            return [t.tolist() for t in run(T)]
+        except RuntimeError as error:
+            return str(error)[:60]
+
+    expected = outcome(torch)
+    assert outcome(tg) == expected
+    compiled = tg.compile(lambda x: gradient(tg, x))
+    x = tg.arange(6.0).reshape(3, 2).requires_grad_()
+    assert outcome(tg, lambda T: compiled(x)) == expected

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..mode import FixedGradMode, Forward, forward_mode, mode, resolve
 from ..tensor.tensor import Tensor, fill_slots
-from ..tensor.views import alias_memory
+from ..tensor.views import Path, alias_memory, apply_path
 from .backward import backpropagate, filled
 from .graph import AccumulateGrad, GradFn, edge
 
@@ -76,7 +76,7 @@ class Pullback:
 
     def __init__(self, function: Callable, primals: Sequence[Tensor], forward: bool = False):
         self.primals = [resolve(x) for x in primals]
-        inputs = [origin(x) for x in self.primals]
+        self.inputs = inputs = [origin(x) for x in self.primals]
         self.origins: list[GradFn] = [x._grad_fn for x in inputs]
         self.recording = mode.grad
         stopped, mode.stopped = mode.stopped, False
@@ -102,13 +102,33 @@ class Pullback:
     def detached_outside(self, t: Any) -> Any:
         """A tensor of the result for the caller.
 
-        It keeps its history only if that leads to an outer level.
+        It keeps its history only if that leads to an outer level. A view of a primal is one for
+        the caller, too.
         """
         if not isinstance(t, Tensor) or not resolve(t)._requires_grad:
             return t
         t = resolve(t)
+        if (view := self._view_of_primal(t)) is not None:
+            return view
         on = self.recording and reaches_outer_history([edge(t)], set(self.origins))
         return t if on else detached_alias(t)
+
+    def _view_of_primal(self, t: Tensor) -> Tensor | None:
+        """`t` as a view of the primal itself, if it is one and the function has not written to it.
+        """
+        places = {id(x): k for k, x in enumerate(self.inputs)}
+        root: Any = t
+        path: Path = ()
+        while id(root) not in places:
+            if root._view is None or not root._view.differentiable:
+                return None
+            root, path = root._base, (*root._view.path, *path)
+        if root._grad_fn not in self.origins:
+            return None
+        view: Tensor = apply_path(self.primals[places[id(root)]], path)
+        if view._view is not None and t._view is not None:
+            view._view.multi_view_function = t._view.multi_view_function
+        return view
 
     def needs_graph(self, cotangents: Iterable[Tensor | None] = ()) -> bool:
         """Whether the gradients may be differentiated again."""
