@@ -5,6 +5,8 @@ places. The values, dtypes and refusals are torch's, eagerly and compiled.
 from __future__ import annotations
 
 import itertools
+from functools import partial
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -183,3 +185,23 @@ def test_a_scalar_tensor_that_a_half_type_has_not_does_not_overflow():
     s = tg.tensor(1e6, requires_grad=True)
     gradient = tg.autograd.grad((x * s).sum(), s)[0]
     assert gradient.dtype is tg.float32 and gradient.item() == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("name", ["xlogy", "special.xlog1py"])
+def test_a_number_is_rounded_before_its_logarithm_is_taken(name, dtype):
+    function, theirs = attrgetter(name)(tg), attrgetter(name)(torch)
+    x = tg.tensor([0, 1, 2.7, 5.9], dtype=getattr(tg, dtype))
+    near = pytest.approx if dtype == "float32" else partial(pytest.approx, rel=0.02)
+    for k in (1.3, 2.5, 0.1, 60000.0, 3):
+        for a, b in ((x, k), (k, x + 1)):
+            same = [v if v is not k else tg.full((4,), k, dtype=x.dtype) for v in (a, b)]
+            y = function(a, b)
+            assert y.tolist() == function(*same).tolist()
+            assert tg.compile(function)(a, b).tolist() == y.tolist()
+            dense = [v if v is k else torch.tensor(v.tolist(), dtype=getattr(torch, dtype))
+                     for v in (a, b)]
+            assert y.tolist() == near(theirs(*dense).tolist())
+    assert function(tg.tensor([2, 3]), 2.5).dtype is tg.float32
+    with pytest.raises(TypeError, match=r"a Tensor.*got 2 and 3"):
+        function(2, 3)

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..ir.dtype import bool_
 from ..ir.op import OpDef
 from ..ir.ops import elementwise as ops, kinks, special as primitives
 from ..tracer.autograd.graph import composite
-from ..tracer.mode import mode
+from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.dispatch import number
+from ..tracer.tensor.promotion import common_dtype
 from ..tracer.tensor.tensor import Tensor
 from .arguments import of_floats
 from .torch.pointwise import clamp
@@ -185,13 +187,22 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     return ops.log(x) - ops.log1p(-x)
 
 
-def _tensors(*values: Any) -> list[Tensor]:
-    dtype = next(v.dtype for v in values if isinstance(v, Tensor))
-    return [v if isinstance(v, Tensor) else number(v, dtype) for v in values]
+def _x_log(log_rule: Callable, input: Any, other: Any) -> Tensor:
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        raise TypeError(f"expected a Tensor among the arguments, got {input!r} and {other!r}")
+    dtype = common_dtype((input, other))  # a number is rounded to it, then both are widened
+    dtype = dtype if dtype.is_floating_point else get_default_dtype()
+    return _of_tensors(
+        log_rule, *(x if isinstance(x, Tensor) else number(x, dtype) for x in (input, other))
+    )
+
+
+@of_floats
+def _of_tensors(log_rule: Callable, input: Tensor, other: Tensor) -> Tensor:
+    return log_rule(*broadcast_tensors(input, other))
 
 
 @composite("XlogyBackward0")
-@of_floats
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and zero where input is, unless other is NaN.
 
@@ -201,11 +212,10 @@ def xlogy(input: Any, other: Any) -> Tensor:
     >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
     tensor([0.0000, 2.1972])
     """
-    return kinks.x_log_y(*broadcast_tensors(*_tensors(input, other)))
+    return _x_log(kinks.x_log_y, input, other)
 
 
 @composite("SpecialXlog1PyBackward0")
-@of_floats
 def xlog1py(input: Any, other: Any) -> Tensor:
     """input * log1p(other), and zero where input is, unless other is NaN.
 
@@ -215,7 +225,7 @@ def xlog1py(input: Any, other: Any) -> Tensor:
     >>> torch.special.xlog1py(torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 3.0]))
     tensor([0.0000, 2.7726])
     """
-    return kinks.x_log1p_y(*broadcast_tensors(*_tensors(input, other)))
+    return _x_log(kinks.x_log1p_y, input, other)
 
 
 @composite("SpecialEntrBackward0")
