@@ -191,8 +191,9 @@ class EntryBuilder:
         if steps and shared and has_own_history:
             raise RuntimeError(
                 "a compiled function returns a tensor that shares memory with an argument or "
-                "another result, and got a history of its own by an in-place operation after "
-                "detach(): return a clone() of it"
+                f"another result, of shape {list(t.shape)}, and got a history of its own by an "
+                "in-place operation after detach(), or by a detach_() of its base: return a "
+                "clone() of it"
             )
         if steps and shared and not has_listeners(t._grad_fn):
             return Aliased(self.in_result(root), steps, t)
