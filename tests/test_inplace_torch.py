@@ -154,3 +154,77 @@ def test_memory_that_several_elements_share_is_not_written_compiled_either():
         with pytest.raises(RuntimeError, match="single memory location"):
             f(row.expand(4, 3))
         assert row.tolist() == [[0, 0, 0]]
+
+
+VIEWS = {
+    "a part": lambda y: y[0:2],
+    "a row": lambda y: y.view(2, 2)[0],
+    "of a detached one": lambda y: y.detach()[0:2],
+    "one of several": lambda y: y.split(2)[0],
+    "of a view": lambda y: y[0:3][0:2],
+}
+WRITES = {
+    "times a number": lambda v, w: v.mul_(5),
+    "times a leaf": lambda v, w: v.mul_(w),
+    "an item": lambda v, w: v.__setitem__(0, 3.0),
+    "an item of a leaf": lambda v, w: v.__setitem__(0, w[0]),
+    "zeros": lambda v, w: v.zero_(),
+    "into a view of it": lambda v, w: v[0:1].mul_(w[0]),
+    "through detach": lambda v, w: v.detach().mul_(5),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("base", ["plain", "leaf", "computed"])
+def test_a_view_made_without_grad_is_written_to_without_grad(base, view, write):
+    def run(T, in_grad_mode, way):
+        x = T.ones(4, requires_grad=base != "plain")
+        w = T.full((2,), 3.0, requires_grad=True)
+        y = x * 2 if base == "computed" else x
+        with T.no_grad():
+            v = view(y)
+
+        def program(v, w):
+            with T.set_grad_enabled(in_grad_mode):
+                write(v, w)
+
+        try:
+            if way == "inside":
+
+                def whole(x, w):
+                    y = x * 2 if base == "computed" else x
+                    with T.no_grad():
+                        v = view(y)
+                    program(v, w)
+                    return y.sum()
+
+                y = T.compile(whole)(x, w)
+            else:
+                (T.compile(program) if way == "argument" else program)(v, w)
+            if y.requires_grad:
+                y.sum().backward()
+        except RuntimeError as error:
+            return "no_grad mode" in str(error)
+        return y.sum().item(), None if x.grad is None else x.grad.tolist(), w.grad
+
+    for in_grad_mode in (False, True):
+        theirs = run(torch, in_grad_mode, "eager")
+        for way in ("eager", "argument", "inside"):
+            assert run(tg, in_grad_mode, way) == theirs
+
+
+def test_a_program_is_asked_again_for_another_kind_of_view():
+    f = tg.compile(lambda v, w: v.mul_(w))
+    x, w = tg.ones(4), tg.full((2,), 3.0, requires_grad=True)
+    f(tg.ones(2), w)
+    with tg.no_grad():
+        hidden = x[:2]
+    leaf = tg.ones(4, requires_grad=True)
+    for v, why in ((hidden, "no_grad mode"), (leaf[:2], "a view of a leaf"),
+                   ((leaf * 2).chunk(2)[0], "multiple views")):
+        before = v.tolist()
+        with pytest.raises(RuntimeError, match=why):
+            f(v, w)
+        assert v.tolist() == before
+    assert f(x[2:], w).tolist() == [3, 3] and x.requires_grad

@@ -157,14 +157,15 @@ class Trace:
         return is_array and not source.tensor._array.flags.writeable  # type: ignore[union-attr]
 
     def guard_attribute(self, t: Tensor, what: str, value: Any) -> None:
-        """Python reads an attribute of a captured tensor or argument. It must be the same at each
-        call.
+        """The trace relies on an attribute of a captured tensor or argument. It must be the same at
+        each call.
         """
         source = self._by_twin.get(id(t))
         if source is None or source.tensor is None:
             return
-        if what == "offset" or t._node is source.node:
-            self.attribute_guards.append((source, what, value))
+        guard = source, what, value
+        if (what != "_grad_fn" or t._node is source.node) and guard not in self.attribute_guards:
+            self.attribute_guards.append(guard)
 
     def original(self, t: Tensor) -> Tensor | None:
         """The concrete tensor whose twin `t` is; None if it is no twin."""

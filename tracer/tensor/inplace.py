@@ -27,23 +27,12 @@ from .views import OVERLAP, CopySlices, replace_node, zero_gradient
 
 def refuse_unwritable(t: Tensor) -> None:
     """Raise torch's error if `t` may not be changed in place now."""
-    if mode.grad and t._requires_grad:
-        if t._grad_fn is None:
+    if mode.grad:
+        if t._requires_grad and t._grad_fn is None:
             raise RuntimeError(
                 "a leaf Variable that requires grad is being used in an in-place operation."
             )
-        if t._view is not None and t._view.differentiable and t._base._grad_fn is None:  # type: ignore[union-attr]
-            raise RuntimeError(
-                "a view of a leaf Variable that requires grad is being used in an in-place "
-                "operation."
-            )
-        if t._view is not None and t._view.multi_view_function:
-            raise RuntimeError(
-                f"Output 0 of {t._view.multi_view_function} is a view and is being modified "
-                "inplace. This view is the output of a function that returns multiple views. Such "
-                "functions do not allow the output views to be modified inplace. You should "
-                "replace the inplace operation by an out-of-place one."
-            )
+        _refuse_view(t, grows=False)
     if type(t) is Selection:
         return
     if t._array is None or not t._array.flags.c_contiguous:
@@ -54,6 +43,59 @@ def refuse_unwritable(t: Tensor) -> None:
             "the tensor shares memory with a NumPy array or a buffer that is read-only, and cannot "
             "be changed in place; change a clone() of it"
         )
+
+
+def _without_grad(t: Tensor) -> tuple[Tensor, bool]:
+    """The base of `t`, and whether a view between them was made in a `no_grad`."""
+    hidden = False
+    while t._view is not None and not t._view.detached:
+        hidden, t = hidden or not t._view.differentiable, t._base  # type: ignore[assignment]
+    return t, hidden
+
+
+def view_obstacle(t: Tensor, grows: bool = False) -> str:
+    """Why a view may not be changed in place in grad mode; empty if it may. `grows`: to a value
+    that requires grad.
+    """
+    view: Any = t._view
+    if view is None and t._memory_location is None:
+        return ""
+    if view is not None and t._requires_grad:
+        if view.differentiable and t._base._grad_fn is None:  # type: ignore[union-attr]
+            return (
+                "a view of a leaf Variable that requires grad is being used in an in-place "
+                "operation."
+            )
+        if view.multi_view_function:
+            return (
+                f"Output 0 of {view.multi_view_function} is a view and is being modified inplace. "
+                "This view is the output of a function that returns multiple views. Such functions "
+                "do not allow the output views to be modified inplace. You should replace the "
+                "inplace operation by an out-of-place one."
+            )
+    base, hidden = _without_grad(t)
+    location = base._memory_location  # its offset is None for a view that keeps no base
+    if (hidden and (grows or base._requires_grad)) or (location and location[1] is None):
+        return (
+            f"a view of shape {list(t.shape)} was created in no_grad mode and is being modified "
+            "inplace with grad mode enabled. Put both into the no_grad, and the change is not "
+            "recorded; or both outside of it, and it is."
+        )
+    return ""
+
+
+def _refuse_view(t: Tensor, grows: bool) -> None:
+    """Raise for a view that may not be changed in place in grad mode. A tensor from outside of a
+    trace may be another kind of view at the next call: a guard asks again.
+    """
+    obstacle = view_obstacle(t, grows)
+    if mode.trace is not None:
+        root, _ = _without_grad(t)
+        if (outside := mode.trace.original(root)) is not None:
+            obstacle = obstacle or view_obstacle(outside, grows)
+            mode.trace.guard_attribute(root, "growing" if grows else "changing", "")
+    if obstacle:
+        raise RuntimeError(obstacle)
 
 
 def is_read_only(t: Tensor) -> bool:
@@ -81,6 +123,8 @@ def assign(t: Tensor, new: Tensor) -> None:
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"
         )
     grows = mode.grad and new._requires_grad
+    if grows:
+        _refuse_view(t, grows)
     if t._array is not None:
         np.copyto(t._array, new._array)
     else:

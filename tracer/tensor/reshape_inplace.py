@@ -66,6 +66,7 @@ def _take_view(t: Tensor, before: Tensor, y: Tensor) -> None:
     t._shape_history = (*t._shape_history, *_inverse_steps(steps, tuple(before.shape)))
     if view is not None and base is not None:
         t._view = ViewMeta(base, (*own, *steps), view.differentiable, y._view.strides)
+        t._view.detached, t._view.multi_view_function = view.detached, view.multi_view_function
     elif t._array is None:
         t._traced_strides = strides_of(y)
     t._array, t._node, t._grad_fn, t._ptr = y._array, y._node, y._grad_fn, 0

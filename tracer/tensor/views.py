@@ -48,14 +48,15 @@ class ViewMeta:
     """
 
     __slots__ = (
-        "base_fn", "base_node", "differentiable", "multi_view_function", "path", "shape_changes",
-        "strides", "version",
+        "base_fn", "base_node", "detached", "differentiable", "multi_view_function", "path",
+        "shape_changes", "strides", "version",
     )
 
     def __init__(
         self, base: Tensor, path: Path, differentiable: bool, strides: tuple[int, ...] | None
     ):
         self.path, self.differentiable, self.strides = path, differentiable, strides
+        self.detached = not path  # by detach(): t_() and its like give it a path later
         self.base_node, self.base_fn = base._node, base._grad_fn
         self.shape_changes = len(base._shape_history)  # of the base, that `path` knows of
         self.version = base._version[0]  # of the base when `base_fn` was last its grad_fn

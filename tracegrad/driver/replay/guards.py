@@ -15,12 +15,19 @@ from ...tracer.capture.signature import leaves
 from ...tracer.capture.type_version import rechecked, tag
 from ...tracer.change_counter import change_count
 from ...tracer.mode import Forward, mode
+from ...tracer.tensor.inplace import view_obstacle
 from ...tracer.tensor.views import memory_offset
 from ..entry import Entry, nobody
 from ..outputs import Gradient, gradients_before_call
 from .bindings import location_reader, overlap_check, rebinder, staleness
 from .source import Source, grad_before, tensor_at
 
+_MISSED = {  # by the name of an attribute guard: what must not be
+    "_grad_fn": "({0}._grad_fn is None) is not {1}",
+    "offset": "offset_of({0}) != {1}",
+    "changing": "({0}._view or {0}._memory_location) and obstacle({0})",
+    "growing": "({0}._view or {0}._memory_location) and obstacle({0}, True)",
+}
 _MOVING = ("argument", "location")  # inputs that may be another tensor at each call
 
 
@@ -30,7 +37,7 @@ def write_guards(s: Source) -> None:
     s.names |= {
         "mode": mode, "Forward": Forward, "change_count": change_count,
         "checked_at": entry.checked_at, "stale": staleness(entry), "alike": alike,
-        "offset_of": memory_offset,
+        "offset_of": memory_offset, "obstacle": view_obstacle,
     }
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
@@ -40,10 +47,11 @@ def write_guards(s: Source) -> None:
     s.add("if change_count[0] != checked_at[0] and stale(): return MISS")
     _scalars(s)
     _tensors(s)
-    for i, what, value in entry.attribute_guards:
-        spelt = {"_grad_fn": "({}._grad_fn is None)", "offset": "offset_of({})"}[what]
-        s.add(f"if {spelt.format(s.tensor(i))} != {value!r}: return MISS")
     _gradients(s)
+    for i, what, value in entry.attribute_guards:
+        if i.kind == "grad" and i not in entry.inputs:
+            continue  # its value stays, and it may be None
+        s.add(f"if {_MISSED[what].format(s.tensor(i), value)}: return MISS")
     for one, other in entry.identities:
         s.add(f"if {_same(s, one)} is not {_same(s, other)}: return MISS")
 
