@@ -1,4 +1,4 @@
-"""The CPU as a backend: loop templates that Numba compiles, and products written in LLVM."""
+"""The CPU as a backend: loop templates, whose text becomes LLVM code, and products, made in it."""
 
 from __future__ import annotations
 

@@ -90,11 +90,11 @@ class Stream:
         """The current position, for `restart`."""
         return self.seed, self.count
 
-    def restart(self, location: Any) -> None:
+    def restart(self, position: Any) -> None:
         """Go on from a position that `mark` gave."""
-        if not isinstance(location, tuple):
+        if not isinstance(position, tuple):
             raise RuntimeError(
                 "set_state: within a compiled function a generator takes only states that its "
                 "get_state gave there"
             )
-        self.seed, self.count = location
+        self.seed, self.count = position
