@@ -261,7 +261,7 @@ def test_compiled_functions_write_into_their_outputs():
 
 def test_a_compiled_function_resizes_nothing_from_outside():
     given = tg.zeros(4)
-    with pytest.raises(RuntimeError, match=r"out has shape \[4\] and the answer \[2, 3\]"):
+    with pytest.raises(RuntimeError, match=r"out has shape \[4\] and the result \[2, 3\]"):
         tg.compile(lambda x: tg.mul(x, 2, out=given))(x(tg))
     assert given.shape == (4,) and (given == 0).all()
 

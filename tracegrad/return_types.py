@@ -1,4 +1,4 @@
-"""The types of answers that have several parts, by the name of the function."""
+"""The types of results that have several parts, by the name of the function."""
 
 from .functions.named_results import TYPES
 

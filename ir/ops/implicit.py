@@ -1,7 +1,7 @@
 """Values that are known otherwise and only lack a derivative: solutions and inverses.
 
-The first operand of such a primitive is its answer, computed from the others by means that need not
-be differentiated; its rule is that of the equation which the answer fulfils.
+The first operand of such a primitive is its result, computed from the others by means that need not
+be differentiated; its rule is that of the equation which the result fulfils.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .matrices import inverse_order, row, rows_in_order
 
 
 def implicit(name: str, vjp: Any, grad_name: str, *params: dict[str, Any]) -> OpDef:
-    """A primitive whose answer is its first operand, known by other means, and which says how that
+    """A primitive whose result is its first operand, known by other means, and which says how that
     depends on the others. In a kernel it is nothing. `params` are those that it is used with.
     """
 

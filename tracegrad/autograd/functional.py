@@ -170,7 +170,7 @@ def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:
     """(func(inputs), v times its Hessian).
 
-    Shape: v has that of the inputs. Raises RuntimeError if it has not, or if the answer is no
+    Shape: v has that of the inputs. Raises RuntimeError if it has not, or if the result is no
     scalar.
 
     >>> x, v = torch.ones(2), torch.tensor([1.0, 2.0])
@@ -188,7 +188,7 @@ def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,
         strict: bool = False) -> tuple:
     """(func(inputs), its Hessian times v).
 
-    Shape: v has that of the inputs. Raises RuntimeError if it has not, or if the answer is no
+    Shape: v has that of the inputs. Raises RuntimeError if it has not, or if the result is no
     scalar.
 
     >>> x, v = torch.ones(2), torch.tensor([1.0, 2.0])

@@ -108,7 +108,7 @@ def ints(name: str) -> Callable:
 
 
 # ---- functions that compute in a wider dtype than their results have
-# A primitive computes halves in float32 and rounds its answer. A function of several primitives
+# A primitive computes halves in float32 and rounds its result. A function of several primitives
 # would round, and overflow, after each of them: these marks let it do so once.
 def _mark(function: Callable, floats: bool) -> Callable:
     @wraps(function)
@@ -140,7 +140,7 @@ def _to(x: Any, dtype: DType) -> Any:
 
 
 def rounded_once(function: Callable) -> Callable:
-    """Halves among the tensors are computed in float32, and the answers rounded."""
+    """Halves among the tensors are computed in float32, and the results rounded."""
     return _mark(function, floats=False)
 
 
@@ -221,7 +221,7 @@ def plus(a: Any, b: Any, alpha: Any) -> Tensor:
     check_alpha(alpha, dtype)
     if dtype is bool_:
         return ops.logical_or(a, ops.logical_and(b, alpha))
-    if dtype.is_half:  # torch rounds alpha, and then the answer
+    if dtype.is_half:  # torch rounds alpha, and then the result
         alpha = alpha.to(dtype) if isinstance(alpha, Tensor) else number(alpha, dtype)
     a, b = (x.to(dtype) if isinstance(x, Tensor) else number(x, dtype) for x in (a, b))
     return _beside(a, b, as_factor(alpha, dtype))

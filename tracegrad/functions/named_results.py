@@ -1,4 +1,4 @@
-"""What functions with several answers return: tuples whose parts have names, as torch's
+"""What functions with several results return: tuples whose parts have names, as torch's
 `return_types`.
 """
 

@@ -48,23 +48,23 @@ def theirs(name: str, x: Any) -> Any:
     return {k: theirs(name, v) for k, v in x.items()} if type(x) is dict else x
 
 
-def written(name: str, outs: tuple, answers: Any, where: Any = True) -> Any:
-    """The tensors of `out=`, with the answers in them where the mask holds. All are looked at
+def written(name: str, outs: tuple, results: Any, where: Any = True) -> Any:
+    """The tensors of `out=`, with the results in them where the mask holds. All are looked at
     before one is written.
     """
-    answers = answers if isinstance(answers, tuple) else (answers,)
-    answers = tuple(a if isinstance(a, Tensor) else as_tensor(np.asarray(a)) for a in answers)
-    if len(outs) != len(answers) or not all(isinstance(o, Tensor) for o in outs):
-        raise TypeError(f"{name}() of Tensors: out= must be Tensors, one for each answer")
-    for out, answer in zip(outs, answers, strict=True):
-        if np.broadcast_shapes(out.shape, answer.shape) != tuple(out.shape):
+    results = results if isinstance(results, tuple) else (results,)
+    results = tuple(a if isinstance(a, Tensor) else as_tensor(np.asarray(a)) for a in results)
+    if len(outs) != len(results) or not all(isinstance(o, Tensor) for o in outs):
+        raise TypeError(f"{name}() of Tensors: out= must be Tensors, one for each result")
+    for out, result in zip(outs, results, strict=True):
+        if np.broadcast_shapes(out.shape, result.shape) != tuple(out.shape):
             raise ValueError(
-                f"{name}(): out= has shape {list(out.shape)}, and the answer {list(answer.shape)}"
+                f"{name}(): out= has shape {list(out.shape)}, and the result {list(result.shape)}"
             )
-        if not can_cast(answer.dtype, out.dtype):
-            raise TypeError(f"{name}(): the answer is {answer.dtype}, and out= {out.dtype}")
+        if not can_cast(result.dtype, out.dtype):
+            raise TypeError(f"{name}(): the result is {result.dtype}, and out= {out.dtype}")
         refuse_unwritable(resolve(out))
-    for out, answer in zip(outs, answers, strict=True):
-        kept = answer if where is True else namespace.where(where, answer.to(out.dtype), out)
+    for out, result in zip(outs, results, strict=True):
+        kept = result if where is True else namespace.where(where, result.to(out.dtype), out)
         overwrite(out, kept, "CopyBackwards")
     return outs[0] if len(outs) == 1 else outs

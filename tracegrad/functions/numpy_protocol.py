@@ -362,16 +362,16 @@ def array_function(
     if not all(issubclass(t, (Tensor, np.ndarray)) for t in types):
         return NotImplemented
     name = f"np.{function.__name__}"
-    found = _counterpart(function)
-    if found is None:
+    counterpart = _counterpart(function)
+    if counterpart is None:
         return function(*theirs(name, args), **theirs(name, kwargs))
     args, kwargs, out = _without_out(function, args, kwargs)
     if out is not None and not isinstance(out, Tensor):
         raise TypeError(f"{name}() of Tensors: out= must be a Tensor, not {type(out).__name__}")
     try:
         if function.__name__ in _FOLDS and not {"initial", "where"}.isdisjoint(kwargs):
-            found = partial(_folded, found, *_FOLDS[function.__name__])
-        answer = found(*ours(args), **ours(kwargs))
+            counterpart = partial(_folded, counterpart, *_FOLDS[function.__name__])
+        result = counterpart(*ours(args), **ours(kwargs))
     except TypeError as error:
         raise TypeError(f"{name}() of Tensors: {error}") from error
-    return answer if out is None else written(name, (out,), answer)
+    return result if out is None else written(name, (out,), result)

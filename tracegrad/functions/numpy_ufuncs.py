@@ -50,8 +50,8 @@ def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwar
     _refuse_options(name, kwargs)
     if where is not True and not out:
         raise TypeError(f"{name}() of Tensors: where= leaves elements without a value; give out=")
-    answer = _answer(ufunc, tuple(map(ours, inputs)), ours(kwargs.get("dtype")))
-    return written(name, out, answer, where) if out else answer
+    result = _result(ufunc, tuple(map(ours, inputs)), ours(kwargs.get("dtype")))
+    return written(name, out, result, where) if out else result
 
 
 # options and the values that change nothing
@@ -65,11 +65,11 @@ def _refuse_options(name: str, kwargs: dict) -> None:
             raise TypeError(f"{name}() of Tensors does not take {option}={value!r}")
 
 
-def _answer(ufunc: np.ufunc, inputs: tuple, dtype: Any) -> Any:
+def _result(ufunc: np.ufunc, inputs: tuple, dtype: Any) -> Any:
     name = ufunc.__name__
     if dtype is not None:
         if all(signature[-1] in "?O" for signature in ufunc.types):  # it asks a question
-            raise TypeError(f"np.{name}() of Tensors does not take dtype=: the answer is bool")
+            raise TypeError(f"np.{name}() of Tensors does not take dtype=: the result is bool")
         inputs = tuple(x.to(dtype) if isinstance(x, Tensor) else x for x in inputs)
     if name in _OPERATORS:
         return _OPERATORS[name](*inputs)

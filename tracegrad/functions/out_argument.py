@@ -1,6 +1,6 @@
-"""`out=`: the answer of a public function, written into tensors that the caller gives.
+"""`out=`: the result of a public function, written into tensors that the caller gives.
 
-`accept` lets the functions of a public namespace take it, by the table in out_table.py. The answer
+`accept` lets the functions of a public namespace take it, by the table in out_table.py. The result
 is computed first and then written, so nothing is changed by a call that raises, and an operand may
 be the output itself.
 """
@@ -102,25 +102,25 @@ def _written(
     if rule == "computed":
         kwargs = {**kwargs, "dtype": _computed(kwargs.get("dtype"), into[0])}
     with FixedGradMode(False):
-        answer = function(*args, **kwargs)
-    single = isinstance(answer, Tensor)
+        result = function(*args, **kwargs)
+    single = isinstance(result, Tensor)
     if single is not isinstance(out, Tensor):
         raise TypeError(_wants(name, "Tensor" if single else "tuple of Tensors", out))
-    answers = [answer] if single else list(answer)
-    if len(answers) != len(into):
-        raise TypeError(f"expected tuple of {len(answers)} elements but got {len(into)}")
+    results = [result] if single else list(result)
+    if len(results) != len(into):
+        raise TypeError(f"expected tuple of {len(results)} elements but got {len(into)}")
     if not single and name in EXACT_OF_SEVERAL:
         rule = "exact"
-    for t, y in zip(into, answers, strict=True):
+    for t, y in zip(into, results, strict=True):
         _check(name, rule, t, resolve(y), inputs)
     with FixedGradMode(False):
-        for t, y in zip(into, answers, strict=True):
+        for t, y in zip(into, results, strict=True):
             _write(name, t, resolve(y))
     if single:
         return out
     if parts == 1:
-        return None  # of functions whose number of answers is free, torch returns none
-    return type(answer)(*outs) if hasattr(answer, "_fields") else tuple(outs)
+        return None  # of functions whose number of results is free, torch returns none
+    return type(result)(*outs) if hasattr(result, "_fields") else tuple(outs)
 
 
 def _no_tensor(name: str, args: tuple, error: AttributeError) -> TypeError | None:
@@ -147,31 +147,31 @@ def _computed(asked: Any, out: Tensor) -> Any:
     return out.dtype
 
 
-def _check(name: str, rule: str, out: Tensor, answer: Tensor, inputs: list[Tensor]) -> None:
-    """Raise what torch raises for an output that an answer cannot be written into."""
-    if rule == "exact" and out.dtype is not answer.dtype:
+def _check(name: str, rule: str, out: Tensor, result: Tensor, inputs: list[Tensor]) -> None:
+    """Raise what torch raises for an output that an result cannot be written into."""
+    if rule == "exact" and out.dtype is not result.dtype:
         raise RuntimeError(
-            f"{name}(): Expected out tensor to have dtype {answer.dtype}, but got {out.dtype} "
+            f"{name}(): Expected out tensor to have dtype {result.dtype}, but got {out.dtype} "
             "instead"
         )
-    if rule != "any" and not can_cast(answer.dtype, out.dtype):
+    if rule != "any" and not can_cast(result.dtype, out.dtype):
         raise RuntimeError(
-            f"result type {SCALAR_TYPE[answer.dtype]} can't be cast to the desired output type "
+            f"result type {SCALAR_TYPE[result.dtype]} can't be cast to the desired output type "
             f"{SCALAR_TYPE[out.dtype]}"
         )
-    if out.shape == answer.shape:
+    if out.shape == result.shape:
         with FixedGradMode(False):
             refuse_unwritable(out)
         if any(_partly_shared(out, x) for x in inputs):
             raise RuntimeError(_PARTIAL)
     elif out._base is not None:
         raise RuntimeError(
-            f"{name}(): out has shape {list(out.shape)} and the answer {list(answer.shape)}, but "
+            f"{name}(): out has shape {list(out.shape)} and the result {list(result.shape)}, but "
             "out is a view of another tensor and cannot be resized: give a tensor of that shape"
         )
     elif out._array is None and _from_outside(out):
         raise RuntimeError(
-            f"{name}(): out has shape {list(out.shape)} and the answer {list(answer.shape)}: "
+            f"{name}(): out has shape {list(out.shape)} and the result {list(result.shape)}: "
             "neither a compiled function nor one under vmap can resize a tensor that it was "
             "given; give one of that shape"
         )
@@ -207,14 +207,14 @@ def _partly_shared(a: Tensor, b: Tensor) -> bool:
     return one[1] < other[2] and other[1] < one[2]
 
 
-def _write(name: str, out: Tensor, answer: Tensor) -> None:
-    if out.shape != answer.shape:
+def _write(name: str, out: Tensor, result: Tensor) -> None:
+    if out.shape != result.shape:
         if out.numel():
-            before, after = list(out.shape), list(answer.shape)
+            before, after = list(out.shape), list(result.shape)
             warnings.warn(_RESIZED.format(before, after), UserWarning, stacklevel=4)
         if out._array is None:
-            out._node = answer.to(out.dtype)._node
+            out._node = result.to(out.dtype)._node
             out._version[0] += 1
             return
-        resize_(out, tuple(answer.shape))
-    overwrite(out, answer, "CopyBackwards")
+        resize_(out, tuple(result.shape))
+    overwrite(out, result, "CopyBackwards")

@@ -1,4 +1,4 @@
-"""Which public functions of torch write their answer into `out=`, and what dtype that may have.
+"""Which public functions of torch write their result into `out=`, and what dtype that may have.
 
 Taken from torch 2.13: its signatures, and what each said to outputs of other dtypes. A function
 that is not here yet has an entry all the same, and takes `out` from the day it comes.
@@ -6,7 +6,7 @@ that is not here yet has an entry all the same, and takes `out` from the day it 
 
 from __future__ import annotations
 
-# the answer is converted, where torch's `can_cast` allows it
+# the result is converted, where torch's `can_cast` allows it
 CAST = """
     acos acosh add addcdiv addcmul addr angle arccos arccosh arcsin arcsinh arctan arctan2
     arctanh asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_or
@@ -38,7 +38,7 @@ CAST = """
     vstack where xlogy
 """
 
-# the dtype of the answer
+# the dtype of the result
 EXACT = """
     abs absolute addbmm addmm addmv alias_copy all amax amin aminmax any argmax argmin argsort
     as_strided_copy baddbmm bitwise_not bmm bucketize ceil chain_matmul conj_physical cross
@@ -77,7 +77,7 @@ RULES = {
     for name in names.split()
 }
 
-# how many tensors a function wants that has several answers (some only with `dim`)
+# how many tensors a function wants that has several results (some only with `dim`)
 SEVERAL = {
     "aminmax": 2, "cummax": 2, "cummin": 2, "frexp": 2, "geqrf": 2, "histogram": 2, "kthvalue":
     2, "linalg.cholesky_ex": 2, "linalg.eig": 2, "linalg.eigh": 2, "linalg.inv_ex": 2,

@@ -65,7 +65,7 @@ zeta = binary(
 
 
 # ---- the gamma function's family
-def _of_second(op: OpDef, formula: str, answer: str) -> Any:
+def _of_second(op: OpDef, formula: str, result: str) -> Any:
     name = op.public[0]
 
     def function(input: Tensor, other: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def _of_second(op: OpDef, formula: str, answer: str) -> Any:
     point. Raises NotImplementedError for integers, or if the first operand requires grad.
 
     >>> torch.{name}(torch.tensor([1.0]), torch.tensor([2.0]))
-    tensor([{answer}])
+    tensor([{result}])
     """
     return function
 

@@ -1,7 +1,7 @@
 """Factorisations of matrices: Cholesky, LU, QR, eigenvalues, singular values, and what is read off
 them.
 
-Each cuts the packed answer of a primitive (ir/ops/linalg.py) into the factors that torch shows.
+Each cuts the packed result of a primitive (ir/ops/linalg.py) into the factors that torch shows.
 """
 
 from __future__ import annotations

@@ -564,7 +564,7 @@ def gumbel_softmax(
 ) -> Tensor:
     """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
 
-    With `hard` the answer is one-hot and its gradient that of the soft one. Jang et al. (2016).
+    With `hard` the result is one-hot and its gradient that of the soft one. Jang et al. (2016).
 
     Shape: (*) -> (*). Dtype: that of logits. Raises IndexError for a dimension out of range.
 

@@ -171,7 +171,7 @@ def multi_head_attention_forward(
     """Attention by `num_heads` heads: queries (L, N, E), keys and values (S, N, E), or without N.
 
     Masks: True, or -inf, where a key is left out, `key_padding_mask` (N, S) and `attn_mask` (L, S)
-    or (N * heads, L, S). Gives the answer (L, N, E) and, if `need_weights`, the weights (N, L, S).
+    or (N * heads, L, S). Gives the result (L, N, E) and, if `need_weights`, the weights (N, L, S).
 
     Dtype: floating point, the same of all. Raises RuntimeError or AssertionError for shapes that do
     not fit.

@@ -1,6 +1,6 @@
 """Images of another size: `interpolate` and its older names.
 
-Along an axis every number of the answer is a weighted sum of a few of the input's. A kind of
+Along an axis every number of the result is a weighted sum of a few of the input's. A kind of
 interpolation is a function that tells their positions and weights; these depend on the sizes alone,
 so they are constants of a program.
 """

@@ -100,7 +100,7 @@ def _together(input: Tensor, target: Tensor, kernel: str) -> tuple[Tensor, Tenso
 
 
 def no_cast(dtype: DType, to: DType) -> RuntimeError:
-    """torch's error for an answer that does not fit into the dtype of an argument."""
+    """torch's error for a result that does not fit into the dtype of an argument."""
     return RuntimeError(
         f"result type {SCALAR_TYPE[dtype]} can't be cast to the desired output type "
         f"{SCALAR_TYPE[to]}"

@@ -70,7 +70,7 @@ def _document(function: Any, op: OpDef, path: str, formula: str, example: tuple[
 
 
 def unary(op: OpDef, formula: str, *example: str, path: str = "") -> Unary:
-    """The public function of a primitive of one operand; the example is its argument and answer."""
+    """The public function of a primitive of one operand; the example is its argument and result."""
 
     def function(input: Tensor) -> Tensor:
         return op(input)

@@ -384,14 +384,14 @@ def _exchanged(name: str, title: str, part: Callable, *example: str) -> Callable
         return y
 
     exchange.__name__ = exchange.__qualname__ = f"{name}_scatter"
-    numbers, where, answer = example
+    numbers, where, result = example
     exchange.__doc__ = f"""A copy with `src` in the place that `{name}` takes.
 
     Shape: (*) -> (*); src as what `{name}` gives. Dtype: that of input.
     Raises RuntimeError if the shape of src does not fit; IndexError for a place out of range.
 
     >>> torch.{name}_scatter(torch.zeros(2, 2), torch.tensor({numbers}), {where})
-    {answer}
+    {result}
     """
     return composite(f"{title}ScatterBackward0")(exchange)
 
