@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -149,6 +150,32 @@ def test_a_process_forked_while_another_thread_compiles_does_not_hang():
     print({child(work) for _ in range(8)})
     stop.append(1)
     thread.join()
+
+
+_LOGS_WHILE_IT_COMPILES = """
+import tracegrad, logging, os, threading, time
+from tracegrad.runtime.cpu.compiler import compiling
+inside = threading.Event()
+
+def turn():
+    with compiling():
+        inside.set()
+        time.sleep(0.5)
+        logging.getLogger("another").debug("as Numba does")
+
+threading.Thread(target=turn).start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_process_forked_while_another_thread_compiles_and_logs_does_not_hang():
+    """In a process without pytest, which imports logging."""
+    command = [sys.executable, "-c", _LOGS_WHILE_IT_COMPILES]
+    assert subprocess.run(command, timeout=60, capture_output=True).stdout == b"0\n"
 
 
 @prints("0\n[3.0, 3.0] [3.0, 3.0]\n[3.0, 3.0]\n")

@@ -7,6 +7,7 @@ process does. A process that has all its kernels from the cache never imports Nu
 from __future__ import annotations
 
 import hashlib
+import logging  # noqa: F401 (see the end)
 import os
 import sys
 import time
@@ -123,5 +124,7 @@ def _go_on() -> None:
     _one.release()
 
 
+# What is registered last is done first. So logging, which takes its lock before a fork, has been
+# imported: else who forks has that lock, and waits for a thread within Numba that wants to log
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_quiet, after_in_parent=_go_on, after_in_child=_go_on)
