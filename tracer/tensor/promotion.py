@@ -77,7 +77,7 @@ def checked_number(value: bool | int | float, dtype: DType) -> bool | int | floa
     return int(value) % 256 if dtype is uint8 else int(value)
 
 
-def refuse_overflow(value: bool | int | float, dtype: DType) -> None:
+def refuse_overflow(value: Any, dtype: DType) -> None:
     """Raise RuntimeError if a Python number does not fit into `dtype`, which is not bool."""
     if dtype.kind == "float":
         lost = not (abs(value) <= _LARGEST[dtype] or abs(value) == np.inf or value != value)

@@ -19,7 +19,12 @@ from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.gradient_layout import with_strides
 from ...tracer.tensor.layout import format_strides
 from ...tracer.tensor.memory_order import elementwise_strides, strides_of
-from ...tracer.tensor.promotion import as_dtype, checked_number
+from ...tracer.tensor.promotion import (
+    as_dtype,
+    checked_number,
+    common_dtype,
+    refuse_overflow,
+)
 from ...tracer.tensor.tensor import Size, Tensor, wrap
 
 __all__ = [
@@ -151,7 +156,7 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
             dtype = of_numpy(one.dtype)
         if array.size == 0:
             dtype = get_default_dtype()
-    if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iu":
+    if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iuf":
         for one in (array.min(), array.max()):
             checked_number(one.item(), dtype)
     return np.array(dtype.encode(array)), dtype
@@ -173,7 +178,10 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
     if type(data) is Scalar:
-        return scalar_tensor(data, dtype=wanted, requires_grad=requires_grad)
+        d = common_dtype([data]) if wanted is None else wanted
+        if d.kind in ("int", "uint"):  # a float that overflows is infinite
+            refuse_overflow(data, d)
+        return leaf(dispatch.number(data, d).clone(), requires_grad)
     if isinstance(data, Tensor):
         new = resolve(data).detach().clone()
         return leaf(new if wanted is None else cast(new, dtype=wanted), requires_grad)
@@ -242,6 +250,8 @@ def _filled(
     usable(device)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if type(value) is Scalar:
+        if d is not bool_:
+            refuse_overflow(value, d)  # by comparisons, which are guards
         return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad)
     value = checked_number(value, d)
     if mode.trace is None:
@@ -324,8 +334,6 @@ def scalar_tensor(
     >>> torch.scalar_tensor(2.5)
     tensor(2.5000)
     """
-    if dtype is None and isinstance(s, (int, float)) and type(s) is Scalar:
-        dtype = of_scalar(s, get_default_dtype())
     return _filled(s, (), dtype, device, requires_grad)
 
 

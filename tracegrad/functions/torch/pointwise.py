@@ -143,7 +143,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     tensor([4., 9.])
     """
     if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
-        if input.dtype.kind in ("int", "uint") and isinstance(exponent, int) and exponent < 0:
+        if input.dtype.kind != "float" and isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         dtype = common_dtype((input, exponent))
         if dtype.is_half or dtype.kind != "float":
