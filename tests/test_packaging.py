@@ -38,6 +38,21 @@ def test_every_package_folder_has_an_init():
     assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
 
 
+_EVERY_MODULE = """
+import importlib, pkgutil, tracegrad
+for module in pkgutil.walk_packages(tracegrad.__path__, "tracegrad."):
+    if module.name not in ("tracegrad.__main__", "tracegrad.pytest_plugin"):
+        importlib.import_module(module.name)
+print(tracegrad.compile(lambda x: (x @ x).sum(0))(tracegrad.ones(2, 2)).tolist())
+"""
+
+
+def test_nothing_needs_documentation_or_assertions_to_run():
+    """Python drops both when it is asked to optimise."""
+    command = [sys.executable, "-OO", "-c", _EVERY_MODULE]
+    assert subprocess.check_output(command) == b"[4.0, 4.0]\n"
+
+
 def pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)

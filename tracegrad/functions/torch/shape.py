@@ -344,7 +344,7 @@ def copying(view: Any) -> Any:
         return parts.clone() if isinstance(parts, Tensor) else tuple(p.clone() for p in parts)
 
     copy.__name__ = copy.__qualname__ = f"{view.__name__}_copy"
-    copy.__doc__ = _documentation_of_copy(view.__name__, view.__doc__)
+    copy.__doc__ = _documentation_of_copy(view.__name__, view.__doc__ or "")  # none with -OO
     return copy
 
 
