@@ -22,7 +22,10 @@ def significant(t: Any) -> list[int]:
 
 
 def shared_by_torch(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    try:
+        return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    except RuntimeError:  # a tensor out of a transform may have lost its memory
+        return False
 
 
 def same_sharing(name: str, other: str, mine: tuple, theirs: tuple) -> None:

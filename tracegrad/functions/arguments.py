@@ -118,7 +118,7 @@ def _mark(function: Callable, floats: bool) -> Callable:
             dtype = get_default_dtype()
         elif not floats and not dtype.is_half:
             return function(*args, **kwargs)
-        wide = float32 if dtype.is_half else dtype
+        wide = computing(dtype)
 
         def widened(x: Any) -> Any:
             if not isinstance(x, Tensor):
@@ -183,13 +183,18 @@ def numbers_fit(dtype: DType, *values: Any) -> None:
             refuse_overflow(value, dtype)
 
 
+def computing(dtype: DType) -> DType:
+    """The dtype in which functions compute with numbers of a dtype: halves are float32 there."""
+    return float32 if dtype.is_half else dtype
+
+
 def as_factor(value: Any, dtype: DType) -> Any:
     """A factor of numbers of this dtype, if it fits; halves are scaled as float32, and a factor of
     integers is cut off.
     """
     if isinstance(value, Tensor):
         return value
-    factor = checked_number(value, float32 if dtype.is_half else dtype)
+    factor = checked_number(value, computing(dtype))
     return factor if dtype.kind == "float" else number(factor, dtype)
 
 

@@ -17,7 +17,7 @@ from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.dispatch import number
 from ..tracer.tensor.promotion import common_dtype
 from ..tracer.tensor.tensor import Tensor
-from .arguments import of_floats
+from .arguments import numbers_fit, of_floats
 from .torch.pointwise import clamp
 from .torch.pointwise_primitives import binary, unary
 from .torch.shape import broadcast_tensors
@@ -169,7 +169,6 @@ def log_ndtr(input: Tensor) -> Tensor:
 
 # ---- logarithms of probabilities
 @composite("LogitBackward0")
-@of_floats
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), of x cut to [eps, 1 - eps].
 
@@ -179,6 +178,12 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     >>> torch.logit(torch.tensor([0.5, 0.9]))
     tensor([0.0000, 2.1972])
     """
+    numbers_fit(input.dtype if input.is_floating_point() else get_default_dtype(), eps)
+    return _logit(input, eps)
+
+
+@of_floats
+def _logit(input: Tensor, eps: float | None) -> Tensor:
     if eps is not None:
         x = clamp(input, eps, 1 - eps)
     else:

@@ -19,7 +19,7 @@ from ...tracer.mode import forward_mode
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import floats_only, no_bools, numbers_fit, rounded_once, with_slope
+from ..arguments import computing, floats_only, no_bools, numbers_fit, rounded_once, with_slope
 from ..torch import pointwise, reduction, shape
 from ..torch.creation import zeros_like
 from ..torch.random_sampling import rand_like
@@ -82,8 +82,7 @@ def _applied(function: Callable, inplace: bool, x: Tensor, *options: Any) -> Ten
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0).
 
-    Shape: (*) -> (*). Dtype: that of input.
-    Raises RuntimeError for bools.
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for bools.
 
     >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.relu(x)
@@ -95,8 +94,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value.
 
-    Shape: (*) -> (*). Dtype: that of input.
-    Raises RuntimeError or NotImplementedError for bools.
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError or NotImplementedError for bools.
 
     >>> x = torch.tensor([-1.0, 0.0, 2.0])
     >>> F.threshold(x, threshold=0.5, value=0.0)
@@ -109,7 +107,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 @composite("ThresholdBackward0")
 def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
     value = checked_number(value, x.dtype) if isinstance(value, (int, float)) else value
-    threshold = threshold if x.is_floating_point() else checked_number(threshold, x.dtype)
+    threshold = checked_number(threshold, computing(x.dtype))
     return _above(x, threshold, value).to(x.dtype)
 
 
@@ -125,6 +123,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     >>> F.leaky_relu(x, negative_slope=0.1)
     tensor([-0.1000,  0.0000,  2.0000])
     """
+    numbers_fit(input.dtype, negative_slope)
     return where(gt(input, 0), input, input * negative_slope)
 
 
@@ -170,6 +169,8 @@ def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: b
     >>> F.rrelu(x)
     tensor([-0.2292,  0.0000,  2.0000])
     """
+    if not math.isfinite(lower + upper):
+        raise RuntimeError(f"rrelu: bounds must be finite, got {lower:g} and {upper:g}")
     if lower > upper:
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     floats_only("rrelu_with_noise_out_cpu" if training else "leaky_relu_cpu", input)
@@ -213,8 +214,7 @@ def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x cut to [0, 6].
 
-    Shape: (*) -> (*). Dtype: that of input.
-    Raises RuntimeError for bools.
+    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for bools.
 
     >>> x = torch.tensor([-1.0, 2.0, 8.0])
     >>> F.relu6(x)
@@ -279,7 +279,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     tensor([-0.5000,  0.0000,  1.5000])
     """
     floats_only("softshrink_check", input)
-    if lambd < 0 or lambd > finfo(input.dtype).max:
+    if not 0 <= lambd <= finfo(input.dtype).max:
         raise RuntimeError(
             f"lambda must be in range [0, {finfo(input.dtype).max:g}] for input dtype "
             f"{SCALAR_TYPE[input.dtype]}, but found {lambd:g}"
@@ -308,6 +308,7 @@ def _rising(x: Tensor, alpha: float, over: float = 1.0) -> Tensor:
     """x where x > 0, else alpha * (exp(x * over) - 1): at 0 the slope from the left and, as torch
     has it, no curvature. The branch that is left out is kept finite.
     """
+    numbers_fit(x.dtype, alpha)
     negative, middle = lt(x, 0), eq(x, 0)
     return with_slope(
         lambda x: where(negative, alpha * expm1(where(negative, x, 0) * over),
@@ -424,6 +425,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     tensor([0.3133, 0.6931, 2.1269])
     """
     floats_only("softplus_cpu", input)
+    numbers_fit(computing(input.dtype), beta, threshold)
     straight = gt(input * beta, threshold)
     return with_slope(
         lambda x: where(straight, x, kinks.log1p_exp(x * beta) / beta),
@@ -559,9 +561,8 @@ def log_softmax(
     return reduction.log_softmax(input, d, dtype)
 
 
-def gumbel_softmax(
-    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
-) -> Tensor:
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10,
+                   dim: int = -1) -> Tensor:
     """The softmax of (logits + Gumbel noise) / tau, a draw of one class made differentiable.
 
     With `hard` the result is one-hot and its gradient that of the soft one. Jang et al. (2016).

@@ -15,6 +15,7 @@ from ...ir.ops.movement import expand, reshape
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
+from ..arguments import computing, numbers_fit
 from ..linalg.matrix_functions import norm
 from ..torch.creation import held
 from ..torch.reduction_statistics import vector_norm
@@ -60,7 +61,7 @@ def cdist(
         raise ShapeError(
             f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
         )
-    if p < 0:
+    if not p >= 0:
         raise RuntimeError("cdist only supports non-negative p values")
     lead = broadcast("cdist", tuple(x1.shape[:-2]), tuple(x2.shape[:-2]))
     (n, m), r = x1.shape[-2:], x2.shape[-2]
@@ -104,6 +105,9 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         raise RuntimeError(
             f"expected common dtype to be floating point, yet common dtype is {SCALAR_TYPE[dtype]}"
         )
+    if not eps >= 0:
+        raise RuntimeError(f"eps must be non-negative, got: {eps:g}")
+    numbers_fit(computing(dtype), eps)
     a, b = broadcast_tensors(x1.to(dtype), x2.to(dtype))
     return (_unit(a, dim, eps) * _unit(b, dim, eps)).sum(dim)
 

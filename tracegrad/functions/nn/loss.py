@@ -30,7 +30,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.promotion import SCALAR_TYPE, can_cast, common_dtype
 from ...tracer.tensor.tensor import Size, Tensor
-from ..arguments import floats_only, refuse, require, rounded_once
+from ..arguments import floats_only, numbers_fit, refuse, require, rounded_once
 from ..special import xlogy
 from ..torch.reduction import log_softmax, one_hot_pick
 from ..torch.shape import broadcast_shapes, broadcast_tensors, reshape, unsqueeze
@@ -158,7 +158,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
     >>> F.smooth_l1_loss(x, y, beta=1.0)
     tensor(0.0625)
     """
-    if beta < 0:
+    if not beta >= 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, size_average, reduce, reduction)
@@ -190,7 +190,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean",
     """
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
-    if delta <= 0:
+    if not delta > 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     dtype = common_dtype((input, target))
     if not can_cast(dtype, input.dtype):
@@ -379,6 +379,7 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
     if not v.is_floating_point():
         raise no_cast(get_default_dtype(), v.dtype)
     require(~lt(v, 0), "variance")
+    numbers_fit(v.dtype, eps)
     if v.shape != input.shape:
         if v.shape == input.shape[:-1]:
             v = unsqueeze(v, -1)

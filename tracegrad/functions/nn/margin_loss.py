@@ -31,7 +31,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype, mode
 from ...tracer.tensor.promotion import common_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import at_most, floats_only
+from ..arguments import at_most, computing, floats_only, numbers_fit
 from ..torch.creation import arange, full, full_like, held
 from ..torch.gather import gather
 from ..torch.pointwise import clamp_min
@@ -89,6 +89,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,
     >>> F.hinge_embedding_loss(x, y)
     tensor(0.2500)
     """
+    numbers_fit(input.dtype, margin)
     near = where(ne(target, -1), input, 0)
     far = where(ne(target, 1), clamp_min(margin - input, 0), 0)
     return reduced(near + far, legacy(size_average, reduce, reduction))
@@ -171,6 +172,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
             f"{list(target.shape)}. Input has shape {list(input.shape)}."
         )
     floats_only("multi_margin_loss_cpu_kernel", input)
+    numbers_fit(computing(input.dtype), margin)
     classes = input.shape[-1:].numel()
     if weight is not None and weight.shape[0] != classes:
         raise RuntimeError(

@@ -13,9 +13,9 @@ from ...ir.ops.movement import expand, reshape
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.autograd.graph import composite
 from ...tracer.tensor.dispatch import not_implemented
-from ...tracer.tensor.promotion import SCALAR_TYPE
+from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import as_factor, refuse, wrap_dim
+from ..arguments import as_factor, numbers_fit, refuse, wrap_dim
 from .einsum import tensordot
 from .other_shapes import roll
 from .reduction import sum as total
@@ -254,6 +254,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
     >>> torch.addmv(torch.ones(1), torch.ones(1, 3), torch.ones(3))
     tensor([4.])
     """
+    numbers_fit(input.dtype, beta, alpha)
     return scaled_sum(input, mv(mat, vec), beta, alpha)
 
 
@@ -323,6 +324,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     for k, v in enumerate((vec1, vec2), 1):
         if v.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument vec{k}, but got {v.ndim}-D")
+    numbers_fit(common_dtype((input, vec1, vec2)), beta, alpha)
     return scaled_sum(input, outer(vec1, vec2), beta, alpha)
 
 

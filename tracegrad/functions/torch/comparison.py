@@ -94,6 +94,9 @@ def isclose(
     """
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
+    for name, bound in (("rtol", rtol), ("atol", atol)):
+        if not bound >= 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {bound:g}")
     near = ops.eq(input, other)
     if input.is_floating_point():
         near = near | (

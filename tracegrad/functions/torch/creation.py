@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dtype import DType, bool_, float64, int64, of_numpy, of_scalar
+from ...ir.dtype import DType, bool_, float32, float64, int64, of_numpy, of_scalar
 from ...ir.ops.elementwise import cast, copy, where
 from ...ir.ops.source import full as full_op, iota
 from ...tracer.capture.scalar import Scalar
@@ -26,6 +26,7 @@ from ...tracer.tensor.promotion import (
     refuse_overflow,
 )
 from ...tracer.tensor.tensor import Size, Tensor, wrap
+from ..arguments import numbers_fit, refuse
 
 __all__ = [
     "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like",
@@ -420,6 +421,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     d = as_dtype(dtype) if dtype is not None else int64 if whole else get_default_dtype()
     if not whole and not math.isfinite(end - start):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
+    if d is bool_:
+        raise refuse("arange_cpu", d)
+    numbers_fit(float32 if d.is_half else float64 if d.kind == "float" else int64, start, end, step)
     count = -((start - end) // step) if whole else math.ceil((end - start) / step)
     if whole and d.kind != "float":
         t = bind(iota, (), {"shape": (count,), "dtype": d})
@@ -445,8 +449,16 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if isinstance(start, Tensor) or isinstance(end, Tensor):
         return leaf(_between(start, end, steps, "linspace").to(d), requires_grad)
+    _ends_fit("linspace_cpu", d, start, end, steps)
     end = start if steps == 1 else end  # a last one that is not reached counts for nothing
     return leaf(held(d.encode(np.linspace(start, end, steps, dtype=np.float64)), d), requires_grad)
+
+
+def _ends_fit(kernel: str, dtype: DType, start: Any, end: Any, steps: int) -> None:
+    """Raise torch's error for numbers that do not fit into the dtype of what is counted."""
+    if steps > 1 and dtype is bool_:
+        raise refuse(kernel, dtype)
+    numbers_fit(dtype, *(start, end)[: min(steps, 2)])
 
 
 def _between(start: Any, end: Any, steps: int, name: str) -> Tensor:
@@ -475,6 +487,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if isinstance(start, Tensor) or isinstance(end, Tensor):
         return leaf((base ** _between(start, end, steps, "logspace")).to(d), requires_grad)
+    _ends_fit("logspace_cpu", d, start, end, steps)
     return leaf(held(d.encode(np.logspace(start, end, steps, base=base)), d), requires_grad)
 
 

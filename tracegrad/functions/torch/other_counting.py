@@ -17,7 +17,7 @@ from ...ir.ops.index import index_put
 from ...ir.ops.movement import permute, reshape
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import no_bools, rounded_once
+from ..arguments import no_bools, numbers_fit, rounded_once
 from ..named_results import TYPES
 from .blas import matmul
 from .creation import arange, as_tensor, full, held, zeros
@@ -85,6 +85,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     _countable(input, [bins], "histogram_cpu")
     x = _flat(input)
     low, high = _range(x, min, max, "histc", 1)
+    numbers_fit(input.dtype, min, max)
     inside = ops.logical_and(ops.ge(x, low), ops.le(x, high))
     place = ops.where(inside, (x - low) * bins / (high - low), 0)
     place = ops.where(ops.isnan(place), bins // 2, place)  # 0 / 0: x +- 1 is x, so large is it

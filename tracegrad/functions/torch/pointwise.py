@@ -17,6 +17,7 @@ from ...tracer.tensor.tensor import Tensor
 from ..arguments import (
     as_factor,
     check_alpha,
+    computing,
     floats_only,
     numbers_fit,
     plus,
@@ -322,6 +323,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if not input.is_floating_point():
         kind = "tensor" if isinstance(weight, Tensor) else "scalar"
         raise refuse(f"lerp_kernel_{kind}", input.dtype)
+    numbers_fit(computing(input.dtype), weight)
     return _lerp(input, end, weight.to(input.dtype) if isinstance(weight, Tensor) else weight)
 
 
