@@ -213,3 +213,25 @@ def test_what_changes_before_a_function_or_in_another_tensor_refuses_nothing():
         return a.grad.tolist()
 
     assert run(tg) == pytest.approx(run(torch), rel=1e-5)
+
+
+def test_new_data_of_tensors_that_are_gone_is_forgotten():
+    x = tg.ones(3)
+    for _ in range(20):
+        x.detach().data = tg.zeros(3)
+    assert len(x._version) <= 3
+
+
+def test_backward_has_the_new_data_of_a_tensor_that_is_gone():
+    def run(lib):
+        a = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        t = a * 2
+        y, alias = t * t, t.detach()
+        t.data = lib.full((3,), 5.0)
+        del t
+        for k in range(3):
+            alias.detach().data = lib.full((3,), float(k))
+        y.sum().backward()
+        return a.grad.tolist()
+
+    assert run(tg) == run(torch) == [20, 20, 20]

@@ -8,6 +8,7 @@ backward of a compiled call cannot, so it compares the whole list and raises.
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -30,7 +31,14 @@ class NewData:
 
 
 def _note(counter: list[Any], change: NewData) -> None:
-    counter[1:] = [c for c in counter[1:] if c.tensor is not change.tensor] + [change]
+    before = [c for c in counter[1:] if c.tensor is not change.tensor and not _is_forgotten(c)]
+    counter[1:] = [*before, change]
+
+
+def _is_forgotten(change: NewData) -> bool:
+    """Whether the tensor is gone, and no autograd node saved it: nobody asks for its data."""
+    gone = change.tensor is not None and change.tensor() is None
+    return gone and getrefcount(change.tensor) == 2  # this call's, and that of `change`
 
 
 def data_was_set(t: Tensor) -> None:
