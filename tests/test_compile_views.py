@@ -242,6 +242,12 @@ def test_writes_to_an_argument_that_overlaps_itself_are_refused(shape, strides):
     assert memory.tolist() == [3, 6, 3, 4, 5, 6]
 
 
+def heard(x, w):
+    v = (x * w)[1:]
+    v.register_hook(lambda g: g * 2)
+    return v, v[:1]
+
+
 def cut(x, w):
     v = x.detach()
     return v.mul_(w)
@@ -259,3 +265,9 @@ def test_a_result_in_the_memory_of_an_argument_with_its_own_history_is_refused(p
     with pytest.raises(RuntimeError, match="history of its own by an in-place operation"):
         tracegrad.compile(program)(x, w)
     assert x.tolist() == [1, 1, 1]
+
+
+def test_a_result_in_the_memory_of_another_with_a_hook_is_refused():
+    x, w = tracegrad.ones(3), tracegrad.full((3,), 2.0, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"of shape \[2\], and has a hook: return a clone"):
+        tracegrad.compile(heard)(x, w)

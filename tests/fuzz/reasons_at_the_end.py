@@ -159,7 +159,11 @@ TABLE = (
         "equal singular values or eigenvalues have no derivatives of their own",
     ),
     Reason(
-        "^compiled value$", names("tanhshrink logaddexp logaddexp2"), "",
+        "^(compiled |)grad2?$", names("svd eigh"), r"\((nan|inf)\)",
+        "equal singular values or eigenvalues have no derivatives of their own", witness=unjudged,
+    ),
+    Reason(
+        "^compiled value$", names("tanhshrink gelu softmax logaddexp logaddexp2"), "",
         "what cancels shows the unit in the last place by which eager and compiled tanh, exp and "
         "log may differ", witness=within_units_of_all(8),
     ),
@@ -169,12 +173,21 @@ TABLE = (
         "a zero of a pseudo-inverse is one but for rounding, and a step makes that a whole number",
     ),
     Reason(
+        "^compiled value$", names("cond"), r"\((inf|[\d.]+e\+\d+)\)",
+        "the condition of a singular matrix: its least singular value is zero but for rounding",
+        witness=unjudged,
+    ),
+    Reason(
+        "^compiled value$", names("lstsq"), "",
+        "singular values of LAPACK, in another order of additions", witness=within_units_of_all(32),
+    ),
+    Reason(
         "^compiled value$", r"svdvals.*\.bool\(", "(True|False)",
         "a singular value of zero is one but for rounding, and a step makes that a truth",
     ),
     Reason(
-        "^compiled value$", names("cross_entropy"), "float64",
-        "the logarithms are of float32, the probabilities beside them of float64", 1e-6,
+        "^compiled value$", names("cross_entropy gaussian_nll_loss"), "float64",
+        "the logarithms are of float32, the numbers beside them of float64", 1e-6,
     ),
     Reason(
         "^compiled refused$", "", r"view\(dtype\): .* within a compiled function",
@@ -242,6 +255,14 @@ TABLE = (
     Reason(
         "^compiled refused$", "", "several elements of which lie at one place in memory",
         "writes to an argument that overlaps itself: refused, with the way out",
+    ),
+    Reason(
+        "^compiled refused$", r"out=", "can resize a tensor that it was given",
+        "a compiled function changes no argument's shape: refused, with the way out",
+    ),
+    Reason(
+        "^compiled refused$", "register_hook", "and has a hook: return a clone",
+        "a result with a hook cannot share memory with another: refused, with the way out",
     ),
     Reason(
         "^compiled refused$", "", "cannot change the shape of a tensor from outside",

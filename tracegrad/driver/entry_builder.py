@@ -5,6 +5,7 @@ of one program, and builds that.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.gradient_layout import array_axis_order
 from ..tracer.tensor.memory_order import axis_order, strides_of
 from ..tracer.tensor.tensor import Tensor
+from ..tracer.tensor.views import Path
 from .backward_nodes import is_freed
 from .backward_programs import Derivative, layout, reachable_nodes
 from .entry import Entry, Freed
@@ -56,6 +58,18 @@ class Observations(NamedTuple):
     decisions: list[tuple[Scalar, Any]]
     effects: list[Effect]
     printed: list[tuple]
+
+
+def own_autograd(t: Tensor, steps: Sequence[tuple[Path, bool]]) -> str:
+    """What autograd does at a view that it does not at the tensor it is a view of, in words."""
+    if has_listeners(t._grad_fn):
+        return "has a hook"
+    if t._grad_fn is not None and not all(recorded for _, recorded in steps):
+        return (
+            "got a history of its own by an in-place operation after detach(), or by a detach_() "
+            "of its base"
+        )
+    return ""
 
 
 class EntryBuilder:
@@ -186,16 +200,12 @@ class EntryBuilder:
             return Gradient(self.gradients[id(t)], before_call=False)
         root, steps = aliased(t)
         shared = self.trace.input_of(root) is not None or self.sharing[id(root)] > 1
-        # a view that was detached from its root, and then got a history, has its own
-        has_own_history = t._grad_fn is not None and not all(recorded for _, recorded in steps)
-        if steps and shared and has_own_history:
-            raise RuntimeError(
-                "a compiled function returns a tensor that shares memory with an argument or "
-                f"another result, of shape {list(t.shape)}, and got a history of its own by an "
-                "in-place operation after detach(), or by a detach_() of its base: return a "
-                "clone() of it"
-            )
-        if steps and shared and not has_listeners(t._grad_fn):
+        if steps and shared:
+            if cause := own_autograd(t, steps):
+                raise RuntimeError(
+                    "a compiled function returns a tensor that shares memory with an argument or "
+                    f"another result, of shape {list(t.shape)}, and {cause}: return a clone() of it"
+                )
             return Aliased(self.in_result(root), steps, t)
         axes = axis_order(tuple(t.shape), strides_of(t))
         node = self.node(t)
