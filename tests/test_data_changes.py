@@ -235,3 +235,32 @@ def test_backward_has_the_new_data_of_a_tensor_that_is_gone():
         return a.grad.tolist()
 
     assert run(tg) == run(torch) == [20, 20, 20]
+
+
+PRODUCTS = {
+    **{f"power {n}": lambda lib, a, b, n=n: lib.linalg.matrix_power(a, n) for n in range(-3, 8)},
+    **{f"chain of {n}": lambda lib, a, b, n=n: lib.linalg.multi_dot([a, b, a, b, a][:n])
+       for n in (2, 3, 4, 5)},
+    "chain from a vector": lambda lib, a, b: lib.linalg.multi_dot([a[0], b, a]),
+    "chain to a vector": lambda lib, a, b: lib.linalg.multi_dot([a, b, a[0]]),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_of_many_read_what_torch_reads(name):
+    def run(lib, change):
+        a = lib.tensor([[1.0, 2.0], [0.5, -1.0]], requires_grad=True)
+        b = lib.tensor([[0.5, 1.0], [2.0, 0.25]], requires_grad=True)
+        t = a * 1
+        out = PRODUCTS[name](lib, t, b)
+        change(lib, t, b)
+        out.sum().backward()
+        return [[] if x.grad is None else x.grad.flatten().tolist() for x in (a, b)]
+
+    for change in (
+        lambda lib, t, b: t.data.mul_(2),
+        lambda lib, t, b: setattr(t, "data", lib.ones(2, 2)),
+        lambda lib, t, b: b.data.add_(1),
+    ):
+        for mine, theirs in zip(run(tg, change), run(torch, change), strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-5)

@@ -450,17 +450,19 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 
 def _split(sizes: Sequence[int]) -> list[list[int]]:
     """Where to split a chain of matrices of sizes[i] x sizes[i + 1] so that it costs least (the
-    classical dynamic programme).
+    classical dynamic programme). Of splits that cost the same, torch's: of three matrices the last,
+    of more the first; it decides over rounding, and over what backward reads.
     """
     n = len(sizes) - 1
+    sign = -1 if n == 3 else 1
     cost = [[0] * n for _ in range(n)]
     best = [[0] * n for _ in range(n)]
     for span in range(1, n):
         for i in range(n - span):
             j = i + span
             cost[i][j], best[i][j] = min(
-                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
-                for k in range(i, j)
+                ((cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
+                 for k in range(i, j)), key=lambda split: (split[0], sign * split[1])
             )
     return best
 
