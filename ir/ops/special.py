@@ -40,8 +40,9 @@ def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., An
 
 
 # ---- the error function's family: DLMF 7.2, 7.10
-erfinv = _special("erfinv", lambda g, y, x: g * exp(y * y) * (pi**0.5 / 2), public="erfinv",
-                  domain=(-0.9, 0.9))
+# torch computes it again in backward, which shows if the output is changed through `.data`
+erfinv = _special("erfinv", lambda g, y, x: g * exp(erfinv(x) ** 2) * (pi**0.5 / 2),
+                  public="erfinv", domain=(-0.9, 0.9))
 erfcx = _special("erfcx", lambda g, y, x: g * (2 * x * y - 2 / pi**0.5))
 ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5, domain=(0.1, 0.9))
 

@@ -63,11 +63,12 @@ def follow_data(saved: Any) -> None:
 # that were computed from them: by the names of their nodes.
 _READS = {
     "an input": {f"{name}Backward{k}" for k in (0, 1) for name in """
-        BinaryCrossEntropyWithLogits Cdist Clamp Cumprod Dist Gelu Glu Hardsigmoid Hardswish
-        Hardtanh LinalgCross LinalgMatrixExp LinalgVectorNorm Logcumsumexp Logsumexp Median Mish
-        MseLoss NativeBatchNorm NativeGroupNorm NativeLayerNorm Prod Renorm
-        ScaledDotProductFlashAttentionForCpu Silu Sinc SoftMarginLoss Softplus SpecialLogNdtr Std
-        StdMean Threshold Var VarMean
+        BinaryCrossEntropyWithLogits Cdist Clamp Cumprod Dist Gelu Glu Hardshrink Hardsigmoid
+        Hardswish Hardtanh HuberLoss LinalgCross LinalgMatrixExp LinalgVectorNorm LogSigmoid
+        Logcumsumexp Logit Logsumexp Median Mish MseLoss Nanmedian NativeBatchNorm NativeGroupNorm
+        NativeLayerNorm Pdist Prod Renorm ScaledDotProductFlashAttentionForCpu Silu Sinc
+        SmoothL1Loss SoftMarginLoss Softplus Softshrink SpecialLogNdtr Std StdMean Threshold Var
+        VarMean
     """.split()},
     "an output": {f"{name}Backward{k}" for k in (0, 1) for name in """
         Cumprod LinalgDet LinalgVectorNorm LogSoftmax Logcumsumexp Logsumexp Prod Softmax
