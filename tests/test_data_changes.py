@@ -176,6 +176,14 @@ COMPOSITES = {
     "smooth_l1_loss": lambda lib, a: lib.nn.functional.smooth_l1_loss(a, lib.ones(4)),
     "huber_loss": lambda lib, a: lib.nn.functional.huber_loss(a, lib.ones(4)),
     "nanmedian": lambda lib, a: a.nanmedian(),
+    "ldexp": lambda lib, a: lib.ldexp(a, a.flip(0)),
+    "index_reduce": lambda lib, a: a.index_reduce(0, lib.tensor([0, 0]), a[1:3], "prod"),
+    "scatter_reduce": lambda lib, a: a.scatter_reduce(
+        0, lib.tensor([0, 0, 1, 0]), a.flip(0), "prod"
+    ),
+    "attention": lambda lib, a: lib.nn.functional.scaled_dot_product_attention(
+        *[a.view(1, 1, 2, 2)] * 3
+    ),
     "erfinv": lambda lib, a: (a / 20).erfinv(),
     "det": lambda lib, a: lib.linalg.det(a.view(2, 2)),
     "linear": lambda lib, a: lib.nn.functional.linear(a, a.view(1, 4)),

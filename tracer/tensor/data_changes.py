@@ -64,15 +64,15 @@ def follow_data(saved: Any) -> None:
 _READS = {
     "an input": {f"{name}Backward{k}" for k in (0, 1) for name in """
         BinaryCrossEntropyWithLogits Cdist Clamp Cumprod Dist Gelu Glu Hardshrink Hardsigmoid
-        Hardswish Hardtanh HuberLoss LinalgCross LinalgMatrixExp LinalgVectorNorm LogSigmoid
-        Logcumsumexp Logit Logsumexp Median Mish MseLoss Nanmedian NativeBatchNorm NativeGroupNorm
-        NativeLayerNorm Pdist Prod Renorm ScaledDotProductFlashAttentionForCpu Silu Sinc
-        SmoothL1Loss SoftMarginLoss Softplus Softshrink SpecialLogNdtr Std StdMean Threshold Var
-        VarMean
+        Hardswish Hardtanh HuberLoss IndexReduce Ldexp LinalgCross LinalgMatrixExp LinalgVectorNorm
+        LogSigmoid Logcumsumexp Logit Logsumexp Median Mish MseLoss Nanmedian NativeBatchNorm
+        NativeGroupNorm NativeLayerNorm Pdist Prod Renorm ScaledDotProductFlashAttentionForCpu
+        ScatterReduce Silu Sinc SmoothL1Loss SoftMarginLoss Softplus Softshrink SpecialLogNdtr Std
+        StdMean Threshold Var VarMean
     """.split()},
     "an output": {f"{name}Backward{k}" for k in (0, 1) for name in """
-        Cumprod LinalgDet LinalgVectorNorm LogSoftmax Logcumsumexp Logsumexp Prod Softmax
-        SpecialLogNdtr
+        Cumprod IndexReduce Ldexp LinalgDet LinalgVectorNorm LogSoftmax Logcumsumexp Logsumexp Prod
+        ScaledDotProductFlashAttentionForCpu ScatterReduce Softmax SpecialLogNdtr
     """.split()},
 }
 
