@@ -26,6 +26,13 @@ OF_TWO = {
     "std_mean": lambda T, a, b: T.std_mean(T.stack([b * 0 + 2, b * 0 + 2]), 0),
     "norm of zeros": lambda T, a, b: T.linalg.vector_norm(a * 0, 3),
     "dist of order 1.5": lambda T, a, b: T.dist(b[1:3], b[1:3] * 1, 1.5),
+    "maximum": lambda T, a, b: T.maximum(a, b),
+    "minimum of another dtype": lambda T, a, b: T.minimum(a.double(), b),
+    "maximum of a 0-d tensor": lambda T, a, b: T.max(b[5].double(), a),
+    "the greatest, beside NaN": lambda T, a, b: a.max(),
+    "the least, beside NaN": lambda T, a, b: b.min(),
+    "the greatest of equal ones": lambda T, a, b: b[:4].max(),
+    "median beside NaN": lambda T, a, b: a.median(),
     "norms of rows": lambda T, a, b: T.linalg.vector_norm(T.stack([b[:2], b[:2] * 0]), 2.5, 0),
 }
 
@@ -131,3 +138,58 @@ def test_running_statistics_have_no_tangents():
     norm = tracegrad.nn.functional.batch_norm
     tracegrad.func.jvp(lambda x: norm(x, mean, var, training=True), (x,), (x,))
     assert not mean.requires_grad and mean.tolist() != [0.0, 0.0]
+
+
+def dual_pushed(T, function):
+    level, (a, b) = T.autograd.forward_ad, (T.tensor(values) for values in (TIED, OTHER))
+    with level.dual_level():
+        a = level.make_dual(a, T.arange(1.0, 7.0))
+        b = level.make_dual(b, T.arange(7.0, 13.0))
+        out = function(T, a, b)
+        out = [level.unpack_dual(y) for y in (out if isinstance(out, tuple) else (out,))]
+    assert T.is_grad_enabled()
+    return [part.tolist() for kind in zip(*out, strict=True) for part in kind]
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_dual_numbers_have_the_same_tangents(name):
+    assert str(dual_pushed(tracegrad, OF_TWO[name])) == str(pushed(tracegrad, OF_TWO[name]))
+
+
+def test_no_grad_stops_no_tangent_of_a_dual_number():
+    for T in (tracegrad, torch):
+        level, x = T.autograd.forward_ad, T.tensor([1.0, 3.0])
+        with level.dual_level():
+            d = level.make_dual(x, T.ones(2))
+            with T.no_grad():
+                y = d * d
+                assert not T.is_grad_enabled()
+            assert level.unpack_dual(y).tangent.tolist() == [2.0, 6.0]
+        with T.no_grad():
+            with level.dual_level():
+                y = level.make_dual(x, T.ones(2)).exp()
+                assert level.unpack_dual(y).tangent.tolist() == x.exp().tolist()
+            assert not T.is_grad_enabled()
+        assert T.is_grad_enabled()
+        assert not (x * 2).requires_grad
+        with level.dual_level():
+            T.set_grad_enabled(False)
+        assert not T.is_grad_enabled()
+        T.set_grad_enabled(True)
+
+
+def test_what_a_dual_level_refuses():
+    level, w = tracegrad.autograd.forward_ad, tracegrad.ones(2, requires_grad=True)
+    with level.dual_level():
+        d = level.make_dual(w * 1, tracegrad.ones(2))
+        with tracegrad.no_grad():
+            y = d * w
+        with pytest.raises(NotImplementedError, match="stops the reverse mode"):
+            level.unpack_dual(y)
+    level.enter_dual_level()
+    with tracegrad.no_grad(), pytest.raises(RuntimeError, match="grad mode in which"):
+        level.exit_dual_level()
+    level.exit_dual_level()
+    assert tracegrad.fmax(w, w.detach()).sum().grad_fn is not None
+    with pytest.raises(RuntimeError, match="without a dual_level"):
+        level.exit_dual_level()

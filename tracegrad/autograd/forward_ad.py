@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from ..tracer.autograd.backward import backpropagate, filled
 from ..tracer.autograd.graph import GradFn, edge
-from ..tracer.autograd.transform import detached_alias, origin, reaches_outer_history
-from ..tracer.mode import resolve
+from ..tracer.autograd.transform import STOPPED, detached_alias, origin, reaches_outer_history
+from ..tracer.mode import Forward, is_grad_enabled, mode, resolve
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual",
@@ -26,14 +26,30 @@ class UnpackedDualTensor(NamedTuple):
     tangent: Tensor | None
 
 
-_levels: list[list[tuple[GradFn, Tensor]]] = []  # at most one; Origins and tangents
+class _Level:
+    """The Origins and tangents of a level. Within it operations run in forward mode, as in
+    `func.jvp`: `no_grad` stops no tangent.
+    """
+
+    def __init__(self) -> None:
+        self.duals: list[tuple[GradFn, Tensor]] = []
+        self.before, self.enabled, self.stopped = mode.grad, is_grad_enabled(), mode.stopped
+        mode.grad, mode.stopped = Forward(self.enabled), not self.enabled
+
+    def leave(self) -> None:
+        enabled = is_grad_enabled()
+        mode.grad = Forward(enabled) if isinstance(self.before, Forward) else enabled
+        mode.stopped = self.stopped or mode.stopped
+
+
+_levels: list[_Level] = []  # at most one
 
 
 def enter_dual_level() -> int:
     """Enter a level. As in torch, levels cannot be nested."""
     if _levels:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
-    _levels.append([])
+    _levels.append(_Level())
     return 0
 
 
@@ -41,7 +57,9 @@ def exit_dual_level(*, level: int | None = None) -> None:
     """Leave the level. Its dual tensors have no tangents any more."""
     if not _levels:
         raise RuntimeError("exit_dual_level was called without a dual_level")
-    _levels.pop()
+    if is_grad_enabled() != _levels[-1].enabled:  # what changed it would restore the forward mode
+        raise RuntimeError("leave a dual_level in the grad mode in which it was entered")
+    _levels.pop().leave()
 
 
 class dual_level:
@@ -51,6 +69,8 @@ class dual_level:
         return enter_dual_level()
 
     def __exit__(self, *_: Any) -> None:
+        if _levels:  # what changed the grad mode within a block has ended, or restores nothing
+            _levels[-1].enabled = is_grad_enabled()
         exit_dual_level()
 
 
@@ -67,7 +87,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             f"{list(tangent.shape)} {tangent.dtype} for {list(tensor.shape)} {tensor.dtype}"
         )
     dual = origin(tensor)
-    _levels[-1].append((dual._grad_fn, resolve(tangent)))
+    _levels[-1].duals.append((dual._grad_fn, resolve(tangent)))
     return dual
 
 
@@ -76,12 +96,15 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     y = resolve(tensor)
     if not _levels or y._grad_fn is None:
         return UnpackedDualTensor(tensor, None)
-    origins = [fn for fn, _ in _levels[-1]]
+    duals = _levels[-1].duals
+    origins = [fn for fn, _ in duals]
+    if mode.stopped and reaches_outer_history([y._grad_fn], {*origins}):
+        raise NotImplementedError(STOPPED)
     u = origin(filled(y.shape, y._dtype, 0.0))
     pulled = backpropagate([(y._grad_fn, u)], origins, True, True)
     roots = [
         (g._grad_fn, t)
-        for g, (_, t) in zip(pulled, _levels[-1], strict=True)
+        for g, (_, t) in zip(pulled, duals, strict=True)
         if g is not None and g._grad_fn is not None
     ]
     if not roots:

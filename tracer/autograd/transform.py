@@ -19,6 +19,11 @@ from ..tensor.views import Path, alias_memory, apply_path
 from .backward import backpropagate, filled
 from .graph import AccumulateGrad, GradFn, edge
 
+STOPPED = (
+    "no_grad stops the reverse mode but not the forward mode: a function that uses it cannot be "
+    "differentiated in both. Detach the tensors instead."
+)
+
 
 class Origin(GradFn):
     """An input of a level of differentiation: the identity, with an autograd node of its own."""
@@ -94,10 +99,7 @@ class Pullback:
         self.roots = [y._grad_fn if y._requires_grad else None for y in self.outputs]
         self.outer_history = reaches_outer_history(self.roots, {*self.origins, *inner})
         if self.stopped and self.mixed and self.outer_history:
-            raise NotImplementedError(
-                "no_grad stops the reverse mode but not the forward mode: a function that uses it "
-                "cannot be differentiated in both. Detach the tensors instead."
-            )
+            raise NotImplementedError(STOPPED)
 
     def detached_outside(self, t: Any) -> Any:
         """A tensor of the result for the caller.

@@ -6,10 +6,13 @@ that are only in torch.special are made in special.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...ir.op import OpDef, Types
 from ...ir.ops import elementwise as ops
+from ...tracer.mode import forward_mode
+from ...tracer.tensor.promotion import common_dtype
 from ...tracer.tensor.tensor import Tensor
 
 __all__ = [
@@ -79,11 +82,17 @@ def unary(op: OpDef, formula: str, *example: str, path: str = "") -> Unary:
     return function
 
 
-def binary(op: OpDef, formula: str, *example: str, path: str = "") -> Binary:
-    """The public function of a primitive of two operands; the arguments are `first; second`."""
+def binary(
+    op: OpDef, formula: str, *example: str, path: str = "",
+    run: Callable[[Any, Any], Any] | None = None,
+) -> Binary:
+    """The public function of a primitive of two operands; the arguments are `first; second`. `run`
+    is what it calls, if not the primitive.
+    """
+    call = op if run is None else run
 
     def function(input: Any, other: Any) -> Tensor:
-        return op(input, other)
+        return call(input, other)
 
     _document(function, op, path or op.public[0], formula, example)
     return function
@@ -96,6 +105,20 @@ def unaries(op: OpDef, formula: str, *example: str) -> tuple[Unary, ...]:
 
 def binaries(op: OpDef, formula: str, *example: str) -> tuple[Binary, ...]:
     return tuple(binary(op, formula, *example, path=path) for path in op.public)
+
+
+def _with_tangents(op: OpDef) -> Callable[[Any, Any], Any]:
+    """A maximum or minimum. Beside NaN it has the tangent of the second operand, as in torch; its
+    gradient goes to both.
+    """
+
+    def extreme(a: Any, b: Any) -> Any:
+        if forward_mode() and isinstance(a, Tensor) and isinstance(b, Tensor):
+            nans, same = ops.isnan(a) | ops.isnan(b), ops.cast(a, dtype=common_dtype((a, b)))
+            a = ops.where(nans, ops.stop_gradient(same), same)
+        return op(a, b)
+
+    return extreme
 
 
 # ---- one operand
@@ -217,11 +240,11 @@ logical_xor = binary(
 lt, less = binaries(ops.lt, "input < other", "[1, 2]; [1, 3]", "[False,  True]")
 maximum = binary(
     ops.maximum, "the greater of two numbers; NaN if one is NaN",
-    "[1.0, 4.0]; [2.0, 3.0]", "[2., 4.]",
+    "[1.0, 4.0]; [2.0, 3.0]", "[2., 4.]", run=_with_tangents(ops.maximum),
 )
 minimum = binary(
     ops.minimum, "the smaller of two numbers; NaN if one is NaN",
-    "[1.0, 4.0]; [2.0, 3.0]", "[1., 3.]",
+    "[1.0, 4.0]; [2.0, 3.0]", "[1., 3.]", run=_with_tangents(ops.minimum),
 )
 mul, multiply = binaries(ops.mul, "input * other", "[1.0, 2.0]; [3.0, 4.0]", "[3., 8.]")
 ne, not_equal = binaries(ops.ne, "input != other", "[1, 2]; [1, 3]", "[False,  True]")

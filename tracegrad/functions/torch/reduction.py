@@ -13,7 +13,7 @@ from ...ir.ops.movement import reshape
 from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
 from ...tracer.autograd.graph import composite, with_grad_name
-from ...tracer.mode import get_default_dtype
+from ...tracer.mode import forward_mode, get_default_dtype
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.masked_selection import Selection
@@ -21,6 +21,7 @@ from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, common_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import Dims, numpy_names, one_dim, refuse, rounded_once, wrap_dim, wrap_dims
 from ..named_results import TYPES
+from .pointwise_primitives import maximum, minimum
 from .shape import broadcast_tensors
 from .tensors import finfo
 
@@ -317,7 +318,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
     if isinstance(dim, Tensor):
-        return (ops.maximum if op is reductions.max else ops.minimum)(input, dim)
+        return (maximum if op is reductions.max else minimum)(input, dim)
     if dim is None:
         if keepdim:
             raise TypeError(f"{name}() takes keepdim only with dim")
@@ -341,7 +342,11 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, op: Any, name: str) -> Any:
 
 def shared(input: Tensor, value: Tensor) -> Tensor:
     """A number out of the input, of which all that equal it share the gradient."""
-    return kinks.reached(stop_gradient(value), input) if input.is_floating_point() else value
+    if not input.is_floating_point():
+        return value
+    y = kinks.reached(stop_gradient(value), input)
+    # torch's tangent of NaN is shared by all numbers that equal it: by none
+    return y * ops.where(ops.isnan(value), math.nan, 1.0) if forward_mode() else y
 
 
 def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:
