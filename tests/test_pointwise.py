@@ -280,3 +280,20 @@ def test_what_a_division_leaves_of_unusual_numbers(dtype, name, compiled):
             exact += np.where((exact != 0) & ((exact < 0) != (y < 0)), y, 0)
     np.testing.assert_array_equal(mine, np.where(overflows, exact, theirs))
     np.testing.assert_array_equal(np.signbit(mine)[mine == 0], np.signbit(x)[mine == 0])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["xlogy", "xlog1py"])
+def test_the_logarithm_of_a_half_is_rounded_before_the_product(name, dtype):
+    draws = np.random.default_rng(0)
+    a, b = draws.uniform(-4, 4, 300).tolist(), draws.uniform(0.01, 9, 300).tolist()
+
+    def run(T, made=lambda f: f):
+        d, function = getattr(T, dtype), made(getattr(T.special, name))
+        x, y = (T.tensor(v, dtype=d, requires_grad=True) for v in (a, b))
+        values = [function(x, y), function(x, 1.3), function(1.7, y)]
+        sum(v.sum() for v in values).backward()
+        return [v.tolist() for v in (*values, x.grad, y.grad)]
+
+    assert run(tracegrad) == run(torch)
+    assert run(tracegrad, tracegrad.compile)[:3] == run(torch)[:3]

@@ -195,16 +195,11 @@ def _logit(input: Tensor, eps: float | None) -> Tensor:
 def _x_log(log_rule: Callable, input: Any, other: Any) -> Tensor:
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         raise TypeError(f"expected a Tensor among the arguments, got {input!r} and {other!r}")
-    dtype = common_dtype((input, other))  # a number is rounded to it, then both are widened
+    dtype = common_dtype((input, other))
     dtype = dtype if dtype.is_floating_point else get_default_dtype()
-    return _of_tensors(
-        log_rule, *(x if isinstance(x, Tensor) else number(x, dtype) for x in (input, other))
-    )
-
-
-@of_floats
-def _of_tensors(log_rule: Callable, input: Tensor, other: Tensor) -> Tensor:
-    return log_rule(*broadcast_tensors(input, other))
+    # not computed in float32: torch rounds the logarithm of a half before the product
+    operands = (x.to(dtype) if isinstance(x, Tensor) else number(x, dtype) for x in (input, other))
+    return log_rule(*broadcast_tensors(*operands))
 
 
 @composite("XlogyBackward0")
