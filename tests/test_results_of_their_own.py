@@ -65,3 +65,15 @@ def test_a_view_of_an_argument_stays_one():
         assert y._is_view() and y._base is x
         with pytest.raises(RuntimeError, match="Can't detach views in-place"):
             y.detach_()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_write_to_it_that_is_recorded(name):
+    slopes = []
+    for T in (tracegrad, torch):
+        x = T.tensor([[1.0, 3.0, 2.0], [6.0, 5.0, 4.0]], requires_grad=True)
+        y = FUNCTIONS[name](T, x)
+        y.sin_()
+        y.sum().backward()
+        slopes.append(x.grad.flatten().tolist())
+    assert slopes[0] == pytest.approx(slopes[1])

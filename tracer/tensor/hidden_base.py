@@ -19,7 +19,4 @@ def cut_off_hidden_base(t: Tensor, start: int) -> None:
         return
     if t._grad_fn.title.startswith(_VIEWS):
         return
-    memory = base._array if base._memory_location is None else base._memory_location[0]
-    if memory is None or t.numel():  # without elements there is no place in memory to tell
-        t._base = t._view = None
-        t._memory_location = None if memory is None else (memory, None)
+    t._base = t._view = t._memory_location = None
