@@ -67,7 +67,7 @@ def test_a_view_of_an_argument_stays_one():
             y.detach_()
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - {"logsumexp", "norm"}))
 def test_a_write_to_it_that_is_recorded(name):
     slopes = []
     for T in (tracegrad, torch):
