@@ -13,6 +13,7 @@ from ..mode import FixedGradMode, mode, recording_mode, resolve
 from ..pytree import flatten, unflatten
 from ..tensor.generator import get_rng_state, set_rng_state
 from ..tensor.tensor import Tensor
+from ..tensor.views import base_and_path
 from .backward import backpropagate
 from .batching import BatchTrace
 from .graph import (
@@ -49,6 +50,11 @@ def _rng_state_at(rng_state: Any) -> Iterator[None]:
         yield
     finally:
         set_rng_state(now)
+
+
+def _is_older(fn: GradFn | None, before: int) -> bool:
+    """Whether a tensor with this node was there before the function ran."""
+    return fn is None or isinstance(fn, _Argument) or fn.sequence <= before
 
 
 def _outer_nodes(fns: list[GradFn | None], before: int) -> tuple[list[GradFn], bool]:
@@ -99,12 +105,6 @@ class _Section:
         for saved, node in self.saved:
             saved.unpack(None, node)
 
-    def shares_memory_with(self, output: list[Any]) -> bool:
-        """Whether a write to an argument also writes to an output, whose node knows nothing of it.
-        """
-        arguments = {id(saved.version_counter) for saved, _ in self.saved}
-        return any(isinstance(y, Tensor) and id(resolve(y)._version) in arguments for y in output)
-
     def run(self) -> tuple[list[Any], Any, list[GradFn]]:
         """The leaves and the structure of the output, and the nodes of the arguments."""
         leaves = list(self.leaves)
@@ -119,14 +119,17 @@ class _Section:
 class CheckpointBackward(GradFn):
     """The autograd node of a checkpointed function."""
 
-    __slots__ = ("outer_nodes", "reads", "section")
+    __slots__ = ("outer_nodes", "reads", "section", "views")
 
     section: _Section | None
 
-    def __init__(self, section: _Section, outer_nodes: list[GradFn], reads: bool):
+    def __init__(
+        self, section: _Section, outer_nodes: list[GradFn], reads: bool, views: list[Saved]
+    ):
         arguments = [edge(section.leaves[k]) for k in section.differentiable]
         super().__init__("CheckpointFunctionBackward", (*arguments, *outer_nodes))
         self.section, self.outer_nodes, self.reads = section, outer_nodes, reads
+        self.views = views
 
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
@@ -136,6 +139,8 @@ class CheckpointBackward(GradFn):
             raise RuntimeError(FREED)
         if self.reads:
             self.section.refuse_changed_arguments()
+        for saved in self.views:  # a write to what it is a view of should have given it a history
+            saved.unpack(None, "a view that a checkpoint returned of a tensor from outside")
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         with _rng_state_at(self.section.rng_state):
             output, _, arguments = self.section.run()
@@ -164,8 +169,9 @@ def checkpointed(function: Callable, args: tuple, kwargs: dict, keep_rng_state: 
     fns = [resolve(y)._grad_fn if isinstance(y, Tensor) else None for y in output]
     if all(fn is None for fn in fns):
         return unflatten(output, structure)
-    outer_nodes, reads = _outer_nodes(fns, before)
-    node = CheckpointBackward(section, outer_nodes, reads or section.shares_memory_with(output))
+    views = [Saved(resolve(y)) for y, fn in zip(output, fns, strict=True)
+             if fn is not None and _is_older(base_and_path(resolve(y))[0]._grad_fn, before)]
+    node = CheckpointBackward(section, *_outer_nodes(fns, before), views)
     results = []
     for k, (y, fn) in enumerate(zip(output, fns, strict=True)):
         if fn is not None:
