@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,7 @@ from .compare import is_tensor
 from .memory import significant
 from .program import NAME, Program, build
 from .shake import run
+from .values import shifted
 
 
 def operands(program: Program, at: int, library: ModuleType) -> list[Any]:
@@ -94,6 +96,21 @@ def of_correlated_rows(program: Program, at: int) -> bool:
     """Whether two rows of a matrix that a statement is given are one but for scale and offset."""
     found = (t.double() for t in operands(program, at, torch) if t.ndim == 2 and len(t) > 1)
     return any((t.corrcoef().abs() > 1 - 1e-6).sum() > len(t) for t in found)
+
+
+def of_singular_values_without_gap(program: Program, at: int) -> bool:
+    """Whether a matrix of the program, with its numbers or those of its second call, has a singular
+    value of zero, or two that are equal.
+    """
+    others = [replace(i, values=shifted(i.values, i.dtype)) for i in program.inputs]
+    for calls in (program, replace(program, inputs=type(program.inputs)(others))):
+        for t in operands(calls, len(calls.statements), torch):
+            if t.ndim > 1 and t.numel() and t.is_floating_point() and t.isfinite().all():
+                s = torch.linalg.svdvals(t.detach().double())
+                down = torch.cat([s, torch.zeros_like(s[..., :1])], -1)
+                if (-down.diff(dim=-1) <= 1e-6 * s[..., :1]).any():
+                    return True
+    return False
 
 
 def of_equal_rows(program: Program, at: int) -> bool:

@@ -11,6 +11,7 @@ from .operands import (
     of_nan,
     of_no_number,
     of_overlapping,
+    of_singular_values_without_gap,
 )
 from .reason import NAN, Reason, names, unjudged, within_units_of_all
 from .witness import as_kept, choice_is_open
@@ -163,7 +164,12 @@ TABLE = (
         "equal singular values or eigenvalues have no derivatives of their own", witness=unjudged,
     ),
     Reason(
-        "^compiled value$", names("tanhshrink gelu softmax logaddexp logaddexp2"), "",
+        "^compiled grad2?$", names("svd svdvals"), "",
+        "a singular value of zero, or equal ones, has no derivative of its own",
+        when=of_singular_values_without_gap, witness=unjudged,
+    ),
+    Reason(
+        "^compiled value$", names("tanhshrink gelu softmax softmin logaddexp logaddexp2"), "",
         "what cancels shows the unit in the last place by which eager and compiled tanh, exp and "
         "log may differ", witness=within_units_of_all(8),
     ),
