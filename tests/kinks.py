@@ -92,6 +92,9 @@ CASES = {
         ("lerp", valued(K.lerp, lambda a, b, w: a + w * (b - a)), THREE),
         ("xlogy", lambda a, b: K.x_log_y(a, b * b), TWO),
         ("xlog1py", lambda a, b: K.x_log1p_y(a, b * b), TWO),
+        *((f"{name}_{kind}", lambda a, b, rule=rule: rule(a, b * b + 0.5), TWO)
+          for name, rule in (("xlogy", K.x_log_y_forward), ("xlog1py", K.x_log1p_y_forward))
+          for kind in ("forward", "linear")),  # the linear one is the derivative in a
         ("entr", lambda x: valued(K.entr, lambda x: -x * E.log(x))(x * x + 0.5), ONE),
     )
 }

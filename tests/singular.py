@@ -73,6 +73,9 @@ SMOOTH["squares"] = [(kinks.squares, [np.array(x)]) for x in ([[1.0, 1, 1]], [[0
 SMOOTH["lerp"] = [(kinks.CASES["lerp"][0][0], zeros(((3,),) * 3, 0))]
 SMOOTH["logaddexp"] = [(kinks.CASES["logaddexp"][0][0], zeros(((3,),) * 2, 0))]
 SMOOTH["logaddexp2"] = [(kinks.CASES["logaddexp2"][0][0], zeros(((3,),) * 2, 0))]
+for _name in ("xlogy_forward", "xlogy_linear", "xlog1py_forward", "xlog1py_linear"):
+    # where the logarithm ends, test_forward_mode compares with torch
+    SMOOTH[_name] = [(kinks.CASES[_name][0][0], zeros(((3,),) * 2, 0))]
 
 
 # ---- matrices

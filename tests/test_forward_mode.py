@@ -193,3 +193,18 @@ def test_what_a_dual_level_refuses():
     assert tracegrad.fmax(w, w.detach()).sum().grad_fn is not None
     with pytest.raises(RuntimeError, match="without a dual_level"):
         level.exit_dual_level()
+
+
+@pytest.mark.parametrize("name", ["xlogy", "xlog1py"])
+def test_tangents_of_a_product_with_a_logarithm_that_is_none(name):
+    inf, nan = float("inf"), float("nan")
+
+    def tangents(T, *numbers):
+        a, b, s, t = (T.tensor(n) for n in numbers)
+        return T.func.jvp(getattr(T.special, name), (a, b), (s, t))[1].item() + 0.0
+
+    for a in (0.0, 2.0, -1.0, inf, nan):
+        for b in (0.0, 1.0, -1.0, -3.0, inf, nan):
+            for s, t in ((0.0, 0.0), (1.0, 0.0), (-2.0, 1.0), (0.0, 1.0)):
+                numbers = a, b, s, t
+                assert str(tangents(tracegrad, *numbers)) == str(tangents(torch, *numbers)), numbers

@@ -8,6 +8,7 @@ its own, so that several follow one another. The others have its shape, except w
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf, pi, prod, sqrt
 from typing import Any
 
@@ -195,24 +196,33 @@ logaddexp2 = implicit(
 )
 
 
-def _x_log(name: str, log_of: Any, shift: float, title: str) -> Any:
-    """xlogy(y, a, b): y = a * log(b), and 0 where a is; xlog1py with log(1 + b)."""
+def _x_log(name: str, log_of: Any, shift: float, title: str) -> tuple[Any, Any]:
+    """xlogy(y, a, b): y = a * log(b), and 0 where a is; xlog1py with log(1 + b). And the same for
+    forward mode, whose derivative in a is linear also where log(b) is infinite or NaN.
+    """
 
-    def value(a: Any, b: Any) -> Any:
+    def applied(op: Any, a: Any, b: Any) -> Any:
         dead = logical_and(eq(a, 0), eq(b, b))
         return op(stop_gradient(where(dead, 0, a * log_of(b))), a, b)
 
-    def in_a(g: Any, y: Any, v: Any, a: Any, b: Any) -> Any:
-        return where(logical_and(eq(a, 0), le(b, -shift)), 0, value(g, b))
+    def in_a(inner: Callable[[], Any], g: Any, a: Any, b: Any) -> Any:
+        return where(logical_and(eq(a, 0), le(b, -shift)), 0, applied(inner(), g, b))
 
-    op = implicit(
-        name, (None, in_a, lambda g, y, v, a, b: g * a / (b + shift if shift else b)), title
+    def in_b(g: Any, y: Any, v: Any, a: Any, b: Any) -> Any:
+        return g * a / (b + shift if shift else b)
+
+    op = implicit(name, (None, lambda g, y, v, a, b: in_a(lambda: op, g, a, b), in_b), title)
+    linear = implicit(
+        f"{name}_linear", (None, lambda g, y, v, a, b: applied(linear, g, b), in_b), title
     )
-    return value
+    forward = implicit(
+        f"{name}_forward", (None, lambda g, y, v, a, b: in_a(lambda: linear, g, a, b), in_b), title
+    )
+    return partial(applied, op), partial(applied, forward)
 
 
-x_log_y = _x_log("xlogy", log, 0.0, "XlogyBackward0")
-x_log1p_y = _x_log("xlog1py", log1p, 1.0, "SpecialXlog1PyBackward0")
+x_log_y, x_log_y_forward = _x_log("xlogy", log, 0.0, "XlogyBackward0")
+x_log1p_y, x_log1p_y_forward = _x_log("xlog1py", log1p, 1.0, "SpecialXlog1PyBackward0")
 
 # entr(y, x): y = -x log(x), 0 at 0 and -inf below it
 entr = implicit(

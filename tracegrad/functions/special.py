@@ -13,7 +13,7 @@ from ..ir.dtype import bool_
 from ..ir.op import OpDef
 from ..ir.ops import elementwise as ops, kinks, special as primitives
 from ..tracer.autograd.graph import composite
-from ..tracer.mode import get_default_dtype, mode
+from ..tracer.mode import forward_mode, get_default_dtype, mode
 from ..tracer.tensor.dispatch import number
 from ..tracer.tensor.promotion import common_dtype
 from ..tracer.tensor.tensor import Tensor
@@ -212,7 +212,8 @@ def xlogy(input: Any, other: Any) -> Tensor:
     >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
     tensor([0.0000, 2.1972])
     """
-    return _x_log(kinks.x_log_y, input, other)
+    rule = kinks.x_log_y_forward if forward_mode() else kinks.x_log_y
+    return _x_log(rule, input, other)
 
 
 @composite("SpecialXlog1PyBackward0")
@@ -225,7 +226,8 @@ def xlog1py(input: Any, other: Any) -> Tensor:
     >>> torch.special.xlog1py(torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 3.0]))
     tensor([0.0000, 2.7726])
     """
-    return _x_log(kinks.x_log1p_y, input, other)
+    rule = kinks.x_log1p_y_forward if forward_mode() else kinks.x_log1p_y
+    return _x_log(rule, input, other)
 
 
 @composite("SpecialEntrBackward0")
