@@ -6,8 +6,9 @@
 
 Each call is made in a process of its own: cold with an empty cache on disk, warm with what the cold
 one left there. All times are in seconds. `first call` begins when the library is imported and the
-model made. The phases are those of `explain()`; `simplify` is taken out of lowering, `kernels`
-(generated, compiled or loaded) out of loading.
+model made; `200 steps` is everything from the import to the end of that many steps. The phases are
+those of `explain()`; `simplify` is taken out of lowering, `kernels` (generated, compiled or loaded)
+out of loading.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from .programs import PROGRAMS
 
 PATIENCE = 1800  # seconds
 PHASES = ("trace", "simplify", "lower", "kernels", "load")
-COLUMNS = ("nodes", "launches", "kernels built", "import", *PHASES, "first call")
+STEPS = 200
+COLUMNS = ("nodes", "launches", "kernels built", "import", *PHASES, "first call", f"{STEPS} steps")
 STAGES = re.compile(
     r"trace (?P<trace>[\d.]+) ms, (?P<nodes>\d+) nodes, lower (?P<lower>[\d.]+) ms, "
     r"(?P<launches>\d+) launches of (?P<built>\d+) kernels, load (?P<load>[\d.]+) ms"
@@ -40,7 +42,7 @@ PEERS = {"eager": "torch", "compile": "torch"}
 
 # ---- in the process that is measured
 def measured(name: str, contestant: str) -> dict[str, Any]:
-    began = time.perf_counter()
+    start = began = time.perf_counter()
     T = import_module(PEERS.get(contestant, "tracegrad"))
     imported = time.perf_counter() - began
     T.manual_seed(0)
@@ -51,7 +53,10 @@ def measured(name: str, contestant: str) -> dict[str, Any]:
     began = time.perf_counter()
     loss = compiled(*arguments)
     result["first call"] = time.perf_counter() - began
+    for _ in range(STEPS - 1):
+        loss = compiled(*arguments)
     result["loss"] = float(loss.item())
+    result[f"{STEPS} steps"] = time.perf_counter() - start
     if contestant == "tracegrad":
         result |= phases(compiled.explain(), spent[0])
     return result
