@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .coldstart import cold_starts, numba_import_seconds
+from .coldstart import cold_starts
 from .contestants import PEERS, field
 from .machine import cores, describe
 from .measure import measure
@@ -79,8 +79,6 @@ def main(argv: list[str] | None = None) -> None:
             report.cold[workload.title] = cold_starts(
                 workload, contestants, options.threads, options.cold, say
             )
-    if report.cold:
-        report.numba_import = numba_import_seconds(max(options.cold, 3))
 
     text = report.markdown()
     print(f"\n{text}")

@@ -5,8 +5,6 @@ Measured with the framework's disk caches empty, and again with what that first 
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +14,6 @@ from statistics import median
 from .contestants import Contestant
 from .process import Worker, WorkerFailed
 from .workload import Workload
-
-IMPORT_NUMBA = "import time; t = time.perf_counter(); import numba; print(time.perf_counter() - t)"
 
 
 @dataclass
@@ -69,12 +65,3 @@ def cold_starts(
         say(f"{workload.name}: cold start of {contestant.label}")
         found[contestant.key] = cold_start(workload, contestant, threads, repeats)
     return found
-
-
-def numba_import_seconds(repeats: int) -> float:
-    """What the import of Numba alone takes: no program that uses it can start sooner."""
-    command = [sys.executable, "-c", IMPORT_NUMBA]
-    return median(
-        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        for _ in range(repeats)
-    )

@@ -20,7 +20,6 @@ class Report:
     machine: str
     steady: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # by title of workload
     cold: dict[str, dict[str, ColdStart]] = field(default_factory=dict)
-    numba_import: float = 0.0  # seconds
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
@@ -32,12 +31,6 @@ class Report:
         for title, starts in self.cold.items():
             parts += [f"**Import to first finished step: {title}**", cold_table(starts)]
             parts += failures(starts)
-            parts += [f"Importing Numba alone takes {self.numba_import:.2f} s."]
-            ours = starts[BASELINE]
-            if not ours.error:
-                beyond = ours.warm - self.numba_import
-                more = f"{beyond:.2f} s beyond that" if beyond > 0 else "no more, within the noise"
-                parts[-1] += f" tracegrad with a warm cache needs {more}."
         return "\n\n".join(parts)
 
 

@@ -164,6 +164,10 @@ TABLE = (
         "equal singular values or eigenvalues have no derivatives of their own", witness=unjudged,
     ),
     Reason(
+        "^compiled value$", names("sum mean nansum nanmean"), "",
+        "terms that cancel, added in another order", witness=within_units_of_all(8),
+    ),
+    Reason(
         "^compiled grad2?$", names("svd svdvals"), "",
         "a singular value of zero, or equal ones, has no derivative of its own",
         when=of_singular_values_without_gap, witness=unjudged,
