@@ -271,3 +271,13 @@ def test_a_result_in_the_memory_of_another_with_a_hook_is_refused():
     x, w = tracegrad.ones(3), tracegrad.full((3,), 2.0, requires_grad=True)
     with pytest.raises(RuntimeError, match=r"of shape \[2\], and has a hook: return a clone"):
         tracegrad.compile(heard)(x, w)
+
+
+def test_a_result_in_the_memory_of_an_argument_that_no_longer_requires_grad_is_refused():
+    def f(x):
+        v = x.view(-1)
+        x.requires_grad_(False)
+        return v
+
+    with pytest.raises(RuntimeError, match="and requires grad, which the other no longer does"):
+        tracegrad.compile(f)(tracegrad.ones(2, 2, requires_grad=True))

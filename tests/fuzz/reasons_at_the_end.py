@@ -164,6 +164,16 @@ TABLE = (
         "equal singular values or eigenvalues have no derivatives of their own", witness=unjudged,
     ),
     Reason(
+        "^compiled value$", names("tanhshrink"), "",
+        "x - tanh(x) cancels to the unit in the last place by which eager and compiled tanh differ",
+        1e-3, witness=unjudged,
+    ),
+    Reason(
+        "^compiled value$", r"linalg\.(pinv|lstsq).*(reciprocal|rsqrt|log)", "",
+        "a zero of a solution is one but for rounding, and a reciprocal makes that a large number",
+        witness=unjudged,
+    ),
+    Reason(
         "^compiled value$", names("sum mean nansum nanmean"), "",
         "terms that cancel, added in another order", witness=within_units_of_all(8),
     ),
@@ -173,7 +183,7 @@ TABLE = (
         when=of_singular_values_without_gap, witness=unjudged,
     ),
     Reason(
-        "^compiled value$", names("tanhshrink gelu softmax softmin logaddexp logaddexp2"), "",
+        "^compiled value$", names("gelu softmax softmin logaddexp logaddexp2"), "",
         "what cancels shows the unit in the last place by which eager and compiled tanh, exp and "
         "log may differ", witness=within_units_of_all(8),
     ),
@@ -247,7 +257,7 @@ TABLE = (
         "^grad2?$", names("logcumsumexp"), "", "torch's gradient goes by the logarithm, rounded",
     ),
     Reason(
-        "^compiled refused$", "", "is not known while the function is compiled",
+        "^compiled (refused|error)$", "", "is not known while the function is compiled",
         "values are not known while a function is traced: refused, and said in the README",
     ),
     Reason(
@@ -271,8 +281,9 @@ TABLE = (
         "a compiled function changes no argument's shape: refused, with the way out",
     ),
     Reason(
-        "^compiled refused$", "register_hook", "and has a hook: return a clone",
-        "a result with a hook cannot share memory with another: refused, with the way out",
+        "^compiled (refused|error)$", "register_hook|requires_grad_",
+        "and (has a hook|requires grad, which the other no longer does): return a clone",
+        "a result with gradients of its own cannot share memory with another: refused",
     ),
     Reason(
         "^compiled refused$", "", "cannot change the shape of a tensor from outside",

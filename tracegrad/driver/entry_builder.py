@@ -60,8 +60,8 @@ class Observations(NamedTuple):
     printed: list[tuple]
 
 
-def own_autograd(t: Tensor, steps: Sequence[tuple[Path, bool]]) -> str:
-    """What autograd does at a view that it does not at the tensor it is a view of, in words."""
+def own_autograd(t: Tensor, root: Tensor, steps: Sequence[tuple[Path, bool]]) -> str:
+    """What autograd does at a view that it does not at `root`, which it is a view of, in words."""
     if has_listeners(t._grad_fn):
         return "has a hook"
     if t._grad_fn is not None and not all(recorded for _, recorded in steps):
@@ -69,6 +69,8 @@ def own_autograd(t: Tensor, steps: Sequence[tuple[Path, bool]]) -> str:
             "got a history of its own by an in-place operation after detach(), or by a detach_() "
             "of its base"
         )
+    if t._grad_fn is not None and not root._requires_grad:
+        return "requires grad, which the other no longer does"
     return ""
 
 
@@ -201,7 +203,7 @@ class EntryBuilder:
         root, steps = aliased(t)
         shared = self.trace.input_of(root) is not None or self.sharing[id(root)] > 1
         if steps and shared:
-            if cause := own_autograd(t, steps):
+            if cause := own_autograd(t, root, steps):
                 raise RuntimeError(
                     "a compiled function returns a tensor that shares memory with an argument or "
                     f"another result, of shape {list(t.shape)}, and {cause}: return a clone() of it"
