@@ -5,47 +5,37 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 from tracegrad.driver.command_line import main
 from tracegrad.runtime.cpu import object_cache
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    object_cache.folder.cache_clear()
-    yield tmp_path / "cache"
-    object_cache.folder.cache_clear()
-
-
-def test_the_cache_is_shown_and_emptied(folder, capsys, monkeypatch):
+def test_the_cache_is_shown_and_emptied(cache_folder, capsys, monkeypatch):
     monkeypatch.setenv("TRACEGRAD_CACHE_SIZE", "250")
     for name in ("a", "b"):
         object_cache.write(name, bytes(100_000))
-    (folder / "mine.txt").write_text("a user's")
+    (cache_folder / "mine.txt").write_text("a user's")
     main(["cache"])
     assert capsys.readouterr().out == (
-        f"folder   {folder}\nentries  2\nsize     0.2 MB, at most 250 MB\n"
+        f"folder   {cache_folder}\nentries  2\nsize     0.2 MB, at most 250 MB\n"
     )
     main(["cache", "--clear"])
     assert "entries  0\nsize     0.0 MB" in capsys.readouterr().out
     assert object_cache.read("a") is None
-    assert sorted(p.name for p in folder.iterdir()) == ["mine.txt", "secret"]
+    assert sorted(p.name for p in cache_folder.iterdir()) == ["mine.txt", "secret"]
 
 
-def test_a_cache_that_cannot_be_is_said_to_be_none(folder, capsys):
-    folder.parent.joinpath("cache").write_text("in the way")
+def test_a_cache_that_cannot_be_is_said_to_be_none(cache_folder, capsys):
+    cache_folder.parent.joinpath("cache").write_text("in the way")
     for arguments in (["cache"], ["cache", "--clear"]):
         main(arguments)
-        assert "nothing is kept" in capsys.readouterr().out or folder.read_text() == "in the way"
+        said = capsys.readouterr().out
+        assert "nothing is kept" in said or cache_folder.read_text() == "in the way"
 
 
-def test_it_is_a_command_of_python(folder):
+def test_it_is_a_command_of_python(cache_folder):
     command = [sys.executable, "-m", "tracegrad"]
     out = subprocess.run([*command, "cache"], capture_output=True, text=True, env=os.environ)
-    assert out.returncode == 0 and f"folder   {folder}\nentries  0\n" in out.stdout
+    assert out.returncode == 0 and f"folder   {cache_folder}\nentries  0\n" in out.stdout
     wrong = subprocess.run([*command, "cash"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "invalid choice: 'cash'" in wrong.stderr

@@ -21,15 +21,6 @@ from tracegrad.driver import lowering, program_store
 from tracegrad.runtime.cpu import compiler, object_cache
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty cache, for this test alone."""
-    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    object_cache.folder.cache_clear()
-    yield tmp_path / "cache"
-    object_cache.folder.cache_clear()
-
-
 def called() -> tuple[list, Any]:
     """What a function computes that is compiled anew: matrix products, a check, a sum."""
     f = tg.compile(lambda x, k: ((x @ x.t()).tanh() @ x, x[k], (x * 2.5).sum(0)))
@@ -38,9 +29,10 @@ def called() -> tuple[list, Any]:
     return results, f.tracegrad_state.latest().low
 
 
-def programs(folder: Path) -> list[Path]:
+def programs(cache_folder: Path) -> list[Path]:
     """The files that are programs and not kernels, which have another first part."""
-    return [p for p in folder.glob("*.o") if object_cache.read(p.stem)[0].startswith((b"[", b"n"))]
+    entries = cache_folder.glob("*.o")
+    return [p for p in entries if object_cache.read(p.stem)[0].startswith((b"[", b"n"))]
 
 
 DAMAGE = {
@@ -52,10 +44,10 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_program_is_lowered_again_and_mended(folder, how):
+def test_a_damaged_program_is_lowered_again_and_mended(cache_folder, how):
     expected, low = called()
     assert not low.loaded
-    (path,) = programs(folder)
+    (path,) = programs(cache_folder)
     path.write_bytes(DAMAGE[how](path.read_bytes()))
     for loaded in (False, True):
         results, low = called()
@@ -70,7 +62,7 @@ WRONG_FACTS = (
 )
 
 
-def test_sound_files_with_wrong_facts_are_not_believed(folder):
+def test_sound_files_with_wrong_facts_are_not_believed(cache_folder):
     expected, low = called()
     parts = object_cache.read(low.name)
     assert json.loads(parts[0])[:3] == [[0, 1], [], []]
@@ -80,7 +72,7 @@ def test_sound_files_with_wrong_facts_are_not_believed(folder):
         assert results == expected and not low.loaded
 
 
-def test_a_sound_file_with_the_program_of_another_graph_is_not_believed(folder):
+def test_a_sound_file_with_the_program_of_another_graph_is_not_believed(cache_folder):
     expected, low = called()
     other = tg.compile(lambda x, k: (x + k, k, x.sum(1)))
     other(tg.ones(2, 3), tg.tensor(2))
@@ -90,7 +82,7 @@ def test_a_sound_file_with_the_program_of_another_graph_is_not_believed(folder):
     assert results == expected and not low.loaded
 
 
-def test_no_bytes_break_the_decoder(folder):
+def test_no_bytes_break_the_decoder(cache_folder):
     """What is changed at random is unreadable, or still a program that prints."""
     program = called()[1].executable.program
     words, numbers = encode(program, [])
@@ -120,9 +112,9 @@ def test_no_bytes_break_the_decoder(folder):
             decode(parts, [])
 
 
-def test_a_program_whose_machine_code_has_gone_is_lowered_again(folder, monkeypatch):
+def test_a_program_whose_machine_code_has_gone_is_lowered_again(cache_folder, monkeypatch):
     expected, low = called()
-    for path in folder.glob("*.o"):
+    for path in cache_folder.glob("*.o"):
         if path.stem != low.name:
             path.unlink()
     monkeypatch.setattr(compiler, "_ready", {})
@@ -133,7 +125,7 @@ def test_a_program_whose_machine_code_has_gone_is_lowered_again(folder, monkeypa
     assert results == expected and low.loaded
 
 
-def test_the_graph_of_a_loaded_program_must_be_the_one_it_was_made_of(folder):
+def test_the_graph_of_a_loaded_program_must_be_the_one_it_was_made_of(cache_folder):
     def loss(x):
         return (x.exp() * 3).sum()
 
@@ -149,7 +141,7 @@ def test_the_graph_of_a_loaded_program_must_be_the_one_it_was_made_of(folder):
         y.backward()
 
 
-def test_programs_are_kept_by_no_folder_and_a_full_disk(folder, monkeypatch):
+def test_programs_are_kept_by_no_folder_and_a_full_disk(cache_folder, monkeypatch):
     monkeypatch.setattr(compiler, "_ready", {})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
@@ -158,21 +150,21 @@ def test_programs_are_kept_by_no_folder_and_a_full_disk(folder, monkeypatch):
         assert called()[0] == expected and not low.loaded
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list(folder.glob("*.o")) == list(folder.glob("*.tmp")) == []
+    assert list(cache_folder.glob("*.o")) == list(cache_folder.glob("*.tmp")) == []
     monkeypatch.setenv("TRACEGRAD_CACHE_DIR", "/dev/null/none")
     object_cache.folder.cache_clear()
     assert called()[0] == expected and not called()[1].loaded
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes where it pleases")
-def test_a_read_only_folder_is_read(folder):
+def test_a_read_only_folder_is_read(cache_folder):
     expected, _ = called()
-    folder.chmod(0o500)
+    cache_folder.chmod(0o500)
     try:
         results, low = called()
         assert results == expected and low.loaded
     finally:
-        folder.chmod(0o700)
+        cache_folder.chmod(0o700)
 
 
 def together(moment: float) -> None:
@@ -183,12 +175,12 @@ def together(moment: float) -> None:
 
 
 @pytest.mark.slow
-def test_ten_processes_share_a_folder(folder):
+def test_ten_processes_share_a_folder(cache_folder):
     at = time.time() + 8
     several = [start(together, at) for _ in range(10)]
     said = {p.communicate(timeout=300)[0] for p in several}
     assert len(said) == 1 and said == {run(together, 0.0)}
-    assert list(folder.glob("*.tmp")) == []
+    assert list(cache_folder.glob("*.tmp")) == []
 
 
 def die_writing(k: int) -> None:
@@ -206,9 +198,9 @@ def die_writing(k: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_writer_that_is_killed_does_no_harm(folder):
+def test_a_writer_that_is_killed_does_no_harm(cache_folder):
     expected = called()[0]
-    for path in folder.glob("*.o"):
+    for path in cache_folder.glob("*.o"):
         path.unlink()
     for k in range(6):
         run(die_writing, k)

@@ -23,14 +23,7 @@ from tracegrad.ir.structure import NoStructure, exact, structure
 from tracegrad.ir.value import REGISTRY
 from tracegrad.runtime.cpu import object_cache
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty cache, for this test alone."""
-    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    object_cache.folder.cache_clear()
-    yield tmp_path / "cache"
-    object_cache.folder.cache_clear()
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def outcome(call: Callable, make: Callable[[], tuple]) -> str:

@@ -14,16 +14,6 @@ import tracegrad as tg
 from tracegrad import nn
 from tracegrad.driver import lowering
 from tracegrad.nn import functional as F
-from tracegrad.runtime.cpu import object_cache
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty cache, for this test alone."""
-    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    object_cache.folder.cache_clear()
-    yield tmp_path / "cache"
-    object_cache.folder.cache_clear()
 
 
 def forbid_lowering() -> None:
@@ -154,7 +144,7 @@ def compute(name: str, forbidden: bool) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_later_process_lowers_nothing_and_computes_the_same_bits(folder, name):
+def test_a_later_process_lowers_nothing_and_computes_the_same_bits(cache_folder, name):
     """Also on another number of threads, and with sets in another order."""
     cold = run(compute, name, False, env={"PYTHONHASHSEED": "1", "NUMBA_NUM_THREADS": "1"})
     warm = run(compute, name, True, env={"PYTHONHASHSEED": "2", "NUMBA_NUM_THREADS": "2"})
@@ -185,13 +175,13 @@ def flat(values) -> list:
     return [v for value in values for v in flat(value)] if nested else [values]
 
 
-def test_programs_at_random_are_found_again(folder):
+def test_programs_at_random_are_found_again(cache_folder):
     pytest.importorskip("torch")
     assert run(fuzz, 0, 5, False) == run(fuzz, 0, 5, True)
 
 
 @pytest.mark.slow
-def test_a_hundred_programs_at_random_are_found_again(folder):
+def test_a_hundred_programs_at_random_are_found_again(cache_folder):
     pytest.importorskip("torch")
     cold = run(fuzz, 0, 100, False, timeout=1500)
     assert run(fuzz, 0, 100, True, timeout=500) == cold
@@ -202,6 +192,6 @@ def warm_start() -> None:
     print(f(tg.ones(3, 3)).tolist(), "numba" in sys.modules)
 
 
-def test_a_process_that_finds_all_on_disk_does_not_import_numba(folder):
+def test_a_process_that_finds_all_on_disk_does_not_import_numba(cache_folder):
     assert run(warm_start).endswith("True\n")
     assert run(warm_start).endswith("False\n")

@@ -26,13 +26,10 @@ SOURCE = """\
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty cache, for this test alone."""
-    monkeypatch.setenv("TRACEGRAD_CACHE_DIR", str(tmp_path / "cache"))
-    object_cache.folder.cache_clear()
+def folder(cache_folder, monkeypatch) -> Path:
+    """An empty cache, and nothing in memory of what this process has loaded."""
     monkeypatch.setattr(compiler, "_ready", {})
-    yield tmp_path / "cache"
-    object_cache.folder.cache_clear()
+    return cache_folder
 
 
 def loads(number: float) -> str:
