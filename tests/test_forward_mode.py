@@ -208,3 +208,22 @@ def test_tangents_of_a_product_with_a_logarithm_that_is_none(name):
             for s, t in ((0.0, 0.0), (1.0, 0.0), (-2.0, 1.0), (0.0, 1.0)):
                 numbers = a, b, s, t
                 assert str(tangents(tracegrad, *numbers)) == str(tangents(torch, *numbers)), numbers
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["min", "max", "median", "nanmedian", "amin", "fmax", "xlogy"])
+def test_a_value_and_a_tangent_have_the_dtype_of_the_function(name, dtype):
+    for T in (torch, tracegrad):
+        f = getattr(T, name)
+        x = T.tensor([1.0, 2.0, 0.5], dtype=getattr(T, dtype))
+        call = (lambda t, f=f: f(t, t)) if name in ("fmax", "xlogy") else f
+        value, tangent = T.func.jvp(call, (x,), (x,))
+        assert value.dtype is tangent.dtype is x.dtype
+
+
+def test_a_value_that_is_its_primal_is_another_object_in_the_same_memory():
+    for T in (torch, tracegrad):
+        x = T.ones(2)
+        value, _ = T.func.jvp(lambda t: t, (x,), (x,))
+        assert value is not x and value._is_view() and value.data_ptr() == x.data_ptr()
+        assert T.func.vjp(lambda t: t, x)[0] is x

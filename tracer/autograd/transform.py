@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
+from ...ir.ops.movement import reshape
 from ..mode import FixedGradMode, Forward, forward_mode, mode, resolve
 from ..tensor.tensor import Tensor, fill_slots
 from ..tensor.views import Path, alias_memory, apply_path
@@ -88,7 +89,7 @@ class Pullback:
         with FixedGradMode(Forward.ON if forward else True):
             self.result = function(inputs)
         self.stopped, mode.stopped = mode.stopped, stopped or mode.stopped
-        self.mixed = forward or forward_mode()
+        self.forward, self.mixed = forward, forward or forward_mode()
 
     def set_outputs(self, outputs: Sequence[Tensor], inner: Iterable[GradFn] = ()) -> None:
         """Set the tensors of the result whose gradients will be given.
@@ -127,7 +128,10 @@ class Pullback:
             root, path = root._base, (*root._view.path, *path)
         if root._grad_fn not in self.origins:
             return None
-        view: Tensor = apply_path(self.primals[places[id(root)]], path)
+        primal = self.primals[places[id(root)]]
+        if self.forward and not path:  # another tensor object, as in torch
+            path = ((reshape, {"shape": tuple(primal.shape)}),)
+        view: Tensor = apply_path(primal, path)
         if view._view is not None and t._view is not None:
             view._view.multi_view_function = t._view.multi_view_function
         return view

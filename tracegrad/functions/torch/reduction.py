@@ -346,7 +346,9 @@ def shared(input: Tensor, value: Tensor) -> Tensor:
         return value
     y = kinks.reached(stop_gradient(value), input)
     # torch's tangent of NaN is shared by all numbers that equal it: by none
-    return y * ops.where(ops.isnan(value), math.nan, 1.0) if forward_mode() else y
+    if forward_mode():
+        y = y * ops.cast(ops.where(ops.isnan(value), math.nan, 1.0), dtype=y.dtype)
+    return y
 
 
 def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:
