@@ -15,6 +15,7 @@ from .program import Program
 from .reason import Reason, two_numbers
 from .reasons import TABLE as OF_STATEMENTS
 from .reasons_at_the_end import TABLE as AT_THE_END
+from .reasons_of_transforms import TABLE as OF_TRANSFORMS
 
 
 def template(program: Program, at: int) -> str:
@@ -41,7 +42,7 @@ def explained(program: Program, found: Difference) -> Difference:
     """The difference with its reason, if there is one."""
     whole = found.kind.startswith("compiled")
     of_statement = template(program, len(program.statements) if whole else found.at)
-    for row in (*OF_STATEMENTS, *AT_THE_END):
+    for row in (*OF_STATEMENTS, *OF_TRANSFORMS, *AT_THE_END):
         if (re.search(row.kind, found.kind) and re.search(row.template, of_statement)
                 and re.search(row.detail, found.detail)
                 and (row.within == inf or error_of(found.detail) <= row.within)

@@ -9,7 +9,8 @@ from math import inf, nan
 
 from .compare import Difference
 from .program import Program
-from .witness import largest_unit, ours_is_right, unit
+from .values import EPS
+from .witness import coarsest, largest_unit, ours_is_right, unit
 
 NUMBERS = re.compile(r"\(?(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)? at .*expected "
                      r"(?:np\.\w+\()?(-?[\d.]+(?:e[-+]?\d+)?)")
@@ -56,11 +57,15 @@ def within_units(count: int) -> Callable[[Program, Difference], bool]:
 
 
 def within_units_of_all(count: int) -> Callable[[Program, Difference], bool]:
-    """The same of the largest number anywhere in the program."""
+    """The same of the largest number anywhere in the program, in the coarser of its types and of
+    what differs: a compiled program is called with other float types too.
+    """
 
     def judged(program: Program, found: Difference) -> bool:
         mine, theirs = two_numbers(found.detail)
-        return abs(mine - theirs) <= count * largest_unit(program)
+        types = [EPS[t] for t in re.findall(r"np\.(float\d+)\(", found.detail)]
+        coarser = max([1.0, *(eps / coarsest(program) for eps in types)])
+        return abs(mine - theirs) <= count * coarser * largest_unit(program)
 
     return judged
 

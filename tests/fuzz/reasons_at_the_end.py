@@ -235,6 +235,10 @@ TABLE = (
         "torch's as_strided has no gradient outside of its view",
     ),
     Reason(
+        "^grad2?$", names("as_strided_scatter"), "",
+        "torch gives the tensor a gradient where it is written over", witness=unjudged,
+    ),
+    Reason(
         "^grad2?$", names("max_pool1d max_pool2d adaptive_max_pool1d"), "",
         "which NaN of a window is its greatest number is open", when=of_nan,
     ),
