@@ -241,3 +241,13 @@ def test_a_gradient_comes_through_a_transform(name):
 
     for mine, theirs in zip(run(tracegrad), run(torch), strict=True):
         np.testing.assert_allclose(mine, theirs)
+
+
+@pytest.mark.parametrize("name", ["hardtanh", "relu6", "hardshrink", "softshrink"])
+def test_the_gradient_at_nan_is_torchs(name):
+    torch = pytest.importorskip("torch")
+    for T in (tracegrad, torch):
+        x = T.tensor([np.nan, 0.25, 7.0], requires_grad=True)
+        y = getattr(T.nn.functional, name)(x)
+        y.sum().backward()
+        assert np.isnan(y[0].item()) and x.grad[0].item() == 1

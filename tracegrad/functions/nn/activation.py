@@ -206,7 +206,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0,
 
 @composite("HardtanhBackward0")
 def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    inside = gt(x, min_val) & lt(x, max_val)
+    inside = eq(le(x, min_val) | ge(x, max_val), False)  # NaN is: it has the gradient 1
     value = ops.minimum(ops.maximum(ops.stop_gradient(x), min_val), max_val)
     return pointwise.passing(value.to(x.dtype), inside, x)
 
@@ -262,9 +262,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """
     floats_only("hardshrink_cpu", input)
     numbers_fit(input.dtype, lambd)
-    outside = gt(input, lambd) | lt(input, -lambd)
-    value = ops.stop_gradient(input)
-    return where(outside, input, where(ops.isnan(value), value, 0))
+    return where(ge(input, -lambd) & le(input, lambd), 0, input)
 
 
 @composite("SoftshrinkBackward0")
@@ -289,8 +287,8 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @rounded_once
 def _shrunk(x: Tensor, lambd: float) -> Tensor:
-    inside = ops.stop_gradient(x) * 0  # NaN of NaN, and zeros of either sign
-    return where(gt(ops.abs(x), lambd), x - ops.sign(x) * lambd, inside)
+    zeros = ops.stop_gradient(x) * 0  # of either sign
+    return where(le(ops.abs(x), lambd), zeros, x - ops.sign(x) * lambd)
 
 
 # ---- exponential
