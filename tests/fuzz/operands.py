@@ -27,6 +27,11 @@ def operands(program: Program, at: int, library: ModuleType) -> list[Any]:
     return [env[n] for n in sorted(program.statements[at].names) if is_tensor(env.get(n))]
 
 
+def of_single_number(program: Program, at: int) -> bool:
+    """Whether a statement is given a tensor without dimensions."""
+    return any(t.ndim == 0 for t in operands(program, at, torch))
+
+
 def of_empty(program: Program, at: int) -> bool:
     """Whether a statement is given a tensor without elements."""
     return any(t.numel() == 0 for t in operands(program, at, torch))

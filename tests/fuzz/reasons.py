@@ -70,6 +70,11 @@ TABLE = (
     Reason(
         "^value$|^error$|^alias$|^identity$", "", "",
         "the layout of a fresh result is each library's own, and with it what is a view",
+        when=laid_otherwise,
+    ),
+    Reason(
+        "^value$", r"(reshape|flatten|ravel).*_\(", "",
+        "a write reaches the base or a copy of it, as the layout of a fresh result has it",
         when=laid_otherwise, witness=unjudged,
     ),
     Reason(
@@ -427,7 +432,7 @@ TABLE = (
     Reason(
         "^error$", "out=", "^no error.*storage that is not resizable", "torch's answer is a view",
     ),
-    Reason("^resized$", "out=|_\\(", "", "torch resizes what it then refuses to write"),
+    Reason("^resized$", "out=|addbmm_", "", "torch resizes what it then refuses to write"),
     Reason(
         "^error$", r"cumprod_", "^RuntimeError: result type Long can't be cast",
         "torch takes a bool without dimensions for its own product",
