@@ -24,6 +24,11 @@ def contiguous(shape: Shape) -> Shape:
     return tuple(reversed(strides))
 
 
+def inverse(axes: Shape) -> Shape:
+    """The permutation that undoes this one."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
 @dataclass(frozen=True)
 class View:
     shape: Shape

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtype import DType
 from ..op import Kind, Law, OpDef, Rule, ShapeError, always, are_axes, movement, register
-from ..strides import View
+from ..strides import View, inverse
 
 
 def _seen(x: np.ndarray, move: Callable[..., Any], **params: Any) -> np.ndarray:
@@ -37,7 +37,7 @@ reshape = movement(
 permute = movement(
     "permute", ref=lambda x, *, axes: x.transpose(axes),
     shape=lambda old, *, axes: tuple(old[a] for a in axes),
-    vjp=(lambda g, y, x, *, axes: permute(g, axes=tuple(int(a) for a in np.argsort(axes))),),
+    vjp=(lambda g, y, x, *, axes: permute(g, axes=inverse(axes)),),
     view=View.permute, aliases=True,
     law=Law("axes is a permutation", lambda x, *, axes: sorted(axes) == list(range(x.ndim))),
 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..dtype import DType, of_numpy
 from ..op import reduction
+from ..strides import inverse
 from .elementwise import add, cast, eq, maximum, minimum, mul
 from .movement import expand, permute, reshape
 from .prefix import others
@@ -54,7 +55,7 @@ def _others(g: Any, y: Any, x: Any, *, dims: tuple[int, ...]) -> Any:
     last = permute(x, axes=(*kept, *dims))
     flat = reshape(last, shape=(*last.shape[: len(kept)], math.prod(last.shape[len(kept) :])))
     rest = reshape(others(flat, len(kept)), shape=last.shape)
-    back = tuple(int(a) for a in np.argsort((*kept, *dims)))
+    back = inverse((*kept, *dims))
     return spread(g, x.shape, dims) * permute(rest, axes=back)
 
 

@@ -18,6 +18,7 @@ from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
 from ...ir.ops.elementwise import cast, check_divisor, ne
 from ...ir.quiet import quietly
+from ...ir.strides import inverse
 from ..autograd.graph import as_one, record
 from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
@@ -192,7 +193,7 @@ def _in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
     axes = _other_order(operands, y.shape, y.strides, y.itemsize)
     if axes is None:
         return y
-    out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(np.argsort(axes))
+    out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(inverse(axes))
     np.copyto(out, y)
     return out
 

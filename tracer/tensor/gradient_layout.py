@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...ir.ops.elementwise import copy
+from ...ir.strides import inverse
 from .tensor import Tensor, wrap
 
 
@@ -38,7 +39,7 @@ def layout_template(
     size = dtype.itemsize
     strides = tuple(size * prod(shape[d + 1 :]) for d in range(len(shape)))
     like = as_strided(np.empty(1, dtype), shape, strides)
-    return like if axes is None else like.transpose(np.argsort(axes))
+    return like if axes is None else like.transpose(inverse(axes))
 
 
 def matches_layout(g: np.ndarray, leaf: np.ndarray) -> bool:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import numpy as np
-
 from ...ir.node import user_site
 from ...ir.ops.movement import permute, reshape
+from ...ir.strides import inverse
 from ..change_counter import tensor_changed
 from ..mode import enable_grad, mode, resolve
 from .memory_order import strides_of
@@ -78,7 +77,7 @@ def _inverse_steps(steps: Path, shape: tuple[int, ...]) -> list:
     back: list = []
     for op, params in steps:
         if op is permute:
-            back.append((permute, {"axes": tuple(int(a) for a in np.argsort(params["axes"]))}))
+            back.append((permute, {"axes": inverse(params["axes"])}))
             shape = tuple(shape[a] for a in params["axes"])
         else:
             back.append((reshape, {"shape": shape}))
