@@ -28,6 +28,26 @@ def collector_waits() -> Iterator[None]:
             gc.enable()
 
 
+_SELDOM = (100_000, 20, 100)  # thresholds, as of gc.set_threshold
+
+
+@contextmanager
+def collector_is_seldom() -> Iterator[None]:
+    """Within it memory is looked through only after many more objects than usual: for code that may
+    be the user's, and may make garbage.
+    """
+    usual = gc.get_threshold()
+    if not 0 < usual[0] < _SELDOM[0]:
+        yield
+        return
+    try:
+        gc.set_threshold(*_SELDOM)
+        yield
+    finally:
+        if gc.get_threshold() == _SELDOM:
+            gc.set_threshold(*usual)
+
+
 def _after_fork() -> None:
     """In a child there is no thread any more that would have it go on."""
     if _waiting:

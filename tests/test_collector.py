@@ -8,7 +8,7 @@ import os
 import pytest
 from processes import prints
 
-from tracegrad.ir.collector import collector_waits
+from tracegrad.ir.collector import collector_is_seldom, collector_waits
 
 
 @collector_waits()
@@ -45,3 +45,34 @@ def test_a_child_that_is_forked_meanwhile_collects():
         if child == 0:
             os._exit(0 if gc.isenabled() else 1)
     print(os.waitpid(child, 0)[1] == 0 and gc.isenabled())
+
+
+def test_it_is_as_often_as_usual_afterwards():
+    usual = gc.get_threshold()
+    with pytest.raises(KeyError), collector_is_seldom():
+        seldom = gc.get_threshold()
+        with collector_is_seldom():
+            assert gc.get_threshold() == seldom > usual
+        raise KeyError
+    assert gc.get_threshold() == usual
+
+
+@pytest.mark.parametrize("threshold", [0, 1_000_000])
+def test_who_has_it_more_seldom_keeps_that(threshold):
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(threshold)
+        with collector_is_seldom():
+            assert gc.get_threshold()[0] == threshold
+    finally:
+        gc.set_threshold(*usual)
+
+
+def test_what_a_function_sets_in_a_trace_stays():
+    usual = gc.get_threshold()
+    try:
+        with collector_is_seldom():
+            gc.set_threshold(900, 9, 9)
+        assert gc.get_threshold() == (900, 9, 9)
+    finally:
+        gc.set_threshold(*usual)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..functions.torch.creation import from_numpy
+from ..ir.collector import collector_is_seldom
 from ..tracer.capture import unread
 from ..tracer.capture.locations import Location, alike
 from ..tracer.capture.observer import Observer
@@ -136,6 +137,7 @@ def record(
     ]
     try:
         with _exchanges() as exchanged:
+            exchanged.enter_context(collector_is_seldom())
             scalars = exchanged.enter_context(_exchanged(promoted, trace))
             ids = [location.id for location, _ in (*scalars, *trace.tensors_at)]
             tuples = list(_tuples(promoted))
