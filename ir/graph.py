@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from .node import Node, at, intern
+from .node import Node, at, frozen, intern
 from .ops.elementwise import may_fail
 
 
@@ -39,6 +40,17 @@ def users(order: Iterable[Node]) -> dict[Node, list[Node]]:
         for x in node.inputs:
             out.setdefault(x, []).append(node)
     return out
+
+
+def siblings_key(node: Node) -> tuple[Any, ...]:
+    """Equal for the results of one loop, or of one branch."""
+    params = {k: v for k, v in node.params.items() if k != "result"}
+    return node.op, node.inputs, frozen(params)
+
+
+def bodies_of(node: Node) -> tuple[Graph, ...]:
+    """The graphs that the Node runs."""
+    return tuple(node.params[name] for name in node.op.bodies)
 
 
 @dataclass(frozen=True, eq=False)

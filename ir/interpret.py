@@ -5,21 +5,29 @@ everything compiled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import scipy
 
-from .graph import Graph, postorder
+from .graph import Graph, postorder, siblings_key
 from .node import Node
-from .op import evaluate
+from .op import Kind, evaluate
 
 
 def value_of(roots: Iterable[Node], values: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
     """The values of the roots and of all they need, given those of the inputs."""
     env = dict(values)
+    loops: dict[tuple[Any, ...], tuple[np.ndarray, ...]] = {}  # the results of siblings
     for node in postorder(roots, stop=env.__contains__):
         if node not in env:
             arrays = [env[x] for x in node.inputs]
+            if node.op.kind is Kind.LOOP:
+                key = siblings_key(node)
+                if key not in loops:
+                    loops[key] = tuple(node.op.ref(interpret, *arrays, **node.params))
+                env[node] = loops[key][node.params["result"]]
+                continue
             env[node] = evaluate(
                 node.op, arrays, [x.dtype for x in node.inputs], node.dtype, node.params
             )

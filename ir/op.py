@@ -41,6 +41,7 @@ class Kind(Enum):
     IMPLICIT = "implicit"  # its first operand, with a derivative by others
     PREFIX = "prefix"
     ORDER = "order"
+    LOOP = "loop"  # with bodies, which are Graphs
 
 
 class Lowering(Enum):
@@ -51,6 +52,7 @@ class Lowering(Enum):
     VIEW = "view"  # index arithmetic over a buffer
     LOOP = "loop"  # a buffer of its own, computed by a loop nest that may be fused with others
     EXTERN = "extern"  # launches of its own, by a template of its own
+    BODY = "body"  # those of its bodies, again and again, or not at all
 
 
 class Types(Enum):
@@ -179,7 +181,8 @@ class OpDef:
     Of an expression: `exact`, the result is an operand, or needs no more digits than the operands
     have; `chooses`, it compares, and takes an operand; of_int64 is used for that dtype instead, and
     beside_number for floats beside a constant that is not NaN. adds(params) says whether numbers
-    are combined one by one. used_with are the parameters of an implicit primitive.
+    are combined one by one. used_with are the parameters of an implicit primitive. bodies are
+    parameters that are Graphs; ref gives the results of all siblings, and takes the interpreter.
     """
 
     name: str
@@ -212,6 +215,7 @@ class OpDef:
     reduction: Reduction | None = None
     scan: Scan | None = None
     used_with: tuple[dict[str, Any], ...] = ({},)
+    bodies: tuple[str, ...] = ()
 
     @cached_property
     def is_elementwise(self) -> bool:
@@ -230,6 +234,8 @@ class OpDef:
             return Lowering.EXPRESSION
         if self.view is not None:
             return Lowering.VIEW
+        if self.bodies:
+            return Lowering.BODY
         loop = self.kind is Kind.REDUCE or self.access is not None
         return Lowering.LOOP if loop else Lowering.EXTERN
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .dtype import DType
-from .graph import Graph
+from .graph import Graph, bodies_of
 from .node import Node
 from .ops.source import full, input as input_
 
@@ -67,7 +67,7 @@ def _param(name: str, value: Any) -> str:
     return f"{name}={value.name if isinstance(value, DType) else repr(value)}"
 
 
-def call(node: Node, name: dict[Node, str]) -> str:
+def call(node: Node, name: dict[Node, str], bodies: dict[Graph, str]) -> str:
     """The right-hand side of the Node's line."""
     args = [name[x] for x in node.inputs]
     if node.op.expr is not None and not node.params and _INFIX.fullmatch(node.op.expr):
@@ -77,6 +77,8 @@ def call(node: Node, name: dict[Node, str]) -> str:
         args, params = [number(node)], {"shape": node.shape}
     elif node.op is input_:
         args, params = [repr(params["name"])], {}
+    args += [f"{k}={bodies[params[k]]}" for k in node.op.bodies]
+    params = {k: v for k, v in params.items() if k not in node.op.bodies}
     return f"{node.op.name}({', '.join([*args, *(_param(k, v) for k, v in params.items())])})"
 
 
@@ -88,11 +90,28 @@ def _aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def show(graph: Graph, name: str = "program") -> str:
-    """The whole graph, inputs as arguments and outputs returned."""
+    """The whole graph, inputs as arguments and outputs returned; ahead of it, what loops run."""
+    bodies: dict[Graph, str] = {}
+    return "\n\n".join([*_bodies(graph, bodies), _function(graph, name, bodies)])
+
+
+def _bodies(graph: Graph, named: dict[Graph, str]) -> list[str]:
+    """The functions of all bodies in the graph, which get names; inner ones come first."""
+    texts = []
+    for y in graph.order():
+        for role, body in zip(y.op.bodies, bodies_of(y), strict=True):
+            if body not in named:
+                texts += _bodies(body, named)
+                named[body] = f"{role}{len(named)}"
+                texts.append(_function(body, named[body], named))
+    return texts
+
+
+def _function(graph: Graph, name: str, bodies: dict[Graph, str]) -> str:
     called = names(graph)
     arguments = ", ".join(f"{called[x]}: {type_of(x)}" for x in graph.inputs)
     rows = [
-        (f"    {called[y]} = {call(y, called)}", f"{type_of(y):20} {y.site or ''}")
+        (f"    {called[y]} = {call(y, called, bodies)}", f"{type_of(y):20} {y.site or ''}")
         for y in graph.order()
         if y not in graph.inputs and not (y.op is full and not y.shape)
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .graph import Graph
+from .loops import simple_loops
 from .rewrite import Watcher, rewrite
 from .rules.algebra import algebra
 from .rules.finish import finish
@@ -32,7 +33,10 @@ def simplify(
     `check` is called with the result (tests pass `verify`); `watch(row, before, after)` sees each
     step. An output may come out as one of the inputs, or as a constant.
     """
-    out = rewrite(graph, FAST_ROWS if fast else ROWS, watch)
+    rows = FAST_ROWS if fast else ROWS
+    out = rewrite(graph, rows, watch)
+    while (simpler := simple_loops(out, lambda body: simplify(body, fast=fast))) is not out:
+        out = rewrite(simpler, rows, watch)
     if check is not None:
         check(out)
     return out

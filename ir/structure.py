@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .dtype import DType
-from .graph import Graph
+from .graph import Graph, bodies_of
 from .node import Node, Site
 from .op import OpDef
 from .ops.source import input as input_
@@ -35,10 +35,15 @@ class Structure(NamedTuple):
 
 def structure(graph: Graph) -> Structure:
     """Raises NoStructure."""
+    sites: dict[Site, int] = {}
+    return Structure("\n".join(_lines(graph, sites, {})), list(sites))
+
+
+def _lines(graph: Graph, sites: dict[Site, int], bodies: dict[Graph, int]) -> list[str]:
+    """One for each node. `sites` and `bodies` are those met so far, with their numbers."""
     numbers = {x: k for k, x in enumerate(graph.inputs)}
     lines = [f"{len(numbers)} inputs"]
     lines += [f"{x.dtype} {x.shape}" for x in graph.inputs]
-    sites: dict[Site, int] = {}
     moving = set(graph.inputs)  # what depends on them was made for this graph, by this call
     for node in graph.order():
         if node in numbers:
@@ -47,21 +52,26 @@ def structure(graph: Graph) -> Structure:
             raise NoStructure("a value is neither an input nor computed")
         if node.op not in _OURS:
             raise NoStructure(f"{node.op.name} is not a primitive of this library")
+        for body in bodies_of(node):
+            if body not in bodies:
+                lines += _lines(body, sites, bodies)
+                bodies[body] = len(bodies)
         numbers[node] = len(numbers)
         line = -1
         if node.site is not None and not moving.isdisjoint(node.inputs):
             moving.add(node)
             line = sites.setdefault(node.site, len(sites))
         read = [numbers[x] for x in node.inputs]
-        lines.append(f"{node.op.name} {read} {line} {' '.join(_parameters(node))}")
-    for roots in (graph.outputs, graph.checks):
-        lines.append(str([numbers[y] for y in roots]))
-    return Structure("\n".join(lines), list(sites))
+        lines.append(f"{node.op.name} {read} {line} {' '.join(_parameters(node, bodies))}")
+    return lines + [str([numbers[y] for y in roots]) for roots in (graph.outputs, graph.checks)]
 
 
-def _parameters(node: Node) -> Iterator[str]:
+def _parameters(node: Node, bodies: dict[Graph, int]) -> Iterator[str]:
     for name, value in sorted(node.params.items()):
-        yield f"{name}={value!r}" if type(value) in _PLAIN else f"{name}={exact(value)}"
+        if name in node.op.bodies:
+            yield f"{name}={bodies[value]}"
+        else:
+            yield f"{name}={value!r}" if type(value) in _PLAIN else f"{name}={exact(value)}"
 
 
 def exact(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import Graph, postorder
+from .graph import Graph, bodies_of, postorder
 from .node import Node, intern
 from .op import Kind, Types, are_axes
 from .ops.elementwise import may_fail
@@ -90,6 +90,8 @@ def verify(graph: Graph) -> Graph:
             fault = "it is an input that the graph does not declare"
         if fault is not None:
             raise VerifyError(f"{fault}\n  {_printed(node)}")
+        for body in bodies_of(node):
+            verify(body)
         before.add(node)
     if odd := [c for c in graph.checks if not may_fail(c.op, c.params)]:
         raise VerifyError(f"declared as a check, but it cannot fail: {odd[0]!r}")

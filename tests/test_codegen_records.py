@@ -82,6 +82,7 @@ def test_a_new_movement_is_index_arithmetic(run):
 def test_what_a_record_says_of_its_lowering_fits_together(op):
     assert (op.lowering is Lowering.EXPRESSION) == (op.expr is not None)
     assert (op.lowering is Lowering.EXTERN) == (op in PIECES or op is dot)
+    assert (op.lowering is Lowering.BODY) == bool(op.bodies)
     assert (op.lowering is Lowering.VIEW) == (op.view is not None)
     assert op.lowering is Lowering.VIEW or not op.aliases
     assert op.lowering is Lowering.EXPRESSION or op not in WORDS

@@ -193,6 +193,8 @@ class _Lowering:
             )
             total = self.lower(intern(op, operands, node.params), operands)
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
+        if op.lowering is Lowering.BODY:
+            raise NotImplementedError(f"{op.name} is not lowered yet (line {node.site})")
         if op.kind is Kind.LINALG:
             inputs = tuple(self.row_major(x) for x in inputs)
         elif op.lowering is Lowering.EXTERN:

@@ -9,6 +9,7 @@ from . import (
     index,
     kinks,
     linalg,
+    loop,
     movement,
     order,
     prefix,
@@ -20,5 +21,5 @@ from . import (
 
 __all__ = [
     "band", "contract", "determinants", "elementwise", "implicit", "index", "kinks", "linalg",
-    "movement", "order", "prefix", "random", "reduce", "source", "special",
+    "loop", "movement", "order", "prefix", "random", "reduce", "source", "special",
 ]

@@ -382,4 +382,6 @@ check_divisor = elementwise(
 
 def may_fail(op: OpDef, params: dict[str, Any]) -> bool:
     """Whether computing it may end the program with an error."""
-    return op.check is not None or params.get("check") is not None
+    if op.check is not None or params.get("check") is not None:
+        return True
+    return any(params[body].checks for body in op.bodies)
