@@ -81,3 +81,14 @@ def load(code: bytes, symbol: str, unseen: bool = False) -> int | None:
     engine.add_object_file(object_file)
     engine.finalize_object()
     return engine.get_function_address(symbol) or None
+
+
+def assembled(text: str, symbol: str) -> int:
+    """The address of a function of an LLVM module, which is compiled as it stands."""
+    engine = _new_engine()
+    _others.append(engine)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    engine.add_module(module)
+    engine.finalize_object()
+    return engine.get_function_address(symbol)

@@ -11,7 +11,7 @@ def step(x, y):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from ..codegen.program import Program
 from ..ir.graph import Graph
 from ..nn.module import Module
 from ..runtime.cpu.compiler import statistics
+from .cfunc import CFunc
+from .closed import close
 from .compiled_function import CompiledFunction
 from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
@@ -47,9 +49,9 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
 
     Works as a decorator, with or without arguments, and as a call. Inside, torch's names mean what
     they mean eagerly: in-place changes, `.grad`, `backward()` and `optimizer.step()` all become
-    part of the program. The result has `explain()`, `graph()`, `source()`, `program()` and
-    `cache_info()`. `dynamic` is accepted for torch's sake: shapes are always specialised, kernels
-    never are. `device` may be None or 'cpu'.
+    part of the program. The result has `explain()`, `graph()`, `source()`, `program()`,
+    `cache_info()`, and `cfunc()` for C and Numba. `dynamic` is accepted for torch's sake: shapes
+    are always specialised, kernels never are. `device` may be None or 'cpu'.
 
     Numbers are computed as they are eagerly: operation by operation, each rounded. Two things may
     differ in the last digits: the order in which reductions and matrix products add up, and
@@ -102,7 +104,7 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     return compiled
 
 
-_QUERIES = ("graph", "source", "program", "cache_info", "explain")
+_QUERIES = ("graph", "source", "program", "cache_info", "explain", "cfunc")
 
 
 def _attach(compiled: Any, state: CompiledFunction) -> None:
@@ -138,7 +140,15 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         ]
         return "\n".join(lines)
 
-    for name, f in zip(_QUERIES, (graph, source, program, cache_info, explain), strict=True):
+    def cfunc(*args: Any, gradient: int | Sequence[int] | None = None) -> CFunc:
+        """The function for C, by a pointer, and for `@numba.njit` code, with dtypes and shapes like
+        those of `args`. With `gradient`, it returns the value and the gradient with respect to
+        these positional arguments. Traces anew, and changes nothing.
+        """
+        return CFunc(close(state.fn, args, state.fast_math, gradient))
+
+    functions = graph, source, program, cache_info, explain, cfunc
+    for name, f in zip(_QUERIES, functions, strict=True):
         setattr(compiled, name, f)
     compiled.tracegrad_state = state
 
