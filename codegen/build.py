@@ -4,115 +4,40 @@ entry.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-
-from ..ir.dtype import int64, uint8
 from ..ir.graph import Graph
 from ..ir.node import Node
-from ..ir.op import Kind
 from ..ir.strides import View
 from .backend import Backend
 from .cpu import CPU
 from .equal_groups import EqualGroups
-from .program import Buffer, Launch, Origin, Program, Slot
+from .loop_launches import add_loop
+from .program import Launch, Program
+from .program_parts import Parts
 from .schedule.fuse import WORTH_A_THREAD, work
-from .schedule.groups import Group
-from .schedule.plan import arena, lifetimes
-from .schedule.schedule import Schedule, schedule
+from .schedule.schedule import schedule
 
 
-class _Builder:
-    """The Program of a Schedule: buffers first, then launches."""
-
-    def __init__(
-        self, graph: Graph, s: Schedule, writes: Mapping[int, Node], backend: Backend, fast: bool
-    ):
-        self.graph, self.schedule, self.writes = graph, s, writes
-        self.backend, self.fast = backend, fast
-        self.stored = s.stored()
-        self.slots: dict[Node | str, int] = {}
-        self.buffers: list[Buffer] = []
-        self.scratch_bytes = 0
-        self.arena_bytes = self.allocate()
-
-    def allocate(self) -> int:
-        s = self.schedule
-
-        def add(key: Node | str, buffer: Buffer) -> None:
-            self.slots[key] = len(self.buffers)
-            self.buffers.append(buffer)
-
-        add("status", Buffer("status", (4,), int64))
-        for x in self.graph.inputs:
-            add(x, Buffer("input", x.shape, x.dtype, strides=s.low.layouts[x].strides))
-        fresh = set()
-        for i, y in enumerate(s.low.outputs):
-            if i in self.writes:
-                continue
-            fresh.add(y)
-            add(y, Buffer("output", y.shape, y.dtype))
-        made = (a for group in s.order for a in group.anchors)
-        local = [a for a in made if a in self.stored and a not in fresh and a not in s.place]
-        spans = lifetimes(s.order, {a: fact.reads for a, fact in s.facts.items()})
-        local.sort(key=lambda a: spans[a])
-        sizes = {a: math.prod(a.shape) * a.dtype.itemsize for a in local}
-        offsets, total = arena(sizes, spans)
-        for a in local:
-            add(a, Buffer("arena", a.shape, a.dtype, offsets[a]))
-        add("scratch", Buffer("arena", (0,), uint8, total))
-        return total
-
-    def launches(self) -> Iterator[tuple[int, Launch]]:
-        s, stored, fast = self.schedule, self.stored, self.fast
-        equal = EqualGroups(s, stored, lambda g: self.backend.pieces(s, g, stored, fast))
-        for t, group in enumerate(self.schedule.order):
-            space = group.space
-            if 0 in (group.anchors[0].shape if group.opaque else space.along(space.kept)):
-                if not space.sums:
-                    continue  # nothing to compute
-            operations = self.operations(group)
-            origin = tuple(
-                Origin(f"{n.op.name:<12} {n.dtype.name}{list(n.shape)}", n.site) for n in operations
-            )
-            whole = 0 if group.opaque else work(operations, space)
-            for kernel, values, scratch, extent, each in equal.launches(group):
-                grain = max(1, WORTH_A_THREAD // each) if each else 0
-                bound = tuple(map(self.bind, values))
-                self.scratch_bytes = max(self.scratch_bytes, scratch)
-                yield t, Launch(kernel, bound, extent, grain, origin, max(each * extent, whole))
-
-    def operations(self, group: Group) -> list[Node]:
-        """What a group computes, operands first: its anchors and what is inlined into them."""
-        found: dict[Node, None] = {}
-        for anchor in group.anchors:
-            inlined = self.schedule.facts[anchor].inlined
-            found |= {n: None for n in inlined if n.op.kind is Kind.ELEMENTWISE} | {anchor: None}
-        return list(found)
-
-    def bind(self, value: object) -> Slot | int | float:
-        if isinstance(value, (Node, str)):
-            return Slot(self.slots[value])
-        return value  # type: ignore[return-value]
-
-    def program(self) -> Program:
-        s, rows = self.schedule, list(self.launches())
-
-        def first(group: int) -> int:
-            """The number of the first launch of that group, or of a later one."""
-            return next((i for i, (t, _) in enumerate(rows) if t >= group), len(rows))
-
-        scratch = self.slots["scratch"]
-        self.buffers[scratch] = replace(self.buffers[scratch], shape=(self.scratch_bytes,))
-        outputs = tuple(self.slots[self.writes.get(i, y)] for i, y in enumerate(s.low.outputs))
-        writers = {t for t, g in enumerate(s.order) if any(a in s.place for a in g.anchors)}
-        writing = next((i for i, (t, _) in enumerate(rows) if t in writers), len(rows))
-        return Program(
-            tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
-            tuple(launch for _, launch in rows), first(s.commit),
-            self.arena_bytes + self.scratch_bytes, first(s.checked), writing, s.notes,
-        )
+def add_launches(parts: Parts) -> None:
+    """The launches of all groups of the schedule, those of bodies among them."""
+    s, stored, fast, backend = parts.schedule, parts.stored, parts.fast, parts.backend
+    equal = EqualGroups(s, stored, lambda g: backend.pieces(s, g, stored, fast))
+    for t, group in enumerate(s.order):
+        if group.loop:
+            add_loop(parts, t, group, add_launches)
+            continue
+        space = group.space
+        if 0 in (group.anchors[0].shape if group.opaque else space.along(space.kept)):
+            if not space.sums:
+                continue  # nothing to compute
+        operations = parts.operations(group)
+        origin = parts.origin(operations)
+        whole = 0 if group.opaque else work(operations, space)
+        for kernel, values, scratch, extent, each in equal.launches(group):
+            grain = max(1, WORTH_A_THREAD // each) if each else 0
+            bound = tuple(map(parts.bind, values))
+            parts.need(scratch)
+            launch = Launch(kernel, bound, extent, grain, origin, max(each * extent, whole))
+            parts.rows.append((t, launch))
 
 
 def build(
@@ -131,4 +56,6 @@ def build(
     """
     writes, backend = writes or {}, backend or CPU()
     s = schedule(graph, writes, layouts or {}, guarded, backend.fuse_products)
-    return _Builder(graph, s, writes, backend, fast).program()
+    parts = Parts(graph, s, writes, backend, fast)
+    add_launches(parts)
+    return parts.program()

@@ -18,7 +18,10 @@ from ..ir.dtype import DType
 from ..ir.faults import FACTOR, fault
 from ..ir.node import Site
 
-__all__ = ["FACTOR", "Buffer", "Kernel", "Launch", "Program", "Slot", "as_word", "fault"]
+__all__ = [
+    "FACTOR", "Buffer", "Kernel", "Launch", "Loop", "Moving", "Program", "Slot", "Turning",
+    "as_word", "fault",
+]
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,50 @@ class Launch:
     work: int = 0  # how many additions it takes as long as, about
 
 
+class Moving(NamedTuple):
+    """A slot that a loop sets, and moves after each iteration."""
+
+    slot: int
+    base: int  # the slot that says where it begins
+    offset: int  # and by how many bytes later
+    step: int  # in bytes
+
+
+class Turning(NamedTuple):
+    """Slots of a carry of a loop: in the next iteration `now` is what `then` was, and the memory of
+    `then` and `other` changes places.
+    """
+
+    now: int
+    then: int
+    other: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Launches that are walked again and again, those from `first` up to `last`. Loops may stand
+    within others.
+    """
+
+    first: int
+    last: int
+    length: int
+    movings: tuple[Moving, ...] = ()
+    turnings: tuple[Turning, ...] = ()
+    origin: tuple[Origin, ...] = ()
+
+    def __str__(self) -> str:
+        moved = [f"s{m.slot} = s{m.base} + {m.offset}{f', + {m.step}' if m.step else ''}"
+                 for m in self.movings]
+        turned = [f"s{t.now} <- s{t.then} <-> s{t.other}" for t in self.turnings]
+        return f"{self.length} times: {'; '.join([*moved, *turned])}"
+
+
 @dataclass(frozen=True)
 class Buffer:
     """What stands behind a slot."""
 
-    kind: str  # 'input' | 'output' | 'arena' | 'status'
+    kind: str  # 'input' | 'output' | 'arena' | 'status'; 'loop': a loop sets the slot
     shape: tuple[int, ...]
     dtype: DType
     offset: int = 0  # bytes into the arena
@@ -125,6 +167,7 @@ class Program:
     # the launches from here on cannot fail any more; those before may, through the status block
     checked: int = 0
     writing: int = 0  # the first launch that may write into an input
+    loops: tuple[Loop, ...] = ()  # in order, each before those within it
     notes: tuple[str, ...] = field(default=())  # the scheduler's decisions, in words
 
     @property
@@ -134,7 +177,10 @@ class Program:
 
     def early(self, slot: int) -> bool:
         """Whether a buffer may have been written by the time a launch fails."""
-        return any(Slot(slot) in launch.args for launch in self.launches[: self.checked])
+        if any(Slot(slot) in launch.args for launch in self.launches[: self.checked]):
+            return True
+        return any(m.base == slot for one in self.loops if one.first < self.checked
+                   for m in one.movings)
 
     def source(self) -> str:
         """The generated functions as Python, each under the operations it came from."""
@@ -155,9 +201,14 @@ class Program:
             f"arena {self.arena_bytes} bytes"
         ]
         for i, launch in enumerate(self.launches):
+            around = [one for one in self.loops if one.first <= i < one.last]
+            for depth, one in enumerate(around):
+                if one.first == i:
+                    lines.append(f"  {'  ' * depth}    {one}")
             shown = ", ".join(f"s{a.index}" if isinstance(a, Slot) else str(a) for a in launch.args)
             mark = " | commit" if i == self.commit and self.commit < len(self.launches) else ""
-            lines.append(f"  {i:3d} {launch.kernel.name}({shown}) x {launch.extent}{mark}")
+            inside = "  " * len(around)
+            lines.append(f"  {inside}{i:3d} {launch.kernel.name}({shown}) x {launch.extent}{mark}")
         for i, b in enumerate(self.buffers):
             place = f" at {b.offset}" if b.kind == "arena" else ""
             lines.append(f"  s{i}: {b.kind} {b.dtype.name}{list(b.shape)}{place}")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -20,15 +21,18 @@ from .program import (
     Buffer,
     Kernel,
     Launch,
+    Loop,
     MachineCodeLost,
+    Moving,
     Origin,
     Program,
     Slot,
+    Turning,
     as_word,
     from_word,
 )
 
-_KINDS = ("input", "output", "arena", "status")  # of buffers
+_KINDS = ("input", "output", "arena", "status", "loop")  # of buffers
 _SLOT, _INTEGER, _FLOAT = range(3)  # arguments of launches
 _MOST_AXES = 64  # NumPy has no more
 
@@ -47,7 +51,8 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
     """Two parts of an entry, words and numbers. OverflowError if a number has no 64 bits."""
     sites = {site: n for n, site in reversed(list(enumerate(lines)))}
     kernels = {k: n for n, k in enumerate(program.kernels)}
-    origins = {o.operation: None for launch in program.launches for o in launch.origin}
+    every = [one.origin for one in program.launches] + [one.origin for one in program.loops]
+    origins = {o.operation: None for origin in every for o in origin}
     operations = {operation: n for n, operation in enumerate(origins)}
     words = {
         "kernels": [[k.template, k.source, k.llvm is not None, k.fast] for k in kernels],
@@ -74,10 +79,21 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
         for a in one.args:
             yield from _argument(a)
 
+    def loop(one: Loop) -> Iterator[int]:
+        yield from (one.first, one.last, one.length)
+        for rows in (one.movings, one.turnings):
+            yield len(rows)
+            for row in rows:
+                yield from row
+        yield len(one.origin)
+        for o in one.origin:
+            yield from origin(o)
+
     group(program.buffers, _buffer)
     group(program.inputs, lambda slot: iter((slot,)))
     group(program.outputs, lambda slot: iter((slot,)))
     group(program.launches, launch)
+    group(program.loops, loop)
     return json.dumps(words).encode(), np.array(numbers, "<i8").tobytes()
 
 
@@ -173,14 +189,37 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
         args = tuple([argument(*pair) for pair in r.pairs()])
         return Launch(kernels[kernel], args, extent, grain, origins, work)
 
+    def loop() -> Loop:
+        first, last, length = r.number(len(launches) + 1), r.number(len(launches) + 1), r.number()
+        slot = partial(r.number, len(slots))
+        movings = r.group(lambda: Moving(slot(), slot(), *r.take(2)))
+        turnings = r.group(lambda: Turning(slot(), slot(), slot()))
+        origins = tuple([origin(*pair) for pair in r.pairs()])
+        return Loop(first, last, length, movings, turnings, origins)
+
     launches = r.group(launch)
+    loops = r.group(loop)
     if r.at != len(r.numbers) or not all(_inside(b, arena_bytes) for b in buffers):
         raise Unreadable
     if max(commit, checked, writing) > len(launches):
         raise Unreadable
+    if not _nested(loops):
+        raise Unreadable
     return Program(
-        buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, notes
+        buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, loops, notes
     )
+
+
+def _nested(loops: Sequence[Loop]) -> bool:
+    """Whether loops stand one after the other, or within each other, outer ones first."""
+    around: list[Loop] = []
+    for one in loops:
+        while around and around[-1].last <= one.first:
+            around.pop()
+        if one.first > one.last or (around and one.last > around[-1].last):
+            return False
+        around.append(one)
+    return all(a.first <= b.first for a, b in pairwise(loops))
 
 
 def _inside(b: Buffer, arena_bytes: int) -> bool:

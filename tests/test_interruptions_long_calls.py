@@ -7,7 +7,7 @@ import signal
 from processes import prints
 
 import tracegrad as tg
-from tracegrad.runtime.cpu import executable
+from tracegrad.runtime.cpu import steps
 
 
 class Stop(Exception):
@@ -20,7 +20,7 @@ def in_short_walks():
     def handler(*_):
         raise Stop
 
-    executable.STRETCH = 500_000
+    steps.STRETCH = 500_000
     signal.signal(signal.SIGUSR1, handler)
 
 

@@ -34,10 +34,11 @@ LOOKUPS = ("REGISTRY", "primitive")  # from a name to its record
 
 # file -> strings that are no primitive there, and what they are
 MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
-    "codegen/build.py": ("input", "kind of a buffer"),
     "codegen/gemm/epilogue.py": ("sum", "operand of an epilogue: a number of the product"),
     "codegen/gemm/finish.py": ("sum", "operand of an epilogue"),
+    "codegen/loop_launches.py": ("length", "parameter of a loop"),
     "codegen/program_file.py": ("input", "kind of a buffer"),
+    "codegen/program_parts.py": ("input", "kind of a buffer"),
     "codegen/templates/buffer_parts.py": ("copy fold", "names of kernels"),
     "codegen/templates/column.py": ("sum", "key of a value: the sum so far"),
     "codegen/templates/lapack.py": ("full", "parameter of svd"),

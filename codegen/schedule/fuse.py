@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
+from ...ir.graph import siblings_key
 from ...ir.node import Node
 from ...ir.op import Kind, Lowering
 from ...ir.ops.contract import dot
@@ -81,7 +82,7 @@ def facts(low: Lowered, anchor: Node) -> Facts:
     inlined, leaf = expression(low, pointwise(anchor)), gathered(low, anchor)
     touched = _operands(low, anchor, inlined)
     bases, members = {b for _, b in touched}, []
-    if anchor.op.lowering is Lowering.EXTERN:
+    if anchor.op.lowering in (Lowering.EXTERN, Lowering.BODY):
         bases = {low.base(x) for x in anchor.inputs}
     else:
         members = [(b, in_own_loop(low, x, anchor)) for x, b in touched if b in low.anchors]
@@ -104,10 +105,17 @@ class Fusion:
         self.readers: dict[Node, list[Node]] = {}  # of each anchor and input, in their order
         self.nbytes = {a: nbytes(a) for a in self.facts}
         self.home: dict[Node, Group] = {}
+        loops: dict[Hashable, Group] = {}  # whose results are anchors of one group
         for anchor, fact in self.facts.items():
-            opaque = anchor.op.lowering is Lowering.EXTERN
+            opaque = anchor.op.lowering in (Lowering.EXTERN, Lowering.BODY)
             looped = not opaque or anchor.op is dot
             group = Group([anchor], fact.space if looped else Space(()), opaque)
+            if group.loop:
+                first = loops.setdefault(siblings_key(anchor), group)
+                if first is not group:
+                    first.anchors.append(anchor)
+                    self.home[anchor] = first
+                    continue
             group.reads |= fact.reads
             group.after |= {self.home[b] for b in fact.reads if b in self.home}
             self.home[anchor] = group

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...ir.node import Node
+from ...ir.op import Lowering
 from ...ir.ops.contract import dot
 from .loop_space import Space
 
@@ -27,6 +28,11 @@ class Group:
     def product(self) -> bool:
         """Whether it is a matrix product, which may compute more than that."""
         return self.anchors[0].op is dot
+
+    @property
+    def loop(self) -> bool:
+        """Whether it is a loop or a branch, with bodies that have groups of their own."""
+        return self.anchors[0].op.lowering is Lowering.BODY
 
     @property
     def template(self) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Hashable, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 
 from ...ir.dtype import float32
-from ...ir.graph import Graph, postorder, users
+from ...ir.graph import Graph, postorder, siblings_key, users
 from ...ir.node import Node, at, constant, intern, is_constant
 from ...ir.op import DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
@@ -94,6 +94,7 @@ class _Lowering:
         self.cost: dict[Node, tuple[int, int]] = {}  # (cost, operations) of an inlined expression
         self.lowered: set[Node] = set()
         self.results = set(graph.outputs)
+        self.operands: dict[Hashable, tuple[Node, ...]] = {}  # of loops
         self.single: set[Node] = set()  # products that one operation reads
         self.wanted = self.needing_buffers(graph, order)
         for node in order:
@@ -121,7 +122,7 @@ class _Lowering:
         """
         reached = list(graph.outputs)
         for node in order:
-            if node.op.lowering is Lowering.EXTERN:
+            if node.op.lowering in (Lowering.EXTERN, Lowering.BODY):
                 reached.extend(node.inputs)
             elif node.op.access is not None:
                 reached.append(node.inputs[0])
@@ -161,6 +162,8 @@ class _Lowering:
             return node
         if op.lowering is Lowering.VIEW:
             return self.moved(node, inputs[0])
+        if op.bodies:
+            return self.body(node, inputs)
         if op is dot:
             new = self.contraction(legal_dot(*inputs))
             if new.op is dot and self.uses[node] == 1 and node not in self.results:
@@ -202,6 +205,19 @@ class _Lowering:
         elif op.access is not None:
             inputs = (self.buffered(inputs[0]), *inputs[1:])
         return self.keep(intern(op, inputs, node.params))
+
+    def body(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        """A result of a loop or branch, whose operands are read in memory; carries, where further
+        values of them will be.
+        """
+        key = siblings_key(node)
+        if key not in self.operands:
+            carried = node.params.get("carried", 0)
+            self.operands[key] = tuple([
+                self.row_major(x) if k < carried else self.buffered(x)
+                for k, x in enumerate(inputs)
+            ])
+        return self.keep(intern(node.op, self.operands[key], node.params))
 
     def in_halves(self, node: Node, x: Node, halves: Halves) -> Node:
         """A long reduction of x, as that of its parts, and of the rest."""

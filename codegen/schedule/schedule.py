@@ -45,8 +45,8 @@ class Schedule:
         for anchor, fact in self.facts.items():
             found |= {x for x in fact.reads if x in home and home[x] is not home[anchor]}
         for group in self.order:
-            if group.opaque and len(group.anchors) == 1:
-                found.add(group.anchors[0])
+            if group.loop or (group.opaque and len(group.anchors) == 1):
+                found.update(group.anchors)
             elif group.template == "column":
                 found |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
         return found
@@ -58,9 +58,11 @@ def schedule(
     layouts: Mapping[Node, View],
     guarded: bool,
     fuse_products: Callable[[Lowered, Fusion], None],
+    copies: bool = True,
 ) -> Schedule:
     """Schedule `graph`; see codegen.build.build. `fuse_products` is the backend's: it merges matrix
-    products with what their kernels compute besides.
+    products with what their kernels compute besides. Without `copies`, outputs that cannot be
+    computed in an input's memory have memory of their own.
     """
     low = lower(graph, {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs})
     fusion = Fusion(low)
@@ -78,7 +80,7 @@ def schedule(
         commit=len(order),
         notes=tuple(fusion.notes),
     )
-    return with_copies(found, placement.late)
+    return with_copies(found, placement.late) if copies else found
 
 
 def with_copies(s: Schedule, late: Iterable[tuple[Node, Node]]) -> Schedule:

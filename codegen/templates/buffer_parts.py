@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from ...ir.dtype import DType
 from ...ir.node import Node, constant
 from ...ir.ops.index import GATHER, first_axis
 from ...ir.ops.movement import inner
@@ -65,6 +66,14 @@ def strided_copy(low: Lowered, x: Node, out: Node, view: View, place: Mapping[No
     dst = loops.args.pointer(place.get(out, out), out.dtype)
     value = load(src, leaf.dtype, loops.position(source))
     return loops.piece("copy", [store(dst, out.dtype, loops.position(view), value)])
+
+
+def contiguous_copy(count: int, dtype: DType) -> Piece:
+    """A copy of the numbers in the buffer "source" to the buffer "target"."""
+    loops = Loops((count,), [(1,)])
+    src, dst = (loops.args.pointer(name, dtype) for name in ("source", "target"))
+    at = loops.position(View((count,), (1,)))
+    return loops.piece("copy", [store(dst, dtype, at, load(src, dtype, at))])
 
 
 def fill(out: Node, place: Mapping[Node, Node]) -> Piece:

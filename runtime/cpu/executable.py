@@ -13,16 +13,16 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ...codegen.program import Kernel, Launch, Program, Slot, as_word, fault
+from ...codegen.program import Kernel, Program, Slot, as_word, fault
 from ...ir.locks import Turn
 from ...ir.progress import phase
 from .compiler import address_of
 from .launch_list import COLUMNS, COUNTERS, WORKERS, walker
+from .loop_rows import loop_address, loop_block
+from .steps import Flat, Step, flat, pieces_of, steps, stretches
 from .threads import region_lock, stay_alone, threads
 
 ALIGN = 64
-PIECES = 4  # of a launch for each thread: the last ones to be done are short
-STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
 
 
 def aligned(nbytes: int) -> np.ndarray:
@@ -34,34 +34,6 @@ def aligned(nbytes: int) -> np.ndarray:
 def address(array: np.ndarray) -> int:
     """Where an array's data begins."""
     return array.__array_interface__["data"][0]
-
-
-def pieces_of(launch: Launch, extent: int) -> int:
-    """How many pieces of a launch threads may take; one where its work does not pay for two."""
-    if not launch.grain or extent < 2 * launch.grain or threads() == 1:
-        return 1
-    return min(PIECES * threads(), extent // launch.grain)
-
-
-def stretches(program: Program) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """The rows of the launch list (launch, start, stop), and where the walk stops for a moment, so
-    that Python looks for signals: after each STRETCH, up to the first launch that may write into an
-    input.
-    """
-    rows: list[tuple[int, int, int]] = []
-    stops: list[int] = []
-    done = 0
-    for k, launch in enumerate(program.launches):
-        many = 1
-        if k < program.writing and launch.grain:
-            many = max(1, min(launch.work // STRETCH, launch.extent // launch.grain))
-        for j in range(many):
-            if k < program.writing and done >= STRETCH:
-                stops.append(len(rows))
-                done = 0
-            rows.append((k, launch.extent * j // many, launch.extent * (j + 1) // many))
-            done += launch.work // many
-    return rows, stops
 
 
 def _entries(program: Program) -> dict[Kernel, int]:
@@ -100,12 +72,17 @@ class Executable:
             for a in launch.args:
                 blocks.append(at + 8 * a.index if isinstance(a, Slot) else as_word(a))
         self._blocks = np.array(blocks or [0], np.int64)
-        parts, stops = stretches(program)
-        launches = np.zeros((max(len(parts), 1), COLUMNS), np.int64)
+        parts, stops = stretches(program, steps(program))
+        listed = flat(parts)
+        launches = np.zeros((max(len(listed.rows), 1), COLUMNS), np.int64)
         at, entries = address(self._blocks), _entries(program)
-        for row, (k, start, stop) in enumerate(parts):
-            launch, block = program.launches[k], at + 8 * starts[k]
-            pieces = pieces_of(launch, stop - start)
+        loops = self._loops(listed, address(launches))
+        for row, (step, start, stop) in enumerate(listed.rows):
+            if step.loop is not None:
+                launches[row] = (loop_address(), loops[step], start, stop, 1)
+                continue
+            launch, block = program.launches[step.launch], at + 8 * starts[step.launch]
+            pieces = pieces_of(launch, stop - start) if row < len(parts) else 1
             launches[row] = (entries[launch.kernel], block, start, stop, pieces)
         self._launches, self._claims = launches, aligned(8 * COUNTERS * len(launches))
         most = int(launches[:, 4].max())
@@ -115,12 +92,24 @@ class Executable:
         workers = min(threads(), most) if most > 1 else 1
         status, claims = address(self._status), address(self._claims)
         begin, rows = (stops or [0])[-1], len(parts)
-        commit = next((i for i, part in enumerate(parts) if part[0] >= program.commit), rows)
+        commit = next((i for i, part in enumerate(parts) if part[0].launch >= program.commit), rows)
         bounds = [(begin, rows), (begin, commit), (commit, rows), *pairwise([0, *stops])]
         spans = [(address(launches), *part, status, 0, claims, workers) for part in bounds]
         self._spans = np.array(spans, np.int64)
         self.whole, self.before, self.after, *self.early = (address(s) for s in self._spans)
         _living.add(self)
+
+    def _loops(self, listed: Flat, launches: int) -> dict[Step, int]:
+        """The addresses of the argument blocks of loops, for a launch list at that address."""
+        table, status = address(self._table), address(self._status)
+        blocks = {
+            step: np.array(
+                loop_block(one, launches, rows, status, lambda k: table + 8 * k), np.int64
+            )
+            for step, rows in listed.bodies.items() if (one := step.loop) is not None
+        }
+        self._loop_blocks = list(blocks.values())
+        return {step: address(block) for step, block in blocks.items()}
 
     def warm(self) -> None:
         """Have an arena, for the intermediate results of a run."""

@@ -37,7 +37,6 @@ LAUNCHES, FIRST, LAST, STATUS, WALKS, CLAIMS, WORKERS = range(7)
 
 _SPAN = """
 %Span = type { ptr, i64, i64, ptr, i64, ptr, i64 }
-%Row = type { ptr, ptr, i64, i64, i64 }
 %Counters = type { i64, [7 x i64], i64, [7 x i64] }
 
 declare ptr @PyLong_AsVoidPtr(ptr)
@@ -70,14 +69,12 @@ wrong:
 }
 """
 
-_SERIAL = """
-define internal void @walk(ptr %span) {
+# the walk of one thread, through rows of the list
+ROWS = """
+%Row = type { ptr, ptr, i64, i64, i64 }
+
+define internal void @rows(ptr %launches, i64 %first, i64 %last, ptr %status) {
 entry:
-  %s = load %Span, ptr %span
-  %launches = extractvalue %Span %s, 0
-  %first = extractvalue %Span %s, 1
-  %last = extractvalue %Span %s, 2
-  %status = extractvalue %Span %s, 3
   br label %rows
 rows:
   %i = phi i64 [ %first, %entry ], [ %next, %row ]
@@ -100,7 +97,22 @@ out:
 }
 """
 
+_SERIAL = ROWS + """
+define internal void @walk(ptr %span) {
+entry:
+  %s = load %Span, ptr %span
+  %launches = extractvalue %Span %s, 0
+  %first = extractvalue %Span %s, 1
+  %last = extractvalue %Span %s, 2
+  %status = extractvalue %Span %s, 3
+  call void @rows(ptr %launches, i64 %first, i64 %last, ptr %status)
+  ret void
+}
+"""
+
 _PARALLEL = """
+%Row = type { ptr, ptr, i64, i64, i64 }
+
 declare i32 @get_num_threads()
 declare void @numba_parallel_for(ptr, ptr, ptr, ptr, ptr, i64, i64, i32)
 declare i32 @$yield()
@@ -267,13 +279,13 @@ class _Method(ctypes.Structure):
 
 
 _ONE_ARGUMENT = 8  # METH_O
-_kept: list[Any] = []  # the machine code of walks, and what Python holds no reference to of them
+_kept: list[_Method] = []  # to which Python holds no reference
 
 
-def _python_function(address: int, keep: Any = None) -> Callable[[int], int]:
+def _python_function(address: int) -> Callable[[int], int]:
     """The C function at an address, as Python has its own: nothing is faster to call."""
     method = _Method(b"walk", address, _ONE_ARGUMENT, None)
-    _kept.append((keep, method))
+    _kept.append(method)
     kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     new = kind(("PyCFunction_NewEx", ctypes.pythonapi))
     return new(ctypes.addressof(method), None, None)
@@ -288,17 +300,23 @@ def walker(parallel: bool) -> Callable[[int], int]:
     part. Releases the interpreter lock while it runs.
     """
     entry = f"tracegrad_{'parallel' if parallel else 'serial'}_walk"
-    text = _text(entry, parallel)
-    with compiling():
-        if parallel:
+    if parallel:
+        with compiling():
             threads()  # which tells LLVM where the pool is
+    return _python_function(machine_code(entry, _text(entry, parallel))[0])
+
+
+@memo
+def machine_code(entry: str, text: str) -> tuple[int, Any]:
+    """The address of a function that is written in LLVM, and what keeps it alive."""
+    with compiling():
         name = object_cache.key(f"launches {text}")
         parts = object_cache.read(name)
         if parts is not None:
             try:
-                return _python_function(loaded(parts))
+                return loaded(parts), None
             except Exception:  # an object of another make: compile it again
                 pass
         made = code_generator().assembled(entry, text)
         object_cache.write(name, *code_generator().parts_of(made, entry))
-        return _python_function(made.get_pointer_to_function(entry), made)
+        return made.get_pointer_to_function(entry), made

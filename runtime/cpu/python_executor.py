@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ...codegen.program import Kernel, Program, Slot, as_word, fault
+from ...codegen.program import Kernel, Launch, Program, Slot, as_word, fault
 from .builtins import BUILTINS
 from .compiler import address_of
 from .python_builtins import Pointer
+from .steps import Step, steps
 
 _NONSENSE = 0xB5  # fresh memory: a strange number in every type
 
@@ -70,12 +71,39 @@ def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> 
             arrays[slot] = fresh.reshape(buffer.shape)
     pointers = {k: Pointer(a.ctypes.data, *byte_bounds(a)) for k, a in arrays.items()}
     with np.errstate(all="ignore"):
-        for launch in program.launches:
-            args = [pointers[a.index] if isinstance(a, Slot) else a for a in launch.args]
-            parts = min(pieces, launch.extent) if launch.grain else 1
-            for part in reversed(range(parts)):
-                span = (launch.extent * part // parts, launch.extent * (part + 1) // parts)
-                function(launch.kernel)(args, *span, part)
-            if status[0]:
-                raise fault(*(int(word) for word in status))
+        for step in steps(program):
+            _walk(program, step, pointers, status, pieces)
     return [arrays[slot] for slot in program.outputs]
+
+
+def _walk(
+    program: Program, step: Step, pointers: dict[int, Pointer], status: np.ndarray, pieces: int
+) -> None:
+    """A launch, or the iterations of a loop."""
+    if step.loop is None:
+        _launch(program.launches[step.launch], pointers, pieces)
+        if status[0]:
+            raise fault(*(int(word) for word in status))
+        return
+    for m in step.loop.movings:
+        pointers[m.slot] = _moved(pointers[m.base], m.offset)
+    for _ in range(step.loop.length):
+        for inner in step.body:
+            _walk(program, inner, pointers, status, pieces)
+        for now, then, other in step.loop.turnings:
+            before = pointers[then]
+            pointers[now], pointers[then], pointers[other] = before, pointers[other], before
+        for m in step.loop.movings:
+            pointers[m.slot] = _moved(pointers[m.slot], m.step)
+
+
+def _moved(pointer: Pointer, offset: int) -> Pointer:
+    return pointer._replace(address=pointer.address + offset)
+
+
+def _launch(launch: Launch, pointers: dict[int, Pointer], pieces: int) -> None:
+    args = [pointers[a.index] if isinstance(a, Slot) else a for a in launch.args]
+    parts = min(pieces, launch.extent) if launch.grain else 1
+    for part in reversed(range(parts)):
+        span = (launch.extent * part // parts, launch.extent * (part + 1) // parts)
+        function(launch.kernel)(args, *span, part)

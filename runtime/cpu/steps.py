@@ -1,0 +1,99 @@
+"""From the launches and loops of a Program to rows of the launch list.
+
+A step is a launch or a loop of steps. Top-level steps come first in the list, those that take long
+as several rows; the bodies of loops follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ...codegen.program import Launch, Loop, Program
+from .threads import threads
+
+PIECES = 4  # of a launch for each thread: the last ones to be done are short
+STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    launch: int  # its number; of a loop, the first within it
+    extent: int
+    grain: int
+    work: int
+    loop: Loop | None = None
+    body: tuple[Step, ...] = ()
+
+
+Part = tuple[Step, int, int]  # a step from a start to a stop
+
+
+class Flat(NamedTuple):
+    """All rows, and of each loop the first row of its body and the one after its last."""
+
+    rows: list[Part]
+    bodies: dict[Step, tuple[int, int]]
+
+
+def pieces_of(launch: Launch, extent: int) -> int:
+    """How many pieces of a launch threads may take; one where its work does not pay for two."""
+    if not launch.grain or extent < 2 * launch.grain or threads() == 1:
+        return 1
+    return min(PIECES * threads(), extent // launch.grain)
+
+
+def steps(program: Program) -> tuple[Step, ...]:
+    """The steps of a program."""
+    end = len(program.launches)
+    loops = iter((*program.loops, Loop(end, end, 0)))
+    following = next(loops)
+
+    def between(first: int, last: int) -> Iterator[Step]:
+        nonlocal following
+        k = first
+        while k < last:
+            one = following
+            if k < one.first:
+                launch = program.launches[k]
+                yield Step(k, launch.extent, launch.grain, launch.work)
+                k += 1
+                continue
+            following = next(loops)
+            body = tuple(between(one.first, one.last))
+            yield Step(k, one.length, 1, one.length * sum(s.work for s in body), one, body)
+            k = one.last
+
+    return tuple(between(0, end))
+
+
+def stretches(program: Program, listed: Sequence[Step]) -> tuple[list[Part], list[int]]:
+    """The top-level rows, and where the walk stops for a moment, so that Python looks for signals:
+    after each STRETCH, up to the first launch that may write into an input.
+    """
+    rows: list[Part] = []
+    stops: list[int] = []
+    done = 0
+    for step in listed:
+        early, many = step.launch < program.writing, 1
+        if early and step.grain:
+            many = max(1, min(step.work // STRETCH, step.extent // step.grain))
+        for j in range(many):
+            if early and done >= STRETCH:
+                stops.append(len(rows))
+                done = 0
+            rows.append((step, step.extent * j // many, step.extent * (j + 1) // many))
+            done += step.work // many
+    return rows, stops
+
+
+def flat(parts: Sequence[Part]) -> Flat:
+    """These rows, and those of the bodies of loops behind them."""
+    listed = Flat(list(parts), {})
+    for step, _, _ in listed.rows:  # which grows
+        if step.loop is not None and step not in listed.bodies:
+            begin = len(listed.rows)
+            listed.bodies[step] = begin, begin + len(step.body)
+            listed.rows.extend((inner, 0, inner.extent) for inner in step.body)
+    return listed
