@@ -2,7 +2,20 @@
 
 from math import e, inf, nan, pi
 
-from . import autograd, cuda, func, linalg, masked, nn, optim, return_types, special, testing, utils
+from . import (
+    _higher_order_ops,
+    autograd,
+    cuda,
+    func,
+    linalg,
+    masked,
+    nn,
+    optim,
+    return_types,
+    special,
+    testing,
+    utils,
+)
 from .absent import install_messages as _explain_absence
 from .driver.api import compile
 from .func import vmap

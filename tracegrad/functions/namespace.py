@@ -11,6 +11,7 @@ from .nn.linear import bilinear
 from .special import *
 from .torch.blas import *
 from .torch.comparison import *
+from .torch.control_flow import *
 from .torch.creation import *
 from .torch.einsum import *
 from .torch.floating_point import *
