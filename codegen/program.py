@@ -19,8 +19,8 @@ from ..ir.faults import FACTOR, fault
 from ..ir.node import Site
 
 __all__ = [
-    "FACTOR", "Buffer", "Kernel", "Launch", "Loop", "Moving", "Program", "Slot", "Turning",
-    "as_word", "fault",
+    "FACTOR", "Buffer", "Kernel", "Launch", "Loop", "Moving", "Program", "Slot", "Test",
+    "Turning", "as_word", "fault",
 ]
 
 
@@ -110,6 +110,19 @@ class Turning(NamedTuple):
     other: int
 
 
+class Test(NamedTuple):
+    """What a loop looks at before its launch number `at` in each iteration: it ends there if the
+    bool in that slot is not `wanted`.
+    """
+
+    at: int
+    slot: int
+    wanted: bool
+
+
+ENDLESS = 1 << 62  # iterations
+
+
 @dataclass(frozen=True)
 class Loop:
     """Launches that are walked again and again, those from `first` up to `last`. Loops may stand
@@ -122,12 +135,17 @@ class Loop:
     movings: tuple[Moving, ...] = ()
     turnings: tuple[Turning, ...] = ()
     origin: tuple[Origin, ...] = ()
+    test: Test | None = None
 
     def __str__(self) -> str:
         moved = [f"s{m.slot} = s{m.base} + {m.offset}{f', + {m.step}' if m.step else ''}"
                  for m in self.movings]
         turned = [f"s{t.now} <- s{t.then} <-> s{t.other}" for t in self.turnings]
-        return f"{self.length} times: {'; '.join([*moved, *turned])}"
+        times = [f"{self.length} times"] if self.length < ENDLESS else []
+        if self.test is not None:
+            no = "" if self.test.wanted else "not "
+            times.append(f"while {no}s{self.test.slot} before {self.test.at}")
+        return f"{', '.join(times)}: {'; '.join([*moved, *turned])}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from .program import (
     Origin,
     Program,
     Slot,
+    Test,
     Turning,
     as_word,
     from_word,
@@ -81,7 +82,8 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
 
     def loop(one: Loop) -> Iterator[int]:
         yield from (one.first, one.last, one.length)
-        for rows in (one.movings, one.turnings):
+        tests = () if one.test is None else (one.test,)
+        for rows in (one.movings, one.turnings, tests):
             yield len(rows)
             for row in rows:
                 yield from row
@@ -194,8 +196,11 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
         slot = partial(r.number, len(slots))
         movings = r.group(lambda: Moving(slot(), slot(), *r.take(2)))
         turnings = r.group(lambda: Turning(slot(), slot(), slot()))
+        tests = r.group(lambda: Test(r.number(last + 1), slot(), bool(r.number(2))))
+        if len(tests) > 1 or any(test.at < first for test in tests):
+            raise Unreadable
         origins = tuple([origin(*pair) for pair in r.pairs()])
-        return Loop(first, last, length, movings, turnings, origins)
+        return Loop(first, last, length, movings, turnings, origins, *tests)
 
     launches = r.group(launch)
     loops = r.group(loop)

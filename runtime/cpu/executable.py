@@ -19,7 +19,7 @@ from ...ir.progress import phase
 from .compiler import address_of
 from .launch_list import COLUMNS, COUNTERS, WORKERS, walker
 from .loop_rows import loop_address, loop_block
-from .steps import Flat, Step, flat, pieces_of, steps, stretches
+from .steps import Flat, Step, flat, often, pieces_of, steps, stretches
 from .threads import region_lock, stay_alone, threads
 
 ALIGN = 64
@@ -102,12 +102,14 @@ class Executable:
     def _loops(self, listed: Flat, launches: int) -> dict[Step, int]:
         """The addresses of the argument blocks of loops, for a launch list at that address."""
         table, status = address(self._table), address(self._status)
-        blocks = {
-            step: np.array(
-                loop_block(one, launches, rows, status, lambda k: table + 8 * k), np.int64
+        blocks = {}
+        for step, rows in listed.bodies.items():
+            assert step.loop is not None
+            words = loop_block(
+                step.loop, launches, rows, status, often(self.program, step),
+                lambda slot: table + 8 * slot,
             )
-            for step, rows in listed.bodies.items() if (one := step.loop) is not None
-        }
+            blocks[step] = np.array(words, np.int64)
         self._loop_blocks = list(blocks.values())
         return {step: address(block) for step, block in blocks.items()}
 

@@ -43,6 +43,7 @@ declare ptr @PyLong_AsVoidPtr(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare ptr @PyLong_FromLongLong(i64)
+declare ptr @PyErr_Occurred()
 
 ; what Python calls, with the address of a span
 define ptr @$entry(ptr %self, ptr %number) {
@@ -62,6 +63,11 @@ right:
   %failed = icmp ne i64 %code, 0
   %answer = zext i1 %failed to i64
   call void @PyEval_RestoreThread(ptr %state)
+  ; a signal handler has raised within a loop
+  %error = call ptr @PyErr_Occurred()
+  %raised = icmp ne ptr %error, null
+  br i1 %raised, label %wrong, label %done
+done:
   %result = call ptr @PyLong_FromLongLong(i64 %answer)
   ret ptr %result
 wrong:

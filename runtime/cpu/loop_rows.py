@@ -1,13 +1,14 @@
 """Loops of a program as rows of the launch list: the kernel of such a row walks other rows again
 and again, and changes entries of the pointer table between two iterations.
 
-The range of the row is that of its iterations: a long loop may be several rows, one after the
-other. One thread walks it, and loops within it are rows in turn.
+One thread walks it, and loops within it are rows in turn. A long loop looks for signals; a handler
+that raises ends the walk.
 
-An argument block is the address of the launch list, the first row of the body and the row after its
-last, the address of the status block, and three counts; then, by the addresses of table entries,
-what is set before the first iteration (entry, base, offset), what moves after each (entry, step),
-and what turns (now, then, other).
+An argument block is the address of the launch list, the first row of the loop, the one that follows
+its test, and the one after its last; the address of the status block; after how many iterations
+signals are looked for, or 0; the table entry of the test, or 0, and what is wanted there; and three
+counts. By the addresses of table entries follow what is set before the first iteration (entry,
+base, offset), what moves after each (entry, step), and what turns (now, then, other).
 """
 
 from __future__ import annotations
@@ -19,33 +20,37 @@ from ...codegen.program import Loop
 from .launch_list import ROWS, machine_code
 
 _NAME = "tracegrad_loop"
+STOPPED = -1  # in the status block: a signal handler has raised
 
 _LOOP = ROWS + """
-%Loop = type { ptr, i64, i64, ptr, i64, i64, i64, [0 x i64] }
+%Loop = type { ptr, i64, i64, i64, ptr, i64, ptr, i64, i64, i64, i64, [0 x i64] }
 %Set = type { ptr, ptr, i64 }
 %Move = type { ptr, i64 }
 %Turn = type { ptr, ptr, ptr }
 
+declare i32 @PyGILState_Ensure()
+declare void @PyGILState_Release(i32)
+declare i32 @PyErr_CheckSignals()
+
 define void @$entry(ptr %block, i64 %start, i64 %stop, i64 %worker) {
 entry:
-  %launches = load ptr, ptr %block
-  %first.at = getelementptr %Loop, ptr %block, i64 0, i32 1
-  %first = load i64, ptr %first.at
-  %last.at = getelementptr %Loop, ptr %block, i64 0, i32 2
-  %last = load i64, ptr %last.at
-  %status.at = getelementptr %Loop, ptr %block, i64 0, i32 3
-  %status = load ptr, ptr %status.at
-  %sets.at = getelementptr %Loop, ptr %block, i64 0, i32 4
-  %sets = load i64, ptr %sets.at
-  %moves.at = getelementptr %Loop, ptr %block, i64 0, i32 5
-  %moves = load i64, ptr %moves.at
-  %turns.at = getelementptr %Loop, ptr %block, i64 0, i32 6
-  %turns = load i64, ptr %turns.at
-  %set.rows = getelementptr %Loop, ptr %block, i64 0, i32 7
+  %head = load %Loop, ptr %block
+  %launches = extractvalue %Loop %head, 0
+  %first = extractvalue %Loop %head, 1
+  %tested = extractvalue %Loop %head, 2
+  %last = extractvalue %Loop %head, 3
+  %status = extractvalue %Loop %head, 4
+  %often = extractvalue %Loop %head, 5
+  %test.entry = extractvalue %Loop %head, 6
+  %wanted = extractvalue %Loop %head, 7
+  %sets = extractvalue %Loop %head, 8
+  %moves = extractvalue %Loop %head, 9
+  %turns = extractvalue %Loop %head, 10
+  %no.test = icmp eq ptr %test.entry, null
+  %set.rows = getelementptr %Loop, ptr %block, i64 0, i32 11
   %move.rows = getelementptr %Set, ptr %set.rows, i64 %sets
   %turn.rows = getelementptr %Move, ptr %move.rows, i64 %moves
-  %begins = icmp eq i64 %start, 0
-  br i1 %begins, label %set.next, label %iterate
+  br label %set.next
 set.next:
   %s = phi i64 [ 0, %entry ], [ %s.next, %set ]
   %s.more = icmp slt i64 %s, %sets
@@ -62,14 +67,29 @@ set:
   %s.next = add i64 %s, 1
   br label %set.next
 iterate:
-  %t = phi i64 [ %start, %entry ], [ %start, %set.next ], [ %t.next, %move.next ]
+  %t = phi i64 [ %start, %set.next ], [ %t.next, %moved ], [ %t.next, %signals ]
+  %left = phi i64 [ %often, %set.next ], [ %left.next, %moved ], [ %often, %signals ]
   %t.more = icmp slt i64 %t, %stop
-  br i1 %t.more, label %body, label %out
+  br i1 %t.more, label %begin, label %out
+begin:
+  %t.next = add i64 %t, 1
+  br i1 %no.test, label %body, label %ahead
+ahead:
+  call void @rows(ptr %launches, i64 %first, i64 %tested, ptr %status)
+  %code.ahead = load i64, ptr %status
+  %clean.ahead = icmp eq i64 %code.ahead, 0
+  br i1 %clean.ahead, label %test, label %out
+test:
+  %test.at = load ptr, ptr %test.entry
+  %bool = load i8, ptr %test.at
+  %wide = zext i8 %bool to i64
+  %goes.on = icmp eq i64 %wide, %wanted
+  br i1 %goes.on, label %body, label %out
 body:
-  call void @rows(ptr %launches, i64 %first, i64 %last, ptr %status)
+  call void @rows(ptr %launches, i64 %tested, i64 %last, ptr %status)
   %code = load i64, ptr %status
   %clean = icmp eq i64 %code, 0
-  %t.next = add i64 %t, 1
+  %left.next = sub i64 %left, 1
   br i1 %clean, label %turn.next, label %out
 turn.next:
   %u = phi i64 [ 0, %body ], [ %u.next, %turn ]
@@ -91,7 +111,7 @@ turn:
 move.next:
   %m = phi i64 [ 0, %turn.next ], [ %m.next, %move ]
   %m.more = icmp slt i64 %m, %moves
-  br i1 %m.more, label %move, label %iterate
+  br i1 %m.more, label %move, label %moved
 move:
   %move.at = getelementptr %Move, ptr %move.rows, i64 %m
   %move.row = load %Move, ptr %move.at
@@ -102,6 +122,19 @@ move:
   store i64 %after, ptr %move.entry
   %m.next = add i64 %m, 1
   br label %move.next
+moved:
+  %look = icmp eq i64 %left.next, 0
+  br i1 %look, label %signals, label %iterate
+signals:
+  ; a handler that raises ends the walk; the exception waits for the caller
+  %held = call i32 @PyGILState_Ensure()
+  %raised = call i32 @PyErr_CheckSignals()
+  call void @PyGILState_Release(i32 %held)
+  %quiet = icmp eq i32 %raised, 0
+  br i1 %quiet, label %iterate, label %stopped
+stopped:
+  store i64 $stopped, ptr %status
+  br label %out
 out:
   ret void
 }
@@ -111,17 +144,20 @@ out:
 @memo
 def loop_address() -> int:
     """The kernel of all rows that are loops."""
-    return machine_code(_NAME, _LOOP.replace("$entry", _NAME))[0]
+    text = _LOOP.replace("$entry", _NAME).replace("$stopped", str(STOPPED))
+    return machine_code(_NAME, text)[0]
 
 
 def loop_block(
-    one: Loop, launches: int, rows: tuple[int, int], status: int, entry: Callable[[int], int]
+    one: Loop, launches: int, rows: tuple[int, int, int], status: int, often: int,
+    entry: Callable[[int], int],
 ) -> list[int]:
-    """The argument block of a loop whose body is these rows; `entry` gives the address of a slot's
-    table entry.
+    """The argument block of a loop of these rows; `entry` gives the address of a slot's table
+    entry.
     """
+    test = (0, 0) if one.test is None else (entry(one.test.slot), int(one.test.wanted))
     sets = [(entry(m.slot), entry(m.base), m.offset) for m in one.movings]
     moves = [(entry(m.slot), m.step) for m in one.movings if m.step]
     turns = [tuple(map(entry, turning)) for turning in one.turnings]
-    head = [launches, *rows, status, len(sets), len(moves), len(turns)]
+    head = [launches, *rows, status, often, *test, len(sets), len(moves), len(turns)]
     return [*head, *(word for row in (*sets, *moves, *turns) for word in row)]

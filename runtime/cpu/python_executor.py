@@ -9,7 +9,7 @@ is run in pieces, last piece first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ctypes import CFUNCTYPE, addressof, c_int64, c_void_p
+from ctypes import CFUNCTYPE, addressof, c_bool, c_int64, c_void_p
 from functools import cache
 from typing import Any
 
@@ -88,6 +88,11 @@ def _walk(
     for m in step.loop.movings:
         pointers[m.slot] = _moved(pointers[m.base], m.offset)
     for _ in range(step.loop.length):
+        for inner in step.head:
+            _walk(program, inner, pointers, status, pieces)
+        if (test := step.loop.test) is not None:
+            if c_bool.from_address(pointers[test.slot].cell(0, 1)).value != test.wanted:
+                break
         for inner in step.body:
             _walk(program, inner, pointers, status, pieces)
         for now, then, other in step.loop.turnings:

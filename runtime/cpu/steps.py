@@ -15,6 +15,7 @@ from .threads import threads
 
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
 STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
+MANY = 1000  # iterations of a loop of which nobody knows how many it has
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +25,20 @@ class Step:
     grain: int
     work: int
     loop: Loop | None = None
-    body: tuple[Step, ...] = ()
+    head: tuple[Step, ...] = ()  # of a loop, what comes before its test
+    body: tuple[Step, ...] = ()  # and what follows
 
 
 Part = tuple[Step, int, int]  # a step from a start to a stop
 
 
 class Flat(NamedTuple):
-    """All rows, and of each loop the first row of its body and the one after its last."""
+    """All rows, and of each loop the first of its rows, the one that follows its test, and the one
+    after its last.
+    """
 
     rows: list[Part]
-    bodies: dict[Step, tuple[int, int]]
+    bodies: dict[Step, tuple[int, int, int]]
 
 
 def pieces_of(launch: Launch, extent: int) -> int:
@@ -61,11 +65,22 @@ def steps(program: Program) -> tuple[Step, ...]:
                 k += 1
                 continue
             following = next(loops)
-            body = tuple(between(one.first, one.last))
-            yield Step(k, one.length, 1, one.length * sum(s.work for s in body), one, body)
+            at = one.first if one.test is None else one.test.at
+            head, body = tuple(between(one.first, at)), tuple(between(at, one.last))
+            each = sum(s.work for s in (*head, *body))
+            yield Step(k, one.length, 0, min(one.length, MANY) * each, one, head, body)
             k = one.last
 
     return tuple(between(0, end))
+
+
+def often(program: Program, step: Step) -> int:
+    """After how many iterations of a loop signals are looked for; 0 if memory of inputs may have
+    been written by then, which must not be left half done.
+    """
+    if step.launch >= program.writing:
+        return 0
+    return max(1, STRETCH // max(sum(s.work for s in (*step.head, *step.body)), 1))
 
 
 def stretches(program: Program, listed: Sequence[Step]) -> tuple[list[Part], list[int]]:
@@ -93,7 +108,7 @@ def flat(parts: Sequence[Part]) -> Flat:
     listed = Flat(list(parts), {})
     for step, _, _ in listed.rows:  # which grows
         if step.loop is not None and step not in listed.bodies:
-            begin = len(listed.rows)
-            listed.bodies[step] = begin, begin + len(step.body)
-            listed.rows.extend((inner, 0, inner.extent) for inner in step.body)
+            begin, inside = len(listed.rows), (*step.head, *step.body)
+            listed.bodies[step] = begin, begin + len(step.head), begin + len(inside)
+            listed.rows.extend((inner, 0, inner.extent) for inner in inside)
     return listed
