@@ -18,53 +18,55 @@ from .schedule.schedule import Schedule
 
 
 class Parts:
-    """What becomes the Program of a Schedule: buffers first, then launches. That of the body of a
-    loop is part of the program around it: it has the `buffers` of that, and the arena from `begin`
-    on.
+    """What becomes the Program of a Schedule: buffers first, then launches. That of a body is part
+    of the program `around` it, whose slots its inputs have; its arena is there, too, and placed
+    when it is known where.
     """
 
     def __init__(
         self, graph: Graph, s: Schedule, writes: Mapping[int, Node], backend: Backend, fast: bool,
-        buffers: list[Buffer] | None = None, begin: int = 0,
+        around: Parts | None = None, inputs: Mapping[Node, int] | None = None,
     ):
         self.graph, self.schedule, self.writes = graph, s, writes
-        self.backend, self.fast, self.begin = backend, fast, begin
+        self.backend, self.fast = backend, fast
         self.stored = s.stored()
-        self.inside = buffers is not None
-        self.buffers = [Buffer("status", (4,), int64)] if buffers is None else buffers
+        self.buffers: list[Buffer] = (
+            [Buffer("status", (4,), int64)] if around is None else around.buffers
+        )
         self.slots: dict[Node | str, int] = {"status": 0}
-        self.scratch_bytes = 0
-        self.arena_bytes = self.allocate()
+        for x, slot in (inputs or {}).items():
+            self.slots[x] = slot
         self.rows: list[tuple[int, Launch]] = []  # with the number of the group
         self.loops: list[Loop] = []
-
-    def add(self, key: Node | str, buffer: Buffer) -> int:
-        """A new slot."""
-        self.slots[key] = slot = len(self.buffers)
-        self.buffers.append(buffer)
-        return slot
-
-    def allocate(self) -> int:
-        s = self.schedule
-        inputs, results = ("loop", "loop") if self.inside else ("input", "output")
-        for x in self.graph.inputs:
-            self.add(x, Buffer(inputs, x.shape, x.dtype, strides=s.low.layouts[x].strides))
-        fresh = set()
+        self.begin = self.scratch_bytes = 0
+        if inputs is None:
+            for x in graph.inputs:
+                self.add(x, Buffer("input", x.shape, x.dtype, strides=s.low.layouts[x].strides))
         for i, y in enumerate(s.low.outputs):
-            if i in self.writes:
-                continue
-            fresh.add(y)
-            self.add(y, Buffer(results, y.shape, y.dtype))
+            if i not in writes:
+                self.add(y, Buffer("output" if around is None else "loop", y.shape, y.dtype))
+        if around is None:
+            self.place_arena(0)
+
+    def add(self, key: Node | str, buffer: Buffer) -> None:
+        """A new slot."""
+        self.slots[key] = len(self.buffers)
+        self.buffers.append(buffer)
+
+    def place_arena(self, begin: int) -> None:
+        """Give memory to what is neither input nor output."""
+        s = self.schedule
         made = (a for group in s.order for a in group.anchors)
+        fresh = {y for i, y in enumerate(s.low.outputs) if i not in self.writes}
         local = [a for a in made if a in self.stored and a not in fresh and a not in s.place]
         spans = lifetimes(s.order, {a: fact.reads for a, fact in s.facts.items()})
         local.sort(key=lambda a: spans[a])
         sizes = {a: math.prod(a.shape) * a.dtype.itemsize for a in local}
-        offsets, total = arena(sizes, spans)
+        offsets, self.arena_bytes = arena(sizes, spans)
+        self.begin = begin
         for a in local:
-            self.add(a, Buffer("arena", a.shape, a.dtype, self.begin + offsets[a]))
-        self.add("scratch", Buffer("arena", (0,), uint8, self.begin + total))
-        return total
+            self.add(a, Buffer("arena", a.shape, a.dtype, begin + offsets[a]))
+        self.add("scratch", Buffer("arena", (0,), uint8, begin + self.arena_bytes))
 
     def need(self, nbytes: int) -> None:
         """A launch or a loop uses so much of the scratch memory."""

@@ -17,8 +17,8 @@ from tracegrad.ir.node import Node, constant, input_node
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.index import index
-from tracegrad.ir.ops.loop import loop
-from tracegrad.ir.ops.movement import expand, flip, permute, reshape
+from tracegrad.ir.ops.loop import branch, loop, loop_while
+from tracegrad.ir.ops.movement import expand, flip, permute, reshape, slice as cut
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.verify import verify
@@ -90,7 +90,33 @@ def looped(a: Node, b: Node, k: int) -> Node:
     return results_of(body, (a, b, a * 2.0), 1, 1, b.shape[0], k % 2 == 0)[k // 2 % 4]
 
 
-LOOPED = [*FAMILY, looped, looped, looped, looped]
+def repeated(a: Node, b: Node, k: int) -> Node:
+    """A loop that ends when a counter or what it adds up says so."""
+    n, c, x = integers(), floats(*a.shape), floats(*b.shape)
+    total = sum_(x, dims=tuple(range(x.ndim)))
+    new = whole((c + total, el.maximum(c - total, 1.0), c * total, x if x.shape == c.shape else c)[
+        k % 4])
+    body = Graph((n, c, x), (n + 1, new, new, total))
+    m, d, y = integers(), floats(*a.shape), floats(*b.shape)
+    goes_on = el.lt(m, constant(k % 5, dt.int64))
+    if k % 3 == 0:
+        goes_on = el.logical_and(goes_on, el.lt(sum_(d, dims=tuple(range(d.ndim))), 9.0))
+    cond = Graph((m, d, y), (goes_on,))
+    how = {"cond": cond, "body": body, "carried": 2, "capacity": 3}
+    operands = constant(0, dt.int64), a, b
+    return loop_while(*operands, **how, result=1 + k // 2 % 3)
+
+
+def chosen(a: Node, b: Node, k: int) -> Node:
+    """One of two, by a value."""
+    pred = el.lt(sum_(a, dims=tuple(range(a.ndim))), float(k % 5 - 2))
+    (x, y), (u, v) = ((floats(*a.shape), floats(*b.shape)) for _ in range(2))
+    then = Graph((x, y), (x + sum_(y, dims=tuple(range(y.ndim))), y))
+    other = Graph((u, v), (u, v * 2.0))
+    return branch(pred, a, b, then=then, other=other, result=k % 2)
+
+
+LOOPED = [*FAMILY, *(looped, repeated, chosen) * 3]
 
 
 def random_loop(drawn, data) -> Graph:
@@ -254,6 +280,43 @@ def nested(length: int, inner_length: int) -> tuple[Graph, list[Node]]:
 def test_loops_within_loops(length, inner):
     graph, operands = nested(length, inner)
     agrees(graph, numbers(*operands))
+
+
+# ---- conditions
+@pytest.mark.parametrize("capacity", [None, 0, 3, 10])
+def test_a_loop_runs_while_its_condition_holds(capacity):
+    n, h, w = integers(), floats(2, 3), floats(3, 3)
+    rows = [] if capacity is None else [h * 2.0]
+    body = Graph((n, h, w), (n - 1, el.tanh(dot(h, w)), *rows))
+    m, g, v = integers(), floats(2, 3), floats(3, 3)
+    cond = Graph((m, g, v), (el.gt(m, constant(0, dt.int64)),))
+    operands = integers(), floats(2, 3), floats(3, 3)
+    how = {"cond": cond, "body": body, "carried": 2, "capacity": capacity}
+    results = [loop_while(*operands, **how, result=k) for k in range(len(body.outputs))]
+    for count in (0, 1, 2, 5):
+        values = numbers(*operands)
+        values[0] = np.array(count)
+        agrees(Graph(operands, tuple(results)), values)
+        agrees(Graph(operands, (results[1],)), values)
+
+
+@pytest.mark.parametrize("way", [True, False])
+def test_a_branch_computes_what_its_condition_chooses(way):
+    (x, i), (y, j) = ((floats(2, 3), integers()) for _ in range(2))
+    taken = index(reshape(x, shape=(6,)), el.check_index(i, size=6, dim=0), axes=(0,))
+    then = Graph((x, i), (x * taken, x))
+    other = Graph((y, j), (y, y - 1.0))
+    mask, z, k = input_node((4,), dt.bool_), floats(2, 3), integers()
+    pred = reshape(cut(mask, slices=((2, 3, 1),)), shape=())
+    results = [branch(pred, z, k, then=then, other=other, result=r) for r in range(2)]
+    graph = Graph((mask, z, k), tuple(results))
+    agrees(graph, [np.array([not way, not way, way, not way]), numbers(z)[0], np.array(5)])
+    wrong = [np.array([way] * 4), numbers(z)[0], np.array(6)]
+    if way:
+        with pytest.raises(IndexError, match="index 6"):
+            run(build(graph), wrong)
+    else:
+        agrees(graph, wrong)
 
 
 # ---- dtypes

@@ -76,12 +76,16 @@ def contiguous_copy(count: int, dtype: DType) -> Piece:
     return loops.piece("copy", [store(dst, dtype, at, load(src, dtype, at))])
 
 
+def contiguous_fill(count: int, dtype: DType, out: Node | str = "target") -> Piece:
+    """Zeros in a buffer."""
+    loops = Loops((count,), [(1,)])
+    dst = loops.args.pointer(out, dtype)
+    zero = loops.args.constant(constant(0, dtype).params["value"], dtype)
+    return loops.piece("fill", [store(dst, dtype, loops.position(View((count,), (1,))), zero)])
+
+
 def fill(out: Node, place: Mapping[Node, Node]) -> Piece:
-    view = View.of(out.shape)
-    loops = Loops(out.shape, [view.strides])
-    dst = loops.args.pointer(place.get(out, out), out.dtype)
-    zero = loops.args.constant(constant(0, out.dtype).params["value"], out.dtype)
-    return loops.piece("fill", [store(dst, out.dtype, loops.position(view), zero)])
+    return contiguous_fill(out.size, out.dtype, place.get(out, out))
 
 
 def concat(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
