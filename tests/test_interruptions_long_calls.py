@@ -159,6 +159,32 @@ def test_ctrl_c_at_the_end_of_a_call_leaves_all_that_it_changes_changed():
     print(one.w.grad.tolist() == two.w.grad.tolist())
 
 
+@prints("stopped\n[0.0, 0.0] 0\n")
+def test_a_loop_without_end_is_stopped():
+    in_short_walks()
+    total = tg.zeros(2)
+
+    @tg.compile
+    def forever(x, limit):
+        n, y = tg.while_loop(
+            lambda n, y: n < limit, lambda n, y: (n + 1, y * 0.5 + x), (tg.tensor(0), x)
+        )
+        total.add_(y)
+        return n
+
+    forever(tg.ones(2), tg.tensor(3))
+    total.zero_()
+    version = total._version
+    signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGUSR1))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        forever(tg.ones(2), tg.tensor(2**62))
+    except Stop:
+        print("stopped")
+    print(total.tolist(), total._version - version)
+    forever(tg.ones(2), tg.tensor(3))
+
+
 def test_short_calls_are_one_walk():
     import tracegrad as tg
 
