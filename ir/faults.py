@@ -60,6 +60,10 @@ _DEMANDS: dict[str, tuple[type[Exception], str]] = {
         RuntimeError, "Expected tensor to have size {value} at dimension 0, but got size {most} "
         "for argument #2 'targets'",
     ),
+    "batch sizes": (
+        RuntimeError, "a PackedSequence needs batch_sizes that begin with the number of sequences, "
+        "do not grow, and sum to the rows of its data; make it by pack_padded_sequence",
+    ),
 }
 DEMANDS = tuple(_DEMANDS)
 _FIRST = -1000  # as a dimension; those after it stand for the others

@@ -33,6 +33,7 @@ from .functions.nn.convolution import (
     conv_transpose3d,
 )
 from .functions.nn.pooling import max_pool1d, max_pool1d_with_indices, max_pool2d, max_pool3d
+from .functions.nn.recurrent import *
 from .functions.nn.vision import (
     grid_sampler,
     grid_sampler_2d,
