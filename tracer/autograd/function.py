@@ -15,7 +15,7 @@ from ...ir.autodiff import unbroadcast
 from ...ir.dtype import DType
 from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
-from ..mode import GradMode, mode, no_grad, resolve
+from ..mode import FixedGradMode, GradMode, mode, resolve
 from ..tensor.tensor import Tensor
 from .backward import filled
 from .batching import BatchTrace, batching
@@ -216,8 +216,8 @@ class Function:
 
 
 def _call(function: type[Function], ctx: FunctionCtx, args: tuple, kwargs: dict) -> Any:
-    """Run forward unrecorded, with its use of ctx."""
-    with no_grad():
+    """Run forward unrecorded, in forward mode too, with its use of ctx."""
+    with FixedGradMode(False):
         if function.setup_context is Function.setup_context:
             return function.forward(ctx, *args, **kwargs)
         output = function.forward(*args, **kwargs)

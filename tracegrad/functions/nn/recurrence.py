@@ -113,7 +113,8 @@ def _side_by_side(parts: list[Maybe], like: Tensor) -> Maybe:
 def _product(gates: Tensor, states: Tensor) -> Tensor:
     """The gradient of a weight: the sum over times and examples of gate times state."""
     rows = gates.shape[0] * gates.shape[1]
-    return matmul(transposed(reshape(gates, rows, -1)), reshape(states, rows, -1))
+    left, right = (reshape(x, rows, x.shape[2]) for x in (gates, states))
+    return matmul(transposed(left), right)
 
 
 class _Recurrence(Function):
@@ -210,7 +211,7 @@ class LSTM(_Recurrence):
         up = dh if projection is None else dh @ projection
         dc = dc + up * to_c
         gates = _sum(to_gates * of.where(of_c, dc[:, None], up[:, None]), more)
-        gates = gates.reshape(gates.shape[0], -1)
+        gates = gates.reshape(dc.shape[0], w.shape[0])
         before = gates @ w
         if real is not None:
             before = before + of.where(real, 0, dh)
@@ -266,7 +267,7 @@ class GRU(_Recurrence):
         (w,), (dh_next,), (dh, of_state, through, more) = constants, carry, slices
         dh = _sum(dh_next, dh)
         gates = _sum(of_state * dh[:, None], more)
-        gates = gates.reshape(dh.shape[0], -1)
+        gates = gates.reshape(dh.shape[0], w.shape[0])
         return (dh * through + gates @ w,), (gates, dh)
 
     @classmethod

@@ -83,7 +83,7 @@ def packed_layers(mode: str, data: Tensor, batch_sizes: Tensor, states: tuple[Te
     if times == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     real, place = rows_of(batch_sizes, most, total)
-    x = reshape(index_select(data, 0, flatten(place)), times, most, -1)
+    x = reshape(index_select(data, 0, flatten(place)), times, most, data.shape[1])
     y, *last = layers(mode, x, states, weights, num_layers, dropout, train, unsqueeze(real, 2))
     return (packed(y, real, place, total), *last)
 
@@ -174,7 +174,7 @@ def _run(mode: str, name: str, args: tuple, kwargs: dict) -> tuple[Tensor, ...]:
         return packed_layers(mode, data, options["batch_sizes"], states, weights, *rest)
     x = options["input"]
     if x.ndim != 3:
-        raise IndexError(f"{name}(): expected an input of 3 dimensions, got {x.ndim}")
+        raise RuntimeError(f"{name}(): expected an input of 3 dimensions, got {x.ndim}")
     x = transpose(x, 0, 1) if options["batch_first"] else x
     _check_states(states, x, x.shape[1], weights)
     y, *last = layers(mode, x, states, weights, *rest)

@@ -98,10 +98,10 @@ class PackedSequence(_Packed):
         return self.data.is_cuda
 
     def is_pinned(self) -> bool:
-        return self.data.is_pinned()
+        return False
 
     def pin_memory(self) -> Self:
-        return type(self)(self.data.pin_memory(), *self[1:])
+        raise RuntimeError("Cannot access accelerator device when none is available.")
 
 
 def invert_permutation(permutation: Tensor | None) -> Tensor | None:
