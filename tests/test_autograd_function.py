@@ -259,3 +259,21 @@ def test_an_optimizer_in_backward(compiled):
     assert w.grad.tolist() == [1] * 3
     with pytest.raises(RuntimeError, match="non-leaf"):
         (w * 1).register_post_accumulate_grad_hook(update)
+
+
+def test_a_function_of_a_parameter_is_differentiated_forward():
+    class Cube(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 3 * ctx.saved_tensors[0] ** 2
+
+    w = tg.tensor(2.0, requires_grad=True)
+    y, tangent = tg.func.jvp(lambda x: Cube.apply(w * x), (tg.tensor(1.0),), (tg.tensor(1.0),))
+    assert (y.item(), tangent.item()) == (8, 24)
+    tangent.backward()
+    assert w.grad.item() == 36  # 3 w**2 * 3

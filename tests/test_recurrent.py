@@ -1,4 +1,4 @@
-"""Recurrent layers and cells against torch: values, gradients, second gradients, refusals, names."""
+"""Recurrent layers and cells against torch: values, first and second gradients, refusals, names."""
 
 from __future__ import annotations
 

@@ -45,6 +45,14 @@ from tracegrad.nn.pooling import FractionalMaxPool3d as FractionalMaxPool3d
 from tracegrad.nn.pooling import MaxUnpool1d as MaxUnpool1d
 from tracegrad.nn.pooling import MaxUnpool2d as MaxUnpool2d
 from tracegrad.nn.pooling import MaxUnpool3d as MaxUnpool3d
+from tracegrad.nn.rnn import GRU as GRU
+from tracegrad.nn.rnn import LSTM as LSTM
+from tracegrad.nn.rnn import RNN as RNN
+from tracegrad.nn.rnn import RNNBase as RNNBase
+from tracegrad.nn.rnn_cell import GRUCell as GRUCell
+from tracegrad.nn.rnn_cell import LSTMCell as LSTMCell
+from tracegrad.nn.rnn_cell import RNNCell as RNNCell
+from tracegrad.nn.rnn_cell import RNNCellBase as RNNCellBase
 from tracegrad.nn.transformer import Transformer as Transformer
 from tracegrad.nn.transformer import TransformerDecoder as TransformerDecoder
 from tracegrad.nn.transformer import TransformerDecoderLayer as TransformerDecoderLayer

@@ -303,7 +303,7 @@ class LSTM(RNNBase):
     times weight_hr if `proj_size` says so.
 
     Shape: x (T, N, input_size), hx = (h, c), h (layers * directions, N, proj_size or hidden_size),
-    c (layers * directions, N, hidden_size) -> y (T, N, directions * width of h) and the last (h, c).
+    c (layers * directions, N, hidden_size) -> y (T, N, directions * width of h), the last (h, c).
     Else as for RNN. Hochreiter and Schmidhuber (1997); Sak, Senior and Beaufays (2014).
     Raises ValueError, TypeError or RuntimeError for options, shapes or dtypes that do not fit.
 

@@ -1,9 +1,10 @@
 """One layer of a recurrent network in one direction, over all times, with its derivative.
 
-Takes the gates' part of the input, which is one product for all times, and the state before. Forward
-keeps the values of the gates. Backward walks the times in the other order for the gradients of the
-gates; those of the weights are then one product over all times. What was kept is an output too, so
-backward can itself be differentiated. It must know nothing of layers, packing and parameters' names.
+Takes the gates' part of the input, which is one product for all times, and the state before.
+Forward keeps the values of the gates. Backward walks the times in the other order for the gradients
+of the gates; those of the weights are then one product over all times. What was kept is an output
+too, so backward can itself be differentiated. It must know nothing of layers, packing and the names
+of parameters.
 
 T times, N examples, H hidden units, R numbers of a state (H, or fewer with a projection).
 """

@@ -1,8 +1,8 @@
-"""Recurrent layers: several layers, each in one direction or both, over sequences of one length or of
-several, and single cells.
+"""Recurrent layers: several layers, each in one direction or both, over sequences of one length or
+of several, and single cells.
 
-A packed batch becomes one of equal lengths, (T, N, *), with a mask that says where a sequence goes on;
-where it does not, a state stays as it is.
+A packed batch becomes one of equal lengths, (T, N, *), with a mask that says where a sequence goes
+on; where it does not, a state stays as it is.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ _PACKED = "data batch_sizes hx params has_biases num_layers dropout train bidire
 
 
 def _options(name: str, args: tuple, kwargs: dict) -> dict[str, Any]:
-    """The arguments by name: torch has one form for sequences of one length, one for packed ones."""
+    """The arguments by name: torch has one form for sequences of one length, one for packed."""
     third = 1 if name == "lstm" else 2  # a packed batch has a tensor where the other has a list
     packed = "batch_sizes" in kwargs or (len(args) > third and isinstance(args[third], Tensor))
     names = _PACKED if packed else _EQUAL
@@ -143,7 +143,9 @@ def _weights(params: Sequence[Tensor], count: int, biases: bool, projects: bool)
     return weights
 
 
-def _check_states(states: tuple[Tensor, ...], x: Tensor, batch: int, weights: list[Weights]) -> None:
+def _check_states(
+    states: tuple[Tensor, ...], x: Tensor, batch: int, weights: list[Weights]
+) -> None:
     _, w_hh, _, _, w_hr = weights[0]
     widths = (w_hh.shape[1], *(() if w_hr is None else (w_hr.shape[1],)))
     for k, state in enumerate(states):
