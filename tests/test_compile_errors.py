@@ -40,17 +40,11 @@ def _bad():
     def matmul(x):
         return x @ tg.ones(3, 3)  # matmul
 
-    def item(x):
-        return x * x.sum().item()  # item
-
     def numpy(x):
         return np.asarray(x)  # numpy
 
     def shown(x):
         print(f"{x}")  # shown
-
-    def tolist(x):
-        return x.tolist()  # tolist
 
     def random(x):
         return x + tg.initial_seed()  # random
@@ -86,10 +80,8 @@ def _bad():
     return {
         "mismatch": (mismatch, RuntimeError, "must match the size"),
         "matmul": (matmul, RuntimeError, "cannot be multiplied"),
-        "item": (item, RuntimeError, "not known while the function is compiled"),
         "numpy": (numpy, RuntimeError, "not known while the function is compiled"),
         "shown": (shown, RuntimeError, "Pass the tensor to print"),
-        "tolist": (tolist, RuntimeError, "not known while the function is compiled"),
         "random": (random, RuntimeError, "the state of a generator is not known"),
         "integer gradient": (integer_gradient, RuntimeError, "floating point"),
         "backward of nothing": (backward_of_nothing, RuntimeError, "does not require grad"),

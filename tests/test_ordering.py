@@ -116,11 +116,6 @@ def test_different_elements(options):
     agree(lambda t, x: t.unique_consecutive(x[:0].reshape(-1)), WHOLE)
 
 
-def test_how_many_are_different_is_not_known_while_compiling():
-    with pytest.raises(RuntimeError, match=r"unique\(\).*not known while the function is compiled"):
-        tg.compile(tg.unique)(tg.tensor(WHOLE))
-
-
 def test_named_parts_survive_compilation():
     @tg.compile
     def step(x):

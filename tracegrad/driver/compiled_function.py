@@ -27,13 +27,21 @@ from .programs import Programs
 from .promoted_inputs import PromotedInputs, moved, raised_by_user
 from .record import RunUncompiled, TraceAgain, record
 from .replay.function import MISS, Reentered, write_replay
+from .replay.stages import answers, forget_misses, goes_another_way, lines_of_misses, misses
 from .report import name_of, report
-from .retrace_reasons import Reason, reason
+from .retrace_reasons import ANOTHER_WAY, Reason, reason
 from .snapshot import exchanging
+from .stages import Ways
 
 MAX_UNCOMPILED_CALLS = 4  # calls that run without a program, because they make state
 MAX_TRIES = 3  # traces of one call, if other threads change what it relies on
 MAX_RETRACES = 8  # for one reason, before a warning
+MOST_WAYS = 32  # that get a program because of one line; calls that go others run uncompiled
+ADVICE = (  # how to be traced less often; if values decide the way
+    "pad shapes to a few sizes, and pass values that change as tensors.",
+    "keep both ways in one program, with where(), cond() or while_loop(), or look at the value "
+    "outside.",
+)
 _REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
 
 
@@ -61,9 +69,19 @@ class CompiledFunction:
         """The slow path: find the entry whose guards hold, or trace one."""
         if mode.trace is not None:
             return self.fn(*args, **kwargs)
+        try:
+            return self.find(args, kwargs)
+        finally:
+            forget_misses()
+
+    def find(self, args: tuple, kwargs: dict) -> Any:
+        """The same, while it is known which entries the call went other ways than."""
         key, tensors, numbers, held = self.key(args, kwargs)
-        result = self.try_entries(self.programs.under(key, held), args, kwargs, tensors, numbers)
+        entries = self.programs.under(key, held)
+        result = self.try_entries(entries, args, kwargs, tensors, numbers)
         if result is not MISS:
+            if misses.all:
+                self.divide(entries, self.programs.ways(held))
             return result
         with exchanging.lock:
             if exchanging.busy[0]:
@@ -74,6 +92,15 @@ class CompiledFunction:
             finally:
                 exchanging.busy[0] = False
         return self.fn(*args, **kwargs) if result is MISS else result
+
+    def divide(self, entries: list[Entry], ways: Ways) -> None:
+        """The call has gone another way than the entries that were tried first. Where this happens
+        often, the programs are made anew, cut there.
+        """
+        for missed, number, _ in misses.all:
+            way = missed.way[:number]
+            if missed in entries and number + 1 not in missed.cuts and ways.part(way):
+                entries[:] = [e for e in entries if e.way[:number] != way]
 
     def first_call(self, key: Any, tensors: list[Tensor], numbers: list, held: dict[int, Any],
               args: tuple, kwargs: dict) -> Any:
@@ -86,10 +113,15 @@ class CompiledFunction:
         promoted = self.programs.promoted(held)
         for _ in range(MAX_TRIES):
             last = self.programs.last()
-            self.note_reason(reason(last, self.traces, key, entries, tensors, numbers))
+            parted = lines_of_misses()
+            why = reason(last, self.traces, key, entries, tensors, numbers, parted)
+            self.note_reason(why)
+            if parted and self.reasons[why.kind] > MOST_WAYS:
+                return MISS
             if entries:
                 promoted.add(moved(key[0], entries[-1], numbers))
-            entry = self.trace_call(key[0], promoted, args, kwargs)
+            ways = self.programs.ways(held)
+            entry = self.trace_call(key[0], promoted, ways, args, kwargs)
             if entry is None:
                 return MISS
             entry.key = key
@@ -108,14 +140,16 @@ class CompiledFunction:
                     tensors: list[Tensor], numbers: list) -> Any:
         """The result of the first entry that fits, or MISS."""
         for entry in list(entries):
-            result = entry.replay(tensors, numbers)
+            if goes_another_way(entry):
+                continue
+            result = entry.replay(tensors, numbers, True)
             if result is not MISS:
                 self.choose_fast_path(entry, args, kwargs)
                 return result
         return MISS
 
     def trace_call(
-        self, structure: Any, promoted: PromotedInputs, args: tuple, kwargs: dict
+        self, structure: Any, promoted: PromotedInputs, ways: Ways, args: tuple, kwargs: dict
     ) -> Entry | None:
         """A program for a call; None if the call is to run without one."""
         before = dict(promoted.locations)
@@ -124,7 +158,7 @@ class CompiledFunction:
             try:
                 with progress("tracing"):
                     entry = record(
-                        self.fn, args, kwargs, structure, promoted, _REPORTING,
+                        self.fn, args, kwargs, structure, promoted, ways, answers(), _REPORTING,
                         fullgraph=self.fullgraph, fast_math=self.fast_math,
                         may_run_uncompiled=may_run_uncompiled,
                     )
@@ -186,8 +220,8 @@ class CompiledFunction:
             warnings.warn(
                 f"{name_of(self.fn)} was traced {self.traces} times, and again because "
                 f"{why.words}. Each trace takes as long as the first call. To have fewer of them, "
-                "pad shapes to a few sizes, and pass values that change as tensors.",
-                stacklevel=5,
+                f"{ADVICE[ANOTHER_WAY in why.words]}",
+                stacklevel=6,
             )
 
     def latest(self) -> Entry:

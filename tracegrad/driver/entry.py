@@ -19,6 +19,7 @@ from ..tracer.capture.scalar import Scalar
 from ..tracer.mode import Forward
 from .backward_programs import Derivative
 from .lowering import Lowered
+from .stages import Looked, Stage
 
 
 def nobody() -> None:
@@ -50,7 +51,12 @@ class Entry:
     written: list[Input]  # changed in place
     gaining_history: dict[int, Input]  # written inputs that get a history, by output
     streams: list[Stream]  # generators whose random numbers it uses
-    values: list[tuple[int, Any, str]]  # value guards: (output, required value, the user's line)
+    stages: list[Stage]  # run before the program
+    looked: Looked  # after it
+    way: tuple  # the answers to all questions
+    lines: list[str]  # the user's, of these
+    cuts: list[int]  # the number of questions before each cut
+    guarded: bool  # whether Python looks at values before the program may write
     grad_presence: list[tuple[Input, bool]]  # whose .grad must be a tensor, or None
     flags: list[tuple[Input, bool]]  # requires_grad set by the function
     identities: list[tuple[Any, Any]]  # pairs that must be one object: inputs, locations, tensors
@@ -84,12 +90,18 @@ class Entry:
     def executable(self) -> Executable:
         return self.low.executable
 
+    def bound(self) -> Iterator[tuple[Executable, list[Input]]]:
+        """Its segments and its program, with their inputs."""
+        yield from ((stage.segment.executable, stage.inputs) for stage in self.stages)
+        yield self.executable, self.inputs
+
     def forget_trace(self) -> None:
         """Drop the references to tensors of the trace, except captured ones."""
         d = self.derivative
         named = [i for i, _ in (*self.grad_presence, *self.graded, *self.flags)]
         named += [i for i, _, _ in self.attribute_guards]
         named += [i for freed in self.freed.values() for i in freed.sources]
+        named += [i for stage in self.stages for i in stage.inputs]
         for i in (*self.inputs, *named, *((*d.wanted, *d.kept_inputs) if d else ())):
             i.forget()
 

@@ -18,7 +18,7 @@ from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.locations import Location
 from ..tracer.capture.read_log import ReadLog
-from ..tracer.capture.scalar import Scalar
+from ..tracer.capture.scalar import Scalar, may_raise
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import aval, leaves, rebuild, repetition
 from ..tracer.capture.trace import Trace
@@ -45,6 +45,7 @@ from .outputs import (
 from .overlaps import refuse_overlap
 from .rerun import Rerun
 from .snapshot import SnapshotPlan
+from .stages import Split, Ways
 
 _ARRAYS = ("argument", "tensor")
 _ENTERED = (*_ARRAYS, "location")
@@ -79,7 +80,7 @@ class EntryBuilder:
 
     def __init__(
         self, trace: Trace, result: Any, arguments: list[Tensor], call: tuple,
-        observations: Observations, fast_math: bool,
+        observations: Observations, ways: Ways, fast_math: bool,
     ):
         self.trace, self.arguments, self.observations = trace, arguments, observations
         self.checks = tuple(trace.checks)
@@ -117,7 +118,11 @@ class EntryBuilder:
         roots = (aliased(t)[0] for t in tensors)
         self.sharing = Counter(map(id, roots))  # how many tensors of the result share memory
         self.result = rebuild(result, self.in_result)
-        self.values = [(self.output(g.node), g.value, str(g.site)) for g in trace.guards]
+        self.split = Split(trace, ways, fast_math)
+        self.looked = self.split.looked(self.split.cuts, self.output)
+        self.guarded = bool(self.looked.questions) or any(
+            x._stage >= 0 and may_raise(x) for x in leaves(self.result) if type(x) is Scalar
+        )
         below = reachable_nodes(*(y._grad_fn for _, y in self.differentiable))
         if not self.leaves.isdisjoint(below):
             raise RuntimeError(
@@ -131,7 +136,7 @@ class EntryBuilder:
         if self.derivative is not None and not self.derivative.hooked:
             self.snapshot_plan.keep_only([
                 *(y._node for _, y in self.differentiable), *self.derivative.nodes(),
-                *(g.node for g in trace.guards), *self.checks,
+                *trace.values.nodes(), *self.checks,
             ])
 
     def derived(self) -> Derivative | None:
@@ -253,13 +258,15 @@ class EntryBuilder:
             for i in trace.inputs
             if i.tensor is not None and i.twin._requires_grad != i.tensor._requires_grad
         ]
-        avals = {i: aval(i.tensor) if i.tensor is not None else () for i in trace.inputs}
         grad_presence = [(i, i.tensor._grad is not None) for i in trace.inputs_with_read_grad()]
         default_dtype, repeated = get_default_dtype(), repetition(self.arguments)
         phase("lowering")
-        low = lowered(self.recorded(identities))
+        recorded = self.recorded(identities)
+        stages = self.split.stages()
+        low = lowered(recorded)
         low.timing.trace = traced_at - began
         inputs = [trace.inputs[k] for k in low.inputs]
+        avals = [() if i.tensor is None else aval(i.tensor) for i in inputs]
         if derivative is not None:
             derivative.bind(low, trace.inputs)
             self.snapshot_plan.watched_by_backward(derivative.kept_inputs)
@@ -267,9 +274,11 @@ class EntryBuilder:
         seen = self.observations
         return Entry(
             low=low, outputs=[*(Aval(y.shape, y.dtype) for y in self.outputs), *low.saved],
-            inputs=inputs, avals=[avals[i] for i in inputs], result=self.result, graded=self.graded,
+            inputs=inputs, avals=avals, result=self.result, graded=self.graded,
             written=self.written, gaining_history=self.gaining_history,
-            streams=list(trace.streams.values()), values=self.values, grad_presence=grad_presence,
+            streams=list(trace.streams.values()), stages=stages, looked=self.looked,
+            way=trace.values.way, lines=[str(q.site) for q in trace.values.questions],
+            cuts=trace.values.cuts, guarded=self.guarded, grad_presence=grad_presence,
             flags=flags, identities=identities, attribute_guards=trace.attribute_guards,
             numbers=seen.numbers, scalars=seen.scalars, decisions=seen.decisions,
             effects=[e.location for e in seen.effects], guard_set=guard_set,
@@ -289,19 +298,21 @@ class EntryBuilder:
     def recorded(self, identities: list[tuple[Any, Any]]) -> Recorded:
         """What is to be lowered."""
         d, inputs = self.derivative, self.trace.inputs
+        backward = d.nodes() if d is not None else ()
+        rest = self.split.rest(Graph((), (*self.outputs, *backward), self.checks))
         nodes = tuple(i.node for i in inputs)
         # a tensor that no node reads may still have decided something by its shape
         always = {i.node for i in inputs if i.kind in _ENTERED}.union(self.writes.values())
         always.update(i.node for pair in identities for i in pair if isinstance(i, Input))
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         settled = len(self.outputs), nodes, frozenset(always), self.writes, layouts
-        options = bool(self.values), self.fast_math
+        options = self.guarded, self.fast_math
         if d is None:
-            graph = Graph(nodes, tuple(self.outputs), self.checks)
+            graph = Graph(nodes, rest.outputs, rest.checks)
             cut = partial(without_backward, fast=self.fast_math)
             return Recorded(graph, *settled, *options, cut)
         seeds = tuple(s._node for s in d.seeds)
-        graph = Graph((*nodes, *seeds), (*self.outputs, *d.nodes()), self.checks)
+        graph = Graph((*nodes, *seeds), rest.outputs, rest.checks)
         read = [i.node for i in self.snapshot_plan.read if i.kind in _ARRAYS]
         needed = [k for k, x in enumerate(nodes) if d.rerun_reason and x in read]
         cut_key = f"{d.cut_key()} {needed}"

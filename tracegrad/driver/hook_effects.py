@@ -48,7 +48,7 @@ class BackwardPass:
             self.observer.resume()
         self.before = [(i, i.twin._node, i.twin._grad) for i in trace.inputs]
         self.replaced, self.seen = set(trace._replaced), set(trace.grads_seen)
-        self.guards = len(trace.guards)
+        self.looked = trace.values.mark()
         self.marks = [(s, s.mark()) for s in trace.streams.values()]
         for s in seeds:  # hooks may look at values, which then run again: any value will do
             trace._numbers[s._node] = np.ones(tuple(s.shape), s._dtype.storage)
@@ -80,9 +80,8 @@ class BackwardPass:
             return f"changes a tensor in place (line {i.twin._node.site})"
         if any(i.twin._grad is not grad for i, _, grad in self._inputs()):
             return "changes the .grad of a tensor"
-        if len(self.trace.guards) > self.guards:
-            site = self.trace.guards[self.guards].site
-            return f"branches on the value of a tensor (line {site})"
+        if (site := self.trace.values.first_since(self.looked)) is not None:
+            return f"looks at the value of a tensor (line {site})"
         if any(s.mark() != mark for s, mark in self._streams()):
             return "draws random numbers"
         return ""
@@ -103,7 +102,7 @@ class BackwardPass:
         for s, mark in self._streams():
             s.restart(mark)
         self.trace._replaced, self.trace.grads_seen = self.replaced, self.seen
-        del self.trace.guards[self.guards :]
+        self.trace.values.undo(self.looked)
         if self.observer is not None and self._acted():
             del self.observer.printed[self.printed :]
             self.observer.restore()  # everything; the replay sets what the function itself changed

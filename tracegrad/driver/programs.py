@@ -19,6 +19,7 @@ from ..nn.module import Module
 from ..tracer.capture.locations import PROGRAMS
 from .entry import Entry, nobody
 from .promoted_inputs import PromotedInputs
+from .stages import Ways
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16
@@ -37,6 +38,7 @@ class _Table(dict[Any, _Kept]):
     def __init__(self) -> None:
         super().__init__()
         self.promoted = PromotedInputs()
+        self.ways = Ways()
 
 
 _AROUND = ("__wrapped__", "__func__", "fget")  # where decorators keep what they decorate
@@ -113,6 +115,10 @@ class Programs:
     def promoted(self, held: dict[int, Any]) -> PromotedInputs:
         """What the programs that live where those for such calls do read at every call."""
         return self._table(held).promoted
+
+    def ways(self, held: dict[int, Any]) -> Ways:
+        """The ways that such calls went."""
+        return self._table(held).ways
 
     def add(self, key: Any, held: dict[int, Any], entry: Entry) -> None:
         """Keep one more, and let the oldest go where they are too many."""

@@ -46,9 +46,11 @@ class PromotedInputs:
 
     def drop(self, ids: Iterable[tuple]) -> bool:
         """Make these constants again. Returns whether any of them was promoted."""
-        dropped = [self.locations.pop(i) for i in list(ids) if i in self.locations]
-        self.static.update(p.id for p in dropped)
-        return bool(dropped)
+        ids = set(ids)
+        dropped = [self.locations.pop(i) for i in ids & self.locations.keys()]
+        new = {p.id for p in dropped} | {i for i in ids - self.static if i[0] == "value"}
+        self.static |= new
+        return bool(new)
 
 
 def raised_by_user(error: BaseException) -> bool:

@@ -26,6 +26,9 @@ from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 from .entry_builder import EntryBuilder, Observations
 from .promoted_inputs import Argument, PromotedInputs, parts_of, promotable, tuples_of
+from .stages import Ways
+
+_NOTHING = (0, 0, 0, 0)  # the mark of a ValueLog in which nothing is noted
 
 
 class TraceAgain(Exception):
@@ -118,11 +121,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def record(
-    fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs,
-    reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, may_run_uncompiled: bool,
+    fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs, ways: Ways,
+    answers: tuple, reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool,
+    may_run_uncompiled: bool,
 ) -> Entry:
     """Trace one call and build its program. Nothing is changed if the user's function raises.
 
+    `answers` are those that this call gave to the first questions, if a program has asked them.
     Raises what the user's function raises; TraceAgain; RunUncompiled if `may_run_uncompiled`.
     """
     began = time.perf_counter()
@@ -130,6 +135,7 @@ def record(
     numbers: list[Any] = []
     flatten((args, kwargs), tensors, numbers, {})
     trace = Trace(tensors)
+    trace.values.expect(promoted.static, ways.divided, answers)
     numbers = [
         Scalar(trace.scalar_log, v, origin)
         if (origin := Argument(structure, i).id) in promoted.locations else v
@@ -155,7 +161,10 @@ def record(
                 result = fn(*traced_args, **traced_kwargs)
                 observer.pause()
                 if observer.asks_type or observer.asks_identity:  # a Scalar would be noticed
-                    trace.scalar_log.needed.update(_origins((*(s for _, s in scalars), *numbers)))
+                    read = (r.scalar for r in trace.values.reads)
+                    trace.scalar_log.needed.update(
+                        _origins((*(s for _, s in scalars), *numbers, *read))
+                    )
                 if trace.scalar_log.needed:
                     raise NeedsValue
                 _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
@@ -166,17 +175,22 @@ def record(
                     numbers, scalars, trace.scalar_log.decisions, effects, observer.printed
                 )
                 call = fn, args, kwargs
-                builder = EntryBuilder(trace, result, tensors, call, observations, fast_math)
+                builder = EntryBuilder(
+                    trace, result, tensors, call, observations, ways, fast_math
+                )
                 if trace.scalar_log.needed:
                     raise NeedsValue
     except NeedsValue:
         raise TraceAgain(fewer=trace.scalar_log.needed) from None
-    if fullgraph and trace.guards:
+    site = trace.values.first_since(_NOTHING)
+    if fullgraph and site is not None:
         raise RuntimeError(
-            "fullgraph=True, but the function branches on the value of a tensor "
-            f"(line {trace.guards[0].site}): use where(), or compile without fullgraph"
+            f"fullgraph=True, but the function looks at the value of a tensor (line {site}): use "
+            "where(), or compile without fullgraph"
         )
-    return builder.build(observer, began, time.perf_counter())
+    entry = builder.build(observer, began, time.perf_counter())
+    trace.values.forget()
+    return entry
 
 
 def _origins(values: Iterable[Any]) -> Iterator[Any]:

@@ -22,6 +22,9 @@ _FIELDS = (
 )  # of the key of a call
 
 
+ANOTHER_WAY = "a value that Python branched on changed"
+
+
 class Reason(NamedTuple):
     """`kind` is equal for two traces with the same reason; None for a first call."""
 
@@ -30,10 +33,13 @@ class Reason(NamedTuple):
 
 
 def reason(last: Entry | None, traces: int, key: tuple, entries: Sequence[Entry],
-           tensors: Sequence[Tensor], numbers: Sequence[Any]) -> Reason:
+           tensors: Sequence[Tensor], numbers: Sequence[Any], parted: Sequence[str] = ()) -> Reason:
     """Why a call with this key is traced. `last` is the program of the last call, if it still
-    exists. `entries` have the same key, and none of them fits.
+    exists. `entries` have the same key, and none of them fits; `parted` are the lines where the
+    call went another way than some of them.
     """
+    if parted:
+        return Reason(("value", parted[-1]), f"{ANOTHER_WAY}: {parted[-1]}")
     if last is None:
         return Reason(None, "the object it was called on is gone" if traces else "the first call")
     if entries:
@@ -64,10 +70,9 @@ def failed_guard(entry: Entry, tensors: Sequence[Tensor], numbers: Sequence[Any]
                 which = f"tensor argument {i.key}" if i.kind == "argument" else "a captured tensor"
                 text = f"whether .grad of {which} ({_shown(aval(t))}) is None changed"
                 return Reason("grad", text)
-    if entry.values or entry.decisions:
-        lines = ", ".join(w for _, _, w in entry.values)
-        text = "a value that Python branched on changed"
-        return Reason("value", f"{text}: {lines}" if lines else text)
+    if entry.way or entry.decisions:
+        lines = ", ".join(dict.fromkeys(entry.lines))
+        return Reason("value", f"{ANOTHER_WAY}: {lines}" if lines else ANOTHER_WAY)
     return Reason("aval", "the shape, dtype or requires_grad of a tensor it uses changed")
 
 

@@ -29,9 +29,13 @@ def values(self: Tensor, what: str) -> np.ndarray:
     t = resolve(self)
     if t._array is not None:
         return t._dtype.decode(t._array)
+    return t._dtype.decode(_trace_of(t).concrete(t, what))
+
+
+def _trace_of(t: Tensor) -> Any:
     if mode.trace is None:
         raise leaked_tensor_error(t)
-    return t._dtype.decode(mode.trace.concrete(t, what))
+    return mode.trace
 
 
 # ---- to Python
@@ -49,7 +53,15 @@ def item(self: Tensor) -> bool | int | float:
 def _single(self: Tensor, what: str) -> Any:
     if self.numel() != 1:
         raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
-    return values(self, what).item()
+    return _number(self, what)
+
+
+def _number(self: Tensor, what: str) -> Any:
+    """The one number in a tensor; in a trace it may be a Scalar."""
+    t = resolve(self)
+    if t._array is not None:
+        return t._dtype.decode(t._array).item()
+    return _trace_of(t).read(t, what)[0]
 
 
 def tolist(self: Tensor) -> Any:
@@ -61,7 +73,20 @@ def tolist(self: Tensor) -> Any:
     >>> torch.tensor([[1, 2], [3, 4]]).tolist()
     [[1, 2], [3, 4]]
     """
-    return values(self, "tolist()").tolist()
+    t = resolve(self)
+    if t._array is not None:
+        return t._dtype.decode(t._array).tolist()
+    return _nested(_trace_of(t).read(t, "tolist()"), tuple(t.shape))
+
+
+def _nested(row: list, shape: tuple[int, ...]) -> Any:
+    """The numbers of a row as nested lists of a shape."""
+    if not shape:
+        return row[0]
+    if len(shape) == 1:
+        return row
+    size = len(row) // shape[0] if shape[0] else 0
+    return [_nested(row[k * size : (k + 1) * size], shape[1:]) for k in range(shape[0])]
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
@@ -98,13 +123,13 @@ def __bool__(self: Tensor) -> bool:
     if self.numel() != 1:
         many = "more than one value" if self.numel() else "no values"
         raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
-    return bool(values(self, "bool").item())
+    return bool(_number(self, "bool"))
 
 
 def _python_number(self: Tensor, what: str) -> Any:
     if self.numel() != 1:
         raise ValueError("only one element tensors can be converted to Python scalars")
-    return values(self, what).item()
+    return _number(self, what)
 
 
 def __float__(self: Tensor) -> float:

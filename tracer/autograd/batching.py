@@ -8,7 +8,7 @@ outer tensors. So batched computation can be differentiated, traced and batched 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..mode import mode, resolve
 from ..signals import untraced_handlers
 from ..tensor.dispatch import bind, number
 from ..tensor.inplace import is_read_only, overwrite
-from ..tensor.tensor import Tensor, leaked_tensor_error, traced
+from ..tensor.tensor import Tensor, leaked_tensor_error, traced, wrap
 from .batching_rules import apply_batched
 
 _BRANCH = (
@@ -180,6 +180,21 @@ class BatchTrace:
             if mode.trace is not None:
                 return mode.trace.concrete(payload.value, what, *instead)
             return payload.value._array
+
+    def read(self, t: Tensor, what: str) -> list[Any]:
+        """The elements of `t` in a row, for Python."""
+        payload = self.traced_for(t)._node
+        with self.outside():
+            if mode.trace is not None and not payload.mapped:
+                return mode.trace.read(payload.value, what)
+        return t._dtype.decode(self.concrete(t, what)).reshape(-1).tolist()
+
+    def computed(
+        self, function: Callable, tensors: list[Tensor], what: str, instead: str
+    ) -> list[Tensor]:
+        """Tensors that NumPy computes from values."""
+        pairs = function(*(self.concrete(t, what, instead) for t in tensors))
+        return [wrap(array, dtype) for array, dtype in pairs]
 
     def stream(self, generator: Any) -> _Stream:
         """The generator as it is used inside."""

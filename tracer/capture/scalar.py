@@ -33,15 +33,17 @@ class UnknownValue(RuntimeError):
 
 class Scalar:
     """A number: read from `origin`, or `function(*operands)`. `value` is its value at this call.
-    Decisions are noted in `log`.
+    Decisions are noted in `log`. `stage` is -1, or that of the program's values which it depends on
+    (values.py).
     """
 
-    __slots__ = ("_function", "_log", "_operands", "_origin", "_value")
+    __slots__ = ("_function", "_log", "_operands", "_origin", "_stage", "_value")
 
     def __init__(self, log: ScalarLog, value: Any, origin: Any = None,
                  function: Callable | None = None, operands: tuple = ()):
         self._log, self._value, self._origin = log, value, origin
         self._function, self._operands = function, operands
+        self._stage: int = max((x._stage for x in operands if type(x) is Scalar), default=-1)
 
     __class__ = property(lambda self: type(self._value))
     __array_ufunc__ = None  # so that a NumPy number leaves an operation to the Scalar
@@ -56,6 +58,12 @@ class Scalar:
     def __bool__(self) -> bool:
         return decided(self, bool(self._value))
 
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
     def item(self) -> Scalar:
         """Of a NumPy number, the Python number."""
         return self
@@ -69,6 +77,7 @@ class ScalarLog:
     def __init__(self) -> None:
         self.decisions: list[tuple[Scalar, Any]] = []
         self.needed: set = set()
+        self.ask: Callable[[Any, Any], Any]  # notes a decision on a value of the program
 
 
 def origins(s: Scalar) -> Iterator[Any]:
@@ -81,8 +90,25 @@ def origins(s: Scalar) -> Iterator[Any]:
         stack += [x for x in scalar._operands if type(x) is Scalar]
 
 
+def may_raise(s: Scalar) -> bool:
+    """Whether computing it from other numbers may raise."""
+    stack = [s]
+    while stack:
+        scalar = stack.pop()
+        sure = scalar._function in _NEVER_RAISING and all(
+            type(x) is float or (type(x) is Scalar and type(x._value) is float)
+            for x in scalar._operands
+        )
+        if scalar._function is not None and not sure:
+            return True
+        stack += [x for x in scalar._operands if type(x) is Scalar]
+    return False
+
+
 def decided(s: Scalar, value: Any) -> Any:
     """`value`, noted as a decision: it is a guard."""
+    if s._stage >= 0:
+        return s._log.ask(s, value)
     s._log.decisions.append((s, value))
     return value
 
@@ -110,10 +136,10 @@ def _refused(self: Scalar, *args: Any, **kwargs: Any) -> Any:
 
 
 def _int(self: Scalar) -> int:
-    """The result of an expression (`step % 10`) often has few values: each may have its program. A
-    number without an expression becomes a constant.
+    """The result of an expression (`step % 10`) or of the program often has few values: each may
+    have its program. A number that is neither becomes a constant.
     """
-    if self._function is None:
+    if self._function is None and self._stage < 0:
         raise self._needed()
     whole = apply(int, self)
     return decided(whole, whole._value)
@@ -125,6 +151,10 @@ def _index(self: Scalar) -> int:
     return _int(self)
 
 
+# with floats as operands
+_NEVER_RAISING = {
+    operator.add, operator.sub, operator.mul, operator.neg, operator.pos, operator.abs,
+}
 _BINARY: dict[str, Callable] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow,
@@ -137,7 +167,7 @@ _UNARY: dict[str, Callable] = {
 }
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
 _NEED = """float complex str repr format hash array bytes
-    divmod rdivmod reduce_ex copy deepcopy""".split()
+    reduce_ex copy deepcopy""".split()
 
 for _name, _function in _BINARY.items():
     setattr(Scalar, f"__{_name}__", _method(_function, False, False))
@@ -163,6 +193,6 @@ def _of_numbers(function: Callable) -> Callable:
 MATH = {
     name: _of_numbers(getattr(math, name))
     for name in """acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees erf erfc
-    exp expm1 fabs floor fmod gamma hypot lgamma log log10 log1p log2 pow radians sin sinh sqrt tan
-    tanh trunc""".split()
+    exp expm1 fabs floor fmod gamma hypot isfinite isinf isnan lgamma log log10 log1p log2 pow
+    radians sin sinh sqrt tan tanh trunc""".split()
 }

@@ -8,19 +8,17 @@ concrete tensor changes during the trace.
 from __future__ import annotations
 
 from builtins import id  # Python's own, also while a trace has the user's calls of it watched
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
-from ...ir.dtype import DType, bool_, float64, int64
-from ...ir.interpret import value_of
-from ...ir.node import Node, Site, constant, input_node, intern, is_constant, user_site
+from ...ir.dtype import DType, float64, int64
+from ...ir.node import Node, constant, input_node, intern, user_site
 from ...ir.op import OpDef
-from ...ir.ops.elementwise import may_fail, ne
+from ...ir.ops.elementwise import may_fail
 from ...ir.ops.random import signed
 from ..autograd.graph import edge
 from ..mode import mode
@@ -28,18 +26,8 @@ from ..signals import untraced_handlers
 from ..tensor.masked_selection import SelectionPayload
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from .inputs import ExternalHistory, Input, Stream
-from .scalar import Scalar, ScalarLog, UnknownValue
-
-LOOK_OUTSIDE = "Return the tensor and look at it outside the compiled function."
-
-
-@dataclass(frozen=True)
-class ValueGuard:
-    """The trace depends on this value: Python branched on it."""
-
-    node: Node
-    value: bool | int | float
-    site: Site | None
+from .scalar import Scalar, ScalarLog
+from .values import LOOK_OUTSIDE, ValueLog, refusal
 
 
 class Trace:
@@ -52,13 +40,13 @@ class Trace:
         self.inputs: list[Input] = []
         self._scalars: dict[tuple, Input] = {}
         self.attribute_guards: list[tuple[Input, str, Any]] = []  # tensor, attribute, value
-        self.guards: list[ValueGuard] = []
         self.checks: dict[Node, None] = {}  # nodes that may raise, even if nobody reads them
         self.operands: set[Node] = set()
         self._by_id: dict[int, Input] = {}
         self._hyper: dict[tuple[int, str], Input] = {}
         self.streams: dict[int, Stream] = {}
-        self._numbers: dict[Node, np.ndarray] = {}
+        self._numbers: dict[Node, np.ndarray] = {}  # values at the call that is traced
+        self.values = ValueLog(self._numbers, self.scalar_log)
         self._owner_of_grad: dict[int, Tensor] = {}
         self._by_twin: dict[int, Input] = {}
         self._replaced: set[int] = set()
@@ -106,6 +94,8 @@ class Trace:
             return constant(value, dtype)
         entry = self._scalars.get((id(value), dtype))
         if entry is None:
+            if value._stage == len(self.values.cuts):  # it must be read first
+                self.values.cut()
             node = input_node((), dtype, "scalar")
             entry = Input(node, "scalar", value, None, traced(node))
             self._scalars[id(value), dtype] = entry
@@ -201,26 +191,24 @@ class Trace:
         return setting.twin
 
     def concrete(self, t: Tensor, what: str, instead: str = LOOK_OUTSIDE) -> np.ndarray:
-        """The value of a traced tensor that Python asks for. A truth value or an integer becomes a
-        value guard. Others are refused; `instead` says what to do.
-        """
-        if t._node is None:
-            t = self.twin(t)
-        node = t._node
+        """The array of a traced tensor, for Python: refused; `instead` says what to do."""
+        raise refusal(what, self._node_of(t), instead)
+
+    def read(self, t: Tensor, what: str) -> list[Any]:
+        """The elements of a traced tensor, in a row, as numbers for Python."""
+        return self.values.read(self._node_of(t), what)
+
+    def computed(
+        self, function: Callable, tensors: list[Tensor], what: str, instead: str
+    ) -> list[Tensor]:
+        """Tensors that NumPy computes from values, and whose shapes depend on them."""
+        nodes = [self._node_of(t) for t in tensors]
+        return self.values.compute(function, nodes, what, instead, self.inputs)
+
+    def _node_of(self, t: Tensor) -> Node:
+        node = (self.twin(t) if t._node is None else t)._node
         assert node is not None
-        site = user_site()
-        if what not in ("bool", "int", "index"):
-            raise UnknownValue(
-                f"{what}: the value of a traced tensor of shape {list(node.shape)} is not known "
-                f"while the function is compiled (line {site}). {instead}"
-            )
-        value = value_of([node], self._numbers)[node]
-        if node.size == 1 and not is_constant(node):
-            result = node.dtype.decode(value).item()
-            if what == "bool" and node.dtype is not bool_:  # guard the truth value alone
-                node, result = ne(node, 0), bool(result)
-            self.guards.append(ValueGuard(node, result, site))
-        return value
+        return node
 
     def stream(self, generator: Any) -> Stream:
         """The Stream of a generator."""

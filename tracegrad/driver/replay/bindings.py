@@ -45,10 +45,11 @@ def staleness(entry: Entry) -> Callable[[], bool]:
             return True
         if any(i.kind == "tensor" and is_read_only(i.tensor) for i in entry.written):
             return True
-        for slot, i in zip(entry.program.inputs, entry.inputs, strict=True):
-            if i.kind == "tensor":
-                entry.executable.table[slot] = address(i.tensor._array)
-        entry.executable.warm()
+        for executable, inputs in entry.bound():
+            for slot, i in zip(executable.program.inputs, inputs, strict=True):
+                if i.kind == "tensor":
+                    executable.table[slot] = address(i.tensor._array)
+            executable.warm()
         if change_count[0] != now:  # a tensor may have had other memory in the meantime
             return True
         seen[0] = now

@@ -19,10 +19,10 @@ from .launches import write_commit, write_launches
 from .memory import write_buffers, write_numbers, write_random, write_snapshot
 from .outputs import write_outputs
 from .source import Source
+from .stages import MISS, bind_segments, write_stages
 
 # what guards, and arithmetic on numbers, raise for another kind of call
 _NOT_THIS = (AttributeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
-MISS = object()  # this entry does not fit
 
 
 class Reentered(BaseException):
@@ -37,23 +37,32 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
     Nothing needs the tensors of the trace after this, so the entry drops them.
     """
     s = Source(entry, count)
-    lock, busy = entry.executable.lock, entry.executable.busy
     s.names |= {"MISS": MISS, "NOT_THIS": _NOT_THIS, "Reentered": Reentered}
-    s.names |= {"lock": lock, "busy": busy, "new": object.__new__, "Tensor": Tensor}
-    with s.block("with lock:"):  # the guards already write to the pointer table
-        s.add("if busy[0]: raise Reentered")
-        s.add("busy[0] = True")
+    s.names |= {"lock": entry.executable.lock, "busy": entry.executable.busy}
+    s.names |= {"new": object.__new__, "Tensor": Tensor}
+    s.names["table"] = entry.executable.table
+    turns = [("lock", "busy")]
+    for stage in entry.stages:
+        one = stage.segment.executable
+        turns.append((s.name("lock", one.lock), s.name("busy", one.busy)))
+    locks, flags = zip(*turns[1:], turns[0], strict=True)
+    busy = ", ".join(f"{flag}[0]" for flag in flags)
+    with s.block(f"with {', '.join(locks)}:"):  # the guards already write to the pointer table
+        s.add(f"if {busy.replace(', ', ' or ')}: raise Reentered")
+        s.add(f"{busy.replace(', ', ' = ')} = True")
         with s.block("try:"):
             with s.block("try:"):
                 write_guards(s)
+                bind_segments(s)
             s.add("except NOT_THIS: return MISS")
-            write_numbers(s)
             write_buffers(s)
             write_random(s)
             write_snapshot(s)
+            write_stages(s)
+            write_numbers(s, entry.executable, entry.inputs, {})
             write_launches(s)
             write_commit(s)
-        s.add("finally: busy[0] = False")
+        s.add(f"finally: {busy.replace(', ', ' = ')} = False")
     write_outputs(s)
     replay = _compiled(s, f"<tracegrad replay {id(entry):x}>")
     entry.forget_trace()

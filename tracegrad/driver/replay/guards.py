@@ -11,7 +11,6 @@ from ...tracer.capture.guards import Guard
 from ...tracer.capture.inputs import Input
 from ...tracer.capture.locations import ABSENT, PLAIN, Location, alike
 from ...tracer.capture.scalar import Scalar
-from ...tracer.capture.signature import leaves
 from ...tracer.capture.type_version import rechecked, tag
 from ...tracer.change_counter import change_count
 from ...tracer.mode import Forward, mode
@@ -21,6 +20,7 @@ from ..entry import Entry, nobody
 from ..outputs import Gradient, gradients_before_call
 from .bindings import location_reader, overlap_check, rebinder, staleness
 from .source import Source, grad_before, tensor_at
+from .stages import scalars_of
 
 _MISSED = {  # by the name of an attribute guard: what must not be
     "_grad_fn": "({0}._grad_fn is None) is not {1}",
@@ -163,18 +163,16 @@ def _scalars(s: Source) -> None:
             s.add(f"if bool({now}) is not {value!r}: return MISS")
         else:
             s.add(f"if {now} != {value!r}: return MISS")
-    later = [i.key for i in entry.inputs if i.kind == "scalar"]
-    if entry.derivative is not None:
-        later += [i.key for i in entry.derivative.kept_inputs if i.kind == "scalar"]
-    for number in (*later, *(x for x in leaves(entry.result) if type(x) is Scalar)):
-        s.scalar(number)
+    for number in scalars_of(entry):
+        if number._stage < 0:
+            s.scalar(number)
 
 
 def _gradients_read(entry: Entry) -> list[Input]:
     """The inputs whose `.grad` from before the call is used. A tensor comes before its `.grad`."""
     kept = entry.derivative.kept_inputs if entry.derivative else []
     named = (i for i, _ in (*entry.grad_presence, *entry.graded, *entry.flags))
-    used = (*entry.inputs, *kept, *named)
+    used = (*(i for _, inputs in entry.bound() for i in inputs), *kept, *named)
     owners = gradients_before_call(entry.result) | {i.key for i in used if i.kind == "grad"}
     owners |= {one.owner for one, _ in entry.identities if isinstance(one, Gradient)}
     return sorted(owners, key=_depth)

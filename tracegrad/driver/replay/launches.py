@@ -10,6 +10,7 @@ import numpy as np
 from ...runtime.cpu.executable import address
 from ..entry import Entry
 from .source import Source
+from .stages import write_looked
 
 
 def write_launches(s: Source) -> None:
@@ -25,17 +26,19 @@ def write_launches(s: Source) -> None:
     if executable.early:
         with s.block("for span in early:"):
             _walk(s, "span")
-    if s.entry.values:
+    entry, last = s.entry, len(s.entry.stages)
+    cells = {k: _private(entry, k) for k in entry.looked.outputs()}
+    if entry.guarded:
         _walk(s, "BEFORE")
-        for k, expected, _ in s.entry.values:
-            cell = s.name("value", _private(s.entry, k))
-            s.add(f"if {cell}.item() != {s.name('expected', expected)}: {s.undo}return MISS")
+        write_looked(s, entry.looked, cells, last)
     s.add("stopped = None")
-    s.add(f"try: wrong = walk({'AFTER' if s.entry.values else 'WHOLE'})")
+    s.add(f"try: wrong = walk({'AFTER' if entry.guarded else 'WHOLE'})")
     with s.block("except BaseException as error:"):
         s.add(f"if failed(): {s.undo}raise")
         s.add("wrong, stopped = 0, error")
     s.add(f"if wrong: {s.undo}fail()")
+    if not entry.guarded:
+        write_looked(s, entry.looked, cells, last, sure=True)
 
 
 def _walk(s: Source, span: str) -> None:
@@ -46,7 +49,7 @@ def _walk(s: Source, span: str) -> None:
 
 
 def _private(entry: Entry, k: int) -> np.ndarray:
-    """Memory for an output that only the replay reads: a value guard."""
+    """Memory for an output that only the replay reads."""
     node = entry.outputs[k]
     cell = np.zeros(node.shape, node.dtype.storage)
     entry.executable.table[entry.program.outputs[k]] = address(cell)

@@ -9,7 +9,7 @@ from sys import getrefcount
 import numpy as np
 
 from ...ir.dtype import float32, float64
-from ...runtime.cpu.executable import address
+from ...runtime.cpu.executable import Executable, address
 from ...tracer.capture.inputs import Input
 from ...tracer.tensor.gradient_layout import array_axis_order
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
@@ -18,29 +18,50 @@ from .bindings import random_reservation
 from .source import Source, generator_state, tensor_at
 
 
-def write_numbers(s: Source) -> None:
-    """Write the numbers of this call to where the program reads them."""
-    table = s.entry.executable.table
-    s.names["table"] = table
-    for slot, i in zip(s.entry.program.inputs, s.entry.inputs, strict=True):
-        if i.kind == "scalar":
-            number = np.zeros((), i.node.dtype.storage)
-            table[slot] = address(number)
-            value = s.scalars[id(i.key)]
-            if i.node.dtype in (float32, float64):
-                if type(i.key._value) is int:  # may be too large for a float
-                    value = f"float({value})"
-                s.add(f"{s.name('number', number.reshape(1).data)}[0] = {value}")
-            else:
-                s.add(f"{s.name('number', number)}[...] = {encoded(s, i, value)}")
-        if i.kind == "hyper":
-            number = np.zeros((), np.float64)
-            table[slot] = address(number)
-            group, key = i.key
-            cell = s.name("number", number.reshape(1).data)
-            s.add(f"{cell}[0] = {s.name('group', group)}[{key!r}]")
+def write_numbers(
+    s: Source, executable: Executable, inputs: list[Input], cells: dict[int, np.ndarray]
+) -> None:
+    """Write the numbers of this call to where a program reads them: into `cells`, by input."""
+    table, slots = executable.table, executable.program.inputs
+    own = ("scalar", "hyper") if executable is s.entry.executable else ("scalar", "hyper", "random")
+    for k, (slot, i) in enumerate(zip(slots, inputs, strict=True)):
+        if i.kind in own:
+            cell = cells.setdefault(k, np.zeros(i.node.shape, i.node.dtype.storage))
+            table[slot] = address(cell)
+            _write_number(s, i, cell)
         elif i.kind == "tensor":
             table[slot] = address(i.tensor._array)
+        elif i.kind == "export":
+            j, number = i.key
+            table[slot] = address(s.entry.stages[j].segment.exported(number))
+        elif i.kind == "computed":
+            s.add(f"{s.name('table', table)}[{slot}] = address({computed(s, i)})")
+
+
+def computed(s: Source, i: Input) -> str:
+    """The array that NumPy has computed for an input."""
+    call, k = i.key
+    return f"{s.computed[id(call)]}[{k}]"
+
+
+def _write_number(s: Source, i: Input, cell: np.ndarray) -> None:
+    if i.kind == "hyper":
+        group, key = i.key
+        s.add(f"{s.name('number', cell.reshape(1).data)}[0] = {s.name('group', group)}[{key!r}]")
+    elif i.kind == "random":
+        s.add(f"{s.name('number', cell)}[...] = {s.states[_stream(s, i)]}")
+    elif i.node.dtype in (float32, float64):
+        value = s.scalars[id(i.key)]
+        if type(i.key._value) is int:  # may be too large for a float
+            value = f"float({value})"
+        s.add(f"{s.name('number', cell.reshape(1).data)}[0] = {value}")
+    else:
+        s.add(f"{s.name('number', cell)}[...] = {encoded(s, i, s.scalars[id(i.key)])}")
+
+
+def _stream(s: Source, i: Input) -> int:
+    """The number of the generator whose state an input is."""
+    return next(k for k, stream in enumerate(s.entry.streams) if stream.source is i)
 
 
 def encoded(s: Source, i: Input, value: str) -> str:
@@ -80,7 +101,7 @@ def _gradients(s: Source) -> None:
         owners.append(where)
         axes = array_axis_order(i.tensor._array)
         pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))
-        early = bool(entry.values or entry.executable.early)
+        early = bool(entry.guarded or entry.executable.early)
         forced.append(early or program.early(slot))
     if not owners:
         return

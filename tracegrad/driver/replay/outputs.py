@@ -16,7 +16,7 @@ from ...tracer.tensor.tensor import wrap
 from ..backward_nodes import CompiledCall, FreedOutput, Output, take_over
 from ..outputs import Aliased, Gradient, PassedThrough, Returned, outputs_of
 from .bindings import location_writer
-from .memory import encoded
+from .memory import computed, encoded
 from .source import Source, generator_state, grad_before
 
 _COPIED = (set, deque, bytearray, array)  # each call returns a new one
@@ -105,6 +105,12 @@ def _kept(s: Source, i: Input) -> str:
     if i.kind == "scalar":
         array = encoded(s, i, s.scalars[id(i.key)])
         return f"{s.name('wrap', wrap)}({array}, {s.name('dtype', i.node.dtype)})"
+    if i.kind == "export":  # the next call writes there
+        j, number = i.key
+        array = s.name("array", s.entry.stages[j].segment.exported(number))
+        return f"{s.name('wrap', wrap)}({array}.copy(), {s.name('dtype', i.node.dtype)})"
+    if i.kind == "computed":
+        return f"{s.name('wrap', wrap)}({computed(s, i)}, {s.name('dtype', i.node.dtype)})"
     if i.kind == "random":
         return f"{s.name('wrap', wrap)}({generator_state(i)}, {s.name('dtype', i.node.dtype)})"
     return s.tensor(i)

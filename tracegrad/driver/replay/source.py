@@ -24,6 +24,7 @@ class Source:
         self.depth = 1
         self.scalars: dict[int, str] = {}  # by the id of a Scalar: the variable that holds it
         self.outputs: dict[int, str] = {}  # by number: the variable that holds an output
+        self.computed: dict[int, str] = {}  # by the id of a Computed: the variable of its arrays
         self.states: list[str] = []  # the state of each generator at the start of the call
         self.undo = ""  # statements that give back the random numbers of a call that fails
         self.commits: list[str] = []  # statements for after the launches
@@ -46,7 +47,7 @@ class Source:
         self.depth -= 1
 
     def text(self) -> str:
-        return "def replay(args, numbers=()):\n" + "\n".join(self.lines) + "\n"
+        return "def replay(args, numbers=(), retry=False):\n" + "\n".join(self.lines) + "\n"
 
     # ---- expressions for inputs
     def tensor(self, i: Input) -> str:

@@ -17,8 +17,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import numbers_fit, wrap_dim
-from .creation import held
-from .indexing import checked, getitem, known
+from .indexing import Pair, checked, computed, getitem
 from .reduction import along
 from .shape import ravel
 
@@ -136,13 +135,19 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     tensor([[0, 1],
             [1, 0]])
     """
-    values = input.dtype.decode(known(input, "nonzero()"))
-    found = np.nonzero(np.atleast_1d(values))
-    if values.ndim == 0 and not as_tuple:
-        return held(np.zeros((len(found[0]), 0), np.int64), int64)
-    if as_tuple:
-        return tuple(held(np.ascontiguousarray(ix), int64) for ix in found)
-    return held(np.stack(found, 1) if found else np.zeros((0, 0), np.int64), int64)
+    dtype = input.dtype
+
+    def where(stored: np.ndarray) -> list[Pair]:
+        values = dtype.decode(stored)
+        found = [ix.astype(np.int64) for ix in np.nonzero(np.atleast_1d(values))]
+        if as_tuple:
+            return [(ix, int64) for ix in found]
+        if values.ndim == 0:
+            return [(np.zeros((len(found[0]), 0), np.int64), int64)]
+        return [(np.stack(found, 1) if found else np.zeros((0, 0), np.int64), int64)]
+
+    results = computed(where, "nonzero()", input)
+    return tuple(results) if as_tuple else results[0]
 
 
 argwhere = nonzero

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir.dtype import bool_, int32, int64, uint8
+from ...ir.dtype import DType, bool_, int32, int64, uint8
 from ...ir.node import Node
 from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement
@@ -24,11 +24,13 @@ from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.inplace import apply_inplace, overwrite
 from ...tracer.tensor.masked_selection import Selection, select, write_selection
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
-from ...tracer.tensor.tensor import Tensor
+from ...tracer.tensor.tensor import Tensor, leaked_tensor_error
 from ...tracer.tensor.views import index_view
 from .creation import arange, assigned, held, tensor
 
 __all__ = ["fill", "fill_", "masked_fill", "zero_"]
+
+Pair = tuple[np.ndarray, DType]  # a stored array, and the dtype of what it holds
 
 
 # ---- whole tensors overwritten
@@ -185,12 +187,13 @@ def _consumed(item: Any) -> int:
     return item.ndim if isinstance(item, Tensor) and item.dtype.kind == "bool" else 1
 
 
-def positions(mask: Tensor) -> tuple[Tensor, ...]:
-    """Where a mask holds: one index tensor per dimension. Their length depends on values, so values
-    must be known.
-    """
-    array = known(mask, "indexing with a mask")
-    return tuple(held(np.ascontiguousarray(ix), int64) for ix in np.nonzero(array))
+def positions(mask: Tensor) -> list[Tensor]:
+    """Where a mask holds: one index tensor per dimension. Their length depends on values."""
+    return computed(_where, "indexing with a mask", mask)
+
+
+def _where(mask: np.ndarray) -> list[Pair]:
+    return [(ix.astype(np.int64), int64) for ix in np.nonzero(mask)]
 
 
 def _flag(taken: Any) -> Tensor:
@@ -198,10 +201,18 @@ def _flag(taken: Any) -> Tensor:
     return held(np.zeros(int(taken), np.int64), int64)
 
 
-def known(t: Tensor, what: str) -> np.ndarray:
-    """The stored values, which the shape of a result depends on; in a trace they are refused."""
-    t = resolve(t)
-    return t._array if t._node is None else mode.trace.concrete(t, what, KEEP_THE_SHAPE)
+def computed(
+    function: Callable[..., list[Pair]], what: str, *tensors: Tensor
+) -> list[Tensor]:
+    """The tensors that `function` gives for the stored arrays of tensors: new arrays, with their
+    dtypes. Their shapes may depend on values, so a trace has to be cut here.
+    """
+    operands = [resolve(t) for t in tensors]
+    if all(t._array is not None for t in operands):
+        return [held(array, dtype) for array, dtype in function(*(t._array for t in operands))]
+    if mode.trace is None:
+        raise leaked_tensor_error(next(t for t in operands if t._node is not None))
+    return mode.trace.computed(function, operands, what, KEEP_THE_SHAPE)
 
 
 def _bounded(s: slice, n: int) -> tuple[int, int, int]:
@@ -317,10 +328,10 @@ class _Parser:
         if item.dtype not in (int64, int32, bool_):
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
         if item.dtype is not bool_:
-            found: tuple[Tensor, ...] = (checked(item, self.whole[d], d),)
+            found = [checked(item, self.whole[d], d)]
         else:
             self.refuse_mask(item, d)
-            found = positions(item) if item.ndim else (_flag(item.item()),)
+            found = positions(item) if item.ndim else [_flag(bool(item))]
         self.gather(found, over or (1,))
         self.slices.extend((0, n, 1) for n in over)
 

@@ -20,8 +20,8 @@ from ...tracer.tensor.tensor import Tensor
 from ..arguments import no_bools, numbers_fit, rounded_once
 from ..named_results import TYPES
 from .blas import matmul
-from .creation import arange, as_tensor, full, held, zeros
-from .indexing import known
+from .creation import arange, as_tensor, full, zeros
+from .indexing import Pair, computed
 from .other_cumulative import diff
 from .other_shapes import diag
 from .pointwise import clamp
@@ -201,6 +201,9 @@ def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor |
     return TYPES["histogramdd"](hist, tuple(edges))
 
 
+_NO_COUNTS = "bincount only supports 1-d non-negative integral inputs."
+
+
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each natural number occurs, or the sum of its weights.
 
@@ -216,17 +219,22 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         )
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
-    numbers = known(input, "bincount()")
-    if numbers.ndim != 1 or (numbers < 0).any():
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if input.ndim != 1:
+        raise RuntimeError(_NO_COUNTS)
+
+    def counts(numbers: np.ndarray) -> list[Pair]:
+        if (numbers < 0).any():
+            raise RuntimeError(_NO_COUNTS)
+        return [(np.bincount(numbers, minlength=minlength).astype(np.int64), int64)]
+
+    (number,) = computed(counts, "bincount()", input)
     if weights is None:
-        return held(np.bincount(numbers, minlength=minlength).astype(np.int64), int64)
+        return number
     if weights.shape != input.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    bins = max(int(numbers.max(initial=-1)) + 1, minlength)
     w = stop_gradient(weights)
     w = w if w.dtype.bits == 32 and w.dtype.kind == "float" else w.double()
-    return index_put(zeros(bins, dtype=w.dtype), w, as_tensor(numbers.astype(np.int64)),
+    return index_put(zeros(number.shape[0], dtype=w.dtype), w, ops.cast(input, dtype=int64),
                      axes=(0,), accumulate=True)
 
 

@@ -20,7 +20,7 @@ from ...tracer.tensor.tensor import Tensor
 from ..arguments import ints, own_dim, wrap_dim, wrap_dims
 from ..conversion import to
 from .creation import arange, held, ones_like
-from .indexing import known
+from .indexing import Pair, computed
 from .reduction import along
 from .shape import _swapped, cut, fresh, ravel, reshape, reshaped, unsqueeze
 from .slicing_joining import _at_least, cat, diagonal as diagonal_, stack
@@ -426,11 +426,15 @@ def repeat_interleave(
                 f"repeats must have the same size as input along dim, but got repeats.size(0) = "
                 f"{list(repeats.shape)} and input.size({d}) = {shape[d]}"
             )
-        counts = known(repeats, "repeat_interleave() with a tensor of counts")
-        if (counts < 0).any():
-            raise RuntimeError("repeats can not be negative")
-        each = np.repeat(np.arange(shape[d]), np.broadcast_to(counts.reshape(-1), shape[d]))
-        return index(x, held(each, int64), axes=(d,))
+
+        def places(counts: np.ndarray) -> list[Pair]:
+            if (counts < 0).any():
+                raise RuntimeError("repeats can not be negative")
+            counts = np.broadcast_to(counts.reshape(-1), shape[d])
+            return [(np.repeat(np.arange(shape[d]), counts), int64)]
+
+        (each,) = computed(places, "repeat_interleave() with a tensor of counts", repeats)
+        return index(x, each, axes=(d,))
     if repeats < 0:
         raise RuntimeError("repeats can not be negative")
     x = ops.expand(unsqueeze(x, d + 1), shape=(*shape[: d + 1], repeats, *shape[d + 1 :]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import Dims, numpy_names, refuse, rounded_once, wrap_dim, wrap_dims
 from .comparison import chosen, part, positions
-from .creation import as_tensor, full, held
-from .indexing import known
+from .creation import as_tensor, full
+from .indexing import Pair, computed
 from .pointwise import lerp
 from .reduction import along, count, mean, reduced, shared, some, taken, vector, where_extreme
 from .tensors import iinfo
@@ -471,25 +472,49 @@ def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
 
 
 # ---- different elements: how many there are depends on the values
-def _rows_of(input: Tensor, dim: int | None, what: str) -> tuple[np.ndarray, int]:
-    """The numbers, and the axis along which whole parts are compared."""
-    array = input.dtype.decode(known(input, what))
+Parts = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _different(
+    input: Tensor, dim: int | None, inverse: bool, counts: bool, what: str, parts: Parts
+) -> Any:
+    """The different elements, or parts along a dimension; which of them stands where; how often.
+    `parts` gives these for an array and an axis.
+    """
     if dim is not None and not input.ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    return (array.reshape(-1), 0) if dim is None else (array, wrap_dim(dim, input.ndim))
+    axis = 0 if dim is None else wrap_dim(dim, input.ndim)
+    dtype, shape = input.dtype, tuple(input.shape) if dim is None else (-1,)
+
+    def different(stored: np.ndarray) -> list[Pair]:
+        array = dtype.decode(stored)
+        values, back, number = parts(array.reshape(-1) if dim is None else array, axis)
+        out = [(np.array(dtype.encode(values)), dtype)]
+        if inverse:
+            out.append((back.reshape(shape).astype(np.int64), int64))
+        if counts:
+            out.append((number.astype(np.int64), int64))
+        return out
+
+    out = tuple(computed(different, what, input))
+    return out if len(out) > 1 else out[0]
 
 
-def _unique_results(
-    input: Tensor, dim: int | None, parts: tuple, inverse: bool, counts: bool
-) -> Any:
-    values, back, number = parts
-    shape = tuple(input.shape) if dim is None else (-1,)
-    out = [held(input.dtype.encode(values), input.dtype)]
-    if inverse:
-        out.append(held(back.reshape(shape).astype(np.int64), int64))
-    if counts:
-        out.append(held(number.astype(np.int64), int64))
-    return tuple(out) if len(out) > 1 else out[0]
+def _sorted_parts(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    _, first, back, number = np.unique(
+        array, return_index=True, return_inverse=True, return_counts=True, axis=axis,
+        equal_nan=False,
+    )
+    return np.take(array, first, axis), back, number
+
+
+def _consecutive_parts(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = np.moveaxis(array, axis, 0)
+    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    new = np.concatenate([np.ones(min(len(rows), 1), bool), (rows[1:] != rows[:-1]).any(1)])
+    starts = np.flatnonzero(new)
+    number = np.diff(np.append(starts, len(rows)))
+    return np.take(array, starts, axis), np.cumsum(new) - 1, number
 
 
 def unique(
@@ -505,15 +530,7 @@ def unique(
     >>> torch.unique(torch.tensor([2, 1, 2]), return_counts=True)
     (tensor([1, 2]), tensor([1, 2]))
     """
-    array, axis = _rows_of(input, dim, "unique()")
-    _, *parts = np.unique(
-        array, return_index=True, return_inverse=True, return_counts=True, axis=axis,
-        equal_nan=False,
-    )
-    first, back, number = parts
-    return _unique_results(
-        input, dim, (np.take(array, first, axis), back, number), return_inverse, return_counts
-    )
+    return _different(input, dim, return_inverse, return_counts, "unique()", _sorted_parts)
 
 
 def unique_consecutive(
@@ -522,16 +539,10 @@ def unique_consecutive(
     """The elements without those that equal the one before; or the parts along a dimension.
 
     Shape: (*) -> (n,), and where asked for the positions (*) and the counts (n,). Dtype: that of
-    input; int64. Not compiled: the shape depends on values.
+    input; int64.
 
     >>> torch.unique_consecutive(torch.tensor([1, 1, 2, 1]))
     tensor([1, 2, 1])
     """
-    array, axis = _rows_of(input, dim, "unique_consecutive()")
-    rows = np.moveaxis(array, axis, 0)
-    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
-    new = np.concatenate([np.ones(min(len(rows), 1), bool), (rows[1:] != rows[:-1]).any(1)])
-    starts = np.flatnonzero(new)
-    number = np.diff(np.append(starts, len(rows)))
-    parts = (np.take(array, starts, axis), np.cumsum(new) - 1, number)
-    return _unique_results(input, dim, parts, return_inverse, return_counts)
+    what = "unique_consecutive()"
+    return _different(input, dim, return_inverse, return_counts, what, _consecutive_parts)
