@@ -136,6 +136,14 @@ PROGRAMS |= {
 }
 
 
+@program(2)
+def what_fails_on_the_other_way(T, compile):
+    """The first way reads out of range for an index that goes the other."""
+    f = compile(lambda x, i: x[i] * 2 if i < 3 else x.sum())
+    for k in (1, 7, 2, 100, 0):
+        yield f(inputs(T)[1], T.tensor(k))
+
+
 def positive(number):
     assert number > 0
     return number

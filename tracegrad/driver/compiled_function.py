@@ -158,9 +158,9 @@ class CompiledFunction:
             try:
                 with progress("tracing"):
                     entry = record(
-                        self.fn, args, kwargs, structure, promoted, ways, answers(), _REPORTING,
+                        self.fn, args, kwargs, structure, promoted, _REPORTING,
                         fullgraph=self.fullgraph, fast_math=self.fast_math,
-                        may_run_uncompiled=may_run_uncompiled,
+                        may_run_uncompiled=may_run_uncompiled, ways=ways, answers=answers(),
                     )
             except TraceAgain as again:
                 if not promoted.add(again.more) | promoted.drop(again.fewer):

@@ -121,9 +121,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def record(
-    fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs, ways: Ways,
-    answers: tuple, reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool,
-    may_run_uncompiled: bool,
+    fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs,
+    reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, may_run_uncompiled: bool,
+    ways: Ways | None = None, answers: tuple = (),
 ) -> Entry:
     """Trace one call and build its program. Nothing is changed if the user's function raises.
 
@@ -135,6 +135,7 @@ def record(
     numbers: list[Any] = []
     flatten((args, kwargs), tensors, numbers, {})
     trace = Trace(tensors)
+    ways = ways or Ways()
     trace.values.expect(promoted.static, ways.divided, answers)
     numbers = [
         Scalar(trace.scalar_log, v, origin)

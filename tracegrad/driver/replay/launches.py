@@ -10,7 +10,7 @@ import numpy as np
 from ...runtime.cpu.executable import address
 from ..entry import Entry
 from .source import Source
-from .stages import write_looked
+from .stages import write_looked, write_walk
 
 
 def write_launches(s: Source) -> None:
@@ -25,11 +25,11 @@ def write_launches(s: Source) -> None:
     }
     if executable.early:
         with s.block("for span in early:"):
-            _walk(s, "span")
+            write_walk(s, executable, "span", len(s.entry.stages), s.entry.low, s.entry.looked)
     entry, last = s.entry, len(s.entry.stages)
     cells = {k: _private(entry, k) for k in entry.looked.outputs()}
     if entry.guarded:
-        _walk(s, "BEFORE")
+        write_walk(s, executable, "BEFORE", last, entry.low, entry.looked)
         write_looked(s, entry.looked, cells, last)
     s.add("stopped = None")
     s.add(f"try: wrong = walk({'AFTER' if entry.guarded else 'WHOLE'})")
@@ -39,13 +39,6 @@ def write_launches(s: Source) -> None:
     s.add(f"if wrong: {s.undo}fail()")
     if not entry.guarded:
         write_looked(s, entry.looked, cells, last, sure=True)
-
-
-def _walk(s: Source, span: str) -> None:
-    """A walk before the first visible write."""
-    s.add(f"try: wrong = walk({span})")
-    s.add(f"except BaseException: failed(); {s.undo}raise")
-    s.add(f"if wrong: {s.undo}fail()")
 
 
 def _private(entry: Entry, k: int) -> np.ndarray:

@@ -7,18 +7,27 @@ tried, or traced, and begins with what this one has computed.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from typing import Any
 from weakref import ref
 
+import numpy as np
+
+from ...codegen.program import Buffer
 from ...ir.dtype import DType, bfloat16
+from ...ir.interpret import value_of
+from ...ir.strides import contiguous
 from ...runtime.cpu.executable import Executable, address
 from ...tracer.capture.locations import alike
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
 from ..entry import Entry, nobody
+from ..lowering import Lowered
 from ..snapshot import restoring_elsewhere
 from ..stages import Looked, Stage
 from .memory import write_numbers
@@ -113,19 +122,73 @@ def write_stages(s: Source) -> None:
         with s.block(condition or "if True:"):
             s.add(f"{fresh}[0] = None")
             for span in (*executable.early, executable.whole):
-                write_walk(s, executable, str(span), j)
+                write_walk(s, executable, str(span), j, segment.low, stage.looked)
         write_looked(s, stage.looked, segment.arrays, j)
         if stage.computed is not None:
             _computed(s, stage, j)
 
 
-def write_walk(s: Source, executable: Executable, span: str, j: int) -> None:
-    """A walk before the first visible write."""
-    walk, fail = s.name("walk", executable.walk), s.name("fail", executable.fail)
-    failed = s.name("failed", executable.failed)
+def write_walk(
+    s: Source, executable: Executable, span: str, j: int, low: Lowered, looked: Looked
+) -> None:
+    """A walk of stage j before the first visible write. What a kernel finds wrong counts only if
+    the call goes this way at all.
+    """
+    walk, failed = s.name("walk", executable.walk), s.name("failed", executable.failed)
     s.add(f"try: wrong = {walk}({span})")
     s.add(f"except BaseException: {failed}(); {s.undo}raise")
-    s.add(f"if wrong: {s.undo}{fail}()")
+    if looked.questions:
+        fail = s.name("fail", partial(_fail, low, looked, _misser(s.entry, j)))
+        s.add(f"if wrong: {s.undo}return {fail}()")
+    else:
+        s.add(f"if wrong: {s.undo}{s.name('fail', executable.fail)}()")
+
+
+def _fail(low: Lowered, looked: Looked, missed: Callable[[int, Any], Any]) -> Any:
+    """A kernel found something wrong, maybe where the call would not have come: ask the questions
+    first.
+    """
+    executable = low.executable
+    try:
+        executable.fail()
+    except Exception as error:
+        table, buffers = executable.table, executable.program.buffers
+        arrays = [array_at(table[slot], buffers[slot]) for slot in executable.program.inputs]
+        env = dict(zip((graph := low.graph()).inputs, arrays, strict=True))
+
+        def element(k: int, index: int = 0) -> Any:
+            y = graph.outputs[k]
+            return y.dtype.decode(value_of([y], env)[y]).item(index)
+
+        with suppress(Exception):
+            numbers = {id(scalar): element(k, index) for scalar, k, index in looked.reads}
+            for number, of, expected in looked.questions:
+                now = evaluated(of, numbers) if type(of) is Scalar else element(of)
+                if not alike(expected, now):
+                    return missed(number, now)
+        raise error
+
+
+def evaluated(scalar: Scalar, numbers: dict[int, Any]) -> Any:
+    """The value of an expression, for those of the numbers that the program gives."""
+    if id(scalar) in numbers:
+        return numbers[id(scalar)]
+    assert scalar._function is not None
+    operands = (evaluated(x, numbers) if type(x) is Scalar else x for x in scalar._operands)
+    return scalar._function(*operands)
+
+
+def array_at(pointer: int, buffer: Buffer) -> np.ndarray:
+    """The array that a pointer table says lies there."""
+    dtype, size = np.dtype(buffer.dtype.storage), buffer.dtype.itemsize
+    if 0 in buffer.shape:
+        return np.zeros(buffer.shape, dtype)
+    steps = buffer.strides or contiguous(buffer.shape)
+    ends = [(n - 1) * s * size for n, s in zip(buffer.shape, steps, strict=True)]
+    first = sum(e for e in ends if e < 0)  # where the array begins, from its pointer
+    memory: Any = (ctypes.c_byte * (sum(map(abs, ends)) + size)).from_address(pointer + first)
+    strides = tuple(s * size for s in steps)
+    return np.ndarray(buffer.shape, dtype, memory, -first, strides)
 
 
 def write_looked(s: Source, looked: Looked, arrays: Any, j: int, sure: bool = False) -> None:
