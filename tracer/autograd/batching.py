@@ -40,6 +40,7 @@ class Batched(Value):
     """
 
     __slots__ = ("dtype", "mapped", "shape", "trace", "value")
+    inside = "vmap"  # for messages
 
     def __init__(self, trace: BatchTrace, value: Tensor, mapped: bool):
         shape = tuple(value.shape)

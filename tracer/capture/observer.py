@@ -95,6 +95,14 @@ class Observer(Discovery):
             line = code_names.where(self.functions, label, changed=True)
             raise RuntimeError(refusal(label, line)) from None
 
+    def changes(self) -> dict[tuple, str]:
+        """What the function has changed so far: a key for each location and value, and its name."""
+        was, self._on = self._on, False
+        try:
+            return {(e.location.id, id(e.after)): e.location.label for e in self.effects()}
+        finally:
+            self._on = was
+
     # ---- seen as it happens: exchange.Listener
     def attribute(self, value: Any, name: str) -> None:
         """An attribute of an object is about to be read."""

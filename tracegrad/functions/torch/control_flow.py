@@ -8,12 +8,15 @@ their arguments is theirs, and results are copies, which alias nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...ir.dtype import bool_, int64
 from ...tracer.autograd.checkpoint import checkpointed
 from ...tracer.autograd.function import Function
 from ...tracer.autograd.vmap import vmap
+from ...tracer.loops.body import NoLoop
+from ...tracer.loops.scan import in_a_trace, traced_scan
 from ...tracer.mode import no_grad
 from ...tracer.tensor.generator import get_rng_state, set_rng_state
 from ...tracer.tensor.tensor import Tensor
@@ -47,9 +50,12 @@ class _Rows(Function):
 
 # ---- a known number of iterations
 def _iterate(
-    run: Run, carries: Leaves, xs: Leaves, length: int, reverse: bool
+    name: str, run: Run, carries: Leaves, xs: Leaves, length: int, reverse: bool
 ) -> tuple[Leaves, Leaves]:
     """The last carries and the stacked outputs of `length` iterations over the rows of xs."""
+    if length > 1 and in_a_trace():
+        with suppress(NoLoop):
+            return traced_scan(name, run, carries, xs, length, reverse)
     columns = [_Rows.apply(x) if length else () for x in xs]
     rows: list[Leaves] = [[]] * length
     carries = [clone(x) for x in carries]
@@ -60,7 +66,7 @@ def _iterate(
 
 
 def _in_sections(
-    run: Run, carries: Leaves, xs: Leaves, length: int, reverse: bool, sections: int
+    name: str, run: Run, carries: Leaves, xs: Leaves, length: int, reverse: bool, sections: int
 ) -> tuple[Leaves, Leaves]:
     """The same; backward runs each section again, so that only its first carries are kept."""
     step = -(-length // sections)
@@ -68,7 +74,7 @@ def _in_sections(
     parts: list[Leaves] = []
 
     def section(carries: Leaves, xs: Leaves) -> tuple[Leaves, Leaves]:
-        return _iterate(run, carries, xs, xs[0].shape[0], reverse)
+        return _iterate(name, run, carries, xs, xs[0].shape[0], reverse)
 
     for i in starts:
         part = [x[i : i + step] for x in xs]
@@ -131,9 +137,10 @@ def scan(combine_fn: Callable, init: Any, xs: Any, *, dim: int = 0, reverse: boo
     slices = [movedim(x, dim, 0) for x in over.leaves]
     sections = _sections("scan", checkpoints, length)
     if sections:
-        carries, ys = _in_sections(run, first.leaves, slices, length, reverse, sections)
+        carries, ys = _in_sections(
+            "scan", run, first.leaves, slices, length, reverse, sections)
     else:
-        carries, ys = _iterate(run, first.leaves, slices, length, reverse)
+        carries, ys = _iterate("scan", run, first.leaves, slices, length, reverse)
     ys = [movedim(y, 0, dim) if dim < y.ndim else y for y in ys]
     return first.filled(carries), step.outputs["y"].filled(ys)
 
@@ -177,7 +184,7 @@ def map(f: Callable, xs: Any, *args: Any) -> Any:
     def run(_: Leaves, slices: Leaves) -> tuple[Leaves, Leaves]:
         return [], step.output(f(over.filled(slices), *args), "the result")
 
-    _, ys = _iterate(run, [], over.leaves, shapes[0][0], False)
+    _, ys = _iterate("map", run, [], over.leaves, shapes[0][0], False)
     return step.outputs["the result"].filled(ys)
 
 
@@ -209,7 +216,8 @@ def fori_loop(lower: Any, upper: Any, body_fn: Callable, init: Any) -> Any:
     if not any(isinstance(n, Tensor) for n in bounds):
         start, stop = bounds
         steps = arange(start, max(start, stop), dtype=int64)
-        carries, _ = _iterate(run, first.leaves, [steps], max(0, stop - start), False)
+        length = max(0, stop - start)
+        carries, _ = _iterate("fori_loop", run, first.leaves, [steps], length, False)
         return first.filled(carries)
     start, stop = (as_tensor(n, dtype=int64).reshape(()) for n in bounds)
     carries = while_loop(

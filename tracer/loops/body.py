@@ -1,0 +1,276 @@
+"""A BodyTrace: the function of a loop or a branch, recorded once as a graph of its own.
+
+It lies in the trace that is being recorded. What the function uses from outside becomes an input,
+represented by a twin: so a body closes over nothing. The payload of a tensor inside is a Staged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ...ir.dtype import DType, int64
+from ...ir.graph import Graph, postorder
+from ...ir.node import Node, constant, input_node, intern, user_site
+from ...ir.op import OpDef
+from ...ir.ops.elementwise import may_fail
+from ...ir.ops.source import input as input_
+from ...ir.value import Value
+from ..autograd.graph import GradFn
+from ..mode import mode, resolve
+from ..signals import untraced_handlers
+from ..tensor.dispatch import number
+from ..tensor.tensor import Tensor, leaked_tensor_error, traced
+
+
+class NoLoop(RuntimeError):
+    """The function needs what a body cannot have. The loop is unrolled, or the branch is Python's.
+    """
+
+
+class Staged(Value):
+    """The payload of a tensor in a body: a node of the body's graph."""
+
+    __slots__ = ("dtype", "node", "shape", "trace")
+    inside = "the function of a loop or a branch"  # for messages
+
+    def __init__(self, trace: BodyTrace, node: Node):
+        self.trace, self.node, self.shape, self.dtype = trace, node, node.shape, node.dtype
+
+    @classmethod
+    def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Staged:
+        trace = next(x.trace for x in inputs if isinstance(x, Staged))
+        nodes = tuple(x.node if isinstance(x, Staged) else x for x in inputs)
+        return trace.staged(Node.bind(op, nodes, params))
+
+
+class Source(GradFn):
+    """Where the autograd graph of a body begins: an input. What backward() brings here belongs to
+    other iterations, or to what is outside.
+    """
+
+    __slots__ = ("reached",)
+
+    def __init__(self) -> None:
+        super().__init__("LoopInputBackward", ())
+        self.reached: Any = None  # the line that brought a gradient here
+
+    def apply(self, g: Tensor) -> tuple:
+        self.reached = user_site()
+        return ()
+
+
+class Capture:
+    """A tensor from outside, with the twin that stands for it. `grad` is its `.grad` at entry."""
+
+    def __init__(self, tensor: Tensor, twin: Tensor):
+        self.tensor, self.twin, self.payload = tensor, twin, twin._node
+        self.grad, self.entry_fn = twin._grad, twin._grad_fn
+        self.accumulated = False  # whether `.grad` was added to before it was replaced
+
+    @property
+    def changed(self) -> bool:
+        return self.twin._node is not self.payload
+
+
+class _Stream:
+    """A generator in a body: each iteration draws as many numbers, from an offset of its own on."""
+
+    def __init__(self, trace: BodyTrace, generator: Any):
+        self.generator, self.done, self.count = generator, 0, 0
+        self.seed, self.offset = trace.input((), int64), trace.input((), int64)
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """The seed and the position of the next `count` numbers of the iteration."""
+        start, self.done = self.done, self.done + count
+        self.count = max(self.count, self.done)
+        return self.seed, self.offset + start
+
+    def mark(self) -> Any:
+        return ("body", self.done)
+
+    def restart(self, place: Any) -> None:
+        if not isinstance(place, tuple) or place[0] != "body":
+            raise NoLoop("a seed is set in the body")
+        self.done = place[1]
+
+
+class BodyTrace:
+    """The recording of one function. `outer` is the trace around it."""
+
+    made = None
+    differentiated_outside = False
+
+    def __init__(self, name: str):
+        self.name, self.outer, self.open = name, mode.trace, True
+        self.captures: list[Capture] = []
+        self.checks: dict[Node, None] = {}
+        self.streams: dict[int, _Stream] = {}
+        self._by_id: dict[int, Capture] = {}
+        self._by_twin: dict[int, Capture] = {}
+        self._numbers: dict[tuple, Tensor] = {}
+        self._replaced: set[int] = set()
+
+    @contextmanager
+    def recording(self) -> Iterator[BodyTrace]:
+        """Within it, operations are recorded here; also later, for a derivative."""
+        self.outer, self.open = mode.trace, True
+        with untraced_handlers():
+            mode.trace = self
+            try:
+                yield self
+            finally:
+                mode.trace, self.open = self.outer, False
+
+    # ---- the interface of a trace
+    def staged(self, node: Node) -> Staged:
+        if may_fail(node.op, node.params):
+            self.checks[node] = None
+        return Staged(self, node)
+
+    def closed(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> Graph:
+        """The graph of these inputs and outputs, with the checks that depend on no other inputs."""
+        known = set(inputs)
+        checks = [c for c in self.checks
+                  if all(x in known or x.op is not input_ for x in postorder([c]))]
+        return Graph(tuple(inputs), tuple(outputs), tuple(checks))
+
+    def apply(self, op: OpDef, operands: Any, params: dict) -> Staged:
+        return self.staged(intern(op, tuple([x.node for x in operands]), params))
+
+    def number(self, value: Any, dtype: DType) -> Any:
+        if type(value) in (bool, int, float):
+            return Staged(self, constant(value, dtype))
+        key = id(value), dtype  # it is read at each call of the program
+        if key not in self._numbers:
+            with self.around():
+                self._numbers[key] = number(value, dtype)
+        return self.twin(self._numbers[key])._node
+
+    def input(self, shape: tuple[int, ...], dtype: DType, graded: bool = False) -> Tensor:
+        """A fresh input; `graded`: one that may have a gradient."""
+        t = traced(Staged(self, input_node(tuple(shape), dtype)))  # type: ignore[arg-type]
+        if graded and dtype.is_floating_point:
+            t._grad_fn, t._requires_grad = Source(), True
+        return t
+
+    def traced_for(self, t: Tensor) -> Tensor:
+        """`t` itself if it is from inside, otherwise its twin."""
+        payload = t._node
+        if type(payload) is Staged:
+            if payload.trace is self:
+                return t
+            if not payload.trace.open:
+                raise leaked_tensor_error(t)
+        return self.twin(t)
+
+    autograd_tensor = traced_for
+
+    def twin(self, t: Tensor) -> Tensor:
+        capture = self._by_id.get(id(t))
+        if capture is None:
+            capture = self._by_id[id(t)] = self._enter(t)
+            self._by_twin[id(capture.twin)] = capture
+            self.captures.append(capture)
+        return capture.twin
+
+    def _enter(self, t: Tensor) -> Capture:
+        with self.around():
+            value = resolve(t)
+        leaf = value._requires_grad and value._grad_fn is None
+        twin = self.input(value.shape, value._dtype, value._requires_grad and not leaf)
+        twin._requires_grad, twin._hooks, twin._grad = value._requires_grad, t._hooks, value._grad
+        return Capture(t, twin)
+
+    def detached(self, payload: Staged) -> Staged:
+        return payload
+
+    def concrete(self, t: Tensor, what: str, *instead: str) -> Any:
+        """The value of what is the same in all iterations; any other has no value."""
+        capture = self._by_twin.get(id(t)) or self._by_id.get(id(t))
+        if capture is not None and not capture.changed:
+            with self.around():
+                return mode.trace.concrete(resolve(capture.tensor), what, *instead)
+        raise NoLoop(
+            f"{self.name}: {what}: the function reads the value of a tensor of shape "
+            f"{list(t.shape)} (line {user_site()}), which is not known while a function is "
+            "compiled: use where() or cond()"
+        )
+
+    def stream(self, generator: Any) -> _Stream:
+        if id(generator) not in self.streams:
+            self.streams[id(generator)] = _Stream(self, generator)
+        return self.streams[id(generator)]
+
+    def refuse_random(self, what: str) -> None:
+        self.outer.refuse_random(what)
+
+    def hyper(self, group: dict, key: str) -> Any:
+        with self.around():
+            return mode.trace.hyper(group, key)
+
+    def read_grad(self, twin: Tensor) -> None:
+        capture = self._by_twin.get(id(twin))
+        if capture is not None and id(twin) not in self._replaced:
+            with self.around():
+                mode.trace.read_grad(resolve(capture.tensor))
+
+    def replace_grad(self, twin: Tensor) -> None:
+        capture = self._by_twin.get(id(twin))
+        if capture is not None and id(twin) not in self._replaced:
+            capture.accumulated = twin._grad is not capture.grad
+            self._replaced.add(id(twin))
+
+    def entered(self, t: Tensor) -> bool:
+        """Whether the function has used a tensor from outside."""
+        return id(t) in self._by_id
+
+    def replaced(self, capture: Capture) -> bool:
+        """Whether `.grad` at entry does not matter: it was replaced first."""
+        return id(capture.twin) in self._replaced and not capture.accumulated
+
+    def guard_attribute(self, t: Tensor, what: str, value: Any) -> None:
+        source = self.original(t)
+        if source is not None:
+            with self.around():
+                mode.trace.guard_attribute(resolve(source), what, value)
+
+    def original(self, t: Tensor) -> Tensor | None:
+        """The tensor from outside whose twin `t` is; None if it is no twin."""
+        capture = self._by_twin.get(id(t))
+        return None if capture is None else capture.tensor
+
+    input_of = original
+
+    def layout(self, t: Tensor) -> Any:
+        source = self.original(t)
+        if source is None:
+            return None
+        with self.around():
+            return mode.trace.layout(resolve(source))
+
+    def read_only(self, t: Tensor) -> bool:
+        source = self.original(t)
+        if source is None:
+            return False
+        with self.around():
+            return mode.trace.read_only(resolve(source))
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Within it, operations run in the trace around this one."""
+        inside, mode.trace = mode.trace, self.outer
+        try:
+            yield
+        finally:
+            mode.trace = inside
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Within it no trace is recorded in this thread."""
+        inside, mode.trace = mode.trace, None
+        try:
+            yield
+        finally:
+            mode.trace = inside

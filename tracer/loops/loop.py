@@ -1,0 +1,268 @@
+"""Loops of a known length in a trace: a body, the loop's primitive, and its autograd node.
+
+A Body is a recorded function with its inputs and outputs. `run_loop` applies it as one operation at
+any level: in a trace, in another body, inside `vmap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...ir.graph import Graph
+from ...ir.node import Node
+from ...ir.ops.loop import loop
+from ..autograd.backward import filled
+from ..autograd.graph import (
+    FREED,
+    GradFn,
+    OutputGradients,
+    OutputNode,
+    Saved,
+    edge,
+)
+from ..mode import mode, no_grad, resolve
+from ..tensor.tensor import Tensor
+from .body import BodyTrace, Source
+from .derivative import Derivative, pulled_back
+
+Tensors = list[Tensor]
+
+
+class Operands(NamedTuple):
+    """What a loop is applied to."""
+
+    carries: Tensors
+    slices: Tensors  # with an axis of iterations
+    constants: Tensors
+
+
+@dataclass
+class Body:
+    """The inputs and outputs of a recorded function: carries and what is stacked."""
+
+    trace: BodyTrace
+    carries: Tensors
+    slices: Tensors
+    constants: Tensors
+    new: Tensors
+    ys: Tensors
+
+    @property
+    def inputs(self) -> Tensors:
+        return [*self.carries, *self.slices, *self.constants]
+
+    def graph(self, outputs: Sequence[Node]) -> Graph:
+        """Of its inputs, and these outputs."""
+        return self.trace.closed(nodes(self.inputs), outputs)
+
+
+def nodes(staged: Sequence[Tensor]) -> list[Node]:
+    return [t._node.node for t in staged]
+
+
+def bind_loop(graph: Graph, operands: Operands, length: int, reverse: bool) -> Tensors:
+    """The results of a loop, without history."""
+    params = {"body": graph, "carried": len(operands.carries), "sliced": len(operands.slices),
+              "length": length, "reverse": reverse}
+    flat = (*operands.carries, *operands.slices, *operands.constants)
+    with no_grad():
+        return [Tensor.bind(loop, flat, {**params, "result": k})
+                for k in range(len(graph.outputs))]
+
+
+def run_loop(body: Body, operands: Operands, length: int, reverse: bool) -> Tensors:
+    """The last carries, then what is stacked, with their history."""
+    operands = Operands(*([resolve(x) for x in part] for part in operands))
+    activity = Activity(body, operands)
+    if not mode.grad or not any(activity.outputs):
+        return bind_loop(body.graph(nodes([*body.new, *body.ys])), operands, length, reverse)
+    if mode.edges_only:
+        return _edges_only(body, operands, activity, length, reverse)
+    derivative = Derivative(body, activity)
+    constants = operands.constants + [c.tensor for c in derivative.more_captures]
+    with_more = Operands(operands.carries, operands.slices, [resolve(x) for x in constants])
+    results = bind_loop(derivative.forward, with_more, length, reverse)
+    count = len(activity.outputs)
+    node = LoopBackward(body, with_more, activity, derivative, results[count:], length, reverse)
+    for k, active in enumerate(activity.outputs):
+        if active:
+            y = results[k]
+            node.types[k] = (tuple(y.shape), y._dtype)
+            y._grad_fn, y._requires_grad = OutputNode(node, k), True
+    return results[:count]
+
+
+class EdgesBackward(GradFn):
+    """The node of a loop whose values are not kept: it runs again for backward."""
+
+    __slots__ = ()
+
+    def apply(self, g: Tensor) -> tuple:
+        raise RuntimeError(FREED)
+
+
+def _edges_only(body: Body, operands: Operands, activity: Activity, length: int,
+                reverse: bool) -> Tensors:
+    results = bind_loop(body.graph(nodes([*body.new, *body.ys])), operands, length, reverse)
+    flat = [x for part in operands for x in part]
+    node = EdgesBackward("LoopBackward", tuple(
+        edge(x) if wanted and x._requires_grad else None
+        for x, wanted in zip(flat, activity.edges, strict=True)
+    ))
+    for y, active in zip(results, activity.outputs, strict=True):
+        if active:
+            y._grad_fn, y._requires_grad = node, True
+    return results
+
+
+class ModifiedBackward(GradFn):
+    """The node of a loop that writes parameters: iterations no longer have what they used."""
+
+    __slots__ = ()
+
+    def apply(self, g: Tensor) -> tuple:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace "
+            "operation: the function of the loop writes a tensor that requires grad"
+        )
+
+
+def run_modified(body: Body, operands: Operands, length: int, reverse: bool) -> Tensors:
+    """A loop that trains: its results have no derivative."""
+    outputs = [*body.new, *body.ys]
+    results = bind_loop(body.graph(nodes(outputs)), operands, length, reverse)
+    for y, inside in zip(results, outputs, strict=True):
+        if mode.grad and inside._requires_grad and y._dtype.is_floating_point:
+            y._grad_fn, y._requires_grad = ModifiedBackward("LoopBackward", ()), True
+    return results
+
+
+class Activity:
+    """Which inputs of a body have a gradient, which of them give it to an operand (`edges`), and
+    which outputs have one.
+    """
+
+    def __init__(self, body: Body, operands: Operands):
+        wanted = [x._requires_grad and x._dtype.is_floating_point
+                  for part in operands for x in part]
+        self.sources = [edge(t) if t._requires_grad else None for t in body.inputs]
+        places = {fn: k for k, fn in enumerate(self.sources) if fn is not None}
+        outputs = [*body.new, *body.ys]
+        reached = [_reached(edge(t) if t._requires_grad else None, places) for t in outputs]
+        count = len(body.carries)
+        self.inputs = list(wanted)
+        while True:
+            self.outputs = [any(self.inputs[j] for j in r) for r in reached]
+            more = [k for k in range(count) if self.outputs[k] and not self.inputs[k]]
+            if not more:
+                break
+            for k in more:
+                self.inputs[k] = True
+        flows = {j for r, active in zip(reached, self.outputs, strict=True) if active for j in r}
+        self.edges = [active and k in flows for k, active in enumerate(self.inputs)]
+        self.inputs = [e or (k < count and self.outputs[k]) for k, e in enumerate(self.edges)]
+        for k, t in enumerate(body.inputs):
+            source = t._grad_fn
+            if isinstance(source, Source) and source.reached and (self.inputs[k] or k >= count):
+                raise RuntimeError(
+                    f"{body.trace.name}: backward() in the function (line {source.reached}) "
+                    "reaches what another iteration, or the program around the loop, computed: "
+                    "detach it, or call backward() outside of the loop"
+                )
+
+
+def _reached(fn: GradFn | None, places: dict[GradFn, int]) -> set[int]:
+    """The inputs to which a gradient flows."""
+    stack, seen, reached = [fn], set(), set()
+    while stack:
+        fn = stack.pop()
+        if fn is None or fn in seen:
+            continue
+        seen.add(fn)
+        if fn in places:
+            reached.add(places[fn])
+        stack.extend(fn.edges)
+    return reached
+
+
+class LoopBackward(GradFn):
+    """The autograd node of a loop. Its backward is a loop in the other direction."""
+
+    __slots__ = ("activity", "body", "derivative", "length", "operands", "residuals", "reverse",
+                 "saved", "types")
+
+    def __init__(self, body: Body, operands: Operands, activity: Activity, derivative: Derivative,
+                 residuals: Tensors, length: int, reverse: bool):
+        flat = [x for part in operands for x in part]
+        wanted = [*activity.edges, *(False for _ in derivative.more_captures)]
+        super().__init__("LoopBackward", tuple(
+            edge(x) if w and x._requires_grad else None
+            for x, w in zip(flat, wanted, strict=True)
+        ))
+        self.body, self.activity, self.derivative = body, activity, derivative
+        self.length, self.reverse = length, reverse
+        self.saved: Any = ([(Saved(x), edge(x) if x._requires_grad else None) for x in flat],
+                           [Saved(x) for x in residuals])
+        self.operands = [len(part) for part in operands]
+        self.types: dict[int, tuple] = {}
+
+    def run_prehooks(self, g: Any) -> Any:
+        return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
+
+    def apply(self, g: Any) -> tuple[Tensor | None, ...]:
+        if self.saved is None:
+            raise RuntimeError(FREED)
+        parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
+        gradients = {k: parts[k] if k in parts else filled(*t, 0.0)
+                     for k, t in self.types.items()}
+        history = bool(mode.grad)
+        flat = [s.unpack(fn if history else None, fn) for s, fn in self.saved[0]]
+        split = iter(flat)
+        operands = Operands(*([next(split) for _ in range(n)] for n in self.operands))
+        if history:
+            grads = self.recorded(operands, gradients)
+        else:
+            residuals = [s.unpack(None, None) for s in self.saved[1]]
+            grads = self.derivative.gradients(
+                bind_loop, operands, residuals, gradients, self.length, self.reverse)
+        return tuple(g if fn is not None else None
+                     for g, fn in zip(grads, self.edges, strict=True))
+
+    def recorded(self, operands: Operands, gradients: dict[int, Tensor]) -> list[Tensor | None]:
+        """The gradients, with their own history: the states again, then a loop that uses them."""
+        body, count = self.body, len(self.body.carries)
+        states = Body(body.trace, body.carries, body.slices, self.constants(), body.new,
+                      body.carries)
+        stacked = run_loop(states, operands, self.length, self.reverse)[count:]
+        back = pulled_back(body, self.activity, create=True)
+        constants = [*operands.constants]
+        fixed = self.constants()
+        for c in body.trace.captures:
+            if all(c.twin is not t for t in [*fixed, *body.inputs]):
+                fixed.append(c.twin)
+                constants.append(resolve(c.tensor))
+        zeros = [filled(t.shape, t._dtype, 0.0) for t in back.sums]
+        first = [gradients[k] if k in gradients else filled(t.shape, t._dtype, 0.0)
+                 for k, t in zip(back.carried, back.carries, strict=True)]
+        step = Body(body.trace, [*back.carries, *back.sums],
+                    [*body.carries, *body.slices, *back.ys.values()], fixed,
+                    [*back.new, *back.new_sums], list(back.of_slices.values()))
+        results = run_loop(step, Operands(
+            [*first, *zeros], [*stacked, *operands.slices, *(gradients[k] for k in back.ys)],
+            constants), self.length, not self.reverse)
+        grads: list[Tensor | None] = [None] * len(self.edges)
+        places = [*back.carried, *back.summed, *back.of_slices]
+        for k, g in zip(places, results, strict=True):
+            grads[k] = g
+        return grads
+
+    def constants(self) -> Tensors:
+        return [*self.body.constants, *(c.twin for c in self.derivative.more_captures)]
+
+    def has_saved_values(self) -> bool:
+        return self.saved is not None
+
+    def release(self) -> None:
+        self.saved = None

@@ -1,0 +1,137 @@
+"""`scan` in a trace: the function is recorded once, and becomes the body of a loop.
+
+Tensors from outside that the function writes in place are further carries, and are written after
+the loop; so are new `.grad`s. What a body cannot have raises NoLoop, before anything has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...ir.dtype import int64
+from ...ir.ops.source import iota
+from ..autograd.backward import filled
+from ..autograd.batching import BatchTrace
+from ..mode import mode, no_grad, resolve
+from ..tensor.dispatch import bind
+from ..tensor.inplace import overwrite
+from ..tensor.tensor import Tensor, traced
+from ..tensor.views import base_and_path
+from .body import BodyTrace, NoLoop
+from .effects import refuse_effects
+from .loop import Body, Operands, Tensors, run_loop, run_modified
+
+Run = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
+
+
+def in_a_trace() -> bool:
+    """Whether what is computed now becomes a graph."""
+    trace = mode.trace
+    while isinstance(trace, BatchTrace):
+        trace = trace.outer
+    return trace is not None
+
+
+def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
+                reverse: bool) -> tuple[Tensors, Tensors]:
+    """The last carries and the stacked outputs of `length` iterations over the rows of xs."""
+    carries, xs = [resolve(x) for x in carries], [resolve(x) for x in xs]
+    recorded = Recorded(name, run, carries, xs)
+    body, extra = recorded.body, recorded.written
+    operands = Operands(
+        [*carries, *(c.tensor for c in recorded.values), *recorded.first_grads()],
+        [*xs, *recorded.offsets(length, reverse)],
+        [*recorded.seeds(), *(c.tensor for c in recorded.constants)],
+    )
+    if any(c.twin._requires_grad for c in recorded.values):
+        results = run_modified(body, operands, length, reverse)
+    else:
+        results = run_loop(body, operands, length, reverse)
+    count, every = len(carries), len(carries) + len(extra)
+    recorded.write_back(results[count:every])
+    return results[:count], results[every:]
+
+
+class Recorded:
+    """A function that was recorded as the body of a loop, and what it does to the world."""
+
+    def __init__(self, name: str, run: Run, carries: Tensors, xs: Tensors):
+        trace = self.trace = BodyTrace(name)
+        with refuse_effects(name), trace.recording():
+            inside = [trace.input(x.shape, x._dtype, bool(mode.grad)) for x in carries]
+            slices = [trace.input(x.shape[1:], x._dtype, x._requires_grad) for x in xs]
+            new, ys = run(list(inside), list(slices))
+            new, ys = [resolve(y) for y in new], [resolve(y) for y in ys]
+            self.values = [c for c in trace.captures if c.changed]
+            self.grads = [c for c in trace.captures if c.twin._grad is not c.grad]
+            self.check()
+            finals = [resolve(c.twin) for c in self.values]
+            with_grad = [c for c in self.grads if c.twin._grad is not None]
+            self.written = [*self.values, *with_grad]
+            grads = [resolve(c.twin._grad) for c in with_grad]
+            streams = list(trace.streams.values())
+        unread = [trace.input(g.shape, g._dtype) for g in grads]
+        self.new_grads = with_grad
+        self.constants = [c for c in trace.captures if not c.changed]
+        self.body = Body(
+            trace, [*inside, *(traced(c.payload) for c in self.values), *unread],
+            [*slices, *(s.offset for s in streams)],
+            [*(s.seed for s in streams), *(c.twin for c in self.constants)],
+            [*new, *finals, *grads], ys,
+        )
+
+    def check(self) -> None:
+        """Raise NoLoop for changes that iterations would not hand on as they are."""
+        for c in self.values:
+            if c.twin.shape != c.payload.shape or c.twin._dtype is not c.payload.dtype:
+                raise NoLoop("the function changes the shape of a tensor from outside")
+            if c.twin._requires_grad and c.twin._grad_fn is not c.entry_fn:
+                raise NoLoop("the function writes values with a history into a tensor from outside")
+        roots: dict[int, int] = {}
+        for c in self.trace.captures:
+            root = base_and_path(resolve_around(self.trace, c.tensor))[0]
+            roots[id(root)] = roots.get(id(root), 0) + 1
+        for c in self.values:
+            root = base_and_path(resolve_around(self.trace, c.tensor))[0]
+            if roots[id(root)] > 1:
+                raise NoLoop("the function writes a tensor of which it uses a view")
+        for c in self.grads:
+            entry_read = c.grad is not None and self.trace.entered(c.grad)
+            if entry_read or (c.grad is None and c.twin._grad is not None
+                              and not self.trace.replaced(c)):
+                raise NoLoop("the first iteration finds another .grad than the others")
+
+    # ---- operands
+    def first_grads(self) -> Tensors:
+        shapes = [(c.twin._grad.shape, c.twin._grad._dtype) for c in self.new_grads]
+        return [filled(shape, dtype, 0) for shape, dtype in shapes]
+
+    def seeds(self) -> Tensors:
+        return self._seeds
+
+    def offsets(self, length: int, reverse: bool) -> Tensors:
+        """Of each generator, the position of its first number in each iteration."""
+        offsets, self._seeds = [], []
+        for stream in self.trace.streams.values():
+            seed, start = stream.generator.draw(stream.count * length)
+            steps = bind(iota, (), {"shape": (length,), "dtype": int64})
+            order = steps * -1 + (length - 1) if reverse else steps
+            offsets.append(order * stream.count + start)
+            self._seeds.append(seed)
+        return offsets
+
+    # ---- after the loop
+    def write_back(self, results: Tensors) -> None:
+        for c, new in zip(self.values, results, strict=False):
+            with no_grad():
+                overwrite(c.tensor, new, "CopyBackwards")
+        for c in self.grads:
+            resolve(c.tensor).grad = None
+        for c, new in zip(self.new_grads, results[len(self.values) :], strict=True):
+            resolve(c.tensor).grad = new.detach()
+
+
+def resolve_around(trace: BodyTrace, t: Tensor) -> Tensor:
+    with trace.around():
+        return resolve(t)
