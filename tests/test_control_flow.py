@@ -11,6 +11,8 @@ import pytest
 from both_autograds import gradients, numbers, same
 
 import tracegrad as tg
+from tracegrad.ir.op import Kind
+from tracegrad.ir.ops.contract import dot
 
 torch = pytest.importorskip("torch")
 
@@ -408,3 +410,36 @@ def test_torchs_paths():
     top = (tg.associative_scan, tg.cond, tg.map, tg.scan, tg.while_loop)
     assert here == tuple(f.__wrapped__ for f in top)
     assert again is scan
+
+
+# ---- a loop stays a loop
+def loops(compiled, *args) -> int:
+    """How many results of loops and branches there are in the graph of a call."""
+    compiled(*args)
+    return sum(y.op.kind is Kind.LOOP for y in compiled.graph().order())
+
+
+def test_the_length_of_a_loop_does_not_grow_its_graph():
+    sizes = []
+    for n in (4, 64):
+        compiled = tg.compile(lambda x, w, b: recurrence(tg, x, w, b))
+        assert loops(compiled, tg.ones(n, 3), tg.ones(3, 3), tg.ones(3)) == 2
+        sizes.append(len(compiled.graph().order()))
+    assert sizes[0] == sizes[1]
+
+
+def test_the_gradient_of_a_weight_is_one_product_over_all_times():
+    def f(x, w):
+        def step(h, v):
+            h = tg.tanh(v @ w + h)
+            return h, h
+
+        w = w.detach().requires_grad_()
+        h, ys = tg.scan(step, x[0] @ w, x)
+        return tg.autograd.grad(ys.sum(), w)[0]
+
+    compiled = tg.compile(f)
+    x, w = tg.tensor(RNG.standard_normal((6, 4, 5))), tg.tensor(RNG.standard_normal((5, 3)))
+    same([compiled(x, w)], [f(x, w)])
+    products = [y for y in compiled.graph().order() if y.op is dot]
+    assert (5, 24) in [y.inputs[0].shape for y in products]

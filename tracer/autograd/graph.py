@@ -25,7 +25,7 @@ from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 from .operands_read import reads_of
 
-_leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
+leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
@@ -185,7 +185,7 @@ class AccumulateGrad(GradFn):
     __slots__ = ("variable",)
 
     def __init__(self, variable: Tensor):
-        super().__init__("AccumulateGrad", (), next(_leaf_sequence_numbers))
+        super().__init__("AccumulateGrad", (), next(leaf_sequence_numbers))
         self.variable = variable
 
     def run_prehooks(self, g: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from ...ir.op import OpDef
 from ...ir.ops.elementwise import may_fail
 from ...ir.ops.source import input as input_
 from ...ir.value import Value
-from ..autograd.graph import GradFn
+from ..autograd.graph import GradFn, leaf_sequence_numbers
+from ..autograd.transform import Origin
 from ..mode import mode, resolve
 from ..signals import untraced_handlers
 from ..tensor.dispatch import number
@@ -45,20 +46,27 @@ class Staged(Value):
         return trace.staged(Node.bind(op, nodes, params))
 
 
-class Source(GradFn):
+class Source(Origin):
     """Where the autograd graph of a body begins: an input. What backward() brings here belongs to
     other iterations, or to what is outside.
     """
 
-    __slots__ = ("reached",)
+    __slots__ = ("line",)
 
     def __init__(self) -> None:
-        super().__init__("LoopInputBackward", ())
-        self.reached: Any = None  # the line that brought a gradient here
+        GradFn.__init__(self, "LoopInputBackward", (), next(leaf_sequence_numbers))
+        self.line: Any = None  # the line that brought a gradient here
 
     def apply(self, g: Tensor) -> tuple:
-        self.reached = user_site()
+        self.line = user_site()
         return ()
+
+
+def same(t: Tensor) -> Tensor:
+    """Another tensor of the same value and history: a write to it leaves `t` as it is."""
+    y = traced(t._node, t._requires_grad)
+    y._grad_fn = t._grad_fn
+    return y
 
 
 class Capture:

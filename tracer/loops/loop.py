@@ -165,9 +165,9 @@ class Activity:
         self.inputs = [e or (k < count and self.outputs[k]) for k, e in enumerate(self.edges)]
         for k, t in enumerate(body.inputs):
             source = t._grad_fn
-            if isinstance(source, Source) and source.reached and (self.inputs[k] or k >= count):
+            if isinstance(source, Source) and source.line and (self.inputs[k] or k >= count):
                 raise RuntimeError(
-                    f"{body.trace.name}: backward() in the function (line {source.reached}) "
+                    f"{body.trace.name}: backward() in the function (line {source.line}) "
                     "reaches what another iteration, or the program around the loop, computed: "
                     "detach it, or call backward() outside of the loop"
                 )
@@ -206,7 +206,7 @@ class LoopBackward(GradFn):
         self.saved: Any = ([(Saved(x), edge(x) if x._requires_grad else None) for x in flat],
                            [Saved(x) for x in residuals])
         self.operands = [len(part) for part in operands]
-        self.types: dict[int, tuple] = {}
+        self.types: dict[int, tuple[Any, Any]] = {}
 
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
@@ -215,8 +215,8 @@ class LoopBackward(GradFn):
         if self.saved is None:
             raise RuntimeError(FREED)
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
-        gradients = {k: parts[k] if k in parts else filled(*t, 0.0)
-                     for k, t in self.types.items()}
+        gradients = {k: parts[k] if k in parts else filled(shape, dtype, 0.0)
+                     for k, (shape, dtype) in self.types.items()}
         history = bool(mode.grad)
         flat = [s.unpack(fn if history else None, fn) for s, fn in self.saved[0]]
         split = iter(flat)

@@ -7,7 +7,6 @@ the loop; so are new `.grad`s. What a body cannot have raises NoLoop, before any
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ...ir.dtype import int64
 from ...ir.ops.source import iota
@@ -18,7 +17,7 @@ from ..tensor.dispatch import bind
 from ..tensor.inplace import overwrite
 from ..tensor.tensor import Tensor, traced
 from ..tensor.views import base_and_path
-from .body import BodyTrace, NoLoop
+from .body import BodyTrace, NoLoop, same
 from .effects import refuse_effects
 from .loop import Body, Operands, Tensors, run_loop, run_modified
 
@@ -61,7 +60,7 @@ class Recorded:
         with refuse_effects(name), trace.recording():
             inside = [trace.input(x.shape, x._dtype, bool(mode.grad)) for x in carries]
             slices = [trace.input(x.shape[1:], x._dtype, x._requires_grad) for x in xs]
-            new, ys = run(list(inside), list(slices))
+            new, ys = run([same(x) for x in inside], [same(x) for x in slices])
             new, ys = [resolve(y) for y in new], [resolve(y) for y in ys]
             self.values = [c for c in trace.captures if c.changed]
             self.grads = [c for c in trace.captures if c.twin._grad is not c.grad]
@@ -104,8 +103,7 @@ class Recorded:
 
     # ---- operands
     def first_grads(self) -> Tensors:
-        shapes = [(c.twin._grad.shape, c.twin._grad._dtype) for c in self.new_grads]
-        return [filled(shape, dtype, 0) for shape, dtype in shapes]
+        return [filled(c.payload.shape, c.payload.dtype, 0) for c in self.new_grads]
 
     def seeds(self) -> Tensors:
         return self._seeds

@@ -365,8 +365,8 @@ def leaked_tensor_error(t: Tensor) -> RuntimeError:
     node = t._node
     if node is not None and not isinstance(node, Node):
         return RuntimeError(
-            f"a tensor of shape {list(node.shape)} from inside {node.inside} is used outside of it, "
-            "where it has no value: return it from the function instead of storing it."
+            f"a tensor of shape {list(node.shape)} from inside {node.inside} is used outside of "
+            "it, where it has no value: return it from the function instead of storing it."
         )
     where = f" made at {node.site}" if node is not None and getattr(node, "site", None) else ""
     return RuntimeError(
