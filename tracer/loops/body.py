@@ -6,7 +6,7 @@ represented by a twin: so a body closes over nothing. The payload of a tensor in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -195,11 +195,26 @@ class BodyTrace:
         return payload
 
     def concrete(self, t: Tensor, what: str, *instead: str) -> Any:
-        """The value of what is the same in all iterations; any other has no value."""
+        source = self._same_everywhere(t, what)
+        with self.around():
+            return mode.trace.concrete(resolve(source), what, *instead)
+
+    def read(self, t: Tensor, what: str) -> list[Any]:
+        source = self._same_everywhere(t, what)
+        with self.around():
+            return mode.trace.read(resolve(source), what)
+
+    def computed(self, function: Callable, tensors: list[Tensor], what: str,
+                 instead: str) -> list[Tensor]:
+        sources = [self._same_everywhere(t, what) for t in tensors]
+        with self.around():
+            return mode.trace.computed(function, [resolve(x) for x in sources], what, instead)
+
+    def _same_everywhere(self, t: Tensor, what: str) -> Tensor:
+        """The tensor from outside that `t` is in all iterations. Any other has no value."""
         capture = self._by_twin.get(id(t)) or self._by_id.get(id(t))
         if capture is not None and not capture.changed:
-            with self.around():
-                return mode.trace.concrete(resolve(capture.tensor), what, *instead)
+            return capture.tensor
         raise NoLoop(
             f"{self.name}: {what}: the function reads the value of a tensor of shape "
             f"{list(t.shape)} (line {user_site()}), which is not known while a function is "
