@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tracegrad.codegen.program import Kernel
-from tracegrad.runtime.cpu import code_generator, compiler
+from tracegrad.runtime.cpu import code_generator, compiler, object_code
 
 
 def on_vectors(module: str, *operations: str) -> bool:
@@ -13,8 +13,15 @@ def on_vectors(module: str, *operations: str) -> bool:
     return bool(re.search(rf"= (?:{'|'.join(operations)}) [^\n]*<(?:vscale x )?\d+ x ", module))
 
 
+def address_of(kernel: Kernel, *origin: str) -> int:
+    """The address of one kernel's machine code."""
+    return compiler.addresses_of({kernel: origin})[kernel]
+
+
 def print_map() -> None:
     """Print what LLVM made of the one map kernel that this process has."""
     (text,) = (text for text in compiler._ready if text.startswith("def map_"))
-    _, made, _ = code_generator.compiled(Kernel("map", text.partition("\n")[2]), ())
-    print(made.get_llvm_str())
+    with object_code.optimised(
+        code_generator.written(Kernel("map", text.partition("\n")[2]))
+    ) as module:
+        print(module)

@@ -53,6 +53,7 @@ LAWS = {
             "tracegrad.runtime",
             "tracegrad.codegen.program",
             "tracegrad.ir.dtype",
+            "tracegrad.ir.faults",
             "tracegrad.ir.handlers",
             "tracegrad.ir.locks",
             "tracegrad.ir.progress",

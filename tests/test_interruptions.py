@@ -11,7 +11,7 @@ import pytest
 from processes import enough, prints, soon
 
 import tracegrad as tg
-from tracegrad.runtime.cpu import code_generator, object_cache
+from tracegrad.runtime.cpu import compiler, object_cache
 
 
 class Stop(Exception):
@@ -52,7 +52,7 @@ def test_a_handler_may_call_the_function_that_it_interrupts():
 def test_numba_is_neither_entered_in_its_own_middle_nor_left_there():
     """Two signals come whenever a kernel is compiled."""
     object_cache.read = lambda name: None
-    inner, within, compiled, handled = code_generator.compiled, [], [], []
+    inner, within, compiled, handled = compiler.object_code, [], [], []
 
     def compile_(*args):
         assert not within
@@ -63,7 +63,7 @@ def test_numba_is_neither_entered_in_its_own_middle_nor_left_there():
         compiled.append(within.pop())
         return made
 
-    code_generator.compiled = compile_
+    compiler.object_code = compile_
     w = tg.ones(5, requires_grad=True)
 
     def handler(*_):

@@ -10,11 +10,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from machine_code import address_of
 from processes import run, start
 
 import tracegrad as tg
 from tracegrad.codegen.gemm import kernel as gemm
 from tracegrad.codegen.program import Kernel
+from tracegrad.ir import faults
 from tracegrad.ir.value import REGISTRY
 from tracegrad.runtime.cpu import code_generator, compiler, object_cache
 
@@ -36,7 +38,7 @@ def loads(number: float) -> str:
     """How a kernel came to be, in a process that has not met it: 'compiled' or 'loaded'."""
     compiler._ready.clear()
     before = compiler.statistics.compiled, compiler.statistics.loaded
-    assert compiler.address_of(Kernel("map", SOURCE.format(number)))
+    assert address_of(Kernel("map", SOURCE.format(number)))
     after = compiler.statistics.compiled, compiler.statistics.loaded
     return {(1, 0): "compiled", (0, 1): "loaded"}[after[0] - before[0], after[1] - before[1]]
 
@@ -53,7 +55,7 @@ def test_a_kernel_is_compiled_once_per_machine(folder):
 def test_a_kernel_is_compiled_once_per_process(folder):
     kernel = Kernel("map", SOURCE.format(3.0))
     before = compiler.statistics.compiled
-    assert compiler.address_of(kernel) == compiler.address_of(kernel)
+    assert address_of(kernel) == address_of(kernel)
     assert compiler.statistics.compiled == before + 1
 
 
@@ -190,6 +192,14 @@ def test_the_key_depends_on_all_that_writes_machine_code():
     assert written_by - {"python_builtins"} == set(compiler._MEANING)
 
 
+def test_the_key_depends_on_the_numbers_that_kernels_report(tmp_path, monkeypatch):
+    before = compiler.meaning.__wrapped__()
+    other = tmp_path / "faults.py"
+    other.write_text(Path(faults.__file__).read_text().replace("FACTOR = 1, 2", "FACTOR = 1, 3"))
+    monkeypatch.setattr(faults, "__file__", str(other))
+    assert compiler.meaning.__wrapped__() != before
+
+
 def test_a_product_written_by_another_file_is_another(tmp_path, monkeypatch):
     mine = Path(gemm.__file__)
     monkeypatch.setattr(gemm, "__file__", str(tmp_path / mine.name))
@@ -205,7 +215,7 @@ def test_a_product_written_by_another_file_is_another(tmp_path, monkeypatch):
 def test_a_kernel_that_numba_refuses_is_named_with_its_source_and_operations(folder, tmp_path):
     kernel = Kernel("map", "    v = no_such_word(args)\n")
     with pytest.raises(code_generator.CompileError) as caught:
-        compiler.address_of(kernel, ("tanh  float32[3]  train.py:41",))
+        address_of(kernel, "tanh  float32[3]  train.py:41")
     message = str(caught.value)
     assert kernel.name in message and "no_such_word" in message and "train.py:41" in message
     path = next(word for word in message.split() if word.endswith(".py;")).rstrip(";")

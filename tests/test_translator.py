@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 from compiled import bits
+from machine_code import address_of
 from numba import cfunc, types
 from processes import prints
 
 import tracegrad as tg
 from tracegrad.codegen.program import Kernel
-from tracegrad.runtime.cpu import code_generator, compiler, executable, object_cache
+from tracegrad.runtime.cpu import code_generator, executable, object_cache
 from tracegrad.runtime.cpu.builtins import BUILTINS
 
 SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
@@ -22,10 +23,10 @@ F = tg.nn.functional
 _kept = []
 
 
-def of_numba(kernel: Kernel, origin: tuple[str, ...] = ()) -> int:
+def of_numba(kernel: Kernel) -> int:
     """The address of what Numba makes of a kernel's text."""
     if kernel.llvm:
-        return compiler.address_of(kernel, origin)
+        return address_of(kernel)
     namespace = {name: builtin.numba for name, builtin in BUILTINS.items()}
     exec(kernel.text, namespace)
     flags = code_generator.FAST if kernel.fast else False
@@ -93,8 +94,9 @@ def test_kernels_compute_what_numba_makes_of_their_text(name, fast, monkeypatch)
     """Sums may be regrouped otherwise; anything else is the same to the bit."""
     function, *args = PROGRAMS[name]
     results = []
-    for address_of in (executable.address_of, of_numba):
-        monkeypatch.setattr(executable, "address_of", address_of)
+    numbas = lambda kernels: {kernel: of_numba(kernel) for kernel in kernels}
+    for addresses_of in (executable.addresses_of, numbas):
+        monkeypatch.setattr(executable, "addresses_of", addresses_of)
         tg.manual_seed(3)
         results.append(tg.compile(function, fast_math=fast)(*args))
     ours, theirs = (r if isinstance(r, tuple) else (r,) for r in results)
@@ -108,7 +110,7 @@ def test_kernels_compute_what_numba_makes_of_their_text(name, fast, monkeypatch)
 
 
 def compiles(text: str) -> int:
-    return compiler.address_of(Kernel("map", text))
+    return address_of(Kernel("map", text))
 
 
 REFUSED = {

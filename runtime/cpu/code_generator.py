@@ -1,8 +1,7 @@
-"""Kernel source to machine code, by LLVM. This is where Numba is needed: the builtins of kernels
-are its intrinsics.
+"""Kernels to LLVM's text. This is where Numba is needed: builtins of kernels are its intrinsics.
 
-Takes a Kernel, gives machine code that is loaded, and the parts of a cache entry. Knows nothing of
-the cache. compiler.py imports it when the first kernel is compiled.
+Takes a Kernel, gives what object code is made of. Knows nothing of the cache. compiler.py imports
+it when the first kernel is compiled.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache as memo
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
@@ -23,6 +22,7 @@ from numba.core.runtime import rtsys
 from ...codegen.program import Kernel, MachineCodeLost
 from . import lapack, special
 from .builtins import BUILTINS
+from .object_code import Source
 from .translator import translated
 
 # of kernels that are `fast`; NaN and infinities keep their meaning: neither nnan nor ninf. Others
@@ -46,12 +46,6 @@ def provide(code: bytes) -> None:
             words.provide()
 
 
-def parts_of(compiled: Any, symbol: str) -> tuple[bytes, ...]:
-    """The parts of a cache entry, of a compiled library."""
-    _, _, (code, _) = compiled.serialize_using_object_code()
-    return symbol.encode(), bytes(code)
-
-
 @memo
 def source_folder() -> Path:
     """Where kernel source is written: TRACEGRAD_DUMP, else a folder of this process."""
@@ -61,51 +55,44 @@ def source_folder() -> Path:
     return Path(given or tempfile.mkdtemp(prefix="tracegrad-"))
 
 
-# of code whose vectors and unrolled loops are written out: LLVM's passes for those find nothing
-_WRITTEN_OUT = {"opt": 1, "loop_vectorize": False, "slp_vectorize": False}
-
-
-def assembled(
-    name: str, text: str, libraries: Sequence[Any] = (), passes: dict[str, Any] = _WRITTEN_OUT
-) -> Any:
-    """Loaded machine code of an LLVM module that calls these libraries, for the machine that Numba
-    compiles for. Numba itself would have each function optimised once more before the module.
-    """
+@memo
+def _processor() -> tuple[str, str]:
+    """The processor that Numba compiles for, and what it can do."""
     codegen = cpu_target.target_context.codegen()
+    return codegen._get_host_cpu_name(), codegen._tm_features
+
+
+def source_of(text: str, called: Sequence[Any] = (), loops: bool = False) -> Source:
+    """What object code is made of an LLVM module that calls these libraries of Numba's; `loops`
+    are for LLVM to make vectors of.
+    """
     with global_compiler_lock:
-        made = codegen.create_library(name)
-        made.enable_object_caching()
-        module = made._final_module
-        module.link_in(llvm.parse_assembly(text))
-        for called in libraries:
-            module.link_in(called._get_module_for_linking(), preserve=True)
-        manager, builder = codegen._module_pass_manager(**passes)
-        manager.run(module, builder)
-        module.verify()
-        made._finalize_final_module()
-    return made
+        codes = tuple(library._get_module_for_linking().as_bitcode() for library in called)
+    return Source(text, *_processor(), codes, loops)
 
 
 _WORDS = {name: builtin.numba for name, builtin in BUILTINS.items()}
 
 
-def _symbol(kernel: Kernel) -> str:
+def symbol_of(kernel: Kernel) -> str:
     """The name of its function, of which a process must not load two."""
     return f"{kernel.template}_{hashlib.sha256(kernel.text.encode()).hexdigest()[:32]}"
 
 
-def _assembled(kernel: Kernel, symbol: str) -> Any:
+def written(kernel: Kernel) -> Source:
+    """What a kernel's object code is made of."""
+    symbol = symbol_of(kernel)
     if kernel.llvm:
-        return assembled(symbol, kernel.llvm().replace('"kernel"', f'"{symbol}"'))
+        return source_of(kernel.llvm().replace('"kernel"', f'"{symbol}"'))
     text, called = translated(kernel.text, symbol, _WORDS, FAST if kernel.fast else set())
-    return assembled(symbol, text, called, {})
+    return source_of(text, called, loops=True)
 
 
-def compiled(kernel: Kernel, origin: Iterable[Any]) -> tuple[int, Any, tuple[bytes, ...]]:
-    """The address of the kernel's machine code, what keeps it alive, and its cache entry."""
-    symbol = _symbol(kernel)
+@contextmanager
+def blamed(kernel: Kernel, origin: Iterable[Any]) -> Iterator[None]:
+    """Within it the kernel is compiled: whatever is wrong with it raises CompileError."""
     try:
-        made = _assembled(kernel, symbol)
+        yield
     except MachineCodeLost:
         raise
     except Exception as error:
@@ -118,4 +105,3 @@ def compiled(kernel: Kernel, origin: Iterable[Any]) -> tuple[int, Any, tuple[byt
             f"kernel {kernel.name} did not compile: {type(error).__name__}: {said}\n"
             f"its source is in {path}; it comes from\n  {operations}"
         ) from error
-    return made.get_pointer_to_function(symbol), made, parts_of(made, symbol)

@@ -11,7 +11,7 @@ import logging  # noqa: F401 (see the end)
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as memo
@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from ...codegen.program import Kernel
+from ...ir import faults
 from ...ir.handlers import handlers_later
 from ...ir.locks import lock
+from ...ir.progress import phase
 from . import machine_code, object_cache
+from .compile_processes import PATIENCE, Team, processes_for
+from .object_code import Source, object_code
 
 
 @dataclass
@@ -33,8 +37,9 @@ class Statistics:
 
 
 statistics = Statistics()
+_batch = lock()  # kernels of one program at a time
 _one = lock()
-_ready: dict[str, tuple[int, Any]] = {}  # kernel text -> (address, what keeps it alive)
+_ready: dict[str, int] = {}  # kernel text -> address
 
 
 @contextmanager
@@ -68,42 +73,94 @@ def loaded(parts: tuple[bytes, ...]) -> int:
 _MEANING = (
     "builtins", "intrinsics", "arithmetic", "powers", "half", "special", "lapack", "philox",
     "vector_math", "libm", "external_builtins", "registers", "translator", "code_generator",
+    "object_code",
 )
 
 
 @memo
 def meaning() -> str:
     """A digest of what the text of kernels means."""
-    texts = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MEANING)
+    texts = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MEANING]
+    texts.append(Path(faults.__file__).read_bytes())  # numbers that kernels report
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
-def address_of(kernel: Kernel, origin: Iterable[Any] = ()) -> int:
-    """The address of the kernel's machine code, which lives as long as the process."""
-    text = kernel.text
-    if text in _ready:
-        return _ready[text][0]
+def addresses_of(kernels: Mapping[Kernel, Iterable[Any]]) -> dict[Kernel, int]:
+    """The addresses of the kernels' machine code, which lives as long as the process; with each
+    kernel comes what a message would say of its origin.
+    """
+    if not all(kernel.text in _ready for kernel in kernels):
+        with _batch:
+            missing = {k: origin for k, origin in kernels.items() if not _found(k)}
+            if missing:
+                _compile(missing)
+    return {kernel: _ready[kernel.text] for kernel in kernels}
+
+
+def _found(kernel: Kernel) -> bool:
+    """Whether the kernel is there, or in the cache."""
+    if kernel.text in _ready:
+        return True
     with compiling():
-        if text in _ready:  # another thread has done it meanwhile
-            return _ready[text][0]
-        name = object_cache.key(f"{meaning()}\n{text}")
-        parts = object_cache.read(name)
-        if parts is not None:
-            try:
-                address = loaded(parts)
-            except Exception:  # an object of another make: compile it again
-                address = 0
-            if address:
-                statistics.loaded += 1
-                _ready[text] = (address, None)
-                return address
-        began = time.perf_counter()
-        address, keep, parts = code_generator().compiled(kernel, origin)
+        parts = object_cache.read(_name(kernel))
+        if parts is None:
+            return False
+        try:
+            _ready[kernel.text] = loaded(parts)
+        except Exception:  # an object of another make: compile it again
+            return False
+        statistics.loaded += 1
+        return True
+
+
+def _name(kernel: Kernel) -> str:
+    return object_cache.key(f"{meaning()}\n{kernel.text}")
+
+
+def _seconds(kernel: Kernel) -> float:
+    """About how long LLVM will take."""
+    return 0.13 if kernel.llvm else 0.01 + 1.2e-5 * len(kernel.source)
+
+
+def _compile(kernels: dict[Kernel, Iterable[Any]]) -> None:
+    """Compile what is not in the cache, the greatest kernels first, with other processes where that
+    pays.
+    """
+    began = time.perf_counter()
+    with Team(processes_for(sum(map(_seconds, kernels)))) as team:
+        generator = code_generator()
+        order = sorted(kernels, key=_seconds, reverse=True)
+        sources: dict[int, Source] = {}
+        for number, kernel in enumerate(order):
+            with compiling(), generator.blamed(kernel, kernels[kernel]):
+                sources[number] = generator.written(kernel)
+            team.hand(number, sources[number])
+        patience = 0.0
+        while sources:
+            phase(f"kernel {len(order) - len(sources) + 1} of {len(order)}")
+            finished = team.finished(patience)
+            for number, code in finished:
+                if code and number in sources:
+                    del sources[number]
+                    _keep(order[number], kernels[order[number]], code)
+            hang = patience and not finished
+            left = [number for number in sources if hang or number not in team.begun()]
+            patience = 0.0 if left else PATIENCE
+            if left:
+                kernel, source = order[left[-1]], sources.pop(left[-1])
+                _keep(kernel, kernels[kernel], source)
+    statistics.seconds += time.perf_counter() - began
+
+
+def _keep(kernel: Kernel, origin: Iterable[Any], code: bytes | Source) -> None:
+    """Load a kernel's object code, and let later processes find it."""
+    with compiling(), code_generator().blamed(kernel, origin):
+        if isinstance(code, Source):
+            code = object_code(code)
+        parts = code_generator().symbol_of(kernel).encode(), code
+        _ready[kernel.text] = loaded(parts)
         statistics.compiled += 1
-        statistics.seconds += time.perf_counter() - began
-        object_cache.write(name, *parts)
-        _ready[text] = (address, keep)
-        return address
+        object_cache.write(_name(kernel), *parts)
 
 
 _held: list[Any] = []  # locks, while this process forks

@@ -15,8 +15,7 @@ import numpy as np
 
 from ...codegen.program import Kernel, Program, Slot, as_word, fault
 from ...ir.locks import Turn
-from ...ir.progress import phase
-from .compiler import address_of
+from .compiler import addresses_of
 from .launch_list import COLUMNS, COUNTERS, WORKERS, walker
 from .loop_rows import loop_address, loop_block
 from .steps import Flat, Step, flat, often, pieces_of, steps, stretches
@@ -37,13 +36,9 @@ def address(array: np.ndarray) -> int:
 
 
 def _entries(program: Program) -> dict[Kernel, int]:
-    """The addresses of all kernels."""
-    found: dict[Kernel, int] = {}
+    """The addresses of all kernels, in the order of their first use."""
     kernels = {launch.kernel: launch.origin for launch in reversed(program.launches)}
-    for kernel, origin in reversed(kernels.items()):
-        phase(f"kernel {len(found) + 1} of {len(kernels)}")
-        found[kernel] = address_of(kernel, origin)
-    return found
+    return addresses_of(dict(reversed(kernels.items())))
 
 
 class Executable:

@@ -19,12 +19,12 @@ import ctypes
 import sys
 from collections.abc import Callable
 from functools import cache as memo
-from typing import Any
 
 import llvmlite.binding as llvm
 
 from . import object_cache
-from .compiler import code_generator, compiling, loaded
+from .compiler import code_generator, compiling, loaded, meaning
+from .object_code import object_code
 from .threads import threads
 
 COLUMNS = 5  # of the launch list
@@ -272,8 +272,8 @@ def _text(entry: str, parallel: bool) -> str:
         "$spins": str(SPINS),
     }
     text = _SPAN + (_PARALLEL if parallel else _SERIAL)
-    for word, meaning in words.items():
-        text = text.replace(word, meaning)
+    for word, instead in words.items():
+        text = text.replace(word, instead)
     return text
 
 
@@ -309,20 +309,20 @@ def walker(parallel: bool) -> Callable[[int], int]:
     if parallel:
         with compiling():
             threads()  # which tells LLVM where the pool is
-    return _python_function(machine_code(entry, _text(entry, parallel))[0])
+    return _python_function(machine_code(entry, _text(entry, parallel)))
 
 
 @memo
-def machine_code(entry: str, text: str) -> tuple[int, Any]:
-    """The address of a function that is written in LLVM, and what keeps it alive."""
+def machine_code(entry: str, text: str) -> int:
+    """The address of a function that is written in LLVM."""
     with compiling():
-        name = object_cache.key(f"launches {text}")
+        name = object_cache.key(f"launches {meaning()}\n{text}")
         parts = object_cache.read(name)
         if parts is not None:
             try:
-                return loaded(parts), None
+                return loaded(parts)
             except Exception:  # an object of another make: compile it again
                 pass
-        made = code_generator().assembled(entry, text)
-        object_cache.write(name, *code_generator().parts_of(made, entry))
-        return made.get_pointer_to_function(entry), made
+        parts = entry.encode(), object_code(code_generator().source_of(text))
+        object_cache.write(name, *parts)
+        return loaded(parts)

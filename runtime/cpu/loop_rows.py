@@ -145,7 +145,7 @@ out:
 def loop_address() -> int:
     """The kernel of all rows that are loops."""
     text = _LOOP.replace("$entry", _NAME).replace("$stopped", str(STOPPED))
-    return machine_code(_NAME, text)[0]
+    return machine_code(_NAME, text)
 
 
 def loop_block(

@@ -18,7 +18,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from ...codegen.program import Kernel, Launch, Program, Slot, as_word, fault
 from .builtins import BUILTINS
-from .compiler import address_of
+from .compiler import addresses_of
 from .python_builtins import Pointer
 from .steps import Step, steps
 
@@ -29,7 +29,7 @@ _NONSENSE = 0xB5  # fresh memory: a strange number in every type
 def function(kernel: Kernel) -> Callable[[Sequence[Any], int, int, int], None]:
     """A kernel as a function of its launch's arguments, pointers and numbers."""
     if kernel.llvm:
-        return _native(address_of(kernel))
+        return _native(addresses_of({kernel: ()})[kernel])
     namespace = {name: builtin.python for name, builtin in BUILTINS.items()}
     exec(compile(kernel.text, f"<plain {kernel.name}>", "exec"), namespace)
     return namespace[kernel.name]

@@ -16,7 +16,7 @@ from weakref import WeakSet, finalize
 import numpy as np
 
 from ...codegen.program import Kernel, Program, Slot, as_word
-from .compiler import address_of, compiling
+from .compiler import addresses_of, compiling
 from .machine_code import assembled
 from .serial_walk import ALIGN, ENTRY, LOCK, STATUS, WALK
 
@@ -137,7 +137,8 @@ class Bound:
 
     def __init__(self, plan: Plan, draws: Sequence[tuple[int, int]]):
         launches = plan.launches.copy()
-        entries = np.array([address_of(kernel) for kernel in plan.kernels] or [0], np.int64)
+        addresses = addresses_of({kernel: () for kernel in plan.kernels})
+        entries = np.array([*addresses.values()] or [0], np.int64)
         launches[:, 0] = entries[launches[:, 0]]
         drawn = np.array(draws, np.int64).reshape(-1, 2)
         self._idle = np.zeros(1 if plan.exclusive else IDLE, np.int64)
