@@ -137,7 +137,7 @@ class Bound:
 
     def __init__(self, plan: Plan, draws: Sequence[tuple[int, int]]):
         launches = plan.launches.copy()
-        addresses = addresses_of({kernel: () for kernel in plan.kernels})
+        addresses = addresses_of(dict.fromkeys(plan.kernels, ()))
         entries = np.array([*addresses.values()] or [0], np.int64)
         launches[:, 0] = entries[launches[:, 0]]
         drawn = np.array(draws, np.int64).reshape(-1, 2)
