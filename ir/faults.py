@@ -23,6 +23,9 @@ def from_the_front(dim: int) -> int:
 
 # what functions demand of values; what is raised for `value`, where it may be `most`
 _DEMANDS: dict[str, tuple[type[Exception], str]] = {
+    "iterations": (
+        RuntimeError, "while_loop: the condition still holds after max_iterations={most} iterations"
+    ),
     "std": (RuntimeError, "normal expects all elements of std >= 0.0"),
     "chance": (RuntimeError, "Expected p_in >= 0 && p_in <= 1 to be true, but got false."),
     "weights": (

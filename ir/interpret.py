@@ -18,6 +18,12 @@ from .op import Kind, evaluate
 def value_of(roots: Iterable[Node], values: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
     """The values of the roots and of all they need, given those of the inputs."""
     env = dict(values)
+    compute(roots, env)
+    return env
+
+
+def compute(roots: Iterable[Node], env: dict[Node, np.ndarray]) -> None:
+    """Add the values of the roots, and of all they need, to those that are known."""
     loops: dict[tuple[Any, ...], tuple[np.ndarray, ...]] = {}  # the results of siblings
     for node in postorder(roots, stop=env.__contains__):
         if node not in env:
@@ -31,7 +37,6 @@ def value_of(roots: Iterable[Node], values: Mapping[Node, np.ndarray]) -> dict[N
             env[node] = evaluate(
                 node.op, arrays, [x.dtype for x in node.inputs], node.dtype, node.params
             )
-    return env
 
 
 def interpret(graph: Graph, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ...ir.dtype import DType, bool_
 from ...ir.graph import postorder
+from ...ir.interpret import compute
 from ...ir.node import Node, Site, input_node, is_constant, user_site
-from ...ir.op import evaluate
 from ...ir.ops.elementwise import ne
 from ...ir.ops.movement import reshape, slice as slice_
 from ...ir.ops.source import input as input_
@@ -92,10 +92,7 @@ class ValueLog:
         for x in postorder([node], stop=numbers.__contains__):
             if x.op is input_ and x not in numbers:
                 raise refusal(what, node, instead)
-            if x not in numbers:
-                arrays = [numbers[y] for y in x.inputs]
-                dtypes = [y.dtype for y in x.inputs]
-                numbers[x] = evaluate(x.op, arrays, dtypes, x.dtype, x.params)
+        compute([node], numbers)
         return numbers[node]
 
     def ask(self, of: Node | Scalar, value: Any) -> Any:

@@ -8,7 +8,7 @@ that is a sum of products over the iterations is one product, after the loop.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from ..autograd.backward import backpropagate, filled
 from ..autograd.graph import edge
 from ..mode import no_grad
 from ..tensor.tensor import Tensor
+from .iterations import Iterations, Operands
 
 
 @dataclass
@@ -146,15 +147,15 @@ class Derivative:
         ]
         return Graph(tuple(inputs), tuple(outputs), self.checks).substitute(values)
 
-    def gradients(self, bind_loop: Callable, operands: Any, residuals: list[Tensor],
-                  gradients: dict[int, Tensor], length: int, reverse: bool) -> list[Any]:
+    def gradients(self, how: Iterations, operands: Operands, residuals: list[Tensor],
+                  gradients: dict[int, Tensor]) -> list[Any]:
         back = self.back
         first = [gradients[k] if k in gradients else filled(t.shape, t._dtype, 0.0)
                  for k, t in zip(back.carried, back.carries, strict=True)]
         zeros = [filled(back.sums[k].shape, back.sums[k]._dtype, 0.0) for k in self.sum_slots]
         rows = [*residuals, *operands.slices, *(gradients[k] for k in back.ys)]
-        parts = type(operands)([*first, *zeros], rows, operands.constants)
-        results = iter(bind_loop(self.backward, parts, length, not reverse))
+        parts = Operands([*first, *zeros], rows, operands.constants)
+        results = iter(how.bind(self.backward, parts))
         grads: list[Any] = [None] * sum(map(len, operands))
         for k in back.carried:
             grads[k] = next(results)

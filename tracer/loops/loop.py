@@ -1,4 +1,4 @@
-"""Loops of a known length in a trace: a body, the loop's primitive, and its autograd node.
+"""Loops in a trace: a body, how often it runs, and the loop's autograd node.
 
 A Body is a recorded function with its inputs and outputs. `run_loop` applies it as one operation at
 any level: in a trace, in another body, inside `vmap`.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...ir.graph import Graph
 from ...ir.node import Node
-from ...ir.ops.loop import loop
 from ..autograd.backward import filled
 from ..autograd.graph import (
     FREED,
@@ -22,20 +21,11 @@ from ..autograd.graph import (
     Saved,
     edge,
 )
-from ..mode import mode, no_grad, resolve
+from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
 from .body import BodyTrace, Source
 from .derivative import Derivative, pulled_back
-
-Tensors = list[Tensor]
-
-
-class Operands(NamedTuple):
-    """What a loop is applied to."""
-
-    carries: Tensors
-    slices: Tensors  # with an axis of iterations
-    constants: Tensors
+from .iterations import Iterations, Operands, Tensors
 
 
 @dataclass
@@ -62,30 +52,20 @@ def nodes(staged: Sequence[Tensor]) -> list[Node]:
     return [t._node.node for t in staged]
 
 
-def bind_loop(graph: Graph, operands: Operands, length: int, reverse: bool) -> Tensors:
-    """The results of a loop, without history."""
-    params = {"body": graph, "carried": len(operands.carries), "sliced": len(operands.slices),
-              "length": length, "reverse": reverse}
-    flat = (*operands.carries, *operands.slices, *operands.constants)
-    with no_grad():
-        return [Tensor.bind(loop, flat, {**params, "result": k})
-                for k in range(len(graph.outputs))]
-
-
-def run_loop(body: Body, operands: Operands, length: int, reverse: bool) -> Tensors:
+def run_loop(body: Body, operands: Operands, how: Iterations) -> Tensors:
     """The last carries, then what is stacked, with their history."""
     operands = Operands(*([resolve(x) for x in part] for part in operands))
     activity = Activity(body, operands)
     if not mode.grad or not any(activity.outputs):
-        return bind_loop(body.graph(nodes([*body.new, *body.ys])), operands, length, reverse)
+        return how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
     if mode.edges_only:
-        return _edges_only(body, operands, activity, length, reverse)
+        return _edges_only(body, operands, activity, how)
     derivative = Derivative(body, activity)
     constants = operands.constants + [c.tensor for c in derivative.more_captures]
     with_more = Operands(operands.carries, operands.slices, [resolve(x) for x in constants])
-    results = bind_loop(derivative.forward, with_more, length, reverse)
+    results = how.bind(derivative.forward, with_more)
     count = len(activity.outputs)
-    node = LoopBackward(body, with_more, activity, derivative, results[count:], length, reverse)
+    node = LoopBackward(body, with_more, activity, derivative, results[count:], how)
     for k, active in enumerate(activity.outputs):
         if active:
             y = results[k]
@@ -103,9 +83,8 @@ class EdgesBackward(GradFn):
         raise RuntimeError(FREED)
 
 
-def _edges_only(body: Body, operands: Operands, activity: Activity, length: int,
-                reverse: bool) -> Tensors:
-    results = bind_loop(body.graph(nodes([*body.new, *body.ys])), operands, length, reverse)
+def _edges_only(body: Body, operands: Operands, activity: Activity, how: Iterations) -> Tensors:
+    results = how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
     flat = [x for part in operands for x in part]
     node = EdgesBackward("LoopBackward", tuple(
         edge(x) if wanted and x._requires_grad else None
@@ -129,10 +108,10 @@ class ModifiedBackward(GradFn):
         )
 
 
-def run_modified(body: Body, operands: Operands, length: int, reverse: bool) -> Tensors:
+def run_modified(body: Body, operands: Operands, how: Iterations) -> Tensors:
     """A loop that trains: its results have no derivative."""
     outputs = [*body.new, *body.ys]
-    results = bind_loop(body.graph(nodes(outputs)), operands, length, reverse)
+    results = how.bind(body.graph(nodes(outputs)), operands)
     for y, inside in zip(results, outputs, strict=True):
         if mode.grad and inside._requires_grad and y._dtype.is_floating_point:
             y._grad_fn, y._requires_grad = ModifiedBackward("LoopBackward", ()), True
@@ -190,11 +169,10 @@ def _reached(fn: GradFn | None, places: dict[GradFn, int]) -> set[int]:
 class LoopBackward(GradFn):
     """The autograd node of a loop. Its backward is a loop in the other direction."""
 
-    __slots__ = ("activity", "body", "derivative", "length", "operands", "residuals", "reverse",
-                 "saved", "types")
+    __slots__ = ("activity", "body", "derivative", "how", "operands", "saved", "types")
 
     def __init__(self, body: Body, operands: Operands, activity: Activity, derivative: Derivative,
-                 residuals: Tensors, length: int, reverse: bool):
+                 residuals: Tensors, how: Iterations):
         flat = [x for part in operands for x in part]
         wanted = [*activity.edges, *(False for _ in derivative.more_captures)]
         super().__init__("LoopBackward", tuple(
@@ -202,7 +180,7 @@ class LoopBackward(GradFn):
             for x, w in zip(flat, wanted, strict=True)
         ))
         self.body, self.activity, self.derivative = body, activity, derivative
-        self.length, self.reverse = length, reverse
+        self.how = how
         self.saved: Any = ([(Saved(x), edge(x) if x._requires_grad else None) for x in flat],
                            [Saved(x) for x in residuals])
         self.operands = [len(part) for part in operands]
@@ -225,8 +203,7 @@ class LoopBackward(GradFn):
             grads = self.recorded(operands, gradients)
         else:
             residuals = [s.unpack(None, None) for s in self.saved[1]]
-            grads = self.derivative.gradients(
-                bind_loop, operands, residuals, gradients, self.length, self.reverse)
+            grads = self.derivative.gradients(self.how.backwards(), operands, residuals, gradients)
         return tuple(g if fn is not None else None
                      for g, fn in zip(grads, self.edges, strict=True))
 
@@ -235,7 +212,7 @@ class LoopBackward(GradFn):
         body, count = self.body, len(self.body.carries)
         states = Body(body.trace, body.carries, body.slices, self.constants(), body.new,
                       body.carries)
-        stacked = run_loop(states, operands, self.length, self.reverse)[count:]
+        stacked = run_loop(states, operands, self.how.again())[count:]
         back = pulled_back(body, self.activity, create=True)
         constants = [*operands.constants]
         fixed = self.constants()
@@ -251,7 +228,7 @@ class LoopBackward(GradFn):
                     [*back.new, *back.new_sums], list(back.of_slices.values()))
         results = run_loop(step, Operands(
             [*first, *zeros], [*stacked, *operands.slices, *(gradients[k] for k in back.ys)],
-            constants), self.length, not self.reverse)
+            constants), self.how.backwards())
         grads: list[Tensor | None] = [None] * len(self.edges)
         places = [*back.carried, *back.summed, *back.of_slices]
         for k, g in zip(places, results, strict=True):

@@ -19,7 +19,8 @@ from ..tensor.tensor import Tensor, traced
 from ..tensor.views import base_and_path
 from .body import BodyTrace, NoLoop, same
 from .effects import refuse_effects
-from .loop import Body, Operands, Tensors, run_loop, run_modified
+from .iterations import Fixed, Operands, Tensors
+from .loop import Body, run_loop, run_modified
 
 Run = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
@@ -43,10 +44,11 @@ def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
         [*xs, *recorded.offsets(length, reverse)],
         [*recorded.seeds(), *(c.tensor for c in recorded.constants)],
     )
+    how = Fixed(length, reverse)
     if any(c.twin._requires_grad for c in recorded.values):
-        results = run_modified(body, operands, length, reverse)
+        results = run_modified(body, operands, how)
     else:
-        results = run_loop(body, operands, length, reverse)
+        results = run_loop(body, operands, how)
     count, every = len(carries), len(carries) + len(extra)
     recorded.write_back(results[count:every])
     return results[:count], results[every:]

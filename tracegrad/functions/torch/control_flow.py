@@ -12,15 +12,17 @@ from contextlib import suppress
 from typing import Any
 
 from ...ir.dtype import bool_, int64
+from ...ir.faults import demand, out_of_bounds
 from ...tracer.autograd.checkpoint import checkpointed
 from ...tracer.autograd.function import Function
 from ...tracer.autograd.vmap import vmap
 from ...tracer.loops.body import NoLoop
 from ...tracer.loops.scan import in_a_trace, traced_scan
+from ...tracer.loops.while_loop import traced_while
 from ...tracer.mode import no_grad
 from ...tracer.tensor.generator import get_rng_state, set_rng_state
 from ...tracer.tensor.tensor import Tensor
-from ..arguments import wrap_dim
+from ..arguments import at_most, wrap_dim
 from ..conversion import clone
 from .control_flow_steps import Step, Tree, checked_tensors, type_of
 from .creation import arange, as_tensor
@@ -304,17 +306,25 @@ class _While:
         return self.body.like(self.first, tuple(values), "value")
 
     def run(self) -> Leaves:
+        if in_a_trace():
+            with suppress(NoLoop):
+                return self.traced()
         count, carries = 0, [clone(x) for x in self.first.leaves]
         while self.holds(carries):
             self.refuse_more(count)
             carries, count = self.advance(carries), count + 1
         return [clone(x) for x in carries]
 
+    def traced(self) -> Leaves:
+        carries, still = traced_while(
+            "while_loop", self.holds, self.advance, self.first.leaves, self.most)
+        if still is not None:  # of iterations, there is one more to come
+            at_most(still * ((self.most or 0) + 1), self.most or 0, "iterations")
+        return carries
+
     def refuse_more(self, count: int) -> None:
         if count == self.most:
-            raise RuntimeError(
-                f"while_loop: the condition still holds after max_iterations={self.most} iterations"
-            )
+            raise out_of_bounds(count + 1, count + 1, demand("iterations"))
 
     def in_sections(self, sections: int) -> Leaves:
         """The same, with as many sections of equal length, which backward runs again."""
