@@ -62,6 +62,7 @@ class Emitter:
         self.real = ir.FloatType() if code == "f4" else ir.DoubleType()
         self.vector = ir.VectorType(self.real, lanes)
         self.module = ir.Module(name)
+        self.routines: dict[str, Any] = {}
         kind = ir.FunctionType(ir.VoidType(), [I64.as_pointer(), I64, I64, I64])
         self.function = ir.Function(self.module, kind, name)
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -83,6 +84,19 @@ class Emitter:
         self.prefetched = ir.Function(
             self.module, ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32]), "llvm.prefetch.p0"
         )
+
+    def call(self, name: str, body: Callable[..., None], arguments: Sequence[Any]) -> None:
+        """Call the function of that name in this module; body(*arguments) writes it, once."""
+        if name not in self.routines:
+            kind = ir.FunctionType(ir.VoidType(), [v.type for v in arguments])
+            self.routines[name] = function = ir.Function(self.module, kind, name)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            outside, self.b = self.b, ir.IRBuilder(function.append_basic_block("entry"))
+            body(*function.args)
+            self.b.ret_void()
+            self.b = outside
+        self.b.call(self.routines[name], arguments)
 
     def word(self, k: int) -> Any:
         """Entry k of the argument block."""

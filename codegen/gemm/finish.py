@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -44,7 +45,6 @@ class Finisher(Emitter):
         self.aside = self.b.gep(buffer, [self.i64(0), self.i64(0)])  # a tile that sticks out
         self.points = self._places(epilogue.points)
         self.columns = self._places(epilogue.columns)
-        self.edges: dict[str, Any] = {}
 
     def _places(self, stage: Stage) -> list[Place]:
         """Its leaves, then its outputs."""
@@ -139,27 +139,18 @@ class Finisher(Emitter):
         late = stage is self.epilogue.columns
         name = "columns" if late else "points"
         words = [v for x in places for v in ((x.base, x.row, x.col) if x.moves else (x.base,))]
-        arguments = [source, rows, count, totals, *words]
-        if name not in self.edges:
-            self.edges[name] = self._edge(name, stage, places, arguments, late)
-        self.b.call(self.edges[name], arguments)
+        body = partial(self._edge, stage, places, late)
+        self.call(f"finish_{name}", body, [source, rows, count, totals, *words])
 
-    def _edge(
-        self, name: str, stage: Stage, places: list[Place], like: list[Any], late: bool
-    ) -> Any:
+    def _edge(self, stage: Stage, places: list[Place], late: bool, source: Any, rows: Any,
+              count: Any, totals: Any, *words: Any) -> None:
         """The function behind `edge`."""
-        kind = ir.FunctionType(ir.VoidType(), [v.type for v in like])
-        function = ir.Function(self.module, kind, f"finish_{name}")
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        outside, self.b = self.b, ir.IRBuilder(function.append_basic_block("entry"))
-        b, (source, rows, count, totals, *words) = self.b, function.args
         given = iter(words)
         near = [
             replace(x, base=next(given), row=next(given), col=next(given))
             if x.moves else replace(x, base=next(given)) for x in places
         ]
-        strided = "strided" in stage.kinds
+        b, strided = self.b, "strided" in stage.kinds
 
         def row(r: Any) -> list[Any]:
             here = self.moved(near, rows=r)
@@ -175,9 +166,6 @@ class Finisher(Emitter):
             return []
 
         self.loop(self.i64(0), rows, 1, row)
-        b.ret_void()
-        self.b = outside
-        return function
 
     def _numbers(self, stage: Stage, places: list[Place], line: Any, count: Any, totals: Any,
                  late: bool) -> None:

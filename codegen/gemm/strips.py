@@ -5,6 +5,7 @@ copied row by row by the kernel here, in a launch before it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -34,36 +35,43 @@ def pack(e: Emitter, source: Any, strip: Any, rows: Any, along: Any, across: Any
             e.store(value, e.at(there, e.i64(q * lanes)))
         return []
 
-    def columns(q: int) -> list[Any]:
-        """Where the columns of vector q begin; the last stands in for those past the end."""
-        last = b.sub(count, e.i64(1))
-        nearest = [e.at_most(e.i64(j), last) for j in range(q * lanes, (q + 1) * lanes)]
-        return [e.at(source, b.mul(j, across)) for j in nearest]
-
-    def square(i: Any, starts: list[Any], q: int) -> list[Any]:
-        """Read down the columns, exchanged in registers, written along the rows."""
-        block = e.transposed([e.load(e.at(start, i)) for start in starts])
-        for r, value in enumerate(block):
-            there = b.mul(b.add(i, e.i64(r)), step)
-            e.store(value, e.at(strip, there, e.i64(q * lanes)))
-        return []
-
-    def single(i: Any, starts: list[Any], q: int) -> list[Any]:
-        value = e.zero
-        for lane, start in enumerate(starts):
-            number = b.load(e.at(start, i))
-            value = b.insert_element(value, number, ir.Constant(I32, lane))
-        e.store(value, e.at(strip, b.mul(i, step), e.i64(q * lanes)))
-        return []
-
     with b.if_else(b.icmp_signed("==", across, e.i64(1))) as (straight, down):
         with straight:
             e.loop(e.i64(0), rows, 1, row)
         with down:
             for q in range(vectors):
-                starts = columns(q)
-                (i,) = e.loop(e.i64(0), rows, lanes, lambda i, s=starts, q=q: square(i, s, q))
-                e.loop(i, rows, 1, lambda i, s=starts, q=q: single(i, s, q))
+                first = e.i64(q * lanes)
+                arguments = [source, e.at(strip, first), rows, across, first, count, step]
+                e.call("columns", partial(_columns, e), arguments)
+
+
+def _columns(e: Emitter, source: Any, strip: Any, rows: Any, across: Any, first: Any, count: Any,
+             step: Any) -> None:
+    """A vector of each row, read down its columns, which begin at `first` of `count`; the last
+    stands in for those past the end. Written once for all vectors: LLVM takes long over a square.
+    """
+    b, lanes = e.b, e.lanes
+    last = b.sub(count, e.i64(1))
+    nearest = [e.at_most(b.add(first, e.i64(lane)), last) for lane in range(lanes)]
+    starts = [e.at(source, b.mul(j, across)) for j in nearest]
+
+    def square(i: Any) -> list[Any]:
+        """Read down the columns, exchanged in registers, written along the rows."""
+        block = e.transposed([e.load(e.at(start, i)) for start in starts])
+        for r, value in enumerate(block):
+            e.store(value, e.at(strip, b.mul(b.add(i, e.i64(r)), step)))
+        return []
+
+    def single(i: Any) -> list[Any]:
+        value = e.zero
+        for lane, start in enumerate(starts):
+            number = b.load(e.at(start, i))
+            value = b.insert_element(value, number, ir.Constant(I32, lane))
+        e.store(value, e.at(strip, b.mul(i, step)))
+        return []
+
+    (i,) = e.loop(e.i64(0), rows, lanes, square)
+    e.loop(i, rows, 1, single)
 
 
 def stride_of(tile: Tile, k: int) -> int:
