@@ -94,16 +94,21 @@ def turned(product: Node) -> bool:
     return _effort(code, n, m, k, True) < _effort(code, m, n, k, False)
 
 
-def _effort(code: str, m: int, n: int, k: int, singly: bool) -> int:
+def _effort(code: str, m: int, n: int, k: int, singly: bool) -> float:
     """Roughly how many vector multiply-adds the product would last: those it does, waiting for
     their latency in tiles of few rows; packing; and an edge stored in parts of vectors, or all
     numbers one by one. (Measured; see docs/performance.md.)
+
+    Large extents count without what is left over at their end. Else every other batch size would
+    turn a product that is about as fast either way, and need a kernel that is not there.
     """
     tile = tile_for(code, n)
-    panels = -(-n // tile.columns)
+    panels = max(1, n / tile.columns + 0.25)
     stores = 5 * m * n if singly else 6 * m * (n % tile.columns != 0)
-    sums = 0
-    for rows in row_tiles(tile):
-        sums += m // rows * max(rows * tile.vectors, LATENCY)
-        m %= rows
-    return panels * k * (sums + 3 * tile.vectors) + stores
+    sums = m * tile.vectors + LATENCY // 2
+    if m < tile.rows:
+        sums = 0
+        for rows in row_tiles(tile):
+            sums += m // rows * max(rows * tile.vectors, LATENCY)
+            m %= rows
+    return panels * min(k, PART) * (sums + 3 * tile.vectors) + stores
