@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..ir.dtype import DType, bfloat16, float16, int64
 from ..ir.node import Node, is_constant
 from ..ir.op import Types
-from ..ir.ops.elementwise import cast
+from ..ir.ops.elementwise import cast, div
 from .program import Kernel, Slot
 
 _PLAIN = (
@@ -168,6 +168,17 @@ def apply(node: Node, operands: list[str], args: Arguments, fast: bool) -> str:
         return _APART.format(text)
     wide = node.op.types is Types.SAME  # what compares or casts has made the type itself
     return _fitted(text, node.dtype) if wide else text
+
+
+def exact_factor(node: Node) -> float | None:
+    """What to multiply by in place of dividing by a constant, where that gives the same bits."""
+    if node.op is not div or node.dtype.kind != "float" or not is_constant(node.inputs[1]):
+        return None
+    divisor = float(node.inputs[1].params["value"])
+    if not math.isfinite(divisor) or math.frexp(divisor)[0] not in (0.5, -0.5):
+        return None  # the reciprocal of what is no power of two is rounded
+    least, most = (2.0**-126, 2.0**126) if node.dtype.bits < 64 else (2.0**-1022, 2.0**1022)
+    return 1 / divisor if least <= abs(divisor) <= most else None
 
 
 def combine(reduction: Node, acc: str, value: str, fast: bool) -> str:

@@ -109,7 +109,7 @@ def test_outputs_may_be_written_into_inputs(drawn, seed, special, simple, ways, 
 
 
 SHORT = [  # limits at which loops are cut, so that loops of a few steps are
-    (row, "BLOCK", 2), (column, "MANY", 2), (column, "BLOCK", 2), (tile, "PART", 1),
+    (row, "BLOCK", 2), (column, "BLOCK", 2), (tile, "PART", 1),
     (tile, "TALL", 2), (long_sums, "LONG", 5), (long_sums, "PART", 3), (long_sums, "FEW", 2),
 ]
 

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from ...ir.dtype import DType, float64
 from ...ir.node import Node, is_constant
 from ...ir.op import Kind, OpDef
-from ...ir.ops.elementwise import cast
+from ...ir.ops.elementwise import cast, mul
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import iota
 from ...ir.strides import View
@@ -23,6 +23,7 @@ from ..schedule.fuse import Fusion, expression, operands
 from ..schedule.groups import Group
 from ..schedule.loop_space import Space, seen, space_of
 from ..schedule.lower import Lowered
+from ..text import exact_factor
 from .emitter import WORDS
 from .tile import turned
 
@@ -261,10 +262,18 @@ class _Writing:
                 scalar, view = self.low.resolve(node.inputs[0])
                 self.known[node] = self.leaf(Place(scalar, view.offset, double=True))
             else:
-                values = tuple(self.operand(x, anchor) for x in node.inputs)
-                self.steps.append((node.op, values))
+                self.steps.append(self.step(node, anchor))
                 self.known[node] = "step", len(self.steps) - 1
         return self.operand(anchor.inputs[0] if anchor.op is sum_ else anchor, anchor)
+
+    def step(self, node: Node, anchor: Node) -> tuple[OpDef, tuple[Operand, ...]]:
+        factor = exact_factor(node)
+        if factor is not None:
+            return mul, (self.operand(node.inputs[0], anchor), self.number(factor))
+        return node.op, tuple(self.operand(x, anchor) for x in node.inputs)
+
+    def number(self, value: float) -> Operand:
+        return ("constant", value) if value in CONSTANTS else self.leaf(Place(value))
 
     def operand(self, x: Node, anchor: Node) -> Operand:
         if x in self.known:
@@ -273,8 +282,7 @@ class _Writing:
         if leaf in self.known:
             return self.known[leaf]
         if is_constant(leaf):
-            value = float(leaf.params["value"])
-            return ("constant", value) if value in CONSTANTS else self.leaf(Place(value))
+            return self.number(float(leaf.params["value"]))
         return self.leaf(self.lying(leaf, view))
 
     def lying(self, buffer: Node, view: View) -> Place:

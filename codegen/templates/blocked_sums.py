@@ -21,11 +21,11 @@ def in_blocks(
     axes: tuple[Axis, ...], extents: Sequence[int], most: int, args: Arguments,
     before: list[str], inside: Callable[[tuple[Axis, ...]], list[str]], after: list[str],
 ) -> list[str]:
-    """The loops over `axes`, which have more than `most` points, in blocks of about so many:
+    """The loops over `axes`, in blocks of about `most` points:
     `inside` makes those over the points of a block, `before` and `after` are done around it.
     """
     cut, count = len(axes) - 1, 1
-    while count * extents[cut] <= most:
+    while cut and count * extents[cut] <= most:
         count *= extents[cut]
         cut -= 1
     axis = axes[cut]

@@ -22,7 +22,7 @@ are only added: the result is then read and written once for four. Workers take 
     for j in range(start, stop):        # what follows from the sums
         ...
 
-Of many rows, each block is added up in scratch memory first, and then added to the result.
+Of floats, each block of rows is added up in scratch memory first, and then added to the result.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ from .blocked_sums import in_blocks, rounds
 from .loop_body import PRELUDE, Body
 from .loops import Axis, Scope, nested
 
-MANY = 256  # rows; of more of them, blocks of
-BLOCK = 128  # are added up by themselves
+BLOCK = 128  # rows are added up by themselves
 ROWS = 4  # added at a time, a power of two
 WIDEST = 8  # bytes of a number in scratch memory, at most
 MOST_LINES = 8  # statements for one row; above, four rows would need too many registers
@@ -113,9 +112,8 @@ class Column(Body):
 
     @cached_property
     def in_parts(self) -> list[Node]:
-        """The sums that are made of the sums of blocks."""
-        many = prod(self.space.along(self.space.reduced)) > MANY
-        return [a for a in self.reductions if rounds(a)] if many else []
+        """The sums that are made of the sums of blocks, however many rows there are."""
+        return [a for a in self.reductions if rounds(a)]
 
     def views_of_sums(self) -> list[View]:
         return [self._scratch(r) for r in self.in_parts]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ...ir.node import Node, is_constant
 from ...ir.op import Kind
+from ...ir.ops.elementwise import mul
 from ...ir.ops.source import iota
 from ...ir.strides import View, collapse
 from ..deep_recursion import Steps, finish
@@ -25,7 +26,16 @@ from ..schedule.loop_space import (
     seen,
 )
 from ..schedule.schedule import Schedule
-from ..text import Arguments, apply, combine, compute_code, filled, load, store
+from ..text import (
+    Arguments,
+    apply,
+    combine,
+    compute_code,
+    exact_factor,
+    filled,
+    load,
+    store,
+)
 from .loops import Axis, Scope
 
 # where a value is computed: before the loops, at each kept point, at each point; and when all rows
@@ -256,11 +266,21 @@ class Body:
         for v in x.inputs:
             operands_.append((yield self._value(v, anchor, here)))
         key = (x.op, tuple(operands_), tuple(x.params.items()))
-        self.values[now] = name = self.define(scope, key, self.applied(x, operands_))
+        self.values[now] = name = self.define(scope, key, self.applied(x, operands_, scope))
         return name
 
-    def applied(self, x: Node, operands_: list[str]) -> str:
+    def applied(self, x: Node, operands_: list[str], scope: Scope) -> str:
+        factor = exact_factor(x)
+        if factor is not None and self.at_points(scope):
+            x, operands_ = mul(*x.inputs), [operands_[0], self.args.constant(factor, x.dtype)]
         return apply(x, operands_, self.args, self.fast)
+
+    def at_points(self, scope: Scope) -> bool:
+        """Whether a statement there is done at each point, where divisions take time. Elsewhere
+        they do not, and are written alike whatever a mean divides by.
+        """
+        loops = len(self.kept_extents) + len(self.reduced_extents)
+        return 0 < loops == len(scope.chain)
 
     def read(self, leaf: Node, view: View, scope: Scope) -> str:
         key = (leaf, view.strides, view.offset)
@@ -288,7 +308,7 @@ class Body:
             if anchor in self.unread:
                 scope.known[key] = operands_[0]
                 return operands_[0]
-            text = self.applied(anchor, operands_)
+            text = self.applied(anchor, operands_, scope)
         return self.define(scope, key, text)
 
     def _check(self, anchor: Node, operand: str, scope: Scope) -> None:

@@ -17,7 +17,7 @@ is known to all later ones.
     store_f4(p2, 0, t0, 2)              # what follows from all rows
 
 A short row is written out point by point, so that what one pass computes at a point is known to the
-next, and LLVM takes several rows at a time. Sums of many terms are made block by block:
+next, and LLVM takes several rows at a time. Sums that may have many terms are made block by block:
 
     for j0_begin in range(0, n, 512):
         j0_end = minimum(j0_begin + 512, n)
@@ -124,13 +124,19 @@ class Row(Body):
         """The accumulators to add to inside the loops over rows (p is None) or over a row's points:
         those of a block, if there are many.
         """
-        count = prod(self.kept_extents if p is None else self.reduced_extents)
-        if count <= BLOCK or (p is not None and self.short):
+        if p is not None and (self.short or self._few()):
             return names
         before, after = self.blocks.setdefault(p, ([], []))
         before += [f"{name}p = {self.initial(anchor)}" for name in names]
         after += [f"{name} = {combine(anchor, name, f'{name}p', self.fast)}" for name in names]
         return [f"{name}p" for name in names]
+
+    def _few(self) -> bool:
+        """Whether a row is one block. Many rows are asked how long they are, for each is a loop
+        then; a loop of its own, or one of several axes, is written alike for any extent.
+        """
+        alike = not self.kept_extents or len(self.reduced_extents) > 1
+        return not alike and prod(self.reduced_extents) <= BLOCK
 
     def _stores(self, at_end: list[str]) -> list[str]:
         """Stores at points happen in the pass that knows the value; stores at kept points at the

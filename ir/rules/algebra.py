@@ -47,7 +47,7 @@ from ..ops.elementwise import (
 from ..ops.source import full
 from ..rewrite import Table, any_of
 from ..value import REGISTRY
-from .wildcards import a, b, c, d, i, is_ordinary, is_power_of_two, number, p, r, s, value, x
+from .wildcards import a, b, c, d, i, p, r, s, value, x
 
 ELEMENTWISE = tuple(
     op for op in REGISTRY.values() if op.kind is Kind.ELEMENTWISE and op.check is None
@@ -96,14 +96,6 @@ CONSTANTS = [
     (i - c, i + -c, lambda i: i.dtype.kind != "bool"),
     (maximum(maximum(x, c), d), maximum(x, maximum(c, d)), no_zeros),
     (minimum(minimum(x, c), d), minimum(x, minimum(c, d)), no_zeros),
-    (
-        r / c,
-        lambda r, c: (
-            r * number(1 / value(c), r)
-            if is_power_of_two(value(c)) and is_ordinary(fold(1 / c))
-            else None
-        ),
-    ),
 ]
 
 # ---- arithmetic

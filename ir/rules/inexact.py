@@ -15,11 +15,9 @@ from .reductions import scaled
 from .wildcards import a, b, c, d, is_ordinary, number, r, value, x
 
 
-def product(r: Node, c: Node, d: Node) -> Node | None:
-    """(r * c) * d = r * (c * d), unless the product of the constants leaves the range where it is
-    as good as two.
-    """
-    both = fold(c * d)
+def scaled_once(r: Node, c: Node, d: Node, both: Node) -> Node | None:
+    """r * both, unless that leaves the range where one constant is as good as two."""
+    both = fold(both)
     return r * both if all(map(is_ordinary, (c, d, both))) else None
 
 
@@ -40,7 +38,8 @@ inexact = Table("inexact", [
     (x + 0, x),
     (0 - x, -x),
     (-(a - b), b - a),
-    ((r * c) * d, product),
+    ((r * c) * d, lambda r, c, d: scaled_once(r, c, d, c * d)),
+    ((r * c) / d, lambda r, c, d: scaled_once(r, c, d, c / d)),
     (a * reciprocal(r), a / r),
     (reciprocal(sqrt(r)), rsqrt(r)),
     (sum(r * c), of_scaled),

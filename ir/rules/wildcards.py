@@ -19,11 +19,6 @@ def value(c: Node) -> bool | int | float:
     return c.params["value"]
 
 
-def is_power_of_two(number: float) -> bool:
-    """Multiplying by it, or by its reciprocal, is exact (far from the ends of the range)."""
-    return math.isfinite(number) and math.frexp(number)[0] in (0.5, -0.5)
-
-
 def is_ordinary(c: Node) -> bool:
     """Neither zero nor subnormal nor infinite nor NaN."""
     number = float(value(c))
