@@ -91,7 +91,7 @@ class Node(Value):
     or `constant`.
     """
 
-    __slots__ = ("__weakref__", "dtype", "inputs", "op", "params", "shape", "site")
+    __slots__ = ("__weakref__", "dtype", "inputs", "op", "params", "serial", "shape", "site")
 
     def __init__(
         self,
@@ -103,6 +103,7 @@ class Node(Value):
     ):
         self.op, self.inputs, self.params, self.shape, self.dtype = op, inputs, params, shape, dtype
         self.site = user_site()
+        self.serial = next(_serial)  # nodes are numbered in the order in which they are made
 
     @classmethod
     def bind(cls, op: OpDef, inputs: tuple[Any, ...], params: dict[str, Any]) -> Node:

@@ -47,6 +47,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "ir/dtype.py": ("i1", "code of NumPy for int8"),
     "ir/loops.py": ("length", "parameter of a loop"),
     "ir/op.py": ("index", "kind of primitive"),
+    "ir/rolling/bodies.py": ("length", "parameter of a loop"),
     "runtime/cpu/arithmetic.py": ("sqrt", "function of LLVM"),
     "runtime/cpu/intrinsics.py": ("i1", "code of a type"),
     "runtime/cpu/python_builtins.py": ("i1", "code of a type"),

@@ -20,6 +20,7 @@ from ..ir.node import Aval, Node, input_node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
 from ..ir.progress import progress
+from ..ir.rolling.roll import roll
 from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..runtime.cpu.executable import Executable, address
@@ -227,14 +228,14 @@ class Derivative:
         backward needs are further outputs of it; inputs that are `rewritten` are among them. If
         backward runs the function again, it checks that the inputs in `read` have not changed.
         """
-        joint = simplify(joint, fast=self.fast)
+        seeds = {s._node for s in self.seeds}
+        joint = simplify(roll(joint, [s._node for s in self.seeds]), fast=self.fast)
         inputs = joint.inputs[: -len(self.seeds)]
         results = joint.outputs[: self.count]
         if self.rerun_reason:
             used = set(postorder(results))
             return Cut(Graph(inputs, results, joint.checks), [x for x in read if x in used])
         self.replace_gradients(joint.outputs[self.count :])
-        seeds = {s._node for s in self.seeds}
         saved = residuals((*results, *joint.checks), self.nodes(), seeds, set(rewritten))
         stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in saved}
         self.replace_gradients(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)

@@ -22,6 +22,7 @@ from ..ir.dtype import named
 from ..ir.graph import Graph
 from ..ir.locks import lock
 from ..ir.node import Aval, Node, Site
+from ..ir.rolling.roll import roll
 from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..ir.structure import NoStructure, structure
@@ -225,4 +226,4 @@ def _check_buffers(
 
 def without_backward(graph: Graph, fast: bool) -> Cut:
     """All of a graph of which no backward needs anything."""
-    return Cut(simplify(graph, fast=fast))
+    return Cut(simplify(roll(graph), fast=fast))
