@@ -15,7 +15,6 @@ from ..tracer.capture.inputs import Input
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import leaves
 from ..tracer.mode import FixedGradMode, mode
-from ..tracer.tensor.masked_selection import Selection
 from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import Path, apply_path, index_view
 
@@ -115,8 +114,6 @@ def refuse_hidden(result: Any, subject: str) -> None:
     """Raise for what a replay cannot make: iterators, and other objects that hold traced tensors.
     """
     for leaf in leaves(result):
-        if isinstance(leaf, Selection):
-            leaf.refuse()
         if isinstance(leaf, (Tensor, type)) or type(leaf) is Scalar:
             continue
         if isinstance(leaf, (Iterator, AsyncIterator, Awaitable)):

@@ -22,6 +22,7 @@ from ..tracer.capture.scalar import NeedsValue, Scalar, is_number
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
+from ..tracer.tensor.masked_selection import settled
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 from .entry_builder import EntryBuilder, Observations
@@ -170,6 +171,10 @@ def record(
                     raise NeedsValue
                 _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
                 effects = _effects(observer, promoted, may_run_uncompiled)
+                changed = [e.after for e in effects]
+                for leaf in leaves((result, changed, observer.printed)):
+                    if isinstance(leaf, Tensor):
+                        settled(leaf)
                 if observer.refusal is not None:
                     raise observer.refusal
                 observations = Observations(

@@ -56,6 +56,7 @@ class Computed:
     def __init__(self, function: Callable, operands: list[Node], stage: int, site: Site | None):
         self.function, self.operands, self.stage, self.site = function, operands, stage, site
         self.shapes: list[tuple[int, ...]] = []
+        self.results: list[Tensor] = []
 
     def arrays(self, *operands: np.ndarray) -> list[np.ndarray]:
         """At a call."""
@@ -145,16 +146,18 @@ class ValueLog:
         self, function: Callable, nodes: list[Node], what: str, instead: str, inputs: list[Input]
     ) -> list[Tensor]:
         """The tensors that `function` gives, for values of nodes; they become inputs."""
+        for call in self.computed:  # the same again
+            if (call.function, call.operands) == (function, nodes):
+                return call.results
         arrays = [self.value(node, what, instead) for node in nodes]
         call = Computed(function, nodes, len(self.cuts), user_site())
         self.computed.append(call)
-        results = []
         for k, (array, dtype) in enumerate(function(*arrays)):
-            results.append(self._input(inputs, "computed", (call, k), array, dtype))
+            call.results.append(self._input(inputs, "computed", (call, k), array, dtype))
             call.shapes.append(array.shape)
         self.questions.append(Question(call, tuple(call.shapes), call.site, len(self.cuts)))
         self.cut()
-        return results
+        return call.results
 
     def _input(
         self, inputs: list[Input], kind: str, key: Any, array: np.ndarray, dtype: DType
@@ -176,7 +179,7 @@ class ValueLog:
         self.numbers.clear()
         self.log.ask = _over
         for call in self.computed:
-            call.operands = []
+            call.operands, call.results = [], []
 
     # ---- for a pass that is undone (hook_effects.py)
     def mark(self) -> tuple[int, ...]:

@@ -116,8 +116,8 @@ def assign(t: Tensor, new: Tensor) -> None:
                 f"{SCALAR_TYPE[t._dtype]}"
             )
         new = cast(new, dtype=t._dtype)
-    if type(t) is Selection:
-        return t.assign_from(new)
+    if type(t) is Selection and t.assign_from(new):
+        return
     if new.shape != t.shape:
         raise ShapeError(
             f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(new.shape)}"

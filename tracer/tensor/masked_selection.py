@@ -2,32 +2,47 @@
 
 A Selection stands for the selected elements. It holds all elements and the mask. Elementwise
 operations are applied to all elements. The result can be summed, or written back under the same
-mask: `x[mask] = f(x[mask])`. Whatever needs the shape raises. Values enter and leave through
-`where`: no value and no gradient of an element that is not selected gets out, not even a NaN.
+mask: `x[mask] = f(x[mask])`. Values enter and leave through `where`: no value and no gradient of an
+element that is not selected gets out, not even a NaN. For whatever needs the shape a Selection
+becomes an ordinary tensor: the trace is cut where the elements are counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from ...ir.dtype import DType, bool_, int64
 from ...ir.node import Site, user_site
 from ...ir.op import Kind, OpDef, broadcast
 from ...ir.ops import reduce as reductions
 from ...ir.ops.elementwise import cast, where
+from ...ir.ops.index import index
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.source import full
-from .tensor import Tensor, fill_slots, traced
+from ..mode import FixedGradMode, mode, recording_mode
+from .tensor import Size, Tensor, fill_slots, traced
 
-REFUSED = (
-    "indexing with a mask: the number of selected elements is not known while the function is "
-    "compiled (line {site}), and the shape of the result depends on it. Write the result back "
-    "under the same mask, as in x[mask] = f(x[mask]), or keep the shape, with torch.where(mask, x, "
-    "0), x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the "
-    "compiled function."
+_COUNTING = "indexing with a mask"
+INSTEAD = (
+    "The shape of the result depends on it: write the result back under the same mask, as in "
+    "x[mask] = f(x[mask]), or keep the shape, with torch.where(mask, x, 0), "
+    "x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the compiled "
+    "function."
 )
+
+
+class Unaligned(Exception):
+    """An operand that does not stand beside all elements of a selection."""
+
+
+def places(mask: np.ndarray) -> list[tuple[np.ndarray, DType]]:
+    """Where a mask holds: the positions in each dimension."""
+    return [(ix.astype(np.int64), int64) for ix in np.nonzero(mask)]
 
 
 def _number(value: Any, dtype: DType) -> Tensor:
@@ -54,10 +69,6 @@ class SelectionPayload:
     @property
     def rank(self) -> int:
         return self.full.ndim - self.width + 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        raise RuntimeError(REFUSED.format(site=self.site))
 
     def axes(self, dims: tuple[int, ...]) -> tuple[int, ...]:
         """The dimensions of `full` that correspond to dimensions of the selection."""
@@ -86,12 +97,12 @@ class SelectionPayload:
         """Another operand, shaped so that it broadcasts over `full`."""
         if isinstance(x._node, SelectionPayload):
             if not self.selects_same(x._node):
-                raise RuntimeError(REFUSED.format(site=x._node.site))
+                raise Unaligned
             full = x._node.full  # no division by elements that are not selected
             return full if full.is_floating_point() else self._ones_elsewhere(full)
         shape = (*(1,) * (self.rank - x.ndim), *x.shape)
         if len(shape) > self.rank or shape[self.dim] != 1:
-            raise RuntimeError(REFUSED.format(site=self.site))
+            raise Unaligned
         x = reshape(x, shape=(*shape[: self.dim], *(1,) * self.width, *shape[self.dim + 1 :]))
         return self._ones_elsewhere(x) if x._requires_grad else x
 
@@ -109,6 +120,10 @@ class Selection(Tensor):
     def ndim(self) -> int:
         return self._node.rank
 
+    @property
+    def shape(self) -> Size:  # type: ignore[override]
+        return settled(self).shape
+
     def count(self, dims: tuple[int, ...]) -> Tensor:
         """The number of elements along dimensions."""
         s = self._node
@@ -116,18 +131,36 @@ class Selection(Tensor):
         others = [s.full.shape[d] for d in s.axes(tuple(d for d in dims if d != s.dim))]
         return (selected if s.dim in dims else _number(1, int64)) * prod(others)
 
-    def assign_from(self, new: Tensor) -> None:
-        """Take the values of `new`, which must select the same elements."""
+    def assign_from(self, new: Tensor) -> bool:
+        """Take the values of `new`. False, and both are settled, if it selects other elements."""
         if not isinstance(new._node, SelectionPayload) or not self._node.selects_same(new._node):
-            raise RuntimeError(REFUSED.format(site=self._node.site))
+            settled(self)
+            settled(new)
+            return False
         self._node, self._version[0] = new._node, self._version[0] + 1
         self._grad_fn, self._requires_grad = new._grad_fn, new._requires_grad
+        return True
 
-    def refuse(self, *_: Any, **__: Any) -> Any:
-        """Raise: the operation needs the number of elements."""
-        raise RuntimeError(REFUSED.format(site=self._node.site))
+    def register_hook(self, hook: Any) -> Any:
+        return settled(self).register_hook(hook)
 
-    register_hook = retain_grad = backward = refuse
+    def retain_grad(self) -> None:
+        settled(self).retain_grad()
+
+
+def settled(t: Tensor) -> Tensor:
+    """`t`, which is an ordinary tensor from now on."""
+    if type(t) is Selection:
+        s: SelectionPayload = t._node
+        with FixedGradMode(recording_mode() if t._requires_grad else False):
+            positions = mode.trace.computed(places, [s.mask], _COUNTING, INSTEAD)
+            axes = tuple(range(s.dim, s.dim + s.width))
+            y = Tensor.bind(index, (s.full, *positions), {"axes": axes})
+        t.__class__ = Tensor  # type: ignore[assignment]
+        t._node, t._grad_fn = y._node, y._grad_fn
+        if t._grad_fn is not None:
+            t._grad_fn.title = "IndexBackward0"
+    return t
 
 
 def _selection(payload: SelectionPayload) -> Selection:
@@ -147,11 +180,16 @@ def select(part: Tensor, mask: Tensor, dim: int) -> Selection:
     return payload.with_elements(payload._ones_elsewhere(part))
 
 
-def write_selection(part: Tensor, mask: Tensor, dim: int, value: Selection) -> Tensor:
-    """`part` with the elements under a mask replaced by a selection under the same mask."""
+def selects(part: Tensor, mask: Tensor, dim: int, value: Selection) -> bool:
+    """Whether a selection is one under this mask."""
     s: SelectionPayload = value._node
-    if not s.selects_same(SelectionPayload(part, mask, dim, None)) or s.full.shape != part.shape:
-        raise RuntimeError(REFUSED.format(site=s.site))
+    same = s.selects_same(SelectionPayload(part, mask, dim, None))
+    return same and s.full.shape == part.shape
+
+
+def write_selection(part: Tensor, value: Selection) -> Tensor:
+    """`part` with the elements under the mask of a selection replaced by it."""
+    s: SelectionPayload = value._node
     return where(s.broadcast_mask(), s.full, part)
 
 
@@ -166,16 +204,17 @@ def apply(op: OpDef, inputs: tuple[Tensor, ...], params: dict) -> Tensor:
     """Apply a primitive to tensors of which some are Selections."""
     chosen = [x._node for x in inputs if isinstance(x._node, SelectionPayload)]
     first = chosen[0]
-    if op.kind is Kind.ELEMENTWISE and not op.draws and op.check is None:
-        return first.with_elements(op(*(first.align_operand(x) for x in inputs), **params))
-    if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
-        whole = (x._node.full for x in broadcast_selections(inputs))
-        return first.with_elements(op(*whole, **params))
-    if op.kind is Kind.REDUCE:
-        reduced = _reduce(op, first, params["dims"])
-        if reduced is not None:
-            return reduced
-    raise RuntimeError(REFUSED.format(site=first.site))
+    with suppress(Unaligned):
+        if op.kind is Kind.ELEMENTWISE and not op.draws and op.check is None:
+            return first.with_elements(op(*(first.align_operand(x) for x in inputs), **params))
+        if op.kind is Kind.IMPLICIT and all(s.full.shape == first.full.shape for s in chosen):
+            whole = (x._node.full for x in broadcast_selections(inputs))
+            return first.with_elements(op(*whole, **params))
+        if op.kind is Kind.REDUCE:
+            reduced = _reduce(op, first, params["dims"])
+            if reduced is not None:
+                return reduced
+    return op(*map(settled, inputs), **params)
 
 
 def _reduce(op: OpDef, s: SelectionPayload, dims: tuple[int, ...]) -> Tensor | None:

@@ -65,7 +65,7 @@ def goes_another_way(entry: Entry) -> bool:
     """Whether the call cannot go as the entry does, by what another one has computed."""
     return any(
         len(entry.way) > number and e.way[:number] == entry.way[:number]
-        and not alike(entry.way[number], now)
+        and entry.way[number] != now and not alike(entry.way[number], now)
         for e, number, now in misses.all
     )
 

@@ -22,7 +22,14 @@ from ...tracer.mode import mode, resolve
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.inplace import apply_inplace, overwrite
-from ...tracer.tensor.masked_selection import Selection, select, write_selection
+from ...tracer.tensor.masked_selection import (
+    INSTEAD,
+    Selection,
+    places,
+    select,
+    selects,
+    write_selection,
+)
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor, leaked_tensor_error
 from ...tracer.tensor.views import index_view
@@ -146,13 +153,6 @@ def fill(input: Tensor, value: Any) -> Tensor:
 # primitive with NumPy's placement.
 Axes = tuple[int, ...]
 
-KEEP_THE_SHAPE = (
-    "The shape of the result depends on it. Keep the shape, with torch.where(mask, x, 0), "
-    "x.masked_fill(~mask, 0) or x.masked_scatter(mask, values), or do this outside the compiled "
-    "function."
-)
-
-
 class Subscript(NamedTuple):
     """A parsed subscript of a tensor of known shape."""
 
@@ -189,11 +189,7 @@ def _consumed(item: Any) -> int:
 
 def positions(mask: Tensor) -> list[Tensor]:
     """Where a mask holds: one index tensor per dimension. Their length depends on values."""
-    return computed(_where, "indexing with a mask", mask)
-
-
-def _where(mask: np.ndarray) -> list[Pair]:
-    return [(ix.astype(np.int64), int64) for ix in np.nonzero(mask)]
+    return computed(places, "indexing with a mask", mask)
 
 
 def _flag(taken: Any) -> Tensor:
@@ -212,7 +208,7 @@ def computed(
         return [held(array, dtype) for array, dtype in function(*(t._array for t in operands))]
     if mode.trace is None:
         raise leaked_tensor_error(next(t for t in operands if t._node is not None))
-    return mode.trace.computed(function, operands, what, KEEP_THE_SHAPE)
+    return mode.trace.computed(function, operands, what, INSTEAD)
 
 
 def _bounded(s: slice, n: int) -> tuple[int, int, int]:
@@ -431,9 +427,10 @@ def _write_under_mask(x: Tensor, key: Any, value: Any) -> bool:
     if found is None:
         return False
     part, mask, at = found
-    if isinstance(value, Selection):
-        write = composite("IndexPutBackward0")(lambda old, new: write_selection(old, mask, at, new))
-        apply_inplace(part, write, _of_one_dtype(part, value))
+    if isinstance(value, Selection) and selects(part, mask, at, value):
+        apply_inplace(
+            part, composite("IndexPutBackward0")(write_selection), _of_one_dtype(part, value)
+        )
         return True
     shape = tuple(part.shape)
     trail = len(shape) - at - mask.ndim

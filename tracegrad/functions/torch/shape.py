@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...ir.autodiff import unbroadcast
@@ -21,7 +22,7 @@ from ...tracer.tensor.layout import (
     format_strides,
     preserve_format,
 )
-from ...tracer.tensor.masked_selection import Selection, broadcast_selections
+from ...tracer.tensor.masked_selection import Selection, Unaligned, broadcast_selections
 from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import as_dtype
 from ...tracer.tensor.tensor import Size, Tensor
@@ -504,7 +505,8 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
             [4, 4]])
     """
     if any(isinstance(x, Selection) for x in tensors):
-        return tuple(broadcast_selections(tensors))
+        with suppress(Unaligned):
+            return tuple(broadcast_selections(tensors))
     shape = broadcast("broadcast_tensors", *(tuple(x.shape) for x in tensors))
     return tuple(x if tuple(x.shape) == shape else expand(x, shape) for x in tensors)
 
