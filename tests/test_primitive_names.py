@@ -60,7 +60,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "tracer/capture/type_version.py": ("sub", "a subclass"),
     "tracer/tensor/device.py": ("index", "attribute"),
     "tracer/tensor/printing.py": ("full", "profile of printing"),
-    "tracer/loops/loop.py": ("length", "parameter of a loop"),
+    "tracer/loops/iterations.py": ("length", "parameter of a loop"),
 }
 
 # where a name is text though no f-string shows it

@@ -245,6 +245,11 @@ class BodyTrace:
             capture.accumulated = twin._grad is not capture.grad
             self._replaced.add(id(twin))
 
+    def captures_besides(self, twins: Sequence[Tensor | None]) -> list[Capture]:
+        """Those of other twins."""
+        known = {id(t) for t in twins}
+        return [c for c in self.captures if id(c.twin) not in known]
+
     def entered(self, t: Tensor) -> bool:
         """Whether the function has used a tensor from outside."""
         return id(t) in self._by_id

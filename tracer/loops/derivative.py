@@ -77,12 +77,9 @@ class Derivative:
 
     def __init__(self, body: Any, activity: Any):
         self.body = body
-        before, known = len(body.trace.captures), len(body.trace.checks)
+        known = len(body.trace.checks)
         back = self.back = pulled_back(body, activity, create=False)
-        self.more_captures = [
-            c for c in body.trace.captures[before:]
-            if all(c.twin is not t for t in body.inputs)
-        ]
+        self.more_captures = body.trace.captures_besides(body.inputs)
         self.checks = tuple(list(body.trace.checks)[known:])
         fixed = [*body.constants, *(c.twin for c in self.more_captures)]
         self.fixed = [t._node.node for t in fixed]

@@ -127,9 +127,7 @@ class Activity:
         wanted = [x._requires_grad and x._dtype.is_floating_point
                   for part in operands for x in part]
         self.sources = [edge(t) if t._requires_grad else None for t in body.inputs]
-        places = {fn: k for k, fn in enumerate(self.sources) if fn is not None}
-        outputs = [*body.new, *body.ys]
-        reached = [_reached(edge(t) if t._requires_grad else None, places) for t in outputs]
+        reached = sources_reached(body.inputs, [*body.new, *body.ys])
         count = len(body.carries)
         self.inputs = list(wanted)
         while True:
@@ -150,6 +148,13 @@ class Activity:
                     "reaches what another iteration, or the program around the loop, computed: "
                     "detach it, or call backward() outside of the loop"
                 )
+
+
+def sources_reached(inputs: Sequence[Tensor | None], outputs: Tensors) -> list[set[int]]:
+    """For each output of a recorded function, the inputs to which a gradient flows."""
+    graded = [(edge(t), k) for k, t in enumerate(inputs) if t is not None and t._requires_grad]
+    places = {fn: k for fn, k in graded if fn is not None}
+    return [_reached(edge(t) if t._requires_grad else None, places) for t in outputs]
 
 
 def _reached(fn: GradFn | None, places: dict[GradFn, int]) -> set[int]:
@@ -216,10 +221,9 @@ class LoopBackward(GradFn):
         back = pulled_back(body, self.activity, create=True)
         constants = [*operands.constants]
         fixed = self.constants()
-        for c in body.trace.captures:
-            if all(c.twin is not t for t in [*fixed, *body.inputs]):
-                fixed.append(c.twin)
-                constants.append(resolve(c.tensor))
+        for c in body.trace.captures_besides([*fixed, *body.inputs]):
+            fixed.append(c.twin)
+            constants.append(resolve(c.tensor))
         zeros = [filled(t.shape, t._dtype, 0.0) for t in back.sums]
         first = [gradients[k] if k in gradients else filled(t.shape, t._dtype, 0.0)
                  for k, t in zip(back.carried, back.carries, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ...ir.dtype import bool_, int64
@@ -17,6 +18,7 @@ from ...tracer.autograd.checkpoint import checkpointed
 from ...tracer.autograd.function import Function
 from ...tracer.autograd.vmap import vmap
 from ...tracer.loops.body import NoLoop
+from ...tracer.loops.branch import traced_cond
 from ...tracer.loops.scan import in_a_trace, traced_scan
 from ...tracer.loops.while_loop import traced_while
 from ...tracer.mode import no_grad
@@ -24,7 +26,7 @@ from ...tracer.tensor.generator import get_rng_state, set_rng_state
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import at_most, wrap_dim
 from ..conversion import clone
-from .control_flow_steps import Step, Tree, checked_tensors, type_of
+from .control_flow_steps import Step, Tree, checked_tensors, type_of, where
 from .creation import arange, as_tensor
 from .other_shapes import flip
 from .shape import movedim
@@ -375,8 +377,32 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -
             "Expect operands to be a tuple of possibly nested dict/list/tuple that only consists "
             f"of tensor leaves, but got one {type_of(operands)}."
         )
+    if isinstance(pred, Tensor) and in_a_trace():
+        with suppress(NoLoop):
+            return _Cond(true_fn, false_fn, tuple(operands)).traced(pred)
     result = Tree((true_fn if pred else false_fn)(*operands))
     return result.filled([clone(x) if isinstance(x, Tensor) else x for x in result.leaves])
+
+
+class _Cond:
+    def __init__(self, true_fn: Callable, false_fn: Callable, operands: tuple):
+        self.steps = Step("cond", true_fn, "true_fn"), Step("cond", false_fn, "false_fn")
+        self.operands = operands
+        self.steps[1].reason = f"so does true_fn {where(true_fn)} return it"
+
+    def traced(self, pred: Tensor) -> Any:
+        true, false = (partial(self.outputs, step) for step in self.steps)
+        leaves = traced_cond("cond", pred, (true, false), self.check)
+        return self.steps[0].outputs["result"].filled(leaves)
+
+    def outputs(self, step: Step) -> Leaves:
+        return step.output(step.function(*self.operands), "result")
+
+    def check(self) -> None:
+        """Raise unless both functions give the same structure, shapes and dtypes."""
+        first, second = (s.outputs["result"] for s in self.steps)
+        result = second.filled(second.leaves)
+        self.steps[1].like(first, result, "the result")
 
 
 # ---- in the order of a tree

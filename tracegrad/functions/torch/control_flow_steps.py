@@ -64,6 +64,7 @@ class Step:
     def __init__(self, name: str, function: Callable, role: str):
         self.name, self.function, self.role = name, function, role
         self.outputs: dict[str, Tree] = {}
+        self.reason = "it must keep its shape and dtype"
 
     def error(self, text: str) -> RuntimeError:
         return RuntimeError(f"{self.name}: {self.role} {where(self.function)} {text}")
@@ -77,8 +78,8 @@ class Step:
         new = [leaves[k] for k in tree.places]
         for x, y, name in zip(tree.leaves, new, tree.names(what), strict=True):
             if not isinstance(y, Tensor) or y.dtype is not x.dtype or y.shape != x.shape:
-                raise self.error(f"returned {name} {type_of(y)}, where {type_of(x)} is expected; "
-                                 "it must keep its shape and dtype")
+                raise self.error(f"returned {name} {type_of(y)}, where {type_of(x)} is expected: "
+                                 f"{self.reason}")
         return new
 
     def _in_order(self, value: Any, like: Structure, path: str) -> list:
@@ -102,7 +103,7 @@ class Step:
 
     def _differs(self, value: Any, like: Structure, path: str) -> RuntimeError:
         return self.error(f"returned {path} of the structure {flatten(value)[1]}, where {like} is "
-                          "expected")
+                          f"expected: {self.reason}")
 
     def output(self, value: Any, what: str) -> list[Tensor]:
         """The leaves of a result that is free at first, and the same from then on. Numbers become

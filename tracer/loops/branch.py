@@ -1,0 +1,156 @@
+"""`cond` in a trace: both functions are recorded, and one of them runs.
+
+A side is one of the two. What it uses from outside are operands of the branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir.dtype import bool_
+from ...ir.graph import Graph
+from ...ir.node import input_node
+from ...ir.ops.elementwise import ne
+from ...ir.ops.loop import branch
+from ...ir.ops.movement import reshape
+from ..autograd.backward import backpropagate, filled
+from ..autograd.graph import FREED, GradFn, OutputGradients, OutputNode, Saved, edge
+from ..mode import mode, no_grad, resolve
+from ..tensor.tensor import Tensor
+from .body import BodyTrace, Capture, NoLoop
+from .effects import refuse_effects
+from .iterations import Tensors
+from .loop import nodes, sources_reached
+
+
+@dataclass
+class Side:
+    """A recorded function. `inputs` stand for the operands of the branch; None for one that this
+    function does not use.
+    """
+
+    trace: BodyTrace
+    inputs: list[Tensor | None]
+    outputs: Tensors
+
+    def graph(self, operands: Tensors) -> Graph:
+        inputs = [input_node(tuple(x.shape), x._dtype) if t is None else t._node.node
+                  for t, x in zip(self.inputs, operands, strict=True)]
+        return self.trace.closed(inputs, nodes(self.outputs))
+
+
+Sides = tuple[Side, Side]
+
+
+def _recorded(name: str, function: Callable[[], Tensors]) -> tuple[BodyTrace, Tensors]:
+    """The function, recorded, and its outputs."""
+    trace = BodyTrace(name)
+    with refuse_effects(name), trace.recording():
+        outputs = [resolve(y) for y in function()]
+    if trace.streams or any(c.changed or c.twin._grad is not c.grad for c in trace.captures):
+        raise NoLoop("the function draws random numbers, or writes tensors from outside")
+    return trace, outputs
+
+
+def _merged(captures: list[list[Capture]]) -> tuple[Tensors, list[list[Tensor | None]]]:
+    """The tensors that the functions use, and their twins in each of them."""
+    tensors = {id(c.tensor): c.tensor for some in captures for c in some}
+    twins = [{id(c.tensor): c.twin for c in some} for some in captures]
+    return list(tensors.values()), [[own.get(key) for key in tensors] for own in twins]
+
+
+def traced_cond(
+    name: str, pred: Tensor, functions: tuple[Callable[[], Tensors], Callable[[], Tensors]],
+    check: Callable[[], None],
+) -> Tensors:
+    """The outputs of the first function if `pred` holds, else those of the second; `check` raises
+    if these do not go together.
+    """
+    pred = resolve(pred)
+    (then, ys), (other, zs) = (_recorded(name, f) for f in functions)
+    check()
+    operands, (some, more) = _merged([then.captures, other.captures])
+    with no_grad():
+        pred = reshape(pred if pred._dtype is bool_ else ne(pred, 0), shape=())
+    return run_branch(pred, (Side(then, some, ys), Side(other, more, zs)), operands)
+
+
+def run_branch(pred: Tensor, sides: Sides, operands: Tensors) -> Tensors:
+    """The results, with their history."""
+    operands = [resolve(x) for x in operands]
+    then, other = (side.graph(operands) for side in sides)
+    with no_grad():
+        results = [
+            Tensor.bind(branch, (pred, *operands), {"then": then, "other": other, "result": k})
+            for k in range(len(then.outputs))
+        ]
+    if not mode.grad:
+        return results
+    wanted = [x._requires_grad and x._dtype.is_floating_point for x in operands]
+    reached = [sources_reached(side.inputs, side.outputs) for side in sides]
+    active = [any(wanted[j] for j in r | more) for r, more in zip(*reached, strict=True)]
+    if any(active):
+        node = BranchBackward(pred, sides, operands, wanted, results)
+        for k, (y, yes) in enumerate(zip(results, active, strict=True)):
+            if yes:
+                y._grad_fn, y._requires_grad = OutputNode(node, k), True
+    return results
+
+
+class BranchBackward(GradFn):
+    """The autograd node of a branch. Its backward is a branch, which computes forward again."""
+
+    __slots__ = ("pred", "saved", "sides", "types", "wanted")
+
+    def __init__(self, pred: Tensor, sides: Sides, operands: Tensors, wanted: list[bool],
+                 results: Tensors):
+        super().__init__("CondBackward", tuple(
+            edge(x) if want else None for x, want in zip(operands, wanted, strict=True)
+        ))
+        self.pred, self.sides, self.wanted = pred, sides, wanted
+        self.saved: Any = [(Saved(x), edge(x) if x._requires_grad else None) for x in operands]
+        self.types = [(tuple(y.shape), y._dtype) for y in results]
+
+    def run_prehooks(self, g: Any) -> Any:
+        return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
+
+    def apply(self, g: Any) -> tuple[Tensor | None, ...]:
+        if self.saved is None:
+            raise RuntimeError(FREED)
+        parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
+        history = bool(mode.grad)
+        operands = [s.unpack(fn if history else None, fn) for s, fn in self.saved]
+        backs = [self._pulled_back(side, list(parts), history) for side in self.sides]
+        more, twins = _merged([captures for _, captures in backs])
+        for (side, _), inputs in zip(backs, twins, strict=True):
+            side.inputs += inputs
+        first, second = (side for side, _ in backs)
+        results = iter(run_branch(
+            self.pred, (first, second), [*operands, *parts.values(), *more]))
+        return tuple(next(results) if want else None for want in self.wanted)
+
+    def _pulled_back(self, side: Side, outputs: list[int],
+                     create: bool) -> tuple[Side, list[Capture]]:
+        """What gives the gradients of the operands, and what it uses from outside besides."""
+        trace = side.trace
+        with trace.recording():
+            gs = [trace.input(*self.types[k], True) for k in outputs]
+            ends = [(edge(side.outputs[k]), g) for k, g in zip(outputs, gs, strict=True)
+                    if side.outputs[k]._requires_grad]
+            sources = [edge(t) if t is not None and t._requires_grad else None
+                       for t in side.inputs]
+            own = backpropagate([(fn, g) for fn, g in ends if fn is not None], sources, True,
+                                create, stop=True)
+            grads = [
+                filled(saved.node.shape, saved.dtype, 0.0) if g is None else g
+                for g, (saved, _), want in zip(own, self.saved, self.wanted, strict=True) if want
+            ]
+        return Side(trace, [*side.inputs, *gs], grads), trace.captures_besides(side.inputs)
+
+    def has_saved_values(self) -> bool:
+        return self.saved is not None
+
+    def release(self) -> None:
+        self.saved = None
