@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .graph import Graph
+from .hoist import hoist
 from .loops import simple_loops
 from .rewrite import Watcher, rewrite
 from .rules.algebra import algebra
@@ -35,7 +36,7 @@ def simplify(
     """
     rows = FAST_ROWS if fast else ROWS
     out = rewrite(graph, rows, watch)
-    while (simpler := simple_loops(out, lambda body: simplify(body, fast=fast))) is not out:
+    while (simpler := hoist(simple_loops(out, lambda body: simplify(body, fast=fast)))) is not out:
         out = rewrite(simpler, rows, watch)
     if check is not None:
         check(out)

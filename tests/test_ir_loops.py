@@ -193,14 +193,14 @@ def test_unread_results_and_their_carries_vanish():
 
 def test_a_carry_that_stays_is_a_constant():
     c, d, x = arg(), arg(), arg()
-    body = Graph((c, d, x), (c, d + c * x))
+    body = Graph((c, d, x), (c, d * x + c))
     operands = arg(), arg(), arg(4)
     how = {"body": body, "carried": 2, "sliced": 1, "length": 4, "reverse": False}
     graph = simple(operands, *(loop(*operands, **how, result=k) for k in range(2)))
     assert graph.outputs[0] is operands[0]
     assert graph.outputs[1].params["carried"] == 1
     a = np.arange(4.0)
-    np.testing.assert_allclose(interpret(graph, np.array(2.0), np.array(1.0), a)[1], 13.0)
+    np.testing.assert_allclose(interpret(graph, np.array(2.0), np.array(1.0), a)[1], 32.0)
 
 
 def test_numbers_and_what_comes_twice_move_into_the_body():

@@ -45,6 +45,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "codegen/templates/prefix.py": ("length", "key of a number: the length of the axis"),
     "codegen/templates/sorting.py": ("length argsort searchsorted", "the same; names of kernels"),
     "ir/dtype.py": ("i1", "code of NumPy for int8"),
+    "ir/hoist.py": ("length", "parameter of a loop"),
     "ir/loops.py": ("length", "parameter of a loop"),
     "ir/op.py": ("index", "kind of primitive"),
     "ir/rolling/bodies.py": ("length", "parameter of a loop"),
