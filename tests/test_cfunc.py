@@ -36,6 +36,7 @@ FUNCTIONS = {
     "containers": (lambda p: {"a": [p["x"][0] * 2], "b": (p["y"], 3)}, [{"x": [(2,)], "y": (3,)}]),
     "sorted": (lambda x: x.sort(), [(2, 5)]),
     "special": (lambda x: tg.special.gammaln(x.abs() + 1), [(4,)]),
+    "a loop": (lambda x: tg.scan(lambda c, v: (c * 0.5 + v @ x, c.sum()), x[0], x), [(4, 4)]),
     "factors": (lambda x: tg.linalg.inv(x @ x.T + 3 * tg.eye(3)), [(3, 3)]),
 }
 

@@ -149,7 +149,7 @@ def test_what_only_python_can_do_is_refused():
     x = numbers(3)
     for f, words in (
         (counts, "call"), (sets, "last"), (accumulates, "zero_grad"), (prints_it, "print"),
-        (branches, "branches on the value"), (history, "history"),
+        (branches, "looks at the value"), (history, "history"),
     ):
         with pytest.raises(RuntimeError, match=words):
             tg.compile(f).cfunc(x)

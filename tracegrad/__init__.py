@@ -18,6 +18,7 @@ from . import (
 )
 from .absent import install_messages as _explain_absence
 from .driver.api import compile
+from .driver.loaded_program import load_program
 from .func import vmap
 from .functions.conversion import clone, detach
 from .functions.linalg.decompositions import old_lu as lu

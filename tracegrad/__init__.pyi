@@ -14,6 +14,7 @@ from tracegrad import special as special
 from tracegrad import testing as testing
 from tracegrad import utils as utils
 from tracegrad.driver.api import compile as compile
+from tracegrad.driver.loaded_program import load_program as load_program
 from tracegrad.functions.arguments import Dims
 from tracegrad.functions.torch.tensors import finfo as finfo
 from tracegrad.functions.torch.tensors import iinfo as iinfo

@@ -55,7 +55,7 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
             "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
         )
     text, contents = pickled(obj)
-    with _atomic_file(f) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_file(f) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("archive/data.pkl", text)
         archive.writestr("archive/byteorder", "little")
         for k, content in enumerate(contents):
@@ -66,8 +66,8 @@ def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
 
 
 @contextlib.contextmanager
-def _atomic_file(f: File) -> Iterator[IO[bytes]]:
-    """A file to write, which replaces `f` when it is complete."""
+def atomic_file(f: File, what: str = "save") -> Iterator[IO[bytes]]:
+    """A file to write, which replaces `f` when it is complete. `what` is for messages."""
     if not isinstance(f, (str, os.PathLike)):
         yield f
         f.flush()
@@ -85,7 +85,7 @@ def _atomic_file(f: File) -> Iterator[IO[bytes]]:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     folder, name = os.path.split(path)
     if not os.path.isdir(folder):
-        raise RuntimeError(f"save: parent directory {folder} does not exist.")
+        raise RuntimeError(f"{what}: parent directory {folder} does not exist.")
     temporary = os.path.join(folder, f".{name[:100]}.{token_hex(8)}.tmp")
     permissions = 0o666 if before is None else 0o600  # until those of the old file are copied
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)

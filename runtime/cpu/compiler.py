@@ -163,6 +163,26 @@ def _keep(kernel: Kernel, origin: Iterable[Any], code: bytes | Source) -> None:
         object_cache.write(_name(kernel), *parts)
 
 
+def parts_of(kernel: Kernel) -> tuple[bytes, bytes]:
+    """The symbol and the object code of a kernel."""
+    addresses_of({kernel: ()})
+    parts = object_cache.read(_name(kernel))
+    if parts is None:  # nothing is kept
+        with compiling():
+            code = object_code(code_generator().written(kernel))
+        parts = code_generator().symbol_of(kernel).encode(), code
+    symbol, code = parts
+    return symbol, code
+
+
+def use(kernel: Kernel, parts: tuple[bytes, ...]) -> None:
+    """Take this object code for a kernel. Raises whatever is wrong with it."""
+    with compiling():
+        if kernel.text not in _ready:
+            _ready[kernel.text] = loaded(parts)
+            statistics.loaded += 1
+
+
 _held: list[Any] = []  # locks, while this process forks
 
 

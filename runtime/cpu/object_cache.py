@@ -76,13 +76,17 @@ def _safe(found: os.stat_result, own: bool = True) -> bool:
     return found.st_uid in owners and bool(sticky or not found.st_mode & 0o022)
 
 
+def versions() -> str:
+    """What object code depends on besides its source and the processor."""
+    python = sysconfig.get_config_var("SOABI")  # how its objects lie in memory
+    return f"{ABI} {_numba_version()} {llvmlite.__version__} {python}"
+
+
 @cache
 def machine() -> str:
     """What programs and object code depend on besides their source."""
     processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    python = sysconfig.get_config_var("SOABI")  # how its objects lie in memory
-    versions = f"{ABI} {_numba_version()} {llvmlite.__version__} {python}"
-    return f"{versions} {llvm.get_process_triple()} {processor} {_other_processor()}"
+    return f"{versions()} {llvm.get_process_triple()} {processor} {other_processor()}"
 
 
 def _numba_version() -> str:
@@ -92,7 +96,7 @@ def _numba_version() -> str:
     return hashlib.sha256(Path(spec.origin).with_name("_version.py").read_bytes()).hexdigest()
 
 
-def _other_processor() -> tuple[str | None, str | None]:
+def other_processor() -> tuple[str | None, str | None]:
     """The processor that Numba is told to compile for, if it is not this one."""
     told = "NUMBA_CPU_NAME" in os.environ or "NUMBA_CPU_FEATURES" in os.environ
     if not told and "numba" not in sys.modules and not Path(".numba_config.yaml").exists():

@@ -17,10 +17,17 @@ import numpy as np
 
 from ...codegen.program import Kernel, Program, Slot, as_word
 from .compiler import addresses_of, compiling
+from .launch_list import COLUMNS
+from .loop_rows import loop_address, loop_block
 from .machine_code import assembled
 from .serial_walk import ALIGN, ENTRY, LOCK, STATUS, WALK
+from .steps import Flat, Step, flat, steps
 
 IDLE = 64  # contexts that are kept for later calls, at most
+
+class Inside(int):
+    """A word that counts from the start of the context."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -36,8 +43,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of a plan, as arrays of words. `template` has an absolute address at the words of
-    `fixed`, the memory that outlives calls: pairs (word, number of the Memory).
+    """The parts of a plan. Contexts begin with `template`, in which the words `relocated` count
+    from the context's start. `entries` are words for the addresses of kernels, `fixed` those for
+    memory that outlives calls, each with a number: in `kernels`, of which one more is that of
+    loops; or among that memory.
     """
 
     bytes: int
@@ -45,8 +54,9 @@ class Plan:
     relocated: np.ndarray
     ranges: np.ndarray  # rows of %Range
     moving: int
-    launches: np.ndarray  # rows of %Launch; the kernel is its number
+    rows: tuple[int, int]  # of the launch list: how many, and the word where they begin
     kernels: tuple[Kernel, ...]
+    entries: tuple[tuple[int, int], ...]
     fixed: tuple[tuple[int, int], ...]
     exclusive: bool
 
@@ -56,19 +66,23 @@ def plan_of(program: Program, moving: Sequence[Memory], fixed: Sequence[Memory],
     """The plan of a program. `moving` are the pointers of a call, in their order; `fixed` is what
     stays from call to call. Outputs that are neither lie in the context.
     """
-    table = STATUS
-    begin = table + len(program.buffers)  # of the argument blocks
-    starts, blocks, relocated = [], list[int](), list[int]()
-    for launch in program.launches:
-        starts.append(begin + len(blocks))
-        for a in launch.args:
-            if isinstance(a, Slot):
-                relocated.append(begin + len(blocks))
-                blocks.append(8 * (table + a.index))
-            else:
-                blocks.append(as_word(a))
-    template = np.zeros(begin + len(blocks), np.int64)
-    template[begin:] = blocks
+    table, kernels = STATUS, program.kernels
+    listed = table + len(program.buffers)
+    steps_ = steps(program)
+    all_rows = flat([(step, 0, step.extent) for step in steps_])
+    blocks = listed + COLUMNS * len(all_rows.rows)
+    numbers = {kernel: k for k, kernel in enumerate(kernels)}
+    words, entries, arguments = list[int](), list[tuple[int, int]](), list[int]()
+    for step, start, stop in all_rows.rows:
+        loop = step.loop is not None
+        number = len(kernels) if loop else numbers[program.launches[step.launch].kernel]
+        entries.append((listed + len(words), number))
+        words += [0, Inside(8 * (blocks + len(arguments))), start, stop, 1]
+        arguments += _arguments(program, step, all_rows, listed)
+    words += arguments
+    relocated = [listed + k for k, word in enumerate(words) if isinstance(word, Inside)]
+    template = np.zeros(listed + len(words), np.int64)
+    template[listed:] = words
     arena = end = _up(8 * len(template))
     end += _up(program.arena_bytes)
     held = {m.slot for m in (*moving, *fixed)}
@@ -83,16 +97,24 @@ def plan_of(program: Program, moving: Sequence[Memory], fixed: Sequence[Memory],
         relocated.append(table + slot)
     for m in fixed:
         template[table + m.slot] = m.address
-    numbers = {kernel: k for k, kernel in enumerate(program.kernels)}
-    launches = [
-        (numbers[launch.kernel], start, 0, launch.extent)
-        for launch, start in zip(program.launches, starts, strict=True)
-    ]
     return Plan(
         end, template, np.array(relocated, np.int64), _ranges(program, [*moving, *fixed], table),
-        len(moving), np.array(launches, np.int64).reshape(-1, 4), program.kernels,
+        len(moving), (len(steps_), listed), kernels, tuple(entries),
         tuple((table + m.slot, k) for k, m in enumerate(fixed)), exclusive,
     )
+
+
+def _arguments(program: Program, step: Step, all_rows: Flat, listed: int) -> list[int]:
+    """The argument block of a row, for a launch list that begins at the word `listed`."""
+
+    def entry(slot: int) -> int:
+        return Inside(8 * (STATUS + slot))
+
+    if step.loop is not None:  # which looks for no signals: there may be no Python
+        rows = all_rows.bodies[step]
+        return loop_block(step.loop, Inside(8 * listed), rows, Inside(0), 0, entry)
+    args = program.launches[step.launch].args
+    return [entry(a.index) if isinstance(a, Slot) else as_word(a) for a in args]
 
 
 def _up(nbytes: int) -> int:
@@ -136,18 +158,18 @@ class Bound:
     """
 
     def __init__(self, plan: Plan, draws: Sequence[tuple[int, int]]):
-        launches = plan.launches.copy()
-        addresses = addresses_of(dict.fromkeys(plan.kernels, ()))
-        entries = np.array([*addresses.values()] or [0], np.int64)
-        launches[:, 0] = entries[launches[:, 0]]
+        template = plan.template.copy()
+        addresses = [*addresses_of(dict.fromkeys(plan.kernels, ())).values()]
+        for word, number in plan.entries:
+            template[word] = addresses[number] if number < len(addresses) else loop_address()
         drawn = np.array(draws, np.int64).reshape(-1, 2)
         self._idle = np.zeros(1 if plan.exclusive else IDLE, np.int64)
-        self._arrays = plan.template, plan.relocated, plan.ranges, launches, drawn, self._idle
-        template, relocated, ranges, rows, counters, idle = map(_address, self._arrays)
+        self._arrays = template, plan.relocated, plan.ranges, drawn, self._idle
+        begins, relocated, ranges, counters, idle = map(_address, self._arrays)
         self._words = np.array([
-            plan.bytes, plan.template.nbytes, template, plan.relocated.size, relocated,
-            len(plan.ranges), plan.moving, ranges, len(launches), rows, len(drawn), counters,
-            plan.exclusive, 0, self._idle.size, idle,
+            plan.bytes, template.nbytes, begins, plan.relocated.size, relocated, len(plan.ranges),
+            plan.moving, ranges, *plan.rows, len(drawn), counters, plan.exclusive, 0,
+            self._idle.size, idle,
         ], np.int64)
         self.address = _address(self._words)
         finalize(self, _free, self._idle)

@@ -1,11 +1,14 @@
 """The walk of a plan without Python, as LLVM code: the same for all programs.
 
 A plan (%Plan) says what is particular to a program; serial_call.py makes it. A context is the
-memory of a call: status block, pointer table, argument blocks, arena. A call takes an idle context
-of the plan, or makes one. If calls change memory that outlives them, they wait for one another.
+memory of a call: status block, pointer table, launch list, argument blocks, arena. A call takes an
+idle context of the plan, or makes one. If calls change memory that outlives them, they wait for one
+another.
 """
 
 from __future__ import annotations
+
+from .launch_list import ROWS
 
 # what a call returns: 0, or what went wrong. The first two are those of ir/faults.py
 INDEX, FACTOR, POINTER, OVERLAP, MEMORY = range(1, 6)
@@ -14,13 +17,13 @@ STATUS = 4  # words of a context, before the pointer table
 ENTRY = "tracegrad_serial_call"
 LOCK = 13  # among the words of a plan
 
-WALK = """
+WALK = ROWS + """
 ; bytes: of a context; template: how it begins, `head` bytes; relocated: the `relocations` words in
 ; it that count from its start; held: `ranges` of memory, of which the first `moving` are pointers
-; of the call; launches: `rows`; drawn: `draws` counters of random numbers; idle: `kept` contexts
-%Plan = type { i64, i64, ptr, i64, ptr, i64, i64, ptr, i64, ptr, i64, ptr, i64, i64, i64, ptr }
+; of the call; rows: of the launch list, which begins at word `list`; drawn: `draws` counters of
+; random numbers; exclusive, lock: whether calls wait for one another; idle: `kept` contexts
+%Plan = type { i64, i64, ptr, i64, ptr, i64, i64, ptr, i64, i64, i64, ptr, i64, i64, i64, ptr }
 %Range = type { i64, i64, i64, i64 }  ; word in the table, bytes, whether written, alignment - 1
-%Launch = type { ptr, i64, i64, i64 }  ; kernel, word where its arguments begin, start, stop
 %Draw = type { ptr, i64 }
 
 declare ptr @aligned_alloc(i64, i64)
@@ -171,34 +174,6 @@ overlap:
   ret i32 4
 }
 
-; the launches of a plan, until one reports
-define internal void @launch(ptr %plan, ptr %context) {
-entry:
-  %p = load %Plan, ptr %plan
-  %rows = extractvalue %Plan %p, 8
-  %launches = extractvalue %Plan %p, 9
-  br label %next
-next:
-  %k = phi i64 [ 0, %entry ], [ %after, %row ]
-  %more = icmp ult i64 %k, %rows
-  br i1 %more, label %row, label %out
-row:
-  %at = getelementptr %Launch, ptr %launches, i64 %k
-  %one = load %Launch, ptr %at
-  %kernel = extractvalue %Launch %one, 0
-  %word = extractvalue %Launch %one, 1
-  %start = extractvalue %Launch %one, 2
-  %stop = extractvalue %Launch %one, 3
-  %args = getelementptr i64, ptr %context, i64 %word
-  call void %kernel(ptr %args, i64 %start, i64 %stop, i64 0)
-  %code = load i64, ptr %context
-  %clean = icmp eq i64 %code, 0
-  %after = add i64 %k, 1
-  br i1 %clean, label %next, label %out
-out:
-  ret void
-}
-
 define internal void @count(ptr %plan) {
 entry:
   %p = load %Plan, ptr %plan
@@ -249,7 +224,10 @@ check:
 refuse:
   ret i32 %refused
 walk:
-  call void @launch(ptr %plan, ptr %context)
+  %rows = extractvalue %Plan %p, 8
+  %list.word = extractvalue %Plan %p, 9
+  %list = getelementptr i64, ptr %context, i64 %list.word
+  call void @rows(ptr %list, i64 0, i64 %rows, ptr %context)
   %code = load i64, ptr %context
   %clean = icmp eq i64 %code, 0
   br i1 %clean, label %good, label %failed

@@ -22,6 +22,7 @@ from ..runtime.cpu.compiler import statistics
 from .cfunc import CFunc
 from .closed import close
 from .compiled_function import CompiledFunction
+from .loaded_program import Path, export as write_program
 from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
 from .report import name_of, summary
@@ -50,8 +51,8 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     Works as a decorator, with or without arguments, and as a call. Inside, torch's names mean what
     they mean eagerly: in-place changes, `.grad`, `backward()` and `optimizer.step()` all become
     part of the program. The result has `explain()`, `graph()`, `source()`, `program()`,
-    `cache_info()`, and `cfunc()` for C and Numba. `dynamic` is accepted for torch's sake: shapes
-    are always specialised, kernels never are. `device` may be None or 'cpu'.
+    `cache_info()`; `cfunc()` for C and Numba, and `export()` to a file. `dynamic` is accepted for
+    torch's sake: shapes are always specialised, kernels never are. `device` may be None or 'cpu'.
 
     Numbers are computed as they are eagerly: operation by operation, each rounded. Two things may
     differ in the last digits: the order in which reductions and matrix products add up, and
@@ -104,7 +105,7 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     return compiled
 
 
-_QUERIES = ("graph", "source", "program", "cache_info", "explain", "cfunc")
+_QUERIES = ("graph", "source", "program", "cache_info", "explain", "cfunc", "export")
 
 
 def _attach(compiled: Any, state: CompiledFunction) -> None:
@@ -145,9 +146,15 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         those of `args`. With `gradient`, it returns the value and the gradient with respect to
         these positional arguments. Traces anew, and changes nothing.
         """
-        return CFunc(close(state.fn, args, state.fast_math, gradient))
+        return CFunc(close(state.fn, args, state.fast_math, gradient, "cfunc"))
 
-    functions = graph, source, program, cache_info, explain, cfunc
+    def export(path: Path, *args: Any, gradient: int | Sequence[int] | None = None) -> None:
+        """Write the function to a file for `load_program`, with its state, for dtypes and shapes
+        like those of `args`. `gradient` is that of `cfunc`. Traces anew, and changes nothing.
+        """
+        write_program(state.fn, path, args, state.fast_math, gradient)
+
+    functions = graph, source, program, cache_info, explain, cfunc, export
     for name, f in zip(_QUERIES, functions, strict=True):
         setattr(compiled, name, f)
     compiled.tracegrad_state = state

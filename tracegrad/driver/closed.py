@@ -124,10 +124,11 @@ def _example(leaf: Any) -> Any:
     return leaf
 
 
-def close(fn: Callable, args: tuple, fast_math: bool, gradient: int | Sequence[int] | None = None,
-          what: str = "cfunc") -> Closed:
+def close(fn: Callable, args: tuple, fast_math: bool, gradient: int | Sequence[int] | None,
+          what: str, written_out: bool = False) -> Closed:
     """The program of a call of `fn`; with `gradient`, of its value and the gradient with respect to
-    these positional arguments. `what` is who asks, for messages.
+    these positional arguments. `what` is who asks, for messages; `written_out`: with the text of
+    all kernels.
 
     Raises what the function raises, and RuntimeError for what only Python can do.
     """
@@ -155,7 +156,8 @@ def close(fn: Callable, args: tuple, fast_math: bool, gradient: int | Sequence[i
         finally:
             exchanging.busy[0] = False
     names = _identifiers(name for several in named for name in several)
-    return _closed(fn, entry, args, names, own_names, f"{what}: {name_of(fn)}")
+    program = entry.low.written_out() if written_out else entry.program
+    return _closed(fn, entry, program, args, names, own_names, f"{what}: {name_of(fn)}")
 
 
 def _argnums(gradient: int | Sequence[int], args: tuple, what: str) -> int | tuple[int, ...]:
@@ -195,10 +197,9 @@ def _recorded(flat: Callable, args: tuple, fast_math: bool, what: str) -> Entry:
     ) from None
 
 
-def _closed(fn: Callable, entry: Entry, args: tuple, names: list[str],
+def _closed(fn: Callable, entry: Entry, program: Program, args: tuple, names: list[str],
             own_names: list[str] | None, what: str) -> Closed:
     _refuse(entry, what)
-    program = entry.program
     written = set(entry.written)
     slots = dict(zip(entry.inputs, program.inputs, strict=True))
     by_key = {i.key: i for i in entry.inputs if i.kind == "argument"}

@@ -110,6 +110,16 @@ class Lowered:
         return self._made_of  # type: ignore[return-value]
 
 
+    def written_out(self) -> Program:
+        """The program, with the text of kernels in LLVM code, which one from the disk lacks."""
+        if isinstance(recorded := self._made_of, Recorded):
+            return build(
+                self.graph(), recorded.writes, recorded.layouts, guarded=recorded.guarded,
+                fast=recorded.fast,
+            )
+        return self.executable.program
+
+
 def with_inputs(graph: Graph, recorded: Recorded, numbers: Iterable[int]) -> Graph:
     """The graph with those of the inputs that were recorded."""
     return Graph(tuple(recorded.inputs[k] for k in numbers), graph.outputs, graph.checks)
