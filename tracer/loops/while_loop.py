@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...ir.dtype import bool_
+from ...ir.dtype import bool_, int64
 from ...ir.node import constant
+from ...ir.ops.elementwise import cast, gt
+from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import full
+from ..autograd.batching import BatchTrace
 from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
 from .body import BodyTrace, NoLoop, same
@@ -56,9 +59,27 @@ def traced_while(
         most = None if most is None else most - room
         if most == 0:
             return carries, still
-        if not bool(still):
+        if not somewhere(still):
             return carries, None
         room = 2 * room if most is None else min(2 * room, most)
+
+
+def differs(t: Tensor) -> bool:
+    """Whether a tensor has other values for other examples of a `vmap`."""
+    trace = mode.trace
+    return isinstance(trace, BatchTrace) and trace.value(t)[1]
+
+
+def somewhere(t: Tensor) -> bool:
+    """Whether a 0-d bool tensor is true, for any of the examples of a `vmap`."""
+    trace = mode.trace
+    if not isinstance(trace, BatchTrace):
+        return bool(t)
+    value, mapped = trace.value(t)
+    with trace.outside():
+        if mapped:
+            value = gt(sum_(cast(value, dtype=int64), dims=(0,)), 0)
+        return somewhere(value)
 
 
 def _truth(answer: Any) -> Tensor:

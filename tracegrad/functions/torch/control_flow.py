@@ -14,13 +14,14 @@ from typing import Any
 
 from ...ir.dtype import bool_, int64
 from ...ir.faults import demand, out_of_bounds
+from ...ir.ops import elementwise as ops
 from ...tracer.autograd.checkpoint import checkpointed
 from ...tracer.autograd.function import Function
 from ...tracer.autograd.vmap import vmap
 from ...tracer.loops.body import NoLoop
 from ...tracer.loops.branch import traced_cond
 from ...tracer.loops.scan import in_a_trace, traced_scan
-from ...tracer.loops.while_loop import traced_while
+from ...tracer.loops.while_loop import differs, somewhere, traced_while
 from ...tracer.mode import no_grad
 from ...tracer.tensor.generator import get_rng_state, set_rng_state
 from ...tracer.tensor.tensor import Tensor
@@ -312,9 +313,12 @@ class _While:
             with suppress(NoLoop):
                 return self.traced()
         count, carries = 0, [clone(x) for x in self.first.leaves]
-        while self.holds(carries):
+        while somewhere(holds := as_tensor(self.holds(carries))):
             self.refuse_more(count)
-            carries, count = self.advance(carries), count + 1
+            new, count = self.advance(carries), count + 1
+            if differs(holds):  # other examples of a vmap have finished
+                new = [ops.where(holds, x, y) for x, y in zip(new, carries, strict=True)]
+            carries = new
         return [clone(x) for x in carries]
 
     def traced(self) -> Leaves:
@@ -380,6 +384,8 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -
     if isinstance(pred, Tensor) and in_a_trace():
         with suppress(NoLoop):
             return _Cond(true_fn, false_fn, tuple(operands)).traced(pred)
+    if isinstance(pred, Tensor) and differs(pred):
+        return _Cond(true_fn, false_fn, tuple(operands)).both(pred)
     result = Tree((true_fn if pred else false_fn)(*operands))
     return result.filled([clone(x) if isinstance(x, Tensor) else x for x in result.leaves])
 
@@ -393,6 +399,14 @@ class _Cond:
     def traced(self, pred: Tensor) -> Any:
         true, false = (partial(self.outputs, step) for step in self.steps)
         leaves = traced_cond("cond", pred, (true, false), self.check)
+        return self.steps[0].outputs["result"].filled(leaves)
+
+    def both(self, pred: Tensor) -> Any:
+        """Of examples of a vmap that take different ways."""
+        ys, zs = (self.outputs(step) for step in self.steps)
+        self.check()
+        pred = ops.ne(pred, 0).reshape(())
+        leaves = [ops.where(pred, y, z) for y, z in zip(ys, zs, strict=True)]
         return self.steps[0].outputs["result"].filled(leaves)
 
     def outputs(self, step: Step) -> Leaves:
