@@ -127,8 +127,6 @@ def _expression(node: Node) -> str:
         bound = node.inputs[1]
         if is_constant(bound) and not math.isnan(bound.params["value"]):
             return op.beside_number
-    if op.of_int64 and node.dtype is int64:
-        return op.of_int64
     assert op.expr is not None
     return op.expr
 

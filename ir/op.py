@@ -179,10 +179,10 @@ class OpDef:
     operand. If it `draws`, an element is a random number that depends on its place.
 
     Of an expression: `exact`, the result is an operand, or needs no more digits than the operands
-    have; `chooses`, it compares, and takes an operand; of_int64 is used for that dtype instead, and
-    beside_number for floats beside a constant that is not NaN. adds(params) says whether numbers
-    are combined one by one. used_with are the parameters of an implicit primitive. bodies are
-    parameters that are Graphs; ref gives the results of all siblings, and takes the interpreter.
+    have; `chooses`, it compares, and takes an operand; beside_number is used for floats beside a
+    constant that is not NaN. adds(params) says whether numbers are combined one by one. used_with
+    are the parameters of an implicit primitive. bodies are parameters that are Graphs; ref gives
+    the results of all siblings, and takes the interpreter.
     """
 
     name: str
@@ -209,7 +209,6 @@ class OpDef:
     draws: bool = False
     exact: bool = False
     chooses: bool = False
-    of_int64: str = ""
     beside_number: str = ""
     adds: Callable[[dict[str, Any]], bool] | None = None
     reduction: Reduction | None = None

@@ -38,6 +38,17 @@ INTEGERS = {
     "twice, and half of it": lambda x: ((x * 2) // 2 == x, (x * 3) // 3 == x, (x * 2) % 2),
     "squares": lambda x: (x * x >= 0, x.square().bool(), x**3 != 0, (x + x).prod() == 0),
     "signs": lambda x: (-x < 0, x.abs() < 0, (0 - x) == x, x.sign() * x == x.abs()),
+    "running": lambda x: (x.cumsum(0), x.cumsum(0).diff() == x[1:], x.cumprod(0),
+                          x.repeat(3, 2).cumsum(0) < x.repeat(3, 2)),
+    "in one place": lambda x: (
+        x.index_add(0, x.long() * 0, x), x.scatter_add(0, (x % 2).long().abs(), x) > x,
+        x.index_put((x.long() * 0 + 2,), x * 3, accumulate=True),
+        x.scatter_reduce(0, (x % 2).long().abs(), x, "prod"),
+    ),
+    "products": lambda x: (x @ x, x[:, None] @ x[None], (x[None] * x[:, None]).sum(1) < x,
+                           x.outer(x).sum(0), x.diff(n=2), x.dot(x + 1)),
+    "far away": lambda x: (((x + x.max()) - x.max()) == x, (x - x.min()).amax(),
+                           (x * x.numel() // x.numel()) == x, x.square().cumsum(0) >= x),
     "chains": lambda x: ((x * x + x) * x - x, ((x + x) * 100).sum(), ~(x * 7) + 1),
 }
 

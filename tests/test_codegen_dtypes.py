@@ -165,7 +165,7 @@ def test_half_precision_sums_do_not_stick():
 def test_expressions_are_made_of_builtins(op):
     words = {f: "1" for _, f, _, _ in Formatter().parse(op.expr) if f and not f.isdigit()}
     words |= {"T": "f4", "Y": "f4"}
-    for text in (op.expr, op.of_int64, op.beside_number):
+    for text in (op.expr, op.beside_number):
         tree = ast.parse(text.format("x", "x", "x", **words) or "x")
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         assert names - {"x"} <= BUILTINS.keys()

@@ -115,12 +115,11 @@ copy = elementwise(
 
 # ---- arithmetic
 add = elementwise(
-    "add", ref=np.add, expr="{0} + {1}", of_int64="wrapped_add({0}, {1})",
-    operator="__add__", commutative=True,
+    "add", ref=np.add, expr="{0} + {1}", operator="__add__", commutative=True,
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g),
 )
 sub = elementwise(
-    "sub", ref=np.subtract, expr="{0} - {1}", of_int64="wrapped_sub({0}, {1})", operator="__sub__",
+    "sub", ref=np.subtract, expr="{0} - {1}", operator="__sub__",
     vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g),
     refused=Refused(
         bools="Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` "
@@ -130,7 +129,7 @@ sub = elementwise(
     ),
 )
 mul = elementwise(
-    "mul", ref=np.multiply, expr="{0} * {1}", of_int64="wrapped_mul({0}, {1})",
+    "mul", ref=np.multiply, expr="{0} * {1}",
     public=("mul", "multiply"), operator="__mul__", commutative=True,
     op_math=(0, 1),  # a * b is b * a
     vjp=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),

@@ -74,25 +74,6 @@ def _larger(builder: Any, kind: Any, sign: str, x: Any, y: Any) -> Any:
     return builder.select(compare(sign, x, y), x, y)
 
 
-def wrapped_by(name: str) -> Any:
-    @intrinsic
-    def wrapped(typingctx: Any, a: Any, b: Any) -> Any:
-        """Of int64, modulo 2**64: Numba tells LLVM that its own do not overflow, and LLVM concludes
-        that x + 1 > x.
-        """
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            x, y = (
-                context.cast(builder, v, t, types.int64)
-                for v, t in zip(values, signature.args, strict=True)
-            )
-            return getattr(builder, name)(x, y)
-
-        return types.int64(a, b), codegen
-
-    return wrapped
-
-
 # ---- one more number in the accumulator of a reduction
 _REGROUPED = ("reassoc",)  # LLVM may add up in several accumulators; nothing else is free
 

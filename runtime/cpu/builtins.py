@@ -60,9 +60,6 @@ BUILTINS: dict[str, Builtin] = {
     "round_bf": Builtin(intrinsics.rounded_to("bf"), plain.rounded_to(bfloat16)),
     "apart": Builtin(intrinsics.apart, plain.apart),
     # ---- arithmetic
-    "wrapped_add": Builtin(arithmetic.wrapped_by("add"), np.add),
-    "wrapped_sub": Builtin(arithmetic.wrapped_by("sub"), np.subtract),
-    "wrapped_mul": Builtin(arithmetic.wrapped_by("mul"), np.multiply),
     "absolute": Builtin(arithmetic.absolute, np.abs),
     "sign": Builtin(arithmetic.sign, plain.sign),
     "invert": Builtin(arithmetic.invert, np.invert),

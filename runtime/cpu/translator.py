@@ -4,7 +4,8 @@ The text is Python over the builtins, and Numba can compile it. But its types ar
 read: every builtin says what it gives for the types it takes, and a variable has the type of what
 is first assigned to it. So neither bytecode nor type inference is needed, which together with
 Numba's lowering take ten times as long. Arithmetic follows Numba's rules: integers are computed in
-64 bits and do not overflow, comparisons with NaN are false.
+64 bits, comparisons with NaN are false. But where Numba tells LLVM that integers do not overflow,
+they wrap around here.
 
 A loop's step is positive, and a variable has a value where it is read; the rest of Python that
 templates do without is refused: a parameter that changes, `else` of a loop, a comparison of three.
@@ -67,7 +68,7 @@ _OPERATORS: dict[type, tuple[str, str]] = {
     ast.Div: ("", "fdiv"), ast.BitAnd: ("and_", ""), ast.BitOr: ("or_", ""),
     ast.BitXor: ("xor", ""), ast.RShift: ("ashr", ""),
 }
-_NO_OVERFLOW, _OF_BITS = ("add", "sub", "mul"), ("and_", "or_", "xor")
+_OF_BITS = ("and_", "or_", "xor")
 
 
 @memo
@@ -252,8 +253,7 @@ class _Translator:
         if not name:
             raise refusal(node)
         a, b = (CONTEXT.cast(self.b, v.llvm, v.type, to) for v in (x, y))
-        bounded = name in _NO_OVERFLOW and to.signed
-        return Value(to, getattr(self.b, name)(a, b, **({"flags": ("nsw",)} if bounded else {})))
+        return Value(to, getattr(self.b, name)(a, b))
 
     def compare(self, node: ast.Compare) -> Value:
         if len(node.ops) > 1 or type(node.ops[0]) not in _SIGNS:
