@@ -9,7 +9,7 @@ import pytest
 from compiled import bits
 from machine_code import address_of
 from numba import cfunc, types
-from processes import prints
+from processes import prints, run
 
 import tracegrad as tg
 from tracegrad.codegen.program import Kernel
@@ -150,6 +150,20 @@ def test_what_is_not_kernel_text_is_refused(name):
     with pytest.raises(code_generator.CompileError) as caught:
         compiles(text)
     assert message in str(caught.value)
+
+
+def without_numba():
+    print(tg.compile(lambda x: (x @ x).softmax(0).cumsum(1))(tg.ones(2, 2)).tolist())
+    for function in (lambda x: x.long().gcd(6), lambda x: x.frexp().exponent):
+        try:
+            tg.compile(function)(tg.ones(3))
+        except code_generator.CompileError as error:
+            print("NUMBA_DISABLE_JIT=1 forbids" in str(error), "test_translator.py" in str(error))
+
+
+def test_kernels_that_numba_must_compile_say_that_it_was_forbidden(tmp_path):
+    env = {"NUMBA_DISABLE_JIT": "1", "TRACEGRAD_CACHE_DIR": str(tmp_path / "cache")}
+    assert run(without_numba, env=env) == "[[0.5, 1.0], [0.5, 1.0]]\nTrue True\nTrue True\n"
 
 
 @prints("False\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import cache as memo
 from typing import Any
 
-from numba import cfunc
+from numba import cfunc, config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
@@ -18,7 +18,15 @@ def called(builtin: Any, given: tuple[Any, ...]) -> tuple[Any, str, Any]:
     typing = cpu_target.typing_context
     with global_compiler_lock:
         typing.refresh()
-        to = typing.resolve_value_type(builtin).get_call_type(typing, given, {}).return_type
+        try:
+            to = typing.resolve_value_type(builtin).get_call_type(typing, given, {}).return_type
+        except AttributeError as error:
+            if not config.DISABLE_JIT:
+                raise
+            raise NotImplementedError(
+                f"{builtin.__name__} is compiled by Numba, which NUMBA_DISABLE_JIT=1 forbids; "
+                "unset it, or call this part of the program outside of compiled functions"
+            ) from error
         names = ", ".join(f"x{k}" for k in range(len(given)))
         namespace = {"builtin": builtin}
         exec(f"def word({names}):\n    return builtin({names})", namespace)
