@@ -7,26 +7,31 @@ from __future__ import annotations
 from functools import cache as memo
 from typing import Any
 
-from numba import cfunc, config
+from numba import cfunc
+from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 
-@memo
 def called(builtin: Any, given: tuple[Any, ...]) -> tuple[Any, str, Any]:
     """The library, the function's name in it and its type, for arguments of these types."""
+    try:
+        return _compiled(builtin, given)
+    except Exception as error:
+        if not vars(config)["DISABLE_JIT"]:
+            raise
+        raise NotImplementedError(
+            f"{builtin.__name__} is compiled by Numba, which NUMBA_DISABLE_JIT=1 forbids; unset "
+            "it, or call this part of the program outside of compiled functions"
+        ) from error
+
+
+@memo
+def _compiled(builtin: Any, given: tuple[Any, ...]) -> tuple[Any, str, Any]:
     typing = cpu_target.typing_context
     with global_compiler_lock:
         typing.refresh()
-        try:
-            to = typing.resolve_value_type(builtin).get_call_type(typing, given, {}).return_type
-        except AttributeError as error:
-            if not config.DISABLE_JIT:
-                raise
-            raise NotImplementedError(
-                f"{builtin.__name__} is compiled by Numba, which NUMBA_DISABLE_JIT=1 forbids; "
-                "unset it, or call this part of the program outside of compiled functions"
-            ) from error
+        to = typing.resolve_value_type(builtin).get_call_type(typing, given, {}).return_type
         names = ", ".join(f"x{k}" for k in range(len(given)))
         namespace = {"builtin": builtin}
         exec(f"def word({names}):\n    return builtin({names})", namespace)
