@@ -41,7 +41,7 @@ class Staged(Value):
 
     @classmethod
     def bind(cls, op: OpDef, inputs: tuple, params: dict) -> Staged:
-        trace = next(x.trace for x in inputs if isinstance(x, Staged))
+        trace = next((x.trace for x in inputs if isinstance(x, Staged)), mode.trace)
         nodes = tuple(x.node if isinstance(x, Staged) else x for x in inputs)
         return trace.staged(Node.bind(op, nodes, params))
 

@@ -23,7 +23,7 @@ from ..autograd.graph import (
 )
 from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
-from .body import BodyTrace, Source
+from .body import BodyTrace, NoLoop, Source
 from .derivative import Derivative, pulled_back
 from .iterations import Iterations, Operands, Tensors
 
@@ -108,12 +108,15 @@ class ModifiedBackward(GradFn):
         )
 
 
-def run_modified(body: Body, operands: Operands, how: Iterations) -> Tensors:
-    """A loop that trains: its results have no derivative."""
-    outputs = [*body.new, *body.ys]
-    results = how.bind(body.graph(nodes(outputs)), operands)
-    for y, inside in zip(results, outputs, strict=True):
-        if mode.grad and inside._requires_grad and y._dtype.is_floating_point:
+def run_modified(
+    body: Body, operands: Operands, how: Iterations, written: Tensors
+) -> Tensors:
+    """A loop that writes tensors that require grad: its results have no derivative."""
+    operands = Operands(*([resolve(x) for x in part] for part in operands))
+    activity = Activity(body, operands, written)
+    results = how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
+    for y, active in zip(results, activity.outputs, strict=True):
+        if mode.grad and active:
             y._grad_fn, y._requires_grad = ModifiedBackward("LoopBackward", ()), True
     return results
 
@@ -123,13 +126,13 @@ class Activity:
     which outputs have one.
     """
 
-    def __init__(self, body: Body, operands: Operands):
+    def __init__(self, body: Body, operands: Operands, written: Sequence[Tensor] = ()):
         wanted = [x._requires_grad and x._dtype.is_floating_point
                   for part in operands for x in part]
         self.sources = [edge(t) if t._requires_grad else None for t in body.inputs]
-        reached = sources_reached(body.inputs, [*body.new, *body.ys])
+        reached = sources_reached([*body.inputs, *written], [*body.new, *body.ys])
         count = len(body.carries)
-        self.inputs = list(wanted)
+        self.inputs = [*wanted, *(True for _ in written)]
         while True:
             self.outputs = [any(self.inputs[j] for j in r) for r in reached]
             more = [k for k in range(count) if self.outputs[k] and not self.inputs[k]]
@@ -143,7 +146,7 @@ class Activity:
         for k, t in enumerate(body.inputs):
             source = t._grad_fn
             if isinstance(source, Source) and source.line and (self.inputs[k] or k >= count):
-                raise RuntimeError(
+                raise NoLoop(
                     f"{body.trace.name}: backward() in the function (line {source.line}) "
                     "reaches what another iteration, or the program around the loop, computed: "
                     "detach it, or call backward() outside of the loop"

@@ -45,10 +45,13 @@ def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
         [*recorded.seeds(), *(c.tensor for c in recorded.constants)],
     )
     how = Fixed(length, reverse)
-    if any(c.twin._requires_grad for c in recorded.values):
-        results = run_modified(body, operands, how)
-    else:
-        results = run_loop(body, operands, how)
+    trained = [c.twin for c in recorded.values if c.twin._requires_grad]
+    try:
+        results = (run_modified(body, operands, how, trained) if trained
+                   else run_loop(body, operands, how))
+    except NoLoop:
+        recorded.give_back()
+        raise
     count, every = len(carries), len(carries) + len(extra)
     recorded.write_back(results[count:every])
     return results[:count], results[every:]
@@ -112,14 +115,20 @@ class Recorded:
 
     def offsets(self, length: int, reverse: bool) -> Tensors:
         """Of each generator, the position of its first number in each iteration."""
-        offsets, self._seeds = [], []
+        offsets, self._seeds, self._places = [], [], []
         for stream in self.trace.streams.values():
+            self._places.append((stream.generator, stream.generator.get_state()))
             seed, start = stream.generator.draw(stream.count * length)
             steps = bind(iota, (), {"shape": (length,), "dtype": int64})
             order = steps * -1 + (length - 1) if reverse else steps
             offsets.append(order * stream.count + start)
             self._seeds.append(seed)
         return offsets
+
+    def give_back(self) -> None:
+        """Let the generators go on where the loop began."""
+        for generator, place in self._places:
+            generator.set_state(place)
 
     # ---- after the loop
     def write_back(self, results: Tensors) -> None:

@@ -1,0 +1,266 @@
+"""Loops whose functions train and write: parameters, optimizer state, buffers, random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compiled import traces
+
+import tracegrad as tg
+from tracegrad import nn, optim
+from tracegrad.ir.op import Kind
+
+RNG = np.random.default_rng(0)
+X = tg.tensor(RNG.standard_normal((6, 16, 3)))
+Y = X.sum(-1, keepdim=True).sin()
+OPTIMIZERS = {
+    "SGD": lambda p: optim.SGD(p, lr=0.1),
+    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "Adam": lambda p: optim.Adam(p, lr=0.01),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
+}
+
+
+class Training:
+    """A network, its optimizer, and an epoch as one scan or as a loop in Python."""
+
+    def __init__(self, optimizer, layers=(), zero=True):
+        tg.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(3, 8), *layers, nn.Tanh(), nn.Linear(8, 1)).double()
+        self.optimizer, self.zero = optimizer(self.model.parameters()), zero
+        tg.manual_seed(1)
+
+    def step(self, total, batch):
+        x, y = batch
+        if self.zero:
+            self.optimizer.zero_grad()
+        loss = ((self.model(x) - y) ** 2).mean()
+        loss.backward()
+        self.optimizer.step()
+        return total + loss.detach(), loss.detach()
+
+    def epoch(self, x, y):
+        return tg.scan(self.step, tg.zeros((), dtype=tg.float64), (x, y))
+
+    def unrolled(self, x, y):
+        total, losses = tg.zeros((), dtype=tg.float64), []
+        for batch in zip(x, y, strict=True):
+            total, loss = self.step(total, batch)
+            losses.append(loss)
+        return total, tg.stack(losses)
+
+    def state(self):
+        tensors = [*self.model.state_dict().values(), *(p.grad for p in self.model.parameters())]
+        for state in self.optimizer.state.values():
+            tensors += [v for v in state.values() if isinstance(v, tg.Tensor)]
+        return [np.asarray(t.detach()) for t in tensors]
+
+
+def trained(how, *args, **options):
+    """The results of three epochs, and the state after them."""
+    training = Training(*args, **options)
+    epoch = training.unrolled if how == "python" else training.epoch
+    epoch = tg.compile(epoch) if how == "compiled" else epoch
+    results = [np.asarray(y) for _ in range(3) for y in epoch(X, Y)]
+    return [*results, *training.state(), np.asarray(tg.rand(2))], epoch
+
+
+def agree(a, b):
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("how", ["eager", "compiled"])
+def test_an_epoch_is_one_loop(name, how):
+    found, epoch = trained(how, OPTIMIZERS[name])
+    agree(found, trained("python", OPTIMIZERS[name])[0])
+    if how == "compiled":
+        assert traces(epoch) <= 2
+        loops = [y for y in epoch.graph().order() if y.op.kind is Kind.LOOP]
+        assert {y.params["length"] for y in loops} == {len(X)}
+
+
+@pytest.mark.parametrize("layers", [(nn.BatchNorm1d(8),), (nn.Dropout(0.3),)], ids=str)
+def test_buffers_and_random_numbers_are_carried(layers):
+    def made():
+        return [type(layer)(8) if isinstance(layer, nn.BatchNorm1d) else layer for layer in layers]
+
+    found, epoch = trained("compiled", OPTIMIZERS["momentum"], made())
+    agree(found, trained("python", OPTIMIZERS["momentum"], made())[0])
+    assert any(y.op.kind is Kind.LOOP for y in epoch.graph().order())
+
+
+def test_gradients_that_add_up_are_carried():
+    found, _ = trained("compiled", OPTIMIZERS["SGD"], zero=False)
+    agree(found, trained("python", OPTIMIZERS["SGD"], zero=False)[0])
+
+
+def test_a_setting_of_the_optimizer_is_read_at_each_call():
+    training, other = Training(OPTIMIZERS["SGD"]), Training(OPTIMIZERS["SGD"])
+    epoch = tg.compile(training.epoch)
+    for lr in (0.1, 0.01, 0.2):
+        for t in (training, other):
+            t.optimizer.param_groups[0]["lr"] = lr
+        epoch(X, Y)
+        other.unrolled(X, Y)
+    agree(training.state(), other.state())
+    assert traces(epoch) == 1
+
+
+# ---- tensors that the function writes
+def test_a_tensor_from_outside_that_is_written_is_carried():
+    def f(x, log):
+        seen = tg.zeros(3, dtype=x.dtype)
+
+        def step(h, v):
+            seen.add_(v)
+            log[0] += 1
+            return h + seen, seen * 1
+
+        h, ys = tg.scan(step, x[0] * 0, x)
+        return h, ys, seen
+
+    x = tg.tensor(RNG.standard_normal((5, 3)))
+    logs = tg.zeros(2), tg.zeros(2)
+    compiled = tg.compile(f)
+    for a, b in zip(compiled(x, logs[0]), f(x, logs[1]), strict=True):
+        np.testing.assert_allclose(a, b)
+    assert logs[0].tolist() == logs[1].tolist() == [5, 0]
+    assert any(y.op.kind is Kind.LOOP for y in compiled.graph().order())
+
+
+def test_a_tensor_and_its_view_that_is_written_agree():
+    def f(x):
+        base = tg.zeros(3, dtype=x.dtype)
+        view = base[1:]
+
+        def step(h, v):
+            view.add_(v[1:])
+            return h + base, h
+
+        return (*tg.scan(step, x[0] * 0, x), base)
+
+    x = tg.tensor(RNG.standard_normal((5, 3)))
+    for a, b in zip(tg.compile(f)(x), f(x), strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+def test_values_with_a_history_that_are_written_keep_it():
+    def f(x, w):
+        w = w.detach().requires_grad_()
+        seen = tg.zeros(3, dtype=x.dtype)
+
+        def step(h, v):
+            seen.add_(h * w)
+            return h + v, h * 1
+
+        h, _ = tg.scan(step, x[0] * 0, x)
+        return tg.autograd.grad((seen * h).sum(), w)[0]
+
+    x, w = tg.tensor(RNG.standard_normal((5, 3))), tg.ones(3, dtype=tg.float64)
+    np.testing.assert_allclose(tg.compile(f)(x, w), f(x, w))
+
+
+def test_a_loop_that_trains_has_no_derivative():
+    training = Training(OPTIMIZERS["SGD"])
+
+    @tg.compile
+    def f(x, y):
+        def step(total, batch):
+            out = ((training.model(batch[0]) - batch[1]) ** 2).mean()
+            with tg.no_grad():
+                for p in training.model.parameters():
+                    p.mul_(0.9)
+            return total + out, out
+
+        return tg.scan(step, tg.zeros((), dtype=tg.float64), (x, y))[0].backward()
+
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        f(X, Y)
+
+
+def test_a_gradient_that_reaches_other_iterations_unrolls_the_loop():
+    def f(x, w):
+        w = w.detach().requires_grad_()
+
+        def step(h, v):
+            w.grad = None
+            (h * w * v * tg.rand(3, dtype=v.dtype)).sum().backward(retain_graph=True)
+            return h + w * v, w.grad
+
+        h, gs = tg.scan(step, tg.zeros(3, dtype=x.dtype), x)
+        return h.detach(), gs, w.grad
+
+    found = []
+    for run in (f, tg.compile(f)):
+        tg.manual_seed(0)
+        found.append(run(X[0, :4], tg.ones(3, dtype=tg.float64)))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+# ---- what Python does in the function
+class Counter:
+    count = 0
+
+
+def test_a_change_of_an_object_is_refused():
+    counter = Counter()
+
+    @tg.compile
+    def f(x):
+        def step(h, v):
+            counter.count += 1
+            return h + v, v
+
+        return tg.scan(step, tg.zeros(3, dtype=tg.float64), x)
+
+    with pytest.raises(RuntimeError, match=r"scan: the function changes attribute 'count'"):
+        f(X[0])
+    assert counter.count == 0
+
+
+def test_what_is_printed_is_printed_in_each_iteration(capsys):
+    @tg.compile
+    def f(x):
+        def step(h, v):
+            print("here")
+            return h + v, v
+
+        return tg.scan(step, tg.zeros(3, dtype=tg.float64), x)
+
+    f(X[0])
+    assert capsys.readouterr().out == "here\n" * 16
+
+
+def test_a_value_that_decides_unrolls_the_loop():
+    def f(x):
+        def step(h, v):
+            return (h + v if v.sum() > 0 else h - v), h
+
+        return tg.scan(step, tg.zeros(3, dtype=tg.float64), x)
+
+    compiled = tg.compile(f)
+    for x in (X[0], -X[0]):
+        for a, b in zip(compiled(x), f(x), strict=True):
+            np.testing.assert_allclose(a, b)
+
+
+def test_a_tensor_that_leaves_its_function_is_refused_where_it_is_used():
+    kept = []
+
+    def f(x):
+        kept = []
+
+        def step(h, v):
+            kept.append(h * v)
+            return h + v, v
+
+        tg.scan(step, tg.zeros(3, dtype=tg.float64), x)
+        return kept[0] + 1
+
+    with pytest.raises(RuntimeError, match="the function of a loop or a branch is used outside"):
+        tg.compile(f)(X[0])
+    assert kept == []
