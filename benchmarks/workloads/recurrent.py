@@ -1,4 +1,4 @@
-"""Recurrent networks: an LSTM that learns to continue a text, and a GRU as a layer and as a loop."""
+"""Recurrent networks: an LSTM that learns to continue a text; a GRU as a layer and as a loop."""
 
 from __future__ import annotations
 
