@@ -23,10 +23,11 @@ from ...tracer.autograd.function import Function
 from ...tracer.mode import mode
 from ...tracer.tensor.tensor import Tensor, wrap
 from ..torch.blas import matmul
+from ..torch.control_flow import scan
 from ..torch.creation import tensor, zeros_like
 from ..torch.reduction import sum as sum_
 from ..torch.shape import reshape, t as transposed, unsqueeze
-from ..torch.slicing_joining import cat, stack, unbind
+from ..torch.slicing_joining import cat, stack
 
 Maybe = Tensor | None
 
@@ -48,26 +49,32 @@ def _walk(step: Callable, constants: tuple[Maybe, ...], carry: tuple[Tensor, ...
     A step gets (of, constants, carry, one slice of each): it gives the next carry and its results.
     """
     every = [x for x in (*constants, *carry, *slices) if x is not None]
-    if mode.trace is not None or mode.grad or any(_unlike_arrays(x) for x in every):
-        return _walked(_OF_TENSORS, step, constants, carry, slices, reverse)
-    parts = [tuple(x if x is None else x._array for x in xs) for xs in (constants, carry, slices)]
-    results = quietly(_walked, _OF_ARRAYS, step, *parts, reverse)
-    return tuple(wrap(y, carry[0].dtype) for y in results)
+    if mode.trace is None and not mode.grad and all(map(_like_an_array, every)):
+        parts = [[None if x is None else x._array for x in xs] for xs in (constants, carry, slices)]
+        results = quietly(_walk_arrays, step, *parts, reverse)
+        return tuple(wrap(y, carry[0].dtype) for y in results)
+    present = [k for k, x in enumerate(slices) if x is not None]
+
+    def combine(carry: tuple, parts: tuple) -> tuple:
+        row = dict(zip(present, parts, strict=True))
+        return step(_OF_TENSORS, constants, carry, [row.get(k) for k in range(len(slices))])
+
+    last, stacked = scan(combine, carry, tuple(slices[k] for k in present), reverse=reverse)
+    return (*last, *stacked)
 
 
-def _unlike_arrays(x: Tensor) -> bool:
-    return x._array is None or x.dtype.is_half
+def _like_an_array(x: Tensor) -> bool:
+    return x._array is not None and not x.dtype.is_half
 
 
-def _walked(of: Any, step: Callable, constants: tuple, carry: tuple, slices: tuple,
-            reverse: bool) -> tuple:
+def _walk_arrays(step: Callable, constants: list, carry: list, slices: list,
+                 reverse: bool) -> tuple:
     times = len(next(x for x in slices if x is not None))
-    apart, together = (unbind, stack) if of is _OF_TENSORS else (list, np.stack)
-    rows = list(zip(*([None] * times if x is None else apart(x) for x in slices), strict=True))
+    rows = list(zip(*([None] * times if x is None else x for x in slices), strict=True))
     results: list[Any] = [None] * times
     for k in reversed(range(times)) if reverse else range(times):
-        carry, results[k] = step(of, constants, carry, rows[k])
-    return (*carry, *map(together, zip(*results, strict=True)))
+        carry, results[k] = step(_OF_ARRAYS, constants, carry, rows[k])
+    return (*carry, *map(np.stack, zip(*results, strict=True)))
 
 
 def _gate(x: Any, k: int, gates: int) -> Any:
