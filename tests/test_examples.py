@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tracegrad
-from examples import mnist, tutorial
+from examples import char_lstm, mnist, tutorial
 
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 
@@ -114,6 +114,25 @@ def test_a_picture_is_drawn(small, tmp_path):
     run.guesses[:3] += 1
     mnist.draw(run, small, str(tmp_path / "out.png"))
     assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_the_text_is_learnt_alike_by_all():
+    torch = pytest.importorskip("torch")
+    text = char_lstm.reference()
+    assert "".join(text.alphabet[k] for k in text.numbers).count("Python") > 100
+    runs = [
+        char_lstm.train(T, jit, "", text, 12, 0)
+        for T, jit in (
+            (tracegrad, tracegrad.compile),
+            (tracegrad, tracegrad.compile),
+            (tracegrad, tutorial.eager),
+            (torch, tutorial.eager),
+        )
+    ]
+    assert runs[0].losses == runs[1].losses and runs[0].sample == runs[1].sample
+    assert runs[0].losses[-1] < runs[0].losses[0] - 0.5
+    for run in runs[2:]:
+        np.testing.assert_allclose(run.losses, runs[0].losses, rtol=1e-4)
 
 
 def test_missing_extras_are_named(monkeypatch, capsys):
