@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .node import Node, at, frozen, intern
@@ -68,7 +69,11 @@ class Graph:
 
     def order(self) -> list[Node]:
         """Every Node that the roots need, inputs before users; no dead code."""
-        return postorder(self.roots)
+        return list(self._order)
+
+    @cached_property
+    def _order(self) -> tuple[Node, ...]:
+        return tuple(postorder(self.roots))
 
     def map(self, replace: Callable[[Node], Node]) -> Graph:
         """The same inputs, each root replaced; a check that has become no check is none."""

@@ -129,7 +129,7 @@ class Fusion:
         """The space that the two share if they may be one loop nest, else why not."""
         if a.opaque or b.opaque:
             return "one of them is not a loop of ours"
-        if checks(a) != checks(b) and a.space.extents != b.space.extents:
+        if a.space.extents != b.space.extents and checks(a) != checks(b):
             return "a check comes before anything is written, and should not wait for the other"
         space = a.space if a.space == b.space else a.space.join(b.space) or b.space.join(a.space)
         if space is None:

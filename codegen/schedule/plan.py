@@ -16,9 +16,9 @@ import numpy as np
 from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.ops.contract import dot
-from .fuse import Fusion, operands
+from .fuse import Facts, Fusion
 from .groups import Group
-from .loop_space import gathered, known, seen
+from .loop_space import known, seen
 from .lower import Lowered
 
 ALIGN = 64
@@ -34,7 +34,9 @@ class Placement:
     late: list[tuple[Node, Node]] = field(default_factory=list)  # (anchor, input)
 
 
-def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool:
+def _same_points(
+    low: Lowered, facts: Mapping[Node, Facts], group: Group, anchor: Node, target: Node
+) -> bool:
     """Whether the group that computes `anchor` reads `target` only where it writes it, and before
     it does.
     """
@@ -43,12 +45,14 @@ def _same_points(low: Lowered, group: Group, anchor: Node, target: Node) -> bool
     if space.reduced and axes == space.all and not group.opaque:  # a later pass may read it
         return False
     if group.template == "column" and anchor.op.kind is Kind.REDUCE:  # it is added up there
-        return not any(base is target for m in group.anchors for _, base in operands(low, m))
+        return not any(target in facts[m].reads for m in group.anchors)
     written = space.widen(layout.squeeze(), axes).strides
     for member in group.anchors[group.opaque :]:
-        if gathered(low, member) is target:
+        if target not in facts[member].reads:
+            continue
+        if facts[member].gathered is target:
             return False
-        for x, base in operands(low, member):
+        for x, base in facts[member].operands:
             if base is target:
                 view = seen(low, x, member, space)[1]
                 if view.strides != written or view.offset != layout.offset:
@@ -92,7 +96,7 @@ def place_writes(
             and (not home.opaque or _finishes(low, home, target))
             and not (read_again and not low.layouts[target].is_identity)
             and (home.template != "column" or low.layouts[target].is_identity)
-            and _same_points(low, home, anchor, target)
+            and _same_points(low, fusion.facts, home, anchor, target)
             and not any(home is g or fusion.precedence.precedes(home, g) for g in first)
         )
         if direct:
