@@ -3,6 +3,7 @@
 from math import e, inf, nan, pi
 
 from . import (
+    _dynamo,
     _higher_order_ops,
     autograd,
     cuda,
@@ -18,6 +19,7 @@ from . import (
 )
 from .absent import install_messages as _explain_absence
 from .driver.api import compile
+from .driver.dynamic_sizes import mark_dynamic, mark_static, maybe_mark_dynamic
 from .driver.loaded_program import load_program
 from .func import vmap
 from .functions.conversion import clone, detach

@@ -14,6 +14,9 @@ from tracegrad import special as special
 from tracegrad import testing as testing
 from tracegrad import utils as utils
 from tracegrad.driver.api import compile as compile
+from tracegrad.driver.dynamic_sizes import mark_dynamic as mark_dynamic
+from tracegrad.driver.dynamic_sizes import mark_static as mark_static
+from tracegrad.driver.dynamic_sizes import maybe_mark_dynamic as maybe_mark_dynamic
 from tracegrad.driver.loaded_program import load_program as load_program
 from tracegrad.functions.arguments import Dims
 from tracegrad.functions.torch.tensors import finfo as finfo

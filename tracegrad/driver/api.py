@@ -51,8 +51,14 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     Works as a decorator, with or without arguments, and as a call. Inside, torch's names mean what
     they mean eagerly: in-place changes, `.grad`, `backward()` and `optimizer.step()` all become
     part of the program. The result has `explain()`, `graph()`, `source()`, `program()`,
-    `cache_info()`; `cfunc()` for C and Numba, and `export()` to a file. `dynamic` is accepted for
-    torch's sake: shapes are always specialised, kernels never are. `device` may be None or 'cpu'.
+    `cache_info()`; `cfunc()` for C and Numba, and `export()` to a file. `device` may be None or
+    'cpu'.
+
+    Programs are specialised to shapes, kernels are not: a new size costs a trace and planning.
+    `dynamic=True` says that the sizes of tensor arguments change from call to call. Then they are
+    no reason for the warning about many traces; nothing else differs. None and False say that of
+    those sizes alone that `mark_dynamic` names. Programs that were not used for longest are
+    dropped where there are too many.
 
     Numbers are computed as they are eagerly: operation by operation, each rounded. Two things may
     differ in the last digits: the order in which reductions and matrix products add up, and
@@ -82,10 +88,10 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
             f"compile: device {device!r} is not available; this build compiles for 'cpu'"
         )
     if isinstance(fn, Module):
-        return OptimizedModule(fn, fullgraph, fast_math)
+        return OptimizedModule(fn, fullgraph, fast_math, dynamic)
     if not callable(fn):
         raise TypeError(f"compile expects a function or a Module, got {type(fn).__name__}")
-    state = CompiledFunction(fn, fullgraph, fast_math)
+    state = CompiledFunction(fn, fullgraph, fast_math, dynamic)
     programs = state.programs
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
@@ -163,11 +169,13 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
 class OptimizedModule(Module):
     """A Module whose forward is compiled; everything else is the original module's."""
 
-    def __init__(self, module: Module, fullgraph: bool, fast_math: bool):
+    def __init__(self, module: Module, fullgraph: bool, fast_math: bool, dynamic: bool | None):
         super().__init__()
-        compiled = compile(module.__call__, fullgraph=fullgraph, fast_math=fast_math)
+        compiled = compile(
+            module.__call__, fullgraph=fullgraph, fast_math=fast_math, dynamic=dynamic
+        )
         functions = {name: getattr(compiled, name) for name in _QUERIES}
-        own = {"forward": compiled, "_options": (fullgraph, fast_math), **functions}
+        own = {"forward": compiled, "_options": (fullgraph, fast_math, dynamic), **functions}
         for name, value in own.items():
             object.__setattr__(self, name, value)
         self._modules["_orig_mod"] = module

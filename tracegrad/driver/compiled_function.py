@@ -22,6 +22,7 @@ from ..tracer.capture.signature import aval, flatten, parts, repetition
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.tensor import Tensor
+from .dynamic_sizes import DynamicSizes
 from .entry import Entry, nobody
 from .programs import Programs
 from .promoted_inputs import PromotedInputs, moved, raised_by_user
@@ -38,7 +39,8 @@ MAX_TRIES = 3  # traces of one call, if other threads change what it relies on
 MAX_RETRACES = 8  # for one reason, before a warning
 MOST_WAYS = 32  # that get a program because of one line; calls that go others run uncompiled
 ADVICE = (  # how to be traced less often; if values decide the way
-    "pad shapes to a few sizes, and pass values that change as tensors.",
+    "pad shapes to a few sizes, and pass values that change as tensors. If sizes are meant to "
+    "change, say so: mark_dynamic(tensor, dim), or compile(dynamic=True).",
     "keep both ways in one program, with where(), cond() or while_loop(), or look at the value "
     "outside.",
 )
@@ -48,8 +50,9 @@ _REPORTING = (Module, Optimizer)  # classes whose objects report changes of thei
 class CompiledFunction:
     """Everything behind one compiled function."""
 
-    def __init__(self, fn: Callable, fullgraph: bool, fast_math: bool):
+    def __init__(self, fn: Callable, fullgraph: bool, fast_math: bool, dynamic: bool | None):
         self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
+        self.sizes = DynamicSizes(dynamic)
         self.programs = Programs()
         self.traces = 0
         self.uncompiled_calls = 0  # their program would never have been used again
@@ -115,6 +118,9 @@ class CompiledFunction:
             last = self.programs.last()
             parted = lines_of_misses()
             why = reason(last, self.traces, key, entries, tensors, numbers, parted)
+            self.sizes.note(tensors)
+            if not entries and any(self.sizes.explain(k, key) for k in self.programs.keys(held)):
+                why = why._replace(kind=None)  # it is meant to change
             self.note_reason(why)
             if parted and self.reasons[why.kind] > MOST_WAYS:
                 return MISS
@@ -219,7 +225,7 @@ class CompiledFunction:
         if self.reasons[why.kind] == MAX_RETRACES + 1 and why.kind is not None:
             warnings.warn(
                 f"{name_of(self.fn)} was traced {self.traces} times, and again because "
-                f"{why.words}. Each trace takes as long as the first call. To have fewer of them, "
+                f"{why.words}. Each trace takes longer than many calls. To have fewer of them, "
                 f"{ADVICE[ANOTHER_WAY in why.words]}",
                 stacklevel=6,
             )

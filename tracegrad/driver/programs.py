@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, count
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from ..nn.module import Module
@@ -23,13 +24,20 @@ from .stages import Ways
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
 MOST_VARIANTS = 16
-MOST_SIGNATURES = 256  # of one function, whose programs are kept
+MOST_SIGNATURES = 256  # of one function, whose programs are kept,
+MOST_LAUNCHES = 1 << 14  # which have at most so many launches, with some 10 kB for each,
+FEWEST_SIGNATURES = 8  # unless there are only so many
 MOST_IDLE = 64 << 20  # bytes of arenas and buffers of programs that are not the last that ran
 
 
-class _Kept(NamedTuple):
+@dataclass(eq=False)
+class _Kept:
     entries: list[Entry]
     held: dict[int, Any]  # the objects whose ids are in the key
+    used: int  # when they were last asked for
+
+    def launches(self) -> int:
+        return sum(len(entry.program.launches) for entry in list(self.entries))
 
 
 class _Table(dict[Any, _Kept]):
@@ -39,6 +47,20 @@ class _Table(dict[Any, _Kept]):
         super().__init__()
         self.promoted = PromotedInputs()
         self.ways = Ways()
+
+
+def _drop_unused(table: _Table, key: Any) -> None:
+    """Let programs go, except those of `key`, from that on which was not used for longest."""
+    kept = sorted(table.items(), key=lambda item: item[1].used)
+    launches = {k: one.launches() for k, one in kept}
+    left, total = len(launches), sum(launches.values())
+    for k, _ in kept:
+        few = left <= FEWEST_SIGNATURES or total <= MOST_LAUNCHES
+        if few and left <= MOST_SIGNATURES:
+            break
+        if k != key:
+            left, total = left - 1, total - launches[k]
+            table.pop(k, None)
 
 
 _AROUND = ("__wrapped__", "__func__", "fget")  # where decorators keep what they decorate
@@ -73,6 +95,7 @@ class Programs:
     """
 
     def __init__(self) -> None:
+        self.clock = count(1)
         self.methods: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
         self.own = _Table()
         self.last: Callable[[], Entry | None] = nobody
@@ -110,7 +133,14 @@ class Programs:
     def under(self, key: Any, held: dict[int, Any]) -> list[Entry]:
         """The programs for calls of this key."""
         kept = self._table(held).get(key)
-        return [] if kept is None else kept.entries
+        if kept is None:
+            return []
+        kept.used = next(self.clock)
+        return kept.entries
+
+    def keys(self, held: dict[int, Any]) -> list[Any]:
+        """The keys of all programs that live where those for such calls do."""
+        return list(self._table(held))
 
     def promoted(self, held: dict[int, Any]) -> PromotedInputs:
         """What the programs that live where those for such calls do read at every call."""
@@ -121,14 +151,16 @@ class Programs:
         return self._table(held).ways
 
     def add(self, key: Any, held: dict[int, Any], entry: Entry) -> None:
-        """Keep one more, and let the oldest go where they are too many."""
+        """Keep one more, and let those go that were not used for longest, where they are too
+        many.
+        """
         table = self._table(held)
-        entries = table.setdefault(key, _Kept([], held)).entries
+        kept = table.setdefault(key, _Kept([], held, 0))
+        entries, kept.used = kept.entries, next(self.clock)
         if len(entries) >= MOST_VARIANTS:
             entries.pop(0)
         entries.append(entry)
-        while len(table) > MOST_SIGNATURES:
-            del table[next(k for k in table if k != key)]
+        _drop_unused(table, key)
         self.all[ref(entry, self._gone)] = None
 
     def used(self, entry: Entry) -> None:
