@@ -52,7 +52,7 @@ def _lines(graph: Graph, sites: dict[Site, int], bodies: dict[Graph, int]) -> li
             raise NoStructure("a value is neither an input nor computed")
         if node.op not in _OURS:
             raise NoStructure(f"{node.op.name} is not a primitive of this library")
-        for body in bodies_of(node):
+        for body in bodies_of(node) if node.op.bodies else ():
             if body not in bodies:
                 lines += _lines(body, sites, bodies)
                 bodies[body] = len(bodies)

@@ -90,7 +90,7 @@ def verify(graph: Graph) -> Graph:
             fault = "it is an input that the graph does not declare"
         if fault is not None:
             raise VerifyError(f"{fault}\n  {_printed(node)}")
-        for body in bodies_of(node):
+        for body in bodies_of(node) if node.op.bodies else ():
             verify(body)
         before.add(node)
     if odd := [c for c in graph.checks if not may_fail(c.op, c.params)]:

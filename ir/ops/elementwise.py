@@ -383,4 +383,4 @@ def may_fail(op: OpDef, params: dict[str, Any]) -> bool:
     """Whether computing it may end the program with an error."""
     if op.check is not None or params.get("check") is not None:
         return True
-    return any(params[body].checks for body in op.bodies)
+    return bool(op.bodies) and any(params[body].checks for body in op.bodies)

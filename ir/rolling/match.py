@@ -160,7 +160,6 @@ class _Match:
                 kinds.append(lag)
                 if lag:
                     carried.append((c, lag, steady[:, c]))
-                    every &= self.movements[:, c] == self.movements[m, c]
                 else:
                     every &= steady[:, c]
             else:
@@ -184,9 +183,8 @@ class _Match:
         for chain in adds:
             head = next(c for c, (j, _) in enumerate(self.columns) if j == chain[0][0])
             head += kinds[head] == 0  # the operand that is of the iteration before
-            j, i = self.columns[head]
             parts = tuple(replace(p, before=p.before + p.step * first) for _, p in chain)
-            initial = self.sequence.operands[self.node(first, j, i)].base
+            initial = self.initial(head, first)
             run.totals.append(Total(initial, tuple(a for a, _ in chain), parts))
         return run
 
@@ -256,11 +254,26 @@ class _Match:
             before = self.start + first * self.period
             for c, lag, ok in carried:
                 ends += _first_false(ok, first + lag)
-                if (self.bases[first : first + lag, c] >= before).any():
+                places = self.bases[first : first + lag, c]
+                if (places >= before).any() or not self.carries(c, first, lag):
                     ends = [first]
             if min(ends) - first > best[1] - best[0]:
                 best = first, min(ends)
         return best
+
+    def initial(self, c: int, k: int) -> Node:
+        """What iteration k reads in place of a value carried on from the one before."""
+        x = self.node(k, *self.columns[c])
+        return self.sequence.operands[x].base if self.movements[self.middle, c] else x
+
+    def carries(self, c: int, first: int, lag: int) -> bool:
+        """Whether what the first iterations read may stand for a value carried on to them."""
+        moved = self.movements[self.middle, c]
+        like = self.sequence.nodes[self.outermost(c)]
+        return not moved or all(
+            self.movements[k, c] == moved and self.initial(c, k).shape == like.shape
+            for k in range(first, first + lag)
+        )
 
     def other(self, place: int, step: int) -> Run | None:
         """The run that has this place, if it goes on as the reads do."""
@@ -280,9 +293,8 @@ class _Match:
             if kind == "same":
                 read = Same(x)
             elif isinstance(kind, int):
-                initial = tuple(
-                    self.sequence.operands[self.node(first + k, j, i)].base for k in range(kind)
-                )
+                initial = tuple(self.initial(c, first + k) for k in range(kind))
+                movement = self.sequence.movement(self.node(self.middle, j, i))
                 value = (int(self.bases[self.middle, c]) - self.start) % self.period
                 read = Earlier(value, kind, initial, movement)
             elif isinstance(kind, Run):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,36 +16,31 @@ import numpy as np
 from ..graph import Graph
 from ..node import Node, frozen
 from ..op import Lowering
-from ..ops.movement import pad, slice as slice_
+from ..ops.movement import expand, pad, reshape
 from ..ops.source import input as input_
 
 Movement = tuple[Node, ...]  # nodes of the graph, innermost first
 
 
 class Operand(NamedTuple):
-    """A value seen through movement. `exact` tells movements apart, `alike` does not look where a
-    slice begins.
-    """
+    """A value seen through a movement, by its number; 0 is none."""
 
     base: Node
-    exact: int
-    alike: int
+    movement: int
 
 
-def _extents(node: Node) -> Any:
-    """The parameters, without where a slice begins, or what is padded."""
-    if node.op is slice_:
-        return tuple((stop - start, step) for start, stop, step in node.params["slices"])
+def _alike(node: Node) -> Any:
+    """The parameters that iterations share: not how much is padded before and after."""
     if node.op is pad:
         return tuple(gap for _, _, gap in node.params["pads"])
-    return frozen(node.params)
+    return frozen(node.params) if node.params else ()
 
 
 def _dependence(order: list[Node], inputs: Iterable[Node]) -> dict[Node, tuple[int, int]]:
     """On how many of the inputs a node depends, and a number for the set of them."""
     bits = {x: 1 << k for k, x in enumerate(inputs)}
     if not bits:
-        return dict.fromkeys(order, (0, 0))
+        return {}
     masks: dict[Node, int] = {}
     for node in order:
         masks[node] = reduce(or_, map(masks.__getitem__, node.inputs), bits.get(node, 0))
@@ -71,20 +66,23 @@ class Sequence:
         symbols: list[int] = []
         first, bases, movements = [0], list[int](), list[int]()
         depends = _dependence(order, apart)
-        for node in sorted(order, key=lambda node: (depends[node], node.serial)):
+        ranked = sorted(order, key=attrgetter("serial"))
+        if depends:
+            ranked.sort(key=depends.__getitem__)
+        for node in ranked:
             if self._is_read(node):
                 continue
             self.place[node] = len(self.nodes)
             self.nodes.append(node)
-            signature = [node.op, _extents(node), node.shape, node.dtype, depends[node]]
+            signature = [node.op, _alike(node), node.shape, node.dtype, depends.get(node)]
             for x in node.inputs:
-                base, exact, alike = self.operands[x]
+                base, movement = self.operands[x]
                 bases.append(self._code(base))
-                movements.append(exact)
-                signature += (alike, base.shape, base.dtype)
+                movements.append(movement)
+                signature += (x.shape, x.dtype)
             first.append(len(bases))
             symbols.append(self._number(tuple(signature)))
-            self.operands[node] = Operand(node, 0, 0)
+            self.operands[node] = Operand(node, 0)
         self.symbols = np.array(symbols, np.int64)
         self.first = np.array(first, np.int64)
         self.bases = np.array(bases, np.int64)
@@ -96,16 +94,16 @@ class Sequence:
     def _is_read(self, node: Node) -> bool:
         """Whether a node is no value of the sequence but an operand: then what it is is noted."""
         if node.op is input_:
-            self.operands[node] = Operand(node, 0, 0)
+            self.operands[node] = Operand(node, 0)
         elif self.constants.issuperset(node.inputs):
             self.constants.add(node)
-            self.operands[node] = Operand(node, 0, 0)
+            self.operands[node] = Operand(node, 0)
         elif node.op.lowering is Lowering.VIEW:
-            base, exact, alike = self.operands[node.inputs[0]]
-            self.operands[node] = Operand(
-                base, self._number((exact, node.op, frozen(node.params))),
-                self._number((alike, node.op, _extents(node))),
-            )
+            x = node.inputs[0]
+            base, movement = self.operands[x]
+            if node.shape != x.shape or node.op not in (reshape, expand):  # which else move nothing
+                movement = self._number((movement, node.op, frozen(node.params)))
+            self.operands[node] = Operand(base, movement)
         else:
             return False
         return True
@@ -121,6 +119,8 @@ class Sequence:
         """From what an operand reads to what it is."""
         base, chain = self.operands[node].base, list[Node]()
         while node is not base:
-            chain.append(node)
-            node = node.inputs[0]
+            x = node.inputs[0]
+            if self.operands[x].movement != self.operands[node].movement:
+                chain.append(node)
+            node = x
         return tuple(reversed(chain))

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ...ir.dtype import DType
+from ...ir.node import at, user_site
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
 from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode, resolve
 from ..tensor.dispatch import bind
 from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
-from .graph import AccumulateGrad, GradFn, PostAccumulateHook, edge
+from .graph import AccumulateGrad, GradFn, OpBackward, PostAccumulateHook, edge
 from .vmap import map_examples
 
 Root = tuple[GradFn, Tensor]
@@ -71,6 +72,8 @@ class _BackwardPass:
         self.captured: dict[GradFn, Tensor] = {}
         self.shared_ids: set[int] = set()  # ids of tensors that others refer to, too
         self.kept_alive: list[Tensor] = []  # they must keep their ids during the pass
+        # in a trace: the line of the whole pass, so that not each node looks for it
+        self.site = None if mode.trace is None else user_site()
 
     def push(self, fn: GradFn, g: Tensor) -> None:
         """Add a gradient to the pending gradient of a node."""
@@ -115,7 +118,11 @@ class _BackwardPass:
 
     def differentiate(self, fn: GradFn, g: Tensor) -> None:
         """Apply the derivative rule of a node and pass the gradients on."""
-        grads = fn.apply(g)
+        if self.site is not None and type(fn) is OpBackward:
+            with at(self.site):
+                grads = fn.apply(g)
+        else:
+            grads = fn.apply(g)
         if mode.anomaly:
             refuse_nan(fn, grads)
         if fn.posthooks:
