@@ -5,6 +5,7 @@ the bit.
 
 import numpy as np
 import pytest
+from loops_at_random import random_program
 
 import tracegrad as tg
 from tracegrad.ir import dtype as dt
@@ -12,6 +13,7 @@ from tracegrad.ir.graph import Graph, bodies_of
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
 from tracegrad.ir.op import Kind
+from tracegrad.ir.rolling.periods import Repetition, disjoint, repetitions
 from tracegrad.ir.rolling.roll import roll
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.verify import verify
@@ -23,7 +25,10 @@ T = 9  # iterations
 
 def recorded(f, *shapes, gradients=True):
     """The graph of f's results and the gradients of their sum, in the order of a trace."""
-    nodes = [input_node(s, dt.float64) if isinstance(s, tuple) else input_node(*s) for s in shapes]
+    nodes = [
+        input_node(*s) if s and isinstance(s[-1], dt.DType) else input_node(s, dt.float64)
+        for s in shapes
+    ]
     trace = Trace([])
     with tracing(trace):
         inputs = [traced(x, gradients and x.dtype.is_floating_point) for x in nodes]
@@ -53,7 +58,7 @@ def loops(graph):
 
 
 def same(graph):
-    """The rolled graph, which has loops and computes what the graph does."""
+    """The rolled graph, which computes what the graph does."""
     rolled = verify(roll(graph, size=0))
     for seed in range(2):
         arrays = drawn(graph, seed)
@@ -260,3 +265,164 @@ def test_a_rolled_loop_computes_what_its_iterations_do(program, gradients):
     graph = recorded(program, *PROGRAMS[program], gradients=gradients)
     rolled = same(graph)
     assert loops(rolled), rolled
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_loops_compute_the_same(seed):
+    f, shapes = random_program(seed)
+    for gradients in (False, True):
+        same(recorded(f, *shapes, gradients=gradients))
+
+
+# ---- what a run may be
+def test_a_loop_reads_what_moves_and_carries_what_it_computed():
+    graph = recorded(windows, *PROGRAMS[windows], gradients=False)
+    rolled = same(graph)
+    (node,) = {n.inputs: n for n in rolled.order() if n.op.kind is Kind.LOOP}.values()
+    assert node.params["length"] == T and node.params["sliced"] == 3
+    carried = [x.shape for x in node.inputs[: node.params["carried"]]]
+    assert carried == [(), ()]
+
+
+def test_loops_of_a_thousand_iterations_have_the_size_of_one_iteration():
+    def long(x):
+        for _ in range(1000):
+            x = tg.sin(x) * 0.5 + x
+        return x
+
+    graph = roll(recorded(long, (3,)), size=0)
+    assert len(graph.order()) < 40 and len(loops(graph)) == 2
+
+
+def test_few_values_are_left_as_they_are():
+    graph = recorded(rnn, *PROGRAMS[rnn])
+    assert roll(graph) is graph
+
+
+def test_the_gradient_of_slices_is_put_in_place_after_the_loop():
+    graph = recorded(backwards, *PROGRAMS[backwards])
+    for body in loops(same(graph)):
+        assert all(n.shape != (T, 2, 3) for n in body.order())
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_parts_are_added_where_they_overlap_in_the_order_of_the_iterations(width, step):
+    def program(x):
+        h = x[0] * 0
+        for t in range(T):
+            h = tg.sin(h + x[t * step : t * step + width].sum(0) * x[t * step + 1])
+        return h
+
+    rolled = same(recorded(program, (T * step + width, 3)))
+    assert len(loops(rolled)) == 2
+
+
+def test_parts_that_something_else_reads_stay_in_the_iterations():
+    def program(x):
+        h, total = x[0] * 0, x * 0
+        for t in range(T):
+            part = tg.nn.functional.pad(tg.sin(h + x[t])[None], (0, 0, t, T - 1 - t))
+            total = total + part
+            h = h + (total * part).sum(0)
+        return h, total
+
+    same(recorded(program, (T, 3)))
+
+
+def test_checks_are_those_of_the_body():
+    def program(table, indices):
+        h = table[0]
+        for t in range(T):
+            h = tg.tanh(h + tg.nn.functional.embedding(indices[t], table).sum(0))
+        return h
+
+    graph = recorded(program, (5, 3), ((T, 2), dt.int64))
+    rolled = same(graph)
+    assert graph.checks and rolled.checks
+    assert all(n.op.kind is Kind.LOOP for n in rolled.checks)
+    assert any(body.checks for body in loops(rolled))
+
+
+def test_a_loop_that_only_checks_is_kept():
+    def program(table, indices):
+        for t in range(T):
+            tg.nn.functional.embedding(indices[t], table)
+        return table * 2
+
+    rolled = verify(roll(recorded(program, (5, 3), ((T, 2), dt.int64), gradients=False), size=0))
+    assert rolled.checks and all(n.op.kind is Kind.LOOP for n in rolled.checks)
+
+
+def test_results_may_be_any_values_of_any_iteration():
+    def program(x):
+        every = []
+        for _ in range(T):
+            x = tg.sin(x) + x * 0.5
+            every.append(x)
+        return every[0], every[3].T, every[-1], every[-2][1:], tg.stack(every[2:5])
+
+    same(recorded(program, (3, 2)))
+
+
+def test_types_and_shapes_of_all_kinds_are_carried():
+    def program(x, n, empty):
+        count, flags = n, x > 0
+        for t in range(T):
+            count = count * 3 + t
+            flags = flags ^ (x * 0.5 > t)
+            x = tg.where(flags, x * 0.5, x + count.sum())
+            empty = empty * 2.0
+        return count, flags, x, empty, x.to(tg.float32).to(tg.bfloat16)
+
+    for dtype in (dt.int8, dt.uint8, dt.int64):
+        for number in (dt.float16, dt.bfloat16, dt.float32):
+            graph = recorded(
+                program, ((3,), number), ((2,), dtype), ((0, 3), number), gradients=False
+            )
+            assert loops(same(graph))
+
+
+def test_results_depend_on_no_more_inputs_than_they_did():
+    """As the gradients from each of two outputs must, in one graph."""
+    a, b = (input_node((3,), dt.float64) for _ in range(2))
+    x = input_node((3,), dt.float64)
+    with tracing(Trace([])):
+        h, results = traced(x), []
+        seeds = [traced(a), traced(b)]
+        forward = [h]
+        for _ in range(T):
+            forward.append(tg.sin(forward[-1]))
+        for chosen in (seeds, seeds[:1], seeds[1:]):
+            g = sum(chosen)
+            for h in reversed(forward):
+                g = g * tg.cos(h) + g * tg.exp(h)
+            results.append(g)
+    graph = Graph((x, a, b), tuple(y._node for y in results))
+    rolled = roll(graph, (a, b), size=0)
+    assert loops(rolled)
+    for y, reads in zip(rolled.outputs, ({x, a, b}, {x, a}, {x, b}), strict=True):
+        inputs = {n for n in Graph((), (y,)).order() if n.op.name == "input"}
+        assert inputs <= reads
+    arrays = drawn(graph)
+    for one, other in zip(interpret(graph, *arrays), interpret(rolled, *arrays), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_repetitions_are_those_of_the_smallest_period():
+    symbols = np.array([9, *[1, 2, 3] * 6, 8, *[5] * 7, 4])
+    chosen = disjoint(repetitions(symbols, 4), 4)
+    assert chosen == [Repetition(1, 3, 18), Repetition(20, 1, 7)]
+    assert repetitions(np.arange(50), 4) == []
+    assert repetitions(np.array([], np.int64), 4) == []
+
+
+def test_a_number_that_is_rounded_in_another_way_is_no_count():
+    def program(x):
+        clock = 0.0
+        for _ in range(T):
+            x = x * clock + 1.0
+            clock += 0.1  # not k * 0.1
+        return x
+
+    same(recorded(program, (3,), gradients=False))

@@ -272,7 +272,7 @@ class _Match:
         like = self.sequence.nodes[self.outermost(c)]
         return not moved or all(
             self.movements[k, c] == moved and self.initial(c, k).shape == like.shape
-            for k in range(first, first + lag)
+            for k in range(first, min(first + lag, self.count))
         )
 
     def other(self, place: int, step: int) -> Run | None:

@@ -20,8 +20,6 @@ from ..ir.node import Aval, Node, input_node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
 from ..ir.progress import progress
-from ..ir.rolling.roll import roll
-from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..runtime.cpu.executable import Executable, address
 from ..tracer.autograd.backward import backpropagate
@@ -32,7 +30,7 @@ from ..tracer.capture.trace import Trace
 from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
-from .lowering import Cut, Lowered, backward_program
+from .lowering import Cut, Lowered, backward_program, simple
 from .rerun import Rerun
 from .snapshot import restorable_parts
 
@@ -229,7 +227,7 @@ class Derivative:
         backward runs the function again, it checks that the inputs in `read` have not changed.
         """
         seeds = {s._node for s in self.seeds}
-        joint = simplify(roll(joint, [s._node for s in self.seeds]), fast=self.fast)
+        joint = simple(joint, self.fast, [s._node for s in self.seeds])
         inputs = joint.inputs[: -len(self.seeds)]
         results = joint.outputs[: self.count]
         if self.rerun_reason:

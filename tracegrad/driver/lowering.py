@@ -146,7 +146,7 @@ def lowered(recorded: Recorded) -> Lowered:
     if kept is not None:
         facts, executable, read_at = kept
         return Lowered(name, lines, executable, facts, recorded, _timing(began, read_at))
-    cut = recorded.cut(verify(recorded.graph))
+    cut = recorded.cut(recorded.graph)
     used, reads = {*cut.graph.order(), *recorded.always}, set(cut.needed)
     facts = _Facts(
         [k for k, x in enumerate(recorded.inputs) if x in used],
@@ -236,4 +236,9 @@ def _check_buffers(
 
 def without_backward(graph: Graph, fast: bool) -> Cut:
     """All of a graph of which no backward needs anything."""
-    return Cut(simplify(roll(graph), fast=fast))
+    return Cut(simple(graph, fast))
+
+
+def simple(graph: Graph, fast: bool, seeds: Iterable[Node] = ()) -> Graph:
+    """A recorded graph in its simplest form. Nothing comes to depend on more of the `seeds`."""
+    return simplify(verify(roll(graph, seeds)), fast=fast)
