@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from graphs import BATCHED, FAMILY, floats, grown, integers, steps, tamed
@@ -45,13 +47,19 @@ def kept(program: Program) -> Program:
     return program
 
 
+def shared(program: Program) -> Program:
+    """The program with launches that threads share as soon as they can."""
+    launches = tuple(replace(one, grain=min(one.grain, 1)) for one in program.launches)
+    return replace(program, launches=launches)
+
+
 def agrees(graph: Graph, inputs, native=True, **tolerance) -> Program:
     """The program of a graph, after its results were compared with the interpreter's."""
     program = kept(build(simplify(verify(graph))))
     expected = interpret(graph, *inputs)
     ways = [python_executor.execute(program, [np.array(x) for x in inputs])]
     if native:
-        ways.append(run(program, inputs))
+        ways += [run(program, inputs), run(shared(program), inputs)]
     for results in ways:
         for y, result, wanted in zip(graph.outputs, results, expected, strict=True):
             result, wanted = y.dtype.decode(result), y.dtype.decode(wanted)

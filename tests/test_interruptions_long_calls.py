@@ -159,10 +159,10 @@ def test_ctrl_c_at_the_end_of_a_call_leaves_all_that_it_changes_changed():
     print(one.w.grad.tolist() == two.w.grad.tolist())
 
 
-@prints("stopped\n[0.0, 0.0] 0\n")
-def test_a_loop_without_end_is_stopped():
+def stop_a_loop(size):
+    """Stop a loop without end over a tensor of that size, by a signal."""
     in_short_walks()
-    total = tg.zeros(2)
+    total = tg.zeros(size)
 
     @tg.compile
     def forever(x, limit):
@@ -172,17 +172,27 @@ def test_a_loop_without_end_is_stopped():
         total.add_(y)
         return n
 
-    forever(tg.ones(2), tg.tensor(3))
+    forever(tg.ones(size), tg.tensor(3))
     total.zero_()
     version = total._version[0]
     signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGUSR1))
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
-        forever(tg.ones(2), tg.tensor(2**62))
+        forever(tg.ones(size), tg.tensor(2**62))
     except Stop:
         print("stopped")
-    print(total.tolist(), total._version[0] - version)
-    forever(tg.ones(2), tg.tensor(3))
+    print(total.sum().item(), total._version[0] - version)
+    print(forever(tg.ones(size), tg.tensor(3)).item())
+
+
+@prints("stopped\n0.0 0\n3\n")
+def test_a_loop_without_end_is_stopped():
+    stop_a_loop(2)
+
+
+@prints("stopped\n0.0 0\n3\n")
+def test_a_loop_without_end_of_several_threads_is_stopped():
+    stop_a_loop(3_000_000)
 
 
 def test_short_calls_are_one_walk():

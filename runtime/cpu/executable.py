@@ -16,9 +16,10 @@ import numpy as np
 from ...codegen.program import Kernel, Program, Slot, as_word, fault
 from ...ir.locks import Turn
 from .compiler import addresses_of
-from .launch_list import COLUMNS, COUNTERS, WORKERS, walker
-from .loop_rows import loop_address, loop_block
-from .steps import Flat, Step, flat, often, pieces_of, steps, stretches
+from .launch_list import COLUMNS, WORKERS, loop_address, walker
+from .loop_rows import loop_block
+from .parallel_walk import COUNTERS
+from .steps import Flat, Step, flat, often, steps, stretches
 from .threads import region_lock, stay_alone, threads
 
 ALIGN = 64
@@ -68,26 +69,30 @@ class Executable:
                 blocks.append(at + 8 * a.index if isinstance(a, Slot) else as_word(a))
         self._blocks = np.array(blocks or [0], np.int64)
         parts, stops = stretches(program, steps(program))
-        listed = flat(parts)
+        listed = flat(program, parts)
         launches = np.zeros((max(len(listed.rows), 1), COLUMNS), np.int64)
         at, entries = address(self._blocks), _entries(program)
         loops = self._loops(listed, address(launches))
-        for row, (step, start, stop) in enumerate(listed.rows):
-            if step.loop is not None:
-                launches[row] = (loop_address(), loops[step], start, stop, 1)
-                continue
-            launch, block = program.launches[step.launch], at + 8 * starts[step.launch]
-            pieces = pieces_of(launch, stop - start) if row < len(parts) else 1
-            launches[row] = (entries[launch.kernel], block, start, stop, pieces)
-        self._launches, self._claims = launches, aligned(8 * COUNTERS * len(launches))
+        for k, row in enumerate(listed.rows):
+            kernel = 0
+            if row.step.loop is None:
+                block = at + 8 * starts[row.step.launch]
+                kernel = entries[program.launches[row.step.launch].kernel]
+            else:
+                block = loops[row.step]
+                kernel = 0 if row.control else loop_address()
+            launches[k] = (kernel, block, row.start, row.stop, row.pieces)
+        self._launches, self._claims = launches, aligned(8 * COUNTERS * (len(launches) + 1))
         most = int(launches[:, 4].max())
         self.walk = walker(most > 1)
         turn = self._turn = Turn(region_lock(most > 1))
         self.lock, self.busy = turn.lock, turn.busy
         workers = min(threads(), most) if most > 1 else 1
         status, claims = address(self._status), address(self._claims)
-        begin, rows = (stops or [0])[-1], len(parts)
-        commit = next((i for i, part in enumerate(parts) if part[0].launch >= program.commit), rows)
+        stops, rows = [listed.begins[k] for k in stops], listed.begins[-1]
+        begin = (stops or [0])[-1]
+        late = (k for k, part in enumerate(parts) if part[0].launch >= program.commit)
+        commit = listed.begins[next(late, len(parts))]
         bounds = [(begin, rows), (begin, commit), (commit, rows), *pairwise([0, *stops])]
         spans = [(address(launches), *part, status, 0, claims, workers) for part in bounds]
         self._spans = np.array(spans, np.int64)
@@ -98,11 +103,11 @@ class Executable:
         """The addresses of the argument blocks of loops, for a launch list at that address."""
         table, status = address(self._table), address(self._status)
         blocks = {}
-        for step, rows in listed.bodies.items():
+        for step in dict.fromkeys(row.step for row in listed.rows if row.step.loop is not None):
             assert step.loop is not None
+            rows, looks = listed.bodies.get(step, (0, 0, 0)), often(self.program, step)
             words = loop_block(
-                step.loop, launches, rows, status, often(self.program, step),
-                lambda slot: table + 8 * slot,
+                step.loop, launches, rows, status, looks, lambda slot: table + 8 * slot
             )
             blocks[step] = np.array(words, np.int64)
         self._loop_blocks = list(blocks.values())

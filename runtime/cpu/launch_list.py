@@ -4,10 +4,6 @@ loop, pieces), walked by native code.
 `walker()` gives the Python-callable entry of the walk; it is the only place where kernels meet
 threads. It stops at the first row after which the status block is not clean.
 
-In a parallel walk every thread goes through all rows and claims pieces of each from a counter; the
-next row begins when all pieces are done. So a thread whose core is taken away delays no more than
-the piece that it holds, and one that wakes up late finds the work done.
-
 The walk is written in LLVM, which takes a twentieth of a second to compile. The threads are those
 of Numba's pool, to which it hands a function by address: a function of Numba's that enters the pool
 (parallel=True) takes a second.
@@ -24,12 +20,12 @@ import llvmlite.binding as llvm
 
 from . import object_cache
 from .compiler import code_generator, compiling, loaded, meaning
+from .loop_rows import LOOP, LOOP_NAME, ROWS, STOPPED
 from .object_code import object_code
+from .parallel_walk import PARALLEL
 from .threads import threads
 
 COLUMNS = 5  # of the launch list
-COUNTERS = 16  # words for the two counters of a row, claimed pieces and done ones: each has a line
-# of the cache to itself
 SPINS = 1000  # looks at a counter before a waiting thread lets others have its core
 
 # The words of a span, as `Executable` lays them out.
@@ -37,7 +33,6 @@ LAUNCHES, FIRST, LAST, STATUS, WALKS, CLAIMS, WORKERS = range(7)
 
 _SPAN = """
 %Span = type { ptr, i64, i64, ptr, i64, ptr, i64 }
-%Counters = type { i64, [7 x i64], i64, [7 x i64] }
 
 declare ptr @PyLong_AsVoidPtr(ptr)
 declare ptr @PyEval_SaveThread()
@@ -75,34 +70,6 @@ wrong:
 }
 """
 
-# the walk of one thread, through rows of the list
-ROWS = """
-%Row = type { ptr, ptr, i64, i64, i64 }
-
-define internal void @rows(ptr %launches, i64 %first, i64 %last, ptr %status) {
-entry:
-  br label %rows
-rows:
-  %i = phi i64 [ %first, %entry ], [ %next, %row ]
-  %more = icmp slt i64 %i, %last
-  br i1 %more, label %row, label %out
-row:
-  %row.at = getelementptr %Row, ptr %launches, i64 %i
-  %r = load %Row, ptr %row.at
-  %kernel = extractvalue %Row %r, 0
-  %args = extractvalue %Row %r, 1
-  %start = extractvalue %Row %r, 2
-  %stop = extractvalue %Row %r, 3
-  call void %kernel(ptr %args, i64 %start, i64 %stop, i64 0)
-  %code = load i64, ptr %status
-  %clean = icmp eq i64 %code, 0
-  %next = add i64 %i, 1
-  br i1 %clean, label %rows, label %out
-out:
-  ret void
-}
-"""
-
 _SERIAL = ROWS + """
 define internal void @walk(ptr %span) {
 entry:
@@ -112,144 +79,6 @@ entry:
   %last = extractvalue %Span %s, 2
   %status = extractvalue %Span %s, 3
   call void @rows(ptr %launches, i64 %first, i64 %last, ptr %status)
-  ret void
-}
-"""
-
-_PARALLEL = """
-%Row = type { ptr, ptr, i64, i64, i64 }
-
-declare i32 @get_num_threads()
-declare void @numba_parallel_for(ptr, ptr, ptr, ptr, ptr, i64, i64, i32)
-declare i32 @$yield()
-$declared
-
-define internal void @walk(ptr %span) {
-entry:
-  %s = load %Span, ptr %span
-  %first = extractvalue %Span %s, 1
-  %last = extractvalue %Span %s, 2
-  %claims = extractvalue %Span %s, 5
-  %workers = extractvalue %Span %s, 6
-  br label %reset
-reset:
-  %i = phi i64 [ %first, %entry ], [ %next, %row ]
-  %more = icmp slt i64 %i, %last
-  br i1 %more, label %row, label %begin
-row:
-  %claimed = getelementptr %Counters, ptr %claims, i64 %i, i32 0
-  store i64 0, ptr %claimed
-  %done = getelementptr %Counters, ptr %claims, i64 %i, i32 2
-  store i64 0, ptr %done
-  %next = add i64 %i, 1
-  br label %reset
-begin:
-  %alone = icmp sle i64 %workers, 1
-  br i1 %alone, label %one, label %many
-one:
-  call void @work(ptr %span, i64 0)
-  ret void
-many:
-  ; the pool's loop is over its threads. It adds steps to pointers: here to the number of a worker
-  %number = alloca ptr
-  %count = alloca i64
-  %step = alloca i64
-  store ptr null, ptr %number
-  store i64 1, ptr %step
-  %threads = call i32 @get_num_threads()
-  %wide = sext i32 %threads to i64
-  store i64 %wide, ptr %count
-  call void @numba_parallel_for(ptr @share, ptr %number, ptr %count, ptr %step, ptr %span,
-                                i64 0, i64 1, i32 %threads)
-  ret void
-}
-
-; what the pool calls, in each of its threads
-define internal void @share(ptr %numbers, ptr %counts, ptr %steps, ptr %span) {
-entry:
-  %number = load i64, ptr %numbers
-  %count = load i64, ptr %counts
-  %workers.at = getelementptr %Span, ptr %span, i64 0, i32 6
-  %workers = load i64, ptr %workers.at
-  %end = add i64 %number, %count
-  %short = icmp slt i64 %end, %workers
-  %last = select i1 %short, i64 %end, i64 %workers
-  br label %next
-next:
-  %worker = phi i64 [ %number, %entry ], [ %following, %mine ]
-  %more = icmp slt i64 %worker, %last
-  br i1 %more, label %mine, label %out
-mine:
-  call void @work(ptr %span, i64 %worker)
-  %following = add i64 %worker, 1
-  br label %next
-out:
-  ret void
-}
-
-; what one thread does in a walk
-define internal void @work(ptr %span, i64 %worker) {
-entry:
-  %s = load %Span, ptr %span
-  %launches = extractvalue %Span %s, 0
-  %first = extractvalue %Span %s, 1
-  %last = extractvalue %Span %s, 2
-  %status = extractvalue %Span %s, 3
-  %claims = extractvalue %Span %s, 5
-  br label %rows
-rows:
-  %i = phi i64 [ %first, %entry ], [ %next, %finished ]
-  %more = icmp slt i64 %i, %last
-  br i1 %more, label %row, label %out
-row:
-  %row.at = getelementptr %Row, ptr %launches, i64 %i
-  %r = load %Row, ptr %row.at
-  %kernel = extractvalue %Row %r, 0
-  %args = extractvalue %Row %r, 1
-  %start = extractvalue %Row %r, 2
-  %stop = extractvalue %Row %r, 3
-  %pieces = extractvalue %Row %r, 4
-  %extent = sub i64 %stop, %start
-  %claimed = getelementptr %Counters, ptr %claims, i64 %i, i32 0
-  %done = getelementptr %Counters, ptr %claims, i64 %i, i32 2
-  br label %claim
-claim:
-  ; no two threads get the same piece
-  %piece = atomicrmw add ptr %claimed, i64 1 acq_rel
-  %left = icmp slt i64 %piece, %pieces
-  br i1 %left, label %do, label %wait
-do:
-  %before = mul i64 %extent, %piece
-  %from = sdiv i64 %before, %pieces
-  %with = add i64 %before, %extent
-  %to = sdiv i64 %with, %pieces
-  %begin = add i64 %start, %from
-  %end = add i64 %start, %to
-  call void %kernel(ptr %args, i64 %begin, i64 %end, i64 %worker)
-  ; what the kernel wrote is there for whoever sees the new count
-  %before.this = atomicrmw add ptr %done, i64 1 acq_rel
-  br label %claim
-wait:
-  %looks = phi i64 [ 0, %claim ], [ %looked, %pause ], [ %looked, %yield ]
-  %ready = load atomic i64, ptr %done acquire, align 8
-  %all = icmp sge i64 %ready, %pieces
-  br i1 %all, label %finished, label %idle
-idle:
-  %looked = add i64 %looks, 1
-  %spins = icmp slt i64 %looked, $spins
-  br i1 %spins, label %pause, label %yield
-pause:
-  $pause
-  br label %wait
-yield:
-  %yielded = call i32 @$yield()
-  br label %wait
-finished:
-  %code = load i64, ptr %status
-  %clean = icmp eq i64 %code, 0
-  %next = add i64 %i, 1
-  br i1 %clean, label %rows, label %out
-out:
   ret void
 }
 """
@@ -269,9 +98,9 @@ def _text(entry: str, parallel: bool) -> str:
         "$entry": entry, "$declared": declared and f"declare void @{declared}",
         "$pause": called and f"call void @{called}",
         "$yield": "SwitchToThread" if sys.platform == "win32" else "sched_yield",
-        "$spins": str(SPINS),
+        "$spins": str(SPINS), "$stopped": str(STOPPED),
     }
-    text = _SPAN + (_PARALLEL if parallel else _SERIAL)
+    text = _SPAN + (PARALLEL if parallel else _SERIAL)
     for word, instead in words.items():
         text = text.replace(word, instead)
     return text
@@ -295,6 +124,13 @@ def _python_function(address: int) -> Callable[[int], int]:
     kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     new = kind(("PyCFunction_NewEx", ctypes.pythonapi))
     return new(ctypes.addressof(method), None, None)
+
+
+@memo
+def loop_address() -> int:
+    """The kernel of all rows that are loops of one thread."""
+    text = LOOP.replace("$entry", LOOP_NAME).replace("$stopped", str(STOPPED))
+    return machine_code(LOOP_NAME, text)
 
 
 @memo

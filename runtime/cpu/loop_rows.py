@@ -1,60 +1,72 @@
-"""Loops of a program as rows of the launch list: the kernel of such a row walks other rows again
-and again, and changes entries of the pointer table between two iterations.
+"""Loops of a program as rows of the launch list: LLVM's text of what they do, and their argument
+blocks.
 
-One thread walks it, and loops within it are rows in turn. A long loop looks for signals; a handler
-that raises ends the walk.
+A loop that one thread walks is a row whose kernel walks other rows again and again, and changes
+entries of the pointer table between two iterations. Loops within it are rows in turn. A long loop
+looks for signals; a handler that raises ends the walk. For other loops see parallel_walk.py.
 
 An argument block is the address of the launch list, the first row of the loop, the one that follows
 its test, and the one after its last; the address of the status block; after how many iterations
-signals are looked for, or 0; the table entry of the test, or 0, and what is wanted there; and three
-counts. By the addresses of table entries follow what is set before the first iteration (entry,
-base, offset), what moves after each (entry, step), and what turns (now, then, other).
+signals are looked for, or 0; the table entry of the test, or 0, and what is wanted there; how many
+iterations there are, two words for a walk, and three counts. By the addresses of table entries
+follow what is set before the first iteration (entry, base, offset), what moves after each (entry,
+step), and what turns (now, then, other).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache as memo
 
 from ...codegen.program import Loop
-from .launch_list import ROWS, machine_code
 
-_NAME = "tracegrad_loop"
+LOOP_NAME = "tracegrad_loop"
 STOPPED = -1  # in the status block: a signal handler has raised
 
-_LOOP = ROWS + """
-%Loop = type { ptr, i64, i64, i64, ptr, i64, ptr, i64, i64, i64, i64, [0 x i64] }
+# the walk of one thread, through rows of the list
+ROWS = """
+%Row = type { ptr, ptr, i64, i64, i64 }
+
+define internal void @rows(ptr %launches, i64 %first, i64 %last, ptr %status) {
+entry:
+  br label %rows
+rows:
+  %i = phi i64 [ %first, %entry ], [ %next, %row ]
+  %more = icmp slt i64 %i, %last
+  br i1 %more, label %row, label %out
+row:
+  %row.at = getelementptr %Row, ptr %launches, i64 %i
+  %r = load %Row, ptr %row.at
+  %kernel = extractvalue %Row %r, 0
+  %args = extractvalue %Row %r, 1
+  %start = extractvalue %Row %r, 2
+  %stop = extractvalue %Row %r, 3
+  call void %kernel(ptr %args, i64 %start, i64 %stop, i64 0)
+  %code = load i64, ptr %status
+  %clean = icmp eq i64 %code, 0
+  %next = add i64 %i, 1
+  br i1 %clean, label %rows, label %out
+out:
+  ret void
+}
+"""
+
+# what a loop does with the pointer table, before its iterations and after each of them
+POINTERS = """
+%Loop = type { ptr, i64, i64, i64, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, [0 x i64] }
 %Set = type { ptr, ptr, i64 }
 %Move = type { ptr, i64 }
 %Turn = type { ptr, ptr, ptr }
 
-declare i32 @PyGILState_Ensure()
-declare void @PyGILState_Release(i32)
-declare i32 @PyErr_CheckSignals()
-
-define void @$entry(ptr %block, i64 %start, i64 %stop, i64 %worker) {
+define internal void @set(ptr %block) {
 entry:
-  %head = load %Loop, ptr %block
-  %launches = extractvalue %Loop %head, 0
-  %first = extractvalue %Loop %head, 1
-  %tested = extractvalue %Loop %head, 2
-  %last = extractvalue %Loop %head, 3
-  %status = extractvalue %Loop %head, 4
-  %often = extractvalue %Loop %head, 5
-  %test.entry = extractvalue %Loop %head, 6
-  %wanted = extractvalue %Loop %head, 7
-  %sets = extractvalue %Loop %head, 8
-  %moves = extractvalue %Loop %head, 9
-  %turns = extractvalue %Loop %head, 10
-  %no.test = icmp eq ptr %test.entry, null
-  %set.rows = getelementptr %Loop, ptr %block, i64 0, i32 11
-  %move.rows = getelementptr %Set, ptr %set.rows, i64 %sets
-  %turn.rows = getelementptr %Move, ptr %move.rows, i64 %moves
+  %sets.at = getelementptr %Loop, ptr %block, i64 0, i32 11
+  %sets = load i64, ptr %sets.at
+  %set.rows = getelementptr %Loop, ptr %block, i64 0, i32 14
   br label %set.next
 set.next:
   %s = phi i64 [ 0, %entry ], [ %s.next, %set ]
   %s.more = icmp slt i64 %s, %sets
-  br i1 %s.more, label %set, label %iterate
+  br i1 %s.more, label %set, label %out
 set:
   %set.at = getelementptr %Set, ptr %set.rows, i64 %s
   %set.row = load %Set, ptr %set.at
@@ -66,33 +78,22 @@ set:
   store i64 %beginning, ptr %set.entry
   %s.next = add i64 %s, 1
   br label %set.next
-iterate:
-  %t = phi i64 [ %start, %set.next ], [ %t.next, %moved ], [ %t.next, %signals ]
-  %left = phi i64 [ %often, %set.next ], [ %left.next, %moved ], [ %often, %signals ]
-  %t.more = icmp slt i64 %t, %stop
-  br i1 %t.more, label %begin, label %out
-begin:
-  %t.next = add i64 %t, 1
-  br i1 %no.test, label %body, label %ahead
-ahead:
-  call void @rows(ptr %launches, i64 %first, i64 %tested, ptr %status)
-  %code.ahead = load i64, ptr %status
-  %clean.ahead = icmp eq i64 %code.ahead, 0
-  br i1 %clean.ahead, label %test, label %out
-test:
-  %test.at = load ptr, ptr %test.entry
-  %bool = load i8, ptr %test.at
-  %wide = zext i8 %bool to i64
-  %goes.on = icmp eq i64 %wide, %wanted
-  br i1 %goes.on, label %body, label %out
-body:
-  call void @rows(ptr %launches, i64 %tested, i64 %last, ptr %status)
-  %code = load i64, ptr %status
-  %clean = icmp eq i64 %code, 0
-  %left.next = sub i64 %left, 1
-  br i1 %clean, label %turn.next, label %out
+out:
+  ret void
+}
+
+define internal void @move(ptr %block) {
+entry:
+  %head = load %Loop, ptr %block
+  %sets = extractvalue %Loop %head, 11
+  %moves = extractvalue %Loop %head, 12
+  %turns = extractvalue %Loop %head, 13
+  %set.rows = getelementptr %Loop, ptr %block, i64 0, i32 14
+  %move.rows = getelementptr %Set, ptr %set.rows, i64 %sets
+  %turn.rows = getelementptr %Move, ptr %move.rows, i64 %moves
+  br label %turn.next
 turn.next:
-  %u = phi i64 [ 0, %body ], [ %u.next, %turn ]
+  %u = phi i64 [ 0, %entry ], [ %u.next, %turn ]
   %u.more = icmp slt i64 %u, %turns
   br i1 %u.more, label %turn, label %move.next
 turn:
@@ -111,7 +112,7 @@ turn:
 move.next:
   %m = phi i64 [ 0, %turn.next ], [ %m.next, %move ]
   %m.more = icmp slt i64 %m, %moves
-  br i1 %m.more, label %move, label %moved
+  br i1 %m.more, label %move, label %out
 move:
   %move.at = getelementptr %Move, ptr %move.rows, i64 %m
   %move.row = load %Move, ptr %move.at
@@ -122,30 +123,88 @@ move:
   store i64 %after, ptr %move.entry
   %m.next = add i64 %m, 1
   br label %move.next
-moved:
-  %look = icmp eq i64 %left.next, 0
-  br i1 %look, label %signals, label %iterate
-signals:
-  ; a handler that raises ends the walk; the exception waits for the caller
+out:
+  ret void
+}
+
+declare i32 @PyGILState_Ensure()
+declare void @PyGILState_Release(i32)
+declare i32 @PyErr_CheckSignals()
+
+; a handler that raises ends the walk; the exception waits for the caller
+define internal i1 @stopped(ptr %status) {
   %held = call i32 @PyGILState_Ensure()
   %raised = call i32 @PyErr_CheckSignals()
   call void @PyGILState_Release(i32 %held)
   %quiet = icmp eq i32 %raised, 0
-  br i1 %quiet, label %iterate, label %stopped
-stopped:
+  br i1 %quiet, label %on, label %end
+on:
+  ret i1 false
+end:
   store i64 $stopped, ptr %status
-  br label %out
+  ret i1 true
+}
+
+define internal i1 @goes.on(ptr %block) {
+  %head = load %Loop, ptr %block
+  %entry = extractvalue %Loop %head, 6
+  %wanted = extractvalue %Loop %head, 7
+  %bool.at = load ptr, ptr %entry
+  %bool = load i8, ptr %bool.at
+  %wide = zext i8 %bool to i64
+  %same = icmp eq i64 %wide, %wanted
+  ret i1 %same
+}
+"""
+
+# the kernel of a loop
+LOOP = ROWS + POINTERS + """
+define void @$entry(ptr %block, i64 %start, i64 %stop, i64 %worker) {
+entry:
+  %head = load %Loop, ptr %block
+  %launches = extractvalue %Loop %head, 0
+  %first = extractvalue %Loop %head, 1
+  %tested = extractvalue %Loop %head, 2
+  %last = extractvalue %Loop %head, 3
+  %status = extractvalue %Loop %head, 4
+  %often = extractvalue %Loop %head, 5
+  %test.entry = extractvalue %Loop %head, 6
+  %no.test = icmp eq ptr %test.entry, null
+  call void @set(ptr %block)
+  br label %iterate
+iterate:
+  %t = phi i64 [ %start, %entry ], [ %t.next, %moved ], [ %t.next, %signals ]
+  %left = phi i64 [ %often, %entry ], [ %left.next, %moved ], [ %often, %signals ]
+  %t.more = icmp slt i64 %t, %stop
+  br i1 %t.more, label %begin, label %out
+begin:
+  %t.next = add i64 %t, 1
+  br i1 %no.test, label %body, label %ahead
+ahead:
+  call void @rows(ptr %launches, i64 %first, i64 %tested, ptr %status)
+  %code.ahead = load i64, ptr %status
+  %clean.ahead = icmp eq i64 %code.ahead, 0
+  br i1 %clean.ahead, label %test, label %out
+test:
+  %goes.on = call i1 @goes.on(ptr %block)
+  br i1 %goes.on, label %body, label %out
+body:
+  call void @rows(ptr %launches, i64 %tested, i64 %last, ptr %status)
+  %code = load i64, ptr %status
+  %clean = icmp eq i64 %code, 0
+  %left.next = sub i64 %left, 1
+  br i1 %clean, label %moved, label %out
+moved:
+  call void @move(ptr %block)
+  %look = icmp eq i64 %left.next, 0
+  br i1 %look, label %signals, label %iterate
+signals:
+  %stops = call i1 @stopped(ptr %status)
+  br i1 %stops, label %out, label %iterate
 out:
   ret void
 }
 """
-
-
-@memo
-def loop_address() -> int:
-    """The kernel of all rows that are loops."""
-    text = _LOOP.replace("$entry", _NAME).replace("$stopped", str(STOPPED))
-    return machine_code(_NAME, text)
 
 
 def loop_block(
@@ -159,5 +218,6 @@ def loop_block(
     sets = [(entry(m.slot), entry(m.base), m.offset) for m in one.movings]
     moves = [(entry(m.slot), m.step) for m in one.movings if m.step]
     turns = [tuple(map(entry, turning)) for turning in one.turnings]
-    head = [launches, *rows, status, often, *test, len(sets), len(moves), len(turns)]
+    head = [launches, *rows, status, often, *test, one.length, 0, 0]
+    head += [len(sets), len(moves), len(turns)]
     return [*head, *(word for row in (*sets, *moves, *turns) for word in row)]

@@ -17,8 +17,8 @@ import numpy as np
 
 from ...codegen.program import Kernel, Program, Slot, as_word
 from .compiler import addresses_of, compiling
-from .launch_list import COLUMNS
-from .loop_rows import loop_address, loop_block
+from .launch_list import COLUMNS, loop_address
+from .loop_rows import loop_block
 from .machine_code import assembled
 from .serial_walk import ALIGN, ENTRY, LOCK, STATUS, WALK
 from .steps import Flat, Step, flat, steps
@@ -69,11 +69,11 @@ def plan_of(program: Program, moving: Sequence[Memory], fixed: Sequence[Memory],
     table, kernels = STATUS, program.kernels
     listed = table + len(program.buffers)
     steps_ = steps(program)
-    all_rows = flat([(step, 0, step.extent) for step in steps_])
+    all_rows = flat(program, [(step, 0, step.extent) for step in steps_], alone=True)
     blocks = listed + COLUMNS * len(all_rows.rows)
     numbers = {kernel: k for k, kernel in enumerate(kernels)}
     words, entries, arguments = list[int](), list[tuple[int, int]](), list[int]()
-    for step, start, stop in all_rows.rows:
+    for step, start, stop, _, _ in all_rows.rows:
         loop = step.loop is not None
         number = len(kernels) if loop else numbers[program.launches[step.launch].kernel]
         entries.append((listed + len(words), number))

@@ -8,7 +8,7 @@ another.
 
 from __future__ import annotations
 
-from .launch_list import ROWS
+from .loop_rows import ROWS
 
 # what a call returns: 0, or what went wrong. The first two are those of ir/faults.py
 INDEX, FACTOR, POINTER, OVERLAP, MEMORY = range(1, 6)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...codegen.program import Launch, Loop, Program
+from .parallel_walk import MOVE, SET, TEST
 from .threads import threads
 
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
@@ -32,12 +33,25 @@ class Step:
 Part = tuple[Step, int, int]  # a step from a start to a stop
 
 
-class Flat(NamedTuple):
-    """All rows, and of each loop the first of its rows, the one that follows its test, and the one
-    after its last.
+class Row(NamedTuple):
+    """A row of the launch list. `control` says that it is one of a parallel loop, which does that,
+    and whose `stop` is a row.
     """
 
-    rows: list[Part]
+    step: Step
+    start: int
+    stop: int
+    pieces: int = 1
+    control: bool = False
+
+
+class Flat(NamedTuple):
+    """All rows; where each of the parts begins, and where they end; and of each loop that one
+    thread walks, the first of its rows, the one that follows its test, and the one after its last.
+    """
+
+    rows: list[Row]
+    begins: list[int]
     bodies: dict[Step, tuple[int, int, int]]
 
 
@@ -103,12 +117,51 @@ def stretches(program: Program, listed: Sequence[Step]) -> tuple[list[Part], lis
     return rows, stops
 
 
-def flat(parts: Sequence[Part]) -> Flat:
-    """These rows, and those of the bodies of loops behind them."""
-    listed = Flat(list(parts), {})
-    for step, _, _ in listed.rows:  # which grows
-        if step.loop is not None and step not in listed.bodies:
+def flat(program: Program, parts: Sequence[Part], alone: bool = False) -> Flat:
+    """The rows of these parts, and behind them those of the bodies of loops. If one thread is
+    `alone`, nothing is shared.
+    """
+    listed = Flat([], [], {})
+    for part in parts:
+        listed.begins.append(len(listed.rows))
+        if alone:
+            listed.rows.append(Row(*part))
+        else:
+            _put(program, listed.rows, part)
+    listed.begins.append(len(listed.rows))
+    for row in listed.rows:  # which grows
+        step = row.step
+        if step.loop is not None and not row.control and step not in listed.bodies:
             begin, inside = len(listed.rows), (*step.head, *step.body)
             listed.bodies[step] = begin, begin + len(step.head), begin + len(inside)
-            listed.rows.extend((inner, 0, inner.extent) for inner in inside)
+            listed.rows.extend(Row(inner, 0, inner.extent) for inner in inside)
     return listed
+
+
+def _put(program: Program, rows: list[Row], part: Part) -> None:
+    """Add the rows of a part, that of a parallel loop with its body."""
+    step, start, stop = part
+    if step.loop is None or not is_parallel(program, step):
+        one = step.loop is not None
+        pieces = 1 if one else pieces_of(program.launches[step.launch], stop - start)
+        rows.append(Row(step, start, stop, pieces))
+        return
+    begin = len(rows)
+    rows.append(Row(step, SET, 0, control=True))
+    for inner in step.head:
+        _put(program, rows, (inner, 0, inner.extent))
+    test = len(rows)
+    if step.loop.test is not None:
+        rows.append(Row(step, TEST, 0, control=True))
+    for inner in step.body:
+        _put(program, rows, (inner, 0, inner.extent))
+    rows.append(Row(step, MOVE, begin + 1, control=True))
+    for k in (begin, test) if step.loop.test is not None else (begin,):
+        rows[k] = rows[k]._replace(stop=len(rows))
+
+
+def is_parallel(program: Program, step: Step) -> bool:
+    """Whether threads share some of the work."""
+    if step.loop is None:
+        return pieces_of(program.launches[step.launch], step.extent) > 1
+    return any(is_parallel(program, inner) for inner in (*step.head, *step.body))
