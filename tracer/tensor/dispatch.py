@@ -275,7 +275,7 @@ def _half_result_dtype(op: OpDef, inputs: tuple) -> DType | None:
     if not dtype.is_half:
         return None
     # the value of a number that is read at every call is unknown
-    exact = isinstance(second, (int, float)) and not _is_rounded(second, dtype)
+    exact = type(second) in (bool, int, float) and not _is_rounded(second, dtype)
     return None if exact else dtype
 
 
