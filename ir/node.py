@@ -72,7 +72,7 @@ class at:
 
 
 @lru_cache(10_000)
-def _is_ours(file: str) -> bool:
+def is_ours(file: str) -> bool:
     return file.startswith(_NOT_THE_USER)
 
 
@@ -81,7 +81,7 @@ def user_site() -> Site | None:
     if _here.site is not None:
         return _here.site
     frame: Any = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return None if frame is None else Site(frame.f_code.co_filename, frame.f_lineno)
 

@@ -124,9 +124,10 @@ def _effects():
         table["a"] = table.pop("a")
 
     return {
-        "a list": (lambda x: seen.append(x * 2), lambda: list(seen)),
+        "a list": (lambda x: (seen.append(x * 2), len(seen)), lambda: list(seen)),
+        "a list that shrinks": (lambda x: net.scales.pop(), lambda: list(net.scales)),
         "an item of a list in a Module": (
-            lambda x: net.scales.append(2.0), lambda: list(net.scales)),
+            lambda x: net.scales.insert(0, 2.0), lambda: list(net.scales)),
         "the order of a dict": (lambda x: shuffled(), lambda: list(table)),
         "a set": (lambda x: known.add(2), lambda: set(known)),
         "an attribute of a class": (

@@ -44,7 +44,7 @@ def _bad():
         return np.asarray(x)  # numpy
 
     def shown(x):
-        print(f"{x}")  # shown
+        print(str(x))  # shown
 
     def random(x):
         return x + tg.initial_seed()  # random
@@ -61,7 +61,7 @@ def _bad():
 
     def appended(x):
         seen.append(x * 2)
-        return x
+        return x * len(seen)
 
     def kept(x):
         Holder.kept = x * 2

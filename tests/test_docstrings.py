@@ -20,7 +20,7 @@ from tracegrad import nn, optim
 
 MODULES = (
     "tracegrad", "tracegrad.autograd", "tracegrad.autograd.functional", "tracegrad.cuda",
-    "tracegrad.func", "tracegrad.linalg", "tracegrad.masked", "tracegrad.nn",
+    "tracegrad.debug", "tracegrad.func", "tracegrad.linalg", "tracegrad.masked", "tracegrad.nn",
     "tracegrad.nn.functional", "tracegrad.nn.init", "tracegrad.nn.utils", "tracegrad.optim",
     "tracegrad.optim.lr_scheduler", "tracegrad.special", "tracegrad.testing",
     "tracegrad.utils.checkpoint",

@@ -7,6 +7,7 @@ from . import (
     _higher_order_ops,
     autograd,
     cuda,
+    debug,
     func,
     linalg,
     masked,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from tracegrad import autograd as autograd
 from tracegrad import cuda as cuda
+from tracegrad import debug as debug
 from tracegrad import func as func
 from tracegrad import linalg as linalg
 from tracegrad import masked as masked

@@ -15,7 +15,6 @@ import numpy as np
 
 from ..tracer.capture import unread
 from ..tracer.capture.code_names import fixed
-from ..tracer.capture.guards import Guard
 from ..tracer.capture.locations import PLAIN, Location, alike, items_of, locations_in
 from ..tracer.capture.scalar import Scalar, is_number
 from ..tracer.tensor.tensor import Tensor
@@ -129,7 +128,7 @@ def moved(structure: Any, entry: Entry, numbers: list) -> Iterator[Location | Ar
             if isinstance(location.holder, (dict, list, deque)):
                 yield from _moved_inside(location, then, now)
             if type(location.holder) in unread.KINDS:
-                yield from _locations_of(location.holder, guards)
+                yield from locations_of(location.holder, guards)
 
 
 def _moved_inside(location: Location, then: tuple, now: tuple) -> Iterator[Location]:
@@ -144,9 +143,11 @@ def _moved_inside(location: Location, then: tuple, now: tuple) -> Iterator[Locat
             yield Location(f"{location.label}[{key!r}]", "item", holder, key)
 
 
-def _locations_of(inner: Any, guards: Iterable[Guard]) -> Iterator[Location]:
-    """The locations of a container in other containers."""
-    for location, _ in guards:
+def locations_of(inner: Any, guards: Iterable[tuple[Location, Any]]) -> Iterator[Location]:
+    """The locations of a container: those that were read, and those in other containers."""
+    for location, then in guards:
+        if then is inner and inner is not None and location.settable():
+            yield location
         if location.kind == "content" and isinstance(location.holder, (dict, list, deque)):
             for key, value in items_of(location.holder):
                 if value is inner:

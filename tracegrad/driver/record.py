@@ -15,10 +15,10 @@ import numpy as np
 
 from ..functions.torch.creation import from_numpy
 from ..ir.collector import collector_is_seldom
-from ..tracer.capture import unread
+from ..tracer.capture import texts, unread
 from ..tracer.capture.locations import Location, alike
 from ..tracer.capture.observer import Observer
-from ..tracer.capture.scalar import NeedsValue, Scalar, is_number
+from ..tracer.capture.scalar import NeedsValue, Scalar, is_number, origins
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
@@ -26,7 +26,14 @@ from ..tracer.tensor.masked_selection import settled
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 from .entry_builder import EntryBuilder, Observations
-from .promoted_inputs import Argument, PromotedInputs, parts_of, promotable, tuples_of
+from .promoted_inputs import (
+    Argument,
+    PromotedInputs,
+    locations_of,
+    parts_of,
+    promotable,
+    tuples_of,
+)
 from .stages import Ways
 
 _NOTHING = (0, 0, 0, 0)  # the mark of a ValueLog in which nothing is noted
@@ -76,7 +83,7 @@ def _exchanged(promoted: PromotedInputs, trace: Trace) -> Iterator[list[tuple[Lo
                 for path, part in parts_of(value):
                     trace.put_at(Location(location.label, "part", location, path), part)
             elif type(value) in unread.KINDS:
-                instead = unread.Unread(trace.scalar_log, value, location.id)
+                instead = unread.Unread(trace.scalar_log, value, location)
                 scalars.append((location, instead))
                 done.append((location, value, instead))
                 location.put(instead)
@@ -151,7 +158,9 @@ def record(
             tuples = list(_tuples(promoted))
             for location, value in tuples:
                 ids += location.id, *(Location("", "content", t).id for t in tuples_of(value))
-            trace.observer = observer = exchanged.enter_context(Observer(reports, ids))
+            trace.observer = observer = exchanged.enter_context(Observer(
+                reports, ids, trace.scalar_log
+            ))
             for location, _ in tuples:
                 observer.summary(location.label, "form", location)
             observer.watch(fn, leaves((args, kwargs)), set(containers((args, kwargs))))
@@ -162,6 +171,8 @@ def record(
             with tracing(trace):
                 result = fn(*traced_args, **traced_kwargs)
                 observer.pause()
+                if unprinted := texts.unprinted(trace.scalar_log.texts):
+                    _need(trace, unprinted)
                 if observer.asks_type or observer.asks_identity:  # a Scalar would be noticed
                     read = (r.scalar for r in trace.values.reads)
                     trace.scalar_log.needed.update(
@@ -199,6 +210,14 @@ def record(
     return entry
 
 
+def _need(trace: Trace, values: list[Any]) -> None:
+    """Have values whose text went elsewhere than to `print` be constants."""
+    for value in values:
+        if isinstance(value, Tensor) and type(value) is not Scalar:
+            trace.concrete(value, "the text of a tensor")
+        trace.scalar_log.needed.update(origins(value))
+
+
 def _origins(values: Iterable[Any]) -> Iterator[Any]:
     """Where the Scalars and Unreads among some values come from."""
     return (s._origin for s in values if type(s) in (Scalar, unread.Unread))
@@ -208,7 +227,13 @@ def _effects(
     observer: Observer, promoted: PromotedInputs, may_run_uncompiled: bool
 ) -> list[Effect]:
     """The effects of the function. Raises TraceAgain or RunUncompiled if they break its guards."""
-    effects = observer.effects()
+    try:
+        effects = observer.effects()
+    except RuntimeError:
+        grown = list(locations_of(observer.grown, observer.reads.values()))
+        if not grown or any(location.id in promoted.static for location in grown):
+            raise
+        raise TraceAgain(grown) from None  # maybe it only appends to the list
     invalidating = [
         e for e in effects
         if e.location.id not in observer.promoted_ids and observer.relied_on(e)

@@ -8,6 +8,7 @@ that state in place for one run of the function, and undoes everything afterward
 from __future__ import annotations
 
 import builtins
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from operator import is_
@@ -41,6 +42,11 @@ def restoring_elsewhere() -> bool:
     bound to a program. A caller reads the memory of a tensor before this check and again after it.
     """
     return _restoring_thread[0] is not None and _restoring_thread[0] != get_ident()
+
+
+def rerunning() -> bool:
+    """Whether this thread runs a function again."""
+    return _restoring_thread[0] == get_ident()
 
 
 class Snapshot(NamedTuple):
@@ -130,6 +136,8 @@ class SnapshotPlan:
                     _set_until_exit(stack, location, then)
             for (location, _), number in zip(self.numbers, snapshot.numbers, strict=True):
                 _set_until_exit(stack, location, number)
+                if isinstance(number, (list, deque)):  # which the function may append to
+                    stack.callback(_refill, number, list(number))
             for i, t in tensors.items():
                 _set_until_exit(stack, i.key, t)
             for i, number in zip(self.settings, snapshot.settings, strict=True):
@@ -174,6 +182,11 @@ def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, list]]) -> None:
 
 def _set_restoring_thread(thread: int | None) -> None:
     _restoring_thread[0] = thread
+
+
+def _refill(container: Any, content: list) -> None:
+    container.clear()
+    container.extend(content)
 
 
 def _put(location: Location, value: Any) -> None:

@@ -32,7 +32,8 @@ import numpy as np
 
 from ...ir.node import Site
 from .code_names import fixed
-from .scalar import MATH, Scalar
+from .scalar import MATH, Scalar, ScalarLog
+from .texts import printing
 from .unread import Unread
 
 _PASS = "call it outside and pass the value as an argument"
@@ -158,11 +159,10 @@ def _warning(message: Any, category: Any, stacklevel: int) -> Callable[[], None]
 
 @contextmanager
 def guarded(
-    on: Callable[[], bool], printed: list[tuple], refuse: Callable[[str], Any]
+    on: Callable[[], bool], log: ScalarLog, refuse: Callable[[str], Any]
 ) -> Iterator[None]:
     """Within it calls of such functions are refused while `on()`. Calls of `print` and `warn` are
-    appended to `printed`: a function, its positional and its keyword arguments. Functions of `math`
-    take Scalars.
+    appended to `log.later`. Functions of `math` take Scalars.
     """
     original, warn, identity = builtins.print, warnings.warn, builtins.id
 
@@ -174,12 +174,15 @@ def guarded(
         return identity(x)
 
     def note(*args: Any, **kwargs: Any) -> None:
-        printed.append((original, args, kwargs)) if on() else original(*args, **kwargs)
+        if on():
+            log.later.append(printing(original, log.texts, args, kwargs))
+        else:
+            original(*args, **kwargs)
 
     def note_warning(message: Any, category: Any = None, stacklevel: int = 1, *args: Any,
                      **kwargs: Any) -> None:
         if on():
-            printed.append((_warning(message, category, stacklevel), (), {}))
+            log.later.append((_warning(message, category, stacklevel), (), {}))
         else:
             warn(message, category, stacklevel + 1, *args, **kwargs)
 

@@ -23,6 +23,7 @@ from .discovery import Discovery
 from .instrument import Instrumentation
 from .locations import ABSENT, PLAIN, Location, contents_of
 from .object_kinds import HIDDEN, asked_by_us, attributes_of
+from .scalar import ScalarLog
 from .side_effects import Effect, Refused, refusal
 
 
@@ -31,15 +32,16 @@ class Observer(Discovery):
     what the function has changed is put back.
     """
 
-    def __init__(self, reports: tuple[type, ...], promoted: Iterable[tuple] = ()):
+    def __init__(self, reports: tuple[type, ...], promoted: Iterable[tuple], log: ScalarLog):
         super().__init__(reports, promoted)
-        self.printed: list[tuple] = []  # see impure.guarded
+        self.log, self.printed = log, log.later
+        self.grown: Any = None  # a list that became longer
         self.exchange = Instrumentation(self)
         self._on, self._thread = False, get_ident()
 
     # ---- the time of the trace
     def __enter__(self) -> Observer:
-        self._guard = impure.guarded(self._active, self.printed, self._refuse)
+        self._guard = impure.guarded(self._active, self.log, self._refuse)
         self._guard.__enter__()
         return self
 
@@ -91,6 +93,7 @@ class Observer(Discovery):
         try:
             return super().effects()
         except Refused as refused:
+            self.grown = getattr(refused, "holder", None)
             label = str(refused)
             line = code_names.where(self.functions, label, changed=True)
             raise RuntimeError(refusal(label, line)) from None

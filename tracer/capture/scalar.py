@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from . import texts
+
 
 def is_number(value: Any) -> bool:
     """Whether a value may become a Scalar: an int, a float or a number of NumPy, no bool."""
@@ -51,12 +53,23 @@ class Scalar:
     def __getattr__(self, name: str) -> Any:
         raise self._needed()
 
-    def _needed(self) -> NeedsValue:
+    def _needed(self) -> BaseException:
+        if self._log.closed:
+            return RuntimeError(
+                "a number that a compiled function reads at every call was kept by something that "
+                "it made: pass the number on instead, as an argument or as a result"
+            )
         self._log.needed.update(origins(self))
         return NeedsValue("a number that is read at every call is needed as a constant")
 
     def __bool__(self) -> bool:
         return decided(self, bool(self._value))
+
+    def __format__(self, spec: str) -> str:
+        text = texts.mark(self._log.texts, self, spec)
+        if text is None:
+            raise self._needed()
+        return text
 
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other
@@ -77,6 +90,10 @@ class ScalarLog:
     def __init__(self) -> None:
         self.decisions: list[tuple[Scalar, Any]] = []
         self.needed: set = set()
+        self.closed = False  # whether the trace is over
+        self.texts: texts.Values = []
+        # functions with arguments that are called at each call, after the program has run
+        self.later: list[tuple[Callable, tuple, dict]] = []
         self.ask: Callable[[Any, Any], Any]  # notes a decision on a value of the program
 
 
@@ -166,7 +183,7 @@ _UNARY: dict[str, Callable] = {
     "round": round, "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
 }
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
-_NEED = """float complex str repr format hash array bytes
+_NEED = """float complex str repr hash array bytes
     reduce_ex copy deepcopy""".split()
 
 for _name, _function in _BINARY.items():

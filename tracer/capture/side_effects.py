@@ -24,6 +24,14 @@ class Refused(Exception):
     """A change that a program cannot repeat, in words."""
 
 
+class Grown(Refused):
+    """The same, of a list that only became longer."""
+
+    def __init__(self, label: str, holder: Any):
+        super().__init__(label)
+        self.holder = holder
+
+
 class Effect(NamedTuple):
     """The function has changed the value at a location."""
 
@@ -51,6 +59,8 @@ class Table(NamedTuple):
         if isinstance(now, set):  # its summary is compared
             return []
         if isinstance(now, list):
+            if len(now) > len(before) and not any(map(is_not, now, before)):
+                raise Grown(self.label, self.holder)
             if len(now) != len(before):
                 raise Refused(self.label)
             return [

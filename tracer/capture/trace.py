@@ -25,6 +25,7 @@ from ..mode import mode
 from ..signals import untraced_handlers
 from ..tensor.masked_selection import SelectionPayload
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
+from . import texts
 from .inputs import ExternalHistory, Input, Stream
 from .scalar import Scalar, ScalarLog
 from .values import LOOK_OUTSIDE, ValueLog, refusal
@@ -197,6 +198,10 @@ class Trace:
     def read(self, t: Tensor, what: str) -> list[Any]:
         """The elements of a traced tensor, in a row, as numbers for Python."""
         return self.values.read(self._node_of(t), what)
+
+    def mark(self, t: Tensor, spec: str) -> str | None:
+        """What stands for a tensor in a text that is printed; None for another text."""
+        return texts.mark(self.scalar_log.texts, t, spec)
 
     def computed(
         self, function: Callable, tensors: list[Tensor], what: str, instead: str

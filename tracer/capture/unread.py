@@ -1,31 +1,34 @@
-"""Unread: replaces a container that the function is expected not to read, beside values that it
-does read: a history in the dict of settings, say. So a change of it needs no other program.
+"""Unread: replaces a container that the function is expected not to read: a history in the dict of
+settings, or a list that it only appends to. So a change of it needs no other program.
 
-Any use of an Unread raises NeedsValue, and the function is traced again with the container itself.
+What is appended to a list is noted, and appended at each call. Any other use of an Unread raises
+NeedsValue, and the function is traced again with the container itself.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import Any
 
+from .locations import Location
 from .scalar import NeedsValue, ScalarLog
 
 KINDS = (list, dict, set, deque)
 
 
 class Unread:
-    """`value` is the container, `origin` the id of its location; uses are noted in `log`. For other
-    threads it behaves as the container.
+    """`value` is the container at `location`; uses are noted in `log`. For other threads it behaves
+    as the container.
     """
 
-    __slots__ = ("_log", "_origin", "_thread", "_value")
+    __slots__ = ("_location", "_log", "_origin", "_thread", "_value")
 
-    def __init__(self, log: ScalarLog, value: Any, origin: Any):
-        self._log, self._value, self._origin = log, value, origin
-        self._thread = get_ident()
+    def __init__(self, log: ScalarLog, value: Any, location: Location):
+        self._log, self._value, self._location = log, value, location
+        self._origin, self._thread = location.id, get_ident()
 
     __class__ = property(lambda self: self._refuse_use() or type(self._value))
 
@@ -35,8 +38,22 @@ class Unread:
             raise NeedsValue("a container that was expected to be unread is used")
 
     def __getattr__(self, name: str) -> Any:
-        self._refuse_use()
+        if name in ("append", "extend") and type(self._value) in (list, deque):
+            if get_ident() == self._thread:
+                return partial(self._note, name)
+        else:
+            self._refuse_use()
         return getattr(self._value, name)
+
+    def _note(self, name: str, value: Any) -> None:
+        """The function appends to the container."""
+        if name == "extend":
+            value = list(value)
+        self._log.later.append((partial(_append, self._location, name), (value,), {}))
+
+
+def _append(location: Location, name: str, value: Any) -> None:
+    getattr(location.now(), name)(value)
 
 
 def _refusing(name: str) -> Callable:

@@ -177,7 +177,7 @@ class ValueLog:
     def forget(self) -> None:
         """The program is made: drop what only the trace needs."""
         self.numbers.clear()
-        self.log.ask = _over
+        self.log.ask, self.log.closed = _over, True
         for call in self.computed:
             call.operands, call.results = [], []
 

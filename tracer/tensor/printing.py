@@ -219,6 +219,10 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
 
 def tensor_format(self: Tensor, spec: str) -> str:
     """Format a 0-d tensor like its number in f-strings."""
+    if mode.trace is not None and isinstance(resolve(self)._node, Node):
+        text = mode.trace.mark(self, spec)
+        if text is not None:
+            return text
     if (
         self.ndim == 0
         and type(self).__name__ != "Parameter"
