@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache as memo
 from importlib import import_module
 from pathlib import Path
+from secrets import choice
 from typing import Any
 
 from ...codegen.program import Kernel
@@ -147,8 +148,11 @@ def _compile(kernels: dict[Kernel, Iterable[Any]]) -> None:
             left = [number for number in sources if hang or number not in team.begun()]
             patience = 0.0 if left else PATIENCE
             if left:
-                kernel, source = order[left[-1]], sources.pop(left[-1])
-                _keep(kernel, kernels[kernel], source)
+                # any one: programs that start at once then find kernels that others have kept
+                number = choice(left)
+                kernel, source = order[number], sources.pop(number)
+                if not _found(kernel):
+                    _keep(kernel, kernels[kernel], source)
     statistics.seconds += time.perf_counter() - began
 
 
