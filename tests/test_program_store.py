@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import tracegrad as tg
 from tracegrad import nn
 from tracegrad.driver import lowering
 from tracegrad.nn import functional as F
+from tracegrad.runtime.cpu.launch_list import WORKERS
 
 
 def forbid_lowering() -> None:
@@ -195,3 +197,22 @@ def warm_start() -> None:
 def test_a_process_that_finds_all_on_disk_does_not_import_numba(cache_folder):
     assert run(warm_start).endswith("True\n")
     assert run(warm_start).endswith("False\n")
+
+
+def warm_start_with_threads() -> None:
+    f = tg.compile(lambda x: (x @ x).relu() @ x)
+    x = tg.randn(300, 300, generator=tg.Generator().manual_seed(1)) / 17
+    before, alone = f(x), "numba" not in sys.modules
+    spans = f.tracegrad_state.programs.last().executable._spans
+    numba = import_module("numba")
+    numba.set_num_threads(1)
+    print(alone, spans[0, WORKERS], tg.equal(f(x), before), numba.get_num_threads())
+
+
+def test_threads_are_shared_before_and_after_numba_is_imported(cache_folder):
+    env = {"NUMBA_NUM_THREADS": "2"}
+    assert run(warm_start_with_threads, env=env) == "False 2 True 1\n"
+    assert run(warm_start_with_threads, env=env) == "True 2 True 1\n"
+    for variable, value in (("NUMBA_THREADING_LAYER", "workqueue"), ("NUMBA_NUM_THREADS", "2.5")):
+        chosen = env | {variable: value}
+        assert run(warm_start_with_threads, env=chosen).startswith("False 2 True 1")

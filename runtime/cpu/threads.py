@@ -5,11 +5,18 @@ wait.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import CFUNCTYPE, c_int
 from functools import cache as memo
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
+
+import llvmlite.binding as llvm
 
 from ...ir.locks import lock
 
@@ -46,6 +53,45 @@ def layer() -> str:
     return "workqueue"
 
 
+@memo
+def _openmp() -> int | None:
+    """Start the threads of Numba's OpenMP pool without Numba, whose import takes a tenth of a
+    second; how many they are. None if Numba is there, or has been told which pool to take.
+    """
+    told = any(name.startswith("NUMBA_THREADING_LAYER") for name in os.environ)
+    if told or "numba" in sys.modules or Path(".numba_config.yaml").exists():
+        return None
+    try:
+        count = int(os.environ.get("NUMBA_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        with _patient():
+            pool = _extension("omppool")
+        launch, use = (
+            CFUNCTYPE(None, c_int)(word) for word in (pool.launch_threads, pool.set_num_threads)
+        )
+        loop, threads_used = pool.parallel_for, pool.get_num_threads
+    except (ImportError, AttributeError, ValueError):
+        return None
+    if count < 1:
+        return None
+    launch(count)
+    use(count)
+    llvm.add_symbol("numba_parallel_for", loop)
+    llvm.add_symbol("get_num_threads", threads_used)
+    return count
+
+
+def _extension(name: str) -> Any:
+    """One of Numba's modules in C that know nothing of the rest."""
+    numba = find_spec("numba")
+    if numba is None or numba.origin is None:
+        raise ImportError(name)
+    path = Path(numba.origin).parent / "np" / "ufunc" / f"{name}{EXTENSION_SUFFIXES[0]}"
+    spec = spec_from_file_location(f"numba.np.ufunc.{name}", path)
+    if spec is None or not path.exists():
+        raise ImportError(name)
+    return module_from_spec(spec)
+
+
 _one_region = lock()
 
 
@@ -56,6 +102,8 @@ def region_lock(parallel: bool) -> Any:
     if not parallel:
         return lock()
     threads()
+    if _openmp() is not None:
+        return lock()
     taken = import_module("numba").threading_layer()  # which the user may have chosen
     return _one_region if taken == "workqueue" else lock()
 
@@ -79,6 +127,8 @@ def stay_alone() -> bool:
 
 @memo
 def _started() -> int:
+    if (count := _openmp()) is not None:
+        return count
     numba, pool = import_module("numba"), import_module("numba.np.ufunc.parallel")
     if numba.config.THREADING_LAYER == "default":
         numba.config.THREADING_LAYER = layer()
