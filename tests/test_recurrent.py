@@ -187,6 +187,31 @@ def test_a_state_that_changed_before_backward_is_refused():
             y.sum().backward()
 
 
+# ---- torch's functions
+FUNCTIONS = {"lstm": ("LSTM", {}), "gru": ("GRU", {}), "rnn_tanh": ("RNN", {}),
+             "rnn_relu": ("RNN", {"nonlinearity": "relu"})}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_takes_torchs_arguments_in_both_forms(name, packed):
+    kind, options = FUNCTIONS[name]
+    found = []
+    for lib in (tg, torch):
+        function, weights = getattr(lib, name), list(layer(lib, kind, options).parameters())
+        hx = [s.detach() for s in states(lib, kind, {})]
+        hx = tuple(hx) if kind == "LSTM" else hx[0]
+        x = lib.tensor(np.random.default_rng(8).normal(size=(8, 3) if packed else (5, 3, 3)))
+        rest = {"params": weights, "has_biases": True, "num_layers": 1, "dropout": 0.0,
+                "train": False, "bidirectional": False}
+        if packed:
+            named = {"data": x, "batch_sizes": lib.tensor([3, 2, 2, 1]), "hx": hx, **rest}
+        else:
+            named = {"input": x, "hx": hx, **rest, "batch_first": False}
+        found.append([*function(**named), *function(*named.values())])
+    same(*found)
+
+
 # ---- cells
 CELLS = [("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu"}), ("LSTMCell", {}),
          ("GRUCell", {}), ("GRUCell", {"bias": False})]

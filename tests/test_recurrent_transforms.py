@@ -78,6 +78,22 @@ def test_a_compiled_loss_has_a_backward_outside(kind):
         assert tg.allclose(p.grad, q.grad, rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", GATES)
+def test_a_program_is_as_large_for_a_long_sequence_as_for_a_short_one(kind):
+    model = layer(tg, kind, OPTIONS)
+
+    @tg.compile
+    def step(x):
+        model.zero_grad()
+        total(model, x).backward()
+
+    launches = []
+    for length in (4, 40):
+        step(values(tg, shape=(length, 2, 3)))
+        launches.append(len(step.program().launches))
+    assert launches[0] == launches[1] < 300
+
+
 def test_dropout_compiled_is_eager():
     found = []
     for compiled in (lambda f: f, tg.compile):
