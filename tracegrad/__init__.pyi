@@ -11,6 +11,7 @@ from tracegrad import masked as masked
 from tracegrad import nn as nn
 from tracegrad import optim as optim
 from tracegrad import return_types as return_types
+from tracegrad import scipy as scipy
 from tracegrad import special as special
 from tracegrad import testing as testing
 from tracegrad import utils as utils

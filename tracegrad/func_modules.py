@@ -28,7 +28,7 @@ def _all_tensors(module: Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
+def replaced(module: Module, new: Mapping[str, Tensor], tie: bool, strict: bool) -> Iterator[None]:
     """Within it, the module has other parameters and buffers."""
     tensors = _all_tensors(module)
     if strict:
@@ -102,7 +102,7 @@ def functional_call(
             )
         merged |= d
     inputs = () if args is None else args if isinstance(args, tuple) else (args,)
-    with _replaced(module, merged, tie_weights, strict):
+    with replaced(module, merged, tie_weights, strict):
         return module(*inputs, **(kwargs or {}))
 
 
