@@ -242,7 +242,7 @@ def lotka_volterra(T: Any, steps: int) -> Made:
     return training(loss, optimizer, numbers(T, steps + 1, 2).abs() * 20 + 5)
 
 
-PROGRAMS: dict[str, Callable[[Any], Made]] = {
+NETWORKS: dict[str, Callable[[Any], Made]] = {  # the first axis of their arguments is the batch
     "MLP 20-32-3": lambda T: mlp(T, 32, 20, 32, 3),
     "MLP 784-256-256-10": lambda T: mlp(T, 64, 784, 256, 256, 10),
     "LeNet": lenet,
@@ -250,8 +250,14 @@ PROGRAMS: dict[str, Callable[[Any], Made]] = {
     "ResNet-18": resnet18,
     "GPT 4x128": gpt,
     "PINN": pinn,
-    **{f"recurrent loop of {n} steps": partial(recurrent, steps=n) for n in (10, 100, 1000)},
-    **{f"LSTM loop of {n} steps": partial(lstm, steps=n) for n in (64, 1024)},
-    "neural ODE of 30 steps": partial(neural_ode, steps=30),
-    **{f"Lotka-Volterra of {n} steps": partial(lotka_volterra, steps=n) for n in (10, 100)},
+}
+LOOPS: dict[str, tuple[Callable[..., Made], tuple[int, ...]]] = {
+    "recurrent loop": (recurrent, (10, 100, 1000)),
+    "LSTM loop": (lstm, (10, 64, 100, 1000, 1024)),
+    "neural ODE": (neural_ode, (10, 30, 100, 1000)),
+    "Lotka-Volterra": (lotka_volterra, (10, 100, 1000)),
+}
+PROGRAMS = NETWORKS | {
+    f"{kind} of {steps} steps": partial(loop, steps=steps)
+    for kind, (loop, every) in LOOPS.items() for steps in every
 }

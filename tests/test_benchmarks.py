@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import picture
+from benchmarks import first_calls, picture
 from benchmarks.__main__ import main
 from benchmarks.contestants import BASELINE, CONTESTANTS
 from benchmarks.measure import Outcome, disagreeing
@@ -107,6 +107,26 @@ def test_every_workload_means_the_same_to_all(name, key):
     pytest.importorskip("torch")
     pytest.importorskip(CONTESTANTS[key].framework)
     assert losses(key, name) == pytest.approx(losses("eager", name), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["recurrent loop of 10 steps", "Lotka-Volterra of 10 steps"])
+def test_a_program_of_first_calls_in_jax_is_that_in_torch(name):
+    losses = {}
+    for framework, made in (("torch", first_calls.in_torch), ("jax", first_calls.in_jax)):
+        step, arguments = made(pytest.importorskip(framework), name)
+        losses[framework] = [number(step(*arguments)) for _ in range(4)]
+    assert losses["jax"] == pytest.approx(losses["torch"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("contestant", ["tracegrad", "eager", "jax"])
+@pytest.mark.parametrize("name", ["MLP 20-32-3", "neural ODE of 10 steps", "call-overhead"])
+def test_first_calls_are_measured_in_processes_of_their_own(name, contestant, tmp_path):
+    pytest.importorskip(first_calls.PEERS.get(contestant, "tracegrad"))
+    row = first_calls.in_process(name, contestant, 2, tmp_path)
+    assert "error" not in row and row["first call"] > 0
+    assert ("new size" in row) == name.startswith("MLP")
+    assert "nan" not in first_calls.table([(name, "cold", row)], 2)
 
 
 @pytest.mark.slow
