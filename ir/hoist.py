@@ -10,19 +10,18 @@ Takes a Graph and gives a Graph. Sums may be taken in another order; everything 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+from .body_levels import CARRY, CONSTANT, SLICE, Body
 from .graph import Graph, postorder, siblings_key, users
 from .node import Node, at, input_node, intern
-from .op import DIVIDE, Kind, Lowering
+from .op import Kind, Lowering
 from .ops.contract import dot, transpose
 from .ops.elementwise import add, may_fail
-from .ops.loop import loop
+from .ops.loop import loop, loop_while
 from .ops.movement import expand, flip, permute, reshape, slice as slice_
 from .ops.reduce import sum as sum_
-
-CONSTANT, SLICE, CARRY = range(3)  # what a value of a body depends on, at most
 
 
 class Hoisted(NamedTuple):
@@ -37,7 +36,7 @@ def hoist(graph: Graph) -> Graph:
     order = graph.order()
     wanted: dict[Hashable, list[int]] = {}
     for node in order:
-        if node.op is loop:
+        if node.op in (loop, loop_while):
             wanted.setdefault(siblings_key(node), []).append(node.params["result"])
     if not wanted:
         return graph
@@ -46,12 +45,13 @@ def hoist(graph: Graph) -> Graph:
     for node in order:
         inputs = tuple(memo[x] for x in node.inputs)
         memo[node] = node if inputs == node.inputs else intern(node.op, inputs, node.params)
-        if node.op is not loop:
+        key = siblings_key(node) if node.op in (loop, loop_while) else None
+        if key is None:
             continue
-        key = siblings_key(node)
         if key not in done:
             with at(node.site):
-                done[key] = _Hoister(node, inputs).hoisted(wanted[key])
+                hoister = _Hoister(node, inputs) if node.op is loop else _While(node, inputs)
+                done[key] = hoister.hoisted(wanted[key])
         if (hoisted := done[key]) is not None:
             memo[node] = hoisted.results[node.params["result"]]
     checks = dict.fromkeys(_check(c, memo, done) for c in graph.checks)
@@ -60,58 +60,60 @@ def hoist(graph: Graph) -> Graph:
 
 
 def _check(check: Node, memo: dict[Node, Node], done: dict[Hashable, Hoisted | None]) -> Node:
-    hoisted = done.get(siblings_key(check)) if check.op is loop else None
+    hoisted = done.get(siblings_key(check)) if check.op.bodies else None
     return memo[check] if hoisted is None or hoisted.loop is None else hoisted.loop
 
 
-def _costs(node: Node) -> bool:
-    """Whether reading a value from memory is cheaper than to compute it again."""
-    if may_fail(node.op, node.params) or node.op.kind is Kind.SOURCE:
-        return False
-    if node.op.lowering is Lowering.EXPRESSION:
-        return node.op.cost >= DIVIDE and not node.op.draws
-    return node.op.lowering is not Lowering.VIEW
+class _While:
+    """A loop of an unknown number of iterations, of which only constants are taken out."""
+
+    def __init__(self, node: Node, operands: tuple[Node, ...]):
+        self.params, self.operands = node.params, operands
+
+    def hoisted(self, wanted: list[int]) -> Hoisted | None:
+        graphs: list[Graph] = [self.params["cond"], self.params["body"]]
+        carried: int = self.params["carried"]
+        found = []
+        for graph in graphs:
+            carries, constants = graph.inputs[:carried], graph.inputs[carried:]
+            outside = dict(zip(constants, self.operands[carried:], strict=True))
+            found.append(Body(graph, dict.fromkeys(carries, CARRY), outside).before(graph.roots))
+        before = found[0] | found[1]
+        if not before:
+            return None
+        operands = (*self.operands, *before.values())
+        names, new = ("cond", "body"), []
+        for graph, own in zip(graphs, found, strict=True):
+            inputs = {n: input_node(n.shape, n.dtype) for n in before}
+            changed = graph.substitute({n: inputs[n] for n in own})
+            new.append(Graph((*graph.inputs, *inputs.values()), changed.outputs, changed.checks))
+        params = {**self.params, **dict(zip(names, new, strict=True))}
+        results = {k: intern(loop_while, operands, {**params, "result": k}) for k in wanted}
+        return Hoisted(results, results[wanted[0]])
 
 
-class _Hoister:
-    """One loop, whose operands are given; names of its parts are those of the primitive."""
+class _Hoister(Body):
+    """A loop of known length, whose operands are given; names of its parts are those of the
+    primitive.
+    """
 
     def __init__(self, node: Node, operands: tuple[Node, ...]):
         p = self.params = node.params
-        self.body: Graph = p["body"]
         self.carried: int = p["carried"]
         self.sliced: int = p["sliced"]
         self.length: int = p["length"]
         self.operands = operands
-        inputs, stop = self.body.inputs, self.carried + self.sliced
+        body: Graph = p["body"]
+        inputs, stop = body.inputs, self.carried + self.sliced
         self.slices = dict(zip(inputs[self.carried : stop], operands[self.carried : stop],
                                strict=True))
-        self.outside = dict(zip(inputs[stop:], operands[stop:], strict=True))
-        self.order = self.body.order()
-        self.users = users(self.order)
-        self.levels: dict[Node, int] = dict.fromkeys(inputs[:self.carried], CARRY)
-        self.levels |= dict.fromkeys(self.slices, SLICE) | dict.fromkeys(inputs[stop:], CONSTANT)
+        levels = dict.fromkeys(inputs[: self.carried], CARRY) | dict.fromkeys(self.slices, SLICE)
+        super().__init__(body, levels, dict(zip(inputs[stop:], operands[stop:], strict=True)))
+        self.users = users(body.order())
         self.lifted: dict[Node, Node | None] = {}
         self.stacks: dict[Node, Node] = {}  # values of iterations, and what stands for their stack
-        for n in self.order:
-            self.level(n)
 
-    def level(self, node: Node) -> int:
-        if node not in self.levels:
-            for n in postorder([node], stop=self.levels.__contains__):
-                if n not in self.levels:
-                    self.levels[n] = max((self.levels[x] for x in n.inputs), default=CONSTANT)
-        return self.levels[node]
-
-    # ---- outside of the loop
-    def out(self, node: Node) -> Node:
-        """A value of constants, outside of the loop."""
-        for n in postorder([node], stop=self.outside.__contains__):
-            if n not in self.outside:
-                inputs = tuple(self.outside[x] for x in n.inputs)
-                self.outside[n] = intern(n.op, inputs, n.params) if inputs else n
-        return self.outside[node]
-
+    # ---- before the loop
     def lift(self, node: Node) -> Node | None:
         """A value of slices and constants for all iterations at once, along a new first axis; None
         where that is not known.
@@ -183,25 +185,10 @@ class _Hoister:
         flat = dot(reshape(rows, shape=(self.length * m, k)), self.out(b))
         return reshape(flat, shape=(self.length, m, n))
 
-    # ---- before the loop
-    def before(self, roots: Iterable[Node]) -> dict[Node, Node]:
-        """Values under the roots that are computed before the loop, and what they are there."""
-        found: dict[Node, Node] = {}
-        seen: set[Node] = set()
-        waiting = list(roots)
-        while waiting:
-            node = waiting.pop()
-            if node in seen or node in self.slices or node.op.kind is Kind.SOURCE:
-                continue
-            seen.add(node)
-            level = self.level(node)
-            if level == CONSTANT and _costs(node):
-                found[node] = self.out(node)
-            elif level == SLICE and node.op is dot and (rows := self.lift(node)) is not None:
-                found[node] = rows
-            else:
-                waiting.extend(node.inputs)
-        return found
+    def ahead(self, node: Node) -> Node | None:
+        if self.level(node) == SLICE and node.op is dot:
+            return self.lift(node)
+        return super().ahead(node)
 
     # ---- after the loop
     def stack(self, node: Node) -> Node:

@@ -36,8 +36,15 @@ def simplify(
     """
     rows = FAST_ROWS if fast else ROWS
     out = rewrite(graph, rows, watch)
-    while (simpler := hoist(simple_loops(out, lambda body: simplify(body, fast=fast)))) is not out:
+    while (simpler := _simpler_loops(out, fast)) is not out:
         out = rewrite(simpler, rows, watch)
     if check is not None:
         check(out)
     return out
+
+
+def _simpler_loops(graph: Graph, fast: bool) -> Graph:
+    """The graph with less in its loops; itself if there is nothing to do."""
+    if not any(node.op.bodies for node in graph.order()):
+        return graph
+    return hoist(simple_loops(graph, lambda body: simplify(body, fast=fast)))

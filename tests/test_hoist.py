@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import floats
+from graphs import floats, integers
 from test_codegen_loops import agrees, numbers, outer, results_of
 
 from tracegrad.ir import dtype as dt
@@ -13,7 +13,7 @@ from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
 from tracegrad.ir.ops import elementwise as el
 from tracegrad.ir.ops.contract import dot, transpose
-from tracegrad.ir.ops.loop import loop
+from tracegrad.ir.ops.loop import loop, loop_while
 from tracegrad.ir.ops.movement import expand, permute, reshape
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
@@ -85,6 +85,18 @@ def test_what_depends_on_constants_is_computed_once():
     body = Graph((h, w, s), (el.tanh(h * scale + sum_(dot(w, w), dims=(1,))),))
     graph = checked(looped(body, 1, 0))
     assert {"dot", "sum", "exp"}.isdisjoint(inside(graph))
+
+
+def test_what_depends_on_constants_of_a_while_loop_is_computed_once():
+    (n, h, w), (m, g, v) = ((integers(), floats(3), floats(3, 3)) for _ in range(2))
+    scale = el.exp(sum_(w, dims=(0,)))
+    body = Graph((n, h, w), (n + 1, el.tanh(h * scale)))
+    most = sum_(el.sqrt(sum_(v * v, dims=(0,))), dims=(0,))
+    cond = Graph((m, g, v), (el.lt(el.cast(m, dtype=dt.float64), most),))
+    operands = integers(), floats(3), floats(3, 3)
+    how = {"cond": cond, "body": body, "carried": 2, "capacity": None}
+    graph = checked(Graph(operands, tuple(loop_while(*operands, **how, result=k) for k in (0, 1))))
+    assert {"exp", "sum", "sqrt"}.isdisjoint(inside(graph))
 
 
 def test_rows_of_products_are_one_product_after_the_loop():
