@@ -117,7 +117,8 @@ class Derivative:
                 continue
             seen.add(node)
             again = node in depends or node not in moving or (
-                node.op.recomputed and node.op.kind is not Kind.SOURCE)
+                node.op.recomputed and node.op.kind is not Kind.SOURCE
+                and not self._is_part(node, moving))
             if node in carries:
                 residuals[node] = None
             elif again:
@@ -125,6 +126,13 @@ class Derivative:
             elif node.op.kind is not Kind.SOURCE:
                 residuals[node] = None
         return list(residuals)
+
+    @staticmethod
+    def _is_part(node: Node, moving: set[Node]) -> bool:
+        """Whether it is a part of a value that would be kept whole for it."""
+        whole = node.inputs[0]
+        return (node.op.only_moves and node.size < whole.size and whole in moving
+                and whole.op.kind is not Kind.SOURCE and not whole.op.recomputed)
 
     def _backward(self) -> Graph:
         """Inputs: gradients of carries, sums; residuals, slices, gradients of outputs; constants.
