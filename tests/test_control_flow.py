@@ -294,6 +294,25 @@ def test_the_gradients_of_examples_at_once_are_those_one_by_one(program):
         same(found, expected)
 
 
+@pytest.mark.parametrize("program", [recurrence, scan_in_scan, while_small, one_of_two,
+                                     while_in_scan], ids=lambda f: f.__name__)
+def test_derivatives_outside_of_examples_at_once(program):
+    x, w, b = (tg.tensor(a) for a in (X, W, B))
+    xs = tg.stack([x, x * 2, x - 1])
+
+    def number(x, w):
+        return sum((y.sin() * (k + 1)).sum() for k, y in enumerate(program(tg, x, w, b)))
+
+    def many(w):
+        return tg.vmap(lambda one: number(one, w))(xs).sin().sum()
+
+    def both(w):
+        hessian = tg.func.hessian(lambda v: number(x, w + v.sum()))(tg.zeros(2, dtype=w.dtype))
+        return tg.func.grad(many)(w), hessian, tg.func.jacrev(tg.func.jacrev(many))(w)
+
+    same(tg.compile(both)(w), both(w))
+
+
 # ---- what functions may do
 def test_arguments_written_in_place_are_copies():
     def step(h, v):

@@ -20,7 +20,7 @@ from ...ir.ops.loop import branch, loop, loop_while
 from ...ir.ops.movement import permute, reshape
 from ...ir.ops.reduce import sum as sum_
 from ..autograd.batching_rules import apply_batched, full_batch, rule
-from ..mode import no_grad
+from ..mode import FixedGradMode
 from ..tensor.dispatch import bind
 from ..tensor.tensor import Tensor
 from .body import BodyTrace
@@ -83,7 +83,7 @@ def _batched(graphs: tuple[Graph, ...], mapped: Mapped, carried: int, size: int)
     known = _bodies.setdefault(graphs[-1], {})
     key = (graphs[:-1], mapped, carried, size)
     if key not in known:
-        with no_grad():
+        with FixedGradMode(False):
             known[key] = _make(graphs, mapped, carried, size)
     return known[key]
 

@@ -17,6 +17,7 @@ from ...ir.op import OpDef
 from ...ir.ops.elementwise import may_fail
 from ...ir.ops.source import input as input_
 from ...ir.value import Value
+from ..autograd.batching import Batched
 from ..autograd.graph import GradFn, leaf_sequence_numbers
 from ..autograd.transform import Origin
 from ..mode import mode, resolve
@@ -60,6 +61,15 @@ class Source(Origin):
     def apply(self, g: Tensor) -> tuple:
         self.line = user_site()
         return ()
+
+
+def has_history(t: Tensor) -> bool:
+    """Whether a tensor may have a gradient: itself, or outside of a `vmap` it is in."""
+    while not t._requires_grad:
+        if not isinstance(t._node, Batched):
+            return False
+        t = t._node.value
+    return True
 
 
 def same(t: Tensor) -> Tensor:
@@ -186,9 +196,12 @@ class BodyTrace:
     def _enter(self, t: Tensor) -> Capture:
         with self.around():
             value = resolve(t)
-        leaf = value._requires_grad and value._grad_fn is None
-        twin = self.input(value.shape, value._dtype, value._requires_grad and not leaf)
-        twin._requires_grad, twin._hooks, twin._grad = value._requires_grad, t._hooks, value._grad
+        if value._requires_grad and value._grad_fn is None:
+            twin = self.input(value.shape, value._dtype)
+            twin._requires_grad = True
+        else:
+            twin = self.input(value.shape, value._dtype, has_history(value))
+        twin._hooks, twin._grad = t._hooks, value._grad
         return Capture(t, twin)
 
     def detached(self, payload: Staged) -> Staged:

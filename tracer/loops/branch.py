@@ -17,10 +17,11 @@ from ...ir.ops.loop import branch
 from ...ir.ops.movement import reshape
 from ..autograd.backward import backpropagate, filled
 from ..autograd.graph import FREED, GradFn, OutputGradients, OutputNode, Saved, edge
-from ..mode import mode, no_grad, resolve
+from ..mode import FixedGradMode, mode, resolve
 from ..tensor.tensor import Tensor
 from .body import BodyTrace, Capture, NoLoop
 from .effects import refuse_effects
+from .examples import differentiated_outside, one_by_one
 from .iterations import Tensors
 from .loop import nodes, sources_reached
 
@@ -72,7 +73,7 @@ def traced_cond(
     (then, ys), (other, zs) = (_recorded(name, f) for f in functions)
     check()
     operands, (some, more) = _merged([then.captures, other.captures])
-    with no_grad():
+    with FixedGradMode(False):
         pred = reshape(pred if pred._dtype is bool_ else ne(pred, 0), shape=())
     return run_branch(pred, (Side(then, some, ys), Side(other, more, zs)), operands)
 
@@ -81,13 +82,16 @@ def run_branch(pred: Tensor, sides: Sides, operands: Tensors) -> Tensors:
     """The results, with their history."""
     operands = [resolve(x) for x in operands]
     then, other = (side.graph(operands) for side in sides)
-    with no_grad():
+    with FixedGradMode(False):
         results = [
             Tensor.bind(branch, (pred, *operands), {"then": then, "other": other, "result": k})
             for k in range(len(then.outputs))
         ]
     if not mode.grad:
         return results
+    if differentiated_outside():
+        results = one_by_one(
+            lambda xs: run_branch(xs[0], sides, xs[1:]), [pred, *operands]) or results
     wanted = [x._requires_grad and x._dtype.is_floating_point for x in operands]
     reached = [sources_reached(side.inputs, side.outputs) for side in sides]
     active = [any(wanted[j] for j in r | more) for r, more in zip(*reached, strict=True)]

@@ -21,7 +21,7 @@ from ...ir.ops.elementwise import add
 from ...ir.ops.movement import permute, reshape
 from ..autograd.backward import backpropagate, filled
 from ..autograd.graph import edge
-from ..mode import no_grad
+from ..mode import FixedGradMode
 from ..tensor.tensor import Tensor
 from .iterations import Iterations, Operands
 
@@ -64,7 +64,7 @@ def pulled_back(body: Any, activity: Any, create: bool) -> PulledBack:
         summed = [k for k in wanted if k >= count + sliced]
         sums = [trace.input(full[k].shape, full[k]._dtype, True) for k in summed]
         terms = [full[k] for k in summed]
-        with nullcontext() if create else no_grad():
+        with nullcontext() if create else FixedGradMode(False):
             new_sums = [s + full[k] for s, k in zip(sums, summed, strict=True)]
     return PulledBack(
         carried, list(carries.values()), [full[k] for k in carried], ys,
@@ -171,7 +171,7 @@ class Derivative:
         stacks = dict(zip(self.stacks, results, strict=True))
         stacks |= zip(self.residuals, residuals, strict=True)
         stacks |= zip(self.slice_nodes, operands.slices, strict=True)
-        with no_grad():
+        with FixedGradMode(False):
             for k, total in zip(back.summed, self.totals, strict=True):
                 if total.products:
                     grads[k] = total.value(stacks)

@@ -19,7 +19,7 @@ from ...ir.ops.loop import loop, loop_while
 from ...ir.ops.movement import reshape
 from ...ir.ops.source import iota
 from ..autograd.backward import filled
-from ..mode import no_grad
+from ..mode import FixedGradMode
 from ..tensor.dispatch import bind
 from ..tensor.tensor import Tensor
 
@@ -35,7 +35,7 @@ class Operands(NamedTuple):
 
 
 def _results(op: Any, operands: Sequence[Tensor], count: int, params: dict) -> Tensors:
-    with no_grad():
+    with FixedGradMode(False):
         return [Tensor.bind(op, tuple(operands), {**params, "result": k}) for k in range(count)]
 
 
@@ -56,6 +56,12 @@ class Fixed:
             "length": self.length, "reverse": self.reverse,
         }
         return _results(loop, [x for part in operands for x in part], len(graph.outputs), params)
+
+    def tensors(self) -> Tensors:
+        return []
+
+    def with_tensors(self, _: Tensors) -> Fixed:
+        return self
 
     def again(self) -> Fixed:
         return self
@@ -96,12 +102,19 @@ class Counted:
     def _in_order(self, stacked: Tensor) -> Tensor:
         """Rows in the order of iterations, of which the last came first."""
         steps = bind(iota, (), {"shape": (self.capacity,), "dtype": int64})
-        with no_grad():
+        with FixedGradMode(False):
             places = (self.count - 1) - steps
             valid = ge(places, 0)
             rows = index(stacked, where(valid, places, 0), axes=(0,))
             mask = reshape(valid, shape=(self.capacity, *(1,) * (stacked.ndim - 1)))
             return where(mask, rows, filled((), stacked._dtype, 0))
+
+    def tensors(self) -> Tensors:
+        return [self.count]
+
+    def with_tensors(self, tensors: Tensors) -> Counted:
+        (count,) = tensors
+        return Counted(count, self.capacity, self.reverse)
 
     def again(self) -> Counted:
         return self
@@ -138,6 +151,12 @@ class While:
         flat = [filled((), int64, 0), *operands.carries, *operands.constants]
         self.count, *results = _results(loop_while, flat, len(body.outputs), params)
         return results
+
+    def tensors(self) -> Tensors:
+        return []
+
+    def with_tensors(self, _: Tensors) -> While:
+        return While(self.cond, self.carried, self.most)
 
     def again(self) -> Counted:
         assert self.most is not None

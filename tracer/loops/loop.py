@@ -25,6 +25,7 @@ from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
 from .body import BodyTrace, NoLoop, Source
 from .derivative import Derivative, pulled_back
+from .examples import differentiated_outside, one_by_one
 from .iterations import Iterations, Operands, Tensors
 
 
@@ -56,8 +57,9 @@ def run_loop(body: Body, operands: Operands, how: Iterations) -> Tensors:
     """The last carries, then what is stacked, with their history."""
     operands = Operands(*([resolve(x) for x in part] for part in operands))
     activity = Activity(body, operands)
+    outside = _with_history_outside(body, operands, how) if differentiated_outside() else None
     if not mode.grad or not any(activity.outputs):
-        return how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
+        return outside or how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
     if mode.edges_only:
         return _edges_only(body, operands, activity, how)
     derivative = Derivative(body, activity)
@@ -66,12 +68,25 @@ def run_loop(body: Body, operands: Operands, how: Iterations) -> Tensors:
     results = how.bind(derivative.forward, with_more)
     count = len(activity.outputs)
     node = LoopBackward(body, with_more, activity, derivative, results[count:], how)
+    results = outside or results[:count]
     for k, active in enumerate(activity.outputs):
         if active:
             y = results[k]
             node.types[k] = (tuple(y.shape), y._dtype)
             y._grad_fn, y._requires_grad = OutputNode(node, k), True
-    return results[:count]
+    return results
+
+
+def _with_history_outside(body: Body, operands: Operands, how: Iterations) -> Tensors | None:
+    """The results inside of a `vmap`, with the history of their values outside."""
+    counts = [len(part) for part in operands]
+
+    def one(flat: Tensors) -> Tensors:
+        rest = iter(flat)
+        parts = Operands(*([next(rest) for _ in range(n)] for n in counts))
+        return run_loop(body, parts, how.with_tensors(list(rest)))
+
+    return one_by_one(one, [*(x for part in operands for x in part), *how.tensors()])
 
 
 class EdgesBackward(GradFn):
@@ -113,6 +128,8 @@ def run_modified(
 ) -> Tensors:
     """A loop that writes tensors that require grad: its results have no derivative."""
     operands = Operands(*([resolve(x) for x in part] for part in operands))
+    if differentiated_outside():
+        raise NoLoop("the function writes tensors that require grad, inside of a vmap")
     activity = Activity(body, operands, written)
     results = how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
     for y, active in zip(results, activity.outputs, strict=True):

@@ -7,17 +7,18 @@ the loop; so are new `.grad`s. What a body cannot have raises NoLoop, before any
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ...ir.dtype import int64
 from ...ir.ops.source import iota
 from ..autograd.backward import filled
 from ..autograd.batching import BatchTrace
-from ..mode import mode, no_grad, resolve
+from ..mode import FixedGradMode, mode, resolve
 from ..tensor.dispatch import bind
 from ..tensor.inplace import overwrite
 from ..tensor.tensor import Tensor, traced
 from ..tensor.views import base_and_path
-from .body import BodyTrace, NoLoop, same
+from .body import BodyTrace, NoLoop, has_history, same
 from .effects import refuse_effects
 from .iterations import Fixed, Operands, Tensors
 from .loop import Body, run_loop, run_modified
@@ -64,7 +65,7 @@ class Recorded:
         trace = self.trace = BodyTrace(name)
         with refuse_effects(name), trace.recording():
             inside = [trace.input(x.shape, x._dtype, bool(mode.grad)) for x in carries]
-            slices = [trace.input(x.shape[1:], x._dtype, x._requires_grad) for x in xs]
+            slices = [trace.input(x.shape[1:], x._dtype, has_history(x)) for x in xs]
             new, ys = run([same(x) for x in inside], [same(x) for x in slices])
             new, ys = [resolve(y) for y in new], [resolve(y) for y in ys]
             self.values = [c for c in trace.captures if c.changed]
@@ -118,10 +119,10 @@ class Recorded:
         offsets, self._seeds, self._places = [], [], []
         for stream in self.trace.streams.values():
             self._places.append((stream.generator, stream.generator.get_state()))
-            seed, start = stream.generator.draw(stream.count * length)
+            seed, start, stride = _draw_each(stream.generator, stream.count, length)
             steps = bind(iota, (), {"shape": (length,), "dtype": int64})
             order = steps * -1 + (length - 1) if reverse else steps
-            offsets.append(order * stream.count + start)
+            offsets.append(order * stride + start)
             self._seeds.append(seed)
         return offsets
 
@@ -133,12 +134,25 @@ class Recorded:
     # ---- after the loop
     def write_back(self, results: Tensors) -> None:
         for c, new in zip(self.values, results, strict=False):
-            with no_grad():
+            with FixedGradMode(False):
                 overwrite(c.tensor, new, "CopyBackwards")
         for c in self.grads:
             resolve(c.tensor).grad = None
         for c, new in zip(self.new_grads, results[len(self.values) :], strict=True):
             resolve(c.tensor).grad = new.detach()
+
+
+def _draw_each(generator: Any, count: int, times: int) -> tuple[Tensor, Tensor, int]:
+    """Reserve `count` numbers for each of so many times. The seed, the position of the first one,
+    and how far it is from one time to the next.
+    """
+    trace = mode.trace
+    if isinstance(trace, BatchTrace) and trace.randomness == "different":
+        with trace.outside():
+            seed, start, stride = _draw_each(generator, count * trace.size, times)
+            start = start + bind(iota, (), {"shape": (trace.size,), "dtype": int64}) * count
+        return trace.example(seed, False), trace.example(start, True), stride
+    return *generator.draw(count * times), count
 
 
 def resolve_around(trace: BodyTrace, t: Tensor) -> Tensor:

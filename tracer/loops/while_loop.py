@@ -18,7 +18,7 @@ from ...ir.ops.source import full
 from ..autograd.batching import BatchTrace
 from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
-from .body import BodyTrace, NoLoop, same
+from .body import BodyTrace, NoLoop, has_history, same
 from .effects import refuse_effects
 from .iterations import Operands, Tensors, While
 from .loop import Body, nodes, run_loop
@@ -92,4 +92,4 @@ def _recorded(body: Body, carries: Tensors) -> bool:
     """Whether the loop is to be differentiated."""
     if not mode.grad:
         return False
-    return any(x._requires_grad for x in carries) or any(y._requires_grad for y in body.constants)
+    return any(has_history(x) for x in carries) or any(y._requires_grad for y in body.constants)
