@@ -426,3 +426,27 @@ def test_a_number_that_is_rounded_in_another_way_is_no_count():
         return x
 
     same(recorded(program, (3,), gradients=False))
+
+
+def test_slices_of_other_forms_are_no_steady_slices():
+    """They have one shape, but not one step, or are moved in another way."""
+    def program(x):
+        h = x[0]
+        for t in range(2 * T):
+            cut = x[t : t + 2] if t < T else x[t : t + 3 : 2]
+            turned = x[t : t + 2, :2].T if t % 4 == 3 else x[t : t + 2, :2]
+            h = tg.tanh(h + cut.reshape(6)[:3] + turned.reshape(4)[1:])
+        return h
+
+    same(recorded(program, (2 * T + 3, 3)))
+
+
+def test_slices_behind_movement_of_different_depth():
+    def program(x):
+        h = x[0, 0]
+        for t in range(T):
+            y = x[0] if t % 5 == 0 else x.permute(1, 0, 2)[t]
+            h = tg.tanh(h + y[t])
+        return h
+
+    same(recorded(program, (T, T, 3)))

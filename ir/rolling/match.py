@@ -8,7 +8,7 @@ differ are no part of a run.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +24,7 @@ from .scatter import Padded, Total, may_be_late, padding, sums
 from .sequence import Movement, Sequence
 
 LAG = 4  # an iteration may read values of so many iterations before
+HALVES = 2  # times that iterations are halved if those in the middle differ
 TRIES = 64  # beginnings of a run that are tried
 
 
@@ -75,16 +76,21 @@ def runs(sequence: Sequence, repetitions: list[Repetition], least: int) -> list[
     every: list[Run] = []
     for r in repetitions:
         phase = _phase(sequence, r)
-        parts = [(r.start + phase, (r.length - phase) // r.period)]
+        parts = [(r.start + phase, (r.length - phase) // r.period, HALVES)]
         while parts:
-            start, count = parts.pop(0)
+            start, count, halves = parts.pop()
             if count < least:
                 continue
             run = _Match(sequence, every, start, r.period, count).run(least)
             if run is not None:
-                every.append(run)
-                rest = (start + count * r.period - run.stop) // r.period
-                parts.insert(0, (run.stop, rest))
+                insort(every, run, key=lambda run: run.start)
+                before = (run.start - start) // r.period
+                parts.append((run.stop, count - before - run.count, halves))
+                parts.append((start, before, halves))
+            elif halves:  # the middle is perhaps an exception
+                half = count // 2
+                parts.append((start + half * r.period, count - half, halves - 1))
+                parts.append((start, half, halves - 1))
     return every
 
 
@@ -185,6 +191,7 @@ class _Match:
             head += kinds[head] == 0  # the operand that is of the iteration before
             parts = tuple(replace(p, before=p.before + p.step * first) for _, p in chain)
             initial = self.initial(head, first)
+            assert initial is not None
             run.totals.append(Total(initial, tuple(a for a, _ in chain), parts))
         return run
 
@@ -248,32 +255,38 @@ class _Match:
         best = 0, 0
         breaks = {0, *(np.flatnonzero(~every) + 1).tolist()}
         for _, _, ok in carried:
-            breaks.update(np.flatnonzero(~ok).tolist())
+            bad = np.flatnonzero(~ok)
+            breaks.update(bad.tolist(), (bad + 1).tolist())
         for first in sorted(breaks)[:TRIES]:
             ends = [self.count, *_first_false(every, first)]
             before = self.start + first * self.period
             for c, lag, ok in carried:
                 ends += _first_false(ok, first + lag)
                 places = self.bases[first : first + lag, c]
-                if (places >= before).any() or not self.carries(c, first, lag):
+                if (places >= before).any() or self.initials(c, first, lag) is None:
                     ends = [first]
             if min(ends) - first > best[1] - best[0]:
                 best = first, min(ends)
         return best
 
-    def initial(self, c: int, k: int) -> Node:
-        """What iteration k reads in place of a value carried on from the one before."""
+    def initial(self, c: int, k: int) -> Node | None:
+        """What iteration k reads in place of a value carried on from the one before; None if the
+        movement that all others make of that is not made of it.
+        """
         x = self.node(k, *self.columns[c])
-        return self.sequence.operands[x].base if self.movements[self.middle, c] else x
+        wanted = self.sequence.movement(self.node(self.middle, *self.columns[c]))
+        if wanted:
+            chain = self.sequence.movement(x)[-len(wanted) :]
+            if [(y.op, y.params) for y in chain] != [(y.op, y.params) for y in wanted]:
+                return None
+            x = chain[0].inputs[0]
+        return x if x.shape == self.sequence.nodes[self.outermost(c)].shape else None
 
-    def carries(self, c: int, first: int, lag: int) -> bool:
-        """Whether what the first iterations read may stand for a value carried on to them."""
-        moved = self.movements[self.middle, c]
-        like = self.sequence.nodes[self.outermost(c)]
-        return not moved or all(
-            self.movements[k, c] == moved and self.initial(c, k).shape == like.shape
-            for k in range(first, min(first + lag, self.count))
-        )
+    def initials(self, c: int, first: int, lag: int) -> tuple[Node, ...] | None:
+        """What the first iterations read; None if it cannot stand for what is carried to them."""
+        values = (self.initial(c, k) for k in range(first, min(first + lag, self.count)))
+        read = tuple(x for x in values if x is not None)
+        return read if len(read) == lag else None
 
     def other(self, place: int, step: int) -> Run | None:
         """The run that has this place, if it goes on as the reads do."""
@@ -293,10 +306,9 @@ class _Match:
             if kind == "same":
                 read = Same(x)
             elif isinstance(kind, int):
-                initial = tuple(self.initial(c, first + k) for k in range(kind))
                 movement = self.sequence.movement(self.node(self.middle, j, i))
                 value = (int(self.bases[self.middle, c]) - self.start) % self.period
-                read = Earlier(value, kind, initial, movement)
+                read = Earlier(value, kind, self.initials(c, first, kind) or (), movement)
             elif isinstance(kind, Run):
                 k, value = divmod(int(self.bases[first, c]) - kind.start, kind.period)
                 step = 1 if self.bases[first + 1, c] > self.bases[first, c] else -1
