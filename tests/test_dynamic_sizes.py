@@ -14,7 +14,7 @@ from compiled import kernels, traces
 
 import tracegrad as tg
 from tracegrad import nn
-from tracegrad.driver import programs
+from tracegrad.driver import dynamic_sizes, programs
 from tracegrad.runtime.cpu import object_cache
 
 F = nn.functional
@@ -291,6 +291,22 @@ def test_the_last_mark_counts():
             mark(x, [0])
         f(x)
         assert warns(f, MANY) is expected
+
+
+def test_marks_are_no_state_that_a_program_depends_on_and_go_with_the_tensor():
+    layer = nn.Linear(2, 2)
+    layer.weight.note = 1
+    f, x = tg.compile(lambda x: layer(x).sum()), tg.ones(3, 2)
+    for mark in (tg.mark_dynamic, tg.mark_static):
+        f(x)
+        mark(x, 0)
+        mark(layer.weight, [0, 1])
+    f(x)
+    assert traces(f) == 1
+    before = len(dynamic_sizes._marked)
+    del x
+    gc.collect()
+    assert len(dynamic_sizes._marked) == before - 1
 
 
 def test_another_dtype_is_no_change_of_size():

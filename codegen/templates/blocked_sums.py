@@ -30,7 +30,7 @@ def in_blocks(
         cut -= 1
     axis = axes[cut]
     first, last = axis.bounds
-    step = args.integer(max(most // count, 1), ("block", axis.index))
+    step = args.integer(max(most // max(count, 1), 1), ("block", axis.index))
     begin, end = f"{axis.name}_begin", f"{axis.name}_end"
     block = Axis(begin, f"range({first}, {last}, {step})", axis.index)
     part = Axis(axis.name, f"range({begin}, {end})", axis.index, axis.header)

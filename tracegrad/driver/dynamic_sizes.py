@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+from weakref import ref
 
 from ..functions.arguments import own_dim
 from ..tracer.mode import mode
 from ..tracer.tensor.tensor import Tensor
-
-_MARKS = "_marked_sizes"  # among the attributes of a tensor: dimension -> its Range, None if static
 
 
 class Range(NamedTuple):
@@ -26,6 +25,11 @@ class Range(NamedTuple):
     def __contains__(self, size: object) -> bool:
         assert isinstance(size, int)
         return (self.min is None or size >= self.min) and (self.max is None or size <= self.max)
+
+
+Marks = dict[int, Range | None]  # by dimension; None if it is static
+# by the id of a tensor; not among its attributes, which a trace takes for state of the user's
+_marked: dict[int, tuple[ref[Tensor], Marks]] = {}
 
 
 def mark_dynamic(t: Tensor, index: int | Sequence[Any], *, hint_override: int | None = None,
@@ -91,7 +95,10 @@ def _mark(name: str, t: Any, index: Any, sizes: Range | None) -> None:
         return
     if not isinstance(index, int):
         raise AssertionError(f"Expected index to be int, list, or tuple, got {type(index)}")
-    vars(t).setdefault(_MARKS, {})[own_dim(index, t.dim())] = sizes
+    number, dim = id(t), own_dim(index, t.dim())
+    if number not in _marked:
+        _marked[number] = ref(t, lambda _: _marked.pop(number, None)), {}
+    _marked[number][1][dim] = sizes
 
 
 class DynamicSizes:
@@ -106,8 +113,8 @@ class DynamicSizes:
     def note(self, tensors: Iterable[Tensor]) -> None:
         """Keep what is marked on the tensors among the arguments of a call."""
         for k, t in enumerate(tensors):
-            for dim, sizes in vars(t).get(_MARKS, {}).items():
-                self.marked[k, dim] = sizes
+            if id(t) in _marked:
+                self.marked.update(((k, dim), sizes) for dim, sizes in _marked[id(t)][1].items())
 
     def explain(self, then: tuple, now: tuple) -> bool:
         """Whether the signatures of two calls differ in such sizes alone."""
