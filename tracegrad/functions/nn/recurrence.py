@@ -282,20 +282,18 @@ class GRU(_Recurrence):
     def backward(cls, ctx: Any, last: Maybe, every: Maybe, *kept: Any) -> tuple:
         h, w, b, real, _, hs, r, z, n, hn = ctx.saved_tensors
         of, before = _OF_TENSORS, _before(hs, h, ctx.reverse)
-        to_n, to_r = 1 - n * n, hn * r * (1 - r)  # of what n and r were given
-        first, second = (1 - z) * to_n, z * (1 - z)
-        three = None if real is None else unsqueeze(real, 3)
-        of_input, of_state = (
-            _held(of, three, stack([first * to_r, (before - n) * second, first * x], 2), 0)
-            for x in (1, r)
-        )
+        # from the gradient of n to those of what n, and then r, were given; from that of z
+        to_n, to_r, to_z = 1 - n * n, hn * r * (1 - r), z * (1 - z)
+        of_n = _held(of, real, (1 - z) * to_n, 0)
+        of_z = _held(of, real, (before - n) * to_z, 0)
         dr, dz, dn, dhn = kept
         dn = _scaled(dn, to_n)
         dr = _sum(_scaled(dr, r * (1 - r)), _scaled(dn, to_r))
-        more = [dr, _scaled(dz, second), _sum(_scaled(dn, r), dhn)]
-        slices = (every, of_state, _held(of, real, z, 1), _side_by_side(more, r))
+        more = _side_by_side([dr, _scaled(dz, to_z), _sum(_scaled(dn, r), dhn)], r)
+        of_state = stack([of_n * to_r, of_z, of_n * r], 2)
+        slices = (every, of_state, _held(of, real, z, 1), more)
         dh, gates, all_dh = _walk(cls.step_back, (w,), (_given(last, h),), slices, not ctx.reverse)
-        from_input = _sum(of_input * unsqueeze(all_dh, 2), _side_by_side([*more[:2], dn], r))
+        # the input has the same part in r and z
+        of_input = cat([gates[:, :, : 2 * n.shape[2]], _sum(of_n * all_dh, dn)], 2)
         db = None if b is None else sum_(gates, (0, 1))
-        dw = _product(gates, before)
-        return reshape(from_input, gates.shape), dh, dw, db, None, None
+        return of_input, dh, _product(gates, before), db, None, None
