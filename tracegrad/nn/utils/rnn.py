@@ -13,7 +13,7 @@ import numpy as np
 
 from ...functions.nn.recurrent import rows_of
 from ...functions.nn.vision import pad
-from ...functions.torch.creation import arange, tensor
+from ...functions.torch.creation import arange, full, tensor
 from ...functions.torch.gather import index_select
 from ...functions.torch.scatter import scatter
 from ...functions.torch.shape import flatten, reshape, transpose
@@ -209,7 +209,8 @@ def pad_packed_sequence(
         real, place = index_select(real, 1, back), index_select(place, 1, back)
     rows = index_select(data, 0, flatten(place))
     y = reshape(rows, longest, batch, *data.shape[1:])
-    y = where(reshape(real, longest, batch, *(1,) * (data.ndim - 1)), y, padding_value)
+    filler = full((), padding_value, dtype=data.dtype)
+    y = where(reshape(real, longest, batch, *(1,) * (data.ndim - 1)), y, filler)
     if total_length is not None:
         more = total_length - longest
         y = pad(y, (*(0, 0) * (y.ndim - 1), 0, more), value=padding_value)
@@ -257,7 +258,13 @@ def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False,
 def unpad_sequence(
     padded_sequences: Tensor, lengths: Tensor, batch_first: bool = False
 ) -> list[Tensor]:
-    """The first `lengths` of each of the sequences (longest L, N, *), or (N, longest L, *)."""
+    """The first `lengths` of each of the sequences (longest L, N, *), or (N, longest L, *).
+
+    Raises ValueError for another number of lengths.
+
+    >>> nn.utils.rnn.unpad_sequence(torch.tensor([[1, 2], [3, 0]]), torch.tensor([2, 1]), True)
+    [tensor([1, 2]), tensor([3])]
+    """
     rows = padded_sequences if batch_first else transpose(padded_sequences, 0, 1)
     return [row[: max(n, 0)] for row, n in zip(rows, lengths.tolist(), strict=True)]
 
