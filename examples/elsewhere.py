@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,25 @@ def a_file_goes_on() -> float:
     return there
 
 
+def c_trains() -> float:
+    """A C program trains the network: no Python, nothing of this library. It needs a C compiler."""
+    x, y = points()
+    _, step = trainer()
+    with tempfile.TemporaryDirectory() as folder:
+        library, program = Path(folder) / "step.so", Path(folder) / "trainer"
+        step.export(library, x, y)
+        source = Path(__file__).with_name("trainer.c")
+        command = ["cc", "-O1", "-Wall", "-Werror", f"-I{folder}", source, library, "-lm"]
+        subprocess.run([*command, "-o", program], check=True)
+        losses = subprocess.run([program], capture_output=True, check=True, text=True).stdout
+    first, last = (float(word) for word in losses.split())
+    print(f"C: the loss went from {first:.3f} to {last:.5f}")
+    return last
+
+
 if __name__ == "__main__":
-    for part in (numba_trains, c_calls, scipy_fits, scipy_integrates, a_file_goes_on):
+    parts = [numba_trains, c_calls, scipy_fits, scipy_integrates, a_file_goes_on]
+    if shutil.which("cc"):
+        parts.append(c_trains)
+    for part in parts:
         part()

@@ -126,8 +126,8 @@ def test_value_and_gradient():
     x, w = numbers(3, 4), {"w": numbers(4)}
     cf = f.cfunc(x, 2, w, gradient=(0, 2))
     assert cf.signature == (
-        "int32_t function(const float x[3][4], const float w_w[4], float value[1], "
-        "float grad_x[3][4], float grad_w_w[4])"
+        "int32_t function(const float *x, const float *w_w, float *value, "
+        "float *grad_x, float *grad_w_w)"
     )
     value, gx, gw = cf(x, w["w"])
     y, (ex, ew) = tg.func.value_and_grad(lambda x, w: ((x @ w) ** 2).sum(), (0, 1))(
@@ -218,7 +218,7 @@ def test_what_it_changes_must_be_writable_and_its_own():
         return x.sum()
 
     cf = tg.compile(f).cfunc(numbers(3), numbers(3))
-    assert cf.signature.startswith("int32_t f(float x[3], const float y[3],")
+    assert cf.signature.startswith("int32_t f(float *x, const float *y,")
 
     @numba.njit
     def call(x, y):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from typing import Any
 
@@ -148,6 +149,8 @@ def test_missing_extras_are_named(monkeypatch, capsys):
 @pytest.mark.parametrize("part, low, high", [
     ("numba_trains", 0, 1e-3), ("c_calls", 14, 14), ("scipy_fits", 0, 1e-4),
     ("scipy_integrates", -2.1, 2.1), ("a_file_goes_on", 0, 0.03),
+    pytest.param("c_trains", 0, 1e-3, marks=pytest.mark.skipif(
+        shutil.which("cc") is None, reason="there is no C compiler")),
 ])
 def test_the_parts_of_the_example_of_calls_from_elsewhere(part, low, high):
     assert low <= getattr(elsewhere, part)() <= high

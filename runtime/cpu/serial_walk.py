@@ -17,7 +17,7 @@ STATUS = 4  # words of a context, before the pointer table
 ENTRY = "tracegrad_serial_call"
 LOCK = 13  # among the words of a plan
 
-WALK = ROWS + """
+TYPES = """
 ; bytes: of a context; template: how it begins, `head` bytes; relocated: the `relocations` words in
 ; it that count from its start; held: `ranges` of memory, of which the first `moving` are pointers
 ; of the call; rows: of the launch list, which begins at word `list`; drawn: `draws` counters of
@@ -25,7 +25,9 @@ WALK = ROWS + """
 %Plan = type { i64, i64, ptr, i64, ptr, i64, i64, ptr, i64, i64, i64, ptr, i64, i64, i64, ptr }
 %Range = type { i64, i64, i64, i64 }  ; word in the table, bytes, whether written, alignment - 1
 %Draw = type { ptr, i64 }
+"""
 
+WALK = ROWS + TYPES + """
 declare ptr @aligned_alloc(i64, i64)
 declare void @free(ptr)
 declare i32 @sched_yield()

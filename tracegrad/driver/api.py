@@ -156,7 +156,8 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
 
     def export(path: Path, *args: Any, gradient: int | Sequence[int] | None = None) -> None:
         """Write the function to a file for `load_program`, with its state, for dtypes and shapes
-        like those of `args`. `gradient` is that of `cfunc`. Traces anew, and changes nothing.
+        like those of `args`; if `path` ends in .so, as a shared object with a C header beside it.
+        `gradient` is that of `cfunc`. Traces anew, and changes nothing.
         """
         write_program(state.fn, path, args, state.fast_math, gradient)
 

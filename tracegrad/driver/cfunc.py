@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from ..codegen.program import fault
+from ..ir.dtype import DType
 from ..runtime.cpu import serial_call, serial_walk
 from ..runtime.cpu.executable import address
 from .closed import Closed, Port
 
 _C_TYPES = {
-    "float64": "double", "float32": "float", "float16": "_Float16", "bfloat16": "uint16_t",
-    "bool": "_Bool",
+    "float64": "double", "float32": "float", "float16": "uint16_t", "bfloat16": "uint16_t",
+    "bool": "bool",
 }
 _kept: list[CFunc] = []  # those whose address others may have: it must stay good
 
 
-def c_type(port: Port) -> str:
+def c_type(dtype: DType) -> str:
     """The C type of an array's elements."""
-    return _C_TYPES.get(port.dtype.name, f"{port.dtype.name}_t")
+    return _C_TYPES.get(dtype.name, f"{dtype.name}_t")
 
 
 class CFunc:
@@ -45,7 +46,7 @@ class CFunc:
     >>> float(value), gradient.tolist()
     (14.0, [2.0, 4.0, 6.0])
     >>> g.signature
-    'int32_t function(const float x[3], float value[1], float grad_x[3])'
+    'int32_t function(const float *x, float *value, float *grad_x)'
     """
 
     STATUS = {
@@ -140,13 +141,9 @@ class CFunc:
 
 
 def prototype(name: str, arguments: tuple[Port, ...], results: tuple[Port, ...]) -> str:
-    """A C prototype. An array without dimensions has one element."""
-    words = []
-    for ports in (arguments, results):
-        for p in ports:
-            extents = "".join(f"[{n}]" for n in p.shape) or "[1]"
-            if 0 in p.shape:  # C has no empty arrays
-                extents = "[]"
-            constant = "" if p.written else "const "
-            words.append(f"{constant}{c_type(p)} {p.name}{extents}")
+    """A C prototype."""
+    words = [
+        f"{'' if p.written else 'const '}{c_type(p.dtype)} *{p.name}"
+        for p in (*arguments, *results)
+    ]
     return f"int32_t {name}({', '.join(words) or 'void'})"

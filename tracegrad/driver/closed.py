@@ -7,9 +7,7 @@ What a program without Python cannot do (branches on values, attributes that are
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -32,6 +30,7 @@ from ..tracer.mode import mode
 from ..tracer.pytree import Structure, flatten as flatten_tree, map_leaves
 from ..tracer.tensor.layout import contiguous_format
 from ..tracer.tensor.tensor import Tensor, wrap
+from .c_names import c_name, identifiers, parameters_of, paths
 from .entry import Entry
 from .outputs import Returned
 from .promoted_inputs import PromotedInputs
@@ -135,7 +134,7 @@ def close(fn: Callable, args: tuple, fast_math: bool, gradient: int | Sequence[i
     if mode.trace is not None:
         raise RuntimeError(f"{what}: not allowed inside a compiled function")
     args = map_leaves(_example, args)
-    named = [list(_paths(*pair)) for pair in zip(args, _parameters(fn, len(args)), strict=True)]
+    named = [list(paths(*pair)) for pair in zip(args, parameters_of(fn, len(args)), strict=True)]
     called, own_names = fn, None
     if gradient is not None:
         numbers = _argnums(gradient, args, what)
@@ -155,7 +154,7 @@ def close(fn: Callable, args: tuple, fast_math: bool, gradient: int | Sequence[i
             entry = _recorded(flat, args, fast_math, f"{what}: {name_of(fn)}")
         finally:
             exchanging.busy[0] = False
-    names = _identifiers(name for several in named for name in several)
+    names = identifiers(name for several in named for name in several)
     program = entry.low.written_out() if written_out else entry.program
     return _closed(fn, entry, program, args, names, own_names, f"{what}: {name_of(fn)}")
 
@@ -217,12 +216,7 @@ def _closed(fn: Callable, entry: Entry, program: Program, args: tuple, names: li
         for i in entry.inputs if i.kind != "argument"
     ]
     results = _results(entry, own_names, names)
-    return Closed(fn_name(fn), program, Tree(tuple(ports), structure), results, _renamed(state))
-
-
-def fn_name(fn: Callable) -> str:
-    name = getattr(fn, "__name__", type(fn).__name__)
-    return name if name.isidentifier() else "function"
+    return Closed(c_name(fn), program, Tree(tuple(ports), structure), results, _renamed(state))
 
 
 def _refuse(entry: Entry, what: str) -> None:
@@ -285,56 +279,10 @@ def _renamed(state: list[Held]) -> tuple[Held, ...]:
     return tuple(out)
 
 
-# ---- names
-def _parameters(fn: Callable, count: int) -> list[str]:
-    """Names for the positional arguments."""
-    try:
-        names = [
-            p.name for p in inspect.signature(fn).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        names = []
-    return [names[k] if k < len(names) else f"argument_{k}" for k in range(count)]
-
-
-def _paths(tree: Any, prefix: str) -> Iterator[str]:
-    """A name for each leaf of a tree."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _paths(value, f"{prefix}_{key}")
-    elif isinstance(tree, (tuple, list)):
-        for k, value in enumerate(tree):
-            yield from _paths(value, f"{prefix}_{k}")
-    else:
-        yield prefix
-
-
-def _identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """The names as identifiers of C, each another one."""
-    out, used = list[str](), set(taken)
-    for name in names:
-        base = free = re.sub(r"\W", "_", name, flags=re.ASCII)
-        count = 1
-        while free in used or free in _C_WORDS:
-            count += 1
-            free = f"{base}_{count}"
-        used.add(free)
-        out.append(free)
-    return out
-
-
-_C_WORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while".split()
-)
-
-
 def _results(entry: Entry, names: list[str] | None, taken: Iterable[str]) -> Tree:
     """The results of a traced call; `taken` are the names of its arguments."""
     leaves, structure = flatten_tree(entry.result[0])
-    names = _identifiers(names or _paths(entry.result[0], "result"), taken)
+    names = identifiers(names or paths(entry.result[0], "result"), taken)
     made = []
     for name, leaf in zip(names, leaves, strict=True):
         if isinstance(leaf, Returned):

@@ -17,6 +17,7 @@ from ..serialization import atomic_file
 from ..tracer.mode import mode
 from ..tracer.pytree import flatten, unflatten
 from ..tracer.tensor.tensor import Tensor, wrap
+from .c_export import ENDING, write_shared_object
 from .cfunc import CFunc
 from .closed import Port, close
 from .overlaps import overlap
@@ -27,8 +28,14 @@ Path = str | os.PathLike
 
 def export(fn: Callable, path: Path, args: tuple, fast_math: bool,
            gradient: int | Sequence[int] | None) -> None:
-    """Write the program of calls like `fn(*args)` to a file, with its state."""
-    _write(archive_of(close(fn, args, fast_math, gradient, "export", written_out=True)), path)
+    """Write the program of calls like `fn(*args)` to a file, with its state; if that ends in .so,
+    as a shared object with a C header.
+    """
+    closed = close(fn, args, fast_math, gradient, "export", written_out=True)
+    if os.fsdecode(path).endswith(ENDING):
+        write_shared_object(closed, os.fsdecode(path))
+    else:
+        _write(archive_of(closed), path)
 
 
 def _write(archive: Archive, path: Path) -> None:
