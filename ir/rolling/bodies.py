@@ -35,8 +35,8 @@ class Body:
     def __init__(self, run: Run, sequence: Sequence, bodies: dict[Run, Body]):
         self.run, self.sequence, self.bodies = run, sequence, bodies
         self.nodes = sequence.nodes[run.start : run.start + run.period]
-        self.stacked: list[int] = []  # values that are read outside
-        self.last: list[int] = []  # values of which only the last one is
+        self.stacked: dict[int, int] = {}  # values that are read outside, numbered
+        self.last: dict[int, None] = {}  # values of which only the last one is
         self.carries: dict[Carry, Node] = {}  # the inputs of the body
         self.sliced: dict[Row | Slice | Count, Node] = {}
         self.constants: dict[Node, Node] = {}
@@ -51,12 +51,11 @@ class Body:
             return
         if k < self.run.count - 1:
             self.needs_each(value)
-        elif value not in self.stacked and value not in self.last:
-            self.last.append(value)
+        else:
+            self.last[value] = None
 
     def needs_each(self, value: int) -> None:
-        if value not in self.stacked:
-            self.stacked.append(value)
+        self.stacked.setdefault(value, len(self.stacked))
 
     def _recomputed(self) -> Iterable[tuple[frozenset[tuple[Run, int]], int]]:
         """For each value: the values that it is computed from again by who reads it, if that is
@@ -221,12 +220,14 @@ class Body:
         self.reverse = sum(map(self.direction, self.sliced)) < 0
         checks = [v for v, node in enumerate(self.nodes) if may_fail(node.op, node.params)]
         if checks and not self.stacked:
-            self.last.append(checks[0])  # a loop is one of its results
+            self.last[checks[0]] = None  # a loop is one of its results
         inputs, operands = [*self.carries.values()], [outer(key[1][0]) for key in self.carries]
         new = [self.after(*key) for key in self.carries]
+        carried_on = set(new)
         for value in self.last:
-            if value not in self.stacked and self.values[value] not in new:
+            if value not in self.stacked and self.values[value] not in carried_on:
                 like = self.nodes[value]
+                carried_on.add(self.values[value])
                 new.append(self.values[value])
                 inputs.append(input_node(like.shape, like.dtype))
                 operands.append(constant(0, like.dtype, like.shape))
@@ -266,7 +267,7 @@ class Body:
 
     def stack(self, value: int) -> Node:
         """The values of all iterations, in the order of the index."""
-        return self.result(self.params["carried"] + self.stacked.index(value))
+        return self.result(self.params["carried"] + self.stacked[value])
 
     def index(self, k: int) -> int:
         """The index of the loop in iteration k."""

@@ -25,7 +25,7 @@ from .sequence import Movement, Sequence
 
 LAG = 4  # an iteration may read values of so many iterations before
 HALVES = 2  # times that iterations are halved if those in the middle differ
-TRIES = 64  # beginnings of a run that are tried
+TRIES = 16  # beginnings of a run that are tried
 
 
 @dataclass(frozen=True)

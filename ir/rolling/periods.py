@@ -26,17 +26,18 @@ class Repetition(NamedTuple):
     length: int
 
 
-def repetitions(symbols: np.ndarray, least: int) -> list[Repetition]:
-    """Repetitions of at least so many periods, longest first; they may overlap. Of a period and
-    its multiples the smallest comes first.
+def repetitions(symbols: np.ndarray, least: int, shortest: int = 0) -> list[Repetition]:
+    """Repetitions of at least so many periods and symbols, longest first; they may overlap. Of a
+    period and its multiples the smallest comes first.
     """
     every: list[Repetition] = []
     for period in _periods(symbols):
         equal = symbols[period:] == symbols[:-period]
         edges = np.flatnonzero(np.diff(equal.astype(np.int8), prepend=0, append=0))
-        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            if stop - start >= period * (least - 1):
-                every.append(Repetition(start, period, stop - start + period))
+        starts, lengths = edges[::2], edges[1::2] - edges[::2] + period
+        long = lengths >= max(period * least, shortest)
+        pairs = zip(starts[long].tolist(), lengths[long].tolist(), strict=True)
+        every += [Repetition(start, period, length) for start, length in pairs]
     return sorted(every, key=lambda r: (-r.length, r.period, r.start))
 
 
@@ -60,16 +61,18 @@ def _periods(symbols: np.ndarray) -> Iterator[int]:
 
 def disjoint(every: list[Repetition], least: int) -> list[Repetition]:
     """Those of the repetitions that are chosen, in order of their start: the longest first, and of
-    the others what does not overlap with them.
+    the others the longest part that does not overlap with them.
     """
+    free = np.ones(max((r.start + r.length for r in every), default=0), np.int8)
     chosen: list[Repetition] = []
     for r in every:
-        start, stop = r.start, r.start + r.length
-        for c in chosen:
-            if c.start <= start < c.start + c.length:
-                start = c.start + c.length
-            if c.start < stop <= c.start + c.length or start < c.start < stop:
-                stop = c.start
-        if stop - start >= r.period * least:
-            chosen.append(Repetition(start, r.period, stop - start))
+        edges = np.diff(free[r.start : r.start + r.length], prepend=0, append=0)
+        starts, stops = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
+        if not len(starts):
+            continue
+        longest = int(np.argmax(stops - starts))
+        start, length = r.start + int(starts[longest]), int(stops[longest] - starts[longest])
+        if length >= r.period * least:
+            free[start : start + length] = 0
+            chosen.append(Repetition(start, r.period, length))
     return sorted(chosen)

@@ -14,7 +14,7 @@ from functools import partial
 from ..graph import Graph
 from ..node import Node, at, intern
 from .bodies import Body
-from .match import Row, Run, runs
+from .match import Run, runs
 from .periods import disjoint, repetitions
 from .sequence import Sequence
 
@@ -25,7 +25,7 @@ SIZE = 4_000
 # But if all are short vectors, a loop is one kernel, which also runs faster (Lotka-Volterra in 10
 # steps: 20 kernels for 79).
 SHORT, SIZE_OF_SHORT = 64, 400
-RUN = 100  # values; a shorter run is rolled only if others read its iterations
+RUN = 100  # values; what repeats for less is not looked at
 
 
 def roll(graph: Graph, apart: Iterable[Node] = (), size: int = SIZE) -> Graph:
@@ -35,22 +35,12 @@ def roll(graph: Graph, apart: Iterable[Node] = (), size: int = SIZE) -> Graph:
     if len(order := graph.order()) < min(size, SIZE_OF_SHORT):
         return graph
     sequence = Sequence(graph, order, apart)
-    alike = disjoint(repetitions(sequence.symbols, ITERATIONS), ITERATIONS)
-    every = _chosen(sequence, runs(sequence, alike, ITERATIONS), size)
-    return _Rolled(graph, sequence, every, partial(roll, size=size)).graph() if every else graph
-
-
-def _chosen(sequence: Sequence, every: list[Run], size: int) -> list[Run]:
-    """Those of the runs that become loops."""
+    alike = repetitions(sequence.symbols, ITERATIONS, min(size, RUN))
+    every = runs(sequence, disjoint(alike, ITERATIONS), ITERATIONS)
     values = sum(run.period * run.count for run in every)
     if values < size and (values < SIZE_OF_SHORT or not _are_short(sequence, every)):
-        return []
-    chosen = {run for run in every if run.period * run.count >= min(size, RUN)}
-    for run in reversed(every):  # a run reads earlier ones
-        if run in chosen:
-            rows = (r for reads in run.reads for r in reads if isinstance(r, Row))
-            chosen.update(r.run for r in rows)
-    return [run for run in every if run in chosen]
+        return graph
+    return _Rolled(graph, sequence, every, partial(roll, size=size)).graph() if every else graph
 
 
 def _are_short(sequence: Sequence, runs: list[Run]) -> bool:
