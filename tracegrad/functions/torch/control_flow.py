@@ -381,13 +381,14 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -
             "Expect operands to be a tuple of possibly nested dict/list/tuple that only consists "
             f"of tensor leaves, but got one {type_of(operands)}."
         )
-    if isinstance(pred, Tensor) and in_a_trace():
+    if not isinstance(pred, Tensor):
+        return (true_fn if pred else false_fn)(*operands)
+    branches = _Cond(true_fn, false_fn, tuple(operands))
+    if in_a_trace():
         with suppress(NoLoop):
-            return _Cond(true_fn, false_fn, tuple(operands)).traced(pred)
-    if isinstance(pred, Tensor) and differs(pred):
-        return _Cond(true_fn, false_fn, tuple(operands)).both(pred)
-    result = Tree((true_fn if pred else false_fn)(*operands))
-    return result.filled([clone(x) if isinstance(x, Tensor) else x for x in result.leaves])
+            return branches.traced(pred)
+        branches = _Cond(true_fn, false_fn, tuple(operands))
+    return branches.both(pred) if differs(pred) else branches.chosen(bool(pred))
 
 
 class _Cond:
@@ -400,6 +401,11 @@ class _Cond:
         true, false = (partial(self.outputs, step) for step in self.steps)
         leaves = traced_cond("cond", pred, (true, false), self.check)
         return self.steps[0].outputs["result"].filled(leaves)
+
+    def chosen(self, pred: bool) -> Any:
+        step = self.steps[0 if pred else 1]
+        leaves = [clone(x) for x in self.outputs(step)]
+        return step.outputs["result"].filled(leaves)
 
     def both(self, pred: Tensor) -> Any:
         """Of examples of a vmap that take different ways."""
