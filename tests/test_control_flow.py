@@ -333,7 +333,7 @@ def test_results_alias_nothing():
     b, x = tg.tensor(B), tg.tensor(X)
     (h, k), ys = tg.scan(lambda c, v: ((c[0], c[0]), v), (b, b), x)
     u, v = tg.while_loop(lambda a, c: False, lambda a, c: (a, c), (b, b))
-    y = tg.cond(True, lambda a: a, lambda a: a, (b,))
+    y = tg.cond(tg.tensor(True), lambda a: a, lambda a: a, (b,))
     for t in (h, k, ys, u, v, y):
         t.zero_()
     same([b, x], [tg.tensor(B), tg.tensor(X)])
