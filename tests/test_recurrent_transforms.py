@@ -126,7 +126,14 @@ def test_forward_mode_is_torchs(kind):
     for lib, jvp in ((tg, tg.func.jvp), (torch, torch.autograd.functional.jvp)):
         model = layer(lib, kind, OPTIONS)
         found.append(jvp(lambda x, m=model: m(x)[0], (values(lib),), (values(lib, 1),)))
+    model = layer(tg, kind, OPTIONS)
+    compiled = tg.compile(lambda x, v: jvp_of(model, x, v))
+    same(compiled(values(tg), values(tg, 1)), found[0])
     same(*found)
+
+
+def jvp_of(model, x, v):
+    return tg.func.jvp(lambda x: model(x)[0], (x,), (v,))
 
 
 @pytest.mark.parametrize("kind", GATES)
@@ -152,6 +159,8 @@ def test_hessians_are_torchs(kind):
         lambda x: total(theirs, x), values(torch, shape=(3, 1, 3))
     )
     same([found], [wanted])
+    compiled = tg.compile(tg.func.hessian(lambda x: total(model, x)))
+    same([compiled(values(tg, shape=(3, 1, 3)))], [wanted])
 
 
 @pytest.mark.parametrize("kind, options", KINDS + CELLS)
