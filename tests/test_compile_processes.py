@@ -135,6 +135,7 @@ def test_a_program_is_compiled_whatever_happens_to_a_process(
 NO_PROCESS = {
     "no more processes": ("subprocess.Popen", BlockingIOError),
     "no more files": ("socket.socketpair", OSError),
+    "no sockets in tests": ("socket.socketpair", RuntimeError),
 }
 
 
