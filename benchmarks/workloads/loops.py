@@ -75,8 +75,8 @@ def numbers_jax(jax: Any, data: Data) -> JaxJob:
 # ---- many training steps
 def epoch_data() -> Data:
     rng = np.random.default_rng(0)
-    x = rng.standard_normal(POINTS).astype(np.float32)
-    return Data([], [x, 2 * x + 1])
+    x, noise = (rng.standard_normal(POINTS).astype(np.float32) for _ in range(2))
+    return Data([], [x, 2 * x + 1 + noise])
 
 
 def epoch_torch(T: Any, data: Data) -> TorchJob:
