@@ -25,6 +25,7 @@ from .compiled_function import CompiledFunction
 from .loaded_program import Path, export as write_program
 from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
+from .replay.stages import misses
 from .report import name_of, summary
 
 
@@ -102,6 +103,10 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
                 result = state.try_fast_path(entry, args) if try_fast_path else entry.replay(args)
                 if result is not MISS:
                     return result
+                if misses.all:
+                    result = state.take_another_way(entry, args)
+                    if result is not MISS:
+                        return result
             return state.call(args, kwargs)
         except Reentered:  # a signal handler's call, within another one of this thread
             return fn(*args, **kwargs)

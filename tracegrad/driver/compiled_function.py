@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import ref
 
@@ -41,8 +41,8 @@ MOST_WAYS = 32  # that get a program because of one line; calls that go others r
 ADVICE = (  # how to be traced less often; if values decide the way
     "pad shapes to a few sizes, and pass values that change as tensors. If sizes are meant to "
     "change, say so: mark_dynamic(tensor, dim), or compile(dynamic=True).",
-    "keep both ways in one program, with where(), cond() or while_loop(), or look at the value "
-    "outside.",
+    "keep both ways in one program, with where(), cond() or while_loop(), compute with x.item(), "
+    "which is read at each call, or look at the value outside.",
 )
 _REPORTING = (Module, Optimizer)  # classes whose objects report changes of their attributes
 
@@ -77,14 +77,35 @@ class CompiledFunction:
         finally:
             forget_misses()
 
+    def take_another_way(self, entry: Entry, args: tuple) -> Any:
+        """The call fits `entry`, the last one, but for the way that it goes. MISS if none fits."""
+        tensors: Sequence[Tensor] = args
+        numbers: Sequence[Any] = ()
+        if entry.tensor_arguments is not None:
+            tensors = [args[k] for k in entry.tensor_arguments]
+            numbers = [args[k] for k, _ in entry.number_arguments]
+        for other in list(entry.siblings):
+            if goes_another_way(other):
+                continue
+            result = other.replay(tensors, numbers, True)
+            if result is not MISS:
+                self.divide(entry.siblings, other.ways)
+                forget_misses()
+                other.tensor_arguments, other.number_arguments, other.fixed_arguments = (
+                    entry.tensor_arguments, entry.number_arguments, entry.fixed_arguments
+                )
+                self.programs.used(other)
+                self.programs.fast_entry = self.programs.last
+                return result
+        return MISS
+
     def find(self, args: tuple, kwargs: dict) -> Any:
         """The same, while it is known which entries the call went other ways than."""
         key, tensors, numbers, held = self.key(args, kwargs)
         entries = self.programs.under(key, held)
         result = self.try_entries(entries, args, kwargs, tensors, numbers)
         if result is not MISS:
-            if misses.all:
-                self.divide(entries, self.programs.ways(held))
+            self.divide(entries, self.programs.ways(held))
             return result
         with exchanging.lock:
             if exchanging.busy[0]:
@@ -130,7 +151,7 @@ class CompiledFunction:
             entry = self.trace_call(key[0], promoted, ways, args, kwargs)
             if entry is None:
                 return MISS
-            entry.key = key
+            entry.key, entry.ways = key, ways
             entry.replay = write_replay(entry, len(tensors))
             changed()  # captured tensors are guarded from now on
             self.programs.add(key, held, entry)

@@ -19,7 +19,7 @@ from ..tracer.capture.scalar import Scalar
 from ..tracer.mode import Forward
 from .backward_programs import Derivative
 from .lowering import Lowered
-from .stages import Looked, Stage
+from .stages import Looked, Stage, Ways
 
 
 def nobody() -> None:
@@ -57,6 +57,7 @@ class Entry:
     lines: list[str]  # the user's, of these
     cuts: list[int]  # the number of questions before each cut
     guarded: bool  # whether Python looks at values before the program may write
+    risky: list[Scalar]  # numbers whose computation may raise
     grad_presence: list[tuple[Input, bool]]  # whose .grad must be a tensor, or None
     flags: list[tuple[Input, bool]]  # requires_grad set by the function
     identities: list[tuple[Any, Any]]  # pairs that must be one object: inputs, locations, tensors
@@ -73,6 +74,8 @@ class Entry:
     repetition: tuple[int, ...]  # of the arguments: which are one object
     replay: Callable[..., Any] = lambda *args: None
     key: Any = None  # the signature of its calls
+    siblings: list[Entry] = field(default_factory=list)  # all kept programs for this signature
+    ways: Ways = field(default_factory=Ways)
     # for the fast path: the positions of tensors (None: all arguments are tensors), those of
     # numbers with their types, and the other arguments, which must be the same objects
     tensor_arguments: tuple[int, ...] | None = None

@@ -18,7 +18,7 @@ from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.locations import Location
 from ..tracer.capture.read_log import ReadLog
-from ..tracer.capture.scalar import Scalar, may_raise
+from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import aval, leaves, rebuild, repetition
 from ..tracer.capture.trace import Trace
@@ -120,8 +120,9 @@ class EntryBuilder:
         self.result = rebuild(result, self.in_result)
         self.split = Split(trace, ways, fast_math)
         self.looked = self.split.looked(self.split.cuts, self.output)
+        self.risky = list(trace.scalar_log.risky)
         self.guarded = bool(self.looked.questions) or any(
-            x._stage >= 0 and may_raise(x) for x in leaves(self.result) if type(x) is Scalar
+            x._stage == self.split.cuts for x in self.risky
         )
         below = reachable_nodes(*(y._grad_fn for _, y in self.differentiable))
         if not self.leaves.isdisjoint(below):
@@ -278,8 +279,9 @@ class EntryBuilder:
             written=self.written, gaining_history=self.gaining_history,
             streams=list(trace.streams.values()), stages=stages, looked=self.looked,
             way=trace.values.way, lines=[str(q.site) for q in trace.values.questions],
-            cuts=trace.values.cuts, guarded=self.guarded, grad_presence=grad_presence,
-            flags=flags, identities=identities, attribute_guards=trace.attribute_guards,
+            cuts=trace.values.cuts, guarded=self.guarded, risky=self.risky,
+            grad_presence=grad_presence, flags=flags, identities=identities,
+            attribute_guards=trace.attribute_guards,
             numbers=seen.numbers, scalars=seen.scalars, decisions=seen.decisions,
             effects=[e.location for e in seen.effects], guard_set=guard_set,
             derivative=derivative, freed=self.freed, grad_mode=mode.grad,

@@ -23,7 +23,7 @@ from .promoted_inputs import PromotedInputs
 from .stages import Ways
 
 # programs of one signature that differ only in values Python branched on, or in what surrounds them
-MOST_VARIANTS = 16
+MOST_VARIANTS = 32
 MOST_SIGNATURES = 256  # of one function, whose programs are kept,
 MOST_LAUNCHES = 1 << 14  # which have at most so many launches, with some 10 kB for each,
 FEWEST_SIGNATURES = 8  # unless there are only so many
@@ -160,6 +160,7 @@ class Programs:
         if len(entries) >= MOST_VARIANTS:
             entries.pop(0)
         entries.append(entry)
+        entry.siblings = entries
         _drop_unused(table, key)
         self.all[ref(entry, self._gone)] = None
 

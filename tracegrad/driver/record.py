@@ -36,7 +36,7 @@ from .promoted_inputs import (
 )
 from .stages import Ways
 
-_NOTHING = (0, 0, 0, 0)  # the mark of a ValueLog in which nothing is noted
+_NOTHING = (0, 0)  # the mark of a ValueLog in which nothing is noted
 
 
 class TraceAgain(Exception):

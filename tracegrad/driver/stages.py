@@ -93,7 +93,7 @@ class Ways:
     def __init__(self) -> None:
         self.parted: Counter[tuple] = Counter()
         self.divided: set[tuple] = set()
-        self.segments: WeakValueDictionary[Any, Segment] = WeakValueDictionary()
+        self.segments: WeakValueDictionary[str, Segment] = WeakValueDictionary()
 
     def part(self, way: tuple) -> bool:
         """Note that a call parted from a program after these answers. Returns whether programs are
@@ -177,9 +177,10 @@ class Split:
         return entry.node
 
     def stages(self) -> list[Stage]:
-        keys: list[Any] = []
+        keys: list[str] = []
         for j in range(self.cuts):  # what tells a segment from others, but for what it exports
-            keys.append((tuple(keys[-1:]), self._key(self._graph(j, ()))))
+            text = f"{keys[-1:]}\n{self._key(self._graph(j, ()))}"
+            keys.append(hashlib.sha256(text.encode()).hexdigest())
         plans = []
         for j in reversed(range(self.cuts)):
             wanted = {i.key[1] for i in self.exports.values() if i.key[0] == j}
@@ -221,15 +222,15 @@ class Split:
             layouts, False, self.fast, partial(without_backward, fast=self.fast),
         ))
 
-    def _key(self, graph: Graph) -> Any:
+    def _key(self, graph: Graph) -> str:
         """What a graph computes, and where its inputs are read."""
         used = {*graph.order()}
         inputs = [i for i in self.trace.inputs if i.node in used]
         try:
             text = structure(Graph(tuple(i.node for i in inputs), graph.outputs, graph.checks)).text
         except NoStructure:
-            return object()
-        return text, self.fast, tuple(map(self._bound, inputs))
+            return f"{id(self)} {id(graph)}"  # it is shared with no other way
+        return f"{text}\n{self.fast} {[self._bound(i) for i in inputs]}"
 
     def _bound(self, i: Input) -> Any:
         """Where an input is read, equal for the same input of another trace."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ class ScalarLog:
         self.decisions: list[tuple[Scalar, Any]] = []
         self.needed: set = set()
         self.closed = False  # whether the trace is over
+        self.risky: list[Scalar] = []  # computed at each call, used or not: they may raise
         self.texts: texts.Values = []
         # functions with arguments that are called at each call, after the program has run
         self.later: list[tuple[Callable, tuple, dict]] = []
@@ -107,19 +109,17 @@ def origins(s: Scalar) -> Iterator[Any]:
         stack += [x for x in scalar._operands if type(x) is Scalar]
 
 
-def may_raise(s: Scalar) -> bool:
-    """Whether computing it from other numbers may raise."""
-    stack = [s]
-    while stack:
-        scalar = stack.pop()
-        sure = scalar._function in _NEVER_RAISING and all(
-            type(x) is float or (type(x) is Scalar and type(x._value) is float)
-            for x in scalar._operands
-        )
-        if scalar._function is not None and not sure:
-            return True
-        stack += [x for x in scalar._operands if type(x) is Scalar]
-    return False
+def _is_sure(function: Callable, operands: tuple) -> bool:
+    """Whether computing it raises for no values of its Scalars."""
+    if function in _COMPARING:
+        return True
+    plain = all(type(x) is float or type(x) is int and abs(x) < 2**53 for x in operands
+                if type(x) is not Scalar)
+    if not plain or any(type(x) is Scalar and type(x._value) is not float for x in operands):
+        return False
+    if function is operator.truediv:
+        return type(operands[1]) is not Scalar and operands[1] != 0
+    return function in _SURE or (function is round and len(operands) == 2)
 
 
 def decided(s: Scalar, value: Any) -> Any:
@@ -134,7 +134,25 @@ def apply(function: Callable, *operands: Any) -> Any:
     """`function` of numbers, some of which are Scalars."""
     values = [x._value if type(x) is Scalar else x for x in operands]
     log = next(x._log for x in operands if type(x) is Scalar)
-    return Scalar(log, function(*values), None, function, operands)
+    try:
+        value = function(*values)
+    except Exception as error:  # which the function may catch
+        kind = type(error).__name__
+        decided(Scalar(log, kind, None, partial(_raised, function), operands), kind)
+        raise
+    result = Scalar(log, value, None, function, operands)
+    if not _is_sure(function, operands):
+        log.risky.append(result)
+    return result
+
+
+def _raised(function: Callable, *values: Any) -> str:
+    """The name of the exception that `function` raises; empty if it does not."""
+    try:
+        function(*values)
+    except Exception as error:
+        return type(error).__name__
+    return ""
 
 
 def _method(function: Callable, reflected: bool, decide: bool) -> Callable:
@@ -168,10 +186,9 @@ def _index(self: Scalar) -> int:
     return _int(self)
 
 
-# with floats as operands
-_NEVER_RAISING = {
-    operator.add, operator.sub, operator.mul, operator.neg, operator.pos, operator.abs,
-}
+# what raises for no floats
+_SURE = {operator.add, operator.sub, operator.mul, operator.neg, operator.pos, operator.abs, abs}
+_COMPARING = {operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge}
 _BINARY: dict[str, Callable] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow,

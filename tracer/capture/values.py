@@ -101,12 +101,12 @@ class ValueLog:
         have gone several ways from here, the program is cut: what precedes is computed once,
         whichever way is taken.
         """
-        way = self.way
-        count = len(way)
-        if count < len(self.answers) and way == self.answers[:count]:
+        count = len(self.questions)
+        if count < len(self.answers) and self.way == self.answers[:count]:
             value = self.answers[count]
+        divided = bool(self.divided) and self.way in self.divided
         self.questions.append(Question(of, value, user_site(), len(self.cuts)))
-        if way in self.divided:
+        if divided:
             self.cut()
         return value
 
@@ -196,7 +196,7 @@ class ValueLog:
         return next(iter([*sites, *(r.site for r in self.reads[mark[1] :])]), None)
 
     def _lists(self) -> tuple[list, ...]:
-        return self.questions, self.reads, self.cuts, self.computed
+        return self.questions, self.reads, self.cuts, self.computed, self.log.risky
 
 
 def _over(of: Any, value: Any) -> Any:

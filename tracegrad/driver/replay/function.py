@@ -38,16 +38,12 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
     """
     s = Source(entry, count)
     s.names |= {"MISS": MISS, "NOT_THIS": _NOT_THIS, "Reentered": Reentered}
-    s.names |= {"lock": entry.executable.lock, "busy": entry.executable.busy}
     s.names |= {"new": object.__new__, "Tensor": Tensor}
     s.names["table"] = entry.executable.table
-    turns = [("lock", "busy")]
-    for stage in entry.stages:
-        one = stage.segment.executable
-        turns.append((s.name("lock", one.lock), s.name("busy", one.busy)))
-    locks, flags = zip(*turns[1:], turns[0], strict=True)
-    busy = ", ".join(f"{flag}[0]" for flag in flags)
-    with s.block(f"with {', '.join(locks)}:"):  # the guards already write to the pointer table
+    turns = [*(stage.segment.executable for stage in entry.stages), entry.executable]
+    busy = ", ".join(f"{s.name('busy', one.busy)}[0]" for one in turns)
+    s.names["lock"] = turns[0].lock if len(turns) == 1 else _All([one.lock for one in turns])
+    with s.block("with lock:"):  # the guards already write to the pointer table
         s.add(f"if {busy.replace(', ', ' or ')}: raise Reentered")
         s.add(f"{busy.replace(', ', ' = ')} = True")
         with s.block("try:"):
@@ -67,6 +63,30 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
     replay = _compiled(s, f"<tracegrad replay {id(entry):x}>")
     entry.forget_trace()
     return replay
+
+
+class _All:
+    """Several locks as one."""
+
+    def __init__(self, locks: list[Any]) -> None:
+        self.locks = locks
+
+    def __enter__(self) -> None:
+        taken = 0
+        try:
+            for lock in self.locks:
+                lock.acquire()
+                taken += 1
+        except BaseException:
+            self._release(taken)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._release(len(self.locks))
+
+    def _release(self, count: int) -> None:
+        for lock in reversed(self.locks[:count]):
+            lock.release()
 
 
 def _compiled(s: Source, filename: str) -> Any:

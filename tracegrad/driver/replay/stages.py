@@ -164,6 +164,8 @@ def _fail(low: Lowered, looked: Looked, missed: Callable[[int, Any], Any]) -> An
             numbers = {id(scalar): element(k, index) for scalar, k, index in looked.reads}
             for number, of, expected in looked.questions:
                 now = evaluated(of, numbers) if type(of) is Scalar else element(of)
+                if type(expected) is bool:
+                    now = bool(now)
                 if not alike(expected, now):
                     return missed(number, now)
         raise error
@@ -220,6 +222,8 @@ def write_looked(s: Source, looked: Looked, arrays: Any, j: int, sure: bool = Fa
                 now = s.scalar(of)
             else:
                 now = _element(s, cell(of), entry_dtype(entry, j, of), 0)
+            if type(expected) is bool:
+                now = f"bool({now})"
             s.add(f"if {_differs(s, now, expected)}: {s.undo}return {missed}({number}, {now})")
         for scalar in later:
             s.scalar(scalar)
@@ -229,7 +233,7 @@ def write_looked(s: Source, looked: Looked, arrays: Any, j: int, sure: bool = Fa
 
 def _differs(s: Source, now: str, expected: Any) -> str:
     if type(expected) is bool:
-        return f"bool({now}) is not {expected}"
+        return f"{now} is not {expected}"
     if type(expected) is int:
         return f"{now} != {expected}"
     return f"not alike({s.name('then', expected)}, {now})"
@@ -255,6 +259,7 @@ def scalars_of(entry: Entry) -> Iterator[Scalar]:
     inputs = (*(i for stage in entry.stages for i in stage.inputs), *entry.inputs, *kept)
     yield from (i.key for i in inputs if i.kind == "scalar")
     yield from (x for x in leaves(entry.result) if type(x) is Scalar)
+    yield from entry.risky
 
 
 def _misser(entry: Entry, j: int) -> Callable[[int, Any], Any]:
