@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -287,3 +290,10 @@ def test_numba_keeps_no_code_with_addresses_on_disk(tmp_path, monkeypatch):
             return cf(x)
 
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_cannot_be_copied(copied):
+    cf = tg.compile(lambda x: x * 2).cfunc(numbers(3))
+    with pytest.raises(TypeError, match="cannot be copied or pickled"):
+        copied(cf)

@@ -146,8 +146,16 @@ def test_what_only_python_can_do_is_refused():
         w.grad = None
         return x
 
+    def reads(x):
+        return x * float(x.sum())
+
+    def selects(x):
+        return x[x > 0]
+
     x = numbers(3)
     for f, words in (
+        (reads, "looks at the value of a tensor .line test_cfunc_state"),
+        (selects, "looks at the value of a tensor"),
         (counts, "call"), (sets, "last"), (accumulates, "zero_grad"), (prints_it, "print"),
         (branches, "looks at the value"), (history, "history"),
     ):

@@ -136,6 +136,12 @@ class CFunc:
             self.__name__, arguments, results, self._bound.address, serial_call.run()
         )
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self.__name__}: a CFunc has addresses of this process, and cannot be copied or "
+            "pickled; make another one, or export the function to a file"
+        )
+
     def __repr__(self) -> str:
         return f"<CFunc {self.signature}>"
 

@@ -29,6 +29,7 @@ from ..tracer.capture.signature import flatten
 from ..tracer.mode import mode
 from ..tracer.pytree import Structure, flatten as flatten_tree, map_leaves
 from ..tracer.tensor.layout import contiguous_format
+from ..tracer.tensor.masked_selection import settled
 from ..tracer.tensor.tensor import Tensor, wrap
 from .c_names import c_name, identifiers, parameters_of, paths
 from .entry import Entry
@@ -109,7 +110,7 @@ class Closed:
 def _own(leaf: Any) -> Any:
     """A tensor of the result without history, in memory of its own."""
     if isinstance(leaf, Tensor):
-        return leaf.detach().clone(memory_format=contiguous_format)
+        return settled(leaf).detach().clone(memory_format=contiguous_format)
     return leaf
 
 
@@ -179,21 +180,25 @@ def _recorded(flat: Callable, args: tuple, fast_math: bool, what: str) -> Entry:
             f"{what}: tensors may be among the arguments, and in tuples, lists and dicts there; "
             "not in other containers"
         )
-    try:
-        return record(
-            flat, args, {}, structure, PromotedInputs(), _REPORTING, fullgraph=True,
-            fast_math=fast_math, may_run_uncompiled=True,
-        )
-    except TraceAgain as again:
-        labels = ", ".join(location.label for location in again.more)
-        why = f"it sets {labels}, which it also reads" if labels else "it uses a number's value"
-    except RunUncompiled:
-        why = "it makes state at its first call, or sets what it also reads"
-    raise RuntimeError(
-        f"{what}: {why}: only Python can do that. Keep what changes from call to call in tensors, "
-        "and change those in place; if it is state that a first call makes, call the function once "
-        "before"
-    ) from None
+    promoted = PromotedInputs()
+    while True:
+        try:
+            return record(
+                flat, args, {}, structure, promoted, _REPORTING, fullgraph=False,
+                fast_math=fast_math, may_run_uncompiled=True,
+            )
+        except TraceAgain as again:
+            if not again.more and not promoted.static.issuperset(again.fewer):
+                promoted.static.update(again.fewer)
+                continue
+            why = f"it sets {', '.join(location.label for location in again.more)}"
+        except RunUncompiled:
+            why = "it makes state at its first call, or sets something"
+        raise RuntimeError(
+            f"{what}: {why}, and reads it too: only Python can do that. Keep what changes from "
+            "call to call in tensors, and change those in place; if it is state that a first call "
+            "makes, call the function once before"
+        ) from None
 
 
 def _closed(fn: Callable, entry: Entry, program: Program, args: tuple, names: list[str],
@@ -222,6 +227,12 @@ def _closed(fn: Callable, entry: Entry, program: Program, args: tuple, names: li
 def _refuse(entry: Entry, what: str) -> None:
     """Raise for what a call does that needs Python."""
     state = [i for i in entry.inputs if i.kind != "argument"]
+    if entry.stages or entry.looked.outputs():
+        line = f" (line {entry.lines[0]})" if entry.lines else ""
+        raise RuntimeError(
+            f"{what}: it looks at the value of a tensor{line}: only Python can do that. Use "
+            "where(), cond() or while_loop()"
+        )
     if entry.effects:
         labels = ", ".join(location.label for location in entry.effects)
         raise RuntimeError(
@@ -244,7 +255,8 @@ def _refuse(entry: Entry, what: str) -> None:
         if i in replaced and present is (replaced[i] is None):
             raise RuntimeError(
                 f"{what}: it adds to .grad, which is {'there' if present else 'None'} before the "
-                "call and not after it: let it begin with zero_grad()"
+                "call and not after it: call the function once before, or let it begin with "
+                "zero_grad()"
             )
     if any(i.kind == "grad" and i.key in replaced for i in entry.inputs):
         raise RuntimeError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..codegen.program_file import Unreadable
 from ..functions.torch.creation import from_numpy
@@ -84,6 +85,7 @@ class LoadedProgram:
             executable.table[held.slot] = address(held.array)
         set_ = {p.slot for p in (*closed.arguments.ports, *closed.results.ports)}
         set_ |= {held.slot for held in closed.state}
+        self._ranges = [byte_bounds(held.array) for held in closed.state if held.array.size]
         self._inside = []  # outputs that nobody sees: gradients of parameters
         for slot, buffer in enumerate(closed.program.buffers):
             if buffer.kind == "output" and slot not in set_:
@@ -191,19 +193,18 @@ class LoadedProgram:
 
     def _refuse_overlap(self, ports: Sequence[Port], arrays: list[np.ndarray]) -> None:
         """Copy arguments that lie in the state; raise if a written one shares memory."""
-        written = [held.array for held in self._closed.state if held.written]
         for k, (port, array) in enumerate(zip(ports, arrays, strict=True)):
+            begin = address(array)
+            end = begin + array.nbytes
+            in_state = any(begin < stop and start < end for start, stop in self._ranges)
             others = (b for j, b in enumerate(arrays) if j != k)
-            if port.written and any(overlap(array, b) for b in (*others, *self._memory())):
+            if port.written and (in_state or any(overlap(array, b) for b in others)):
                 raise RuntimeError(
                     f"{self.__name__}: argument {port.name!r}, which it changes in place, shares "
                     "memory with another argument or with its state"
                 )
-            if any(overlap(array, b) for b in written):
+            if in_state:
                 arrays[k] = array.copy()
-
-    def _memory(self) -> list[np.ndarray]:
-        return [held.array for held in self._closed.state]
 
     # ---- state
     def state_dict(self) -> dict[str, Tensor]:
