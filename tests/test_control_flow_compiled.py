@@ -90,3 +90,26 @@ def test_a_loop_that_is_differentiated_finds_room_for_any_number_of_iterations()
     compiled = tg.compile(f)
     for n in (0, 3, 32, 33, 200, 97, 5):
         same(compiled(tg.tensor(B), tg.tensor(n)), f(tg.tensor(B), tg.tensor(n)))
+
+
+def test_examples_of_a_vmap_share_a_loop_that_is_differentiated_outside():
+    def one(xs, h, w):
+        def step(carry, x):
+            h, s = carry
+            h = tg.tanh(h @ w + x)
+            return (h, s + h), h * x
+
+        (h, s), ys = tg.scan(step, (h, tg.zeros(3, dtype=w.dtype)), xs)
+        return (h + s).sin().sum() + (ys * ys).sum()
+
+    def f(xs, h, w):
+        def total(w, h, xs):
+            return tg.vmap(lambda x: one(x, h, w), 1)(xs).cos().sum()
+
+        return tg.func.grad(total, (0, 1, 2))(w, h, xs)
+
+    xs, w = tg.tensor(RNG.standard_normal((5, 7, 3))), tg.tensor(RNG.standard_normal((3, 3)))
+    compiled = tg.compile(f)
+    same(compiled(xs, tg.tensor(B), w), f(xs, tg.tensor(B), w))
+    bodies = {y.params["body"] for y in compiled.graph().order() if y.op.kind is Kind.LOOP}
+    assert len(bodies) == 2  # forward and backward

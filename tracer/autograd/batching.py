@@ -238,6 +238,18 @@ class BatchTrace:
         finally:
             mode.trace = inside
 
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Within it, operations run in this `vmap`, which runs in the current trace: the function
+        of a loop outside of the `vmap`, say. What is entered from there is forgotten.
+        """
+        outer, self.outer, twins = self.outer, mode.trace, dict(self._twins)
+        mode.trace = self
+        try:
+            yield
+        finally:
+            mode.trace, self.outer, self._twins = self.outer, outer, twins
+
     # ---- for vmap
     def value(self, t: Tensor) -> tuple[Tensor, bool]:
         """The values of all examples of `t`, and whether they differ."""

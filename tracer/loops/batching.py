@@ -143,7 +143,7 @@ def _while_any(graphs: tuple[Graph, ...], mapped: Mapped, carried: int, size: in
     return tuple(bodies), mapped, (True,) * len(body.outputs)
 
 
-def _swapped(x: Tensor) -> Tensor:
+def swapped(x: Tensor) -> Tensor:
     """Examples and iterations, the first two axes, exchanged."""
     return permute(x, axes=(1, 0, *range(2, x.ndim)))
 
@@ -158,12 +158,12 @@ def _loop(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: di
     carried, sliced, k = params["carried"], params["sliced"], params["result"]
     (body,), wanted, whole = _batched((params["body"],), tuple(mapped), carried, size)
     operands = [
-        _swapped(x) if w and carried <= j < carried + sliced else x
+        swapped(x) if w and carried <= j < carried + sliced else x
         for j, (x, w) in enumerate(zip(_operands(xs, mapped, wanted, size), wanted, strict=True))
     ]
     y = bind(op, tuple(operands), {**params, "body": body})
     if whole[k]:
-        return y if k < carried else _swapped(y)
+        return y if k < carried else swapped(y)
     return full_batch(y, False, size)
 
 
@@ -176,7 +176,7 @@ def _loop_while(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool],
     y = bind(op, tuple(_operands(xs, mapped, wanted, size)),
              {**params, "cond": cond, "body": body})
     if whole[k]:
-        return y if k < carried else _swapped(y)
+        return y if k < carried else swapped(y)
     return full_batch(y, False, size)
 
 

@@ -13,13 +13,16 @@ from ...ir.dtype import int64
 from ...ir.ops.source import iota
 from ..autograd.backward import filled
 from ..autograd.batching import BatchTrace
+from ..autograd.batching_rules import full_batch
 from ..mode import FixedGradMode, mode, resolve
 from ..tensor.dispatch import bind
 from ..tensor.inplace import overwrite
 from ..tensor.tensor import Tensor, traced
 from ..tensor.views import base_and_path
+from .batching import swapped
 from .body import BodyTrace, NoLoop, has_history, same
 from .effects import refuse_effects
+from .examples import differentiated_outside
 from .iterations import Fixed, Operands, Tensors
 from .loop import Body, run_loop, run_modified
 
@@ -39,6 +42,8 @@ def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
     """The last carries and the stacked outputs of `length` iterations over the rows of xs."""
     carries, xs = [resolve(x) for x in carries], [resolve(x) for x in xs]
     recorded = Recorded(name, run, carries, xs)
+    if differentiated_outside() and recorded.only_computes([*carries, *xs]):
+        return _across_examples(name, run, carries, xs, length, reverse)
     body, extra = recorded.body, recorded.written
     operands = Operands(
         [*carries, *(c.tensor for c in recorded.values), *recorded.first_grads()],
@@ -56,6 +61,50 @@ def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
     count, every = len(carries), len(carries) + len(extra)
     recorded.write_back(results[count:every])
     return results[:count], results[every:]
+
+
+def _across_examples(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
+                     reverse: bool) -> tuple[Tensors, Tensors]:
+    """The loop inside a `vmap`, as one outside of it, whose function is that for all examples."""
+    batch: BatchTrace = mode.trace
+    size = batch.size
+    firsts, rows = ([batch.value(x) for x in part] for part in (carries, xs))
+    mapped = [m for _, m in firsts]
+    wider: list[bool] = []
+    ys_mapped: list[bool] = []
+
+    def all_examples(inside: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
+        with batch.within():
+            new, ys = run([batch.example(c, m) for c, m in zip(inside, mapped, strict=True)],
+                          [batch.example(x, m) for x, (_, m) in zip(slices, rows, strict=True)])
+            values = [batch.value(resolve(y)) for y in new]
+            stacked = [batch.value(resolve(y)) for y in ys]
+        wider[:] = [m or n for (_, n), m in zip(values, mapped, strict=True)]
+        ys_mapped[:] = [m for _, m in stacked]
+        whole = [full_batch(y, n, size) if m else y
+                 for (y, n), m in zip(values, wider, strict=True)]
+        if wider != mapped:  # a carry differs between the examples after the first iteration
+            raise _Wider
+        return whole, [y for y, _ in stacked]
+
+    while True:
+        with batch.outside():
+            try:
+                last, ys = traced_scan(
+                    name, all_examples,
+                    [full_batch(x, n, size) if m else x
+                     for (x, n), m in zip(firsts, mapped, strict=True)],
+                    [swapped(x) if m else x for x, m in rows], length, reverse)
+            except _Wider:
+                mapped = list(wider)
+                continue
+            ys = [swapped(y) if m else y for y, m in zip(ys, ys_mapped, strict=True)]
+        return ([batch.example(x, m) for x, m in zip(last, mapped, strict=True)],
+                [batch.example(y, m) for y, m in zip(ys, ys_mapped, strict=True)])
+
+
+class _Wider(Exception):
+    """More carries differ between the examples than was thought."""
 
 
 class Recorded:
@@ -106,6 +155,12 @@ class Recorded:
             if entry_read or (c.grad is None and c.twin._grad is not None
                               and not self.trace.replaced(c)):
                 raise NoLoop("the first iteration finds another .grad than the others")
+
+    def only_computes(self, operands: Tensors) -> bool:
+        """Whether the function writes nothing, and nothing has a gradient at this level."""
+        tensors = (*operands, *(resolve(c.tensor) for c in self.constants))
+        return not self.written and not self.grads and not any(
+            x._requires_grad for x in tensors)
 
     # ---- operands
     def first_grads(self) -> Tensors:
