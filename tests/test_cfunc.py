@@ -292,7 +292,9 @@ def test_numba_keeps_no_code_with_addresses_on_disk(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.nbc"))
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("copied", [
+    copy.copy, copy.deepcopy, lambda cf: pickle.loads(pickle.dumps(cf)),
+])
 def test_it_cannot_be_copied(copied):
     cf = tg.compile(lambda x: x * 2).cfunc(numbers(3))
     with pytest.raises(TypeError, match="cannot be copied or pickled"):

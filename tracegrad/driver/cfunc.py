@@ -136,14 +136,19 @@ class CFunc:
             self.__name__, arguments, results, self._bound.address, serial_call.run()
         )
 
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self.__name__}: a CFunc has addresses of this process, and cannot be copied or "
-            "pickled; make another one, or export the function to a file"
-        )
+    def __reduce__(self) -> tuple:
+        """It can be pickled, which Numba does to tell functions apart, but not made again."""
+        return (_refuse_copy, (self.__name__, self._bound.address))
 
     def __repr__(self) -> str:
         return f"<CFunc {self.signature}>"
+
+
+def _refuse_copy(name: str, address: int) -> None:
+    raise TypeError(
+        f"{name}: a CFunc has addresses of its process, and cannot be copied or pickled; make "
+        "another one, or export the function to a file"
+    )
 
 
 def prototype(name: str, arguments: tuple[Port, ...], results: tuple[Port, ...]) -> str:
