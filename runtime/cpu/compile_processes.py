@@ -21,6 +21,7 @@ from typing import Self
 from weakref import WeakSet
 
 import llvmlite
+import llvmlite.binding as llvm
 
 from ...ir.handlers import handlers_later
 from . import object_code
@@ -44,10 +45,12 @@ def processes_for(seconds: float) -> int:
 
 def _command() -> list[str] | None:
     """What starts a process; None if there is no Python to run, as in an application that embeds
-    it.
+    it, or if it would make other code.
     """
     python, script = Path(sys.executable or ""), Path(object_code.__file__)
     if getattr(sys, "frozen", False) or not python.name.lower().startswith("python"):
+        return None
+    if llvm.targets.has_svml():  # which Numba's import may tell LLVM to use, in this process alone
         return None
     home = Path(llvmlite.__file__).parents[1]
     command = [str(python), "-I", "-S", str(script), str(home), llvmlite.__version__]

@@ -86,6 +86,7 @@ def versions() -> str:
 def machine() -> str:
     """What programs and object code depend on besides their source."""
     processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    processor += f" {os.environ.get('NUMBA_ENABLE_AVX')}"
     return f"{versions()} {llvm.get_process_triple()} {processor} {other_processor()}"
 
 
