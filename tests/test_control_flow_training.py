@@ -201,6 +201,38 @@ def test_a_gradient_that_reaches_other_iterations_unrolls_the_loop():
         np.testing.assert_allclose(a, b)
 
 
+def test_training_until_a_loss_is_small_is_one_loop():
+    def trained(compiled):
+        training = Training(OPTIMIZERS["Adam"])
+
+        def step(loss, n):
+            training.optimizer.zero_grad()
+            loss = ((training.model(X[0]) - Y[0]) ** 2).mean()
+            loss.backward()
+            training.optimizer.step()
+            return loss.detach(), n + 1
+
+        def until(most):
+            first = tg.tensor(9.0, dtype=tg.float64)
+            return tg.while_loop(lambda loss, n: loss > 0.5 * most, step, (first, 0))
+
+        run = tg.compile(until) if compiled else until
+        results = [y for most in (1.0, 0.6, 0.4, 0.4) for y in run(tg.tensor(most))]
+        return [*(np.asarray(y) for y in results), *training.state()], run
+
+    found, run = trained(True)
+    agree(found, trained(False)[0])
+    assert any(y.op.kind is Kind.LOOP for y in run.graph().order())
+
+
+def test_a_check_of_the_body_waits_for_the_condition():
+    def f(n):
+        return tg.while_loop(lambda n, s: n != 0, lambda n, s: (n - 1, s + 12 // n), (n, 0))[1]
+
+    for n in (0, 3):
+        assert tg.compile(f)(tg.tensor(n)) == f(tg.tensor(n))
+
+
 # ---- what Python does in the function
 class Counter:
     count = 0

@@ -6,7 +6,7 @@ represented by a twin: so a body closes over nothing. The payload of a tensor in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -147,10 +147,11 @@ class BodyTrace:
             self.checks[node] = None
         return Staged(self, node)
 
-    def closed(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> Graph:
+    def closed(self, inputs: Sequence[Node], outputs: Sequence[Node],
+               among: Iterable[Node] | None = None) -> Graph:
         """The graph of these inputs and outputs, with the checks that depend on no other inputs."""
         known = set(inputs)
-        checks = [c for c in self.checks
+        checks = [c for c in (self.checks if among is None else among)
                   if all(x in known or x.op is not input_ for x in postorder([c]))]
         return Graph(tuple(inputs), tuple(outputs), tuple(checks))
 

@@ -11,17 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ir.dtype import bool_, int64
-from ...ir.node import constant
 from ...ir.ops.elementwise import cast, gt
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import full
 from ..autograd.batching import BatchTrace
 from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
-from .body import BodyTrace, NoLoop, has_history, same
-from .effects import refuse_effects
+from .body import NoLoop, has_history, same
 from .iterations import Operands, Tensors, While
-from .loop import Body, nodes, run_loop
+from .loop import Body, nodes, run_loop, run_modified
+from .scan import Recorded
 
 ROOM = 32  # for the first iterations
 LARGEST = 4096  # a bound up to which there is room for all
@@ -33,23 +32,36 @@ def traced_while(
 ) -> tuple[Tensors, Tensor | None]:
     """The last carries, and whether the condition still holds, if there is a bound."""
     carries = [resolve(x) for x in carries]
-    trace = BodyTrace(name)
-    with refuse_effects(name), trace.recording():
-        inside = [trace.input(x.shape, x._dtype, bool(mode.grad)) for x in carries]
+    asked: list[tuple[Any, int]] = []  # the condition, and how many checks it has made
+
+    def iteration(inside: Tensors, _: Tensors) -> tuple[Tensors, Tensors]:
         answer = holds([same(x) for x in inside])
-        condition = constant(answer, bool_) if isinstance(answer, bool) else (
-            resolve(answer)._node.node)
-        new = [resolve(y) for y in advance([same(x) for x in inside])]
-    if trace.streams or any(c.changed or c.twin._grad is not c.grad for c in trace.captures):
-        raise NoLoop("the function draws random numbers, or writes tensors from outside")
-    body = Body(trace, inside, [], [c.twin for c in trace.captures], new, [])
-    fixed = [c.tensor for c in trace.captures]
-    cond = trace.closed(nodes(body.inputs), [condition])
+        asked.append((answer, len(mode.trace.checks)))
+        return advance(inside), []
+
+    recorded = Recorded(name, iteration, carries, [])
+    trace, body = recorded.trace, recorded.body
+    if trace.streams:
+        raise NoLoop("the function draws random numbers")
+    if any(c.grad is None or c.twin._grad is None for c in recorded.grads):
+        raise NoLoop("whether there is a .grad depends on the number of iterations")
+    ((answer, checks),) = asked
+    with trace.recording():
+        condition = _truth(answer)._node.node
+    cond = trace.closed(nodes(body.inputs), [condition], list(trace.checks)[:checks])
+    fixed = [c.tensor for c in recorded.constants]
 
     def run(carries: Tensors, most: int | None) -> Tensors:
-        return run_loop(body, Operands(carries, [], fixed), While(cond, len(carries), most))
+        firsts = [*carries, *(c.tensor for c in recorded.values),
+                  *(c.grad for c in recorded.new_grads if c.grad is not None)]
+        how, operands = While(cond, len(firsts), most), Operands(firsts, [], fixed)
+        trained = [c.twin for c in recorded.values if c.twin._requires_grad]
+        results = (run_modified(body, operands, how, trained) if trained
+                   else run_loop(body, operands, how))
+        recorded.write_back(results[len(carries) :])
+        return results[: len(carries)]
 
-    if not _recorded(body, carries):
+    if not _recorded(body, carries) or any(c.twin._requires_grad for c in recorded.values):
         carries = run(carries, most)
         return carries, None if most is None else _truth(holds(carries))
     room = most if most is not None and most <= LARGEST else ROOM
