@@ -56,6 +56,12 @@ PROGRAMS = {
     "empty": (lambda x: (x * 2, x.sum()), [numbers(0, 3)]),
     "half": (lambda x: (x * 2, x.to(tg.bfloat16)), [numbers(3, dtype="float16")]),
     "loop": (lambda x: tg.scan(lambda c, v: (c @ w + v, c.sum()), x[0], x), [numbers(6, 4)]),
+    "a loop with a test": (lambda x: tg.while_loop(
+        lambda k, a: k < 5, lambda k, a: (k + 1, (a + k) @ x * 0.1), (x[0].argmax(), x)),
+        [numbers(4, 4)]),
+    "loops and branches": (lambda x: tg.scan(lambda c, v: (
+        tg.while_loop(lambda a: a.sum() < 3, lambda a: (a + 1,), (c,))[0],
+        tg.cond(v.sum() > 0, lambda v: v * 2, lambda v: v - 1, (v,))), x[0], x), [numbers(4, 4)]),
     "nothing": (lambda: tg.arange(4) * 2, []),
     "long sums": (lambda x: (x.sum(), x.mean(0), x.var(1)), [numbers(100, 300)]),
 }

@@ -40,6 +40,11 @@ FUNCTIONS = {
     "sorted": (lambda x: x.sort(), [(2, 5)]),
     "special": (lambda x: tg.special.gammaln(x.abs() + 1), [(4,)]),
     "a loop": (lambda x: tg.scan(lambda c, v: (c * 0.5 + v @ x, c.sum()), x[0], x), [(4, 4)]),
+    "a loop with a test": (lambda x: tg.while_loop(
+        lambda k, a: k < 5, lambda k, a: (k + 1, (a + k) @ x * 0.1), (x[0].argmax(), x)), [(4, 4)]),
+    "loops and branches": (lambda x: tg.scan(lambda c, v: (
+        tg.while_loop(lambda a: a.sum() < 3, lambda a: (a + 1,), (c,))[0],
+        tg.cond(v.sum() > 0, lambda v: v * 2, lambda v: v - 1, (v,))), x[0], x), [(4, 4)]),
     "factors": (lambda x: tg.linalg.inv(x @ x.T + 3 * tg.eye(3)), [(3, 3)]),
 }
 

@@ -63,14 +63,16 @@ def shared_object(name: str, plan: Plan, static: Sequence[Static]) -> bytes:
         paths = [Path(folder) / f"{k}.o" for k in range(len(objects))]
         for path, code in zip(paths, objects, strict=True):
             path.write_bytes(code)
+        (Path(folder) / "state.bin").write_bytes(b"".join(s.content for s in static))
+        (Path(folder) / "state.s").write_text(_memory(static))
         exported = "; ".join([name, *(s.symbol for s in static)])
         script, made = Path(folder) / "exported", Path(folder) / "made.so"
         script.write_text(f"{{ global: {exported}; local: *; }};")
         command = [
-            *compiler, "-shared", "-o", str(made), *map(str, paths), "-lm", "-Wl,-z,defs",
-            f"-Wl,--version-script={script}",
+            *compiler, "-shared", "-o", str(made), *map(str, paths), "state.s", "-lm",
+            "-Wl,-z,defs", f"-Wl,--version-script={script}",
         ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise NotLinked(f"{shlex.join(compiler)} failed: {done.stderr.strip()[-500:]}")
         return made.read_bytes()
@@ -116,10 +118,7 @@ def _module(name: str, plan: Plan, static: Sequence[Static]) -> str:
     entries = [*map(code_generator().symbol_of, plan.kernels), LOOP_NAME]
     lines = [TYPES, f"declare i32 @{ENTRY}(ptr, ptr, ptr)"]
     lines += [f"declare void @{symbol}(ptr, i64, i64, i64)" for symbol in entries]
-    lines += [
-        f'@{s.symbol} = global [{len(s.content)} x i8] c"{_escaped(s.content)}", align 64'
-        for s in static
-    ]
+    lines += [f"@{s.symbol} = external global i8" for s in static]
     pointers = {word: entries[number] for word, number in plan.entries}
     pointers |= {word: static[number].symbol for word, number in plan.fixed}
     words = [
@@ -152,8 +151,17 @@ def _array(name: str, values: Sequence[str], kind: str = "i64") -> str:
     return f"@{name} = internal constant [{len(values)} x {kind}] {inside}"
 
 
-def _escaped(content: bytes) -> str:
-    return "".join(f"\\{byte:02x}" for byte in content)
+def _memory(static: Sequence[Static]) -> str:
+    """The memory for the assembler, which takes it from a file; LLVM's text takes long to read."""
+    lines, start = ['.section .note.GNU-stack,"",%progbits', ".data"], 0
+    for symbol, content, _ in static:
+        lines += [
+            f".globl {symbol}", f".type {symbol}, %object", ".balign 64", f"{symbol}:",
+            *([f'.incbin "state.bin", {start}, {len(content)}'] if content else []),
+            f".size {symbol}, {len(content)}",
+        ]
+        start += len(content)
+    return "\n".join([*lines, ""])
 
 
 def _entry(name: str, count: int) -> str:
