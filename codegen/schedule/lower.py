@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from ...ir.dtype import float32
 from ...ir.graph import Graph, postorder, siblings_key, users
 from ...ir.node import Node, at, constant, intern, is_constant
-from ...ir.op import DIVIDE, Kind, Lowering
+from ...ir.op import CHEAP, DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
-from ...ir.ops.elementwise import add, cast, copy
+from ...ir.ops.elementwise import add, cast, copy, div
 from ...ir.ops.movement import expand, permute, reshape, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import input as input_
@@ -296,7 +296,8 @@ class _Lowering:
         return local[new]
 
     def expression(self, node: Node, uses: int) -> Node:
-        cost, size = node.op.cost, 1
+        scaled = node.op is div and is_constant(node.inputs[1])  # a mean, say: hardly more than *
+        cost, size = CHEAP if scaled else node.op.cost, 1
         for x in dict.fromkeys(node.inputs):
             below = self.below(x)
             cost, size = cost + below[0], size + below[1]

@@ -271,13 +271,13 @@ class Body:
 
     def applied(self, x: Node, operands_: list[str], scope: Scope) -> str:
         factor = exact_factor(x)
-        if factor is not None and self.at_points(scope):
+        if factor is not None and self.often(scope):
             x, operands_ = mul(*x.inputs), [operands_[0], self.args.constant(factor, x.dtype)]
         return apply(x, operands_, self.args, self.fast)
 
-    def at_points(self, scope: Scope) -> bool:
-        """Whether a statement there is done at each point, where divisions take time. Elsewhere
-        they do not, and are written alike whatever a mean divides by.
+    def often(self, scope: Scope) -> bool:
+        """Whether a statement there is done so often that divisions take time. Elsewhere they do
+        not, and are written alike whatever a mean divides by.
         """
         loops = len(self.kept_extents) + len(self.reduced_extents)
         return 0 < loops == len(scope.chain)

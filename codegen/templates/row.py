@@ -29,8 +29,6 @@ next, and LLVM takes several rows at a time. Sums that may have many terms are m
 
 from __future__ import annotations
 
-from math import prod
-
 from ...ir.node import Node
 from ...ir.op import Kind
 from ..text import combine
@@ -124,19 +122,23 @@ class Row(Body):
         """The accumulators to add to inside the loops over rows (p is None) or over a row's points:
         those of a block, if there are many.
         """
-        if p is not None and (self.short or self._few()):
+        few = self._rows_of_one_axis and self.reduced_extents[0] <= BLOCK
+        if p is not None and (self.short or few):
             return names
         before, after = self.blocks.setdefault(p, ([], []))
         before += [f"{name}p = {self.initial(anchor)}" for name in names]
         after += [f"{name} = {combine(anchor, name, f'{name}p', self.fast)}" for name in names]
         return [f"{name}p" for name in names]
 
-    def _few(self) -> bool:
-        """Whether a row is one block. Many rows are asked how long they are, for each is a loop
-        then; a loop of its own, or one of several axes, is written alike for any extent.
+    @property
+    def _rows_of_one_axis(self) -> bool:
+        """Whether there are many rows, whose length decides how they are written. A loop of its
+        own, or one of several axes, is written alike for any extent: a batch may be among them.
         """
-        alike = not self.kept_extents or len(self.reduced_extents) > 1
-        return not alike and prod(self.reduced_extents) <= BLOCK
+        return bool(self.kept_extents) and len(self.reduced_extents) == 1
+
+    def often(self, scope: Scope) -> bool:
+        return super().often(scope) or (self._rows_of_one_axis and scope in self.segments)
 
     def _stores(self, at_end: list[str]) -> list[str]:
         """Stores at points happen in the pass that knows the value; stores at kept points at the
