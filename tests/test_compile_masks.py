@@ -5,6 +5,7 @@ import pytest
 import tracegrad
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("torch.utils.checkpoint")
 
 
 def put(y, key, value):
@@ -103,6 +104,13 @@ COUNTED = {
     "reshaped": lambda T, y: y[y > 1].reshape(-1, 1) * y[y > 1],
     "without a gradient": lambda T, y: y.sum() * y.detach()[y > 1].max(),
     "in place, other elements": lambda T, y: (z := y[y > 1], z.mul_(y[y > 2] - 1), z)[0].exp(),
+    "a gradient of it": lambda T, y: T.autograd.grad(
+        (w := y.detach().requires_grad_())[w > 1] ** 3, w, T.tensor([1.0, 2.0, 3.0]))[0] + y,
+    "a backward from it": lambda T, y: (
+        w := y.detach().requires_grad_(), (w[w > 1] ** 2).backward(T.tensor([1.0, 2.0, 3.0])),
+        w.grad * y)[2],
+    "checkpointed": lambda T, y: T.utils.checkpoint.checkpoint(
+        lambda v: v.sin() * len(v), y[y > 1], use_reentrant=False),
     "stacked": lambda T, y: T.cat([y[y > 1], y[y > 2]]).sum(),
 }
 
@@ -136,6 +144,9 @@ def test_a_selection_written_back_or_summed_is_torchs(program):
     want = outcome(torch, program, False)
     assert equal(outcome(tracegrad, program, False), want)
     assert equal(outcome(tracegrad, program, True), want)
+    x, f = tracegrad.ones(2, 3), tracegrad.compile(lambda x: program(tracegrad, x * 1))
+    f(x)
+    assert not f.tracegrad_state.programs.last().stages  # nothing had to be counted
 
 
 @pytest.mark.parametrize("program", COUNTED.values(), ids=COUNTED)

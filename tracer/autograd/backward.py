@@ -18,9 +18,10 @@ from ...ir.dtype import DType
 from ...ir.node import at, user_site
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
-from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode, resolve
+from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode
 from ..tensor.dispatch import bind
 from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
+from ..tensor.masked_selection import settle
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 from .graph import AccumulateGrad, GradFn, OpBackward, PostAccumulateHook, edge
 from .vmap import map_examples
@@ -182,7 +183,7 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
             continue
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
-        g = resolve(g)
+        g = settle(g)
         if g.shape != y.shape:
             raise RuntimeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] "
@@ -372,7 +373,7 @@ def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool |
 
 def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> RemovableHandle:
     """Call `hook(tensor)` after backward has added to the `.grad` of this leaf."""
-    t = resolve(self)
+    t = settle(self)
     if not t._requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if t._grad_fn is not None:

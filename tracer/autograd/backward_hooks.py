@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..mode import resolve
+from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor
 from .graph import GradFn, OutputGradients, OutputNode, edge
 from .transform import detached_alias
@@ -36,13 +36,13 @@ def with_backward_hook(
     values: Sequence[Any], function: Callable[[Grads], Grads]
 ) -> list[Any] | None:
     """The values, tensors among them, behind such a node. None if no tensor requires grad."""
-    edges = tuple(edge(resolve(v)) if isinstance(v, Tensor) else None for v in values)
+    edges = tuple(edge(settle(v)) if isinstance(v, Tensor) else None for v in values)
     if all(e is None for e in edges):
         return None
     node = BackwardHookNode(edges, function)
     results = list(values)
     for k, e in enumerate(edges):
         if e is not None:
-            y = results[k] = detached_alias(resolve(values[k]))
+            y = results[k] = detached_alias(settle(values[k]))
             y._grad_fn, y._requires_grad = OutputNode(node, k), True
     return results

@@ -12,6 +12,7 @@ from typing import Any
 from ..mode import FixedGradMode, mode, recording_mode, resolve
 from ..pytree import flatten, unflatten
 from ..tensor.generator import get_rng_state, set_rng_state
+from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor
 from ..tensor.views import base_and_path
 from .backward import backpropagate
@@ -89,11 +90,11 @@ class _Section:
     def __init__(self, function: Callable, args: tuple, kwargs: dict, keep_rng_state: bool):
         self.function = function
         leaves, self.structure = flatten((args, kwargs))
-        self.leaves = [resolve(x) if isinstance(x, Tensor) else x for x in leaves]
+        self.leaves = [settle(x) if isinstance(x, Tensor) else x for x in leaves]
         self.differentiable = [
             k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x._requires_grad
         ]
-        arguments = [resolve(x) for x in args if isinstance(x, Tensor)]
+        arguments = [settle(x) for x in args if isinstance(x, Tensor)]
         self.saved = [(Saved(x), edge(x)) for x in arguments]
         self.rng_state = get_rng_state() if keep_rng_state else None
         self.grad_mode = recording_mode()
@@ -166,7 +167,7 @@ def checkpointed(function: Callable, args: tuple, kwargs: dict, keep_rng_state: 
     before = _Mark().sequence
     with _recording_edges_only():
         output, structure, _ = section.run()
-    fns = [resolve(y)._grad_fn if isinstance(y, Tensor) else None for y in output]
+    fns = [settle(y)._grad_fn if isinstance(y, Tensor) else None for y in output]
     if all(fn is None for fn in fns):
         return unflatten(output, structure)
     views = [Saved(resolve(y)) for y, fn in zip(output, fns, strict=True)

@@ -16,6 +16,7 @@ from ...ir.dtype import DType
 from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ..mode import FixedGradMode, GradMode, mode, resolve
+from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor
 from .backward import filled
 from .batching import BatchTrace, batching
@@ -200,9 +201,8 @@ class Function:
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward; backward is called when an output is differentiated."""
-        args = tuple(resolve(a) if isinstance(a, Tensor) else a for a in args)
-        trace = mode.trace
-        if not isinstance(trace, BatchTrace):
+        args = tuple(settle(a) if isinstance(a, Tensor) else a for a in args)
+        if not isinstance(trace := mode.trace, BatchTrace):
             return _apply_recorded(cls, args, kwargs, None)
         if cls.vmap is not Function.vmap:
             outer = _apply_vmap_rule(cls, trace, args)
@@ -248,7 +248,7 @@ def _apply_recorded(function: type[Function], args: tuple, kwargs: dict, compute
             if node is not None:
                 node.outputs.append(((), None))
             continue
-        raw, y = y, resolve(values[k])
+        raw, y = y, settle(values[k])
         if id(y) in dirty:
             if node is not None and y._requires_grad and y._grad_fn is None:
                 raise RuntimeError(

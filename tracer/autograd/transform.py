@@ -15,6 +15,7 @@ from typing import Any
 
 from ...ir.ops.movement import reshape
 from ..mode import FixedGradMode, Forward, forward_mode, mode, resolve
+from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor, fill_slots
 from ..tensor.views import Path, alias_memory, apply_path
 from .backward import backpropagate, filled
@@ -48,7 +49,7 @@ def detached_alias(t: Tensor) -> Tensor:
 
 def origin(x: Tensor, kind: type[Origin] = Origin) -> Tensor:
     """`x` with an Origin of its own."""
-    t = resolve(x)
+    t = settle(x)
     if not t._dtype.is_floating_point:
         raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
     y = detached_alias(t)
@@ -81,7 +82,7 @@ class Pullback:
     """
 
     def __init__(self, function: Callable, primals: Sequence[Tensor], forward: bool = False):
-        self.primals = [resolve(x) for x in primals]
+        self.primals = [settle(x) for x in primals]
         self.inputs = inputs = [origin(x) for x in self.primals]
         self.origins: list[GradFn] = [x._grad_fn for x in inputs]
         self.recording = mode.grad
@@ -96,7 +97,7 @@ class Pullback:
 
         `inner` are further Origins of this level.
         """
-        self.outputs = [resolve(y) for y in outputs]
+        self.outputs = [settle(y) for y in outputs]
         self.roots = [y._grad_fn if y._requires_grad else None for y in self.outputs]
         self.outer_history = reaches_outer_history(self.roots, {*self.origins, *inner})
         if self.stopped and self.mixed and self.outer_history:
@@ -146,7 +147,7 @@ class Pullback:
         self, cotangents: Sequence[Tensor | None], create: bool | None = None, keep: bool = True
     ) -> list[Tensor]:
         """The gradients of the primals; zeros for a primal that none reaches."""
-        resolved = [None if g is None else resolve(g) for g in cotangents]
+        resolved = [None if g is None else settle(g) for g in cotangents]
         create = self.needs_graph(resolved) if create is None else create
         roots = [
             (fn, g)

@@ -14,6 +14,7 @@ from ...ir.ops.movement import concat, expand, permute, slice as slice_
 from ..mode import resolve
 from ..pytree import LEAF, broadcast_prefix, flatten, unflatten
 from ..tensor.inplace import overwrite
+from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor
 from .batching import BatchTrace, batching
 
@@ -129,7 +130,7 @@ class _Call:
 
     def example_slice(self, x: Tensor, d: int, start: int, stop: int) -> Tensor:
         """The examples `start` to `stop` of `x`, along the first axis."""
-        front = move_axis(resolve(x), d, 0)
+        front = move_axis(settle(x), d, 0)
         if (start, stop) == (0, self.size):
             return front
         rest = tuple((0, n, 1) for n in front.shape[1:])

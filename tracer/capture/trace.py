@@ -23,7 +23,7 @@ from ...ir.ops.random import signed
 from ..autograd.graph import edge
 from ..mode import mode
 from ..signals import untraced_handlers
-from ..tensor.masked_selection import SelectionPayload
+from ..tensor.masked_selection import SelectionPayload, settled
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from . import texts
 from .inputs import ExternalHistory, Input, Stream
@@ -113,7 +113,9 @@ class Trace:
             raise leaked_tensor_error(t)
         return t
 
-    autograd_tensor = traced_for
+    def autograd_tensor(self, t: Tensor) -> Tensor:
+        """The same, with a history of its own."""
+        return settled(self.traced_for(t))
 
     def detached(self, node: Node) -> Node:
         """The same value; the autograd graph knows that it has no history."""

@@ -24,7 +24,7 @@ from ...ir.ops.elementwise import cast, where
 from ...ir.ops.index import index
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.source import full
-from ..mode import FixedGradMode, mode, recording_mode
+from ..mode import FixedGradMode, mode, recording_mode, resolve
 from .tensor import Size, Tensor, fill_slots, traced
 
 _COUNTING = "indexing with a mask"
@@ -141,6 +141,10 @@ class Selection(Tensor):
         self._grad_fn, self._requires_grad = new._grad_fn, new._requires_grad
         return True
 
+    @property
+    def grad_fn(self) -> Any:
+        return settled(self).grad_fn
+
     def register_hook(self, hook: Any) -> Any:
         return settled(self).register_hook(hook)
 
@@ -161,6 +165,11 @@ def settled(t: Tensor) -> Tensor:
         if t._grad_fn is not None:
             t._grad_fn.title = "IndexBackward0"
     return t
+
+
+def settle(t: Tensor) -> Any:
+    """The tensor to use for `t` now, as an ordinary one."""
+    return settled(resolve(t))
 
 
 def _selection(payload: SelectionPayload) -> Selection:
