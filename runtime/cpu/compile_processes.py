@@ -29,6 +29,7 @@ from . import object_code
 WORTH = 0.25  # seconds of work that are worth a process: starting one takes 0.06
 _MOST = 8  # processes, this one included, if TRACEGRAD_COMPILE_PROCESSES does not say otherwise
 PATIENCE = 1.0  # seconds after which what a process has begun is done by who waits for it
+_AHEAD = 3  # sources that a process has, lest it waits while who feeds it compiles
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # if it has died
 
 
@@ -121,7 +122,6 @@ class Team:
 
     def __init__(self, count: int):
         self.processes: list[_Process] = []
-        self.turn = 0
         command = _command() if count else None
         _teams.add(self)
         try:
@@ -149,14 +149,16 @@ class Team:
                 self.processes.pop().end()
 
     def hand(self, number: int, source: object_code.Source) -> None:
-        """Have a process compile a source, after what it has."""
-        if self.processes:
-            self.turn = (self.turn + 1) % len(self.processes)
-            process = self.processes[self.turn]
-            process.handed.append(number)
-            process.outgoing += object_code.packed(number, source)
-            with suppress(OSError):  # it has died: `finished` will see that, too
-                process.pass_on()
+        """Have the process that has least to do compile a source."""
+        process = min(self.processes, key=lambda process: len(process.handed))
+        process.handed.append(number)
+        process.outgoing += object_code.packed(number, source)
+        with suppress(OSError):  # it has died: `finished` will see that, too
+            process.pass_on()
+
+    def has_room(self) -> bool:
+        """Whether a process may soon have nothing to do."""
+        return any(len(process.handed) < _AHEAD for process in self.processes)
 
     def begun(self) -> set[int]:
         """What processes are at."""

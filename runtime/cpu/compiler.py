@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache as memo
 from importlib import import_module
 from pathlib import Path
-from secrets import choice
+from secrets import randbelow
 from typing import Any
 
 from ...codegen.program import Kernel
@@ -123,37 +123,75 @@ def _seconds(kernel: Kernel) -> float:
     return 0.13 if kernel.llvm else 0.01 + 1.2e-5 * len(kernel.source)
 
 
-def _compile(kernels: dict[Kernel, Iterable[Any]]) -> None:
-    """Compile what is not in the cache, the greatest kernels first, with other processes where that
-    pays.
-    """
+def _compile(kernels: Mapping[Kernel, Iterable[Any]]) -> None:
+    """Compile what is not in the cache, with other processes where that pays."""
     began = time.perf_counter()
     with Team(processes_for(sum(map(_seconds, kernels)))) as team:
-        generator = code_generator()
-        order = sorted(kernels, key=_seconds, reverse=True)
-        sources: dict[int, Source] = {}
-        for number, kernel in enumerate(order):
-            with compiling(), generator.blamed(kernel, kernels[kernel]):
-                sources[number] = generator.written(kernel)
-            team.hand(number, sources[number])
-        patience = 0.0
-        while sources:
-            phase(f"kernel {len(order) - len(sources) + 1} of {len(order)}")
-            finished = team.finished(patience)
-            for number, code in finished:
-                if code and number in sources:
-                    del sources[number]
-                    _keep(order[number], kernels[order[number]], code)
-            hang = patience and not finished
-            left = [number for number in sources if hang or number not in team.begun()]
-            patience = 0.0 if left else PATIENCE
-            if left:
-                # any one: programs that start at once then find kernels that others have kept
-                number = choice(left)
-                kernel, source = order[number], sources.pop(number)
-                if not _found(kernel):
-                    _keep(kernel, kernels[kernel], source)
+        batch = _Batch(kernels, team)
+        batch.write()
+        batch.compile()
     statistics.seconds += time.perf_counter() - began
+
+
+class _Batch:
+    """Kernels that this process compiles together with a team. Which is next is left to chance, so
+    that of equal programs that start at once, each finds kernels that another has kept.
+    """
+
+    def __init__(self, kernels: Mapping[Kernel, Iterable[Any]], team: Team):
+        self.kernels, self.team = kernels, team
+        self.order = sorted(kernels, key=_seconds, reverse=True)
+        self.sources: dict[int, Source] = {}  # by the numbers of kernels that are not ready
+        self.free: list[int] = []  # those that no process was handed, the greatest first
+
+    def write(self) -> None:
+        """Write all sources; processes begin with the first."""
+        generator = code_generator()
+        for number, kernel in enumerate(self.order):
+            with compiling(), generator.blamed(kernel, self.kernels[kernel]):
+                self.sources[number] = generator.written(kernel)
+            self.free.append(number)
+            self.hand_on()
+
+    def hand_on(self) -> None:
+        """Give processes that have room something of the greater half."""
+        while self.free and self.team.has_room():
+            number = self.free.pop(randbelow(-(-len(self.free) // 2)))
+            if _found(self.order[number]):
+                del self.sources[number]
+            else:
+                self.team.hand(number, self.sources[number])
+
+    def compile(self) -> None:
+        patience = 0.0
+        while self.sources:
+            phase(f"kernel {len(self.order) - len(self.sources) + 1} of {len(self.order)}")
+            finished = self.team.finished(patience)
+            for number, code in finished:
+                if code and number in self.sources:
+                    del self.sources[number]
+                    self.keep(number, code)
+            self.hand_on()
+            mine = self.next(everything=bool(patience and not finished))
+            patience = PATIENCE if mine is None else 0.0
+            if mine is not None:
+                source = self.sources.pop(mine)
+                if not _found(self.order[mine]):
+                    self.keep(mine, source)
+
+    def next(self, everything: bool) -> int | None:
+        """What to compile here: something of the smaller half, else what a process has not begun;
+        `everything`: or has, but does not answer. None if there is nothing of that kind.
+        """
+        if self.free:
+            half = len(self.free) // 2
+            return self.free.pop(half + randbelow(len(self.free) - half))
+        begun = set() if everything else self.team.begun()
+        return next((number for number in reversed(self.sources) if number not in begun), None)
+
+    def keep(self, number: int, code: bytes | Source) -> None:
+        kernel = self.order[number]
+        _keep(kernel, self.kernels[kernel], code)
 
 
 def _keep(kernel: Kernel, origin: Iterable[Any], code: bytes | Source) -> None:
