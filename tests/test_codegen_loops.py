@@ -355,9 +355,30 @@ def test_a_check_in_a_body_ends_the_program():
     values[1] %= 7
     agrees(graph, values)
     values[1][2, 1] = 7
-    for way in (run, python_executor.execute):
+    program = build(graph)
+    for way, one in ((run, program), (run, shared(program)), (python_executor.execute, program)):
         with pytest.raises(IndexError, match="index 7 is out of bounds for dimension 0"):
-            way(build(graph), values)
+            way(one, values)
+
+
+def test_threads_that_share_a_loop_agree_and_fail_together():
+    h, i, table, x = floats(40, 2), integers(40), floats(70, 2), floats(40, 2)
+    row = index(table, el.check_index(i, size=70, dim=0), axes=(0,))
+    new = el.tanh(h * 0.5 + row) + x
+    body = Graph((h, i, x, table), (new, new * 2.0))
+    operands = outer(body, 1, 2, 30)
+    graph = Graph(tuple(operands), tuple(results_of(body, operands, 1, 2, 30)))
+    values = numbers(*operands)
+    values[1] %= 70
+    expected = interpret(graph, *values)
+    program = shared(build(simplify(graph)))
+    for k in range(20):
+        values[1][k, k] += 70
+        with pytest.raises(IndexError, match="out of bounds"):
+            run(program, values)
+        values[1][k, k] -= 70
+        for result, wanted in zip(run(program, values), expected, strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=1e-12)
 
 
 def test_a_check_that_no_result_needs_ends_the_program():
