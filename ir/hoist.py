@@ -23,6 +23,8 @@ from .ops.loop import loop, loop_while
 from .ops.movement import expand, flip, permute, reshape, slice as slice_
 from .ops.reduce import sum as sum_
 
+ROOM = 1 << 25  # bytes of stacks that a loop may get, or as many as it has
+
 
 class Hoisted(NamedTuple):
     """The results of a loop by number, and one that stands for its checks, if there is one."""
@@ -112,6 +114,33 @@ class _Hoister(Body):
         self.users = users(body.order())
         self.lifted: dict[Node, Node | None] = {}
         self.stacks: dict[Node, Node] = {}  # values of iterations, and what stands for their stack
+        rows = body.outputs[self.carried :]
+        self.paid = {*self.slices, *rows}  # values whose stacks there are anyway
+        self.room = max(ROOM, sum(map(self.nbytes, self.paid)))
+
+    def nbytes(self, row: Node) -> int:
+        """The bytes of a stack."""
+        return self.length * row.size * row.dtype.itemsize
+
+    def affordable(self, *values: Node) -> bool:
+        """Whether there is room for the stacks of these values, and of the products that they are
+        made of. A loop may be there to save memory.
+        """
+        need: dict[Node, int] = {}
+        for value in values:
+            while value.op.lowering is Lowering.VIEW and value not in self.stacks:
+                value = value.inputs[0]
+            if value in self.stacks:
+                continue
+            for n in postorder([value], stop=lambda n: not self.inside(n)):
+                stacked = self.level(n) != CONSTANT and (n is value or n.op is dot)
+                if stacked and n not in self.paid:
+                    need[n] = self.nbytes(n)
+        if sum(need.values()) > self.room:
+            return False
+        self.room -= sum(need.values())
+        self.paid |= need.keys()
+        return True
 
     # ---- before the loop
     def lift(self, node: Node) -> Node | None:
@@ -187,17 +216,21 @@ class _Hoister(Body):
 
     def ahead(self, node: Node) -> Node | None:
         if self.level(node) == SLICE and node.op is dot:
-            return self.lift(node)
+            return self.lift(node) if self.affordable(node) else None
         return super().ahead(node)
 
     # ---- after the loop
     def stack(self, node: Node) -> Node:
         """The values of all iterations, along a new first axis."""
-        if self.level(node) != CARRY and (rows := self.lift(node)) is not None:
-            return rows
         if node not in self.stacks:
-            self.stacks[node] = input_node((self.length, *node.shape), node.dtype)
+            if self.level(node) != CARRY and (rows := self.lift(node)) is not None:
+                return rows
+            self.keep(node)
         return self.stacks[node]
+
+    def keep(self, node: Node) -> None:
+        """Let the loop stack a value."""
+        self.stacks.setdefault(node, input_node((self.length, *node.shape), node.dtype))
 
     def is_stacked(self, node: Node) -> bool:
         return node in self.stacks or (
@@ -213,7 +246,7 @@ class _Hoister(Body):
         """
         if self.readers(node) > 1:
             return None
-        if node.op is dot and self._flat(node):
+        if node.op is dot and self._flat(node) and self.affordable(node.inputs[0]):
             return self._product(self.stack(node.inputs[0]), *node.inputs)
         if node.op.lowering is Lowering.VIEW:
             rows = self.rows(node.inputs[0])
@@ -225,19 +258,21 @@ class _Hoister(Body):
         add it up.
         """
         if self.is_stacked(node):
-            return sum_(self.stack(node), dims=(0,))
+            return sum_(self.stack(node), dims=(0,)) if self.affordable(node) else None
         if self.readers(node) > 1:
             return None
         if node.op is dot and node.ndim == 2:
             a, b = node.inputs
             turned = a.inputs[0] if a.op is permute else transpose(a)
+            if not self.affordable(turned, b):
+                return None
             (m, k), n = a.shape, b.shape[1]
             left = reshape(self.stack(turned), shape=(self.length * k, m))
             return dot(transpose(left), reshape(self.stack(b), shape=(self.length * k, n)))
         if node.op in (permute, reshape):
             below = self.total(node.inputs[0])
             return None if below is None else intern(node.op, (below,), node.params)
-        if node.op is sum_ and self.is_stacked(node.inputs[0]):
+        if node.op is sum_ and self.is_stacked(x := node.inputs[0]) and self.affordable(x):
             dims = (0, *(d + 1 for d in node.params["dims"]))
             return sum_(self.stack(node.inputs[0]), dims=dims)
         return None
@@ -265,21 +300,19 @@ class _Hoister(Body):
         """The wanted results; None if all is well as it is."""
         outputs = self.body.outputs
         results: dict[int, Node] = {}
-        kept = []
         for k in range(self.carried, len(outputs)):
-            rows = self.lift(outputs[k]) if self.level(outputs[k]) != CARRY else None
+            y = outputs[k]
+            lifts = self.level(y) != CARRY and self.affordable(y)
+            rows = self.lift(y) if lifts else self.rows(y)
             if rows is None:
-                rows = self.rows(outputs[k])
-            if rows is None:
-                kept.append(k)
-                self.stack(outputs[k])
+                self.keep(y)
             else:
                 results[k] = rows
         totals = self.totals()
         results |= totals
         carries = [k for k in range(self.carried) if k not in totals]
         if self.body.checks and not (carries or self.stacks):
-            self.stack(self.body.checks[0])  # the loop stays for it
+            self.keep(self.body.checks[0])  # the loop stays for it
         roots = [*(outputs[k] for k in carries), *self.stacks, *self.body.checks]
         before = self.before(roots)
         if not results and not before:

@@ -7,7 +7,7 @@ import pytest
 from graphs import floats, integers
 from test_codegen_loops import agrees, numbers, outer, results_of
 
-from tracegrad.ir import dtype as dt
+from tracegrad.ir import dtype as dt, hoist
 from tracegrad.ir.graph import Graph, postorder
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
@@ -144,6 +144,23 @@ def test_a_sum_that_is_read_stays_a_carry():
         outputs = (new, total + new, *([total] if extra == "result" else [new]))
         graph = checked(looped(Graph((h, total, x), outputs), 2, 1))
         assert {n.params["carried"] for n in graph.order() if n.op is loop} == {2}
+
+
+def test_a_loop_that_saves_memory_goes_on_to_do_so(monkeypatch):
+    """Gradients added up over parts of the data, and rows of a wide product."""
+    monkeypatch.setattr(hoist, "ROOM", 0)
+    dw, x, w, u = floats(3, 40), floats(2, 3), floats(3, 40), floats(40, 3)
+    y = el.tanh(dot(x, w))
+    body = Graph((dw, x, w, u), (dw + dot(transpose(x), y), sum_(dot(y, u), dims=(0,))))
+    graph = checked(looped(body, 1, 1))
+    assert products(graph) == 0
+    assert inside(graph).count("dot") // 2 == 3
+
+
+def test_the_value_of_a_carry_stands_for_its_rows():
+    h, total, x = floats(3), floats(3), floats(3)
+    new = el.tanh(h + x)
+    checked(looped(Graph((h, total, x), (new, total + new, new, x * 2.0)), 2, 1))
 
 
 @pytest.mark.parametrize("dtype", [dt.float16, dt.bfloat16, dt.int64], ids=str)
