@@ -57,10 +57,10 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "tracer/capture/code_names.py": ("add", "method of set"),
     "tracer/capture/scalar.py": (
         "add sub mul pow neg abs round trunc floor ceil lt le eq ne gt ge", "operators of Python"),
-    "tracer/capture/trace.py": ("index", "what Python asks of a number"),
     "tracer/capture/type_version.py": ("sub", "a subclass"),
     "tracer/tensor/device.py": ("index", "attribute"),
     "tracer/tensor/printing.py": ("full", "profile of printing"),
+    "tracer/capture/values.py": ("index", "a way to ask for a value"),
     "tracer/loops/iterations.py": ("length", "parameter of a loop"),
 }
 
