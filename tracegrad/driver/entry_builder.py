@@ -121,9 +121,8 @@ class EntryBuilder:
         self.split = Split(trace, ways, fast_math)
         self.looked = self.split.looked(self.split.cuts, self.output)
         self.risky = list(trace.scalar_log.risky)
-        self.guarded = bool(self.looked.questions) or any(
-            x._stage == self.split.cuts for x in self.risky
-        )
+        late = (x._stage == self.split.cuts for x in self.risky)
+        self.guarded = bool(self.looked.questions) or any(late)
         below = reachable_nodes(*(y._grad_fn for _, y in self.differentiable))
         if not self.leaves.isdisjoint(below):
             raise RuntimeError(

@@ -171,21 +171,10 @@ def record(
             with tracing(trace):
                 result = fn(*traced_args, **traced_kwargs)
                 observer.pause()
-                if unprinted := texts.unprinted(trace.scalar_log.texts):
-                    _need(trace, unprinted)
-                if observer.asks_type or observer.asks_identity:  # a Scalar would be noticed
-                    read = (r.scalar for r in trace.values.reads)
-                    trace.scalar_log.needed.update(
-                        _origins((*(s for _, s in scalars), *numbers, *read))
-                    )
-                if trace.scalar_log.needed:
-                    raise NeedsValue
+                _ask_for_constants(trace, observer, (*(s for _, s in scalars), *numbers))
                 _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
                 effects = _effects(observer, promoted, may_run_uncompiled)
-                changed = [e.after for e in effects]
-                for leaf in leaves((result, changed, observer.printed)):
-                    if isinstance(leaf, Tensor):
-                        settled(leaf)
+                _settle((result, [e.after for e in effects], observer.printed))
                 if observer.refusal is not None:
                     raise observer.refusal
                 observations = Observations(
@@ -199,15 +188,39 @@ def record(
                     raise NeedsValue
     except NeedsValue:
         raise TraceAgain(fewer=trace.scalar_log.needed) from None
+    if fullgraph:
+        _refuse_values(trace)
+    entry = builder.build(observer, began, time.perf_counter())
+    trace.values.forget()
+    return entry
+
+
+def _ask_for_constants(trace: Trace, observer: Observer, numbers: Iterable[Any]) -> None:
+    """Raise NeedsValue if the function needs numbers as constants that were read at each call."""
+    if unprinted := texts.unprinted(trace.scalar_log.texts):
+        _need(trace, unprinted)
+    if observer.asks_type or observer.asks_identity:  # a Scalar would be noticed
+        read = (r.scalar for r in trace.values.reads)
+        trace.scalar_log.needed.update(_origins((*numbers, *read)))
+    if trace.scalar_log.needed:
+        raise NeedsValue
+
+
+def _settle(results: Any) -> None:
+    """Have selections under a mask that leave the function be ordinary tensors."""
+    for leaf in leaves(results):
+        if isinstance(leaf, Tensor):
+            settled(leaf)
+
+
+def _refuse_values(trace: Trace) -> None:
+    """Raise if the function looked at a value, as fullgraph=True asks."""
     site = trace.values.first_since(_NOTHING)
-    if fullgraph and site is not None:
+    if site is not None:
         raise RuntimeError(
             f"fullgraph=True, but the function looks at the value of a tensor (line {site}): use "
             "where(), or compile without fullgraph"
         )
-    entry = builder.build(observer, began, time.perf_counter())
-    trace.values.forget()
-    return entry
 
 
 def _need(trace: Trace, values: list[Any]) -> None:
