@@ -24,6 +24,9 @@ from .ops.movement import expand, flip, permute, reshape, slice as slice_
 from .ops.reduce import sum as sum_
 
 ROOM = 1 << 25  # bytes of stacks that a loop may get, or as many as it has
+# Products of so many rows are fast one by one, and need no stacks (a neural ODE of 60 steps and 64
+# examples: 405 us, with stacks 450).
+DEEP = 64
 
 
 class Hoisted(NamedTuple):
@@ -264,9 +267,9 @@ class _Hoister(Body):
         if node.op is dot and node.ndim == 2:
             a, b = node.inputs
             turned = a.inputs[0] if a.op is permute else transpose(a)
-            if not self.affordable(turned, b):
-                return None
             (m, k), n = a.shape, b.shape[1]
+            if k >= DEEP or not self.affordable(turned, b):
+                return None
             left = reshape(self.stack(turned), shape=(self.length * k, m))
             return dot(transpose(left), reshape(self.stack(b), shape=(self.length * k, n)))
         if node.op in (permute, reshape):

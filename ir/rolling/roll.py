@@ -23,8 +23,10 @@ ITERATIONS = 4  # fewer are left as they are
 # launches of their own they run some percent faster (an RNN of 100 steps: 32 us, as a loop 40).
 SIZE = 4_000
 # But if all are short vectors, a loop is one kernel, which also runs faster (Lotka-Volterra in 10
-# steps: 20 kernels for 79).
+# steps: 20 kernels for 79). And what is as large as the gradient of a weight of 64 x 64 is added up
+# in a loop where it lies (an RNN of 60 steps, 128 wide: 630 us, as a loop 430).
 SHORT, SIZE_OF_SHORT = 64, 400
+LARGE, SIZE_OF_LARGE = 4_096, 1_000
 RUN = 100  # values; what repeats for less is not looked at
 
 
@@ -38,15 +40,17 @@ def roll(graph: Graph, apart: Iterable[Node] = (), size: int = SIZE) -> Graph:
     alike = repetitions(sequence.symbols, ITERATIONS, min(size, RUN))
     every = runs(sequence, disjoint(alike, ITERATIONS), ITERATIONS)
     values = sum(run.period * run.count for run in every)
-    if values < size and (values < SIZE_OF_SHORT or not _are_short(sequence, every)):
+    if not every or values < min(size, _worth(sequence, every)):
         return graph
-    return _Rolled(graph, sequence, every, partial(roll, size=size)).graph() if every else graph
+    return _Rolled(graph, sequence, every, partial(roll, size=size)).graph()
 
 
-def _are_short(sequence: Sequence, runs: list[Run]) -> bool:
-    """Whether the iterations compute short vectors, one by another."""
-    nodes = (n for run in runs for n in sequence.nodes[run.start : run.start + run.period])
-    return all(n.size <= SHORT and (n.op.is_elementwise or n.op.only_moves) for n in nodes)
+def _worth(sequence: Sequence, runs: list[Run]) -> int:
+    """From how many values on such iterations are faster as loops."""
+    every = [n for run in runs for n in sequence.nodes[run.start : run.start + run.period]]
+    if all(n.size <= SHORT and (n.op.is_elementwise or n.op.only_moves) for n in every):
+        return SIZE_OF_SHORT
+    return SIZE_OF_LARGE if any(n.size >= LARGE for n in every) else SIZE
 
 
 class _Rolled:
