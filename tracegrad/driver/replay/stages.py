@@ -134,14 +134,18 @@ def write_walk(
     """A walk of stage j before the first visible write. What a kernel finds wrong counts only if
     the call goes this way at all.
     """
-    walk, failed = s.name("walk", executable.walk), s.name("failed", executable.failed)
-    s.add(f"try: wrong = {walk}({span})")
-    s.add(f"except BaseException: {failed}(); {s.undo}raise")
+    s.add(f"try: wrong = {_method(s, executable, 'walk')}({span})")
+    s.add(f"except BaseException: {_method(s, executable, 'failed')}(); {s.undo}raise")
     if looked.questions:
         fail = s.name("fail", partial(_fail, low, looked, _misser(s.entry, j)))
         s.add(f"if wrong: {s.undo}return {fail}()")
     else:
-        s.add(f"if wrong: {s.undo}{s.name('fail', executable.fail)}()")
+        s.add(f"if wrong: {s.undo}{_method(s, executable, 'fail')}()")
+
+
+def _method(s: Source, executable: Executable, name: str) -> str:
+    """The name of a method; those of the last program have names of their own."""
+    return name if executable is s.entry.executable else s.name(name, getattr(executable, name))
 
 
 def _fail(low: Lowered, looked: Looked, missed: Callable[[int, Any], Any]) -> Any:
