@@ -17,6 +17,7 @@ from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.ops.loop import branch
 from ..ir.strides import View
+from .gemm.constants import by_columns, lying
 from .program import ENDLESS, Buffer, Launch, Loop, Moving, Slot, Test, Turning
 from .program_parts import Parts
 from .schedule.fuse import WORTH_A_THREAD
@@ -164,6 +165,7 @@ class _Loop(_Bodies):
     def add(self) -> None:
         graph, carried = self.graph, self.carried
         self.share_outputs()
+        self.copy_constants()
         layouts = {x: self.layout(k) for k, x in enumerate(graph.inputs)}
         slots = {x: self.reader(k, x) for k, x in enumerate(graph.inputs)}
         writes = {
@@ -188,6 +190,18 @@ class _Loop(_Bodies):
             self.tested(self.cond, body, list(layouts.values()), list(slots.values()))
         for like, source, target in self.copies:
             self.copy(like, source, target)
+
+    def copy_constants(self) -> None:
+        """Copy matrices that the loop only reads to where its products need not pack them."""
+        wanted = by_columns(self.graph)
+        for k in range(self.carried + self.sliced, len(self.operands)):
+            x, (leaf, view) = self.graph.inputs[k], self.operands[k]
+            copy = lying(view, x.dtype, wanted[x]) if x in wanted else None
+            if copy is not None:
+                new, size, piece = copy
+                target = self.memory((size,), x.dtype)
+                self.launch(piece, source=self.bases[k], scratch=target)
+                self.operands[k], self.bases[k] = (leaf, new), target
 
     def tested(self, cond: Graph, body: Parts, layouts: list[View], slots: list[int]) -> None:
         """The loop with its condition ahead of the body."""

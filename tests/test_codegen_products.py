@@ -57,6 +57,16 @@ def test_a_stack_of_transposed_matrices_is_copied_whatever_the_pieces(left, piec
     assert (np.abs(got - want) <= bound).all()
 
 
+@pytest.mark.parametrize("columns", [16, 40])
+def test_rows_are_cut_into_tiles_whatever_their_number(columns):
+    for rows in range(2, 70):
+        a, b = numbers(rows, 9), numbers(9, columns)
+        product = T.compile(lambda a, b: (a @ b, (a @ b).sum(0)))
+        whole, sums = product(T.from_numpy(a), T.from_numpy(b))
+        np.testing.assert_allclose(whole.numpy(), a @ b, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(sums.numpy(), (a @ b).sum(0), rtol=1e-12, atol=1e-12)
+
+
 EPILOGUES = {
     "bias and relu": (lambda M, y, v, r, c, q: relu(M, y + v), True),
     "a residual, scaled by row": (lambda M, y, v, r, c, q: r + y * c, True),

@@ -142,10 +142,17 @@ class _Product(Finisher):
         self.store(self.b.fadd(self.load(total), self.load(part)), total)
 
     def tiles(self, first: Any, last: Any, body: Callable[..., Any]) -> None:
-        """body(i, rows) for the rows from first to last, most of them MR at a time."""
+        """body(i, rows) for the rows from first to last, most of them MR at a time. The end is two
+        tiles of the next size where they fit: a tile of two rows would wait for its sums.
+        """
+        b, (most, less, *_) = self.b, row_tiles(self.tile)
+        left = b.srem(b.sub(last, first), self.i64(most))
+        fit = b.icmp_signed("==", left, self.i64(2 * less - most))
+        until = b.select(fit, b.sub(last, self.i64(2 * less)), last)
         i = first
         for rows in row_tiles(self.tile):
-            (i,) = self.loop(i, last, rows, lambda i, rows=rows: body(i, rows))
+            end = until if rows == most else last
+            (i,) = self.loop(i, end, rows, lambda i, rows=rows: body(i, rows))
 
     # ---- the sums
     def micro(self, a: Any, w: Any, partial: Any, places: list[Place], rows: int, left: Any,

@@ -46,7 +46,7 @@ def _matrix(low: Lowered, x: Node, place: Mapping[Node, Node]) -> Matrix:
     return Matrix(place.get(leaf, leaf), view.offset, row, col, batch)
 
 
-def _copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[Matrix, Piece]:
+def copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[Matrix, Piece]:
     """The transposed m x k matrices of `a` copied to element `at` of scratch memory, row by row,
     and what does it.
     """
@@ -86,7 +86,7 @@ def contraction(
     # for strips of B, then a copy of A, then sums down the columns, then sums that are not done
     room = batch * panels * part * tile.columns
     if a.col != 1 and worth_a_copy(panels, k):
-        a, copying = _copied(a, m, k, batch, tile, room)
+        a, copying = copied(a, m, k, batch, tile, room)
         yield copying
         room += (batch if a.batch else 1) * m * a.row
     direct = reads_directly(b.row, b.col, tile, m, k)
