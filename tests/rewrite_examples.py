@@ -259,6 +259,21 @@ def listed() -> list[Node]:
                 op(arg(3, dtype=t) * of(3, 2, 3, dtype=t), dims=(0,)),
             ]
     h = dt.float16
+    for t in dt.ALL:  # what is padded to 3 x 9: begin, end; in parts, with gaps, over one another
+        def part(at, n, t=t, rows=(0, 0, 0)):
+            return pad(arg(3, n, dtype=t), pads=(rows, (at, 9 - at - n, 0)))
+
+        out += [
+            part(0, 4) + part(4, 5), part(5, 4) + part(0, 5), part(2, 3) + part(5, 1),
+            (part(6, 3) + part(0, 3)) + part(3, 3), part(0, 4) + part(5, 4),
+            part(0, 5) + part(4, 5), part(2, 3) + part(2, 3), part(0, 0) + part(0, 9),
+            part(0, 4, rows=(1, 0, 2)) + part(4, 2, rows=(1, 0, 2)),
+            part(0, 4, rows=(1, 0, 0)) + part(4, 5, rows=(0, 1, 0)),
+            pad(arg(3, 2, dtype=t), pads=((0, 0, 0), (1, 0, 1))) + pad(
+                arg(3, 2, dtype=t), pads=((0, 0, 0), (0, 1, 1))),
+            pad(concat(arg(3, dtype=t), arg(1, dtype=t), axis=0), pads=((0, 2, 0),))
+            + pad(arg(2, dtype=t), pads=((4, 0, 0),)),
+        ]
     return out + [
         sum_(arg(3) / 3, dims=(0,)),
         sum_(expand(arg(1, dtype=h), shape=(3,)), dims=(0,)),

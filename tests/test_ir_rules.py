@@ -18,6 +18,7 @@ from tracegrad.ir.op import Kind
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.movement import (
     expand,
+    pad,
     reshape,
 )
 from tracegrad.ir.ops.reduce import prod, sum as sum_
@@ -192,3 +193,17 @@ def test_commuting_primitives_match_in_every_order():
 
 def test_each_full_is_a_constant():
     assert simple(of(2.0, 3) + of(1.0, 3)) is of(3.0, 3) and of(3.0).op is full
+
+
+def test_gradients_of_parts_are_put_side_by_side():
+    parts = [pad(arg(4, 3), pads=((0, 0, 0), (at, 9 - at, 0))) for at in (6, 0, 9, 3)]
+    for order in (parts, parts[::-1], [parts[k] for k in (1, 3, 0, 2)]):
+        total = order[0] + order[1] + order[2] + order[3]
+        (whole,) = simplify(Graph((), (total,))).outputs
+        names = {n.op.name for n in Graph((), (whole,)).order()}
+        assert whole.op.name == "concat" and names <= {"concat", "add", "input", "full", "expand"}
+    pads = [pad(arg(1), pads=((at, 9 - at, 0),)) for at in range(10)]
+    many = pads[0]
+    for one in pads[1:]:
+        many = many + one
+    same(many, simplify(Graph((), (many,))).outputs[0], "exact")

@@ -7,6 +7,7 @@ arithmetic is done on the small value, and a reduction that meets one need not r
 from __future__ import annotations
 
 from ..node import Node, constant
+from ..ops.elementwise import add
 from ..ops.movement import (
     concat,
     diagonal,
@@ -23,6 +24,7 @@ from ..ops.movement import (
 from ..ops.source import full
 from ..rewrite import Table, any_of
 from .algebra import ELEMENTWISE
+from .side_by_side import joined_pads
 from .wildcards import c, value, x
 
 Shape = tuple[int, ...]
@@ -264,6 +266,7 @@ movement = Table("movement", [
     (slice_(slice_(x)), slice_of_slice),
     (slice_(pad(x)), slice_of_pad),
     (pad(pad(x)), pad_of_pad),
+    (any_of(add), joined_pads),
     (any_of(slice_), slice_of_concat),
     (any_of(concat), concat_without_empty),
     (any_of(concat), concat_of_constants),
