@@ -149,3 +149,10 @@ def test_the_batch_does_not_decide():
     one, many = (dot(input_node((*b, 300, 2), dt.float32), input_node((*b, 2, 3), dt.float32))
                  for b in ((), (5, 2)))
     assert turned(one) == turned(many)
+
+
+def test_a_panel_that_is_begun_counts_as_one_where_there_are_two(machine):
+    lanes = machine // 4
+    n = 3 * lanes  # two panels, a quarter of them empty; or one of the transposed product
+    assert turned(dot(input_node((lanes, 3200), dt.float32), input_node((3200, n), dt.float32)))
+    assert not turned(dot(input_node((n, 3200), dt.float32), input_node((3200, lanes), dt.float32)))

@@ -103,7 +103,7 @@ def _effort(code: str, m: int, n: int, k: int, singly: bool) -> float:
     turn a product that is about as fast either way, and need a kernel that is not there.
     """
     tile = tile_for(code, n)
-    panels = max(1, n / tile.columns + 0.25)
+    panels = max(1 if n <= tile.columns else 2, n / tile.columns + 0.25)
     stores = 5 * m * n if singly else 6 * m * (n % tile.columns != 0)
     sums = m * tile.vectors + LATENCY // 2
     if m < tile.rows:
