@@ -8,7 +8,7 @@ by number, and whoever reads the bytes says which lines those are now.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from typing import TypeVar
@@ -208,7 +208,9 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
         raise Unreadable
     if max(commit, checked, writing) > len(launches):
         raise Unreadable
-    if not _nested(loops):
+    if not _nested(loops) or not all(_bounded(one, buffers) for one in loops):
+        raise Unreadable
+    if not _all_set(launches, loops, buffers):
         raise Unreadable
     return Program(
         buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, loops, notes
@@ -225,6 +227,38 @@ def _nested(loops: Sequence[Loop]) -> bool:
             return False
         around.append(one)
     return all(a.first <= b.first for a, b in pairwise(loops))
+
+
+def _all_set(launches: Iterable[Launch], loops: Iterable[Loop], buffers: Sequence[Buffer]) -> bool:
+    """Whether a loop sets each slot that is a loop's and that something reads."""
+    movings = [m for one in loops for m in one.movings]
+    read = {a.index for one in launches for a in one.args if isinstance(a, Slot)}
+    read |= {m.base for m in movings}
+    return all(buffers[slot].kind != "loop" for slot in read - {m.slot for m in movings})
+
+
+def _bounded(one: Loop, buffers: Sequence[Buffer]) -> bool:
+    """Whether a loop sets its own slots only, and they stay within what they begin in."""
+    own = {m.slot for m in one.movings}
+    turned = {slot for turning in one.turnings for slot in turning}
+    tested = set() if one.test is None else {one.test.slot}
+    if any(buffers[slot].kind != "loop" for slot in own) or not turned | tested <= own:
+        return False
+    for m in one.movings:
+        base, far = buffers[m.base], m.offset + max(one.length - 1, 0) * m.step
+        low, high = _reach(base)
+        inside = low <= min(m.offset, far) and max(m.offset, far) <= high
+        if base.nbytes and base.kind != "loop" and not inside:  # a loop's may end anywhere
+            return False
+    return True
+
+
+def _reach(b: Buffer) -> tuple[int, int]:
+    """Where the elements of a buffer begin, in bytes: the first and the last one."""
+    if b.strides is None:
+        return 0, b.nbytes - b.dtype.itemsize
+    ends = [(n - 1) * step * b.dtype.itemsize for n, step in zip(b.shape, b.strides, strict=True)]
+    return sum(min(end, 0) for end in ends), sum(max(end, 0) for end in ends)
 
 
 def _inside(b: Buffer, arena_bytes: int) -> bool:

@@ -10,8 +10,8 @@ from graphs import BATCHED, FAMILY, floats, grown, integers, steps, tamed
 from hypothesis import given, settings, strategies as st
 
 from tracegrad.codegen.build import build
-from tracegrad.codegen.program import Program
-from tracegrad.codegen.program_file import decode, encode
+from tracegrad.codegen.program import Moving, Program
+from tracegrad.codegen.program_file import Unreadable, decode, encode
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph, siblings_key
 from tracegrad.ir.interpret import interpret
@@ -428,3 +428,28 @@ def test_results_of_a_loop_are_one_group():
     assert len({siblings_key(y) for y in graph.outputs}) == 1
     assert [one.length for one in program.loops] == [4, 3]
     assert "4 times" in str(program)
+
+
+def test_a_loop_that_leaves_its_memory_is_not_read_from_the_disk():
+    p, x = floats(2, 2), floats(2, 2)
+    body = Graph((p, x), (dot(p, x), p))
+    operands = outer(body, 1, 1, 5)
+    graph = Graph(tuple(operands), tuple(results_of(body, operands, 1, 1, 5, reverse=True)))
+    program = kept(build(graph))
+    (one,) = program.loops
+    slot, base, offset, step = next(m for m in one.movings if m.step < 0)
+    turning, first = one.turnings[0], program.inputs[0]
+    damaged = {
+        "longer": replace(one, length=6),
+        "without end": replace(one, length=1 << 62),
+        "over an input": replace(one, movings=(*one.movings, Moving(first, base, 0, 0))),
+        "an input turns": replace(one, turnings=(turning._replace(other=first),)),
+        "an unset slot": replace(one, movings=one.movings[1:]),
+    }
+    for begin, pace in ((offset - step, step), (offset, step - 8), (-8, 0), (offset, -step)):
+        wrong = Moving(slot, base, begin, pace)
+        damaged[str(wrong)] = replace(one, movings=(*one.movings, wrong))
+    for name, changed in damaged.items():
+        with pytest.raises(Unreadable):
+            decode(encode(replace(program, loops=(changed,)), []), [])
+            pytest.fail(name)

@@ -195,6 +195,29 @@ def test_a_loop_without_end_of_several_threads_is_stopped():
     stop_a_loop(3_000_000)
 
 
+@prints("stopped\n" * 8)
+def test_a_loop_without_end_of_one_thread_is_stopped_among_work_of_several():
+    """Whichever thread comes to it first."""
+    in_short_walks()
+    signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGUSR1))
+
+    @tg.compile
+    def f(x, y, limit):
+        _, y = tg.while_loop(
+            lambda n, y: n < limit, lambda n, y: (n + 1, y * 0.5), (tg.tensor(0), y)
+        )
+        return ((x * 2).sin() * x).exp(), y
+
+    x, y = tg.ones(2_000_000), tg.ones(2)
+    f(x, y, tg.tensor(3))
+    for _ in range(8):
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            f(x, y, tg.tensor(2**62))
+        except Stop:
+            print("stopped")
+
+
 def test_short_calls_are_one_walk():
     import tracegrad as tg
 

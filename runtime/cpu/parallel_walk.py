@@ -9,7 +9,8 @@ one moves the pointers and goes back. Whoever claims such a row does it alone, a
 epoch, from the row that it says. Counters have the number of their epoch in their upper bits: a
 thread that is behind sees a later one, or that the epoch has changed, and goes where that began. It
 never claims a piece of an epoch that it is not in. When it is time to look for signals, all threads
-leave the walk, and begin again where it stopped.
+leave the walk, and begin again where it stopped. A loop that one thread walks is for worker 0, who
+called: Python tells no other thread of signals.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .loop_rows import POINTERS
 # words for the two counters of a row, claimed pieces and done ones: each has a line of the cache to
 # itself. Those ahead of the first row are of the walk
 COUNTERS = 16
+CALLER = -1  # pieces of a row that is for worker 0
 SET, TEST, MOVE = range(3)  # what rows without a kernel do: their start; their stop is a row
 
 PARALLEL = POINTERS + """
@@ -193,7 +195,11 @@ row:
   %args = extractvalue %Row %r, 1
   %start = extractvalue %Row %r, 2
   %stop = extractvalue %Row %r, 3
-  %pieces = extractvalue %Row %r, 4
+  %shared = extractvalue %Row %r, 4
+  %is.whole = icmp slt i64 %shared, 0
+  %pieces = select i1 %is.whole, i64 1, i64 %shared
+  %is.other = icmp ne i64 %worker, 0
+  %passes = and i1 %is.whole, %is.other
   %extent = sub i64 %stop, %start
   %is.control = icmp eq ptr %kernel, null
   %claimed = getelementptr %Counters, ptr %claims, i64 %i, i32 0
@@ -211,7 +217,8 @@ compare:
   %count = and i64 %now, 65535
   %piece = select i1 %current, i64 %count, i64 0
   %left = icmp slt i64 %piece, %pieces
-  br i1 %left, label %take, label %wait
+  %claims.it = select i1 %passes, i1 false, i1 %left
+  br i1 %claims.it, label %take, label %wait
 take:
   %with = add i64 %piece, 1
   %new = or i64 %tag, %with

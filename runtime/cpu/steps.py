@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...codegen.program import Launch, Loop, Program
-from .parallel_walk import MOVE, SET, TEST
+from .parallel_walk import CALLER, MOVE, SET, TEST
 from .threads import threads
 
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
@@ -142,8 +142,9 @@ def _put(program: Program, rows: list[Row], part: Part) -> None:
     """Add the rows of a part, that of a parallel loop with its body."""
     step, start, stop = part
     if step.loop is None or not is_parallel(program, step):
-        one = step.loop is not None
-        pieces = 1 if one else pieces_of(program.launches[step.launch], stop - start)
+        pieces = CALLER
+        if step.loop is None:
+            pieces = pieces_of(program.launches[step.launch], stop - start)
         rows.append(Row(step, start, stop, pieces))
         return
     begin = len(rows)
