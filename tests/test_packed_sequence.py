@@ -185,6 +185,19 @@ def test_a_layer_treats_each_sequence_as_if_it_were_alone(kind):
         assert all(tg.allclose(a, b, atol=1e-6) for a, b in pairs)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("ill", [0, 1, 2])
+def test_no_sequence_sees_the_nans_of_another(kind, ill):
+    R, model = tg.nn.utils.rnn, getattr(tg.nn, kind)(2, 4, bidirectional=True)
+    x = tg.randn(5, 3, 2)
+    x[0, ill] = float("nan")
+    x.requires_grad_()
+    y, _ = R.pad_packed_sequence(model(R.pack_padded_sequence(x, [5, 3, 1]))[0])
+    y.sum().backward()
+    for k in range(3):
+        assert (k == ill) == bool(x.grad[:, k].isnan().any())
+
+
 @pytest.mark.parametrize("where", ["outside", "inside"])
 def test_compiled_is_eager(where):
     R, model, data = tg.nn.utils.rnn, tg.nn.LSTM(2, 4, bidirectional=True), tg.randn(5, 3, 2)

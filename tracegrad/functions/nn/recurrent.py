@@ -89,14 +89,16 @@ def packed_layers(mode: str, data: Tensor, batch_sizes: Tensor, states: tuple[Te
 
 
 def rows_of(batch_sizes: Tensor, most: int, total: int) -> tuple[Tensor, Tensor]:
-    """(T, N) each: whether a sequence goes on at a time, and where it stands in the data, or 0."""
+    """(T, N) each: whether a sequence goes on at a time, and where it stands in the data; once it
+    has ended, where its first row does, so that no sequence sees another one's NaNs.
+    """
     require(batch_sizes[:1] == most, "batch sizes")
     require(batch_sizes[1:] <= batch_sizes[:-1], "batch sizes")
     require(batch_sizes.sum() == total, "batch sizes")
     column = unsqueeze(batch_sizes, 1)
     k = arange(most)
     real = k < column
-    return real, where(real, unsqueeze(cumsum(batch_sizes, 0), 1) - column + k, 0)
+    return real, where(real, unsqueeze(cumsum(batch_sizes, 0), 1) - column + k, k)
 
 
 def packed(y: Tensor, real: Tensor, place: Tensor, total: int) -> Tensor:
