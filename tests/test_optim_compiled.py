@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
 import tracegrad as tg
 from tracegrad import nn, optim
+from tracegrad.tracer.change_counter import differentiated_tensors
 
 F = nn.functional
 CASES = [
@@ -116,6 +119,15 @@ def test_another_models_optimizer_is_not_compiled():
     trained(lambda params: optim.SGD(params, lr=0.1), True)
     _, other = trained(lambda params: optim.SGD(params, lr=0.1), False)
     assert "_compiled_step" not in vars(other)
+
+
+def test_an_optimizer_in_the_place_of_a_model_that_is_gone_is_not_compiled():
+    model, optimizer = trained(lambda params: optim.SGD(params, lr=0.1), True)
+    ids = [id(p) for p in model.parameters()]
+    assert all(i in differentiated_tensors for i in ids)
+    del model, optimizer
+    gc.collect()
+    assert not any(i in differentiated_tensors for i in ids)
 
 
 def test_a_schedule_does_not_trace_again():

@@ -14,6 +14,8 @@ import pytest
 from values import lockstep
 
 import tracegrad as tg
+from tracegrad.driver.compiled_function import MOST_WAYS
+from tracegrad.driver.replay.stages import misses
 
 W = tg.tensor(np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32))
 
@@ -164,6 +166,41 @@ def test_arithmetic_that_raises_does_so_before_anything_is_written(used):
             with pytest.raises(ZeroDivisionError):
                 f(tg.tensor([v]))
         assert total.item() == count
+
+
+# ---- what a call has computed on its way is used by no other call
+def test_a_call_that_raises_on_another_way_leaves_nothing_to_the_next_one():
+    def f(x, index):
+        s = x.sum()
+        return x * s if s > 10 else x[index] * s
+
+    compiled, index = tg.compile(f), tg.tensor([0, 1])
+    for k in range(14):
+        compiled(tg.full((3,), 5.0 if k % 2 else 1.0), index)
+    before = compiled.cache_info().misses
+    with pytest.raises(IndexError):
+        compiled(tg.ones(3), tg.tensor([0, 9]))
+    assert not misses.all
+    x = tg.full((4,), 7.0)
+    for _ in range(2):
+        assert compiled(x, index).tolist() == f(x, index).tolist()
+    assert compiled.cache_info().misses == before + 1
+
+
+def test_a_call_that_runs_uncompiled_leaves_nothing_to_the_calls_inside_it():
+    @tg.compile
+    def inner(x):
+        return x * 2 if x.sum() > 1 else x * int(x[1])
+
+    @tg.compile
+    def f(x):
+        return inner(tg.ones(int(x[0])))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in range(2, MOST_WAYS + 9):
+            assert f(tg.full((2,), float(k))).tolist() == [2.0] * k
+    assert 0 < inner.cache_info().misses < 9  # once for each call that ran uncompiled
 
 
 # ---- at the same time

@@ -11,12 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from weakref import ref
+
+
+class Tensors(dict):
+    """Tensors by their ids, until they die: an id may be that of another tensor later."""
+
+    def note(self, t: Any) -> None:
+        key = id(t)
+        self[key] = ref(t, lambda _: self.pop(key, None))
+
 
 change_count = [0]
 # ids (Place.id) of the locations with a guard whose owner reports changes
 guarded_locations: set[tuple] = set()
-captured_tensors: set[int] = set()  # ids of the tensors that compiled programs captured
-differentiated_tensors: set[int] = set()  # ids of the tensors whose gradients they compute
+captured_tensors = Tensors()  # those that compiled programs captured
+differentiated_tensors = Tensors()  # those whose gradients they compute
 
 
 def changed() -> None:

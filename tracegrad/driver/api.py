@@ -25,7 +25,7 @@ from .compiled_function import CompiledFunction
 from .loaded_program import Path, export as write_program
 from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
-from .replay.stages import misses
+from .replay.stages import forget_misses, misses
 from .report import name_of, summary
 
 
@@ -110,6 +110,9 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
             return state.call(args, kwargs)
         except Reentered:  # a signal handler's call, within another one of this thread
             return fn(*args, **kwargs)
+        except BaseException:
+            forget_misses()
+            raise
 
     update_wrapper(compiled, fn)
     _attach(compiled, state)

@@ -115,7 +115,10 @@ class CompiledFunction:
                 result = self.first_call(key, tensors, numbers, held, args, kwargs)
             finally:
                 exchanging.busy[0] = False
-        return self.fn(*args, **kwargs) if result is MISS else result
+        if result is not MISS:
+            return result
+        forget_misses()  # the function may call compiled ones
+        return self.fn(*args, **kwargs)
 
     def divide(self, entries: list[Entry], ways: Ways) -> None:
         """The call has gone another way than the entries that were tried first. Where this happens

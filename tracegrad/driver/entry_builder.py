@@ -322,9 +322,10 @@ class EntryBuilder:
 
     def report_changes(self, inputs: list[Input], guard_set: GuardSet) -> None:
         """From now on, changes of captured tensors are reported to change_counter.py."""
-        captured_tensors.update(id(i.tensor) for i in inputs if i.kind == "tensor")
-        captured_tensors.update(
-            id(g.location.holder) for g in guard_set.on_report if g.location.kind == "like"
-        )
+        captured = [i.tensor for i in inputs if i.kind == "tensor"]
+        captured += [g.location.holder for g in guard_set.on_report if g.location.kind == "like"]
+        for t in captured:
+            captured_tensors.note(t)
         if self.derivative is not None:
-            differentiated_tensors.update(id(i.tensor) for i in self.derivative.wanted)
+            for i in self.derivative.wanted:
+                differentiated_tensors.note(i.tensor)
