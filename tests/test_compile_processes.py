@@ -21,6 +21,7 @@ from tracegrad.runtime.cpu import (
     object_cache,
     object_code,
 )
+from tracegrad.runtime.cpu.cores import cores
 
 F = tg.nn.functional
 
@@ -177,15 +178,30 @@ def test_a_program_is_compiled_where_python_is_something_else(
 
 def test_no_process_is_started_for_little_work_or_one_core(monkeypatch):
     monkeypatch.delenv("TRACEGRAD_COMPILE_PROCESSES", raising=False)
-    cores = {0, 1, 2, 3}
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores)
+    allowed = {0, 1, 2, 3}
+    monkeypatch.setattr(compile_processes, "cores", lambda: len(allowed))
     assert [compile_processes.processes_for(s) for s in (0.1, 0.3, 0.6, 100)] == [0, 0, 1, 3]
-    cores.clear()
-    cores.add(2)
+    allowed.clear()
+    allowed.add(2)
     assert compile_processes.processes_for(100) == 0
     for value, count in {"1": 0, "0": 0, "-3": 0, "3": 2, "many": 0, "": 0}.items():
         monkeypatch.setenv("TRACEGRAD_COMPILE_PROCESSES", value)
         assert compile_processes.processes_for(100) == count
+
+
+@pytest.mark.parametrize("files, count", [
+    ({"cpu.max": "250000 100000\n"}, 3), ({"cpu.max": "50000 100000\n"}, 1),
+    ({"cpu.max": "max 100000\n"}, 4), ({"cpu.max": "9900000 100000\n"}, 4),
+    ({"cpu.max": ""}, 4), ({"cpu.max": "0 0"}, 4), ({}, 4),
+    ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+])
+def test_a_container_has_as_many_cores_as_it_has_time_for(monkeypatch, tmp_path, files, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores(tmp_path) == count
 
 
 # ---- in processes of their own

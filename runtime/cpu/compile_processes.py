@@ -25,6 +25,7 @@ import llvmlite.binding as llvm
 
 from ...ir.handlers import handlers_later
 from . import object_code
+from .cores import cores
 
 WORTH = 0.25  # seconds of work that are worth a process: starting one takes 0.06
 _MOST = 8  # processes, this one included, if TRACEGRAD_COMPILE_PROCESSES does not say otherwise
@@ -35,8 +36,7 @@ _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # if it has died
 
 def processes_for(seconds: float) -> int:
     """How many processes to start for that much work."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    allowed = min(cores or 1, _MOST)
+    allowed = min(cores(), _MOST)
     with suppress(KeyError, ValueError):
         allowed = int(os.environ["TRACEGRAD_COMPILE_PROCESSES"])
     if allowed < 2 or _command() is None:

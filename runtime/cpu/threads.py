@@ -19,6 +19,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from ...ir.locks import lock
+from .cores import cores
 
 
 @contextmanager
@@ -56,13 +57,16 @@ def layer() -> str:
 @memo
 def _openmp() -> int | None:
     """Start the threads of Numba's OpenMP pool without Numba, whose import takes a tenth of a
-    second; how many they are. None if Numba is there, or has been told which pool to take.
+    second; how many they are. None if Numba is there, or has been told which pool to take, or
+    this is not Linux.
     """
     told = any(name.startswith("NUMBA_THREADING_LAYER") for name in os.environ)
-    if told or "numba" in sys.modules or Path(".numba_config.yaml").exists():
+    if not hasattr(os, "sched_getaffinity") or told:
+        return None
+    if "numba" in sys.modules or Path(".numba_config.yaml").exists():
         return None
     try:
-        count = int(os.environ.get("NUMBA_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        count = int(os.environ.get("NUMBA_NUM_THREADS") or cores())
         with _patient():
             pool = _extension("omppool")
         launch, use = (
