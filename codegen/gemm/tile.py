@@ -47,8 +47,10 @@ def lanes_of(code: str) -> tuple[int, int]:
 
 def tile_for(code: str, n: int) -> Tile:
     lanes, rows = lanes_of(code)
-    # enough sums in flight to hide the latency of a multiply-add
-    return Tile(code, 2 * rows, 1, lanes) if n <= lanes else Tile(code, rows, 2, lanes)
+    # enough sums in flight to hide the latency of a multiply-add; three vectors are three panels of
+    # one, for of two panels of two a quarter would be empty
+    narrow = n <= lanes or 2 * lanes < n <= 3 * lanes
+    return Tile(code, 2 * rows, 1, lanes) if narrow else Tile(code, rows, 2, lanes)
 
 
 def row_tiles(tile: Tile) -> list[int]:
@@ -103,7 +105,7 @@ def _effort(code: str, m: int, n: int, k: int, singly: bool) -> float:
     turn a product that is about as fast either way, and need a kernel that is not there.
     """
     tile = tile_for(code, n)
-    panels = max(1 if n <= tile.columns else 2, n / tile.columns + 0.25)
+    panels = max(1, n / tile.columns + 0.25)
     stores = 5 * m * n if singly else 6 * m * (n % tile.columns != 0)
     sums = m * tile.vectors + LATENCY // 2
     if m < tile.rows:
