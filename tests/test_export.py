@@ -379,6 +379,39 @@ def test_wrong_content_with_a_right_digest_is_an_error(tmp_path):
             tg.load_program(path)
 
 
+# ---- without example arguments
+def test_without_example_arguments_it_is_for_those_of_the_last_call(tmp_path):
+    @tg.compile
+    def f(x, how, w):
+        return (x @ w).sum() * 2 if how == "sum" else x + w
+
+    f(tg.ones(2, 2), "add", tg.ones(2, 2))
+    x, w = tg.ones(2, 3, dtype=tg.float64), tg.full((3,), 2.0, dtype=tg.float64)
+    f(x, "sum", w)
+    f.export(tmp_path / "f.tgp", gradient=2)
+    value, gradient = tg.load_program(tmp_path / "f.tgp")(x, "sum", w)
+    assert value == f(x, "sum", w) and gradient.tolist() == [4.0] * 3
+    assert f.cfunc()(x.numpy(), w.numpy()) == value.item()
+
+
+def test_a_module_is_exported_for_the_batch_that_it_has_seen(tmp_path):
+    model = tg.compile(nn.Linear(3, 2))
+    x = tg.ones(4, 3)
+    y = model(x)
+    model.export(tmp_path / "f.tgp")
+    assert tg.load_program(tmp_path / "f.tgp")(x).tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("args, kwargs", [
+    ((tg.ones(2), 2), {}), (([tg.ones(2)],), {}), ((), {"x": tg.ones(2)}),
+], ids=["number", "list", "keyword"])
+def test_calls_that_are_no_example_ask_for_one(args, kwargs, tmp_path):
+    compiled = tg.compile(lambda x, n=1: x * n if isinstance(x, tg.Tensor) else x[0])
+    compiled(*args, **kwargs)
+    with pytest.raises(RuntimeError, match="give example arguments"):
+        compiled.export(tmp_path / "f.tgp")
+
+
 def test_threads_call_a_loaded_program(tmp_path):
     total = tg.zeros((), dtype=tg.int64)
     program = loaded(tg.compile(lambda x: total.add_(x)), tg.tensor(1), tmp_path=tmp_path)

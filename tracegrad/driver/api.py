@@ -158,15 +158,19 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
     def cfunc(*args: Any, gradient: int | Sequence[int] | None = None) -> CFunc:
         """The function for C, by a pointer, and for `@numba.njit` code, with dtypes and shapes like
         those of `args`. With `gradient`, it returns the value and the gradient with respect to
-        these positional arguments. Traces anew, and changes nothing.
+        these positional arguments. Without `args`, they are like those of the last call. Traces
+        anew, and changes nothing.
         """
+        args = args or state.last_arguments("cfunc")
         return CFunc(close(state.fn, args, state.fast_math, gradient, "cfunc"))
 
     def export(path: Path, *args: Any, gradient: int | Sequence[int] | None = None) -> None:
         """Write the function to a file for `load_program`, with its state, for dtypes and shapes
         like those of `args`; if `path` ends in .so, as a shared object with a C header beside it.
-        `gradient` is that of `cfunc`. Traces anew, and changes nothing.
+        `gradient` is that of `cfunc`, and so is what is done without `args`. Traces anew, and
+        changes nothing.
         """
+        args = args or state.last_arguments("export")
         write_program(state.fn, path, args, state.fast_math, gradient)
 
     functions = graph, source, program, cache_info, explain, cfunc, export

@@ -21,7 +21,7 @@ from ..tracer.capture.scalar import UnknownValue, is_number
 from ..tracer.capture.signature import aval, flatten, parts, repetition
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
-from ..tracer.tensor.tensor import Tensor
+from ..tracer.tensor.tensor import Tensor, wrap
 from .dynamic_sizes import DynamicSizes
 from .entry import Entry, nobody
 from .programs import Programs
@@ -253,6 +253,24 @@ class CompiledFunction:
                 f"{ADVICE[ANOTHER_WAY in why.words]}",
                 stacklevel=6,
             )
+
+    def last_arguments(self, what: str) -> tuple:
+        """Arguments like those of the last call; none if there was none. `what` asks for them."""
+        entry = self.programs.fast_entry()
+        if entry is None and self.programs.last() is None:
+            return ()
+        if entry is None or entry.number_arguments:
+            raise RuntimeError(
+                f"{what}: the last call had numbers, keywords, arrays or containers as arguments: "
+                "give example arguments"
+            )
+        args = dict(entry.fixed_arguments)
+        avals = entry.key[1]
+        for k, (shape, _, dtype, needs_grad) in zip(
+            entry.tensor_arguments or range(len(avals)), avals, strict=True
+        ):
+            args[k] = wrap(np.zeros(shape, dtype.storage), dtype, needs_grad)
+        return tuple(args[k] for k in range(len(args)))
 
     def latest(self) -> Entry:
         last = self.programs.last()
