@@ -12,7 +12,7 @@ from ...ir.ops.movement import permute
 from ...ir.strides import View
 from ..text import Piece, storage_code
 from .product import Matrix, copied
-from .tile import DEEP, tile_for, turned, worth_a_copy
+from .tile import DEEP, reads_directly, tile_for, turned, worth_a_copy
 
 
 def by_columns(body: Graph) -> dict[Node, bool]:
@@ -27,13 +27,15 @@ def by_columns(body: Graph) -> dict[Node, bool]:
         turn = turned(node)
         m, n = node.shape[-2:][:: -1 if turn else 1]
         k = node.inputs[0].shape[-1]
-        many = worth_a_copy(-(-n // tile_for(storage_code(node.dtype), n).columns), k)
+        tile = tile_for(storage_code(node.dtype), n)
+        many = worth_a_copy(-(-n // tile.columns), k)
+        once = k >= DEEP and m > 1 and reads_directly(n, 1, tile, m, k)  # or else it packs anyway
         for side, x in enumerate(node.inputs):
             left, columns = (side == 0) != turn, turn
             while x.op is permute and len(x.shape) == 2:
                 columns ^= x.params["axes"] == (1, 0)
                 x = x.inputs[0]
-            if x in inputs and len(x.shape) == 2 and (many if left else k >= DEEP and m > 1):
+            if x in inputs and len(x.shape) == 2 and (many if left else once):
                 wanted.setdefault(x, columns)
     return wanted
 
