@@ -23,7 +23,7 @@ from ..autograd.graph import (
 )
 from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
-from .body import BodyTrace, NoLoop, Source
+from .body import BodyTrace, NoLoop, Source, same
 from .derivative import Derivative, pulled_back
 from .examples import differentiated_outside, one_by_one
 from .iterations import Iterations, Operands, Tensors
@@ -198,15 +198,17 @@ class LoopBackward(GradFn):
 
     def __init__(self, body: Body, operands: Operands, activity: Activity, derivative: Derivative,
                  residuals: Tensors, how: Iterations):
-        flat = [x for part in operands for x in part]
+        # carries and slices are copies: what is written into their operands later does not matter
+        copies = [same(x) for part in operands[:2] for x in part]
+        flat = [*copies, *operands.constants]
         wanted = [*activity.edges, *(False for _ in derivative.more_captures)]
+        edges = [edge(x) if x._requires_grad else None for part in operands for x in part]
         super().__init__("LoopBackward", tuple(
-            edge(x) if w and x._requires_grad else None
-            for x, w in zip(flat, wanted, strict=True)
+            fn if w else None for fn, w in zip(edges, wanted, strict=True)
         ))
         self.body, self.activity, self.derivative = body, activity, derivative
         self.how = how
-        self.saved: Any = ([(Saved(x), edge(x) if x._requires_grad else None) for x in flat],
+        self.saved: Any = ([(Saved(x), fn) for x, fn in zip(flat, edges, strict=True)],
                            [Saved(x) for x in residuals])
         self.operands = [len(part) for part in operands]
         self.types: dict[int, tuple[Any, Any]] = {}

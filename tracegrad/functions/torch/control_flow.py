@@ -2,7 +2,8 @@
 
 Eagerly they are Python loops over ordinary operations. In a compiled function a loop stays a loop:
 the user's function is traced once. Functions get copies, so that what they write in place into
-their arguments is theirs, and results are copies, which alias nothing.
+their arguments is theirs, and results are copies, which alias nothing. Those of `cond` get the
+operands themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...tracer.loops.body import NoLoop
 from ...tracer.loops.branch import traced_cond
 from ...tracer.loops.scan import in_a_trace, traced_scan
 from ...tracer.loops.while_loop import differs, somewhere, traced_while
-from ...tracer.mode import no_grad
+from ...tracer.mode import mode, no_grad
 from ...tracer.tensor.generator import get_rng_state, set_rng_state
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import at_most, wrap_dim
@@ -63,9 +64,10 @@ def _iterate(
             return traced_scan(name, run, carries, xs, length, reverse)
     columns = [_Rows.apply(x) if length else () for x in xs]
     rows: list[Leaves] = [[]] * length
-    carries = [clone(x) for x in carries]
     for i in range(length)[:: -1 if reverse else 1]:
-        carries, rows[i] = run(carries, [column[i] for column in columns])
+        # copies, so that what an iteration writes is seen neither by others nor outside
+        carries, ys = run([clone(x) for x in carries], [column[i] for column in columns])
+        rows[i] = [clone(y) for y in ys]
     stacked = [stack(ys) for ys in zip(*rows, strict=True)]
     return [clone(x) for x in carries], stacked
 
@@ -250,7 +252,8 @@ def while_loop(cond_fn: Callable, body_fn: Callable, carried_inputs: Any, *,
     carried_inputs is a tuple or list of tensors, or of nested tuples, lists and dicts of them;
     ints become 0-d int64 tensors. cond_fn gives a bool, or a 0-d bool tensor. The loop can be
     differentiated, whatever the number of iterations. With `checkpoints` so many states are kept
-    for backward, which computes what lies between again.
+    for backward, which computes what lies between again: the functions run more than once, and may
+    not write other tensors. In a compiled function and under vmap it has no effect.
 
     Shape: those of carried_inputs. Dtype: those of carried_inputs.
     Raises RuntimeError for a value that changes its structure, shape or dtype, for another
@@ -281,7 +284,7 @@ def while_loop(cond_fn: Callable, body_fn: Callable, carried_inputs: Any, *,
         )
     loop = _While(cond_fn, body_fn, first, max_iterations)
     sections = _sections("while_loop", checkpoints, 1 << 62)
-    carries = loop.in_sections(sections) if sections else loop.run()
+    carries = loop.in_sections(sections) if sections and mode.trace is None else loop.run()
     return first.filled(carries)
 
 
@@ -312,10 +315,10 @@ class _While:
         if in_a_trace():
             with suppress(NoLoop):
                 return self.traced()
-        count, carries = 0, [clone(x) for x in self.first.leaves]
-        while somewhere(holds := as_tensor(self.holds(carries))):
+        count, carries = 0, self.first.leaves
+        while somewhere(holds := as_tensor(self.holds([clone(x) for x in carries]))):
             self.refuse_more(count)
-            new, count = self.advance(carries), count + 1
+            new, count = self.advance([clone(x) for x in carries]), count + 1
             if differs(holds):  # other examples of a vmap have finished
                 new = [ops.where(holds, x, y) for x, y in zip(new, carries, strict=True)]
             carries = new
@@ -334,18 +337,18 @@ class _While:
 
     def in_sections(self, sections: int) -> Leaves:
         """The same, with as many sections of equal length, which backward runs again."""
-        carries, state = [clone(x) for x in self.first.leaves], get_rng_state()
+        carries, state = self.first.leaves, get_rng_state()
         count = 0
         with no_grad():
             values = carries
-            while self.holds(values):
+            while self.holds([clone(x) for x in values]):
                 self.refuse_more(count)
-                values, count = self.advance(values), count + 1
+                values, count = self.advance([clone(x) for x in values]), count + 1
         set_rng_state(state)
 
         def section(steps: int, carries: Leaves) -> Leaves:
             for _ in range(steps):
-                carries = self.advance(carries)
+                carries = self.advance([clone(x) for x in carries])
             return carries
 
         step = -(-count // sections) or 1
