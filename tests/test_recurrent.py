@@ -288,6 +288,8 @@ WORDED_OTHERWISE = [  # the same class, in other words
     lambda L: L.rnn_tanh(z(L, 5, 2, 3), z(L, 1, 2, 5), [z(L, 4, 3), z(L, 4, 4)], False, 1, 0.0,
                          False, False, False),
     lambda L: L.gru(),
+    lambda L: L.gru(z(L, 5, 2, 3), z(L, 1, 2, 4), [z(L, 12, 3), z(L, 12, 4)], False, 1, 0.0, False,
+                    False, False, train=True),
     lambda L: L.gru(z(L, 5, 2, 3), z(L, 1, 2, 4)),
     lambda L: L.nn.GRU(3, 4)(z(L, 5, 2, 3), z(L, 1, 2, 4).double()),
     lambda L: L.nn.RNN(3, 4)(z(L, 5, 2, 3).double()),

@@ -120,7 +120,7 @@ def _options(name: str, args: tuple, kwargs: dict) -> dict[str, Any]:
     packed = "batch_sizes" in kwargs or (len(args) > third and isinstance(args[third], Tensor))
     names = _PACKED if packed else _EQUAL
     options = {**dict(zip(names, args, strict=False)), **kwargs}
-    if len(args) > len(names) or sorted(options) != sorted(names):
+    if len(args) + len(kwargs) != len(names) or sorted(options) != sorted(names):
         raise TypeError(
             f"{name}() received an invalid combination of arguments, but expected one of:\n"
             f" * ({', '.join(_EQUAL)})\n * ({', '.join(_PACKED)})"
