@@ -204,13 +204,9 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
 
     launches = r.group(launch)
     loops = r.group(loop)
-    if r.at != len(r.numbers) or not all(_inside(b, arena_bytes) for b in buffers):
+    if r.at != len(r.numbers) or max(commit, checked, writing) > len(launches):
         raise Unreadable
-    if max(commit, checked, writing) > len(launches):
-        raise Unreadable
-    if not _nested(loops) or not all(_bounded(one, buffers) for one in loops):
-        raise Unreadable
-    if not _all_set(launches, loops, buffers):
+    if not all(_inside(b, arena_bytes) for b in buffers) or not _sound(launches, loops, buffers):
         raise Unreadable
     return Program(
         buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, loops, notes
@@ -229,8 +225,10 @@ def _nested(loops: Sequence[Loop]) -> bool:
     return all(a.first <= b.first for a, b in pairwise(loops))
 
 
-def _all_set(launches: Iterable[Launch], loops: Iterable[Loop], buffers: Sequence[Buffer]) -> bool:
-    """Whether a loop sets each slot that is a loop's and that something reads."""
+def _sound(launches: Iterable[Launch], loops: Sequence[Loop], buffers: Sequence[Buffer]) -> bool:
+    """Whether loops fit each other and the buffers, and set each slot that is a loop's and read."""
+    if not _nested(loops) or not all(_bounded(one, buffers) for one in loops):
+        return False
     movings = [m for one in loops for m in one.movings]
     read = {a.index for one in launches for a in one.args if isinstance(a, Slot)}
     read |= {m.base for m in movings}

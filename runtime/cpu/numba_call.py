@@ -42,10 +42,10 @@ def function(name: str, arguments: Sequence[Port], results: Sequence[Port], plan
     """A Numba function that calls `run` (serial_call.WALK) with the plan at an address."""
     if any(port.dtype == np.float16 for port in (*arguments, *results)):
         raise TypeError(f"{name}: Numba has no float16 on a CPU; call it by its address")
-    given = [f"a{k}" for k in range(len(arguments))]
+    taken = [f"a{k}" for k in range(len(arguments))]
     made = [f"r{k}" for k in range(len(results))]
-    lines = [f"def call({', '.join(given)}):"]
-    for a, port in zip(given, arguments, strict=True):
+    lines = [f"def call({', '.join(taken)}):"]
+    for a, port in zip(taken, arguments, strict=True):
         wrong = f"{name}: argument {port.name!r} must have shape {port.shape}"
         if port.shape:
             lines += [f"    if {a}.shape != {port.shape}:", f"        raise ValueError({wrong!r})"]
@@ -53,7 +53,7 @@ def function(name: str, arguments: Sequence[Port], results: Sequence[Port], plan
             lines.append(f"    {a} = array({a}, np.empty((), np.dtype('{port.dtype}')))")
     for r, port in zip(made, results, strict=True):
         lines.append(f"    {r} = np.empty({port.shape}, np.dtype('{port.dtype}'))")
-    lines += [f"    status = invoke({', '.join((*given, *made))})", "    if status:"]
+    lines += [f"    status = invoke({', '.join((*taken, *made))})", "    if status:"]
     for status, raised in _RAISED.items():
         lines += [f"        if status == {status}:", f"            raise {raised.format(name)}"]
     lines.append(f"        raise MemoryError('{name}')")
