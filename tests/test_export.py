@@ -379,6 +379,20 @@ def test_wrong_content_with_a_right_digest_is_an_error(tmp_path):
             tg.load_program(path)
 
 
+@pytest.mark.parametrize("ending", ["f.tgp", "f.so"])
+def test_a_path_is_a_text_bytes_or_a_path_and_no_file_descriptor(ending, tmp_path):
+    f = tg.compile(lambda x: x * 2)
+    for path in (tmp_path / ending, str(tmp_path / ending), bytes(tmp_path / ending)):
+        f.export(path, tg.ones(2))
+        if ending == "f.tgp":
+            tg.load_program(path).save(path)
+            assert tg.load_program(path)(tg.ones(2)).tolist() == [2.0, 2.0]
+        (tmp_path / ending).unlink()
+    for act in (lambda: f.export(1, tg.ones(2)), lambda: tg.load_program(1)):
+        with pytest.raises(TypeError):
+            act()
+
+
 # ---- without example arguments
 def test_without_example_arguments_it_is_for_those_of_the_last_call(tmp_path):
     @tg.compile

@@ -32,14 +32,15 @@ def export(fn: Callable, path: Path, args: tuple, fast_math: bool,
     """Write the program of calls like `fn(*args)` to a file, with its state; if that ends in .so,
     as a shared object with a C header.
     """
+    path = os.fsdecode(path)
     closed = close(fn, args, fast_math, gradient, "export", written_out=True)
-    if os.fsdecode(path).endswith(ENDING):
-        write_shared_object(closed, os.fsdecode(path))
+    if path.endswith(ENDING):
+        write_shared_object(closed, path)
     else:
         _write(archive_of(closed), path)
 
 
-def _write(archive: Archive, path: Path) -> None:
+def _write(archive: Archive, path: str) -> None:
     data = packed(archive)
     with atomic_file(path, "export") as file:
         file.write(data)
@@ -63,6 +64,7 @@ def load_program(path: Path) -> LoadedProgram:
     """
     if mode.trace is not None:
         raise RuntimeError("load_program: not allowed inside a compiled function")
+    path = os.fsdecode(path)
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -70,7 +72,7 @@ def load_program(path: Path) -> LoadedProgram:
         prepare(archive)
         return LoadedProgram(archive)
     except (Unreadable, RuntimeError) as error:
-        raise RuntimeError(f"load_program: {os.fsdecode(path)}: {error}") from error
+        raise RuntimeError(f"load_program: {path}: {error}") from error
 
 
 class LoadedProgram:
@@ -242,7 +244,7 @@ class LoadedProgram:
     def save(self, path: Path) -> None:
         """Write the program to a file, with its present state, for `load_program`."""
         with self._executable.lock:
-            _write(self._archive, path)
+            _write(self._archive, os.fsdecode(path))
 
     # ---- as others see it
     def cfunc(self) -> CFunc:
