@@ -8,7 +8,7 @@ by number, and whoever reads the bytes says which lines those are now.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from typing import TypeVar
@@ -225,14 +225,23 @@ def _nested(loops: Sequence[Loop]) -> bool:
     return all(a.first <= b.first for a, b in pairwise(loops))
 
 
-def _sound(launches: Iterable[Launch], loops: Sequence[Loop], buffers: Sequence[Buffer]) -> bool:
-    """Whether loops fit each other and the buffers, and set each slot that is a loop's and read."""
+def _sound(launches: Sequence[Launch], loops: Sequence[Loop], buffers: Sequence[Buffer]) -> bool:
+    """Whether loops fit each other and the buffers, and a slot of theirs is set before it is read.
+    """
     if not _nested(loops) or not all(_bounded(one, buffers) for one in loops):
         return False
-    movings = [m for one in loops for m in one.movings]
-    read = {a.index for one in launches for a in one.args if isinstance(a, Slot)}
-    read |= {m.base for m in movings}
-    return all(buffers[slot].kind != "loop" for slot in read - {m.slot for m in movings})
+    ready = {slot for slot, b in enumerate(buffers) if b.kind != "loop"}
+    at = 0
+    for one in (*loops, Loop(len(launches), len(launches), 0)):
+        ahead = launches[at : one.first]
+        if not {a.index for launch in ahead for a in launch.args if isinstance(a, Slot)} <= ready:
+            return False
+        for m in one.movings:
+            if m.base not in ready:
+                return False
+            ready.add(m.slot)
+        at = one.first
+    return True
 
 
 def _bounded(one: Loop, buffers: Sequence[Buffer]) -> bool:

@@ -445,6 +445,8 @@ def test_a_loop_that_leaves_its_memory_is_not_read_from_the_disk():
         "over an input": replace(one, movings=(*one.movings, Moving(first, base, 0, 0))),
         "an input turns": replace(one, turnings=(turning._replace(other=first),)),
         "an unset slot": replace(one, movings=one.movings[1:]),
+        "a slot that is set too late": replace(one, first=1),
+        "a base that is not set": replace(one, movings=(Moving(slot, slot, 0, 0), *one.movings)),
     }
     for begin, pace in ((offset - step, step), (offset, step - 8), (-8, 0), (offset, -step)):
         wrong = Moving(slot, base, begin, pace)
