@@ -62,6 +62,11 @@ class Source(Origin):
         self.line = user_site()
         return ()
 
+    @property
+    def marked(self) -> bool:
+        """Whether the function registered hooks on it: the derivative of a loop has none."""
+        return bool(self.prehooks or self.retainers)
+
 
 def has_history(t: Tensor) -> bool:
     """Whether a tensor may have a gradient: itself, or outside of a `vmap` it is in."""
@@ -86,10 +91,18 @@ class Capture:
         self.tensor, self.twin, self.payload = tensor, twin, twin._node
         self.grad, self.entry_fn = twin._grad, twin._grad_fn
         self.accumulated = False  # whether `.grad` was added to before it was replaced
+        self.hooks, self.requires_grad = dict(twin._hooks or {}), twin._requires_grad
 
     @property
     def changed(self) -> bool:
         return self.twin._node is not self.payload
+
+    @property
+    def marked(self) -> bool:
+        """Whether it got hooks, or `requires_grad`: the twin has them, the tensor has not."""
+        fn, twin = self.entry_fn, self.twin
+        return ((twin._hooks or {}) != self.hooks or twin._requires_grad != self.requires_grad
+                or isinstance(fn, Source) and fn.marked)
 
 
 class _Stream:
@@ -202,7 +215,7 @@ class BodyTrace:
             twin._requires_grad = True
         else:
             twin = self.input(value.shape, value._dtype, has_history(value))
-        twin._hooks, twin._grad = t._hooks, value._grad
+        twin._hooks, twin._grad = dict(t._hooks) if t._hooks else None, value._grad
         return Capture(t, twin)
 
     def detached(self, payload: Staged) -> Staged:

@@ -50,8 +50,10 @@ def _recorded(name: str, function: Callable[[], Tensors]) -> tuple[BodyTrace, Te
     trace = BodyTrace(name)
     with refuse_effects(name), trace.recording():
         outputs = [resolve(y) for y in function()]
-    if trace.streams or any(c.changed or c.twin._grad is not c.grad for c in trace.captures):
-        raise NoLoop("the function draws random numbers, or writes tensors from outside")
+    if trace.streams or any(
+        c.changed or c.marked or c.twin._grad is not c.grad for c in trace.captures
+    ):
+        raise NoLoop("the function draws random numbers, or changes tensors from outside")
     return trace, outputs
 
 

@@ -115,6 +115,7 @@ class Recorded:
         with refuse_effects(name), trace.recording():
             inside = [trace.input(x.shape, x._dtype, bool(mode.grad)) for x in carries]
             slices = [trace.input(x.shape[1:], x._dtype, has_history(x)) for x in xs]
+            self.sources: list[Any] = [x._grad_fn for x in (*inside, *slices)]
             new, ys = run([same(x) for x in inside], [same(x) for x in slices])
             new, ys = [resolve(y) for y in new], [resolve(y) for y in ys]
             self.values = [c for c in trace.captures if c.changed]
@@ -137,6 +138,11 @@ class Recorded:
 
     def check(self) -> None:
         """Raise NoLoop for changes that iterations would not hand on as they are."""
+        if any(source is not None and source.marked for source in self.sources) or any(
+            c.marked for c in self.trace.captures
+        ):
+            raise NoLoop("the function registers hooks on an argument or a tensor from outside, "
+                         "or sets requires_grad")
         for c in self.values:
             if c.twin.shape != c.payload.shape or c.twin._dtype is not c.payload.dtype:
                 raise NoLoop("the function changes the shape of a tensor from outside")
