@@ -9,8 +9,9 @@ one moves the pointers and goes back. Whoever claims such a row does it alone, a
 epoch, from the row that it says. Counters have the number of their epoch in their upper bits: a
 thread that is behind sees a later one, or that the epoch has changed, and goes where that began. It
 never claims a piece of an epoch that it is not in. When it is time to look for signals, all threads
-leave the walk, and begin again where it stopped. A loop that one thread walks is for worker 0, who
-called: Python tells no other thread of signals.
+leave the walk, and begin again where it stopped. A loop that one thread walks is for worker 0: with
+OpenMP it is the thread that called, and Python tells no other one of signals. In Numba's work queue
+the caller does no work, so there such a loop ends first.
 """
 
 from __future__ import annotations
