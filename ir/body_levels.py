@@ -55,7 +55,7 @@ class Body:
 
     def before(self, roots: Iterable[Node]) -> dict[Node, Node]:
         """Values under the roots that are computed before the loop, and what they are there."""
-        found: dict[Node, Node] = {}
+        early: dict[Node, Node] = {}
         seen: set[Node] = set()
         waiting = list(roots)
         while waiting:
@@ -64,7 +64,7 @@ class Body:
                 continue
             seen.add(node)
             if (value := self.ahead(node)) is not None:
-                found[node] = value
+                early[node] = value
             else:
                 waiting.extend(node.inputs)
-        return found
+        return early

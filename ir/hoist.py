@@ -78,17 +78,17 @@ class _While:
     def hoisted(self, wanted: list[int]) -> Hoisted | None:
         graphs: list[Graph] = [self.params["cond"], self.params["body"]]
         carried: int = self.params["carried"]
-        found = []
+        early = []
         for graph in graphs:
             carries, constants = graph.inputs[:carried], graph.inputs[carried:]
             outside = dict(zip(constants, self.operands[carried:], strict=True))
-            found.append(Body(graph, dict.fromkeys(carries, CARRY), outside).before(graph.roots))
-        before = found[0] | found[1]
+            early.append(Body(graph, dict.fromkeys(carries, CARRY), outside).before(graph.roots))
+        before = early[0] | early[1]
         if not before:
             return None
         operands = (*self.operands, *before.values())
         names, new = ("cond", "body"), []
-        for graph, own in zip(graphs, found, strict=True):
+        for graph, own in zip(graphs, early, strict=True):
             inputs = {n: input_node(n.shape, n.dtype) for n in before}
             changed = graph.substitute({n: inputs[n] for n in own})
             new.append(Graph((*graph.inputs, *inputs.values()), changed.outputs, changed.checks))
@@ -326,7 +326,7 @@ class _Hoister(Body):
         """The carries that are only added to, as sums over what is stacked: products first, for
         others are only worth it if they find their stacks made.
         """
-        terms = {k: found for k in range(self.carried) if (found := self.terms(k))}
+        terms = {k: own for k in range(self.carried) if (own := self.terms(k))}
         results: dict[int, Node] = {}
         for products in (True, False):
             for k, added in terms.items():
@@ -374,12 +374,12 @@ class _Hoister(Body):
         siblings = [intern(loop, operands, {**params, "result": r})
                     for r in range(len(body.outputs))]
         stacks = dict(zip(self.stacks.values(), siblings[len(carries) :], strict=True))
-        found = dict(zip(carries, siblings, strict=False))
+        final = dict(zip(carries, siblings, strict=False))
         for k in wanted:
-            if k in found:
+            if k in final:
                 continue
             rows = results.get(k)
             if rows is None:
                 rows = self.stacks[self.body.outputs[k]]
-            found[k] = Graph((), (rows,)).substitute(stacks).outputs[0]
-        return Hoisted(found, siblings[0] if siblings else None)
+            final[k] = Graph((), (rows,)).substitute(stacks).outputs[0]
+        return Hoisted(final, siblings[0] if siblings else None)

@@ -80,12 +80,12 @@ def _batched(graphs: tuple[Graph, ...], mapped: Mapped, carried: int, size: int)
     """The bodies for all examples, which inputs differ, and which outputs: of a loop, of condition
     and loop, or of two branches. Siblings get the same ones.
     """
-    known = _bodies.setdefault(graphs[-1], {})
+    batched = _bodies.setdefault(graphs[-1], {})
     key = (graphs[:-1], mapped, carried, size)
-    if key not in known:
+    if key not in batched:
         with FixedGradMode(False):
-            known[key] = _make(graphs, mapped, carried, size)
-    return known[key]
+            batched[key] = _make(graphs, mapped, carried, size)
+    return batched[key]
 
 
 def _make(graphs: tuple[Graph, ...], mapped: Mapped, carried: int, size: int) -> tuple:

@@ -163,9 +163,9 @@ class BodyTrace:
     def closed(self, inputs: Sequence[Node], outputs: Sequence[Node],
                among: Iterable[Node] | None = None) -> Graph:
         """The graph of these inputs and outputs, with the checks that depend on no other inputs."""
-        known = set(inputs)
+        inside = set(inputs)
         checks = [c for c in (self.checks if among is None else among)
-                  if all(x in known or x.op is not input_ for x in postorder([c]))]
+                  if all(x in inside or x.op is not input_ for x in postorder([c]))]
         return Graph(tuple(inputs), tuple(outputs), tuple(checks))
 
     def apply(self, op: OpDef, operands: Any, params: dict) -> Staged:
@@ -274,8 +274,8 @@ class BodyTrace:
 
     def captures_besides(self, twins: Sequence[Tensor | None]) -> list[Capture]:
         """Those of other twins."""
-        known = {id(t) for t in twins}
-        return [c for c in self.captures if id(c.twin) not in known]
+        these = {id(t) for t in twins}
+        return [c for c in self.captures if id(c.twin) not in these]
 
     def entered(self, t: Tensor) -> bool:
         """Whether the function has used a tensor from outside."""

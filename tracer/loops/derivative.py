@@ -77,10 +77,10 @@ class Derivative:
 
     def __init__(self, body: Any, activity: Any):
         self.body = body
-        known = len(body.trace.checks)
+        count = len(body.trace.checks)
         back = self.back = pulled_back(body, activity, create=False)
         self.more_captures = body.trace.captures_besides(body.inputs)
-        self.checks = tuple(list(body.trace.checks)[known:])
+        self.checks = tuple(list(body.trace.checks)[count:])
         fixed = [*body.constants, *(c.twin for c in self.more_captures)]
         self.fixed = [t._node.node for t in fixed]
         self.slice_nodes = [t._node.node for t in body.slices]

@@ -35,8 +35,8 @@ def traced_while(
     asked: list[tuple[Any, int]] = []  # the condition, and how many checks it has made
 
     def iteration(inside: Tensors, _: Tensors) -> tuple[Tensors, Tensors]:
-        answer = holds([same(x) for x in inside])
-        asked.append((answer, len(mode.trace.checks)))
+        holding = holds([same(x) for x in inside])
+        asked.append((holding, len(mode.trace.checks)))
         return advance(inside), []
 
     recorded = Recorded(name, iteration, carries, [])
@@ -45,9 +45,9 @@ def traced_while(
         raise NoLoop("the function draws random numbers")
     if any(c.grad is None or c.twin._grad is None for c in recorded.grads):
         raise NoLoop("whether there is a .grad depends on the number of iterations")
-    ((answer, checks),) = asked
+    ((holding, checks),) = asked
     with trace.recording():
-        condition = _truth(answer)._node.node
+        condition = _truth(holding)._node.node
     cond = trace.closed(nodes(body.inputs), [condition], list(trace.checks)[:checks])
     fixed = [c.tensor for c in recorded.constants]
 
@@ -94,10 +94,10 @@ def somewhere(t: Tensor) -> bool:
         return somewhere(value)
 
 
-def _truth(answer: Any) -> Tensor:
-    if isinstance(answer, bool):
-        return Tensor.bind(full, (), {"value": answer, "shape": (), "dtype": bool_})
-    return resolve(answer)
+def _truth(holding: Any) -> Tensor:
+    if isinstance(holding, bool):
+        return Tensor.bind(full, (), {"value": holding, "shape": (), "dtype": bool_})
+    return resolve(holding)
 
 
 def _recorded(body: Body, carries: Tensors) -> bool:
