@@ -233,3 +233,38 @@ def test_an_exception_of_a_callback_reaches_the_caller():
         with pytest.raises(KeyError, match=str(k)):
             f(tg.tensor([k]))
     assert total.item() == 3.0
+
+
+# ---- what is printed is as it was then
+def shown(step, w, capsys):
+    w.grad = None
+    with tg.no_grad():
+        w.fill_(1.0)
+    x = tg.ones(2)
+    for _ in range(4):
+        step(x)
+    return capsys.readouterr().out
+
+
+def test_a_tensor_that_changes_after_it_is_printed_is_shown_as_it_was(capsys):
+    w = tg.ones(2, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+
+    def step(x):
+        print(w, w.grad, f"{w.sum():.2f}", [w, x])
+        tg.debug.print("{}", x)
+        tg.debug.callback(lambda t: print(t.tolist()), x)
+        optimizer.zero_grad()
+        loss = ((w * x) ** 2).sum()
+        loss.backward()
+        print(w.grad, loss)
+        with tg.no_grad():
+            w.grad.mul_(2)
+        optimizer.step()
+        first = x[0]
+        print(first)
+        x.add_(1)
+        x[x > 3] = 0
+        print(x, first)
+
+    assert shown(tg.compile(step), w, capsys) == shown(step, w, capsys)

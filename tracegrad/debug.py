@@ -6,6 +6,7 @@ from typing import Any as _Any
 
 from .driver.snapshot import rerunning as _rerunning
 from .tracer.autograd.batching import BatchTrace as _BatchTrace
+from .tracer.capture.shown import show_later as _show_later
 from .tracer.mode import mode as _mode, resolve as _resolve
 from .tracer.pytree import flatten as _flatten
 from .tracer.tensor.tensor import Tensor as _Tensor
@@ -67,7 +68,7 @@ def _later(function: _Callable, args: tuple, kwargs: dict, what: str) -> None:
     tensors = [t for t in _flatten((args, kwargs))[0] if isinstance(t, _Tensor)]
     for t in tensors:
         _resolve(t)  # refuses one from another trace
-    trace.observer.printed.append((function, args, kwargs))
+    _show_later(trace.observer.log, function, args, kwargs)
 
 
 def _show(fmt: str, *args: _Any, **kwargs: _Any) -> None:

@@ -19,6 +19,7 @@ from ..tracer.capture import texts, unread
 from ..tracer.capture.locations import Location, alike
 from ..tracer.capture.observer import Observer
 from ..tracer.capture.scalar import NeedsValue, Scalar, is_number, origins
+from ..tracer.capture.shown import as_shown
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
@@ -174,6 +175,7 @@ def record(
                 _ask_for_constants(trace, observer, (*(s for _, s in scalars), *numbers))
                 _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
                 effects = _effects(observer, promoted, may_run_uncompiled)
+                as_shown(trace.scalar_log)
                 _settle((result, [e.after for e in effects], observer.printed))
                 if observer.refusal is not None:
                     raise observer.refusal

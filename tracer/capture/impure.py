@@ -33,6 +33,7 @@ import numpy as np
 from ...ir.node import Site
 from .code_names import fixed
 from .scalar import MATH, Scalar, ScalarLog
+from .shown import show_later
 from .texts import printing
 from .unread import Unread
 
@@ -175,7 +176,7 @@ def guarded(
 
     def note(*args: Any, **kwargs: Any) -> None:
         if on():
-            log.later.append(printing(original, log.texts, args, kwargs))
+            show_later(log, *printing(original, log.texts, args, kwargs))
         else:
             original(*args, **kwargs)
 

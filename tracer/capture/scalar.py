@@ -96,6 +96,7 @@ class ScalarLog:
         self.texts: texts.Values = []
         # functions with arguments that are called at each call, after the program has run
         self.later: list[tuple[Callable, tuple, dict]] = []
+        self.shown: dict[int, tuple[tuple, list]] = {}  # some of these, with nodes of tensors then
         self.ask: Callable[[Any, Any], Any]  # notes a decision on a value of the program
 
 
