@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import pickle
 import struct
 import threading
 from collections import OrderedDict
@@ -391,6 +393,15 @@ def test_a_path_is_a_text_bytes_or_a_path_and_no_file_descriptor(ending, tmp_pat
     for act in (lambda: f.export(1, tg.ones(2)), lambda: tg.load_program(1)):
         with pytest.raises(TypeError):
             act()
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_a_copy_goes_on_from_the_present_state(copy_of, tmp_path):
+    total = tg.zeros((), dtype=tg.int64)
+    program = loaded(tg.compile(lambda x: total.add_(x)), tg.tensor(1), tmp_path=tmp_path)
+    program(tg.tensor(5))
+    other = copy_of(program)
+    assert other(tg.tensor(1)).item() == 6 and program(tg.tensor(0)).item() == 5
 
 
 # ---- without example arguments

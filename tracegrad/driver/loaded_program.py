@@ -68,11 +68,15 @@ def load_program(path: Path) -> LoadedProgram:
     with open(path, "rb") as file:
         data = file.read()
     try:
-        archive = unpacked(data)
-        prepare(archive)
-        return LoadedProgram(archive)
+        return _loaded(data)
     except (Unreadable, RuntimeError) as error:
         raise RuntimeError(f"load_program: {path}: {error}") from error
+
+
+def _loaded(data: bytes) -> LoadedProgram:
+    archive = unpacked(data)
+    prepare(archive)
+    return LoadedProgram(archive)
 
 
 class LoadedProgram:
@@ -245,6 +249,11 @@ class LoadedProgram:
         """Write the program to a file, with its present state, for `load_program`."""
         with self._executable.lock:
             _write(self._archive, os.fsdecode(path))
+
+    def __reduce__(self) -> tuple:
+        """A copy has a state of its own, which goes on from the present one."""
+        with self._executable.lock:
+            return (_loaded, (packed(self._archive),))
 
     # ---- as others see it
     def cfunc(self) -> CFunc:
