@@ -273,9 +273,9 @@ class BodyTrace:
             self._replaced.add(id(twin))
 
     def captures_besides(self, twins: Sequence[Tensor | None]) -> list[Capture]:
-        """Those of other twins."""
-        these = {id(t) for t in twins}
-        return [c for c in self.captures if id(c.twin) not in these]
+        """Those that none of these inputs stands for. The twin of a written one is no input now."""
+        these = {t._node for t in twins if t is not None}
+        return [c for c in self.captures if c.payload not in these]
 
     def entered(self, t: Tensor) -> bool:
         """Whether the function has used a tensor from outside."""
