@@ -31,13 +31,15 @@ def replay(text: str) -> None:
     print(standalone(program, judge_of(int(index), bool(way))(program)))
 
 
-def train(seed: int, indices: range) -> int:
-    from .training import faults
+def special(kind: str, seed: int, indices: range) -> int:
+    """Programs of training, or of loops."""
+    from . import loops, training
 
+    faults = {"training": training, "loops": loops}[kind].faults
     count = 0
     for count, fault in enumerate(faults(seed, indices), 1):  # noqa: B007
         print(f"---- {fault}", flush=True)
-    print(f"{len(indices)} training programs, seed {seed}: {count} unexplained")
+    print(f"{len(indices)} programs of {kind}, seed {seed}: {count} unexplained")
     return int(bool(count))
 
 
@@ -49,6 +51,7 @@ def main() -> int:
     parser.add_argument("--compiled", type=int, help="compiled programs (a tenth as many)")
     parser.add_argument("--mode", choices=("eager", "compiled", "both"), default="both")
     parser.add_argument("--training", type=int, default=0, help="training programs, and no others")
+    parser.add_argument("--loops", type=int, default=0, help="programs of loops, and no others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0, help="number of the first program (0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
@@ -61,22 +64,23 @@ def main() -> int:
     if options.replay:
         replay(options.replay)
         return 0
-    if options.training:
-        return train(options.seed, range(options.start, options.start + options.training))
+    for kind, count in (("training", options.training), ("loops", options.loops)):
+        if count:
+            return special(kind, options.seed, range(options.start, options.start + count))
     compiled = options.programs // 10 if options.compiled is None else options.compiled
     eager = 0 if options.mode == "compiled" else options.programs
     compiled = 0 if options.mode == "eager" else compiled
     first = options.start
     tasks = chain(((k, True) for k in range(first, first + compiled)),
                   ((k, False) for k in range(first, first + eager)))
-    count: Counter = Counter()
+    counts: Counter = Counter()
     reasons: Counter = Counter()
     faults: Counter = Counter()
 
     def report(found: dict) -> None:
         way = "compiled" if found["compiled"] else "eager"
-        count[way] += 1
-        count["statements"] += found["statements"]
+        counts[way] += 1
+        counts["statements"] += found["statements"]
         difference = found["difference"]
         if difference is None:
             return
@@ -91,8 +95,8 @@ def main() -> int:
 
     begun = time.monotonic()
     run(tasks, options.seed, options.jobs, report, options.time_limit)
-    print(f"{count['eager']} eager and {count['compiled']} compiled programs of "
-          f"{count['statements']} statements over {len(functions())} functions, seed "
+    print(f"{counts['eager']} eager and {counts['compiled']} compiled programs of "
+          f"{counts['statements']} statements over {len(functions())} functions, seed "
           f"{options.seed}, {time.monotonic() - begun:.0f} s")
     for title, counter in (("explained", reasons), ("unexplained", faults)):
         print(f"{sum(counter.values())} {title}")

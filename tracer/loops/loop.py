@@ -16,6 +16,7 @@ from ..autograd.backward import filled
 from ..autograd.graph import (
     FREED,
     GradFn,
+    OpBackward,
     OutputGradients,
     OutputNode,
     Saved,
@@ -191,6 +192,30 @@ def _reached(fn: GradFn | None, places: dict[GradFn, int]) -> set[int]:
     return reached
 
 
+def let_change(saved: Sequence[Saved], twins: Sequence[Tensor | None], outputs: Tensors) -> None:
+    """Let what the nodes of a recorded function do not keep themselves be written later."""
+    kept = payloads_kept(outputs)
+    for value, twin in zip(saved, twins, strict=True):
+        if twin is None or kept is not None and twin._node not in kept:
+            value.copy_value()
+
+
+def payloads_kept(outputs: Sequence[Tensor]) -> set[Any] | None:
+    """The payloads that the autograd nodes of a recorded function keep; None if that is unknown."""
+    stack, seen, kept = [t._grad_fn for t in outputs], set(), set()
+    while stack:
+        fn = stack.pop()
+        if fn is None or fn in seen:
+            continue
+        seen.add(fn)
+        stack.extend(fn.edges)
+        if isinstance(fn, OpBackward):
+            kept |= {x.node for x in fn.inputs if isinstance(x, Saved)}
+        elif fn.has_saved_values():
+            return None
+    return kept
+
+
 class LoopBackward(GradFn):
     """The autograd node of a loop. Its backward is a loop in the other direction."""
 
@@ -210,6 +235,9 @@ class LoopBackward(GradFn):
         self.how = how
         self.saved: Any = ([(Saved(x), fn) for x, fn in zip(flat, edges, strict=True)],
                            [Saved(x) for x in residuals])
+        copies = len(body.carries) + len(body.slices)  # of which the function has copies
+        let_change([s for s, _ in self.saved[0]],
+                   [*[None] * copies, *self.constants()], [*body.new, *body.ys])
         self.operands = [len(part) for part in operands]
         self.types: dict[int, tuple[Any, Any]] = {}
 

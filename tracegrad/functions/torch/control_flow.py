@@ -384,13 +384,15 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -
             "Expect operands to be a tuple of possibly nested dict/list/tuple that only consists "
             f"of tensor leaves, but got one {type_of(operands)}."
         )
+    tree = Tree(tuple(operands))
+    operands = tree.filled([clone(x) if isinstance(x, Tensor) else x for x in tree.leaves])
     if not isinstance(pred, Tensor):
         return (true_fn if pred else false_fn)(*operands)
-    branches = _Cond(true_fn, false_fn, tuple(operands))
+    branches = _Cond(true_fn, false_fn, operands)
     if in_a_trace():
         with suppress(NoLoop):
             return branches.traced(pred)
-        branches = _Cond(true_fn, false_fn, tuple(operands))
+        branches = _Cond(true_fn, false_fn, operands)
     return branches.both(pred) if differs(pred) else branches.chosen(bool(pred))
 
 
