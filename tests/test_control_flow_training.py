@@ -296,3 +296,40 @@ def test_a_tensor_that_leaves_its_function_is_refused_where_it_is_used():
     with pytest.raises(RuntimeError, match="the function of a loop or a branch is used outside"):
         tg.compile(f)(X[0])
     assert kept == []
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_a_loop_copied_or_did_not_keep_may_be_written_before_backward(compiled):
+    def f(h, xs, b):
+        y = h * 1
+        y = tg.scan(lambda c, x: (c * x * (b * 2), None), y, xs)[0]
+        y = tg.cond(y.sum() > 0, lambda c: c * (b * 3), lambda c: c, (y,))
+        xs.mul_(5), b.mul_(7)
+        return tg.autograd.grad(y.sum(), h)[0]
+
+    h = tg.ones(3, requires_grad=True)
+    g = (tg.compile(f) if compiled else f)(h, tg.ones(4, 3), tg.ones(3))
+    assert g.tolist() == [48.0] * 3
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_buffers_are_written_and_parameters_get_gradients_in_one_loop(compiled):
+    bn = tg.nn.BatchNorm1d(2)
+    xs = tg.sin(tg.arange(30.0)).reshape(5, 3, 2)
+
+    def f(xs):
+        return tg.scan(lambda c, x: (c + bn(x).abs().sum(), None), tg.zeros(()), xs)[0]
+
+    (tg.compile(f) if compiled else f)(xs).backward()
+    assert bn.num_batches_tracked == 5
+    assert bn.weight.grad.abs().sum() > 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("pred", [True, tg.tensor(True)])
+def test_a_branch_writes_a_copy_of_its_operand(compiled, pred):
+    def f(x):
+        return tg.cond(pred, lambda a: a.mul_(2), lambda a: a, (x,)), x
+
+    y, x = (tg.compile(f) if compiled else f)(tg.ones(2))
+    assert y.tolist() == [2.0, 2.0] and x.tolist() == [1.0, 1.0]
