@@ -23,7 +23,7 @@ from .body import BodyTrace, Capture, NoLoop
 from .effects import refuse_effects
 from .examples import differentiated_outside, one_by_one
 from .iterations import Tensors
-from .loop import let_change, nodes, sources_reached
+from .loop import may_change, nodes, sources_reached
 
 
 @dataclass
@@ -117,8 +117,10 @@ class BranchBackward(GradFn):
         ))
         self.pred, self.sides, self.wanted = pred, sides, wanted
         self.saved: Any = [(Saved(x), edge(x) if x._requires_grad else None) for x in operands]
-        for side in sides:
-            let_change([s for s, _ in self.saved], side.inputs, side.outputs)
+        free = (may_change(side.inputs, side.outputs) for side in sides)
+        for (value, _), *yes in zip(self.saved, *free, strict=True):
+            if all(yes):
+                value.copy_value()
         self.types = [(tuple(y.shape), y._dtype) for y in results]
 
     def run_prehooks(self, g: Any) -> Any:

@@ -192,12 +192,10 @@ def _reached(fn: GradFn | None, places: dict[GradFn, int]) -> set[int]:
     return reached
 
 
-def let_change(saved: Sequence[Saved], twins: Sequence[Tensor | None], outputs: Tensors) -> None:
-    """Let what the nodes of a recorded function do not keep themselves be written later."""
+def may_change(twins: Sequence[Tensor | None], outputs: Tensors) -> list[bool]:
+    """Which operands may be written later: the nodes of a recorded function do not keep them."""
     kept = payloads_kept(outputs)
-    for value, twin in zip(saved, twins, strict=True):
-        if twin is None or kept is not None and twin._node not in kept:
-            value.copy_value()
+    return [t is None or kept is not None and t._node not in kept for t in twins]
 
 
 def payloads_kept(outputs: Sequence[Tensor]) -> set[Any] | None:
@@ -236,8 +234,10 @@ class LoopBackward(GradFn):
         self.saved: Any = ([(Saved(x), fn) for x, fn in zip(flat, edges, strict=True)],
                            [Saved(x) for x in residuals])
         copies = len(body.carries) + len(body.slices)  # of which the function has copies
-        let_change([s for s, _ in self.saved[0]],
-                   [*[None] * copies, *self.constants()], [*body.new, *body.ys])
+        free = may_change([*[None] * copies, *self.constants()], [*body.new, *body.ys])
+        for (value, _), yes in zip(self.saved[0], free, strict=True):
+            if yes:
+                value.copy_value()
         self.operands = [len(part) for part in operands]
         self.types: dict[int, tuple[Any, Any]] = {}
 
