@@ -233,9 +233,8 @@ class LoopBackward(GradFn):
         self.how = how
         self.saved: Any = ([(Saved(x), fn) for x, fn in zip(flat, edges, strict=True)],
                            [Saved(x) for x in residuals])
-        copies = len(body.carries) + len(body.slices)  # of which the function has copies
-        free = may_change([*[None] * copies, *self.constants()], [*body.new, *body.ys])
-        for (value, _), yes in zip(self.saved[0], free, strict=True):
+        free = may_change(self.constants(), [*body.new, *body.ys])
+        for (value, _), yes in zip(self.saved[0][len(copies):], free, strict=True):
             if yes:
                 value.copy_value()
         self.operands = [len(part) for part in operands]
