@@ -299,3 +299,37 @@ def test_a_hook_after_accumulation_returns_nothing():
     for loss in (lambda x: (x * x).sum(), T.compile(lambda x: (x * x).sum())):
         with pytest.raises(RuntimeError, match="should return None"):
             loss(x).backward()
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_hook_that_a_function_leaves_on_a_tensor_from_outside_is_refused(computed, outside):
+    leaf = T.tensor([1.0, 2.0], requires_grad=True)
+    if outside:
+        leaf.register_hook(lambda g: g * 3)
+    w = leaf * 1 if computed else leaf
+
+    def leave(x, remove):
+        handle = w.register_hook(lambda g: g * 2)
+        loss = (w * x).sum()
+        if remove:
+            handle.remove()
+        return loss
+
+    f, x = T.compile(leave), T.tensor([1.0, 3.0])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"hook <lambda> \(.*test_compile_effects\.py:\d+"):
+            f(x, False)
+    (g,) = T.autograd.grad(f(x, True), leaf)
+    assert g.tolist() == ([3.0, 9.0] if outside else [1.0, 3.0])
+
+
+def test_the_gradient_of_what_was_computed_outside_is_kept_there():
+    v = T.ones(2, requires_grad=True) * 2
+
+    def keep(x):
+        v.retain_grad()
+        return (v * x).sum()
+
+    with pytest.raises(RuntimeError, match=r"retain_grad\(\).*test_compile_effects\.py:\d+"):
+        T.compile(keep)(T.ones(2))

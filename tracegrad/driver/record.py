@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..functions.torch.control_flow_steps import where
 from ..functions.torch.creation import from_numpy
 from ..ir.collector import collector_is_seldom
 from ..tracer.capture import texts, unread
@@ -170,7 +171,7 @@ def record(
                 (args, kwargs), lambda _: next(traced_tensors), lambda _: next(traced_numbers)
             )
             with tracing(trace):
-                result = fn(*traced_args, **traced_kwargs)
+                result = _called(trace, fn, traced_args, traced_kwargs)
                 observer.pause()
                 _ask_for_constants(trace, observer, (*(s for _, s in scalars), *numbers))
                 _refuse_changed((args, kwargs), numbers, (traced_args, traced_kwargs))
@@ -195,6 +196,22 @@ def record(
     entry = builder.build(observer, began, time.perf_counter())
     trace.values.forget()
     return entry
+
+
+def _called(trace: Trace, fn: Callable, args: tuple, kwargs: dict) -> Any:
+    """What the function returns. A hook that it leaves on a tensor from outside would run in later
+    backwards of others: it is taken off again.
+    """
+    try:
+        result = fn(*args, **kwargs)
+    finally:
+        hooks = list(trace.unhook())
+    for hook in hooks:
+        raise RuntimeError(
+            f"the compiled function leaves the hook {where(hook)} on a tensor from outside of "
+            "it: register it outside, or remove it by its handle"
+        )
+    return result
 
 
 def _ask_for_constants(trace: Trace, observer: Observer, numbers: Iterable[Any]) -> None:

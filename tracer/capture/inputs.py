@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ir.dtype import int64
-from ...ir.node import Node, constant
+from ...ir.node import Node, constant, user_site
 from ...ir.ops.movement import reshape, slice as slice_
 from ...ir.ops.random import signed
 from ..autograd.graph import GradFn
@@ -35,6 +35,7 @@ class Input:
     tensor: Any  # a Tensor; None for 'scalar', 'hyper' and 'random'
     twin: Tensor
     start: GradFn | None = None  # the autograd node of the value at entry
+    hooks: frozenset[int] = frozenset()  # ids of those of the tensor at entry
 
     @property
     def is_grad_leaf(self) -> bool:
@@ -56,6 +57,12 @@ class ExternalHistory(Origin):
     def __init__(self, x: Tensor):
         GradFn.__init__(self, x._grad_fn.title, ())
         self.shape = list(x.shape)
+
+    def retain(self, t: Tensor) -> None:
+        raise RuntimeError(
+            f"retain_grad() inside a compiled function (line {user_site()}) for a tensor that was "
+            f"computed outside of it (shape {self.shape}): call it outside"
+        )
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(

@@ -65,7 +65,7 @@ class Trace:
         twin._hooks = t._hooks
         if t._grad_fn is not None:
             twin._grad_fn = ExternalHistory(t)
-        entered = Input(node, kind, key, t, twin, edge(twin))
+        entered = Input(node, kind, key, t, twin, edge(twin), frozenset(t._hooks or ()))
         self.inputs.append(entered)
         self._by_id[id(t)] = self._by_twin[id(twin)] = entered
         self._numbers[node] = t._array
@@ -73,6 +73,16 @@ class Trace:
             self._owner_of_grad[id(t._grad)] = t
             twin._grad = t._grad  # concrete until it is read
         return entered
+
+    def unhook(self) -> Iterator[Callable]:
+        """Take off, and give, the hooks that the function has left on tensors from outside."""
+        for entered in self.inputs:
+            start, hooks = entered.start, entered.twin._hooks or {}
+            for number in hooks.keys() - entered.hooks:
+                yield hooks.pop(number)
+            if type(start) is ExternalHistory:
+                yield from (start.prehooks or {}).values()
+                yield from (start.posthooks or {}).values()
 
     def put_at(self, location: Any, t: Tensor) -> None:
         """The tensor at `location` is read there at each call."""
