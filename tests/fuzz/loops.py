@@ -378,7 +378,8 @@ def run(program: Loops, T: ModuleType, L: Any, compiled: bool) -> Iterator[list[
             inputs = [t.requires_grad_() for t in inputs]
         out = step(*inputs, (T.arange(5) * 3 + k) % 4, T.tensor(k + 1))
         modules = env["modules"]
-        grads = [p.grad for p in modules.parameters() if p.grad is not None]
+        grads = [T.zeros_like(p) if p.grad is None else p.grad  # zeros of a side not taken
+                 for p in modules.parameters()]
         shown = [*leaves(out), *env["state"], *modules.state_dict().values(), *grads]
         yield [t.detach().numpy().copy() for t in shown]
 
