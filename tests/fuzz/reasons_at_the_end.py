@@ -295,6 +295,10 @@ TABLE = (
         "a compiled function changes no argument's shape: refused, with the way out",
     ),
     Reason(
+        "^compiled refused$", "register_hook", "leaves the hook .* on a tensor from outside",
+        "a compiled function leaves no hook on an argument: refused, with the way out",
+    ),
+    Reason(
         "^compiled refused$", "", "needs to run the function again, and this one (changes|draws)",
         "no second derivative through a compiled function that writes: refused, in the README",
     ),
