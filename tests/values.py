@@ -9,10 +9,11 @@ import io
 import re
 
 import numpy as np
+import pytest
 
 import tracegrad as tg
 
-torch = __import__("torch")
+torch = pytest.importorskip("torch")
 
 
 def run(program, T, compile):
