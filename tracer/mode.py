@@ -8,8 +8,8 @@ autograd graph treats eager and traced tensors alike.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
 from copy import copy
 from enum import Enum
 from functools import wraps
@@ -45,6 +45,16 @@ class Mode(threading.local):
 
 mode = Mode()
 sequence_numbers = count(1)  # of autograd nodes, and of changes through `.data`
+
+
+@contextmanager
+def in_trace(trace: Any) -> Iterator[None]:
+    """Within it, operations of this thread run in that trace; in none, if it is None."""
+    before, mode.trace = mode.trace, trace
+    try:
+        yield
+    finally:
+        mode.trace = before
 
 
 def resolve(t: Any) -> Any:

@@ -162,7 +162,7 @@ class _Lowering:
             return node
         if op.lowering is Lowering.VIEW:
             return self.moved(node, inputs[0])
-        if op.bodies:
+        if op.lowering is Lowering.BODY:
             return self.body(node, inputs)
         if op is dot:
             new = self.contraction(legal_dot(*inputs))
@@ -196,8 +196,6 @@ class _Lowering:
             )
             total = self.lower(intern(op, operands, node.params), operands)
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
-        if op.lowering is Lowering.BODY:
-            raise NotImplementedError(f"{op.name} is not lowered yet (line {node.site})")
         if op.kind is Kind.LINALG:
             inputs = tuple(self.row_major(x) for x in inputs)
         elif op.lowering is Lowering.EXTERN:

@@ -8,8 +8,7 @@ of a Function have their meaning for higher derivatives. A graph of nodes does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,22 +19,12 @@ from ..tracer.autograd.graph import edge
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.signature import leaves, rebuild
-from ..tracer.mode import FixedGradMode, mode, recording_mode, resolve
+from ..tracer.mode import FixedGradMode, in_trace, mode, recording_mode, resolve
 from ..tracer.tensor.tensor import Tensor, wrap
 from .outputs import Aliased, Returned, aliased
 from .snapshot import SnapshotPlan
 
 _PLACEHOLDER = wrap(np.zeros(()), float32)  # for a tensor among the arguments
-
-
-@contextmanager
-def _outside() -> Iterator[None]:
-    """Within it nothing is traced or mapped, as at the call."""
-    inside, mode.trace = mode.trace, None
-    try:
-        yield
-    finally:
-        mode.trace = inside
 
 
 class Rerun:
@@ -75,7 +64,7 @@ class Rerun:
                 f"{self.rerun_obstacle}; take the gradient inside the compiled function, or run it "
                 "eagerly"
             )
-        with self.snapshot_plan.restored(call, changes) as tensors, _outside(), \
+        with self.snapshot_plan.restored(call, changes) as tensors, in_trace(None), \
                 FixedGradMode(self.grad_mode):
             waiting, every = iter(call.arguments), iter(call.numbers)
             args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))

@@ -9,7 +9,7 @@ outer tensors. So batched computation can be differentiated, traced and batched 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from ...ir.dtype import DType, int64
 from ...ir.op import OpDef
 from ...ir.ops.source import iota
 from ...ir.value import Value
-from ..mode import mode, resolve
+from ..mode import in_trace, mode, resolve
 from ..signals import untraced_handlers
 from ..tensor.dispatch import bind, number
 from ..tensor.inplace import is_read_only, overwrite
@@ -229,14 +229,9 @@ class BatchTrace:
         entered = (*self._twins.values(), *self.mapped)
         return next((x for x, one, _ in entered if one is twin), None)
 
-    @contextmanager
-    def outside(self) -> Iterator[None]:
+    def outside(self) -> AbstractContextManager[None]:
         """Within it, operations run in the trace around this `vmap`."""
-        inside, mode.trace = mode.trace, self.outer
-        try:
-            yield
-        finally:
-            mode.trace = inside
+        return in_trace(self.outer)
 
     @contextmanager
     def within(self) -> Iterator[None]:

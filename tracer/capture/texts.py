@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ...ir.node import is_ours
-from ..mode import mode
+from ..mode import in_trace
 
 _MARK = "\ue0f0"  # for private use: no text of a user has it
 _FORMATS = {"FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC"}
@@ -37,12 +37,9 @@ def mark(values: Values, value: Any, spec: str) -> str | None:
         return None
     if "print" in frame.f_locals or "print" in frame.f_globals:
         return None
-    trace, mode.trace = mode.trace, None  # what is read here is not read by the function
-    try:
+    with in_trace(None):  # what is read here is not read by the function
         if not _only_printed(code.co_filename, frame.f_lineno):
             return None
-    finally:
-        mode.trace = trace
     values.append((value, spec))
     return f"{_MARK}{len(values) - 1}{_MARK}"
 

@@ -7,7 +7,7 @@ represented by a twin: so a body closes over nothing. The payload of a tensor in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ...ir.dtype import DType, int64
@@ -20,7 +20,7 @@ from ...ir.value import Value
 from ..autograd.batching import Batched
 from ..autograd.graph import GradFn, leaf_sequence_numbers
 from ..autograd.transform import Origin
-from ..mode import mode, resolve
+from ..mode import in_trace, mode, resolve
 from ..signals import untraced_handlers
 from ..tensor.dispatch import number
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
@@ -312,20 +312,10 @@ class BodyTrace:
         with self.around():
             return mode.trace.read_only(resolve(source))
 
-    @contextmanager
-    def around(self) -> Iterator[None]:
+    def around(self) -> AbstractContextManager[None]:
         """Within it, operations run in the trace around this one."""
-        inside, mode.trace = mode.trace, self.outer
-        try:
-            yield
-        finally:
-            mode.trace = inside
+        return in_trace(self.outer)
 
-    @contextmanager
-    def outside(self) -> Iterator[None]:
+    def outside(self) -> AbstractContextManager[None]:
         """Within it no trace is recorded in this thread."""
-        inside, mode.trace = mode.trace, None
-        try:
-            yield
-        finally:
-            mode.trace = inside
+        return in_trace(None)
