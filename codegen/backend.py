@@ -7,9 +7,11 @@ affair of its room in runtime/.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+from ..ir.dtype import DType
+from ..ir.graph import Graph
 from ..ir.node import Node
 from .schedule.fuse import Fusion
 from .schedule.groups import Group
@@ -19,9 +21,12 @@ from .text import Piece
 
 
 class Backend(Protocol):
-    """The kernels of one kind of device."""
+    """The kernels of one kind of device. Those of a GPU set `Piece.grid`, and `Kernel.backend` to
+    the name of the backend; all find their arguments in one block, of words: numbers, and addresses
+    of entries of the pointer table.
+    """
 
-    name: str
+    name: str  # 'cpu' | 'cuda'
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
         """Let each matrix product compute the anchors that its kernel can compute."""
@@ -30,3 +35,12 @@ class Backend(Protocol):
         """The launches of a group. `stored` are the anchors that have memory; `fast` allows
         arithmetic to be regrouped.
         """
+
+    def copy(self, count: int, dtype: DType) -> Piece:
+        """A copy of so many numbers from the buffer "source" to the buffer "target"."""
+
+    def zeros(self, count: int, dtype: DType) -> Piece:
+        """So many zeros in the buffer "target"."""
+
+    def by_columns(self, body: Graph) -> Mapping[Node, bool]:
+        """The inputs of the body of a loop that are best copied before it, for its products."""

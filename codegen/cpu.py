@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir.node import Node
+from .gemm.constants import by_columns
 from .gemm.epilogue import finish_products
 from .gemm.product import contraction
 from .program import Kernel
@@ -12,6 +13,7 @@ from .schedule.fuse import Fusion, work
 from .schedule.groups import Group
 from .schedule.lower import Lowered
 from .schedule.schedule import Schedule
+from .templates.buffer_parts import contiguous_copy, contiguous_fill
 from .templates.column import Column
 from .templates.extern import PIECES
 from .templates.row import Row
@@ -20,6 +22,9 @@ from .text import Piece
 
 class CPU:
     name = "cpu"
+    copy = staticmethod(contiguous_copy)
+    zeros = staticmethod(contiguous_fill)
+    by_columns = staticmethod(by_columns)
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
         finish_products(low, fusion)

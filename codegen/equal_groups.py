@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..ir.node import Node, frozen
 from ..ir.op import Kind
-from .program import Kernel
+from .program import Grid, Kernel
 from .schedule.groups import Group
 from .schedule.schedule import Schedule
 from .text import Piece
@@ -28,6 +28,7 @@ class Bound(NamedTuple):
     scratch_bytes: int
     extent: int
     step_cost: int
+    grid: Grid | None
 
 
 class Nth(NamedTuple):
@@ -116,7 +117,7 @@ class _Description:
         if self.movable:
             for k in piece.args.beginnings:
                 values[k] = Nth(BEGINNING, self.beginnings[values[k]])
-        return Bound(piece.kernel, values, piece.args.scratch_bytes, piece.extent, piece.step_cost)
+        return Bound(piece.kernel, values, piece.args.scratch_bytes, *piece[2:])
 
     def bound(self, launch: Bound) -> Bound:
         """A launch of all that are equal, as one of this group."""

@@ -17,14 +17,13 @@ from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.ops.loop import branch
 from ..ir.strides import View
-from .gemm.constants import by_columns, lying
+from .gemm.constants import lying
 from .program import ENDLESS, Buffer, Launch, Loop, Moving, Slot, Test, Turning
 from .program_parts import Parts
 from .schedule.fuse import WORTH_A_THREAD
 from .schedule.groups import Group
 from .schedule.plan import ALIGN
 from .schedule.schedule import schedule
-from .templates.buffer_parts import contiguous_copy, contiguous_fill
 from .text import Piece
 
 Fill = Callable[[Parts], None]
@@ -114,17 +113,18 @@ class _Bodies:
 
     def launch(self, piece: Piece, **slots: int) -> None:
         """A launch of its own, whose buffers have names."""
-        kernel, args, extent, each = piece
+        kernel, args, extent, each, grid = piece
         values = tuple(
             Slot(slots[v]) if isinstance(v, str) else self.outer.bind(v) for v in args.values
         )
         grain = max(1, WORTH_A_THREAD // each)
-        launch = Launch(kernel, values, extent, grain, self.origin, each * extent)
+        launch = Launch(kernel, values, extent, grain, self.origin, each * extent, grid)
         self.outer.rows.append((self.t, launch))
 
     def copy(self, like: Node, source: int, target: int) -> None:
         if like.size:
-            self.launch(contiguous_copy(like.size, like.dtype), source=source, target=target)
+            piece = self.outer.backend.copy(like.size, like.dtype)
+            self.launch(piece, source=source, target=target)
 
 
 class _Branch(_Bodies):
@@ -193,7 +193,7 @@ class _Loop(_Bodies):
 
     def copy_constants(self) -> None:
         """Copy matrices that the loop only reads to where its products need not pack them."""
-        wanted = by_columns(self.graph)
+        wanted = self.outer.backend.by_columns(self.graph)
         for k in range(self.carried + self.sliced, len(self.operands)):
             x, (leaf, view) = self.graph.inputs[k], self.operands[k]
             copy = lying(view, x.dtype, wanted[x]) if x in wanted else None
@@ -265,7 +265,7 @@ class _Loop(_Bodies):
         target = self.results[k] if k in self.results else self.memory(shape, y.dtype)
         self.walk_rows(slot, target, 0, y.size * y.dtype.itemsize)
         if self.cond is not None and y.size * self.length:
-            self.launch(contiguous_fill(y.size * self.length, y.dtype), target=target)
+            self.launch(self.outer.backend.zeros(y.size * self.length, y.dtype), target=target)
 
     def carry(self, k: int, y: Node, now: int, written: Mapping[int, int]) -> None:
         """Carry k, which iterations read at `now`."""

@@ -19,14 +19,18 @@ from ..ir.faults import FACTOR, fault
 from ..ir.node import Site
 
 __all__ = [
-    "FACTOR", "Buffer", "Kernel", "Launch", "Loop", "Moving", "Program", "Slot", "Test",
+    "FACTOR", "Buffer", "Grid", "Kernel", "Launch", "Loop", "Moving", "Program", "Slot", "Test",
     "Turning", "as_word", "fault",
 ]
+
+# what a kernel takes, by the backend that wrote it. All have the argument block; the CPU's also
+# have a part of the outer loop and the number of the thread, which a GPU's ask the hardware for
+PARAMETERS = {"cpu": "args, start, stop, worker", "cuda": "args"}
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One generated function: kernel(args: int64*, start, stop, worker)."""
+    """One generated function: kernel(args: int64*, start, stop, worker); on a GPU, kernel(args)."""
 
     template: str  # 'map' | 'row' | 'column' | ...
     source: str  # the body, from its second line on: two kernels with the same text are one
@@ -34,6 +38,7 @@ class Kernel:
     # when no compiled one is found; `source` then is a description that identifies it
     llvm: Callable[[], str] | None = field(default=None, compare=False)
     fast: bool = False  # LLVM may regroup its arithmetic; this is part of the text
+    backend: str = "cpu"  # by whose builtins the text is meant
 
     @cached_property
     def name(self) -> str:
@@ -45,7 +50,7 @@ class Kernel:
         if self.llvm is not None:
             return f"# {self.name}: {self.source}\n"
         mark = "# fast math\n" if self.fast else ""
-        return f"{mark}def {self.name}(args, start, stop, worker):\n{self.source}"
+        return f"{mark}def {self.name}({PARAMETERS[self.backend]}):\n{self.source}"
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,16 @@ class Origin(NamedTuple):
         return f"{self.operation}  {self.site or ''}"
 
 
+class Grid(NamedTuple):
+    """How a launch is spread over a GPU: so many blocks of so many threads, and the bytes of shared
+    memory for each block that the kernel's text does not ask for itself.
+    """
+
+    blocks: int
+    threads: int
+    shared: int = 0
+
+
 @dataclass(frozen=True)
 class Launch:
     """One row of the launch list."""
@@ -89,6 +104,7 @@ class Launch:
     grain: int  # how much of it is worth a thread; 0: never split
     origin: tuple[Origin, ...] = ()
     work: int = 0  # how many additions it takes as long as, about
+    grid: Grid | None = None  # of a kernel for a GPU, in place of extent and grain
 
 
 class Moving(NamedTuple):
@@ -186,6 +202,7 @@ class Program:
     checked: int = 0
     writing: int = 0  # the first launch that may write into an input
     loops: tuple[Loop, ...] = ()  # in order, each before those within it
+    backend: str = "cpu"  # the kind of device that it is for
     notes: tuple[str, ...] = field(default=())  # the scheduler's decisions, in words
 
     @property
@@ -226,7 +243,8 @@ class Program:
             shown = ", ".join(f"s{a.index}" if isinstance(a, Slot) else str(a) for a in launch.args)
             mark = " | commit" if i == self.commit and self.commit < len(self.launches) else ""
             inside = "  " * len(around)
-            lines.append(f"  {inside}{i:3d} {launch.kernel.name}({shown}) x {launch.extent}{mark}")
+            times = launch.extent if (g := launch.grid) is None else f"{g.blocks} x {g.threads}"
+            lines.append(f"  {inside}{i:3d} {launch.kernel.name}({shown}) x {times}{mark}")
         for i, b in enumerate(self.buffers):
             place = f" at {b.offset}" if b.kind == "arena" else ""
             lines.append(f"  s{i}: {b.kind} {b.dtype.name}{list(b.shape)}{place}")

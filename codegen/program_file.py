@@ -18,7 +18,9 @@ import numpy as np
 from ..ir.dtype import ALL
 from ..ir.node import Site
 from .program import (
+    PARAMETERS,
     Buffer,
+    Grid,
     Kernel,
     Launch,
     Loop,
@@ -34,6 +36,7 @@ from .program import (
 )
 
 _KINDS = ("input", "output", "arena", "status", "loop")  # of buffers
+_BACKENDS = tuple(PARAMETERS)
 _SLOT, _INTEGER, _FLOAT = range(3)  # arguments of launches
 _MOST_AXES = 64  # NumPy has no more
 
@@ -56,11 +59,12 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
     origins = {o.operation: None for origin in every for o in origin}
     operations = {operation: n for n, operation in enumerate(origins)}
     words = {
-        "kernels": [[k.template, k.source, k.llvm is not None, k.fast] for k in kernels],
+        "kernels": [[k.template, k.source, k.llvm is not None, k.fast, k.backend] for k in kernels],
         "operations": list(operations),
         "notes": program.notes,
     }
     numbers = [program.commit, program.arena_bytes, program.checked, program.writing]
+    numbers.append(_BACKENDS.index(program.backend))
 
     def group(rows: Sequence[T], row: Callable[[T], Iterator[int]]) -> None:
         numbers.append(len(rows))
@@ -73,6 +77,7 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
 
     def launch(one: Launch) -> Iterator[int]:
         yield from (kernels[one.kernel], one.extent, one.grain, one.work)
+        yield from (len(one.grid or ()), *(one.grid or ()))
         yield len(one.origin)
         for o in one.origin:
             yield from origin(o)
@@ -158,8 +163,8 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
         text, numbers = parts
         words = json.loads(text)
         kernels = [
-            Kernel(str(template), str(source), _lost if llvm else None, bool(fast))
-            for template, source, llvm, fast in words["kernels"]
+            Kernel(str(template), str(source), _lost if llvm else None, bool(fast), str(backend))
+            for template, source, llvm, fast, backend in words["kernels"]
         ]
         operations = [str(operation) for operation in words["operations"]]
         notes = tuple(map(str, words["notes"]))
@@ -167,6 +172,7 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
         raise Unreadable from error
     r = _Reader(numbers)
     commit, arena_bytes, checked, writing = (r.number() for _ in range(4))
+    backend = _BACKENDS[r.number(len(_BACKENDS))]
     buffers = r.group(r.buffer)
     slots = [Slot(k) for k in range(len(buffers))]
     inputs, outputs = (r.group(lambda: r.number(len(slots))) for _ in range(2))
@@ -187,9 +193,13 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
 
     def launch() -> Launch:
         kernel, extent, grain, work = r.number(len(kernels)), r.number(), r.number(), r.number()
+        grids = r.group(r.number)
+        if len(grids) != (len(Grid._fields) if backend == "cuda" else 0):
+            raise Unreadable
         origins = tuple([origin(*pair) for pair in r.pairs()])
         args = tuple([argument(*pair) for pair in r.pairs()])
-        return Launch(kernels[kernel], args, extent, grain, origins, work)
+        grid = Grid(*grids) if grids else None
+        return Launch(kernels[kernel], args, extent, grain, origins, work, grid)
 
     def loop() -> Loop:
         first, last, length = r.number(len(launches) + 1), r.number(len(launches) + 1), r.number()
@@ -209,7 +219,8 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
     if not all(_inside(b, arena_bytes) for b in buffers) or not _sound(launches, loops, buffers):
         raise Unreadable
     return Program(
-        buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, loops, notes
+        buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, loops, backend,
+        notes,
     )
 
 

@@ -110,5 +110,5 @@ class Parts:
         return Program(
             tuple(self.buffers), tuple(self.slots[x] for x in self.graph.inputs), outputs,
             tuple(launch for _, launch in rows), first(s.commit), arena_bytes, first(s.checked),
-            writing, tuple(self.loops), s.notes,
+            writing, tuple(self.loops), self.backend.name, s.notes,
         )

@@ -16,7 +16,7 @@ from ..ir.dtype import DType, bfloat16, float16, int64
 from ..ir.node import Node, is_constant
 from ..ir.op import Types
 from ..ir.ops.elementwise import cast, div
-from .program import Kernel, Slot
+from .program import Grid, Kernel, Slot
 
 _PLAIN = (
     0.0,
@@ -198,10 +198,11 @@ def _fitted(text: str, dtype: DType) -> str:
 
 class Piece(NamedTuple):
     """One launch: its kernel and arguments, the extent of its outermost loop, and the cost of one
-    step of that in additions; 0 if the loop must not be split.
+    step of that in additions; 0 if the loop must not be split. For a GPU, the grid says the rest.
     """
 
     kernel: Kernel
     args: Arguments
     extent: int
     step_cost: int
+    grid: Grid | None = None

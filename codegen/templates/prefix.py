@@ -144,8 +144,9 @@ class _Operands:
         return load(self.goal, self.anchor.dtype, self.scan.place(self.goal_view, "(j - 1)", back))
 
     def piece(self, first: list[str], step: list[str]) -> Piece:
-        kernel, args, extent, work = self.scan.piece(first, step)
-        return Piece(kernel, args, extent, work * self.anchor.shape[self.scan.axis] * 4)
+        piece = self.scan.piece(first, step)
+        cost = piece.step_cost * self.anchor.shape[self.scan.axis] * 4
+        return piece._replace(step_cost=cost)
 
 
 def prefix(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:

@@ -113,9 +113,9 @@ def argsort(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[
         f"for j in range({n}):",
         f"    {store(dst, int64, f'o + j * {stride}', listed('a + j'))}",
     ]
-    kernel, args, extent, others = loops.piece("argsort", lines)
-    cost = max(others, 1) * length * max(length.bit_length(), 1) * 8
-    yield Piece(kernel, args, extent, cost)
+    piece = loops.piece("argsort", lines)
+    cost = max(piece.step_cost, 1) * length * max(length.bit_length(), 1) * 8
+    yield piece._replace(step_cost=cost)
 
 
 def searchsorted(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:
@@ -143,6 +143,6 @@ def searchsorted(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iter
         "        low = middle + 1",
         store(dst, int64, loops.position(own), "low"),
     ]
-    kernel, args, extent, others = loops.piece("searchsorted", lines)
-    cost = max(others, 1) * max(rows.shape[-1].bit_length(), 1) * 8
-    yield Piece(kernel, args, extent, cost)
+    piece = loops.piece("searchsorted", lines)
+    cost = max(piece.step_cost, 1) * max(rows.shape[-1].bit_length(), 1) * 8
+    yield piece._replace(step_cost=cost)
