@@ -1,7 +1,7 @@
-"""What the driver needs of a kind of device: memory, and programs that run there.
+"""What the driver needs of a kind of device: programs that run there, and of a GPU, memory.
 
-Two rooms implement it, `cpu/host.py` and `cuda/device.py`. An Array is an np.ndarray there, and a
-DeviceArray here.
+`cpu/executable.py` and `cuda/executable.py` run programs; `cuda/devices.py` has memory. The arrays
+that lie in such memory, with shapes and strides, are the tracer's (tracer/tensor/device_array.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..codegen.program import Program
-
-Array = Any  # np.ndarray | DeviceArray
 
 
 class Executable(Protocol):
@@ -27,7 +25,6 @@ class Executable(Protocol):
     """
 
     program: Program
-    device: Device
     table: memoryview  # of int64
     lock: Any
     busy: list[bool]
@@ -72,34 +69,37 @@ class Executable(Protocol):
         """How often the launch list was walked."""
 
 
-class Device(Protocol):
-    """A device, and what lies in its memory."""
+class Memory(Protocol):
+    """A block of a device's memory, which goes back to the device with the last reference to it. Of
+    no bytes, its pointer is 0.
+    """
 
-    name: str  # 'cpu' | 'cuda:0' | ...
-    backend: str  # the name of the Backend that writes its kernels
+    index: int  # of the device
+    pointer: int
+    nbytes: int
 
-    def identity(self) -> str:
-        """What programs for it depend on besides their source: processor and versions."""
 
-    def executable(self, program: Program) -> Executable: ...
+class Devices(Protocol):
+    """The GPUs of a kind. All is done in the order of the calls, on the current stream of the
+    device. Memory that was given back is used again by what comes later in that order.
+    """
 
-    def empty(self, shape: tuple[int, ...], storage: np.dtype) -> Array:
-        """Row-major memory. Its content is undefined."""
+    def present(self, index: int | None) -> int:
+        """The index of a device, or of the current one. RuntimeError if it is not there."""
 
-    def empty_like(self, template: np.ndarray) -> Array:
-        """The same, with axes in the memory order of a template, whose elements nobody reads."""
+    def allocate(self, index: int, nbytes: int) -> Memory:
+        """RuntimeError, with what was asked for and what is free, if there is no such block."""
 
-    def address(self, array: Array) -> int:
-        """Where its first element lies."""
+    def write(self, to: Memory, offset: int, data: np.ndarray) -> None:
+        """Copy contiguous bytes of the host, which may change as soon as this returns."""
 
-    def from_host(self, array: np.ndarray) -> Array:
-        """Its values here; maybe the array itself."""
+    def read(self, source: Memory, offset: int, nbytes: int) -> np.ndarray:
+        """A copy of bytes on the host. Waits for what computes them."""
 
-    def to_host(self, array: Array) -> np.ndarray:
-        """Its values as NumPy's; maybe the array itself. Waits for what computes them."""
+    def copy(self, to: Memory, offset: int, source: Memory, begin: int, nbytes: int) -> None:
+        """Also from one device to another."""
 
-    def copy(self, array: Array) -> Array:
-        """Its values in new memory, with the axes in the same order."""
+    def executable(self, index: int, program: Program) -> Executable: ...
 
-    def contiguous(self, array: Array) -> Array:
-        """The array itself if it is row-major, else a copy that is."""
+    def identity(self, index: int) -> str:
+        """What programs depend on besides their source: compute capability and versions."""

@@ -52,7 +52,6 @@ LAWS = {
         (
             "tracegrad.runtime",
             "tracegrad.codegen.program",
-            "tracegrad.ir.device_array",
             "tracegrad.ir.dtype",
             "tracegrad.ir.faults",
             "tracegrad.ir.handlers",
