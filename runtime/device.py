@@ -1,17 +1,17 @@
-"""What the driver needs of a kind of device: programs that run there, and of a GPU, memory.
+"""What the driver needs of a kind of device: programs that run there, and of a GPU, its memory.
 
-`cpu/executable.py` and `cuda/executable.py` run programs; `cuda/devices.py` has memory. The arrays
-that lie in such memory, with shapes and strides, are the tracer's (tracer/tensor/device_array.py).
+`cpu/executable.py` and `cuda/executable.py` have an Executable each, `cuda/device.py` the Device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..codegen.program import Program
+from ..ir.device_array import DeviceArray
 
 
 class Executable(Protocol):
@@ -28,7 +28,7 @@ class Executable(Protocol):
     table: memoryview  # of int64
     lock: Any
     busy: list[bool]
-    early: Sequence[int]
+    early: list[int]
     whole: int
     before: int
     after: int
@@ -69,37 +69,31 @@ class Executable(Protocol):
         """How often the launch list was walked."""
 
 
-class Memory(Protocol):
-    """A block of a device's memory, which goes back to the device with the last reference to it. Of
-    no bytes, its pointer is 0.
+class Device(Protocol):
+    """A GPU, and arrays in its memory. All is done in the order of the calls, on the current stream
+    of the device; memory that was given back is used again by what comes later in that order.
     """
 
-    index: int  # of the device
-    pointer: int
-    nbytes: int
+    name: str  # 'cuda:0', ...
 
-
-class Devices(Protocol):
-    """The GPUs of a kind. All is done in the order of the calls, on the current stream of the
-    device. Memory that was given back is used again by what comes later in that order.
-    """
-
-    def present(self, index: int | None) -> int:
-        """The index of a device, or of the current one. RuntimeError if it is not there."""
-
-    def allocate(self, index: int, nbytes: int) -> Memory:
-        """RuntimeError, with what was asked for and what is free, if there is no such block."""
-
-    def write(self, to: Memory, offset: int, data: np.ndarray) -> None:
-        """Copy contiguous bytes of the host, which may change as soon as this returns."""
-
-    def read(self, source: Memory, offset: int, nbytes: int) -> np.ndarray:
-        """A copy of bytes on the host. Waits for what computes them."""
-
-    def copy(self, to: Memory, offset: int, source: Memory, begin: int, nbytes: int) -> None:
-        """Also from one device to another."""
-
-    def executable(self, index: int, program: Program) -> Executable: ...
-
-    def identity(self, index: int) -> str:
+    def identity(self) -> str:
         """What programs depend on besides their source: compute capability and versions."""
+
+    def executable(self, program: Program) -> Executable: ...
+
+    def empty(self, shape: tuple[int, ...], storage: np.dtype) -> DeviceArray:
+        """Row-major memory. Its content is undefined. RuntimeError, with what was asked for and
+        what is free, if there is no such block.
+        """
+
+    def from_host(self, array: np.ndarray) -> DeviceArray:
+        """Its values in new row-major memory."""
+
+    def to_host(self, array: DeviceArray) -> np.ndarray:
+        """Its values in a new array. Waits for what computes them."""
+
+    def copy(self, array: DeviceArray) -> DeviceArray:
+        """Its values in new memory, with the axes in the same order."""
+
+    def contiguous(self, array: DeviceArray) -> DeviceArray:
+        """The array itself if it is row-major, else a copy that is."""

@@ -52,6 +52,7 @@ LAWS = {
         (
             "tracegrad.runtime",
             "tracegrad.codegen.program",
+            "tracegrad.ir.device_array",
             "tracegrad.ir.dtype",
             "tracegrad.ir.faults",
             "tracegrad.ir.handlers",

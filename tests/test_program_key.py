@@ -16,6 +16,7 @@ import scipy
 
 import tracegrad as tg
 from tracegrad.driver import program_store
+from tracegrad.driver.places import HOST
 from tracegrad.ir.dtype import float32, float64, int64
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import constant, input_node
@@ -250,13 +251,13 @@ def test_no_program_is_kept_by_a_library_whose_source_has_changed(monkeypatch):
 
 
 def test_another_library_processor_or_numba_has_other_programs(monkeypatch):
-    names = {program_store.name_of("a"), program_store.name_of("b")}
+    names = {program_store.name_of("a", HOST), program_store.name_of("b", HOST)}
     for library in (np, scipy):  # which fold constants
         with monkeypatch.context() as changed:
             changed.setattr(library, "__version__", "another")
-            names.add(program_store.name_of("a"))
+            names.add(program_store.name_of("a", HOST))
     monkeypatch.setattr(program_store, "source", lambda: "another")
-    names.add(program_store.name_of("a"))
+    names.add(program_store.name_of("a", HOST))
     monkeypatch.setattr(object_cache, "machine", lambda: "another")
-    names.add(program_store.name_of("a"))
+    names.add(program_store.name_of("a", HOST))
     assert len(names) == 6

@@ -8,12 +8,15 @@ reference to anybody's tensors; whoever writes a pointer keeps alive what it poi
 from __future__ import annotations
 
 import os
+from ctypes import c_byte
 from itertools import pairwise
+from math import prod
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
-from ...codegen.program import Kernel, Program, Slot, as_word, fault
+from ...codegen.program import Buffer, Kernel, Program, Slot, as_word, fault
 from ...ir.locks import Turn
 from .compiler import addresses_of
 from .launch_list import COLUMNS, WORKERS, loop_address, walker
@@ -34,6 +37,21 @@ def aligned(nbytes: int) -> np.ndarray:
 def address(array: np.ndarray) -> int:
     """Where an array's data begins."""
     return array.__array_interface__["data"][0]
+
+
+def array_at(pointer: int, buffer: Buffer) -> np.ndarray:
+    """The array of a slot whose pointer is this."""
+    dtype, size = np.dtype(buffer.dtype.storage), buffer.dtype.itemsize
+    if 0 in buffer.shape:
+        return np.zeros(buffer.shape, dtype)
+    steps = buffer.strides
+    if steps is None:
+        steps = tuple(prod(buffer.shape[d + 1 :]) for d in range(len(buffer.shape)))
+    ends = [(n - 1) * s * size for n, s in zip(buffer.shape, steps, strict=True)]
+    first = sum(e for e in ends if e < 0)  # where the array begins, from its pointer
+    memory: Any = (c_byte * (sum(map(abs, ends)) + size)).from_address(pointer + first)
+    strides = tuple(s * size for s in steps)
+    return np.ndarray(buffer.shape, dtype, memory, -first, strides)
 
 
 def _entries(program: Program) -> dict[Kernel, int]:
@@ -58,6 +76,7 @@ class Executable:
         self.table = self._table.data
         self._status = np.zeros(4, np.int64)
         self._arena: np.ndarray | None = None
+        self._cells: dict[int, np.ndarray] = {}
         self.warm()
         at = address(self._table)
         self._table[0] = address(self._status)
@@ -112,6 +131,21 @@ class Executable:
             blocks[step] = np.array(words, np.int64)
         self._loop_blocks = list(blocks.values())
         return {step: address(block) for step, block in blocks.items()}
+
+    def number(self, slot: int) -> np.ndarray:
+        """Memory for an input or output that only the driver writes or reads; always the same."""
+        if slot not in self._cells:
+            buffer = self.program.buffers[slot]
+            self._cells[slot] = cell = np.zeros(buffer.shape, buffer.dtype.storage)
+            self._table[slot] = address(cell)
+        return self._cells[slot]
+
+    readable = number
+
+    def inputs_on_host(self) -> list[np.ndarray]:
+        """The inputs, as arrays of the memory that the table says."""
+        slots, buffers = self.program.inputs, self.program.buffers
+        return [array_at(int(self._table[slot]), buffers[slot]) for slot in slots]
 
     def warm(self) -> None:
         """Have an arena, for the intermediate results of a run."""

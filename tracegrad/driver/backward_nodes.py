@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cpu.executable import address
 from ..tracer.autograd.graph import FREED, AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
 from ..tracer.capture.inputs import Input
 from ..tracer.change_counter import tensor_changed
@@ -17,6 +16,7 @@ from ..tracer.tensor.gradient_layout import to_layout
 from ..tracer.tensor.inplace import take_history
 from ..tracer.tensor.tensor import RemovableHandle, Tensor, wrap
 from .backward_programs import Derivative, reachable_nodes
+from .places import address
 
 TITLE = "CompiledFunctionBackward"
 _USER = "a compiled function"

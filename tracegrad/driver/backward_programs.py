@@ -21,7 +21,7 @@ from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
 from ..ir.progress import progress
 from ..ir.strides import View
-from ..runtime.cpu.executable import Executable, address
+from ..runtime.device import Executable
 from ..tracer.autograd.backward import backpropagate
 from ..tracer.autograd.graph import GradFn, edge
 from ..tracer.capture.guards import Guard
@@ -31,6 +31,7 @@ from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
 from .lowering import Cut, Lowered, backward_program, simple
+from .places import Place, address, place_of
 from .rerun import Rerun
 from .snapshot import restorable_parts
 
@@ -38,12 +39,12 @@ from .snapshot import restorable_parts
 class Backward:
     """A backward program: gradients from cotangents and saved values."""
 
-    def __init__(self, executable: Executable):
-        self.executable, self.program = executable, executable.program
+    def __init__(self, executable: Executable, place: Place):
+        self.executable, self.program, self.place = executable, executable.program, place
         self.inputs = self.program.inputs
         buffers = self.program.buffers
         self.pools = [
-            Pool(executable.table, slot, buffers[slot].shape, buffers[slot].dtype)
+            Pool(place, executable.table, slot, buffers[slot].shape, buffers[slot].dtype)
             for slot in self.program.outputs
         ]
 
@@ -54,7 +55,8 @@ class Backward:
         executable = self.executable
         with executable.lock:
             if executable.busy[0]:  # called by a signal handler that interrupted this very program
-                return Backward(Executable(self.program)).run(pointers)
+                other = Backward(self.place.executable(self.program), self.place)
+                return other.run(pointers)
             executable.busy[0] = True
             try:
                 executable.warm()
@@ -132,8 +134,9 @@ class Derivative:
         self.stand_ins: tuple[Node, ...] = ()  # for the values that forward saves
         self.building = lock()
         self.backwards: dict[frozenset[int], Backward] = {}
-        one = np.ones((), self.seeds[0].dtype.storage)
-        self._one, self.unit = one, [address(one)]  # the cotangent of a backward() without one
+        # the cotangent of a backward() without one
+        self._one = place_of(trace).from_host(np.ones((), self.seeds[0].dtype.storage))
+        self.unit = [address(self._one)]
 
     def _relate(self, fns: list[GradFn | None], nodes: list[set[GradFn]]) -> None:
         """How outputs depend on each other. `fns` are their autograd nodes, `nodes` those that a
@@ -261,7 +264,7 @@ class Derivative:
                         self.low, starts, [*self.inputs, *seeds], self.layouts,
                         [g for g in self.gradients_from(starts) if g is not None],
                         lambda: self.graph(starts, seeds), self.fast,
-                    ))
+                    ), self.low.place)
         return self.backwards[starts]
 
     def graph(self, starts: frozenset[int], seeds: list[Node]) -> Graph:

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..ir.dtype import DType, float32
-from ..runtime.cpu.executable import address
 from ..tracer.tensor.gradient_layout import layout_template
 from ..tracer.tensor.tensor import Tensor, wrap
+from .places import HOST, Array, Place, address
 
 MOST_KEPT = 8  # buffers of one output that are kept for later calls
 # the reference counts of what nobody else holds. A buffer in the pool: its tuple, the loop
@@ -21,23 +21,25 @@ FREE, TENSOR, ARRAY = 3, 4, 3
 
 
 class Pool:
-    """Buffers for one output. `axes` is the order of the axes in memory, outermost first."""
+    """Buffers for one output, in the place where its program runs. `axes` is the order of the axes
+    in memory, outermost first.
+    """
 
-    __slots__ = ("buffers", "dtype", "like", "slot", "table")
+    __slots__ = ("buffers", "dtype", "empty_like", "like", "slot", "table")
 
-    def __init__(self, table: memoryview, slot: int, shape: tuple[int, ...], dtype: DType,
-                 axes: tuple[int, ...] | None = None):
-        self.table, self.slot, self.dtype = table, slot, dtype
+    def __init__(self, place: Place, table: memoryview, slot: int, shape: tuple[int, ...],
+                 dtype: DType, axes: tuple[int, ...] | None = None):
+        self.table, self.slot, self.dtype, self.empty_like = table, slot, dtype, place.empty_like
         self.like = layout_template(shape, np.dtype(dtype.storage), axes)
-        self.buffers: list[tuple[np.ndarray, int]] = []
+        self.buffers: list[tuple[Array, int]] = []
 
-    def take(self) -> np.ndarray:
+    def take(self) -> Array:
         """A free buffer. Writes its address into the pointer table."""
         for array, where in self.buffers:
             if getrefcount(array) == FREE:
                 self.table[self.slot] = where
                 return array
-        array = np.empty_like(self.like)
+        array = self.empty_like(self.like)
         where = address(array)
         if len(self.buffers) == MOST_KEPT:  # all are held elsewhere: drop the oldest
             del self.buffers[0]
@@ -96,7 +98,7 @@ def counts_hold() -> bool:
     """
     if get_config_var("Py_GIL_DISABLED"):
         return False
-    pool = Pool(memoryview(bytearray(8)).cast("q"), 0, (1,), float32)
+    pool = Pool(HOST, memoryview(bytearray(8)).cast("q"), 0, (1,), float32)
     first = pool.take()
     second = [pool.take()]
     distinct = first is not second[0]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..codegen.program import Program
 from ..ir.dtype import DType
 from ..ir.node import Aval
-from ..runtime.cpu.executable import Executable
+from ..runtime.device import Executable
 from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input, Stream
 from ..tracer.capture.locations import Location

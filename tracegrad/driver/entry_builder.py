@@ -307,7 +307,7 @@ class EntryBuilder:
         always.update(i.node for pair in identities for i in pair if isinstance(i, Input))
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         settled = len(self.outputs), nodes, frozenset(always), self.writes, layouts
-        options = self.guarded, self.fast_math
+        options = self.guarded, self.fast_math, self.split.place
         if d is None:
             graph = Graph(nodes, rest.outputs, rest.checks)
             cut = partial(without_backward, fast=self.fast_math)

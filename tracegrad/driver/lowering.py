@@ -27,8 +27,9 @@ from ..ir.simplify import simplify
 from ..ir.strides import View
 from ..ir.structure import NoStructure, structure
 from ..ir.verify import verify
-from ..runtime.cpu.executable import Executable
+from ..runtime.device import Executable
 from . import program_store
+from .places import Place
 
 
 class Cut(NamedTuple):
@@ -46,7 +47,7 @@ class Recorded:
     """All that lowering looks at. The first `count` outputs of the graph are those of the call.
     `inputs` are those of the program, if it reads them, or if they are in `always`. `writes` and
     the rest is for codegen.build.build. `cut` simplifies the graph, in a way that `way` tells from
-    others.
+    others. `place` is where the program will run.
     """
 
     graph: Graph
@@ -57,6 +58,7 @@ class Recorded:
     layouts: dict[Node, View]
     guarded: bool
     fast: bool
+    place: Place
     cut: Callable[[Graph], Cut]
     cut_key: str = ""
 
@@ -88,9 +90,9 @@ class Lowered:
 
     def __init__(
         self, name: str | None, lines: list[Site], executable: Executable, facts: _Facts,
-        made_of: Recorded | Graph, timing: Timing,
+        made_of: Recorded | Graph, place: Place, timing: Timing,
     ):
-        self.name, self.lines, self.executable = name, lines, executable
+        self.name, self.lines, self.executable, self.place = name, lines, executable, place
         self.inputs, self.needed, self.saved, self.nodes, self._digest = facts
         self.loaded = isinstance(made_of, Recorded)
         self.timing = timing
@@ -115,7 +117,7 @@ class Lowered:
         if isinstance(recorded := self._made_of, Recorded):
             return build(
                 self.graph(), recorded.writes, recorded.layouts, guarded=recorded.guarded,
-                fast=recorded.fast,
+                fast=recorded.fast, backend=self.place.backend,
             )
         return self.executable.program
 
@@ -135,17 +137,17 @@ def digest(graph: Graph) -> str:
 @collector_waits()
 def lowered(recorded: Recorded) -> Lowered:
     """The program of what was recorded."""
-    began = time.perf_counter()
+    began, place = time.perf_counter(), recorded.place
     name, lines = None, list[Site]()
     try:
         text, lines = structure(recorded.graph)
-        name = program_store.name_of(f"{_around(recorded)}\n{text}")
+        name = program_store.name_of(f"{_around(recorded)}\n{text}", place)
     except NoStructure:  # a parameter of a new type: the program is made in every process
         pass
-    kept = program_store.find(name, lines, partial(_checked, recorded))
+    kept = program_store.find(name, lines, place, partial(_checked, recorded))
     if kept is not None:
         facts, executable, read_at = kept
-        return Lowered(name, lines, executable, facts, recorded, _timing(began, read_at))
+        return Lowered(name, lines, executable, facts, recorded, place, _timing(began, read_at))
     cut = recorded.cut(recorded.graph)
     used, reads = {*cut.graph.order(), *recorded.always}, set(cut.needed)
     facts = _Facts(
@@ -155,14 +157,15 @@ def lowered(recorded: Recorded) -> Lowered:
     )
     graph = with_inputs(cut.graph, recorded, facts.inputs)
     program = build(
-        graph, recorded.writes, recorded.layouts, guarded=recorded.guarded, fast=recorded.fast
+        graph, recorded.writes, recorded.layouts, guarded=recorded.guarded, fast=recorded.fast,
+        backend=place.backend,
     )
     built_at = time.perf_counter()
-    executable = Executable(program)
+    executable = place.executable(program)
     timing = _timing(began, built_at)
     saved = [[list(shape), dtype.name] for shape, dtype in facts.saved]
     program_store.keep(name, [*facts[:2], saved, *facts[3:]], program, lines)
-    return Lowered(name, lines, executable, facts, graph, timing)
+    return Lowered(name, lines, executable, facts, graph, place, timing)
 
 
 def _timing(began: float, ready: float) -> Timing:
@@ -204,16 +207,18 @@ def backward_program(
     """The program that gives `gradients` of what `low` saves and of `inputs`, beginning at some of
     its outputs; `graph` makes its graph, if there is no such program on disk.
     """
-    name = low.name and program_store.name_of(f"{low.name} backward {sorted(starts)}")
+    place = low.place
+    name = low.name and program_store.name_of(f"{low.name} backward {sorted(starts)}", place)
     outputs = [Aval(g.shape, g.dtype) for g in gradients]
 
     def check(facts: Any, program: Program) -> None:
         _check_buffers(program, [*low.saved, *inputs], outputs, layouts)
 
-    kept = program_store.find(name, low.lines, check)
+    kept = program_store.find(name, low.lines, place, check)
     if kept is not None:
         return kept[1]
-    executable = Executable(build(graph(), {}, dict(layouts), fast=fast))
+    program = build(graph(), {}, dict(layouts), fast=fast, backend=place.backend)
+    executable = place.executable(program)
     program_store.keep(name, None, executable.program, low.lines)
     return executable
 

@@ -6,16 +6,22 @@ from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
+from ..ir.device_array import DeviceArray, bounds
 from ..tracer.capture.inputs import Input
+from .places import Array
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+def overlap(a: Array, b: Array) -> bool:
+    if type(a) is DeviceArray or type(b) is DeviceArray:
+        if type(a) is not type(b) or a.device is not b.device:
+            return False
+        (low, high), (begin, end) = bounds(a), bounds(b)
+        return low < end and begin < high
     return a.size > 0 and b.size > 0 and np.may_share_memory(a, b)
 
 
-def _overlaps_itself(a: np.ndarray) -> bool:
+def _overlaps_itself(a: Array) -> bool:
     """Whether two elements may lie at one place."""
     span = a.itemsize
     for stride, extent in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True)):
@@ -28,7 +34,7 @@ def _overlaps_itself(a: np.ndarray) -> bool:
 def _overlapping(inputs: list[Input]) -> Iterator[tuple[Input, Input]]:
     """The pairs of inputs whose memory overlaps."""
     spans = [
-        (*byte_bounds(i.tensor._array), k)
+        (*bounds(i.tensor._array), k)
         for k, i in enumerate(inputs) if i.tensor is not None and i.tensor._array.size
     ]
     spans.sort()

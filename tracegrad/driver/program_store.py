@@ -22,7 +22,8 @@ from ..codegen.program_file import decode, encode
 from ..ir.interpret import libraries
 from ..ir.node import Site, user_site
 from ..runtime.cpu import object_cache
-from ..runtime.cpu.executable import Executable
+from ..runtime.device import Executable
+from .places import Place
 
 _IMPORTED = time.time()
 _ROOMS = ("ir", "codegen", "runtime", "tracegrad/driver")
@@ -64,20 +65,22 @@ def source() -> str | None:
     return digest.hexdigest()
 
 
-def name_of(text: str) -> str | None:
-    """The name of the program that is made of what `text` says; None if programs are not kept."""
+def name_of(text: str, place: Place) -> str | None:
+    """The name of the program for a place that is made of what `text` says; None if programs are
+    not kept.
+    """
     made_by = source()
     if made_by is None:
         return None
-    return object_cache.key(f"program {made_by} {libraries()}\n{text}")
+    return object_cache.key(f"program {made_by} {libraries()} {place.identity()}\n{text}")
 
 
 def find(
-    name: str | None, lines: list[Site], fits: Callable[[Any, Program], T]
+    name: str | None, lines: list[Site], place: Place, fits: Callable[[Any, Program], T]
 ) -> tuple[T, Executable, float] | None:
     """What `fits` makes of the facts that were kept with the program of that name; the program,
-    ready to run; and when it was read. `lines` are those of the graph. `fits` raises Unreadable, or
-    what a fact of a wrong type raises, if they are no good.
+    ready to run in its place; and when it was read. `lines` are those of the graph. `fits` raises
+    Unreadable, or what a fact of a wrong type raises, if they are no good.
     """
     parts = None if name is None else object_cache.read(name)
     if parts is None:
@@ -86,7 +89,7 @@ def find(
         facts = json.loads(parts[0])
         program = decode(parts[1:], [*lines, user_site()])
         fitting, read_at = fits(facts, program), time.perf_counter()
-        executable = Executable(program)
+        executable = place.executable(program)
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
     statistics.loaded += 1

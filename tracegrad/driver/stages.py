@@ -21,15 +21,16 @@ from ..ir.graph import Graph, postorder
 from ..ir.node import Node, input_node, intern
 from ..ir.op import Kind
 from ..ir.structure import NoStructure, structure
-from ..runtime.cpu.executable import address
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import aval
 from ..tracer.capture.trace import Trace
 from ..tracer.capture.values import Computed
+from ..tracer.tensor.gradient_layout import layout_template
 from ..tracer.tensor.tensor import traced
 from .backward_programs import layout
 from .lowering import Lowered, Recorded, lowered, without_backward
+from .places import address, place_of
 
 
 @dataclass
@@ -49,8 +50,8 @@ class Looked:
 
 class Segment:
     """A compiled stage with the memory of its outputs: first those that Python looks at, then the
-    nodes with `numbers`, which later stages read. `cells` are the numbers that it reads, `last` the
-    arrays that it read at the last call, by input. `fresh[0]` is the thread whose call has just
+    nodes with `numbers`, which later stages read. `last` are the arrays that it read at the last
+    call, by input. `fresh[0]` is the thread whose call has just
     computed it, on another way.
     """
 
@@ -58,10 +59,13 @@ class Segment:
         self.low, self.numbers, self.parents = low, numbers, parents
         executable = self.executable = low.executable
         buffers, outputs = executable.program.buffers, executable.program.outputs
-        self.arrays = [np.zeros(b.shape, b.dtype.storage) for b in (buffers[k] for k in outputs)]
-        for slot, array in zip(outputs, self.arrays, strict=True):
+        looked = len(outputs) - len(numbers)
+        self.arrays = [executable.readable(slot) for slot in outputs[:looked]]
+        for slot in outputs[looked:]:
+            b = buffers[slot]
+            array = low.place.empty_like(layout_template(b.shape, np.dtype(b.dtype.storage), None))
             executable.table[slot] = address(array)
-        self.cells: dict[int, np.ndarray] = {}
+            self.arrays.append(array)
         self.last: dict[int, list] = {}
         self.fresh: list[int | None] = [None]
 
@@ -112,7 +116,7 @@ class Split:
     """
 
     def __init__(self, trace: Trace, ways: Ways, fast: bool):
-        self.trace, self.ways, self.fast = trace, ways, fast
+        self.trace, self.ways, self.fast, self.place = trace, ways, fast, place_of(trace)
         self.log = trace.values
         self.cuts = len(self.log.cuts)
         self.stage: dict[Node, int] = {}  # which computes a node
@@ -219,7 +223,7 @@ class Split:
         layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
         return lowered(Recorded(
             Graph(nodes, graph.outputs, graph.checks), len(graph.outputs), nodes, frozenset(), {},
-            layouts, False, self.fast, partial(without_backward, fast=self.fast),
+            layouts, False, self.fast, self.place, partial(without_backward, fast=self.fast),
         ))
 
     def _key(self, graph: Graph) -> str:

@@ -13,7 +13,6 @@ from weakref import ref
 import numpy as np
 
 from ...functions.torch.creation import from_numpy
-from ...runtime.cpu.executable import address
 from ...tracer.capture.inputs import Stream
 from ...tracer.capture.locations import Location
 from ...tracer.capture.signature import aval
@@ -23,6 +22,7 @@ from ...tracer.tensor.inplace import is_read_only
 from ...tracer.tensor.tensor import Tensor
 from ..entry import Entry, nobody
 from ..overlaps import overlap
+from ..places import address
 from ..snapshot import restoring_elsewhere
 
 

@@ -55,7 +55,7 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
             write_random(s)
             write_snapshot(s)
             write_stages(s)
-            write_numbers(s, entry.executable, entry.inputs, {})
+            write_numbers(s, entry.executable, entry.inputs)
             write_launches(s)
             write_commit(s)
         s.add(f"finally: {busy.replace(', ', ' = ')} = False")

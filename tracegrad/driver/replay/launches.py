@@ -5,10 +5,6 @@ Value guards are checked between two walks, before anything is written.
 
 from __future__ import annotations
 
-import numpy as np
-
-from ...runtime.cpu.executable import address
-from ..entry import Entry
 from .source import Source
 from .stages import write_looked, write_walk
 
@@ -27,7 +23,8 @@ def write_launches(s: Source) -> None:
         with s.block("for span in early:"):
             write_walk(s, executable, "span", len(s.entry.stages), s.entry.low, s.entry.looked)
     entry, last = s.entry, len(s.entry.stages)
-    cells = {k: _private(entry, k) for k in entry.looked.outputs()}
+    outputs = entry.program.outputs
+    cells = {k: executable.readable(outputs[k]) for k in entry.looked.outputs()}
     if entry.guarded:
         write_walk(s, executable, "BEFORE", last, entry.low, entry.looked)
         write_looked(s, entry.looked, cells, last)
@@ -39,14 +36,6 @@ def write_launches(s: Source) -> None:
     s.add(f"if wrong: {s.undo}fail()")
     if not entry.guarded:
         write_looked(s, entry.looked, cells, last, sure=True)
-
-
-def _private(entry: Entry, k: int) -> np.ndarray:
-    """Memory for an output that only the replay reads."""
-    node = entry.outputs[k]
-    cell = np.zeros(node.shape, node.dtype.storage)
-    entry.executable.table[entry.program.outputs[k]] = address(cell)
-    return cell
 
 
 def write_commit(s: Source) -> None:

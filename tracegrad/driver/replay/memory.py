@@ -9,26 +9,23 @@ from sys import getrefcount
 import numpy as np
 
 from ...ir.dtype import float32, float64
-from ...runtime.cpu.executable import Executable, address
+from ...runtime.device import Executable
 from ...tracer.capture.inputs import Input
 from ...tracer.tensor.gradient_layout import array_axis_order
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
 from ..outputs import outputs_of
+from ..places import address
 from .bindings import random_reservation
 from .source import Source, generator_state, tensor_at
 
 
-def write_numbers(
-    s: Source, executable: Executable, inputs: list[Input], cells: dict[int, np.ndarray]
-) -> None:
-    """Write the numbers of this call to where a program reads them: into `cells`, by input."""
+def write_numbers(s: Source, executable: Executable, inputs: list[Input]) -> None:
+    """Write the numbers of this call to where a program reads them."""
     table, slots = executable.table, executable.program.inputs
     own = ("scalar", "hyper") if executable is s.entry.executable else ("scalar", "hyper", "random")
-    for k, (slot, i) in enumerate(zip(slots, inputs, strict=True)):
+    for slot, i in zip(slots, inputs, strict=True):
         if i.kind in own:
-            cell = cells.setdefault(k, np.zeros(i.node.shape, i.node.dtype.storage))
-            table[slot] = address(cell)
-            _write_number(s, i, cell)
+            _write_number(s, i, executable.number(slot))
         elif i.kind == "tensor":
             table[slot] = address(i.tensor._array)
         elif i.kind == "export":
@@ -77,12 +74,17 @@ def write_buffers(s: Source) -> None:
     saved = outputs[len(outputs) - len(entry.derivative.saved) :] if entry.derivative else ()
     results = outputs_of(entry.result)
     for k in [*sorted(results), *saved]:
-        node = entry.outputs[k]
-        axes = results[k].axes if k in results else None
-        pool = Pool(entry.executable.table, entry.program.outputs[k], node.shape, node.dtype, axes)
+        pool = _pool(s, k, results[k].axes if k in results else None)
         entry.pools.append(pool)
         s.outputs[k] = f"o{k}"
         s.add(f"o{k} = {s.name('pool', pool.take)}()")
+
+
+def _pool(s: Source, k: int, axes: tuple[int, ...] | None) -> Pool:
+    """Buffers for an output of the program."""
+    entry, node = s.entry, s.entry.outputs[k]
+    slot = entry.program.outputs[k]
+    return Pool(entry.low.place, entry.executable.table, slot, node.shape, node.dtype, axes)
 
 
 def _gradients(s: Source) -> None:
@@ -97,12 +99,10 @@ def _gradients(s: Source) -> None:
         if k is None:
             s.commits.append(f"{where} = None")
             continue
-        node, slot = entry.outputs[k], program.outputs[k]
         owners.append(where)
-        axes = array_axis_order(i.tensor._array)
-        pools.append(Pool(entry.executable.table, slot, node.shape, node.dtype, axes))
+        pools.append(_pool(s, k, array_axis_order(i.tensor._array)))
         early = bool(entry.guarded or entry.executable.early)
-        forced.append(early or program.early(slot))
+        forced.append(early or program.early(program.outputs[k]))
     if not owners:
         return
     gradients = Gradients(pools, forced)
@@ -126,9 +126,8 @@ def write_random(s: Source) -> None:
     entry = s.entry
     slots = dict(zip(entry.inputs, entry.program.inputs, strict=True))
     for stream in entry.streams:
-        state = np.zeros(2, np.int64)
-        if stream.source in slots:
-            entry.executable.table[slots[stream.source]] = address(state)
+        slot = slots.get(stream.source)
+        state = np.zeros(2, np.int64) if slot is None else entry.executable.number(slot)
         s.states.append(s.name("state", state))
         draw, undo = random_reservation(stream, state)
         s.add(f"{s.name('draw', draw)}()")

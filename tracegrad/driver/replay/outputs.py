@@ -97,13 +97,9 @@ def _freed(s: Source, k: int) -> str:
 
 
 def _kept(s: Source, i: Input) -> str:
-    if i.kind == "hyper":
-        group, key = i.key
-        number = f"float({s.name('group', group)}[{key!r}])"
-        array = f"{s.name('asarray', np.asarray)}({number})"
-        return f"{s.name('wrap', wrap)}({array}, {s.name('dtype', i.node.dtype)})"
-    if i.kind == "scalar":
-        array = encoded(s, i, s.scalars[id(i.key)])
+    array = _kept_number(s, i)
+    if array:
+        array = f"{s.name('place', s.entry.low.place.from_host)}({array})"
         return f"{s.name('wrap', wrap)}({array}, {s.name('dtype', i.node.dtype)})"
     if i.kind == "export":  # the next call writes there
         j, number = i.key
@@ -111,9 +107,18 @@ def _kept(s: Source, i: Input) -> str:
         return f"{s.name('wrap', wrap)}({array}.copy(), {s.name('dtype', i.node.dtype)})"
     if i.kind == "computed":
         return f"{s.name('wrap', wrap)}({computed(s, i)}, {s.name('dtype', i.node.dtype)})"
-    if i.kind == "random":
-        return f"{s.name('wrap', wrap)}({generator_state(i)}, {s.name('dtype', i.node.dtype)})"
     return s.tensor(i)
+
+
+def _kept_number(s: Source, i: Input) -> str:
+    """The array of a number that backward reads; empty if the input is none."""
+    if i.kind == "hyper":
+        group, key = i.key
+        number = f"float({s.name('group', group)}[{key!r}])"
+        return f"{s.name('asarray', np.asarray)}({number})"
+    if i.kind == "scalar":
+        return encoded(s, i, s.scalars[id(i.key)])
+    return generator_state(i) if i.kind == "random" else ""
 
 
 def _expression(s: Source, value: Any, made: dict[Any, str]) -> str:

@@ -7,7 +7,6 @@ tried, or traced, and begins with what this one has computed.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,18 +15,15 @@ from threading import get_ident
 from typing import Any
 from weakref import ref
 
-import numpy as np
-
-from ...codegen.program import Buffer
 from ...ir.dtype import DType, bfloat16
 from ...ir.interpret import value_of
-from ...ir.strides import contiguous
-from ...runtime.cpu.executable import Executable, address
+from ...runtime.device import Executable
 from ...tracer.capture.locations import alike
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
 from ..entry import Entry, nobody
 from ..lowering import Lowered
+from ..places import address
 from ..snapshot import restoring_elsewhere
 from ..stages import Looked, Stage
 from .memory import write_numbers
@@ -115,7 +111,7 @@ def write_stages(s: Source) -> None:
     for j, stage in enumerate(s.entry.stages):
         segment = stage.segment
         executable = segment.executable
-        write_numbers(s, executable, stage.inputs, segment.cells)
+        write_numbers(s, executable, stage.inputs)
         drawing = any(i.kind == "random" for i in stage.inputs)
         fresh = s.name("fresh", segment.fresh)
         condition = "" if drawing else f"if not retry or {fresh}[0] != get_ident():"
@@ -156,9 +152,8 @@ def _fail(low: Lowered, looked: Looked, missed: Callable[[int, Any], Any]) -> An
     try:
         executable.fail()
     except Exception as error:
-        table, buffers = executable.table, executable.program.buffers
-        arrays = [array_at(table[slot], buffers[slot]) for slot in executable.program.inputs]
-        env = dict(zip((graph := low.graph()).inputs, arrays, strict=True))
+        graph = low.graph()
+        env = dict(zip(graph.inputs, executable.inputs_on_host(), strict=True))
 
         def element(k: int, index: int = 0) -> Any:
             y = graph.outputs[k]
@@ -182,19 +177,6 @@ def evaluated(scalar: Scalar, numbers: dict[int, Any]) -> Any:
     assert scalar._function is not None
     operands = (evaluated(x, numbers) if type(x) is Scalar else x for x in scalar._operands)
     return scalar._function(*operands)
-
-
-def array_at(pointer: int, buffer: Buffer) -> np.ndarray:
-    """The array that a pointer table says lies there."""
-    dtype, size = np.dtype(buffer.dtype.storage), buffer.dtype.itemsize
-    if 0 in buffer.shape:
-        return np.zeros(buffer.shape, dtype)
-    steps = buffer.strides or contiguous(buffer.shape)
-    ends = [(n - 1) * s * size for n, s in zip(buffer.shape, steps, strict=True)]
-    first = sum(e for e in ends if e < 0)  # where the array begins, from its pointer
-    memory: Any = (ctypes.c_byte * (sum(map(abs, ends)) + size)).from_address(pointer + first)
-    strides = tuple(s * size for s in steps)
-    return np.ndarray(buffer.shape, dtype, memory, -first, strides)
 
 
 def write_looked(s: Source, looked: Looked, arrays: Any, j: int, sure: bool = False) -> None:
@@ -290,7 +272,8 @@ def _computed(s: Source, stage: Stage, j: int) -> None:
     call, outputs, number = stage.computed
     arrays = ", ".join(s.name("array", stage.segment.arrays[k]) for k in outputs)
     s.computed[id(call)] = name = f"computed{j}"
-    s.add(f"try: {name} = {s.name('compute', call.arrays)}({arrays})")
+    compute, place = s.name("compute", call.arrays), s.name("place", s.entry.low.place.from_host)
+    s.add(f"try: {name} = [{place}(x) for x in {compute}({arrays})]")
     s.add(f"except BaseException: {s.undo}raise")
     shapes = f"tuple([x.shape for x in {name}])"
     missed = s.name("missed", _misser(s.entry, j))

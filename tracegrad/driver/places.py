@@ -1,0 +1,67 @@
+"""Places where programs run: the CPU, and each GPU. The one table of both kinds; the rest of the
+driver asks a Place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..codegen.backend import Backend
+from ..codegen.cpu import CPU
+from ..codegen.program import Program
+from ..ir.device_array import DeviceArray
+from ..runtime.cpu.executable import Executable as CPUExecutable
+from ..runtime.device import Device, Executable
+from ..tracer.capture.trace import Trace
+
+Array = Any  # an np.ndarray or a DeviceArray
+
+
+class Place(NamedTuple):
+    """Who writes kernels for a device, and runs programs there; and memory for what these read and
+    write. `identity` is what programs depend on besides their source and this machine.
+    """
+
+    name: str
+    backend: Backend
+    executable: Callable[[Program], Executable]
+    identity: Callable[[], str]
+    empty_like: Callable[[np.ndarray], Array]  # a template: nobody reads its elements
+    from_host: Callable[[np.ndarray], Array]  # maybe the array itself
+
+
+HOST = Place("cpu", CPU(), CPUExecutable, lambda: "", np.empty_like, lambda array: array)
+
+
+@cache
+def gpu(device: Device) -> Place:
+    """The place of a GPU."""
+
+    def empty_like(template: np.ndarray) -> DeviceArray:
+        whole = device.empty(template.shape, template.dtype)
+        return DeviceArray(whole.memory, template.shape, template.dtype, template.strides)
+
+    return Place(
+        device.name, BACKENDS["cuda"], device.executable, device.identity, empty_like,
+        device.from_host,
+    )
+
+
+BACKENDS: dict[str, Backend] = {"cpu": HOST.backend}
+
+
+def place_of(trace: Trace) -> Place:
+    """Where the program of a trace runs."""
+    arrays = (i.tensor._array for i in trace.inputs if i.tensor is not None)
+    return next((gpu(a.device) for a in arrays if type(a) is DeviceArray), HOST)
+
+
+def address(array: Array) -> int:
+    """Where the first element of an array lies."""
+    if type(array) is DeviceArray:
+        return array.address
+    return array.__array_interface__["data"][0]
