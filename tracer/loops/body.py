@@ -25,6 +25,8 @@ from ..signals import untraced_handlers
 from ..tensor.dispatch import number
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 
+ROOM = 32  # at first, for rows that backward reads of a loop whose length is not known
+
 
 class NoLoop(RuntimeError):
     """The function needs what a body cannot have. The loop is unrolled, or the branch is Python's.
@@ -105,6 +107,15 @@ class Capture:
                 or isinstance(fn, Source) and fn.marked)
 
 
+class Need:
+    """How many iterations a loop in a body had at most, and whether a derivative is `used` that
+    reads a row of each.
+    """
+
+    def __init__(self, count: Tensor, used: bool):
+        self.count, self.used = count, used
+
+
 class _Stream:
     """A generator in a body: each iteration draws as many numbers, from an offset of its own on."""
 
@@ -133,8 +144,10 @@ class BodyTrace:
     made = None
     differentiated_outside = False
 
-    def __init__(self, name: str):
-        self.name, self.outer, self.open = name, mode.trace, True
+    def __init__(self, name: str, room: int = ROOM):
+        """`room` is that for rows of inner loops."""
+        self.name, self.room, self.outer, self.open = name, room, mode.trace, True
+        self.needs: list[Need] = []
         self.captures: list[Capture] = []
         self.checks: dict[Node, None] = {}
         self.streams: dict[int, _Stream] = {}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...ir.dtype import bool_
+from ...ir.dtype import bool_, int64
 from ...ir.graph import Graph
 from ...ir.node import input_node
 from ...ir.ops.elementwise import ne
@@ -24,6 +24,7 @@ from .effects import refuse_effects
 from .examples import differentiated_outside, one_by_one
 from .iterations import Tensors
 from .loop import may_change, nodes, sources_reached
+from .room import demand, largest, with_room
 
 
 @dataclass
@@ -45,16 +46,18 @@ class Side:
 Sides = tuple[Side, Side]
 
 
-def _recorded(name: str, function: Callable[[], Tensors]) -> tuple[BodyTrace, Tensors]:
-    """The function, recorded, and its outputs."""
-    trace = BodyTrace(name)
+def _recorded(name: str, function: Callable[[], Tensors],
+              room: int) -> tuple[BodyTrace, Tensors, Tensor]:
+    """The function, recorded, its outputs, and the most iterations of its loops."""
+    trace = BodyTrace(name, room)
     with refuse_effects(name), trace.recording():
         outputs = [resolve(y) for y in function()]
+        count = largest([filled((), int64, 0), *(n.count for n in trace.needs)])
     if trace.streams or any(
         c.changed or c.marked or c.twin._grad is not c.grad for c in trace.captures
     ):
         raise NoLoop("the function draws random numbers, or changes tensors from outside")
-    return trace, outputs
+    return trace, outputs, count
 
 
 def _merged(captures: list[list[Capture]]) -> tuple[Tensors, list[list[Tensor | None]]]:
@@ -72,12 +75,23 @@ def traced_cond(
     if these do not go together.
     """
     pred = resolve(pred)
-    (then, ys), (other, zs) = (_recorded(name, f) for f in functions)
-    check()
-    operands, (some, more) = _merged([then.captures, other.captures])
-    with FixedGradMode(False):
-        pred = reshape(pred if pred._dtype is bool_ else ne(pred, 0), shape=())
-    return run_branch(pred, (Side(then, some, ys), Side(other, more, zs)), operands)
+
+    def attempt(room: int) -> Tensors:
+        (then, ys, count), (other, zs, rows) = (_recorded(name, f, room) for f in functions)
+        check()
+        operands, (some, more) = _merged([then.captures, other.captures])
+        with FixedGradMode(False):
+            truth = reshape(pred if pred._dtype is bool_ else ne(pred, 0), shape=())
+        needs = [*then.needs, *other.needs]
+        if not needs:
+            return run_branch(truth, (Side(then, some, ys), Side(other, more, zs)), operands)
+        used = any(n.used for n in needs)
+        sides = Side(then, some, [*ys, count]), Side(other, more, [*zs, rows])
+        *results, most = run_branch(truth, sides, operands)
+        demand([most], room, used, results)
+        return results
+
+    return with_room(attempt)
 
 
 def run_branch(pred: Tensor, sides: Sides, operands: Tensors) -> Tensors:
@@ -108,7 +122,7 @@ def run_branch(pred: Tensor, sides: Sides, operands: Tensors) -> Tensors:
 class BranchBackward(GradFn):
     """The autograd node of a branch. Its backward is a branch, which computes forward again."""
 
-    __slots__ = ("pred", "saved", "sides", "types", "wanted")
+    __slots__ = ("need", "pred", "saved", "sides", "types", "wanted")
 
     def __init__(self, pred: Tensor, sides: Sides, operands: Tensors, wanted: list[bool],
                  results: Tensors):
@@ -116,6 +130,7 @@ class BranchBackward(GradFn):
             edge(x) if want else None for x, want in zip(operands, wanted, strict=True)
         ))
         self.pred, self.sides, self.wanted = pred, sides, wanted
+        self.need: Any = None  # a Need, if inner loops have rows
         self.saved: Any = [(Saved(x), edge(x) if x._requires_grad else None) for x in operands]
         free = (may_change(side.inputs, side.outputs) for side in sides)
         for (value, _), *yes in zip(self.saved, *free, strict=True):
@@ -129,6 +144,8 @@ class BranchBackward(GradFn):
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         if self.saved is None:
             raise RuntimeError(FREED)
+        if self.need is not None:
+            self.need.used = True
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         history = bool(mode.grad)
         operands = [s.unpack(fn if history else None, fn) for s, fn in self.saved]

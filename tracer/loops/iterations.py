@@ -130,11 +130,11 @@ class While:
 
     count: Tensor
 
-    def __init__(self, cond: Graph, carried: int, most: int | None):
-        self.cond, self.carried, self.most = cond, carried, most
+    def __init__(self, cond: Graph, most: int | None):
+        self.cond, self.most = cond, most
 
     def bind(self, graph: Graph, operands: Operands) -> Tensors:
-        carried = self.carried
+        carried = len(operands.carries)
         number = input_node((), int64)
         body = Graph((number, *graph.inputs), (number + 1, *graph.outputs), graph.checks)
         inside = _fresh(body.inputs)
@@ -156,7 +156,7 @@ class While:
         return []
 
     def with_tensors(self, _: Tensors) -> While:
-        return While(self.cond, self.carried, self.most)
+        return While(self.cond, self.most)
 
     def again(self) -> Counted:
         assert self.most is not None

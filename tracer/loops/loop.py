@@ -60,7 +60,8 @@ def run_loop(body: Body, operands: Operands, how: Iterations) -> Tensors:
     activity = Activity(body, operands)
     outside = _with_history_outside(body, operands, how) if differentiated_outside() else None
     if not mode.grad or not any(activity.outputs):
-        return outside or how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
+        plain = how.bind(body.graph(nodes([*body.new, *body.ys])), operands)  # and its `how.count`
+        return outside or plain
     if mode.edges_only:
         return _edges_only(body, operands, activity, how)
     derivative = Derivative(body, activity)
@@ -217,7 +218,7 @@ def payloads_kept(outputs: Sequence[Tensor]) -> set[Any] | None:
 class LoopBackward(GradFn):
     """The autograd node of a loop. Its backward is a loop in the other direction."""
 
-    __slots__ = ("activity", "body", "derivative", "how", "operands", "saved", "types")
+    __slots__ = ("activity", "body", "derivative", "how", "need", "operands", "saved", "types")
 
     def __init__(self, body: Body, operands: Operands, activity: Activity, derivative: Derivative,
                  residuals: Tensors, how: Iterations):
@@ -231,6 +232,7 @@ class LoopBackward(GradFn):
         ))
         self.body, self.activity, self.derivative = body, activity, derivative
         self.how = how
+        self.need: Any = None  # a Need, if its iterations or inner ones have rows
         self.saved: Any = ([(Saved(x), fn) for x, fn in zip(flat, edges, strict=True)],
                            [Saved(x) for x in residuals])
         free = may_change(self.constants(), [*body.new, *body.ys])
@@ -246,6 +248,8 @@ class LoopBackward(GradFn):
     def apply(self, g: Any) -> tuple[Tensor | None, ...]:
         if self.saved is None:
             raise RuntimeError(FREED)
+        if self.need is not None:
+            self.need.used = True
         parts = g.by_output if isinstance(g, OutputGradients) else {0: g}
         gradients = {k: parts[k] if k in parts else filled(shape, dtype, 0.0)
                      for k, (shape, dtype) in self.types.items()}

@@ -25,6 +25,7 @@ from .effects import refuse_effects
 from .examples import differentiated_outside
 from .iterations import Fixed, Operands, Tensors
 from .loop import Body, run_loop, run_modified
+from .room import MoreRoom, demand, largest, with_room
 
 Run = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
@@ -40,13 +41,18 @@ def in_a_trace() -> bool:
 def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
                 reverse: bool) -> tuple[Tensors, Tensors]:
     """The last carries and the stacked outputs of `length` iterations over the rows of xs."""
+    return with_room(lambda room: _scan(name, run, carries, xs, length, reverse, room))
+
+
+def _scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int, reverse: bool,
+          room: int) -> tuple[Tensors, Tensors]:
     carries, xs = [resolve(x) for x in carries], [resolve(x) for x in xs]
-    recorded = Recorded(name, run, carries, xs)
+    recorded = Recorded(name, run, carries, xs, room)
     if differentiated_outside() and recorded.only_computes([*carries, *xs]):
         return _across_examples(name, run, carries, xs, length, reverse)
     body, extra = recorded.body, recorded.written
     operands = Operands(
-        [*carries, *(c.tensor for c in recorded.values), *recorded.first_grads()],
+        recorded.firsts(carries, recorded.unread_grads()),
         [*xs, *recorded.offsets(length, reverse)],
         [*recorded.seeds(), *(c.tensor for c in recorded.constants)],
     )
@@ -55,12 +61,14 @@ def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
     try:
         results = (run_modified(body, operands, how, trained) if trained
                    else run_loop(body, operands, how))
-    except NoLoop:
+        counts = recorded.counts(results)
+        demand(counts, room, recorded.used, results)
+    except (NoLoop, MoreRoom):
         recorded.give_back()
         raise
     count, every = len(carries), len(carries) + len(extra)
     recorded.write_back(results[count:every])
-    return results[:count], results[every:]
+    return results[:count], results[len(body.carries) :]
 
 
 def _across_examples(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
@@ -110,8 +118,8 @@ class _Wider(Exception):
 class Recorded:
     """A function that was recorded as the body of a loop, and what it does to the world."""
 
-    def __init__(self, name: str, run: Run, carries: Tensors, xs: Tensors):
-        trace = self.trace = BodyTrace(name)
+    def __init__(self, name: str, run: Run, carries: Tensors, xs: Tensors, room: int):
+        trace = self.trace = BodyTrace(name, room)
         with refuse_effects(name), trace.recording():
             inside = [trace.input(x.shape, x._dtype, bool(mode.grad)) for x in carries]
             slices = [trace.input(x.shape[1:], x._dtype, has_history(x)) for x in xs]
@@ -126,14 +134,17 @@ class Recorded:
             self.written = [*self.values, *with_grad]
             grads = [resolve(c.twin._grad) for c in with_grad]
             streams = list(trace.streams.values())
+            self.used = any(n.used for n in trace.needs)
+            most = [trace.input((), int64) for _ in trace.needs[:1]]
+            counts = [largest([*most, *(n.count for n in trace.needs)])] if most else []
         unread = [trace.input(g.shape, g._dtype) for g in grads]
         self.new_grads = with_grad
         self.constants = [c for c in trace.captures if not c.changed]
         self.body = Body(
-            trace, [*inside, *(traced(c.payload) for c in self.values), *unread],
+            trace, [*inside, *(traced(c.payload) for c in self.values), *unread, *most],
             [*slices, *(s.offset for s in streams)],
             [*(s.seed for s in streams), *(c.twin for c in self.constants)],
-            [*new, *finals, *grads], ys,
+            [*new, *finals, *grads, *counts], ys,
         )
 
     def check(self) -> None:
@@ -169,8 +180,13 @@ class Recorded:
             x._requires_grad for x in tensors)
 
     # ---- operands
-    def first_grads(self) -> Tensors:
+    def unread_grads(self) -> Tensors:
         return [filled(c.payload.shape, c.payload.dtype, 0) for c in self.new_grads]
+
+    def firsts(self, carries: Tensors, grads: Tensors) -> Tensors:
+        """The first carries: those of the function, what it writes, the most iterations inside."""
+        counts = [filled((), int64, 0)] if self.trace.needs else []
+        return [*carries, *(c.tensor for c in self.values), *grads, *counts]
 
     def seeds(self) -> Tensors:
         return self._seeds
@@ -193,13 +209,18 @@ class Recorded:
             generator.set_state(place)
 
     # ---- after the loop
+    def counts(self, results: Tensors) -> Tensors:
+        """The most iterations of inner loops that have rows, if there are such."""
+        end = len(self.body.carries)
+        return results[end - 1 : end] if self.trace.needs else []
+
     def write_back(self, results: Tensors) -> None:
         for c, new in zip(self.values, results, strict=False):
             with FixedGradMode(False):
                 overwrite(c.tensor, new, "CopyBackwards")
         for c in self.grads:
             resolve(c.tensor).grad = None
-        for c, new in zip(self.new_grads, results[len(self.values) :], strict=True):
+        for c, new in zip(self.new_grads, results[len(self.values) :], strict=False):
             resolve(c.tensor).grad = new.detach()
 
 
