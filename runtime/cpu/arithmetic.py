@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
 from . import special
+from .real import Real
 
 
 # ---- choosing
@@ -342,11 +343,20 @@ def hurwitz(s: Any, q: Any) -> Any:
     return cast(special.hurwitz(np.float64(s), np.float64(q)), q)  # type: ignore[call-arg]
 
 
-def straight(emit: Callable[[Any, Any], Any]) -> Any:
-    """A function of vector_math as a word."""
+def straight(formula: Callable[..., Real], arity: int = 1) -> Any:
+    """A function of vector_*.py as a word."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        to = signature.return_type
+        kinds = zip(values, signature.args, strict=True)
+        return formula(*(Real(builder, context.cast(builder, v, t, to)) for v, t in kinds)).value
 
     @intrinsic
-    def function(typingctx: Any, x: Any) -> Any:
-        return x(x), lambda context, builder, signature, values: emit(builder, values[0])
+    def of_one(typingctx: Any, x: Any) -> Any:
+        return x(x), codegen
 
-    return function
+    @intrinsic
+    def of_two(typingctx: Any, a: Any, b: Any) -> Any:
+        return typingctx.unify_types(a, b)(a, b), codegen
+
+    return of_one if arity == 1 else of_two

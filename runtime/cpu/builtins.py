@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.dtype import bfloat16, float16
-from . import arithmetic, intrinsics, lapack, philox, python_builtins as plain, vector_math
+from . import arithmetic, intrinsics, lapack, philox, python_builtins as plain, vector_error, vector_math
 from .arithmetic import llvm_function, straight
 from .libm import of_libm
 from .powers import power
@@ -85,10 +85,10 @@ BUILTINS: dict[str, Builtin] = {
     "log": Builtin(straight(vector_math.log), np.log),
     "tanh": Builtin(straight(vector_math.tanh), np.tanh),
     "sigmoid": Builtin(straight(vector_math.sigmoid), plain.of_scipy("expit")),
-    "expm1": Builtin(of_libm("expm1"), np.expm1),
-    "log1p": Builtin(of_libm("log1p"), np.log1p),
-    "log2": Builtin(llvm_function("log2"), np.log2),
-    "log10": Builtin(llvm_function("log10"), np.log10),
+    "expm1": Builtin(straight(vector_math.expm1), np.expm1),
+    "log1p": Builtin(straight(vector_math.log1p), np.log1p),
+    "log2": Builtin(straight(vector_math.log2), np.log2),
+    "log10": Builtin(straight(vector_math.log10), np.log10),
     "sin": Builtin(llvm_function("sin"), np.sin),
     "cos": Builtin(llvm_function("cos"), np.cos),
     "tan": Builtin(of_libm("tan"), np.tan),
@@ -96,17 +96,17 @@ BUILTINS: dict[str, Builtin] = {
     "acos": Builtin(of_libm("acos"), np.arccos),
     "atan": Builtin(of_libm("atan"), np.arctan),
     "atan2": Builtin(of_libm("atan2", arity=2), np.arctan2),
-    "sinh": Builtin(of_libm("sinh"), np.sinh),
-    "cosh": Builtin(of_libm("cosh"), np.cosh),
-    "asinh": Builtin(of_libm("asinh"), np.arcsinh),
-    "acosh": Builtin(of_libm("acosh"), np.arccosh),
-    "atanh": Builtin(of_libm("atanh"), np.arctanh),
+    "sinh": Builtin(straight(vector_math.sinh), np.sinh),
+    "cosh": Builtin(straight(vector_math.cosh), np.cosh),
+    "asinh": Builtin(straight(vector_math.asinh), np.arcsinh),
+    "acosh": Builtin(straight(vector_math.acosh), np.arccosh),
+    "atanh": Builtin(straight(vector_math.atanh), np.arctanh),
     # ---- special functions
-    "erf": Builtin(of_libm("erf"), plain.of_scipy("erf")),
-    "erfc": Builtin(of_libm("erfc"), plain.of_scipy("erfc")),
+    "erf": Builtin(straight(vector_error.erf), plain.of_scipy("erf")),
+    "erfc": Builtin(straight(vector_error.erfc), plain.of_scipy("erfc")),
     "lgamma": Builtin(of_libm("lgamma"), plain.lgamma),
     "erfinv": _scipy("erfinv"),
-    "erfcx": _scipy("erfcx"),
+    "erfcx": Builtin(straight(vector_error.erfcx), plain.of_scipy("erfcx")),
     "ndtri": _scipy("ndtri"),
     "digamma": _scipy("psi"),
     "hurwitz": Builtin(arithmetic.hurwitz, plain.zeta),

@@ -1,209 +1,199 @@
-"""Elementary functions as straight LLVM code, free of branches, so that loops over them vectorise.
+"""Elementary functions as straight LLVM code, free of branches, so that loops over them vectorise:
+exponentials, logarithms, and what is made of them.
 
-Each takes a builder and a float or double value, as llvmlite has them, and gives the result's
-value. NaN, infinities and subnormal numbers come out as IEEE 754 wants. Largest errors against a
-result in higher precision, in units of the last place (tests/test_vector_math.py holds them to it):
+Each takes and gives a Real. NaN, infinities, signed zeros and subnormal numbers come out as IEEE
+754 wants. Largest errors against a result in higher precision, in units of the last place
+(tests/test_vector_math.py holds them to it): 1 for exp, exp2, log, log2 and log10, 2 for log1p,
+expm1, cosh and sinh, 3 for sigmoid, tanh, asinh, acosh and atanh.
 
-                exp     log     tanh    sigmoid
-    float32     1.5     1.5     2.5     3
-    float64     1.5     1.5     3       3
-
-Argument reduction for exp is Cody and Waite's; the coefficients of log are those of fdlibm's
-e_log.c and e_logf.c, of tanh and of the float32 exp those of Moshier's Cephes library; the float64
-exp is its Taylor polynomial.
+Argument reductions are those of Cody and Waite, Software Manual for the Elementary Functions
+(1980); polynomials are of tests/coefficients.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
+from .real import Real
 
-# Sums and products are never regrouped: the small terms are there on purpose. Numba gives the flags
-# of a fast kernel to what has none; these say nothing where they stand.
-_SUM, _RATIO = ("arcp",), ("contract",)
+_LOG2_E = 1 / math.log(2)
 
 
-class Real:
-    """Arithmetic on one LLVM float type."""
-
-    def __init__(self, builder: Any, like: Any):
-        self.b, self.type = builder, like.type
-        self.double = isinstance(like.type, ir.DoubleType)
-        self.int = ir.IntType(64 if self.double else 32)
-        self.mantissa = 52 if self.double else 23
-        self.bias = 1023 if self.double else 127
-
-    def const(self, value: float) -> Any:
-        return ir.Constant(self.type, value)
-
-    def integer(self, value: int) -> Any:
-        return ir.Constant(self.int, value)
-
-    def add(self, x: Any, y: Any) -> Any:
-        return self.b.fadd(x, y, flags=_SUM)
-
-    def sub(self, x: Any, y: Any) -> Any:
-        return self.b.fsub(x, y, flags=_SUM)
-
-    def mul(self, x: Any, y: Any) -> Any:
-        return self.b.fmul(x, y, flags=_SUM)
-
-    def fma(self, x: Any, y: Any, z: Any) -> Any:
-        """x * y + z, rounded once where the processor can: then in every loop and in its rest."""
-        kind = ir.FunctionType(self.type, [self.type] * 3)
-        fn = self.b.module.declare_intrinsic("llvm.fmuladd", [self.type], kind)
-        return self.b.call(fn, [x, y, z])
-
-    def div(self, x: Any, y: Any) -> Any:
-        return self.b.fdiv(x, y, flags=_RATIO)
-
-    def less(self, x: Any, y: Any) -> Any:
-        return self.b.fcmp_ordered("<", x, y)
-
-    def poly(self, x: Any, coefficients: Sequence[float]) -> Any:
-        """Horner's rule, the highest power first."""
-        y = self.const(coefficients[0])
-        for c in coefficients[1:]:
-            y = self.fma(y, x, self.const(c))
-        return y
-
-    def clamp(self, x: Any, low: float, high: float) -> Any:
-        """x within [low, high]; NaN stays NaN."""
-        x = self.b.select(self.less(x, self.const(low)), self.const(low), x)
-        return self.b.select(self.less(self.const(high), x), self.const(high), x)
-
-    def power_of_two(self, n: Any) -> Any:
-        """2**n for an integer n in the normal range."""
-        biased = self.b.add(n, self.integer(self.bias))
-        return self.b.bitcast(self.b.shl(biased, self.integer(self.mantissa)), self.type)
-
-    def magnitude(self, x: Any) -> Any:
-        bits = self.b.and_(
-            self.b.bitcast(x, self.int), self.integer((1 << (self.int.width - 1)) - 1)
-        )
-        return self.b.bitcast(bits, self.type)
-
-    def with_sign_of(self, x: Any, y: Any) -> Any:
-        """x >= 0 with the sign of y."""
-        sign = self.b.and_(self.b.bitcast(y, self.int), self.integer(1 << (self.int.width - 1)))
-        return self.b.bitcast(self.b.or_(self.b.bitcast(x, self.int), sign), self.type)
+# ---- exponentials: x = n ln 2 + r with |r| <= ln 2 / 2
+def _less_one(r: Real) -> Real:
+    """e**r - 1"""
+    return (r * r).fma(r.poly("exp"), r)
 
 
-_EXP32 = (
-    1.9875691500e-4,
-    1.3981999507e-3,
-    8.3334519073e-3,
-    4.1665795894e-2,
-    1.6666665459e-1,
-    5.0000001201e-1,
-)
-_EXP64 = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
-_LN2 = {
-    False: (0.693359375, -2.12194440e-4),
-    True: (6.93145751953125e-1, 1.42860682030941723212e-6),
-}
+def reduced(x: Real, more: Real | None = None) -> tuple[Any, Real]:
+    """n, and e**r - 1, for x + more where e**x is neither very small nor very large."""
+    whole, n = x.rounded(_LOG2_E)
+    first, second = x.parts("ln2")
+    r = whole.fma(-second, whole.fma(-first, x))
+    return n, _less_one(r if more is None else r + more)
 
 
-def exp(builder: Any, x: Any) -> Any:
-    """e**x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and 2**n in two steps for the
-    subnormal ends.
+def _limits(x: Real) -> tuple[float, float]:
+    return (-750.0, 710.0) if x.double else (-110.0, 89.0)
+
+
+def exp(x: Real) -> Real:
+    """e**x"""
+    n, less_one = reduced(x.clamp(*_limits(x)))
+    return (less_one + 1.0).scaled(n)
+
+
+def exp2(x: Real) -> Real:
+    """2**x"""
+    x = x.clamp(*((-1080.0, 1030.0) if x.double else (-155.0, 130.0)))
+    whole, n = x.rounded()
+    return (_less_one((x - whole) * math.log(2)) + 1.0).scaled(n)
+
+
+def expm1(x: Real) -> Real:
+    """e**x - 1 = 2**n (e**r - 1) + (2**n - 1), by halves since 2**n may be too large."""
+    n, less_one = reduced(x.clamp(-50.0, _limits(x)[1]))
+    half = x.power_of_two(x.b.sub(n, x.integer(1)))
+    y = half.fma(less_one, half - 0.5)
+    return x.where(abs(x) < 2.0**-60, y + y)  # subnormal numbers, and -0.0
+
+
+def tanh(x: Real) -> Real:
+    """1 - 2 / (e**2|x| + 1) with the sign of x, by e**2|x| - 1."""
+    size = abs(x).at_most(25.0)
+    grown = expm1(size + size)
+    return (grown / (grown + 2.0)).with_sign_of(x)
+
+
+def sigmoid(x: Real) -> Real:
+    """1 / (1 + e**-x), by e**-|x|."""
+    small = exp(-abs(x))
+    return small.where(x < 0.0, 1.0) / (small + 1.0)
+
+
+def _half_exp(x: Real) -> Real:
+    """e**|x| / 2, which is finite wherever sinh is."""
+    n, less_one = reduced(abs(x).at_most(_limits(x)[1] + 1.0))
+    return (less_one + 1.0).scaled(x.b.sub(n, x.integer(1)))
+
+
+def sinh(x: Real) -> Real:
+    """(e**x - e**-x) / 2, and near zero a polynomial."""
+    half = _half_exp(x)
+    z = x * x
+    near = abs(x)
+    near = (near * z).fma(z.poly("sinh"), near)
+    return near.where(near < 1.0, half - 0.25 / half).with_sign_of(x)
+
+
+def cosh(x: Real) -> Real:
+    """(e**x + e**-x) / 2"""
+    half = _half_exp(x)
+    return half + 0.25 / half
+
+
+# ---- logarithms: x = 2**k (1 + u) with 1 + u within a factor of sqrt 2 of 1
+def _split(x: Real) -> tuple[Any, Real]:
+    """k and u; anything for what is not positive or not finite."""
+    small = x < 2.0 ** (1 - x.bias)
+    lifted = (x * 2.0**x.mantissa).where(small, x)  # subnormal numbers made normal
+    root_half = 0x3FE6A09E00000000 if x.double else 0x3F3504F3
+    one = 0x3FF0000000000000 if x.double else 0x3F800000
+    b, digits = x.b, x.integer(x.mantissa)
+    bits = b.add(lifted.bits(), x.integer(one - root_half))
+    k = b.sub(b.ashr(bits, digits), x.integer(x.bias))
+    k = b.sub(k, b.select(small, digits, x.integer(0)))
+    fraction = b.and_(bits, x.integer((1 << x.mantissa) - 1))
+    return k, x.from_bits(b.add(fraction, x.integer(root_half))) - 1.0
+
+
+def _terms(u: Real) -> tuple[Real, Real]:
+    """Two small terms a, b of log(1 + u) = u - a + b; they are u**2 / 2, and by s = u / (2 + u)
+    and log(1 + u) = 2 atanh(s) what remains.
     """
-    f = Real(builder, x)
-    limit = 750.0 if f.double else 110.0
-    x = f.clamp(x, -limit, limit)
-    shift = f.const(
-        1.5 * 2.0**f.mantissa
-    )  # adding it leaves the nearest integer in the lowest bits
-    shifted = f.fma(x, f.const(math.log2(math.e)), shift)
-    n = builder.sub(builder.bitcast(shifted, f.int), builder.bitcast(shift, f.int))
-    whole = f.sub(shifted, shift)
-    high, low = _LN2[f.double]
-    r = f.fma(whole, f.const(-low), f.fma(whole, f.const(-high), x))
-    p = f.poly(r, _EXP64 if f.double else _EXP32)
-    y = f.add(f.fma(f.mul(p, r), r, r), f.const(1.0))
-    half = builder.ashr(n, f.integer(1))
-    return f.mul(f.mul(y, f.power_of_two(half)), f.power_of_two(builder.sub(n, half)))
+    s = u / (u + 2.0)
+    z = s * s
+    square = 0.5 * u * u
+    return square, s * (z.fma(z.poly("log"), square))
 
 
-_LOG32 = (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693)
-_LOG64 = (1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
-          2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
-          6.666666666666735130e-01)
-_LOG_LN2 = {
-    False: (6.9313812256e-01, 9.0580006145e-06),
-    True: (6.93147180369123816490e-01, 1.90821492927058770002e-10),
-}
+def _natural(k: Real, u: Real) -> Real:
+    """k ln 2 + log(1 + u)"""
+    square, rest = _terms(u)
+    first, second = u.parts("ln2")
+    return k.fma(first, (k.fma(second, rest) - square) + u)
 
 
-def log(builder: Any, x: Any) -> Any:
-    """ln x: x = 2**k m with m near 1, and a polynomial in s = (m - 1) / (m + 1)."""
-    f = Real(builder, x)
-    tiny = f.const(2.0 ** (1 - f.bias))
-    small = f.less(x, tiny)
-    lifted = builder.select(
-        small, f.mul(x, f.const(2.0**f.mantissa)), x
-    )  # subnormal numbers made normal
-    root_half = 0x3FE6A09E00000000 if f.double else 0x3F3504F3
-    one = 0x3FF0000000000000 if f.double else 0x3F800000
-    bits = builder.add(builder.bitcast(lifted, f.int), f.integer(one - root_half))
-    k = builder.sub(builder.ashr(bits, f.integer(f.mantissa)), f.integer(f.bias))
-    k = builder.sub(k, builder.select(small, f.integer(f.mantissa), f.integer(0)))
-    m = builder.bitcast(
-        builder.add(builder.and_(bits, f.integer((1 << f.mantissa) - 1)), f.integer(root_half)),
-        f.type,
-    )
-    u = f.sub(m, f.const(1.0))
-    s = f.div(u, f.add(f.const(2.0), u))
-    z = f.mul(s, s)
-    tail = f.mul(z, f.poly(z, _LOG64 if f.double else _LOG32))
-    half_square = f.mul(f.mul(f.const(0.5), u), u)
-    whole = builder.sitofp(k, f.type)
-    high, low = _LOG_LN2[f.double]
-    y = f.fma(s, f.add(half_square, tail), f.mul(whole, f.const(low)))
-    y = f.fma(whole, f.const(high), f.add(f.sub(y, half_square), u))
-    infinite = f.less(f.const(_largest(f.double)), x)
-    y = builder.select(
-        builder.or_(infinite, builder.fcmp_unordered("uno", x, x)), x, y
-    )
-    y = builder.select(
-        builder.fcmp_ordered("==", x, f.const(0.0)), f.const(-math.inf), y
-    )
-    return builder.select(f.less(x, f.const(0.0)), f.const(math.nan), y)
+def _ends(x: Real, y: Real, zero: float = 0.0) -> Real:
+    """y, and what a logarithm is of infinity, NaN, its `zero` and what is below."""
+    inside = x.b.and_(x > zero, x < math.inf)
+    below = x.of(math.nan).where(x < zero, x)
+    return y.where(inside, x.of(-math.inf).where(x.equals(zero), below))
 
 
-def _largest(double: bool) -> float:
-    return 1.7976931348623157e308 if double else 3.4028234663852886e38
+def log(x: Real) -> Real:
+    """ln x"""
+    k, u = _split(x)
+    return _ends(x, _natural(x.whole(k), u))
 
 
-_TANH32 = (
-    -5.70498872745e-3,
-    2.06390887954e-2,
-    -5.37397155531e-2,
-    1.33314422036e-1,
-    -3.33332819422e-1,
-)
-_TANH_P = (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
-_TANH_Q = (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
+def log1p(x: Real) -> Real:
+    """ln(1 + x), where what 1 + x loses is added to u."""
+    total, lost = x.of(1.0).plus(x)
+    k, u = _split(total)
+    enough = x.b.select(total > 2.0**60, x.integer(-60), x.b.neg(k))
+    u = lost.fma(x.power_of_two(enough), u)
+    y = _natural(x.whole(k), u)
+    return x.where(abs(x) < 2.0**-60, _ends(x, y, -1.0))
 
 
-def tanh(builder: Any, x: Any) -> Any:
-    """Near zero a polynomial in x**2, elsewhere 1 - 2 / (e**2|x| + 1) with the sign of x."""
-    f = Real(builder, x)
-    size = f.magnitude(x)
-    z = f.mul(x, x)
-    ratio = f.div(f.poly(z, _TANH_P), f.poly(z, _TANH_Q)) if f.double else f.poly(z, _TANH32)
-    near = f.fma(f.mul(ratio, z), x, x)
-    grown = exp(builder, f.add(size, size))
-    far = f.sub(f.const(1.0), f.div(f.const(2.0), f.add(grown, f.const(1.0))))
-    # the sign of near is that of x, but for -0.0
-    return f.with_sign_of(builder.select(f.less(size, f.const(0.625)), near, far), x)
+def _other_base(x: Real, per_two: tuple[float, float], per_e: tuple[float, float]) -> Real:
+    """k times the logarithm of 2, and the natural one times that of e, each in two parts."""
+    k, u = _split(x)
+    square, rest = _terms(u)
+    first = (u - square).front()
+    second = (u - first) - square + rest
+    low = (first + second) * per_e[1] + second * per_e[0]
+    total, lost = (x.whole(k) * per_two[0]).plus(first * per_e[0])
+    return _ends(x, total + (x.whole(k).fma(per_two[1], low) + lost))
 
 
-def sigmoid(builder: Any, x: Any) -> Any:
-    """1 / (1 + e**-x)"""
-    f = Real(builder, x)
-    one = f.const(1.0)
-    return f.div(one, f.add(one, exp(builder, f.sub(f.const(-0.0), x))))
+def log2(x: Real) -> Real:
+    """log x / log 2"""
+    first, second = x.parts("log2_e")
+    return _other_base(x, (1.0, 0.0), (first, second))
+
+
+def log10(x: Real) -> Real:
+    """log x / log 10"""
+    (two, lower), (first, second) = x.parts("log10_2"), x.parts("log10_e")
+    return _other_base(x, (two, lower), (first, second))
+
+
+def _beyond(x: Real) -> tuple[Any, Real]:
+    """Whether 1 makes no difference to x; there log(2 x) is a sum."""
+    big = x > 2.0 ** (x.mantissa + 3)
+    return big, x.of(math.log(2)).where(big, 0.0)
+
+
+def asinh(x: Real) -> Real:
+    """log(|x| + sqrt(x**2 + 1)) with the sign of x."""
+    size = abs(x)
+    big, more = _beyond(size)
+    z = size * size
+    inner = size + z / ((z + 1.0).sqrt() + 1.0)
+    return (log1p(size.where(big, inner)) + more).with_sign_of(x)
+
+
+def acosh(x: Real) -> Real:
+    """log(x + sqrt(x**2 - 1))"""
+    big, more = _beyond(x)
+    t = x - 1.0
+    return log1p(x.where(big, t + (t * t + (t + t)).sqrt())) + more
+
+
+def atanh(x: Real) -> Real:
+    """log((1 + x) / (1 - x)) / 2 with the sign of x."""
+    size = abs(x)
+    return (0.5 * log1p((size + size) / (1.0 - size))).with_sign_of(x)
