@@ -17,8 +17,8 @@ import numpy as np
 from mpmath import mp, mpf
 
 FILE = Path(__file__).parents[1] / "runtime" / "cpu" / "coefficients.py"
-HEADER = '''"""Coefficients of the functions in vector_*.py, the highest power first, and constants as sums of
-two or three numbers; each for float32 and for float64.
+HEADER = '''"""Polynomials of the functions in vector_*.py, the highest power first, and constants
+as sums of two or three numbers; each for float32 and for float64.
 
 Written by tests/coefficients.py, which says what each is an approximation of; change them there.
 """

@@ -13,6 +13,11 @@ def on_vectors(module: str, *operations: str) -> bool:
     return bool(re.search(rf"= (?:{'|'.join(operations)}) [^\n]*<(?:vscale x )?\d+ x ", module))
 
 
+def calls(module: str) -> set[str]:
+    """The functions that a `module` calls, but for LLVM's own."""
+    return set(re.findall(r"= (?:\w+ )*call [^@\n]*@(?!llvm\.)([\w.]+)\(", module))
+
+
 def address_of(kernel: Kernel, *origin: str) -> int:
     """The address of one kernel's machine code."""
     return compiler.addresses_of({kernel: origin})[kernel]

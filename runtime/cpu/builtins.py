@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.dtype import bfloat16, float16
-from . import arithmetic, intrinsics, lapack, philox, python_builtins as plain, vector_error, vector_math
+from . import (
+    arithmetic,
+    intrinsics,
+    lapack,
+    philox,
+    python_builtins as plain,
+    vector_error,
+    vector_math,
+)
 from .arithmetic import llvm_function, straight
 from .libm import of_libm
 from .powers import power

@@ -1,5 +1,5 @@
-"""Coefficients of the functions in vector_*.py, the highest power first, and constants as sums of
-two or three numbers; each for float32 and for float64.
+"""Polynomials of the functions in vector_*.py, the highest power first, and constants
+as sums of two or three numbers; each for float32 and for float64.
 
 Written by tests/coefficients.py, which says what each is an approximation of; change them there.
 """

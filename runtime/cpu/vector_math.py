@@ -189,7 +189,7 @@ def asinh(x: Real) -> Real:
 def acosh(x: Real) -> Real:
     """log(x + sqrt(x**2 - 1))"""
     big, more = _beyond(x)
-    t = x - 1.0
+    t = x.of(math.nan).where(x < 1.0, x - 1.0)
     return log1p(x.where(big, t + (t * t + (t + t)).sqrt())) + more
 
 
