@@ -2,8 +2,8 @@
 
 Everything else of torch.special is a composite of these (tracegrad/functions/special.py).
 Derivatives are from the NIST Digital Library of Mathematical Functions (DLMF), by the equations
-named here. References are SciPy's; kernels call the same code (runtime/cpu/special.py), so both
-agree to the bit in float64.
+named here. References are SciPy's. Kernels call the same code (runtime/cpu/special.py) or have
+formulas of their own (vector_error.py), which differ by a few units of the last place.
 """
 
 from __future__ import annotations
