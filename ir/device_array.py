@@ -37,6 +37,7 @@ class DeviceArray:
     """
 
     __slots__ = ("__weakref__", "address", "base", "dtype", "memory", "shape", "strides")
+    __array_ufunc__ = None  # NumPy computes nothing with it
 
     def __init__(
         self, memory: DeviceMemory, shape: tuple[int, ...], dtype: np.dtype,
@@ -87,11 +88,22 @@ class DeviceArray:
             self.address + view.offset * size, self if self.base is None else self.base,
         )
 
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise unreadable(self.device.name)
+
     def copy(self, order: str = "K") -> DeviceArray:
         return self.device.copy(self)
 
     def __repr__(self) -> str:
         return f"DeviceArray({list(self.shape)}, {self.dtype}, {self.device.name!r})"
+
+
+def unreadable(place: str) -> TypeError:
+    """torch's error for a tensor that NumPy cannot read."""
+    return TypeError(
+        f"can't convert {place} device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
+        "to host memory first."
+    )
 
 
 def bounds(array: np.ndarray | DeviceArray) -> tuple[int, int]:

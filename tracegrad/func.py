@@ -14,7 +14,7 @@ from typing import Any
 from .func_linearization import Argnums, Linearization, Primals
 from .func_modules import functional_call, stack_module_state
 from .functions.torch.creation import eye
-from .tracer.autograd.backward import filled
+from .tracer.autograd.backward import filled_like
 from .tracer.autograd.vmap import map_examples, vmap
 from .tracer.mode import resolve
 from .tracer.pytree import Structure, flatten, unflatten
@@ -57,7 +57,7 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
                 f"{_SCALAR}: Expected f(*args) to return a scalar Tensor, got tensor with {y.ndim} "
                 "dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
             )
-        one = filled((), y.dtype, 1.0) if y.dtype.is_floating_point else None
+        one = filled_like(y, 1.0) if y.dtype.is_floating_point else None
         gradients = point.chosen.like(point.back([one], keep=False))
         return gradients, point.with_aux(point.result(), has_aux=has_aux)
 

@@ -41,6 +41,8 @@ class Mode(threading.local):
     make_saved: Any = None  # saves a tensor for backward, if not graph.Saved
     anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
+    device: Any = None  # that new tensors are put on, if it is not the CPU
+    outer_devices: Any = None  # the same, outside of the `with` statements for devices
 
 
 mode = Mode()

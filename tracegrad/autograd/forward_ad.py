@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..tracer.autograd.backward import backpropagate, filled
+from ..tracer.autograd.backward import backpropagate, filled_like
 from ..tracer.autograd.graph import GradFn, edge
 from ..tracer.autograd.transform import STOPPED, detached_alias, origin, reaches_outer_history
 from ..tracer.mode import Forward, is_grad_enabled, mode, resolve
@@ -100,7 +100,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     origins = [fn for fn, _ in duals]
     if mode.stopped and reaches_outer_history([y._grad_fn], {*origins}):
         raise NotImplementedError(STOPPED)
-    u = origin(filled(y.shape, y._dtype, 0.0))
+    u = origin(filled_like(y, 0.0))
     pulled = backpropagate([(y._grad_fn, u)], origins, True, True)
     roots = [
         (g._grad_fn, t)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..functions.torch.creation import eye
 from ..functions.torch.slicing_joining import stack
-from ..tracer.autograd.backward import filled
+from ..tracer.autograd.backward import filled_like
 from ..tracer.autograd.graph import GradFn
 from ..tracer.autograd.transform import Pullback
 from ..tracer.autograd.vmap import map_examples
@@ -79,7 +79,7 @@ class _Linearization:
         """`v`, checked against the tensors that it weights. Without `v`: 1 for a single number."""
         if v is None:
             if len(like) == 1 and prod(like[0].shape) == 1:
-                return (filled(like[0].shape, like[0].dtype, 1.0),)
+                return (filled_like(like[0], 1.0),)
             raise RuntimeError(
                 "The vector v can only be None if the user-provided function returns a single "
                 "Tensor with a single element, or for jvp has such an input."
@@ -163,7 +163,7 @@ class _Gradient:
                 "element"
             )
         back.set_outputs([y])
-        return tuple(back([filled(y.shape, y.dtype, 1.0)]))
+        return tuple(back([filled_like(y, 1.0)]))
 
 
 def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..ir.device_array import DeviceArray, unreadable
 from ..ir.dtype import DType, bfloat16, bool_
 from ..ir.ops import elementwise as ops
 from ..tracer.autograd.graph import composite
@@ -14,9 +15,11 @@ from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode, resolve
 from ..tracer.tensor.data_changes import UncountedVersion, data_was_set
 from ..tracer.tensor.device import device as Device, usable
+from ..tracer.tensor.device_memory import host
 from ..tracer.tensor.dispatch import bind
 from ..tracer.tensor.gradient_layout import with_strides
 from ..tracer.tensor.layout import format_of, format_strides
+from ..tracer.tensor.placement import on_device
 from ..tracer.tensor.promotion import NAMES, SCALAR_TYPE, as_dtype
 from ..tracer.tensor.tensor import Tensor, fill_slots, leaked_tensor_error
 from ..tracer.tensor.views import alias_memory, memory_location
@@ -28,7 +31,7 @@ def values(self: Tensor, what: str) -> np.ndarray:
     """The numbers themselves; in a trace, if the trace can tell them."""
     t = resolve(self)
     if t._array is not None:
-        return t._dtype.decode(t._array)
+        return t._dtype.decode(host(t._array))
     return t._dtype.decode(_trace_of(t).concrete(t, what))
 
 
@@ -60,7 +63,7 @@ def _number(self: Tensor, what: str) -> Any:
     """The one number in a tensor; in a trace it may be a Scalar."""
     t = resolve(self)
     if t._array is not None:
-        return t._dtype.decode(t._array).item()
+        return t._dtype.decode(host(t._array)).item()
     return _trace_of(t).read(t, what)[0]
 
 
@@ -75,7 +78,7 @@ def tolist(self: Tensor) -> Any:
     """
     t = resolve(self)
     if t._array is not None:
-        return t._dtype.decode(t._array).tolist()
+        return t._dtype.decode(host(t._array)).tolist()
     return _nested(_trace_of(t).read(t, "tolist()"), tuple(t.shape))
 
 
@@ -90,10 +93,10 @@ def _nested(row: list, shape: tuple[int, ...]) -> Any:
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
-    """An array of the values; it shares their memory.
+    """An array of the values; it shares their memory, unless `force` copies it from a device.
 
-    Shape: (*) -> (*). Dtype: NumPy's of the same name.
-    Raises RuntimeError for a tensor that requires grad, without `force`; TypeError for bfloat16.
+    Shape: (*) -> (*). Dtype: NumPy's of the same name. Raises RuntimeError for a tensor that
+    requires grad, TypeError for one on a device, both without `force`; TypeError for bfloat16.
 
     >>> torch.tensor([1.0, 2.0]).numpy()
     array([1., 2.], dtype=float32)
@@ -105,6 +108,10 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
         )
     if t._dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16")
+    if type(t._array) is DeviceArray:
+        if not force:
+            raise unreadable(str(t.device))
+        return host(t._array)
     if t._array is not None:
         return t._array.view()  # whose shape and flags are not those of the tensor
     return values(t, "numpy()")
@@ -178,22 +185,19 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
     """The tensor in another dtype, on a device or as another tensor is; itself if nothing changes.
 
     `to(dtype)`, `to(device)`, `to(device, dtype)` and `to(other)`; `copy` makes a copy in any case.
-    Shape: (*) -> (*). Raises RuntimeError for another device than the CPU.
+    Shape: (*) -> (*). Raises RuntimeError for a device that is not there.
 
     >>> torch.tensor([1, 2]).to(torch.float64)
     tensor([1., 2.], dtype=tracegrad.float64)
     """
     flags = [a for a in args if isinstance(a, bool)]  # non_blocking, and then copy
     copy = copy or len(flags) > 1 and flags[1]
-    for a in args:
-        if isinstance(a, Tensor):
-            dtype, device = a.dtype, a.device
-        elif isinstance(a, (str, Device)) or (isinstance(a, int) and not isinstance(a, bool)):
-            device = a
-        elif a is not None and not isinstance(a, bool):
-            dtype = a
-    usable(device)
+    device, dtype = destination(args, device, dtype)
     d = self.dtype if dtype is None else as_dtype(dtype)
+    if device is not None and (where := usable(device)) != self.device:
+        moved = on_device(self, where)
+        if moved is not self:
+            return _formed(moved if d is self.dtype else _cast(moved, d), memory_format)
     if d is not self.dtype:
         return _formed(_cast(self, d), memory_format)
     wanted = format_strides(self, memory_format)
@@ -201,10 +205,23 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
     return clone(self, memory_format=memory_format) if copy or not same else self
 
 
+def destination(args: Iterable[Any], device: Any = None, dtype: Any = None) -> tuple[Any, Any]:
+    """The device and the dtype that the arguments of a `to` say; None where they say nothing."""
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, (str, Device)) or (isinstance(a, int) and not isinstance(a, bool)):
+            device = a
+        elif a is not None and not isinstance(a, bool):
+            dtype = a
+    return device, dtype
+
+
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's type, or the tensor as another dtype."""
     if dtype is None:
-        return f"tracegrad.{SCALAR_TYPE[self.dtype]}Tensor"
+        where = "cuda." if self.is_cuda else ""
+        return f"tracegrad.{where}{SCALAR_TYPE[self.dtype]}Tensor"
     if isinstance(dtype, str):
         found = [
             d for d, n in SCALAR_TYPE.items() if dtype.rpartition(".")[2] in (f"{n}Tensor", d.name)
@@ -243,15 +260,36 @@ CASTS = {
 CASTS |= {"char": _caster("int8"), "byte": _caster("uint8")}
 
 
-def cpu(self: Tensor) -> Tensor:
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """This tensor on the CPU."""
-    return self
+    return to(self, "cpu", memory_format=memory_format)
 
 
-def cuda(self: Tensor, device: Any = None) -> Tensor:
-    """This tensor on a GPU; a RuntimeError where there is none."""
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False,
+         memory_format: Any = None) -> Tensor:
+    """This tensor on a GPU, the current one if none is named; a RuntimeError where there is none.
+    """
+    where = Device("cuda" if device is None else device)
+    if where.type != "cuda":
+        raise RuntimeError(f"Invalid device, must be cuda device, but got {where}")
+    return to(self, where, memory_format=memory_format)
+
+
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """The tensor in memory of the host that a GPU copies from without waiting. Here that is any
+    memory: the tensor itself.
+
+    Raises RuntimeError where there is no GPU, and for a tensor that is not on the CPU.
+    """
     usable("cuda")
+    if self.device.type != "cpu":
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
     return self
+
+
+def is_pinned(self: Tensor, device: Any = None) -> bool:
+    """False: the driver copies through pinned memory of its own."""
+    return False
 
 
 def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:
@@ -324,6 +362,7 @@ def _set_data(self: Tensor, new: Tensor) -> None:
 
 def _new(make: Any, name: str) -> Any:
     def method(self: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
+        options.setdefault("device", self.device)
         return make(*args, dtype=dtype or self.dtype, **options)
 
     method.__name__ = f"new_{name}"

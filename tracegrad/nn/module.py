@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Self
 
-from ..ir.dtype import DType, bfloat16, float16, float32, float64
+from ..functions.conversion import destination
+from ..ir.dtype import bfloat16, float16, float32, float64
 from ..tracer.change_counter import WatchedDict, changed
 from ..tracer.mode import no_grad
+from ..tracer.tensor.promotion import as_dtype
 from ..tracer.tensor.tensor import Tensor
 from . import hooks
 from .hooks import Hooked
@@ -300,19 +302,29 @@ class Module(Hooked, Stateful):
         for p in self.parameters():
             forget_grad(p, set_to_none)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Convert what is floating point: `to(dtype)`, `to(device)`, `to(tensor)`."""
-        for a in (*args, *kwargs.values()):
-            if isinstance(a, DType) and not a.is_floating_point:
-                raise TypeError(
-                    "nn.Module.to only accepts floating point or complex dtypes, but got desired "
-                    f"dtype={a}"
-                )
+    def to(self, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False,
+           memory_format: Any = None) -> Self:
+        """Convert what is floating point, and move all to a device: `to(dtype)`, `to(device)`,
+        `to(device, dtype)`, `to(tensor)`.
+
+        Raises TypeError for a dtype that is not floating point, RuntimeError for a device that is
+        not there.
+
+        >>> nn.Linear(2, 1).to("cpu", torch.float64).weight.dtype
+        tracegrad.float64
+        """
+        device, dtype = destination(args, device, dtype)
+        if dtype is not None and not as_dtype(dtype).is_floating_point:
+            raise TypeError(
+                "nn.Module.to only accepts floating point or complex dtypes, but got desired "
+                f"dtype={dtype}"
+            )
         with no_grad():
-            for t in chain(self.parameters(), self.buffers()):
-                for x in (t, t.grad):
-                    if x is not None and x.is_floating_point():
-                        _become(x, x.data.to(*args, **kwargs))
+            tensors = [x for t in chain(self.parameters(), self.buffers()) for x in (t, t.grad)]
+            for x in tensors:
+                if x is not None:
+                    d = dtype if x.is_floating_point() else None
+                    _become(x, x.data.to(device, d, memory_format=memory_format))
         changed()
         return self
 
@@ -363,7 +375,7 @@ _KINDS = (  # table, what stands in it, its name in messages
 
 def _become(x: Tensor, new: Tensor) -> None:
     """`x.data = new`, where `new` may be of another dtype: whoever holds `x` sees it converted."""
-    if new.dtype is not x.dtype:
+    if new._array is not x._array:
         x._array, x._node, x._dtype, x._ptr = new._array, new._node, new._dtype, 0
         x._base = x._view = x._accumulator = x._memory_location = None
 

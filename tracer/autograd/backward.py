@@ -20,8 +20,10 @@ from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
 from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode
 from ..tensor.dispatch import bind
+from ..tensor.device_memory import host, place_of
 from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
 from ..tensor.masked_selection import settle
+from ..tensor.placement import on_device, placed
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
 from .graph import AccumulateGrad, GradFn, OpBackward, PostAccumulateHook, edge
 from .vmap import map_examples
@@ -32,6 +34,11 @@ Root = tuple[GradFn, Tensor]
 def filled(shape: tuple[int, ...], dtype: DType, value: float) -> Tensor:
     """A tensor of one value."""
     return bind(full, (), {"value": value, "shape": tuple(shape), "dtype": dtype})
+
+
+def filled_like(x: Tensor, value: float) -> Tensor:
+    """A tensor of one value, with the shape, dtype and device of another one."""
+    return placed(filled(x.shape, x._dtype, value), x.device)
 
 
 def _nodes_on_path(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
@@ -54,7 +61,7 @@ def refuse_nan(fn: GradFn, grads: Sequence[Any]) -> None:
     """Raise if a gradient contains NaN, for `detect_anomaly`. Traced gradients are not checked."""
     for k, g in enumerate(grads):
         if isinstance(g, Tensor) and g._array is not None:
-            if np.isnan(g._dtype.decode(g._array)).any():
+            if np.isnan(g._dtype.decode(host(g._array))).any():
                 raise RuntimeError(
                     f"Function '{fn.title}' returned nan values in its {k}th output."
                 )
@@ -142,6 +149,8 @@ class _BackwardPass:
     def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
         """Add a gradient to the `.grad` of a leaf."""
         x = fn.variable
+        if type(g._array) is not type(x._array):
+            g = on_device(g, x.device)
         if x._grad is None:
             x._grad = self.exclusive(g, x)
         elif self.create_graph or x._grad._requires_grad:
@@ -179,7 +188,7 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
         if g is None:
             if y.shape.numel() != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            roots.append((fn, filled(y.shape, y._dtype, 1.0)))
+            roots.append((fn, filled_like(y, 1.0)))
             continue
         if not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
@@ -188,6 +197,10 @@ def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
             raise RuntimeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] "
                 f"has a shape of {y.shape}."
+            )
+        if g.device != y.device:
+            raise RuntimeError(
+                f"invalid gradient at index {i} - expected device {y.device} but got {g.device}"
             )
         if not g._dtype.is_floating_point:
             g = cast(g, dtype=y._dtype)
@@ -338,7 +351,7 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
         )
     if materialize_grads:
         grads = [
-            filled(x.shape, x._dtype, 0.0) if g is None else g
+            filled_like(x, 0.0) if g is None else g
             for g, x in zip(grads, xs, strict=True)
         ]
     return tuple([_in_input_layout(g, x._array) for g, x in zip(grads, xs, strict=True)])
@@ -348,6 +361,7 @@ def _in_input_layout(g: Tensor | None, x: np.ndarray | None) -> Tensor | None:
     """An eager gradient that is contiguous or has the memory layout of its input `x`."""
     if g is None or g._array is None or x is None:
         return g
+    g = on_device(g, place_of(x))
     if g._array.flags.c_contiguous or matches_layout(g._array, x):
         return g
     return differentiable_copy(g, x)

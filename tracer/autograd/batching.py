@@ -20,8 +20,11 @@ from ...ir.ops.source import iota
 from ...ir.value import Value
 from ..mode import in_trace, mode, resolve
 from ..signals import untraced_handlers
+from ..tensor.device import device
+from ..tensor.device_memory import host
 from ..tensor.dispatch import bind, number
 from ..tensor.inplace import is_read_only, overwrite
+from ..tensor.placement import placed
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced, wrap
 from .batching_rules import apply_batched
 
@@ -180,7 +183,7 @@ class BatchTrace:
         with self.outside():
             if mode.trace is not None:
                 return mode.trace.concrete(payload.value, what, *instead)
-            return payload.value._array
+            return host(payload.value._array)
 
     def read(self, t: Tensor, what: str) -> list[Any]:
         """The elements of `t` in a row, for Python."""
@@ -217,6 +220,21 @@ class BatchTrace:
 
     def layout(self, t: Tensor) -> None:
         """None: examples have no strides of their own."""
+
+    def placed(self, t: Tensor, where: device) -> Tensor:
+        """All examples of `t` on a device."""
+        payload = self.traced_for(t)._node
+        with self.outside():
+            value = placed(payload.value.detach(), where)
+        if value is not payload.value and payload.value._requires_grad:
+            raise RuntimeError("vmap: move tensors to a device outside of it")
+        return traced(Batched(self, value, payload.mapped))  # type: ignore[arg-type]
+
+    def device_of(self, t: Tensor) -> device:
+        """Where the examples of `t` are."""
+        payload = self.traced_for(t)._node
+        with self.outside():
+            return payload.value.device
 
     def read_only(self, t: Tensor) -> bool:
         """Whether `t` stands for a tensor from outside with read-only memory."""

@@ -18,7 +18,7 @@ from ..mode import FixedGradMode, Forward, forward_mode, mode, resolve
 from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor, fill_slots
 from ..tensor.views import Path, alias_memory, apply_path
-from .backward import backpropagate, filled
+from .backward import backpropagate, filled_like
 from .graph import AccumulateGrad, GradFn, edge
 
 STOPPED = (
@@ -156,7 +156,7 @@ class Pullback:
         ]
         gradients = backpropagate(roots, self.origins, keep or create, create)
         return [
-            filled(x.shape, x._dtype, 0.0) if g is None else g
+            filled_like(x, 0.0) if g is None else g
             for g, x in zip(gradients, self.primals, strict=True)
         ]
 
@@ -182,7 +182,7 @@ class Pushforward:
 
         ys = back.outputs
         self.positions = [k for k, y in enumerate(ys) if y._dtype.is_floating_point]
-        zeros = [filled(ys[k].shape, ys[k]._dtype, 0.0) for k in self.positions]
+        zeros = [filled_like(ys[k], 0.0) for k in self.positions]
         self.linear = Pullback(pulled, zeros)
         self.linear.set_outputs(self.linear.result, back.origins)
 
@@ -190,7 +190,7 @@ class Pushforward:
         self, tangents: Sequence[Tensor | None], create: bool | None = None
     ) -> list[Tensor]:
         """The tangents of the outputs, zeros for integers. None means a tangent of zeros."""
-        results = [filled(y.shape, y._dtype, 0) for y in self.back.outputs]
+        results = [filled_like(y, 0) for y in self.back.outputs]
         for k, t in zip(self.positions, self.linear(tangents, create), strict=True):
             results[k] = t
         return results

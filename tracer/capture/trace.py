@@ -23,7 +23,10 @@ from ...ir.ops.random import signed
 from ..autograd.graph import edge
 from ..mode import mode
 from ..signals import untraced_handlers
+from ..tensor.device import CPU, device
+from ..tensor.device_memory import place_of
 from ..tensor.masked_selection import SelectionPayload, settled
+from ..tensor.placement import refuse_several
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from . import texts
 from .inputs import ExternalHistory, Input, Stream
@@ -39,6 +42,7 @@ class Trace:
         self.tensors_at: list[tuple[Any, Tensor]] = []  # promoted locations, with their tensors
         self._location_of: dict[int, Any] = {}  # by id of such a tensor: its first location
         self.inputs: list[Input] = []
+        self.device: device | None = None  # where the program computes, once it is known
         self._scalars: dict[tuple, Input] = {}
         self.attribute_guards: list[tuple[Input, str, Any]] = []  # tensor, attribute, value
         self.checks: dict[Node, None] = {}  # nodes that may raise, even if nobody reads them
@@ -60,6 +64,7 @@ class Trace:
 
     def _enter(self, t: Tensor, kind: str, key: Any) -> Input:
         assert t._array is not None
+        self.place(place_of(t._array), t)
         node = input_node(t._array.shape, t._dtype, kind)
         twin = traced(node, t._requires_grad)
         twin._hooks = t._hooks
@@ -73,6 +78,22 @@ class Trace:
             self._owner_of_grad[id(t._grad)] = t
             twin._grad = t._grad  # concrete until it is read
         return entered
+
+    def place(self, where: device, t: Tensor | None = None) -> None:
+        """Something is on a device: the program computes there."""
+        if self.device is None:
+            self.device = where
+        elif self.device != where:
+            raise refuse_several(self.device, where, t)
+
+    def placed(self, t: Tensor, where: device) -> Tensor:
+        """`t` itself, if the program computes on that device."""
+        self.place(where)
+        return t
+
+    def device_of(self, t: Tensor) -> device:
+        """Where a tensor is."""
+        return self.device or CPU
 
     def unhook(self) -> Iterator[Callable]:
         """Take off, and give, the hooks that the function has left on tensors from outside."""

@@ -20,6 +20,7 @@ from ...ir.node import Node, Site, input_node, is_constant, user_site
 from ...ir.ops.elementwise import ne
 from ...ir.ops.movement import reshape, slice as slice_
 from ...ir.ops.source import input as input_
+from ..tensor.device_memory import host
 from ..tensor.tensor import Tensor, traced
 from .inputs import Input
 from .scalar import Scalar, ScalarLog, UnknownValue
@@ -91,7 +92,9 @@ class ValueLog:
         """The value of a node at the call that is traced."""
         numbers = self.numbers
         for x in postorder([node], stop=numbers.__contains__):
-            if x.op is input_ and x not in numbers:
+            if x in numbers:
+                numbers[x] = host(numbers[x])
+            elif x.op is input_:
                 raise refusal(what, node, instead)
         compute([node], numbers)
         return numbers[node]

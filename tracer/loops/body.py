@@ -22,6 +22,7 @@ from ..autograd.graph import GradFn, leaf_sequence_numbers
 from ..autograd.transform import Origin
 from ..mode import in_trace, mode, resolve
 from ..signals import untraced_handlers
+from ..tensor.device import CPU, device
 from ..tensor.dispatch import number
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 
@@ -192,6 +193,14 @@ class BodyTrace:
             with self.around():
                 self._numbers[key] = number(value, dtype)
         return self.twin(self._numbers[key])._node
+
+    def placed(self, t: Tensor, where: device) -> Tensor:
+        """`t` itself: a body computes where its operands are."""
+        return t
+
+    def device_of(self, t: Tensor) -> device:
+        with self.around():
+            return next((c.tensor.device for c in self.captures), CPU)
 
     def input(self, shape: tuple[int, ...], dtype: DType, graded: bool = False) -> Tensor:
         """A fresh input; `graded`: one that may have a gradient."""

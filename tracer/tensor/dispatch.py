@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ...ir.faults import division_by_zero
@@ -24,8 +25,9 @@ from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
 from .masked_selection import Selection
 from .memory_order import axis_order, elementwise_strides, strides_of
+from .placement import compute as compute_on_device
 from .promotion import SCALAR_TYPE, common_dtype
-from .tensor import Size, Tensor, leaked_tensor_error, traced, wrap
+from .tensor import Size, Tensor, traced, wrap
 from .views import make_view
 
 
@@ -156,9 +158,12 @@ def _compute(
     for x in inputs:
         if x._view is not None:
             x._view.refresh(x)
-        if x._node is not None:
-            raise leaked_tensor_error(x)
-        arrays.append(x._array)
+        array = x._array
+        if type(array) is not ndarray:
+            y = compute_on_device(op, inputs, params)
+            if y is not None:
+                return y
+        arrays.append(array)
     if dtype is None:
         dtype = op.infer(*inputs, **params)[1]
     try:

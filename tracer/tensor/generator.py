@@ -20,6 +20,7 @@ from ...ir.locks import lock
 from ...ir.ops.random import signed
 from ..mode import mode
 from .device import CPU, usable
+from .device_memory import host
 from .tensor import Tensor, wrap
 
 
@@ -111,7 +112,7 @@ class Generator:
             raise TypeError("expected a torch.ByteTensor, but got " + type(new_state).__name__)
         if tuple(new_state.shape) != (16,):
             raise RuntimeError("RNG state is wrong size")
-        seed, used = np.ascontiguousarray(new_state._array).view(np.int64).tolist()
+        seed, used = np.ascontiguousarray(host(new_state._array)).view(np.int64).tolist()
         self._state = (seed % 2**64, used)
         return self
 

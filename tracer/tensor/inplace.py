@@ -10,16 +10,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import numpy as np
-
 from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ...ir.ops.movement import expand
 from ...ir.strides import repeats
 from ..autograd.graph import GradFn, OpBackward, Saved, edge
 from ..mode import mode, resolve, sequence_numbers
+from .device_memory import apart, copyto, may_share_memory
 from .masked_selection import Selection
 from .memory_order import strides_of
+from .placement import different_devices, on_device
 from .promotion import SCALAR_TYPE, can_cast
 from .tensor import Tensor, fill_slots
 from .views import OVERLAP, CopySlices, replace_node, zero_gradient
@@ -126,7 +126,9 @@ def assign(t: Tensor, new: Tensor) -> None:
     if grows:
         _refuse_view(t, grows)
     if t._array is not None:
-        np.copyto(t._array, new._array)
+        if apart(t._array, new._array):
+            raise different_devices([t.device, new.device])
+        copyto(t._array, new._array)
     else:
         replace_node(t, new._node)
     t._version[0] += 1
@@ -187,8 +189,8 @@ def apply_inplace(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> T
     return x
 
 
-def _share_memory(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return a is not None and b is not None and np.may_share_memory(a, b)
+def _share_memory(a: Any, b: Any) -> bool:
+    return a is not None and b is not None and may_share_memory(a, b)
 
 
 def _copy_saved_values(fn: GradFn, t: Tensor, start: int, operand: bool) -> None:
@@ -230,6 +232,8 @@ def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
     t = resolve(x)
     refuse_unwritable(t)
     value = resolve(value)
+    if t._array is not None and apart(t._array, value._array):
+        value = on_device(value, t.device)
     if value._dtype is not t._dtype:
         value = cast(value, dtype=t._dtype)
     if value.shape != t.shape:

@@ -17,6 +17,8 @@ import numpy as np
 from ...ir.dtype import bool_, int64
 from ...ir.node import Node
 from ..mode import get_default_dtype, mode, resolve
+from .device import CPU
+from .device_memory import host
 from .tensor import Tensor
 
 
@@ -188,12 +190,15 @@ def tensor_repr(self: Tensor, *, tensor_contents: Any = None) -> str:
         suffixes += [f"size={tuple(t.shape)}", *([] if obvious else [f"dtype={dtype}"]), "traced"]
     elif t._array.size == 0:
         contents = "[]"
+        suffixes += _device(t)
         if t.ndim != 1:
             suffixes.append(f"size={tuple(t.shape)}")
         if dtype is not get_default_dtype():
             suffixes.append(f"dtype={dtype}")
     else:
-        contents = _contents(dtype.decode(t._array), dtype.is_floating_point, len(prefix))
+        numbers = dtype.decode(host(t._array))
+        contents = _contents(numbers, dtype.is_floating_point, len(prefix))
+        suffixes += _device(t)
         if not _Current.options.edgeitems:
             suffixes.append(f"size={tuple(t.shape)}")
         if not obvious:
@@ -203,6 +208,10 @@ def tensor_repr(self: Tensor, *, tensor_contents: Any = None) -> str:
     elif t._requires_grad:
         suffixes.append("requires_grad=True")
     return _with_suffixes(prefix + contents, suffixes, len(prefix))
+
+
+def _device(t: Tensor) -> list[str]:
+    return [] if t.device == CPU else [f"device='{t.device}'"]
 
 
 def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:

@@ -13,12 +13,14 @@ from weakref import ref
 
 import numpy as np
 
+from ...ir.device_array import DeviceArray
 from ...ir.dtype import DType
 from ...ir.node import Node
 from ...ir.value import Value
 from ..change_counter import changed, tensor_changed
 from ..mode import mode, resolve
-from .device import CPU, device
+from .device import CPU, device, usable
+from .device_memory import copied, host, place_of
 
 if TYPE_CHECKING:
     from .attached_methods import Methods  # a stub: those of functions/methods.py
@@ -126,13 +128,26 @@ class Tensor(Methods):
 
     @property
     def device(self) -> device:
-        return CPU
+        """Where the tensor's memory is."""
+        a = self._array
+        if type(a) is DeviceArray:
+            return place_of(a)
+        return CPU if a is not None or mode.trace is None else mode.trace.device_of(self)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the tensor's memory is on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.device.type == "cpu"
 
     @property
     def layout(self) -> str:
         return "tracegrad.strided"
 
-    is_cuda = is_sparse = is_quantized = is_meta = property(lambda self: False)
+    is_sparse = is_quantized = is_meta = property(lambda self: False)
     __hash__ = object.__hash__
 
     def __deepcopy__(self, memo: dict) -> Any:
@@ -144,7 +159,7 @@ class Tensor(Methods):
         if id(self) in memo:
             return memo[id(self)]
         t = resolve(self)
-        array = None if t._array is None else np.array(t._array, order="K")
+        array = t._array if t._array is None else t._array.copy("K")
         new = fill_slots(object.__new__(type(self)), array, t._node, t._dtype, t._requires_grad)
         memo[id(self)] = new
         new._grad = None if t._grad is None else t._grad.__deepcopy__(memo)
@@ -157,7 +172,9 @@ class Tensor(Methods):
                 "cannot pickle a tensor that is not a graph leaf: call detach() first"
             )
         array = mode.trace.concrete(self, "pickle") if mode.trace is not None else self._array
-        return (rebuild, (type(self), array, self._dtype, self._requires_grad, self.__dict__))
+        state = type(self), host(array), self._dtype, self._requires_grad, self.__dict__
+        where = () if type(array) is not DeviceArray else (str(place_of(array)),)
+        return (rebuild, (*state, *where))
 
     # ---- autograd
     @property
@@ -341,9 +358,10 @@ def traced(node: Node, requires_grad: bool = False) -> Tensor:
 
 
 def rebuild(
-    cls: type, array: np.ndarray, dtype: DType, requires_grad: bool, attributes: dict
+    cls: type, array: Any, dtype: DType, requires_grad: bool, attributes: dict, where: str = "cpu"
 ) -> Tensor:
     """Unpickle a tensor."""
+    array = copied(array, usable(where))
     t = fill_slots(object.__new__(cls), array, None, dtype, requires_grad)
     t.__dict__.update(attributes)
     return t

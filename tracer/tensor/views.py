@@ -30,6 +30,7 @@ from ...ir.ops.source import full, iota
 from ...ir.strides import View, contiguous
 from ..autograd.graph import GradFn, edge
 from ..mode import enable_grad, mode
+from .device_memory import address, as_dtype, may_share_memory
 from .memory_order import strides_of
 from .tensor import Tensor, traced, wrap
 
@@ -124,7 +125,7 @@ def as_bits(x: Any, *, dtype: DType) -> Any:
     if not isinstance(x, Tensor):
         return bits(x, dtype=dtype)
     if x._array is not None:
-        y = wrap(x._array.view(dtype.storage), dtype)
+        y = wrap(as_dtype(x._array, dtype.storage), dtype)
         y._version = x._version
         alias_memory(x, y)
         return y
@@ -250,9 +251,9 @@ def memory_offset(t: Tensor) -> int:
     return view.offset
 
 
-def _distance(memory: np.ndarray, array: np.ndarray) -> int:
+def _distance(memory: Any, array: Any) -> int:
     """Where an array begins in memory, in elements."""
-    return (array.ctypes.data - memory.ctypes.data) // array.itemsize
+    return (address(array) - address(memory)) // array.itemsize
 
 
 def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple | None:
@@ -302,7 +303,7 @@ def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
     elif (
         op is reshape
         and not x._array.flags.c_contiguous
-        and not np.may_share_memory(x._array, y._array)
+        and not may_share_memory(x._array, y._array)
     ):
         return
     elif not mode.grad and x._grad_fn is not None:

@@ -14,11 +14,12 @@ from ...ir.ops.source import full as full_op, iota
 from ...tracer.capture.scalar import Scalar
 from ...tracer.mode import get_default_dtype, mode, resolve
 from ...tracer.tensor import dispatch, tensor as tensor_module
-from ...tracer.tensor.device import usable
+from ...tracer.tensor.device import CPU, device as Device, usable
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.gradient_layout import with_strides
 from ...tracer.tensor.layout import format_strides
 from ...tracer.tensor.memory_order import elementwise_strides, strides_of
+from ...tracer.tensor.placement import constant, on_device, placed
 from ...tracer.tensor.promotion import (
     as_dtype,
     checked_number,
@@ -35,8 +36,10 @@ __all__ = [
 ]
 
 
-def leaf(t: Tensor, requires_grad: bool) -> Tensor:
-    """A fresh tensor as a leaf that may require grad."""
+def leaf(t: Tensor, requires_grad: bool, where: Device = CPU) -> Tensor:
+    """A fresh tensor as a leaf that may require grad, on a device."""
+    if where is not CPU:
+        t = placed(t, where)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -49,7 +52,7 @@ def held(array: np.ndarray, dtype: DType) -> Tensor:
         return wrap(array, dtype)
     if array.ndim == 0:
         return bind(full_op, (), {"value": dtype.decode(array).item(), "shape": (), "dtype": dtype})
-    return copy(resolve(wrap(array, dtype))).detach()
+    return copy(resolve(constant(array, dtype))).detach()
 
 
 def shape_of(size: tuple, name: str) -> tuple[int, ...]:
@@ -176,19 +179,20 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     tensor([[1., 2.],
             [3., 4.]])
     """
-    usable(device)
+    where = usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
     if type(data) is Scalar:
         d = common_dtype([data]) if wanted is None else wanted
         if d.kind in ("int", "uint"):  # a float that overflows is infinite
             refuse_overflow(data, d)
-        return leaf(dispatch.number(data, d).clone(), requires_grad)
+        return leaf(dispatch.number(data, d).clone(), requires_grad, where)
     if isinstance(data, Tensor):
         new = resolve(data).detach().clone()
-        return leaf(new if wanted is None else cast(new, dtype=wanted), requires_grad)
+        new = new if wanted is None else cast(new, dtype=wanted)
+        return leaf(new if device is None else on_device(new, where), requires_grad)
     if requires_grad and wanted is not None and not wanted.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-    return leaf(held(*_numbers(data, wanted)), requires_grad)
+    return leaf(held(*_numbers(data, wanted)), requires_grad, where)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -200,12 +204,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     >>> torch.as_tensor([1, 2], dtype=torch.float32)
     tensor([1., 2.])
     """
-    usable(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(as_dtype(dtype))
+        return data.to(device, None if dtype is None else as_dtype(dtype))
+    where = usable(device)
     if isinstance(data, np.ndarray) and (dtype is None or of_numpy(data.dtype) is as_dtype(dtype)):
-        return from_numpy(data)
-    return tensor(data, dtype=dtype)
+        return leaf(from_numpy(data), False, where)
+    return tensor(data, dtype=dtype, device=where)
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
@@ -248,18 +252,18 @@ tensor_module.legacy = _legacy
 def _filled(
     value: Any, shape: tuple[int, ...], dtype: Any, device: Any, requires_grad: bool
 ) -> Tensor:
-    usable(device)
+    where = usable(device)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if type(value) is Scalar:
         if d is not bool_:
             refuse_overflow(value, d)  # by comparisons, which are guards
-        return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad)
+        return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad, where)
     value = checked_number(value, d)
     if mode.trace is None:
         t = wrap(np.full(shape, d.encode(value)), d)
     else:
         t = bind(full_op, (), {"value": value, "shape": shape, "dtype": d})
-    return leaf(t, requires_grad)
+    return leaf(t, requires_grad, where)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -314,7 +318,8 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any
     shape = shape_of((size,) if isinstance(size, (tuple, list)) else (size,), "full")
     if isinstance(fill_value, Tensor):
         d = fill_value.dtype if dtype is None else as_dtype(dtype)
-        return leaf(fill_value.detach().to(d).expand(shape).clone(), requires_grad)
+        new = fill_value.detach().to(d).expand(shape).clone()
+        return leaf(new if device is None else on_device(new, usable(device)), requires_grad)
     d = of_scalar(fill_value, get_default_dtype()) if dtype is None else as_dtype(dtype)
     return _filled(fill_value, shape, d, device, requires_grad)
 
@@ -340,7 +345,8 @@ def scalar_tensor(
 
 def _like(value: Any, input: Tensor, dtype: Any, device: Any, requires_grad: bool,
           memory_format: Any = None) -> Tensor:
-    new = _filled(value, tuple(input.shape), dtype or input.dtype, device, requires_grad)
+    where = input.device if device is None else device
+    new = _filled(value, tuple(input.shape), dtype or input.dtype, where, requires_grad)
     return lying_as(new, input, memory_format)
 
 
@@ -391,7 +397,8 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any 
     >>> torch.full_like(torch.zeros(2), 7)
     tensor([7., 7.])
     """
-    new = full(input.shape, fill_value, dtype=dtype or input.dtype, device=device,
+    where = input.device if device is None else device
+    new = full(input.shape, fill_value, dtype=dtype or input.dtype, device=where,
                requires_grad=requires_grad)
     return lying_as(new, input, memory_format)
 
@@ -407,7 +414,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     >>> torch.arange(5), torch.arange(1, 2, 0.5)
     (tensor([0, 1, 2, 3, 4]), tensor([1.0000, 1.5000]))
     """
-    usable(device)
+    where = usable(device)
     if end is None:
         start, end = 0, start
     start, end, step = (
@@ -429,8 +436,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
         t = bind(iota, (), {"shape": (count,), "dtype": d})
         if step != 1:
             t = t * step
-        return t if start == 0 else t + start
-    return leaf(held(d.encode(start + step * np.arange(count, dtype=np.float64)), d), requires_grad)
+        return leaf(t if start == 0 else t + start, False, where)
+    numbers = start + step * np.arange(count, dtype=np.float64)
+    return leaf(held(d.encode(numbers), d), requires_grad, where)
 
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
@@ -443,15 +451,16 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     >>> torch.linspace(0, 1, 5)
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
-    usable(device)
+    where = usable(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if isinstance(start, Tensor) or isinstance(end, Tensor):
-        return leaf(_between(start, end, steps, "linspace").to(d), requires_grad)
+        return leaf(_between(start, end, steps, "linspace").to(d), requires_grad, where)
     _ends_fit("linspace_cpu", d, start, end, steps)
     end = start if steps == 1 else end  # a last one that is not reached counts for nothing
-    return leaf(held(d.encode(np.linspace(start, end, steps, dtype=np.float64)), d), requires_grad)
+    numbers = np.linspace(start, end, steps, dtype=np.float64)
+    return leaf(held(d.encode(numbers), d), requires_grad, where)
 
 
 def _ends_fit(kernel: str, dtype: DType, start: Any, end: Any, steps: int) -> None:
@@ -481,14 +490,15 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any
     >>> torch.logspace(0, 2, 3)
     tensor([  1.,  10., 100.])
     """
-    usable(device)
+    where = usable(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if isinstance(start, Tensor) or isinstance(end, Tensor):
-        return leaf((base ** _between(start, end, steps, "logspace")).to(d), requires_grad)
+        return leaf((base ** _between(start, end, steps, "logspace")).to(d), requires_grad, where)
     _ends_fit("logspace_cpu", d, start, end, steps)
-    return leaf(held(d.encode(np.logspace(start, end, steps, base=base)), d), requires_grad)
+    numbers = np.logspace(start, end, steps, base=base)
+    return leaf(held(d.encode(numbers), d), requires_grad, where)
 
 
 def eye(
@@ -508,7 +518,7 @@ def eye(
     tensor([[1., 0.],
             [0., 1.]])
     """
-    usable(device)
+    where = usable(device)
     rows, columns = (arange(k) for k in (n, n if m is None else m))
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
-    return leaf(cast(rows.reshape(-1, 1) == columns, dtype=d), requires_grad)
+    return leaf(cast(rows.reshape(-1, 1) == columns, dtype=d), requires_grad, where)

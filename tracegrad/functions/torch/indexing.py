@@ -19,6 +19,7 @@ from ...ir.ops.movement import expand, reshape
 from ...ir.strides import contiguous
 from ...tracer.autograd.graph import as_one, composite
 from ...tracer.mode import mode, resolve
+from ...tracer.tensor.device_memory import host
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.inplace import apply_inplace, overwrite
@@ -33,7 +34,7 @@ from ...tracer.tensor.masked_selection import (
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor, leaked_tensor_error
 from ...tracer.tensor.views import index_view
-from .creation import arange, assigned, held, tensor
+from .creation import arange, assigned, held, leaf, tensor
 
 __all__ = ["fill", "fill_", "masked_fill", "zero_"]
 
@@ -205,7 +206,9 @@ def computed(
     """
     operands = [resolve(t) for t in tensors]
     if all(t._array is not None for t in operands):
-        return [held(array, dtype) for array, dtype in function(*(t._array for t in operands))]
+        where = operands[0].device
+        pairs = function(*(host(t._array) for t in operands))
+        return [leaf(held(array, dtype), False, where) for array, dtype in pairs]
     if mode.trace is None:
         raise leaked_tensor_error(next(t for t in operands if t._node is not None))
     return mode.trace.computed(function, operands, what, INSTEAD)

@@ -36,6 +36,7 @@ from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype, resolve
 from ...tracer.tensor.device import usable
 from ...tracer.tensor.generator import Generator, default_generator
+from ...tracer.tensor.placement import placed
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, checked_number
 from ...tracer.tensor.tensor import Tensor, wrap
 from ..arguments import require
@@ -144,8 +145,7 @@ _IN_C = {"bool": ("bool", 1), "uint8": ("unsigned char", 8), "int8": ("signed ch
 
 
 # ---- tensors
-def floating(dtype: Any, kernel: str, device: Any = None) -> DType:
-    usable(device)
+def floating(dtype: Any, kernel: str) -> DType:
     d: DType = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not d.is_floating_point:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{SCALAR_TYPE[d]}'")
@@ -163,8 +163,8 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, devi
     >>> bool((torch.rand(100) < 1).all())
     True
     """
-    d = floating(dtype, "check_uniform_bounds", device)
-    return leaf(uniform(shape_of(size, "rand"), d, generator), requires_grad)
+    where, d = usable(device), floating(dtype, "check_uniform_bounds")
+    return leaf(uniform(shape_of(size, "rand"), d, generator), requires_grad, where)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
@@ -178,8 +178,8 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
     >>> torch.randn(2, 3).shape
     tracegrad.Size([2, 3])
     """
-    d = floating(dtype, "normal_kernel_cpu", device)
-    return leaf(gaussian(shape_of(size, "randn"), d, generator), requires_grad)
+    where, d = usable(device), floating(dtype, "normal_kernel_cpu")
+    return leaf(gaussian(shape_of(size, "randn"), d, generator), requires_grad, where)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
@@ -193,7 +193,8 @@ def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_
     >>> torch.rand_like(torch.ones(2, 3)).shape
     tracegrad.Size([2, 3])
     """
-    new = rand(*input.shape, dtype=dtype or input.dtype, device=device,
+    where = input.device if device is None else device
+    new = rand(*input.shape, dtype=dtype or input.dtype, device=where,
                requires_grad=requires_grad, generator=generator)
     return lying_as(new, input, memory_format)
 
@@ -209,7 +210,8 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     >>> torch.randn_like(torch.ones(2, 3)).shape
     tracegrad.Size([2, 3])
     """
-    new = randn(*input.shape, dtype=dtype or input.dtype, device=device,
+    where = input.device if device is None else device
+    new = randn(*input.shape, dtype=dtype or input.dtype, device=where,
                 requires_grad=requires_grad, generator=generator)
     return lying_as(new, input, memory_format)
 
@@ -238,7 +240,7 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
     >>> bool((torch.randint(3, 7, (100,)) >= 3).all())
     True
     """
-    usable(device)
+    where = usable(device)
     if size is None:
         if not args or not isinstance(args[-1], (tuple, list)):
             raise TypeError("randint() takes (high, size) or (low, high, size)")
@@ -248,11 +250,11 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
     if low < high:
         within(low, high, d)
     y = integers(shape_of((size,), "randint"), low, high, generator)
-    return leaf(narrowed(y, d), requires_grad)
+    return leaf(narrowed(y, d), requires_grad, where)
 
 
 def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | None = None,
-                 dtype: Any = None, memory_format: Any = None,
+                 dtype: Any = None, device: Any = None, memory_format: Any = None,
                  **kwargs: Any) -> Tensor:
     """`randint` in the shape and dtype of `input`.
 
@@ -262,7 +264,8 @@ def randint_like(input: Tensor, *args: Any, low: int | None = None, high: int | 
     tracegrad.Size([2, 2])
     """
     low, high = _bounds("randint_like", args, low, high)
-    new = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
+    where = input.device if device is None else device
+    new = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, device=where, **kwargs)
     return lying_as(new, input, memory_format)
 
 
@@ -276,12 +279,12 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     >>> torch.randperm(4).sort().values
     tensor([0, 1, 2, 3])
     """
-    usable(device)
+    where = usable(device)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
     d = int64 if dtype is None else as_dtype(dtype)
     checked_number(n, d)
-    return leaf(narrowed(argsort(bits((n,), generator)), d), requires_grad)
+    return leaf(narrowed(argsort(bits((n,), generator)), d), requires_grad, where)
 
 
 def _constant_in(y: Tensor, *given: Tensor) -> Tensor:
@@ -313,7 +316,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
         noise = randn(*shape_of((size,), "normal"), generator=generator, dtype=dtype, device=device)
         return leaf(noise * std + mean, requires_grad)
     shape = broadcast("normal", *(tuple(x.shape) for x in given))
-    d = floating(given[0].dtype, "normal_kernel_cpu", device)
+    d = floating(given[0].dtype, "normal_kernel_cpu")
     mean_, std_ = (x.detach() if isinstance(x, Tensor) else x for x in (mean, std))
     return _constant_in(gaussian(shape, d, generator) * std_ + mean_, *given)
 
@@ -396,13 +399,13 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     tensor([0., 0.])
     """
     d = floating(input.dtype, "poisson_cpu")
-    rate = input.detach().double().numpy()
+    rate = input.detach().double().cpu().numpy()
     if (rate < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     chance = between(tuple(input.shape), float64, generator).numpy()
     above = np.ceil(quietly(scipy.special.pdtrik, chance, rate))  # inverse of the distribution
     counts = np.where(chance <= np.exp(-rate), 0, above)
-    return _constant_in(wrap(d.encode(counts), d), input)
+    return _constant_in(placed(wrap(d.encode(counts), d), input.device), input)
 
 
 # ---- in-place random sampling: the inverse of a distribution's function, of uniform numbers

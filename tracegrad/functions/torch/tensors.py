@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ...ir.node import user_site
 from ...tracer.mode import mode, resolve
+from ...tracer.tensor.device_memory import address, placement
 from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import as_dtype
 from ...tracer.tensor.tensor import Tensor
@@ -90,10 +89,10 @@ def element_size(self: Tensor) -> int:
 
 def data_ptr(self: Tensor) -> int:
     """The address of the first element."""
-    return values_array(self).ctypes.data
+    return address(values_array(self))
 
 
-def values_array(self: Tensor) -> np.ndarray:
+def values_array(self: Tensor) -> Any:
     t = resolve(self)
     if t._array is None:
         raise RuntimeError(
@@ -115,12 +114,13 @@ def storage_offset(self: Tensor) -> int:
 
 
 def get_device(self: Tensor) -> int:
-    """-1: the CPU.
+    """The number of the GPU that the tensor is on, -1 for the CPU.
 
     >>> torch.get_device(torch.zeros(1))
     -1
     """
-    return -1
+    where = self.device
+    return -1 if where.type == "cpu" else where.index or 0
 
 
 def _is_view(self: Tensor) -> bool:
@@ -157,7 +157,7 @@ def is_inference(input: Tensor) -> bool:
 def is_set_to(self: Tensor, tensor: Tensor) -> bool:
     """Whether two tensors are the same elements of the same memory."""
     a, b = (values_array(t) for t in (self, tensor))
-    return (a.ctypes.data, a.shape, a.strides) == (b.ctypes.data, b.shape, b.strides)
+    return placement(a) == placement(b)
 
 
 def dim_order(self: Tensor) -> tuple[int, ...]:

@@ -1,0 +1,156 @@
+"""Which device tensors are on: moving them, and refusing to compute with tensors of several."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ...ir.device_array import DeviceArray
+from ...ir.dtype import DType
+from ...ir.node import user_site
+from ...ir.op import Lowering, OpDef
+from ..autograd.graph import GradFn, edge
+from ..mode import mode, resolve
+from . import device_memory
+from .device import CPU, device, within_library
+from .memory_order import axis_order, elementwise_strides, strides_of
+from .tensor import Tensor, leaked_tensor_error, wrap
+
+# functions whose indices may be on the CPU
+_INDEXING = ("getitem", "setitem", "index_put", "index_put_")
+
+
+# ---- moving
+def placed(t: Tensor, where: device) -> Tensor:
+    """A new tensor, without history, put on a device."""
+    if mode.trace is not None:
+        return mode.trace.placed(t, where)
+    return t if t.device == where else wrap(device_memory.copied(t._array, where), t._dtype)
+
+
+def constant(array: np.ndarray, dtype: DType) -> Tensor:
+    """Numbers that a traced function has made, where its program computes."""
+    trace, where = mode.trace, None
+    while trace is not None and where is None:
+        where, trace = getattr(trace, "device", None), getattr(trace, "outer", None)
+    return wrap(device_memory.copied(array, where or CPU), dtype)
+
+
+class ToDevice(GradFn):
+    """A tensor was copied to another device. Its gradient goes back."""
+
+    __slots__ = ("back",)
+
+    def __init__(self, x: Tensor):
+        super().__init__("ToCopyBackward0", (edge(x),))
+        self.back = x.device
+
+    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        return (on_device(g, self.back),)
+
+
+def on_device(x: Tensor, where: device) -> Tensor:
+    """`x` on a device: itself if it is there, else a copy with its history."""
+    x = resolve(x)
+    if mode.trace is not None:
+        return mode.trace.placed(x, where)
+    if x.device == where:
+        return x
+    y = wrap(device_memory.copied(x._array, where), x._dtype)
+    if mode.grad and x._requires_grad:
+        y._grad_fn, y._requires_grad = ToDevice(x), True
+    return y
+
+
+# ---- computing
+def compute(op: OpDef, inputs: Sequence[Tensor], params: dict) -> Tensor | None:
+    """The value of a primitive for eager tensors, of which one is on a device; None if none is."""
+    for x in inputs:
+        if x._view is not None:
+            x._view.refresh(x)
+        if x._node is not None:
+            raise leaked_tensor_error(x)
+    if not any(type(x._array) is DeviceArray for x in inputs):
+        return None
+    arrays = _together(op, inputs)
+    shape, dtype = op.infer(*inputs, **params)
+    if op.aliases and op.lowering is Lowering.VIEW:
+        assert op.view is not None
+        view = op.view(arrays[0].view, **params)
+        if view is not None:
+            return wrap(arrays[0].through(view), dtype)
+    dtypes = [x._dtype for x in inputs]
+    axes = _memory_order(op, inputs, tuple(shape))
+    return wrap(device_memory.gpus.compute(op, arrays, dtypes, params, axes), dtype)
+
+
+def _memory_order(op: OpDef, inputs: Sequence[Tensor], shape: tuple[int, ...]) -> Any:
+    """The order of the axes that torch gives the result of an elementwise operation."""
+    if not op.is_elementwise or len(shape) < 2:
+        return None
+    operands = tuple([(tuple(x.shape), strides_of(x)) for x in inputs])
+    return axis_order(shape, elementwise_strides(operands, shape))
+
+
+def _together(op: OpDef, inputs: Sequence[Tensor]) -> list[DeviceArray]:
+    """The arrays of operands, all on one device. A number of the CPU goes there, and so does what
+    a function of this library has made for its own purpose.
+    """
+    places = list(dict.fromkeys(device_memory.place_of(x._array) for x in inputs))
+    where = next(p for p in places if p != CPU)
+    strangers = [x for x in inputs if x.device not in (where, *((CPU,) if not x.ndim else ()))]
+    if strangers and (any(x.device != CPU for x in strangers) or any(_users_on_cpu())):
+        raise different_devices(places)
+    return [device_memory.copied(x._array, where) for x in inputs]
+
+
+def different_devices(places: Iterable[device]) -> RuntimeError:
+    """torch's error for tensors of several devices."""
+    names = sorted(map(str, places), key=lambda name: name == "cpu")  # as torch has it
+    return RuntimeError(
+        "Expected all tensors to be on the same device, but found at least two devices, "
+        f"{' and '.join(names[:2])}!"
+    )
+
+
+def refuse_several(first: device, other: device, t: Tensor | None) -> RuntimeError:
+    """The error for a compiled function that uses a tensor, or makes one, on another device."""
+    what = "makes a tensor" if t is None else f"uses a tensor of shape {[*t.shape]}"
+    return RuntimeError(
+        f"{different_devices([first, other])} A compiled function computes on one device, here "
+        f"{first}, and {what} on {other} (line {user_site()}): move tensors outside of it"
+    )
+
+
+def _users_on_cpu() -> Iterator[Tensor]:
+    """The tensors of the CPU, but for numbers, that the user has given to the function of this
+    library that runs.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    entry: FrameType | None = None
+    while frame is not None and within_library(frame):
+        entry, frame = frame, frame.f_back
+    if entry is None or entry.f_code.co_name in _INDEXING:
+        return
+    code = entry.f_code
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(
+        code.co_flags & 8)
+    for name in code.co_varnames[:count]:
+        yield from _on_cpu(entry.f_locals[name], 2)
+
+
+def _on_cpu(value: Any, depth: int) -> Iterator[Any]:
+    if isinstance(value, Tensor):
+        if value.ndim and type(value._array) is np.ndarray:
+            yield value
+    elif isinstance(value, np.ndarray):
+        if value.ndim:
+            yield value
+    elif depth and isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _on_cpu(part, depth - 1)
+
