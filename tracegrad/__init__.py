@@ -107,7 +107,7 @@ from .tracer.mode import (
     set_grad_enabled,
 )
 from .tracer.tensor import generator as random
-from .tracer.tensor.device import device
+from .tracer.tensor.device import device, get_default_device, set_default_device
 from .tracer.tensor.generator import *
 from .tracer.tensor.layout import *
 from .tracer.tensor.printing import get_printoptions, printoptions, set_printoptions

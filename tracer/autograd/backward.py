@@ -19,8 +19,8 @@ from ...ir.node import at, user_site
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
 from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode
-from ..tensor.dispatch import bind
 from ..tensor.device_memory import host, place_of
+from ..tensor.dispatch import bind
 from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
 from ..tensor.masked_selection import settle
 from ..tensor.placement import on_device, placed

@@ -223,18 +223,20 @@ class BatchTrace:
 
     def placed(self, t: Tensor, where: device) -> Tensor:
         """All examples of `t` on a device."""
+        if self.device_of(t) == where:
+            return t
         payload = self.traced_for(t)._node
-        with self.outside():
-            value = placed(payload.value.detach(), where)
-        if value is not payload.value and payload.value._requires_grad:
+        if payload.value._requires_grad:
             raise RuntimeError("vmap: move tensors to a device outside of it")
+        with self.outside():
+            value = placed(payload.value, where)
         return traced(Batched(self, value, payload.mapped))  # type: ignore[arg-type]
 
     def device_of(self, t: Tensor) -> device:
         """Where the examples of `t` are."""
-        payload = self.traced_for(t)._node
+        payload = t._node
         with self.outside():
-            return payload.value.device
+            return payload.value.device if type(payload) is Batched else t.device
 
     def read_only(self, t: Tensor) -> bool:
         """Whether `t` stands for a tensor from outside with read-only memory."""

@@ -103,6 +103,8 @@ def usable(where: Any) -> device:
         return CPU
     index = present.get(where.type)
     if index is None:
+        if where.type == "cuda":
+            raise RuntimeError("CUDA is not available: there are no kernels for GPUs yet")
         raise RuntimeError(f"tensors cannot be put on device '{where}'")
     return device(where.type, index(where.index))
 

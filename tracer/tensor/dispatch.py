@@ -160,9 +160,9 @@ def _compute(
             x._view.refresh(x)
         array = x._array
         if type(array) is not ndarray:
-            y = compute_on_device(op, inputs, params)
-            if y is not None:
-                return y
+            elsewhere = compute_on_device(op, inputs, params)
+            if elsewhere is not None:
+                return elsewhere
         arrays.append(array)
     if dtype is None:
         dtype = op.infer(*inputs, **params)[1]

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ...ir.ops.movement import expand
@@ -126,14 +128,21 @@ def assign(t: Tensor, new: Tensor) -> None:
     if grows:
         _refuse_view(t, grows)
     if t._array is not None:
-        if apart(t._array, new._array):
-            raise different_devices([t.device, new.device])
-        copyto(t._array, new._array)
+        if type(t._array) is np.ndarray is type(new._array):
+            np.copyto(t._array, new._array)
+        else:
+            _copy_on_device(t, new)
     else:
         replace_node(t, new._node)
     t._version[0] += 1
     if grows:
         take_history(t, new)
+
+
+def _copy_on_device(t: Tensor, new: Tensor) -> None:
+    if t.device != new.device:
+        raise different_devices([t.device, new.device])
+    copyto(t._array, new._array)
 
 
 def take_history(t: Tensor, new: Tensor) -> None:

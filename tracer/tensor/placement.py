@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import FrameType
 from typing import Any
 
@@ -102,9 +103,12 @@ def _together(op: OpDef, inputs: Sequence[Tensor]) -> list[DeviceArray]:
     """
     places = list(dict.fromkeys(device_memory.place_of(x._array) for x in inputs))
     where = next(p for p in places if p != CPU)
-    strangers = [x for x in inputs if x.device not in (where, *((CPU,) if not x.ndim else ()))]
-    if strangers and (any(x.device != CPU for x in strangers) or any(_users_on_cpu())):
-        raise different_devices(places)
+    if len(places) > 1:
+        strangers = [x.device for x in inputs if x.device != where and (x.ndim or x.device != CPU)]
+        if any(p != CPU for p in strangers):
+            raise different_devices(places)
+        if strangers:
+            _refuse_users(places)
     return [device_memory.copied(x._array, where) for x in inputs]
 
 
@@ -126,21 +130,26 @@ def refuse_several(first: device, other: device, t: Tensor | None) -> RuntimeErr
     )
 
 
-def _users_on_cpu() -> Iterator[Tensor]:
-    """The tensors of the CPU, but for numbers, that the user has given to the function of this
-    library that runs.
+def _refuse_users(places: list[device]) -> None:
+    """Raise if the user has given a tensor of the CPU, but for a number, to the function of this
+    library that runs. If not, the function has made it itself.
     """
     frame: FrameType | None = sys._getframe(1)
-    entry: FrameType | None = None
+    entry: FrameType = sys._getframe(1)
     while frame is not None and within_library(frame):
         entry, frame = frame, frame.f_back
-    if entry is None or entry.f_code.co_name in _INDEXING:
-        return
     code = entry.f_code
-    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(
-        code.co_flags & 8)
-    for name in code.co_varnames[:count]:
-        yield from _on_cpu(entry.f_locals[name], 2)
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
+    names, indexing = code.co_varnames[:count], code.co_name in _INDEXING
+    for name in names[:1] if indexing else names:
+        for x in _on_cpu(entry.f_locals[name], 2):
+            if not indexing:
+                raise different_devices(places)
+            raise RuntimeError(
+                "indices should be either on cpu or on the same device as the indexed tensor "
+                f"({x.device})"
+            )
 
 
 def _on_cpu(value: Any, depth: int) -> Iterator[Any]:

@@ -347,7 +347,7 @@ def fill_slots(
     return t
 
 
-def wrap(array: np.ndarray, dtype: DType, requires_grad: bool = False) -> Tensor:
+def wrap(array: Any, dtype: DType, requires_grad: bool = False) -> Tensor:
     """A leaf that shares the memory of a stored array."""
     return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
 
