@@ -56,11 +56,19 @@ def _nonsense(nbytes: int) -> np.ndarray:
     return np.full(nbytes, _NONSENSE, np.uint8)
 
 
-def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> list[np.ndarray]:
-    """The outputs of the program for these inputs, which it may write to.
+Pointers = dict[int, Pointer]  # of slots
+
+
+def execute(
+    program: Program, inputs: Sequence[np.ndarray], pieces: int = 3,
+    start: Callable[[Launch, Pointers, int], None] | None = None,
+) -> list[np.ndarray]:
+    """The outputs of the program for these inputs, which it may write to. `start` does a launch, in
+    so many pieces; without it the CPU's way.
 
     Raises what a kernel reports, and MemoryError where one leaves its buffers.
     """
+    start = start or run_launch
     status, arena = np.zeros(4, np.int64), _nonsense(program.arena_bytes)
     arrays: dict[int, np.ndarray] = {0: status, **dict(zip(program.inputs, inputs, strict=True))}
     for slot, buffer in enumerate(program.buffers):
@@ -72,16 +80,17 @@ def execute(program: Program, inputs: Sequence[np.ndarray], pieces: int = 3) -> 
     pointers = {k: Pointer(a.ctypes.data, *byte_bounds(a)) for k, a in arrays.items()}
     with np.errstate(all="ignore"):
         for step in steps(program):
-            _walk(program, step, pointers, status, pieces)
+            _walk(program, step, pointers, status, lambda one, at: start(one, at, pieces))
     return [arrays[slot] for slot in program.outputs]
 
 
 def _walk(
-    program: Program, step: Step, pointers: dict[int, Pointer], status: np.ndarray, pieces: int
+    program: Program, step: Step, pointers: Pointers, status: np.ndarray,
+    start: Callable[[Launch, Pointers], None],
 ) -> None:
     """A launch, or the iterations of a loop."""
     if step.loop is None:
-        _launch(program.launches[step.launch], pointers, pieces)
+        start(program.launches[step.launch], pointers)
         if status[0]:
             raise fault(*(int(word) for word in status))
         return
@@ -89,12 +98,12 @@ def _walk(
         pointers[m.slot] = _moved(pointers[m.base], m.offset)
     for _ in range(step.loop.length):
         for inner in step.head:
-            _walk(program, inner, pointers, status, pieces)
+            _walk(program, inner, pointers, status, start)
         if (test := step.loop.test) is not None:
             if c_bool.from_address(pointers[test.slot].cell(0, 1)).value != test.wanted:
                 break
         for inner in step.body:
-            _walk(program, inner, pointers, status, pieces)
+            _walk(program, inner, pointers, status, start)
         for now, then, other in step.loop.turnings:
             before = pointers[then]
             pointers[now], pointers[then], pointers[other] = before, pointers[other], before
@@ -106,7 +115,7 @@ def _moved(pointer: Pointer, offset: int) -> Pointer:
     return pointer._replace(address=pointer.address + offset)
 
 
-def _launch(launch: Launch, pointers: dict[int, Pointer], pieces: int) -> None:
+def run_launch(launch: Launch, pointers: Pointers, pieces: int) -> None:
     args = [pointers[a.index] if isinstance(a, Slot) else a for a in launch.args]
     parts = min(pieces, launch.extent) if launch.grain else 1
     for part in reversed(range(parts)):

@@ -1,0 +1,1 @@
+"""How the loops of a schedule are written for GPUs."""

@@ -1,0 +1,68 @@
+"""CUDA as a backend: loops shared by the threads of a grid, in text over the vocabulary that Numba's
+kernels for GPUs have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ...ir.dtype import DType
+from ...ir.graph import Graph
+from ...ir.node import Node
+from ...ir.op import Kind
+from ..gemm.epilogue import finish_products
+from ..schedule.fuse import Fusion
+from ..schedule.groups import Group
+from ..schedule.lower import Lowered
+from ..schedule.schedule import Schedule
+from ..templates.buffer_parts import contiguous_copy, contiguous_fill
+from ..templates.extern import PIECES
+from ..text import Piece
+from .grid import by_threads
+from .product import contraction
+from .teams import Teams
+
+
+class CUDA:
+    name = "cuda"
+
+    def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
+        finish_products(low, fusion)
+
+    def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
+        every = self._pieces(s, group, stored, fast)
+        if s.checked and any(a in s.place for a in group.anchors):
+            every = map(after_checks, every)
+        yield from every
+
+    def _pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
+        anchor = group.anchors[0]
+        if group.product:
+            yield from contraction(s.low, group.anchors, s.place, stored)
+        elif anchor.op.kind is Kind.LINALG:  # on the host, as the CPU's kernel
+            yield from PIECES[anchor.op](s.low, anchor, s.place)
+        elif group.opaque:
+            yield from map(by_threads, PIECES[anchor.op](s.low, anchor, s.place))
+        else:
+            yield Teams(s, group, stored, fast).piece()
+
+    def copy(self, count: int, dtype: DType) -> Piece:
+        return by_threads(contiguous_copy(count, dtype))
+
+    def zeros(self, count: int, dtype: DType) -> Piece:
+        return by_threads(contiguous_fill(count, dtype))
+
+    def by_columns(self, body: Graph) -> Mapping[Node, bool]:
+        return {}
+
+
+def after_checks(piece: Piece) -> Piece:
+    """A launch that writes to memory of the user: the launches of a graph all run, so it looks
+    itself whether a check has failed.
+    """
+    kernel, args = piece.kernel, piece.args
+    failed = f"load_i8(pointer_i8(args, {len(args.values)}), 0, 0)"
+    args.values.append("status")
+    source = f"    if {failed} != 0:\n        return\n{kernel.source}"
+    return piece._replace(kernel=replace(kernel, source=source))

@@ -1,0 +1,51 @@
+"""The builtins of kernels for a GPU in plain Python: those of the CPU's kernels, and the exchanges
+between threads. Their meaning on a device is in device_functions.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..cpu.builtins import BUILTINS
+
+WARP = 32
+PLAIN: dict[str, Any] = {
+    **{name: builtin.python for name, builtin in BUILTINS.items()},
+    "quotient": lambda a, b: a // b,  # of numbers that are not negative
+    "start": 0,  # what `apart` looks at on a CPU
+}
+
+CODES = ("f8", "f4", "i8", "i4", "i2", "i1", "u1", "b1")  # of numbers in registers
+COMBINE: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum,
+}
+
+
+class Exchange(NamedTuple):
+    """All threads of a team bring a number, and get what the numbers make together."""
+
+    team: str  # 'warp' | 'block' | 'column'
+    operation: str
+    code: str
+
+    def together(self, brought: Sequence[Any], thread: int, columns: int = 1) -> Any:
+        if self.team == "column":
+            values = brought[thread % columns :: columns]
+        elif self.team == "warp":
+            first = thread // WARP * WARP
+            values = brought[first : first + WARP]
+        else:
+            values = brought
+        total = values[0]
+        for value in values[1:]:
+            total = type(total)(COMBINE[self.operation](total, value))
+        return total
+
+
+EXCHANGES = {
+    f"{team}_{operation}_{code}": Exchange(team, operation, code)
+    for team in ("warp", "block", "column") for operation in COMBINE for code in CODES
+}
