@@ -1,0 +1,134 @@
+"""The exchanges between the threads of a team, in the vocabulary of CUDA.
+
+In the simulator, which has no shuffles, one goes through shared memory; all threads of a block must
+then come to it, and the text of kernels is such that they do. All threads of a team get the same
+bits: of two zeros, lane 0's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.core import config
+
+from . import numba_cuda
+from .builtins import EXCHANGES, Exchange
+
+cuda = numba_cuda.cuda()
+MOST_THREADS = 256
+KINDS: dict[str, Any] = {
+    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
+    "i1": np.int8, "u1": np.uint8, "b1": np.bool_,
+}
+
+
+def _combine_of(operation: str, kind: Any) -> Any:
+    if operation == "sum":
+        return cuda.jit(device=True)(lambda a, b: kind(a + b))
+    if operation == "prod":
+        return cuda.jit(device=True)(lambda a, b: kind(a * b))
+    if operation == "max":
+        return cuda.jit(device=True)(lambda a, b: a if a != a or a > b else b)
+    return cuda.jit(device=True)(lambda a, b: a if a != a or a < b else b)
+
+
+def _wide(code: str) -> Any:
+    """The type in which a number travels."""
+    return np.int32 if code in ("i2", "i1", "u1", "b1") else KINDS[code]
+
+
+def _shuffle_of(kind: Any, wide: Any) -> tuple[Any, Any]:
+    """What the lane has whose number differs in some bits, and what lane 0 has."""
+    if vars(config)["ENABLE_CUDASIM"]:
+
+        @cuda.jit(device=True)
+        def from_lane(x: Any, thread: Any) -> Any:
+            place = cuda.shared.array(MOST_THREADS, wide)
+            cuda.syncthreads()
+            place[cuda.threadIdx.x] = x
+            cuda.syncthreads()
+            return kind(place[thread])
+
+        return (
+            cuda.jit(device=True)(lambda x, apart: from_lane(x, cuda.threadIdx.x ^ apart)),
+            cuda.jit(device=True)(lambda x: from_lane(x, cuda.threadIdx.x & ~31)),
+        )
+    return (
+        cuda.jit(device=True)(
+            lambda x, apart: kind(cuda.shfl_xor_sync(0xFFFFFFFF, wide(x), apart))
+        ),
+        cuda.jit(device=True)(lambda x: kind(cuda.shfl_sync(0xFFFFFFFF, wide(x), 0))),
+    )
+
+
+def _warp_of(operation: str, code: str) -> Any:
+    kind, combine = KINDS[code], _combine_of(operation, KINDS[code])
+    apart, lane0 = _shuffle_of(kind, _wide(code))
+
+    @cuda.jit(device=True)
+    def warp(x: Any) -> Any:
+        x = combine(x, apart(x, 16))
+        x = combine(x, apart(x, 8))
+        x = combine(x, apart(x, 4))
+        x = combine(x, apart(x, 2))
+        return lane0(combine(x, apart(x, 1)))
+
+    return warp
+
+
+def _block_of(operation: str, code: str) -> Any:
+    kind, wide, combine = KINDS[code], _wide(code), _combine_of(operation, KINDS[code])
+    warp = _warp_of(operation, code)
+
+    @cuda.jit(device=True)
+    def block(x: Any) -> Any:
+        parts = cuda.shared.array(MOST_THREADS // 32, wide)
+        total = warp(x)
+        cuda.syncthreads()  # what was there has been read
+        if cuda.threadIdx.x & 31 == 0:
+            parts[cuda.threadIdx.x >> 5] = total
+        cuda.syncthreads()
+        total = kind(parts[0])
+        for w in range(1, cuda.blockDim.x >> 5):
+            total = combine(total, kind(parts[w]))
+        return total
+
+    return block
+
+
+def _column_of(operation: str, code: str) -> Any:
+    kind, wide, combine = KINDS[code], _wide(code), _combine_of(operation, KINDS[code])
+
+    @cuda.jit(device=True)
+    def column(x: Any, columns: Any) -> Any:
+        parts = cuda.shared.array(MOST_THREADS, wide)
+        t = cuda.threadIdx.x
+        cuda.syncthreads()
+        parts[t] = x
+        half = cuda.blockDim.x >> 1
+        while half >= columns:
+            cuda.syncthreads()
+            if t < half:
+                parts[t] = combine(kind(parts[t]), kind(parts[t + half]))
+            half >>= 1
+        cuda.syncthreads()
+        return kind(parts[t & (columns - 1)])
+
+    return column
+
+
+_TEAMS: dict[str, Callable[[str, str], Any]] = {
+    "warp": _warp_of, "block": _block_of, "column": _column_of,
+}
+
+
+def function(exchange: Exchange) -> Any:
+    """The device function of an exchange."""
+    return _TEAMS[exchange.team](exchange.operation, exchange.code)
+
+
+def functions(names: Any) -> dict[str, Any]:
+    """Those of these names."""
+    return {name: function(EXCHANGES[name]) for name in names if name in EXCHANGES}

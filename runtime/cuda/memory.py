@@ -1,0 +1,61 @@
+"""Memory of a GPU in kernels: what an address is read and written as.
+
+The vocabulary that compilers for CUDA share has arrays and no addresses, so this is written in LLVM
+instructions: a load, a store, and a word that the first of many threads changes. Nothing else is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+GLOBAL = 1  # the address space
+I64 = ir.IntType(64)
+
+
+def _cell(context: Any, builder: Any, kind: Any, address: Any, position: Any) -> Any:
+    pointer = builder.inttoptr(address, context.get_value_type(kind).as_pointer(GLOBAL))
+    return builder.gep(pointer, [position])
+
+
+def load_of(extending: Any, types: Any, kind: Any) -> Any:
+    """The number of this type at a position from an address."""
+
+    @extending.intrinsic
+    def load(typingctx: Any, address: Any, position: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.load(_cell(context, builder, kind, *values))
+
+        return kind(types.int64, types.int64), codegen
+
+    return load
+
+
+def store_of(extending: Any, types: Any, kind: Any) -> Any:
+    @extending.intrinsic
+    def store(typingctx: Any, address: Any, position: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            *where, number = values
+            builder.store(number, _cell(context, builder, kind, *where))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, kind), codegen
+
+    return store
+
+
+def claim_of(extending: Any, types: Any) -> Any:
+    @extending.intrinsic
+    def claim(typingctx: Any, address: Any) -> Any:
+        """Whether the word there was 0, which is 1 now: one of all threads hears that it was."""
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            pointer = builder.inttoptr(values[0], I64.as_pointer(GLOBAL))
+            zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+            old = builder.cmpxchg(pointer, zero, one, "monotonic", "monotonic")
+            return builder.extract_value(old, 1)
+
+        return types.boolean(types.int64), codegen
+
+    return claim

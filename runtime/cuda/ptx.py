@@ -1,0 +1,42 @@
+"""PTX of kernels for GPUs: Numba's compiler over the text of a kernel and its builtins. No device is
+needed.
+"""
+
+from __future__ import annotations
+
+import ast
+from types import SimpleNamespace
+from typing import Any
+
+from ...codegen.program import Kernel
+from . import numba_cuda
+
+Capability = tuple[int, int]
+
+
+def namespace_of(kernel: Kernel) -> dict[str, Any]:
+    """The device functions that a kernel's text names."""
+    from .device_functions import FUNCTIONS
+    from .exchanges import functions
+
+    names = {n.id for n in ast.walk(ast.parse(kernel.text)) if isinstance(n, ast.Name)}
+    builtins = {name: FUNCTIONS[name] for name in names if name in FUNCTIONS}
+    return {**builtins, **functions(names), "cuda": numba_cuda.cuda()}
+
+
+def ptx_of(kernel: Kernel, capability: Capability) -> str:
+    """The PTX of a kernel, whose entry has the kernel's name. A product is fused with an addition
+    only where the text says so, or if arithmetic may be regrouped.
+    """
+    from numba.cuda import compiler, dispatcher, types
+
+    namespace = namespace_of(kernel)
+    exec(compile(kernel.text, f"<cuda {kernel.name}>", "exec"), namespace)
+    # what device functions are typed for, where there is no device to ask; the PTX is the kernel's
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    library, _ = compiler._compile_pyfunc_with_fixup(
+        namespace[kernel.name], (types.int64,), device=False, cc=capability, abi="numba"
+    )
+    library._nvvm_options["fma"] = kernel.fast
+    (text,) = library.get_asm_strs(cc=capability)
+    return text.replace(library._entry_name, kernel.name)
