@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import llvmlite.binding as llvm
-import numpy as np
+from numpy import floor
 from llvmlite import ir
 from numba import types
 from numba.extending import get_cython_function_address, intrinsic, register_jitable
@@ -111,17 +111,17 @@ def _summed(s: float, q: float) -> float:
 @register_jitable
 def hurwitz(s: float, q: float) -> float:
     """zeta(s, q), the sum over n >= 0 of 1 / (n + q)**s."""
-    whole = q == np.floor(q)
+    whole = q == floor(q)
     if s == 1.0 or (q <= 0.0 and whole and not s < 1.0):
         return math.inf
-    if s < 1.0 or q != q or (q <= 0.0 and s != np.floor(s)):
+    if s < 1.0 or q != q or (q <= 0.0 and s != floor(s)):
         return math.nan
     if q == math.inf:
         return 0.0 if s == s else s
     if s == math.inf and q > 1.0:
         return math.nan  # as SciPy has it
     if q < -20.0:
-        f = q - np.floor(q)  # the terms before f, as zetas: see ir/ops/special.py
+        f = q - floor(q)  # the terms before f, as zetas: see ir/ops/special.py
         terms = _summed(s, 1.0 - f) - _summed(s, 1.0 - q)
         return _summed(s, f) + (-terms if s % 2.0 == 1.0 else terms)
     return _summed(s, q)

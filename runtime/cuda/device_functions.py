@@ -88,7 +88,7 @@ def _cast(x: Any, y: Any) -> Any:
     to, least = (np.int32, -(2.0**31)) if half else (np.int64, -(2.0**63))
     lowest, most = int(least), -least
 
-    def cast(x: Any, y: Any) -> Any:
+    def cast(x, y):  # type: ignore[no-untyped-def]  # Numba compares annotations, too
         whole = to(x) if x >= least and x < most else to(lowest)
         return type(y)(whole)
 

@@ -13,7 +13,8 @@ from typing import Any
 from ..cpu import special
 from . import numba_cuda
 
-device = numba_cuda.cuda().jit(device=True)
+cuda = numba_cuda.cuda()
+device, libdevice = cuda.jit(device=True), cuda.libdevice
 # B(2k) / 2k, k = 1..7, of Stirling's series
 _STIRLING = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 _MOST_TERMS = 10_000
@@ -157,4 +158,5 @@ def _on_device(function: Any, **names: Any) -> Any:
     return device(FunctionType(function.__code__, {**function.__globals__, **names}))
 
 
-hurwitz = _on_device(special.hurwitz, _summed=device(special._summed))
+_whole = device(lambda x: libdevice.floor(x))
+hurwitz = _on_device(special.hurwitz, _summed=device(special._summed), floor=_whole)
