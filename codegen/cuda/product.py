@@ -86,8 +86,8 @@ class _Product:
         strips, sums = self._strips(), [f"c{i}_{j}" for i in each for j in each]
         points = self._points()
         lines = [
-            f"left = cuda.shared.array(({self.tile.deep}, {self.tile.size + 1}), {self.code})",
-            f"right = cuda.shared.array(({self.tile.deep}, {self.tile.size + 1}), {self.code})",
+            f"left = cuda.shared.array(({self.tile.deep}, {self.tile.size + 1}), kind_{self.code})",
+            f"right = cuda.shared.array(({self.tile.deep}, {self.tile.size + 1}), kind_{self.code})",
             f"tx = cuda.threadIdx.x & {self.tile.across - 1}",
             f"ty = cuda.threadIdx.x >> {self.tile.across.bit_length() - 1}",
         ]

@@ -12,13 +12,18 @@ import numpy as np
 from ..cpu.builtins import BUILTINS
 
 WARP = 32
+KINDS: dict[str, Any] = {  # of numbers in registers
+    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
+    "i1": np.int8, "u1": np.uint8, "b1": np.bool_,
+}
+NAMES = {f"kind_{code}": kind for code, kind in KINDS.items()}  # of what is in shared memory
 PLAIN: dict[str, Any] = {
     **{name: builtin.python for name, builtin in BUILTINS.items()},
     "quotient": lambda a, b: a // b,  # of numbers that are not negative
     "start": 0,  # what `apart` looks at on a CPU
+    **NAMES,
 }
 
-CODES = ("f8", "f4", "i8", "i4", "i2", "i1", "u1", "b1")  # of numbers in registers
 COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum,
 }
@@ -47,5 +52,5 @@ class Exchange(NamedTuple):
 
 EXCHANGES = {
     f"{team}_{operation}_{code}": Exchange(team, operation, code)
-    for team in ("warp", "block", "column") for operation in COMBINE for code in CODES
+    for team in ("warp", "block", "column") for operation in COMBINE for code in KINDS
 }

@@ -14,6 +14,7 @@ import numpy as np
 from numba.core import types
 
 from . import memory, numba_cuda, special_functions as special
+from .builtins import KINDS, NAMES
 
 cuda = numba_cuda.cuda()
 device = cuda.jit(device=True)
@@ -301,7 +302,7 @@ def _load_of(code: str) -> Any:
 
 def _store_of(code: str) -> Any:
     stored, _, pack = _PACKED.get(code, (code, None, None))
-    store, kind = _STORES[stored], _KINDS.get(code)
+    store, kind = _STORES[stored], KINDS.get(code)
     if pack is None:
         return device(
             lambda pointer, position, value, scope: store(pointer, position, kind(value))
@@ -335,10 +336,6 @@ def report(status: Any, least: Any, most: Any, size: Any, dim: Any) -> None:
             store_word(status, 3, np.int64(dim))
 
 
-_KINDS: dict[str, Any] = {
-    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
-    "i1": np.int8, "u1": np.uint8, "b1": np.bool_,
-}
 _LIBDEVICE = {
     "exp": "exp", "log": "log", "tanh": "tanh", "expm1": "expm1", "log1p": "log1p",
     "log2": "log2", "log10": "log10", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin",
@@ -352,7 +349,7 @@ magnitude = of_libdevice("fabs")
 copysign = of_libdevice("copysign", 2)
 
 FUNCTIONS: dict[str, Any] = {
-    **_KINDS, "inf": math.inf, "nan": math.nan, "start": 0,
+    **KINDS, **NAMES, "inf": math.inf, "nan": math.nan, "start": 0,
     "extent": extent, "number": number,
     "quotient": device(lambda a, b: a // b),
     "select": device(lambda condition, a, b: a if condition else b),

@@ -14,14 +14,10 @@ import numpy as np
 from numba.core import config
 
 from . import numba_cuda
-from .builtins import EXCHANGES, Exchange
+from .builtins import EXCHANGES, KINDS, Exchange
 
 cuda = numba_cuda.cuda()
 MOST_THREADS = 256
-KINDS: dict[str, Any] = {
-    "f8": np.float64, "f4": np.float32, "i8": np.int64, "i4": np.int32, "i2": np.int16,
-    "i1": np.int8, "u1": np.uint8, "b1": np.bool_,
-}
 
 
 def _combine_of(operation: str, kind: Any) -> Any:

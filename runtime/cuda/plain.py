@@ -49,10 +49,8 @@ class Place:
         k = self.asked[self.threadIdx.x]
         self.asked[self.threadIdx.x] += 1
         if k == len(self.arrays):
-            like = np.asarray(dtype(0)).dtype
-            count = int(np.prod(shape))
-            fresh = np.full(count * like.itemsize, _NONSENSE, np.uint8)
-            self.arrays.append(fresh.view(like).reshape(shape))
+            fresh = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, _NONSENSE, np.uint8)
+            self.arrays.append(fresh.view(dtype).reshape(shape))
         return self.arrays[k]
 
     def syncthreads(self) -> Waiting:

@@ -1,5 +1,5 @@
 """PTX of kernels for GPUs: Numba's compiler over the text of a kernel and its builtins. No device is
-needed.
+needed. Imported when a kernel is compiled.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from typing import Any
 
 from ...codegen.program import Kernel
 from . import numba_cuda
+from .device_functions import FUNCTIONS
+from .exchanges import functions
 
 Capability = tuple[int, int]
 
 
 def namespace_of(kernel: Kernel) -> dict[str, Any]:
     """The device functions that a kernel's text names."""
-    from .device_functions import FUNCTIONS
-    from .exchanges import functions
-
     names = {n.id for n in ast.walk(ast.parse(kernel.text)) if isinstance(n, ast.Name)}
     builtins = {name: FUNCTIONS[name] for name in names if name in FUNCTIONS}
     return {**builtins, **functions(names), "cuda": numba_cuda.cuda()}
@@ -28,14 +27,12 @@ def ptx_of(kernel: Kernel, capability: Capability) -> str:
     """The PTX of a kernel, whose entry has the kernel's name. A product is fused with an addition
     only where the text says so, or if arithmetic may be regrouped.
     """
-    from numba.cuda import compiler, dispatcher, types
-
-    namespace = namespace_of(kernel)
+    cuda, namespace = numba_cuda.cuda(), namespace_of(kernel)
     exec(compile(kernel.text, f"<cuda {kernel.name}>", "exec"), namespace)
     # what device functions are typed for, where there is no device to ask; the PTX is the kernel's
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    library, _ = compiler._compile_pyfunc_with_fixup(
-        namespace[kernel.name], (types.int64,), device=False, cc=capability, abi="numba"
+    cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    library, _ = cuda.compiler._compile_pyfunc_with_fixup(
+        namespace[kernel.name], (cuda.types.int64,), device=False, cc=capability, abi="numba"
     )
     library._nvvm_options["fma"] = kernel.fast
     (text,) = library.get_asm_strs(cc=capability)
