@@ -1,5 +1,5 @@
-"""CUDA as a backend: loops shared by the threads of a grid, in text over the vocabulary that Numba's
-kernels for GPUs have.
+"""CUDA as a backend: loops shared by the threads of a grid, in text over the vocabulary that
+Numba's kernels for GPUs have.
 """
 
 from __future__ import annotations

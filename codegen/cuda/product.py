@@ -18,18 +18,18 @@ first tile to the last.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.dtype import DType, float64
 from ...ir.node import Node
-from ..gemm.epilogue import Epilogue, Operand, Place, Stage, describe
+from ..gemm.epilogue import Operand, Place, Stage, describe
 from ..program import Grid
 from ..schedule.lower import Lowered
 from ..schedule.products import matrix_layout
 from ..templates.loops import Axis
 from ..text import Arguments, Piece, compute_code, load, store
-from .grid import MOST_BLOCKS, THREADS, cuda_piece, grid_of, indented, shared, strided
+from .grid import MOST_BLOCKS, cuda_piece, grid_of, indented, shared, strided
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Tile:
         return batch * -(-m // self.size) * -(-n // self.size)
 
 
+STRIPS = "left", "right"
 LARGE, SMALL = Tile(64, 16, 4), Tile(32, 16, 2)
 ENOUGH = 128  # blocks that keep a large GPU busy
 
@@ -85,9 +86,9 @@ class _Product:
         each, threads = range(self.tile.each), self.tile.across**2
         strips, sums = self._strips(), [f"c{i}_{j}" for i in each for j in each]
         points = self._points()
+        strip = self.tile.deep, self.tile.size + 1
         lines = [
-            f"left = cuda.shared.array(({self.tile.deep}, {self.tile.size + 1}), kind_{self.code})",
-            f"right = cuda.shared.array(({self.tile.deep}, {self.tile.size + 1}), kind_{self.code})",
+            *(f"{name} = cuda.shared.array({strip}, kind_{self.code})" for name in STRIPS),
             f"tx = cuda.threadIdx.x & {self.tile.across - 1}",
             f"ty = cuda.threadIdx.x >> {self.tile.across.bit_length() - 1}",
         ]
@@ -135,8 +136,7 @@ class _Product:
         row, col = (1, leading) if turned else (leading, 1)
         along, deep = (row, col) if left else (col, row)
         pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
-        by, size, depth = (n.bit_length() - 1 for n in (THREADS, self.tile.size, self.tile.deep))
-        del by
+        size, depth = (n.bit_length() - 1 for n in (self.tile.size, self.tile.deep))
         if along == 1:
             i, q = f"e & {self.tile.size - 1}", f"e >> {size}"
         else:
@@ -166,15 +166,16 @@ class _Product:
         lines = [f"{name} = {self.code}(0)" for names in totals for name in names]
         for i in range(t.each):
             for j in range(t.each):
-                done = self._finished(stage, places, [f"c{i}_{j}"], "i", "j", "batch")
-                value, statements = done
+                value, statements = self._finished(
+                    stage, places, [f"c{i}_{j}"], "i", "j", "batch"
+                )
                 for names, operand in zip(totals, self.epilogue.sums, strict=True):
                     statements.append(f"{names[j]} += {value(operand)}")
                 lines += [
                     f"i = row + ty + {i * t.across}", f"j = col + tx + {j * t.across}",
                     f"if i < {self.rows} and j < {self.columns}:", *indented(statements),
                 ]
-        return [*lines, *(line for names in enumerate(totals) for line in self._left(*names))]
+        return [*lines, *(line for s, names in enumerate(totals) for line in self._left(s, names))]
 
     def _left(self, s: int, names: list[str]) -> list[str]:
         """What a tile leaves of a sum down the columns: a row of as many numbers."""
@@ -215,7 +216,7 @@ class _Product:
 
     def _finished(
         self, stage: Stage, places: Sequence[Place], sums: list[str], i: str, j: str, b: str
-    ):
+    ) -> tuple[Callable[[Operand], str], list[str]]:
         """What gives the text of an operand, and the statements of a stage, stores among them."""
         words: dict[str, list[str]] = {"sum": sums, "leaf": [], "step": []}
         lines = []

@@ -39,8 +39,16 @@ from ..schedule.schedule import Schedule
 from ..templates.loop_body import END, ENDS, POINT, PRELUDE, Body
 from ..templates.loops import Axis, Scope
 from ..text import Piece, compute_code
-from .grid import MOST_BLOCKS, THREADS, counter, cuda_piece, grid_of, indented, shared, strided
-from .grid import unravelled
+from .grid import (
+    THREADS,
+    counter,
+    cuda_piece,
+    grid_of,
+    indented,
+    shared,
+    strided,
+    unravelled,
+)
 
 WARP = 32
 LONG_ROW = 1024  # points; from here on a block takes a row
@@ -77,8 +85,9 @@ def column_team(columns: int) -> Team:
     """So many columns side by side, a power of two."""
     by = columns.bit_length() - 1
     return Team(
-        "column", str(columns), f"(cuda.threadIdx.x & {columns - 1})", f"(cuda.threadIdx.x >> {by})",
-        f"(cuda.blockDim.x >> {by})", max(THREADS // columns, 1), f", {columns}",
+        "column", str(columns), f"(cuda.threadIdx.x & {columns - 1})",
+        f"(cuda.threadIdx.x >> {by})", f"(cuda.blockDim.x >> {by})",
+        max(THREADS // columns, 1), f", {columns}",
     )
 
 

@@ -15,10 +15,10 @@ from importlib import import_module
 from typing import Any
 
 import llvmlite.binding as llvm
-from numpy import floor
 from llvmlite import ir
 from numba import types
 from numba.extending import get_cython_function_address, intrinsic, register_jitable
+from numpy import floor
 
 PREFIX = "tracegrad_scipy_"
 _CYTHON = "scipy.special.cython_special"

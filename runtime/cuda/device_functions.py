@@ -15,12 +15,15 @@ from numba.core import types
 
 from . import memory, numba_cuda, special_functions as special
 from .builtins import KINDS, NAMES
+from .numba_cuda import device
 
 cuda = numba_cuda.cuda()
-device = cuda.jit(device=True)
 libdevice, extending = cuda.libdevice, cuda.extending
 
-FLOATS = (types.float32, types.float64)
+
+
+def signed(kind: Any) -> bool:
+    return bool(getattr(kind, "signed", False))
 
 
 def by_type(choose: Callable[..., Any], arity: int = 1) -> Any:
@@ -83,13 +86,13 @@ def minimum(a: Any, b: Any) -> Any:
 def _cast(x: Any, y: Any) -> Any:
     if isinstance(y, types.Boolean):
         return lambda x, y: x != 0
-    if not (isinstance(x, types.Float) and isinstance(y, types.Integer)):
+    if not isinstance(x, types.Float) or isinstance(y, types.Float):
         return lambda x, y: type(y)(x)
-    half = y.bitwidth <= 32 and (y.signed or x is types.float32)
+    half = y.bitwidth <= 32 and (signed(y) or x is types.float32)
     to, least = (np.int32, -(2.0**31)) if half else (np.int64, -(2.0**63))
     lowest, most = int(least), -least
 
-    def cast(x, y):  # type: ignore[no-untyped-def]  # Numba compares annotations, too
+    def cast(x, y):  # Numba compares annotations, too
         whole = to(x) if x >= least and x < most else to(lowest)
         return type(y)(whole)
 
@@ -133,13 +136,13 @@ def bfloat(x: Any) -> Any:
 def _absolute(x: Any) -> Any:
     if isinstance(x, types.Float):
         return lambda x: magnitude(x)
-    if isinstance(x, types.Boolean) or not x.signed:
+    if isinstance(x, types.Boolean) or not signed(x):
         return lambda x: x
     return lambda x: type(x)(-x if x < 0 else x)
 
 
 def _sign(x: Any) -> Any:
-    if isinstance(x, types.Boolean) or isinstance(x, types.Integer) and not x.signed:
+    if isinstance(x, types.Boolean) or isinstance(x, types.Integer) and not signed(x):
         return lambda x: type(x)(x > 0)
     return lambda x: type(x)(1) if x > 0 else type(x)(-1) if x < 0 else type(x)(0)
 
@@ -163,7 +166,7 @@ def _shift(left: bool) -> Callable[..., Any]:
         width = x.bitwidth
         return lambda x, y: type(x)(x >> y) if 0 <= y < width else type(x)(0)
 
-    return lambda x, y: choose(x, y) if left or x.signed else unsigned(x, y)
+    return lambda x, y: choose(x, y) if left or signed(x) else unsigned(x, y)
 
 
 @device
@@ -238,9 +241,8 @@ def exponent(x: Any) -> Any:
 
 @device
 def ldexp(x: Any, k: Any) -> Any:
-    if k != k:
-        return type(x)(k)
-    return type(x)(math.ldexp(x, np.int32(min(max(k, -4000), 4000))))
+    by: Any = np.int32(min(max(k, -4000), 4000))
+    return type(x)(k) if k != k else type(x)(math.ldexp(x, by))
 
 
 @device
@@ -302,8 +304,9 @@ def _load_of(code: str) -> Any:
 
 def _store_of(code: str) -> Any:
     stored, _, pack = _PACKED.get(code, (code, None, None))
-    store, kind = _STORES[stored], KINDS.get(code)
+    store = _STORES[stored]
     if pack is None:
+        kind = KINDS[code]
         return device(
             lambda pointer, position, value, scope: store(pointer, position, kind(value))
         )

@@ -15,6 +15,7 @@ from numba.core import config
 
 from . import numba_cuda
 from .builtins import EXCHANGES, KINDS, Exchange
+from .numba_cuda import device
 
 cuda = numba_cuda.cuda()
 MOST_THREADS = 256
@@ -22,12 +23,12 @@ MOST_THREADS = 256
 
 def _combine_of(operation: str, kind: Any) -> Any:
     if operation == "sum":
-        return cuda.jit(device=True)(lambda a, b: kind(a + b))
+        return device(lambda a, b: kind(a + b))
     if operation == "prod":
-        return cuda.jit(device=True)(lambda a, b: kind(a * b))
+        return device(lambda a, b: kind(a * b))
     if operation == "max":
-        return cuda.jit(device=True)(lambda a, b: a if a != a or a > b else b)
-    return cuda.jit(device=True)(lambda a, b: a if a != a or a < b else b)
+        return device(lambda a, b: a if a != a or a > b else b)
+    return device(lambda a, b: a if a != a or a < b else b)
 
 
 def _wide(code: str) -> Any:
@@ -39,7 +40,7 @@ def _shuffle_of(kind: Any, wide: Any) -> tuple[Any, Any]:
     """What the lane has whose number differs in some bits, and what lane 0 has."""
     if vars(config)["ENABLE_CUDASIM"]:
 
-        @cuda.jit(device=True)
+        @device
         def from_lane(x: Any, thread: Any) -> Any:
             place = cuda.shared.array(MOST_THREADS, wide)
             cuda.syncthreads()
@@ -48,14 +49,14 @@ def _shuffle_of(kind: Any, wide: Any) -> tuple[Any, Any]:
             return kind(place[thread])
 
         return (
-            cuda.jit(device=True)(lambda x, apart: from_lane(x, cuda.threadIdx.x ^ apart)),
-            cuda.jit(device=True)(lambda x: from_lane(x, cuda.threadIdx.x & ~31)),
+            device(lambda x, apart: from_lane(x, cuda.threadIdx.x ^ apart)),
+            device(lambda x: from_lane(x, cuda.threadIdx.x & ~31)),
         )
     return (
-        cuda.jit(device=True)(
+        device(
             lambda x, apart: kind(cuda.shfl_xor_sync(0xFFFFFFFF, wide(x), apart))
         ),
-        cuda.jit(device=True)(lambda x: kind(cuda.shfl_sync(0xFFFFFFFF, wide(x), 0))),
+        device(lambda x: kind(cuda.shfl_sync(0xFFFFFFFF, wide(x), 0))),
     )
 
 
@@ -63,7 +64,7 @@ def _warp_of(operation: str, code: str) -> Any:
     kind, combine = KINDS[code], _combine_of(operation, KINDS[code])
     apart, lane0 = _shuffle_of(kind, _wide(code))
 
-    @cuda.jit(device=True)
+    @device
     def warp(x: Any) -> Any:
         x = combine(x, apart(x, 16))
         x = combine(x, apart(x, 8))
@@ -78,7 +79,7 @@ def _block_of(operation: str, code: str) -> Any:
     kind, wide, combine = KINDS[code], _wide(code), _combine_of(operation, KINDS[code])
     warp = _warp_of(operation, code)
 
-    @cuda.jit(device=True)
+    @device
     def block(x: Any) -> Any:
         parts = cuda.shared.array(MOST_THREADS // 32, wide)
         total = warp(x)
@@ -97,7 +98,7 @@ def _block_of(operation: str, code: str) -> Any:
 def _column_of(operation: str, code: str) -> Any:
     kind, wide, combine = KINDS[code], _wide(code), _combine_of(operation, KINDS[code])
 
-    @cuda.jit(device=True)
+    @device
     def column(x: Any, columns: Any) -> Any:
         parts = cuda.shared.array(MOST_THREADS, wide)
         t = cuda.threadIdx.x

@@ -22,18 +22,16 @@ def _cell(context: Any, builder: Any, kind: Any, address: Any, position: Any) ->
 def load_of(extending: Any, types: Any, kind: Any) -> Any:
     """The number of this type at a position from an address."""
 
-    @extending.intrinsic
     def load(typingctx: Any, address: Any, position: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             return builder.load(_cell(context, builder, kind, *values))
 
         return kind(types.int64, types.int64), codegen
 
-    return load
+    return extending.intrinsic(load)
 
 
 def store_of(extending: Any, types: Any, kind: Any) -> Any:
-    @extending.intrinsic
     def store(typingctx: Any, address: Any, position: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             *where, number = values
@@ -42,11 +40,10 @@ def store_of(extending: Any, types: Any, kind: Any) -> Any:
 
         return types.void(types.int64, types.int64, kind), codegen
 
-    return store
+    return extending.intrinsic(store)
 
 
 def claim_of(extending: Any, types: Any) -> Any:
-    @extending.intrinsic
     def claim(typingctx: Any, address: Any) -> Any:
         """Whether the word there was 0, which is 1 now: one of all threads hears that it was."""
 
@@ -58,4 +55,4 @@ def claim_of(extending: Any, types: Any) -> Any:
 
         return types.boolean(types.int64), codegen
 
-    return claim
+    return extending.intrinsic(claim)

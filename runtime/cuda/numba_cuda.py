@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,3 +19,8 @@ def cuda() -> Any:
     except ImportError as error:
         raise RuntimeError(f"{MISSING} ({error})") from error
     return cuda
+
+
+def device(function: Callable[..., Any]) -> Any:
+    """The function as one that kernels may call."""
+    return cuda().jit(device=True)(function)

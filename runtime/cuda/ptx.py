@@ -1,5 +1,5 @@
-"""PTX of kernels for GPUs: Numba's compiler over the text of a kernel and its builtins. No device is
-needed. Imported when a kernel is compiled.
+"""PTX of kernels for GPUs: Numba's compiler over the text of a kernel and its builtins. No device
+is needed. Imported when a kernel is compiled.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..cpu import special
 from . import numba_cuda
+from .numba_cuda import device
 
-cuda = numba_cuda.cuda()
-device, libdevice = cuda.jit(device=True), cuda.libdevice
+libdevice = numba_cuda.cuda().libdevice
 # B(2k) / 2k, k = 1..7, of Stirling's series
 _STIRLING = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 _MOST_TERMS = 10_000

@@ -1,0 +1,89 @@
+"""Kernels for GPUs as plain Python are the interpreter: primitives, types, random programs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import test_codegen as examples
+import test_codegen_dtypes as dtypes
+import test_codegen_random as at_random
+from cuda_kernels import build, execute, shrunk, small_tiles
+from hypothesis import given, settings, strategies as st
+from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
+
+from tracegrad.codegen.cuda import teams
+from tracegrad.codegen.schedule.loop_space import Space
+from tracegrad.ir import dtype as dt
+from tracegrad.runtime.cuda import plain
+
+
+class Plain:
+    execute = staticmethod(execute)
+
+
+@pytest.fixture(autouse=True)
+def for_gpus(monkeypatch):
+    """The tests of the CPU's kernels build programs for GPUs, and run these."""
+    for module in (examples, dtypes, at_random):
+        monkeypatch.setattr(module, "build", build)
+        monkeypatch.setattr(module, "python_executor", Plain)
+    monkeypatch.setitem(dtypes.RUNGS, "GPU", execute)
+    monkeypatch.setitem(dtypes.ULPS, "GPU", 4)
+    with small_tiles():
+        yield
+
+
+@pytest.mark.parametrize("d", dt.ALL, ids=lambda d: d.name)
+def test_primitives_are_the_interpreter_in_every_type(d):
+    dtypes.test_elementwise_primitives(d, "GPU")
+    dtypes.test_casts(d, "GPU")
+    dtypes.test_reductions(d, "GPU")
+    if d.kind == "float" or d in (dt.int64, dt.uint8):
+        dtypes.test_products(d)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
+@given(*PROGRAMS, st.lists(st.integers(0, 4), min_size=1, max_size=4), st.booleans(),
+       st.sampled_from(["thread", "warp", "block"]), st.booleans())
+def test_random_programs_are_the_interpreter(
+    drawn, seed, special, simple, ways, guarded, team, cut
+):
+    with ExitStack() as limits:
+        if team != "thread":  # rows as short as these have a thread each, else
+            limits.enter_context(patch.object(Space, "short", False))
+        if team == "block":
+            limits.enter_context(patch.object(teams, "LONG_ROW", 1))
+        for module, name, value in SHORT if cut else ():
+            limits.enter_context(patch.object(module, name, value))
+        compare(execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
+
+
+@pytest.mark.parametrize("test", [
+    examples.test_outputs_may_be_inputs_constants_and_one_another,
+    examples.test_a_matrix_may_become_its_own_transpose,
+    examples.test_an_input_that_is_written_is_read_first_by_all_others,
+    examples.test_a_guarded_program_writes_to_inputs_after_commit_only,
+    examples.test_positions_may_count_from_the_end,
+    examples.test_a_reshape_that_strides_cannot_say_is_copied,
+], ids=lambda test: test.__name__)
+def test_what_holds_on_a_cpu(test):
+    test()
+
+
+@pytest.mark.parametrize("position", [4, -5, 2**40])
+def test_a_bad_index_is_told_and_nothing_is_written(position):
+    """All launches of a graph run; those that write to memory of the user look for themselves."""
+    program, a, where = examples.bad_index(position)
+    waiting = list(program.launches)
+
+    def start_all(launch, pointers):
+        while waiting:
+            plain.run_launch(shrunk(waiting.pop(0)), pointers)
+
+    with pytest.raises(IndexError, match=rf"{position}\b"):
+        execute(program, [a, where], start_all)
+    assert not waiting
+    np.testing.assert_array_equal(a, examples.numbers(4, 2))
