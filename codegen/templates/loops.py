@@ -48,10 +48,10 @@ def rows_of_a_part(extent: int, most: int = PARTS) -> int:
 
 def part_of(axis: Axis, step: str, last: str) -> tuple[Axis, Axis]:
     """The loop over parts, `step` of `axis` each, and the loop over those of a part."""
-    whole = Axis("part", "range(start, stop)", -1)
-    first = f"part * {step}"
-    own = Axis(axis.name, f"range({first}, minimum({first} + {step}, {last}))", axis.index,
-               axis.header, axis.known)
+    begin, end = f"{axis.name}_first", f"{axis.name}_last"
+    header = [f"{begin} = part * {step}", f"{end} = minimum({begin} + {step}, {last})"]
+    whole = Axis("part", "range(start, stop)", -1, header)
+    own = Axis(axis.name, f"range({begin}, {end})", axis.index, axis.header, axis.known)
     return whole, own
 
 

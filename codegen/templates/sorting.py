@@ -2,9 +2,9 @@
 
 Long rows are sorted by their bits, eight at a time from the lowest on (a radix sort). A word has
 the bits of a number, such that words are in the order of the numbers, above the number's position.
-What all numbers of a row have in common is passed over. Short rows are sorted by a stable merge sort
-from the bottom up, beginning with short runs sorted by insertion. Both go to and fro between two
-lists in memory that is the part's own (loops.py).
+What all numbers of a row have in common is passed over. Short rows are sorted by a stable merge
+sort from the bottom up, beginning with short runs sorted by insertion. Both go to and fro between
+two lists in memory that is the part's own (loops.py).
 
 The first few are selected: a list in order, into which goes what stands before the last of it. Most
 numbers of a row do not, and are passed over by the block.
