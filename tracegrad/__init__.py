@@ -26,7 +26,6 @@ from .driver.loaded_program import load_program
 from .driver.thread_count import *
 from .func import vmap
 from .functions.conversion import clone, detach
-from .functions.inplace_functions import INPLACE_FUNCTIONS as _INPLACE_FUNCTIONS
 from .functions.linalg.decompositions import old_lu as lu
 from .functions.linalg.solvers import old_lu_solve as lu_solve
 from .functions.methods import attach as _attach_methods
@@ -123,7 +122,7 @@ from .typed import TYPES as _TYPES
 
 __version__ = "0.1.0"
 
-globals().update(_TYPES | _INPLACE_FUNCTIONS)
+globals().update(_TYPES)
 newaxis = None
 Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
 _attach_methods()

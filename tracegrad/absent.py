@@ -104,7 +104,7 @@ def attribute(space: str) -> Callable[[str], Any]:
 
 def _lazy(space: str, name: str) -> Any:
     if space == "" and name in torch_modules.HOMES:
-        return getattr(find(torch_modules.HOMES[name]), name)
+        return getattr(torch_modules.imported(torch_modules.HOMES[name]), name)
     if space.startswith("nn.modules."):  # torch has other files
         return vars(sys.modules[_module("nn")]).get(name, _ABSENT)
     return find(f"{space}.{name}" if space else name) or _ABSENT

@@ -40,17 +40,28 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 
 def are_deterministic_algorithms_enabled() -> bool:
-    """What `use_deterministic_algorithms` was told."""
+    """What `use_deterministic_algorithms` was told.
+
+    >>> torch.are_deterministic_algorithms_enabled()
+    False
+    """
     return _values["deterministic"]
 
 
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
-    """What `use_deterministic_algorithms` was told."""
+    """What `use_deterministic_algorithms` was told.
+
+    >>> torch.is_deterministic_algorithms_warn_only_enabled()
+    False
+    """
     return _values["warn only"]
 
 
 def set_deterministic_debug_mode(debug_mode: int | str) -> None:
-    """Nothing but a note of it: 0 or 'default', 1 or 'warn', 2 or 'error'."""
+    """Nothing but a note of it: 0 or 'default', 1 or 'warn', 2 or 'error'.
+
+    >>> torch.set_deterministic_debug_mode("default")
+    """
     names = ("default", "warn", "error")
     if debug_mode not in (*names, 0, 1, 2):
         raise RuntimeError(
@@ -62,7 +73,11 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
 
 
 def get_deterministic_debug_mode() -> int:
-    """0, 1 or 2, as it was set."""
+    """0, 1 or 2, as it was set.
+
+    >>> torch.get_deterministic_debug_mode()
+    0
+    """
     return (2 - _values["warn only"]) if _values["deterministic"] else 0
 
 
@@ -82,32 +97,54 @@ def set_float32_matmul_precision(precision: str) -> None:
 
 
 def get_float32_matmul_precision() -> str:
-    """The word that was set."""
+    """The word that was set.
+
+    >>> torch.get_float32_matmul_precision()
+    'highest'
+    """
     return _values["precision"]
 
 
 def set_flush_denormal(mode: bool) -> bool:
-    """False: tiny numbers stay what they are."""
+    """False: tiny numbers stay what they are.
+
+    >>> torch.set_flush_denormal(True)
+    False
+    """
     return False
 
 
 def set_warn_always(b: bool, /) -> None:
-    """Nothing but a note of it: when a warning is repeated is for Python's filters to say."""
+    """Nothing but a note of it: when a warning is repeated is for Python's filters to say.
+
+    >>> torch.set_warn_always(False)
+    """
     _values["warn always"] = builtins.bool(b)
 
 
 def is_warn_always_enabled() -> bool:
-    """What `set_warn_always` was told."""
+    """What `set_warn_always` was told.
+
+    >>> torch.is_warn_always_enabled()
+    False
+    """
     return _values["warn always"]
 
 
 def set_anomaly_enabled(mode_: bool, check_nan: bool = True) -> None:
-    """Whether `backward` looks for NaN."""
+    """Whether `backward` looks for NaN.
+
+    >>> torch.set_anomaly_enabled(False)
+    """
     mode.anomaly = builtins.bool(mode_) and check_nan
 
 
 def is_anomaly_enabled() -> bool:
-    """Whether `backward` looks for NaN."""
+    """Whether `backward` looks for NaN.
+
+    >>> torch.is_anomaly_enabled()
+    False
+    """
     return mode.anomaly
 
 
@@ -115,6 +152,8 @@ def set_default_tensor_type(t: Any) -> None:
     """Set the default dtype by the old name of its tensors, such as `torch.DoubleTensor`.
 
     Raises TypeError for what is no floating point type of tensors on the CPU.
+
+    >>> torch.set_default_tensor_type(torch.FloatTensor)
     """
     named = TYPES.get(t.rpartition(".")[2]) if isinstance(t, str) else t
     dtype = getattr(named, "dtype", None)
@@ -124,7 +163,11 @@ def set_default_tensor_type(t: Any) -> None:
 
 
 def is_storage(obj: Any, /) -> bool:
-    """Whether this is a storage of a tensor."""
+    """Whether this is a storage of a tensor.
+
+    >>> torch.is_storage(torch.ones(2).storage())
+    True
+    """
     return hasattr(obj, "data_ptr") and not isinstance(obj, Tensor)
 
 
@@ -142,7 +185,11 @@ def typename(obj: Any, /) -> str:
 
 
 def compiled_with_cxx11_abi() -> bool:
-    """True, as for every torch of today."""
+    """True, as for every torch of today.
+
+    >>> torch.compiled_with_cxx11_abi()
+    True
+    """
     return True
 
 

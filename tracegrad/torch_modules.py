@@ -40,10 +40,16 @@ _PATHS = """
 """
 PATHS = {path: here or path for path, _, here in (w.partition("=") for w in _PATHS.split())}
 
-# names of torch and the modules that they lie in
+# names of torch, by the module here that they lie in
 _HOMES = {
     "amp": "GradScaler autocast",
-    "storage": "TypedStorage UntypedStorage",
+    "functions.inplace_functions": """
+        abs_ acos_ acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_
+        atan_ atanh_ ceil_ clamp_ clamp_max_ clamp_min_ clip_ cos_ cosh_ deg2rad_ detach_ erf_
+        erfc_ exp2_ exp_ expm1_ fix_ floor_ frac_ gcd_ i0_ index_put_ lcm_ ldexp_ log10_ log1p_
+        log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ resize_as_ round_ rsqrt_
+        sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_ tanh_ trunc_ xlogy_""",
+    "functions.torch.storage": "TypedStorage UntypedStorage",
 }
 HOMES = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -53,6 +59,9 @@ def load(path: str) -> ModuleType | None:
     not here.
     """
     here = PATHS.get(path)
-    if here is None:
-        return None
+    return None if here is None else imported(here)
+
+
+def imported(here: str) -> ModuleType:
+    """The module at this path here."""
     return importlib.import_module(PACKAGE if here == "." else f"{PACKAGE}.{here}")

@@ -23,6 +23,10 @@ class autocast(ContextDecorator):
 
     Only `enabled=False` is here: on a device that is not available torch's warning is given, and
     nothing is cast. Raises RuntimeError otherwise.
+
+    >>> with torch.autocast("cpu", enabled=False):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    tracegrad.float32
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True,

@@ -40,11 +40,18 @@ def set_num_threads(num: int) -> None:
 
 
 def get_num_interop_threads() -> int:
-    """1: a program is one thread that others help with its loops."""
+    """1: a program is one thread that others help with its loops.
+
+    >>> torch.get_num_interop_threads()
+    1
+    """
     return 1
 
 
 def set_num_interop_threads(num: int) -> None:
-    """Nothing but the check: a program is one thread. Raises RuntimeError for a number below 1."""
+    """Nothing but the check: a program is one thread. Raises RuntimeError for a number below 1.
+
+    >>> torch.set_num_interop_threads(2)
+    """
     if num < 1:
         raise RuntimeError("set_num_interop_threads expects a positive integer")

@@ -106,7 +106,7 @@ def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0,
     length, or a dtype that is not floating point.
 
     >>> torch.kaiser_window(5, periodic=False, beta=4.0)
-    tensor([0.0885, 0.6291, 1.0000, 0.6291, 0.0885])
+    tensor([0.0885, 0.6334, 1.0000, 0.6334, 0.0885])
     """
     def values(n: Tensor, last: int) -> Tensor:
         x = n * (2 / last) - 1
