@@ -117,7 +117,7 @@ class _Bodies:
         values = tuple(
             Slot(slots[v]) if isinstance(v, str) else self.outer.bind(v) for v in args.values
         )
-        grain = max(1, WORTH_A_THREAD // each)
+        grain = max(1, WORTH_A_THREAD // each) if each else 0
         launch = Launch(kernel, values, extent, grain, self.origin, each * extent, grid)
         self.outer.rows.append((self.t, launch))
 

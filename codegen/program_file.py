@@ -194,7 +194,7 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
     def launch() -> Launch:
         kernel, extent, grain, work = r.number(len(kernels)), r.number(), r.number(), r.number()
         grids = r.group(r.number)
-        if len(grids) != (len(Grid._fields) if backend == "cuda" else 0):
+        if len(grids) != (len(Grid._fields) if kernels[kernel].backend == "cuda" else 0):
             raise Unreadable
         origins = tuple([origin(*pair) for pair in r.pairs()])
         args = tuple([argument(*pair) for pair in r.pairs()])

@@ -12,6 +12,8 @@ import numpy as np
 
 from ...codegen.program import Grid, Kernel
 
+Capability = tuple[int, int]
+
 
 class OutOfMemory(Exception):
     """The device has no block of that size."""
@@ -19,7 +21,7 @@ class OutOfMemory(Exception):
 
 class DeviceProperties(NamedTuple):
     name: str
-    capability: tuple[int, int]
+    capability: Capability
     total_memory: int
     multiprocessors: int
 
@@ -41,7 +43,9 @@ class Driver(Protocol):
     def release(self, device: int, address: int) -> None: ...
 
     def mapped(self, device: int, nbytes: int) -> tuple[np.ndarray, int]:
-        """Bytes of the host that the device writes to; and their address there."""
+        """Bytes of the host that the device writes to, which go with the array; and their address
+        there.
+        """
 
     def stream(self, device: int) -> int:
         """A new stream."""
@@ -49,8 +53,13 @@ class Driver(Protocol):
     def synchronize(self, stream: int) -> None:
         """Wait for its work. RuntimeError if a kernel has failed."""
 
+    def synchronize_device(self, device: int) -> None:
+        """Wait for all of its streams."""
+
     def event(self, stream: int) -> int:
         """A mark in a stream, that `wait` and `done` are asked for."""
+
+    def release_event(self, event: int) -> None: ...
 
     def wait(self, stream: int, event: int) -> None:
         """Have what follows in a stream wait for a mark in another one."""
@@ -67,6 +76,9 @@ class Driver(Protocol):
         """To contiguous memory of the host, and wait for it."""
 
     def copy(self, stream: int, target: int, source: int, nbytes: int) -> None: ...
+
+    def identity(self, device: int) -> str:
+        """What compiled kernels depend on besides their text: capability and versions."""
 
     def function(self, device: int, kernel: Kernel) -> int:
         """The compiled kernel, loaded."""

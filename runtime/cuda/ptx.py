@@ -11,9 +11,8 @@ from typing import Any
 from ...codegen.program import Kernel
 from . import numba_cuda
 from .device_functions import FUNCTIONS
+from .driver import Capability
 from .exchanges import functions
-
-Capability = tuple[int, int]
 
 
 def namespace_of(kernel: Kernel) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from .ptx import Capability
+from .driver import Capability
 
 
 class Needs(NamedTuple):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..codegen.backend import Backend
 from ..codegen.cpu import CPU
+from ..codegen.cuda.backend import CUDA
 from ..codegen.program import Program
 from ..ir.device_array import DeviceArray
 from ..runtime.cpu.executable import Executable as CPUExecutable
@@ -34,7 +35,8 @@ class Place(NamedTuple):
     from_host: Callable[[np.ndarray], Array]  # maybe the array itself
 
 
-HOST = Place("cpu", CPU(), CPUExecutable, lambda: "", np.empty_like, lambda array: array)
+BACKENDS: dict[str, Backend] = {"cpu": CPU(), "cuda": CUDA()}
+HOST = Place("cpu", BACKENDS["cpu"], CPUExecutable, lambda: "", np.empty_like, lambda array: array)
 
 
 @cache
@@ -49,9 +51,6 @@ def gpu(device: Device) -> Place:
         device.name, BACKENDS["cuda"], device.executable, device.identity, empty_like,
         device.from_host,
     )
-
-
-BACKENDS: dict[str, Backend] = {"cpu": HOST.backend}
 
 
 def place_of(trace: Trace) -> Place:

@@ -38,7 +38,6 @@ from .torch import (
     scatter,
     shape,
     slicing_joining,
-    storage,
     tensors,
 )
 
@@ -87,7 +86,6 @@ METHODS: dict[Any, str] = {
     solvers: _all(solvers),
     matrix_functions: _all(matrix_functions, without="frobenius_norm nuclear_norm"),
     special: _all(special, without="polygamma"),
-    storage: "storage untyped_storage",
 }
 
 # functions that have an in-place variant

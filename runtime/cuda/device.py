@@ -1,0 +1,60 @@
+"""GPUs as the driver of the compiler sees them: arrays in their memory, and programs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...codegen.program import Program
+from ...ir.device_array import DeviceArray, bounds
+from .executable import Executable
+from .gpu import Gpu
+
+
+class CudaDevice(Gpu):
+    """See runtime/device.py."""
+
+    def identity(self) -> str:
+        return self.driver.identity(self.index)
+
+    def executable(self, program: Program) -> Executable:
+        return Executable(program, self)
+
+    # ---- arrays
+    def empty(self, shape: tuple[int, ...], storage: np.dtype) -> DeviceArray:
+        storage = np.dtype(storage)
+        nbytes = storage.itemsize
+        for extent in shape:
+            nbytes *= extent
+        return DeviceArray(self.memory(nbytes), shape, storage)
+
+    def from_host(self, array: np.ndarray) -> DeviceArray:
+        new = self.empty(array.shape, array.dtype)
+        self.write(new.address, np.ascontiguousarray(array))
+        return new
+
+    def to_host(self, array: DeviceArray) -> np.ndarray:
+        low, high = bounds(array)
+        data = np.zeros(high - low, np.uint8)
+        self.read(data, low)
+        seen = np.ndarray(
+            array.shape, array.dtype, data.data, array.address - low, array.strides
+        )
+        return np.array(seen, order="C")
+
+    def copy(self, array: DeviceArray) -> DeviceArray:
+        axes = sorted(range(array.ndim), key=lambda d: -array.strides[d])
+        dense = array.through(array.view.permute(tuple(axes)))
+        new = self.empty(dense.shape, array.dtype)
+        if dense.flags.c_contiguous:
+            if new.nbytes:
+                self.driver.copy(self.stream, new.address, array.address, new.nbytes)
+        else:
+            new = self.from_host(self.to_host(dense))
+        back = tuple(sorted(range(array.ndim), key=axes.__getitem__))
+        strides = tuple(new.strides[d] for d in back)
+        return DeviceArray(new.memory, array.shape, array.dtype, strides)
+
+    def contiguous(self, array: DeviceArray) -> DeviceArray:
+        if array.flags.c_contiguous:
+            return array
+        return self.from_host(self.to_host(array))

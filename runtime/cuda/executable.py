@@ -1,0 +1,214 @@
+"""A Program bound to the memory of a GPU: argument blocks, pointer table and arena there, its
+launches as graphs that are recorded at the first call.
+
+A graph never changes. What changes from call to call, pointers of tensors and numbers, is in the
+words: a block of the host that is copied to the device before the launch, if it differs from what
+is there. It holds the pointer table, then the small inputs that Python writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from weakref import finalize
+
+import numpy as np
+
+from ...codegen.program import Buffer, Launch, Program, Slot, as_word, fault
+from ...ir.locks import Turn
+from .allocator import Memory
+from .gpu import Gpu
+from .host_launch import reach, run_on_host
+from .steps import Graph, OnHost, Part, Parts, Repeat
+
+SMALL = 2  # words of an input that can be a number of Python
+WHOLE, BEFORE, AFTER = range(3)  # spans
+
+
+class Executable:
+    """See runtime/device.py. A walk begins the work and waits for it only if Python reads what it
+    computes, or a kernel may report an error.
+    """
+
+    def __init__(self, program: Program, gpu: Gpu):
+        self.program, self._gpu, self._driver = program, gpu, gpu.driver
+        self.whole, self.before, self.after = WHOLE, BEFORE, AFTER
+        self.early: list[int] = []
+        self._turn = Turn()
+        self.lock, self.busy = self._turn.lock, self._turn.busy
+        slots = len(program.buffers)
+        self._cells = self._cells_of(program, slots + 2)
+        words = max((k + SMALL for k in self._cells.values()), default=slots + 2)
+        self._words, self._sent = np.zeros(words, np.int64), b""
+        self.table = self._words.data
+        self._device_words, self._status = gpu.memory(words * 8), gpu.memory(32)
+        self._found = np.zeros(4, np.int64)
+        gpu.write(self._status.address, self._found)
+        flag, self.table[slots + 1] = self._driver.mapped(gpu.index, 8)
+        self._flag = flag.view(np.int64)
+        self.table[0], self.table[slots] = self._status.address, self._device_words.address
+        self._readable: dict[int, np.ndarray] = {}
+        self._arena: Memory | None = None
+        self.warm()
+        parts = Parts(program, slots, slots + 1)
+        end, commit = len(program.launches), program.commit
+        spans = ((0, end), (0, commit), (commit, end))
+        self._spans = [parts.between(first, last) for first, last in spans]
+        self._prepare()
+        self._graphs: dict[Graph, int] = {}
+        self.runs = 0
+        self._stream = gpu.stream  # of the last walk
+
+    def _cells_of(self, program: Program, first: int) -> dict[int, int]:
+        """Where among the words each small input has its place."""
+        small = [k for k in program.inputs if program.buffers[k].nbytes <= 8 * SMALL]
+        return {slot: first + SMALL * n for n, slot in enumerate(dict.fromkeys(small))}
+
+    def _prepare(self) -> None:
+        """Compile the kernels, and write the argument blocks."""
+        launches = dict.fromkeys(one for parts in self._spans for one in _launches(parts))
+        self._functions = self._gpu.functions(launches)
+        table, words = self._device_words.address, list[int]()
+        starts = {}
+        for launch in launches:
+            starts[launch] = 8 * len(words)
+            for a in launch.args:
+                words.append(table + 8 * a.index if isinstance(a, Slot) else as_word(a))
+        self._blocks = self._gpu.memory(8 * len(words))
+        self._gpu.write(self._blocks.address, np.array(words, np.int64))
+        self._block_of = {one: self._blocks.address + start for one, start in starts.items()}
+
+    # ---- memory that Python writes and reads
+    def number(self, slot: int) -> np.ndarray:
+        buffer, at = self.program.buffers[slot], self._cells[slot]
+        self.table[slot] = self._device_words.address + 8 * at
+        cell = self._words[at : at + SMALL].view(np.uint8)[: buffer.nbytes]
+        return cell.view(buffer.dtype.storage).reshape(buffer.shape)
+
+    def readable(self, slot: int) -> np.ndarray:
+        if slot not in self._readable:
+            buffer = self.program.buffers[slot]
+            data, self.table[slot] = self._driver.mapped(self._gpu.index, max(buffer.nbytes, 8))
+            array = data[: buffer.nbytes].view(buffer.dtype.storage).reshape(buffer.shape)
+            self._readable[slot] = array
+        return self._readable[slot]
+
+    def inputs_on_host(self) -> list[np.ndarray]:
+        return [self._on_host(self.table[k], self.program.buffers[k]) for k in self.program.inputs]
+
+    def _on_host(self, pointer: int, buffer: Buffer) -> np.ndarray:
+        low, high = reach(buffer)
+        data = np.zeros(high - low, np.uint8)
+        self._gpu.read(data, pointer + low)
+        size = buffer.dtype.itemsize
+        strides = buffer.strides and tuple(s * size for s in buffer.strides)
+        return np.ndarray(buffer.shape, buffer.dtype.storage, data.data, -low, strides)
+
+    def warm(self) -> None:
+        if self._arena is None:
+            self._arena = self._gpu.memory(self.program.arena_bytes)
+            for k, buffer in enumerate(self.program.buffers):
+                if buffer.kind == "arena":
+                    self.table[k] = self._arena.address + buffer.offset
+
+    def cool(self) -> None:
+        self._arena = None
+
+    def memory(self) -> int:
+        return 0 if self._arena is None else self._arena.nbytes
+
+    # ---- walks
+    def walk(self, span: int) -> bool:
+        """Begin the work of a span. Whether a kernel found something wrong."""
+        stream = self._gpu.stream
+        if stream != self._stream:  # the words and the arena may be in use on the other one
+            event = self._driver.event(self._stream)
+            self._driver.wait(stream, event)
+            self._driver.release_event(event)
+            self._stream = stream
+        if (words := self._words.tobytes()) != self._sent:
+            self._gpu.write(self._device_words.address, self._words)
+            self._sent = words
+        self._do(self._spans[span], stream)
+        self.runs += span != AFTER
+        if span != AFTER and self.program.checked > 0:
+            self._gpu.read(self._found, self._status.address, self.program.launches)
+        elif self._readable:
+            self._gpu.synchronize(self.program.launches)
+        return bool(self._found[0])
+
+    def _do(self, parts: Sequence[Part], stream: int) -> None:
+        for part in parts:
+            if isinstance(part, Graph):
+                self._launch(part, stream)
+            elif isinstance(part, OnHost):
+                self._host_launch(part.launch, stream)
+            else:
+                self._iterate(part, stream)
+
+    def _launch(self, part: Graph, stream: int) -> None:
+        if BLOCKING:
+            for launch in part.launches:
+                self._one(launch, stream)
+                self._gpu.synchronize([launch])
+            return
+        if part not in self._graphs:
+            self._driver.begin_capture(stream)
+            try:
+                for launch in part.launches:
+                    self._one(launch, stream)
+            finally:
+                graph = self._graphs[part] = self._driver.end_capture(stream)
+            finalize(self, self._driver.release_graph, graph).atexit = False
+        self._driver.launch_graph(stream, self._graphs[part])
+
+    def _one(self, launch: Launch, stream: int) -> None:
+        assert launch.grid is not None
+        self._driver.launch(
+            stream, self._functions[launch.kernel], launch.grid, self._block_of[launch]
+        )
+
+    def _iterate(self, part: Repeat, stream: int) -> None:
+        for _ in range(part.times):
+            if part.wanted is not None:
+                self._do(part.ahead, stream)
+                self._gpu.synchronize(self.program.launches)
+                if bool(self._flag[0]) is not part.wanted:
+                    return
+            self._do(part.body, stream)
+
+    def _host_launch(self, launch: Launch, stream: int) -> None:
+        table = np.zeros(len(self.table), np.int64)  # loops have changed it on the device
+        self._gpu.read(table, self._device_words.address)
+        run_on_host(self._gpu, self.program, launch, table)
+
+    # ---- what kernels report
+    def run(self) -> None:
+        if self.walk(WHOLE):
+            self.fail()
+
+    def failed(self) -> bool:
+        found = bool(self._found[0])
+        self._forget()
+        return found
+
+    def fail(self) -> None:
+        found = fault(*(int(word) for word in self._found))
+        self._forget()
+        raise found
+
+    def _forget(self) -> None:
+        self._found[:] = 0
+        self._gpu.write(self._status.address, self._found)
+
+
+# as CUDA's own variable: wait after each kernel, so that an error names the one that failed
+BLOCKING = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"
+
+
+def _launches(parts: Iterable[Part]) -> Iterator[Launch]:
+    for part in parts:
+        if isinstance(part, Graph):
+            yield from part.launches
+        elif isinstance(part, Repeat):
+            yield from _launches((*part.ahead, *part.body))

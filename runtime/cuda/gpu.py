@@ -1,0 +1,88 @@
+"""A GPU: its streams, raw memory and kernels. What is said of errors is said here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from ...codegen.program import Kernel, Launch
+from .allocator import Allocator, Memory
+from .driver import DeviceProperties, Driver
+
+
+class Gpu:
+    """The GPU with the number `index`. Each thread has a current stream."""
+
+    def __init__(self, driver: Driver, index: int, caching: bool = True):
+        self.driver, self.index, self.name = driver, index, f"cuda:{index}"
+        self.allocator = Allocator(driver, index, caching)
+        self.default_stream = driver.stream(index)
+        self._current = threading.local()
+
+    @property
+    def properties(self) -> DeviceProperties:
+        return self.driver.properties(self.index)
+
+    # ---- streams
+    @property
+    def stream(self) -> int:
+        """The current one."""
+        return getattr(self._current, "stream", self.default_stream)
+
+    @contextmanager
+    def on_stream(self, stream: int) -> Iterator[None]:
+        """Within it, that is the current one of this thread."""
+        before, self._current.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self._current.stream = before
+
+    def synchronize(self, launches: Sequence[Launch] = ()) -> None:
+        """Wait for the current stream. If a kernel fails, `launches` are those it may be of."""
+        with _blamed(launches):
+            self.driver.synchronize(self.stream)
+
+    # ---- memory
+    def memory(self, nbytes: int) -> Memory:
+        """RuntimeError if there is no room."""
+        return Memory(self, self.allocator, nbytes, self.stream)
+
+    def write(self, address: int, data: np.ndarray) -> None:
+        if data.nbytes:
+            self.driver.copy_in(self.stream, address, data)
+
+    def read(self, data: np.ndarray, address: int, launches: Sequence[Launch] = ()) -> None:
+        """Copy from the device to `data`, and wait for it."""
+        with _blamed(launches):
+            if data.nbytes:
+                self.driver.copy_out(self.stream, data, address)
+
+    # ---- kernels
+    def functions(self, launches: Iterable[Launch]) -> dict[Kernel, int]:
+        """The kernels of these launches, loaded."""
+        kernels = dict.fromkeys(one.kernel for one in launches)
+        return {kernel: self.driver.function(self.index, kernel) for kernel in kernels}
+
+
+@contextmanager
+def _blamed(launches: Sequence[Launch]) -> Iterator[None]:
+    """Within it, an error of the device says which kernels may have failed, and for what they are.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        rows = dict.fromkeys(
+            f"  {one.kernel.name}: {one.origin[0] if one.origin else one.kernel.template}"
+            for one in launches
+        )
+        if not rows:
+            raise
+        head = "The kernel that failed:" if len(rows) == 1 else (
+            "One of these kernels failed, or one before them. With CUDA_LAUNCH_BLOCKING=1 in the "
+            "environment the error names it:"
+        )
+        raise RuntimeError("\n".join((str(error), head, *rows))) from error

@@ -1,0 +1,191 @@
+"""Calls of CUDA's driver library, to one that is played by a few lines of C; and its allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tracegrad.codegen.program import Grid, Kernel
+from tracegrad.runtime.cuda import machine_code
+from tracegrad.runtime.cuda.allocator import LARGE, Allocator, Memory, OutOfMemoryError
+from tracegrad.runtime.cuda.cuda_driver import CudaDriver
+from tracegrad.runtime.cuda.driver import OutOfMemory
+from tracegrad.runtime.cuda.fake_driver import FakeDriver, Misuse
+from tracegrad.runtime.cuda.gpu import Gpu
+
+KERNEL = Kernel("map", "    pass\n", backend="cuda")
+with_a_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stub") / "libcuda.so"
+    source = Path(__file__).with_name("stub_cuda.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", path, source], check=True)
+    return ctypes.CDLL(str(path))
+
+
+@pytest.fixture
+def driver(stub):
+    return CudaDriver(stub)
+
+
+def test_without_a_driver_the_error_is_that_of_torch(monkeypatch):
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    with pytest.raises(RuntimeError, match="^Found no NVIDIA driver on your system"):
+        CudaDriver()
+
+
+@with_a_compiler
+def test_an_old_driver_and_no_device_are_told(stub, monkeypatch):
+    monkeypatch.setenv("STUB_DRIVER", "11020")
+    with pytest.raises(RuntimeError, match=r"driver on your system is too old \(found version 11"):
+        CudaDriver(stub)
+    monkeypatch.setenv("STUB_DRIVER", "13000")
+    monkeypatch.setenv("STUB_DEVICES", "0")
+    with pytest.raises(RuntimeError, match="^No CUDA GPUs are available$"):
+        CudaDriver(stub)
+
+
+@with_a_compiler
+def test_memory_streams_and_events(driver):
+    assert driver.devices() == 2
+    assert driver.properties(1) == ("Stub 1", (9, 0), 1 << 30, 132)
+    stream, free = driver.stream(1), driver.free_memory(1)
+    address = driver.allocate(1, 4096)
+    assert driver.free_memory(1) == free - 4096
+    data = np.arange(8.0)
+    driver.copy_in(stream, address, data)
+    driver.copy(stream, address + 128, address, 64)
+    back = np.zeros(8)
+    driver.copy_out(stream, back, address + 128)
+    np.testing.assert_array_equal(back, data)
+    driver.release(1, address)
+    with pytest.raises(OutOfMemory):
+        driver.allocate(1, 2 << 30)
+    first, second = driver.event(stream), driver.event(stream)
+    driver.wait(driver.stream(1), first)
+    assert driver.done(first)
+    assert driver.elapsed(first, second) == 2.5
+    driver.release_event(first)
+    array, where = driver.mapped(0, 16)
+    assert array.ctypes.data == where
+    assert not array.any()
+    del array
+    gc.collect()
+
+
+@with_a_compiler
+def test_launches_and_graphs(stub, driver, monkeypatch):
+    monkeypatch.setattr(machine_code, "of", lambda kernel, capability: b"code\0")
+    counts = (ctypes.c_uint64 * 4).in_dll(stub, "stub_launched")
+    counts[:] = [0] * 4
+    function, stream = driver.function(0, KERNEL), driver.stream(0)
+    assert driver.function(0, KERNEL) == function
+    driver.launch(stream, function, Grid(3, 64), 0x1234)
+    assert list(counts) == [1, 0, 0x1234, 3]
+    driver.begin_capture(stream)
+    for _ in range(2):
+        driver.launch(stream, function, Grid(2, 32, 64 << 10), 1 << 40)
+    graph = driver.end_capture(stream)
+    assert list(counts) == [1, 2, 1 << 40, 2]
+    driver.launch_graph(stream, graph)
+    driver.release_graph(graph)
+
+
+@with_a_compiler
+def test_an_error_of_the_device_has_the_words_of_torch(driver, monkeypatch):
+    monkeypatch.setenv("STUB_FAULT", "700")
+    with pytest.raises(RuntimeError) as error:
+        driver.synchronize(driver.stream(0))
+    assert str(error.value).startswith("CUDA error: an illegal memory access was encountered\n")
+    assert "CUDA_LAUNCH_BLOCKING=1" in str(error.value)
+
+
+def test_without_a_compiler_the_extra_is_named(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(machine_code, "import_module", missing)
+    with pytest.raises(RuntimeError, match=r'pip install "tracegrad\[cuda\]"'):
+        machine_code.of(Kernel("map", "    return\n", backend="cuda"), (9, 0))
+
+
+# ---- the allocator
+def memory(allocator, nbytes, stream=1):
+    return Memory(None, allocator, nbytes, stream)
+
+
+def test_blocks_are_used_again_and_grow_together():
+    driver = FakeDriver(total=64 << 20)
+    allocator = Allocator(driver, 0)
+    first, second = memory(allocator, 1000), memory(allocator, 5000)
+    assert second.address == first.address + 1024
+    assert allocator.statistics() == {"allocated": 6144, "peak": 6144, "reserved": 2 << 20}
+    address = first.address
+    del first
+    assert memory(allocator, 600).address == address
+    del second
+    whole = memory(allocator, 1 << 20)
+    assert whole.address == address
+    assert memory(allocator, 100, stream=2).address != address  # which has blocks of its own
+    del whole
+    assert allocator.statistics()["allocated"] == 0
+    allocator.empty_cache()
+    assert allocator.statistics()["reserved"] == 0
+    assert driver.free_memory(0) == 64 << 20
+
+
+def test_any_order_of_requests_gives_blocks_that_do_not_overlap():
+    draw = np.random.default_rng(0)
+    allocator, held = Allocator(FakeDriver(total=1 << 30), 0), []
+    for _ in range(2000):
+        if held and draw.random() < 0.5:
+            held.pop(draw.integers(len(held)))
+        else:
+            held.append(memory(allocator, int(2 ** draw.uniform(0, 23)), int(draw.integers(1, 3))))
+        if _ % 200 == 0:
+            spans = sorted((m.address, m.address + m.nbytes) for m in held)
+            assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+    peak = allocator.statistics()["peak"]
+    held.clear()
+    assert 0 < peak <= allocator.statistics()["reserved"]
+    allocator.empty_cache()
+    assert allocator.statistics() == {"allocated": 0, "peak": peak, "reserved": 0}
+
+
+def test_without_room_the_error_says_what_was_asked_and_what_is_free():
+    allocator = Allocator(FakeDriver(total=40 << 20), 0)
+    held = memory(allocator, 20 << 20)
+    kept = memory(allocator, LARGE)
+    del kept
+    again = memory(allocator, 20 << 20)  # what is only kept is given back first
+    with pytest.raises(OutOfMemoryError) as error:
+        memory(allocator, 30 << 20)
+    assert str(error.value) == (
+        "CUDA out of memory. Tried to allocate 30.00 MiB. GPU 0 has a total capacity of 40.00 MiB "
+        "of which 0 bytes is free. Of the allocated memory 40.00 MiB is allocated by tracegrad, "
+        "and 0 bytes is reserved by tracegrad but unallocated."
+    )
+    del held, again
+
+
+def test_the_fake_driver_refuses_what_a_capture_must_not_do():
+    gpu = Gpu(FakeDriver(), 0)
+    held = gpu.memory(8)
+    gpu.driver.begin_capture(gpu.stream)
+    for misuse in (
+        gpu.synchronize, lambda: gpu.driver.allocate(0, 8),
+        lambda: gpu.write(held.address, np.zeros(1)), lambda: gpu.read(np.zeros(1), held.address),
+    ):
+        with pytest.raises(Misuse):
+            misuse()
