@@ -16,8 +16,18 @@ from .schedule.schedule import Schedule
 from .templates.buffer_parts import contiguous_copy, contiguous_fill
 from .templates.column import Column
 from .templates.extern import PIECES
+from .templates.loop_body import Body
 from .templates.row import Row
+from .templates.tiles import Tiles
 from .text import Piece
+
+
+def body_of(s: Schedule, group: Group, stored: set[Node], fast: bool) -> Body:
+    """What writes the loops of a group."""
+    if group.template == "column":
+        return Column(s, group, stored, fast)
+    tiles = Tiles(s, group, stored, fast)
+    return tiles if tiles.across is not None else Row(s, group, stored, fast)
 
 
 class CPU:
@@ -36,9 +46,8 @@ class CPU:
             anchor = group.anchors[0]
             yield from PIECES[anchor.op](s.low, anchor, s.place)
         else:
-            template = Column if group.template == "column" else Row
-            body = template(s, group, stored, fast)
+            body = body_of(s, group, stored, fast)
             source = "".join(f"    {line}\n" for line in body.build())
-            extent = body.kept_extents[0] if body.kept_extents else 1
+            extent = body.extent
             each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)
             yield Piece(Kernel(group.template, source, fast=fast), body.args, extent, each)

@@ -115,6 +115,15 @@ def store(pointer: str, dtype: DType, position: str, value: str) -> str:
     return f"store_{storage_code(dtype)}({pointer}, {position}, {value}, {pointer[1:]})"
 
 
+def turn(
+    dtype: DType, target: str, at: str, step: str, source: str, begin: str, across: str
+) -> str:
+    """A square of 8 x 8 numbers, from rows of `source` to columns of `target`."""
+    scopes = f"{target[1:]}, {source[1:]}"
+    return (f"turn_{storage_code(dtype)}({target}, {at}, {step}, {source}, {begin}, {across}, "
+            f"{scopes})")
+
+
 # LLVM makes a choice in the narrow type where it sees that a number was widened; in
 # x < 0 ? 0 : x it may then give one of two zeros for the other. It does not look through this
 _APART = "apart({}, start)"

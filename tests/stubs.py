@@ -24,6 +24,7 @@ from tracegrad import return_types
 from tracegrad.ir.dtype import DType
 from tracegrad.ir.value import Value
 from tracegrad.nn import Module
+from tracegrad.torch_modules import HOMES, PATHS
 
 ROOT = Path(__file__).parent.parent
 STUBS = {
@@ -40,6 +41,8 @@ _AUGMENTED = "add and floordiv lshift mod mul or pow rshift sub truediv xor"
 UNTYPED = {"__getattr__", *(f"__i{name}__" for name in _AUGMENTED.split())}
 # functions whose named result comes with a dimension alone
 SOMETIMES = ("max", "median", "min", "nanmedian")
+# of the package: modules that are imported at their first use, and names that lie in them
+LAZY = [p for p, here in PATHS.items() if p == here and "." not in p and p[0] != "_"] + [*HOMES]
 HEAD = '"""Written by `python -m tests.stubs`."""\n\n'
 _KNOWN = {
     "Any": "typing", "Self": "typing", "Callable": "collections.abc", "Iterable": "collections.abc",
@@ -70,7 +73,9 @@ def names_of(module: ModuleType) -> list[str]:
     """The public names: `__all__`, or all that is not a module or from another package."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
-    return sorted(name for name, value in vars(module).items() if _offered(module, name, value))
+    lazy = set(LAZY) if module is tracegrad else set()
+    here = {name for name, value in vars(module).items() if _offered(module, name, value)}
+    return sorted(lazy | here)
 
 
 def _offered(module: ModuleType, name: str, value: Any) -> bool:
@@ -211,6 +216,7 @@ class Stub:
         else:
             kind = type(value)
             text = kind.__name__ if kind.__module__ == "builtins" else self.constant(kind)
+            text = "None" if value is None else text
             self.lines.append(f"{name}: {self.name(text, {}) if hasattr(builtins, text) else text}")
 
     def offer(self, home: str, own: str, name: str) -> None:

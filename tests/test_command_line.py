@@ -38,4 +38,4 @@ def test_it_is_a_command_of_python(cache_folder):
     out = subprocess.run([*command, "cache"], capture_output=True, text=True, env=os.environ)
     assert out.returncode == 0 and f"folder   {cache_folder}\nentries  0\n" in out.stdout
     wrong = subprocess.run([*command, "cash"], capture_output=True, text=True)
-    assert wrong.returncode == 2 and "invalid choice: 'cash'" in wrong.stderr
+    assert wrong.returncode == 2 and "there is no script 'cash'" in wrong.stderr

@@ -43,7 +43,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "codegen/templates/column.py": ("sum", "key of a value: the sum so far"),
     "codegen/templates/lapack.py": ("full", "parameter of svd"),
     "codegen/templates/prefix.py": ("length", "key of a number: the length of the axis"),
-    "codegen/templates/sorting.py": ("length argsort searchsorted", "the same; names of kernels"),
+    "codegen/templates/sorting.py": ("length argsort searchsorted top", "key; names of kernels"),
     "ir/dtype.py": ("i1", "code of NumPy for int8"),
     "ir/hoist.py": ("length", "parameter of a loop"),
     "ir/loops.py": ("length", "parameter of a loop"),

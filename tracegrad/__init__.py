@@ -23,6 +23,7 @@ from .absent import install_messages as _explain_absence
 from .driver.api import compile
 from .driver.dynamic_sizes import mark_dynamic, mark_static, maybe_mark_dynamic
 from .driver.loaded_program import load_program
+from .driver.thread_count import *
 from .func import vmap
 from .functions.conversion import clone, detach
 from .functions.linalg.decompositions import old_lu as lu
@@ -48,7 +49,9 @@ from .functions.nn.vision import (
     pixel_unshuffle,
 )
 from .functions.out_argument import accept as _accept_out
+from .functions.torch.foreach import *
 from .functions.torch.random_sampling import *
+from .functions.torch.windows import *
 from .ir.dtype import (
     DType as dtype,
     bfloat16,
@@ -95,6 +98,9 @@ from .nn.functional import (
 )
 from .optim.optimizer import register_compiler as _register_compiler
 from .serialization import load, save
+from .settings import *
+from .settings import _assert
+from .torch_import import as_torch
 from .tracer import Size, Tensor
 from .tracer.mode import (
     enable_grad,
@@ -117,6 +123,7 @@ from .typed import TYPES as _TYPES
 __version__ = "0.1.0"
 
 globals().update(_TYPES)
+newaxis = None
 Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
 _attach_methods()
 _register_compiler(compile)

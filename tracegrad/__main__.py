@@ -1,4 +1,4 @@
-"""The command line: `python -m tracegrad cache`."""
+"""The command line: `python -m tracegrad script.py`, `python -m tracegrad cache`."""
 
 from .driver.command_line import main
 

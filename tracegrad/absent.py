@@ -1,6 +1,7 @@
-"""Error messages for missing names: whether torch has the name, and similar names here.
+"""Names that a public module does not have: imported now, or an error that says whose name it is.
 
-The message is computed only when it is read. `hasattr` raises often and reads no message.
+The message is computed only when it is read. `hasattr` raises often and reads no message. The names
+of torch that were asked for in vain are noted, for `python -m tracegrad script.py`.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
+from types import ModuleType
 from typing import Any
 
+from . import torch_modules
 from .torch_names import NAMES
 from .tracer.tensor.tensor import Tensor
 
@@ -17,18 +21,40 @@ COMPLEX = frozenset(
     "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "
     "view_as_complex view_as_real".split()
 )
-_PACKAGE = __name__.rpartition(".")[0]
 SPACES = (
     "", "autograd", "autograd.forward_ad", "autograd.functional", "cuda", "func", "linalg",
     "masked", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler",
     "special", "utils",
 )
+_ABSENT = object()
 # modules that are searched for a name that was not found elsewhere
 _SEARCHED = ("", "nn", "nn.functional", "linalg", "special", "optim", "autograd", "func")
 
 
+in_vain: dict[str, None] = {}  # names of torch, in the order in which they were missed
+
+
 def _module(space: str) -> str:
-    return f"{_PACKAGE}.{space}" if space else _PACKAGE
+    here = torch_modules.PATHS.get(space, space)
+    return torch_modules.PACKAGE if here in ("", ".") else f"{torch_modules.PACKAGE}.{here}"
+
+
+@cache
+def _names(space: str) -> frozenset[str] | None:
+    return frozenset(NAMES[space].split()) if space in NAMES else None
+
+
+def is_torchs(space: str, name: str) -> bool:
+    """Whether torch has this name in a module, or in Tensor. Of a module whose names are not known,
+    it has all that are asked for.
+    """
+    names = _names(space)
+    return name[:1] != "_" if names is None else name in names
+
+
+def full_name(space: str, name: str) -> str:
+    """`torch.nn.Linear`, for ("nn", "Linear")."""
+    return ".".join(filter(None, ("torch", space, name)))
 
 
 class AbsentName(AttributeError):
@@ -36,19 +62,18 @@ class AbsentName(AttributeError):
 
     def __str__(self) -> str:
         owner, space, name = self.args
+        if is_torchs(space, name):
+            return f"{full_name(space, name)} is not part of tracegrad{self._why()}{self._close()}"
         what = f"{owner.__name__!r} object" if isinstance(owner, type) else f"module {owner!r}"
-        return f"{what} has no attribute {name!r}{self._known(space, name)}{self._close()}"
+        return f"{what} has no attribute {name!r}{self._close()}"
 
     def __reduce__(self) -> tuple:
         return (AttributeError, (str(self),))
 
-    def _known(self, space: str, name: str) -> str:
-        if name not in NAMES.get(space, "").split():
-            return ""
-        full = ".".join(filter(None, ("torch", space, name)))
-        if space in ("", "Tensor") and name in COMPLEX:
-            return f": {full} needs complex numbers, which are not supported"
-        return f": torch has {full}, tracegrad does not have it yet; see docs/operators.md"
+    def _why(self) -> str:
+        _, space, name = self.args
+        needs_complex = space in ("", "Tensor") and name in COMPLEX
+        return ": complex numbers are not supported" if needs_complex else ""
 
     def _close(self) -> str:
         owner, _, name = self.args
@@ -64,22 +89,50 @@ class AbsentName(AttributeError):
 
 
 def attribute(space: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a public module."""
+    """The `__getattr__` of a public module: what is imported at its first use, or an error."""
     module = _module(space)
 
     def absent(name: str) -> Any:
-        raise AbsentName(module, space, name)
+        value = _lazy(space, name)
+        if value is _ABSENT:
+            raise missed(module, space, name)
+        vars(sys.modules[module])[name] = value
+        return value
 
     return absent
 
 
+def _lazy(space: str, name: str) -> Any:
+    if space == "" and name in torch_modules.HOMES:
+        return getattr(torch_modules.imported(torch_modules.HOMES[name]), name)
+    if space.startswith("nn.modules."):  # torch has other files
+        return vars(sys.modules[_module("nn")]).get(name, _ABSENT)
+    return find(f"{space}.{name}" if space else name) or _ABSENT
+
+
+def find(path: str) -> ModuleType | None:
+    """The module with torch's path; None if it is not here. Its missing names are explained."""
+    module = torch_modules.load(path)
+    if module is not None:
+        vars(module).setdefault("__getattr__", attribute(path))
+    return module
+
+
+def missed(owner: str | type, space: str, name: str) -> AbsentName:
+    """The error for a name that is not here, which is noted."""
+    if is_torchs(space, name):
+        in_vain[full_name(space, name)] = None
+    return AbsentName(owner, space, name)
+
+
 def tensor_attribute(self: Any, name: str) -> Any:
     """`Tensor.__getattr__`."""
-    raise AbsentName(type(self), "Tensor", name)
+    raise missed(type(self), "Tensor", name)
 
 
 def install_messages() -> None:
     """Install these messages in the public modules and in Tensor."""
-    for space in SPACES:
-        vars(sys.modules[_module(space)])["__getattr__"] = attribute(space)
+    for space in (*SPACES, *torch_modules.PATHS):
+        if (module := sys.modules.get(_module(space))) is not None:
+            vars(module).setdefault("__getattr__", attribute(space))
     Tensor.__getattr__ = tensor_attribute  # type: ignore[attr-defined]

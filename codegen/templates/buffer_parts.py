@@ -16,16 +16,17 @@ from ...ir.strides import View, collapse
 from ..program import Kernel
 from ..schedule.lower import Lowered
 from ..text import Arguments, Piece, load, store
-from .loops import Axis, nested
+from .loops import Axis, nested, part_of, rows_of_a_part
 
 
 class Loops:
     """One loop nest over a shape, with strided positions; the outermost axis is the launch's
-    range.
+    range, or cut into parts.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], strides: list[tuple[int, ...]], serial: bool = False
+        self, shape: tuple[int, ...], strides: list[tuple[int, ...]], serial: bool = False,
+        in_parts: bool = False,
     ):
         self.args = Arguments()
         self.extents, collapsed = collapse(shape, strides)
@@ -39,6 +40,19 @@ class Loops:
         self.axes = tuple(
             Axis(f"k{d}", f"range({span(d, n)})", d) for d, n in enumerate(self.extents)
         )
+        self.nest, self.parts = self.axes, self.extents[0] if self.extents else 1
+        if in_parts:
+            self._cut()
+
+    def _cut(self) -> None:
+        if not self.axes:
+            self.nest = (Axis("part", "range(start, stop)", -1),)
+            return
+        rows = rows_of_a_part(self.parts)
+        step, last = (self.args.integer(n, name)
+                      for n, name in ((rows, "rows"), (self.parts, ("axis", 0))))
+        self.nest = (*part_of(self.axes[0], step, last), *self.axes[1:])
+        self.parts = -(-self.parts // rows)
 
     def position(self, view: View) -> str:
         terms = [self.args.beginning(view.offset)] if view.offset else []
@@ -52,8 +66,8 @@ class Loops:
         return " + ".join(terms) or "0"
 
     def piece(self, template: str, lines: list[str]) -> Piece:
-        source = "".join(f"    {line}\n" for line in [*self.args.lines, *nested(self.axes, lines)])
-        extent = 1 if self.serial or not self.extents else self.extents[0]
+        source = "".join(f"    {line}\n" for line in [*self.args.lines, *nested(self.nest, lines)])
+        extent = 1 if self.serial else self.parts
         work = math.prod(self.extents) // max(extent, 1)
         step_cost = 0 if self.serial else work
         return Piece(Kernel(template, source), self.args, extent, step_cost)

@@ -12,13 +12,14 @@ from ..text import Piece
 from .buffer_parts import concat, fold, index_put, pad
 from .lapack import WRITERS, library
 from .prefix import band, prefix
-from .sorting import argsort, searchsorted
+from .sorting import argsort, searchsorted, top
 
 PIECES: dict[OpDef, Callable[[Lowered, Node, Mapping[Node, Node]], Iterator[Piece]]] = {
     movement.concat: concat,
     movement.pad: pad,
     movement.fold: fold,
     order.argsort: argsort,
+    order.top: top,
     order.searchsorted: searchsorted,
     **dict.fromkeys((index.index_put, index.index_reduce), index_put),
     **dict.fromkeys((bands.band, bands.log_band), band),

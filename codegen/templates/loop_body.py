@@ -48,6 +48,10 @@ class Body:
     stores.
     """
 
+    def build(self) -> list[str]:
+        """The statements of the kernel."""
+        raise NotImplementedError
+
     def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
         self.low, self.place, self.group, self.fast = s.low, s.place, group, fast
         self.space = group.space
@@ -110,6 +114,7 @@ class Body:
                                         [tuple(s[d] for d in axes) for s in every])
             self._parts.append((extents, strides))
         self.kept_extents, self.reduced_extents = self._parts[0][0], self._parts[1][0]
+        self.extent = self.kept_extents[0] if self.kept_extents else 1  # of the outermost loop
         self._collapsed = {
             v: (*k, *r) for v, k, r in zip(every, self._parts[0][1], self._parts[1][1], strict=True)
         }

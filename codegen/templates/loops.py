@@ -1,4 +1,9 @@
-"""Loops and the places for statements inside them, as text."""
+"""Loops and the places for statements inside them, as text.
+
+A loop that needs memory of its own beside what it writes runs in **parts**: its range is cut into
+so many, whatever the number of threads, and the launch is one over parts. A part has its own piece
+of scratch memory, and what parts have summed up does not depend on who computed them.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +36,23 @@ class Scope:
     chain: tuple[Axis, ...]
     lines: list[str] = field(default_factory=list)
     known: dict[object, str] = field(default_factory=dict)
+
+
+PARTS = 64
+
+
+def rows_of_a_part(extent: int, most: int = PARTS) -> int:
+    """How many steps of a loop are one part, if it is cut into `most`."""
+    return -(-extent // most) or 1
+
+
+def part_of(axis: Axis, step: str, last: str) -> tuple[Axis, Axis]:
+    """The loop over parts, `step` of `axis` each, and the loop over those of a part."""
+    begin, end = f"{axis.name}_first", f"{axis.name}_last"
+    header = [f"{begin} = part * {step}", f"{end} = minimum({begin} + {step}, {last})"]
+    whole = Axis("part", "range(start, stop)", -1, header)
+    own = Axis(axis.name, f"range({begin}, {end})", axis.index, axis.header, axis.known)
+    return whole, own
 
 
 def nested(axes: tuple[Axis, ...], inner: list[str]) -> list[str]:

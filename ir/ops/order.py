@@ -29,6 +29,21 @@ argsort = register(
 )
 
 
+def _top(x: np.ndarray, *, axis: int, descending: bool, count: int) -> np.ndarray:
+    order = _argsort(x, axis=axis, descending=descending)
+    return order[(slice(None),) * axis + (slice(count),)]
+
+
+def _top_aval(
+    x: Any, *, axis: int, descending: bool, count: int
+) -> tuple[tuple[int, ...], DType]:
+    return (*x.shape[:axis], count, *x.shape[axis + 1 :]), int64
+
+
+# top(x, axis=, descending=, count=): the first `count` of the positions that argsort gives
+top = register(OpDef("top", Kind.ORDER, _top, _top_aval, types=Types.SAME))
+
+
 def _searchsorted(rows: np.ndarray, x: np.ndarray, *, right: bool) -> np.ndarray:
     """All binary searches at once."""
     n = rows.shape[-1]

@@ -18,6 +18,7 @@ from . import (
     lapack,
     philox,
     python_builtins as plain,
+    squares,
     vector_error,
     vector_math,
 )
@@ -137,3 +138,4 @@ for _code, (_memory, _) in intrinsics.STORED.items():
     BUILTINS[f"pointer_{_code}"] = Builtin(intrinsics.pointer_to(_memory), plain.pointer)
     BUILTINS[f"load_{_code}"] = Builtin(intrinsics.load_of(_code), plain.load_of(_code))
     BUILTINS[f"store_{_code}"] = Builtin(intrinsics.store_of(_code), plain.store_of(_code))
+    BUILTINS[f"turn_{_code}"] = Builtin(squares.turned(_memory), squares.plain(_code))

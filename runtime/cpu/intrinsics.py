@@ -71,7 +71,7 @@ def pointer_to(memory: Any) -> Any:
 
 
 # ---- memory
-def _scoped(builder: Any, instruction: Any, k: int) -> None:
+def scoped(builder: Any, instruction: Any, k: int) -> None:
     if k >= SCOPES:
         return
     module = builder.module
@@ -129,7 +129,7 @@ def load_of(code: str) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             at = context.cast(builder, values[1], signature.args[1], types.int64)
             raw = builder.load(builder.gep(values[0], [at]))
-            _scoped(builder, raw, scope.literal_value)
+            scoped(builder, raw, scope.literal_value)
             return _decode(code, builder, raw)
 
         return register(pointer, position, scope), codegen
@@ -146,7 +146,7 @@ def store_of(code: str) -> Any:
             at = context.cast(builder, values[1], signature.args[1], types.int64)
             number_ = context.cast(builder, values[2], signature.args[2], register)
             written = builder.store(_encode(code, builder, number_), builder.gep(values[0], [at]))
-            _scoped(builder, written, scope.literal_value)
+            scoped(builder, written, scope.literal_value)
             return context.get_dummy_value()
 
         return types.void(pointer, position, value, scope), codegen

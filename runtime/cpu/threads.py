@@ -54,6 +54,25 @@ def layer() -> str:
     return "workqueue"
 
 
+_wanted: int | None = None
+
+
+def wanted() -> int:
+    """How many threads share a loop, or will when they are started."""
+    if _started.cache_info().currsize or _alone:
+        return threads()
+    return _wanted or int(os.environ.get("NUMBA_NUM_THREADS") or cores())
+
+
+def want(count: int) -> bool:
+    """Start so many threads; whether they are not yet started."""
+    global _wanted
+    if _started.cache_info().currsize:
+        return False
+    _wanted = count
+    return True
+
+
 @memo
 def _openmp() -> int | None:
     """Start the threads of Numba's OpenMP pool without Numba, whose import takes a tenth of a
@@ -66,7 +85,7 @@ def _openmp() -> int | None:
     if "numba" in sys.modules or Path(".numba_config.yaml").exists():
         return None
     try:
-        count = int(os.environ.get("NUMBA_NUM_THREADS") or cores())
+        count = wanted()
         with _patient():
             pool = _extension("omppool")
         launch, use = (
@@ -137,4 +156,5 @@ def _started() -> int:
     if numba.config.THREADING_LAYER == "default":
         numba.config.THREADING_LAYER = layer()
     pool._launch_threads()
+    numba.set_num_threads(min(_wanted or numba.get_num_threads(), numba.get_num_threads()))
     return int(numba.get_num_threads())

@@ -38,6 +38,7 @@ from .torch import (
     scatter,
     shape,
     slicing_joining,
+    storage,
     tensors,
 )
 
@@ -86,6 +87,7 @@ METHODS: dict[Any, str] = {
     solvers: _all(solvers),
     matrix_functions: _all(matrix_functions, without="frobenius_norm nuclear_norm"),
     special: _all(special, without="polygamma"),
+    storage: "storage untyped_storage",
 }
 
 # functions that have an in-place variant

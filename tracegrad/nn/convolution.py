@@ -16,7 +16,7 @@ _WORDS = ("same", "valid")
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class _Convolution(Module):
+class _ConvNd(Module):
     """What all of them have; a subclass says its rank, the number of spatial axes."""
 
     rank: int
@@ -84,7 +84,7 @@ class _Convolution(Module):
         return text if self.padding_mode == "zeros" else f"{text}, padding_mode={self.padding_mode}"
 
 
-class _Forward(_Convolution):
+class _Forward(_ConvNd):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
         padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
@@ -113,7 +113,7 @@ class _Forward(_Convolution):
         )
 
 
-class _Transposed(_Convolution):
+class _ConvTransposeNd(_ConvNd):
     transposed = True
 
     def __init__(
@@ -206,7 +206,7 @@ class Conv3d(_Forward):
     rank = 3
 
 
-class ConvTranspose1d(_Transposed):
+class ConvTranspose1d(_ConvTransposeNd):
     """The adjoint of Conv1d, which makes signals longer; weights (in, out / groups, kernel).
 
     Shape: (N, C, L) -> (N, out, L'), or without N; L' is that of `F.conv_transpose1d`.
@@ -220,7 +220,7 @@ class ConvTranspose1d(_Transposed):
     rank = 1
 
 
-class ConvTranspose2d(_Transposed):
+class ConvTranspose2d(_ConvTransposeNd):
     """The adjoint of Conv2d, which makes images larger; weights (in, out / groups, *kernel).
 
     Shape: (N, C, H, W) -> (N, out, H', W'), or without N; those of `F.conv_transpose2d`.
@@ -234,7 +234,7 @@ class ConvTranspose2d(_Transposed):
     rank = 2
 
 
-class ConvTranspose3d(_Transposed):
+class ConvTranspose3d(_ConvTransposeNd):
     """The adjoint of Conv3d, which makes volumes larger; weights (in, out / groups, *kernel).
 
     Shape: (N, C, D, H, W) -> (N, out, D', H', W'), or without N; those of `F.conv_transpose3d`.

@@ -10,7 +10,7 @@ from .layer import documentation
 from .module import Module
 
 
-class _Dropout(Module):
+class _DropoutNd(Module):
     """While training, `function(input, p)`; in eval mode the input."""
 
     function: Callable
@@ -28,12 +28,12 @@ class _Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
-def _layer(name: str, function: Callable) -> type[_Dropout]:
+def _layer(name: str, function: Callable) -> type[_DropoutNd]:
     body = {
         "function": staticmethod(function), "__doc__": documentation(name, function),
         "__module__": __name__,
     }
-    return type(name, (_Dropout,), body)
+    return type(name, (_DropoutNd,), body)
 
 
 Dropout = _layer("Dropout", F.dropout)

@@ -303,3 +303,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         for k in range(min(each, tensor.shape[1])):
             tensor[(group * each + k, k, *centre)] = 1.0
     return tensor
+
+
+# the names under which packages import them from torch
+_calculate_fan_in_and_fan_out, _calculate_correct_fan = fans, _fan

@@ -15,6 +15,24 @@ from .module import Module
 _BUFFERS = ("weight", "pos_weight")
 
 
+class _Loss(Module):
+    """Base of losses that reduce over elements."""
+
+    def __init__(self, size_average: bool | None = None, reduce: bool | None = None,
+                 reduction: str = "mean"):
+        super().__init__()
+        self.reduction = legacy(size_average, reduce, reduction)
+
+
+class _WeightedLoss(_Loss):
+    """Base of losses with a weight for each class."""
+
+    def __init__(self, weight: Tensor | None = None, size_average: bool | None = None,
+                 reduce: bool | None = None, reduction: str = "mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
 def _module(name: str, function: Callable, tensors: int = 2, without: str = "") -> type[Module]:
     """The Module whose options are those of the function, after its first arguments, which are
     tensors; tensors among the options are buffers.
@@ -47,7 +65,8 @@ def _module(name: str, function: Callable, tensors: int = 2, without: str = "") 
 
     body = {"__init__": __init__, "forward": forward, "__module__": __name__,
             "__signature__": accepted, "__doc__": documentation(name, function)}
-    return type(name, (Module,), body)
+    base = _WeightedLoss if "weight" in kept else _Loss
+    return type(name, (base,), body)
 
 
 MSELoss = _module("MSELoss", F.mse_loss, without="weight")

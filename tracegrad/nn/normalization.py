@@ -33,7 +33,7 @@ class _Affine(Module):
             init.zeros_(self.bias)
 
 
-class _Running(_Affine):
+class _NormBase(_Affine):
     """A normalisation that may keep running statistics: momentum None means their plain average.
 
     Buffers: running_mean, running_var (num_features,) and num_batches_tracked, where
@@ -96,7 +96,7 @@ class _Running(_Affine):
         )
 
 
-class _BatchNorm(_Running):
+class _BatchNorm(_NormBase):
     """Normalise each channel over the batch and space."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class BatchNorm3d(_BatchNorm):
     ranks = (5,)
 
 
-class _InstanceNorm(_Running):
+class _InstanceNorm(_NormBase):
     """Normalise each channel of each sample over space; without a batch too."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,

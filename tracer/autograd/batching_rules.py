@@ -28,7 +28,7 @@ from ...ir.ops.movement import (
     slice as slice_,
     window,
 )
-from ...ir.ops.order import argsort, searchsorted
+from ...ir.ops.order import argsort, searchsorted, top
 from ...ir.ops.source import full, iota
 from ..tensor.dispatch import bind
 from ..tensor.tensor import Tensor
@@ -91,7 +91,7 @@ _SHIFTED = {  # parameters that name axes
 }
 
 
-@rule(Kind.REDUCE, Kind.PREFIX, argsort, flip, concat, window, fold)
+@rule(Kind.REDUCE, Kind.PREFIX, argsort, top, flip, concat, window, fold)
 def _along_axes(op: OpDef, size: int, xs: list[Tensor], mapped: list[bool], params: dict) -> Tensor:
     """The parameters name axes from the front, and nothing else depends on the rank."""
     xs = [full_batch(x, m, size) for x, m in zip(xs, mapped, strict=True)]

@@ -169,6 +169,11 @@ def positions(x: Tensor, dim: int, descending: bool = False) -> Tensor:
     return order.argsort(stop_gradient(x), axis=dim, descending=descending)
 
 
+def first_positions(x: Tensor, dim: int, count: int, descending: bool = False) -> Tensor:
+    """The first `count` of them."""
+    return order.top(stop_gradient(x), axis=dim, descending=descending, count=count)
+
+
 def part(x: Tensor, dim: int, start: int, stop: int) -> Tensor:
     return slice_(x, slices=tuple((start, stop, 1) if d == dim else (0, n, 1)
                                   for d, n in enumerate(x.shape)))
@@ -244,7 +249,7 @@ def topk(
         raise RuntimeError("topk does not support bool dtypes on CPU")
     if not 0 <= k <= x.shape[d]:
         raise RuntimeError("selected index k out of range")
-    at = part(positions(x, d, largest), d, 0, k)
+    at = first_positions(x, d, k, largest)
     shape = tuple(at.shape) if input.ndim else ()
     if not input.ndim and k == 0:
         shape = (0,)
@@ -271,7 +276,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     if not 1 <= k <= x.shape[d]:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
     no_bools("kthvalue_cpu", input)
-    return chosen(input, part(positions(x, d), d, k - 1, k), d, keepdim, "kthvalue")
+    return chosen(input, part(first_positions(x, d, k), d, k - 1, k), d, keepdim, "kthvalue")
 
 
 def isin(

@@ -1,0 +1,67 @@
+"""The modules of torch that are here: the path of each, and where it lies if that is elsewhere.
+
+Some are imported with the package, the others at their first use: as an attribute (`torch.jit`), or
+by an import statement under torch's name (`as_torch`). The same holds for names that lie in them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+PACKAGE = __name__.rpartition(".")[0]
+
+# torch's path, and the path here if it is another one; "." is the package itself
+_PATHS = """
+    _C _dynamo _dynamo.eval_frame=_dynamo _higher_order_ops _jit_internal=jit _tensor=. _utils
+    accelerator amp amp.autocast_mode=amp amp.grad_scaler=amp autograd autograd.forward_ad
+    autograd.function autograd.functional autograd.grad_mode=autograd autograd.gradcheck
+    autograd.graph autograd.variable=autograd backends backends.cpu backends.cuda backends.cudnn
+    backends.mkl backends.mkldnn backends.mps backends.openmp backends.opt_einsum compiler cpu
+    cpu.amp=amp.cpu cuda cuda.amp=amp.cuda distributed distributed.nn=distributed_nn fft func
+    functional=. fx hub jit jit.annotations=jit linalg masked mps multiprocessing nn
+    nn.attention=nn.attention_backends nn.common_types=types nn.functional nn.init
+    nn.modules.activation=nn.activation nn.modules.adaptive=nn
+    nn.modules.batchnorm=nn.normalization nn.modules.container=nn.container
+    nn.modules.conv=nn.convolution nn.modules.distance=nn nn.modules.dropout=nn.dropout
+    nn.modules.flatten=nn nn.modules.fold=nn nn.modules.instancenorm=nn.normalization
+    nn.modules.lazy=nn nn.modules.linear=nn.linear nn.modules.loss=nn.loss
+    nn.modules.module=nn.module nn.modules.normalization=nn.normalization nn.modules.padding=nn
+    nn.modules.pixelshuffle=nn nn.modules.pooling=nn.pooling nn.modules.rnn=nn.rnn
+    nn.modules.sparse=nn.embedding nn.modules.transformer=nn.transformer
+    nn.modules.upsampling=nn.upsampling nn.modules.utils=nn.tuples nn.modules=nn nn.parallel
+    nn.parallel.data_parallel=nn.parallel nn.parallel.distributed=nn.parallel nn.parameter nn.utils
+    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.stateless onnx optim
+    optim.adagrad optim.adam optim.adamw=optim.adam optim.lr_scheduler optim.optimizer
+    optim.rmsprop optim.sgd overrides profiler random=tracer.tensor.generator return_types
+    serialization special storage=functions.torch.storage testing torch_version types utils
+    utils._foreach_utils utils._pytree utils.checkpoint utils.dlpack utils.hooks
+    version xpu
+"""
+PATHS = {path: here or path for path, _, here in (w.partition("=") for w in _PATHS.split())}
+
+# names of torch, by the module here that they lie in
+_HOMES = {
+    "amp": "GradScaler autocast",
+    "functions.inplace_functions": """
+        abs_ acos_ acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_
+        atan_ atanh_ ceil_ clamp_ clamp_max_ clamp_min_ clip_ cos_ cosh_ deg2rad_ detach_ erf_
+        erfc_ exp2_ exp_ expm1_ fix_ floor_ frac_ gcd_ i0_ index_put_ lcm_ ldexp_ log10_ log1p_
+        log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ resize_as_ round_ rsqrt_
+        sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_ tanh_ trunc_ xlogy_""",
+    "functions.torch.storage": "TypedStorage UntypedStorage",
+}
+HOMES = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def load(path: str) -> ModuleType | None:
+    """The module with torch's path (`nn.modules.linear`), imported now if it was not; None if it is
+    not here.
+    """
+    here = PATHS.get(path)
+    return None if here is None else imported(here)
+
+
+def imported(here: str) -> ModuleType:
+    """The module at this path here."""
+    return importlib.import_module(PACKAGE if here == "." else f"{PACKAGE}.{here}")
