@@ -179,6 +179,30 @@ def test_a_program_without_derivatives_is_asked_nothing():
             xs.requires_grad_())
 
 
+@pytest.mark.parametrize("how", [gradients, second], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("checkpoints", [1, 7])
+def test_checkpoints_of_a_while_loop_keep_as_many_states(how, checkpoints):
+    def f(x, w, **options):
+        loop = tg.while_loop(lambda i, h: i < n, lambda i, h: (i + 1, tg.sin(h * w) + 0.1 * i),
+                             (tg.tensor(0), x), max_iterations=300, **options)
+        return loop[1].sum() + 0 * (x * w).sum()
+
+    compiled = tg.compile(lambda n_, x, w: how(lambda x, w: f(x, w, checkpoints=checkpoints), x, w))
+    n = tg.tensor(0)
+    for length in (0, 1, 3, 100, 300, 2):
+        n.fill_(length)
+        x = tg.tensor([0.4, 0.3], dtype=tg.float64, requires_grad=True)
+        w = W.clone().requires_grad_()
+        same(compiled(n, x, w), how(f, x, w))
+    if checkpoints > 1:
+        once = tg.compile(lambda x, w: tg.autograd.grad(f(x, w, checkpoints=checkpoints), (x, w)))
+        once(x, w)
+        assert max(y.size for y in once.graph().order()) <= 2 * checkpoints
+    n.fill_(301)
+    with pytest.raises(RuntimeError, match="holds after max_iterations=300"):
+        compiled(n, x, w)
+
+
 def test_the_body_of_an_epoch_differentiates_a_loop():
     def train(way):
         w = tg.ones(2, dtype=tg.float64, requires_grad=True)

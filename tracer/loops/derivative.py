@@ -116,7 +116,7 @@ class Derivative:
             if node in seen:
                 continue
             seen.add(node)
-            again = node in depends or node not in moving or (
+            again = self.body.again or node in depends or node not in moving or (
                 node.op.recomputed and node.op.kind is not Kind.SOURCE
                 and not self._is_part(node, moving))
             if node in carries:

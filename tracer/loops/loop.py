@@ -32,7 +32,9 @@ from .iterations import Iterations, Operands, Tensors
 
 @dataclass
 class Body:
-    """The inputs and outputs of a recorded function: carries and what is stacked."""
+    """The inputs and outputs of a recorded function: carries and what is stacked. Backward computes
+    all that lies within an iteration `again`, or keeps some of it.
+    """
 
     trace: BodyTrace
     carries: Tensors
@@ -40,6 +42,7 @@ class Body:
     constants: Tensors
     new: Tensors
     ys: Tensors
+    again: bool = False
 
     @property
     def inputs(self) -> Tensors:

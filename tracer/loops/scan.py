@@ -39,18 +39,21 @@ def in_a_trace() -> bool:
 
 
 def traced_scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int,
-                reverse: bool) -> tuple[Tensors, Tensors]:
-    """The last carries and the stacked outputs of `length` iterations over the rows of xs."""
-    return with_room(lambda room: _scan(name, run, carries, xs, length, reverse, room))
+                reverse: bool, again: bool = False) -> tuple[Tensors, Tensors]:
+    """The last carries and the stacked outputs of `length` iterations over the rows of xs. Backward
+    computes all of an iteration `again`, or keeps some of it.
+    """
+    return with_room(lambda room: _scan(name, run, carries, xs, length, reverse, again, room))
 
 
 def _scan(name: str, run: Run, carries: Tensors, xs: Tensors, length: int, reverse: bool,
-          room: int) -> tuple[Tensors, Tensors]:
+          again: bool, room: int) -> tuple[Tensors, Tensors]:
     carries, xs = [resolve(x) for x in carries], [resolve(x) for x in xs]
     recorded = Recorded(name, run, carries, xs, room)
     if differentiated_outside() and recorded.only_computes([*carries, *xs]):
         return _across_examples(name, run, carries, xs, length, reverse)
     body, extra = recorded.body, recorded.written
+    body.again = again
     operands = Operands(
         recorded.firsts(carries, recorded.unread_grads()),
         [*xs, *recorded.offsets(length, reverse)],

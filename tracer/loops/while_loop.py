@@ -18,7 +18,7 @@ from ...ir.ops.source import full
 from ..autograd.batching import BatchTrace
 from ..mode import FixedGradMode, mode, resolve
 from ..tensor.tensor import Tensor
-from .body import NoLoop, has_history, same
+from .body import ROOM, NoLoop, has_history, same
 from .iterations import Operands, Tensors, While
 from .loop import Body, nodes, run_loop, run_modified
 from .room import demand, with_history, with_room
@@ -56,6 +56,22 @@ def _while(name: str, holds: Callable, advance: Callable, carries: Tensors, most
     demand([*counts, *recorded.counts(results)], room, recorded.used, results)
     recorded.write_back(results[len(carries) :])
     return results[: len(carries)]
+
+
+def traced_count(name: str, holds: Callable[[Tensors], Any], advance: Callable[[Tensors], Tensors],
+                 carries: Tensors, most: int | None) -> Tensor:
+    """The number of iterations, up to one more than `most`. Raises NoLoop if the functions write
+    tensors from outside.
+    """
+    with FixedGradMode(False):
+        carries = [resolve(x) for x in carries]
+        recorded, cond = _recorded(name, holds, advance, carries, ROOM)
+        if recorded.written or recorded.grads:
+            raise NoLoop("the function is run again, but writes tensors from outside")
+        how = While(cond, None if most is None else most + 1)
+        run_loop(recorded.body, Operands(recorded.firsts(carries, []), [],
+                                         [c.tensor for c in recorded.constants]), how)
+    return how.count
 
 
 def _with_rows(body: Body, operands: Operands, cond: Graph, most: int | None,

@@ -16,13 +16,14 @@ from typing import Any
 from ...ir.dtype import bool_, int64
 from ...ir.faults import demand, out_of_bounds
 from ...ir.ops import elementwise as ops
+from ...tracer.autograd.batching import BatchTrace
 from ...tracer.autograd.checkpoint import checkpointed
 from ...tracer.autograd.function import Function
 from ...tracer.autograd.vmap import vmap
 from ...tracer.loops.body import NoLoop
 from ...tracer.loops.branch import traced_cond
 from ...tracer.loops.scan import in_a_trace, traced_scan
-from ...tracer.loops.while_loop import differs, somewhere, traced_while
+from ...tracer.loops.while_loop import differs, somewhere, traced_count, traced_while
 from ...tracer.mode import mode, no_grad
 from ...tracer.tensor.generator import get_rng_state, set_rng_state
 from ...tracer.tensor.tensor import Tensor
@@ -253,7 +254,7 @@ def while_loop(cond_fn: Callable, body_fn: Callable, carried_inputs: Any, *,
     ints become 0-d int64 tensors. cond_fn gives a bool, or a 0-d bool tensor. The loop can be
     differentiated, whatever the number of iterations. With `checkpoints` so many states are kept
     for backward, which computes what lies between again: the functions run more than once, and may
-    not write other tensors. In a compiled function and under vmap it has no effect.
+    not write other tensors. Under vmap it has no effect.
 
     Shape: those of carried_inputs. Dtype: those of carried_inputs.
     Raises RuntimeError for a value that changes its structure, shape or dtype, for another
@@ -284,7 +285,9 @@ def while_loop(cond_fn: Callable, body_fn: Callable, carried_inputs: Any, *,
         )
     loop = _While(cond_fn, body_fn, first, max_iterations)
     sections = _sections("while_loop", checkpoints, 1 << 62)
-    carries = loop.in_sections(sections) if sections and mode.trace is None else loop.run()
+    if isinstance(mode.trace, BatchTrace) or not mode.grad:
+        sections = 0
+    carries = loop.in_sections(sections) if sections else loop.run()
     return first.filled(carries)
 
 
@@ -331,12 +334,32 @@ class _While:
             at_most(still * ((self.most or 0) + 1), self.most or 0, "iterations")
         return carries
 
+    def traced_in_sections(self, sections: int) -> Leaves:
+        count = traced_count(
+            "while_loop", self.holds, self.advance, self.first.leaves, self.most)
+        if self.most is not None:
+            at_most(count, self.most, "iterations")
+        length = (count + (sections - 1)) // sections
+
+        def section(carries: Leaves, slices: Leaves) -> tuple[Leaves, Leaves]:
+            start = slices[0] * length
+            stop = ops.minimum(start + length, count)
+            return fori_loop(start, stop, lambda _, xs: self.advance(xs), carries), []
+
+        places = arange(sections, dtype=int64)
+        return traced_scan(
+            "while_loop", section, self.first.leaves, [places], sections, False, again=True)[0]
+
     def refuse_more(self, count: int) -> None:
         if count == self.most:
             raise out_of_bounds(count + 1, count + 1, demand("iterations"))
 
     def in_sections(self, sections: int) -> Leaves:
         """The same, with as many sections of equal length, which backward runs again."""
+        if mode.trace is not None:
+            with suppress(NoLoop):
+                return self.traced_in_sections(sections)
+            return self.run()
         carries, state = self.first.leaves, get_rng_state()
         count = 0
         with no_grad():
