@@ -181,6 +181,7 @@ class Discovery(ReadLog):
                     (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()))
         self.functions.append(f)
         code = code_names.reads(f.__code__)
+        self.exchange.observe_calls(f)
         self.asks_type |= code.asks_type
         self.asks_identity |= code.asks_identity or any(
             code_names.may_be_plain(space, names) for names in code.compared

@@ -1,5 +1,5 @@
 """Instrumentation: methods that report, during a trace, reads and writes of attributes of objects
-and modules, and of items of Watched tables.
+and modules, and of items of Watched tables; code that calls stand-ins.
 
 `observe` instruments a class. `undo` puts everything back at the end.
 """
@@ -7,13 +7,14 @@ and modules, and of items of Watched tables.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 from ..change_counter import WatchedDict
 from ..mode import mode
 from ..tensor.tensor import Tensor
 from .locations import ABSENT
+from .number_calls import with_stand_ins
 
 
 class Listener(Protocol):
@@ -35,6 +36,7 @@ class Instrumentation:
         self.listener = listener
         self._methods: dict[tuple[type, str], Any] = {}
         self._modules: list[ModuleType] = []
+        self._codes: list[tuple[FunctionType, CodeType, CodeType]] = []
 
     def observe(self, cls: type) -> Callable:
         """From now on, reads and writes of attributes of objects of this class are reported.
@@ -60,6 +62,13 @@ class Instrumentation:
             for name, method in _table_methods(self.listener).items():
                 self._instrument(WatchedDict, name, method)
 
+    def observe_calls(self, f: FunctionType) -> None:
+        """From now on, calls of `float` and `int` in a function may give Scalars."""
+        code, instead = f.__code__, with_stand_ins(f)
+        if instead is not code:
+            self._codes.append((f, code, instead))
+            f.__code__ = instead
+
     def _instrument(self, cls: type, name: str, method: Any) -> None:
         own = vars(cls).get(name, ABSENT)
         try:
@@ -69,6 +78,9 @@ class Instrumentation:
         self._methods[cls, name] = own
 
     def undo(self) -> None:
+        for f, code, instead in self._codes:
+            if f.__code__ is instead:
+                f.__code__ = code
         for module in self._modules:
             module.__class__ = ModuleType
         for (cls, name), own in self._methods.items():

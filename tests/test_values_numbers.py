@@ -1,0 +1,226 @@
+"""`float(t)` and `int(t)` in compiled functions: the number is read at each call, as that of
+`t.item()` is, and a program of it is traced once.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+from compiled import traces
+from values import lockstep
+
+import tracegrad as tg
+
+PROGRAMS: dict = {}
+
+
+def program(ways):
+    def note(make):
+        PROGRAMS[make.__name__] = make, ways
+        return make
+
+    return note
+
+
+def inputs(T, count=6):
+    return [T.tensor([k + 1.0, 1.5 - k, 0.25 * k]) for k in range(count)]
+
+
+def of(function, ways=1):
+    def run(T, compile):
+        f = compile(lambda x: function(T, x))
+        for x in (*inputs(T), *inputs(T)):
+            yield f(x)
+
+    return run, ways
+
+
+PROGRAMS |= {
+    "returned": of(lambda T, x: (float(x.sum()), int(x[0]), x * 2)),
+    "of integers": of(lambda T, x: (float(x.argmax()) / 2, int((x > 0).sum()) * 3)),
+    "of bools": of(lambda T, x: (float(x[0] > 3), int(x[1] > 0))),
+    "truncated": of(lambda T, x: [int(v * 3) for v in x]),
+    "of numbers": of(lambda T, x: (float(x[0].item()), int(x[1].item()), float(int(x[2])))),
+    "in arithmetic": of(lambda T, x: float(x[0]) / (1 + abs(int(x[1]))) + math.exp(-float(x[2]))),
+    "with tensors": of(lambda T, x: x * float(x[0]) + int(x[1])),
+    "of a tensor with a dimension": of(lambda T, x: float(x[:1]) + int(x[2:].reshape(1, 1))),
+    "in a comprehension": of(lambda T, x: sum(float(v) ** 2 for v in x) + sum([int(v) for v in x])),
+    "in a function inside": of(lambda T, x: (lambda v: float(v) + 1)(x.sum())),
+    "rounded": of(lambda T, x: round(float(x.mean()), 3)),
+    "its class": of(lambda T, x: (isinstance(float(x[0]), float), isinstance(int(x[0]), float))),
+    "decides": of(lambda T, x: x * 2 if float(x[0]) > 3 else x - 1, 2),
+    "the smaller": of(lambda T, x: min(float(x[0]), 3.0), 2),
+    "finite": of(lambda T, x: x if math.isfinite(float(x.sum())) else -x),
+    "an index": of(lambda T, x: [5, 6, 7][int(x.argmax())], 2),
+    "a range": of(lambda T, x: sum((x for _ in range(int(x[0]) % 3)), x), 3),
+    "a shape": of(lambda T, x: T.ones(int((x > 0).sum())).sum() + x, 3),
+    "of other things": of(lambda T, x: x * float("0.5") + int("11", base=3) + int(T.numel(x))),
+    "a classmethod": of(lambda T, x: x * float.fromhex("0x1.8p1")),
+}
+
+
+@program(1)
+def histories(T, compile):
+    losses, state = [], {"sum": 0.0, "count": 0}
+
+    class Meter:
+        best = math.inf
+
+        def add(self, value):
+            self.last = float(value)
+            state["sum"] += self.last
+            state["count"] += int(value > 0)
+
+    meter = Meter()
+
+    @compile
+    def f(x):
+        loss = (x * x).mean()
+        losses.append(float(loss))
+        meter.add(loss)
+        return loss
+
+    for x in (*inputs(T), *inputs(T)):
+        yield f(x), list(losses), dict(state), meter.last
+
+
+@program(1)
+def printed(T, compile):
+    @compile
+    def f(x):
+        print(f"{float(x[0]):.2f} {int(x[1])}", float(x[2]))
+
+    for x in inputs(T):
+        yield f(x)
+
+
+@program(3)
+def early_stopping(T, compile):
+    class Stopper:
+        def __init__(self):
+            self.best, self.bad = math.inf, 0
+
+    stopper = Stopper()
+
+    @compile
+    def f(x):
+        loss = float((x - 2).square().sum())
+        if loss < stopper.best:
+            stopper.best, stopper.bad = loss, 0
+        else:
+            stopper.bad += 1
+        return loss, stopper.bad > 2
+
+    for x in (*inputs(T), *inputs(T)):
+        yield *f(x), stopper.best, stopper.bad
+
+
+@program(2)
+def numbers_of_arguments(T, compile):
+    @compile
+    def f(x, step, rate):
+        return x * (0.5 ** int(step)) + float(rate), int(rate), float(step)
+
+    for k, x in enumerate(inputs(T)):
+        yield f(x, k, 0.1 * k)
+
+
+@program(6)
+def what_raises(T, compile):
+    @compile
+    def f(x):
+        try:
+            return int(x[0])
+        except (ValueError, OverflowError) as error:
+            return type(error).__name__
+
+    for v in (1.5, math.nan, -7.0, math.inf, math.nan, 2.0):
+        yield f(T.tensor([v]))
+
+
+@program(3)
+def in_a_hook(T, compile):
+    w = T.tensor([1.0, 2.0], requires_grad=True)
+    norms = []
+
+    @compile
+    def f(x):
+        w.grad = None
+        y = w * x
+        y.register_hook(lambda g: norms.append(float(g.norm())) or g / float(g.norm()))
+        (y * y).sum().backward()
+
+    for x in inputs(T):
+        yield f(x[:2]), w.grad, list(norms)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_in_lockstep(name):
+    run, ways = PROGRAMS[name]
+    count = max(f.cache_info().misses for f in lockstep(run))
+    assert count == 1 if ways == 1 else count <= 2 * ways
+
+
+def test_the_code_of_a_function_is_put_back():
+    def f(x, cut):
+        if cut:
+            raise KeyError
+        return float(x[0])
+
+    code = f.__code__
+    compiled = tg.compile(f)
+    assert compiled(tg.ones(2), False) == 1 and f.__code__ is code
+    with pytest.raises(KeyError):
+        compiled(tg.ones(3), True)
+    assert f.__code__ is code
+
+
+def test_a_name_that_is_the_users_is_the_users():
+    def f(x):
+        float = lambda _: 7
+        return float(x), int(x[0])
+
+    space = {"int": lambda _: 8}
+    exec("def g(x): return int(x[0]), float(x[1])", space)
+    assert tg.compile(f)(tg.ones(2)) == (7, 1)
+    g = tg.compile(space["g"])
+    assert [g(tg.tensor([1.0, v])) for v in (2.0, 3.0)] == [(8, 2.0), (8, 3.0)]
+
+
+def test_code_with_many_names_and_constants():
+    """Their numbers take an instruction more."""
+    names = " + ".join(f"n{k}" for k in range(300))
+    numbers = " + ".join(f"{k}.5" for k in range(300))
+    space = {f"n{k}": k for k in range(300)}
+    exec(f"def f(x):\n    s = {names}\n    if x is None:\n        return [{numbers}]\n"
+         "    return float(x[0]) + s, [int(v) for v in x]", space)
+    f = tg.compile(space["f"])
+    for k in (1.0, 2.0, 3.0):
+        assert f(tg.tensor([k, 2 * k])) == (k + sum(range(300)), [int(k), int(2 * k)])
+    assert traces(f) == 1
+
+
+def test_another_thread_has_numbers_of_python_while_a_function_is_traced():
+    def twice(x):
+        return 2 * float(x) + int(x)
+
+    over, told = threading.Event(), []
+
+    def ask():
+        while not over.is_set():
+            told.append([twice(x) for x in (2, 0.5, tg.tensor(4.0))])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for k in range(20):
+            f = tg.compile(lambda x, k=k: twice(x[0]) + k)
+            assert [f(tg.tensor([v])) for v in (1.0, 2.0)] == [3.0 + k, 6.0 + k]
+            assert traces(f) == 1
+    finally:
+        over.set()
+        thread.join()
+    assert told and all(t == [6.0, 1.0, 12.0] for t in told)
+    assert {type(v) for t in told for v in t} == {float}
