@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from weakref import finalize
 
 import numpy as np
@@ -153,14 +154,20 @@ class Executable:
                 self._gpu.synchronize([launch])
             return
         if part not in self._graphs:
-            self._driver.begin_capture(stream)
-            try:
-                for launch in part.launches:
-                    self._one(launch, stream)
-            finally:
-                graph = self._graphs[part] = self._driver.end_capture(stream)
+            graph = self._graphs[part] = self._recorded(part.launches, stream)
             finalize(self, self._driver.release_graph, graph).atexit = False
         self._driver.launch_graph(stream, self._graphs[part])
+
+    def _recorded(self, launches: Sequence[Launch], stream: int) -> int:
+        self._driver.begin_capture(stream)
+        try:
+            for launch in launches:
+                self._one(launch, stream)
+        except BaseException:
+            with suppress(RuntimeError):
+                self._driver.end_capture(stream)
+            raise
+        return self._driver.end_capture(stream)
 
     def _one(self, launch: Launch, stream: int) -> None:
         assert launch.grid is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,6 @@ class Gpu:
     def __init__(self, driver: Driver, index: int, caching: bool = True):
         self.driver, self.index, self.name = driver, index, f"cuda:{index}"
         self.allocator = Allocator(driver, index, caching)
-        self.default_stream = driver.stream(index)
         self._current = threading.local()
 
     @property
@@ -27,15 +27,21 @@ class Gpu:
         return self.driver.properties(self.index)
 
     # ---- streams
+    @cached_property
+    def default_stream(self) -> int:
+        """That of threads which have chosen none. A device that nobody uses has none."""
+        return self.driver.stream(self.index)
+
     @property
     def stream(self) -> int:
         """The current one."""
-        return getattr(self._current, "stream", self.default_stream)
+        chosen = getattr(self._current, "stream", None)
+        return self.default_stream if chosen is None else chosen
 
     @contextmanager
     def on_stream(self, stream: int) -> Iterator[None]:
         """Within it, that is the current one of this thread."""
-        before, self._current.stream = self.stream, stream
+        before, self._current.stream = getattr(self._current, "stream", None), stream
         try:
             yield
         finally:
