@@ -120,6 +120,16 @@ def test_without_a_compiler_the_extra_is_named(monkeypatch):
         machine_code.of(Kernel("map", "    return\n", backend="cuda"), (9, 0))
 
 
+def test_machine_code_is_kept_by_text_and_capability(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        machine_code, "_compiled", lambda kernel, capability: compiled.append(capability) or b"code"
+    )
+    for capability in ((9, 0), (9, 0), (8, 0), (9, 0)):
+        assert machine_code.of(KERNEL, capability) == b"code"
+    assert compiled == [(9, 0), (8, 0)]
+
+
 # ---- the allocator
 def memory(allocator, nbytes, stream=1):
     return Memory(None, allocator, nbytes, stream)

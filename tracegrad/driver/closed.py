@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,19 @@ from ..ir.dtype import DType, float64, int64
 from ..ir.ops.random import signed
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
-from ..runtime.cpu.executable import address
 from ..runtime.cpu.serial_call import Memory
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.signature import flatten
 from ..tracer.mode import mode
 from ..tracer.pytree import Structure, flatten as flatten_tree, map_leaves
+from ..tracer.tensor.device import CPU
 from ..tracer.tensor.layout import contiguous_format
 from ..tracer.tensor.masked_selection import settled
 from ..tracer.tensor.tensor import Tensor, wrap
 from .c_names import c_name, identifiers, parameters_of, paths
 from .entry import Entry
 from .outputs import Returned
+from .places import HOST, address
 from .promoted_inputs import PromotedInputs
 from .record import RunUncompiled, TraceAgain, record
 from .report import name_of
@@ -114,11 +115,16 @@ def _own(leaf: Any) -> Any:
     return leaf
 
 
-def _example(leaf: Any) -> Any:
+def _example(leaf: Any, what: str) -> Any:
     """A tensor like an argument, and no other."""
     if isinstance(leaf, np.ndarray):
         leaf = from_numpy(np.array(leaf, order="C"))
     if isinstance(leaf, Tensor):
+        if leaf.device != CPU:
+            raise RuntimeError(
+                f"{what}: an example argument is on {leaf.device}, and what is made of it runs on "
+                "the CPU: give one that is there, by .cpu()"
+            )
         new = wrap(np.array(leaf._array, order="C"), leaf._dtype, leaf._requires_grad)
         return new
     return leaf
@@ -134,7 +140,7 @@ def close(fn: Callable, args: tuple, fast_math: bool, gradient: int | Sequence[i
     """
     if mode.trace is not None:
         raise RuntimeError(f"{what}: not allowed inside a compiled function")
-    args = map_leaves(_example, args)
+    args = map_leaves(partial(_example, what=what), args)
     named = [list(paths(*pair)) for pair in zip(args, parameters_of(fn, len(args)), strict=True)]
     called, own_names = fn, None
     if gradient is not None:
@@ -203,6 +209,11 @@ def _recorded(flat: Callable, args: tuple, fast_math: bool, what: str) -> Entry:
 
 def _closed(fn: Callable, entry: Entry, program: Program, args: tuple, names: list[str],
             own_names: list[str] | None, what: str) -> Closed:
+    if entry.low.place is not HOST:
+        raise RuntimeError(
+            f"{what}: the function computes on {entry.low.place.name}, and what is made of it runs "
+            "on the CPU: move the tensors that it uses there"
+        )
     _refuse(entry, what)
     written = set(entry.written)
     slots = dict(zip(entry.inputs, program.inputs, strict=True))
