@@ -1,7 +1,10 @@
-"""Programs for GPUs on memory of the host: the kernels as plain Python, on tiny grids."""
+"""Programs for GPUs on memory of the host, on tiny grids: the kernels as plain Python, or in Numba's
+simulator of CUDA if the process was started with NUMBA_ENABLE_CUDASIM=1.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +17,10 @@ from tracegrad.codegen.cuda import product
 from tracegrad.codegen.cuda.backend import CUDA
 from tracegrad.codegen.program import Grid, Launch, Program
 from tracegrad.runtime.cpu import python_executor
-from tracegrad.runtime.cuda import plain
+from tracegrad.runtime.cuda import plain, simulator
 
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+run_launch = simulator.run_launch if SIMULATED else plain.run_launch
 THREADS = 32  # of a block; a warp
 TINY = product.Tile(4, 4, 2)  # a block of 4 threads
 
@@ -39,7 +44,7 @@ def shrunk(launch: Launch) -> Launch:
     return replace(launch, grid=Grid(min(launch.grid.blocks, 2), threads))
 
 
-def execute(program: Program, inputs: Sequence[np.ndarray], start=plain.run_launch) -> list:
+def execute(program: Program, inputs: Sequence[np.ndarray], start=run_launch) -> list:
     """The outputs; `start` does a launch."""
     return python_executor.execute(
         program, inputs, 1, lambda launch, pointers, pieces: start(shrunk(launch), pointers)

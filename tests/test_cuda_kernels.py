@@ -1,4 +1,4 @@
-"""Kernels for GPUs as plain Python are the interpreter: primitives, types, random programs."""
+"""Kernels for GPUs are the interpreter: primitives, types, random programs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import pytest
 import test_codegen as examples
 import test_codegen_dtypes as dtypes
 import test_codegen_random as at_random
-from cuda_kernels import build, execute, shrunk, small_tiles
+from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
 from tracegrad.codegen.cuda import teams
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.ir import dtype as dt
-from tracegrad.runtime.cuda import plain
 
 
 class Plain:
@@ -81,7 +80,7 @@ def test_a_bad_index_is_told_and_nothing_is_written(position):
 
     def start_all(launch, pointers):
         while waiting:
-            plain.run_launch(shrunk(waiting.pop(0)), pointers)
+            run_launch(shrunk(waiting.pop(0)), pointers)
 
     with pytest.raises(IndexError, match=rf"{position}\b"):
         execute(program, [a, where], start_all)
