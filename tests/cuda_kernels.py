@@ -1,5 +1,5 @@
-"""Programs for GPUs on memory of the host, on tiny grids: the kernels as plain Python, or in Numba's
-simulator of CUDA if the process was started with NUMBA_ENABLE_CUDASIM=1.
+"""Programs for GPUs on memory of the host, on tiny grids: the kernels as plain Python, or in
+Numba's simulator of CUDA if the process was started with NUMBA_ENABLE_CUDASIM=1.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import registry
 import test_codegen as examples
 import test_codegen_dtypes as dtypes
 import test_codegen_random as at_random
@@ -14,9 +15,13 @@ from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
-from tracegrad.codegen.cuda import teams
+from tracegrad.codegen.cuda import order, teams
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.ir import dtype as dt
+from tracegrad.ir.graph import Graph
+from tracegrad.ir.interpret import interpret
+from tracegrad.ir.node import input_node
+from tracegrad.ir.simplify import simplify
 
 
 class Plain:
@@ -53,11 +58,27 @@ def test_random_programs_are_the_interpreter(
     with ExitStack() as limits:
         if team != "thread":  # rows as short as these have a thread each, else
             limits.enter_context(patch.object(Space, "short", False))
+            limits.enter_context(patch.object(order, "RUN", 2))  # so long rows are merged
         if team == "block":
             limits.enter_context(patch.object(teams, "LONG_ROW", 1))
         for module, name, value in SHORT if cut else ():
             limits.enter_context(patch.object(module, name, value))
         compare(execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
+
+
+@pytest.mark.parametrize("way", (None, *registry.LAYOUTS))
+def test_primitives_are_the_interpreter_however_operands_lie(way):
+    """All that have a derivative, on shapes of all kinds."""
+    ways = len(registry.LAYOUTS) + 1
+    chosen = (None, *registry.LAYOUTS).index(way)
+    for name, f, shapes, domain, number in registry.ALL:
+        if number % ways != chosen:
+            continue
+        given = [registry.laid(a, way) for a in registry.draw(shapes, domain, number)]
+        inputs = tuple(input_node(s, dt.float64) for s in shapes)
+        graph = Graph(inputs, (f(*inputs),))
+        (got,) = execute(build(simplify(graph), {}, at_random.layouts(graph, given)), given)
+        np.testing.assert_allclose(got, interpret(graph, *given)[0], 1e-9, 1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("test", [

@@ -10,16 +10,15 @@ from dataclasses import replace
 from ...ir.dtype import DType
 from ...ir.graph import Graph
 from ...ir.node import Node
-from ...ir.op import Kind
+from ...ir.strides import View
 from ..gemm.epilogue import finish_products
 from ..schedule.fuse import Fusion
 from ..schedule.groups import Group
 from ..schedule.lower import Lowered
 from ..schedule.schedule import Schedule
-from ..templates.buffer_parts import contiguous_copy, contiguous_fill
-from ..templates.extern import PIECES
 from ..text import Piece
-from .grid import by_threads
+from .extern import LAUNCHES
+from .points import copied, filled
 from .product import contraction
 from .teams import Teams
 
@@ -40,18 +39,16 @@ class CUDA:
         anchor = group.anchors[0]
         if group.product:
             yield from contraction(s.low, group.anchors, s.place, stored)
-        elif anchor.op.kind is Kind.LINALG:  # on the host, as the CPU's kernel
-            yield from PIECES[anchor.op](s.low, anchor, s.place)
         elif group.opaque:
-            yield from map(by_threads, PIECES[anchor.op](s.low, anchor, s.place))
+            yield from LAUNCHES[anchor.op](s.low, anchor, s.place)
         else:
             yield Teams(s, group, stored, fast).piece()
 
     def copy(self, count: int, dtype: DType) -> Piece:
-        return by_threads(contiguous_copy(count, dtype))
+        return copied("source", "target", dtype, View.of((count,)), View.of((count,)))
 
     def zeros(self, count: int, dtype: DType) -> Piece:
-        return by_threads(contiguous_fill(count, dtype))
+        return filled(count, dtype, "target")
 
     def by_columns(self, body: Graph) -> Mapping[Node, bool]:
         return {}
