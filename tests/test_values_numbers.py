@@ -224,3 +224,21 @@ def test_another_thread_has_numbers_of_python_while_a_function_is_traced():
         thread.join()
     assert told and all(t == [6.0, 1.0, 12.0] for t in told)
     assert {type(v) for t in told for v in t} == {float}
+
+
+def test_an_answer_is_that_of_the_question_it_was_given_to():
+    """A number that the function needs as a constant is a question of its own from then on, ahead
+    of the one that a former program has answered.
+    """
+    @tg.compile
+    def f(x):
+        first = x[0].item()
+        if x[:2].sum().item() > 0.3:
+            x = x + tg.tensor([str(first) == "3.0", 0.0, 0.5])
+        return x / (1.5 + first)
+
+    for row in ([0.5, -1.25, 2.0], [3.0, 1.5, -0.5], [0.5, -1.25, 2.0], [1.0, 1.5, -0.5]):
+        x = tg.tensor(row)
+        high = row[0] + row[1] > 0.3
+        y = x + tg.tensor([row[0] == 3, 0, 0.5]) if high else x
+        assert f(x).tolist() == (y / (1.5 + row[0])).tolist()

@@ -32,10 +32,10 @@ def replay(text: str) -> None:
 
 
 def special(kind: str, seed: int, indices: range) -> int:
-    """Programs of training, or of loops."""
-    from . import loops, training
+    """Programs of training, of loops, or such that look at values."""
+    from . import looks, loops, training
 
-    faults = {"training": training, "loops": loops}[kind].faults
+    faults = {"training": training, "loops": loops, "values": looks}[kind].faults
     count = 0
     for count, fault in enumerate(faults(seed, indices), 1):  # noqa: B007
         print(f"---- {fault}", flush=True)
@@ -52,6 +52,8 @@ def main() -> int:
     parser.add_argument("--mode", choices=("eager", "compiled", "both"), default="both")
     parser.add_argument("--training", type=int, default=0, help="training programs, and no others")
     parser.add_argument("--loops", type=int, default=0, help="programs of loops, and no others")
+    parser.add_argument("--values", type=int, default=0,
+                        help="programs that look at values, and no others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0, help="number of the first program (0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
@@ -64,8 +66,8 @@ def main() -> int:
     if options.replay:
         replay(options.replay)
         return 0
-    for kind, count in (("training", options.training), ("loops", options.loops)):
-        if count:
+    for kind in ("training", "loops", "values"):
+        if count := getattr(options, kind):
             return special(kind, options.seed, range(options.start, options.start + count))
     compiled = options.programs // 10 if options.compiled is None else options.compiled
     eager = 0 if options.mode == "compiled" else options.programs

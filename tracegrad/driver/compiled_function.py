@@ -190,7 +190,8 @@ class CompiledFunction:
                     entry = record(
                         self.fn, args, kwargs, structure, promoted, _REPORTING,
                         fullgraph=self.fullgraph, fast_math=self.fast_math,
-                        may_run_uncompiled=may_run_uncompiled, ways=ways, answers=answers(),
+                        may_run_uncompiled=may_run_uncompiled, ways=ways,
+                        answers=answers(promoted.constants),
                     )
             except TraceAgain as again:
                 if not promoted.add(again.more) | promoted.drop(again.fewer):

@@ -54,6 +54,7 @@ class Entry:
     stages: list[Stage]  # run before the program
     looked: Looked  # after it
     way: tuple  # the answers to all questions
+    constants: frozenset  # origins of the program's numbers that are questions themselves
     lines: list[str]  # the user's, of these
     cuts: list[int]  # the number of questions before each cut
     guarded: bool  # whether Python looks at values before the program may write

@@ -37,6 +37,11 @@ class PromotedInputs:
         self.locations: dict[tuple, Location | Argument] = {}
         self.static: set[tuple] = set()
 
+    @property
+    def constants(self) -> frozenset:
+        """The origins of numbers of the program that the function needs as constants."""
+        return frozenset(i for i in self.static if i[0] == "value")
+
     def add(self, locations: Iterable[Location | Argument]) -> bool:
         """Read these at every call from now on. Returns whether any of them is new."""
         new = {p.id: p for p in locations if p.id not in self.static and p.id not in self.locations}

@@ -146,7 +146,7 @@ def record(
     flatten((args, kwargs), tensors, numbers, {})
     trace = Trace(tensors)
     ways = ways or Ways()
-    trace.values.expect(promoted.static, ways.divided, answers)
+    trace.values.expect(promoted.constants, ways.divided, answers)
     numbers = [
         Scalar(trace.scalar_log, v, origin)
         if (origin := Argument(structure, i).id) in promoted.locations else v

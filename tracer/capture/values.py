@@ -69,14 +69,14 @@ class ValueLog:
 
     def __init__(self, numbers: dict[Node, np.ndarray], log: ScalarLog) -> None:
         self.numbers, self.log = numbers, log
-        self.expect(set(), set(), ())
+        self.expect(frozenset(), set(), ())
         self.questions: list[Question] = []
         self.reads: list[Read] = []
         self.cuts: list[int] = []  # the number of questions before each
         self.computed: list[Computed] = []
         log.ask = self.ask
 
-    def expect(self, constant: set, divided: set[tuple], answers: tuple) -> None:
+    def expect(self, constant: frozenset, divided: set[tuple], answers: tuple) -> None:
         """`constant` are the origins of numbers that the function needs as constants; `divided` are
         beginnings of `way` after which calls went several ways; `answers` are those of this call to
         the first questions, as a program has computed them.

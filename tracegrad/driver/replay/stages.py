@@ -52,15 +52,19 @@ def forget_misses() -> None:
     misses.all.clear()
 
 
-def answers() -> tuple:
-    """What programs have computed as answers to the first questions of this call."""
-    return max(((*e.way[:number], now) for e, number, now in misses.all), key=len, default=())
+def answers(constants: frozenset) -> tuple:
+    """What programs have computed as answers to the first questions of this call, where these
+    numbers are questions.
+    """
+    ways = ((*e.way[:number], now) for e, number, now in misses.all if e.constants == constants)
+    return max(ways, key=len, default=())
 
 
 def goes_another_way(entry: Entry) -> bool:
     """Whether the call cannot go as the entry does, by what another one has computed."""
     return any(
-        len(entry.way) > number and e.way[:number] == entry.way[:number]
+        e.constants == entry.constants
+        and len(entry.way) > number and e.way[:number] == entry.way[:number]
         and entry.way[number] != now and not alike(entry.way[number], now)
         for e, number, now in misses.all
     )
