@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from unittest.mock import patch
 
+import cuda_examples
 import numpy as np
 import pytest
 import registry
 import test_codegen as examples
 import test_codegen_dtypes as dtypes
+import test_codegen_loops as loops
 import test_codegen_random as at_random
 from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
@@ -21,7 +24,10 @@ from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
+from tracegrad.ir.op import Kind
 from tracegrad.ir.simplify import simplify
+from tracegrad.ir.value import REGISTRY
+from tracegrad.ir.verify import verify
 
 
 class Plain:
@@ -31,25 +37,17 @@ class Plain:
 @pytest.fixture(autouse=True)
 def for_gpus(monkeypatch):
     """The tests of the CPU's kernels build programs for GPUs, and run these."""
-    for module in (examples, dtypes, at_random):
+    for module in (examples, dtypes, at_random, loops):
         monkeypatch.setattr(module, "build", build)
         monkeypatch.setattr(module, "python_executor", Plain)
     monkeypatch.setitem(dtypes.RUNGS, "GPU", execute)
     monkeypatch.setitem(dtypes.ULPS, "GPU", 4)
+    monkeypatch.setattr(loops, "run", lambda program, given: execute(program, list(given)))
     with small_tiles():
         yield
 
 
-@pytest.mark.parametrize("d", dt.ALL, ids=lambda d: d.name)
-def test_primitives_are_the_interpreter_in_every_type(d):
-    dtypes.test_elementwise_primitives(d, "GPU")
-    dtypes.test_casts(d, "GPU")
-    dtypes.test_reductions(d, "GPU")
-    if d.kind == "float" or d in (dt.int64, dt.uint8):
-        dtypes.test_products(d)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
 @given(*PROGRAMS, st.lists(st.integers(0, 4), min_size=1, max_size=4), st.booleans(),
        st.sampled_from(["thread", "warp", "block"]), st.booleans())
 def test_random_programs_are_the_interpreter(
@@ -66,19 +64,59 @@ def test_random_programs_are_the_interpreter(
         compare(execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
 
 
-@pytest.mark.parametrize("way", (None, *registry.LAYOUTS))
-def test_primitives_are_the_interpreter_however_operands_lie(way):
-    """All that have a derivative, on shapes of all kinds."""
-    ways = len(registry.LAYOUTS) + 1
-    chosen = (None, *registry.LAYOUTS).index(way)
-    for name, f, shapes, domain, number in registry.ALL:
-        if number % ways != chosen:
-            continue
+def agrees(graph, inputs) -> None:
+    want = interpret(verify(graph), *inputs)
+    got = execute(build(simplify(graph)), [a.copy() for a in inputs])
+    for y, g, w in zip(graph.outputs, got, want, strict=True):
+        near = 1e-2 if y.dtype.is_half else 1e-5 if y.dtype.bits == 32 else 1e-9
+        x, z = (np.asarray(y.dtype.decode(v), np.float64) for v in (g, w))
+        np.testing.assert_allclose(x, z, near, near * 1e-2)
+
+
+@pytest.mark.parametrize("kind", cuda_examples.KINDS)
+def test_some_primitives_are_the_interpreter(kind):
+    thinned = list(cuda_examples.KINDS[kind]())
+    for _, graph, inputs in thinned[:: 1 + len(thinned) // 10]:
+        agrees(graph, inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", cuda_examples.KINDS)
+def test_every_primitive_is_the_interpreter(kind):
+    for _, graph, inputs in cuda_examples.KINDS[kind]():
+        agrees(graph, inputs)
+
+
+def test_the_examples_have_every_primitive():
+    graphs = [graph for kind in cuda_examples.KINDS.values() for _, graph, _ in kind()]
+    used = {n.op for g in graphs for n in (*g.order(), *simplify(g).order())}
+    assert used >= {op for op in REGISTRY.values() if op.kind is not Kind.SOURCE}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", registry.LAYOUTS)
+def test_operands_may_lie_in_memory_as_they_please(way):
+    for name, f, shapes, domain, number in registry.ALL[:: 3]:
         given = [registry.laid(a, way) for a in registry.draw(shapes, domain, number)]
         inputs = tuple(input_node(s, dt.float64) for s in shapes)
         graph = Graph(inputs, (f(*inputs),))
         (got,) = execute(build(simplify(graph), {}, at_random.layouts(graph, given)), given)
         np.testing.assert_allclose(got, interpret(graph, *given)[0], 1e-9, 1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("test", [
+    pytest.param(loops.test_loops_of_random_bodies, marks=pytest.mark.slow),
+    *(partial(loops.test_a_product_turns_two_buffers, n, False) for n in (1, 4)),
+    *(partial(loops.test_loops_within_loops, 4, n) for n in (0, 3)),
+    *(partial(loops.test_a_loop_runs_while_its_condition_holds, n) for n in (None, 0, 3)),
+    *(partial(loops.test_a_branch_computes_what_its_condition_chooses, b) for b in (True, False)),
+    *(partial(loops.test_carries_of_every_dtype, d) for d in dt.ALL),
+    loops.test_carries_that_change_places,
+    loops.test_a_check_in_a_body_ends_the_program,
+    loops.test_nothing_is_written_before_a_check_in_a_loop,
+])
+def test_loops(test):
+    test()
 
 
 @pytest.mark.parametrize("test", [

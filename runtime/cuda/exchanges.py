@@ -19,6 +19,7 @@ from .numba_cuda import device
 
 cuda = numba_cuda.cuda()
 MOST_THREADS = 256
+MOST_WARPS = MOST_THREADS // 32
 
 
 def _combine_of(operation: str, kind: Any) -> Any:
@@ -81,7 +82,7 @@ def _block_of(operation: str, code: str) -> Any:
 
     @device
     def block(x: Any) -> Any:
-        parts = cuda.shared.array(MOST_THREADS // 32, wide)
+        parts = cuda.shared.array(MOST_WARPS, wide)
         total = warp(x)
         cuda.syncthreads()  # what was there has been read
         if cuda.threadIdx.x & 31 == 0:

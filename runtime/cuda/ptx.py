@@ -5,6 +5,7 @@ is needed. Imported when a kernel is compiled.
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,8 @@ from .device_functions import FUNCTIONS
 from .driver import Capability
 from .exchanges import functions
 
+LEAST: Capability = (8, 0)  # the oldest devices that kernels are made for
+
 
 def namespace_of(kernel: Kernel) -> dict[str, Any]:
     """The device functions that a kernel's text names."""
@@ -22,17 +25,24 @@ def namespace_of(kernel: Kernel) -> dict[str, Any]:
     return {**builtins, **functions(names), "cuda": numba_cuda.cuda()}
 
 
+@lru_cache(1)  # PTX for several devices is asked for kernel by kernel
+def _library(kernel: Kernel) -> Any:
+    """The kernel as LLVM code, with that of its device functions."""
+    cuda, namespace = numba_cuda.cuda(), namespace_of(kernel)
+    exec(compile(kernel.text, f"<cuda {kernel.name}>", "exec"), namespace)
+    # what device functions are typed for, where there is no device to ask; the PTX is the kernel's
+    cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=LEAST)
+    library, _ = cuda.compiler._compile_pyfunc_with_fixup(
+        namespace[kernel.name], (cuda.types.int64,), device=False, cc=LEAST, abi="numba"
+    )
+    library._nvvm_options["fma"] = kernel.fast
+    return library
+
+
 def ptx_of(kernel: Kernel, capability: Capability) -> str:
     """The PTX of a kernel, whose entry has the kernel's name. A product is fused with an addition
     only where the text says so, or if arithmetic may be regrouped.
     """
-    cuda, namespace = numba_cuda.cuda(), namespace_of(kernel)
-    exec(compile(kernel.text, f"<cuda {kernel.name}>", "exec"), namespace)
-    # what device functions are typed for, where there is no device to ask; the PTX is the kernel's
-    cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    library, _ = cuda.compiler._compile_pyfunc_with_fixup(
-        namespace[kernel.name], (cuda.types.int64,), device=False, cc=capability, abi="numba"
-    )
-    library._nvvm_options["fma"] = kernel.fast
+    library = _library(kernel)
     (text,) = library.get_asm_strs(cc=capability)
-    return text.replace(library._entry_name, kernel.name)
+    return str(text).replace(library._entry_name, kernel.name)
