@@ -268,3 +268,23 @@ def test_a_tensor_that_changes_after_it_is_printed_is_shown_as_it_was(capsys):
         print(x, first)
 
     assert shown(tg.compile(step), w, capsys) == shown(step, w, capsys)
+
+
+def test_a_container_that_changes_after_it_is_printed_is_shown_as_it_was(capsys):
+    w = tg.ones(2, requires_grad=True)
+
+    def step(x):
+        row, more = [w.sum().item(), [x]], deque([1])
+        table = {"row": row, "keys": {1}}
+        print(row, table, more)
+        row.append(5)
+        row[1].clear()
+        table["keys"].add(2)
+        table["new"] = more
+        more.append(x)
+        print(row, table, sep="; ")
+        tg.debug.print("{} {}", row, len(row))
+        tg.debug.callback(lambda r: print(r), row)
+        row.clear()
+
+    assert shown(tg.compile(step), w, capsys) == shown(step, w, capsys)
