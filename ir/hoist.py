@@ -305,6 +305,9 @@ class _Hoister(Body):
         results: dict[int, Node] = {}
         for k in range(self.carried, len(outputs)):
             y = outputs[k]
+            if y in self.body.checks:  # it stays in the loop anyway
+                self.keep(y)
+                continue
             lifts = self.level(y) != CARRY and self.affordable(y)
             rows = self.lift(y) if lifts else self.rows(y)
             if rows is None:

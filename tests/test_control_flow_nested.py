@@ -220,3 +220,17 @@ def test_the_body_of_an_epoch_differentiates_a_loop():
 
     (totals, w), (eager, v) = train(tg.compile), train(lambda f: f)
     same([*totals, w], [*eager, v])
+
+
+def test_a_loop_that_is_only_a_check_stays_one():
+    """Its result is read by nobody; simplification comes to an end."""
+    table = tg.ones(3, 2)
+
+    @tg.compile
+    def f(x, i):
+        tg.map(lambda v: table.index_select(0, i) * v, x)
+        return x * 2
+
+    assert f(tg.ones(5, 2), tg.tensor([1])).sum() == 20
+    with pytest.raises(IndexError, match="index 3 is out of bounds"):
+        f(tg.ones(5, 2), tg.tensor([3]))
