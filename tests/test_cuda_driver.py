@@ -13,14 +13,19 @@ import numpy as np
 import pytest
 
 from tracegrad.codegen.program import Grid, Kernel
-from tracegrad.runtime.cuda import machine_code
+from tracegrad.runtime.cuda import compiler, machine_code
 from tracegrad.runtime.cuda.allocator import LARGE, Allocator, Memory, OutOfMemoryError
 from tracegrad.runtime.cuda.cuda_driver import CudaDriver
 from tracegrad.runtime.cuda.driver import OutOfMemory
 from tracegrad.runtime.cuda.fake_driver import FakeDriver, Misuse
 from tracegrad.runtime.cuda.gpu import Gpu
 
-KERNEL = Kernel("map", "    pass\n", backend="cuda")
+
+def new_kernel(line="return"):
+    """One whose machine code nobody has kept."""
+    return Kernel("map", f"    # {token_hex()}\n    {line}\n", backend="cuda")
+
+
 with_a_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
 
@@ -87,11 +92,12 @@ def test_memory_streams_and_events(driver):
 
 @with_a_compiler
 def test_launches_and_graphs(stub, driver, monkeypatch):
-    monkeypatch.setattr(machine_code, "of", lambda kernel, capability: b"code\0")
+    monkeypatch.setattr(machine_code, "compiled", lambda kernel, capability: b"code\0")
     counts = (ctypes.c_uint64 * 4).in_dll(stub, "stub_launched")
     counts[:] = [0] * 4
-    function, stream = driver.function(0, KERNEL), driver.stream(0)
-    assert driver.function(0, KERNEL) == function
+    kernel, stream = new_kernel(), driver.stream(0)
+    function = driver.functions(0, [kernel])[kernel]
+    assert driver.functions(0, [kernel]) == {kernel: function}
     driver.launch(stream, function, Grid(3, 64), 0x1234)
     assert list(counts) == [1, 0, 0x1234, 3]
     driver.begin_capture(stream)
@@ -116,19 +122,30 @@ def test_without_a_compiler_the_extra_is_named(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(machine_code, "import_module", missing)
+    monkeypatch.setattr(compiler, "import_module", missing)
     with pytest.raises(RuntimeError, match=r'pip install "tracegrad\[cuda\]"'):
-        machine_code.of(Kernel("map", "    return\n", backend="cuda"), (9, 0))
+        machine_code.of([new_kernel()], (9, 0))
 
 
 def test_machine_code_is_kept_by_text_and_capability(monkeypatch):
-    kernel, compiled = Kernel("map", f"    return {token_hex()!r}\n", backend="cuda"), []
+    kernel, compiled = new_kernel(), []
     monkeypatch.setattr(
-        machine_code, "_compiled", lambda kernel, capability: compiled.append(capability) or b"code"
+        machine_code, "compiled", lambda kernel, capability: compiled.append(capability) or b"code"
     )
     for capability in ((9, 0), (9, 0), (8, 0), (9, 0)):
-        assert machine_code.of(kernel, capability) == b"code"
+        assert machine_code.of([kernel], capability) == {kernel: b"code"}
     assert compiled == [(9, 0), (8, 0)]
+
+
+@pytest.mark.slow
+def test_processes_compile_what_this_one_would(monkeypatch):
+    pytest.importorskip("numba_cuda")
+    monkeypatch.setenv("TRACEGRAD_COMPILE_PROCESSES", "3")
+    kernels = [new_kernel(f"store_i8(pointer_i8(args, 0), 0, {k}, 0)") for k in range(4)]
+    kernels.append(new_kernel("no_such_word()"))
+    beside = compiler.compiled_beside(kernels, (9, 0))
+    assert beside.keys() == set(kernels[:-1])
+    assert all(beside.values())
 
 
 # ---- the allocator

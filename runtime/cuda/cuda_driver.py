@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import c_float, c_int, c_size_t, c_uint64, c_void_p
-from threading import Lock
 from typing import Any
 from weakref import finalize
 
 import numpy as np
 
 from ...codegen.program import Grid, Kernel
+from ...ir.locks import lock
 from . import machine_code
 from .driver import DeviceProperties, OutOfMemory
 from .libcuda import CudaError, LibCuda, arguments
@@ -31,7 +32,7 @@ class CudaDriver:
         self._properties: dict[int, DeviceProperties] = {}
         self._device_of: dict[int, int] = {}  # of streams
         self._functions: dict[tuple[int, Kernel], int] = {}
-        self._lock = Lock()
+        self._lock = lock()
 
     def _enter(self, device: int) -> LibCuda:
         """The library, with the device as this thread's. Other libraries may have changed that."""
@@ -139,15 +140,16 @@ class CudaDriver:
         self._of(stream).cuMemcpyDtoDAsync(target, source, nbytes, stream)
 
     # ---- kernels
-    def function(self, device: int, kernel: Kernel) -> int:
+    def functions(self, device: int, kernels: Sequence[Kernel]) -> dict[Kernel, int]:
+        capability = self.properties(device).capability
         with self._lock:
-            if (device, kernel) not in self._functions:
-                code = machine_code.of(kernel, self.properties(device).capability)
+            missing = [k for k in kernels if (device, k) not in self._functions]
+            for kernel, code in machine_code.of(missing, capability).items():
                 lib = self._enter(device)
                 module = lib.new(lib.cuModuleLoadData, code)
                 name = kernel.name.encode()
                 self._functions[device, kernel] = lib.new(lib.cuModuleGetFunction, module, name)
-            return self._functions[device, kernel]
+            return {kernel: self._functions[device, kernel] for kernel in kernels}
 
     def launch(self, stream: int, function: int, grid: Grid, args: int) -> None:
         lib = self._of(stream)

@@ -6,6 +6,7 @@ Memory, streams, kernels and graphs are numbers. A stream's work is done in orde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -80,8 +81,8 @@ class Driver(Protocol):
     def identity(self, device: int) -> str:
         """What compiled kernels depend on besides their text: capability and versions."""
 
-    def function(self, device: int, kernel: Kernel) -> int:
-        """The compiled kernel, loaded."""
+    def functions(self, device: int, kernels: Sequence[Kernel]) -> dict[Kernel, int]:
+        """The compiled kernels, loaded."""
 
     def launch(self, stream: int, function: int, grid: Grid, args: int) -> None:
         """`args` is the address of the argument block, in the memory of the device."""

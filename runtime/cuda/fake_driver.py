@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -179,10 +179,11 @@ class FakeDriver:
         ))
 
     # ---- kernels
-    def function(self, device: int, kernel: Kernel) -> int:
-        self._outside_of_recordings("function")
-        self._kernels.append(kernel)
-        return len(self._kernels) - 1
+    def functions(self, device: int, kernels: Sequence[Kernel]) -> dict[Kernel, int]:
+        self._outside_of_recordings("functions")
+        first = len(self._kernels)
+        self._kernels += kernels
+        return {kernel: first + k for k, kernel in enumerate(kernels)}
 
     def launch(self, stream: int, function: int, grid: Grid, args: int) -> None:
         kernel = self._kernels[function]

@@ -71,7 +71,7 @@ class Gpu:
     def functions(self, launches: Iterable[Launch]) -> dict[Kernel, int]:
         """The kernels of these launches, loaded."""
         kernels = dict.fromkeys(one.kernel for one in launches)
-        return {kernel: self.driver.function(self.index, kernel) for kernel in kernels}
+        return self.driver.functions(self.index, list(kernels))
 
 
 @contextmanager

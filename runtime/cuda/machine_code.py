@@ -7,20 +7,18 @@ it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...codegen.program import Kernel
 from ...ir import faults
 from ..cpu import object_cache
+from .compiler import compiled, compiled_beside
 from .driver import Capability
-from .numba_cuda import MISSING
-from .ptxas import assembled, assembler
+from .ptxas import assembler
 
-# the modules that give the text of kernels its meaning
-_MEANING = ("device_functions", "exchanges", "memory", "special_functions", "ptx", "numba_cuda")
 _PACKAGES = ("numba-cuda", "numba-cuda-mlir", "nvidia-nvvm", "nvidia-cuda-nvcc")
 
 
@@ -38,7 +36,8 @@ def _versions() -> str:
 
 @cache
 def _meaning() -> str:
-    texts = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MEANING]
+    """A digest of what gives the text of kernels its meaning."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     texts.append(Path(faults.__file__).read_bytes())  # numbers that kernels report
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
@@ -48,22 +47,22 @@ def identity(capability: Capability) -> str:
     return f"cuda {capability} {_versions()} {_meaning()}"
 
 
-def of(kernel: Kernel, capability: Capability) -> bytes:
-    """The machine code of a kernel. RuntimeError if nothing is installed that compiles."""
-    name = object_cache.key(f"{identity(capability)}\n{kernel.text}")
-    parts = object_cache.read(name)
-    if parts is not None and len(parts) == 1:
-        return parts[0]
-    code = _compiled(kernel, capability)
-    object_cache.write(name, code)
-    return code
+def of(kernels: Iterable[Kernel], capability: Capability) -> dict[Kernel, bytes]:
+    """The machine code of kernels. RuntimeError if nothing is installed that compiles."""
+    codes = {kernel: _kept(kernel, capability) for kernel in kernels}
+    missing = [kernel for kernel, code in codes.items() if code is None]
+    beside = compiled_beside(missing, capability)
+    for kernel in missing:
+        code = codes[kernel] = beside.get(kernel) or compiled(kernel, capability)
+        object_cache.write(_name(kernel, capability), code)
+    return codes  # type: ignore[return-value]
 
 
-def _compiled(kernel: Kernel, capability: Capability) -> bytes:
-    try:
-        ptx = import_module(f"{__package__}.ptx").ptx_of(kernel, capability)
-    except ImportError as error:
-        raise RuntimeError(f"{MISSING} ({error})") from error
-    if assembler() is None:
-        return ptx.encode() + b"\0"
-    return assembled(ptx, capability)[0]
+def _kept(kernel: Kernel, capability: Capability) -> bytes | None:
+    """The machine code of a kernel that is in the cache."""
+    parts = object_cache.read(_name(kernel, capability))
+    return parts[0] if parts is not None and len(parts) == 1 else None
+
+
+def _name(kernel: Kernel, capability: Capability) -> str:
+    return object_cache.key(f"{identity(capability)}\n{kernel.text}")
