@@ -33,7 +33,7 @@ def add_launches(parts: Parts) -> None:
         origin = parts.origin(operations)
         whole = 0 if group.opaque else work(operations, space)
         for kernel, values, scratch, extent, each, grid in equal.launches(group):
-            grain = max(1, WORTH_A_THREAD // each) if each else 0
+            grain = max(1, WORTH_A_THREAD // each) if each and not s.row_by_row else 0
             bound = tuple(map(parts.bind, values))
             parts.need(scratch)
             launch = Launch(kernel, bound, extent, grain, origin, max(each * extent, whole), grid)

@@ -8,6 +8,7 @@ from ..ir.node import Node
 from .gemm.constants import by_columns
 from .gemm.epilogue import finish_products
 from .gemm.product import contraction
+from .loop_rows import rows_apart
 from .program import Kernel
 from .schedule.fuse import Fusion, work
 from .schedule.groups import Group
@@ -27,7 +28,8 @@ def body_of(s: Schedule, group: Group, stored: set[Node], fast: bool) -> Body:
     if group.template == "column":
         return Column(s, group, stored, fast)
     tiles = Tiles(s, group, stored, fast)
-    return tiles if tiles.across is not None else Row(s, group, stored, fast)
+    goes_across = tiles.across is not None and not s.row_by_row
+    return tiles if goes_across else Row(s, group, stored, fast)
 
 
 class CPU:
@@ -35,13 +37,14 @@ class CPU:
     copy = staticmethod(contiguous_copy)
     zeros = staticmethod(contiguous_fill)
     by_columns = staticmethod(by_columns)
+    rows_apart = staticmethod(rows_apart)
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
         finish_products(low, fusion)
 
     def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
         if group.product:
-            yield from contraction(s.low, group.anchors, s.place, stored)
+            yield from contraction(s.low, group.anchors, s.place, stored, s.row_by_row)
         elif group.opaque:
             anchor = group.anchors[0]
             yield from PIECES[anchor.op](s.low, anchor, s.place)

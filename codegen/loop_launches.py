@@ -5,6 +5,8 @@ A slice and a row of what is stacked move by a step. A carry is computed in its 
 body permits it; else in two buffers that change places, the last time in that of the result, if the
 number of iterations is known; or it is a row of what is stacked, and the next iteration finds it
 there. A branch is two loops of one iteration or none.
+
+Where rows are computed apart (loop_rows.py), threads may take some of them through all iterations.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from ..ir.node import Node
 from ..ir.ops.loop import branch
 from ..ir.strides import View
 from .gemm.constants import lying
-from .program import ENDLESS, Buffer, Launch, Loop, Moving, Slot, Test, Turning
+from .program import ENDLESS, Buffer, Launch, Loop, Moving, Rows, Slot, Test, Turning
 from .program_parts import Parts
 from .schedule.fuse import WORTH_A_THREAD
 from .schedule.groups import Group
@@ -89,7 +91,9 @@ class _Bodies:
             self.fill(body)
         self.outer.need(self.end - self.begin + max(body.finish() for body in bodies))
 
-    def emit(self, *bodies: Parts, length: int, test: Test | None = None) -> None:
+    def emit(
+        self, *bodies: Parts, length: int, test: Test | None = None, rows: Rows | None = None
+    ) -> None:
         """The loop over the launches of these bodies; a test is `at` one of them."""
         outer, first = self.outer, len(self.outer.rows)
         loops = []
@@ -107,7 +111,7 @@ class _Bodies:
             test = test and test._replace(at=test.at + first)
             movings, turnings = tuple(self.movings), tuple(self.turnings)
             outer.loops.append(
-                Loop(first, len(outer.rows), length, movings, turnings, self.origin, test)
+                Loop(first, len(outer.rows), length, movings, turnings, self.origin, test, rows)
             )
             outer.loops += loops
 
@@ -184,8 +188,11 @@ class _Loop(_Bodies):
             else:
                 self.stack(k, y, written[k])
         if self.cond is None:
+            apart = self.outer.backend.rows_apart(body.schedule, graph.inputs[:carried])
+            body.schedule = replace(body.schedule, row_by_row=apart is not None)
             self.filled(body)
-            self.emit(body, length=self.length)
+            rows = apart and Rows(*apart, self.end, self.end + body.finish())
+            self.emit(body, length=self.length, rows=rows)
         else:
             self.tested(self.cond, body, list(layouts.values()), list(slots.values()))
         for like, source, target in self.copies:

@@ -19,8 +19,8 @@ from ..ir.faults import FACTOR, fault
 from ..ir.node import Site
 
 __all__ = [
-    "FACTOR", "Buffer", "Grid", "Kernel", "Launch", "Loop", "Moving", "Program", "Slot", "Test",
-    "Turning", "as_word", "fault",
+    "FACTOR", "Buffer", "Grid", "Kernel", "Launch", "Loop", "Moving", "Program", "Rows", "Slot",
+    "Test", "Turning", "as_word", "fault",
 ]
 
 # what a kernel takes, by the backend that wrote it. All have the argument block; the CPU's also
@@ -136,7 +136,20 @@ class Test(NamedTuple):
     wanted: bool
 
 
+class Rows(NamedTuple):
+    """Of a loop in which each row of the carries, along their first axis, is computed from that row
+    alone: a thread may take some rows through all iterations. What launches do for rows from r on
+    begins at the part r / total of their extent.
+    """
+
+    total: int
+    unit: int  # so many of them stay together
+    begin: int  # bytes of the arena that each thread has of its own: from here
+    end: int
+
+
 ENDLESS = 1 << 62  # iterations
+LEAST_ROWS = 4  # that are worth a thread: a product of fewer takes as long
 
 
 @dataclass(frozen=True)
@@ -152,6 +165,7 @@ class Loop:
     turnings: tuple[Turning, ...] = ()
     origin: tuple[Origin, ...] = ()
     test: Test | None = None
+    rows: Rows | None = None
 
     def __str__(self) -> str:
         moved = [f"s{m.slot} = s{m.base} + {m.offset}{f', + {m.step}' if m.step else ''}"
@@ -161,6 +175,8 @@ class Loop:
         if self.test is not None:
             no = "" if self.test.wanted else "not "
             times.append(f"while {no}s{self.test.slot} before {self.test.at}")
+        if self.rows is not None:
+            times.append(f"{self.rows.total} rows apart")
         return f"{', '.join(times)}: {'; '.join([*moved, *turned])}"
 
 

@@ -28,6 +28,7 @@ from .program import (
     Moving,
     Origin,
     Program,
+    Rows,
     Slot,
     Test,
     Turning,
@@ -88,7 +89,8 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
     def loop(one: Loop) -> Iterator[int]:
         yield from (one.first, one.last, one.length)
         tests = () if one.test is None else (one.test,)
-        for rows in (one.movings, one.turnings, tests):
+        apart = () if one.rows is None else (one.rows,)
+        for rows in (one.movings, one.turnings, tests, apart):
             yield len(rows)
             for row in rows:
                 yield from row
@@ -207,16 +209,20 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
         movings = r.group(lambda: Moving(slot(), slot(), *r.take(2)))
         turnings = r.group(lambda: Turning(slot(), slot(), slot()))
         tests = r.group(lambda: Test(r.number(last + 1), slot(), bool(r.number(2))))
-        if len(tests) > 1 or any(test.at < first for test in tests):
+        apart = r.group(lambda: Rows(*(r.number() for _ in Rows._fields)))
+        if max(len(tests), len(apart)) > 1 or any(test.at < first for test in tests):
             raise Unreadable
         origins = tuple([origin(*pair) for pair in r.pairs()])
-        return Loop(first, last, length, movings, turnings, origins, *tests)
+        test, rows = next(iter(tests), None), next(iter(apart), None)
+        return Loop(first, last, length, movings, turnings, origins, test, rows)
 
     launches = r.group(launch)
     loops = r.group(loop)
     if r.at != len(r.numbers) or max(commit, checked, writing) > len(launches):
         raise Unreadable
     if not all(_inside(b, arena_bytes) for b in buffers) or not _sound(launches, loops, buffers):
+        raise Unreadable
+    if not all(_divides(one, launches, loops, arena_bytes) for one in loops):
         raise Unreadable
     return Program(
         buffers, inputs, outputs, launches, commit, arena_bytes, checked, writing, loops, backend,
@@ -253,6 +259,22 @@ def _sound(launches: Sequence[Launch], loops: Sequence[Loop], buffers: Sequence[
             ready.add(m.slot)
         at = one.first
     return True
+
+
+def _divides(
+    one: Loop, launches: Sequence[Launch], loops: Sequence[Loop], arena_bytes: int
+) -> bool:
+    """Whether the rows of a loop, if it has some, are parts of what its launches do."""
+    if one.rows is None:
+        return True
+    total, unit, begin, end = one.rows
+    plain = one.test is None and not any(
+        one.first <= other.first < one.last for other in loops if other is not one
+    )
+    parts = total > 0 < unit and total % unit == 0 and all(
+        launch.extent * unit % total == 0 for launch in launches[one.first : one.last]
+    )
+    return plain and parts and begin <= end <= arena_bytes
 
 
 def _bounded(one: Loop, buffers: Sequence[Buffer]) -> bool:

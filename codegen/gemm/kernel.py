@@ -4,11 +4,12 @@ Columns are taken a panel at a time: NR of them, copied into a packed strip that
 whichever way B lies; a small B that lies by rows is read as it is. Down the panel goes a micro-
 kernel that keeps MR x NR sums in registers and does one fused multiply-add per vector and row for
 each step of k; smaller ones finish the last rows. The outer loop runs over (matrix of the batch,
-panel), so threads share the work, and nothing oversubscribes. Where A is large, a block
-of its rows goes through all panels before the next, so that it is read from cache. A is read where
-it lies; but where it lies transposed and many panels read it, a launch before this one copies it
-row by row (strips.py). Where the rows of A lie along k and B is packed, addresses are constants
-away from few registers, and the loop over k is little else than multiply-adds.
+panel), so threads share the work, and nothing oversubscribes; in a loop whose threads keep to their
+rows, it runs over the rows of one matrix. Where A is large, a block of its rows goes through all
+panels before the next, so that it is read from cache. A is read where it lies; but where it lies
+transposed and many panels read it, a launch before this one copies it row by row (strips.py). Where
+the rows of A lie along k and B is packed, addresses are constants away from few registers, and the
+loop over k is little else than multiply-adds.
 
 Of deep products, whose strips would not fit the second-level cache, a kernel of its own takes some
 steps of k at a time, and adds up the sums of these parts in scratch memory. So they keep their
@@ -38,7 +39,7 @@ from .tile import Tile, row_tiles
 POINTERS = ("a", "b", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
-    "panels", "block", "along", "direct", "totals", "part", "partial",
+    "panels", "block", "along", "direct", "totals", "part", "partial", "by_rows",
 )
 POINTERS_OF_ROWS = 6  # registers that hold where rows of a tile begin
 UNROLLED = 4  # steps of k in one pass through strips
@@ -57,11 +58,16 @@ class _Product(Finisher):
         v = self.n_
         self.straight = self.side_by_side(self.epilogue.points, self.points)
         self.along = b.icmp_signed("!=", v["along"], self.i64(0))
+        _, start, stop, _ = self.function.args
+        by_rows = b.icmp_signed("!=", v["by_rows"], self.i64(0))
+        zero, rows, panels = self.i64(0), v["m"], v["panels"]
+        self.top, self.bottom = b.select(by_rows, start, zero), b.select(by_rows, stop, rows)
+        self.sides = b.select(by_rows, zero, start), b.select(by_rows, panels, stop)
         if self.in_parts:
             self.loop(self.i64(0), self.ratio_up(v["k"], v["part"]), 1, self.part)
         else:
             self.begin, self.depth, self.ends = self.i64(0), v["k"], ir.Constant(I1, 1)
-            self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, self.block)
+            self.blocks()
         b.ret_void()
         return self.module
 
@@ -71,15 +77,18 @@ class _Product(Finisher):
         self.begin = b.mul(q, v["part"])
         self.depth = self.at_most(b.sub(v["k"], self.begin), v["part"])
         self.ends = b.icmp_signed("==", b.add(self.begin, self.depth), v["k"])
-        self.loop(self.i64(0), self.ratio_up(v["m"], v["block"]), 1, self.block)
+        self.blocks()
         return []
+
+    def blocks(self) -> None:
+        rows = self.b.sub(self.bottom, self.top)
+        self.loop(self.i64(0), self.ratio_up(rows, self.n_["block"]), 1, self.block)
 
     def block(self, q: Any) -> list[Any]:
         """Some rows of A, for all panels."""
-        _, start, stop, _ = self.function.args
-        first = self.b.mul(q, self.n_["block"])
-        last = self.at_most(self.b.add(first, self.n_["block"]), self.n_["m"])
-        self.loop(start, stop, 1, lambda t: self.panel(t, first, last))
+        first = self.b.add(self.top, self.b.mul(q, self.n_["block"]))
+        last = self.at_most(self.b.add(first, self.n_["block"]), self.bottom)
+        self.loop(*self.sides, 1, lambda t: self.panel(t, first, last))
         return []
 
     def panel(self, t: Any, first: Any, last: Any) -> list[Any]:
@@ -99,7 +108,7 @@ class _Product(Finisher):
         left = b.sub(v["n"], j)
         whole = b.icmp_signed(">=", left, self.i64(tile.columns))
         direct = b.and_(whole, b.icmp_signed("!=", v["direct"], self.i64(0)))
-        begins = b.icmp_signed("==", first, self.i64(0))
+        begins = b.icmp_signed("==", first, self.top)
         with b.if_then(b.and_(b.not_(direct), begins)):
             width = self.i64(tile.columns)
             beside = self.at(source, b.mul(j, v["b_col"]))
@@ -123,7 +132,7 @@ class _Product(Finisher):
         self.tiles(first, last, tile_of)
         if sums:
             self.each(sums, lambda q: self.raise_by(self.at(totals, q), self.at(of_block, q)))
-            with b.if_then(b.and_(self.ends, b.icmp_signed("==", last, v["m"]))):
+            with b.if_then(b.and_(self.ends, b.icmp_signed("==", last, self.bottom))):
                 below = self.moved(self.columns, columns=j)
                 count = self.at_most(left, tile.columns)
                 self.edge(self.epilogue.columns, below, totals, self.i64(1), count, totals)

@@ -65,11 +65,12 @@ def copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[
 
 
 def contraction(
-    low: Lowered, anchors: list[Node], place: Mapping[Node, Node], stored: set[Node]
+    low: Lowered, anchors: list[Node], place: Mapping[Node, Node], stored: set[Node],
+    row_by_row: bool,
 ) -> Iterator[Piece]:
     """The launches for a dot whose operands are matrices in memory, and for the anchors that are
     computed from it before it is stored: the product, and before it a copy of its left operand
-    where that pays.
+    where that pays. The outer loop is over the rows if `row_by_row`, unless it is turned.
     """
     product = anchors[0]
     a, b = (_matrix(low, x, place) for x in product.inputs)
@@ -98,6 +99,7 @@ def contraction(
         "b_row": b.row, "b_col": b.col, "a_batch": a.batch, "b_batch": b.batch,
         "panels": panels, "block": block_of(tile, m, part), "along": int(along),
         "direct": int(direct), "totals": totals, "part": part, "partial": room,
+        "by_rows": int(row_by_row and not turn),
     }
     args = Arguments()
     args.values += [a.leaf, b.leaf]
@@ -116,4 +118,7 @@ def contraction(
         f"revision {revision()}"
     )
     kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue, part < k))
-    yield Piece(kernel, args, batch * panels, m * tile.columns * k // 8)
+    if numbers["by_rows"]:
+        yield Piece(kernel, args, m, panels * tile.columns * k // 8)
+    else:
+        yield Piece(kernel, args, batch * panels, m * tile.columns * k // 8)

@@ -27,7 +27,8 @@ class Schedule:
 
     `facts` says what each anchor looks at, `place` which anchors are written to the memory
     of an input. All checks are done after the first `checked` groups; those from `commit` on copy
-    results into inputs.
+    results into inputs. If `row_by_row`, it is of the body of a loop that threads share by its
+    rows, and in no other way.
     """
 
     low: Lowered
@@ -37,6 +38,7 @@ class Schedule:
     checked: int
     commit: int
     notes: tuple[str, ...]  # what was fused and what was not, for reports
+    row_by_row: bool = False
 
     def stored(self) -> set[Node]:
         """The anchors that need memory: outputs, and what another group reads."""

@@ -16,12 +16,13 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ...codegen.program import Buffer, Kernel, Program, Slot, as_word, fault
+from ...codegen.program import Buffer, Kernel, Program, fault
 from ...ir.locks import Turn
 from .compiler import addresses_of
-from .launch_list import COLUMNS, WORKERS, loop_address, walker
+from .launch_list import COLUMNS, WORKERS, loop_address, shares_address, walker
 from .loop_rows import loop_block
 from .parallel_walk import COUNTERS
+from .pointer_table import PointerTable
 from .steps import Flat, Step, flat, often, steps, stretches
 from .threads import region_lock, stay_alone, threads
 
@@ -72,34 +73,36 @@ class Executable:
 
     def __init__(self, program: Program):
         self.program = program
-        self._table = np.zeros(len(program.buffers), np.int64)
+        parts, stops = stretches(program, steps(program))
+        listed = flat(program, parts)
+        self._places = PointerTable(program, listed)
+        self._table = np.zeros(self._places.length, np.int64)
         self.table = self._table.data
         self._status = np.zeros(4, np.int64)
         self._arena: np.ndarray | None = None
         self._cells: dict[int, np.ndarray] = {}
         self.warm()
-        at = address(self._table)
         self._table[0] = address(self._status)
         blocks: list[int] = []
         starts = []
-        for launch in program.launches:
+        for k, row in enumerate(listed.rows):
             starts.append(len(blocks))
-            for a in launch.args:
-                blocks.append(at + 8 * a.index if isinstance(a, Slot) else as_word(a))
+            if row.step.loop is None:
+                launch = program.launches[row.step.launch]
+                blocks += self._places.block(launch, k, address(self._table))
         self._blocks = np.array(blocks or [0], np.int64)
-        parts, stops = stretches(program, steps(program))
-        listed = flat(program, parts)
         launches = np.zeros((max(len(listed.rows), 1), COLUMNS), np.int64)
         at, entries = address(self._blocks), _entries(program)
         loops = self._loops(listed, address(launches))
         for k, row in enumerate(listed.rows):
             kernel = 0
             if row.step.loop is None:
-                block = at + 8 * starts[row.step.launch]
+                block = at + 8 * starts[k]
                 kernel = entries[program.launches[row.step.launch].kernel]
             else:
                 block = loops[row.step]
-                kernel = 0 if row.control else loop_address()
+                kernel = shares_address() if row.pieces > 1 else loop_address()
+                kernel = 0 if row.control else kernel
             launches[k] = (kernel, block, row.start, row.stop, row.pieces)
         self._launches, self._claims = launches, aligned(8 * COUNTERS * (len(launches) + 1))
         most = int(launches[:, 4].max())
@@ -119,18 +122,23 @@ class Executable:
         _living.add(self)
 
     def _loops(self, listed: Flat, launches: int) -> dict[Step, int]:
-        """The addresses of the argument blocks of loops, for a launch list at that address."""
+        """The addresses of the argument blocks of loops, for a launch list at that address; of a
+        loop that threads share, that of the addresses of theirs.
+        """
         table, status = address(self._table), address(self._status)
-        blocks = {}
+        self._loop_blocks, found = list[np.ndarray](), {}
         for step in dict.fromkeys(row.step for row in listed.rows if row.step.loop is not None):
             assert step.loop is not None
-            rows, looks = listed.bodies.get(step, (0, 0, 0)), often(self.program, step)
-            words = loop_block(
-                step.loop, launches, rows, status, looks, lambda slot: table + 8 * slot
-            )
-            blocks[step] = np.array(words, np.int64)
-        self._loop_blocks = list(blocks.values())
-        return {step: address(block) for step, block in blocks.items()}
+            looks, blocks = often(self.program, step), []
+            for rows in listed.bodies.get(step, [(0, 0, 0)]):
+                entry = self._places.entries(rows[0], table)
+                words = loop_block(step.loop, launches, rows, status, looks, entry)
+                blocks.append(np.array(words, np.int64))
+            if len(blocks) > 1:
+                blocks.append(np.array([address(block) for block in blocks], np.int64))
+            self._loop_blocks += blocks
+            found[step] = address(blocks[-1])
+        return found
 
     def number(self, slot: int) -> np.ndarray:
         """Memory for an input or output that only the driver writes or reads; always the same."""
@@ -150,11 +158,10 @@ class Executable:
     def warm(self) -> None:
         """Have an arena, for the intermediate results of a run."""
         if self._arena is None:
-            self._arena = aligned(self.program.arena_bytes)
+            self._arena = aligned(self._places.arena_bytes)
             base = address(self._arena)
-            for i, buffer in enumerate(self.program.buffers):
-                if buffer.kind == "arena":
-                    self._table[i] = base + buffer.offset
+            for k, offset in self._places.arena:
+                self._table[k] = base + offset
 
     def cool(self) -> None:
         """Give the arena back; `warm` must come before the next run."""

@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 
 from . import object_cache
 from .compiler import code_generator, compiling, loaded, meaning
-from .loop_rows import LOOP, LOOP_NAME, ROWS, STOPPED
+from .loop_rows import LOOP, LOOP_NAME, ROWS, SHARES, SHARES_NAME, STOPPED
 from .object_code import object_code
 from .parallel_walk import PARALLEL
 from .threads import threads
@@ -131,6 +131,12 @@ def loop_address() -> int:
     """The kernel of all rows that are loops of one thread."""
     text = LOOP.replace("$entry", LOOP_NAME).replace("$stopped", str(STOPPED))
     return machine_code(LOOP_NAME, text)
+
+
+@memo
+def shares_address() -> int:
+    """The kernel of all rows that are loops of which each thread takes some rows."""
+    return machine_code(SHARES_NAME, SHARES.replace("$stopped", str(STOPPED)))
 
 
 @memo

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from ...codegen.program import Loop
 
 LOOP_NAME = "tracegrad_loop"
+SHARES_NAME = "tracegrad_loop_shares"
 STOPPED = -1  # in the status block: a signal handler has raised
 
 # the walk of one thread, through rows of the list
@@ -157,7 +158,7 @@ define internal i1 @goes.on(ptr %block) {
 }
 """
 
-# the kernel of a loop
+# the kernel of a loop. Python tells only the thread that called of signals: others do not look
 LOOP = ROWS + POINTERS + """
 define void @$entry(ptr %block, i64 %start, i64 %stop, i64 %worker) {
 entry:
@@ -167,7 +168,9 @@ entry:
   %tested = extractvalue %Loop %head, 2
   %last = extractvalue %Loop %head, 3
   %status = extractvalue %Loop %head, 4
-  %often = extractvalue %Loop %head, 5
+  %asked = extractvalue %Loop %head, 5
+  %called = icmp eq i64 %worker, 0
+  %often = select i1 %called, i64 %asked, i64 0
   %test.entry = extractvalue %Loop %head, 6
   %no.test = icmp eq ptr %test.entry, null
   call void @set(ptr %block)
@@ -204,6 +207,28 @@ signals:
 out:
   ret void
 }
+"""
+
+# the kernel of a loop whose rows threads share: an argument block for each of the shares
+SHARES = LOOP.replace("$entry", "tracegrad_loop_share") + f"""
+define void @{SHARES_NAME}(ptr %blocks, i64 %start, i64 %stop, i64 %worker) {{
+entry:
+  br label %next
+next:
+  %k = phi i64 [ %start, %entry ], [ %after, %share ]
+  %more = icmp slt i64 %k, %stop
+  br i1 %more, label %share, label %out
+share:
+  %at = getelementptr ptr, ptr %blocks, i64 %k
+  %block = load ptr, ptr %at
+  %length.at = getelementptr %Loop, ptr %block, i64 0, i32 8
+  %length = load i64, ptr %length.at
+  call void @tracegrad_loop_share(ptr %block, i64 0, i64 %length, i64 %worker)
+  %after = add i64 %k, 1
+  br label %next
+out:
+  ret void
+}}
 """
 
 

@@ -3,25 +3,27 @@
 Takes a Program and arrays, runs the generated kernels as the Python that they are, on NumPy scalars
 over raw memory, and answers with the outputs. Slow and careful: every access is checked against the
 buffer it goes to, fresh memory is filled with nonsense, and a loop that may be split over threads
-is run in pieces, last piece first.
+is run in pieces, last piece first; so are the rows of a loop, where threads share it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ctypes import CFUNCTYPE, addressof, c_bool, c_int64, c_void_p
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ...codegen.program import Kernel, Launch, Program, Slot, as_word, fault
+from ...codegen.program import Kernel, Launch, Program, Rows, Slot, as_word, fault
 from .builtins import BUILTINS
 from .compiler import addresses_of
+from .pointer_table import own_slots
 from .python_builtins import Pointer
 from .steps import Step, steps
 
+SHARES = 3  # of a loop
 _NONSENSE = 0xB5  # fresh memory: a strange number in every type
 
 
@@ -94,6 +96,46 @@ def _walk(
         if status[0]:
             raise fault(*(int(word) for word in status))
         return
+    if step.loop.rows is None:
+        _iterate(program, step, pointers, status, start)
+    else:
+        _share(program, step, step.loop.rows, pointers, status)
+
+
+def _share(
+    program: Program, step: Step, rows: Rows, pointers: Pointers, status: np.ndarray
+) -> None:
+    """A loop, some of its rows after the others, each with pointers and memory of their own."""
+    assert step.loop is not None
+    units = rows.total // rows.unit
+    parts = min(SHARES, units)
+    for part in reversed(range(parts)):
+        own, memory = dict(pointers), _nonsense(rows.end - rows.begin)
+        for slot in own_slots(program, step.loop):
+            buffer = program.buffers[slot]
+            if buffer.kind == "arena":
+                at = buffer.offset - rows.begin
+                array = memory[at : at + buffer.nbytes]
+                own[slot] = Pointer(array.ctypes.data, *byte_bounds(array))
+        first, last = (units * k // parts * rows.unit for k in (part, part + 1))
+
+        start = partial(_some_rows, rows.total, first, last)
+        _iterate(program, step, own, status, start)
+    for m in step.loop.movings:  # which all end alike: a copy after the loop may begin there
+        pointers[m.slot] = own[m.slot]
+
+
+def _some_rows(total: int, first: int, last: int, launch: Launch, pointers: Pointers) -> None:
+    begin, end = launch.extent * first // total, launch.extent * last // total
+    function(launch.kernel)(_arguments(launch, pointers), begin, end, 0)
+
+
+def _iterate(
+    program: Program, step: Step, pointers: Pointers, status: np.ndarray,
+    start: Callable[[Launch, Pointers], None],
+) -> None:
+    """The iterations of a loop."""
+    assert step.loop is not None
     for m in step.loop.movings:
         pointers[m.slot] = _moved(pointers[m.base], m.offset)
     for _ in range(step.loop.length):
@@ -115,8 +157,12 @@ def _moved(pointer: Pointer, offset: int) -> Pointer:
     return pointer._replace(address=pointer.address + offset)
 
 
+def _arguments(launch: Launch, pointers: Pointers) -> list[Any]:
+    return [pointers[a.index] if isinstance(a, Slot) else a for a in launch.args]
+
+
 def run_launch(launch: Launch, pointers: Pointers, pieces: int) -> None:
-    args = [pointers[a.index] if isinstance(a, Slot) else a for a in launch.args]
+    args = _arguments(launch, pointers)
     parts = min(pieces, launch.extent) if launch.grain else 1
     for part in reversed(range(parts)):
         span = (launch.extent * part // parts, launch.extent * (part + 1) // parts)

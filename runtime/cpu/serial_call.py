@@ -73,7 +73,7 @@ def plan_of(program: Program, moving: Sequence[Memory], fixed: Sequence[Memory],
     blocks = listed + COLUMNS * len(all_rows.rows)
     numbers = {kernel: k for k, kernel in enumerate(kernels)}
     words, entries, arguments = list[int](), list[tuple[int, int]](), list[int]()
-    for step, start, stop, _, _ in all_rows.rows:
+    for step, start, stop, *_ in all_rows.rows:
         loop = step.loop is not None
         number = len(kernels) if loop else numbers[program.launches[step.launch].kernel]
         entries.append((listed + len(words), number))
@@ -111,7 +111,7 @@ def _arguments(program: Program, step: Step, all_rows: Flat, listed: int) -> lis
         return Inside(8 * (STATUS + slot))
 
     if step.loop is not None:  # which looks for no signals: there may be no Python
-        rows = all_rows.bodies[step]
+        (rows,) = all_rows.bodies[step]
         return loop_block(step.loop, Inside(8 * listed), rows, Inside(0), 0, entry)
     args = program.launches[step.launch].args
     return [entry(a.index) if isinstance(a, Slot) else as_word(a) for a in args]

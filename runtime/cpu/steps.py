@@ -1,22 +1,25 @@
 """From the launches and loops of a Program to rows of the launch list.
 
 A step is a launch or a loop of steps. Top-level steps come first in the list, those that take long
-as several rows; the bodies of loops follow.
+as several rows; the bodies of loops follow. Where the rows of a loop's carries are computed apart,
+each thread takes some of them through all iterations, and has a body of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from ...codegen.program import Launch, Loop, Program
+from ...codegen.program import LEAST_ROWS, Launch, Loop, Program
 from .parallel_walk import CALLER, MOVE, SET, TEST
 from .threads import threads
 
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
 STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
 MANY = 1000  # iterations of a loop of which nobody knows how many it has
+WORTH_A_SHARE = 250_000  # additions of a loop that pay for another thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ Part = tuple[Step, int, int]  # a step from a start to a stop
 
 class Row(NamedTuple):
     """A row of the launch list. `control` says that it is one of a parallel loop, which does that,
-    and whose `stop` is a row.
+    and whose `stop` is a row; `share`, for which of the threads that share a loop it is.
     """
 
     step: Step
@@ -43,16 +46,18 @@ class Row(NamedTuple):
     stop: int
     pieces: int = 1
     control: bool = False
+    share: int = 0
 
 
 class Flat(NamedTuple):
-    """All rows; where each of the parts begins, and where they end; and of each loop that one
-    thread walks, the first of its rows, the one that follows its test, and the one after its last.
+    """All rows; where each of the parts begins, and where they end; and of each loop, for each
+    thread that walks it, the first of its rows, the one that follows its test, and the one after
+    its last.
     """
 
     rows: list[Row]
     begins: list[int]
-    bodies: dict[Step, tuple[int, int, int]]
+    bodies: dict[Step, list[tuple[int, int, int]]]
 
 
 def pieces_of(launch: Launch, extent: int) -> int:
@@ -132,15 +137,38 @@ def flat(program: Program, parts: Sequence[Part], alone: bool = False) -> Flat:
     for row in listed.rows:  # which grows
         step = row.step
         if step.loop is not None and not row.control and step not in listed.bodies:
-            begin, inside = len(listed.rows), (*step.head, *step.body)
-            listed.bodies[step] = begin, begin + len(step.head), begin + len(inside)
-            listed.rows.extend(Row(inner, 0, inner.extent) for inner in inside)
+            count, bounds = shares(step, alone)
+            inside, bodies = (*step.head, *step.body), listed.bodies.setdefault(step, [])
+            for k, (first, last) in enumerate(pairwise(bounds)):
+                begin = len(listed.rows)
+                bodies.append((begin, begin + len(step.head), begin + len(inside)))
+                for inner in inside:
+                    start, stop = (inner.extent * row // count for row in (first, last))
+                    listed.rows.append(Row(inner, start, stop, share=k))
     return listed
+
+
+def shares(step: Step, alone: bool = False) -> tuple[int, list[int]]:
+    """How many rows a loop has, and where those of each thread begin and end."""
+    rows = None if step.loop is None else step.loop.rows
+    if rows is None or alone:
+        return 1, [0, 1]
+    units, most = rows.total // rows.unit, rows.total // max(rows.unit, LEAST_ROWS)
+    many = max(1, min(threads(), most, step.work // WORTH_A_SHARE))
+    return rows.total, [units * k // many * rows.unit for k in range(many + 1)]
+
+
+def shared(step: Step) -> int:
+    """How many threads share a loop by its rows."""
+    return len(shares(step)[1]) - 1
 
 
 def _put(program: Program, rows: list[Row], part: Part) -> None:
     """Add the rows of a part, that of a parallel loop with its body."""
     step, start, stop = part
+    if (many := shared(step)) > 1:
+        rows.append(Row(step, 0, many, many))
+        return
     if step.loop is None or not is_parallel(program, step):
         pieces = CALLER
         if step.loop is None:
@@ -165,4 +193,5 @@ def is_parallel(program: Program, step: Step) -> bool:
     """Whether threads share some of the work."""
     if step.loop is None:
         return pieces_of(program.launches[step.launch], step.extent) > 1
-    return any(is_parallel(program, inner) for inner in (*step.head, *step.body))
+    inside = *step.head, *step.body
+    return shared(step) > 1 or any(is_parallel(program, inner) for inner in inside)
