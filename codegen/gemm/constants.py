@@ -29,7 +29,7 @@ def by_columns(body: Graph) -> dict[Node, bool]:
         k = node.inputs[0].shape[-1]
         tile = tile_for(storage_code(node.dtype), n)
         many = worth_a_copy(-(-n // tile.columns), k)
-        once = k >= DEEP and m > 1 and reads_directly(n, 1, tile, m, k)  # or else it packs anyway
+        once = m > 1 and reads_directly(n, 1, tile, m, k)  # or else it packs anyway
         for side, x in enumerate(node.inputs):
             left, columns = (side == 0) != turn, turn
             while x.op is permute and len(x.shape) == 2:
