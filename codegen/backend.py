@@ -7,7 +7,7 @@ affair of its room in runtime/.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from ..ir.dtype import DType
@@ -45,7 +45,7 @@ class Backend(Protocol):
     def by_columns(self, body: Graph) -> Mapping[Node, bool]:
         """The inputs of the body of a loop that are best copied before it, for its products."""
 
-    def rows_apart(self, s: Schedule, carries: Collection[Node]) -> tuple[int, int] | None:
+    def rows_apart(self, s: Schedule, body: Graph, carried: int) -> tuple[int, int] | None:
         """How many rows of a loop's body threads may take through all iterations, and how many of
         them must stay together; None if they may not. Then the schedule is `row_by_row`.
         """

@@ -188,7 +188,7 @@ class _Loop(_Bodies):
             else:
                 self.stack(k, y, written[k])
         if self.cond is None:
-            apart = self.outer.backend.rows_apart(body.schedule, graph.inputs[:carried])
+            apart = self.outer.backend.rows_apart(body.schedule, own, carried)
             body.schedule = replace(body.schedule, row_by_row=apart is not None)
             self.filled(body)
             rows = apart and Rows(*apart, self.end, self.end + body.finish())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.op import Kind
 from ..ir.ops import movement
@@ -27,25 +28,26 @@ from .text import storage_code
 NEAR = 1 << 20
 
 
-def rows_apart(s: Schedule, carries: Collection[Node]) -> tuple[int, int] | None:
+def rows_apart(s: Schedule, body: Graph, carried: int) -> tuple[int, int] | None:
     """How many rows of a body can be computed apart, and how many stay together; None if they
     cannot.
     """
-    firsts = {x.shape[:1] for x in (*carries, *s.low.outputs)}
+    carries = body.inputs[:carried]
+    firsts = {x.shape[:1] for x in (*carries, *body.outputs)}
     if len(firsts) != 1 or s.low.checks:
         return None
     count = math.prod(firsts.pop())  # of what has no axis, one
     if count < 2 * LEAST_ROWS:
         return None
-    body = _Body(s, count, carries)
-    units = [body.unit(group) for group in s.order]
+    way = _RowByRow(s, count, carries)
+    units = [way.unit(group) for group in s.order]
     if None in units:
         return None
     unit = math.lcm(*(u for u in units if u is not None))
     return count, unit
 
 
-class _Body:
+class _RowByRow:
     def __init__(self, s: Schedule, count: int, carries: Collection[Node]):
         self.s, self.low, self.count = s, s.low, count
         self.stored = s.stored()

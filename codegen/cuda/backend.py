@@ -4,7 +4,7 @@ Numba's kernels for GPUs have.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ...ir.dtype import DType
@@ -53,7 +53,7 @@ class CUDA:
     def by_columns(self, body: Graph) -> Mapping[Node, bool]:
         return {}
 
-    def rows_apart(self, s: Schedule, carries: Collection[Node]) -> None:
+    def rows_apart(self, s: Schedule, body: Graph, carried: int) -> None:
         return None
 
 

@@ -12,7 +12,7 @@ from ...ir.ops.movement import permute
 from ...ir.strides import View
 from ..text import Piece, storage_code
 from .product import Matrix, copied
-from .tile import DEEP, reads_directly, tile_for, turned, worth_a_copy
+from .tile import reads_directly, tile_for, turned, worth_a_copy
 
 
 def by_columns(body: Graph) -> dict[Node, bool]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Set as AbstractSet
+from collections.abc import Collection, Hashable, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 
 from ...ir.dtype import float32
@@ -85,7 +85,7 @@ def moved_view(view: View, node: Node) -> View | None:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, layouts: dict[Node, View]):
+    def __init__(self, graph: Graph, layouts: dict[Node, View], loose: Collection[int]):
         self.anchors: set[Node] = set()
         self.low = Lowered((), self.anchors, layouts)  # until all anchors are known
         order = graph.order()
@@ -102,8 +102,8 @@ class _Lowering:
                 self.new[node] = self.lower(node, tuple(self.new[x] for x in node.inputs))
             self.lowered.add(self.new[node])
         outputs = []
-        for y in graph.outputs:
-            node = self.new[y]
+        for n, y in enumerate(graph.outputs):
+            node = self.in_order(self.new[y]) if n in loose else self.new[y]
             if node not in self.low.anchors:
                 if node.op.kind is not Kind.ELEMENTWISE:
                     node = self.keep(copy(node))
@@ -115,6 +115,12 @@ class _Lowering:
         order = postorder([*outputs, *checks])
         anchors = frozenset(self.anchors)
         self.low = Lowered(tuple(outputs), anchors, layouts, tuple(order), checks, {})
+
+    def in_order(self, node: Node) -> Node:
+        """The anchor whose numbers are the node's in another shape, if there is one."""
+        base, view = self.low.resolve(node)
+        same = base in self.anchors and base.size == node.size and view.is_identity
+        return base if same else node
 
     def needing_buffers(self, graph: Graph, order: list[Node]) -> set[Node]:
         """Expressions that will be kept whatever comes: outputs, and operands of launches that read
@@ -378,8 +384,8 @@ def expand_node(x: Node, shape: tuple[int, ...]) -> Node:
     return intern(expand, (x,), {"shape": shape})
 
 
-def lower(graph: Graph, layouts: dict[Node, View]) -> Lowered:
+def lower(graph: Graph, layouts: dict[Node, View], loose: Collection[int] = ()) -> Lowered:
     """Decide which values of the graph get a buffer; `layouts` says how each input lies in
-    memory.
+    memory. `loose` outputs may have another shape, for only their numbers count, in their order.
     """
-    return _Lowering(graph, layouts).low
+    return _Lowering(graph, layouts, loose).low

@@ -64,9 +64,10 @@ def schedule(
 ) -> Schedule:
     """Schedule `graph`; see codegen.build.build. `fuse_products` is the backend's: it merges matrix
     products with what their kernels compute besides. Without `copies`, outputs that cannot be
-    computed in an input's memory have memory of their own.
+    computed in an input's memory have memory of their own, and the others only their numbers.
     """
-    low = lower(graph, {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs})
+    loose = set() if copies else set(range(len(graph.outputs))) - writes.keys()
+    low = lower(graph, {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}, loose)
     fusion = Fusion(low)
     fuse_products(low, fusion)
     fusion.run()
