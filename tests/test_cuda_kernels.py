@@ -18,7 +18,7 @@ from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
-from tracegrad.codegen.cuda import order, teams
+from tracegrad.codegen.cuda import order, stages, teams
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
@@ -47,6 +47,10 @@ def for_gpus(monkeypatch):
         yield
 
 
+def cut_in_three(steps, blocks) -> int:
+    return 3
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
 @given(*PROGRAMS, st.lists(st.integers(0, 4), min_size=1, max_size=4), st.booleans(),
        st.sampled_from(["thread", "warp", "block"]), st.booleans())
@@ -59,7 +63,7 @@ def test_random_programs_are_the_interpreter(
             limits.enter_context(patch.object(order, "RUN", 2))  # so long rows are merged
         if team == "block":
             limits.enter_context(patch.object(teams, "LONG_ROW", 1))
-        for module, name, value in SHORT if cut else ():
+        for module, name, value in (*SHORT, (stages, "worth", cut_in_three)) if cut else ():
             limits.enter_context(patch.object(module, name, value))
         compare(execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
 

@@ -17,10 +17,10 @@ from ..schedule.groups import Group
 from ..schedule.lower import Lowered
 from ..schedule.schedule import Schedule
 from ..text import Piece
+from . import stages
 from .extern import LAUNCHES
 from .points import copied, filled
 from .product import contraction
-from .teams import Teams
 
 
 class CUDA:
@@ -42,7 +42,7 @@ class CUDA:
         elif group.opaque:
             yield from LAUNCHES[anchor.op](s.low, anchor, s.place)
         else:
-            yield Teams(s, group, stored, fast).piece()
+            yield from stages.pieces(s, group, stored, fast)
 
     def copy(self, count: int, dtype: DType) -> Piece:
         return copied("source", "target", dtype, View.of((count,)), View.of((count,)))

@@ -13,7 +13,7 @@ once per kept point; a reduction ends a pass with an exchange in a fixed order.
         k0 = minimum(first + team, n - 1)
         a0 = f4(-inf)                   # pass 0
         j0 = lane
-        while j0 < count:
+        while j0 < end:
             ...
             a0 = max_up(a0, v1)
             j0 += width
@@ -29,6 +29,7 @@ Sums over all rows are made by one block, each thread adding up what it comes ac
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.node import Node
@@ -160,18 +161,29 @@ class Teams(Body):
             lines += self.exchanges[p]
         if tail:
             lines += ["if live and lane == 0:", *indented(tail)]
-        team, n = self.team, self.args.integer(math.prod(self.kept_extents), "rows")
-        i = counter(self.outer, "i")
+        return self.by_teams(self.outer, self.kept_extents, lines)
+
+    def by_teams(
+        self, axes: Sequence[Axis], extents: Sequence[int], lines: Sequence[str]
+    ) -> list[str]:
+        """The statements `lines` for all rows, each done by a team."""
+        team, n = self.team, self.args.integer(math.prod(extents), "rows")
+        i = counter(axes, "i")
         here = [
             f"live = first + team < {n}",
             f"{i} = minimum(first + team, {n} - 1)",
-            f"count = select(live, {self.args.integer(math.prod(self.reduced_extents), 'row')}, 0)",
-            *unravelled(self.outer, self.kept_extents, self.args, i),
+            *unravelled(axes, extents, self.args, i),
+            *self.span(),
         ]
         step = f"cuda.gridDim.x * {team.teams}"
         begin = [f"lane = {team.lane}", f"team = {team.team}"]
         first = f"cuda.blockIdx.x * {team.teams}"
         return [*begin, *strided("first", first, n, step, [*here, *lines])]
+
+    def span(self) -> list[str]:
+        """From which point of a row to which its team goes."""
+        n = self.args.integer(math.prod(self.reduced_extents), "row")
+        return ["begin = lane", f"end = select(live, {n}, 0)"]
 
     def _over_points(self, p: int) -> list[str]:
         (point,) = self.points[p]
@@ -179,7 +191,7 @@ class Teams(Body):
             return []
         j = counter(self.inner, "j")
         inner = [*unravelled(self.inner, self.reduced_extents, self.args, j), *point.lines]
-        return strided(j, "lane", "count", self.team.width, inner)
+        return strided(j, "begin", "end", self.team.width, inner)
 
     def _fixed(self) -> list[Axis]:
         """The points of a short row, as axes that stand still."""
