@@ -18,7 +18,7 @@ from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
-from tracegrad.codegen.cuda import order, stages, teams
+from tracegrad.codegen.cuda import order, stages, teams, wide
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
@@ -63,7 +63,8 @@ def test_random_programs_are_the_interpreter(
             limits.enter_context(patch.object(order, "RUN", 2))  # so long rows are merged
         if team == "block":
             limits.enter_context(patch.object(teams, "LONG_ROW", 1))
-        for module, name, value in (*SHORT, (stages, "worth", cut_in_three)) if cut else ():
+        ours = (stages, "worth", cut_in_three), (wide, "LEAST", 1)
+        for module, name, value in (*SHORT, *ours) if cut else ():
             limits.enter_context(patch.object(module, name, value))
         compare(execute, drawn, seed, special, simple, ways, (0, 1, 2), guarded)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..cpu.builtins import BUILTINS
+from ..cpu.python_builtins import STORED
 
 WARP = 32
 KINDS: dict[str, Any] = {  # of numbers in registers
@@ -17,8 +18,32 @@ KINDS: dict[str, Any] = {  # of numbers in registers
     "i1": np.int8, "u1": np.uint8, "b1": np.bool_,
 }
 NAMES = {f"kind_{code}": kind for code, kind in KINDS.items()}  # of what is in shared memory
+LANES = range(4)  # of a vector
+
+
+def _load4_of(code: str) -> Callable[..., tuple[Any, ...]]:
+    load = BUILTINS[f"load_{code}"].python
+    return lambda pointer, position, scope: tuple(
+        load(pointer, position + k, scope) for k in LANES
+    )
+
+
+def _store4_of(code: str) -> Callable[..., None]:
+    store = BUILTINS[f"store_{code}"].python
+
+    def store4(pointer: Any, position: int, *values: Any) -> None:
+        *numbers, scope = values
+        for k in LANES:
+            store(pointer, position + k, numbers[k], scope)
+
+    return store4
+
+
 PLAIN: dict[str, Any] = {
     **{name: builtin.python for name, builtin in BUILTINS.items()},
+    **{f"load4_{code}": _load4_of(code) for code in STORED},
+    **{f"store4_{code}": _store4_of(code) for code in STORED},
+    "aligned": lambda pointer, nbytes: pointer.address % nbytes == 0,
     "quotient": lambda a, b: a // b,  # of numbers that are not negative
     "start": 0,  # what `apart` looks at on a CPU
     **NAMES,

@@ -313,6 +313,31 @@ def _store_of(code: str) -> Any:
     return device(lambda pointer, position, value, scope: store(pointer, position, pack(value)))
 
 
+def _load4_of(code: str) -> Any:
+    stored, unpack, _ = _PACKED.get(code, (code, None, None))
+    load = memory.load4_of(extending, types, _STORED[stored])
+    if unpack is None:
+        return device(lambda pointer, position, scope: load(pointer, position))
+
+    @device
+    def load4(pointer: Any, position: Any, scope: Any) -> Any:
+        a, b, c, d = load(pointer, position)
+        return unpack(a), unpack(b), unpack(c), unpack(d)
+
+    return load4
+
+
+def _store4_of(code: str) -> Any:
+    stored, _, pack = _PACKED.get(code, (code, None, KINDS.get(code)))
+    store = memory.store4_of(extending, types, _STORED[stored])
+
+    @device
+    def store4(pointer: Any, position: Any, a: Any, b: Any, c: Any, d: Any, scope: Any) -> None:
+        store(pointer, position, pack(a), pack(b), pack(c), pack(d))
+
+    return store4
+
+
 @device
 def extent(args: Any, k: Any) -> Any:
     return load_word(args, k)
@@ -386,5 +411,8 @@ FUNCTIONS: dict[str, Any] = {
     "philox": philox, "within": within, "report": report,
     **{f"pointer_{code}": pointer for code in (*_STORED, *_PACKED)},
     **{f"load_{code}": _load_of(code) for code in (*_STORED, *_PACKED)},
+    "aligned": device(lambda pointer, nbytes: pointer & (nbytes - 1) == 0),
+    **{f"load4_{code}": _load4_of(code) for code in (*_STORED, *_PACKED)},
+    **{f"store4_{code}": _store4_of(code) for code in (*_STORED, *_PACKED)},
     **{f"store_{code}": _store_of(code) for code in (*_STORED, *_PACKED)},
 }
