@@ -21,6 +21,7 @@ from tracegrad.ir.ops.loop import branch, loop, loop_while
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.verify import verify
+from tracegrad.runtime.cuda import executable
 from tracegrad.runtime.cuda.device import CudaDevice
 from tracegrad.runtime.cuda.fake_driver import FakeDriver
 
@@ -173,3 +174,35 @@ def test_streams_wait_for_each_other():
         second = called.device.to_host(called.outputs[0])
     np.testing.assert_allclose(second, np.exp(numbers(5, seed=1)), rtol=1e-6)
     np.testing.assert_allclose(called.device.to_host(first), np.exp(numbers(5)), rtol=1e-6)
+
+
+def test_an_error_of_the_device_tells_which_kernels_may_have_failed(monkeypatch):
+    def failing(stream):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    x, w = floats(5, 4), floats(4, 3)
+    called = Called(Graph((x, w), (sum_(el.tanh(dot(x, w)), dims=(0, 1)),)))
+    called.bind(numbers(5, 4), numbers(4, 3))
+    called.executable.run()
+    monkeypatch.setattr(called.driver, "synchronize", failing)
+    names = [launch.kernel.name for launch in called.program.launches]
+    with pytest.raises(RuntimeError, match="illegal memory access") as error:
+        called.device.synchronize(called.program.launches)
+    assert all(name in str(error.value) for name in names)
+    assert "CUDA_LAUNCH_BLOCKING=1" in str(error.value)
+    monkeypatch.setattr(executable, "BLOCKING", True)
+    with pytest.raises(RuntimeError, match="The kernel that failed") as error:
+        called.executable.run()
+    assert [name in str(error.value) for name in names] == [True] + [False] * (len(names) - 1)
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(monkeypatch):
+    x = floats(5)
+    called = Called(Graph((x,), (x * 2.0,)))
+    called.bind(numbers(5))
+    with monkeypatch.context() as changed:
+        changed.setattr(called.executable, "_one", lambda launch, stream: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            called.executable.run()
+    result, = called(numbers(5))
+    np.testing.assert_array_equal(result, 2 * numbers(5))
