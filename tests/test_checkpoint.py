@@ -6,6 +6,7 @@ import pytest
 from both_autograds import X, gradients, same
 
 import tracegrad as tg
+from tracegrad import func
 from tracegrad.utils.checkpoint import checkpoint, checkpoint_sequential
 
 
@@ -148,3 +149,16 @@ def test_a_write_to_a_view_out_of_a_checkpoint_is_not_lost(returned, write):
     mine, theirs = gradient(tg), gradient(torch)
     assert mine in (None, theirs)
     assert mine is not None or write(tg.ones(1), tg.ones(1)) is not None
+
+
+@pytest.mark.parametrize("way", [lambda f: f, tg.compile], ids=["eager", "compiled"])
+def test_a_function_may_take_derivatives(way):
+    def force(x):
+        return func.grad(lambda t: (t.sin() * x).sum())(x) + func.jvp(tg.tanh, (x,), (x,))[1]
+
+    def total(x, again):
+        y = checkpoint(force, x, use_reentrant=False) if again else force(x)
+        return tg.autograd.grad(y.sum(), x)[0]
+
+    x = tg.tensor([0.5, -1.0], requires_grad=True)
+    assert tg.allclose(way(lambda x: total(x, True))(x), total(x, False))

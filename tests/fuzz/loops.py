@@ -196,7 +196,7 @@ class Writer:
         text = self.body(f"def {f}({c}, {x}):", pools, [*names, *own], depth, results)
         text[1:1] = ["    " + u for u in self.destructured(unpack, carried, c)]
         more = "".join([f", dim={dim}" * (dim > 0), ", reverse=True" * (r.random() < 0.35),
-                        ", checkpoints=2" * (r.random() < 0.1)])
+                        ", checkpoints=2" * (r.random() < 0.1 and "writes" not in self.allowed)])
         out, rows = self.name("o"), self.name("r")
         start = self.nested(self.initial(pools, carried))
         text.append(f"{out}, {rows} = L.scan({f}, {start}, {xs}{more})")

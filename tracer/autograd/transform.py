@@ -87,8 +87,12 @@ class Pullback:
         self.origins: list[GradFn] = [x._grad_fn for x in inputs]
         self.recording = mode.grad
         stopped, mode.stopped = mode.stopped, False
-        with FixedGradMode(Forward.ON if forward else True):
-            self.result = function(inputs)
+        edges_only, mode.edges_only = mode.edges_only, False  # in a checkpoint, too
+        try:
+            with FixedGradMode(Forward.ON if forward else True):
+                self.result = function(inputs)
+        finally:
+            mode.edges_only = edges_only
         self.stopped, mode.stopped = mode.stopped, stopped or mode.stopped
         self.forward, self.mixed = forward, forward or forward_mode()
 
