@@ -65,6 +65,7 @@ int cuStreamCreate(handle *s, unsigned flags) {
     return 0;
 }
 int cuStreamSynchronize(handle s) { return number("STUB_FAULT", 0); }
+int cuStreamQuery(handle s) { return number("STUB_EVENT", 0); }
 int cuStreamWaitEvent(handle s, handle e, unsigned flags) { return 0; }
 int cuStreamBeginCapture_v2(handle s, int mode) { capturing = 1; recorded = 0; return 0; }
 int cuStreamEndCapture(handle s, handle *g) { capturing = 0; *g = (handle)7; return 0; }

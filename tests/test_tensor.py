@@ -91,12 +91,8 @@ def test_tensors_hash_by_identity_and_compare_by_element():
 
 
 # ---- devices
-def test_only_the_cpu_is_here():
-    assert not T.cuda.is_available() and T.cuda.device_count() == 0
+def test_devices_have_names():
     assert T.zeros(1).device == T.device("cpu") and str(T.device("cuda", 1)) == "cuda:1"
-    for make in (lambda: T.zeros(1, device="cuda"), lambda: T.ones(1).to("cuda"), T.ones(1).cuda):
-        with pytest.raises(RuntimeError, match="CUDA is not available"):
-            make()
     with pytest.raises(RuntimeError, match="Expected one of cpu, cuda"):
         T.device("gpu")
 

@@ -52,4 +52,4 @@ def set_device_index(device: Any) -> None:
     """Use that device. Raises RuntimeError if it is not there."""
     if not is_available():
         raise RuntimeError("there is no accelerator that tensors can be put on")
-    cuda.set_device(device)  # type: ignore[attr-defined]
+    cuda.set_device(device)

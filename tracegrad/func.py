@@ -227,7 +227,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
 def _basis(like: Tensor) -> Tensor:
     """All unit tensors of this shape, stacked along a first axis."""
     n = prod(like.shape)
-    return eye(n, dtype=like.dtype).reshape((n, *like.shape))
+    return eye(n, dtype=like.dtype, device=like.device).reshape((n, *like.shape))
 
 
 def _at_units(

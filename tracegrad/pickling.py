@@ -15,9 +15,11 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from .ir.device_array import DeviceArray
 from .ir.dtype import DType
 from .nn.parameter import Parameter
 from .tracer.tensor.device import device
+from .tracer.tensor.device_memory import host, place_of
 from .tracer.tensor.tensor import Size, Tensor, leaked_tensor_error
 
 STORAGES = {
@@ -41,6 +43,7 @@ class _Storage(NamedTuple):
     key: str
     dtype: DType
     size: int
+    where: str  # the device
 
 
 class _StorageView(NamedTuple):
@@ -61,6 +64,23 @@ class Memory:
         self.arrays: dict[int, tuple[np.ndarray, DType]] = {}
         self.views: dict[int, _StorageView] = {}
         self.contents: list[np.ndarray] = []
+        self._hosts: dict[int, tuple[Any, np.ndarray]] = {}  # by id: what is on a device, its copy
+        self._places: dict[int, str] = {}  # by id of a copy: that device
+
+    def on_host(self, array: Any) -> np.ndarray:
+        """An array, or a copy of one that is on a device; copies share memory as those do."""
+        if not isinstance(array, DeviceArray):
+            return array
+        if id(array) not in self._hosts:
+            memory = array.memory
+            if id(memory) not in self._hosts:
+                whole = DeviceArray(memory, (memory.nbytes,), np.dtype(np.uint8))
+                self._hosts[id(memory)] = memory, host(whole)
+            copy = np.ndarray(array.shape, array.dtype, self._hosts[id(memory)][1].data,
+                              array.address - memory.address, array.strides)
+            self._hosts[id(array)] = array, copy
+            self._places[id(copy)] = str(place_of(array))
+        return self._hosts[id(array)][1]
 
     def plan(self) -> None:
         """Assign all collected arrays to storages."""
@@ -87,14 +107,14 @@ class Memory:
             if any(n % step for at, _, a, _ in together for n in (at - first, *a.strides)):
                 continue  # an offset is not a whole number of elements: copied
             content = np.lib.stride_tricks.as_strided(lowest, ((end - first) // step,), (step,))
-            storage = self.keep(content, dtype)
+            storage = self.keep(content, dtype, self._places.get(id(lowest), "cpu"))
             for at, _, array, _ in together:
                 strides = tuple(s // step for s in array.strides)
                 self.views[id(array)] = _StorageView(storage, (at - first) // step, strides)
 
-    def keep(self, content: np.ndarray, dtype: DType) -> _Storage:
+    def keep(self, content: np.ndarray, dtype: DType, where: str) -> _Storage:
         self.contents.append(content)
-        return _Storage(str(len(self.contents) - 1), dtype, content.size)
+        return _Storage(str(len(self.contents) - 1), dtype, content.size, where)
 
     def view_of(self, array: np.ndarray, dtype: DType) -> _StorageView:
         """The storage, offset and strides of an array. An array that has none is copied."""
@@ -102,7 +122,8 @@ class Memory:
             content = np.ascontiguousarray(array, dtype.storage)
             strides = tuple(math.prod(array.shape[d + 1 :]) for d in range(array.ndim))
             self.arrays[id(array)] = array, dtype  # keeps the id in use
-            self.views[id(array)] = _StorageView(self.keep(content.reshape(-1), dtype), 0, strides)
+            storage = self.keep(content.reshape(-1), dtype, self._places.get(id(array), "cpu"))
+            self.views[id(array)] = _StorageView(storage, 0, strides)
         return self.views[id(array)]
 
 
@@ -130,7 +151,7 @@ class Pickler(_Python):
         if not isinstance(obj, _Storage):
             return None
         kind = _Global("torch", f"{STORAGES[obj.dtype.name]}Storage")
-        return ("storage", kind, obj.key, "cpu", obj.size)
+        return ("storage", kind, obj.key, obj.where, obj.size)
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Size):
@@ -147,10 +168,11 @@ class Pickler(_Python):
             return _Global("torch._utils", "_rebuild_parameter"), (
                 obj.data, obj.requires_grad, OrderedDict(),
             )
+        array = self.memory.on_host(obj._array)
         if self.collecting:
-            self.memory.arrays[id(obj._array)] = obj._array, obj._dtype
+            self.memory.arrays[id(array)] = array, obj._dtype
             return _Global("torch", "looking"), ()
-        storage, offset, strides = self.memory.view_of(obj._array, obj._dtype)
+        storage, offset, strides = self.memory.view_of(array, obj._dtype)
         return _Global("torch._utils", "_rebuild_tensor_v2"), (
             storage, offset, tuple(obj.shape), strides, obj.requires_grad, OrderedDict(),
         )

@@ -30,6 +30,7 @@ from .functions.torch.slicing_joining import cat
 from .ir.dtype import float64
 from .nn.module import Module
 from .nn.utils.convert_parameters import vector_to_parameters
+from .tracer.tensor.device_memory import host
 from .tracer.tensor.dispatch import from_numpy as shared
 from .tracer.tensor.tensor import Tensor
 
@@ -55,8 +56,7 @@ def _array(t: Tensor) -> np.ndarray:
     """A result as SciPy wants it, in memory of its own: not that of an argument."""
     if not isinstance(t, Tensor):
         raise TypeError(f"the function must return a tensor, not {type(t).__name__}")
-    array = t._array
-    assert array is not None
+    array = host(t._array)
     if array.dtype != np.float64:
         return t._dtype.decode(array).astype(np.float64)
     return array if array.base is None else array.copy()
@@ -91,7 +91,7 @@ def function(f: Callable, *, argnum: int = 0) -> Callable[..., np.ndarray]:
 
 def _value_and_array(result: tuple[Tensor, Tensor]) -> tuple[float, np.ndarray]:
     value, gradient = result
-    return float(value._dtype.decode(value._array)), _array(gradient)
+    return float(value._dtype.decode(host(value._array))), _array(gradient)
 
 
 def value_and_grad(
@@ -174,7 +174,7 @@ def parameters_to_array(module: Module) -> np.ndarray:
     >>> torch.scipy.parameters_to_array(nn.Linear(2, 1)).shape
     (3,)
     """
-    parts = [np.ravel(p.detach().to(float64)._array) for p in _trained(module).values()]
+    parts = [np.ravel(host(p.detach().to(float64)._array)) for p in _trained(module).values()]
     return np.concatenate(parts)
 
 

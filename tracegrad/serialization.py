@@ -22,10 +22,12 @@ from typing import IO, Any
 import numpy as np
 
 from .ir.dtype import DType, named
+from .ir.strides import View, contiguous
 from .nn.parameter import Parameter
 from .pickling import STORAGES, pickled
 from .tracer.mode import mode
-from .tracer.tensor.device import device, usable
+from .tracer.tensor.device import CPU, device, usable
+from .tracer.tensor.device_memory import copied
 from .tracer.tensor.tensor import Size, Tensor, fill_slots
 from .unpickling import PLAIN_TYPES, Constructor, Reader
 
@@ -129,10 +131,20 @@ def _copy_permissions(handle: int, before: os.stat_result) -> None:
 
 # ---- reading
 class _Storage:
-    """A range of memory that tensors refer to."""
+    """A range of memory that tensors refer to, which is put on a device."""
 
-    def __init__(self, array: np.ndarray, dtype: DType):
+    def __init__(self, array: np.ndarray, dtype: DType, where: device):
         self.array, self.dtype, self.used = array, dtype, False
+        self.placed = copied(array, where)
+
+    def seen(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> Any:
+        """Its elements from `offset` on, with these strides."""
+        if 0 in shape:
+            strides, offset = contiguous(shape), 0
+        if self.placed is not self.array:
+            return self.placed.through(View(shape, strides, offset))
+        steps = tuple(s * self.array.itemsize for s in strides)
+        return np.lib.stride_tricks.as_strided(self.array[offset:], shape, steps)
 
 
 def _all_integers(*numbers: Any) -> bool:
@@ -155,9 +167,7 @@ def _tensor(args: tuple) -> Tensor:
         raise pickle.UnpicklingError("a tensor is too large")
     if type(requires_grad) is not bool or (requires_grad and not dtype.is_floating_point):
         raise pickle.UnpicklingError("only tensors of floating point dtype can require gradients")
-    steps = tuple(s * array.itemsize for s in strides)
-    tail = array[offset:] if 0 not in shape else array[:0]
-    seen = np.lib.stride_tricks.as_strided(tail, shape, steps)
+    seen = storage.seen(shape, strides, offset)
     return fill_slots(object.__new__(Tensor), seen, None, dtype, requires_grad)
 
 
@@ -200,10 +210,35 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name) if constructor is None else constructor
 
 
+class _NoSuchPlace(RuntimeError):
+    """A device that a file names is not there."""
+
+
+def _place(location: Any, mapped: Any) -> device:
+    """Where a storage goes that was at `location` when it was saved."""
+    if isinstance(mapped, dict):
+        mapped = mapped.get(location, location)
+    if callable(mapped):  # torch's gets a storage; those here are of the CPU
+        return CPU
+    if mapped is not None:
+        return usable(mapped)
+    if not str(location).startswith("cuda"):
+        return CPU
+    try:
+        return usable(location)
+    except RuntimeError as error:
+        raise _NoSuchPlace(
+            f"Attempting to deserialize object on {location}, but there is no such device "
+            f"({error}). Use load with map_location=torch.device('cpu') to map your storages to "
+            "the CPU."
+        ) from None
+
+
 class _Archive:
     """The entries of a file that `save` or torch wrote."""
 
-    def __init__(self, file: IO[bytes], size: int):
+    def __init__(self, file: IO[bytes], size: int, map_location: Any):
+        self.map_location = map_location
         self.zip = zipfile.ZipFile(file)
         entries = self.zip.infolist()
         names = {entry.filename for entry in entries}
@@ -222,14 +257,14 @@ class _Archive:
 
     def storage(self, pid: Any) -> _Storage:
         """The storage of a persistent id."""
-        what, dtype, name, _, size = pid
+        what, dtype, name, location, size = pid
         if what != "storage" or not isinstance(dtype, DType) or not isinstance(name, str):
             raise pickle.UnpicklingError(f"a storage of {dtype!r} is not supported")
         if name not in self.storages:
             array = np.frombuffer(bytearray(self.read(f"data/{name}")), dtype.storage)
             if array.size != size:
                 raise pickle.UnpicklingError(f"storage {name} has {array.size} numbers, not {size}")
-            self.storages[name] = _Storage(array, dtype)
+            self.storages[name] = _Storage(array, dtype, _place(location, self.map_location))
         if self.storages[name].dtype is not dtype:
             raise pickle.UnpicklingError(f"storage {name} has two dtypes")
         return self.storages[name]
@@ -239,14 +274,14 @@ def load(
     f: File, map_location: Any = None, pickle_module: Any = None, *,
     weights_only: bool | None = True, mmap: bool | None = None, **options: Any,
 ) -> Any:
-    """Read a file that `save` or torch wrote. All tensors are placed in CPU memory.
+    """Read a file that `save` or torch wrote. Tensors are put on the device that they were on.
 
     Unless `weights_only` is False, only tensors, numbers, strings and containers are made, whatever
-    the file says. `map_location` may be the CPU, a function or a dict; the latter two have no
-    effect. The other options are accepted and ignored.
+    the file says. `map_location` is another device for all of them, a dict from names of devices to
+    devices, or a function, which means the CPU. The other options are accepted and ignored.
 
-    Raises RuntimeError for a damaged file, and pickle.UnpicklingError for a file with refused
-    content.
+    Raises RuntimeError for a damaged file or a device that is not there, and
+    pickle.UnpicklingError for a file with refused content.
 
     >>> model = nn.Linear(2, 1)
     >>> torch.save(model.state_dict(), "model.pt")
@@ -261,18 +296,19 @@ def load(
         usable(map_location)
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
-            return _read(file, os.fspath(f), weights_only)
+            return _read(file, os.fspath(f), weights_only, map_location)
     if not hasattr(f, "read") or not hasattr(f, "seek"):
         raise AttributeError(
             "You can only load from a file that is seekable. Please pre-load the data into a "
             "buffer like io.BytesIO and try to load from it instead."
         )
-    return _read(f, getattr(f, "name", f"the {type(f).__name__}"), weights_only)
+    name = getattr(f, "name", f"the {type(f).__name__}")
+    return _read(f, name, weights_only, map_location)
 
 
-def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
+def _read(file: IO[bytes], name: Any, weights_only: bool | None, map_location: Any) -> Any:
     try:
-        archive = _Archive(file, file.seek(0, os.SEEK_END))
+        archive = _Archive(file, file.seek(0, os.SEEK_END), map_location)
         text = archive.read("data.pkl")
         if weights_only is None or weights_only:
             value = Reader(_KNOWN, archive.storage).load(text)
@@ -281,7 +317,7 @@ def _read(file: IO[bytes], name: Any, weights_only: bool | None) -> Any:
             return value
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(f"load: {name}: {error}") from None
-    except MemoryError:
+    except (MemoryError, _NoSuchPlace):
         raise
     except Exception as error:  # zipfile raises many kinds for damage
         raise RuntimeError(

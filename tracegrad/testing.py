@@ -11,6 +11,7 @@ import numpy as np
 from .autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from .functions.torch.creation import as_tensor
 from .ir.dtype import DType
+from .tracer.tensor.device_memory import host
 from .tracer.tensor.tensor import Tensor
 
 __all__ = ["GradcheckError", "assert_close", "assert_kernels", "gradcheck", "gradgradcheck"]
@@ -94,7 +95,7 @@ class _Comparison:
 
     def values(self, a: Tensor, b: Tensor, where: str) -> None:
         r, t = self.tolerance or _tolerance(a.dtype, b.dtype)
-        x, y = (np.asarray(v.dtype.decode(v._array), np.float64) for v in (a, b))
+        x, y = (np.asarray(v.dtype.decode(host(v._array)), np.float64) for v in (a, b))
         with np.errstate(invalid="ignore"):
             apart = np.abs(x - y)
             close = (x == y) | (apart <= t + r * np.abs(y)) & np.isfinite(y)

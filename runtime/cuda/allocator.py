@@ -23,7 +23,17 @@ LARGE = 10 << 20  # blocks from here on have segments of their own
 
 
 class OutOfMemoryError(RuntimeError):
-    """torch's: a GPU has no room for what was asked."""
+    """torch's: a GPU has no room for what was asked.
+
+    Raises nothing itself: it is raised where a tensor is made, or a program is loaded.
+
+    >>> try:
+    ...     x = torch.ones(2, device="cuda")
+    ... except torch.cuda.OutOfMemoryError:
+    ...     torch.cuda.empty_cache()
+    ... except RuntimeError:
+    ...     pass  # there is no GPU
+    """
 
 
 class Block:

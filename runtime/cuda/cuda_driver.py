@@ -103,6 +103,12 @@ class CudaDriver:
         self._device_of[stream] = device
         return stream
 
+    def adopt(self, device: int, stream: int) -> None:
+        self._device_of.setdefault(stream, device)
+
+    def idle(self, stream: int) -> bool:
+        return self._of(stream).is_done("cuStreamQuery", stream)
+
     def synchronize(self, stream: int) -> None:
         self._of(stream).cuStreamSynchronize(stream)
 
@@ -122,7 +128,7 @@ class CudaDriver:
         self._of(stream).cuStreamWaitEvent(stream, event, 0)
 
     def done(self, event: int) -> bool:
-        return self._lib.is_done(event)
+        return self._lib.is_done("cuEventQuery", event)
 
     def elapsed(self, first: int, second: int) -> float:
         return self._lib.number(c_float, self._lib.cuEventElapsedTime, first, second)

@@ -51,6 +51,12 @@ class Driver(Protocol):
     def stream(self, device: int) -> int:
         """A new stream."""
 
+    def adopt(self, device: int, stream: int) -> None:
+        """Know a stream of another library."""
+
+    def idle(self, stream: int) -> bool:
+        """Whether all its work is done."""
+
     def synchronize(self, stream: int) -> None:
         """Wait for its work. RuntimeError if a kernel has failed."""
 

@@ -116,6 +116,13 @@ class FakeDriver:
         self._device_of[stream], self._queues[stream] = device, []
         return stream
 
+    def adopt(self, device: int, stream: int) -> None:
+        self._device_of.setdefault(stream, device)
+        self._queues.setdefault(stream, [])
+
+    def idle(self, stream: int) -> bool:
+        return not self._queues[stream]
+
     def _enqueue(self, stream: int, work: Work) -> None:
         self._recording.get(stream, self._queues[stream]).append(work)
 

@@ -39,6 +39,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # with the types of their arguments
     "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, _HANDLE),
     "cuStreamCreate": (_NEW, c_uint),
     "cuStreamSynchronize": (_HANDLE,),
+    "cuStreamQuery": (_HANDLE,),
     "cuStreamWaitEvent": (_HANDLE, _HANDLE, c_uint),
     "cuStreamBeginCapture_v2": (_HANDLE, c_int),
     "cuStreamEndCapture": (_HANDLE, _NEW),
@@ -144,8 +145,9 @@ class LibCuda:
         function(byref(result), *args)
         return result.value
 
-    def is_done(self, event: int) -> bool:
-        code = self._library.cuEventQuery(event)
+    def is_done(self, query: str, what: int) -> bool:
+        """What a query of a stream or an event tells."""
+        code = getattr(self._library, query)(what)
         if code not in (_SUCCESS, _NOT_READY):
             raise self.error(code)
         return code == _SUCCESS

@@ -257,7 +257,7 @@ def _at_units(
 ) -> list[Tensor]:
     """`function` of `count` tensors at all unit tensors of argument `at`, along a first axis."""
     n = prod(like.shape)
-    basis = eye(n, dtype=like.dtype).reshape((n, *like.shape))
+    basis = eye(n, dtype=like.dtype, device=like.device).reshape((n, *like.shape))
 
     def one(unit: Tensor) -> tuple:
         return tuple(function([unit if k == at else None for k in range(count)]))

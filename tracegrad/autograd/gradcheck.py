@@ -18,6 +18,7 @@ from ..functions.torch.creation import tensor, zeros_like
 from ..tracer.autograd.backward import grad
 from ..tracer.autograd.transform import Pullback
 from ..tracer.mode import enable_grad, no_grad
+from ..tracer.tensor.device_memory import copyto, host
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
@@ -45,7 +46,7 @@ def _tuple(x: Any) -> tuple:
 
 
 def _array(t: Tensor) -> np.ndarray:
-    return np.asarray(t.detach().numpy(), np.float64)
+    return np.asarray(t.detach().numpy(force=True), np.float64)
 
 
 class _Check:
@@ -102,13 +103,13 @@ class _Check:
     @contextmanager
     def moved(self, x: Tensor, by: np.ndarray) -> Iterator[None]:
         """Within it, `by` is added to the values of `x`."""
-        memory = x.detach().numpy()  # a backward does not notice that NumPy changed it, and back
-        before = memory.copy()
-        memory += by
+        memory = x._array  # a backward does not notice that this was changed, and back
+        before = host(memory).copy()
+        copyto(memory, (before + by).astype(before.dtype))
         try:
             yield
         finally:
-            memory[...] = before
+            copyto(memory, before)
 
     def difference(self, x: Tensor, direction: np.ndarray) -> Arrays:
         """The derivative of the outputs along a direction of `x`, by central differences."""
@@ -130,7 +131,8 @@ class _Check:
     def pulled(self, y: Tensor, g: np.ndarray) -> list[np.ndarray]:
         """The gradients of all inputs for the cotangent `g` of `y`."""
         grads = grad(
-            [y], self.xs, [tensor(g, dtype=y.dtype)], retain_graph=True, allow_unused=True
+            [y], self.xs, [tensor(g, dtype=y.dtype, device=y.device)], retain_graph=True,
+            allow_unused=True,
         )
         return [
             np.zeros(tuple(x.shape)) if t is None else _array(t)
@@ -161,7 +163,7 @@ class _Check:
 
         back = Pullback(call, self.xs)
         back.set_outputs([back.result[k] for k in self.differentiable])
-        along = tensor(direction, dtype=x.dtype)
+        along = tensor(direction, dtype=x.dtype, device=x.device)
         tangents = back.pushforward()([along if t is x else None for t in self.xs])
         return [_array(t) for t in tangents]
 
@@ -219,8 +221,9 @@ def _reentrant(check: _Check, tolerance: float) -> None:
 def _batched(check: _Check) -> None:
     for j, y in enumerate(check.ys):
         gs = [check.random.standard_normal(tuple(y.shape)) for _ in range(2)]
+        stacked = tensor(np.stack(gs), dtype=y.dtype, device=y.device)
         together = grad(
-            [y], check.xs, [tensor(np.stack(gs), dtype=y.dtype)], retain_graph=True,
+            [y], check.xs, [stacked], retain_graph=True,
             allow_unused=True, is_grads_batched=True,
         )
         each = [check.pulled(y, g) for g in gs]
@@ -312,7 +315,7 @@ def gradgradcheck(
         for k, (w, y) in enumerate(zip(weights, ys, strict=True)):
             numbers = random.standard_normal((*y.shape, 2) if gen_non_contig_grad_outputs
                                              else tuple(y.shape))
-            full = tensor(numbers, dtype=w.dtype)
+            full = tensor(numbers, dtype=w.dtype, device=w.device)
             weights[k] = full[..., 0] if gen_non_contig_grad_outputs else full
             weights[k].requires_grad_()
     else:

@@ -12,6 +12,7 @@ from ..tracer.capture.inputs import Input
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode
 from ..tracer.tensor.data_changes import changed_since
+from ..tracer.tensor.device_memory import contiguous
 from ..tracer.tensor.gradient_layout import to_layout
 from ..tracer.tensor.inplace import take_history
 from ..tracer.tensor.tensor import RemovableHandle, Tensor, wrap
@@ -169,7 +170,7 @@ class CompiledCall(GradFn):
         starts = d.all_outputs if len(parts) == len(d.all_outputs) else frozenset(parts)
         self.check(starts)
         if not (mode.grad or mode.trace is not None or d.needs_rerun()):
-            seeds = [np.ascontiguousarray(parts[k]._array) for k in sorted(starts)]
+            seeds = [contiguous(parts[k]._array) for k in sorted(starts)]
             return tuple(d.run(starts, self.pointers + [address(seed) for seed in seeds]))
         by_output = {d.outputs[k]: part for k, part in parts.items()}
         return d.rerun.gradients(self, d.changed(), by_output, d.wanted)

@@ -21,6 +21,7 @@ from ..tracer.capture.scalar import UnknownValue, is_number
 from ..tracer.capture.signature import aval, flatten, parts, repetition
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
+from ..tracer.tensor.device import get_default_device
 from ..tracer.tensor.tensor import Tensor, wrap
 from .dynamic_sizes import DynamicSizes
 from .entry import Entry, nobody
@@ -65,7 +66,8 @@ class CompiledFunction:
         held: dict[int, Any] = {}
         structure = flatten((args, kwargs), tensors, numbers, held)
         avals = tuple(aval(t) for t in tensors)
-        key = (structure, avals, repetition(tensors), mode.grad, get_default_dtype())
+        modes = mode.grad, get_default_dtype(), get_default_device()
+        key = (structure, avals, repetition(tensors), *modes)
         return key, tensors, numbers, held
 
     def call(self, args: tuple, kwargs: dict) -> Any:
@@ -267,7 +269,7 @@ class CompiledFunction:
             )
         args = dict(entry.fixed_arguments)
         avals = entry.key[1]
-        for k, (shape, _, dtype, needs_grad) in zip(
+        for k, (shape, _, dtype, needs_grad, _) in zip(
             entry.tensor_arguments or range(len(avals)), avals, strict=True
         ):
             args[k] = wrap(np.zeros(shape, dtype.storage), dtype, needs_grad)

@@ -18,6 +18,8 @@ from ..ir.device_array import DeviceArray
 from ..runtime.cpu.executable import Executable as CPUExecutable
 from ..runtime.device import Device, Executable
 from ..tracer.capture.trace import Trace
+from ..tracer.tensor import device_memory
+from ..tracer.tensor.device import CPU as CPU_DEVICE, get_default_device
 
 Array = Any  # an np.ndarray or a DeviceArray
 
@@ -55,8 +57,8 @@ def gpu(device: Device) -> Place:
 
 def place_of(trace: Trace) -> Place:
     """Where the program of a trace runs."""
-    arrays = (i.tensor._array for i in trace.inputs if i.tensor is not None)
-    return next((gpu(a.device) for a in arrays if type(a) is DeviceArray), HOST)
+    where = trace.device or get_default_device()
+    return HOST if where == CPU_DEVICE else gpu(device_memory.gpus.device(where.index or 0))
 
 
 def address(array: Array) -> int:

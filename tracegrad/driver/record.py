@@ -24,6 +24,7 @@ from ..tracer.capture.shown import as_shown
 from ..tracer.capture.side_effects import Effect
 from ..tracer.capture.signature import containers, flatten, leaves, rebuild
 from ..tracer.capture.trace import Trace, tracing
+from ..tracer.tensor.device_memory import placement
 from ..tracer.tensor.masked_selection import settled
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
@@ -290,7 +291,7 @@ def _refuse_changed(original: Any, numbers: list, current: Any) -> None:
     if (
         not same
         or not all(map(alike, numbers, after[1]))
-        or not all(a is b or a.__array_interface__ == b.__array_interface__ for a, b in pairs)
+        or not all(a is b or placement(a) == placement(b) for a, b in pairs)
     ):
         raise RuntimeError(
             "a list, tuple or dict among the arguments was changed by the function itself while it "

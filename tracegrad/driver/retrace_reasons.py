@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ..tracer.capture.locations import alike
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import aval
+from ..tracer.tensor.device import CPU
 from ..tracer.tensor.tensor import Tensor
 from .entry import Entry
 
@@ -19,6 +20,7 @@ _FIELDS = (
     "which tensors are one and the same",
     "grad mode",
     "the default dtype",
+    "the default device",
 )  # of the key of a call
 
 
@@ -118,8 +120,9 @@ def _kind(key: Any) -> str:
 
 
 def _shown(a: tuple) -> str:
-    shape, _, dtype, requires_grad = a
-    return f"{dtype.name}{list(shape)}{' requires_grad' if requires_grad else ''}"
+    shape, _, dtype, requires_grad, where = a
+    graded = " requires_grad" if requires_grad else ""
+    return f"{dtype.name}{list(shape)}{graded}{'' if where == CPU else f' on {where}'}"
 
 
 def _changed(then: tuple, now: tuple) -> str:
@@ -131,5 +134,5 @@ def _changed(then: tuple, now: tuple) -> str:
 
 def _strides(a: tuple) -> list[int]:
     """In elements, as `stride()` gives them."""
-    _, strides, dtype, _ = a
+    _, strides, dtype, *_ = a
     return [s // dtype.itemsize for s in strides]

@@ -16,7 +16,6 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ..ir.graph import postorder
 from ..ir.locks import Turn
@@ -29,6 +28,7 @@ from ..tracer.capture.trace import Trace
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, set_default_dtype
 from ..tracer.tensor.data_changes import changed_since
+from ..tracer.tensor.device_memory import copyto, like_in_memory
 from ..tracer.tensor.tensor import Tensor, wrap
 from ..tracer.tensor.views import memory_location
 
@@ -212,21 +212,14 @@ def _on_a_copy(t: Tensor, array: np.ndarray | None) -> Iterator[None]:
     saved = t._array, t._version, t._ptr, t._base, t._view, t._memory_location
     location = memory_location(t)
     begin = 0 if location is None else location[1]
-    memory = _memory_like(t._array, begin)
-    copy = as_strided(memory[begin:], t._array.shape, t._array.strides)
-    np.copyto(copy, t._array if array is None else array)
+    memory, copy = like_in_memory(t._array, begin)
+    copyto(copy, t._array if array is None else array)
     t._array, t._version, t._ptr, t._base, t._view = copy, [0], 0, None, None
     t._memory_location = None if location is None else (memory, begin)
     try:
         yield
     finally:
         t._array, t._version, t._ptr, t._base, t._view, t._memory_location = saved
-
-
-def _memory_like(array: np.ndarray, begin: int) -> np.ndarray:
-    """New memory for an array of the same strides that starts at element `begin`."""
-    last = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
-    return np.empty(begin + (last // array.itemsize + 1 if array.size else 0), array.dtype)
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from functools import wraps
 from types import FunctionType
 from typing import Any
 
-from numpy.lib.array_utils import byte_bounds
-
+from ..ir.device_array import bounds
 from ..ir.node import Node
 from ..tracer.mode import FixedGradMode, mode, resolve
 from ..tracer.pytree import flatten
+from ..tracer.tensor.device_memory import place_of
 from ..tracer.tensor.inplace import overwrite, refuse_unwritable
 from ..tracer.tensor.promotion import SCALAR_TYPE, can_cast
 from ..tracer.tensor.tensor import Tensor
@@ -184,8 +184,8 @@ def _from_outside(t: Tensor) -> bool:
 def _span(t: Tensor) -> tuple[Any, int, int, bool] | None:
     """Whose memory a tensor lies in, from where to where, and whether it fills that."""
     if t._array is not None:
-        low, high = byte_bounds(t._array)
-        return None, low, high, high - low == t._array.nbytes
+        low, high = bounds(t._array)
+        return place_of(t._array), low, high, high - low == t._array.nbytes
     if t._view is not None and any(op is index_view for op, _ in t._view.path):
         return None
     reach = sum(s * (n - 1) for s, n in zip(strides_of(t), t.shape, strict=True))

@@ -258,7 +258,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     if tensor.numel() == 0:
         return tensor
     rows, columns = tensor.shape[0], tensor.numel() // tensor.shape[0]
-    matrix = randn(max(rows, columns), min(rows, columns), dtype=tensor.dtype, generator=generator)
+    matrix = randn(max(rows, columns), min(rows, columns), dtype=tensor.dtype, generator=generator,
+                   device=tensor.device)
     q, r = linalg_qr(matrix)
     q = q * r.diagonal().sign()  # which makes it uniform among all of them
     return tensor.copy_((q if rows >= columns else q.mT).reshape(tensor.shape) * gain)
@@ -279,7 +280,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
         raise ValueError("Only tensors with 2 dimensions are supported")
     rows = tensor.shape[0]
     tensor.normal_(0, std, generator=generator)
-    rank = rand(*tensor.shape, generator=generator).argsort(0).argsort(0)
+    rank = rand(*tensor.shape, generator=generator, device=tensor.device).argsort(0).argsort(0)
     return tensor.masked_fill_(rank < math.ceil(sparsity * rows), 0)
 
 

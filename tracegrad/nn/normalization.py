@@ -56,7 +56,7 @@ class _NormBase(_Affine):
         track = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, **kind) if track else None)
         self.register_buffer("running_var", ones(num_features, **kind) if track else None)
-        count = tensor(0, dtype=int64) if track else None
+        count = tensor(0, dtype=int64, device=device) if track else None
         self.register_buffer("num_batches_tracked", count)
         self.reset_parameters()
 

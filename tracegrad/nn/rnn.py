@@ -189,8 +189,9 @@ class RNNBase(Module):
     def _initial(self, input: Tensor, batch: int) -> Any:
         """The state of zeros."""
         rows = self.num_layers * self._directions
-        h = zeros(rows, batch, self._state_size, dtype=input.dtype)
-        return (h, zeros(rows, batch, self.hidden_size, dtype=input.dtype)) if self._two else h
+        kind: dict[str, Any] = {"dtype": input.dtype, "device": input.device}
+        h = zeros(rows, batch, self._state_size, **kind)
+        return (h, zeros(rows, batch, self.hidden_size, **kind)) if self._two else h
 
     @property
     def _two(self) -> bool:

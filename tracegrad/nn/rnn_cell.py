@@ -45,7 +45,8 @@ class RNNCellBase(Module):
                 raise ValueError(f"{kind}: Expected {name} to be 1D or 2D, got {x.dim()}D instead")
 
     def _zeros(self, input: Tensor) -> Tensor:
-        return zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype)
+        shape = (*input.shape[:-1], self.hidden_size)
+        return zeros(shape, dtype=input.dtype, device=input.device)
 
     def _step(self, function: Callable, input: Tensor, hx: Any) -> Any:
         """The function on rows of input and state; one example is a row."""

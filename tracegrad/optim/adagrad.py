@@ -48,7 +48,7 @@ class Adagrad(Optimizer):
         group = self.param_groups[-1]
         for p in group["params"]:
             state = self.state[p]
-            state["step"] = zeros((), dtype=float32)
+            state["step"] = zeros((), dtype=float32, device=p.device)
             state["sum"] = full_like(p.detach(), group["initial_accumulator_value"])
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:

@@ -77,7 +77,7 @@ class Adam(Optimizer):
         state = self.state[p]
         if not state:
             with outside():
-                state["step"] = zeros((), dtype=float32)
+                state["step"] = zeros((), dtype=float32, device=p.device)
                 state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
                 if amsgrad:
                     state["max_exp_avg_sq"] = zeros_like(p)

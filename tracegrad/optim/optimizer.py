@@ -266,16 +266,17 @@ class Optimizer(Listened):
 
 
 def _loaded(key: Any, value: Any, p: Any) -> Any:
-    """A saved value; a tensor takes the parameter's dtype, but 'step' keeps its own."""
+    """A saved value; a tensor takes the parameter's device and dtype, but 'step' its own dtype."""
     if isinstance(value, dict):
         return {k: _loaded(k, v, p) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_loaded(None, v, p) for v in value)
     if not isinstance(value, (Tensor, np.generic)) and hasattr(value, "__array__"):
         value = as_tensor(value.__array__())
-    if not isinstance(value, Tensor) or key == "step" or not p.is_floating_point():
+    if not isinstance(value, Tensor):
         return value
-    return value.to(p.dtype)
+    own = key == "step" or not p.is_floating_point()
+    return value.to(p.device, value.dtype if own else p.dtype)
 
 
 def refuse_negative(name: str, value: Any) -> None:

@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
         state = self.state[p]
         if not state:
             with outside():
-                state["step"] = zeros((), dtype=float32)
+                state["step"] = zeros((), dtype=float32, device=p.device)
                 state["square_avg"] = zeros_like(p)
                 if group["momentum"] > 0:
                     state["momentum_buffer"] = zeros_like(p)

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.dtype import DType
+from ..tensor.device import CPU
+from ..tensor.device_memory import place_of
 from ..tensor.dispatch import from_numpy
 from ..tensor.tensor import Tensor
 from .scalar import is_number
@@ -150,11 +152,11 @@ def containers(value: Any) -> Iterator[type]:
 
 
 def aval(t: Tensor) -> tuple:
-    """The abstract value of a tensor: shape, strides in bytes, dtype, requires_grad."""
+    """The abstract value of a tensor: shape, strides in bytes, dtype, requires_grad, device."""
     a = t._array
     if a is None:
-        return (t.shape, None, t._dtype, t._requires_grad)
-    return (a.shape, a.strides, t._dtype, t._requires_grad)
+        return (t.shape, None, t._dtype, t._requires_grad, CPU)
+    return (a.shape, a.strides, t._dtype, t._requires_grad, place_of(a))
 
 
 def repetition(tensors: list[Tensor]) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from ...ir.ops.random import signed
 from ..autograd.graph import edge
 from ..mode import mode
 from ..signals import untraced_handlers
-from ..tensor.device import CPU, device
+from ..tensor.device import device, get_default_device
 from ..tensor.device_memory import place_of
 from ..tensor.masked_selection import SelectionPayload, settled
 from ..tensor.placement import refuse_several
@@ -93,7 +93,7 @@ class Trace:
 
     def device_of(self, t: Tensor) -> device:
         """Where a tensor is."""
-        return self.device or CPU
+        return self.device or get_default_device()
 
     def unhook(self) -> Iterator[Callable]:
         """Take off, and give, the hooks that the function has left on tensors from outside."""

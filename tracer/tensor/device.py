@@ -103,8 +103,6 @@ def usable(where: Any) -> device:
         return CPU
     index = present.get(where.type)
     if index is None:
-        if where.type == "cuda":
-            raise RuntimeError("CUDA is not available: there are no kernels for GPUs yet")
         raise RuntimeError(f"tensors cannot be put on device '{where}'")
     return device(where.type, index(where.index))
 
@@ -129,7 +127,8 @@ def _module(frame: FrameType) -> str:
 _PACKAGE = __name__.rpartition(".tracer.")[0]
 _FUNCTIONS = tuple(f"{_PACKAGE}.{room}." for room in ("functions", "tracer", "ir"))
 _MAKERS = tuple(
-    f"{_PACKAGE}.functions.torch.{page}" for page in ("creation", "random_sampling", "memory")
+    f"{_PACKAGE}.functions.{page}"
+    for page in ("torch.creation", "torch.random_sampling", "torch.memory", "out_argument")
 )
 
 

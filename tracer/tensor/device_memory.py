@@ -6,10 +6,12 @@ how to compute there, and installs that here as `gpus`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ...ir.device_array import DeviceArray, bounds
 from ...ir.dtype import DType
@@ -110,18 +112,49 @@ def moved(array: DeviceArray, view: View) -> DeviceArray:
 
 
 def as_dtype(array: Any, storage: np.dtype) -> Any:
-    """The same memory as elements of another dtype of the same size."""
+    """The same memory as elements of another dtype; of another size, the last dimension has more or
+    fewer of them.
+    """
     if type(array) is not DeviceArray:
         return array.view(storage)
-    base = array if array.base is None else array.base
-    return DeviceArray(array.memory, array.shape, np.dtype(storage), array.strides, array.address,
-                       base)
+    storage, base = np.dtype(storage), array if array.base is None else array.base
+    shape, strides = array.shape, array.strides
+    if storage.itemsize != array.itemsize:
+        shape = (*shape[:-1], shape[-1] * array.itemsize // storage.itemsize)
+        strides = (*strides[:-1], storage.itemsize)
+    return DeviceArray(array.memory, shape, storage, strides, array.address, base)
+
+
+def first_elements(array: Any, shape: tuple[int, ...]) -> Any:
+    """The first elements of a contiguous array, in another shape."""
+    if type(array) is DeviceArray:
+        return array.through(View.of(shape))
+    return array.reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def transposed(array: Any, axes: tuple[int, ...]) -> Any:
     if type(array) is DeviceArray:
         return array.through(array.view.permute(axes))
     return array.transpose(axes)
+
+
+def contiguous(array: Any) -> Any:
+    """The array itself if it is row-major, else a copy that is."""
+    if type(array) is DeviceArray:
+        return array.memory.device.contiguous(array)
+    return np.ascontiguousarray(array)
+
+
+def like_in_memory(array: Any, begin: int) -> tuple[Any, Any]:
+    """New memory, and in it an array of the same strides that starts at element `begin`."""
+    last = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    count = begin + (last // array.itemsize + 1 if array.size else 0)
+    if type(array) is DeviceArray:
+        memory = array.memory.device.empty((count,), array.dtype)
+        view = array.view
+        return memory, memory.through(View(view.shape, view.strides, begin))
+    memory = np.empty(count, array.dtype)
+    return memory, as_strided(memory[begin:], array.shape, array.strides)
 
 
 # ---- where memory lies
@@ -141,5 +174,5 @@ def may_share_memory(a: Any, b: Any) -> bool:
 
 def placement(array: Any) -> tuple:
     """What tells the elements of an array from those of others."""
-    return place_of(array), address(array), array.shape, array.strides
+    return place_of(array), address(array), array.shape, array.strides, array.dtype
 

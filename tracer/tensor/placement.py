@@ -21,8 +21,8 @@ from .device import CPU, device, within_library
 from .memory_order import axis_order, elementwise_strides, strides_of
 from .tensor import Tensor, leaked_tensor_error, wrap
 
-# functions whose indices may be on the CPU
-_INDEXING = ("getitem", "setitem", "index_put", "index_put_")
+# functions whose indices, or lengths, may be on the CPU
+_INDEXING = ("getitem", "setitem", "index_put", "index_put_", "ctc_loss")
 
 
 # ---- moving
@@ -137,7 +137,9 @@ def _refuse_users(places: list[device]) -> None:
     frame: FrameType | None = sys._getframe(1)
     entry: FrameType = sys._getframe(1)
     while frame is not None and within_library(frame):
-        entry, frame = frame, frame.f_back
+        if entry.f_code.co_name not in _INDEXING or frame.f_code.co_name in _INDEXING:
+            entry = frame
+        frame = frame.f_back
     code = entry.f_code
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)

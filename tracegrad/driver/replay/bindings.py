@@ -18,6 +18,8 @@ from ...tracer.capture.locations import Location
 from ...tracer.capture.signature import aval
 from ...tracer.change_counter import WatchedDict, change_count, changed, guarded_locations
 from ...tracer.mode import get_default_dtype
+from ...tracer.tensor.device import CPU
+from ...tracer.tensor.device_memory import place_of
 from ...tracer.tensor.inplace import is_read_only
 from ...tracer.tensor.tensor import Tensor
 from ..entry import Entry, nobody
@@ -133,7 +135,7 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
     array of the last call.
     """
     table, slot, me = entry.executable.table, entry.program.inputs[k], entry.inputs[k]
-    shape, strides, dtype, _ = entry.avals[k]
+    shape, strides, dtype, _, where = entry.avals[k]
     is_written = any(i is me for i in entry.written)
     related = [
         i
@@ -155,6 +157,7 @@ def rebinder(entry: Entry, k: int, last: list) -> Callable[[Any], bool]:
             array is None
             or array.shape != shape
             or array.strides != strides
+            or ((type(array) is not np.ndarray or where is not CPU) and place_of(array) != where)
             or t._dtype is not dtype
             or (is_written and not array.flags.writeable)
         ):

@@ -21,6 +21,7 @@ from ...runtime.device import Executable
 from ...tracer.capture.locations import alike
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import leaves
+from ...tracer.tensor.device_memory import place_of
 from ..entry import Entry, nobody
 from ..lowering import Lowered
 from ..places import address
@@ -92,7 +93,7 @@ def bind_segments(s: Source) -> None:
 
 
 def _binder(executable: Executable, slot: int, aval: tuple, last: list) -> Callable[[Any], bool]:
-    shape, strides, dtype, _ = aval
+    shape, strides, dtype, _, where = aval
 
     def bind(t: Any) -> bool:
         """Write the pointer of a tensor to the table; False if it does not fit."""
@@ -100,7 +101,9 @@ def _binder(executable: Executable, slot: int, aval: tuple, last: list) -> Calla
         if array is None or (array.shape, array.strides) != (shape, strides):
             return False
         pointer = t._ptr or address(array)
-        if t._dtype is not dtype or restoring_elsewhere() or t._array is not array:
+        if t._dtype is not dtype or place_of(array) != where:
+            return False
+        if restoring_elsewhere() or t._array is not array:
             return False
         executable.table[slot] = t._ptr = pointer
         last[0] = ref(array)

@@ -337,7 +337,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     if not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
     duration, length = (
-        _lengths(n, batch, name)
+        _lengths(n, batch, name).to(log_probs.device)
         for n, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths"))
     )
     at_most(duration, steps, "input_lengths")

@@ -64,7 +64,7 @@ def _walk(step: Callable, constants: tuple[Maybe, ...], carry: tuple[Tensor, ...
 
 
 def _like_an_array(x: Tensor) -> bool:
-    return x._array is not None and not x.dtype.is_half
+    return type(x._array) is np.ndarray and not x.dtype.is_half
 
 
 def _walk_arrays(step: Callable, constants: list, carry: list, slices: list,

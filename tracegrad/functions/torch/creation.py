@@ -28,6 +28,7 @@ from ...tracer.tensor.promotion import (
 )
 from ...tracer.tensor.tensor import Size, Tensor, wrap
 from ..arguments import numbers_fit, refuse
+from . import device_exchange
 
 __all__ = [
     "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like",
@@ -209,6 +210,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     where = usable(device)
     if isinstance(data, np.ndarray) and (dtype is None or of_numpy(data.dtype) is as_dtype(dtype)):
         return leaf(from_numpy(data), False, where)
+    if hasattr(data, "__cuda_array_interface__"):
+        shared = device_exchange.from_interface(data)
+        return shared.to(shared.device if device is None else where, dtype)
     return tensor(data, dtype=dtype, device=where)
 
 
@@ -259,8 +263,10 @@ def _filled(
             refuse_overflow(value, d)  # by comparisons, which are guards
         return leaf(dispatch.number(value, d).expand(shape).clone(), requires_grad, where)
     value = checked_number(value, d)
-    if mode.trace is None:
+    if mode.trace is None and where is CPU:
         t = wrap(np.full(shape, d.encode(value)), d)
+    elif mode.trace is None:
+        t = placed(wrap(np.array(d.encode(value)), d), where).expand(shape).clone().detach()
     else:
         t = bind(full_op, (), {"value": value, "shape": shape, "dtype": d})
     return leaf(t, requires_grad, where)
@@ -475,7 +481,7 @@ def _between(start: Any, end: Any, steps: int, name: str) -> Tensor:
     if any(isinstance(x, Tensor) and x.ndim for x in (start, end)):
         raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors")
     first, last = (as_tensor(x).detach().to(float64) for x in (start, end))
-    k = arange(steps, dtype=float64)
+    k = arange(steps, dtype=float64, device=CPU)
     step = (last - first) / max(steps - 1, 1)
     half = (steps + 1) // 2
     return where(k < half, first + step * k, last - step * (steps - 1 - k))
@@ -519,6 +525,6 @@ def eye(
             [0., 1.]])
     """
     where = usable(device)
-    rows, columns = (arange(k) for k in (n, n if m is None else m))
+    rows, columns = (arange(k, device=CPU) for k in (n, n if m is None else m))
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     return leaf(cast(rows.reshape(-1, 1) == columns, dtype=d), requires_grad, where)

@@ -9,17 +9,27 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.device_array import DeviceArray
 from ...ir.dtype import DType, bfloat16, bool_, of_numpy
 from ...ir.node import user_site
 from ...ir.ops.movement import pad, permute, reshape, slice as slice_
 from ...tracer.change_counter import tensor_changed
 from ...tracer.mode import resolve
 from ...tracer.tensor.device import usable
+from ...tracer.tensor.device_memory import (
+    as_dtype as as_dtype_of,
+    copied,
+    first_elements,
+    host,
+    place_of,
+    transposed,
+)
 from ...tracer.tensor.memory_order import strides_of
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype
 from ...tracer.tensor.reshape_inplace import refuse_trace_input
 from ...tracer.tensor.tensor import Tensor, leaked_tensor_error, wrap
 from ...tracer.tensor.views import alias_memory, as_bits, memory_location, memory_offset
+from . import device_exchange
 from .creation import from_numpy, leaf, tensor
 
 __all__ = ["asarray", "from_dlpack", "frombuffer", "to_dlpack"]
@@ -36,6 +46,8 @@ def __dlpack__(self: Tensor, **options: Any) -> Any:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     if t._array is None:
         raise leaked_tensor_error(t)
+    if type(t._array) is DeviceArray:
+        return device_exchange.capsule(t, options.get("stream"))
     if t._dtype is bfloat16:
         raise BufferError("bfloat16 cannot be exported: it is held in uint16 arrays here")
     return t._array.__dlpack__(**{k: v for k, v in options.items() if v is not None})
@@ -43,7 +55,8 @@ def __dlpack__(self: Tensor, **options: Any) -> Any:
 
 def __dlpack_device__(self: Tensor) -> tuple[int, int]:
     """Where this tensor lies, in DLPack's numbers."""
-    return CPU_DEVICE
+    where = self.device
+    return (device_exchange.CUDA, where.index or 0) if self.is_cuda else CPU_DEVICE
 
 
 def to_dlpack(tensor: Tensor) -> Any:
@@ -71,18 +84,25 @@ class _Capsule:
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares the memory of another library's tensor, array or capsule.
 
-    Shape and dtype: those of the other tensor. Raises BufferError if the memory is not on the CPU.
+    Shape and dtype: those of the other tensor. Raises BufferError for memory of another kind of
+    device.
 
     >>> import numpy as np
     >>> torch.from_dlpack(np.array([1.0, 2.0]))
     tensor([1., 2.], dtype=tracegrad.float64)
     """
-    usable(device)
+    where = None if device is None else usable(device)
     if isinstance(ext_tensor, Tensor):
         shared = ext_tensor.detach()
+    elif device_exchange.is_on_device(ext_tensor):
+        shared = device_exchange.from_capsule(ext_tensor)
     else:
         given = ext_tensor if hasattr(ext_tensor, "__dlpack__") else _Capsule(ext_tensor)
         shared = from_numpy(np.from_dlpack(given))
+    if where is not None and where != shared.device:
+        if copy is False:
+            raise ValueError(f"from_dlpack: a tensor on {shared.device} cannot be on {where}")
+        return shared.to(where)
     return shared.clone() if copy else shared
 
 
@@ -132,7 +152,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     >>> t
     tensor([5., 2.], dtype=tracegrad.float64)
     """
-    usable(device)
+    where = None if device is None else usable(device)
     wanted = None if dtype is None else as_dtype(dtype)
     shared: Tensor | None = None
     if isinstance(obj, Tensor):
@@ -141,13 +161,19 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
         shared = from_numpy(obj)
     elif hasattr(obj, "__dlpack__"):
         shared = from_dlpack(obj)
+    elif hasattr(obj, "__cuda_array_interface__"):
+        shared = device_exchange.from_interface(obj)
     elif isinstance(obj, (bytes, bytearray, memoryview)):
         own = np.asarray(obj).dtype if isinstance(obj, memoryview) else np.dtype("u1")
         shared = frombuffer(obj, dtype=wanted or of_numpy(own))
     if copy is False and (shared is None or wanted not in (None, shared.dtype)):
         raise ValueError(f"can't alias arbitrary sequence {type(obj).__name__} into a tensor.")
     if shared is None:
-        return tensor(obj, dtype=wanted, requires_grad=bool(requires_grad))
+        return tensor(obj, dtype=wanted, device=where, requires_grad=bool(requires_grad))
+    if where is not None and where != shared.device:
+        if copy is False:
+            raise ValueError(f"asarray: a tensor on {shared.device} cannot be on {where}")
+        return leaf(shared.to(where, wanted).detach(), bool(requires_grad))
     y = shared if wanted in (None, shared.dtype) else shared.to(wanted)
     y = y.clone() if copy and y is shared else y
     if requires_grad is None or requires_grad == y.requires_grad:
@@ -172,7 +198,7 @@ def bits_as(input: Tensor, dtype: DType) -> Tensor:
         )
     if dtype.itemsize != x._dtype.itemsize:
         _refuse_what_does_not_fit(x, dtype)
-    y = wrap(x._array.view(dtype.storage), dtype)
+    y = wrap(as_dtype_of(x._array, dtype.storage), dtype)
     y._version = x._version
     alias_memory(x, y)
     return y
@@ -215,13 +241,14 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
         _resize_traced(t, shape)
         return self
     count = math.prod(shape)
-    order = sorted(range(t.ndim), key=lambda d: -t._array.strides[d])
-    row = t._array.transpose(order)
+    order = tuple(sorted(range(t.ndim), key=lambda d: -t._array.strides[d]))
+    row = transposed(t._array, order)
     t._memory_location = memory_location(t)
     if not row.flags.c_contiguous or count > row.size:
         t._memory_location = None
-        row = np.concatenate([row.ravel(), np.zeros(max(count - row.size, 0), row.dtype)])
-    t._array, t._ptr, t._base, t._view = row.reshape(-1)[:count].reshape(shape), 0, None, None
+        more = np.zeros(max(count - row.size, 0), row.dtype)
+        row = copied(np.concatenate([host(row).ravel(), more]), place_of(row))
+    t._array, t._ptr, t._base, t._view = first_elements(row, tuple(shape)), 0, None, None
     t._version[0] += 1
     tensor_changed(t)
     return self

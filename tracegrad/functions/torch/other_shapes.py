@@ -13,6 +13,7 @@ from ...ir.ops import movement as ops
 from ...ir.ops.elementwise import where
 from ...ir.ops.index import index
 from ...tracer.autograd.graph import composite
+from ...tracer.tensor.device import get_default_device
 from ...tracer.tensor.dispatch import number
 from ...tracer.tensor.gradient_layout import to_contiguous
 from ...tracer.tensor.promotion import as_dtype
@@ -177,7 +178,8 @@ def _indices(name: str, find: Callable) -> Callable:
         if row < 0 or col < 0:
             raise RuntimeError(f"row and col must be non-negative, got {row} and {col}")
         found = held(np.stack(find(row, offset, col)).astype(np.int64), int64)
-        return to(found, int64 if dtype is None else as_dtype(dtype), device=device)
+        where = get_default_device() if device is None else device
+        return to(found, int64 if dtype is None else as_dtype(dtype), device=where)
 
     indices.__name__ = indices.__qualname__ = f"{name}_indices"
     indices.__doc__ = f"""The rows and the columns of the elements that `{name}` keeps.

@@ -112,7 +112,8 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """
     if permutation is None:
         return None
-    return scatter(permutation, 0, permutation, arange(permutation.numel()))
+    count = arange(permutation.numel(), device=permutation.device)
+    return scatter(permutation, 0, permutation, count)
 
 
 def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
@@ -141,8 +142,10 @@ def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
     real = column < descending
     place = k * times + column if batch_first else column * batch + k  # in the rows of input
     rows = reshape(input, times * batch, *input.shape[2:])
-    data = index_select(rows, 0, tensor(place[real]))
-    return PackedSequence(data, tensor(real.sum(1)), None if order is None else tensor(order))
+    where = rows.device
+    data = index_select(rows, 0, tensor(place[real], device=where))
+    ordered = None if order is None else tensor(order, device=where)
+    return PackedSequence(data, tensor(real.sum(1)), ordered)
 
 
 def _times_and_batch(input: Tensor, batch_first: bool) -> tuple[int, int]:
@@ -209,7 +212,7 @@ def pad_packed_sequence(
         real, place = index_select(real, 1, back), index_select(place, 1, back)
     rows = index_select(data, 0, flatten(place))
     y = reshape(rows, longest, batch, *data.shape[1:])
-    filler = full((), padding_value, dtype=data.dtype)
+    filler = full((), padding_value, dtype=data.dtype, device=data.device)
     y = where(reshape(real, longest, batch, *(1,) * (data.ndim - 1)), y, filler)
     if total_length is not None:
         more = total_length - longest
