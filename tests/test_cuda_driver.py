@@ -6,18 +6,30 @@ import ctypes
 import gc
 import shutil
 import subprocess
+from ctypes import c_uint64
 from pathlib import Path
 from secrets import token_hex
 
 import numpy as np
 import pytest
+from graphs import floats
 
-from tracegrad.codegen.program import Grid, Kernel
-from tracegrad.runtime.cuda import compiler, machine_code
+from tracegrad.codegen.build import build
+from tracegrad.codegen.cuda.backend import CUDA
+from tracegrad.codegen.program import Grid, Kernel, from_word
+from tracegrad.ir.graph import Graph
+from tracegrad.ir.interpret import interpret
+from tracegrad.ir.ops import elementwise as el
+from tracegrad.ir.ops.loop import loop
+from tracegrad.ir.ops.reduce import sum as sum_
+from tracegrad.ir.simplify import simplify
+from tracegrad.runtime.cpu.python_builtins import Pointer
+from tracegrad.runtime.cuda import compiler, machine_code, plain
 from tracegrad.runtime.cuda.allocator import LARGE, Allocator, Memory, OutOfMemoryError
 from tracegrad.runtime.cuda.cuda_driver import CudaDriver
+from tracegrad.runtime.cuda.device import CudaDevice
 from tracegrad.runtime.cuda.driver import OutOfMemory
-from tracegrad.runtime.cuda.fake_driver import FakeDriver, Misuse
+from tracegrad.runtime.cuda.fake_driver import FakeDriver, Misuse, arguments_of
 from tracegrad.runtime.cuda.gpu import Gpu
 
 
@@ -90,23 +102,69 @@ def test_memory_streams_and_events(driver):
     gc.collect()
 
 
+class Kernels:
+    """What the stub calls for a kernel: it runs in plain Python."""
+
+    def __init__(self, stub, monkeypatch):
+        self.all, self.launched, self.errors = [], [], []
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], c_uint64)
+        self.callback = kind(self.run)
+        ctypes.c_void_p.in_dll(stub, "stub_kernel").value = ctypes.cast(
+            self.callback, ctypes.c_void_p).value
+        monkeypatch.setattr(machine_code, "of", lambda kernels, capability: {
+            kernel: self.code(kernel) for kernel in kernels})
+
+    def code(self, kernel):
+        self.all.append(kernel)
+        return f"{len(self.all) - 1}".encode() + b"\0"
+
+    def run(self, function, blocks, threads, args):
+        kernel = self.all[int(ctypes.string_at(function))]
+        self.launched.append(kernel.template)
+        try:
+            words = (ctypes.c_int64 * 64).from_address(args)
+            values = [
+                Pointer(c_uint64.from_address(word).value, 0, 1 << 62)
+                if kind.startswith("pointer") else from_word(word) if kind == "number" else word
+                for kind, word in zip(arguments_of(kernel), words, strict=False)
+            ]
+            plain.run(kernel, values, Grid(blocks, threads))
+        except BaseException as error:
+            self.errors.append(error)
+
+
 @with_a_compiler
-def test_launches_and_graphs(stub, driver, monkeypatch):
-    monkeypatch.setattr(machine_code, "compiled", lambda kernel, capability: b"code\0")
-    counts = (ctypes.c_uint64 * 4).in_dll(stub, "stub_launched")
-    counts[:] = [0] * 4
-    kernel, stream = new_kernel(), driver.stream(0)
-    function = driver.functions(0, [kernel])[kernel]
-    assert driver.functions(0, [kernel]) == {kernel: function}
-    driver.launch(stream, function, Grid(3, 64), 0x1234)
-    assert list(counts) == [1, 0, 0x1234, 3]
-    driver.begin_capture(stream)
-    for _ in range(2):
-        driver.launch(stream, function, Grid(2, 32, 64 << 10), 1 << 40)
-    graph = driver.end_capture(stream)
-    assert list(counts) == [1, 2, 1 << 40, 2]
-    driver.launch_graph(stream, graph)
-    driver.release_graph(graph)
+def test_programs_run_by_the_calls_of_the_library(stub, driver, monkeypatch):
+    kernels = Kernels(stub, monkeypatch)
+    c, x = floats(3), floats(4, 3)
+    inner = floats(3), floats(3)
+    new = el.tanh(inner[0] + inner[1])
+    body = Graph(inner, (new, new * 2.0))
+    how = {"body": body, "carried": 1, "sliced": 1, "length": 4, "reverse": False}
+    last, rows = (loop(c, x, **how, result=k) for k in range(2))
+    graph = Graph((c, x), (last, sum_(rows, dims=(0, 1))))
+    device = CudaDevice(driver, 1)
+    executable = device.executable(build(simplify(graph), backend=CUDA()))
+    draw = np.random.default_rng(0)
+    for _ in range(3):
+        values = [draw.standard_normal(node.shape) for node in (c, x)]
+        inputs = [device.from_host(value) for value in values]
+        outputs = [device.empty(y.shape, np.dtype(float)) for y in graph.outputs]
+        slots = (*executable.program.inputs, *executable.program.outputs)
+        for slot, array in zip(slots, (*inputs, *outputs), strict=True):
+            executable.table[slot] = array.address
+        executable.run()
+        assert not kernels.errors
+        for y, wanted in zip(outputs, interpret(graph, *values), strict=True):
+            np.testing.assert_allclose(device.to_host(y), wanted, rtol=1e-12)
+    assert kernels.launched.count("moves") == 3 * 5
+    with device.on_stream(driver.stream(1)):
+        executable.run()
+        np.testing.assert_array_equal(
+            device.to_host(device.copy(outputs[0])), device.to_host(outputs[0])
+        )
+    del executable
+    gc.collect()
 
 
 @with_a_compiler

@@ -134,7 +134,7 @@ class Executable:
         self.runs += span != AFTER
         if span != AFTER and self.program.checked > 0:
             self._gpu.read(self._found, self._status.address, self.program.launches)
-        elif self._readable:
+        elif span != AFTER and self._readable:
             self._gpu.synchronize(self.program.launches)
         return bool(self._found[0])
 

@@ -199,7 +199,7 @@ class FakeDriver:
         self._enqueue(stream, lambda: self._run(kernel, grid, args))
 
     def _run(self, kernel: Kernel, grid: Grid, args: int) -> None:
-        kinds = _arguments(kernel)
+        kinds = arguments_of(kernel)
         words = self._bytes(args, 8 * len(kinds)).view(np.int64).tolist()
         values: list[Pointer | int | float] = []
         for kind, word in zip(kinds, words, strict=True):
@@ -235,7 +235,7 @@ class FakeDriver:
 
 
 @cache
-def _arguments(kernel: Kernel) -> list[str]:
+def arguments_of(kernel: Kernel) -> list[str]:
     """What each word of the argument block is, by the builtin that reads it."""
     read = re.findall(r"(pointer_\w+|extent|number)\(args, (\d+)\)", kernel.text)
     kinds = {int(k): builtin for builtin, k in read}
