@@ -42,7 +42,8 @@ UNTYPED = {"__getattr__", *(f"__i{name}__" for name in _AUGMENTED.split())}
 # functions whose named result comes with a dimension alone
 SOMETIMES = ("max", "median", "min", "nanmedian")
 # of the package: modules that are imported at their first use, and names that lie in them
-LAZY = [p for p, here in PATHS.items() if p == here and "." not in p and p[0] != "_"] + [*HOMES]
+LAZY = [p for p, here in PATHS.items() if p == here and "." not in p and p[0] != "_"]
+LAZY += [n for n in HOMES if "." not in n]
 HEAD = '"""Written by `python -m tests.stubs`."""\n\n'
 _KNOWN = {
     "Any": "typing", "Self": "typing", "Callable": "collections.abc", "Iterable": "collections.abc",

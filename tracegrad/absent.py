@@ -103,11 +103,12 @@ def attribute(space: str) -> Callable[[str], Any]:
 
 
 def _lazy(space: str, name: str) -> Any:
-    if space == "" and name in torch_modules.HOMES:
-        return getattr(torch_modules.imported(torch_modules.HOMES[name]), name)
+    path = f"{space}.{name}" if space else name
+    if (home := torch_modules.HOMES.get(path)) is not None:
+        return getattr(torch_modules.imported(home), name)
     if space.startswith("nn.modules."):  # torch has other files
         return vars(sys.modules[_module("nn")]).get(name, _ABSENT)
-    return find(f"{space}.{name}" if space else name) or _ABSENT
+    return find(path) or _ABSENT
 
 
 def find(path: str) -> ModuleType | None:

@@ -75,6 +75,13 @@ def _attention_switches(module: ModuleType) -> None:
         setattr(module, f"{kind}_sdp_enabled", enabled)
 
 
+@contextmanager
+def _sdp_kernel(enable_flash: bool = True, enable_math: bool = True,
+                enable_mem_efficient: bool = True, enable_cudnn: bool = True) -> Iterator[dict]:
+    """A `with` block that names the kernels that may be used. The results are the same."""
+    yield {}
+
+
 def _make(name: str, switches: dict[str, Any]) -> ModuleType:
     module = ModuleType(f"{__name__}.{name}", f"torch.backends.{name}: not used here.")
     vars(module).update(
@@ -90,4 +97,5 @@ cpu, cuda, cudnn, mkl, mkldnn, mps, openmp, opt_einsum = (
     _make(name, switches) for name, switches in _SWITCHES.items()
 )
 _attention_switches(cuda)
+cuda.sdp_kernel = _sdp_kernel  # type: ignore[attr-defined]
 cpu.get_cpu_capability = lambda: "DEFAULT"  # type: ignore[attr-defined]

@@ -16,10 +16,10 @@ _PATHS = """
     _C _dynamo _dynamo.eval_frame=_dynamo _higher_order_ops _jit_internal=jit _tensor=. _utils
     accelerator amp amp.autocast_mode=amp amp.grad_scaler=amp autograd autograd.forward_ad
     autograd.function autograd.functional autograd.grad_mode=autograd autograd.gradcheck
-    autograd.graph autograd.variable=autograd backends backends.cpu backends.cuda backends.cudnn
-    backends.mkl backends.mkldnn backends.mps backends.openmp backends.opt_einsum compiler cpu
-    cpu.amp=amp.cpu cuda cuda.amp=amp.cuda distributed distributed.nn=distributed_nn fft func
-    functional=. fx hub jit jit.annotations=jit linalg masked mps multiprocessing nn
+    autograd.graph autograd.profiler=profiler autograd.variable backends backends.cpu backends.cuda
+    backends.cudnn backends.mkl backends.mkldnn backends.mps backends.openmp backends.opt_einsum
+    compiler cpu cpu.amp=amp.cpu cuda cuda.amp=amp.cuda distributed distributed.nn=distributed_nn
+    fft func functional=. fx hub jit jit.annotations=jit linalg masked mps multiprocessing nn
     nn.attention=nn.attention_backends nn.common_types=types nn.functional nn.init
     nn.modules.activation=nn.activation nn.modules.adaptive=nn
     nn.modules.batchnorm=nn.normalization nn.modules.container=nn.container
@@ -35,8 +35,7 @@ _PATHS = """
     optim.adagrad optim.adam optim.adamw=optim.adam optim.lr_scheduler optim.optimizer
     optim.rmsprop optim.sgd overrides profiler random=tracer.tensor.generator return_types
     serialization special storage=functions.torch.storage testing torch_version types utils
-    utils._foreach_utils utils._pytree utils.checkpoint utils.dlpack utils.hooks
-    version xpu
+    utils._foreach_utils utils._pytree utils.checkpoint utils.dlpack utils.hooks version xpu
 """
 PATHS = {path: here or path for path, _, here in (w.partition("=") for w in _PATHS.split())}
 
@@ -50,6 +49,17 @@ _HOMES = {
         log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ resize_as_ round_ rsqrt_
         sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_ tanh_ trunc_ xlogy_""",
     "functions.torch.storage": "TypedStorage UntypedStorage",
+    "nn.parallel": "nn.DataParallel",
+    "nn.sync_batchnorm": "nn.SyncBatchNorm",
+    "optim.for_packages": """
+        optim.optimizer.ParamsT optim.optimizer._params_t optim.optimizer.required
+        optim.optimizer._use_grad_for_differentiable optim.optimizer._get_value
+        optim.optimizer._default_to_fused_or_foreach
+        optim.optimizer._get_capturable_supported_devices""",
+    "overrides": """
+        nn.functional.handle_torch_function nn.functional.has_torch_function
+        nn.functional.has_torch_function_unary nn.functional.has_torch_function_variadic""",
+    "symbolic": "sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum",
 }
 HOMES = {name: home for home, names in _HOMES.items() for name in names.split()}
 

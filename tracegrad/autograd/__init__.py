@@ -13,9 +13,9 @@ from ..tracer.mode import (
     set_detect_anomaly,
     set_grad_enabled,
 )
-from ..tracer.tensor.tensor import Tensor as Variable
 from . import forward_ad, function, functional, graph
 from .gradcheck import GradcheckError, gradcheck, gradgradcheck
+from .variable import Variable
 
 __all__ = [
     "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad",

@@ -22,6 +22,7 @@ from ..runtime.cpu.compiler import statistics
 from .cfunc import CFunc
 from .closed import close
 from .compiled_function import CompiledFunction
+from .compiler_choice import choose_compiler
 from .loaded_program import Path, export as write_program
 from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
@@ -44,7 +45,9 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
+def compile(model: Callable | None = None, *, fullgraph: bool = False,
+            dynamic: bool | None = None, backend: str = "tracegrad", mode: str | None = None,
+            options: dict[str, Any] | None = None, disable: bool = False,
             device: Any = None, fast_math: bool = False) -> Any:
     """Compile a function, a method or a Module: traced once per signature, then replayed as one
     native call.
@@ -71,6 +74,10 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     overflow then. A compiled function that is called inside
     another one is part of that program, and computed as the outer one says.
 
+    torch's other options are taken as well. With `disable`, and with the backends 'eager' and
+    'aot_eager', what was given comes back as it is. Other backends of torch, `mode` and `options`
+    choose among compilers that are not here; they are accepted, with one warning.
+
     Raises what the function raises; RuntimeError for side effects that cannot be replayed;
     IndexError, with nothing written, for an index out of range.
 
@@ -80,10 +87,15 @@ def compile(fn: Callable | None = None, *, fullgraph: bool = False, dynamic: boo
     >>> f(torch.zeros(3)), f.cache_info()
     (tensor(0.), CacheInfo(hits=0, misses=1, currsize=1))
     """
+    fn = model
+    compiles = choose_compiler(backend, mode, options) and not disable
     if fn is None:
         return lambda f: compile(
-            f, fullgraph=fullgraph, dynamic=dynamic, device=device, fast_math=fast_math
+            f, fullgraph=fullgraph, dynamic=dynamic, disable=not compiles, device=device,
+            fast_math=fast_math,
         )
+    if not compiles:
+        return fn
     if device is not None and str(device) != "cpu":
         raise RuntimeError(
             f"compile: device {device!r} is not available; this build compiles for 'cpu'"

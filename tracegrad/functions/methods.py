@@ -138,6 +138,7 @@ OTHERS = {
     "real": property(pointwise.real),
     "imag": property(pointwise.imag),
     "size": tensors._size,
+    "split": slicing_joining._split,
     "type": conversion.type_,
     "contiguous": shape.contiguous_,
     "where": lambda self, condition, other: gather.where(condition, self, other),
@@ -152,6 +153,13 @@ OTHERS = {
     "__cuda_array_interface__": property(device_exchange.cuda_array_interface),
     "nbytes": property(lambda x: x.numel() * x.dtype.itemsize),
     "from_numpy": staticmethod(creation.from_numpy),
+    "is_cpu": property(lambda x: x.device.type == "cpu"),
+    "name": property(lambda x: None),
+    **dict.fromkeys(
+        "is_ipu is_maia is_mkldnn is_mps is_mtia is_nested is_sparse_csr is_vulkan is_xla "
+        "is_xpu".split(), property(lambda x: False, doc="False: there is no such tensor."),
+    ),
+    "is_shared": lambda self: False,
     "new": lambda self, *size: conversion.empty(*size, dtype=self.dtype),
 }
 

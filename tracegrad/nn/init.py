@@ -6,6 +6,9 @@ Formulas: Glorot and Bengio (2010) for xavier, He et al. (2015) for kaiming.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from ..functions.linalg.decompositions import linalg_qr
@@ -308,3 +311,25 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 # the names under which packages import them from torch
 _calculate_fan_in_and_fan_out, _calculate_correct_fan = fans, _fan
+
+
+def _deprecated(function: Callable) -> Callable:
+    """The function by its first name, without the underscore, with torch's warning."""
+    new = function.__name__
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(
+            f"`nn.init.{new[:-1]}` is now deprecated in favor of `nn.init.{new}`.", FutureWarning,
+            stacklevel=2,
+        )
+        return function(*args, **kwargs)
+
+    return called
+
+
+_FORMER: tuple[Callable, ...] = (
+    uniform_, normal_, constant_, eye_, dirac_, sparse_, orthogonal_, xavier_uniform_,
+    xavier_normal_, kaiming_uniform_, kaiming_normal_,
+)
+globals().update({f.__name__[:-1]: _deprecated(f) for f in _FORMER})

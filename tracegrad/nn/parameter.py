@@ -36,6 +36,11 @@ class Parameter(Tensor):
     __str__ = __repr__
 
 
+def is_lazy(param: object) -> bool:
+    """False: parameters have their shape from the beginning."""
+    return False
+
+
 def forget_grad(p: Tensor, set_to_none: bool) -> None:
     """Drop the gradient of `p`, or fill it with zeros."""
     if set_to_none:

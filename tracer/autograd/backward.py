@@ -126,7 +126,7 @@ class _BackwardPass:
 
     def differentiate(self, fn: GradFn, g: Tensor) -> None:
         """Apply the derivative rule of a node and pass the gradients on."""
-        if self.site is not None and type(fn) is OpBackward:
+        if self.site is not None and isinstance(fn, OpBackward):
             with at(self.site):
                 grads = fn.apply(g)
         else:

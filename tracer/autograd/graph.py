@@ -23,16 +23,11 @@ from ..tensor.gradient_layout import differentiable_copy
 from ..tensor.hidden_base import cut_off_hidden_base
 from ..tensor.promotion import SCALAR_TYPE
 from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
+from .node_classes import FREED, SavedValues, class_named
 from .operands_read import reads_of
 
 leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
 
-FREED = (
-    "Trying to backward through the graph a second time (or directly access saved tensors after "
-    "they have already been freed). Saved intermediate values of the graph are freed when you call "
-    ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
-    "graph a second time or if you need to access saved tensors after calling backward."
-)
 _INPLACE_HINT = (
     " Hint: the operation that changed it is an in-place one (a name that ends in _, or an "
     "augmented assignment) between the forward computation and backward()."
@@ -65,7 +60,14 @@ class GradFn:
     @property
     def next_functions(self) -> tuple:
         """The nodes of the inputs, each paired with 0: every operation here has one output."""
-        return tuple((e, 0) for e in (self.composite or self).edges)
+        edges = (self.composite or self).edges
+        return tuple((None if e is None else e.shown(), 0) for e in edges)
+
+    def shown(self) -> GradFn:
+        """The node as a user sees it: its class has torch's name."""
+        if type(self).__name__ != self.title:
+            self.__class__ = class_named(type(self), self.title)
+        return self
 
     @property
     def metadata(self) -> dict:
@@ -257,7 +259,7 @@ class Saved:
         return t
 
 
-class OpBackward(GradFn):
+class OpBackward(SavedValues, GradFn):
     """The node of one primitive."""
 
     __slots__ = ("freed", "inputs", "op", "params", "wanted", "y")

@@ -5,19 +5,24 @@ All tensors are strided. A memory format is an order of the dimensions in memory
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...ir.strides import contiguous
 from ..mode import resolve
+from .layout_names import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    layout,
+    memory_format,
+    preserve_format,
+    strided,
+)
 from .memory_order import strides_of
 from .tensor import Tensor
 
-strided = "tracegrad.strided"
-contiguous_format = "tracegrad.contiguous_format"
-preserve_format = "tracegrad.preserve_format"
-channels_last = "tracegrad.channels_last"
-channels_last_3d = "tracegrad.channels_last_3d"
 
-
-def format_strides(t: Tensor, memory_format: str | None) -> tuple[int, ...] | None:
+def format_strides(t: Tensor, memory_format: Any) -> tuple[int, ...] | None:
     """The strides of a memory format; None for `preserve_format`."""
     if memory_format is None or memory_format is preserve_format:
         return None
@@ -47,4 +52,7 @@ def format_of(t: Tensor) -> str:
     return last
 
 
-__all__ = ["channels_last", "channels_last_3d", "contiguous_format", "preserve_format", "strided"]
+__all__ = [
+    "channels_last", "channels_last_3d", "contiguous_format", "layout", "memory_format",
+    "preserve_format", "strided",
+]

@@ -21,6 +21,7 @@ from ..change_counter import changed, tensor_changed
 from ..mode import mode, resolve
 from .device import CPU, device, usable
 from .device_memory import copied, host, place_of
+from .layout_names import layout, strided
 
 if TYPE_CHECKING:
     from .attached_methods import Methods  # a stub: those of functions/methods.py
@@ -144,8 +145,8 @@ class Tensor(Methods):
         return self.device.type == "cpu"
 
     @property
-    def layout(self) -> str:
-        return "tracegrad.strided"
+    def layout(self) -> layout:
+        return strided
 
     is_sparse = is_quantized = is_meta = property(lambda self: False)
     __hash__ = object.__hash__
@@ -215,7 +216,7 @@ class Tensor(Methods):
         """The autograd node of the operation that made this tensor; None for a leaf."""
         node = resolve(self)._grad_fn
         _guard_attribute(self, "_grad_fn", node is None)
-        return node
+        return None if node is None else node.shown()
 
     @property
     def is_leaf(self) -> bool:
