@@ -24,6 +24,7 @@ from tracegrad import return_types
 from tracegrad.ir.dtype import DType
 from tracegrad.ir.value import Value
 from tracegrad.nn import Module
+from tracegrad.refusals import Refused
 from tracegrad.torch_modules import HOMES, PATHS
 
 ROOT = Path(__file__).parent.parent
@@ -74,9 +75,10 @@ def names_of(module: ModuleType) -> list[str]:
     """The public names: `__all__`, or all that is not a module or from another package."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
-    lazy = set(LAZY) if module is tracegrad else set()
+    lazy = {n for n in LAZY if type(getattr(tracegrad, n)) is not Refused}
+    lazy = lazy if module is tracegrad else set()
     here = {name for name, value in vars(module).items() if _offered(module, name, value)}
-    return sorted(lazy | here)
+    return sorted(lazy | (here - set(HOMES)) if module is tracegrad else here)
 
 
 def _offered(module: ModuleType, name: str, value: Any) -> bool:

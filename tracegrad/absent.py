@@ -17,10 +17,7 @@ from . import torch_modules
 from .torch_names import NAMES
 from .tracer.tensor.tensor import Tensor
 
-COMPLEX = frozenset(
-    "cdouble cfloat chalf complex complex32 complex64 complex128 fft istft polar stft "
-    "view_as_complex view_as_real".split()
-)
+COMPLEX = frozenset("complex istft polar stft view_as_complex view_as_real".split())
 SPACES = (
     "", "autograd", "autograd.forward_ad", "autograd.functional", "cuda", "func", "linalg",
     "masked", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler",

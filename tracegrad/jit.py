@@ -52,7 +52,7 @@ def _mark(fn: _T) -> _T:
     return fn
 
 
-export = script_method = interface = _overload = _overload_method = _mark
+export = script_method = script_if_tracing = interface = _overload = _overload_method = _mark
 
 
 def ignore(drop: Any = False, **kwargs: Any) -> Any:

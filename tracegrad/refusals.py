@@ -8,15 +8,17 @@ from typing import Any
 class Refused(type):
     """A class without objects: nothing is an instance of it, and a call says why."""
 
+    full_name: str
     why: str
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(f"{cls.__module__}.{cls.__name__} is not part of tracegrad: {cls.why}")
+        raise RuntimeError(f"{cls.full_name} is not part of tracegrad: {cls.why}")
 
 
 def refused(space: str, names: str, why: str) -> dict[str, Refused]:
     """Functions and classes of torch's module `space` that refuse for this reason, by name."""
+    root = f"torch.{space}." if space else "torch."
     return {
-        name: Refused(name, (), {"__module__": f"torch.{space}", "__doc__": why, "why": why})
+        name: Refused(name, (), {"full_name": root + name, "why": why, "__doc__": why})
         for name in names.split()
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .refusals import refused
+
 
 def sym_int(a: Any) -> int:
     """`int(a)`.
@@ -67,3 +69,6 @@ def sym_ite(b: Any, t: Any, f: Any) -> Any:
     1
     """
     return t if b else f
+
+
+globals().update(refused("", "SymBool SymFloat SymInt", "sizes are numbers"))

@@ -59,7 +59,12 @@ _HOMES = {
     "overrides": """
         nn.functional.handle_torch_function nn.functional.has_torch_function
         nn.functional.has_torch_function_unary nn.functional.has_torch_function_variadic""",
-    "symbolic": "sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum",
+    "symbolic": """
+        SymBool SymFloat SymInt sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum""",
+    "types": "serialization.FileLike serialization.MAP_LOCATION",
+    "unsupported_dtypes": """
+        cdouble cfloat chalf complex128 complex32 complex64 float4_e2m1fn_x2 float8_e4m3fn
+        float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu uint16 uint32 uint64""",
 }
 HOMES = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, Union
 
 from .ir.dtype import DType
@@ -13,8 +13,10 @@ from .tracer.tensor.tensor import Size, Tensor
 _bool, _bytes, _complex, _float, _int, _str = bool, bytes, complex, float, int, str
 _dtype, _device = DType, device
 Number = int | float | bool
+_Number = (int, float, bool)
 Device = device | str | int | None
 FileLike = str | os.PathLike
+MAP_LOCATION = Union[Callable, device, str, dict[str, str], None]  # noqa: UP007
 _size = Size | list[int] | tuple[int, ...]
 _TensorOrTensors = Tensor | Sequence[Tensor]
 
