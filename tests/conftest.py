@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     if "TRACEGRAD_CACHE_DIR" not in os.environ and hasattr(config, "cache"):
         os.environ["TRACEGRAD_CACHE_DIR"] = str(config.cache.mkdir("tracegrad"))
+    importlib.import_module("tracegrad").manual_seed(67280421310721)  # else each run has its own
 
 
 @pytest.fixture

@@ -189,3 +189,12 @@ def test_every_path_of_the_table_is_a_module_here_and_there():
         assert absent.find(path) is not None, path
         if path not in ("nn.grad", "utils.tensorboard", "onnx", "distributed.nn"):
             importlib.import_module(f"{torch.__name__}.{path}")
+
+
+def fresh_seed():
+    print(tg.initial_seed(), tg.Generator().initial_seed())
+
+
+def test_a_fresh_process_draws_a_fresh_seed():
+    first, second = (start(fresh_seed).communicate()[0].split() for _ in range(2))
+    assert first[0] != second[0] and first[1] == second[1] == "67280421310721"

@@ -52,6 +52,7 @@ from .functions.out_argument import accept as _accept_out
 from .functions.torch.foreach import *
 from .functions.torch.random_sampling import *
 from .functions.torch.windows import *
+from .functions.torch_function import attach as _attach_torch_function
 from .ir.dtype import (
     DType as dtype,
     bfloat16,
@@ -126,6 +127,7 @@ globals().update(_TYPES)
 newaxis = None
 Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
 _attach_methods()
+_attach_torch_function()
 _register_compiler(compile)
 _accept_out(globals())
 

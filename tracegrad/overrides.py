@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .functions.torch_function import ask, takers, takes_over
 from .refusals import refused
 from .tracer.tensor.tensor import Tensor
 
@@ -14,30 +15,23 @@ __all__ = [
 ]
 
 
-def _takes_over(x: Any) -> bool:
-    if type(x) is Tensor:
-        return False
-    own = getattr(type(x), "__torch_function__", None)
-    return own is not None and own is not getattr(Tensor, "__torch_function__", None)
-
-
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     """Whether one of these has a `__torch_function__` that is not Tensor's.
 
     >>> torch.overrides.has_torch_function([torch.ones(2), 1])
     False
     """
-    return any(map(_takes_over, relevant_args))
+    return any(map(takes_over, relevant_args))
 
 
 def has_torch_function_unary(x: Any) -> bool:
     """Whether this has a `__torch_function__` that is not Tensor's."""
-    return _takes_over(x)
+    return takes_over(x)
 
 
 def has_torch_function_variadic(*args: Any) -> bool:
     """Whether one of these has a `__torch_function__` that is not Tensor's."""
-    return any(map(_takes_over, args))
+    return any(map(takes_over, args))
 
 
 def handle_torch_function(public_api: Callable, relevant_args: Iterable[Any], *args: Any,
@@ -46,19 +40,7 @@ def handle_torch_function(public_api: Callable, relevant_args: Iterable[Any], *a
 
     A subclass comes before its base. Raises TypeError if all return NotImplemented.
     """
-    takers: list[Any] = []
-    for x in filter(_takes_over, relevant_args):
-        if type(x) not in map(type, takers):
-            place = next((i for i, t in enumerate(takers) if isinstance(x, type(t))), len(takers))
-            takers.insert(place, x)
-    kinds = tuple(map(type, takers))
-    for x in takers:
-        result = x.__torch_function__(public_api, kinds, args, kwargs)
-        if result is not NotImplemented:
-            return result
-    names = ", ".join(k.__name__ for k in kinds)
-    raise TypeError(f"no implementation found for {public_api!r} on types that implement "
-                    f"__torch_function__: {names}")
+    return ask(public_api, takers(relevant_args), args, kwargs)
 
 
 def is_tensor_like(inp: Any) -> bool:

@@ -92,6 +92,7 @@ class Finder:
             module = torch_module()
         if module is None:
             raise _no_module(name)
+        vars(module).setdefault("__path__", [])  # else `from torch.x import NAME` says less
         return ModuleSpec(name, _Loader(module), origin="tracegrad",
                           is_package=hasattr(module, "__path__"))
 

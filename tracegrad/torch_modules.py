@@ -14,7 +14,7 @@ PACKAGE = __name__.rpartition(".")[0]
 # torch's path, and the path here if it is another one; "." is the package itself
 _PATHS = """
     _C _dynamo _dynamo.eval_frame=_dynamo _higher_order_ops _jit_internal=jit _tensor=. _utils
-    accelerator amp amp.autocast_mode=amp amp.grad_scaler=amp autograd autograd.forward_ad
+    accelerator amp amp.autocast_mode amp.grad_scaler autograd autograd.forward_ad
     autograd.function autograd.functional autograd.grad_mode=autograd autograd.gradcheck
     autograd.graph autograd.profiler=profiler autograd.variable backends backends.cpu backends.cuda
     backends.cudnn backends.mkl backends.mkldnn backends.mps backends.openmp backends.opt_einsum
@@ -42,6 +42,8 @@ PATHS = {path: here or path for path, _, here in (w.partition("=") for w in _PAT
 # names of torch, by the module here that they lie in
 _HOMES = {
     "amp": "GradScaler autocast",
+    "amp.autocast_mode": """
+        clear_autocast_cache get_autocast_dtype is_autocast_cpu_enabled is_autocast_enabled""",
     "functions.inplace_functions": """
         abs_ acos_ acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_
         atan_ atanh_ ceil_ clamp_ clamp_max_ clamp_min_ clip_ cos_ cosh_ deg2rad_ detach_ erf_

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -76,7 +77,7 @@ def verdict(name: str, compiled: bool) -> str:
     try:
         check(name, compiled)
     except RuntimeError as error:
-        return str(error).splitlines()[-1].partition(": ")[2].partition(" Hint")[0][:90]
+        return re.sub(r" \(/.*", "", str(error).splitlines()[-1].partition(": ")[2])[:90]
     except AssertionError:
         return "other numbers"
     return "yes"

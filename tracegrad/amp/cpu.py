@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .autocast import autocast as _autocast
+from .autocast_mode import autocast as _autocast
 from .grad_scaler import GradScaler as _GradScaler
 
 __all__ = ["GradScaler", "autocast"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .autocast import autocast as _autocast, custom_bwd, custom_fwd
+from .autocast_mode import autocast as _autocast, custom_bwd, custom_fwd
 from .grad_scaler import GradScaler as _GradScaler
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]

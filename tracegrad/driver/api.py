@@ -16,9 +16,11 @@ from functools import update_wrapper
 from typing import Any, NamedTuple
 
 from ..codegen.program import Program
+from ..functions.torch_function import refuse_subclass, subclasses
 from ..ir.graph import Graph
 from ..nn.module import Module
 from ..runtime.cpu.compiler import statistics
+from ..tracer.pytree import flatten
 from .cfunc import CFunc
 from .closed import close
 from .compiled_function import CompiledFunction
@@ -108,6 +110,9 @@ def compile(model: Callable | None = None, *, fullgraph: bool = False,
     programs = state.programs
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
+        if subclasses:
+            for x in flatten((args, kwargs))[0]:
+                refuse_subclass(x)
         try:
             entry = programs.fast_entry()
             if entry is not None and not kwargs:

@@ -24,6 +24,7 @@ from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import index_view, memory_offset, strides_of
 from .out_table import EXACT_OF_SEVERAL, RULES, SEVERAL
 from .torch.memory import resize_
+from .torch_function import NOT_TAKEN, subclasses, taken_over
 
 _OF_TENSORS = __name__.rpartition(".")[0] + "."  # the package of all functions of tensors
 _RESIZED = (
@@ -56,10 +57,12 @@ def accept(namespace: dict[str, Any], prefix: str = "") -> None:
 def _checking(function: Callable, name: str, module: str) -> Callable:
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
+        if subclasses and (y := taken_over(called, args, kwargs)) is not NOT_TAKEN:
+            return y
         try:
             return function(*args, **kwargs)
-        except AttributeError as error:
-            raise _no_tensor(name, args, error) or error from None
+        except (AttributeError, TypeError) as error:
+            return _otherwise(called, name, args, kwargs, error)
 
     return _public(called, name, module, "")
 
@@ -77,10 +80,12 @@ def _writing(function: Callable, path: str, rule: str, module: str) -> Callable:
     @wraps(function)
     def called(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is None:
+            if subclasses and (y := taken_over(called, args, kwargs)) is not NOT_TAKEN:
+                return y
             try:
                 return function(*args, **kwargs)
-            except AttributeError as error:
-                raise _no_tensor(name, args, error) or error from None
+            except (AttributeError, TypeError) as error:
+                return _otherwise(called, name, args, kwargs, error)
         return _written(function, name, rule, SEVERAL.get(path, 1), out, args, kwargs)
 
     return _public(called, name, module, rule)
@@ -121,6 +126,16 @@ def _written(
     if parts == 1:
         return None  # of functions whose number of results is free, torch returns none
     return type(result)(*outs) if hasattr(result, "_fields") else tuple(outs)
+
+
+def _otherwise(called: Callable, name: str, args: tuple, kwargs: dict, error: Exception) -> Any:
+    """What a class among the arguments makes of a call that failed; else the error."""
+    y = taken_over(called, args, kwargs)
+    if y is not NOT_TAKEN:
+        return y
+    if isinstance(error, AttributeError):
+        raise _no_tensor(name, args, error) or error from None
+    raise error
 
 
 def _no_tensor(name: str, args: tuple, error: AttributeError) -> TypeError | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..functions.torch.creation import empty
+from ..functions.torch_function import disabled
 from ..tracer.tensor.tensor import Tensor
 
 
@@ -29,6 +32,8 @@ class Parameter(Tensor):
                 "Only Tensors of floating point and complex dtype can require gradients"
             )
         return Tensor._make_subclass(cls, data, requires_grad)
+
+    __torch_function__: Any = classmethod(disabled)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

@@ -7,6 +7,7 @@ input of the program. How many numbers the program draws is known when it is tra
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,6 +164,7 @@ def integer(value: int) -> Tensor:
 
 
 default_generator = Generator(CPU)
+default_generator.manual_seed(int.from_bytes(os.urandom(8), "little") >> 11)  # each process its own
 
 
 def manual_seed(seed: int) -> Generator:

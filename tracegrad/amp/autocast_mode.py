@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Self
 
 from .. import cuda
+from ..ir.dtype import DType, bfloat16, float16
 from ..tracer.tensor.device import device
 
 __all__ = ["autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
@@ -49,6 +50,34 @@ class autocast(ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+def is_autocast_enabled(device_type: str | None = None) -> bool:
+    """False: nothing is cast.
+
+    >>> torch.is_autocast_enabled("cpu")
+    False
+    """
+    return False
+
+
+is_autocast_cpu_enabled = is_autocast_enabled
+
+
+def get_autocast_dtype(device_type: str) -> DType:
+    """The dtype that `autocast` takes if none is given.
+
+    >>> torch.get_autocast_dtype("cpu")
+    tracegrad.bfloat16
+    """
+    return bfloat16 if device(device_type).type == "cpu" else float16
+
+
+def clear_autocast_cache() -> None:
+    """Nothing: no cast is kept.
+
+    >>> torch.clear_autocast_cache()
+    """
 
 
 def custom_fwd(fwd: Any = None, *, device_type: str = "cuda", cast_inputs: Any = None) -> Any:
