@@ -133,14 +133,16 @@ def _cos(z: Any) -> Any:
 mp.dps = 50
 _HALF = mpmath.log(2) / 2 * mpf("1.0001")
 _SLIGHTLY = mpf("1.001")
+_LOG_END = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2
 _THIN = lambda x: x  # noqa: E731
 _THINNER = lambda x: x * x  # noqa: E731
 
 # where float32 and float64 need different ones, two
 FITS: dict[str, Fit | tuple[Fit, Fit]] = {
     "exp": Fit(_exp, -_HALF, _HALF, (4, 10), _THINNER),
-    "log": Fit(_log, 0, _SLIGHTLY * ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2, (3, 6),
-               _THIN),
+    "log": Fit(_log, 0, _SLIGHTLY * _LOG_END, (3, 6), _THIN),
+    "log_of_power": Fit(lambda z: (_odd(mpmath.atanh)(z) - mpf(1) / 3) / max(z, mpf("1e-16")), 0,
+                        _SLIGHTLY * _LOG_END, (None, 7), _THINNER),
     "sinh": Fit(_odd(mpmath.sinh), 0, 1, (3, 7), _THIN),
     "erf": Fit(_erf, 0, 1, (6, 11)),
     "log_erfc": (_of_log_erfc(4, (6, None)), _of_log_erfc(6, (None, 18))),
@@ -168,6 +170,8 @@ CONSTANTS = {
     "log2_e": Parts(1 / mpmath.log(2), (12, 26)),
     "log10_e": Parts(1 / mpmath.log(10), (12, 26)),
     "log10_2": Parts(mpmath.log10(2), (14, 38)),
+    "two_log2_e": Parts(2 / mpmath.log(2), (24, 53)),
+    "third": Parts(mpf(1) / 3, (24, 53)),
     "half_pi": Parts(mpmath.pi / 2, (24, 33), 3),
 }
 

@@ -7,6 +7,9 @@ takes one of 1021.
 
 import ctypes
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -60,35 +63,53 @@ FUNCTIONS = {
     "sinh": of_all("sinh", 1.7),
     "cosh": of_all("cosh", 1.5),
     "asinh": of_all("arcsinh", 1.8, low=-10, high=10),
-    "acosh": of_all("arccosh", 1.9, low=1, high=10, origin=1.0),
+    "acosh": of_all("arccosh", 2.1, low=1, high=10, origin=1.0),
     "atanh": of_all("arctanh", 2.0, most=1.0),
+    "sin": of_all("sin", 2.3, low=-1e6, high=1e6, most=5e8),
+    "cos": of_all("cos", 2.3, low=-1e6, high=1e6, most=5e8),
+    "tan": of_all("tan", 3.7, low=-1e6, high=1e6, most=5e8),
+    "asin": of_all("arcsin", 2.4, low=-1, high=1, most=1.0),
+    "acos": of_all("arccos", 1.2, low=-1, high=1, most=1.0),
+    "atan": of_all("arctan", 2.3, low=-3, high=3),
     "erf": Function((1.1, 1.1), scipy.special.erf, "erf", -6.5, 6.5, most=1.0),
     "erfc": Function((3.5, 3.5), scipy.special.erfc, "erfc", -6, 27.5, most=1.0),
     "erfcx": Function((2.5, 2.5), scipy.special.erfcx, "erfcx", -26, 30),
 }
+PAIRS = {  # functions of two numbers: their bounds and NumPy's names
+    "power": ((0.51, 1.0), np.power),
+    "atan2": ((2.3, 2.3), np.arctan2),
+    "hypot": ((0.51, 1.2), np.hypot),
+}
+LARGE = ("sin", "cos", "tan")  # of large numbers they call the C library
 KINDS = {"f4": np.float32, "f8": np.float64}
 
 
 @cache
 def compiled(name: str, code: str, fast: bool = False) -> Any:
-    """The function over an array, compiled with the flags that kernels get."""
+    """The function over arrays, compiled with the flags that kernels get."""
     real = types.float32 if code == "f4" else types.float64
     function, kind = BUILTINS[name].numba, types.CPointer(real)
+    arity = 2 if name in PAIRS else 1
 
-    @cfunc(types.void(kind, kind, types.int64), fastmath=FAST if fast else False)
-    def loop(x, y, n):
+    def of_one(x, y, n):
         for i in range(n):
             y[i] = function(x[i])
 
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(loop.address)
+    def of_two(a, b, y, n):
+        for i in range(n):
+            y[i] = function(a[i], b[i])
 
-    def apply(x):
-        x = np.ascontiguousarray(x, np.dtype(code))
-        y = np.empty_like(x)
-        call(x.ctypes.data, y.ctypes.data, x.size)
-        return y
+    signature = types.void(*[kind] * (arity + 1), types.int64)
+    loop = cfunc(signature, fastmath=FAST if fast else False)(of_two if arity == 2 else of_one)
+    pointers = [ctypes.c_void_p] * (arity + 1)
+    call = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_int64)(loop.address)
 
-    apply.keep = loop
+    def apply(*inputs, keep=loop):
+        arrays = [np.ascontiguousarray(x, np.dtype(code)) for x in inputs]
+        arrays.append(np.empty_like(arrays[0]))
+        call(*(x.ctypes.data for x in arrays), arrays[0].size)
+        return arrays[-1].reshape(np.shape(inputs[0]))
+
     return apply
 
 
@@ -136,7 +157,7 @@ def ulps(got: np.ndarray, true: np.ndarray) -> float:
 
 
 def samples(name: str, code: str, count: int) -> np.ndarray:
-    rng, row = np.random.default_rng(0), FUNCTIONS[name]
+    rng, row = np.random.default_rng(len(name)), FUNCTIONS[name]
     even = rng.uniform(row.low, row.high, count)
     near = np.exp(rng.uniform(np.log(row.least), np.log(row.most), count))
     near *= rng.choice([-1, 1], count)
@@ -151,6 +172,69 @@ def test_the_error_stays_within_its_stated_bound(name, code, fast):
     x = samples(name, code, 1500 if isinstance(FUNCTIONS[name].exact, str) else 50_000)
     y = compiled(name, code, fast)(x)
     assert ulps(y, exact(name, x)) <= FUNCTIONS[name].bounds[code == "f8"]
+
+
+def pairs(name: str, code: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(len(name))
+    widest = 80 if code == "f4" else 700
+
+    def wide(by):
+        return np.exp(rng.uniform(-by, by, count))
+
+    if name == "power":
+        a = [wide(widest), rng.uniform(0.5, 2, count), 1 + rng.uniform(-1e-3, 1e-3, count),
+             rng.uniform(-10, 10, count), wide(3)]
+        b = [rng.uniform(-limit, limit, count) for limit in (3, 900, 1e5, 50, 250)]
+        b[3] = np.rint(b[3])
+    else:
+        signs = [rng.choice([-1, 1], count) for _ in range(2)]
+        a = [rng.uniform(-1, 1, count), signs[0] * wide(widest), 1e-310 * wide(5)]
+        b = [rng.uniform(-1, 1, count), signs[1] * wide(widest), 1e-310 * wide(5)]
+    with np.errstate(all="ignore"):
+        return np.concatenate(a).astype(code), np.concatenate(b).astype(code)
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["exact", "fast"])
+@pytest.mark.parametrize("code", KINDS)
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_error_of_functions_of_two_numbers(name, code, fast):
+    if np.finfo(np.longdouble).nmant <= 53:
+        pytest.skip("no long doubles")
+    bounds, function = PAIRS[name]
+    a, b = pairs(name, code, 20_000)
+    with np.errstate(all="ignore"):
+        true = function(a.astype(np.longdouble), b.astype(np.longdouble))
+    assert ulps(compiled(name, code, fast)(a, b), true) <= bounds[code == "f8"]
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["exact", "fast"])
+@pytest.mark.parametrize("code", KINDS)
+@pytest.mark.parametrize("name", PAIRS)
+def test_special_values_of_functions_of_two_numbers(name, code, fast):
+    limits = np.finfo(KINDS[code])
+    unit = 2.0**limits.nmant  # all numbers from here on are integers, from the next on even ones
+    some = [0.0, 1, 2, 3, 0.5, 1.5, INF, NAN, limits.max, limits.tiny, limits.smallest_subnormal,
+            unit + 1, unit - 0.5, 2 * unit, 1e10]
+    a, b = np.meshgrid(*[np.array([*some, *(-v for v in some)], code)] * 2)
+    with np.errstate(all="ignore"):
+        want = PAIRS[name][1](a, b)
+    y = compiled(name, code, fast)(a, b)
+    np.testing.assert_allclose(y, want, rtol=4 * limits.eps, atol=limits.smallest_subnormal)
+    number = ~np.isnan(want)
+    np.testing.assert_array_equal(np.signbit(y[number]), np.signbit(want[number]))
+
+
+@pytest.mark.parametrize("code", KINDS)
+@pytest.mark.parametrize("name", LARGE)
+def test_of_large_numbers_it_is_the_c_librarys(name, code):
+    """One of them among others, and all of them; in loops over vectors and their rests."""
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 16, 100):
+        x = rng.uniform(-4, 4, count)
+        x[:: rng.integers(1, 5)] *= 10.0 ** rng.integers(9, 37)
+        x = x.astype(code)
+        true = getattr(np, name)(x.astype(np.float64 if code == "f4" else np.longdouble))
+        assert ulps(compiled(name, code, True)(x), true) <= 3.7
 
 
 @pytest.mark.slow
@@ -210,16 +294,18 @@ KERNEL = """\
     x = pointer_{code}(args, 0)
     y = pointer_{code}(args, 1)
     for i in range(start, stop):
-        store_{code}(y, i, {name}(load_{code}(x, i, 0)), 1)
+        store_{code}(y, i, {name}({operands}), 1)
 """
 PROCESSORS = {"this one": None, "AVX2": ("haswell", "+avx2,+fma"), "SSE2": ("x86-64", "+sse2")}
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 @pytest.mark.parametrize("code", KINDS)
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *PAIRS])
 def test_kernels_are_made_of_vectors_and_call_nothing(name, code, processor):
-    kernel = Kernel("map", KERNEL.format(code=code, name=name))
+    load = f"load_{code}(x, i, 0)"
+    operands = f"{load}, {load} + {load}" if name in PAIRS else load
+    kernel = Kernel("map", KERNEL.format(code=code, name=name, operands=operands))
     source = code_generator.written(kernel)
     if PROCESSORS[processor] is not None:
         if not source.features.startswith("+") or "sse2" not in source.features:
@@ -229,4 +315,15 @@ def test_kernels_are_made_of_vectors_and_call_nothing(name, code, processor):
     with object_code.optimised(source) as module:
         text = str(module)
     assert on_vectors(text, "fadd", "fmul", "fdiv")
-    assert not calls(text)
+    if name in LARGE:
+        assert re.search(rf"call <\d+ x \w+> @{name}_beyond_", text)
+    else:
+        assert not calls(text)
+
+
+@pytest.mark.slow
+def test_a_processor_without_fused_multiply_adds_computes_as_well():
+    old = {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": "+sse4.2,+ssse3,+popcnt"}
+    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__,
+           "-k", "not kernels and not many and not every and not without"]
+    assert subprocess.run(own, env=os.environ | old, check=False).returncode == 0

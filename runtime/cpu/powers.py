@@ -1,4 +1,4 @@
-"""Powers in kernels: of integers by squaring, modulo 2**64, of floats the C library's."""
+"""Powers in kernels: of integers by squaring, modulo 2**64, of floats by vector_power.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from . import vector_power
+from .real import Real
+from .vector_math import exp2
 
 I64 = ir.IntType(64)
 
@@ -23,10 +27,9 @@ def power(typingctx: Any, a: Any, b: Any) -> Any:
         )
         if whole:
             return _by_squaring(builder, x, y)
-        function = builder.module.declare_intrinsic(
-            "llvm.pow", [x.type], ir.FunctionType(x.type, [x.type] * 2)
-        )
-        return builder.call(function, [x, y])
+        base, exponent = Real(builder, x), Real(builder, y)
+        two = isinstance(x, ir.Constant) and x.constant == 2.0
+        return (exp2(exponent) if two else vector_power.power(base, exponent)).value
 
     return to(a, b), codegen
 

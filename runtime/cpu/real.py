@@ -15,9 +15,18 @@ from numba.core.registry import cpu_target
 
 from .coefficients import CONSTANTS, POLYNOMIALS
 
+Term = Union["Real", float]
 # Numba gives the flags of a fast kernel to what has none; these say nothing where they stand
 _SUM, _RATIO = ("arcp",), ("contract",)
-Term = Union["Real", float]
+
+
+class _NoFlags(set):
+    """The flags of a call, to which Numba can add none."""
+
+    def add(self, flag: str) -> None:
+        pass
+
+
 
 
 @cache
@@ -76,7 +85,9 @@ class Real:
         values = [self.value, *(self.of(t).value for t in terms)]
         kind = ir.FunctionType(self.type, [self.type] * len(values))
         fn = self.b.module.declare_intrinsic(f"llvm.{name}", [self.type], kind)
-        return self.of(self.b.call(fn, values))
+        call = self.b.call(fn, values)
+        call.fastmath = _NoFlags()
+        return self.of(call)
 
     def fma(self, y: Term, z: Term) -> Real:
         """x * y + z, rounded once where the processor can: then in every loop and in its rest."""
@@ -87,9 +98,6 @@ class Real:
         # llvmlite's `add` refuses attributes that it does not know
         set.add(self.b.function.attributes, '"reciprocal-estimates"="none"')
         return self._intrinsic("sqrt")
-
-    def floor(self) -> Real:
-        return self._intrinsic("floor")
 
     def poly(self, name: str) -> Real:
         """The polynomial of that name by Horner's rule."""
@@ -115,6 +123,10 @@ class Real:
 
     def is_nan(self) -> Any:
         return self.b.fcmp_unordered("uno", self.value, self.value)
+
+    def has_sign(self) -> Any:
+        """Whether it is negative or -0."""
+        return self.b.icmp_signed("<", self.bits(), self.integer(0))
 
     def where(self, condition: Any, other: Term) -> Real:
         """This where the condition holds, else the other."""

@@ -21,7 +21,7 @@ _LOG2_E = 1 / math.log(2)
 
 
 # ---- exponentials: x = n ln 2 + r with |r| <= ln 2 / 2
-def _less_one(r: Real) -> Real:
+def growth(r: Real) -> Real:
     """e**r - 1"""
     return (r * r).fma(r.poly("exp"), r)
 
@@ -31,7 +31,7 @@ def reduced(x: Real, more: Real | None = None) -> tuple[Any, Real]:
     whole, n = x.rounded(_LOG2_E)
     first, second = x.parts("ln2")
     r = whole.fma(-second, whole.fma(-first, x))
-    return n, _less_one(r if more is None else r + more)
+    return n, growth(r if more is None else r + more)
 
 
 def _limits(x: Real) -> tuple[float, float]:
@@ -48,7 +48,7 @@ def exp2(x: Real) -> Real:
     """2**x"""
     x = x.clamp(*((-1080.0, 1030.0) if x.double else (-155.0, 130.0)))
     whole, n = x.rounded()
-    return (_less_one((x - whole) * math.log(2)) + 1.0).scaled(n)
+    return (growth((x - whole) * math.log(2)) + 1.0).scaled(n)
 
 
 def expm1(x: Real) -> Real:
@@ -94,16 +94,17 @@ def cosh(x: Real) -> Real:
 
 
 # ---- logarithms: x = 2**k (1 + u) with 1 + u within a factor of sqrt 2 of 1
-def _split(x: Real) -> tuple[Any, Real]:
-    """k and u; anything for what is not positive or not finite."""
+def split(x: Real, subnormal: bool = True) -> tuple[Any, Real]:
+    """k and u; anything for what is not positive or not finite. `subnormal`: if x may be so."""
     small = x < 2.0 ** (1 - x.bias)
-    lifted = (x * 2.0**x.mantissa).where(small, x)  # subnormal numbers made normal
+    lifted = (x * 2.0**x.mantissa).where(small, x) if subnormal else x  # made normal
     root_half = 0x3FE6A09E00000000 if x.double else 0x3F3504F3
     one = 0x3FF0000000000000 if x.double else 0x3F800000
     b, digits = x.b, x.integer(x.mantissa)
     bits = b.add(lifted.bits(), x.integer(one - root_half))
     k = b.sub(b.ashr(bits, digits), x.integer(x.bias))
-    k = b.sub(k, b.select(small, digits, x.integer(0)))
+    if subnormal:
+        k = b.sub(k, b.select(small, digits, x.integer(0)))
     fraction = b.and_(bits, x.integer((1 << x.mantissa) - 1))
     return k, x.from_bits(b.add(fraction, x.integer(root_half))) - 1.0
 
@@ -118,7 +119,7 @@ def _terms(u: Real) -> tuple[Real, Real]:
     return square, s * (z.fma(z.poly("log"), square))
 
 
-def _natural(k: Real, u: Real) -> Real:
+def natural(k: Real, u: Real) -> Real:
     """k ln 2 + log(1 + u)"""
     square, rest = _terms(u)
     first, second = u.parts("ln2")
@@ -134,23 +135,23 @@ def _ends(x: Real, y: Real, zero: float = 0.0) -> Real:
 
 def log(x: Real) -> Real:
     """ln x"""
-    k, u = _split(x)
-    return _ends(x, _natural(x.whole(k), u))
+    k, u = split(x)
+    return _ends(x, natural(x.whole(k), u))
 
 
 def log1p(x: Real) -> Real:
     """ln(1 + x), where what 1 + x loses is added to u."""
     total, lost = x.of(1.0).plus(x)
-    k, u = _split(total)
+    k, u = split(total)
     enough = x.b.select(total > 2.0**60, x.integer(-60), x.b.neg(k))
     u = lost.fma(x.power_of_two(enough), u)
-    y = _natural(x.whole(k), u)
+    y = natural(x.whole(k), u)
     return x.where(abs(x) < 2.0**-60, _ends(x, y, -1.0))
 
 
 def _other_base(x: Real, per_two: tuple[float, float], per_e: tuple[float, float]) -> Real:
     """k times the logarithm of 2, and the natural one times that of e, each in two parts."""
-    k, u = _split(x)
+    k, u = split(x)
     square, rest = _terms(u)
     first = (u - square).front()
     second = (u - first) - square + rest
