@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,6 +125,35 @@ def _erfcx(scale: float) -> Callable[[Any], Any]:
     return value
 
 
+@cache
+def _erfinv(w: Any) -> Any:
+    """erfinv(x) / x where 1 - x**2 = e**-w, by Newton's steps for log erfc"""
+    if w < 1e-15:
+        return mpmath.sqrt(mpmath.pi) / 2
+    rest = mpmath.exp(-w)
+    x = mpmath.sqrt(1 - rest)
+    other = rest / (1 + x)  # 1 - x
+    y = x if w < 3 else mpmath.sqrt(max(w - mpmath.log(2 * mpmath.sqrt(mpmath.pi * w)), 1))
+    for _ in range(40):
+        erfc = mpmath.erfc(y)
+        step = erfc * mpmath.log(erfc / other) / (2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-y * y))
+        y += step
+        if abs(step) < mpf(10) ** -36 * y:
+            break
+    return y / x
+
+
+def _erfinv_piece(
+    low: float, high: float, origin: float, degrees: tuple[int | None, int | None], kind: str
+) -> Fit:
+    """That of w, of s = sqrt(w), or divided by s of 1 / s; less a number within the interval"""
+    value = {
+        "w": _erfinv, "s": lambda s: _erfinv(s * s), "1/s": lambda v: _erfinv(1 / v**2) * v,
+    }[kind]
+    return Fit(lambda t: value(origin + t), low - origin, high - origin, degrees,
+               lambda t: 1 / value(origin + t))
+
+
 def _cos(z: Any) -> Any:
     """(cos(x) - 1 + x**2 / 2) / x**4 of z = x**2"""
     z = max(z, mpf("1e-12"))
@@ -147,6 +177,13 @@ FITS: dict[str, Fit | tuple[Fit, Fit]] = {
     "erf": Fit(_erf, 0, 1, (6, 11)),
     "log_erfc": (_of_log_erfc(4, (6, None)), _of_log_erfc(6, (None, 18))),
     "erfcx": (Fit(_erfcx(2.5), -1, 1, (11, None)), Fit(_erfcx(3.75), -1, 1, (None, 23))),
+    "erfinv_0": (_erfinv_piece(0, 5, 1, (9, None), "w"),
+                 _erfinv_piece(0, 5.5, 1, (None, 20), "w")),
+    "erfinv_1": (_erfinv_piece(2.2, 4.2, 3.2, (9, None), "s"),
+                 _erfinv_piece(2.3, 4, 3.15, (None, 20), "s")),
+    "erfinv_2": (_erfinv_piece(4.2, 10.4, 7.3, (9, None), "s"),
+                 _erfinv_piece(4, 7.2, 5.6, (None, 20), "s")),
+    "erfinv_3": _erfinv_piece(0.035, 0.141, 0.088, (None, 20), "1/s"),
     "sin": Fit(_odd(mpmath.sin), 0, (mpmath.pi / 4) ** 2 * _SLIGHTLY, (3, 6), _THIN),
     "cos": Fit(_cos, 0, (mpmath.pi / 4) ** 2 * _SLIGHTLY, (2, 5), _THINNER),
     "asin": Fit(_odd(mpmath.asin), 0, 0.25, (4, 12), _THIN),
@@ -172,6 +209,7 @@ CONSTANTS = {
     "log10_2": Parts(mpmath.log10(2), (14, 38)),
     "two_log2_e": Parts(2 / mpmath.log(2), (24, 53)),
     "third": Parts(mpf(1) / 3, (24, 53)),
+    "root_two": Parts(mpmath.sqrt(2), (24, 53)),
     "half_pi": Parts(mpmath.pi / 2, (24, 33), 3),
 }
 

@@ -20,6 +20,7 @@ import scipy.special
 from machine_code import calls, on_vectors
 from numba import cfunc, types
 
+import tracegrad as torch
 from tracegrad.codegen.program import Kernel
 from tracegrad.runtime.cpu import code_generator, object_code
 from tracegrad.runtime.cpu.builtins import BUILTINS
@@ -53,30 +54,32 @@ def sigmoid(x):
 
 FUNCTIONS = {
     "exp": of_all("exp", 1.1),
-    "expm1": of_all("expm1", 1.8, low=-50),
+    "expm1": of_all("expm1", 2.0, low=-50),
     "log": of_all("log", 1.0, low=0, high=10),
     "log1p": of_all("log1p", 1.5, low=-1, high=10),
-    "log2": of_all("log2", 0.8, low=0, high=10),
-    "log10": of_all("log10", 0.8, low=0, high=10),
+    "log2": of_all("log2", 0.9, low=0, high=10),
+    "log10": of_all("log10", 0.9, low=0, high=10),
     "tanh": of_all("tanh", 2.6, low=-20, high=20),
-    "sigmoid": Function((2.2, 2.2), sigmoid, sigmoid, -750, 750),
+    "sigmoid": Function((2.4, 2.4), sigmoid, sigmoid, -750, 750),
     "sinh": of_all("sinh", 1.7),
     "cosh": of_all("cosh", 1.5),
     "asinh": of_all("arcsinh", 1.8, low=-10, high=10),
     "acosh": of_all("arccosh", 2.1, low=1, high=10, origin=1.0),
-    "atanh": of_all("arctanh", 2.0, most=1.0),
-    "sin": of_all("sin", 2.3, low=-1e6, high=1e6, most=5e8),
-    "cos": of_all("cos", 2.3, low=-1e6, high=1e6, most=5e8),
+    "atanh": of_all("arctanh", 2.2, most=1.0),
+    "sin": of_all("sin", 1.7, low=-1e6, high=1e6, most=5e8),
+    "cos": of_all("cos", 1.7, low=-1e6, high=1e6, most=5e8),
     "tan": of_all("tan", 3.7, low=-1e6, high=1e6, most=5e8),
     "asin": of_all("arcsin", 2.4, low=-1, high=1, most=1.0),
     "acos": of_all("arccos", 1.2, low=-1, high=1, most=1.0),
     "atan": of_all("arctan", 2.3, low=-3, high=3),
     "erf": Function((1.1, 1.1), scipy.special.erf, "erf", -6.5, 6.5, most=1.0),
-    "erfc": Function((3.5, 3.5), scipy.special.erfc, "erfc", -6, 27.5, most=1.0),
-    "erfcx": Function((2.5, 2.5), scipy.special.erfcx, "erfcx", -26, 30),
+    "erfc": Function((3.9, 3.9), scipy.special.erfc, "erfc", -6, 27.5, most=1.0),
+    "erfcx": Function((2.7, 2.7), scipy.special.erfcx, "erfcx", -26, 30),
+    "erfinv": Function((2.0, 3.0), scipy.special.erfinv, "erfinv", least=1e-16, most=1, origin=1),
+    "ndtri": Function((2.7, 3.8), scipy.special.ndtri, "ndtri", 0, least=1e-300, most=1),
 }
 PAIRS = {  # functions of two numbers: their bounds and NumPy's names
-    "power": ((0.51, 1.0), np.power),
+    "power": ((0.51, 1.2), np.power),
     "atan2": ((2.3, 2.3), np.arctan2),
     "hypot": ((0.51, 1.2), np.hypot),
 }
@@ -116,8 +119,8 @@ def compiled(name: str, code: str, fast: bool = False) -> Any:
 def in_digits(function: str, x: np.ndarray) -> np.ndarray:
     """Of mpmath, as long doubles."""
     mpmath = pytest.importorskip("mpmath")
-    of = getattr(mpmath, function, None) or globals()[f"mp_{function}"]
-    with mpmath.workdps(30):
+    of = globals().get(f"mp_{function}") or getattr(mpmath, function)
+    with mpmath.workdps(40):
         values = [of(mpmath.mpf(float(v))) for v in x]
         high = np.array([float(v) for v in values]).astype(np.longdouble)
         rest = [float(v - mpmath.mpf(float(h))) if np.isfinite(h) else 0.0
@@ -132,6 +135,26 @@ def mp_erfcx(x):
         return mpmath.exp(x * x) * mpmath.erfc(x)
     z = 1 / (2 * x * x)  # DLMF 7.12.1
     return (1 - z * (1 - 3 * z * (1 - 5 * z))) / (x * mpmath.sqrt(mpmath.pi))
+
+
+def mp_ndtri(p):
+    import mpmath
+
+    if not 0 < p < 1 or 2 * p == 1:
+        return mpmath.mpf({0: -INF, 0.5: 0, 1: INF}.get(p, NAN))
+    q = min(p, 1 - p)
+    y = -mpmath.mpf(float(scipy.special.ndtri(float(q)))) / mpmath.sqrt(2)
+    for _ in range(4):  # Newton's steps for log erfc
+        left = mpmath.erfc(y)
+        slope = 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-y * y) / left
+        y += mpmath.log(left / (2 * q)) / slope
+    return (-y if q == p else y) * mpmath.sqrt(2)
+
+
+def mp_erfinv(x):
+    import mpmath
+
+    return mp_ndtri((1 + x) / 2) / mpmath.sqrt(2) if x else x
 
 
 def exact(name: str, x: np.ndarray) -> np.ndarray:
@@ -169,7 +192,7 @@ def samples(name: str, code: str, count: int) -> np.ndarray:
 @pytest.mark.parametrize("code", KINDS)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_error_stays_within_its_stated_bound(name, code, fast):
-    x = samples(name, code, 1500 if isinstance(FUNCTIONS[name].exact, str) else 50_000)
+    x = samples(name, code, 500 if isinstance(FUNCTIONS[name].exact, str) else 30_000)
     y = compiled(name, code, fast)(x)
     assert ulps(y, exact(name, x)) <= FUNCTIONS[name].bounds[code == "f8"]
 
@@ -224,6 +247,14 @@ def test_special_values_of_functions_of_two_numbers(name, code, fast):
     np.testing.assert_array_equal(np.signbit(y[number]), np.signbit(want[number]))
 
 
+def test_several_of_them_are_in_one_kernel():
+    x = torch.linspace(-3, 3, 100)
+    x[7] = 1e20
+    for y in (x, x.double()):
+        step = torch.compile(lambda t: t.sin() + t.cos() * (2 * t).sin() - t.tan())
+        torch.testing.assert_close(step(y), y.sin() + y.cos() * (2 * y).sin() - y.tan())
+
+
 @pytest.mark.parametrize("code", KINDS)
 @pytest.mark.parametrize("name", LARGE)
 def test_of_large_numbers_it_is_the_c_librarys(name, code):
@@ -271,7 +302,7 @@ def test_special_values_are_those_of_ieee(name, code, fast):
         want = FUNCTIONS[name].double(x).astype(code)
     y = compiled(name, code, fast)(x)
     np.testing.assert_allclose(y, want, rtol=4 * limits.eps, atol=limits.smallest_subnormal)
-    zero = (want == 0) & (x == 0)
+    zero = (want == 0) & (x == 0) & (name != "erfinv")  # of -0 SciPy's is 0
     np.testing.assert_array_equal(np.signbit(y[zero]), np.signbit(want[zero]))
 
 

@@ -104,12 +104,9 @@ def _loop(module: Any, kind: Any, name: str, limit: float, library: Any) -> Any:
 def _keep(module: Any, functions: list[Any]) -> None:
     """Nothing calls them until loops become loops over vectors."""
     name, pointer = "llvm.compiler.used", ir.IntType(8).as_pointer()
-    kept = [f.bitcast(pointer) for f in functions]
-    known = module.globals.pop(name, None)
-    if known is not None:
-        kept = [*known.initializer.constant, *kept]
-
-    array = ir.ArrayType(pointer, len(kept))
-    used = ir.GlobalVariable(module, array, name)
+    used = module.globals.get(name) or ir.GlobalVariable(module, ir.ArrayType(pointer, 0), name)
+    before = used.initializer.constant if used.initializer else []
+    kept = [*before, *(f.bitcast(pointer) for f in functions)]
     used.linkage, used.section = "appending", "llvm.metadata"
-    used.initializer = ir.Constant(array, kept)
+    used.value_type = ir.ArrayType(pointer, len(kept))
+    used.initializer = ir.Constant(used.value_type, kept)

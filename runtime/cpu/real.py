@@ -7,6 +7,7 @@ purpose. There are no branches, so that loops over what is made of them vectoris
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Union
 
@@ -101,10 +102,18 @@ class Real:
 
     def poly(self, name: str) -> Real:
         """The polynomial of that name by Horner's rule."""
-        first, *rest = POLYNOMIALS[name][self.double]
-        y = self.of(first)
-        for c in rest:
-            y = y.fma(self, c)
+        return self.poly_by([], name)
+
+    def poly_by(self, choices: Sequence[tuple[Any, str]], other: str) -> Real:
+        """The polynomial of the last condition that holds, or the other; all of one degree."""
+        y = None
+        rows = [POLYNOMIALS[name][self.double] for name in (other, *(n for _, n in choices))]
+        for constant, *chosen in zip(*rows, strict=True):
+            c = self.of(constant)
+            for (condition, _), number in zip(choices, chosen, strict=True):
+                c = self.of(number).where(condition, c)
+            y = c if y is None else y.fma(self, c)
+        assert y is not None
         return y
 
     def parts(self, name: str) -> tuple[float, ...]:

@@ -1,13 +1,15 @@
 """The error function and its family as straight LLVM code, like vector_math.py.
 
-Largest errors in units of the last place (tests/test_vector_math.py): 1 for erf, 3 for erfc, 4 for
-erfcx of positive numbers.
+Largest errors in units of the last place (tests/test_vector_math.py): 1 for erf, 3.5 for erfc,
+2.5 for erfcx, 3 for erfinv and 4 for ndtri.
 """
 
 from __future__ import annotations
 
+import math
+
 from .real import Real
-from .vector_math import reduced
+from .vector_math import log, reduced
 
 
 def _near(x: Real) -> Real:
@@ -56,3 +58,42 @@ def erfcx(x: Real) -> Real:
     grown = (less_one + 1.0).scaled(n)
     far = (grown + grown - y).where(x < 0.0, y)
     return (grown * (1.0 - _near(x))).where(size < 0.5, far)
+
+
+# ---- inverses, by w = -log(1 - erf(y)**2): Giles (2012), Approximating the erfinv function;
+# the origins of the polynomials of w, sqrt(w) and 1 / sqrt(w), as in tests/coefficients.py
+_ORIGINS = {False: (1.0, 3.2, 7.3), True: (1.0, 3.15, 5.6, 0.088)}
+_ENDS = {False: (5.0, 4.2), True: (5.5, 4.0, 7.2)}
+
+
+def _ratio(w: Real, tails: bool) -> Real:
+    """erfinv(x) / x where 1 - x**2 = e**-w; `tails`: for w beyond 40"""
+    w = w.at_most(760.0)
+    s = w.sqrt()
+    first, *ends = _ENDS[w.double]
+    least, near, far, *farthest = _ORIGINS[w.double]
+    t, factor = (s - far).where(s > ends[0], s - near), w.of(1.0)
+    choices = [(s > ends[0], "erfinv_2")]
+    if w.double and tails:
+        last = s > ends[1]
+        t, factor = (1.0 / s - farthest[0]).where(last, t), s.where(last, 1.0)
+        choices.append((last, "erfinv_3"))
+    low = w < first
+    t = (w - least).where(low, t)
+    return t.poly_by([*choices, (low, "erfinv_0")], "erfinv_1") * factor
+
+
+def erfinv(x: Real) -> Real:
+    """x times the ratio that belongs to (1 - x) (1 + x)."""
+    size = abs(x)
+    y = x * _ratio(-log((1.0 - size) * (1.0 + size)), False)
+    return x.of(math.inf).with_sign_of(x).where(size.equals(1.0), y)
+
+
+def ndtri(p: Real) -> Real:
+    """sqrt 2 erfinv(2 p - 1), where 1 - (2 p - 1)**2 is 4 p (1 - p)."""
+    y = (p + p - 1.0) * _ratio(-log(4.0 * p * (1.0 - p)), True)
+    first, second = p.parts("root_two")
+    y = y.fma(first, y * second)
+    y = p.of(-math.inf).where(p.equals(0.0), y)
+    return p.of(math.inf).where(p.equals(1.0), y)
