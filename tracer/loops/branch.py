@@ -5,7 +5,7 @@ A side is one of the two. What it uses from outside are operands of the branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,15 @@ from ...ir.ops.movement import reshape
 from ..autograd.backward import backpropagate, filled
 from ..autograd.graph import FREED, GradFn, OutputGradients, OutputNode, Saved, edge
 from ..mode import FixedGradMode, mode, resolve
-from ..tensor.tensor import Tensor
-from .body import BodyTrace, Capture, NoLoop
+from ..tensor.inplace import overwrite
+from ..tensor.tensor import Tensor, traced
+from .body import BodyTrace, Capture, NoLoop, same
 from .effects import refuse_effects
 from .examples import differentiated_outside, one_by_one
 from .iterations import Tensors
 from .loop import may_change, nodes, sources_reached
 from .room import demand, largest, with_room
+from .written import written
 
 
 @dataclass
@@ -53,17 +55,18 @@ def _recorded(name: str, function: Callable[[], Tensors],
     with refuse_effects(name), trace.recording():
         outputs = [resolve(y) for y in function()]
         count = largest([filled((), int64, 0), *(n.count for n in trace.needs)])
-    if trace.streams or any(
-        c.changed or c.marked or c.twin._grad is not c.grad for c in trace.captures
-    ):
-        raise NoLoop("the function draws random numbers, or changes tensors from outside")
+    if trace.streams or any(c.marked or c.twin._grad is not c.grad for c in trace.captures):
+        raise NoLoop("the function draws random numbers, or sets .grad, hooks or requires_grad")
+    if any(c.twin._requires_grad for c in written(trace)):
+        raise NoLoop("the function writes a tensor that requires grad")
     return trace, outputs, count
 
 
 def _merged(captures: list[list[Capture]]) -> tuple[Tensors, list[list[Tensor | None]]]:
     """The tensors that the functions use, and their twins in each of them."""
     tensors = {id(c.tensor): c.tensor for some in captures for c in some}
-    twins = [{id(c.tensor): c.twin for c in some} for some in captures]
+    twins = [{id(c.tensor): traced(c.payload) if c.changed else c.twin for c in some}
+             for some in captures]
     return list(tensors.values()), [[own.get(key) for key in tensors] for own in twins]
 
 
@@ -79,19 +82,33 @@ def traced_cond(
     def attempt(room: int) -> Tensors:
         (then, ys, count), (other, zs, rows) = (_recorded(name, f, room) for f in functions)
         check()
+        changed = {id(c.tensor): c.tensor for c in (*written(then), *written(other))}
+        ys, zs = ([*outputs, *_finals(trace, changed.values())]
+                  for trace, outputs in ((then, ys), (other, zs)))
         operands, (some, more) = _merged([then.captures, other.captures])
+        # copies: what is written into them later does not matter
+        operands = [same(resolve(x)) if id(x) in changed else x for x in operands]
         with FixedGradMode(False):
             truth = reshape(pred if pred._dtype is bool_ else ne(pred, 0), shape=())
         needs = [*then.needs, *other.needs]
-        if not needs:
-            return run_branch(truth, (Side(then, some, ys), Side(other, more, zs)), operands)
         used = any(n.used for n in needs)
-        sides = Side(then, some, [*ys, count]), Side(other, more, [*zs, rows])
-        *results, most = run_branch(truth, sides, operands)
-        demand([most], room, used, results)
+        if needs:
+            ys, zs = [*ys, count], [*zs, rows]
+        results = run_branch(truth, (Side(then, some, ys), Side(other, more, zs)), operands)
+        if needs:
+            demand([results.pop()], room, used, results)
+        with FixedGradMode(False):
+            for t in reversed(changed.values()):
+                overwrite(t, results.pop(), "CopyBackwards")
         return results
 
     return with_room(attempt)
+
+
+def _finals(trace: BodyTrace, tensors: Iterable[Tensor]) -> Tensors:
+    """What tensors from outside are at the end of a function."""
+    with trace.recording():
+        return [resolve(trace.twin(t)) for t in tensors]
 
 
 def run_branch(pred: Tensor, sides: Sides, operands: Tensors) -> Tensors:

@@ -18,7 +18,6 @@ from ..mode import FixedGradMode, mode, resolve
 from ..tensor.dispatch import bind
 from ..tensor.inplace import overwrite
 from ..tensor.tensor import Tensor, traced
-from ..tensor.views import base_and_path
 from .batching import swapped
 from .body import BodyTrace, NoLoop, has_history, same
 from .effects import refuse_effects
@@ -26,6 +25,7 @@ from .examples import differentiated_outside
 from .iterations import Fixed, Operands, Tensors
 from .loop import Body, run_loop, run_modified
 from .room import MoreRoom, demand, largest, with_room
+from .written import written
 
 Run = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
@@ -129,7 +129,7 @@ class Recorded:
             self.sources: list[Any] = [x._grad_fn for x in (*inside, *slices)]
             new, ys = run([same(x) for x in inside], [same(x) for x in slices])
             new, ys = [resolve(y) for y in new], [resolve(y) for y in ys]
-            self.values = [c for c in trace.captures if c.changed]
+            self.values = written(trace)
             self.grads = [c for c in trace.captures if c.twin._grad is not c.grad]
             self.check()
             finals = [resolve(c.twin) for c in self.values]
@@ -157,19 +157,6 @@ class Recorded:
         ):
             raise NoLoop("the function registers hooks on an argument or a tensor from outside, "
                          "or sets requires_grad")
-        for c in self.values:
-            if c.twin.shape != c.payload.shape or c.twin._dtype is not c.payload.dtype:
-                raise NoLoop("the function changes the shape of a tensor from outside")
-            if c.twin._requires_grad and c.twin._grad_fn is not c.entry_fn:
-                raise NoLoop("the function writes values with a history into a tensor from outside")
-        roots: dict[int, int] = {}
-        for c in self.trace.captures:
-            root = base_and_path(resolve_around(self.trace, c.tensor))[0]
-            roots[id(root)] = roots.get(id(root), 0) + 1
-        for c in self.values:
-            root = base_and_path(resolve_around(self.trace, c.tensor))[0]
-            if roots[id(root)] > 1:
-                raise NoLoop("the function writes a tensor of which it uses a view")
         for c in self.grads:
             entry_read = c.grad is not None and self.trace.entered(c.grad)
             if entry_read or (c.grad is None and c.twin._grad is not None
@@ -238,8 +225,3 @@ def _draw_each(generator: Any, count: int, times: int) -> tuple[Tensor, Tensor, 
             start = start + bind(iota, (), {"shape": (trace.size,), "dtype": int64}) * count
         return trace.example(seed, False), trace.example(start, True), stride
     return *generator.draw(count * times), count
-
-
-def resolve_around(trace: BodyTrace, t: Tensor) -> Tensor:
-    with trace.around():
-        return resolve(t)
