@@ -333,3 +333,35 @@ def test_a_branch_writes_a_copy_of_its_operand(compiled, pred):
 
     y, x = (tg.compile(f) if compiled else f)(tg.ones(2))
     assert y.tolist() == [2.0, 2.0] and x.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_branch_writes_tensors_from_outside(both):
+    def run(way):
+        total, count, norm = tg.zeros(2), tg.tensor(0), nn.BatchNorm1d(2)
+        w = tg.tensor([1.5, -0.5], requires_grad=True)
+
+        def yes(x):
+            total.add_(x.detach())
+            count.add_(1)
+            return norm(tg.stack([x, x * total.clone() * w]))[1]
+
+        def no(x):
+            if both:
+                total.mul_(0.5)
+            return x * 2 * w
+
+        def step(x):
+            w.grad = None
+            y = tg.cond(x.sum() > 0, yes, no, (x,))
+            y = y + tg.map(lambda v: tg.cond(v.sum() > 0, yes, no, (v,)), tg.stack([x, -x])).sum(0)
+            y.square().sum().backward()
+            return y.detach()
+
+        function = way(step)
+        for k in (1.0, -1.0, 3.0):
+            yield function(tg.tensor([k, 0.5 * k]))
+            yield from (total.clone(), count.clone(), w.grad, *norm.state_dict().values())
+
+    for a, b in zip(run(tg.compile), run(lambda f: f), strict=True):
+        assert tg.allclose(a, b, rtol=1e-4, atol=1e-6)
