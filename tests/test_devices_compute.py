@@ -90,6 +90,13 @@ def test_programs_of_operations_are_kept(gpus):
     assert device.programs == before + 2
 
 
+def test_parameters_that_compare_equal_are_not_taken_for_each_other(gpus):
+    x = tg.ones(1, device="cuda")
+    for value in (0.0, -0.0, float("nan"), 1, True, 1.0):
+        here, there = F.pad(tg.ones(1), (1, 0), value=value), F.pad(x, (1, 0), value=value)
+        assert str(here.tolist()) == str(there.tolist()) and here.dtype is there.dtype
+
+
 def test_views_share_memory_and_in_place_changes_reach_them(gpus):
     x = tg.zeros(3, 4, device="cuda")
     row, column = x[1], x.t()[2]
@@ -351,6 +358,7 @@ def test_memory_goes_to_other_libraries_and_back(gpus, dtype):
 
 
 def test_shared_memory_lives_as_long_as_somebody_has_it(gpus):
+    assert tg.ones(1000, device="cuda").sum() == 1000  # keeps programs and a number
     before = tg.cuda.memory_allocated()
     x = tg.ones(1000, device="cuda")
     y = tg.from_dlpack(tg.to_dlpack(x))

@@ -10,14 +10,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..codegen.build import build
 from ..ir.device_array import DeviceArray
 from ..ir.dtype import DType, int16, int32, int64, uint8
 from ..ir.graph import Graph
-from ..ir.node import input_node, intern
+from ..ir.node import Node, frozen, input_node, intern
 from ..ir.op import Lowering, OpDef, evaluate
 from ..ir.ops.elementwise import copy, may_fail
 from ..ir.ops.movement import permute
@@ -29,22 +30,26 @@ from ..runtime.cuda.device import CudaDevice
 from ..runtime.device import Executable
 from ..tracer.tensor import device_memory
 from ..tracer.tensor.device import device as Place
-from ..tracer.tensor.device_memory import empty, host, moved
+from ..tracer.tensor.device_memory import host, moved
+from ..tracer.tensor.memory_order import axis_order, elementwise_strides
 from .lowering import simple
 from .places import gpu
 
 MOST_OPERATIONS = 4096  # of which programs are kept
+MOST_NUMBERS = 1024  # that are kept in the memory of GPUs
 
 
 _BITS = {1: uint8, 2: int16, 4: int32, 8: int64}  # numbers that are moved as they are
 
 
-class _Operand(NamedTuple):
-    """What a program depends on of an operand; `written`: it takes the result."""
+class _Plan(NamedTuple):
+    """How an operation is computed for operands of these shapes, strides and dtypes."""
 
-    view: View
     dtype: DType
-    written: bool = False
+    view: View | None = None  # the result shares the memory of the first operand
+    executable: Executable | None = None  # None: there is no kernel
+    shape: tuple[int, ...] = ()  # of the memory of the result
+    back: tuple[int, ...] | None = None  # the order of its axes, if it is another one
 
 
 class Unavailable(RuntimeError, AssertionError):
@@ -97,53 +102,89 @@ class Gpus(threading.local):
 
     # ---- operations
     def compute(
-        self, op: OpDef, arrays: Sequence[DeviceArray], dtypes: Sequence[DType], params: dict,
-        axes: tuple[int, ...] | None,
-    ) -> DeviceArray:
+        self, op: OpDef, arrays: Sequence[DeviceArray], dtypes: Sequence[DType], params: dict
+    ) -> tuple[DeviceArray, DType]:
         device = arrays[0].memory.device
-        operands = tuple(_Operand(a.view, d) for a, d in zip(arrays, dtypes, strict=True))
-        program = _program(device, op, operands, tuple(params.items()), axes)
-        if program is None:
-            return device.from_host(_on_host(op, arrays, dtypes, params))
-        buffer = program.program.buffers[program.program.outputs[0]]
-        result = empty(arrays[0], buffer.shape, buffer.dtype.storage)
-        _run(program, (*arrays, result))
-        return result if axes is None else moved(result, result.view.permute(inverse(axes)))
+        operands = tuple([(a.shape, a.strides, d) for a, d in zip(arrays, dtypes, strict=True)])
+        key = device, op, operands, frozen(params) if params else ()
+        plan = _plans.get(key)
+        if plan is None:
+            plan = _keep(key, _plan(device, op, arrays, dtypes, params))
+        if plan.view is not None:
+            return arrays[0].through(plan.view), plan.dtype
+        if plan.executable is None:
+            numbers = evaluate(op, [host(a) for a in arrays], dtypes, plan.dtype, params)
+            return device.from_host(numbers), plan.dtype
+        result = device.empty(plan.shape, plan.dtype.storage)
+        _run(plan.executable, (*arrays, result))
+        if plan.back is not None:
+            result = moved(result, result.view.permute(plan.back))
+        return result, plan.dtype
+
+    def number(self, value: np.ndarray, index: int) -> DeviceArray:
+        device = self.device(index)
+        key = device, device.stream, value.dtype, value.tobytes()
+        number = _numbers.get(key)
+        if number is None:
+            if len(_numbers) >= MOST_NUMBERS:
+                _numbers.clear()
+            number = _numbers[key] = device.from_host(value)
+        return number
 
     def assign(self, to: DeviceArray, source: DeviceArray) -> None:
-        dtype = _BITS[to.itemsize]
-        operands = _Operand(to.view, dtype, True), _Operand(source.view, dtype)
-        program = _program(to.memory.device, copy, operands, (), None)
-        assert program is not None
-        _run(program, (to, source))
+        device, dtype = to.memory.device, _BITS[to.itemsize]
+        key = device, "assign", to.shape, to.strides, source.strides, dtype
+        plan = _plans.get(key)
+        if plan is None:
+            own, other = (input_node(a.shape, dtype) for a in (to, source))
+            graph, lie = Graph((own, other), (copy(other),)), {own: to.view, other: source.view}
+            plan = _keep(key, _Plan(dtype, None, _executable(device, graph, lie, {0: own})))
+        assert plan.executable is not None
+        _run(plan.executable, (to, source))
 
 
-def _on_host(
-    op: OpDef, arrays: Sequence[DeviceArray], dtypes: Sequence[DType], params: dict
-) -> Any:
-    """The value of a primitive by NumPy and LAPACK."""
-    nodes = [input_node(a.shape, d) for a, d in zip(arrays, dtypes, strict=True)]
-    return evaluate(op, [host(a) for a in arrays], dtypes, op.infer(*nodes, **params)[1], params)
+_plans: dict[tuple, _Plan] = {}
+_numbers: dict[tuple, DeviceArray] = {}
 
 
-@lru_cache(MOST_OPERATIONS)
-def _program(
-    device: CudaDevice, op: OpDef, operands: tuple[_Operand, ...], params: tuple,
-    axes: tuple[int, ...] | None,
-) -> Executable | None:
-    """The program of one primitive; None if the device has no kernel for it."""
-    nodes = tuple(input_node(x.view.shape, x.dtype) for x in operands)
-    read = tuple(n for n, x in zip(nodes, operands, strict=True) if not x.written)
-    y = intern(op, read, dict(params))
+def _keep(key: tuple, plan: _Plan) -> _Plan:
+    if len(_plans) >= MOST_OPERATIONS:
+        _plans.clear()
+    _plans[key] = plan
+    return plan
+
+
+def _plan(
+    device: CudaDevice, op: OpDef, arrays: Sequence[DeviceArray], dtypes: Sequence[DType],
+    params: dict,
+) -> _Plan:
+    """The plan of one primitive. Raises what is wrong with the operands."""
+    nodes = tuple(input_node(a.shape, d) for a, d in zip(arrays, dtypes, strict=True))
+    y = intern(op, nodes, params)
+    if op.aliases and op.lowering is Lowering.VIEW:
+        assert op.view is not None
+        view = op.view(arrays[0].view, **params)
+        if view is not None:
+            return _Plan(y.dtype, view)
     if op.lowering is Lowering.NONE:
-        return None
-    checks = (y,) if may_fail(op, dict(params)) else ()
-    outputs = (y if axes is None else permute(y, axes=axes),)
-    writes = dict(enumerate(n for n, x in zip(nodes, operands, strict=True) if x.written))
-    graph = simple(Graph(nodes, outputs, checks), fast=False)
-    layouts = {n: x.view for n, x in zip(nodes, operands, strict=True)}
+        return _Plan(y.dtype)
+    axes = None
+    if op.is_elementwise and len(y.shape) > 1:  # in the order that torch would give them
+        lie = tuple([(a.shape, a.view.strides) for a in arrays])
+        axes = axis_order(y.shape, elementwise_strides(lie, y.shape))
+    output = y if axes is None else permute(y, axes=axes)
+    graph = Graph(nodes, (output,), (y,) if may_fail(op, params) else ())
+    layouts = {n: a.view for n, a in zip(nodes, arrays, strict=True)}
+    back = None if axes is None else inverse(axes)
+    return _Plan(y.dtype, None, _executable(device, graph, layouts, {}), output.shape, back)
+
+
+def _executable(
+    device: CudaDevice, graph: Graph, layouts: dict[Node, View], writes: dict[int, Node]
+) -> Executable:
     place = gpu(device)
-    return place.executable(build(graph, writes, layouts, backend=place.backend))
+    program = build(simple(graph, fast=False), writes, layouts, backend=place.backend)
+    return place.executable(program)
 
 
 def _run(executable: Executable, arrays: Sequence[DeviceArray]) -> None:

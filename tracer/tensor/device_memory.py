@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,10 +31,12 @@ class Devices(Protocol):
         """A runtime/device.py Device."""
 
     def compute(
-        self, op: OpDef, arrays: Sequence[DeviceArray], dtypes: Sequence[DType], params: dict,
-        axes: tuple[int, ...] | None,
-    ) -> DeviceArray:
-        """The value of a primitive; `axes` is the order of its axes in memory."""
+        self, op: OpDef, arrays: Sequence[DeviceArray], dtypes: Sequence[DType], params: dict
+    ) -> tuple[DeviceArray, DType]:
+        """The value of a primitive, which may share the memory of its operand."""
+
+    def number(self, value: np.ndarray, index: int) -> DeviceArray:
+        """A number on a device, for the current stream, to be read alone."""
 
     def assign(self, to: DeviceArray, source: DeviceArray) -> None:
         """Write numbers into memory of the same shape and dtype, which may have gaps."""
@@ -49,9 +52,12 @@ def install(devices: Devices) -> None:
     present["cuda"] = devices.index
 
 
+_named = lru_cache(device)
+
+
 def place_of(array: Any) -> device:
     """The device of an array."""
-    return device(array.memory.device.name) if type(array) is DeviceArray else CPU
+    return _named(array.memory.device.name) if type(array) is DeviceArray else CPU
 
 
 def apart(a: Any, b: Any) -> bool:

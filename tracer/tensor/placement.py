@@ -13,12 +13,11 @@ import numpy as np
 from ...ir.device_array import DeviceArray
 from ...ir.dtype import DType
 from ...ir.node import user_site
-from ...ir.op import Lowering, OpDef
+from ...ir.op import OpDef
 from ..autograd.graph import GradFn, edge
 from ..mode import mode, resolve
 from . import device_memory
 from .device import CPU, device, within_library
-from .memory_order import axis_order, elementwise_strides, strides_of
 from .tensor import Tensor, leaked_tensor_error, wrap
 
 # functions whose indices, or lengths, may be on the CPU
@@ -77,24 +76,8 @@ def compute(op: OpDef, inputs: Sequence[Tensor], params: dict) -> Tensor | None:
             raise leaked_tensor_error(x)
     if not any(type(x._array) is DeviceArray for x in inputs):
         return None
-    arrays = _together(op, inputs)
-    shape, dtype = op.infer(*inputs, **params)
-    if op.aliases and op.lowering is Lowering.VIEW:
-        assert op.view is not None
-        view = op.view(arrays[0].view, **params)
-        if view is not None:
-            return wrap(arrays[0].through(view), dtype)
     dtypes = [x._dtype for x in inputs]
-    axes = _memory_order(op, inputs, tuple(shape))
-    return wrap(device_memory.gpus.compute(op, arrays, dtypes, params, axes), dtype)
-
-
-def _memory_order(op: OpDef, inputs: Sequence[Tensor], shape: tuple[int, ...]) -> Any:
-    """The order of the axes that torch gives the result of an elementwise operation."""
-    if not op.is_elementwise or len(shape) < 2:
-        return None
-    operands = tuple([(tuple(x.shape), strides_of(x)) for x in inputs])
-    return axis_order(shape, elementwise_strides(operands, shape))
+    return wrap(*device_memory.gpus.compute(op, _together(op, inputs), dtypes, params))
 
 
 def _together(op: OpDef, inputs: Sequence[Tensor]) -> list[DeviceArray]:
@@ -109,7 +92,14 @@ def _together(op: OpDef, inputs: Sequence[Tensor]) -> list[DeviceArray]:
             raise different_devices(places)
         if strangers:
             _refuse_users(places)
-    return [device_memory.copied(x._array, where) for x in inputs]
+    return [_brought(x._array, where) for x in inputs]
+
+
+def _brought(array: Any, where: device) -> DeviceArray:
+    """An operand on a device. Numbers of programs are read-only, and kept there."""
+    if type(array) is np.ndarray and not array.ndim and not array.flags.writeable:
+        return device_memory.gpus.number(array, where.index or 0)
+    return device_memory.copied(array, where)
 
 
 def different_devices(places: Iterable[device]) -> RuntimeError:
