@@ -262,6 +262,8 @@ CASTS |= {"char": _caster("int8"), "byte": _caster("uint8")}
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """This tensor on the CPU."""
+    if type(self._array) is np.ndarray and memory_format is None:
+        return self
     return to(self, "cpu", memory_format=memory_format)
 
 
