@@ -16,6 +16,7 @@ from functools import cache
 import numpy as np
 
 from ...codegen.program import Grid, Kernel, from_word
+from ...ir.locks import lock
 from ..cpu.executable import address as address_of, aligned
 from ..cpu.python_builtins import Pointer
 from .driver import DeviceProperties, OutOfMemory
@@ -45,6 +46,7 @@ class FakeDriver:
         self._graphs: dict[int, list[Work]] = {}
         self._events: dict[int, list[bool]] = {}
         self._number = 0
+        self._lock = lock()
 
     def _new(self) -> int:
         self._number += 1
@@ -128,8 +130,9 @@ class FakeDriver:
 
     def _drain(self, stream: int) -> None:
         queue = self._queues[stream]
-        while queue:
-            queue.pop(0)()
+        with self._lock:  # who finds nothing to do waits for who does it
+            while queue:
+                queue.pop(0)()
 
     def synchronize(self, stream: int) -> None:
         self._outside_of_recordings("synchronize")
