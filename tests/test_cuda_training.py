@@ -204,6 +204,19 @@ def test_a_rate_that_a_schedule_changes_is_read_at_each_call():
     agrees(program)
 
 
+def test_tensors_that_a_function_makes_on_the_device():
+    def program(device):
+        x = data(4).to(device)
+        made = (
+            lambda: tg.arange(4.0, device=device) * x,
+            lambda: tg.tensor([1.0, 2.0], device=device) + tg.rand(2, device=device),
+            lambda: x * tg.tensor(2.0) + tg.linspace(0, 1, 4, device=x.device),
+        )
+        return [tg.compile(f)().cpu().numpy() for f in made]
+
+    agrees(program)
+
+
 # ---- what Python looks at
 def test_branches_on_values_and_numbers_that_are_read():
     def program(device):

@@ -32,12 +32,14 @@ def placed(t: Tensor, where: device) -> Tensor:
     return t if t.device == where else wrap(device_memory.copied(t._array, where), t._dtype)
 
 
-def constant(array: np.ndarray, dtype: DType) -> Tensor:
-    """Numbers that a traced function has made, where its program computes."""
-    trace, where = mode.trace, None
-    while trace is not None and where is None:
-        where, trace = getattr(trace, "device", None), getattr(trace, "outer", None)
-    return wrap(device_memory.copied(array, where or CPU), dtype)
+def constant(array: np.ndarray, dtype: DType, where: device = CPU) -> Tensor:
+    """Numbers that a traced function has made, where its program computes; the CPU may be told of
+    what ends up elsewhere.
+    """
+    trace = mode.trace
+    while trace is not None and where == CPU:
+        where, trace = getattr(trace, "device", None) or CPU, getattr(trace, "outer", None)
+    return wrap(device_memory.copied(array, where), dtype)
 
 
 class ToDevice(GradFn):

@@ -44,7 +44,7 @@ def leaf(t: Tensor, requires_grad: bool, where: Device = CPU) -> Tensor:
     return t.requires_grad_() if requires_grad else t
 
 
-def held(array: np.ndarray, dtype: DType) -> Tensor:
+def held(array: np.ndarray, dtype: DType, where: Device = CPU) -> Tensor:
     """A new tensor with these stored numbers. In a trace they become a constant of the program: a
     0-d one by value, another as an input that is found again, copied so that writing into the
     tensor does not reach the next call.
@@ -53,7 +53,7 @@ def held(array: np.ndarray, dtype: DType) -> Tensor:
         return wrap(array, dtype)
     if array.ndim == 0:
         return bind(full_op, (), {"value": dtype.decode(array).item(), "shape": (), "dtype": dtype})
-    return copy(resolve(constant(array, dtype))).detach()
+    return copy(resolve(constant(array, dtype, where))).detach()
 
 
 def shape_of(size: tuple, name: str) -> tuple[int, ...]:
@@ -193,7 +193,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         return leaf(new if device is None else on_device(new, where), requires_grad)
     if requires_grad and wanted is not None and not wanted.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-    return leaf(held(*_numbers(data, wanted)), requires_grad, where)
+    return leaf(held(*_numbers(data, wanted), where), requires_grad, where)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -444,7 +444,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
             t = t * step
         return leaf(t if start == 0 else t + start, False, where)
     numbers = start + step * np.arange(count, dtype=np.float64)
-    return leaf(held(d.encode(numbers), d), requires_grad, where)
+    return leaf(held(d.encode(numbers), d, where), requires_grad, where)
 
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
@@ -466,7 +466,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     _ends_fit("linspace_cpu", d, start, end, steps)
     end = start if steps == 1 else end  # a last one that is not reached counts for nothing
     numbers = np.linspace(start, end, steps, dtype=np.float64)
-    return leaf(held(d.encode(numbers), d), requires_grad, where)
+    return leaf(held(d.encode(numbers), d, where), requires_grad, where)
 
 
 def _ends_fit(kernel: str, dtype: DType, start: Any, end: Any, steps: int) -> None:
@@ -504,7 +504,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any
         return leaf((base ** _between(start, end, steps, "logspace")).to(d), requires_grad, where)
     _ends_fit("logspace_cpu", d, start, end, steps)
     numbers = np.logspace(start, end, steps, base=base)
-    return leaf(held(d.encode(numbers), d), requires_grad, where)
+    return leaf(held(d.encode(numbers), d, where), requires_grad, where)
 
 
 def eye(

@@ -208,7 +208,7 @@ def computed(
     if all(t._array is not None for t in operands):
         where = operands[0].device
         pairs = function(*(host(t._array) for t in operands))
-        return [leaf(held(array, dtype), False, where) for array, dtype in pairs]
+        return [leaf(held(array, dtype, where), False, where) for array, dtype in pairs]
     if mode.trace is None:
         raise leaked_tensor_error(next(t for t in operands if t._node is not None))
     return mode.trace.computed(function, operands, what, INSTEAD)
