@@ -10,20 +10,19 @@ from .gemm.epilogue import finish_products
 from .gemm.product import contraction
 from .loop_rows import rows_apart
 from .program import Kernel
-from .schedule.fuse import Fusion, work
+from .schedule.fuse import Fusion, shares_rows, work
 from .schedule.groups import Group
 from .schedule.lower import Lowered
 from .schedule.schedule import Schedule
 from .templates.buffer_parts import contiguous_copy, contiguous_fill
 from .templates.column import Column
 from .templates.extern import PIECES
-from .templates.loop_body import Body
 from .templates.row import Row
 from .templates.tiles import Tiles
 from .text import Piece
 
 
-def body_of(s: Schedule, group: Group, stored: set[Node], fast: bool) -> Body:
+def body_of(s: Schedule, group: Group, stored: set[Node], fast: bool) -> Column | Row:
     """What writes the loops of a group."""
     if group.template == "column":
         return Column(s, group, stored, fast)
@@ -41,6 +40,7 @@ class CPU:
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
         finish_products(low, fusion)
+        fusion.beside = True
 
     def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
         if group.product:
@@ -52,5 +52,8 @@ class CPU:
             body = body_of(s, group, stored, fast)
             source = "".join(f"    {line}\n" for line in body.build())
             extent = body.extent
-            each = 0 if group.space.sums else work(group.anchors, group.space) // max(extent, 1)
+            alone = group.space.sums and not shares_rows(group)
+            each = 0 if alone else work(group.anchors, group.space) // max(extent, 1)
             yield Piece(Kernel(group.template, source, fast=fast), body.args, extent, each)
+            if isinstance(body, Row):
+                yield from body.later()

@@ -67,9 +67,11 @@ class Arguments:
             self.lines.append(f"{prefix}{k} = {load.format(k=k)}")
         return self.names[key]
 
-    def pointer(self, buffer: Node | str, dtype: DType = int64) -> str:
-        """A pointer p0, p1, ...; its number is also its alias scope."""
-        key = ("pointer", buffer, storage_code(dtype))  # scratch may hold two types, side by side
+    def pointer(self, buffer: Node | str, dtype: DType = int64, piece: object = None) -> str:
+        """A pointer p0, p1, ...; its number is also its alias scope. Pieces of a buffer that do not
+        overlap have one each, as have two types, side by side.
+        """
+        key = ("pointer", buffer, storage_code(dtype), piece)
         if key not in self.names:
             self.names[key] = name = f"p{self._pointers}"
             self._pointers += 1
@@ -77,10 +79,10 @@ class Arguments:
             self.values.append(buffer)
         return self.names[key]
 
-    def scratch(self, nbytes: int, dtype: DType = int64) -> str:
+    def scratch(self, nbytes: int, dtype: DType = int64, piece: object = None) -> str:
         """A pointer to memory that is the launch's own while it runs."""
         self.scratch_bytes = nbytes
-        return self.pointer("scratch", dtype)
+        return self.pointer("scratch", dtype, piece)
 
     def integer(self, value: int, key: object = None) -> str:
         return self._add(("integer", value, key), value, "n", "extent(args, {k})")

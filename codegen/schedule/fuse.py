@@ -34,6 +34,7 @@ from .lower import Lowered
 MOST_BUFFERS = 28  # more of them in one loop cost more in registers than they save in memory
 BETWEEN = "another group must run between them"
 WORTH_A_THREAD = 250_000  # additions that pay for handing a piece of a loop to another thread
+LEAST_ROWS = 64  # that threads share in parts, each with sums of its own
 SHARE = 64  # bytes credited to two loops that could be one, for the launch saved
 SCALARS = "scalars"  # loops over nothing are a pair as if they touched the same memory
 
@@ -98,6 +99,7 @@ class Fusion:
 
     def __init__(self, low: Lowered):
         self.low = low
+        self.beside = False  # rows of the backend can sum down columns, in parts
         self.notes: list[str] = []
         self.facts = {a: facts(low, a) for a in low.order if a in low.anchors}
         self.anchors = list(self.facts)
@@ -131,15 +133,42 @@ class Fusion:
             return "one of them is not a loop of ours"
         if a.space.extents != b.space.extents and checks(a) != checks(b):
             return "a check comes before anything is written, and should not wait for the other"
-        space = a.space if a.space == b.space else a.space.join(b.space) or b.space.join(a.space)
+        space = a.space if a.space == b.space else (
+            a.space.join(b.space, self.beside) or b.space.join(a.space, self.beside))
         if space is None:
             return f"their spaces differ: {a.space} and {b.space}"
         members = {*a.anchors, *b.anchors}
-        if space.sums and work(members, space) >= 2 * WORTH_A_THREAD:
-            return "threads share the rows, and sums over them would wait for each other"
+        if space.sums and (reason := self.apart(members, space)):
+            return reason
         if len(a.reads | b.reads | members) > MOST_BUFFERS:
             return "too many buffers for one loop"
         return self.misread(a, b, space) or (BETWEEN if self.between(a, b) else space)
+
+    def apart(self, members: set[Node], space: Space) -> str | None:
+        """Why rows and sums over them may not be one loop."""
+        if work(members, space) < 2 * WORTH_A_THREAD:
+            if not space.short and self.row_by_row(members, space):
+                return "what is computed once per row would take longer than a row"
+            return None
+        if not self.beside or math.prod(space.along(space.kept)) < LEAST_ROWS:
+            return "threads share the rows, and sums over them would wait for each other"
+        if self.row_by_row(members, space):
+            return "what is computed once per row would take longer than a row"
+        for a in members:
+            own = self.facts[a].space
+            if space.late(kept_within(own, space)) and (
+                a.op.kind is not Kind.REDUCE or within(own, space) not in (space.all, space.kept)
+            ):
+                return "threads share the rows, and what follows from sums over them comes later"
+        return None
+
+    def row_by_row(self, members: set[Node], space: Space) -> bool:
+        """Whether what is computed once per row, a number at a time, takes longer than its points,
+        many of which are computed at a time.
+        """
+        once = [a for a in members if within(self.facts[a].space, space) == space.kept]
+        cost = sum(x.op.cost for a in once for x in (a, *self.facts[a].inlined))
+        return cost > math.prod(space.along(space.reduced))
 
     def misread(self, a: Group, b: Group, space: Space) -> str | None:
         """What a member of the two would read in such a loop that is not there to be read yet."""
@@ -233,6 +262,11 @@ def checks(group: Group) -> bool:
 def work(anchors: Iterable[Node], space: Space) -> int:
     """What a loop nest has to do, in additions."""
     return math.prod(space.extents) * sum(a.op.cost for a in anchors) * 2
+
+
+def shares_rows(group: Group) -> bool:
+    """Whether threads share rows that are summed over: in parts, whose sums are put together."""
+    return group.space.sums and work(group.anchors, group.space) >= 2 * WORTH_A_THREAD
 
 
 def nbytes(x: Node) -> int:

@@ -58,14 +58,16 @@ class Space:
         """Whether what is computed along these axes waits for all rows."""
         return self.sums and axes not in (self.all, self.kept)
 
-    def join(self, other: Space) -> Space | None:
-        """The space of a loop that does the work of both, if there is one whose rows are these."""
+    def join(self, other: Space, beside: bool = False) -> Space | None:
+        """The space of a loop that does the work of both, if there is one whose rows are these;
+        `beside` long rows there may be sums down their columns, too.
+        """
         if not self.reduced:
             return None
         if not other.reduced:
             homes = [self.extents, self.along(self.kept)]
             if self.sums:
-                homes += [(), self.along(self.reduced)] if self.short else [()]
+                homes += [(), self.along(self.reduced)] if self.short or beside else [()]
             return self if other.extents in homes else None
         rows = self.kept and self.all[-1] in self.reduced
         if not rows:
@@ -76,7 +78,7 @@ class Space:
         if other.extents != self.extents:
             return None
         apart = self.along(self.kept) != self.along(self.reduced)  # shapes tell where values belong
-        down = other.reduced == self.kept and self.short and apart
+        down = other.reduced == self.kept and (self.short or beside) and apart
         return summed if down or other == summed else None
 
 

@@ -9,7 +9,6 @@ Lowered; knows no loop template.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Hashable, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 
@@ -22,12 +21,12 @@ from ...ir.ops.elementwise import add, cast, copy, div
 from ...ir.ops.movement import expand, permute, reshape, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import input as input_
-from ...ir.strides import View, collapse
+from ...ir.strides import View
 from .long_sums import Halves, adds_up, in_two, pair_of
+from .memory_order import as_it_lies, is_window
 from .products import legal_dot, matrix_layout
 
 INLINE_COST = 8  # an elementwise value that is used twice is computed twice up to this cost
-TAPS = 9  # numbers in a window that is reduced without a loop
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
@@ -191,8 +190,12 @@ class _Lowering:
             wide = self.expression(cast(inputs[0], dtype=float32), 1)
             total = self.lower(intern(op, (wide,), node.params), (wide,))
             return self.keep(self.expression(cast(total, dtype=node.dtype), 1))
-        if op.kind is Kind.REDUCE and self.is_window(inputs[0], node):
+        if op.kind is Kind.REDUCE and is_window(self.low, inputs[0], node):
             return self.keep(self.tap_by_tap(inputs[0], node))
+        if op.kind is Kind.REDUCE and (axes := as_it_lies(self.low, inputs[0], node)) is not None:
+            turned = self.moved(intern(permute, inputs, {"axes": axes}), inputs[0])
+            dims = tuple(k for k, d in enumerate(axes) if d in node.params["dims"])
+            return self.lower(intern(op, (turned,), {"dims": dims}), (turned,))
         if op.kind is Kind.REDUCE and (halves := in_two(node)) is not None:
             return self.in_halves(node, inputs[0], halves)
         if node.dtype.is_half and adds_up(node):  # as reductions
@@ -242,27 +245,6 @@ class _Lowering:
             return x
         cut = tuple((start, stop, 1) if d == axis else (0, n, 1) for d, n in enumerate(x.shape))
         return self.moved(intern(slice_, (x,), {"slices": cut}), x)
-
-    def is_window(self, x: Node, reduction: Node) -> bool:
-        """Whether each result is made of few numbers that do not stand side by side."""
-        dims = reduction.params["dims"]
-        count = math.prod(x.shape[d] for d in dims)
-        if count > TAPS or reduction.size < 8 * count:
-            return False
-        below, seen = [x], set()
-        while below:
-            v = below.pop()
-            if v in seen or v.shape != x.shape:
-                continue
-            seen.add(v)
-            if v.op.kind is Kind.ELEMENTWISE and not self.low.is_leaf(v):
-                below += v.inputs
-                continue
-            view = self.low.resolve(v)[1]
-            strides = tuple(view.strides[d] for d in dims)
-            if any(strides) and len(collapse(tuple(x.shape[d] for d in dims), [strides])[0]) > 1:
-                return True
-        return False
 
     def tap_by_tap(self, x: Node, reduction: Node) -> Node:
         """A reduction over a small window as one expression: each tap of it is a slice of the

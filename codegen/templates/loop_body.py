@@ -48,13 +48,10 @@ class Body:
     stores.
     """
 
-    def build(self) -> list[str]:
-        """The statements of the kernel."""
-        raise NotImplementedError
-
     def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
         self.low, self.place, self.group, self.fast = s.low, s.place, group, fast
         self.space = group.space
+        self.facts = s.facts
         self.operands = {a: s.facts[a].operands for a in group.anchors}
         self.members = set(group.anchors)
         self.stored = [a for a in group.anchors if a in stored]
@@ -245,6 +242,10 @@ class Body:
     def reduced_value(self, reduction: Node, here: Scope) -> str:
         raise NotImplementedError
 
+    def recalled(self, anchor: Node, here: Scope) -> str | None:
+        """The text that reads an anchor's value where it need not be computed again."""
+        return None
+
     def value(self, x: Node, anchor: Node, here: Scope) -> str:
         """The name of x at the current point, computed where it is cheapest."""
         return finish(self._value(x, anchor, here))
@@ -302,6 +303,8 @@ class Body:
         key = ("anchor", anchor)
         if key in scope.known:
             return scope.known[key]
+        if (text := self.recalled(anchor, scope)) is not None:
+            return self.define(scope, key, text)
         if anchor.op.access is not None:
             text = yield self._gather(anchor, here, scope)
         else:

@@ -25,21 +25,39 @@ next, and LLVM takes several rows at a time. Sums that may have many terms are m
         for j0 in range(j0_begin, j0_end):
             ...
         a2 = sum_up(a2, a2p)
+
+Other things stay in memory (row_memory.py): costly values from pass to pass, and sums down the
+columns of longer rows, to which each row adds its numbers. Where threads share the rows, they do so
+in parts (loops.py), whose sums are put together by further launches (partial_sums.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ...ir.node import Node
 from ...ir.op import Kind
-from ..text import combine
+from ..schedule.fuse import shares_rows
+from ..schedule.groups import Group
+from ..schedule.schedule import Schedule
+from ..text import Piece, combine, load
 from .blocked_sums import in_blocks, rounds
 from .loop_body import END, ENDS, POINT, PRELUDE, Body
-from .loops import Axis, Scope, nested
+from .loops import Axis, Scope, nested, part_of
+from .partial_sums import partial_sums
+from .row_memory import MANY, RowMemory, kept_of_rows
 
 BLOCK = 512  # terms of a sum that have an accumulator of their own
 
 
 class Row(Body):
+    def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
+        super().__init__(s, group, stored, fast)
+        self.shared = shares_rows(group)
+        self.short = self.space.short
+        self.late = [a for a in self.reductions if self.space.late(self.known(a))]
+        self.kept_values: dict[Node, int] = {}  # and the pass that computes them
+
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
         self.outer = tuple(
@@ -48,11 +66,13 @@ class Row(Body):
             )
             for d in range(kept)
         )
+        self.kept_values = kept_of_rows(self)
+        self.memory = RowMemory(self)
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
         self.points = [self._points() for _ in range(self.passes)]
         self.begins: list[list[str]] = [[] for _ in range(self.passes)]
-        # when all rows are done: once, and for each point of a short row
-        self.end, self.ends = Scope(()), [Scope((axis,)) for axis in self._fixed()]
+        # when all rows are done: once, and for each point of a row
+        self.end, self.ends = Scope(()), self._ends()
         self.starts: list[str] = []
         # of sums made in blocks, what begins and what ends a block: of rows, and of a row's points
         self.blocks: dict[int | None, tuple[list[str], list[str]]] = {}
@@ -61,6 +81,7 @@ class Row(Body):
             self._accumulate(anchor)
         at_end: list[str] = []
         tail = self._stores(at_end)
+        self._keep()
         body: list[str] = []
         for p in range(self.passes):
             body += [*self.segments[p].lines, *self.begins[p]]
@@ -68,10 +89,28 @@ class Row(Body):
                 loops = point.chain[kept:]
                 body += point.lines if self.short else self._blocked(p, loops, point.lines)
         body += [*self.segments[self.passes].lines, *tail]
-        rows = self._blocked(None, self.outer, body)
-        late = [*self.end.lines, *(line for scope in self.ends for line in scope.lines), *at_end]
-        before = [*self.args.lines, *self.prelude.lines, *self.starts]
-        return [*before, *rows, *late, *self.reports]
+        if self.memory.each:
+            rows = self._rows_in_parts(body)
+        else:
+            late = [*self.end.lines, *(line for scope in self.ends for line in self._late(scope))]
+            rows = [*self.starts, *self._blocked(None, self.outer, body), *late, *at_end]
+        return [*self.args.lines, *self.prelude.lines, *rows, *self.reports]
+
+    def later(self) -> Iterator[Piece]:
+        """The launches that follow that of the kernel."""
+        for reduction in self.late if self.shared else ():
+            yield partial_sums(self, reduction)
+
+    def _rows_in_parts(self, body: list[str]) -> list[str]:
+        """The loops over the rows, in parts."""
+        first, *others = self.outer
+        last = self.args.integer(self.kept_extents[0], ("axis", 0))
+        part, own = part_of(first, self.args.integer(self.memory.each, "rows"), last)
+        self.extent = self.memory.parts
+        rows = nested((own, *others), body)
+        sums = [self.memory.write(r, str(j), name) for r in self.memory.singles
+                for j, name in enumerate(self.accumulators[r])]
+        return nested((part,), [*self.starts, *rows, *sums])
 
     def _blocked(self, p: int | None, loops: tuple[Axis, ...], lines: list[str]) -> list[str]:
         """The loops over the points of a row in pass p, or over the rows."""
@@ -79,18 +118,21 @@ class Row(Body):
             return nested(loops, lines)
         extents = self.kept_extents if p is None else self.reduced_extents
         before, after = self.blocks[p]
+        most = MANY if p is None and self.memory.columns else BLOCK
         return in_blocks(
-            loops, extents, BLOCK, self.args, before, lambda axes: nested(axes, lines), after
+            loops, extents, most, self.args, before, lambda axes: nested(axes, lines), after
         )
-
-    @property
-    def short(self) -> bool:
-        return self.space.short
 
     def _fixed(self) -> list[Axis]:
         """The points of a short row, as axes that stand still."""
         extent = self.space.extents[self.space.reduced[0]] if self.short else 0
         return [Axis(str(j), "", len(self.kept_extents)) for j in range(extent)]
+
+    def _along(self, letter: str) -> tuple[Axis, ...]:
+        """The loops over the reduced axes."""
+        count, first = len(self.reduced_extents), len(self.kept_extents)
+        return tuple(self.axis(first + d, f"{letter}{d}", innermost=d == count - 1)
+                     for d in range(count))
 
     def _points(self) -> list[Scope]:
         """The scopes of a pass: one inside the loops over the reduced axes, or one for each point
@@ -98,14 +140,26 @@ class Row(Body):
         """
         if self.short:
             return [Scope((*self.outer, axis)) for axis in self._fixed()]
-        count, first = len(self.reduced_extents), len(self.kept_extents)
-        loops = (self.axis(first + d, f"j{d}", innermost=d == count - 1) for d in range(count))
-        return [Scope((*self.outer, *loops))]
+        return [Scope((*self.outer, *self._along("j")))]
 
+    def _ends(self) -> list[Scope]:
+        """The same when all rows are done, if something is known for each point then."""
+        if self.short:
+            return [Scope((axis,)) for axis in self._fixed()]
+        down = any(self.space.late(axes) and axes for axes in map(self.known, self.group.anchors))
+        return [Scope(self._along("e"))] if down else []
+
+    def _late(self, scope: Scope) -> list[str]:
+        return scope.lines if self.short else nested(scope.chain, scope.lines)
+
+    # ---- reductions
     def _accumulate(self, anchor: Node) -> None:
-        """One number per row, or for all rows one, or one for each point of a short row."""
+        """One number per row, or for all rows one, or one for each point of a row."""
         p, axes = self.pass_of(anchor), self.known(anchor)
         late = self.space.late(axes)
+        if anchor in self.memory.columns:
+            self._add_to_columns(anchor, p)
+            return
         name = f"{'t' if late else 'a'}{len(self.accumulators)}"
         names = [f"{name}_{j}" for j in range(len(self.ends))] if late and axes else [name]
         self.accumulators[anchor] = names
@@ -113,22 +167,47 @@ class Row(Body):
         begin += [f"{name} = {self.initial(anchor)}" for name in names]
         every = self.computed(anchor) == self.space.all
         if rounds(anchor):
-            names = self._in_parts(anchor, names, None if late else p)
+            names = self._in_blocks(anchor, names, None if late else p)
         for j, here in enumerate(self.points[p] if every else [self.segments[p]]):
             acc = names[j % len(names)]
             here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
 
-    def _in_parts(self, anchor: Node, names: list[str], p: int | None) -> list[str]:
+    def _in_blocks(self, anchor: Node, names: list[str], p: int | None) -> list[str]:
         """The accumulators to add to inside the loops over rows (p is None) or over a row's points:
         those of a block, if there are many.
         """
         few = self._rows_of_one_axis and self.reduced_extents[0] <= BLOCK
-        if p is not None and (self.short or few):
+        if self.shared if p is None else (self.short or few):
             return names
         before, after = self.blocks.setdefault(p, ([], []))
         before += [f"{name}p = {self.initial(anchor)}" for name in names]
         after += [f"{name} = {combine(anchor, name, f'{name}p', self.fast)}" for name in names]
         return [f"{name}p" for name in names]
+
+    def _add_to_columns(self, anchor: Node, p: int) -> None:
+        """A sum down the columns, of which each row knows a term at each point."""
+        memory, (here,), column = self.memory, self.points[p], self._along("e")
+        at, start = self.point(column), self.initial(anchor)
+        self.starts += nested(column, [memory.write(anchor, at, start)])
+        block = anchor in memory.blocks
+        if block:
+            before, after = self.blocks.setdefault(None, ([], []))
+            before += nested(column, [memory.write(anchor, at, start, block)])
+            total = combine(anchor, memory.read(anchor, at), memory.read(anchor, at, block),
+                            self.fast)
+            after += nested(column, [memory.write(anchor, at, total)])
+        at = self.point(here.chain)
+        new = self.combined(anchor, memory.read(anchor, at, block), here)
+        here.lines.append(memory.write(anchor, at, new, block))
+
+    def point(self, chain: tuple[Axis, ...]) -> str:
+        """The number of the current point within its row."""
+        terms, step = [], 1
+        for axis in reversed(chain[-len(self.reduced_extents):]):
+            by = "" if step == 1 else f" * {self.args.integer(step, ('points', axis.index))}"
+            terms.append(f"{axis.name}{by}")
+            step *= self.reduced_extents[axis.index - len(self.kept_extents)]
+        return " + ".join(reversed(terms))
 
     @property
     def _rows_of_one_axis(self) -> bool:
@@ -140,23 +219,49 @@ class Row(Body):
     def often(self, scope: Scope) -> bool:
         return super().often(scope) or (self._rows_of_one_axis and scope in self.segments)
 
+    # ---- stores
     def _stores(self, at_end: list[str]) -> list[str]:
         """Stores at points happen in the pass that knows the value; stores at kept points at the
-        end of the row, which are returned; what all rows make is stored `at_end`.
+        end of the row, which are returned; what all rows make is stored `at_end`, at points after
+        all that is computed there.
         """
         tail: list[str] = []
+        columns: list[str] = []
         for anchor in self.wanted:
             axes, scopes, lines = self.known(anchor), [self.segments[-1]], tail
             if self.space.late(axes):
-                scopes, lines = self.ends if axes else [self.end], at_end
+                if self.shared:
+                    continue  # the launches that follow store it
+                scopes = self.ends if axes else [self.end]
+                lines = columns if axes and not self.short else at_end
             elif axes == self.space.all and self.space.reduced:
                 for here in self.points[self.depth_of_anchor(anchor)[1]]:
                     here.lines += self.finished(anchor, self._final(anchor, here), here)
                 continue
             for here in scopes:
                 lines += self.finished(anchor, self._final(anchor, here), here)
+        if columns:
+            self.ends[0].lines += columns
         return tail
 
+    def _keep(self) -> None:
+        """Write the values that later passes read."""
+        for anchor, p in self.kept_values.items():
+            if anchor not in self.stored:
+                (here,) = self.points[p]
+                value = self.anchor_value(anchor, here)
+                here.lines.append(self.memory.write(anchor, self.point(here.chain), value))
+
+    def recalled(self, anchor: Node, here: Scope) -> str | None:
+        if anchor not in self.kept_values or here is self.points[self.kept_values[anchor]][0]:
+            return None
+        if anchor not in self.stored:
+            return self.memory.read(anchor, self.point(here.chain))
+        buffer, view = self.target(anchor)
+        pointer = self.args.pointer(buffer, anchor.dtype)
+        return load(pointer, anchor.dtype, self.position(view, here))
+
+    # ---- values
     def _final(self, anchor: Node, here: Scope) -> str:
         if anchor.op.kind is Kind.REDUCE:
             return self.reduced_value(anchor, here)
@@ -173,5 +278,8 @@ class Row(Body):
         return self.segments[ready]
 
     def reduced_value(self, reduction: Node, here: Scope) -> str:
+        if reduction in self.memory.columns:
+            total = self.memory.read(reduction, self.point(here.chain))
+            return self.define(here, ("sum", reduction), total)
         names = self.accumulators[reduction]
         return names[int(here.chain[-1].name) if len(names) > 1 else 0]

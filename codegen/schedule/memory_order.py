@@ -1,0 +1,76 @@
+"""How the operands of a reduction lie in memory, and what follows for its loops. Knows nothing of
+what has memory: it is told by a Lowered.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ...ir.node import Node
+from ...ir.op import Kind
+from ...ir.strides import collapse
+
+if TYPE_CHECKING:
+    from .lower import Lowered
+
+TAPS = 9  # numbers in a window that is reduced without a loop
+SHORT = 8  # numbers along an axis that make no loop of their own
+
+
+def is_window(low: Lowered, x: Node, reduction: Node) -> bool:
+    """Whether each result is made of few numbers that do not stand side by side."""
+    dims = reduction.params["dims"]
+    count = math.prod(x.shape[d] for d in dims)
+    if count > TAPS or reduction.size < 8 * count:
+        return False
+    below, seen = [x], set()
+    while below:
+        v = below.pop()
+        if v in seen or v.shape != x.shape:
+            continue
+        seen.add(v)
+        if v.op.kind is Kind.ELEMENTWISE and not low.is_leaf(v):
+            below += v.inputs
+            continue
+        view = low.resolve(v)[1]
+        strides = tuple(view.strides[d] for d in dims)
+        if any(strides) and len(collapse(tuple(x.shape[d] for d in dims), [strides])[0]) > 1:
+            return True
+    return False
+
+
+def as_it_lies(low: Lowered, x: Node, reduction: Node) -> tuple[int, ...] | None:
+    """The order of the axes of x in which the innermost loop of its reduction runs along
+    memory, if it does not as they are: kept axes stay in order, and reduced ones do.
+    """
+    dims = reduction.params["dims"]
+    reduced = [d for d in dims if x.shape[d] > 1]
+    kept = [d for d, n in enumerate(x.shape) if n > 1 and d not in dims]
+    if not reduced or not kept or min(x.shape[kept[-1]], x.shape[reduced[-1]]) <= SHORT:
+        return None
+    rows = reduced[-1] > kept[-1]
+    inner, other = (reduced[-1], kept[-1]) if rows else (kept[-1], reduced[-1])
+    gain = 0
+    for strides in strides_under(low, x):
+        if strides[inner] and strides[other]:
+            gain += (abs(strides[other]) == 1) - (abs(strides[inner]) == 1)
+    if gain <= 0:
+        return None
+    left = [d for d in range(len(x.shape)) if d not in dims]
+    return (*dims, *left) if rows else (*left, *dims)
+
+
+def strides_under(low: Lowered, x: Node) -> list[tuple[int, ...]]:
+    """Those of the leaves of an expression that have its shape."""
+    below, seen, found = [x], set(), []
+    while below:
+        v = below.pop()
+        if v in seen or v.shape != x.shape:
+            continue
+        seen.add(v)
+        if v.op.kind is Kind.ELEMENTWISE and not low.is_leaf(v):
+            below += v.inputs
+        elif low.is_stored(low.base(v)):
+            found.append(low.resolve(v)[1].strides)
+    return found
