@@ -146,21 +146,25 @@ class Fusion:
 
     def apart(self, members: set[Node], space: Space) -> str | None:
         """Why rows and sums over them may not be one loop."""
-        if work(members, space) < 2 * WORTH_A_THREAD:
-            if not space.short and self.row_by_row(members, space):
-                return "what is computed once per row would take longer than a row"
-            return None
-        if not self.beside or math.prod(space.along(space.kept)) < LEAST_ROWS:
+        shared = work(members, space) >= 2 * WORTH_A_THREAD
+        homes = {a: self.facts[a].space for a in members}
+        late = [a for a in members if space.late(kept_within(homes[a], space))]
+        columns = any(kept_within(homes[a], space) for a in late)
+        if shared and not (columns and self.in_parts(late, homes, space)):
             return "threads share the rows, and sums over them would wait for each other"
-        if self.row_by_row(members, space):
+        if columns and not space.short and self.row_by_row(members, space):
             return "what is computed once per row would take longer than a row"
-        for a in members:
-            own = self.facts[a].space
-            if space.late(kept_within(own, space)) and (
-                a.op.kind is not Kind.REDUCE or within(own, space) not in (space.all, space.kept)
-            ):
-                return "threads share the rows, and what follows from sums over them comes later"
         return None
+
+    def in_parts(self, late: list[Node], homes: dict[Node, Space], space: Space) -> bool:
+        """Whether threads may share rows in parts, each with sums of its own: if nothing follows
+        from these.
+        """
+        return (
+            self.beside and math.prod(space.along(space.kept)) >= LEAST_ROWS
+            and all(a.op.kind is Kind.REDUCE and within(homes[a], space) in (space.all, space.kept)
+                    for a in late)
+        )
 
     def row_by_row(self, members: set[Node], space: Space) -> bool:
         """Whether what is computed once per row, a number at a time, takes longer than its points,

@@ -7,6 +7,7 @@ one thing more: numbers that are known when all rows are done, sums over the kep
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -18,6 +19,7 @@ from .lower import Lowered
 Axes = tuple[int, ...]
 
 SMALL = 8  # an innermost extent up to this is part of the kernel's text, so that LLVM unrolls it
+LONG = 32  # points of a row; sums down shorter columns are a loop of their own that costs little
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ class Space:
         """
         if not self.reduced:
             return None
+        columns = self.short or (beside and math.prod(self.along(self.reduced)) >= LONG)
         if not other.reduced:
             homes = [self.extents, self.along(self.kept)]
             if self.sums:
-                homes += [(), self.along(self.reduced)] if self.short or beside else [()]
+                homes += [(), self.along(self.reduced)] if columns else [()]
             return self if other.extents in homes else None
         rows = self.kept and self.all[-1] in self.reduced
         if not rows:
@@ -78,7 +81,7 @@ class Space:
         if other.extents != self.extents:
             return None
         apart = self.along(self.kept) != self.along(self.reduced)  # shapes tell where values belong
-        down = other.reduced == self.kept and (self.short or beside) and apart
+        down = other.reduced == self.kept and columns and apart
         return summed if down or other == summed else None
 
 

@@ -1,24 +1,33 @@
-"""How the operands of a reduction lie in memory, and what follows for its loops. Knows nothing of
-what has memory: it is told by a Lowered.
+"""How the operands of a reduction lie in memory, and what follows for its loops. What has memory is
+told by the lowering.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...ir.node import Node
 from ...ir.op import Kind
-from ...ir.strides import collapse
-
-if TYPE_CHECKING:
-    from .lower import Lowered
+from ...ir.strides import View, collapse
 
 TAPS = 9  # numbers in a window that is reduced without a loop
 SHORT = 8  # numbers along an axis that make no loop of their own
 
 
-def is_window(low: Lowered, x: Node, reduction: Node) -> bool:
+class Memory(Protocol):
+    """What is asked of a Lowered."""
+
+    def resolve(self, node: Node) -> tuple[Node, View]: ...
+
+    def base(self, node: Node) -> Node: ...
+
+    def is_leaf(self, node: Node) -> bool: ...
+
+    def is_stored(self, node: Node) -> bool: ...
+
+
+def is_window(low: Memory, x: Node, reduction: Node) -> bool:
     """Whether each result is made of few numbers that do not stand side by side."""
     dims = reduction.params["dims"]
     count = math.prod(x.shape[d] for d in dims)
@@ -40,7 +49,7 @@ def is_window(low: Lowered, x: Node, reduction: Node) -> bool:
     return False
 
 
-def as_it_lies(low: Lowered, x: Node, reduction: Node) -> tuple[int, ...] | None:
+def as_it_lies(low: Memory, x: Node, reduction: Node) -> tuple[int, ...] | None:
     """The order of the axes of x in which the innermost loop of its reduction runs along
     memory, if it does not as they are: kept axes stay in order, and reduced ones do.
     """
@@ -61,7 +70,7 @@ def as_it_lies(low: Lowered, x: Node, reduction: Node) -> tuple[int, ...] | None
     return (*dims, *left) if rows else (*left, *dims)
 
 
-def strides_under(low: Lowered, x: Node) -> list[tuple[int, ...]]:
+def strides_under(low: Memory, x: Node) -> list[tuple[int, ...]]:
     """Those of the leaves of an expression that have its shape."""
     below, seen, found = [x], set(), []
     while below:

@@ -14,23 +14,20 @@ alike for all of a type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...ir.node import Node
 from ...ir.strides import View, contiguous
 from ..program import Kernel
 from ..text import Piece, combine, load, store
 from .buffer_parts import Loops
+from .loop_body import Body
 from .loops import nested
-
-if TYPE_CHECKING:
-    from .row import Row
+from .row_memory import RowMemory
 
 BLOCK = 64  # parts
 
 
-def partial_sums(row: Row, reduction: Node) -> Piece:
-    memory, dtype = row.memory, reduction.dtype
+def partial_sums(row: Body, memory: RowMemory, reduction: Node) -> Piece:
+    dtype = reduction.dtype
     buffer, view = row.target(reduction)
     axes = row.known(reduction)
     shape = row.space.along(axes)

@@ -67,7 +67,7 @@ class Row(Body):
             for d in range(kept)
         )
         self.kept_values = kept_of_rows(self)
-        self.memory = RowMemory(self)
+        self.memory = RowMemory(self, self.kept_values, self.late, self.shared)
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
         self.points = [self._points() for _ in range(self.passes)]
         self.begins: list[list[str]] = [[] for _ in range(self.passes)]
@@ -99,7 +99,7 @@ class Row(Body):
     def later(self) -> Iterator[Piece]:
         """The launches that follow that of the kernel."""
         for reduction in self.late if self.shared else ():
-            yield partial_sums(self, reduction)
+            yield partial_sums(self, self.memory, reduction)
 
     def _rows_in_parts(self, body: list[str]) -> list[str]:
         """The loops over the rows, in parts."""

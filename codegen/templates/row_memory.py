@@ -8,18 +8,15 @@ has a pointer of its own, so that LLVM knows that they do not overlap.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from ...ir.node import Node
 from ...ir.op import Kind
 from ..schedule.kept_values import kept_values
 from ..text import load, store
 from .blocked_sums import rounds
-from .loop_body import POINT
+from .loop_body import POINT, Body
 from .loops import rows_of_a_part
-
-if TYPE_CHECKING:
-    from .row import Row
 
 LINE = 64  # bytes of a line of the cache
 FEW = 8  # rows that a part with sums has at least, so that these take little memory
@@ -27,32 +24,38 @@ MANY = 128  # and at most; also rows of a block, where there are no parts: sums 
 
 
 class RowMemory:
-    def __init__(self, row: Row):
-        self.row, space = row, row.space
-        late = row.late
-        values = [a for a in row.kept_values if a not in row.stored]
-        self.columns = [] if row.short else [r for r in late if row.known(r)]
-        self.singles = [r for r in late if row.shared and r not in self.columns]
-        self.blocks = [] if row.shared else [r for r in self.columns if rounds(r)]
+    def __init__(
+        self, row: Body, values: Mapping[Node, int], late: Sequence[Node], shared: bool
+    ):
+        """Of `row`, which keeps `values`; `late` are the sums that are known when all rows are
+        done, of parts if the rows are `shared`.
+        """
+        self.row, self.shared, short = row, shared, row.space.short
+        fresh = [a for a in values if a not in row.stored]
+        self.columns = [] if short else [r for r in late if row.known(r)]
+        self.singles = [r for r in late if shared and r not in self.columns]
+        self.blocks = [] if shared else [r for r in self.columns if rounds(r)]
         self.each = self.parts = 0  # rows of a part, parts; 0 if there are none
-        if row.kept_extents and (row.shared or (values and not space.sums)):
+        if row.kept_extents and (shared or (fresh and not row.space.sums)):
             self.each = self._rows_of_a_part()
             self.parts = -(-row.kept_extents[0] // self.each)
-        points = math.prod(row.reduced_extents)
         self.rooms: dict[tuple[Node, bool], int] = {}  # where each begins, in bytes
         self.chunk = 0
-        for keys in ([*values, *self.columns, *self.singles], self.blocks):
-            for a in keys:
-                self.rooms[a, keys is self.blocks] = self.chunk
-                count = row.space.extents[space.reduced[0]] if a in self.singles and row.short \
-                    else points
-                count = 1 if a in self.singles and not row.known(a) else count
-                self.chunk += -(-count * a.dtype.itemsize // LINE) * LINE
+        for a in (*fresh, *self.columns, *self.singles):
+            self._add(a, False, row.known(a) or a not in self.singles)
+        for a in self.blocks:
+            self._add(a, True, True)
+
+    def _add(self, key: Node, block: bool, points: object) -> None:
+        """Room for a number, or for one at each of the points of a row."""
+        self.rooms[key, block] = self.chunk
+        count = math.prod(self.row.space.along(self.row.space.reduced)) if points else 1
+        self.chunk += -(-count * key.dtype.itemsize // LINE) * LINE
 
     def _rows_of_a_part(self) -> int:
         first, *others = self.row.kept_extents
         each, inner = rows_of_a_part(first), math.prod(others)
-        if not self.row.shared:
+        if not self.shared:
             return each
         return max(min(each, MANY // inner), -(-FEW // inner), 1)
 
@@ -76,9 +79,9 @@ class RowMemory:
         return store(pointer, key.dtype, f"{begin} + {index}" if begin else index, value)
 
 
-def kept_of_rows(row: Row) -> dict[Node, int]:
+def kept_of_rows(row: Body) -> dict[Node, int]:
     """The values at points that passes leave for later ones, and the pass that computes each."""
-    if row.short or row.passes < 2:
+    if row.space.short or row.passes < 2:
         return {}
     anchors, passes = [], {}
     for a in row.group.anchors:
