@@ -56,6 +56,7 @@ class Row(Body):
         self.shared = shares_rows(group)
         self.short = self.space.short
         self.late = [a for a in self.reductions if self.space.late(self.known(a))]
+        self.keeps = not s.row_by_row  # threads that share no rows have no parts, and no memory
         self.kept_values: dict[Node, int] = {}  # and the pass that computes them
 
     def build(self) -> list[str]:
@@ -66,7 +67,8 @@ class Row(Body):
             )
             for d in range(kept)
         )
-        self.kept_values = kept_of_rows(self)
+        if self.keeps:
+            self.kept_values = kept_of_rows(self)
         self.memory = RowMemory(self, self.kept_values, self.late, self.shared)
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
         self.points = [self._points() for _ in range(self.passes)]
