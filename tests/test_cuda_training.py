@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from secrets import token_hex
 
 import numpy as np
 import pytest
@@ -354,7 +355,7 @@ def test_a_later_process_would_find_the_program_for_the_same_kind_of_gpu_only():
 
         call()
         assert call()
-        driver.identity = lambda device: "another"
+        driver.identity = lambda device: token_hex()
         assert not call()
 
 
