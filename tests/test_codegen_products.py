@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tracegrad as T
-from tracegrad.runtime.cpu import python_executor
+from tracegrad.runtime.cpu import python_executor, steps
 from tracegrad.testing import assert_kernels
 
 # rows, columns, depth: whole tiles and edges, one panel and many, narrow results that are computed
@@ -65,6 +65,28 @@ def test_rows_are_cut_into_tiles_whatever_their_number(columns):
         whole, sums = product(T.from_numpy(a), T.from_numpy(b))
         np.testing.assert_allclose(whole.numpy(), a @ b, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(sums.numpy(), (a @ b).sum(0), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("m, n, k", [(3200, 48, 16), (48, 16, 3200), (100, 32, 400)])
+def test_threads_share_the_rows_of_a_few_panels(m, n, k, monkeypatch):
+    dtype = "float32"
+    a, b, v = numbers(m, k, dtype=dtype), numbers(k, n, dtype=dtype), numbers(n, dtype=dtype)
+
+    def products(a, b, at, bt, v):
+        return a @ b + v, at.t() @ b, a @ bt.t() - v, at.t() @ bt.t()
+
+    turned = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    bound = TYPES[dtype] * (np.abs(a) @ np.abs(b) + np.abs(v)).max()
+    found = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(steps, "threads", lambda count=count: count)
+        operands = [T.from_numpy(x) for x in (a, b, *turned, v)]
+        found.append([y.numpy().copy() for y in T.compile(products)(*operands)])
+    for one, *others, bias in zip(*found, (v, 0, -v, 0), strict=True):
+        assert np.abs(one - (exact + bias)).max() <= bound
+        for other in others:
+            np.testing.assert_array_equal(one, other)
 
 
 EPILOGUES = {

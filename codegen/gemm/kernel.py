@@ -5,11 +5,11 @@ whichever way B lies; a small B that lies by rows is read as it is. Down the pan
 kernel that keeps MR x NR sums in registers and does one fused multiply-add per vector and row for
 each step of k; smaller ones finish the last rows. The outer loop runs over (matrix of the batch,
 panel), so threads share the work, and nothing oversubscribes; in a loop whose threads keep to their
-rows, it runs over the rows of one matrix. Where A is large, a block of its rows goes through all
-panels before the next, so that it is read from cache. A is read where it lies; but where it lies
-transposed and many panels read it, a launch before this one copies it row by row (strips.py). Where
-the rows of A lie along k and B is packed, addresses are constants away from few registers, and the
-loop over k is little else than multiply-adds.
+rows, or where there are few panels, it takes steps down the rows of one matrix. Where A is large, a
+block of its rows goes through all panels before the next, so that it is read from cache. A is read
+where it lies; but where it lies transposed and many panels read it, a launch before this one copies
+it row by row (strips.py). Where the rows of A lie along k and B is packed, addresses are constants
+away from few registers, and the loop over k is little else than multiply-adds.
 
 Of deep products, whose strips would not fit the second-level cache, a kernel of its own takes some
 steps of k at a time, and adds up the sums of these parts in scratch memory. So they keep their
@@ -39,7 +39,7 @@ from .tile import Tile, row_tiles
 POINTERS = ("a", "b", "packed")
 NUMBERS = (
     "oa", "ob", "m", "n", "k", "a_row", "a_col", "b_row", "b_col", "a_batch", "b_batch",
-    "panels", "block", "along", "direct", "totals", "part", "partial", "by_rows",
+    "panels", "block", "along", "direct", "totals", "part", "partial", "step",
 )
 POINTERS_OF_ROWS = 6  # registers that hold where rows of a tile begin
 UNROLLED = 4  # steps of k in one pass through strips
@@ -59,9 +59,10 @@ class _Product(Finisher):
         self.straight = self.side_by_side(self.epilogue.points, self.points)
         self.along = b.icmp_signed("!=", v["along"], self.i64(0))
         _, start, stop, _ = self.function.args
-        by_rows = b.icmp_signed("!=", v["by_rows"], self.i64(0))
-        zero, rows, panels = self.i64(0), v["m"], v["panels"]
-        self.top, self.bottom = b.select(by_rows, start, zero), b.select(by_rows, stop, rows)
+        by_rows = b.icmp_signed("!=", v["step"], self.i64(0))
+        zero, panels, end = self.i64(0), v["panels"], b.mul(stop, v["step"])
+        self.top = b.mul(start, v["step"])
+        self.bottom = b.select(by_rows, self.at_most(end, v["m"]), v["m"])
         self.sides = b.select(by_rows, zero, start), b.select(by_rows, panels, stop)
         if self.in_parts:
             self.loop(self.i64(0), self.ratio_up(v["k"], v["part"]), 1, self.part)

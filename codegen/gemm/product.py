@@ -12,6 +12,7 @@ from functools import partial
 
 from ...ir.node import Node
 from ..program import Kernel
+from ..schedule.fuse import WORTH_A_THREAD
 from ..schedule.lower import Lowered
 from ..schedule.products import matrix_layout
 from ..text import Arguments, Piece, storage_code
@@ -20,7 +21,7 @@ from .epilogue import describe
 from .kernel import NUMBERS, llvm_of, revision
 from .tile import DEEP, Tile, block_of, part_of, reads_directly, tile_for, turned, worth_a_copy
 
-# (kernel, arguments, extent, cost of one step of the outer loop)
+FEW = 3  # panels, so that threads had better share the rows
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,29 @@ def copied(a: Matrix, m: int, k: int, batch: int, tile: Tile, at: int) -> tuple[
     return copy, Piece(kernel, args, matrices * count, m * strips.VECTORS * tile.lanes)
 
 
+def has_few_panels(tile: Tile, m: int, n: int, k: int) -> bool:
+    """Whether there is work for threads, but few panels, all of them whole, and many rows."""
+    few = n % tile.columns == 0 and n // tile.columns <= FEW and m > tile.rows
+    return few and m * n * k // 8 >= WORTH_A_THREAD // 2
+
+
 def contraction(
     low: Lowered, anchors: list[Node], place: Mapping[Node, Node], stored: set[Node],
     row_by_row: bool,
 ) -> Iterator[Piece]:
     """The launches for a dot whose operands are matrices in memory, and for the anchors that are
-    computed from it before it is stored: the product, and before it a copy of its left operand
-    where that pays. The outer loop is over the rows if `row_by_row`, unless it is turned.
+    computed from it before it is stored: the product, and before it a copy of its operands where
+    that pays. The outer loop is over the rows if `row_by_row`, unless the product is turned.
     """
     product = anchors[0]
     a, b = (_matrix(low, x, place) for x in product.inputs)
-    m, n = product.shape[-2:]
-    k = product.inputs[0].shape[-1]
+    (m, n), k = product.shape[-2:], product.inputs[0].shape[-1]
     turn = turned(product)
     epilogue, places = describe(low, anchors, stored, place, turn)
     if turn:
         a, b, m, n = b.turned(), a.turned(), n, m
     tile = tile_for(storage_code(product.dtype), n)
-    panels = -(-n // tile.columns)
-    batch = math.prod(product.shape[:-2])
+    panels, batch = -(-n // tile.columns), math.prod(product.shape[:-2])
     part = part_of(k)
     # for strips of B, then a copy of A, then sums down the columns, then sums that are not done
     room = batch * panels * part * tile.columns
@@ -90,7 +95,14 @@ def contraction(
         a, copying = copied(a, m, k, batch, tile, room)
         yield copying
         room += (batch if a.batch else 1) * m * a.row
+    few = batch == 1 and has_few_panels(tile, m, n, k) and not (epilogue.sums or row_by_row)
+    if few and b.col != 1 and reads_directly(n, 1, tile, m, k):
+        b, copying = copied(b, k, n, 1, tile, room)
+        yield copying
+        room += k * b.row
     direct = reads_directly(b.row, b.col, tile, m, k)
+    # threads would pack the same panels in the same place
+    step = 1 if row_by_row and not turn else tile.rows if few and direct else 0
     along = a.col == 1 and k >= DEEP and not direct
     totals = room
     room += 2 * panels * tile.columns * len(epilogue.sums)  # and beside them those of a block
@@ -99,7 +111,7 @@ def contraction(
         "b_row": b.row, "b_col": b.col, "a_batch": a.batch, "b_batch": b.batch,
         "panels": panels, "block": block_of(tile, m, part), "along": int(along),
         "direct": int(direct), "totals": totals, "part": part, "partial": room,
-        "by_rows": int(row_by_row and not turn),
+        "step": step,
     }
     args = Arguments()
     args.values += [a.leaf, b.leaf]
@@ -118,7 +130,5 @@ def contraction(
         f"revision {revision()}"
     )
     kernel = Kernel("gemm", source, partial(llvm_of, tile, epilogue, part < k))
-    if numbers["by_rows"]:
-        yield Piece(kernel, args, m, panels * tile.columns * k // 8)
-    else:
-        yield Piece(kernel, args, batch * panels, m * tile.columns * k // 8)
+    extent, length = (-(-m // step), step * panels) if step else (batch * panels, m)
+    yield Piece(kernel, args, extent, length * tile.columns * k // 8)

@@ -17,6 +17,7 @@ from .parallel_walk import CALLER, MOVE, SET, TEST
 from .threads import threads
 
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
+AWAKE = 4  # in a walk that threads share anyway, so much less is worth a piece: nobody must wake up
 STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
 MANY = 1000  # iterations of a loop of which nobody knows how many it has
 WORTH_A_SHARE = 250_000  # additions of a loop that pay for another thread
@@ -60,11 +61,12 @@ class Flat(NamedTuple):
     bodies: dict[Step, list[tuple[int, int, int]]]
 
 
-def pieces_of(launch: Launch, extent: int) -> int:
+def pieces_of(launch: Launch, extent: int, awake: bool = False) -> int:
     """How many pieces of a launch threads may take; one where its work does not pay for two."""
-    if not launch.grain or extent < 2 * launch.grain or threads() == 1:
+    grain = max(1, launch.grain // AWAKE) if awake else launch.grain
+    if not launch.grain or extent < 2 * grain or threads() == 1:
         return 1
-    return min(PIECES * threads(), extent // launch.grain)
+    return min(PIECES * threads(), extent // grain)
 
 
 def steps(program: Program) -> tuple[Step, ...]:
@@ -127,12 +129,13 @@ def flat(program: Program, parts: Sequence[Part], alone: bool = False) -> Flat:
     `alone`, nothing is shared.
     """
     listed = Flat([], [], {})
+    awake = any(is_parallel(program, step) for step, _, _ in parts)
     for part in parts:
         listed.begins.append(len(listed.rows))
         if alone:
             listed.rows.append(Row(*part))
         else:
-            _put(program, listed.rows, part)
+            _put(program, listed.rows, part, awake)
     listed.begins.append(len(listed.rows))
     for row in listed.rows:  # which grows
         step = row.step
@@ -163,7 +166,7 @@ def shared(step: Step) -> int:
     return len(shares(step)[1]) - 1
 
 
-def _put(program: Program, rows: list[Row], part: Part) -> None:
+def _put(program: Program, rows: list[Row], part: Part, awake: bool = False) -> None:
     """Add the rows of a part, that of a parallel loop with its body."""
     step, start, stop = part
     if (many := shared(step)) > 1:
@@ -172,7 +175,7 @@ def _put(program: Program, rows: list[Row], part: Part) -> None:
     if step.loop is None or not is_parallel(program, step):
         pieces = CALLER
         if step.loop is None:
-            pieces = pieces_of(program.launches[step.launch], stop - start)
+            pieces = pieces_of(program.launches[step.launch], stop - start, awake)
         rows.append(Row(step, start, stop, pieces))
         return
     begin = len(rows)
