@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from unittest.mock import patch
 
 import cuda_examples
+import cuda_needs
 import numpy as np
 import pytest
 import registry
@@ -19,7 +21,9 @@ from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
 from tracegrad.codegen.cuda import order, stages, teams, wide
+from tracegrad.codegen.cuda.extern import LAUNCHES
 from tracegrad.codegen.schedule.loop_space import Space
+from tracegrad.codegen.templates.extern import PIECES
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
@@ -98,6 +102,10 @@ def test_the_examples_have_every_primitive():
     assert used >= {op for op in REGISTRY.values() if op.kind is not Kind.SOURCE}
 
 
+def test_what_has_launches_of_its_own_has_them_on_gpus():
+    assert LAUNCHES.keys() == PIECES.keys()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", registry.LAYOUTS)
 def test_operands_may_lie_in_memory_as_they_please(way):
@@ -150,3 +158,13 @@ def test_a_bad_index_is_told_and_nothing_is_written(position):
         execute(program, [a, where], start_all)
     assert not waiting
     np.testing.assert_array_equal(a, examples.numbers(4, 2))
+
+
+@pytest.mark.parametrize("name", ["MLP 20-32-3", "LeNet", "layer norm 4096x1024"])
+def test_a_step_has_the_launches_of_the_cpus_schedule(name):
+    """And second stages of sums. The CPU has copies besides, for its products."""
+    for here, there in cuda_needs.programs_of(name):
+        mine, others = (Counter(one.kernel.template for one in p.launches) for p in (there, here))
+        second = {t: n for t, n in mine.items() if t.endswith("_sums")}
+        assert mine.total() - sum(second.values()) <= others.total()
+        assert all(mine[t] == n for t, n in others.items() if t in ("map", "row", "column", "gemm"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ...ir.dtype import DType
 from ...ir.graph import Graph
 from ...ir.node import Node
+from ...ir.op import Kind
 from ...ir.strides import View
 from ..gemm.epilogue import finish_products
 from ..schedule.fuse import Fusion
@@ -28,6 +29,9 @@ class CUDA:
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
         finish_products(low, fusion)
+        for anchor in fusion.anchors:
+            if anchor.op.kind is Kind.LINALG:
+                fusion.notes.append(f"{anchor.op.name} runs on the host, by the CPU's kernel")
 
     def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
         every = self._pieces(s, group, stored, fast)

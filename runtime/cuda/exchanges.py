@@ -8,6 +8,7 @@ bits: of two zeros, lane 0's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,7 @@ _TEAMS: dict[str, Callable[[str, str], Any]] = {
 }
 
 
+@cache
 def function(exchange: Exchange) -> Any:
     """The device function of an exchange."""
     return _TEAMS[exchange.team](exchange.operation, exchange.code)

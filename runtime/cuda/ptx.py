@@ -5,17 +5,21 @@ is needed. Imported when a kernel is compiled.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 from ...codegen.program import Kernel
+from ...ir.locks import lock
 from . import numba_cuda
 from .device_functions import FUNCTIONS
 from .driver import Capability
 from .exchanges import functions
 
-LEAST: Capability = (8, 0)  # the oldest devices that kernels are made for
+TYPED_FOR: Capability = (8, 0)  # the device that Numba thinks of; the PTX is for any
+_lock = lock()
 
 
 def namespace_of(kernel: Kernel) -> dict[str, Any]:
@@ -25,16 +29,26 @@ def namespace_of(kernel: Kernel) -> dict[str, Any]:
     return {**builtins, **functions(names), "cuda": numba_cuda.cuda()}
 
 
+@contextmanager
+def _as_if_there(dispatcher: Any) -> Iterator[None]:
+    """Within it, Numba finds a device to compile device functions for."""
+    before = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=TYPED_FOR)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = before
+
+
 @lru_cache(1)  # PTX for several devices is asked for kernel by kernel
 def _library(kernel: Kernel) -> Any:
     """The kernel as LLVM code, with that of its device functions."""
     cuda, namespace = numba_cuda.cuda(), namespace_of(kernel)
     exec(compile(kernel.text, f"<cuda {kernel.name}>", "exec"), namespace)
-    # what device functions are typed for, where there is no device to ask; the PTX is the kernel's
-    cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=LEAST)
-    library, _ = cuda.compiler._compile_pyfunc_with_fixup(
-        namespace[kernel.name], (cuda.types.int64,), device=False, cc=LEAST, abi="numba"
-    )
+    with _lock, _as_if_there(cuda.dispatcher):
+        library, _ = cuda.compiler._compile_pyfunc_with_fixup(
+            namespace[kernel.name], (cuda.types.int64,), device=False, cc=TYPED_FOR, abi="numba"
+        )
     library._nvvm_options["fma"] = kernel.fast
     return library
 
