@@ -38,7 +38,7 @@ from tracegrad import xpu as xpu
 from tracegrad.amp.autocast_mode import autocast as autocast
 from tracegrad.amp.autocast_mode import clear_autocast_cache as clear_autocast_cache
 from tracegrad.amp.autocast_mode import get_autocast_dtype as get_autocast_dtype
-from tracegrad.amp.autocast_mode import is_autocast_enabled as _is_autocast_enabled
+from tracegrad.amp.autocast_mode import is_autocast_cpu_enabled as is_autocast_cpu_enabled
 from tracegrad.amp.autocast_mode import is_autocast_enabled as is_autocast_enabled
 from tracegrad.amp.grad_scaler import GradScaler as GradScaler
 from tracegrad.driver.api import compile as compile
@@ -409,7 +409,6 @@ int32: dtype
 int64: dtype
 int8: dtype
 def inverse(A: Tensor, *, out: Any = None) -> Tensor: ...
-is_autocast_cpu_enabled = _is_autocast_enabled
 def is_complex(input: Tensor) -> builtins.bool: ...
 def is_conj(input: Tensor) -> builtins.bool: ...
 def is_floating_point(input: Tensor) -> builtins.bool: ...

@@ -39,6 +39,7 @@ class Mode(threading.local):
     inference: bool = False
     edges_only: bool = False  # autograd nodes get edges and save no values
     make_saved: Any = None  # saves a tensor for backward, if not graph.Saved
+    autocast: Any = None  # the casts of torch.autocast, or None
     anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
     device: Any = None  # that new tensors are put on, if it is not the CPU
@@ -57,6 +58,17 @@ def in_trace(trace: Any) -> Iterator[None]:
         yield
     finally:
         mode.trace = before
+
+
+@contextmanager
+def casting(policy: Any) -> Iterator[None]:
+    """Within it, operations of this thread are cast by that policy of autocast; None: not at all.
+    """
+    before, mode.autocast = mode.autocast, policy
+    try:
+        yield
+    finally:
+        mode.autocast = before
 
 
 def resolve(t: Any) -> Any:

@@ -9,59 +9,88 @@ from typing import Any, Self
 
 from .. import cuda
 from ..ir.dtype import DType, bfloat16, float16
+from ..tracer.mode import mode
 from ..tracer.tensor.device import device
+from .policy import POLICIES, take_part
 
 __all__ = ["autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
 
 def is_autocast_available(device_type: str) -> bool:
-    """Whether operations on this device can be cast."""
-    return False
+    """Whether operations on this device can be cast.
+
+    >>> torch.amp.is_autocast_available("cpu")
+    True
+    """
+    return device(device_type).type == "cpu"
 
 
 class autocast(ContextDecorator):
-    """A `with` block, or decorator, in which some operations compute in bfloat16.
+    """A `with` block, or decorator, in which products and convolutions compute in bfloat16, and
+    losses in float32: torch's lists for CPUs.
 
-    Only `enabled=False` is here: on a device that is not available torch's warning is given, and
-    nothing is cast. Raises RuntimeError otherwise.
+    dtype: bfloat16 or float16. On a device that is not available torch's warning is given, and
+    nothing is cast. Shapes: any. Raises RuntimeError for a GPU that is there: its lists are not
+    here; and for recurrent layers in the block. Recurrent cells stay in float32.
 
-    >>> with torch.autocast("cpu", enabled=False):
+    >>> with torch.autocast("cpu"):
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-    tracegrad.float32
+    tracegrad.bfloat16
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True,
                  cache_enabled: bool | None = None):
         self.device = device(device_type).type
+        self.dtype = bfloat16 if dtype is None else dtype
         if enabled and self.device == "cuda" and not cuda.is_available():
             warnings.warn(
                 "User provided device_type of 'cuda', but CUDA is not available. Disabling",
                 stacklevel=2,
             )
             enabled = False
-        if enabled:
+        if enabled and self.device != "cpu":
             raise RuntimeError(
-                f"autocast({device_type!r}) is not part of tracegrad; use enabled=False, or "
+                f"autocast({device_type!r}) is not part of tracegrad; use "
                 "`model.to(torch.bfloat16)`"
             )
+        if enabled and self.dtype not in POLICIES:
+            warnings.warn(
+                f"In CPU autocast, but the target dtype is not supported: {dtype}. Disabling",
+                stacklevel=2,
+            )
+            enabled = False
+        self.enabled = enabled
+        self.before: list[Any] = []
 
     def __enter__(self) -> Self:
+        self.before.append(mode.autocast)
+        if self.enabled:
+            take_part()
+            mode.autocast = POLICIES[self.dtype]
+        elif self.device == "cpu":
+            mode.autocast = None
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        mode.autocast = self.before.pop()
 
 
-def is_autocast_enabled(device_type: str | None = None) -> bool:
-    """False: nothing is cast.
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    """Whether operations on this device are cast now.
 
     >>> torch.is_autocast_enabled("cpu")
     False
     """
-    return False
+    return device(device_type).type == "cpu" and mode.autocast is not None
 
 
-is_autocast_cpu_enabled = is_autocast_enabled
+def is_autocast_cpu_enabled() -> bool:
+    """Whether operations on the CPU are cast now.
+
+    >>> torch.is_autocast_cpu_enabled()
+    False
+    """
+    return is_autocast_enabled("cpu")
 
 
 def get_autocast_dtype(device_type: str) -> DType:
@@ -81,7 +110,9 @@ def clear_autocast_cache() -> None:
 
 
 def custom_fwd(fwd: Any = None, *, device_type: str = "cuda", cast_inputs: Any = None) -> Any:
-    """The `forward` of a Function, as it is: outside of `autocast` torch does the same."""
+    """The `forward` of a Function, as it is. Raises RuntimeError for `cast_inputs`."""
+    if cast_inputs is not None:
+        raise RuntimeError("custom_fwd: cast_inputs is not part of tracegrad")
     if fwd is None:
         return partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
     return fwd

@@ -66,7 +66,7 @@ class CompiledFunction:
         held: dict[int, Any] = {}
         structure = flatten((args, kwargs), tensors, numbers, held)
         avals = tuple(aval(t) for t in tensors)
-        modes = mode.grad, get_default_dtype(), get_default_device()
+        modes = mode.grad, get_default_dtype(), get_default_device(), mode.autocast
         key = (structure, avals, repetition(tensors), *modes)
         return key, tensors, numbers, held
 

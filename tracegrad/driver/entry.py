@@ -71,6 +71,7 @@ class Entry:
     derivative: Derivative | None
     freed: dict[int, Freed]  # outputs that backward cannot go through
     grad_mode: bool | Forward
+    autocast: Any  # the casts that were on, or None
     default_dtype: DType
     repetition: tuple[int, ...]  # of the arguments: which are one object
     replay: Callable[..., Any] = lambda *args: None

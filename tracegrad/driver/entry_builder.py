@@ -284,7 +284,7 @@ class EntryBuilder:
             attribute_guards=trace.attribute_guards,
             numbers=seen.numbers, scalars=seen.scalars, decisions=seen.decisions,
             effects=[e.location for e in seen.effects], guard_set=guard_set,
-            derivative=derivative, freed=self.freed, grad_mode=mode.grad,
+            derivative=derivative, freed=self.freed, grad_mode=mode.grad, autocast=mode.autocast,
             default_dtype=default_dtype, repetition=repeated,
         )
 

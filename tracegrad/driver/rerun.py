@@ -19,7 +19,7 @@ from ..tracer.autograd.graph import edge
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.signature import leaves, rebuild
-from ..tracer.mode import FixedGradMode, in_trace, mode, recording_mode, resolve
+from ..tracer.mode import FixedGradMode, casting, in_trace, mode, recording_mode, resolve
 from ..tracer.tensor.tensor import Tensor, wrap
 from .outputs import Aliased, Returned, aliased
 from .snapshot import SnapshotPlan
@@ -39,7 +39,7 @@ class Rerun:
         rerun_obstacle: str,
     ):
         self.function, *arguments = call
-        self.grad_mode = recording_mode()
+        self.grad_mode, self.autocast = recording_mode(), mode.autocast
         self.structure = rebuild(tuple(arguments), lambda _: _PLACEHOLDER)
         self.snapshot_plan, self.rerun_obstacle = snapshot_plan, rerun_obstacle
         # by output: the number of a leaf of the result; whether it is the output, or a view of it
@@ -65,7 +65,7 @@ class Rerun:
                 "eagerly"
             )
         with self.snapshot_plan.restored(call, changes) as tensors, in_trace(None), \
-                FixedGradMode(self.grad_mode):
+                FixedGradMode(self.grad_mode), casting(self.autocast):
             waiting, every = iter(call.arguments), iter(call.numbers)
             args, kwargs = rebuild(self.structure, lambda _: next(waiting), lambda _: next(every))
             results = leaves(self.function(*args, **kwargs))

@@ -21,6 +21,7 @@ _FIELDS = (
     "grad mode",
     "the default dtype",
     "the default device",
+    "autocast",
 )  # of the key of a call
 
 

@@ -24,7 +24,7 @@ from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import index_view, memory_offset, strides_of
 from .out_table import EXACT_OF_SEVERAL, RULES, SEVERAL
 from .torch.memory import resize_
-from .torch_function import NOT_TAKEN, subclasses, taken_over
+from .torch_function import NOT_TAKEN, taken_over, watchers
 
 _OF_TENSORS = __name__.rpartition(".")[0] + "."  # the package of all functions of tensors
 _RESIZED = (
@@ -57,7 +57,7 @@ def accept(namespace: dict[str, Any], prefix: str = "") -> None:
 def _checking(function: Callable, name: str, module: str) -> Callable:
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        if subclasses and (y := taken_over(called, args, kwargs)) is not NOT_TAKEN:
+        if watchers and (y := taken_over(called, args, kwargs)) is not NOT_TAKEN:
             return y
         try:
             return function(*args, **kwargs)
@@ -80,7 +80,7 @@ def _writing(function: Callable, path: str, rule: str, module: str) -> Callable:
     @wraps(function)
     def called(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is None:
-            if subclasses and (y := taken_over(called, args, kwargs)) is not NOT_TAKEN:
+            if watchers and (y := taken_over(called, args, kwargs)) is not NOT_TAKEN:
                 return y
             try:
                 return function(*args, **kwargs)

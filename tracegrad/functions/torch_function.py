@@ -19,7 +19,8 @@ from ..tracer.tensor.tensor import Tensor
 from .torch.slicing_joining import alias
 
 NOT_TAKEN = object()
-subclasses: list[type] = []  # of Tensor, by users: the public functions look for them from then on
+subclasses: list[type] = []  # of Tensor, by users
+watchers: list[Any] = []  # they and autocast, once used: the public functions ask them from then on
 _KEPT = frozenset("as_subclass backward bind register_hook requires_grad_ retain_grad".split())
 _OPERATORS = frozenset(
     [*ARITHMETIC, *(f"__i{name[2:]}" for name in ARITHMETIC), *(f"__r{n[2:]}" for n in ARITHMETIC)]
@@ -71,6 +72,9 @@ def takers(arguments: Iterable[Any]) -> list[Any]:
 
 def taken_over(function: Callable, args: tuple, kwargs: dict) -> Any:
     """What a class among the arguments makes of the call; NOT_TAKEN if there is none."""
+    policy = mode.autocast
+    if policy is not None and (result := policy.call(function, args, kwargs)) is not None:
+        return result
     if _state.off:
         return NOT_TAKEN
     everything = [*args, *kwargs.values()]
@@ -160,6 +164,7 @@ def join(cls: type) -> None:
     if getattr(cls.__torch_function__, "__func__", None) is disabled:  # type: ignore[attr-defined]
         return
     subclasses.append(cls)
+    watchers.append(cls)
     for name, value in _members().items():
         if getattr(cls, name) is not getattr(Tensor, name):
             continue
@@ -171,6 +176,7 @@ def join(cls: type) -> None:
 
 def attach() -> None:
     """Give Tensor what is above."""
-    Tensor.as_subclass = as_subclass  # type: ignore[attr-defined]
-    Tensor.__torch_function__ = classmethod(default)  # type: ignore[attr-defined]
-    Tensor.__init_subclass__ = classmethod(join)  # type: ignore[assignment]
+    added = {"as_subclass": as_subclass, "__torch_function__": classmethod(default),
+             "__init_subclass__": classmethod(join)}
+    for name, value in added.items():
+        setattr(Tensor, name, value)

@@ -11,6 +11,7 @@ from ..functions.nn.recurrent import Weights, layers, packed_layers
 from ..functions.torch.creation import empty, zeros
 from ..functions.torch.gather import index_select
 from ..functions.torch.shape import squeeze, transpose, unsqueeze
+from ..tracer.mode import mode
 from ..tracer.tensor.tensor import Tensor
 from . import init
 from .module import Module
@@ -201,6 +202,11 @@ class RNNBase(Module):
         return tuple(hx) if self._two else (hx,)
 
     def _run(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if mode.autocast is not None:
+            raise RuntimeError(
+                f"autocast has no rule for {type(self).__name__}: call it with autocast off, by "
+                "`with torch.autocast('cpu', enabled=False)`"
+            )
         if isinstance(input, PackedSequence):
             return self._run_packed(input, hx)
         if input.dim() not in (2, 3):

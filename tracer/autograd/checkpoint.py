@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..mode import FixedGradMode, mode, recording_mode, resolve
+from ..mode import FixedGradMode, casting, mode, recording_mode, resolve
 from ..pytree import flatten, unflatten
 from ..tensor.generator import get_rng_state, set_rng_state
 from ..tensor.masked_selection import settle
@@ -97,7 +97,7 @@ class _Section:
         arguments = [settle(x) for x in args if isinstance(x, Tensor)]
         self.saved = [(Saved(x), edge(x)) for x in arguments]
         self.rng_state = get_rng_state() if keep_rng_state else None
-        self.grad_mode = recording_mode()
+        self.grad_mode, self.autocast = recording_mode(), mode.autocast
 
     def refuse_changed_arguments(self) -> None:
         """Raise if an argument was changed in place. As in torch, those inside of lists and of
@@ -112,7 +112,7 @@ class _Section:
         for k in self.differentiable:
             leaves[k] = origin(leaves[k], _Argument)
         args, kwargs = unflatten(leaves, self.structure)
-        with FixedGradMode(self.grad_mode):
+        with FixedGradMode(self.grad_mode), casting(self.autocast):
             output, structure = flatten(self.function(*args, **kwargs))
         return output, structure, [leaves[k]._grad_fn for k in self.differentiable]
 

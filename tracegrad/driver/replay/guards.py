@@ -40,6 +40,7 @@ def write_guards(s: Source) -> None:
         "offset_of": memory_offset, "obstacle": view_obstacle,
     }
     s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
+    s.add(f"if mode.autocast is not {s.name('casts', entry.autocast)}: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
     s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
     for guard in entry.guard_set.every_call:
