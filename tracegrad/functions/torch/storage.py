@@ -24,7 +24,7 @@ def _owner(array: np.ndarray) -> np.ndarray:
 
 
 class UntypedStorage:
-    """The bytes that a tensor lies in.
+    """The bytes that a tensor lies in. Raises RuntimeError in a compiled function.
 
     >>> x = torch.ones(4)
     >>> x.untyped_storage().nbytes(), x[1:].untyped_storage().data_ptr() == x.data_ptr()
@@ -65,7 +65,7 @@ class UntypedStorage:
 
 
 class TypedStorage(UntypedStorage):
-    """The elements that a tensor lies in.
+    """The elements that a tensor lies in. Raises RuntimeError in a compiled function.
 
     >>> storage = torch.ones(2, 2).storage()
     >>> len(storage), storage.tolist()
