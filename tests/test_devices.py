@@ -349,6 +349,9 @@ def test_a_seed_gives_the_same_numbers_on_all_devices(gpus):
     g = tg.Generator(device="cuda").manual_seed(1)
     assert g.device == tg.device("cuda:0")
     assert tg.rand(2, device="cuda", generator=g).device == g.device
+    for wrong in (lambda: tg.rand(2, generator=g), lambda: tg.ones(2).normal_(generator=g)):
+        with pytest.raises(RuntimeError, match="Expected a 'cpu' device type for generator"):
+            wrong()
 
 
 def test_a_child_process_is_told_that_it_cannot_use_the_gpus(gpus, monkeypatch):

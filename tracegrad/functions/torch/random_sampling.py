@@ -34,7 +34,7 @@ from ...ir.ops.source import iota
 from ...ir.quiet import quietly
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype, resolve
-from ...tracer.tensor.device import usable
+from ...tracer.tensor.device import device as Device, usable
 from ...tracer.tensor.generator import Generator, default_generator
 from ...tracer.tensor.placement import placed
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, checked_number
@@ -145,6 +145,20 @@ _IN_C = {"bool": ("bool", 1), "uint8": ("unsigned char", 8), "int8": ("signed ch
 
 
 # ---- tensors
+def place(device: Any, generator: Generator | None) -> Device:
+    """Where a new tensor goes. Raises torch's error for a generator of another kind of device."""
+    return _of_its_kind(usable(device), generator)
+
+
+def _of_its_kind(where: Device, generator: Generator | None) -> Device:
+    if isinstance(generator, Generator) and generator.device.type != where.type:
+        raise RuntimeError(
+            f"Expected a '{where.type}' device type for generator but found "
+            f"'{generator.device.type}'"
+        )
+    return where
+
+
 def floating(dtype: Any, kernel: str) -> DType:
     d: DType = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not d.is_floating_point:
@@ -163,7 +177,7 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, devi
     >>> bool((torch.rand(100) < 1).all())
     True
     """
-    where, d = usable(device), floating(dtype, "check_uniform_bounds")
+    where, d = place(device, generator), floating(dtype, "check_uniform_bounds")
     return leaf(uniform(shape_of(size, "rand"), d, generator), requires_grad, where)
 
 
@@ -178,7 +192,7 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
     >>> torch.randn(2, 3).shape
     tracegrad.Size([2, 3])
     """
-    where, d = usable(device), floating(dtype, "normal_kernel_cpu")
+    where, d = place(device, generator), floating(dtype, "normal_kernel_cpu")
     return leaf(gaussian(shape_of(size, "randn"), d, generator), requires_grad, where)
 
 
@@ -240,7 +254,7 @@ def randint(*args: Any, low: int | None = None, high: int | None = None, size: A
     >>> bool((torch.randint(3, 7, (100,)) >= 3).all())
     True
     """
-    where = usable(device)
+    where = place(device, generator)
     if size is None:
         if not args or not isinstance(args[-1], (tuple, list)):
             raise TypeError("randint() takes (high, size) or (low, high, size)")
@@ -279,7 +293,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     >>> torch.randperm(4).sort().values
     tensor([0, 1, 2, 3])
     """
-    where = usable(device)
+    where = place(device, generator)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
     d = int64 if dtype is None else as_dtype(dtype)
@@ -489,6 +503,7 @@ def _filler(draw: Callable) -> Callable:
         if "from" in kwargs:
             kwargs["from_"] = kwargs.pop("from")
         t = resolve(self)
+        _of_its_kind(t.device, generator)
         return self.copy_(narrowed(draw(t, generator, *args, **kwargs), t.dtype))
 
     fill.__doc__ = f"In place: {draw.__doc__}"
