@@ -22,6 +22,7 @@ from . import (
 from .absent import install_messages as _explain_absence
 from .driver.api import compile
 from .driver.dynamic_sizes import mark_dynamic, mark_static, maybe_mark_dynamic
+from .driver.gpus import OutOfMemoryError
 from .driver.loaded_program import load_program
 from .driver.thread_count import *
 from .func import vmap

@@ -56,6 +56,7 @@ from tracegrad.functions.torch.storage import UntypedStorage as UntypedStorage
 from tracegrad.functions.torch.tensors import finfo as finfo
 from tracegrad.functions.torch.tensors import iinfo as iinfo
 from tracegrad.ir.dtype import DType as _DType
+from tracegrad.runtime.cuda.allocator import OutOfMemoryError as OutOfMemoryError
 from tracegrad.serialization import load as load
 from tracegrad.serialization import save as save
 from tracegrad.settings import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled

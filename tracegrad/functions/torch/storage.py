@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.device_array import DeviceArray
 from ...ir.dtype import DType
 from ...tracer.tensor.device import device
+from ...tracer.tensor.device_memory import address, host
 from ...tracer.tensor.tensor import Tensor
 from .tensors import values_array
 
 __all__ = ["TypedStorage", "UntypedStorage", "storage", "untyped_storage"]
 
 
-def _owner(array: np.ndarray) -> np.ndarray:
-    while isinstance(array.base, np.ndarray):
+def _owner(array: Any) -> Any:
+    while isinstance(array.base, (np.ndarray, DeviceArray)):
         array = array.base
     return array
 
@@ -37,7 +39,7 @@ class UntypedStorage:
 
     def data_ptr(self) -> int:
         """The address of the first byte."""
-        return self._array.ctypes.data
+        return address(self._array)
 
     def nbytes(self) -> int:
         """How many bytes there are."""
@@ -88,6 +90,10 @@ class TypedStorage(UntypedStorage):
 
     def tolist(self) -> list:
         """The elements as numbers of Python."""
+        if isinstance(self._array, DeviceArray):
+            row = DeviceArray(self._array.memory, (self.size(),), np.dtype(self.dtype.storage),
+                              None, self.data_ptr())
+            return self.dtype.decode(host(row)).tolist()
         flat = np.frombuffer(self._array, self.dtype.storage) if self.nbytes() else self._array
         return flat.tolist()
 
