@@ -242,7 +242,7 @@ def _refuse(entry: Entry, what: str) -> None:
         line = f" (line {entry.lines[0]})" if entry.lines else ""
         raise RuntimeError(
             f"{what}: it looks at the value of a tensor{line}: only Python can do that. Use "
-            "where(), cond() or while_loop()"
+            "where(), cond() or while_loop(); one that is differentiated needs max_iterations"
         )
     if entry.effects:
         labels = ", ".join(location.label for location in entry.effects)

@@ -239,7 +239,8 @@ def _refuse_values(trace: Trace) -> None:
     if site is not None:
         raise RuntimeError(
             f"fullgraph=True, but the function looks at the value of a tensor (line {site}): use "
-            "where(), or compile without fullgraph"
+            "where(), give a while_loop that is differentiated max_iterations, or compile without "
+            "fullgraph"
         )
 
 
