@@ -234,3 +234,13 @@ def test_a_loop_that_is_only_a_check_stays_one():
     assert f(tg.ones(5, 2), tg.tensor([1])).sum() == 20
     with pytest.raises(IndexError, match="index 3 is out of bounds"):
         f(tg.ones(5, 2), tg.tensor([3]))
+
+
+def test_sections_within_a_loop_draw_no_numbers_inside_of_vmap():
+    xs = tg.tensor([[0.4, 0.3], [1.0, -2.0], [0.5, 0.7]], dtype=tg.float64)
+
+    def inner(h, v):
+        return tg.scan(lambda k, u: (tg.sin(k * u + v), None), h, xs, checkpoints=2)[0], None
+
+    f = func.vmap(lambda x: tg.scan(inner, x, xs)[0])
+    same([tg.compile(f)(xs)], [f(xs)])

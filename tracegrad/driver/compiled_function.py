@@ -184,7 +184,7 @@ class CompiledFunction:
         self, structure: Any, promoted: PromotedInputs, ways: Ways, args: tuple, kwargs: dict
     ) -> Entry | None:
         """A program for a call; None if the call is to run without one."""
-        before = dict(promoted.locations)
+        before, static = dict(promoted.locations), set(promoted.static)
         may_run_uncompiled = self.uncompiled_calls < MAX_UNCOMPILED_CALLS
         while True:
             try:
@@ -204,7 +204,7 @@ class CompiledFunction:
             except (TypeError, UnknownValue) as error:
                 if raised_by_user(error) or not promoted.drop(list(promoted.locations)):
                     promoted.locations.update(before)  # promoted inputs were not the cause
-                    promoted.static -= before.keys()
+                    promoted.static = static
                     raise
             else:
                 self.traces += 1

@@ -35,6 +35,7 @@ from .promoted_inputs import (
     locations_of,
     parts_of,
     promotable,
+    raised_by_user,
     tuples_of,
 )
 from .stages import Ways
@@ -192,6 +193,11 @@ def record(
                     raise NeedsValue
     except NeedsValue:
         raise TraceAgain(fewer=trace.scalar_log.needed) from None
+    except TypeError as error:  # a function in C refuses what is no true number, maybe
+        read = set(_origins(r.scalar for r in trace.values.reads))
+        if not read or raised_by_user(error):
+            raise
+        raise TraceAgain(fewer=read) from None
     if fullgraph:
         _refuse_values(trace)
     entry = builder.build(observer, began, time.perf_counter())

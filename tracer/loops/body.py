@@ -121,12 +121,12 @@ class _Stream:
     """A generator in a body: each iteration draws as many numbers, from an offset of its own on."""
 
     def __init__(self, trace: BodyTrace, generator: Any):
-        self.generator, self.done, self.count = generator, 0, 0
+        self.generator, self.done, self.count, self.used = generator, 0, 0, False
         self.seed, self.offset = trace.input((), int64), trace.input((), int64)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """The seed and the position of the next `count` numbers of the iteration."""
-        start, self.done = self.done, self.done + count
+        start, self.done, self.used = self.done, self.done + count, True
         self.count = max(self.count, self.done)
         return self.seed, self.offset + start
 
@@ -269,6 +269,11 @@ class BodyTrace:
             f"{list(t.shape)} (line {user_site()}), which is not known while a function is "
             "compiled: use where() or cond()"
         )
+
+    @property
+    def drawn(self) -> list[_Stream]:
+        """The generators that numbers are drawn from. Of others only the state was asked."""
+        return [s for s in self.streams.values() if s.used]
 
     def stream(self, generator: Any) -> _Stream:
         if id(generator) not in self.streams:

@@ -55,7 +55,7 @@ def _recorded(name: str, function: Callable[[], Tensors],
     with refuse_effects(name), trace.recording():
         outputs = [resolve(y) for y in function()]
         count = largest([filled((), int64, 0), *(n.count for n in trace.needs)])
-    if trace.streams or any(c.marked or c.twin._grad is not c.grad for c in trace.captures):
+    if trace.drawn or any(c.marked or c.twin._grad is not c.grad for c in trace.captures):
         raise NoLoop("the function draws random numbers, or sets .grad, hooks or requires_grad")
     if any(c.twin._requires_grad for c in written(trace)):
         raise NoLoop("the function writes a tensor that requires grad")

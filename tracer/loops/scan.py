@@ -136,7 +136,7 @@ class Recorded:
             with_grad = [c for c in self.grads if c.twin._grad is not None]
             self.written = [*self.values, *with_grad]
             grads = [resolve(c.twin._grad) for c in with_grad]
-            streams = list(trace.streams.values())
+            streams = trace.drawn
             self.used = any(n.used for n in trace.needs)
             most = [trace.input((), int64) for _ in trace.needs[:1]]
             counts = [largest([*most, *(n.count for n in trace.needs)])] if most else []
@@ -184,7 +184,7 @@ class Recorded:
     def offsets(self, length: int, reverse: bool) -> Tensors:
         """Of each generator, the position of its first number in each iteration."""
         offsets, self._seeds, self._places = [], [], []
-        for stream in self.trace.streams.values():
+        for stream in self.trace.drawn:
             self._places.append((stream.generator, stream.generator.get_state()))
             seed, start, stride = _draw_each(stream.generator, stream.count, length)
             steps = bind(iota, (), {"shape": (length,), "dtype": int64})

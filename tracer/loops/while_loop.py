@@ -102,7 +102,7 @@ def _recorded(name: str, holds: Callable, advance: Callable, carries: Tensors,
 
     recorded = Recorded(name, iteration, carries, [], room)
     trace = recorded.trace
-    if trace.streams:
+    if trace.drawn:
         raise NoLoop("the function draws random numbers")
     if any(c.grad is None or c.twin._grad is None for c in recorded.grads):
         raise NoLoop("whether there is a .grad depends on the number of iterations")
