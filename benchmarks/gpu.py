@@ -35,6 +35,7 @@ from .process import ROOT
 from .programs import NETWORKS, Made, numbers
 from .report import microseconds, splice, table, times
 from .worker import number
+from .workload import JaxJob
 from .workloads import WORKLOADS
 
 LABELS = {
@@ -43,16 +44,21 @@ LABELS = {
 FRAMEWORKS = {"tracegrad": "tracegrad", "eager": "torch", "compile": "torch", "jax": "jax"}
 CHECKED = 5  # steps whose losses are compared
 CLOSE = {"bfloat16": 3e-2, "float32": 1e-3}
+SAME_NUMBERS = ("linear regression", "softmax", "layer norm")
 ROUNDS, ROUND_SECONDS, MOST_STEPS = 9, 0.2, 2000
 
 
 # ---- programs
+def rows() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((4096, 1024)).astype(np.float32)
+
+
 def softmax(T: Any) -> Made:
-    return lambda x: T.softmax(x * 2.0, dim=-1).sum(0)[:8].sum(), (numbers(T, 4096, 1024),)
+    return lambda x: T.softmax(x * 2.0, dim=-1).sum(0)[:8].sum(), (T.from_numpy(rows()),)
 
 
 def layer_norm(T: Any) -> Made:
-    x, weight = numbers(T, 4096, 1024), numbers(T, 1024, seed=1).requires_grad_()
+    x, weight = T.from_numpy(rows()), T.ones(1024).requires_grad_()
 
     def step(x: Any) -> Any:
         y = T.nn.functional.layer_norm(x, (1024,), weight)
@@ -173,12 +179,8 @@ def measured(name: str, contestant: str, device: str) -> dict[str, Any]:
 
 
 def _jax_call(jax: Any, name: str) -> Callable[[], Any] | None:
-    if name == "linear regression":
-        workload = WORKLOADS["linear-regression"]
-        job = workload.jax_style(jax, workload.data())
-    elif (program := jax_program(name)) is not None:
-        job = program(jax)
-    else:
+    job = _jax_job(jax, name)
+    if job is None:
         return None
     step, state = jax.jit(job.step), [job.state]
 
@@ -187,6 +189,26 @@ def _jax_call(jax: Any, name: str) -> Callable[[], Any] | None:
         return loss
 
     return call
+
+
+def _jax_job(jax: Any, name: str) -> JaxJob | None:
+    if name == "linear regression":
+        workload = WORKLOADS["linear-regression"]
+        return workload.jax_style(jax, workload.data())
+    x = jax.numpy.asarray(rows())
+    if name.startswith("softmax"):
+        soft = jax.nn.softmax
+        return JaxJob(lambda state, x: (state, soft(x * 2.0, axis=-1).sum(0)[:8].sum()), [x])
+    if name.startswith("layer norm"):
+        def loss(weight: Any, x: Any) -> Any:
+            centred = x - x.mean(-1, keepdims=True)
+            scale = jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+            return (centred * scale * weight * x).mean()
+
+        gradient = jax.grad(loss)
+        return JaxJob(lambda w, x: (w, gradient(w, x).sum()), [x], jax.numpy.ones(1024))
+    program = jax_program(name)
+    return program and program(jax)
 
 
 def timed(call: Callable[[], Any]) -> list[float]:
@@ -240,8 +262,8 @@ def row(name: str, contestants: list[str], until: float, say: Callable[[str], No
 def _disagreement(
     name: str, contestant: str, losses: list[float], wanted: list[float]
 ) -> str:
-    if FRAMEWORKS[contestant] != "tracegrad" and name not in ("linear regression",):
-        return ""  # its networks start from numbers of their own
+    if FRAMEWORKS[contestant] != "tracegrad" and not name.startswith(SAME_NUMBERS):
+        return ""  # a network starts from what its framework draws
     close = CLOSE[PROGRAMS[name][1]]
     if np.allclose(losses, wanted, rtol=close, atol=close):
         return ""
