@@ -4,10 +4,12 @@ run along memory.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import numpy as np
 import pytest
+from processes import run
 from test_codegen_rows import everything
 
 import tracegrad as T
@@ -166,3 +168,26 @@ def test_columns_of_a_transposed_matrix_are_read_along_memory():
     compiled(T.randn(500, 30), T.randn(500))
     (launch,) = compiled.program().launches
     assert launch.kernel.template == "column"
+
+
+def bits_of_rows():
+    digest = hashlib.sha256()
+    for n, m in ((1031, 257), (777, 400)):
+        tensors = layer(m, n)
+
+        def step(tensors=tensors):
+            value = loss(*tensors)
+            value.backward()
+            return value
+
+        results = [T.compile(step)(), *(x.grad for x in tensors)]
+        compiled = T.compile(lambda x: (T.softmax(x, 1), x.t().contiguous(), *x.sort(1)))
+        results += compiled(tensors[0].detach())
+        for y in results:
+            digest.update(np.ascontiguousarray(y.detach().numpy()).tobytes())
+    print(digest.hexdigest(), end="")
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    one, *others = (run(bits_of_rows, env={"NUMBA_NUM_THREADS": n}) for n in ("1", "2", "5"))
+    assert others == [one, one]
