@@ -188,6 +188,7 @@ def bits_of_rows():
     print(digest.hexdigest(), end="")
 
 
+@pytest.mark.slow
 def test_any_number_of_threads_gives_the_same_bits():
     one, *others = (run(bits_of_rows, env={"NUMBA_NUM_THREADS": n}) for n in ("1", "2", "5"))
     assert others == [one, one]
