@@ -1,7 +1,7 @@
 """What kernels for GPUs need of a processor: python -m tests.cuda_needs docs/gpu-kernels.md
 
-The kernels are those of the programs of benchmarks/gpu.py, and of examples that have every
-primitive. ptxas tells it, without a device; packages: numba-cuda[cu13] nvidia-cuda-nvcc.
+The kernels are those of the programs of benchmarks/gpu.py. ptxas tells it, without a device; the
+packages are numba-cuda[cu13] and nvidia-cuda-nvcc.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import tracegrad
 from benchmarks import gpu
 from tracegrad.codegen.build import build
 from tracegrad.codegen.cuda.backend import CUDA
+from tracegrad.codegen.gemm.tile import tile_for
 from tracegrad.codegen.program import Kernel, Program
 from tracegrad.driver import lowering, program_store
-from tracegrad.ir.graph import Graph
 from tracegrad.ir.simplify import simplify
 from tracegrad.runtime.cuda.ptxas import Needs, assembled
 
 PROCESSORS = ((8, 0), (9, 0))
-EXAMPLES = "all primitives"
 BEGIN, END = "<!-- needs -->", "<!-- end -->"
 
 
@@ -63,10 +62,6 @@ def programs_of(name: str) -> list[tuple[Program, Program]]:
     return programs
 
 
-def of_graphs(graphs: Iterable[Graph]) -> list[Program]:
-    return [build(simplify(graph), backend=CUDA()) for graph in graphs]
-
-
 def kernels_of(programs: Iterable[Program]) -> list[Kernel]:
     """The kernels for the device, each once."""
     every = (kernel for program in programs for kernel in program.kernels)
@@ -90,21 +85,23 @@ def rows_of(name: str, kernels: Iterable[Kernel]) -> Iterator[Row]:
         yield Row(name, template, len(found), registers, spills, shared)
 
 
-def examples() -> list[Graph]:
-    """Some that have all primitives between them."""
+def examples() -> list[Program]:
+    """Programs that have all primitives between them."""
     kinds, seen, chosen = import_module("cuda_examples").KINDS, set(), []
     for kind in kinds.values():
         for _, graph, _ in kind():
             operations = {n.op for n in (*graph.order(), *simplify(graph).order())}
             if not operations <= seen or kind is kinds["types"]:
-                chosen.append(graph)
+                chosen.append(build(simplify(graph), backend=CUDA()))
             seen |= operations
     return chosen
 
 
 def versions() -> str:
+    """What the table depends on. Products take the sums that those of this CPU take."""
     names = ("numba-cuda", "nvidia-cuda-nvcc")
-    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    return f"{packages}, beside a CPU with vectors of {tile_for('f4', 64).lanes} float32"
 
 
 def table(say=print) -> list[str]:
@@ -115,9 +112,8 @@ def table(say=print) -> list[str]:
         f"| program | template | kernels | {processors} | spills | shared |",
         f"|---|---|---|{'---|' * len(PROCESSORS)}---|---|",
     ]
-    for name in (*gpu.PROGRAMS, EXAMPLES):
-        made = of_graphs(examples()) if name == EXAMPLES else []
-        programs = made or [there for _, there in programs_of(name)]
+    for name in gpu.PROGRAMS:
+        programs = [there for _, there in programs_of(name)]
         for row in rows_of(name, kernels_of(programs)):
             say(row)
             lines.append(str(row))
@@ -132,5 +128,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))  # as pytest has it
     main(sys.argv[1:])

@@ -55,7 +55,7 @@ def cut_in_three(steps, blocks) -> int:
     return 3
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
+@settings(max_examples=40, deadline=None, suppress_health_check=QUIET, report_multiple_bugs=False)
 @given(*PROGRAMS, st.lists(st.integers(0, 4), min_size=1, max_size=4), st.booleans(),
        st.sampled_from(["thread", "warp", "block"]), st.booleans())
 def test_random_programs_are_the_interpreter(
@@ -160,7 +160,7 @@ def test_a_bad_index_is_told_and_nothing_is_written(position):
     np.testing.assert_array_equal(a, examples.numbers(4, 2))
 
 
-@pytest.mark.parametrize("name", ["MLP 20-32-3", "LeNet", "layer norm 4096x1024"])
+@pytest.mark.parametrize("name", ["MLP 20-32-3", "layer norm 4096x1024"])
 def test_a_step_has_the_launches_of_the_cpus_schedule(name):
     """And second stages of sums. The CPU has copies besides, for its products."""
     for here, there in cuda_needs.programs_of(name):
