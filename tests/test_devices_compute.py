@@ -384,10 +384,16 @@ def test_memory_that_cannot_be_shared(gpus):
     assert not hasattr(tg.ones(1), "__cuda_array_interface__")
     with pytest.raises((RuntimeError, BufferError)):
         np.from_dlpack(g.detach())
-    facts = {**g.detach().__cuda_array_interface__, "data": (g.data_ptr(), True)}
-    holder = type("Holder", (), {"__cuda_array_interface__": facts})()
-    with pytest.raises(ValueError, match="read-only"):
-        tg.as_tensor(holder, device="cuda")
+    right = g.detach().__cuda_array_interface__
+    for change, error, words in (
+        ({"data": (g.data_ptr(), True)}, ValueError, "read-only"),
+        ({"shape": (-1,)}, BufferError, "negative"), ({"strides": (-4,)}, BufferError, "negative"),
+        ({"strides": (4, 4)}, ValueError, "zip"), ({"typestr": "<c8"}, TypeError, "complex64"),
+        ({"mask": g}, ValueError, "masked"),
+    ):
+        facts = {"__cuda_array_interface__": {**right, **change}}
+        with pytest.raises(error, match=words):
+            tg.as_tensor(type("Holder", (), facts)(), device="cuda")
     assert g.detach().__dlpack_device__() == (2, 0) and tg.ones(1).__dlpack_device__() == (1, 0)
     half = tg.ones(2, device="cuda").bfloat16()
     assert tg.from_dlpack(tg.to_dlpack(half)).dtype is tg.bfloat16

@@ -145,8 +145,8 @@ def _tensor(memory: _Foreign, shape: tuple[int, ...], dtype: DType, strides: tup
 
 def _nbytes(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> int:
     """How many bytes a tensor reaches over, from its first element on."""
-    if any(s < 0 for s in strides):
-        raise BufferError("memory with negative strides cannot be shared")
+    if min((*shape, *strides), default=0) < 0:
+        raise BufferError("memory with negative extents or strides cannot be shared")
     spans = zip(shape, strides, strict=True)
     return 0 if 0 in shape else sum((n - 1) * s for n, s in spans) + itemsize
 
