@@ -94,6 +94,16 @@ def test_the_import_holds_in_its_block_alone():
     assert builtins.__import__.__module__ == "builtins" and tg.nn.__spec__.name == "tracegrad.nn"
 
 
+def test_blocks_may_end_in_any_order():
+    before = sys.modules.get("torch")
+    first, second = tg.as_torch(), tg.as_torch()
+    first.close()
+    assert importlib.import_module("torch").Tensor is tg.Tensor
+    second.close()
+    second.close()
+    assert sys.modules.get("torch") is before and builtins.__import__.__module__ == "builtins"
+
+
 def test_an_exception_ends_the_block():
     with pytest.raises(ZeroDivisionError), tg.as_torch():
         1 / 0  # noqa: B018

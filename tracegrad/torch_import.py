@@ -30,6 +30,7 @@ LEFT_ALONE = frozenset(
     "tensorflow thinc torch torchaudio torchvision transformers wandb xgboost".split()
 )
 _lock = RLock()
+_opened: list[as_torch] = []
 
 
 class TorchModule(ModuleType):
@@ -41,7 +42,8 @@ class TorchModule(ModuleType):
         return getattr(_package(), name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*vars(self), *dir(_package())})
+        lazy = (name for name in (*torch_modules.PATHS, *torch_modules.HOMES) if "." not in name)
+        return sorted({*vars(self), *dir(_package()), *lazy})
 
 
 def _package() -> ModuleType:
@@ -133,9 +135,11 @@ class as_torch:
         self.plain_import: Callable = builtins.__import__
         self.importer = self._import
         self.open = True
-        builtins.__import__ = self.importer
-        if self.scope is None:
-            self._exchange()
+        with _lock:
+            _opened.append(self)
+            builtins.__import__ = self.importer
+            if self.scope is None:
+                self._exchange()
 
     def __enter__(self) -> Self:
         return self
@@ -144,15 +148,17 @@ class as_torch:
         self.close()
 
     def close(self) -> None:
-        """Put back what was there before."""
+        """Put back what was there before, once those that were opened later are closed too."""
         with _lock:
-            if not self.open:
-                return
             self.open = False
-            if self.ours:
-                self._exchange()
-            if builtins.__import__ is self.importer:
-                builtins.__import__ = self.plain_import
+            while _opened and not _opened[-1].open:
+                _opened.pop()._put_back()
+
+    def _put_back(self) -> None:
+        if self.ours:
+            self._exchange()
+        if builtins.__import__ is self.importer:
+            builtins.__import__ = self.plain_import
 
     def _exchange(self) -> None:
         """Exchange the modules under torch's name, and put the finder there or away."""
