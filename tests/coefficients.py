@@ -154,6 +154,38 @@ def _erfinv_piece(
                lambda t: 1 / value(origin + t))
 
 
+# ---- of v = 1 / x**2 what the first terms for large x leave of the logarithm of the gamma function
+# times x, and of its derivative times x**2: DLMF 5.11.1 and 5.11.2
+def _stirling(v: Any) -> Any:
+    if v < 1e-10:
+        return mpf(1) / 12 - v / 360 + v * v / 1260
+    x = 1 / mpmath.sqrt(v)
+    first = (x - 0.5) * (mpmath.log(x) - 1) + (mpmath.log(2 * mpmath.pi) - 1) / 2
+    return (mpmath.loggamma(x) - first) * x
+
+
+def _digamma_far(v: Any) -> Any:
+    if v < 1e-10:
+        return mpf(1) / 12 - v / 120 + v * v / 252
+    x = 1 / mpmath.sqrt(v)
+    return (mpmath.log(x) - 1 / (2 * x) - mpmath.digamma(x)) * x * x
+
+
+def _lgamma(t: Any) -> Any:
+    """log gamma(2 + t) / t"""
+    if abs(t) < 1e-20:
+        return 1 - mpmath.euler
+    return mpmath.loggamma(2 + t) / t
+
+
+def _digamma(t: Any) -> Any:
+    """digamma(x) over the distance from its root, of x - 3/2"""
+    distance = mpf(3) / 2 + t - _ROOT
+    if abs(distance) < 1e-20:
+        return mpmath.polygamma(1, _ROOT)
+    return mpmath.digamma(mpf(3) / 2 + t) / distance
+
+
 def _cos(z: Any) -> Any:
     """(cos(x) - 1 + x**2 / 2) / x**4 of z = x**2"""
     z = max(z, mpf("1e-12"))
@@ -162,6 +194,7 @@ def _cos(z: Any) -> Any:
 
 mp.dps = 50
 _HALF = mpmath.log(2) / 2 * mpf("1.0001")
+_ROOT = mpmath.findroot(mpmath.digamma, mpf("1.46"))
 _SLIGHTLY = mpf("1.001")
 _LOG_END = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2
 _THIN = lambda x: x  # noqa: E731
@@ -184,6 +217,10 @@ FITS: dict[str, Fit | tuple[Fit, Fit]] = {
     "erfinv_2": (_erfinv_piece(4.2, 10.4, 7.3, (9, None), "s"),
                  _erfinv_piece(4, 7.2, 5.6, (None, 20), "s")),
     "erfinv_3": _erfinv_piece(0.035, 0.141, 0.088, (None, 20), "1/s"),
+    "lgamma": Fit(_lgamma, -0.75, 0.5, (None, 21)),
+    "stirling": Fit(_stirling, 0, mpf(1) / 60, (None, 7)),
+    "digamma": Fit(_digamma, -0.5, 0.5, (None, 22)),
+    "digamma_far": Fit(_digamma_far, 0, mpf(1) / 35, (None, 9)),
     "sin": Fit(_odd(mpmath.sin), 0, (mpmath.pi / 4) ** 2 * _SLIGHTLY, (3, 6), _THIN),
     "cos": Fit(_cos, 0, (mpmath.pi / 4) ** 2 * _SLIGHTLY, (2, 5), _THINNER),
     "asin": Fit(_odd(mpmath.asin), 0, 0.25, (4, 12), _THIN),
@@ -210,6 +247,7 @@ CONSTANTS = {
     "two_log2_e": Parts(2 / mpmath.log(2), (24, 53)),
     "third": Parts(mpf(1) / 3, (24, 53)),
     "root_two": Parts(mpmath.sqrt(2), (24, 53)),
+    "digamma_root": Parts(_ROOT, (24, 53)),
     "half_pi": Parts(mpmath.pi / 2, (24, 33), 3),
 }
 

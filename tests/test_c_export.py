@@ -187,7 +187,7 @@ def test_two_libraries_have_a_state_each(tmp_path):
     assert total.item() == 0
 
 
-@pytest.mark.parametrize("f", [lambda x: tg.special.digamma(x), lambda x: tg.linalg.inv(x)])
+@pytest.mark.parametrize("f", [lambda x: tg.special.i0(x), lambda x: tg.linalg.inv(x)])
 def test_functions_of_scipy_cannot_be_in_one(f, tmp_path):
     with pytest.raises(RuntimeError, match="f.so: it uses functions of SciPy .* load_program"):
         tg.compile(f).export(tmp_path / "f.so", numbers(3, 3))

@@ -40,12 +40,18 @@ class Function(NamedTuple):
     least: float = 1e-20  # and evenly by their logarithms between these, of both signs
     most: float = 1e300
     origin: float = 0.0  # to which those are added
+    positive: bool = False  # whether samples are; below zero the bound does not hold
 
 
 def of_all(name: str, bound: float, low: float = -750, high: float = 750, **more: Any) -> Function:
     """A function that NumPy has for long doubles too."""
     function = getattr(np, name)
     return Function((bound, bound), function, function, low, high, **more)
+
+
+def lgamma(x):
+    y = scipy.special.gammaln(np.where(np.isinf(x), np.abs(x), x))
+    return np.where((np.abs(x) < 1e-30) & (x != 0), -np.log(np.abs(x)), y)
 
 
 def sigmoid(x):
@@ -76,6 +82,8 @@ FUNCTIONS = {
     "erfc": Function((3.9, 3.9), scipy.special.erfc, "erfc", -6, 27.5, most=1.0),
     "erfcx": Function((2.7, 2.7), scipy.special.erfcx, "erfcx", -26, 30),
     "erfinv": Function((2.0, 3.0), scipy.special.erfinv, "erfinv", least=1e-16, most=1, origin=1),
+    "lgamma": Function((0.6, 3.0), lgamma, "lgamma", 0, 10, positive=True),
+    "digamma": Function((0.6, 3.2), scipy.special.psi, "digamma", 0, 10, positive=True),
     "ndtri": Function((2.7, 3.8), scipy.special.ndtri, "ndtri", 0, least=1e-300, most=1),
 }
 PAIRS = {  # functions of two numbers: their bounds and NumPy's names
@@ -151,6 +159,18 @@ def mp_ndtri(p):
     return (-y if q == p else y) * mpmath.sqrt(2)
 
 
+def mp_lgamma(x):
+    import mpmath
+
+    return mpmath.loggamma(x) if x else INF
+
+
+def mp_digamma(x):
+    import mpmath
+
+    return mpmath.digamma(x) if x else -INF
+
+
 def mp_erfinv(x):
     import mpmath
 
@@ -185,7 +205,8 @@ def samples(name: str, code: str, count: int) -> np.ndarray:
     near = np.exp(rng.uniform(np.log(row.least), np.log(row.most), count))
     near *= rng.choice([-1, 1], count)
     with np.errstate(over="ignore"):
-        return np.concatenate([even, rng.uniform(-2, 2, count), row.origin + near]).astype(code)
+        x = np.concatenate([even, rng.uniform(-2, 2, count), row.origin + near]).astype(code)
+    return np.abs(x) if row.positive else x
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["exact", "fast"])

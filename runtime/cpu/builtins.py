@@ -21,11 +21,11 @@ from . import (
     squares,
     vector_angle,
     vector_error,
+    vector_gamma,
     vector_math,
     vector_power,
 )
 from .arithmetic import llvm_function, straight
-from .libm import of_libm
 from .powers import power
 from .special import external
 
@@ -115,11 +115,11 @@ BUILTINS: dict[str, Builtin] = {
     # ---- special functions
     "erf": Builtin(straight(vector_error.erf), plain.of_scipy("erf")),
     "erfc": Builtin(straight(vector_error.erfc), plain.of_scipy("erfc")),
-    "lgamma": Builtin(of_libm("lgamma"), plain.lgamma),
+    "lgamma": Builtin(straight(vector_gamma.lgamma), plain.lgamma),
     "erfinv": Builtin(straight(vector_error.erfinv), plain.of_scipy("erfinv")),
     "erfcx": Builtin(straight(vector_error.erfcx), plain.of_scipy("erfcx")),
     "ndtri": Builtin(straight(vector_error.ndtri), plain.of_scipy("ndtri")),
-    "digamma": _scipy("psi"),
+    "digamma": Builtin(straight(vector_gamma.digamma), plain.of_scipy("psi")),
     "hurwitz": Builtin(arithmetic.hurwitz, plain.zeta),
     "igamma": _scipy("gammainc", arity=2),
     "igammac": _scipy("gammaincc", arity=2),

@@ -73,9 +73,9 @@ def loaded(parts: tuple[bytes, ...]) -> int:
 # the modules that give the text of kernels its meaning
 _MEANING = (
     "builtins", "intrinsics", "arithmetic", "powers", "half", "special", "lapack", "philox",
-    "squares", "vector_math", "vector_error", "vector_angle", "vector_power", "rare", "real",
-    "coefficients", "libm", "external_builtins", "registers", "translator", "code_generator",
-    "object_code",
+    "squares", "vector_math", "vector_error", "vector_angle", "vector_gamma", "vector_power",
+    "rare", "real", "coefficients", "external_builtins", "registers", "translator",
+    "code_generator", "object_code",
 )
 
 

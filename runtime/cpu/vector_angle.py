@@ -32,13 +32,13 @@ def _limit() -> float:
     return 1e9 if fuses() else 1e6
 
 
-def _sine(r: Real, more: Real) -> Real:
+def sine(r: Real, more: Real) -> Real:
     """sin(r + more)"""
     z = r * r
     return r + (r * z).fma(z.poly("sin"), more)
 
 
-def _cosine(r: Real, more: Real) -> Real:
+def cosine(r: Real, more: Real) -> Real:
     """cos(r + more)"""
     z = r * r
     return (1.0 - 0.5 * z) + (z * z).fma(z.poly("cos"), -(r * more))
@@ -57,7 +57,7 @@ def _odd(n: Any, x: Real) -> Any:
 def sin(x: Real) -> Real:
     """The sine or cosine of r, by the quarter of the circle."""
     n, *r = _quarters(x)
-    y = _turned(n, _cosine(*r).where(_odd(n, x), _sine(*r)))
+    y = _turned(n, cosine(*r).where(_odd(n, x), sine(*r)))
     return beyond(_limit(), x, x.where(x.equals(0.0), y), "sin")
 
 
@@ -65,14 +65,14 @@ def cos(x: Real) -> Real:
     """The sine a quarter further."""
     n, *r = _quarters(x)
     n = x.b.add(n, x.integer(1))
-    return beyond(_limit(), x, _turned(n, _cosine(*r).where(_odd(n, x), _sine(*r))), "cos")
+    return beyond(_limit(), x, _turned(n, cosine(*r).where(_odd(n, x), sine(*r))), "cos")
 
 
 def tan(x: Real) -> Real:
     """The ratio of both; in an odd quarter minus its reciprocal."""
     n, *r = _quarters(x)
-    sine, cosine, odd = _sine(*r), _cosine(*r), _odd(n, x)
-    y = cosine.where(odd, sine) / (-sine).where(odd, cosine)
+    s, c, odd = sine(*r), cosine(*r), _odd(n, x)
+    y = c.where(odd, s) / (-s).where(odd, c)
     return beyond(_limit(), x, x.where(x.equals(0.0), y), "tan")
 
 
