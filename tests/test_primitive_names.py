@@ -55,13 +55,22 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "ir/op.py": ("index", "kind of primitive"),
     "ir/rolling/bodies.py": ("length", "parameter of a loop"),
     "runtime/cpu/arithmetic.py": ("sqrt", "function of LLVM"),
+    "runtime/cpu/coefficients.py": (
+        "asin atan cos digamma erf erfcx exp lgamma log sin sinh", "names of polynomials"),
+    "runtime/cpu/compiler.py": ("squares", "name of a file"),
     "runtime/cpu/intrinsics.py": ("i1", "code of a type"),
     "runtime/cpu/python_builtins.py": ("i1", "code of a type"),
+    "runtime/cpu/real.py": ("sqrt", "function of LLVM"),
     "runtime/cpu/translator.py": ("add sub mul", "operations of LLVM"),
     "runtime/cuda/builtins.py": ("i1 max min prod sum", "code of a type; exchanges"),
     "runtime/cuda/device_memory.py": ("i1", "code of a type"),
     "runtime/cuda/exchanges.py": ("i1 max prod sum", "code of a type; exchanges"),
     "runtime/cuda/host_launch.py": ("input", "kind of a buffer"),
+    "runtime/cpu/vector_angle.py": (
+        "asin atan cos sin tan", "names of polynomials and functions of C"),
+    "runtime/cpu/vector_error.py": ("erf erfcx", "names of polynomials"),
+    "runtime/cpu/vector_gamma.py": ("digamma lgamma", "names of polynomials"),
+    "runtime/cpu/vector_math.py": ("exp log sinh", "names of polynomials"),
     "tracer/autograd/graph.py": ("index", "attribute"),
     "tracer/capture/code_names.py": ("add", "method of set"),
     "tracer/capture/scalar.py": (

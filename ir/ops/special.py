@@ -3,7 +3,7 @@
 Everything else of torch.special is a composite of these (tracegrad/functions/special.py).
 Derivatives are from the NIST Digital Library of Mathematical Functions (DLMF), by the equations
 named here. References are SciPy's. Kernels call the same code (runtime/cpu/special.py) or have
-formulas of their own (vector_error.py), which differ by a few units of the last place.
+formulas of their own (vector_*.py), which differ by a few units of the last place.
 """
 
 from __future__ import annotations
