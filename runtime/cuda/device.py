@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 
 from ...codegen.program import Program
 from ...ir.device_array import DeviceArray, bounds
 from .executable import Executable
 from .gpu import Gpu
+from .numba_cuda import cuda
+
+
+def of_nvidia() -> list[CudaDevice]:
+    """The GPUs that NVIDIA's driver knows. RuntimeError, in words, if they cannot be used."""
+    # most programs have none, and need not wait for the import of what calls the driver
+    driver = import_module(f"{__package__}.cuda_driver").CudaDriver()
+    cuda()  # which compiles the kernels
+    return [CudaDevice(driver, index) for index in range(driver.devices())]
 
 
 class CudaDevice(Gpu):

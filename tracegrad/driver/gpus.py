@@ -23,10 +23,8 @@ from ..ir.op import Lowering, OpDef, evaluate
 from ..ir.ops.elementwise import copy, may_fail
 from ..ir.ops.movement import permute
 from ..ir.strides import View, inverse
-from ..runtime.cuda import numba_cuda
 from ..runtime.cuda.allocator import OutOfMemoryError as OutOfMemoryError
-from ..runtime.cuda.cuda_driver import CudaDriver
-from ..runtime.cuda.device import CudaDevice
+from ..runtime.cuda.device import CudaDevice, of_nvidia
 from ..runtime.device import Executable
 from ..tracer.tensor import device_memory
 from ..tracer.tensor.device import device as Place
@@ -204,18 +202,11 @@ def _run(executable: Executable, arrays: Sequence[DeviceArray]) -> None:
             executable.busy[0] = False
 
 
-def _of_nvidia() -> Sequence[CudaDevice]:
-    """The GPUs that NVIDIA's driver knows. RuntimeError, in words, if they cannot be used."""
-    driver = CudaDriver()
-    numba_cuda.cuda()  # which compiles the kernels
-    return [CudaDevice(driver, k) for k in range(driver.devices())]
-
-
 def _after_fork() -> None:
     Gpus.forked = Gpus.opened is not None
 
 
-Gpus.opener = staticmethod(_of_nvidia)
+Gpus.opener = staticmethod(of_nvidia)
 gpus = Gpus()
 device_memory.install(gpus)
 if hasattr(os, "register_at_fork"):
