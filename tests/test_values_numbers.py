@@ -59,6 +59,9 @@ PROGRAMS |= {
     "a shape": of(lambda T, x: T.ones(int((x > 0).sum())).sum() + x, 3),
     "of other things": of(lambda T, x: x * float("0.5") + int("11", base=3) + int(T.numel(x))),
     "refused by a function in C": of(lambda T, x: json.dumps({"loss": float(x[0])}), 6),
+    "lists of them as tensors": of(lambda T, x: (
+        T.tensor([x[0].item(), 2, float(x[1])]) + x, T.tensor([[int(x[0])], [True]]),
+        T.tensor([int(x[0]), 1], dtype=T.float64), T.tensor([v.item() for v in x]).mean())),
     "a classmethod": of(lambda T, x: x * float.fromhex("0x1.8p1")),
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...ir.dtype import DType, bool_, float32, float64, int64, of_numpy, of_scalar
 from ...ir.ops.elementwise import cast, copy, where
+from ...ir.ops.movement import concat, reshape
 from ...ir.ops.source import full as full_op, iota
 from ...tracer.capture.scalar import Scalar
 from ...tracer.mode import get_default_dtype, mode, resolve
@@ -193,7 +194,40 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         return leaf(new if device is None else on_device(new, where), requires_grad)
     if requires_grad and wanted is not None and not wanted.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+    if mode.trace is not None and (read := _read_at_each_call(data, wanted)) is not None:
+        return leaf(read, requires_grad, where)
     return leaf(held(*_numbers(data, wanted), where), requires_grad, where)
+
+
+def _read_at_each_call(data: Any, wanted: DType | None) -> Tensor | None:
+    """A tensor of lists of numbers, of which some are Scalars; None of other data."""
+    numbers = list(_inside(data))
+    if not any(type(x) is Scalar for x in numbers) or any(
+        type(x) not in (Scalar, bool, int, float) for x in numbers
+    ):
+        return None
+    now, d = _numbers(_now(data), wanted)
+    for x in numbers:
+        if type(x) is Scalar and d.kind in ("int", "uint"):
+            refuse_overflow(x, d)
+    rows = [reshape(dispatch.number(x, d), shape=(1,)) for x in numbers]
+    return reshape(concat(*rows, axis=0), shape=now.shape)
+
+
+def _inside(data: Any) -> Iterator[Any]:
+    """What nested lists and tuples hold."""
+    if type(data) in (list, tuple):
+        for x in data:
+            yield from _inside(x)
+    else:
+        yield data
+
+
+def _now(data: Any) -> Any:
+    """Nested lists with the values of Scalars at the call that is traced."""
+    if type(data) in (list, tuple):
+        return [_now(x) for x in data]
+    return data._value if type(data) is Scalar else data
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
