@@ -13,6 +13,7 @@ from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import input_node
 from tracegrad.ir.ops import band, elementwise as el, order, prefix, random, reduce as red
+from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.loop import branch, loop, loop_while
 from tracegrad.ir.value import REGISTRY
 
@@ -95,6 +96,17 @@ def of_control() -> Iterator[Example]:
     p, z, u, v = input_node((), dt.bool_), floats(3), floats(3), floats(3)
     chosen = branch(p, z, then=Graph((u,), (u * 2.0,)), other=Graph((v,), (-v,)), result=0)
     yield "branch", Graph((p, z), (chosen,)), [np.array(False), _numbers(3)]
+
+
+def of_sizes() -> Iterator[Graph]:
+    """What is long enough for launches of several stages, and for vectors. Not to be run here."""
+    x, y, z = floats(2, 5000), floats(5000, 8), input_node((3, 40, 900), dt.float32)
+    yield Graph((x,), (order.argsort(x, axis=1, descending=False), el.exp(x) * 2.0))
+    yield Graph((x, y), (red.sum(x, dims=(1,)), red.max(y, dims=(0,)), red.min(x, dims=(0, 1))))
+    yield Graph((z,), (red.sum(z, dims=(1, 2)), red.prod(el.cast(z, dtype=dt.int32), dims=(0, 2))))
+    w, a, b = floats(2, 30_000), floats(64, 20), floats(20, 48)
+    product = el.relu(dot(a, b))
+    yield Graph((w, a, b), (red.sum(w, dims=(1,)), product, red.sum(product, dims=(0,))))
 
 
 KINDS: dict[str, Callable[[], Iterator[Example]]] = {

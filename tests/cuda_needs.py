@@ -86,15 +86,16 @@ def rows_of(name: str, kernels: Iterable[Kernel]) -> Iterator[Row]:
 
 
 def examples() -> list[Program]:
-    """Programs that have all primitives between them."""
-    kinds, seen, chosen = import_module("cuda_examples").KINDS, set(), []
+    """Programs that have all primitives and templates between them."""
+    there = import_module("cuda_examples")
+    kinds, seen, chosen = there.KINDS, set(), list(there.of_sizes())
     for kind in kinds.values():
         for _, graph, _ in kind():
             operations = {n.op for n in (*graph.order(), *simplify(graph).order())}
             if not operations <= seen or kind is kinds["types"]:
-                chosen.append(build(simplify(graph), backend=CUDA()))
+                chosen.append(graph)
             seen |= operations
-    return chosen
+    return [build(simplify(graph), backend=CUDA()) for graph in chosen]
 
 
 def versions() -> str:

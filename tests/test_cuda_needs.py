@@ -13,6 +13,10 @@ from tracegrad.runtime.cuda.ptxas import assembler
 
 TABLE = Path(__file__).parent.parent / "docs" / "gpu-kernels.md"
 WITHOUT_SPILLS = ("map", "row", "column")
+TEMPLATES = {
+    *WITHOUT_SPILLS, "row_sums", "column_sums", "gemm", "gemm_sums", "copy", "fill", "fold",
+    "scatter", "argsort", "merge", "searchsorted", "prefix", "band",
+}
 
 pytestmark = pytest.mark.skipif(assembler() is None, reason="there is no ptxas")
 
@@ -36,8 +40,10 @@ def test_no_map_row_or_column_of_a_model_spills():
 
 
 @pytest.mark.slow
-def test_every_primitive_is_assembled():
-    for kernel in cuda_needs.kernels_of(cuda_needs.examples()):
+def test_every_primitive_and_template_is_assembled():
+    kernels = cuda_needs.kernels_of(cuda_needs.examples())
+    assert {kernel.template for kernel in kernels} == TEMPLATES
+    for kernel in kernels:
         assert len(cuda_needs.needs_of(kernel)) == len(cuda_needs.PROCESSORS)
 
 
