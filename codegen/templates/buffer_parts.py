@@ -69,7 +69,7 @@ class Loops:
         source = "".join(f"    {line}\n" for line in [*self.args.lines, *nested(self.nest, lines)])
         extent = 1 if self.serial else self.parts
         work = math.prod(self.extents) // max(extent, 1)
-        step_cost = 0 if self.serial else work
+        step_cost = 0 if self.serial else 2 * work
         return Piece(Kernel(template, source), self.args, extent, step_cost)
 
 

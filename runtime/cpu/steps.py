@@ -17,7 +17,7 @@ from .parallel_walk import CALLER, MOVE, SET, TEST
 from .threads import threads
 
 PIECES = 4  # of a launch for each thread: the last ones to be done are short
-AWAKE = 4  # in a walk that threads share anyway, so much less is worth a piece: nobody must wake up
+AWAKE = 8  # in a walk that threads share anyway, so much less is worth a piece: nobody must wake up
 STRETCH = 100_000_000  # additions, some hundredths of a second, after which signals are looked for
 MANY = 1000  # iterations of a loop of which nobody knows how many it has
 WORTH_A_SHARE = 250_000  # additions of a loop that pay for another thread
@@ -63,7 +63,10 @@ class Flat(NamedTuple):
 
 def pieces_of(launch: Launch, extent: int, awake: bool = False) -> int:
     """How many pieces of a launch threads may take; one where its work does not pay for two."""
-    grain = max(1, launch.grain // AWAKE) if awake else launch.grain
+    if awake and launch.kernel.template != "column":  # whose vectors want many columns
+        grain = max(1, launch.grain // AWAKE)
+    else:
+        grain = launch.grain
     if not launch.grain or extent < 2 * grain or threads() == 1:
         return 1
     return min(PIECES * threads(), extent // grain)
