@@ -157,6 +157,7 @@ def test_a_layer_of_a_transformer():
     agrees(trained(Small, lambda net, x: F.cross_entropy(net(x), x.reshape(-1)), sgd, [text], 2))
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_is_one_graph():
     class Last(nn.Module):
         def __init__(self):
