@@ -379,3 +379,11 @@ def test_a_processor_without_fused_multiply_adds_computes_as_well():
     own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__,
            "-k", "not kernels and not many and not every and not without"]
     assert subprocess.run(own, env=os.environ | old, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_coefficients_are_those_that_the_script_derives():
+    pytest.importorskip("mpmath")
+    import coefficients
+
+    assert coefficients.FILE.read_text() == coefficients.text()
