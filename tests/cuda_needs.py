@@ -17,7 +17,6 @@ import tracegrad
 from benchmarks import gpu
 from tracegrad.codegen.build import build
 from tracegrad.codegen.cuda.backend import CUDA
-from tracegrad.codegen.gemm.tile import tile_for
 from tracegrad.codegen.program import Kernel, Program
 from tracegrad.driver import lowering, program_store
 from tracegrad.ir.simplify import simplify
@@ -99,10 +98,9 @@ def examples() -> list[Program]:
 
 
 def versions() -> str:
-    """What the table depends on. Products take the sums that those of this CPU take."""
+    """What made the table."""
     names = ("numba-cuda", "nvidia-cuda-nvcc")
-    packages = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    return f"{packages}, beside a CPU with vectors of {tile_for('f4', 64).lanes} float32"
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
 def table(say=print) -> list[str]:

@@ -8,7 +8,7 @@ what their kernels do then; templates/finish.py writes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
@@ -103,10 +103,14 @@ def stack_of(product: Node) -> tuple[int, int, int]:
 
 
 # ---- which anchors a product takes
-def finish_products(low: Lowered, fusion: Fusion) -> None:
-    """Let each product compute the anchors that its kernel has words for."""
+def finish_products(
+    low: Lowered, fusion: Fusion, turns: Callable[[Node], bool] = turned
+) -> None:
+    """Let each product compute the anchors that its kernel has words for. `turns` says which are
+    computed transposed.
+    """
     for group in [g for g in fusion.groups if g.product]:
-        _Taking(low, fusion, group).run()
+        _Taking(low, fusion, group, turns).run()
 
 
 @dataclass
@@ -116,6 +120,7 @@ class _Taking:
     low: Lowered
     fusion: Fusion
     group: Group
+    turns: Callable[[Node], bool]
     sums: set[Node] = field(default_factory=set)
 
     def run(self) -> None:
@@ -157,7 +162,7 @@ class _Taking:
         if anchor.op is sum_:
             flat = len(product.shape) == 2 and 1 not in product.shape
             down = anchor.inputs[0].shape == product.shape and anchor.params["dims"] == (0,)
-            return flat and down and not turned(product) and self.computes(anchor, self.stack)
+            return flat and down and not self.turns(product) and self.computes(anchor, self.stack)
         if anchor.op.kind is not Kind.ELEMENTWISE:
             return False
         if mine <= self.sums:
