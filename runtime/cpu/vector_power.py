@@ -1,5 +1,5 @@
-"""Powers and lengths as straight LLVM code, like vector_math.py: errors of at most 1 unit of the
-last place (tests/test_vector_math.py).
+"""Powers and lengths as straight LLVM code, like vector_math.py: errors of at most 1.2 units of
+the last place (tests/test_vector_math.py).
 
 float32 is computed in float64. In float64 a logarithm has twice as many digits: sums of two
 numbers, by the exact sums and products of Real.
