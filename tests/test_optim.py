@@ -79,7 +79,16 @@ ADAGRAD = combinations(
     lr_decay=[0, 0.1], weight_decay=[0, 0.1], initial_accumulator_value=[0, 0.5],
     maximize=[False, True],
 )
+DECAY = list(combinations(weight_decay=[0, 0.1], maximize=[False, True]))
+DECOUPLED = list(combinations(weight_decay=[0, 0.1], decoupled_weight_decay=[False, True]))
 CASES = [
+    *((name, dict(lr=0.05, **o)) for name in ("Adadelta", "Adamax", "ASGD") for o in DECAY),
+    *((name, dict(lr=0.05, **o)) for name in ("NAdam", "RAdam") for o in DECOUPLED),
+    ("Adadelta", {"rho": 0.5, "eps": 1e-3}), ("Adamax", {"betas": (0.5, 0.8), "eps": 1e-2}),
+    ("ASGD", {"t0": 5, "lambd": 0.1, "alpha": 0.5}), ("NAdam", {"momentum_decay": 0.1}),
+    ("NAdam", {"maximize": True}), ("RAdam", {"betas": (0.5, 0.9), "maximize": True}),
+    ("Rprop", {}), ("Rprop", {"maximize": True}),
+    ("Rprop", {"etas": (0.3, 1.5), "step_sizes": (0.005, 0.02)}),
     *(("RMSprop", o) for o in RMSPROP),
     *(("Adagrad", o) for o in ADAGRAD),
     *(("SGD", dict(lr=0.01, **o)) for o in SGD),
@@ -103,7 +112,12 @@ def test_an_optimizer_takes_torchs_steps(torch, name, options):
             assert ours[number][key].dtype == theirs[number][key].dtype
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+ALL = (
+    "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD SparseAdam"
+)
+
+
+@pytest.mark.parametrize("name", ALL.split())
 def test_an_optimizer_prints_as_torchs(torch, name):
     def make(T):
         weights = [T.ones(1, requires_grad=True) for _ in range(2)]
@@ -114,6 +128,48 @@ def test_an_optimizer_prints_as_torchs(torch, name):
     assert repr(ours) == repr(theirs)
     assert ours.state_dict()["param_groups"] == theirs.state_dict()["param_groups"]
     assert states(ours) == states(theirs)
+
+
+def stepped(optimizer, steps=3):
+    for k in range(steps):
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = p.detach() * (k + 1)
+        optimizer.step()
+    return [p.tolist() for group in optimizer.param_groups for p in group["params"]]
+
+
+def as_of(T, state):
+    """A state dict with tensors of another library; it has them as numbers if T is `float`."""
+    def value(v):
+        if not hasattr(v, "__array__"):
+            return v
+        if old and not v.shape:
+            return v.item()
+        return T.tensor(v.tolist(), dtype=getattr(T, str(v.dtype).split(".")[1]))
+
+    old, T = T is float, tg if T is float else T
+    states = {n: {k: value(v) for k, v in s.items()} for n, s in state["state"].items()}
+    return {"state": states, "param_groups": state["param_groups"]}
+
+
+@pytest.mark.parametrize("name", [n for n in ALL.split() if n != "SparseAdam"])
+def test_a_state_goes_to_torch_and_back(torch, name):
+    def make(T, values=([0.3, -1.2], [0.5])):
+        ps = [T.tensor(v, dtype=T.float64, requires_grad=True) for v in values]
+        return getattr(T.optim, name)(ps, lr=0.05)
+
+    first = make(torch)
+    now = stepped(first)
+    saved = copy.deepcopy(first.state_dict())
+    copies = [make(tg, now), make(torch, now), make(tg, now)]
+    copies[0].load_state_dict(saved)
+    copies[1].load_state_dict(as_of(torch, copies[0].state_dict()))
+    copies[2].load_state_dict(as_of(float, saved))  # steps are numbers, as in old checkpoints
+    paths = [stepped(optimizer) for optimizer in (first, *copies)]
+    for path in paths[1:]:
+        for p, q in zip(path, paths[0], strict=True):
+            np.testing.assert_allclose(p, q, rtol=1e-9)
 
 
 def test_training_goes_on_from_a_saved_state(torch):
@@ -160,6 +216,11 @@ def test_a_schedule_gives_torchs_rates(torch, name):
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
+def sparse_step(T, w):
+    w.sum().backward()
+    T.optim.SparseAdam([w]).step()
+
+
 ERRORS = [
     lambda T, w: T.optim.SGD(w, lr=0.1), lambda T, w: T.optim.SGD([], lr=0.1),
     lambda T, w: T.optim.SGD([3], lr=0.1), lambda T, w: T.optim.SGD([w * 2], lr=0.1),
@@ -168,6 +229,11 @@ ERRORS = [
     lambda T, w: T.optim.SGD([{"params": [w]}, {"params": [w]}]),
     lambda T, w: T.optim.Adam([w], betas=(1.0, 0.9)), lambda T, w: T.optim.Adam([w], eps=-1),
     lambda T, w: T.optim.RMSprop([w], alpha=-1), lambda T, w: T.optim.Adagrad([w], lr_decay=-1),
+    lambda T, w: T.optim.Adadelta([w], rho=2), lambda T, w: T.optim.Rprop([w], etas=(2, 3)),
+    lambda T, w: T.optim.NAdam([w], momentum_decay=-1), lambda T, w: T.optim.SparseAdam([w], eps=0),
+    lambda T, w: T.optim.Adamax([w], betas=(0, 2)), lambda T, w: T.optim.ASGD([w], lr=float("nan")),
+    lambda T, w: T.optim.RAdam([w], lr=T.tensor(-1.0)),
+    lambda T, w: T.optim.Rprop([w], lr=T.ones(2)), lambda T, w: sparse_step(T, w),
     lambda T, w: T.optim.lr_scheduler.LinearLR(T.optim.SGD([w]), start_factor=0),
     lambda T, w: T.optim.SGD([w]).load_state_dict({"param_groups": [], "state": {}}),
     lambda T, w: T.optim.SGD([w]).load_state_dict({"param_groups": [{"params": []}], "state": {}}),

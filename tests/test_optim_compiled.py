@@ -23,6 +23,12 @@ CASES = [
     ("AdamW", {"maximize": True}),
     ("RMSprop", {"momentum": 0.5, "centered": True}),
     ("Adagrad", {"lr_decay": 0.1}),
+    ("Adadelta", {"weight_decay": 0.1}),
+    ("Adamax", {}),
+    ("ASGD", {"t0": 2}),
+    ("NAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("RAdam", {"betas": (0.5, 0.9)}),
+    ("Rprop", {}),
 ]
 
 

@@ -13,7 +13,10 @@ import tracegrad as tg
 
 torch = pytest.importorskip("torch")
 
-NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]
+NAMES = [
+    "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "ASGD", "NAdam", "RAdam",
+    "Rprop",
+]
 START = np.array([[0.3, -1.2, 0.8], [1.5, -0.4, 0.1]])
 STEPS = 20
 
@@ -135,6 +138,9 @@ GIVEN = {
     },
 }
 MOMENTUM = ("SGD", "RMSprop")
+ROUNDED = [  # numbers in float32, which torch rounds in another order for each way to step
+    "all at once", "a rate that is a tensor", "one of shape (1,)", "one at once",
+]
 
 
 @pytest.mark.parametrize("given", GIVEN)
@@ -146,7 +152,8 @@ def test_optimizers_take_and_do_what_torchs_do(name, given):
     if name in MOMENTUM and given != "one twice":  # torch reads both buffers before it writes
         how["momentum"] = 0.9
     found, expected = (outcome(T, lambda T: trained(T, name, **how)) for T in (tg, torch))
-    assert same(found, expected, 1e-5 if "dtype" in how else 1e-9), f"{found}\n\n{expected}"
+    tolerance = 1e-5 if "dtype" in how else 1e-7 if given in ROUNDED else 1e-9
+    assert same(found, expected, tolerance), f"{found}\n\n{expected}"
 
 
 @pytest.mark.parametrize("how", [{"foreach": True}, {"differentiable": True}, {}], ids=str)
@@ -171,6 +178,7 @@ def test_fused_is_taken_as_torch_takes_it(name, how):
         ("SGD", {}), ("SGD", {"maximize": True, "weight_decay": 0.1}), ("Adam", {"amsgrad": True}),
         ("Adam", {}), ("AdamW", {}), ("RMSprop", {}),
         ("RMSprop", {"centered": True, "momentum": 0.9}), ("Adagrad", {"lr_decay": 0.1}),
+        ("Adadelta", {}), ("Adamax", {}), ("NAdam", {}), ("RAdam", {"betas": (0.5, 0.9)}),
     ],
     ids=str,
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functions.torch.creation import full_like, zeros
-from ..ir.dtype import float32
+from ..functions.torch.creation import full_like
 from ..tracer.tensor.tensor import Tensor
-from .optimizer import Group, Optimizer, exact, refuse_negative
+from .optimizer import Group, exact, refuse_negative
+from .rules import Rule, descended, scalar
 
 
-class Adagrad(Optimizer):
+class Adagrad(Rule):
     """p -= lr / (1 + (step - 1) * lr_decay) * g / (sqrt(s) + eps), where s += g * g.
 
     Duchi et al. (2011). `foreach` is ignored; `fused` is explained at Optimizer; with
@@ -47,17 +47,16 @@ class Adagrad(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         for p in group["params"]:
-            state = self.state[p]
-            state["step"] = zeros((), dtype=float32, device=p.device)
-            state["sum"] = full_like(p.detach(), group["initial_accumulator_value"])
+            for name, value in self.begin(p, group).items():
+                self.state[p][name] = value
+
+    def begin(self, p: Tensor, group: Group) -> dict[str, Tensor]:
+        total = full_like(p.detach(), group["initial_accumulator_value"])
+        return {"step": scalar(p), "sum": total}
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
-        state = self.state[p]
-        state["step"].add_(1)
-        if group["maximize"]:
-            grad = -grad
-        if group["weight_decay"] != 0:
-            grad = grad + p * group["weight_decay"]
+        state = self.state_of(p, group)
+        grad = descended(p, grad, group, lr)
         total = state["sum"].add_(grad * grad)
         rate = lr / (1 + (exact(state["step"]) - 1) * group["lr_decay"])
         p.sub_(grad / (total.sqrt() + group["eps"]) * rate)

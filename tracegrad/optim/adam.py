@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functions.torch.creation import zeros, zeros_like
-from ..ir.dtype import float32
+from ..functions.torch.creation import zeros_like
 from ..ir.ops.elementwise import maximum
 from ..tracer.tensor.tensor import Tensor
-from .optimizer import Group, Optimizer, exact, outside, refuse_negative
+from .optimizer import Group, exact, refuse_negative
+from .rules import Rule, beside, descended, refuse_betas, scalar
 
 
-class Adam(Optimizer):
+class Adam(Rule):
     """p -= lr * m_hat / (sqrt(v_hat) + eps), Kingma and Ba (2014).
 
     m and v are running averages of g and g * g, by beta1 and beta2; a hat divides by
@@ -40,9 +40,7 @@ class Adam(Optimizer):
                 "lr as a Tensor is not supported for capturable=False and foreach=True"
             )
         refuse_negative("epsilon value", eps)
-        for i, beta in enumerate(betas):
-            if not 0 <= beta < 1:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        refuse_betas(betas)
         refuse_negative("weight_decay value", weight_decay)
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
@@ -51,37 +49,22 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         })
 
+    def begin(self, p: Tensor, group: Group) -> dict[str, Tensor]:
+        names = ("exp_avg", "exp_avg_sq", *["max_exp_avg_sq"] * bool(group["amsgrad"]))
+        return {"step": scalar(p), **{name: zeros_like(p) for name in names}}
+
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
-        (beta1, beta2), decay = group["betas"], group["weight_decay"]
-        state = self._state(p, group["amsgrad"])
+        (beta1, beta2), state = group["betas"], self.state_of(p, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
-        state["step"].add_(1)
         step = exact(state["step"])  # 1 - beta ** step cancels
-        if group["maximize"]:
-            grad = -grad
-        if decay != 0 and group["decoupled_weight_decay"]:
-            p.mul_(1 - lr * decay)
-        elif decay != 0:
-            grad = grad + p * decay
+        grad = descended(p, grad, group, lr)
         mean.add_((grad - mean) * (1 - beta1))
         square.mul_(beta2).add_(grad * grad * (1 - beta2))
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], square))
         scale = (1 - beta2**step) ** 0.5
-        bias = 1 - beta1**step
-        if isinstance(lr, Tensor) and isinstance(bias, Tensor):
-            bias = bias.to(lr._dtype)  # as a number would be, which it is eagerly
-        p.sub_(mean * (lr / bias) / (square.sqrt() / scale + group["eps"]))
-
-    def _state(self, p: Tensor, amsgrad: bool) -> dict[str, Tensor]:
-        state = self.state[p]
-        if not state:
-            with outside():
-                state["step"] = zeros((), dtype=float32, device=p.device)
-                state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
-                if amsgrad:
-                    state["max_exp_avg_sq"] = zeros_like(p)
-        return state
+        rate = lr / beside(lr, 1 - beta1**step)
+        p.sub_(mean * rate / (square.sqrt() / scale + group["eps"]))
 
 
 class AdamW(Adam):

@@ -282,6 +282,6 @@ def _loaded(key: Any, value: Any, p: Any) -> Any:
 def refuse_negative(name: str, value: Any) -> None:
     """Raise torch's error for an option that must not be negative."""
     if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(f"Tensor {name} must be 1-element")
-    if not isinstance(value, Tensor) and not value >= 0:
+        raise ValueError("Tensor lr must be 1-element")
+    if not value >= 0:
         raise ValueError(f"Invalid {name}: {value}")

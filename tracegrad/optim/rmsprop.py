@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functions.torch.creation import zeros, zeros_like
-from ..ir.dtype import float32
+from ..functions.torch.creation import zeros_like
 from ..tracer.tensor.tensor import Tensor
-from .optimizer import Group, Optimizer, outside, refuse_negative
+from .optimizer import Group, refuse_negative
+from .rules import Rule, descended, scalar
 
 
-class RMSprop(Optimizer):
+class RMSprop(Rule):
     """p -= lr * g / (sqrt(v) + eps), where v = alpha * v + (1 - alpha) * g * g: Hinton's lectures.
 
     `centered` subtracts the square of the averaged gradient from v (Graves 2013); with momentum m
@@ -41,13 +41,17 @@ class RMSprop(Optimizer):
             "maximize": maximize, "differentiable": differentiable,
         })
 
+    def begin(self, p: Tensor, group: Group) -> dict[str, Tensor]:
+        names = ["square_avg"]
+        if group["momentum"] > 0:
+            names.append("momentum_buffer")
+        if group["centered"]:
+            names.append("grad_avg")
+        return {"step": scalar(p), **{name: zeros_like(p) for name in names}}
+
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
-        alpha, state = group["alpha"], self._state(p, group)
-        state["step"].add_(1)
-        if group["maximize"]:
-            grad = -grad
-        if group["weight_decay"] != 0:
-            grad = grad + p * group["weight_decay"]
+        alpha, state = group["alpha"], self.state_of(p, group)
+        grad = descended(p, grad, group, lr)
         square = state["square_avg"].mul_(alpha).add_(grad * grad * (1 - alpha))
         if group["centered"]:
             mean = state["grad_avg"]
@@ -57,15 +61,3 @@ class RMSprop(Optimizer):
         if group["momentum"] > 0:
             step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
         p.sub_(step * lr)
-
-    def _state(self, p: Tensor, group: Group) -> dict[str, Tensor]:
-        state = self.state[p]
-        if not state:
-            with outside():
-                state["step"] = zeros((), dtype=float32, device=p.device)
-                state["square_avg"] = zeros_like(p)
-                if group["momentum"] > 0:
-                    state["momentum_buffer"] = zeros_like(p)
-                if group["centered"]:
-                    state["grad_avg"] = zeros_like(p)
-        return state

@@ -9,6 +9,7 @@ from ..functions.torch.creation import full_like, zeros_like
 from ..ir.ops.elementwise import isnan, where
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative
+from .rules import descended
 
 
 class SGD(Optimizer):
@@ -45,10 +46,7 @@ class SGD(Optimizer):
         })
 
     def update(self, p: Tensor, grad: Tensor, group: Group, lr: Any) -> None:
-        if group["maximize"]:
-            grad = -grad
-        if group["weight_decay"] != 0:
-            grad = grad + p * group["weight_decay"]
+        grad = descended(p, grad, group, lr)
         if group["momentum"] != 0:
             buffer = self._averaged(p, grad, group["momentum"], group["dampening"])
             grad = grad + buffer * group["momentum"] if group["nesterov"] else buffer
