@@ -92,6 +92,30 @@ def test_a_loop_that_is_differentiated_finds_room_for_any_number_of_iterations()
         same(compiled(tg.tensor(B), tg.tensor(n)), f(tg.tensor(B), tg.tensor(n)))
 
 
+@pytest.mark.parametrize("most", [None, 5])
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_without_an_iteration_the_gradient_is_that_of_the_first_carry(n, most):
+    """The body reads neither of the carries that it gives."""
+
+    def f(x):
+        def last(x):
+            return tg.while_loop(lambda i, a, b: i < n, lambda i, a, b: (i + 1, b * 2, x.sin()),
+                                 (tg.tensor(0), x * 0.5, x.cos()), max_iterations=most)[1]
+
+        first = tg.func.grad(lambda x: (last(x) ** 2).sum())
+        return first(x), tg.func.grad(lambda x: first(x).sum())(x), tg.func.jvp(last, (x,), (x,))
+
+    def plain(x):
+        return (x * 0.5, x.cos() * 2, x.sin() * 2)[n]
+
+    x = tg.tensor(B)
+    found, tangents = f(x), tg.func.jvp(plain, (x,), (x,))
+    same(found[2], tangents)
+    same([found[0]], [tg.func.grad(lambda x: (plain(x) ** 2).sum())(x)])
+    first, second, both = tg.compile(f)(x)
+    same([first, second, *both], [found[0], found[1], *tangents])
+
+
 def test_examples_of_a_vmap_share_a_loop_that_is_differentiated_outside():
     def one(xs, h, w):
         def step(carry, x):

@@ -77,6 +77,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
         "add sub mul pow neg abs round trunc floor ceil lt le eq ne gt ge", "operators of Python"),
     "tracer/capture/type_version.py": ("sub", "a subclass"),
     "tracer/tensor/device.py": ("index", "attribute"),
+    "tracer/tensor/placement.py": ("index_put", "a function of torch"),
     "tracer/tensor/printing.py": ("full", "profile of printing"),
     "tracer/capture/values.py": ("index", "a way to ask for a value"),
     "tracer/loops/iterations.py": ("length", "parameter of a loop"),

@@ -282,6 +282,6 @@ class Row(Body):
     def reduced_value(self, reduction: Node, here: Scope) -> str:
         if reduction in self.memory.columns:
             total = self.memory.read(reduction, self.point(here.chain))
-            return self.define(here, ("sum", reduction), total)
+            return self.define(here, ("total", reduction), total)
         names = self.accumulators[reduction]
         return names[int(here.chain[-1].name) if len(names) > 1 else 0]

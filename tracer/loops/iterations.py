@@ -2,7 +2,8 @@
 often as a counter says, or as long as a condition holds.
 
 All take a body of carries, slices and constants. The rows of slices and of what is stacked belong
-to iterations; without a known number there is room for `capacity` of them, the rest are zeros.
+to iterations; without a known number there is room for `capacity` of them, the rest are zeros. A
+loop that may have no iteration (`may_be_none`) may give what it was given.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Fixed:
 
     def __init__(self, length: int, reverse: bool):
         self.length, self.reverse = length, reverse
+        self.may_be_none = length == 0
 
     def bind(self, graph: Graph, operands: Operands) -> Tensors:
         """The last carries, then what is stacked, without history."""
@@ -72,6 +74,8 @@ class Fixed:
 
 class Counted:
     """As many iterations as `count` says, a 0-d tensor."""
+
+    may_be_none = True
 
     def __init__(self, count: Tensor, capacity: int, reverse: bool):
         self.count, self.capacity, self.reverse = count, capacity, reverse
@@ -128,6 +132,7 @@ class While:
     says afterwards how often it was.
     """
 
+    may_be_none = True
     count: Tensor
 
     def __init__(self, cond: Graph, most: int | None):

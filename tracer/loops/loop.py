@@ -60,7 +60,7 @@ def nodes(staged: Sequence[Tensor]) -> list[Node]:
 def run_loop(body: Body, operands: Operands, how: Iterations) -> Tensors:
     """The last carries, then what is stacked, with their history."""
     operands = Operands(*([resolve(x) for x in part] for part in operands))
-    activity = Activity(body, operands)
+    activity = Activity(body, operands, how)
     outside = _with_history_outside(body, operands, how) if differentiated_outside() else None
     if not mode.grad or not any(activity.outputs):
         plain = how.bind(body.graph(nodes([*body.new, *body.ys])), operands)  # and its `how.count`
@@ -135,7 +135,7 @@ def run_modified(
     operands = Operands(*([resolve(x) for x in part] for part in operands))
     if differentiated_outside():
         raise NoLoop("the function writes tensors that require grad, inside of a vmap")
-    activity = Activity(body, operands, written)
+    activity = Activity(body, operands, how, written)
     results = how.bind(body.graph(nodes([*body.new, *body.ys])), operands)
     for y, active in zip(results, activity.outputs, strict=True):
         if mode.grad and active:
@@ -148,12 +148,16 @@ class Activity:
     which outputs have one.
     """
 
-    def __init__(self, body: Body, operands: Operands, written: Sequence[Tensor] = ()):
+    def __init__(self, body: Body, operands: Operands, how: Iterations,
+                 written: Sequence[Tensor] = ()):
         wanted = [x._requires_grad and x._dtype.is_floating_point
                   for part in operands for x in part]
         self.sources = [edge(t) if t._requires_grad else None for t in body.inputs]
         reached = sources_reached([*body.inputs, *written], [*body.new, *body.ys])
         count = len(body.carries)
+        if how.may_be_none:  # then a carry is what it was at first
+            for k in range(count):
+                reached[k].add(k)
         self.inputs = [*wanted, *(True for _ in written)]
         while True:
             self.outputs = [any(self.inputs[j] for j in r) for r in reached]
