@@ -24,7 +24,6 @@ from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..runtime.cpu.serial_call import Memory
 from ..tracer.capture.inputs import Input
-from ..tracer.capture.scalar import origins
 from ..tracer.capture.signature import flatten
 from ..tracer.mode import mode
 from ..tracer.pytree import Structure, flatten as flatten_tree, map_leaves
@@ -240,9 +239,7 @@ def _refuse(entry: Entry, what: str) -> None:
     """Raise for what a call does that needs Python."""
     state = [i for i in entry.inputs if i.kind != "argument"]
     if entry.stages or entry.looked.outputs():
-        sites = (site for scalar, *_ in entry.looked.reads for _, site in origins(scalar))
-        first = next(iter([*entry.lines, *map(str, sites)]), None)
-        line = f" (line {first})" if first else ""
+        line = f" (line {entry.first_look})" if entry.first_look else ""
         raise RuntimeError(
             f"{what}: it looks at the value of a tensor{line}: only Python can do that. Use "
             "where(), cond() or while_loop(); one that is differentiated needs max_iterations"

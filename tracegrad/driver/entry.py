@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..codegen.program import Program
 from ..ir.dtype import DType
-from ..ir.node import Aval
+from ..ir.node import Aval, Site
 from ..runtime.device import Executable
 from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input, Stream
@@ -56,6 +56,7 @@ class Entry:
     way: tuple  # the answers to all questions
     constants: frozenset  # origins of the program's numbers that are questions themselves
     lines: list[str]  # the user's, of these
+    first_look: Site | None  # the user's line that is the first to look at a value
     cuts: list[int]  # the number of questions before each cut
     guarded: bool  # whether Python looks at values before the program may write
     risky: list[Scalar]  # numbers whose computation may raise

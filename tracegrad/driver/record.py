@@ -40,8 +40,6 @@ from .promoted_inputs import (
 )
 from .stages import Ways
 
-_NOTHING = (0, 0)  # the mark of a ValueLog in which nothing is noted
-
 
 class TraceAgain(Exception):
     """The call must be traced again, with more promoted inputs or fewer."""
@@ -241,7 +239,7 @@ def _settle(results: Any) -> None:
 
 def _refuse_values(trace: Trace) -> None:
     """Raise if the function looked at a value, as fullgraph=True asks."""
-    site = trace.values.first_since(_NOTHING)
+    site = trace.values.first_since()
     if site is not None:
         raise RuntimeError(
             f"fullgraph=True, but the function looks at the value of a tensor (line {site}): use "

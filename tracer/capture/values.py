@@ -193,8 +193,8 @@ class ValueLog:
         for items, count in zip(self._lists(), mark, strict=True):
             del items[count:]
 
-    def first_since(self, mark: Sequence[int]) -> Site | None:
-        """The line of the first value that was looked at since."""
+    def first_since(self, mark: Sequence[int] = (0, 0)) -> Site | None:
+        """The line of the first value that was looked at, since a mark."""
         sites = [q.site for q in self.questions[mark[0] :]]
         return next(iter([*sites, *(r.site for r in self.reads[mark[1] :])]), None)
 
