@@ -36,7 +36,10 @@ _PATHS = """
     optim.lr_scheduler optim.nadam optim.optimizer optim.radam optim.rmsprop optim.rprop optim.sgd
     optim.sparse_adam overrides profiler random=tracer.tensor.generator return_types
     serialization special storage=functions.torch.storage testing torch_version types utils
-    utils._foreach_utils utils._pytree utils.checkpoint utils.dlpack utils.hooks version xpu
+    utils._foreach_utils utils._pytree utils.checkpoint utils.data utils.data._utils=utils.data
+    utils.data._utils.collate=utils.data.collate utils.data._utils.worker=utils.data.worker
+    utils.data.dataloader utils.data.dataset utils.data.distributed utils.data.sampler utils.dlpack
+    utils.hooks version xpu
 """
 PATHS = {path: here or path for path, _, here in (w.partition("=") for w in _PATHS.split())}
 

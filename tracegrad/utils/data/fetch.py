@@ -1,0 +1,110 @@
+"""Read batches: the samples of some keys, collated.
+
+The rows of a TensorDataset, or of a Subset of one, are cut out of its tensors at once if collation
+is torch's own; the result is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice, repeat
+from typing import Any
+
+import numpy as np
+
+from ...ir.dtype import int64
+from ...tracer.tensor.tensor import Tensor, wrap
+from .collate import default_collate
+from .dataset import IterableDataset, Subset, TensorDataset
+from .sampler import BatchSampler, Ordered
+
+Keys = Any  # a list of keys or an array of them; without batches one key
+
+
+def keys_of(loader: Any) -> Iterator[Keys]:
+    """What each step of an epoch reads: an array of keys where the order is known beforehand."""
+    if isinstance(loader.dataset, IterableDataset):
+        return repeat(loader.batch_size)
+    batches = loader.batch_sampler
+    if batches is None:
+        return iter(loader.sampler)
+    if type(batches) is BatchSampler:
+        keys: Any = batches.sampler
+        if _is(keys, Ordered, "__iter__"):
+            return _pieces(keys.order(), batches.batch_size, batches.drop_last)
+    return iter(batches)
+
+
+def _is(value: Any, base: type, method: str) -> bool:
+    """Whether an object has this method from this class."""
+    return isinstance(value, base) and getattr(type(value), method) is getattr(base, method)
+
+
+def _pieces(order: np.ndarray, size: int, drop_last: bool) -> Iterator[np.ndarray]:
+    for begin in range(0, len(order) - (size - 1 if drop_last else 0), size):
+        yield order[begin : begin + size]
+
+
+class Fetch:
+    """Reads for one epoch: call it with keys. Raises StopIteration at the end of an
+    IterableDataset.
+    """
+
+    def __init__(self, dataset: Any, collate_fn: Callable, batches: bool, drop_last: bool):
+        self.dataset, self.collate = dataset, collate_fn
+        self.batches, self.drop_last = batches, drop_last
+        self._samples = iter(dataset) if isinstance(dataset, IterableDataset) else None
+        self._ended = False
+
+    def __call__(self, keys: Keys) -> Any:
+        if self._samples is not None:
+            return self.collate(self._next(keys))
+        if not self.batches:
+            return self.collate(self.dataset[keys])
+        if self.collate is default_collate and (rows := _rows(self.dataset, keys)) is not None:
+            return rows
+        keys = keys.tolist() if isinstance(keys, np.ndarray) else keys
+        if getattr(self.dataset, "__getitems__", None):
+            return self.collate(self.dataset.__getitems__(keys))
+        return self.collate([self.dataset[key] for key in keys])
+
+    def _next(self, count: int | None) -> Any:
+        """The next samples of an iterable; one if there are no batches."""
+        assert self._samples is not None
+        if self._ended:
+            raise StopIteration
+        if count is None:
+            return next(self._samples)
+        samples = list(islice(self._samples, count))
+        self._ended = len(samples) < count
+        if not samples or (self._ended and self.drop_last):
+            raise StopIteration
+        return samples
+
+
+def _rows(dataset: Any, keys: Keys) -> list[Tensor] | None:
+    """A collated batch of a TensorDataset; None if it must be read sample by sample."""
+    if not isinstance(keys, np.ndarray):
+        if not isinstance(keys, list) or set(map(type, keys)) != {int}:
+            return None
+        keys = np.array(keys)
+    try:
+        while _is(dataset, Subset, "__getitems__"):
+            indices = np.asarray(dataset.indices)
+            if indices.dtype.kind != "i":
+                return None
+            dataset, keys = dataset.dataset, indices[keys]
+        if not _is(dataset, TensorDataset, "__getitem__") or hasattr(dataset, "__getitems__"):
+            return None
+        return [_cut(t, keys) for t in dataset.tensors]
+    except IndexError:  # which reading sample by sample says in torch's words
+        return None
+
+
+def _cut(t: Tensor, keys: np.ndarray) -> Tensor:
+    array = t._array
+    if type(t) is not Tensor or t.requires_grad or type(array) is not np.ndarray:
+        return t[wrap(keys, int64)]
+    if array.flags.c_contiguous:
+        return wrap(array.take(keys, 0), t.dtype)
+    return wrap(np.ascontiguousarray(array[keys]), t.dtype)
