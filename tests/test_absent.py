@@ -16,7 +16,6 @@ HERE = {
     "with complex numbers": (lambda: tg.stft, "torch.stft .*: complex numbers are not"),
     "a method of torch": (lambda: tg.ones(2).to_sparse, "torch.Tensor.to_sparse is not part"),
     "an optimizer of torch": (lambda: tg.optim.LBFGS, "torch.optim.LBFGS is not part"),
-    "a schedule": (lambda: tg.optim.lr_scheduler.OneCycleLR, r"torch.*\.OneCycleLR is not part"),
     "nobody's": (lambda: tg.sofmax, "'sofmax'. Near: softmax"),
     "nobody's method": (lambda: tg.ones(2).logsofmax, "no attribute 'logsofmax'. Near: log"),
     "nobody's module": (lambda: tg.nn.Liner, "Near: Linear"),

@@ -242,6 +242,14 @@ def _schedulers():
         "LinearLR": lambda o: schedule.LinearLR(o, total_iters=4),
         "CosineAnnealingLR": lambda o: schedule.CosineAnnealingLR(o, 5),
         "LambdaLR": lambda o: schedule.LambdaLR(o, lambda k: 1 / (1 + k)),
+        "restarts": lambda o: schedule.CosineAnnealingWarmRestarts(o, 3),
+        "CyclicLR": lambda o: schedule.CyclicLR(o, 0.01, 0.1, 3, cycle_momentum=False),
+        "SequentialLR": lambda o: schedule.SequentialLR(
+            o, [schedule.ConstantLR(o, 0.1), schedule.StepLR(o, 2)], [3]
+        ),
+        "ChainedScheduler": lambda o: schedule.ChainedScheduler(
+            [schedule.PolynomialLR(o, 9), schedule.StepLR(o, 2)]
+        ),
     }
 
 
@@ -262,7 +270,8 @@ def test_a_schedule_inside_the_step(name):
         seen = []
         for _ in range(8):
             step(tg.ones(2, dtype=tg.float64))
-            seen.append([*w.tolist(), *scheduler.get_last_lr(), scheduler.last_epoch])
+            rates, epoch = scheduler.get_last_lr(), getattr(scheduler, "last_epoch", 0)
+            seen.append([*w.tolist(), *rates, epoch])
         return np.array(seen)
 
     np.testing.assert_allclose(run(tg.compile), run(lambda f: f), rtol=1e-12)

@@ -6,79 +6,29 @@ Compiled programs read the learning rate at every call, so a schedule never make
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .optimizer import Group, Optimizer
+from .schedule import ClosedForm, LRScheduler, function_state
+from .schedules_composed import ChainedScheduler, SequentialLR
+from .schedules_cyclic import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
+from .schedules_plateau import ReduceLROnPlateau
 
 __all__ = [
-    "ConstantLR", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR",
-    "MultiStepLR", "StepLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts",
+    "CyclicLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
+    "MultiplicativeLR", "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "SequentialLR", "StepLR",
 ]
 
 
-class LRScheduler:
-    """Base of the schedules: a subclass says in `rate` which learning rate a group gets now, or in
-    `get_lr` which all get.
-
-    Raises TypeError for what is no optimizer.
-
-    >>> class Halved(optim.lr_scheduler.LRScheduler):
-    ...     def get_lr(self):
-    ...         return [rate / 2 ** self.last_epoch for rate in self.base_lrs]
-    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
-    >>> schedule = Halved(optimizer)
-    >>> optimizer.step()
-    >>> schedule.step()
-    >>> schedule.get_last_lr()
-    [0.5]
-    """
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
-        for i, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
-            elif "initial_lr" not in group:
-                raise KeyError(
-                    "param 'initial_lr' is not specified in param_groups"
-                    f"[{i}] when resuming an optimizer"
-                )
-        self.optimizer = optimizer
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
-        self.step()
-
-    def rate(self, group: Group, i: int) -> float:
-        """The learning rate of group number i in epoch `last_epoch`."""
-        raise NotImplementedError
-
-    def get_lr(self) -> list[Any]:
-        """The learning rates in epoch `last_epoch`, one for each group."""
-        return [self.rate(group, i) for i, group in enumerate(self.optimizer.param_groups)]
-
-    def step(self) -> None:
-        """Go on to the next epoch."""
-        self.last_epoch += 1
-        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            group["lr"] = rate
-
-    def get_last_lr(self) -> list[Any]:
-        """The learning rates now, one for each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer."""
-        return {k: v for k, v in self.__dict__.items() if k != "optimizer" and not callable(v)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.__dict__.update(state_dict)
+class _LRScheduler(LRScheduler):
+    """The old name of the base."""
 
 
-class StepLR(LRScheduler):
+class StepLR(ClosedForm):
     """Multiplied by gamma every `step_size` epochs.
 
     Raises TypeError for what is no optimizer.
@@ -104,8 +54,11 @@ class StepLR(LRScheduler):
         falls = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
         return group["lr"] * self.gamma if falls else group["lr"]
 
+    def at_once(self, base: Any) -> Any:
+        return base * self.gamma ** (self.last_epoch // self.step_size)
 
-class MultiStepLR(LRScheduler):
+
+class MultiStepLR(ClosedForm):
     """Multiplied by gamma at each of the epochs `milestones`.
 
     Raises TypeError for what is no optimizer.
@@ -132,8 +85,12 @@ class MultiStepLR(LRScheduler):
         now = [count for at, count in self.milestones.items() if at == self.last_epoch]
         return group["lr"] * self.gamma ** sum(now)
 
+    def at_once(self, base: Any) -> Any:
+        milestones = sorted(self.milestones.elements())
+        return base * self.gamma ** bisect_right(milestones, self.last_epoch)
 
-class ConstantLR(LRScheduler):
+
+class ConstantLR(ClosedForm):
     """Multiplied by `factor` for the first `total_iters` epochs.
 
     Raises TypeError for what is no optimizer.
@@ -164,8 +121,11 @@ class ConstantLR(LRScheduler):
         ends = self.last_epoch == self.total_iters
         return group["lr"] * (1.0 / self.factor) if ends else group["lr"]
 
+    def at_once(self, base: Any) -> Any:
+        return base * (1.0 if self.last_epoch >= self.total_iters else self.factor)
 
-class LinearLR(LRScheduler):
+
+class LinearLR(ClosedForm):
     """Multiplied by a factor that goes from one to another in `total_iters` equal steps.
 
     Raises TypeError for what is no optimizer.
@@ -199,14 +159,18 @@ class LinearLR(LRScheduler):
     def rate(self, group: Group, i: int) -> float:
         if self.last_epoch == 0:
             return group["lr"] * self.start_factor
-        if self.last_epoch > self.total_iters:
+        if self._is_initial or self.last_epoch > self.total_iters:
             return group["lr"]
         rise = self.end_factor - self.start_factor
         before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
         return group["lr"] * (1 + rise / before)
 
+    def at_once(self, base: Any) -> Any:
+        part = min(self.total_iters, self.last_epoch) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * part)
 
-class ExponentialLR(LRScheduler):
+
+class ExponentialLR(ClosedForm):
     """Multiplied by gamma every epoch.
 
     Raises TypeError for what is no optimizer.
@@ -227,7 +191,43 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, group: Group, i: int) -> float:
-        return group["lr"] * self.gamma if self.last_epoch > 0 else group["lr"]
+        return group["lr"] if self._is_initial else group["lr"] * self.gamma
+
+    def at_once(self, base: Any) -> Any:
+        return base * self.gamma**self.last_epoch
+
+
+class PolynomialLR(ClosedForm):
+    """To zero in `total_iters` epochs, as a power of the epochs that are left.
+
+    Raises TypeError for what is no optimizer.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4, power=2.0)
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.5625
+    0.25
+    0.0625
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
+    ):
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        if self._is_initial or self.last_epoch > self.total_iters:
+            return group["lr"]
+        left, before = (1 - t / self.total_iters for t in (self.last_epoch, self.last_epoch - 1))
+        return group["lr"] * (left / before) ** self.power
+
+    def at_once(self, base: Any) -> Any:
+        left = 1 - min(self.total_iters, self.last_epoch) / self.total_iters
+        return base * left**self.power
 
 
 class LambdaLR(LRScheduler):
@@ -246,6 +246,8 @@ class LambdaLR(LRScheduler):
     0.25
     """
 
+    _unsaved = ("optimizer", "lr_lambdas")
+
     def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1):
         groups = len(optimizer.param_groups)
         several = isinstance(lr_lambda, (list, tuple))
@@ -260,10 +262,46 @@ class LambdaLR(LRScheduler):
         return self.base_lrs[i] * self.lr_lambdas[i](self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
+        """Everything but the optimizer and what cannot be saved of functions."""
+        return {**super().state_dict(), "lr_lambdas": [function_state(f) for f in self.lr_lambdas]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
+        for function, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=False):
+            if saved is not None:
+                function.__dict__.update(saved)
 
 
-class CosineAnnealingLR(LRScheduler):
+class MultiplicativeLR(LambdaLR):
+    """Multiplied by lr_lambda(epoch) every epoch; one function, or a list with one for each group.
+
+    Raises TypeError for what is no optimizer or no function.
+
+    >>> optimizer = optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.MultiplicativeLR(optimizer, lambda epoch: 1 / (1 + epoch))
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    ...     print(round(schedule.get_last_lr()[0], 4))
+    0.5
+    0.1667
+    0.0417
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1):
+        for f in lr_lambda if isinstance(lr_lambda, (list, tuple)) else [lr_lambda]:
+            if not callable(f):
+                raise TypeError(f"lr_lambda should be a function, but got {type(f).__name__}")
+        super().__init__(optimizer, lr_lambda, last_epoch)
+
+    def rate(self, group: Group, i: int) -> float:
+        if self._is_initial:
+            return group["lr"]
+        return group["lr"] * self.lr_lambdas[i](self.last_epoch)
+
+
+class CosineAnnealingLR(ClosedForm):
     """To eta_min in T_max epochs, along half a cosine. Loshchilov and Hutter (2016).
 
     Raises TypeError for what is no optimizer.
@@ -286,10 +324,16 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, group: Group, i: int) -> float:
-        if self.last_epoch == 0:
+        if self._is_initial:
             return group["lr"]
         low, t, n = self.eta_min, self.last_epoch, self.T_max
+        if self._step_count == 1 and t > 0:
+            return self.at_once(self.base_lrs[i])
         if (t - 1 - n) % (2 * n) == 0:  # at the bottom, where the ratio below would be 0 / 0
             return group["lr"] + (self.base_lrs[i] - low) * (1 - math.cos(math.pi / n)) / 2
         ratio = (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n))
         return ratio * (group["lr"] - low) + low
+
+    def at_once(self, base: Any) -> Any:
+        low, turn = self.eta_min, math.pi * self.last_epoch / self.T_max
+        return low + (base - low) * (1 + math.cos(turn)) / 2
