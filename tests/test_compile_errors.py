@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -311,10 +312,29 @@ ONCE = {
     "a generator in a tuple": lambda x: (x, (v for v in [x])),
     "a set of tensors": lambda x: {x * 2},
     "an object with tensors": lambda x: Box(x * 2),
+    "an object with an argument": lambda x: Box(x),
+    "one in another": lambda x: {"boxes": [Box([Box(x)])]},
+    "one with slots": lambda x: Slots(x),
+    "a set of arguments": lambda x: {x},
+    "a closure": lambda x: lambda: x,
+    "a closure of a tensor": lambda x: [(lambda y: lambda: y)(x.detach())],
+    "a method of an argument": lambda x: x.sum,
+    "a method of an object": lambda x: Box(x).get,
+    "a partial function": lambda x: partial(tg.add, x),
 }
 
 
 class Box:
+    def __init__(self, x):
+        self.x = x
+
+    def get(self):
+        return self.x
+
+
+class Slots:
+    __slots__ = ("x",)
+
     def __init__(self, x):
         self.x = x
 
@@ -326,6 +346,15 @@ def test_answers_that_no_call_could_make_again_are_refused(name):
     for _ in range(2):
         with pytest.raises(RuntimeError, match="a compiled function returns a"):
             f(tg.ones(2))
+
+
+def test_an_object_from_outside_that_holds_an_argument_is_returned():
+    box, size = Box(tg.ones(2)), lambda: 2
+    f = tg.compile(lambda x, box: (x * 2, box, box.get, lambda: box.x, size))
+    for x in (box.x, tg.zeros(2), box.x):
+        double, other, get, lazy, own = f(x, box)
+        assert double.tolist() == (x * 2).tolist()
+        assert other is box and get() is lazy() is box.x and own is size
 
 
 def test_anomalies_are_found_behind_a_compiled_call():

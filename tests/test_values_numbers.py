@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+import traceback
 
 import pytest
 from compiled import traces
@@ -247,3 +248,13 @@ def test_an_answer_is_that_of_the_question_it_was_given_to():
         high = row[0] + row[1] > 0.3
         y = x + tg.tensor([row[0] == 3, 0, 0.5]) if high else x
         assert f(x).tolist() == (y / (1.5 + row[0])).tolist()
+
+
+def test_equal_code_of_two_files_keeps_its_file():
+    source = "def f(x):\n    return [x][int(x.sum())]\n"
+    for name in ("first.py", "second.py"):
+        space: dict = {}
+        exec(compile(source, name, "exec"), space)
+        with pytest.raises(IndexError) as caught:
+            tg.compile(space["f"])(tg.ones(3))
+        assert traceback.extract_tb(caught.tb)[-1].filename == name

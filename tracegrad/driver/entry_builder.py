@@ -109,9 +109,11 @@ class EntryBuilder:
                 self.gaining_history[index] = w
                 self.depends(index, w.twin)
         self.gradients = {id(i.twin._grad): i for i in trace.inputs_with_new_grad()}
-        refuse_hidden(result, "a compiled function returns")
+        outside = trace.observer.met
+        refuse_hidden(result, "a compiled function returns", arguments, outside)
         for location, _, after in observations.effects:
-            refuse_hidden(after, f"a compiled function sets {location.label} to")
+            subject = f"a compiled function sets {location.label} to"
+            refuse_hidden(after, subject, arguments, outside)
         effects = tuple(e.after for e in observations.effects)
         result = (result, effects, tuple(observations.printed))
         tensors = {id(t): t for t in leaves(result) if isinstance(t, Tensor)}.values()

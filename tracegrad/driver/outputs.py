@@ -7,11 +7,20 @@ A tensor that the program computes is `Returned`. One that eagerly is an argumen
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Container, Iterable, Iterator
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ..tracer.autograd.graph import GradFn
 from ..tracer.capture.inputs import Input
+from ..tracer.capture.locations import Location
+from ..tracer.capture.object_kinds import (
+    attributes_of,
+    is_atom,
+    is_users,
+    parts_of,
+    slots_of,
+)
 from ..tracer.capture.scalar import Scalar
 from ..tracer.capture.signature import leaves
 from ..tracer.mode import FixedGradMode, mode
@@ -110,8 +119,11 @@ def outputs_of(result: Any) -> dict[int, Returned]:
     return {r.index: r for r in _roots(result) if isinstance(r, Returned)}
 
 
-def refuse_hidden(result: Any, subject: str) -> None:
-    """Raise for what a replay cannot make: iterators, and other objects that hold traced tensors.
+def refuse_hidden(
+    result: Any, subject: str, arguments: Iterable[Tensor] = (), outside: Container[int] = ()
+) -> None:
+    """Raise for what a replay cannot make: iterators, and other objects that hold traced tensors
+    or arguments of the call. Objects from `outside`, by id, may hold arguments: they stay.
     """
     for leaf in leaves(result):
         if isinstance(leaf, (Tensor, type)) or type(leaf) is Scalar:
@@ -121,13 +133,49 @@ def refuse_hidden(result: Any, subject: str) -> None:
                 f"{subject} a {type(leaf).__name__}, which runs once, and only "
                 "later; compile what it calls, and return a list"
             )
-        is_collection = isinstance(leaf, (set, frozenset, deque))
-        values = leaf if is_collection else getattr(leaf, "__dict__", {}).values()
-        if any(isinstance(t, Tensor) and t._node is not None for t in values):
-            raise RuntimeError(
-                f"{subject} an object of type {type(leaf).__name__} that holds "
-                "tensors it computed; return them in tuples, lists, dicts or dataclasses"
-            )
+        held = list(_held(leaf, outside))
+        if any(t._node is not None for t in held):
+            what = "tensors it computed; return them"
+        elif id(leaf) not in outside and any(t is x for t in held for x in arguments):
+            what = "a tensor argument; return it"
+        else:
+            continue
+        raise RuntimeError(
+            f"{subject} an object of type {type(leaf).__name__} that holds {what} in tuples, "
+            "lists, dicts or dataclasses"
+        )
+
+
+def _held(value: Any, outside: Container[int]) -> Iterator[Tensor]:
+    """The tensors that an object refers to, but for what others from outside refer to."""
+    queue, met = [value], {id(value)}
+    for holder in queue:  # it grows
+        for x in _inside(holder):
+            if isinstance(x, Tensor):
+                yield x
+            elif id(x) not in met and id(x) not in outside:
+                met.add(id(x))
+                queue.append(x)
+
+
+def _inside(value: Any) -> list:
+    """What an object refers to, if it is no tool of a library."""
+    cls = type(value)
+    if isinstance(value, (type, ModuleType)) or is_atom(value):
+        return []
+    if isinstance(value, dict):
+        return list(dict.values(value))
+    if isinstance(value, (list, tuple, deque, set, frozenset)):
+        return list(value)
+    if isinstance(value, FunctionType):
+        cells = (Location("", "cell", c).now() for c in value.__closure__ or ())
+        return [*cells, value.__defaults__, value.__kwdefaults__]
+    if (parts := parts_of(value)) is not None:
+        return list(parts)
+    if not is_users(value, cls, cls.__module__.split(".")[0], ()):
+        return []
+    slots = (Location("", "slot", value, descriptor).now() for _, descriptor in slots_of(cls))
+    return [attributes_of(value), *slots]
 
 
 def has_listeners(fn: GradFn | None) -> bool:

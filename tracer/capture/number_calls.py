@@ -51,15 +51,18 @@ _BUILTINS = {"float": float, "int": int}
 def with_stand_ins(f: FunctionType) -> CodeType:
     """The code of a function with its calls of these built-ins exchanged."""
     names = builtins_of(f.__globals__)
-    return _exchanged(f.__code__, frozenset(
+    return _exchanged(f.__code__, f.__code__.co_filename, frozenset(
         name for name, kind in _BUILTINS.items()
         if name not in f.__globals__ and names.get(name) is kind
     ))
 
 
 @lru_cache(1000)
-def _exchanged(code: CodeType, names: frozenset[str]) -> CodeType:
-    constants = [_exchanged(c, names) if isinstance(c, CodeType) else c for c in code.co_consts]
+def _exchanged(code: CodeType, file: str, names: frozenset[str]) -> CodeType:
+    """Code of two files may be equal to Python, but errors and warnings name the file."""
+    constants = [
+        _exchanged(c, file, names) if isinstance(c, CodeType) else c for c in code.co_consts
+    ]
     text = bytearray(code.co_code)
     for name in names.intersection(code.co_names):
         calls = [i.offset for i in dis.get_instructions(code)
