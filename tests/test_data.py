@@ -295,3 +295,33 @@ def test_a_compiled_step_takes_batches_with_a_ragged_last_one():
         losses[epoch] = sum(step(x, y).item() for x, y in loader)
     assert losses[4] < losses[0] and math.isfinite(losses[4])
     assert traces(step) == 2
+
+
+def test_a_loader_is_not_read_in_a_compiled_function():
+    loader = ours.DataLoader(ours.TensorDataset(tg.ones(4)), 2)
+    batches = iter(loader)
+    for read in (lambda: next(batches)[0], lambda: sum(x.sum() for (x,) in loader)):
+        with pytest.raises(RuntimeError, match=r"a DataLoader was read .*line test_data.py"):
+            tg.compile(read)()
+    assert next(batches)[0].tolist() == [1, 1]
+
+
+def test_samples_are_collated_in_a_compiled_function():
+    x = tg.ones(2)
+    collated = tg.compile(lambda: ours.default_collate([x, x]) * 2)
+    assert collated().tolist() == [[2, 2], [2, 2]]
+    x.add_(1)
+    assert collated().tolist() == [[4, 4], [4, 4]]
+
+
+@pytest.mark.parametrize("indices", [
+    [3, 1, -1], (3, 1, 0), range(1, 4), np.array([3, 1, 0]), tg.tensor([3, 1, 0]),
+    [3], np.array([[3, 1], [0, 2]]),
+])
+def test_indices_of_a_subset_may_be_any_sequence(indices):
+    x = tg.arange(8).view(4, 2)
+    results = [
+        [batch[0].tolist() for batch in ours.DataLoader(ours.Subset(kind(x), indices), 2)]
+        for kind in (ours.TensorDataset, Slow)
+    ]
+    assert results[0] == results[1]

@@ -11,6 +11,7 @@ import numpy as np
 from ...functions.torch.creation import as_tensor, tensor
 from ...functions.torch.slicing_joining import stack
 from ...ir.dtype import float64
+from ...tracer.mode import mode
 from ...tracer.tensor.tensor import Tensor, wrap
 
 __all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
@@ -109,7 +110,8 @@ def _plain(t: Any) -> bool:
 
 def _tensors(batch: Sequence, *, collate_fn_map: Any = None) -> Tensor:
     first = batch[0]
-    if all(map(_plain, batch)) and len({(t.dtype, t._array.shape) for t in batch}) == 1:
+    plain = mode.trace is None and all(map(_plain, batch))
+    if plain and len({(t.dtype, t._array.shape) for t in batch}) == 1:
         return wrap(np.stack([t._array for t in batch]), first.dtype)
     return stack(batch, 0)
 

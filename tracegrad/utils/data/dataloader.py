@@ -5,22 +5,23 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ...tracer.tensor.generator import Generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
-from .fetch import Fetch, keys_of
+from .fetch import Fetch, keys_of, refuse_in_trace
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
 from .worker import get_worker_info
 from .workers import _MultiProcessingDataLoaderIter
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
+_T_co = TypeVar("_T_co", covariant=True)
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 
-class DataLoader:
+class DataLoader(Generic[_T_co]):
     """Iterates over the batches of a data set; each `iter` is one epoch.
 
     With `num_workers` that many processes read ahead, `prefetch_factor` batches each, and batches
@@ -87,7 +88,8 @@ class DataLoader:
     def __getstate__(self) -> dict:
         return {k: v for k, v in vars(self).items() if k != "_iterator"} | {"_iterator": None}
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[_T_co]:
+        refuse_in_trace()
         if not self.num_workers:
             return _SingleProcessDataLoaderIter(self)
         if self._iterator is not None and self._iterator.alive:
@@ -177,6 +179,7 @@ class _SingleProcessDataLoaderIter:
         return self
 
     def __next__(self) -> Any:
+        refuse_in_trace()
         return self._fetch(next(self._keys))
 
     def __len__(self) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice, repeat
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from ...ir.dtype import int64
+from ...ir.node import user_site
+from ...tracer.mode import mode
 from ...tracer.tensor.tensor import Tensor, wrap
 from .collate import default_collate
 from .dataset import IterableDataset, Subset, TensorDataset
@@ -43,6 +46,15 @@ def _is(value: Any, base: type, method: str) -> bool:
 def _pieces(order: np.ndarray, size: int, drop_last: bool) -> Iterator[np.ndarray]:
     for begin in range(0, len(order) - (size - 1 if drop_last else 0), size):
         yield order[begin : begin + size]
+
+
+def refuse_in_trace() -> None:
+    """Raise if a function is being compiled: its program would keep the batches of now."""
+    if mode.trace is not None:
+        raise RuntimeError(
+            "a DataLoader was read while a function was compiled: its batches are others at each "
+            f"call, so pass them to the compiled function (line {user_site()})"
+        )
 
 
 class Fetch:
@@ -84,21 +96,36 @@ class Fetch:
 
 def _rows(dataset: Any, keys: Keys) -> list[Tensor] | None:
     """A collated batch of a TensorDataset; None if it must be read sample by sample."""
-    if not isinstance(keys, np.ndarray):
-        if not isinstance(keys, list) or set(map(type, keys)) != {int}:
-            return None
-        keys = np.array(keys)
+    keys = _integers(keys)
     try:
         while _is(dataset, Subset, "__getitems__"):
-            indices = np.asarray(dataset.indices)
-            if indices.dtype.kind != "i":
-                return None
-            dataset, keys = dataset.dataset, indices[keys]
-        if not _is(dataset, TensorDataset, "__getitem__") or hasattr(dataset, "__getitems__"):
+            keys, dataset = _picked(dataset.indices, keys), dataset.dataset
+        plain = _is(dataset, TensorDataset, "__getitem__") and not hasattr(dataset, "__getitems__")
+        if keys is None or not plain:
             return None
         return [_cut(t, keys) for t in dataset.tensors]
     except IndexError:  # which reading sample by sample says in torch's words
         return None
+
+
+def _integers(keys: Any) -> np.ndarray | None:
+    """Keys as an array, if all are plain integers."""
+    if isinstance(keys, np.ndarray):
+        return keys if keys.dtype.kind == "i" and keys.ndim == 1 else None
+    return np.array(keys) if set(map(type, keys)) == {int} else None
+
+
+def _picked(indices: Any, keys: np.ndarray | None) -> np.ndarray | None:
+    """`indices[key]` for each key, if these are plain integers."""
+    if keys is None or not len(keys):
+        return None
+    if isinstance(indices, np.ndarray):
+        return _integers(indices[keys])
+    if not isinstance(indices, (list, tuple, range)):
+        return None
+    if len(keys) == 1:
+        return _integers([indices[int(keys[0])]])
+    return _integers(itemgetter(*keys.tolist())(indices))
 
 
 def _cut(t: Tensor, keys: np.ndarray) -> Tensor:

@@ -19,7 +19,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from ...functions.torch.random_sampling import randint
-from .fetch import keys_of
+from .fetch import keys_of, refuse_in_trace
 from .messages import receive, send
 from .worker import Again, Ended, Failure, Job, work
 
@@ -155,6 +155,7 @@ class _MultiProcessingDataLoaderIter:
         return self
 
     def __next__(self) -> Any:
+        refuse_in_trace()
         while self._asked and self.alive:
             number = self._asked[0]
             batch = self._workers.answer(number)
