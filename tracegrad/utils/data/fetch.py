@@ -71,6 +71,12 @@ class Fetch:
     def __call__(self, keys: Keys) -> Any:
         if self._samples is not None:
             return self.collate(self._next(keys))
+        try:
+            return self._of_keys(keys)
+        except StopIteration as error:  # which would end the loop
+            raise RuntimeError(f"{type(self.dataset).__name__} raised StopIteration") from error
+
+    def _of_keys(self, keys: Keys) -> Any:
         if not self.batches:
             return self.collate(self.dataset[keys])
         if self.collate is default_collate and (rows := _rows(self.dataset, keys)) is not None:

@@ -89,7 +89,6 @@ class Job:
     seed: int
     fetch: tuple  # the arguments of Fetch
     init: Callable | None
-    parent: int
     inherited: list  # connections of the main process that a fork copies
     done: Any  # shared: true if nothing more is wanted
 
@@ -124,6 +123,7 @@ def work(job: Job, connection: Any) -> None:
 def _serve(job: Job, connection: Any) -> None:
     where = f"in DataLoader worker process {job.number}"
     begun: Failure | None = None
+    parent = os.getppid()
     try:
         _start(job)
     except Exception:
@@ -131,7 +131,7 @@ def _serve(job: Job, connection: Any) -> None:
     fetch = None
     while True:
         while not connection.poll(_PATIENCE):
-            if os.getppid() != job.parent:
+            if os.getppid() != parent:
                 return
         keys = receive(connection)
         if job.done.value:

@@ -53,7 +53,7 @@ class Workers:
             self.connections.append(ours)
             inherited = list(self.connections) if context.get_start_method() == "fork" else []
             job = Job(number, loader.num_workers, seed + number, fetch, loader.worker_init_fn,
-                      os.getpid(), inherited, done)
+                      inherited, done)
             process = context.Process(target=work, args=(job, theirs), daemon=True)
             process.start()
             theirs.close()  # so that its end is seen here
