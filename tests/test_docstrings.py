@@ -23,8 +23,9 @@ MODULES = (
     "tracegrad", "tracegrad.autograd", "tracegrad.autograd.functional", "tracegrad.cuda",
     "tracegrad.debug", "tracegrad.func", "tracegrad.linalg", "tracegrad.masked", "tracegrad.nn",
     "tracegrad.nn.functional", "tracegrad.nn.init", "tracegrad.nn.utils",
-    "tracegrad.nn.utils.rnn", "tracegrad.optim", "tracegrad.optim.lr_scheduler", "tracegrad.scipy",
-    "tracegrad.special", "tracegrad.testing", "tracegrad.utils.checkpoint", "tracegrad.utils.data",
+    "tracegrad.nn.utils.rnn", "tracegrad.optim", "tracegrad.optim.lr_scheduler",
+    "tracegrad.optim.swa_utils", "tracegrad.scipy", "tracegrad.special", "tracegrad.testing",
+    "tracegrad.utils.checkpoint", "tracegrad.utils.data",
 )
 
 # the names that are used most; elementwise functions of one row of a table are all here

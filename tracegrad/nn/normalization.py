@@ -105,7 +105,7 @@ class _BatchNorm(_NormBase):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # a tensor, so that it stays one in a compiled program
-                factor = 1 / self.num_batches_tracked
+                factor = 1 / self.num_batches_tracked.double()
         batch = self.training or (self.running_mean is None and self.running_var is None)
         keep = not self.training or self.track_running_stats
         mean, var = (self.running_mean, self.running_var) if keep else (None, None)
