@@ -12,8 +12,8 @@ from tests.packages.__main__ import NAMES, ROOT, check
 # what a program needs and is not here, or why it is not compiled
 WAITING = {
     "gpytorch": "torch.distributions", "higher": "optim.Adadelta", "nflows": "torch.distributions",
-    "pyro": "torch.distributions", "pytorch_optimizer": "optim.LBFGS", "skorch": "torch.utils.data",
-    "timm": "torchvision", "torchmetrics": "torch.utils.data", "x_transformers": "distributions",
+    "pyro": "torch.distributions", "pytorch_optimizer": "optim.LBFGS",
+    "skorch": "torch.distributions", "timm": "torchvision", "x_transformers": "distributions",
     "zuko": "torch.distributions",
 }
 EAGER_ALONE = {
