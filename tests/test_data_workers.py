@@ -102,6 +102,15 @@ def test_workers_share_an_iterable_data_set():
     assert [b.tolist() for b in ends] == [[0]] == [b.tolist() for b in ends]
 
 
+def test_the_order_is_the_same_with_workers_or_without():
+    def order(**options):
+        loader = data.DataLoader(data.TensorDataset(tg.arange(20)), 3, shuffle=True,
+                                 generator=tg.Generator().manual_seed(2), **options)
+        return [b.tolist() for _ in range(3) for (b,) in loader]
+
+    assert order() == order(num_workers=2) == order(num_workers=1, persistent_workers=True)
+
+
 def drawn(i):
     info = data.get_worker_info()
     return tg.rand(()).item(), np.random.rand(), info.seed, info.id, info.num_workers

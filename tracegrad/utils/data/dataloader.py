@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from ...tracer.tensor.generator import Generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
-from .fetch import Fetch, keys_of, refuse_in_trace
+from .fetch import Fetch, epoch, refuse_in_trace
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
 from .worker import get_worker_info
 from .workers import _MultiProcessingDataLoaderIter
@@ -28,7 +28,8 @@ class DataLoader(Generic[_T_co]):
     still come in order; `worker_init_fn(number)` is called in each. What a worker raises is raised
     here with its traceback, and a worker that dies or is silent for `timeout` seconds is a
     RuntimeError. Workers are forked where the system can, and compute with one thread.
-    `pin_memory` is accepted and changes nothing: batches lie in ordinary memory.
+    `pin_memory` and `in_order` are accepted and change nothing: batches lie in ordinary memory, and
+    come in order.
 
     A `generator` fixes the order of the samples and the seeds of workers. `batch_size=None` gives
     samples instead of batches; `batch_sampler` says the keys of each batch.
@@ -95,10 +96,10 @@ class DataLoader(Generic[_T_co]):
         if self._iterator is not None and self._iterator.alive:
             self._iterator.again(self)
             return self._iterator
-        epoch = _MultiProcessingDataLoaderIter(self)
+        batches = _MultiProcessingDataLoaderIter(self)
         if self.persistent_workers:
-            self._iterator = epoch
-        return epoch
+            self._iterator = batches
+        return batches
 
     def __len__(self) -> int:
         if not isinstance(self.dataset, IterableDataset):
@@ -170,7 +171,7 @@ class _SingleProcessDataLoaderIter:
     """One epoch, read in this process."""
 
     def __init__(self, loader: DataLoader):
-        self._keys = keys_of(loader)
+        _, self._keys = epoch(loader)
         self._length = loader.__len__
         self._fetch = Fetch(loader.dataset, loader.collate_fn, loader.batch_sampler is not None,
                             loader.drop_last)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...functions.torch.random_sampling import randint
 from ...ir.dtype import int64
 from ...ir.node import user_site
 from ...tracer.mode import mode
@@ -24,8 +25,16 @@ from .sampler import BatchSampler, Ordered
 Keys = Any  # a list of keys or an array of them; without batches one key
 
 
-def keys_of(loader: Any) -> Iterator[Keys]:
-    """What each step of an epoch reads: an array of keys where the order is known beforehand."""
+def epoch(loader: Any) -> tuple[int, Iterator[Keys]]:
+    """A seed for the workers, and what each step of an epoch reads. Both are drawn whether there
+    are workers or not, so that the order is the same.
+    """
+    seed = int(randint(2**63 - 1, (), generator=loader.generator).item())
+    return seed, _keys(loader)
+
+
+def _keys(loader: Any) -> Iterator[Keys]:
+    """What each step reads: an array of keys where the order is known beforehand."""
     if isinstance(loader.dataset, IterableDataset):
         return repeat(loader.batch_size)
     batches = loader.batch_sampler

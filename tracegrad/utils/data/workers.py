@@ -18,8 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
-from ...functions.torch.random_sampling import randint
-from .fetch import keys_of, refuse_in_trace
+from .fetch import epoch, refuse_in_trace
 from .messages import receive, send
 from .worker import Again, Ended, Failure, Job, work
 
@@ -36,9 +35,8 @@ def default_context() -> Any:
 class Workers:
     """Processes that read batches, numbered from 0."""
 
-    def __init__(self, loader: Any):
+    def __init__(self, loader: Any, seed: int):
         context = loader.multiprocessing_context or default_context()
-        seed = int(randint(2**63 - 1, (), generator=loader.generator).item())
         fetch = (loader.dataset, loader.collate_fn, loader.batch_sampler is not None,
                  loader.drop_last)
         self.timeout = loader.timeout
@@ -114,15 +112,16 @@ class _MultiProcessingDataLoaderIter:
     """One epoch, read by workers; with persistent workers one after the other."""
 
     def __init__(self, loader: Any):
-        self._workers = Workers(loader)
+        seed, keys = epoch(loader)
+        self._workers = Workers(loader, seed)
         self._persistent = loader.persistent_workers
         self._ahead = min(max(loader.prefetch_factor, 1), _MOST) * loader.num_workers
         self._asked: deque[int] = deque()  # by whom the next batches are read, in order
-        self._begin(loader)
+        self._begin(loader, keys)
 
-    def _begin(self, loader: Any) -> None:
+    def _begin(self, loader: Any, keys: Iterator) -> None:
         self._length = loader.__len__
-        self._keys = keys_of(loader)
+        self._keys = keys
         self._turns = deque(range(loader.num_workers))
         for _ in range(self._ahead):
             self._ask()
@@ -139,7 +138,7 @@ class _MultiProcessingDataLoaderIter:
             self._asked.popleft()
         for number in range(loader.num_workers):
             self._workers.ask(number, Again())
-        self._begin(loader)
+        self._begin(loader, epoch(loader)[1])
 
     def _ask(self) -> None:
         if not self._turns:
