@@ -17,10 +17,12 @@ from tracegrad.codegen.cuda import product
 from tracegrad.codegen.cuda.backend import CUDA
 from tracegrad.codegen.program import Grid, Launch, Program
 from tracegrad.runtime.cpu import python_executor
-from tracegrad.runtime.cuda import plain, simulator
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-run_launch = simulator.run_launch if SIMULATED else plain.run_launch
+if SIMULATED:
+    from tracegrad.runtime.cuda.simulator import run_launch
+else:
+    from tracegrad.runtime.cuda.plain import run_launch
 THREADS = 32  # of a block; a warp
 TINY = product.Tile(4, 4, 2)  # a block of 4 threads
 

@@ -72,7 +72,7 @@ int cuStreamQuery(handle s) { return number("STUB_EVENT", 0); }
 int cuStreamWaitEvent(handle s, handle e, unsigned flags) { return 0; }
 int cuStreamBeginCapture_v2(handle s, int mode) {
     capturing = calloc(1, sizeof(graph));
-    return mode != 1;
+    return mode != 2;
 }
 int cuStreamEndCapture(handle s, handle *g) { *g = capturing; capturing = NULL; return 0; }
 int cuEventCreate(handle *e, unsigned flags) { *e = malloc(8); return 0; }

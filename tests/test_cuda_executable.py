@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from graphs import floats, integers
@@ -206,3 +208,23 @@ def test_a_capture_that_fails_leaves_the_stream_as_it_was(monkeypatch):
             called.executable.run()
     result, = called(numbers(5))
     np.testing.assert_array_equal(result, 2 * numbers(5))
+
+
+# ---- threads
+def test_what_another_thread_does_meanwhile_is_no_part_of_a_graph(monkeypatch):
+    x, record = floats(3), executable.Executable._one
+
+    def recorded_slowly(self, launch, stream):
+        data = np.arange(4.0)
+        other = threading.Thread(target=lambda: arrays.append(called.device.from_host(data)))
+        other.start()
+        other.join()
+        record(self, launch, stream)
+
+    called, arrays = Called(Graph((x,), (el.exp(x),))), []
+    monkeypatch.setattr(executable.Executable, "_one", recorded_slowly)
+    for _ in range(2):
+        (y,) = called(np.zeros(3))
+        assert y.tolist() == [1, 1, 1]
+    assert "graph 1" in called.called and len(arrays) == 1
+    assert called.device.to_host(arrays[0]).tolist() == [0, 1, 2, 3]

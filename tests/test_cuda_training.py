@@ -360,6 +360,15 @@ def test_a_later_process_would_find_the_program_for_the_same_kind_of_gpu_only():
         assert not call()
 
 
+def test_a_kept_program_of_another_backend_is_not_loaded(monkeypatch):
+    name = token_hex()
+    monkeypatch.setattr(program_store, "name_of", lambda text, place: name)
+    with gpus():
+        for device in ("cuda", "cpu", "cuda"):
+            x = tg.ones(5, device=device)
+            tg.testing.assert_close(tg.compile(lambda x: tg.exp(x) + 1)(x), tg.exp(x) + 1)
+
+
 # ---- the benchmark
 @pytest.mark.slow
 def test_the_ladder_of_the_benchmark():

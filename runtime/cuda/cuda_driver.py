@@ -19,7 +19,7 @@ from .libcuda import CudaError, LibCuda, arguments
 # numbers of CUDA's headers
 _PORTABLE_AND_MAPPED = 3
 _NON_BLOCKING = 1  # a stream that does not wait for the default one
-_THREAD_LOCAL = 1  # captures see what their own thread does
+_RELAXED = 2  # a capture is no hindrance to finalizers, which free memory whenever they run
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # attributes of devices
 _DYNAMIC_SHARED = 8  # an attribute of functions: the most shared memory of a launch
 _USUAL_SHARED = 48 << 10
@@ -91,10 +91,13 @@ class CudaDriver:
         lib = self._enter(device)
         where = lib.new(lib.cuMemHostAlloc, nbytes, _PORTABLE_AND_MAPPED)
         memory = (ctypes.c_ubyte * nbytes).from_address(where)
-        finalize(memory, lib.cuMemFreeHost, where).atexit = False
+        finalize(memory, self._release_mapped, device, where).atexit = False
         array = np.ndarray(nbytes, np.uint8, memoryview(memory))
         array[:] = 0
         return array, lib.number(c_uint64, lib.cuMemHostGetDevicePointer, where, 0)
+
+    def _release_mapped(self, device: int, where: int) -> None:
+        self._enter(device).cuMemFreeHost(where)  # by whichever thread, which needs a context
 
     # ---- streams
     def stream(self, device: int) -> int:
@@ -169,7 +172,7 @@ class CudaDriver:
 
     # ---- graphs
     def begin_capture(self, stream: int) -> None:
-        self._of(stream).cuStreamBeginCapture(stream, _THREAD_LOCAL)
+        self._of(stream).cuStreamBeginCapture(stream, _RELAXED)
 
     def end_capture(self, stream: int) -> int:
         lib = self._of(stream)

@@ -94,8 +94,8 @@ class Driver(Protocol):
         """`args` is the address of the argument block, in the memory of the device."""
 
     def begin_capture(self, stream: int) -> None:
-        """From now on launches are recorded, not done; nothing may be allocated, copied from or to
-        the host, or waited for.
+        """From now on launches are recorded, not done; this thread may allocate nothing, copy
+        nothing from or to the host, and wait for nothing. No other one may use the stream.
         """
 
     def end_capture(self, stream: int) -> int:

@@ -154,20 +154,21 @@ class Executable:
                 self._gpu.synchronize([launch])
             return
         if part not in self._graphs:
-            graph = self._graphs[part] = self._recorded(part.launches, stream)
+            graph = self._graphs[part] = self._recorded(part.launches)
             finalize(self, self._driver.release_graph, graph).atexit = False
         self._driver.launch_graph(stream, self._graphs[part])
 
-    def _recorded(self, launches: Sequence[Launch], stream: int) -> int:
-        self._driver.begin_capture(stream)
-        try:
-            for launch in launches:
-                self._one(launch, stream)
-        except BaseException:
-            with suppress(RuntimeError):
-                self._driver.end_capture(stream)
-            raise
-        return self._driver.end_capture(stream)
+    def _recorded(self, launches: Sequence[Launch]) -> int:
+        with self._gpu.recorder() as stream:
+            self._driver.begin_capture(stream)
+            try:
+                for launch in launches:
+                    self._one(launch, stream)
+            except BaseException:
+                with suppress(RuntimeError):
+                    self._driver.end_capture(stream)
+                raise
+            return self._driver.end_capture(stream)
 
     def _one(self, launch: Launch, stream: int) -> None:
         assert launch.grid is not None

@@ -2,8 +2,8 @@
 
 Work waits in its stream until somebody waits for it, so what the host must not rely on has not
 happened yet. Memory begins with nonsense; a kernel that reaches what was released, or was never
-allocated, raises. While a stream is recorded, nothing may be allocated, copied or waited for.
-`log` tells what was asked for, in order.
+allocated, raises. A thread that records a stream may not allocate, copy or wait meanwhile, nor may
+another one use that stream. `log` tells what was asked for, in order.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cache
+from threading import get_ident
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class FakeDriver:
         self._released: list[np.ndarray] = []  # never used again, so it stays wrong to reach it
         self._device_of: dict[int, int] = {}  # of streams
         self._queues: dict[int, list[Work]] = {}
-        self._recording: dict[int, list[Work]] = {}
+        self._recording: dict[int, tuple[int, list[Work]]] = {}  # by stream: thread, what it did
         self._kernels: list[Kernel] = []
         self._graphs: dict[int, list[Work]] = {}
         self._events: dict[int, list[bool]] = {}
@@ -126,7 +127,13 @@ class FakeDriver:
         return not self._queues[stream]
 
     def _enqueue(self, stream: int, work: Work) -> None:
-        self._recording.get(stream, self._queues[stream]).append(work)
+        if stream not in self._recording:
+            self._queues[stream].append(work)
+            return
+        thread, recorded = self._recording[stream]
+        if thread != get_ident():
+            raise Misuse("another thread records this stream")
+        recorded.append(work)
 
     def _drain(self, stream: int) -> None:
         queue = self._queues[stream]
@@ -216,11 +223,11 @@ class FakeDriver:
     # ---- graphs
     def begin_capture(self, stream: int) -> None:
         self._outside_of_recordings("begin_capture")
-        self._recording[stream] = []
+        self._recording[stream] = get_ident(), []
 
     def end_capture(self, stream: int) -> int:
         graph = self._new()
-        self._graphs[graph] = self._recording.pop(stream)
+        _, self._graphs[graph] = self._recording.pop(stream)
         self.log.append(f"capture {len(self._graphs[graph])}")
         return graph
 
@@ -233,8 +240,9 @@ class FakeDriver:
         del self._graphs[graph]
 
     def _outside_of_recordings(self, what: str) -> None:
-        if self._recording:
-            raise Misuse(f"{what} while a stream is recorded")
+        own = get_ident()
+        if any(thread == own for thread, _ in self._recording.copy().values()):
+            raise Misuse(f"{what} while this thread records a stream")
 
 
 @cache

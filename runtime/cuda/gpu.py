@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ...codegen.program import Kernel, Launch
+from ...ir.locks import lock
 from .allocator import Allocator, Memory
 from .driver import DeviceProperties, Driver
 
@@ -21,22 +22,40 @@ class Gpu:
         self.driver, self.index, self.name = driver, index, f"cuda:{index}"
         self.allocator = Allocator(driver, index, caching)
         self._current = threading.local()
+        self._default: int | None = None
+        self._lock, self._one_recorder = lock(), lock()
 
     @property
     def properties(self) -> DeviceProperties:
         return self.driver.properties(self.index)
 
     # ---- streams
-    @cached_property
+    @property
     def default_stream(self) -> int:
         """That of threads which have chosen none. A device that nobody uses has none."""
-        return self.driver.stream(self.index)
+        if self._default is None:
+            with self._lock:
+                if self._default is None:
+                    self._default = self.driver.stream(self.index)
+        return self._default
 
     @property
     def stream(self) -> int:
         """The current one."""
         chosen = getattr(self._current, "stream", None)
         return self.default_stream if chosen is None else chosen
+
+    @cached_property
+    def _recorder(self) -> int:
+        return self.driver.stream(self.index)
+
+    @contextmanager
+    def recorder(self) -> Iterator[int]:
+        """Within it, a stream that is this thread's alone, to record a graph: what other threads do
+        meanwhile, in the streams that they share, is no part of it.
+        """
+        with self._one_recorder:
+            yield self._recorder
 
     @contextmanager
     def on_stream(self, stream: int) -> Iterator[None]:

@@ -13,11 +13,17 @@ MISSING = (
 
 @cache
 def cuda() -> Any:
-    """The module `numba.cuda`. RuntimeError if it is not installed."""
+    """The module `numba.cuda`. RuntimeError if it is not installed.
+
+    Numba brings one of its own, which the extra replaces. Only its simulator is used: it lacks the
+    functions of libdevice, and compiles for no recent device.
+    """
     try:
-        from numba import cuda
+        from numba import config, cuda
     except ImportError as error:
         raise RuntimeError(f"{MISSING} ({error})") from error
+    if not vars(config)["ENABLE_CUDASIM"] and not hasattr(cuda, "libdevice"):
+        raise RuntimeError(MISSING)
     return cuda
 
 

@@ -111,7 +111,6 @@ class Lowered:
                 self._made_of = with_inputs(graph, made_of, self.inputs)
         return self._made_of  # type: ignore[return-value]
 
-
     def written_out(self) -> Program:
         """The program, with the text of kernels in LLVM code, which one from the disk lacks."""
         if isinstance(recorded := self._made_of, Recorded):
@@ -195,7 +194,8 @@ def _checked(recorded: Recorded, facts: Any, program: Program) -> _Facts:
         raise Unreadable
     outputs = [Aval(y.shape, y.dtype) for y in recorded.graph.outputs[: recorded.count]]
     _check_buffers(
-        program, [recorded.inputs[k] for k in inputs], [*outputs, *avals], recorded.layouts
+        program, recorded.place, [recorded.inputs[k] for k in inputs], [*outputs, *avals],
+        recorded.layouts,
     )
     return _Facts(inputs, needed, avals, int(nodes), str(digest))
 
@@ -212,7 +212,7 @@ def backward_program(
     outputs = [Aval(g.shape, g.dtype) for g in gradients]
 
     def check(facts: Any, program: Program) -> None:
-        _check_buffers(program, [*low.saved, *inputs], outputs, layouts)
+        _check_buffers(program, place, [*low.saved, *inputs], outputs, layouts)
 
     kept = program_store.find(name, low.lines, place, check)
     if kept is not None:
@@ -224,10 +224,12 @@ def backward_program(
 
 
 def _check_buffers(
-    program: Program, inputs: Iterable[Node | Aval], outputs: Iterable[Aval],
+    program: Program, place: Place, inputs: Iterable[Node | Aval], outputs: Iterable[Aval],
     layouts: Mapping[Node, View],
 ) -> None:
-    """Raise Unreadable if a program is not one for these inputs and outputs."""
+    """Raise Unreadable if a program is not one for this place, these inputs and outputs."""
+    if program.backend != place.backend.name:
+        raise Unreadable
     read, written = (
         [program.buffers[slot] for slot in slots] for slots in (program.inputs, program.outputs)
     )
