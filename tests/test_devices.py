@@ -198,6 +198,8 @@ REFUSED = {
     "gather": lambda c, g: g.gather(0, c.long()), "two GPUs": lambda c, g: g + g.to("cuda:1"),
     "a number of another GPU": lambda c, g: g + g[0].to("cuda:1"),
     "dist": lambda c, g: tg.dist(c, g),
+    "out on the CPU": lambda c, g: tg.add(g, g, out=c),
+    "out on a GPU": lambda c, g: tg.exp(c, out=g),
     "a loss": lambda c, g: nn.functional.cross_entropy(g[None], c[:1].long()),
     "a module": lambda c, g: nn.Linear(3, 1)(g),
     "embedding": lambda c, g: nn.functional.embedding(c.long(), g[:, None].repeat(3, 1)),

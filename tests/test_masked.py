@@ -41,3 +41,18 @@ def test_a_mask_of_more_dimensions_is_refused():
         return t.masked.sum(t.ones(2), mask=t.ones(2, 2) > 0)
 
     assert refusal(tg, function)[0] is refusal(torch, function)[0] is IndexError
+
+
+OF_ONE_BOOL = {
+    "elements": lambda x, m: x[m], "a sum": lambda x, m: x[m].sum(0),
+    "a change": lambda x, m: x[..., m] * 2, "a mean": lambda x, m: x[None][:, m].mean(),
+    "a length": lambda x, m: tg.tensor(x[m].shape[0]),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0)], ids=str)
+@pytest.mark.parametrize("f", OF_ONE_BOOL.values(), ids=OF_ONE_BOOL)
+def test_a_mask_of_one_bool_in_a_compiled_function(f, shape):
+    x, compiled = tg.full(shape, 2.0), tg.compile(f)
+    for m in (tg.tensor(True), tg.tensor(False)):
+        tg.testing.assert_close(compiled(x, m), f(x, m), equal_nan=True)

@@ -19,10 +19,10 @@ def cuda() -> Any:
     functions of libdevice, and compiles for no recent device.
     """
     try:
-        from numba import config, cuda
+        from numba import cuda
     except ImportError as error:
         raise RuntimeError(f"{MISSING} ({error})") from error
-    if not vars(config)["ENABLE_CUDASIM"] and not hasattr(cuda, "libdevice"):
+    if not hasattr(cuda, "libdevice") and not vars(cuda.config)["ENABLE_CUDASIM"]:
         raise RuntimeError(MISSING)
     return cuda
 

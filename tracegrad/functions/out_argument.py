@@ -19,6 +19,7 @@ from ..tracer.mode import FixedGradMode, mode, resolve
 from ..tracer.pytree import flatten
 from ..tracer.tensor.device_memory import place_of
 from ..tracer.tensor.inplace import overwrite, refuse_unwritable
+from ..tracer.tensor.placement import different_devices
 from ..tracer.tensor.promotion import SCALAR_TYPE, can_cast
 from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import index_view, memory_offset, strides_of
@@ -174,6 +175,8 @@ def _check(name: str, rule: str, out: Tensor, result: Tensor, inputs: list[Tenso
             f"result type {SCALAR_TYPE[result.dtype]} can't be cast to the desired output type "
             f"{SCALAR_TYPE[out.dtype]}"
         )
+    if out.device != result.device:
+        raise different_devices([result.device, out.device])
     if out.shape == result.shape:
         with FixedGradMode(False):
             refuse_unwritable(out)

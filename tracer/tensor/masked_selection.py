@@ -41,8 +41,8 @@ class Unaligned(Exception):
 
 
 def places(mask: np.ndarray) -> list[tuple[np.ndarray, DType]]:
-    """Where a mask holds: the positions in each dimension."""
-    return [(ix.astype(np.int64), int64) for ix in np.nonzero(mask)]
+    """Where a mask holds: the positions in each dimension. A single bool is in one dimension."""
+    return [(ix.astype(np.int64), int64) for ix in np.nonzero(np.atleast_1d(mask))]
 
 
 def _number(value: Any, dtype: DType) -> Tensor:
@@ -158,8 +158,10 @@ def settled(t: Tensor) -> Tensor:
         s: SelectionPayload = t._node
         with FixedGradMode(recording_mode() if t._requires_grad else False):
             positions = mode.trace.computed(places, [s.mask], _COUNTING, INSTEAD)
-            axes = tuple(range(s.dim, s.dim + s.width))
-            y = Tensor.bind(index, (s.full, *positions), {"axes": axes})
+            axes, full = tuple(range(s.dim, s.dim + len(positions))), s.full
+            if not s.width:
+                full = reshape(full, shape=(*full.shape[: s.dim], 1, *full.shape[s.dim :]))
+            y = Tensor.bind(index, (full, *positions), {"axes": axes})
         t.__class__ = Tensor  # type: ignore[assignment]
         t._node, t._grad_fn = y._node, y._grad_fn
         if t._grad_fn is not None:
