@@ -15,7 +15,9 @@ HERE = {
     "a function of torch": (lambda: tg.distributions, "torch.distributions is not part of"),
     "with complex numbers": (lambda: tg.stft, "torch.stft .*: complex numbers are not"),
     "a method of torch": (lambda: tg.ones(2).to_sparse, "torch.Tensor.to_sparse is not part"),
-    "an optimizer of torch": (lambda: tg.optim.Muon, "torch.optim.Muon is not part"),
+    "of torch's optimizers": (
+        lambda: tg.optim.swap_in_optimizer_params_and_state, "torch.optim.swap.* is not part"
+    ),
     "nobody's": (lambda: tg.sofmax, "'sofmax'. Near: softmax"),
     "nobody's method": (lambda: tg.ones(2).logsofmax, "no attribute 'logsofmax'. Near: log"),
     "nobody's module": (lambda: tg.nn.Liner, "Near: Linear"),

@@ -83,7 +83,8 @@ CASES = [
     ("Adadelta", {"rho": 0.5, "eps": 1e-3}), ("Adamax", {"betas": (0.5, 0.8), "eps": 1e-2}),
     ("ASGD", {"t0": 5, "lambd": 0.1, "alpha": 0.5}), ("NAdam", {"momentum_decay": 0.1}),
     ("NAdam", {"maximize": True}), ("RAdam", {"betas": (0.5, 0.9), "maximize": True}),
-    ("Rprop", {}), ("Rprop", {"maximize": True}),
+    ("Rprop", {}), ("Rprop", {"maximize": True}), ("Adafactor", {"lr": 0.3}),
+    ("Adafactor", {"weight_decay": 0.1, "maximize": True, "eps": (1e-3, 0.1), "d": 2.0}),
     ("Rprop", {"etas": (0.3, 1.5), "step_sizes": (0.005, 0.02)}),
     *(("RMSprop", o) for o in RMSPROP),
     *(("Adagrad", o) for o in ADAGRAD),
@@ -109,7 +110,7 @@ def test_an_optimizer_takes_torchs_steps(torch, name, options):
 
 
 ALL = (
-    "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD SparseAdam"
+    "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD SparseAdam"
 )
 
 
@@ -124,6 +125,34 @@ def test_an_optimizer_prints_as_torchs(torch, name):
     assert repr(ours) == repr(theirs)
     assert ours.state_dict()["param_groups"] == theirs.state_dict()["param_groups"]
     assert states(ours) == states(theirs)
+
+
+MUON = [
+    {}, {"lr": 0.3, "nesterov": False}, {"adjust_lr_fn": "match_rms_adamw", "weight_decay": 0.0},
+    {"ns_steps": 3, "ns_coefficients": (2.0, -1.5, 0.5), "momentum": 0.5},
+]
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, tg.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize("options", MUON, ids=str)
+def test_muon_takes_torchs_steps(torch, options, jit):
+    found = []
+    for T in (tg, torch):
+        rng = np.random.default_rng(0)
+        ps = [T.nn.Parameter(T.tensor(rng.standard_normal(s))) for s in [(3, 2), (2, 5), (4, 4)]]
+        optimizer = T.optim.Muon(ps, **options)
+
+        def step(grads, optimizer=optimizer, ps=ps):
+            optimizer.zero_grad()
+            sum((p * g).sum() for p, g in zip(ps, grads, strict=True)).backward()
+            optimizer.step()
+
+        step = jit(step) if T is tg else step
+        for _ in range(STEPS):
+            step([T.tensor(rng.standard_normal(tuple(p.shape))) for p in ps])
+        found.append([p.detach().numpy() for p in ps])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9)
 
 
 def stepped(optimizer, steps=3):
@@ -207,6 +236,12 @@ ERRORS = [
     lambda T, w: T.optim.Adadelta([w], rho=2), lambda T, w: T.optim.Rprop([w], etas=(2, 3)),
     lambda T, w: T.optim.NAdam([w], momentum_decay=-1), lambda T, w: T.optim.SparseAdam([w], eps=0),
     lambda T, w: T.optim.Adamax([w], betas=(0, 2)), lambda T, w: T.optim.ASGD([w], lr=float("nan")),
+    lambda T, w: T.optim.Adafactor([w], lr=-1), lambda T, w: T.optim.Adafactor([w], d=0.5),
+    lambda T, w: T.optim.Adafactor([w], beta2_decay=1), lambda T, w: T.optim.Muon([w]),
+    lambda T, w: T.optim.Adafactor([w], eps=(-1, 0)), lambda T, w: T.optim.Muon([w], momentum=-1),
+    lambda T, w: T.optim.Adafactor([w], eps=(None, -1)), lambda T, w: T.optim.Muon([w], lr=-1),
+    lambda T, w: T.optim.Muon([w], adjust_lr_fn="no"),
+    lambda T, w: T.optim.Muon([w], weight_decay=float("nan")),
     lambda T, w: T.optim.RAdam([w], lr=T.tensor(-1.0)),
     lambda T, w: T.optim.Rprop([w], lr=T.ones(2)), lambda T, w: sparse_step(T, w),
     lambda T, w: T.optim.SGD([w]).load_state_dict({"param_groups": [], "state": {}}),

@@ -29,6 +29,7 @@ CASES = [
     ("NAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     ("RAdam", {"betas": (0.5, 0.9)}),
     ("Rprop", {}),
+    ("Adafactor", {"weight_decay": 0.1}),
 ]
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 NAMES = [
     "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "ASGD", "NAdam", "RAdam",
-    "Rprop",
+    "Rprop", "Adafactor",
 ]
 START = np.array([[0.3, -1.2, 0.8], [1.5, -0.4, 0.1]])
 STEPS = 20

@@ -32,9 +32,10 @@ _PATHS = """
     nn.modules.upsampling=nn.upsampling nn.modules.utils=nn.tuples nn.modules=nn nn.parallel
     nn.parallel.data_parallel=nn.parallel nn.parallel.distributed=nn.parallel nn.parameter nn.utils
     nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.stateless onnx optim
-    optim.adadelta optim.adagrad optim.adam optim.adamax optim.adamw=optim.adam optim.asgd
-    optim.lbfgs optim.lr_scheduler optim.nadam optim.optimizer optim.radam optim.rmsprop
-    optim.rprop optim.sgd optim.sparse_adam optim.swa_utils overrides profiler
+    optim._adafactor=optim.adafactor optim._muon=optim.muon optim.adadelta optim.adagrad
+    optim.adam optim.adamax optim.adamw=optim.adam optim.asgd optim.lbfgs
+    optim.lr_scheduler optim.nadam optim.optimizer optim.radam optim.rmsprop optim.rprop
+    optim.sgd optim.sparse_adam optim.swa_utils overrides profiler
     random=tracer.tensor.generator return_types serialization special
     storage=functions.torch.storage testing torch_version types utils
     utils._foreach_utils utils._pytree utils.checkpoint utils.data utils.data._utils=utils.data

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..functions.torch.creation import full
 from ..ir.dtype import float32, float64
-from ..ir.ops.elementwise import maximum
+from ..ir.ops.elementwise import where
 from ..tracer.mode import get_default_dtype
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside
@@ -72,11 +72,11 @@ def beside(tensor: Any, number: Any) -> Any:
     return number.to(tensor.dtype) if both else number
 
 
-def greater(a: Any, b: float) -> Any:
-    """The greater of a number, or a 0-d tensor in a trace, and another number."""
-    if isinstance(a, Tensor):
-        return maximum(a, full((), b, dtype=a.dtype, device=a.device))
-    return max(a, b)
+def greater(a: Any, b: Any) -> Any:
+    """The greater of two numbers, which may be 0-d tensors; b where a is NaN."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return where(a > b, a, b)
+    return max(b, a)
 
 
 def refuse_betas(betas: tuple[float, float]) -> None:
@@ -84,3 +84,12 @@ def refuse_betas(betas: tuple[float, float]) -> None:
     for i, beta in enumerate(betas):
         if not 0 <= beta < 1:
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+def refuse_below_zero(options: dict[str, Any]) -> None:
+    """Raise torch's error for options of the newer optimizers that must not be negative."""
+    for name, value in options.items():
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if not value >= 0:
+            raise ValueError(f"{name} should be >= 0 but is: {value}")
