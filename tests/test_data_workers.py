@@ -16,7 +16,7 @@ import pytest
 import tracegrad as tg
 from tracegrad.utils import data
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 
 
 class Samples(data.Dataset):
@@ -185,13 +185,13 @@ def test_loops_run_in_several_threads():
 
 
 def test_after_a_timeout_the_late_batch_still_comes():
-    sleeps = data.DataLoader(Samples(3, lambda i: time.sleep(0.5 * (i == 1)) or i), 1,
-                             num_workers=1, timeout=0.3)
+    sleeps = data.DataLoader(Samples(3, lambda i: time.sleep(1.3 * (i == 1)) or i), 1,
+                             num_workers=1, timeout=0.8)
     batches = iter(sleeps)
     assert next(batches).item() == 0
     with pytest.raises(RuntimeError, match="timed out"):
         next(batches)
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert [b.item() for b in batches] == [1, 2]
 
 
@@ -290,7 +290,7 @@ def test_workers_end_with_the_program(tmp_path, end, start):
         program.send_signal(end)
     _, errors = program.communicate(timeout=60)
     assert program.returncode == (0 if end == "finish" else -end) or end == signal.SIGINT
-    assert errors.count("Traceback") == (end == signal.SIGINT), errors
+    assert ("Traceback" in errors) == (end == signal.SIGINT), errors
     until = time.monotonic() + 15
     while (alive := [p for p in pids if os.path.exists(f"/proc/{p}")]) and time.monotonic() < until:
         time.sleep(0.1)
