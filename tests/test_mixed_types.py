@@ -205,3 +205,38 @@ def test_a_number_is_rounded_before_its_logarithm_is_taken(name, dtype):
     assert function(tg.tensor([2, 3]), 2.5).dtype is tg.float32
     with pytest.raises(TypeError, match=r"a Tensor.*got 2 and 3"):
         function(2, 3)
+
+LISTS = [
+    [-1, 2.0], [2.0, -255], [-256, 2.0], [2**53 + 1, 2.0], [-(2**63) + 1, 0.5], [[1.9], [True]],
+    [2**63, 2], 2**63, [2**63, 2.0], [2**70], [float("nan"), 1], [-0.5, 1], [], [[], []],
+]
+
+
+@pytest.mark.parametrize("dtype", [None, "bool", "uint8", "int64", "float32", "float64"])
+def test_numbers_of_lists_keep_their_digits(dtype):
+    def made(t, numbers):
+        try:
+            x = t.tensor(numbers, dtype=dtype and getattr(t, dtype))
+        except (RuntimeError, ValueError):
+            return "does not fit"
+        return x.tolist(), str(x.dtype).rpartition(".")[2]
+
+    for numbers in LISTS:
+        assert str(made(tg, numbers)) == str(made(torch, numbers)), numbers
+
+
+@pytest.mark.parametrize("dtype", [tg.uint8, tg.int64, tg.float64])
+def test_numbers_that_are_read_keep_their_digits(dtype):
+    def made(x):
+        return tg.tensor([x.item() + 1, 2.0], dtype=dtype)
+
+    f = tg.compile(made)
+    for value in (-2, -129, 2**53, -(2**63), 7):
+        x = tg.tensor(value)
+        try:
+            y = made(x).tolist()
+        except RuntimeError as error:
+            with pytest.raises(RuntimeError, match=str(error)):
+                f(x)
+        else:
+            assert f(x).tolist() == y

@@ -136,11 +136,17 @@ def _first(data: Any) -> Any:
     return data
 
 
+def _rounded(array: np.ndarray, data: Any) -> bool:
+    """Whether NumPy has made floats of integers, which do not fit into int64."""
+    return array.dtype.kind == "f" and isinstance(_first(data), int) and all(
+        isinstance(x, int) for x in np.array(data, object).flat
+    )
+
+
 def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
     """The stored array for Python data, and its dtype."""
     if isinstance(data, (np.ndarray, np.generic)):
-        given = of_numpy(data.dtype)
-        dtype = dtype or given
+        dtype = dtype or of_numpy(data.dtype)
         return np.array(dtype.encode(data)), dtype
     if _has_arrays(data):
         data = _plain(data)
@@ -149,20 +155,24 @@ def _numbers(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
     except (ValueError, TypeError):
         _explain(data)
         raise
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "bif" or _rounded(array, data):
         _explain(data)
-        if array.dtype.kind == "O":
+        if array.dtype.kind not in "ufO":
+            raise TypeError(f"new(): invalid data type '{array.dtype}'")
+        if dtype is None or dtype.kind in ("int", "uint"):
             raise ValueError("Overflow when unpacking long long")
-        raise TypeError(f"new(): invalid data type '{array.dtype}'")
-    if array.dtype.kind == "u":
-        raise ValueError("Overflow when unpacking long long")
+        array = np.array(data, np.float64)
     if dtype is None:
         dtype = {"b": bool_, "i": int64}.get(array.dtype.kind, get_default_dtype())
         if isinstance(one := _first(data), np.floating):
             dtype = of_numpy(one.dtype)
         if array.size == 0:
             dtype = get_default_dtype()
-    if dtype.kind in ("int", "uint") and array.size and array.dtype.kind in "iuf":
+    if dtype.kind in ("int", "uint") and array.dtype.kind == "f":
+        # each as it is: beside a float, a large int would have lost digits
+        whole = [checked_number(x, dtype) for x in np.array(data, object).flat]
+        array = np.array(whole, np.int64).reshape(array.shape)
+    elif dtype.kind in ("int", "uint") and array.size and array.dtype.kind == "i":
         for one in (array.min(), array.max()):
             checked_number(one.item(), dtype)
     return np.array(dtype.encode(array)), dtype
