@@ -249,6 +249,20 @@ PROGRAMS |= {
 }
 
 
+def writes_to_what_is_computed(T, x):
+    w = T.tensor(2.0, requires_grad=True)
+    count, same = T.bincount(x.abs().long()), T.bincount(x.abs().long())
+    count[1:].add_(count[:-1] * 3)
+    where = (x > 0).nonzero()
+    where.neg_()
+    weighed = T.bincount(x.abs().long(), x.abs())
+    weighed.mul_(w)
+    return count, same, where, T.unique(x).fill_(3.0), *T.autograd.grad(weighed.sum(), w)
+
+
+PROGRAMS["writes to what is computed"] = of(writes_to_what_is_computed, 6)
+
+
 @program(4)
 def gradients_through_positions(T, compile):
     w = T.tensor([0.5, -1.0, 2.0], requires_grad=True)

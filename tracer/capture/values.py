@@ -57,7 +57,7 @@ class Computed:
     def __init__(self, function: Callable, operands: list[Node], stage: int, site: Site | None):
         self.function, self.operands, self.stage, self.site = function, operands, stage, site
         self.shapes: list[tuple[int, ...]] = []
-        self.results: list[Tensor] = []
+        self.results: list[Node] = []
 
     def arrays(self, *operands: np.ndarray) -> list[np.ndarray]:
         """At a call."""
@@ -148,10 +148,10 @@ class ValueLog:
     def compute(
         self, function: Callable, nodes: list[Node], what: str, instead: str, inputs: list[Input]
     ) -> list[Tensor]:
-        """The tensors that `function` gives, for values of nodes; they become inputs."""
+        """New tensors of what `function` gives, for values of nodes; it becomes inputs."""
         for call in self.computed:  # the same again
             if (call.function, call.operands) == (function, nodes):
-                return call.results
+                return list(map(traced, call.results))
         arrays = [self.value(node, what, instead) for node in nodes]
         call = Computed(function, nodes, len(self.cuts), user_site())
         self.computed.append(call)
@@ -160,16 +160,15 @@ class ValueLog:
             call.shapes.append(array.shape)
         self.questions.append(Question(call, tuple(call.shapes), call.site, len(self.cuts)))
         self.cut()
-        return call.results
+        return list(map(traced, call.results))  # not those of the inputs: they may be written
 
     def _input(
         self, inputs: list[Input], kind: str, key: Any, array: np.ndarray, dtype: DType
-    ) -> Tensor:
+    ) -> Node:
         node = input_node(array.shape, dtype, kind)
-        entry = Input(node, kind, key, None, traced(node))
-        inputs.append(entry)
+        inputs.append(Input(node, kind, key, None, traced(node)))
         self.numbers[node] = array
-        return entry.twin
+        return node
 
     def nodes(self) -> list[Node]:
         """All that Python looks at."""
