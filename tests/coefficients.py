@@ -228,7 +228,6 @@ FITS: dict[str, Fit | tuple[Fit, Fit]] = {
 }
 
 
-
 class Parts(NamedTuple):
     """A number as a sum of floats; all but the last have few digits: `bits` for float32, float64.
     So products with numbers of few digits are exact.

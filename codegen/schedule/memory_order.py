@@ -72,7 +72,7 @@ def as_it_lies(low: Memory, x: Node, reduction: Node) -> tuple[int, ...] | None:
 
 def strides_under(low: Memory, x: Node) -> list[tuple[int, ...]]:
     """Those of the leaves of an expression that have its shape."""
-    below, seen, found = [x], set(), []
+    below, seen, strides = [x], set(), []
     while below:
         v = below.pop()
         if v in seen or v.shape != x.shape:
@@ -81,5 +81,5 @@ def strides_under(low: Memory, x: Node) -> list[tuple[int, ...]]:
         if v.op.kind is Kind.ELEMENTWISE and not low.is_leaf(v):
             below += v.inputs
         elif low.is_stored(low.base(v)):
-            found.append(low.resolve(v)[1].strides)
-    return found
+            strides.append(low.resolve(v)[1].strides)
+    return strides

@@ -28,8 +28,6 @@ class _NoFlags(set):
         pass
 
 
-
-
 @cache
 def fuses() -> bool:
     """Whether the machine that kernels are compiled for has fused multiply-adds."""
@@ -52,8 +50,8 @@ class Real:
         """A constant, or another LLVM value of this type."""
         if isinstance(term, Real):
             return term
-        known = isinstance(term, (int, float))
-        return Real(self.b, ir.Constant(self.type, float(term)) if known else term)
+        is_number = isinstance(term, (int, float))
+        return Real(self.b, ir.Constant(self.type, float(term)) if is_number else term)
 
     # ---- arithmetic
     def __add__(self, other: Term) -> Real:

@@ -48,12 +48,12 @@ def turned(memory: Any) -> Any:
             def places(pointer: int) -> list[Any]:
                 where, apart = (context.cast(builder, values[k], signature.args[k], types.int64)
                                 for k in (pointer + 1, pointer + 2))
-                found = []
+                cells = []
                 for _ in range(SIDE):
                     cell = builder.gep(values[pointer], [where])
-                    found.append(builder.bitcast(cell, vector))
+                    cells.append(builder.bitcast(cell, vector))
                     where = builder.add(where, apart)
-                return found
+                return cells
 
             rows = [builder.load(cell, align=size) for cell in places(3)]
             for row in rows:
