@@ -54,6 +54,10 @@ PROGRAMS = {
     "and in place": (
         FLOATS, ODD, lambda T, x: x.clone().logical_and_(T.tensor(1e-60, dtype=T.float64))
     ),
+    "logarithms of sigmoids that are one": (
+        FLOATS, [800.0, inf, -inf, -800.0, nan], lambda T, x: T.nn.functional.logsigmoid(x)
+    ),
+    "the ends of erfinv": (FLOATS, [0.0, -0.0, 1.0, -1.0, 2.0, nan], lambda T, x: T.erfinv(x)),
 }
 CASES = [(name, dtype) for name, (dtypes, _, _) in PROGRAMS.items() for dtype in dtypes]
 

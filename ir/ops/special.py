@@ -40,9 +40,13 @@ def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., An
 
 
 # ---- the error function's family: DLMF 7.2, 7.10
+def _erfinv(x: np.ndarray) -> np.ndarray:
+    return np.copysign(scipy.special.erfinv(x), x)  # SciPy's of -0.0 is 0.0
+
+
 # torch computes it again in backward, which shows if the output is changed through `.data`
 erfinv = _special("erfinv", lambda g, y, x: g * exp(erfinv(x) ** 2) * (pi**0.5 / 2),
-                  public="erfinv", domain=(-0.9, 0.9))
+                  ref=_erfinv, public="erfinv", domain=(-0.9, 0.9))
 erfcx = _special("erfcx", lambda g, y, x: g * (2 * x * y - 2 / pi**0.5))
 ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5, domain=(0.1, 0.9))
 

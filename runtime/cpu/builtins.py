@@ -116,7 +116,7 @@ BUILTINS: dict[str, Builtin] = {
     "erf": Builtin(straight(vector_error.erf), plain.of_scipy("erf")),
     "erfc": Builtin(straight(vector_error.erfc), plain.of_scipy("erfc")),
     "lgamma": Builtin(straight(vector_gamma.lgamma), plain.lgamma),
-    "erfinv": Builtin(straight(vector_error.erfinv), plain.of_scipy("erfinv")),
+    "erfinv": Builtin(straight(vector_error.erfinv), plain.erfinv),
     "erfcx": Builtin(straight(vector_error.erfcx), plain.of_scipy("erfcx")),
     "ndtri": Builtin(straight(vector_error.ndtri), plain.of_scipy("ndtri")),
     "digamma": Builtin(straight(vector_gamma.digamma), plain.of_scipy("psi")),

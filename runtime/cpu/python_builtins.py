@@ -101,6 +101,10 @@ def lgamma(x: Any) -> Any:
     return scipy.special.gammaln(np.abs(x) if np.isinf(x) else x)
 
 
+def erfinv(x: Any) -> Any:
+    return np.copysign(scipy.special.erfinv(x), x)
+
+
 def of_scipy(name: str) -> Callable[..., Any]:
     # `scipy.special` is loaded when it is first used
     return lambda *x: x[-1].dtype.type(getattr(scipy.special, name)(*x))

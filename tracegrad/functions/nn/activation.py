@@ -444,7 +444,8 @@ def logsigmoid(input: Tensor) -> Tensor:
     tensor([-1.3133, -0.6931, -0.1269])
     """
     floats_only("log_sigmoid_cpu", input)
-    return with_slope(lambda x: -kinks.log1p_exp(-x), "logsigmoid", input)
+    # a difference, as a zero is 0.0
+    return with_slope(lambda x: 0.0 - kinks.log1p_exp(-x), "logsigmoid", input)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
