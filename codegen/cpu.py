@@ -8,8 +8,8 @@ from ..ir.node import Node
 from .gemm.constants import by_columns
 from .gemm.epilogue import finish_products
 from .gemm.product import contraction
-from .loop_rows import rows_apart
 from .program import Kernel
+from .rows_apart import rows_apart
 from .schedule.fuse import Fusion, shares_rows, work
 from .schedule.groups import Group
 from .schedule.lower import Lowered

@@ -6,7 +6,7 @@ body permits it; else in two buffers that change places, the last time in that o
 number of iterations is known; or it is a row of what is stacked, and the next iteration finds it
 there. A branch is two loops of one iteration or none.
 
-Where rows are computed apart (loop_rows.py), threads may take some of them through all iterations.
+Where rows are computed apart (rows_apart.py), threads may take some of them through all iterations.
 """
 
 from __future__ import annotations
