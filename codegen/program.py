@@ -85,13 +85,10 @@ class Origin(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """How a launch is spread over a GPU: so many blocks of so many threads, and the bytes of shared
-    memory for each block that the kernel's text does not ask for itself.
-    """
+    """How a launch is spread over a GPU: so many blocks of so many threads."""
 
     blocks: int
     threads: int
-    shared: int = 0
 
 
 @dataclass(frozen=True)

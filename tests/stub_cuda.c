@@ -82,7 +82,6 @@ int cuEventElapsedTime(float *t, handle a, handle b) { *t = 2.5f; return 0; }
 int cuEventDestroy_v2(handle e) { free(e); return 0; }
 int cuModuleLoadData(handle *m, const void *code) { *m = strdup(code); return capturing != NULL; }
 int cuModuleGetFunction(handle *f, handle m, const char *name) { *f = m; return 0; }
-int cuFuncSetAttribute(handle f, int which, int value) { return which != 8; }
 int cuLaunchKernel(handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared, handle s, void **params, void **extra) {
     launch one = {f, gx, bx, *(word *)params[0]};

@@ -21,8 +21,6 @@ _PORTABLE_AND_MAPPED = 3
 _NON_BLOCKING = 1  # a stream that does not wait for the default one
 _RELAXED = 2  # a capture is no hindrance to finalizers, which free memory whenever they run
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # attributes of devices
-_DYNAMIC_SHARED = 8  # an attribute of functions: the most shared memory of a launch
-_USUAL_SHARED = 48 << 10
 
 
 class CudaDriver:
@@ -162,11 +160,9 @@ class CudaDriver:
 
     def launch(self, stream: int, function: int, grid: Grid, args: int) -> None:
         lib = self._of(stream)
-        if grid.shared > _USUAL_SHARED:
-            lib.cuFuncSetAttribute(function, _DYNAMIC_SHARED, grid.shared)
         pointers, cells = arguments((args,))
         lib.cuLaunchKernel(
-            function, grid.blocks, 1, 1, grid.threads, 1, 1, grid.shared, stream, pointers, None
+            function, grid.blocks, 1, 1, grid.threads, 1, 1, 0, stream, pointers, None
         )
         del cells  # which have lived until now
 

@@ -50,7 +50,6 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # with the types of their arguments
     "cuEventDestroy_v2": (_HANDLE,),
     "cuModuleLoadData": (_NEW, c_char_p),
     "cuModuleGetFunction": (_NEW, _HANDLE, c_char_p),
-    "cuFuncSetAttribute": (_HANDLE, c_int, c_int),
     "cuLaunchKernel": (_HANDLE, *[c_uint] * 7, _HANDLE, POINTER(c_void_p), c_void_p),
     "cuGraphInstantiateWithFlags": (_NEW, _HANDLE, c_uint64),
     "cuGraphLaunch": (_HANDLE, _HANDLE),
