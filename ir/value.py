@@ -8,7 +8,10 @@ primitive: which one an operator is, the primitive says (`OpDef.operator`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Number
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .dtype import DType
 
@@ -16,9 +19,19 @@ REGISTRY: dict[str, Any] = {}  # name -> OpDef; filled by ir.op
 OPERATORS: dict[str, Any] = {}  # method of Python -> OpDef, of those that say so
 
 
+def is_operand(x: Any) -> bool:
+    """Whether an operator takes it beside a Value; what it does not may have an operator itself."""
+    return isinstance(x, (Value, Number, np.ndarray, np.generic))
+
+
 def _binary(name: str) -> Callable[..., Any]:
     def operator(self: Value, other: Any) -> Any:
-        return self.bind(OPERATORS[name], (self, other), {})
+        try:
+            return self.bind(OPERATORS[name], (self, other), {})
+        except TypeError:
+            if is_operand(other):
+                raise
+            return NotImplemented
 
     return operator
 

@@ -181,3 +181,38 @@ def test_a_scaler_says_what_is_wrong_and_keeps_its_state():
     assert other.state_dict() == scaler.state_dict()
     off = tg.amp.GradScaler("cpu", enabled=False)
     assert off.scale(w) is w and off.get_scale() == 1.0 and off.state_dict() == {}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_backward_of_a_function_is_cast_like_its_forward(compiled):
+    class Product(tg.autograd.Function):
+        @staticmethod
+        @tg.amp.custom_fwd(device_type="cpu")
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return x @ w
+
+        @staticmethod
+        @tg.amp.custom_bwd(device_type="cpu")
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            return g @ w.T, x.T @ g
+
+    def step(x, w):
+        with tg.autocast("cpu"):
+            y = Product.apply(x, w)
+        y.float().sum().backward()
+        return y
+
+    x, w = tg.ones(3, 4, requires_grad=True), tg.full((4, 2), 0.5, requires_grad=True)
+    y = (tg.compile(step) if compiled else step)(x, w)
+    assert y.dtype is tg.bfloat16 and w.grad.dtype is tg.float32
+    assert x.grad.tolist() == [[1.0] * 4] * 3 and w.grad.tolist() == [[3.0] * 2] * 4
+
+
+def test_the_dtype_of_a_block_can_be_asked_for():
+    with tg.autocast("cpu", dtype=tg.float16):
+        assert tg.get_autocast_dtype("cpu") is tg.float16
+        with tg.autocast("cpu"):
+            assert tg.get_autocast_dtype("cpu") is tg.bfloat16
+    assert tg.get_autocast_dtype("cpu") is tg.bfloat16

@@ -19,6 +19,9 @@ class Image(tg.Tensor):
 
 RESULTS = {
     "an operator": lambda x: x + 1,
+    "a comparison": lambda x: x > 1,
+    "two of them": lambda x: ~(x <= 2),
+    "a row of an iteration": lambda x: next(iter(x)),
     "a reflected one": lambda x: tg.ones(3) * x,
     "a function": lambda x: tg.sin(x),
     "a function of a list": lambda x: tg.cat([tg.ones(2), x]),
@@ -114,3 +117,55 @@ def test_a_program_without_subclasses_is_not_slowed_by_them():
              "t.ones(2) + t.nn.Parameter(t.ones(2)); print(f.subclasses)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert out.stdout == "[]\n", out.stderr
+
+
+def test_operators_are_known_by_their_methods():
+    calls = []
+
+    class Watched(tg.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            calls.append(func)
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    x = tg.ones(2).as_subclass(Watched)
+    results = [x + 1, 2 * x, x / x, -x, x < 2, x % 2, x**2, x[0], x.T]
+    T = tg.Tensor
+    assert calls == [T.add, T.mul, T.div, T.neg, T.lt, T.remainder, T.pow, T.__getitem__,
+                     T.T.__get__]
+    assert all(type(y) is Watched for y in results)
+
+
+class Other:
+    def _operator(self, x):
+        return "mine"
+
+    __radd__ = __rpow__ = __rmatmul__ = __rand__ = __gt__ = __eq__ = _operator
+
+
+@pytest.mark.parametrize("kind", [tg.Tensor, Image])
+def test_an_operand_of_another_class_is_left_to_it(kind):
+    x = tg.ones(2, dtype=tg.int64).as_subclass(kind)
+    other = Other()
+    results = [x + other, x**other, x @ other, x & other, x < other, x == other]
+    assert results == ["mine"] * 6
+    x_before = x
+    x += other
+    assert x == "mine" and (x_before == object()) is False and x_before != [1, 1]
+    for operate in (lambda: x_before - other, lambda: x_before <= "a", lambda: x_before ** None):
+        with pytest.raises(TypeError, match="not supported|unsupported operand"):
+            operate()
+
+
+def test_a_class_that_takes_no_part():
+    class Plain(tg.Tensor):
+        __torch_function__ = tg._C._disabled_torch_function_impl
+
+    x = tg.ones(2).as_subclass(Plain)
+    assert type(x) is Plain and type(x + 1) is tg.Tensor and type(tg.sin(x)) is tg.Tensor
+
+
+def test_a_parameter_refuses_to_lose_a_class():
+    with pytest.raises(RuntimeError, match="a Parameter cannot keep the class of a Image"):
+        nn.Parameter(tg.ones(2).as_subclass(Image))
+    assert type(nn.Parameter(nn.Parameter(tg.ones(2)))) is nn.Parameter

@@ -11,10 +11,11 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec as probe
 from threading import RLock
 from types import ModuleType
 from typing import Any, Self
@@ -93,6 +94,9 @@ class Finder:
         if module is _package():
             module = torch_module()
         if module is None:
+            if sys._getframe(2).f_code is probe.__code__:  # who only looks is told None
+                absent.in_vain[name] = None
+                return None
             raise _no_module(name)
         vars(module).setdefault("__path__", [])  # else `from torch.x import NAME` says less
         return ModuleSpec(name, _Loader(module), origin="tracegrad",
@@ -102,8 +106,8 @@ class Finder:
 def _no_module(name: str) -> ModuleNotFoundError:
     """What `import torch.NAME` and `from torch import NAME` raise.
 
-    The error has no attribute `name`: `from torch import ...` takes an error with the module's name
-    for its own, and says less.
+    The error gets its attribute `name` later: `from torch import ...` takes an error that has the
+    module's name for its own, and says less.
     """
     absent.in_vain[name] = None
     return ModuleNotFoundError(f"{name} is not part of tracegrad")
@@ -191,8 +195,9 @@ class as_torch:
         if importer in ("_frozen_importlib", "importlib"):  # for code in C that is being loaded
             return self.plain_import(*arguments)
         wanted = importer not in LEFT_ALONE if self.scope is None else importer in self.scope
-        with _lock:
-            if wanted == self.ours:
+        with _lock, nullcontext() if wanted == self.ours else self._exchanged():
+            try:
                 return self.plain_import(*arguments)
-            with self._exchanged():
-                return self.plain_import(*arguments)
+            except ModuleNotFoundError as error:
+                error.name = error.name or str(error).partition(" ")[0]
+                raise

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ContextDecorator
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Self
 
 from .. import cuda
 from ..ir.dtype import DType, bfloat16, float16
-from ..tracer.mode import mode
+from ..tracer.mode import casting, mode
 from ..tracer.tensor.device import device
 from .policy import POLICIES, take_part
 
@@ -94,12 +94,14 @@ def is_autocast_cpu_enabled() -> bool:
 
 
 def get_autocast_dtype(device_type: str) -> DType:
-    """The dtype that `autocast` takes if none is given.
+    """The dtype that operations are cast to, or would be if `autocast` were not told.
 
     >>> torch.get_autocast_dtype("cpu")
     tracegrad.bfloat16
     """
-    return bfloat16 if device(device_type).type == "cpu" else float16
+    if device(device_type).type != "cpu":
+        return float16
+    return bfloat16 if mode.autocast is None else mode.autocast.lower
 
 
 def clear_autocast_cache() -> None:
@@ -110,14 +112,31 @@ def clear_autocast_cache() -> None:
 
 
 def custom_fwd(fwd: Any = None, *, device_type: str = "cuda", cast_inputs: Any = None) -> Any:
-    """The `forward` of a Function, as it is. Raises RuntimeError for `cast_inputs`."""
+    """The `forward` of a Function, whose `backward` is then cast like it: see `custom_bwd`.
+
+    Raises RuntimeError for `cast_inputs`.
+    """
     if cast_inputs is not None:
         raise RuntimeError("custom_fwd: cast_inputs is not part of tracegrad")
     if fwd is None:
         return partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
-    return fwd
+
+    @wraps(fwd)
+    def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        ctx._autocast = mode.autocast
+        return fwd(ctx, *args, **kwargs)
+
+    return forward
 
 
 def custom_bwd(bwd: Any = None, *, device_type: str = "cuda") -> Any:
-    """The `backward` of a Function, as it is."""
-    return partial(custom_bwd, device_type=device_type) if bwd is None else bwd
+    """The `backward` of a Function, with the casts that its `forward` ran with."""
+    if bwd is None:
+        return partial(custom_bwd, device_type=device_type)
+
+    @wraps(bwd)
+    def backward(ctx: Any, *grads: Any) -> Any:
+        with casting(ctx._autocast):
+            return bwd(ctx, *grads)
+
+    return backward

@@ -5,53 +5,48 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
-import runpy
 import sys
 from collections.abc import Sequence
 
 from .. import absent
 from ..runtime.cpu import object_cache
-from ..torch_import import as_torch
+from . import script
 
 _USAGE = """\
 python -m tracegrad SCRIPT [ARGUMENT ...]
        python -m tracegrad -m MODULE [ARGUMENT ...]
+       python -m tracegrad -c TEXT [ARGUMENT ...]
+       python -m tracegrad - [ARGUMENT ...]
        python -m tracegrad cache [--clear]"""
 _ABOUT = """\
-Run a script or a module with `import torch` giving tracegrad. What it asked of torch in vain is
-reported at its end. `cache` shows the folder of compiled programs and kernels, or empties it."""
+Run a script, a module, a text, or with `-` what comes from the standard input, with `import torch`
+giving tracegrad. What it asked of torch in vain is reported at its end. `cache` shows the folder of
+compiled programs and kernels, or empties it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["cache"]:
-        cache(given[1:])
-    elif given[:1] == ["-m"] and len(given) > 1:
-        run(given[1:], is_module=True)
-    elif given and not given[0].startswith("-"):
-        run(given, is_module=False)
+    command = list(sys.argv[1:] if arguments is None else arguments)
+    first = command[0] if command else ""
+    if first == "cache":
+        cache(command[1:])
+    elif first == "-" or (first in ("-m", "-c") and len(command) > 1):
+        run(command)
+    elif first and first[0] != "-":
+        if not os.path.exists(first):
+            print(f"usage: {_USAGE}\nthere is no script {first!r}, and no such command",
+                  file=sys.stderr)
+            sys.exit(2)
+        run(command)
     else:
         parser = argparse.ArgumentParser(usage=_USAGE, description=_ABOUT)
-        parser.parse_args(given)
-        parser.error("a script, `-m` and a module, or `cache` is needed")
+        parser.parse_args(command)
+        parser.error("a script, `-`, `-m` and a module, `-c` and a text, or `cache` is needed")
 
 
-def run(command: list[str], is_module: bool) -> None:
-    """Run a script or a module as `__main__`, its arguments behind its name, as Python does."""
-    name = command[0]
-    if not is_module and not os.path.exists(name):
-        print(f"usage: {_USAGE}\nthere is no script {name!r}, and no such command",
-              file=sys.stderr)
-        sys.exit(2)
-    sys.argv = command
-    as_torch()
+def run(command: list[str]) -> None:
+    """Run a script, and report at its end what it asked for in vain."""
     atexit.register(_report)  # after the traceback of an error
-    if is_module:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
-    else:
-        # python -m put the working directory there; a folder or a zip file adds itself
-        sys.path[0] = os.path.dirname(os.path.realpath(name))
-        runpy.run_path(name, run_name="__main__")
+    script.run(command)
 
 
 def _report() -> None:

@@ -376,13 +376,8 @@ NEW = {f"new_{f.__name__}": _new(f, f.__name__) for f in (zeros, ones, empty, fu
 
 
 def numbers_equal(self: Tensor, other: Any) -> Any:
-    """Elementwise equality; False for what cannot be compared."""
-    if other is None or isinstance(other, (str, list, tuple, dict, set, type)):
-        return NotImplemented
     return bind(ops.eq, (self, other), {})
 
 
 def numbers_differ(self: Tensor, other: Any) -> Any:
-    if other is None or isinstance(other, (str, list, tuple, dict, set, type)):
-        return NotImplemented
     return bind(ops.ne, (self, other), {})

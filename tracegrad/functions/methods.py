@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..ir.op import OpDef
 from ..ir.ops import elementwise as ops
-from ..ir.value import ARITHMETIC, OPERATORS
+from ..ir.value import ARITHMETIC, OPERATORS, is_operand
 from ..tracer.tensor import printing
 from ..tracer.tensor.inplace import apply_inplace, inplace
 from ..tracer.tensor.reshape_inplace import inplace_view
@@ -111,6 +112,20 @@ INPLACE = {
 }
 
 
+def _or_reflected(function: Callable) -> Callable:
+    """An operator that leaves operands it cannot take to their classes."""
+
+    def operator(self: Tensor, other: Any) -> Any:
+        try:
+            return function(self, other)
+        except (AttributeError, TypeError):
+            if is_operand(other):
+                raise
+            return NotImplemented
+
+    return operator
+
+
 def _operand(x: Any) -> Any:
     """An array beside a Tensor is one."""
     return creation.as_tensor(x) if isinstance(x, np.ndarray) else x
@@ -121,13 +136,13 @@ OTHERS = {
     "lu_solve": solvers.old_lu_solve,
     "__getitem__": indexing.getitem,
     "__setitem__": indexing.setitem,
-    "__matmul__": lambda self, other: blas.matmul(self, _operand(other)),
+    "__matmul__": _or_reflected(lambda self, other: blas.matmul(self, _operand(other))),
     "__rmatmul__": lambda self, other: blas.matmul(_operand(other), self),
-    "__eq__": conversion.numbers_equal,
-    "__ne__": conversion.numbers_differ,
+    "__eq__": _or_reflected(conversion.numbers_equal),
+    "__ne__": _or_reflected(conversion.numbers_differ),
     "__hash__": object.__hash__,
     "__pos__": pointwise.positive,
-    "__pow__": pointwise.pow,
+    "__pow__": _or_reflected(pointwise.pow),
     "__rpow__": lambda self, base: pointwise.pow(base, self),
     "__rsub__": pointwise.rsub,
     "__repr__": printing.tensor_repr,
@@ -201,5 +216,5 @@ def attach() -> None:
 
 
 def _augmented(op: OpDef) -> Any:
-    return lambda self, other: apply_inplace(self, op, other)
+    return _or_reflected(lambda self, other: apply_inplace(self, op, other))
 

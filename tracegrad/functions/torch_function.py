@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
-from ..ir.value import ARITHMETIC
+from ..ir.value import ARITHMETIC, is_operand
 from ..tracer.mode import mode
 from ..tracer.tensor.tensor import Tensor
 from .torch.slicing_joining import alias
@@ -24,8 +24,16 @@ watchers: list[Any] = []  # they and autocast, once used: the public functions a
 _KEPT = frozenset("as_subclass backward bind register_hook requires_grad_ retain_grad".split())
 _OPERATORS = frozenset(
     [*ARITHMETIC, *(f"__i{name[2:]}" for name in ARITHMETIC), *(f"__r{n[2:]}" for n in ARITHMETIC)]
-) | frozenset("__eq__ __getitem__ __invert__ __matmul__ __ne__ __neg__ __pos__ __rmatmul__ "
-              "__rpow__ __setitem__ __abs__".split())
+) | frozenset("__abs__ __eq__ __ge__ __getitem__ __gt__ __invert__ __le__ __lt__ __matmul__ __ne__ "
+              "__neg__ __pos__ __rmatmul__ __rpow__ __setitem__".split())
+# operators whose function is, for torch, a method of another name
+_METHODS = {
+    "__abs__": "abs", "__add__": "add", "__ge__": "ge", "__gt__": "gt", "__iadd__": "add_",
+    "__imul__": "mul_", "__isub__": "sub_", "__itruediv__": "div_", "__le__": "le", "__lt__": "lt",
+    "__matmul__": "matmul", "__mod__": "remainder", "__mul__": "mul", "__ne__": "ne",
+    "__neg__": "neg", "__pos__": "positive", "__pow__": "pow", "__radd__": "add",
+    "__rmul__": "mul", "__sub__": "sub", "__truediv__": "div",
+}
 _PROPERTIES = frozenset("H T data mH mT".split())
 
 
@@ -46,7 +54,7 @@ def no_torch_function() -> Iterator[None]:
         _state.off = before
 
 
-def disabled(cls: type, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+def disabled(func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     """A `__torch_function__` that takes nothing over: results are plain tensors."""
     with no_torch_function():
         return func(*args, **(kwargs or {}))
@@ -57,17 +65,17 @@ def takes_over(x: Any) -> bool:
     kind = type(x)
     if kind is Tensor or not hasattr(kind, "__torch_function__"):
         return False
-    return getattr(kind.__torch_function__, "__func__", None) is not disabled
+    return kind.__torch_function__ is not disabled
 
 
 def takers(arguments: Iterable[Any]) -> list[Any]:
     """Those arguments that take over, one of each class, a subclass before its base."""
-    found: list[Any] = []
+    taking: list[Any] = []
     for x in filter(takes_over, arguments):
-        if type(x) not in map(type, found):
-            place = next((i for i, t in enumerate(found) if isinstance(x, type(t))), len(found))
-            found.insert(place, x)
-    return found
+        if type(x) not in map(type, taking):
+            place = next((i for i, t in enumerate(taking) if isinstance(x, type(t))), len(taking))
+            taking.insert(place, x)
+    return taking
 
 
 def taken_over(function: Callable, args: tuple, kwargs: dict) -> Any:
@@ -79,14 +87,14 @@ def taken_over(function: Callable, args: tuple, kwargs: dict) -> Any:
         return NOT_TAKEN
     everything = [*args, *kwargs.values()]
     inside = [y for x in everything if isinstance(x, (tuple, list)) for y in x]
-    found = takers([*everything, *inside])
-    return ask(function, found, args, kwargs) if found else NOT_TAKEN
+    taking = takers([*everything, *inside])
+    return ask(function, taking, args, kwargs) if taking else NOT_TAKEN
 
 
-def ask(function: Callable, found: list[Any], args: tuple, kwargs: dict) -> Any:
+def ask(function: Callable, taking: list[Any], args: tuple, kwargs: dict) -> Any:
     """Let these arguments answer the call, in turn."""
-    kinds = tuple(map(type, found))
-    for x in found:
+    kinds = tuple(map(type, taking))
+    for x in taking:
         if mode.trace is not None:
             refuse_subclass(x)
         result = type(x).__torch_function__(function, kinds, args, kwargs)
@@ -142,13 +150,26 @@ def default(cls: type, func: Callable, types: Any, args: Any = (), kwargs: Any =
     return result if cls is Tensor else _as(cls, result)
 
 
-def _method(name: str, plain: Callable) -> Callable:
+def _method(name: str, plain: Callable, torchs: Callable) -> Callable:
+    """A method that asks for `torchs`, by the name that torch has for it.
+
+    Operators leave operands that they do not take to the operands' classes.
+    """
+    is_binary = name in _OPERATORS and name not in ("__getitem__", "__setitem__")
+
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = taken_over(plain, (self, *args), kwargs)
+        if is_binary and args and not (is_operand(args[0]) or takes_over(args[0])):
+            return plain(self, *args)
+        result = taken_over(torchs, (self, *args), kwargs)
         return plain(self, *args, **kwargs) if result is NOT_TAKEN else result
 
     method.__name__, method.__doc__ = name, plain.__doc__
     return method
+
+
+def _iterate(self: Tensor) -> Iterator[Tensor]:
+    """The rows, of the subclass as `unbind` gives them."""
+    return iter(self.unbind()) if self.ndim else Tensor.__iter__(self)
 
 
 def _members() -> dict[str, Any]:
@@ -161,7 +182,7 @@ def join(cls: type) -> None:
     """Let a subclass take part, if it takes anything over; told of each when it is defined."""
     if cls.__module__.startswith("tracegrad."):
         return
-    if getattr(cls.__torch_function__, "__func__", None) is disabled:  # type: ignore[attr-defined]
+    if cls.__torch_function__ is disabled:  # type: ignore[attr-defined]
         return
     subclasses.append(cls)
     watchers.append(cls)
@@ -169,9 +190,11 @@ def join(cls: type) -> None:
         if getattr(cls, name) is not getattr(Tensor, name):
             continue
         if name in _PROPERTIES:
-            setattr(cls, name, property(_method(name, value.fget), value.fset))
+            setattr(cls, name, property(_method(name, value.fget, value.__get__), value.fset))
+        elif name == "__iter__":
+            cls.__iter__ = _iterate  # type: ignore[attr-defined]
         elif callable(value) and (name[0] != "_" or name in _OPERATORS) and name not in _KEPT:
-            setattr(cls, name, _method(name, value))
+            setattr(cls, name, _method(name, value, getattr(Tensor, _METHODS.get(name, name))))
 
 
 def attach() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..functions.torch.creation import empty
-from ..functions.torch_function import disabled
+from ..functions.torch_function import disabled, takes_over
 from ..tracer.tensor.tensor import Tensor
 
 
@@ -13,7 +13,8 @@ class Parameter(Tensor):
     """A leaf tensor that a Module registers when it is assigned to an attribute.
 
     data: a tensor, whose values are shared; requires_grad: whether it is trained.
-    Shape and dtype: those of data. Raises RuntimeError for a dtype that is not floating point.
+    Shape and dtype: those of data. Raises RuntimeError for a dtype that is not floating point
+    and for a tensor whose class has a `__torch_function__` of its own.
 
     >>> nn.Parameter(torch.tensor([1.0, 2.0]))
     Parameter containing:
@@ -27,13 +28,18 @@ class Parameter(Tensor):
             raise TypeError(
                 f"Parameter(): argument 'data' must be Tensor, not {type(data).__name__}"
             )
+        if takes_over(data):
+            raise RuntimeError(
+                f"a Parameter cannot keep the class of a {type(data).__name__}: give it "
+                "x.as_subclass(torch.Tensor), or make a subclass of nn.Parameter"
+            )
         if requires_grad and not data.dtype.is_floating_point:
             raise RuntimeError(
                 "Only Tensors of floating point and complex dtype can require gradients"
             )
         return Tensor._make_subclass(cls, data, requires_grad)
 
-    __torch_function__: Any = classmethod(disabled)
+    __torch_function__: Any = staticmethod(disabled)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
