@@ -274,6 +274,12 @@ def test_storages_of_a_device(gpus):
     assert whole.data_ptr() == part.data_ptr() == x.data_ptr() and part.device == x.device
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "int8", "bool"])
+def test_a_storage_lists_its_numbers(dtype):
+    x = tg.tensor([[0, 1], [1, 0]], dtype=getattr(tg, dtype))
+    assert x.t().storage().tolist() == [0, 1, 1, 0]
+
+
 def test_copies_and_pickles_stay_on_the_device(gpus):
     x = tg.arange(6.0, device="cuda:1").reshape(2, 3).t().requires_grad_()
     for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x)), x.clone(), x.detach()):

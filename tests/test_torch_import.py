@@ -6,6 +6,7 @@ import builtins
 import importlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,23 @@ def test_blocks_may_end_in_any_order():
     second.close()
     second.close()
     assert sys.modules.get("torch") is before and builtins.__import__.__module__ == "builtins"
+
+
+def test_threads_open_and_close_while_others_import():
+    before, import_ = sys.modules.get("torch"), builtins.__import__
+
+    def work(index):
+        for k in range(60):
+            sys.modules[f"made_{index}_{k}"] = sys
+            with tg.as_torch():
+                from torch import nn
+
+                assert nn is tg.nn
+            del sys.modules[f"made_{index}_{k}"]
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert sys.modules.get("torch") is before and builtins.__import__ is import_
 
 
 def test_an_exception_ends_the_block():

@@ -136,10 +136,10 @@ class as_torch:
         self.scope = None if scope is None else frozenset(scope)
         self.ours = False  # whether `sys.modules` has our modules now
         self.others: dict[str, ModuleType] = {}
-        self.plain_import: Callable = builtins.__import__
         self.importer = self._import
         self.open = True
         with _lock:
+            self.plain_import: Callable = builtins.__import__
             _opened.append(self)
             builtins.__import__ = self.importer
             if self.scope is None:
@@ -166,7 +166,8 @@ class as_torch:
 
     def _exchange(self) -> None:
         """Exchange the modules under torch's name, and put the finder there or away."""
-        now = {n: m for n, m in sys.modules.items() if n == "torch" or n.startswith("torch.")}
+        modules = sys.modules.copy()  # other threads import
+        now = {n: m for n, m in modules.items() if n == "torch" or n.startswith("torch.")}
         for name in now:
             del sys.modules[name]
         sys.modules.update(self.others)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,7 @@ INPLACE = {
 def _or_reflected(function: Callable) -> Callable:
     """An operator that leaves operands it cannot take to their classes."""
 
+    @wraps(function)
     def operator(self: Tensor, other: Any) -> Any:
         try:
             return function(self, other)

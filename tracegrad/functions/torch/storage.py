@@ -95,7 +95,7 @@ class TypedStorage(UntypedStorage):
                               None, self.data_ptr())
             return self.dtype.decode(host(row)).tolist()
         flat = np.frombuffer(self._array, self.dtype.storage) if self.nbytes() else self._array
-        return flat.tolist()
+        return self.dtype.decode(flat).tolist()
 
     def untyped(self) -> UntypedStorage:
         """The bytes."""
