@@ -348,6 +348,23 @@ def test_answers_that_no_call_could_make_again_are_refused(name):
             f(tg.ones(2))
 
 
+LATER = {
+    "append": lambda x, kept: kept.append(Box(x)),
+    "extend": lambda x, kept: kept.extend([x, {x}]),
+    "print": lambda x, kept: print(Box(x)),
+    "callback": lambda x, kept: tg.debug.callback(lambda: kept.append(x)),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_objects_with_arguments_are_not_kept_for_later(name):
+    kept: list = []
+    f = tg.compile(lambda x: (LATER[name](x, kept), x * 2)[1])
+    with pytest.raises(RuntimeError, match="that holds a tensor argument"):
+        for _ in range(3):
+            f(tg.ones(2))
+
+
 def test_an_object_from_outside_that_holds_an_argument_is_returned():
     box, size = Box(tg.ones(2)), lambda: 2
     f = tg.compile(lambda x, box: (x * 2, box, box.get, lambda: box.x, size))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from ..ir.graph import Graph
@@ -114,6 +115,10 @@ class EntryBuilder:
         for location, _, after in observations.effects:
             subject = f"a compiled function sets {location.label} to"
             refuse_hidden(after, subject, arguments, outside)
+        for function, args, kwargs in observations.printed:
+            called = function if isinstance(function, FunctionType) else None
+            subject = "a compiled function appends, prints or calls back with"
+            refuse_hidden((called, args, kwargs), subject, arguments, outside)
         effects = tuple(e.after for e in observations.effects)
         result = (result, effects, tuple(observations.printed))
         tensors = {id(t): t for t in leaves(result) if isinstance(t, Tensor)}.values()

@@ -135,9 +135,9 @@ def refuse_hidden(
             )
         held = list(_held(leaf, outside))
         if any(t._node is not None for t in held):
-            what = "tensors it computed; return them"
+            what = "tensors it computed: hand them on"
         elif id(leaf) not in outside and any(t is x for t in held for x in arguments):
-            what = "a tensor argument; return it"
+            what = "a tensor argument: hand it on"
         else:
             continue
         raise RuntimeError(
