@@ -281,7 +281,7 @@ def test_a_container_that_changes_after_it_is_printed_is_shown_as_it_was(capsys)
         row[1].clear()
         table["keys"].add(2)
         table["new"] = more
-        more.append(x)
+        more.append(2)
         print(row, table, sep="; ")
         tg.debug.print("{} {}", row, len(row))
         tg.debug.callback(lambda r: print(r), row)

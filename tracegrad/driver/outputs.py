@@ -151,6 +151,8 @@ def _held(value: Any, outside: Container[int]) -> Iterator[Tensor]:
     queue, met = [value], {id(value)}
     for holder in queue:  # it grows
         for x in _inside(holder):
+            if is_atom(x):  # first: to ask for another class would be a use of an Unread
+                continue
             if isinstance(x, Tensor):
                 yield x
             elif id(x) not in met and id(x) not in outside:
@@ -161,7 +163,7 @@ def _held(value: Any, outside: Container[int]) -> Iterator[Tensor]:
 def _inside(value: Any) -> list:
     """What an object refers to, if it is no tool of a library."""
     cls = type(value)
-    if isinstance(value, (type, ModuleType)) or is_atom(value):
+    if is_atom(value) or isinstance(value, (type, ModuleType)):
         return []
     if isinstance(value, dict):
         return list(dict.values(value))
