@@ -42,12 +42,12 @@ class _AtOnce(Executable):
 def fake_gpus(count: int = 1) -> Iterator[Gpus]:
     """Within it there are GPUs that run the CPU's kernels."""
     driver = FakeDriver(count)
-    own, places.BACKENDS["cuda"] = places.BACKENDS["cuda"], places.BACKENDS["cpu"]
+    own, places.cuda_backend = places.cuda_backend, lambda: places.HOST.backend
     try:
         with using([FakeGpu(driver, k) for k in range(count)]) as gpus:
             yield gpus
     finally:
-        places.BACKENDS["cuda"] = own
+        places.cuda_backend = own
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,6 @@ from ..ir.ops.elementwise import copy, may_fail
 from ..ir.ops.movement import permute
 from ..ir.strides import View, inverse
 from ..runtime.cuda.allocator import OutOfMemoryError as OutOfMemoryError
-from ..runtime.cuda.device import CudaDevice, of_nvidia
 from ..runtime.device import Executable
 from ..tracer.tensor import device_memory
 from ..tracer.tensor.device import device as Place
@@ -32,6 +32,9 @@ from ..tracer.tensor.device_memory import host, moved
 from ..tracer.tensor.memory_order import axis_order, elementwise_strides
 from .lowering import simple
 from .places import gpu
+
+if TYPE_CHECKING:
+    from ..runtime.cuda.device import CudaDevice
 
 MOST_OPERATIONS = 4096  # of which programs are kept
 MOST_NUMBERS = 1024  # that are kept in the memory of GPUs
@@ -206,7 +209,12 @@ def _after_fork() -> None:
     Gpus.forked = Gpus.opened is not None
 
 
-Gpus.opener = staticmethod(of_nvidia)
+def _of_nvidia() -> Sequence[CudaDevice]:
+    # most programs ask for no GPU, and need not wait for the import of what runs kernels there
+    return import_module("..runtime.cuda.device", __package__).of_nvidia()
+
+
+Gpus.opener = staticmethod(_of_nvidia)
 gpus = Gpus()
 device_memory.install(gpus)
 if hasattr(os, "register_at_fork"):

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..codegen.backend import Backend
 from ..codegen.cpu import CPU
-from ..codegen.cuda.backend import CUDA
 from ..codegen.program import Program
 from ..ir.device_array import DeviceArray
 from ..runtime.cpu.executable import Executable as CPUExecutable
@@ -37,8 +37,13 @@ class Place(NamedTuple):
     from_host: Callable[[np.ndarray], Array]  # maybe the array itself
 
 
-BACKENDS: dict[str, Backend] = {"cpu": CPU(), "cuda": CUDA()}
-HOST = Place("cpu", BACKENDS["cpu"], CPUExecutable, lambda: "", np.empty_like, lambda array: array)
+@cache
+def cuda_backend() -> Backend:
+    """Who writes kernels for GPUs: imported when there is a GPU."""
+    return import_module("..codegen.cuda.backend", __package__).CUDA()
+
+
+HOST = Place("cpu", CPU(), CPUExecutable, lambda: "", np.empty_like, lambda array: array)
 
 
 @cache
@@ -50,7 +55,7 @@ def gpu(device: Device) -> Place:
         return DeviceArray(whole.memory, template.shape, template.dtype, template.strides)
 
     return Place(
-        device.name, BACKENDS["cuda"], device.executable, device.identity, empty_like,
+        device.name, cuda_backend(), device.executable, device.identity, empty_like,
         device.from_host,
     )
 
