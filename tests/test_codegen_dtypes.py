@@ -31,6 +31,8 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, 7.5, -2.5, 1.5, 1e-3, 40.0
            np.inf, -np.inf, np.nan)
 # how far apart results may be, in the last place of the type
 ULPS = {"plain Python": 4, "Numba": 8}
+# next to a root, between -3 and -2, a result has the error of the larger numbers it is made of
+ROOTS = {"lgamma": 2.0**-52}
 
 
 def numbers(d: dt.DType) -> np.ndarray:
@@ -48,7 +50,8 @@ def pairs(d: dt.DType) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(a), np.ascontiguousarray(b)
 
 
-def agree(got: np.ndarray, want: np.ndarray, d: dt.DType, ulps: int, words: str) -> None:
+def agree(got: np.ndarray, want: np.ndarray, d: dt.DType, ulps: int, words: str,
+          atol: float = 0.0) -> None:
     assert got.dtype == want.dtype and got.shape == want.shape, words
     if d.kind != "float":
         np.testing.assert_array_equal(got, want, err_msg=words)
@@ -56,7 +59,7 @@ def agree(got: np.ndarray, want: np.ndarray, d: dt.DType, ulps: int, words: str)
     eps = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
     x, y = (np.asarray(d.decode(v), np.float64) for v in (got, want))
     rtol = (1.01 if d.is_half else ulps) * eps[d.name]
-    np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * 1e-2, err_msg=words)
+    np.testing.assert_allclose(x, y, rtol=rtol, atol=max(rtol * 1e-2, atol), err_msg=words)
 
 
 def accepts(op, d: dt.DType) -> bool:
@@ -104,7 +107,8 @@ def test_elementwise_primitives(d, rung):
     want = interpret(graph, a, b)
     got = RUNGS[rung](build(graph), [a, b])
     for name, node, g, w in zip(made, graph.outputs, got, want, strict=True):
-        agree(g, w, node.dtype, ULPS[rung], f"{name} of {d.name}")
+        words = f"{name} of {d.name}"
+        agree(g, w, node.dtype, ULPS[rung], words, ROOTS.get(name, 0.0))
 
 
 @pytest.mark.parametrize("rung", RUNGS)
