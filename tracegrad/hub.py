@@ -46,8 +46,8 @@ def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None,
     sha = hashlib.sha256()
     handle, name = tempfile.mkstemp(dir=folder, suffix=".partial")
     try:
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(request) as answer:
-            while block := answer.read(1 << 17):
+        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(request) as response:
+            while block := response.read(1 << 17):
                 file.write(block)
                 sha.update(block)
         if hash_prefix is not None and not sha.hexdigest().startswith(hash_prefix):
