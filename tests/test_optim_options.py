@@ -4,6 +4,7 @@ names, tensors as learning rates, closures, gradients that are missing, hooks, r
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import numpy as np
@@ -251,3 +252,17 @@ def test_hooks_and_names_in_a_compiled_step():
         step(tg.ones(3, 2))
     assert calls == 4
     np.testing.assert_allclose(model.bias.item(), before - 4 * 0.3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("module", ["", "lr_scheduler"])
+def test_classes_take_torchs_parameters(module):
+    """Scripts look for `fused` among them."""
+    ours, theirs = (getattr(T.optim, module) if module else T.optim for T in (tg, torch))
+    seen = 0
+    for name, theirs_of in inspect.getmembers(theirs, inspect.isclass):
+        if theirs_of.__module__.startswith("torch.optim") and name[0] != "_":
+            found = inspect.signature(getattr(ours, name)).parameters.values()
+            wanted = inspect.signature(theirs_of).parameters.values()
+            assert [(p.name, p.kind) for p in found] == [(p.name, p.kind) for p in wanted], name
+            seen += 1
+    assert seen > 10
