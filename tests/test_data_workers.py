@@ -263,6 +263,7 @@ class Slow(Dataset):
         return torch.ones(1000)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     loader = DataLoader(Slow(), 2, num_workers=2, multiprocessing_context=sys.argv[2])
     for i, batch in enumerate(loader):
         if i == 0:

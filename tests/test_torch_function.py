@@ -169,3 +169,31 @@ def test_a_parameter_refuses_to_lose_a_class():
     with pytest.raises(RuntimeError, match="a Parameter cannot keep the class of a Image"):
         nn.Parameter(tg.ones(2).as_subclass(Image))
     assert type(nn.Parameter(nn.Parameter(tg.ones(2)))) is nn.Parameter
+
+
+def test_masks_of_a_compiled_function_are_no_subclasses_of_users():
+    class Mine(tg.Tensor):
+        pass
+
+    assert type(tg.ones(1).as_subclass(Mine) + 1) is Mine  # from now on classes are asked
+    y = tg.compile(lambda x: tg.sin(x[x > 1]) + x[x > 1])(tg.arange(4.0))
+    wanted = tg.arange(2.0, 4.0).sin() + tg.arange(2.0, 4.0)
+    assert type(y) is tg.Tensor and y.tolist() == wanted.tolist()
+
+
+def test_tensors_of_torch_are_numbers_and_not_asked():
+    torch = pytest.importorskip("torch")
+
+    class Mine(tg.Tensor):
+        pass
+
+    class Theirs(torch.Tensor):
+        pass
+
+    assert Mine([1.0]).tolist() == [1.0]
+    for x in (torch.arange(3.0), torch.arange(3.0).as_subclass(Theirs)):
+        assert tg.from_dlpack(x).tolist() == tg.tensor(x).tolist() == [0.0, 1.0, 2.0]
+        with pytest.raises(TypeError):
+            tg.add(tg.ones(3), x)
+        with pytest.raises(TypeError):
+            tg.ones(3) + x

@@ -7,6 +7,7 @@ from typing import Any
 
 import tracegrad
 from tracegrad.ir.op import OpDef
+from tracegrad.torch_modules import HOMES
 
 MODULES = ("", "nn.functional", "linalg", "special", "fft", "masked", "signal.windows", "func",
            "autograd", "autograd.functional", "nn.init", "utils.checkpoint")
@@ -28,14 +29,17 @@ def module(dotted: str) -> ModuleType | None:
 
 
 def functions() -> dict[str, Any]:
-    """`relu`, `nn.functional.relu`, ... to the function."""
+    """`relu`, `nn.functional.relu`, ... to the function; without those that a module has only once
+    they were used, which are methods of tensors under another name.
+    """
     out = {}
     for dotted in MODULES:
         space = module(dotted)
         names = vars(space) if space else {}
         for name, value in sorted((k, names[k]) for k in names.get("__all__", names)):
-            if not name.startswith("_") and is_function(value):
-                out[f"{dotted}.{name}" if dotted else name] = value
+            path = f"{dotted}.{name}" if dotted else name
+            if not name.startswith("_") and path not in HOMES and is_function(value):
+                out[path] = value
     return out
 
 

@@ -34,6 +34,7 @@ _METHODS = {
     "__neg__": "neg", "__pos__": "positive", "__pow__": "pow", "__radd__": "add",
     "__rmul__": "mul", "__sub__": "sub", "__truediv__": "div",
 }
+_TORCHS = ("torch", "torch._tensor")  # what torch gives its own tensors is no answer to ours
 _PROPERTIES = frozenset("H T data mH mT".split())
 
 
@@ -60,12 +61,19 @@ def disabled(func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> 
         return func(*args, **(kwargs or {}))
 
 
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("tracegrad.")
+
+
 def takes_over(x: Any) -> bool:
     """Whether calls with this argument are its class's to answer."""
     kind = type(x)
     if kind is Tensor or not hasattr(kind, "__torch_function__"):
         return False
-    return kind.__torch_function__ is not disabled
+    if _is_ours(kind) and issubclass(kind, Tensor):
+        return False
+    owner = next(c for c in kind.__mro__ if "__torch_function__" in vars(c))
+    return owner.__module__ not in _TORCHS and kind.__torch_function__ is not disabled
 
 
 def takers(arguments: Iterable[Any]) -> list[Any]:
@@ -143,8 +151,8 @@ def _as(cls: type, result: Any) -> Any:
 
 def default(cls: type, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     """`Tensor.__torch_function__`: the function as for tensors, with results of the subclass."""
-    if not all(issubclass(cls, t) for t in types):
-        return NotImplemented
+    if _state.off or not all(issubclass(cls, t) for t in types):
+        return NotImplemented  # while it is off, only functions of another library ask
     with no_torch_function():
         result = func(*args, **(kwargs or {}))
     return result if cls is Tensor else _as(cls, result)
@@ -180,7 +188,7 @@ def _members() -> dict[str, Any]:
 
 def join(cls: type) -> None:
     """Let a subclass take part, if it takes anything over; told of each when it is defined."""
-    if cls.__module__.startswith("tracegrad."):
+    if _is_ours(cls):
         return
     if cls.__torch_function__ is disabled:  # type: ignore[attr-defined]
         return
