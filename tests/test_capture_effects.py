@@ -342,6 +342,7 @@ def test_an_event_that_another_thread_sets_meanwhile_stays_set():
 
     def other():
         begun.acquire()
+        begun.release()  # a second trace does not wait
         go.set()
         done.release()
 

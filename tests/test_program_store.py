@@ -177,6 +177,7 @@ def flat(values) -> list:
     return [v for value in values for v in flat(value)] if nested else [values]
 
 
+@pytest.mark.slow
 def test_programs_at_random_are_found_again(cache_folder):
     pytest.importorskip("torch")
     assert run(fuzz, 0, 5, False) == run(fuzz, 0, 5, True)
