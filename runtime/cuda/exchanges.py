@@ -83,14 +83,15 @@ def _block_of(operation: str, code: str) -> Any:
 
     @device
     def block(x: Any) -> Any:
-        parts = cuda.shared.array(MOST_WARPS, wide)
+        parts, warps = cuda.shared.array(MOST_WARPS, wide), cuda.blockDim.x >> 5
         total = warp(x)
         cuda.syncthreads()  # what was there has been read
         if cuda.threadIdx.x & 31 == 0:
             parts[cuda.threadIdx.x >> 5] = total
         cuda.syncthreads()
+        # from here on the simulator may have taken `cuda` away: another thread has returned
         total = kind(parts[0])
-        for w in range(1, cuda.blockDim.x >> 5):
+        for w in range(1, warps):
             total = combine(total, kind(parts[w]))
         return total
 

@@ -236,8 +236,7 @@ def compare(stage: str, got: list, want: list, random: bool) -> None:
 
 
 MISSING = re.compile(
-    r"(module 'tracegrad|type object 'Tensor'|'Tensor' object)\S* has no attribute"
-)
+    r"^torch\.\S+ is not part of tracegrad|type object 'Tensor' has no attribute")
 
 
 class Absent(Exception):

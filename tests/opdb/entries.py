@@ -80,7 +80,7 @@ def ours(op: Any) -> Callable | None:
     if isinstance(f, FunctionType) and f.__module__.startswith("torch.testing"):
         return rebound(f)
     function = found(tracegrad, op.name)
-    if function is None or isinstance(function, (ModuleType, type, tracegrad.dtype)):
+    if not callable(function) or isinstance(function, type):
         function = getattr(tracegrad.Tensor, op.name, None)
     return function
 
