@@ -81,10 +81,10 @@ FUNCTIONS = {
     "erf": Function((1.3, 1.3), scipy.special.erf, "erf", -6.5, 6.5, most=1.0),
     "erfc": Function((4.0, 4.0), scipy.special.erfc, "erfc", -6, 27.5, most=1.0),
     "erfcx": Function((3.0, 3.0), scipy.special.erfcx, "erfcx", -26, 30),
-    "erfinv": Function((2.3, 3.0), scipy.special.erfinv, "erfinv", least=1e-16, most=1, origin=1),
+    "erfinv": Function((2.3, 4.0), scipy.special.erfinv, "erfinv", least=1e-16, most=1, origin=1),
     "lgamma": Function((0.6, 3.0), lgamma, "lgamma", 0, 10, positive=True),
     "digamma": Function((0.6, 3.2), scipy.special.psi, "digamma", 0, 10, positive=True),
-    "ndtri": Function((3.0, 3.9), scipy.special.ndtri, "ndtri", 0, least=1e-300, most=1),
+    "ndtri": Function((3.5, 3.9), scipy.special.ndtri, "ndtri", 0, least=1e-300, most=1),
 }
 PAIRS = {  # functions of two numbers: their bounds and NumPy's names
     "power": ((0.51, 1.2), np.power),

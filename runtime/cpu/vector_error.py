@@ -1,7 +1,7 @@
 """The error function and its family as straight LLVM code, like vector_math.py.
 
 Largest errors in units of the last place (tests/test_vector_math.py): 1.3 for erf, 3 for
-erfcx and erfinv, 4 for erfc and ndtri.
+erfcx, 4 for erfc, erfinv and ndtri.
 """
 
 from __future__ import annotations
