@@ -18,7 +18,7 @@ def run(folder, *command, **options):
 
 def test_a_traceback_begins_in_the_script(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("import torch\ndef f():\n    1 / 0\nf()\n")
+    script.write_text("import math\ndef f():\n    1 / 0\nf()\n")
     out = run(tmp_path, "script.py")
     python = subprocess.run([sys.executable, script], capture_output=True, text=True)
     script.write_text("def (\n")
