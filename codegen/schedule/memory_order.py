@@ -5,6 +5,7 @@ told by the lowering.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 from ...ir.node import Node
@@ -33,15 +34,7 @@ def is_window(low: Memory, x: Node, reduction: Node) -> bool:
     count = math.prod(x.shape[d] for d in dims)
     if count > TAPS or reduction.size < 8 * count:
         return False
-    below, seen = [x], set()
-    while below:
-        v = below.pop()
-        if v in seen or v.shape != x.shape:
-            continue
-        seen.add(v)
-        if v.op.kind is Kind.ELEMENTWISE and not low.is_leaf(v):
-            below += v.inputs
-            continue
+    for v in leaves_under(low, x):
         view = low.resolve(v)[1]
         strides = tuple(view.strides[d] for d in dims)
         if any(strides) and len(collapse(tuple(x.shape[d] for d in dims), [strides])[0]) > 1:
@@ -71,8 +64,13 @@ def as_it_lies(low: Memory, x: Node, reduction: Node) -> tuple[int, ...] | None:
 
 
 def strides_under(low: Memory, x: Node) -> list[tuple[int, ...]]:
-    """Those of the leaves of an expression that have its shape."""
-    below, seen, strides = [x], set(), []
+    """Those of the leaves of an expression that have its shape and memory."""
+    return [low.resolve(v)[1].strides for v in leaves_under(low, x) if low.is_stored(low.base(v))]
+
+
+def leaves_under(low: Memory, x: Node) -> Iterator[Node]:
+    """What an expression reads that has its shape."""
+    below, seen = [x], set()
     while below:
         v = below.pop()
         if v in seen or v.shape != x.shape:
@@ -80,6 +78,5 @@ def strides_under(low: Memory, x: Node) -> list[tuple[int, ...]]:
         seen.add(v)
         if v.op.kind is Kind.ELEMENTWISE and not low.is_leaf(v):
             below += v.inputs
-        elif low.is_stored(low.base(v)):
-            strides.append(low.resolve(v)[1].strides)
-    return strides
+        else:
+            yield v
