@@ -8,32 +8,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from values import lockstep
+from values import collector, inputs, lockstep, of
 
 PROGRAMS: dict = {}
-
-
-def program(ways):
-    def note(make):
-        PROGRAMS[make.__name__] = make, ways
-        return make
-
-    return note
-
-
-def inputs(T, count=6):
-    return [T.tensor([k + 1.0, 1.5 - k, 0.25 * k]) for k in range(count)]
-
-
-def of(function, ways=1):
-    """A program that calls one function with several inputs, twice each."""
-    def run(T, compile):
-        f = compile(lambda x: function(T, x))
-        for x in (*inputs(T), *inputs(T)):
-            yield f(x)
-
-    return run, ways
-
+program = collector(PROGRAMS)
 
 # ---- numbers that leave
 PROGRAMS |= {

@@ -11,34 +11,12 @@ import traceback
 
 import pytest
 from compiled import traces
-from values import lockstep
+from values import collector, inputs, lockstep, of
 
 import tracegrad as tg
 
 PROGRAMS: dict = {}
-
-
-def program(ways):
-    def note(make):
-        PROGRAMS[make.__name__] = make, ways
-        return make
-
-    return note
-
-
-def inputs(T, count=6):
-    return [T.tensor([k + 1.0, 1.5 - k, 0.25 * k]) for k in range(count)]
-
-
-def of(function, ways=1):
-    def run(T, compile):
-        f = compile(lambda x: function(T, x))
-        for x in (*inputs(T), *inputs(T)):
-            yield f(x)
-
-    return run, ways
-
-
+program = collector(PROGRAMS)
 PROGRAMS |= {
     "returned": of(lambda T, x: (float(x.sum()), int(x[0]), x * 2)),
     "of integers": of(lambda T, x: (float(x.argmax()) / 2, int((x > 0).sum()) * 3)),

@@ -68,3 +68,29 @@ def lockstep(program):
     close(run(program, tg, compile), eagerly)
     close(run(program, torch, lambda f: f), eagerly)
     return compiled
+
+
+def inputs(T, count=6):
+    return [T.tensor([k + 1.0, 1.5 - k, 0.25 * k]) for k in range(count)]
+
+
+def of(function, ways=1):
+    """A program that calls one function with several inputs, twice each."""
+    def run(T, compile):
+        f = compile(lambda x: function(T, x))
+        for x in (*inputs(T), *inputs(T)):
+            yield f(x)
+
+    return run, ways
+
+
+def collector(programs):
+    """A decorator `program(ways)` that puts a program among these, under its own name."""
+    def program(ways):
+        def note(make):
+            programs[make.__name__] = make, ways
+            return make
+
+        return note
+
+    return program
