@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numba.core import config
 
-from . import numba_cuda
 from .builtins import EXCHANGES, KINDS, Exchange
-from .numba_cuda import device
+from .numba_cuda import cuda_of_device_functions, device
 
-cuda = numba_cuda.cuda()
+cuda = cuda_of_device_functions()
 MOST_THREADS = 256
 MOST_WARPS = MOST_THREADS // 32
 
@@ -89,7 +88,6 @@ def _block_of(operation: str, code: str) -> Any:
         if cuda.threadIdx.x & 31 == 0:
             parts[cuda.threadIdx.x >> 5] = total
         cuda.syncthreads()
-        # from here on the simulator may have taken `cuda` away: another thread has returned
         total = kind(parts[0])
         for w in range(1, warps):
             total = combine(total, kind(parts[w]))

@@ -27,6 +27,24 @@ def cuda() -> Any:
     return cuda
 
 
+class _Simulated:
+    """The module `numba.cuda` as the thread of a simulated kernel sees it.
+
+    The simulator would put it in the place of the real one in the globals of each device function
+    that is called, and take it away when that returns, while other threads are still in it.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        from numba.cuda.simulator import kernel
+
+        return getattr(kernel._get_kernel_context(), name)
+
+
+def cuda_of_device_functions() -> Any:
+    """What the text of device functions calls `cuda`."""
+    return _Simulated() if vars(cuda().config)["ENABLE_CUDASIM"] else cuda()
+
+
 def device(function: Callable[..., Any]) -> Any:
     """The function as one that kernels may call."""
     return cuda().jit(device=True)(function)
