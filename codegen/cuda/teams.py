@@ -33,12 +33,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.node import Node
-from ...ir.op import Kind
 from ..program import Grid
 from ..schedule.groups import Group
 from ..schedule.schedule import Schedule
-from ..templates.loop_body import END, ENDS, POINT, PRELUDE, Body
 from ..templates.loops import Axis, Scope
+from ..templates.row_body import RowBody
 from ..text import Piece, compute_code
 from .grid import (
     THREADS,
@@ -103,13 +102,12 @@ def team_of(group: Group) -> Team:
     return BLOCK if points >= (4 * WARP if few else LONG_ROW) else WARPS
 
 
-class Teams(Body):
+class Teams(RowBody):
     """The loop nest of one group."""
 
     def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
         super().__init__(s, group, stored, fast)
         self.team = team_of(group)
-        self.short = self.space.short
 
     def piece(self) -> Piece:
         lines = self.build()
@@ -125,7 +123,7 @@ class Teams(Body):
         self.outer = tuple(Axis(f"k{d}", "", d) for d in range(kept))
         self.inner = tuple(Axis(f"j{d}", "", kept + d) for d in range(reduced))
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
-        fixed = self._fixed()
+        fixed = self.fixed()
         chains = [(*self.outer, axis) for axis in fixed] or [(*self.outer, *self.inner)]
         self.points = [[Scope(chain) for chain in chains] for _ in range(self.passes)]
         self.end, self.ends = Scope(()), [Scope((axis,)) for axis in fixed]
@@ -193,11 +191,6 @@ class Teams(Body):
         inner = [*unravelled(self.inner, self.reduced_extents, self.args, j), *point.lines]
         return strided(j, "begin", "end", self.team.width, inner)
 
-    def _fixed(self) -> list[Axis]:
-        """The points of a short row, as axes that stand still."""
-        extent = self.space.extents[self.space.reduced[0]] if self.short else 0
-        return [Axis(str(j), "", len(self.kept_extents)) for j in range(extent)]
-
     # ---- reductions
     def _accumulate(self, anchor: Node) -> None:
         """One number per row, or for all rows one, or one for each point of a short row."""
@@ -220,10 +213,6 @@ class Teams(Body):
             acc = names[j % len(names)]
             here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
 
-    def reduced_value(self, reduction: Node, here: Scope) -> str:
-        names = self.accumulators[reduction]
-        return names[int(here.chain[-1].name) if len(names) > 1 else 0]
-
     # ---- results
     def _stores(self, at_end: list[str]) -> None:
         """What has a value at each point is stored in the pass that knows it, the rest at the end
@@ -235,22 +224,7 @@ class Teams(Body):
                 scopes, lines = self.ends if axes else [self.end], at_end
             elif axes == self.space.all and self.space.reduced:
                 for here in self.points[self.depth_of_anchor(anchor)[1]]:
-                    here.lines += self.finished(anchor, self._final(anchor, here), here)
+                    here.lines += self.finished(anchor, self.final(anchor, here), here)
                 continue
             for here in scopes:
-                lines += self.finished(anchor, self._final(anchor, here), here)
-
-    def _final(self, anchor: Node, here: Scope) -> str:
-        if anchor.op.kind is Kind.REDUCE:
-            return self.reduced_value(anchor, here)
-        return self.anchor_value(anchor, here)
-
-    def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
-        where, ready = depth
-        if where == PRELUDE and ready == 0:
-            return self.prelude
-        if where == POINT:
-            return self.points[ready][int(here.chain[-1].name)] if self.short else here
-        if where in (END, ENDS):
-            return self.end if where == END else here
-        return self.segments[ready]
+                lines += self.finished(anchor, self.final(anchor, here), here)

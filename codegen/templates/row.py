@@ -36,25 +36,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...ir.node import Node
-from ...ir.op import Kind
 from ..schedule.fuse import shares_rows
 from ..schedule.groups import Group
 from ..schedule.schedule import Schedule
 from ..text import Piece, combine, load
 from .blocked_sums import in_blocks, rounds
-from .loop_body import END, ENDS, POINT, PRELUDE, Body
 from .loops import Axis, Scope, nested, part_of
 from .partial_sums import partial_sums
+from .row_body import RowBody
 from .row_memory import MANY, RowMemory, kept_of_rows
 
 BLOCK = 512  # terms of a sum that have an accumulator of their own
 
 
-class Row(Body):
+class Row(RowBody):
     def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
         super().__init__(s, group, stored, fast)
         self.shared = shares_rows(group)
-        self.short = self.space.short
         self.late = [a for a in self.reductions if self.space.late(self.known(a))]
         self.keeps = not s.row_by_row  # threads that share no rows have no parts, and no memory
         self.kept_values: dict[Node, int] = {}  # and the pass that computes them
@@ -125,11 +123,6 @@ class Row(Body):
             loops, extents, most, self.args, before, lambda axes: nested(axes, lines), after
         )
 
-    def _fixed(self) -> list[Axis]:
-        """The points of a short row, as axes that stand still."""
-        extent = self.space.extents[self.space.reduced[0]] if self.short else 0
-        return [Axis(str(j), "", len(self.kept_extents)) for j in range(extent)]
-
     def _along(self, letter: str) -> tuple[Axis, ...]:
         """The loops over the reduced axes."""
         count, first = len(self.reduced_extents), len(self.kept_extents)
@@ -141,13 +134,13 @@ class Row(Body):
         of a short row.
         """
         if self.short:
-            return [Scope((*self.outer, axis)) for axis in self._fixed()]
+            return [Scope((*self.outer, axis)) for axis in self.fixed()]
         return [Scope((*self.outer, *self._along("j")))]
 
     def _ends(self) -> list[Scope]:
         """The same when all rows are done, if something is known for each point then."""
         if self.short:
-            return [Scope((axis,)) for axis in self._fixed()]
+            return [Scope((axis,)) for axis in self.fixed()]
         down = any(self.space.late(axes) and axes for axes in map(self.known, self.group.anchors))
         return [Scope(self._along("e"))] if down else []
 
@@ -238,10 +231,10 @@ class Row(Body):
                 lines = columns if axes and not self.short else at_end
             elif axes == self.space.all and self.space.reduced:
                 for here in self.points[self.depth_of_anchor(anchor)[1]]:
-                    here.lines += self.finished(anchor, self._final(anchor, here), here)
+                    here.lines += self.finished(anchor, self.final(anchor, here), here)
                 continue
             for here in scopes:
-                lines += self.finished(anchor, self._final(anchor, here), here)
+                lines += self.finished(anchor, self.final(anchor, here), here)
         if columns:
             self.ends[0].lines += columns
         return tail
@@ -264,24 +257,8 @@ class Row(Body):
         return load(pointer, anchor.dtype, self.position(view, here))
 
     # ---- values
-    def _final(self, anchor: Node, here: Scope) -> str:
-        if anchor.op.kind is Kind.REDUCE:
-            return self.reduced_value(anchor, here)
-        return self.anchor_value(anchor, here)
-
-    def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
-        where, ready = depth
-        if where == PRELUDE and ready == 0:
-            return self.prelude
-        if where == POINT:
-            return self.points[ready][int(here.chain[-1].name)] if self.short else here
-        if where in (END, ENDS):
-            return self.end if where == END else here
-        return self.segments[ready]
-
     def reduced_value(self, reduction: Node, here: Scope) -> str:
         if reduction in self.memory.columns:
             total = self.memory.read(reduction, self.point(here.chain))
             return self.define(here, ("total", reduction), total)
-        names = self.accumulators[reduction]
-        return names[int(here.chain[-1].name) if len(names) > 1 else 0]
+        return super().reduced_value(reduction, here)
