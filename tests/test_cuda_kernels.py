@@ -20,7 +20,7 @@ from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
-from tracegrad.codegen.cuda import order, stages, teams, wide
+from tracegrad.codegen.cuda import order, prefix as cuda_prefix, stages, teams, wide
 from tracegrad.codegen.cuda.extern import LAUNCHES
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.codegen.templates.extern import PIECES
@@ -29,6 +29,7 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
 from tracegrad.ir.op import Kind
+from tracegrad.ir.ops import prefix
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
@@ -115,6 +116,23 @@ def test_operands_may_lie_in_memory_as_they_please(way):
         graph = Graph(inputs, (f(*inputs),))
         (got,) = execute(build(simplify(graph), {}, at_random.layouts(graph, given)), given)
         np.testing.assert_allclose(got, interpret(graph, *given)[0], 1e-9, 1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("op, d, back", [
+    (prefix.cumsum, dt.float32, False), (prefix.cumprod, dt.float64, True),
+    (prefix.cummax, dt.float16, True), (prefix.cummin, dt.int8, False),
+    (prefix.cumsum, dt.int64, True),
+], ids=str)
+def test_long_scans_go_tile_by_tile_and_part_by_part(op, d, back, monkeypatch):
+    a = np.random.default_rng(0).integers(-2, 3, (2, 300)).astype(d.compute)
+    if d.kind == "float":
+        a[1, 120:122] = np.inf, np.nan
+    monkeypatch.setattr(cuda_prefix, "PART", 150)
+    x = input_node(a.shape, d)
+    graph = Graph((x,), (op(x, axis=1, reverse=back),))
+    templates = {launch.kernel.template for launch in build(simplify(graph)).launches}
+    assert templates >= {"prefix_totals", "prefix"}
+    agrees(graph, [d.encode(a)])
 
 
 @pytest.mark.parametrize("test", [

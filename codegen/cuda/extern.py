@@ -17,7 +17,8 @@ from ..text import Piece
 from .grid import by_threads
 from .order import argsort
 from .points import concat, fold, index_put, pad
-from .scans import band, prefix
+from .prefix import prefix
+from .scans import band
 
 
 def _searched(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Iterator[Piece]:

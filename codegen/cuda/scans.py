@@ -1,6 +1,5 @@
-"""Prefix scans for a GPU: a thread goes along the axis of each scan, its running value in a
-register. A banded recurrence has a block for each scan, whose threads wait for each other between
-the rows.
+"""What scans for a GPU read and write, and banded recurrences: these have a block for each scan,
+whose threads wait for each other between the rows.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from ..schedule.lower import Lowered
 from ..templates.loops import Axis
 from ..templates.prefix import scan_of, wide_of
 from ..text import Arguments, Piece, compute_code, load, store
-from .grid import MOST_BLOCKS, THREADS, cuda_piece, grid_of, indented, shared, strided, unravelled
+from .grid import MOST_BLOCKS, THREADS, cuda_piece, indented, strided, unravelled
 from .points import product
 
 Placed = Mapping[Node, Node]
 
 
-class _Scan:
+class Scan:
     """What a scan reads and writes; `turned` axes are gone along from the end if in reverse."""
 
     def __init__(self, low: Lowered, anchor: Node, place: Placed, turned: tuple[int, ...]):
@@ -65,22 +64,9 @@ class _Scan:
                      if d not in but and n != 1)
 
 
-def prefix(low: Lowered, anchor: Node, place: Placed) -> Iterator[Piece]:
-    how, scan = scan_of(anchor), _Scan(low, anchor, place, (anchor.params["axis"],))
-    axes = scan.others((scan.axis,))
-    extents = [anchor.shape[axis.index] for axis in axes]
-    lines = [
-        "j = 0", *scan.step(how.first),
-        f"for j in range(1, {scan.length}):", *indented(scan.step(how.step, h="h")),
-    ]
-    text = shared(axes, extents, scan.args, lines)
-    source = [*scan.args.lines, *text]
-    yield cuda_piece("prefix", source, scan.args, grid_of(math.prod(extents)))
-
-
 def band(low: Lowered, anchor: Node, place: Placed) -> Iterator[Piece]:
     how, last = scan_of(anchor), len(anchor.shape) - 1
-    scan = _Scan(low, anchor, place, (anchor.params["axis"], last))
+    scan = Scan(low, anchor, place, (anchor.params["axis"], last))
     args, none = scan.args, f"{compute_code(anchor.dtype)}({how.none!r})"
     axes = scan.others((scan.axis, last))
     extents = [anchor.shape[axis.index] for axis in axes]

@@ -55,20 +55,24 @@ COMBINE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class Exchange(NamedTuple):
-    """All threads of a team bring a number, and get what the numbers make together."""
+    """All threads of a team bring a number, and get what the numbers make together. In a scan of a
+    block, a thread gets what those before its own make, after `carry`, and what all make.
+    """
 
-    team: str  # 'warp' | 'block' | 'column'
+    team: str  # 'warp' | 'block' | 'column' | 'scan'
     operation: str
     code: str
 
-    def together(self, brought: Sequence[Any], thread: int, columns: int = 1) -> Any:
+    def together(self, brought: Sequence[Any], thread: int, more: Any = 1) -> Any:
+        """What a thread gets. `more`: how many columns there are, or the carry of a scan."""
+        if self.team == "scan":
+            return self._all([more, *brought[:thread]]), self._all([more, *brought])
         if self.team == "column":
-            values = brought[thread % columns :: columns]
-        elif self.team == "warp":
-            first = thread // WARP * WARP
-            values = brought[first : first + WARP]
-        else:
-            values = brought
+            return self._all(brought[thread % more :: more])
+        first = thread // WARP * WARP
+        return self._all(brought[first : first + WARP] if self.team == "warp" else brought)
+
+    def _all(self, values: Sequence[Any]) -> Any:
         total = values[0]
         for value in values[1:]:
             total = type(total)(COMBINE[self.operation](total, value))
@@ -77,5 +81,5 @@ class Exchange(NamedTuple):
 
 EXCHANGES = {
     f"{team}_{operation}_{code}": Exchange(team, operation, code)
-    for team in ("warp", "block", "column") for operation in COMBINE for code in KINDS
+    for team in ("warp", "block", "column", "scan") for operation in COMBINE for code in KINDS
 }

@@ -37,8 +37,10 @@ def _wide(code: str) -> Any:
     return np.int32 if code in ("i2", "i1", "u1", "b1") else KINDS[code]
 
 
-def _shuffle_of(kind: Any, wide: Any) -> tuple[Any, Any]:
-    """What the lane has whose number differs in some bits, and what lane 0 has."""
+def _shuffles_of(kind: Any, wide: Any) -> tuple[Any, Any, Any]:
+    """What the lane has whose number differs in some bits, what lane 0 has, and what the lane so
+    many before this one has; the first lanes get what nobody shall use.
+    """
     if vars(config)["ENABLE_CUDASIM"]:
 
         @device
@@ -52,18 +54,18 @@ def _shuffle_of(kind: Any, wide: Any) -> tuple[Any, Any]:
         return (
             device(lambda x, apart: from_lane(x, cuda.threadIdx.x ^ apart)),
             device(lambda x: from_lane(x, cuda.threadIdx.x & ~31)),
+            device(lambda x, back: from_lane(x, max(cuda.threadIdx.x - back, 0))),
         )
     return (
-        device(
-            lambda x, apart: kind(cuda.shfl_xor_sync(0xFFFFFFFF, wide(x), apart))
-        ),
+        device(lambda x, apart: kind(cuda.shfl_xor_sync(0xFFFFFFFF, wide(x), apart))),
         device(lambda x: kind(cuda.shfl_sync(0xFFFFFFFF, wide(x), 0))),
+        device(lambda x, back: kind(cuda.shfl_up_sync(0xFFFFFFFF, wide(x), back))),
     )
 
 
 def _warp_of(operation: str, code: str) -> Any:
     kind, combine = KINDS[code], _combine_of(operation, KINDS[code])
-    apart, lane0 = _shuffle_of(kind, _wide(code))
+    apart, lane0, _ = _shuffles_of(kind, _wide(code))
 
     @device
     def warp(x: Any) -> Any:
@@ -117,8 +119,38 @@ def _column_of(operation: str, code: str) -> Any:
     return column
 
 
+def _scan_of(operation: str, code: str) -> Any:
+    kind, wide, combine = KINDS[code], _wide(code), _combine_of(operation, KINDS[code])
+    *_, before = _shuffles_of(kind, wide)
+
+    @device
+    def scan(x: Any, carry: Any) -> Any:
+        parts, warps = cuda.shared.array(MOST_WARPS, wide), cuda.blockDim.x >> 5
+        lane, warp, back = cuda.threadIdx.x & 31, cuda.threadIdx.x >> 5, 1
+        while back < 32:
+            other = before(x, back)
+            if lane >= back:
+                x = combine(other, x)
+            back <<= 1
+        cuda.syncthreads()  # what was there has been read
+        if lane == 31:
+            parts[warp] = x
+        cuda.syncthreads()
+        total = own = kind(carry)
+        for w in range(warps):
+            if w == warp:
+                own = total
+            total = combine(total, kind(parts[w]))
+        other = before(x, 1)
+        if lane > 0:
+            own = combine(own, other)
+        return own, total
+
+    return scan
+
+
 _TEAMS: dict[str, Callable[[str, str], Any]] = {
-    "warp": _warp_of, "block": _block_of, "column": _column_of,
+    "warp": _warp_of, "block": _block_of, "column": _column_of, "scan": _scan_of,
 }
 
 
