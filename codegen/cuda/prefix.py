@@ -72,7 +72,8 @@ def _alone(low: Lowered, anchor: Node, place: Mapping[Node, Node]) -> Piece:
         "j = 0", *scan.step(how.first),
         f"for j in range(1, {scan.length}):", *indented(scan.step(how.step, h="h")),
     ]
-    source = [*scan.args.lines, *shared(axes, extents, scan.args, lines)]
+    text = shared(axes, extents, scan.args, lines)
+    source = [*scan.args.lines, *text]
     return cuda_piece("prefix", source, scan.args, grid_of(math.prod(extents)))
 
 
