@@ -11,6 +11,7 @@ import test_capture_lockstep
 import test_capture_numbers
 import test_capture_values
 import test_compile_dependencies
+import test_compile_errors
 import test_optim_of_users
 import test_trainers_of_users
 import test_values_leave
@@ -27,6 +28,7 @@ def _known():
         *test_compile_dependencies._effects(), *test_optim_of_users._settings(),
         *test_optim_of_users._schedulers(), *(k.__name__ for k in test_optim_of_users.OWN),
         *(f.__name__ for f in test_trainers_of_users.SETS), *test_values_leave.PROGRAMS,
+        *test_compile_errors.ONCE,
     }
 
 
