@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from compiled import traces
 
 import tracegrad as tg
 from tracegrad.utils import data as ours
+from tracegrad.utils.data import sampler as samplers
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("torch.utils.data")
@@ -101,6 +103,9 @@ SAMPLERS = {
                           len(d.RandomSampler(range(9), num_samples=4))],
     "replaced": lambda t, d: [len(list(d.RandomSampler(range(3), True, 70))),
                               set(d.RandomSampler(range(3), True, 300)) == {0, 1, 2}],
+    "endless": lambda t, d: [len(list(islice(d.RandomSampler(range(3), True, 10**13), 70))),
+                             len(list(islice(d.RandomSampler(range(3), num_samples=10**13), 70))),
+                             list(islice(d.SequentialSampler(range(10**13)), 3))],
     "random of nothing": lambda t, d: d.RandomSampler([]),
     "random replacement": lambda t, d: d.RandomSampler([1], replacement=1),
     "random samples": lambda t, d: d.RandomSampler([1], num_samples=0),
@@ -240,6 +245,20 @@ LOADERS = {
 @pytest.mark.parametrize("case", LOADERS)
 def test_loaders(case):
     same(LOADERS[case])
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 9])
+def test_batches_are_cut_across_portions_of_an_order(size, monkeypatch):
+    monkeypatch.setattr(samplers, "PORTION", 4)
+    data = tg.arange(10)
+    assert [b.tolist() for b in ours.DataLoader(data, size)] == [
+        b.tolist() for b in data.split(size)
+    ]
+    drawn = ours.RandomSampler(data, True, 10, tg.Generator().manual_seed(1))
+    keys = list(drawn)
+    drawn.generator.manual_seed(1)
+    batches = list(ours.DataLoader(data, size, sampler=drawn, drop_last=True))
+    assert [int(k) for b in batches for k in b] == keys[: 10 - 10 % size]
 
 
 def test_a_generator_fixes_the_order():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 
 import numpy as np
 
@@ -44,11 +44,11 @@ class DistributedSampler(Ordered):
         self.num_samples = count // replicas if drop_last else -(-count // replicas)
         self.total_size = self.num_samples * replicas
 
-    def order(self) -> np.ndarray:
+    def portions(self) -> Iterator[np.ndarray]:
         count = len(self.dataset)
         generator = Generator().manual_seed(self.seed + self.epoch)
         keys = randperm(count, generator=generator).numpy() if self.shuffle else np.arange(count)
-        return np.resize(keys, self.total_size)[self.rank :: self.num_replicas]
+        return iter([np.resize(keys, self.total_size)[self.rank :: self.num_replicas]])
 
     def __len__(self) -> int:
         return self.num_samples

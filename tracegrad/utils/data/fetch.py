@@ -43,7 +43,7 @@ def _keys(loader: Any) -> Iterator[Keys]:
     if type(batches) is BatchSampler:
         keys: Any = batches.sampler
         if _is(keys, Ordered, "__iter__"):
-            return _pieces(keys.order(), batches.batch_size, batches.drop_last)
+            return _pieces(keys.portions(), batches.batch_size, batches.drop_last)
     return iter(batches)
 
 
@@ -52,9 +52,16 @@ def _is(value: Any, base: type, method: str) -> bool:
     return isinstance(value, base) and getattr(type(value), method) is getattr(base, method)
 
 
-def _pieces(order: np.ndarray, size: int, drop_last: bool) -> Iterator[np.ndarray]:
-    for begin in range(0, len(order) - (size - 1 if drop_last else 0), size):
-        yield order[begin : begin + size]
+def _pieces(portions: Iterator[np.ndarray], size: int, drop_last: bool) -> Iterator[np.ndarray]:
+    rest = np.empty(0, np.int64)  # fewer than a batch
+    for portion in portions:
+        keys = np.concatenate([rest, portion])
+        whole = len(keys) - len(keys) % size
+        for begin in range(0, whole, size):
+            yield keys[begin : begin + size]
+        rest = keys[whole:]
+    if len(rest) and not drop_last:
+        yield rest
 
 
 def refuse_in_trace() -> None:

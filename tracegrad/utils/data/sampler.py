@@ -1,13 +1,13 @@
 """Samplers: the keys of the samples, in the order in which a loader reads them.
 
-Where the order is known beforehand it is one array (`order`), so that a loader can cut batches out
-of it without a Python object for each sample.
+Where the order is known beforehand it comes as arrays (`portions`), so that a loader can cut
+batches out of them without a Python object for each sample. An order may be longer than memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "WeightedRandomSampler",
 ]
 
+PORTION = 1 << 20  # keys in one array
 _T_co = TypeVar("_T_co", covariant=True)
 
 
@@ -46,12 +47,12 @@ class Sampler(Generic[_T_co]):
 class Ordered(Sampler[int]):
     """A sampler that knows its whole order beforehand."""
 
-    def order(self) -> np.ndarray:
-        """The keys of the samples, drawn anew at each call."""
+    def portions(self) -> Iterator[np.ndarray]:
+        """The keys of the samples in arrays, one after the other, drawn anew at each call."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order().tolist())
+        return chain.from_iterable(keys.tolist() for keys in self.portions())
 
 
 def _boolean(name: str, value: Any, kind: type[Exception] = ValueError) -> bool:
@@ -76,8 +77,11 @@ class SequentialSampler(Ordered):
     def __init__(self, data_source: Sized):
         self.data_source = data_source
 
-    def order(self) -> np.ndarray:
-        return np.arange(len(self.data_source))
+    def portions(self) -> Iterator[np.ndarray]:
+        count = len(self.data_source)
+        return (
+            np.arange(begin, min(begin + PORTION, count)) for begin in range(0, count, PORTION)
+        )
 
     def __len__(self) -> int:
         return len(self.data_source)
@@ -107,15 +111,20 @@ class RandomSampler(Ordered):
         """How many keys an epoch has."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
-    def order(self) -> np.ndarray:
-        count, samples, generator = len(self.data_source), self.num_samples, self.generator
-        if self.replacement:
-            return randint(0, count, (samples,), generator=generator).numpy()
+    def portions(self) -> Iterator[np.ndarray]:
+        count = len(self.data_source)
         if not count:
             raise ValueError("RandomSampler has no samples to draw from")
-        rounds = -(-samples // count)
-        shuffles = [randperm(count, generator=generator).numpy() for _ in range(rounds)]
-        return np.concatenate([*shuffles, np.empty(0, np.int64)])[:samples]
+        generator = self.generator
+        if generator is None:  # of its own: what else is drawn during the epoch changes no key
+            generator = Generator().manual_seed(int(randint(2**63 - 1, ())))
+        longest = PORTION if self.replacement else count
+        return (
+            randint(0, count, (length,), generator=generator).numpy() if self.replacement
+            else randperm(count, generator=generator).numpy()[:length]
+            for begin in range(0, self.num_samples, longest)
+            for length in [min(longest, self.num_samples - begin)]
+        )
 
     def __len__(self) -> int:
         return self.num_samples
@@ -160,10 +169,11 @@ class WeightedRandomSampler(Ordered):
                              f"{tuple(self.weights.shape)}")
         self.generator = generator
 
-    def order(self) -> np.ndarray:
-        return multinomial(
+    def portions(self) -> Iterator[np.ndarray]:
+        keys = multinomial(
             self.weights, self.num_samples, self.replacement, generator=self.generator
-        ).numpy()
+        )
+        return iter([keys.numpy()])
 
     def __len__(self) -> int:
         return self.num_samples
