@@ -105,7 +105,11 @@ def _lazy(space: str, name: str) -> Any:
         return getattr(torch_modules.imported(home), name)
     if space.startswith("nn.modules."):  # torch has other files
         return vars(sys.modules[_module("nn")]).get(name, _ABSENT)
-    return find(path) or _ABSENT
+    if (module := find(path)) is not None:
+        return module
+    # a module here may be several of torch's: nn is nn.modules, too
+    others = (s for s, here in torch_modules.PATHS.items() if here == space != s)
+    return next(filter(None, (find(f"{s}.{name}") for s in others)), _ABSENT)
 
 
 def find(path: str) -> ModuleType | None:

@@ -206,7 +206,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         constructor = _KNOWN.get((module, name)) if module.startswith("torch") else None
         if isinstance(constructor, Constructor):
-            return lambda *args: constructor.make(args)
+            return lambda *args: constructor.call(args)
         return super().find_class(module, name) if constructor is None else constructor
 
 

@@ -57,6 +57,7 @@ _HOMES = {
         log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ resize_as_ round_ rsqrt_
         sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_ tanh_ trunc_ xlogy_""",
     "functions.torch.storage": "TypedStorage UntypedStorage",
+    "nn.attention": "nn.modules.linear.NonDynamicallyQuantizableLinear",
     "nn.parallel": "nn.DataParallel",
     "nn.sync_batchnorm": "nn.SyncBatchNorm",
     "optim.for_packages": """
@@ -67,6 +68,9 @@ _HOMES = {
     "overrides": """
         nn.functional.handle_torch_function nn.functional.has_torch_function
         nn.functional.has_torch_function_unary nn.functional.has_torch_function_variadic""",
+    "safe_globals": """
+        serialization.add_safe_globals serialization.clear_safe_globals
+        serialization.get_safe_globals serialization.safe_globals""",
     "symbolic": """
         SymBool SymFloat SymInt sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum""",
     "types": "serialization.FileLike serialization.MAP_LOCATION",

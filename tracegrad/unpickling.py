@@ -3,7 +3,8 @@
 Takes the bytes of a pickle and returns its value. It makes numbers, strings, containers, and values
 of the constructors in a given table; nothing else. It imports no name from the pickle. It sets
 attributes only on OrderedDicts that it made. It never calls the result of a constructor. The cost
-of every operation is bounded by the length of the pickle.
+of every operation is bounded by the length of the pickle. Only what the user declared safe
+(`TRUSTED`) is called, and has the state of its objects set, as by pickle.
 
 Raises UnpicklingError for a refused pickle, and any Exception for a damaged one.
 """
@@ -16,17 +17,33 @@ from collections.abc import Callable, Mapping
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
+from .tracer.change_counter import WatchedDict
+
 MAX_KEY_DEPTH = 100  # of nested tuples as keys: Python hashes them recursively
 _REFUSED = (
     "Weights only load failed. The file {}, which is not allowed. Loading it with "
-    "weights_only=False may run any code that is in the file: do so only if you trust its source."
+    "weights_only=False may run any code that is in the file: do so only if you trust its source. "
+    "torch.serialization.add_safe_globals allows single classes and functions."
 )
 
 
 class Constructor(NamedTuple):
-    """A permitted call. It takes the tuple of its arguments."""
+    """A permitted call."""
 
-    make: Callable[[tuple], Any]
+    call: Callable[[tuple], Any]  # takes the tuple of its arguments
+
+
+class Trusted(NamedTuple):
+    """A class or function that the user declared safe."""
+
+    value: Any
+
+    def call(self, arguments: tuple) -> Any:
+        """As pickle calls it."""
+        return self.value(*arguments)
+
+
+TRUSTED: dict[tuple[str, str], Any] = {}  # by module and name
 
 
 def checked_key(value: Any, depth: int = 0) -> Any:
@@ -86,10 +103,12 @@ PLAIN_TYPES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _dict(OrderedDict),
     ("collections", "Counter"): _dict(Counter),
     ("_codecs", "encode"): Constructor(_bytes),
+    (WatchedDict.__module__, "WatchedDict"): _dict(WatchedDict),  # of Modules
 }
 for _module in ("builtins", "__builtin__"):
     PLAIN_TYPES |= {
         (_module, "set"): Constructor(_set),
+        (_module, "frozenset"): Constructor(lambda args: frozenset(_set(args))),
         (_module, "bytes"): Constructor(_bytes),
         (_module, "bytearray"): Constructor(_bytearray),
         (_module, "complex"): Constructor(_complex),
@@ -174,9 +193,15 @@ class Reader:
 
     def reduce(self, _: None) -> None:
         arguments, maker = self.pop_value(), self.stack.pop()
-        if not isinstance(maker, Constructor) or not isinstance(arguments, tuple):
+        if not isinstance(maker, (Constructor, Trusted)) or not isinstance(arguments, tuple):
             raise UnpicklingError(_REFUSED.format("calls an object that is not a function"))
-        self.stack.append(maker.make(arguments))
+        self.stack.append(maker.call(arguments))
+
+    def make_object(self, _: None) -> None:
+        arguments, kind = self.pop_value(), self.stack.pop()
+        if not isinstance(kind, Trusted) or not isinstance(arguments, tuple):
+            raise UnpicklingError(_REFUSED.format("makes an object of a class that is not known"))
+        self.stack.append(kind.value.__new__(kind.value, *arguments))
 
     # ---- helpers of the operations
     def pop_value(self) -> Any:
@@ -198,9 +223,12 @@ class Reader:
         return _checked(values)
 
     def push_global(self, module: str, name: str) -> None:
-        if (module, name) not in self.names:
+        if (module, name) in self.names:
+            self.stack.append(self.names[module, name])
+        elif (module, name) in TRUSTED:
+            self.stack.append(Trusted(TRUSTED[module, name]))
+        else:
             raise UnpicklingError(_REFUSED.format(f"names {module}.{name}"))
-        self.stack.append(self.names[module, name])
 
     def extend(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
@@ -215,8 +243,13 @@ class Reader:
             holder[checked_key(k)] = v
 
     def build(self, state: Any) -> None:
-        """Set attributes of an OrderedDict, such as those of a state_dict."""
+        """Set the state of an object of a trusted class, or attributes of an OrderedDict, such as
+        those of a state_dict.
+        """
         made = self.stack[-1]
+        if type(made) in TRUSTED.values():
+            _set_state(made, state)
+            return
         if type(made) is not OrderedDict or type(state) is not dict:
             raise UnpicklingError(_REFUSED.format(f"sets attributes of a {type(made).__name__}"))
         for name, value in state.items():
@@ -228,7 +261,17 @@ class Reader:
 def _checked(values: list[Any]) -> list[Any]:
     if any(isinstance(value, Constructor) for value in values):
         raise UnpicklingError(_REFUSED.format("has a function or a class as a value"))
-    return values
+    return [value.value if isinstance(value, Trusted) else value for value in values]
+
+
+def _set_state(made: Any, state: Any) -> None:
+    if hasattr(made, "__setstate__"):
+        made.__setstate__(state)
+        return
+    state, slots = state if isinstance(state, tuple) else (state, None)
+    vars(made).update(state or {})
+    for name, value in (slots or {}).items():
+        setattr(made, name, value)
 
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -268,6 +311,7 @@ _OPERATIONS: dict[str, Callable[[Reader, Any], Any]] = {
     "GLOBAL": Reader.find,
     "STACK_GLOBAL": lambda reader, _: reader.push_global(*reader.pop_values(2)),
     "REDUCE": Reader.reduce,
+    "NEWOBJ": Reader.make_object,
     "BUILD": lambda reader, _: reader.build(reader.pop_value()),
     "BINPERSID": lambda reader, _: reader.push(reader.persistent(reader.pop_value())),
 }
