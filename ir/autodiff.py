@@ -6,6 +6,7 @@ The rules are fields of the primitives. The walk over the operations is that of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .op import OpDef, Rule
@@ -37,15 +38,16 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def cotangent(
-    op: OpDef, k: int, g: Any, y: Any, inputs: tuple[Any, ...], params: dict[str, Any]
+    rule: Rule, g: Any, y: Any, inputs: Sequence[Any], k: int, params: dict[str, Any]
 ) -> Any:
-    """The cotangent of input k from g, the cotangent of y = op(*inputs, **params). It has the shape
-    and dtype of the input; None if there is no gradient.
+    """The cotangent of input k by its rule, from g, the cotangent of y = op(*inputs, **params). It
+    has the shape and dtype of the input; None if there is no gradient.
     """
-    rule = rule_of(op, k)
-    gx = None if rule is None else rule(g, y, *inputs, **params)
-    if gx is None:
-        return None
-    x = inputs[k]
+    gx = rule(g, y, *inputs, **params)
+    return gx if gx is None or gx is inputs[k] else fitted(gx, inputs[k])
+
+
+def fitted(gx: Any, x: Any) -> Any:
+    """The cotangent of a value that was broadcast or converted to x."""
     gx = unbroadcast(gx, x.shape)
     return gx if gx.dtype is x.dtype else cast(gx, dtype=x.dtype)

@@ -11,6 +11,7 @@ import numpy as np
 _T = TypeVar("_T")
 _QUIET = Context()  # NumPy keeps what it warns of in a context variable
 _QUIET.run(np.seterr, all="ignore")
+quiet_context = _QUIET.copy  # a context in which NumPy does not warn; see below
 
 
 def quietly(function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
@@ -22,4 +23,4 @@ def quietly(function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
     The copy, which takes no time, can be entered by any thread, and while another one runs. No code
     of the user's may run in it: it would miss its context variables.
     """
-    return _QUIET.copy().run(function, *args, **kwargs)
+    return quiet_context().run(function, *args, **kwargs)

@@ -34,7 +34,10 @@ _TRACER = ("tracegrad.ir",) + tuple(
 LAWS = {
     "ir": Law(("tracegrad.ir",), ("numpy", "scipy")),
     "tracer": Law(("tracegrad.tracer", "tracegrad.ir"), ("numpy", "scipy")),
-    "tracer/tensor": Law((*_TRACER, "tracegrad.tracer.autograd.graph"), ("numpy", "scipy")),
+    "tracer/tensor": Law(
+        (*_TRACER, *(f"tracegrad.tracer.autograd.{m}" for m in ("graph", "recording"))),
+        ("numpy", "scipy"),
+    ),
     "tracer/autograd": Law((*_TRACER, "tracegrad.tracer.autograd"), ("numpy", "scipy")),
     "codegen": Law(("tracegrad.codegen", "tracegrad.ir"), ("numpy", "scipy", "llvmlite")),
     "codegen/schedule": Law(("tracegrad.codegen.schedule", "tracegrad.ir"), ("numpy", "scipy")),

@@ -32,7 +32,9 @@ class Forward(Enum):
 
 
 class Mode(threading.local):
-    """The state of one thread."""
+    """The state of one thread. Its `__dict__` has all of it: what reads several of them takes it
+    once, as each access of an attribute looks for the thread.
+    """
 
     grad: bool | Forward = True  # if true: operations on tensors that require grad are recorded
     stopped: bool = False  # the user has turned recording off
@@ -44,6 +46,10 @@ class Mode(threading.local):
     trace: Any = None  # the Trace being recorded, or None
     device: Any = None  # that new tensors are put on, if it is not the CPU
     outer_devices: Any = None  # the same, outside of the `with` statements for devices
+
+    def __init__(self) -> None:
+        defaults = {name: getattr(Mode, name) for name in Mode.__annotations__}
+        self.__dict__.update(defaults)
 
 
 mode = Mode()

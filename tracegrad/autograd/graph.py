@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import ContextDecorator
 from typing import Any
 
-from ..tracer.autograd.graph import GradFn as Node, Saved
+from ..tracer.autograd.graph import GradFn as Node
+from ..tracer.autograd.recording import Saved
 from ..tracer.autograd.transform import detached_alias
 from ..tracer.mode import mode, resolve
 from ..tracer.tensor.tensor import Tensor

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tracer.autograd.graph import FREED, AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
+from ..tracer.autograd.backward_pass import add_to
+from ..tracer.autograd.graph import AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
+from ..tracer.autograd.node_classes import FREED
 from ..tracer.capture.inputs import Input
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode
@@ -192,7 +194,7 @@ class CompiledCall(GradFn):
             elif x._grad._requires_grad:
                 x._grad = to_layout(x._grad + g, x._array)
             else:
-                x._grad.add_(g)
+                add_to(x._grad, g)  # type: ignore[arg-type]
         if not keep:
             self.release()
         return True

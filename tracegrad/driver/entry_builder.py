@@ -14,7 +14,8 @@ from ..ir.graph import Graph
 from ..ir.node import Aval, Node
 from ..ir.ops.movement import permute
 from ..ir.progress import phase
-from ..tracer.autograd.graph import FREED, GradFn, edge
+from ..tracer.autograd.graph import GradFn, edge
+from ..tracer.autograd.node_classes import FREED
 from ..tracer.capture.guards import GuardSet
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.locations import Location

@@ -1,34 +1,28 @@
-"""The reverse walk over the autograd graph: `backward` and `grad`.
-
-Nodes are visited from the last recorded to the first. So the gradient of a node is complete when
-the walk reaches it. The tensors may be eager or traced.
+"""`backward` and `grad`: where the reverse walk over the autograd graph starts, and what it gives.
 """
 
 from __future__ import annotations
 
-import heapq
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...ir.dtype import DType
-from ...ir.node import at, user_site
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
 from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode
-from ..tensor.device_memory import host, place_of
-from ..tensor.dispatch import bind
-from ..tensor.gradient_layout import copy_in_layout, differentiable_copy, matches_layout, to_layout
+from ..tensor.device_memory import place_of
+from ..tensor.dispatch import bind, number
+from ..tensor.gradient_layout import differentiable_copy, matches_layout
 from ..tensor.masked_selection import settle
 from ..tensor.placement import on_device, placed
-from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
-from .graph import AccumulateGrad, GradFn, OpBackward, PostAccumulateHook, edge
+from ..tensor.tensor import RemovableHandle, Tensor, wrap
+from .backward_pass import BackwardPass, Root
+from .graph import GradFn, PostAccumulateHook, edge
 from .vmap import map_examples
-
-Root = tuple[GradFn, Tensor]
 
 
 def filled(shape: tuple[int, ...], dtype: DType, value: float) -> Tensor:
@@ -38,142 +32,11 @@ def filled(shape: tuple[int, ...], dtype: DType, value: float) -> Tensor:
 
 def filled_like(x: Tensor, value: float) -> Tensor:
     """A tensor of one value, with the shape, dtype and device of another one."""
+    if type(x._array) is np.ndarray and mode.trace is None:
+        array = np.empty(x._array.shape, x._dtype.storage)
+        array[...] = number(value, x._dtype)._array
+        return wrap(array, x._dtype)
     return placed(filled(x.shape, x._dtype, value), x.device)
-
-
-def _nodes_on_path(roots: Iterable[Root], targets: set[GradFn]) -> set[GradFn]:
-    """The nodes that must be differentiated to reach the targets."""
-    leads: dict[GradFn, bool] = {}
-    stack = [(fn, False) for fn, _ in roots]
-    while stack:
-        fn, done = stack.pop()
-        below = [e for e in fn.edges if e is not None]
-        if done:
-            leads[fn] = any(e in targets or leads.get(e, False) for e in below)
-        elif fn not in leads:
-            leads[fn] = False
-            stack.append((fn, True))
-            stack.extend((e, False) for e in below)
-    return {fn for fn, yes in leads.items() if yes}
-
-
-def refuse_nan(fn: GradFn, grads: Sequence[Any]) -> None:
-    """Raise if a gradient contains NaN, for `detect_anomaly`. Traced gradients are not checked."""
-    for k, g in enumerate(grads):
-        if isinstance(g, Tensor) and g._array is not None:
-            if np.isnan(g._dtype.decode(host(g._array))).any():
-                raise RuntimeError(
-                    f"Function '{fn.title}' returned nan values in its {k}th output."
-                )
-
-
-class _BackwardPass:
-    """One pass from the roots to the leaves."""
-
-    def __init__(
-        self, keep_graph: bool, create_graph: bool, targets: set[GradFn] | None, stop: bool = False
-    ):
-        self.keep_graph, self.create_graph = keep_graph, create_graph
-        self.targets, self.stop = targets, stop
-        self.pending: dict[GradFn, Tensor] = {}
-        self.heap: list[tuple[int, GradFn]] = []
-        self.captured: dict[GradFn, Tensor] = {}
-        self.shared_ids: set[int] = set()  # ids of tensors that others refer to, too
-        self.kept_alive: list[Tensor] = []  # they must keep their ids during the pass
-        # in a trace: the line of the whole pass, so that not each node looks for it
-        self.site = None if mode.trace is None else user_site()
-
-    def push(self, fn: GradFn, g: Tensor) -> None:
-        """Add a gradient to the pending gradient of a node."""
-        before = self.pending.get(fn)
-        if before is None:
-            self.pending[fn] = g
-            heapq.heappush(self.heap, (-fn.sequence, fn))
-        else:
-            self.pending[fn] = before + g
-
-    def mark_shared(self, g: Tensor) -> None:
-        """Others refer to `g`: it must not become the `.grad` of a leaf."""
-        self.shared_ids.add(id(g))
-        self.kept_alive.append(g)
-
-    def run(self, roots: list[Root], accumulate: bool) -> None:
-        on_path = None if self.targets is None else _nodes_on_path(roots, self.targets)
-        for fn, g in roots:
-            self.mark_shared(g)
-            self.push(fn, g)
-        while self.heap:
-            _, fn = heapq.heappop(self.heap)
-            arrived = self.pending.pop(fn)
-            if self.stop and fn in self.targets:  # type: ignore[operator]
-                self.captured[fn] = arrived
-                continue
-            g = fn.run_prehooks(arrived)
-            if g is not arrived or fn.prehooks or fn.retainers:
-                self.mark_shared(g)
-            if self.targets is not None and fn in self.targets:
-                self.captured[fn] = g
-                self.mark_shared(g)
-            if isinstance(fn, AccumulateGrad):
-                if not fn.variable._requires_grad:
-                    continue  # requires_grad was cleared since
-                if accumulate and (self.targets is None or fn in self.targets):
-                    self.accumulate(fn, g)
-                    fn.run_post_accumulate_hooks()
-                continue
-            if on_path is None or fn in on_path:
-                self.differentiate(fn, g)
-
-    def differentiate(self, fn: GradFn, g: Tensor) -> None:
-        """Apply the derivative rule of a node and pass the gradients on."""
-        if self.site is not None and isinstance(fn, OpBackward):
-            with at(self.site):
-                grads = fn.apply(g)
-        else:
-            grads = fn.apply(g)
-        if mode.anomaly:
-            refuse_nan(fn, grads)
-        if fn.posthooks:
-            for hook in tuple(fn.posthooks.values()):
-                new = hook(grads, (g,))
-                if new is not None:
-                    grads = tuple(new) if isinstance(new, (tuple, list)) else (new,)
-        for to, gx in zip(fn.edges, grads, strict=True):
-            if to is not None and gx is not None:
-                if gx is g:
-                    self.mark_shared(g)
-                self.push(to, gx)
-        if not self.keep_graph:
-            fn.release()
-
-    def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
-        """Add a gradient to the `.grad` of a leaf."""
-        x = fn.variable
-        if type(g._array) is not type(x._array):
-            g = on_device(g, x.device)
-        if x._grad is None:
-            x._grad = self.exclusive(g, x)
-        elif self.create_graph or x._grad._requires_grad:
-            x._grad = to_layout(x._grad + g, x._array)
-        else:
-            x._grad.add_(g)
-
-    def exclusive(self, g: Tensor, x: Tensor) -> Tensor:
-        """A tensor equal to `g`, in the memory layout of leaf `x`, that nothing else refers to.
-
-        It is `g` itself if that is safe.
-        """
-        if self.create_graph:
-            return differentiable_copy(g, x._array)
-        if g._node is not None:
-            return fill_slots(object.__new__(Tensor), None, g._node, g._dtype)
-        a = g._array
-        assert a is not None
-        shared = x._hooks or id(g) in self.shared_ids or a.base is not None or not a.flags.writeable
-        if shared or not matches_layout(a, x._array):
-            return copy_in_layout(g, x)
-        self.mark_shared(g)
-        return g
 
 
 def _roots(outputs: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[Root]:
@@ -270,7 +133,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     roots = _roots(outputs, _grads_for(outputs, grad_tensors), create_graph)
     for fn in targets or ():
         fn.check_target([root for root, _ in roots])
-    backward_pass = _BackwardPass(
+    backward_pass = BackwardPass(
         create_graph if retain_graph is None else retain_graph, create_graph, targets
     )
     with GradMode(create_graph):
@@ -289,7 +152,7 @@ def backpropagate(
     With `stop`, gradients do not continue past a target, and its hooks do not run.
     """
     wanted = {fn for fn in targets if fn is not None}
-    backward_pass = _BackwardPass(keep, create, wanted, stop)
+    backward_pass = BackwardPass(keep, create, wanted, stop)
     with FixedGradMode(grad_mode(create)):
         backward_pass.run(roots, accumulate=False)
     return [None if fn is None else backward_pass.captured.get(fn) for fn in targets]

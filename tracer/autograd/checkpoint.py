@@ -17,16 +17,9 @@ from ..tensor.tensor import Tensor
 from ..tensor.views import base_and_path
 from .backward import backpropagate
 from .batching import BatchTrace
-from .graph import (
-    FREED,
-    AccumulateGrad,
-    GradFn,
-    OpBackward,
-    OutputGradients,
-    OutputNode,
-    Saved,
-    edge,
-)
+from .graph import AccumulateGrad, GradFn, OutputGradients, OutputNode, edge
+from .node_classes import FREED
+from .recording import OpBackward, Saved
 from .transform import Origin, detached_alias, origin
 
 

@@ -20,7 +20,9 @@ from ..tensor.masked_selection import settle
 from ..tensor.tensor import Tensor
 from .backward import filled
 from .batching import BatchTrace, batching
-from .graph import FREED, GradFn, OutputGradients, OutputNode, Saved, edge
+from .graph import GradFn, OutputGradients, OutputNode, edge
+from .node_classes import FREED
+from .recording import Saved
 from .transform import detached_alias
 from .vmap import move_axis
 
@@ -376,7 +378,8 @@ def once_differentiable(backward: Callable) -> Callable:
         if not mode.grad or not needed:
             return results
         several = isinstance(results, (tuple, list))
-        refused = _RefuseSecondDerivative(tuple(edge(resolve(g)) for g in needed))
+        edges = tuple(edge(resolve(g)) for g in needed)
+        refused = _RefuseSecondDerivative("OnceDifferentiable", edges)
         marked = []
         for y in results if several else (results,):
             if isinstance(y, Tensor):
@@ -390,9 +393,6 @@ def once_differentiable(backward: Callable) -> Callable:
 
 class _RefuseSecondDerivative(GradFn):
     __slots__ = ()
-
-    def __init__(self, edges: tuple[GradFn | None, ...]):
-        super().__init__("OnceDifferentiable", edges)
 
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(

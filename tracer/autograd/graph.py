@@ -1,37 +1,22 @@
 """The autograd graph: one autograd node (GradFn) for each recorded operation, with edges to the
-nodes of its inputs.
-
-dispatch calls `record` for every operation on a tensor that requires grad. `record` saves only the
-values that the derivative rules read. Saved values are kept without their Tensors, so the graph has
-no reference cycles.
+nodes of its inputs. The nodes of primitives are in recording.py.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 from weakref import ref
 
-from ...ir.autodiff import cotangent
-from ...ir.node import Aval
-from ...ir.op import OpDef
 from ..mode import mode, resolve, sequence_numbers
-from ..tensor.data_changes import follow_data, refuse_changed_data
 from ..tensor.gradient_layout import differentiable_copy
 from ..tensor.hidden_base import cut_off_hidden_base
-from ..tensor.promotion import SCALAR_TYPE
-from ..tensor.tensor import RemovableHandle, Tensor, fill_slots
-from .node_classes import FREED, SavedValues, class_named
-from .operands_read import reads_of
+from ..tensor.tensor import RemovableHandle, Tensor
+from .node_classes import class_named
 
 leaf_sequence_numbers = itertools.count(-1, -1)  # below those of operations: leaves come last
-
-_INPLACE_HINT = (
-    " Hint: the operation that changed it is an in-place one (a name that ends in _, or an "
-    "augmented assignment) between the forward computation and backward()."
-)
 
 
 class GradFn:
@@ -50,7 +35,7 @@ class GradFn:
         self.composite: Composite | None = None
         self.prehooks: dict[int, Callable] | None = None
         self.posthooks: dict[int, Callable] | None = None
-        self.retainers: list[ref] = []
+        self.retainers: Sequence[ref] = ()
         self.metadata_: dict | None = None
 
     def name(self) -> str:
@@ -102,7 +87,7 @@ class GradFn:
 
     def retain(self, t: Tensor) -> None:
         """Store the gradient of the output in the `.grad` of `t`, the output."""
-        self.retainers.append(ref(t))
+        self.retainers = [*self.retainers, ref(t)]
 
     def run_prehooks(self, g: Tensor) -> Tensor:
         """Run the hooks on the complete gradient of the output, and return their result."""
@@ -187,8 +172,9 @@ class AccumulateGrad(GradFn):
     __slots__ = ("variable",)
 
     def __init__(self, variable: Tensor):
-        super().__init__("AccumulateGrad", (), next(leaf_sequence_numbers))
-        self.variable = variable
+        self.title, self.edges, self.sequence = "AccumulateGrad", (), next(leaf_sequence_numbers)
+        self.composite = self.prehooks = self.posthooks = self.metadata_ = None
+        self.retainers, self.variable = (), variable
 
     def run_prehooks(self, g: Tensor) -> Tensor:
         for hook in tuple((self.variable._hooks or {}).values()):
@@ -214,113 +200,6 @@ def edge(t: Tensor) -> GradFn | None:
         accumulator = AccumulateGrad(t)
         t._accumulator = ref(accumulator)
     return accumulator
-
-
-class Saved:
-    """A value saved for backward: the payload and its version, without the Tensor."""
-
-    __slots__ = ("array", "dtype", "node", "tensor", "version", "version_counter")
-
-    def __init__(self, t: Tensor):
-        self.array, self.node, self.dtype, self.tensor = t._array, t._node, t._dtype, ref(t)
-        self.version_counter, self.version = t._version, t._version[0]
-
-    def copy_value(self) -> None:
-        """Keep a copy: the operation is about to overwrite a value that its derivative reads."""
-        self.array = None if self.array is None else self.array.copy()
-        self.version_counter, self.version = [0], 0
-
-    def unpack(
-        self, made_by: GradFn | None, of: GradFn | str | None, output: bool = False
-    ) -> Tensor:
-        """The value as a Tensor made by node `made_by`. Raises if it was changed in place; `of` is
-        what the error calls it: the output of a node, an input, or by these words. An output of
-        the node that saved it stays what it was if its `.data` is set.
-        """
-        if len(self.version_counter) > 1 and not output:
-            follow_data(self)
-        t: Tensor = fill_slots(
-            object.__new__(Tensor), self.array, self.node, self.dtype, made_by is not None
-        )
-        if self.version_counter[0] != self.version:
-            of = "an input" if of is None else of
-            of = of if isinstance(of, str) else f"output 0 of {of.title}"
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an "
-                f"inplace operation: [tracegrad.{SCALAR_TYPE[self.dtype]}Tensor {list(t.shape)}], "
-                f"which is {of}, is at version {self.version_counter[0]}; expected version "
-                f"{self.version} instead.{_INPLACE_HINT}"
-            )
-        t._version = self.version_counter
-        if isinstance(made_by, AccumulateGrad):
-            t._accumulator = ref(made_by)
-        else:
-            t._grad_fn = made_by
-        return t
-
-
-class OpBackward(SavedValues, GradFn):
-    """The node of one primitive."""
-
-    __slots__ = ("freed", "inputs", "op", "params", "wanted", "y")
-
-    def __init__(
-        self, op: OpDef, params: dict, inputs: tuple, edges: tuple, wanted: tuple[int, ...], y: Any
-    ):
-        self.title, self.edges, self.sequence = op.grad_name, edges, next(sequence_numbers)
-        self.composite = self.prehooks = self.posthooks = self.metadata_ = None
-        self.retainers = []
-        self.op, self.params, self.inputs = op, params, inputs
-        self.wanted, self.y, self.freed = wanted, y, False
-
-    def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
-        if self.freed:
-            raise RuntimeError(FREED)
-        if self.composite is not None:
-            refuse_changed_data(self.title, *self.composite[1:])
-        y, edges, history = self.y, self.edges, mode.grad
-        if isinstance(y, Saved):
-            y = y.unpack(self if history else None, self, output=True)
-        inputs = tuple(
-            [x.unpack(e if history else None, e) if isinstance(x, Saved) else x
-             for x, e in zip(self.inputs, edges, strict=True)]
-        )
-        grads: list[Tensor | None] = [None] * len(inputs)
-        for k in self.wanted:
-            if edges[k] is not None:
-                grads[k] = cotangent(self.op, k, g, y, inputs, self.params)
-        return tuple(grads)
-
-    def has_saved_values(self) -> bool:
-        return any(isinstance(x, Saved) for x in (self.y, *self.inputs))
-
-    def release(self) -> None:
-        if self.has_saved_values():
-            self.freed, self.inputs, self.y = True, (), None
-
-
-def record(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> None:
-    """Add a node for the operation that made `y`, if an input that requires grad has a rule."""
-    wanted, read_y, operands = reads_of(op, inputs, params, y)
-    if not wanted:
-        return
-    keep: Any = _nothing if mode.edges_only else mode.make_saved or Saved
-    edges: list[GradFn | None] = []
-    saved = []
-    for x, (is_wanted, is_read) in zip(inputs, operands, strict=True):
-        edges.append(x._grad_fn or edge(x) if is_wanted else None)
-        saved.append(keep(x) if is_read else _aval(x))
-    y._grad_fn = fn = OpBackward(op, params, tuple(saved), tuple(edges), wanted, None)
-    fn.y = keep(y) if read_y else _aval(y)
-    fn.freed, y._requires_grad = mode.edges_only, True
-
-
-def _nothing(x: Tensor) -> None:
-    """What is saved of a tensor if only edges are recorded."""
-
-
-def _aval(x: Tensor) -> Aval:
-    return Aval(x._node.shape if x._array is None else x._array.shape, x._dtype)
 
 
 def with_grad_name(y: Tensor, title: str) -> Tensor:

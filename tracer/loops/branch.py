@@ -16,7 +16,9 @@ from ...ir.ops.elementwise import ne
 from ...ir.ops.loop import branch
 from ...ir.ops.movement import reshape
 from ..autograd.backward import backpropagate, filled
-from ..autograd.graph import FREED, GradFn, OutputGradients, OutputNode, Saved, edge
+from ..autograd.graph import GradFn, OutputGradients, OutputNode, edge
+from ..autograd.node_classes import FREED
+from ..autograd.recording import Saved
 from ..mode import FixedGradMode, mode, resolve
 from ..tensor.inplace import overwrite
 from ..tensor.tensor import Tensor, traced

@@ -13,15 +13,9 @@ from typing import Any
 from ...ir.graph import Graph
 from ...ir.node import Node
 from ..autograd.backward import filled
-from ..autograd.graph import (
-    FREED,
-    GradFn,
-    OpBackward,
-    OutputGradients,
-    OutputNode,
-    Saved,
-    edge,
-)
+from ..autograd.graph import GradFn, OutputGradients, OutputNode, edge
+from ..autograd.node_classes import FREED
+from ..autograd.recording import OpBackward, Saved
 from ..mode import mode, resolve
 from ..tensor.tensor import Tensor
 from .body import BodyTrace, NoLoop, Source, same

@@ -7,9 +7,8 @@ share all steps but the evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -18,11 +17,13 @@ from ...ir.dtype import DType, bool_, float32, of_numpy, of_scalar
 from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
 from ...ir.ops.elementwise import cast, check_divisor, ne
-from ...ir.quiet import quietly
+from ...ir.quiet import quiet_context, quietly
 from ...ir.strides import inverse
-from ..autograd.graph import as_one, record
+from ..autograd.graph import as_one
+from ..autograd.recording import record
 from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
+from .lanes import Lane, find_lane, lanes, promoted_lane
 from .masked_selection import Selection
 from .memory_order import axis_order, elementwise_strides, strides_of
 from .placement import compute as compute_on_device
@@ -41,6 +42,7 @@ def not_implemented(name: str, x: Tensor) -> NotImplementedError:
     return NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_TYPE[x._dtype]}'")
 
 
+IMPLICIT = Kind.IMPLICIT  # as a name of the module it takes less time
 _numbers: dict[tuple, Tensor] = {}  # eager ones are cached: programs use few numbers, many times
 
 
@@ -148,12 +150,8 @@ def _convert(x: Tensor, dtype: DType) -> Tensor:
     return cast(x, dtype=dtype) if dtype is not bool_ else ne(x, 0)
 
 
-def _compute(
-    op: OpDef, inputs: tuple, params: dict, dtypes: Sequence[DType], dtype: DType | None
-) -> Tensor:
-    """Evaluate the primitive with NumPy. `dtypes` are as for `evaluate`. `dtype` is that of the
-    output, if `infer` need not be asked.
-    """
+def _compute(op: OpDef, inputs: tuple, params: dict, lane: Lane) -> Tensor:
+    """Evaluate the primitive with NumPy."""
     arrays = []
     for x in inputs:
         if x._view is not None:
@@ -164,27 +162,41 @@ def _compute(
             if elsewhere is not None:
                 return elsewhere
         arrays.append(array)
-    if dtype is None:
+    dtype = lane.output
+    if params and "dtype" in params:
+        dtype = params["dtype"]
+    elif dtype is None:
         dtype = op.infer(*inputs, **params)[1]
     try:
-        y = evaluate(op, arrays, dtypes, dtype, params)
+        if lane.plain:
+            run = quiet_context().run
+            y = run(op.ref, *arrays, **params) if params else run(op.ref, *arrays)
+            if type(y) is not ndarray or y.dtype is not dtype.storage or dtype.is_half:
+                y = dtype.encode(y)
+        else:
+            y = evaluate(op, arrays, lane.halves, dtype, params)
     except (ValueError, TypeError) as error:
         if op.check is not None:  # a check of values raised
             raise
-        op.infer(*inputs, **params)
-        if isinstance(error, ValueError):
-            raise RuntimeError(str(error)) from None
-        if inputs[0]._dtype is bool_ and op.refused.bools:
-            raise RuntimeError(op.refused.bools) from error
-        raise _not_implemented(op, inputs[0]) from error
-    if op.is_elementwise:
+        raise _explained(op, inputs, params, error) from None
+    if lane.by_operands:
         if y.ndim > 1 and y is not arrays[0]:
             y = _in_torch_order(y, arrays)
-    elif op.kind is Kind.IMPLICIT:
+    elif op.kind is IMPLICIT:
         y = _in_torch_order(y, arrays[:1])
-    elif not op.aliases and not y.flags.c_contiguous:
+    elif not lane.aliases and not y.flags.c_contiguous:
         y = np.ascontiguousarray(y)  # as in a trace
     return wrap(y, dtype)
+
+
+def _explained(op: OpDef, inputs: tuple, params: dict, error: Exception) -> Exception:
+    """torch's error for operands that NumPy has refused."""
+    op.infer(*inputs, **params)
+    if isinstance(error, ValueError):
+        return RuntimeError(str(error))
+    if inputs[0]._dtype is bool_ and op.refused.bools:
+        return RuntimeError(op.refused.bools)
+    return _not_implemented(op, inputs[0])
 
 
 def _in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
@@ -215,52 +227,6 @@ def _other_order(
     if 0 in shape or all(s == w * itemsize for n, s, w in dims if n > 1):
         return None
     return axis_order(shape, want) or tuple(range(len(shape)))
-
-
-class _FastTypes(NamedTuple):
-    """What is known from the dtypes of operands that need no promotion."""
-
-    number: DType | None  # the dtype that numbers among them become; None if there are none
-    dtypes: tuple[DType, ...]  # of the operands; empty if none is a half type
-    output: DType | None  # None if it depends on more
-
-
-# (primitive, dtype or Python type of each operand)
-_fast_types: dict[tuple, _FastTypes] = {}
-
-
-def _find_fast_types(op: OpDef, kinds: tuple) -> _FastTypes | None:
-    """None for operands that take the slow path. Numbers that do not change the common dtype need
-    no promotion.
-    """
-    types, numbers = op.types, [k for k in kinds if not isinstance(k, DType)]
-    dtypes = [k for k in kinds if isinstance(k, DType)]
-    if any(d.kind in op.refused.kinds for d in dtypes[:1]):
-        return None
-    if op.refused.bools and dtypes[:1] == [bool_]:
-        return None
-    if types is Types.SELECT and kinds[0] is not bool_:
-        return None
-    common = set(dtypes[1:] if types is Types.SELECT else dtypes)
-    dtype = common.pop() if len(common) == 1 else None
-    halves = tuple(dtypes) if any(d.is_half for d in dtypes) else ()
-    known = op.aliases or op.is_elementwise or op.kind is Kind.REDUCE
-    if types is Types.FREE:
-        return None if numbers else _FastTypes(None, halves, dtype if known else None)
-    if (
-        dtype is None
-        or (types is Types.LOGICAL and (numbers or dtype is not bool_))
-        or (types is Types.FLOAT and dtype.kind != "float")
-        or (dtype is bool_ and (numbers or op.refused.one_bool))
-        or (dtype.is_half and numbers)
-        or (op.divides and dtype.kind in ("int", "uint"))
-        or any(k is not int and (k is not float or dtype.kind != "float") for k in numbers)
-    ):
-        return None
-    truth = types is Types.COMPARE or types is Types.LOGICAL
-    return _FastTypes(
-        dtype if numbers else None, halves, (bool_ if truth else dtype) if known else None
-    )
 
 
 def _half_result_dtype(op: OpDef, inputs: tuple) -> DType | None:
@@ -324,28 +290,38 @@ def _promoted(op: OpDef, inputs: tuple) -> tuple:
 
 def bind(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     """Apply a primitive to tensors and Python numbers."""
-    kinds = (op, *[x._dtype if isinstance(x, Tensor) else type(x) for x in inputs])
-    types = _fast_types.get(kinds)
-    if types is None:
-        types = _find_fast_types(op, kinds[1:])
-        if types is not None:
-            _fast_types[kinds] = types
-    if types is None:
+    if len(inputs) == 2:
+        a, b = inputs
+        kinds: tuple = (
+            op, a._dtype if isinstance(a, Tensor) else type(a),
+            b._dtype if isinstance(b, Tensor) else type(b),
+        )
+    else:
+        kinds = (op, *[x._dtype if isinstance(x, Tensor) else type(x) for x in inputs])
+    lane = lanes.get(kinds)
+    if lane is None:
+        lane = find_lane(op, kinds[1:])
+    if lane.promotes:
         inputs = tuple([_as_operand(x, op) for x in inputs])
         half = _half_result_dtype(op, inputs)
         if half is not None:
             return as_one(op.grad_name, _compute_in_float32, op, inputs, half)
         inputs = _promoted(op, inputs)
-        dtypes, dtype = tuple([x._dtype for x in inputs]), None
-    else:
-        common, dtypes, dtype = types
-        if common is not None:
-            inputs = tuple([x if isinstance(x, Tensor) else number(x, common) for x in inputs])
-    if mode.trace is not None:
+        lane = promoted_lane(op, tuple([x._dtype for x in inputs]))
+    elif lane.number is not None:
+        inputs = tuple([x if isinstance(x, Tensor) else number(x, lane.number) for x in inputs])
+    now = mode.__dict__
+    if now["trace"] is not None:
         return _trace(op, inputs, params)
-    if params:
-        dtype = params.get("dtype", dtype)
-    return _finish(op, inputs, params, _compute(op, inputs, params, dtypes, dtype))
+    y = _compute(op, inputs, params, lane)
+    if lane.aliases:
+        make_view(inputs[0], op, params, y)
+    if lane.derivative and now["grad"] and y._dtype.kind == "float":
+        for x in inputs:
+            if x._requires_grad:
+                record(op, inputs, params, y)
+                break
+    return y
 
 
 def _trace(op: OpDef, inputs: tuple, params: dict) -> Tensor:
@@ -357,22 +333,15 @@ def _trace(op: OpDef, inputs: tuple, params: dict) -> Tensor:
     if params:
         params = {k: tuple(v) if type(v) is Size else v for k, v in params.items()}
     y = traced(mode.trace.apply(op, tuple([x._node for x in inputs]), params))
-    if len(y._node.shape) > 1 and (op.is_elementwise or op.kind is Kind.IMPLICIT):
+    if len(y._node.shape) > 1 and (op.is_elementwise or op.kind is IMPLICIT):
         deciding = inputs if op.is_elementwise else inputs[:1]
         operands = tuple([(tuple(x._node.shape), strides_of(x)) for x in deciding])
         y._traced_strides = elementwise_strides(operands, y._node.shape)
-    return _finish(op, inputs, params, y)
-
-
-def _finish(op: OpDef, inputs: tuple, params: dict, y: Tensor) -> Tensor:
-    """Record what the output was computed from: its base if it is a view, and its autograd node."""
     if op.aliases:
         make_view(inputs[0], op, params, y)
     if mode.grad and op.vjp is not None and y._dtype.kind == "float":
-        for x in inputs:
-            if x._requires_grad:
-                record(op, inputs, params, y)
-                break
+        if any(x._requires_grad for x in inputs):
+            record(op, inputs, params, y)
     return y
 
 

@@ -16,7 +16,8 @@ from ...ir.op import ShapeError
 from ...ir.ops.elementwise import cast
 from ...ir.ops.movement import expand
 from ...ir.strides import repeats
-from ..autograd.graph import GradFn, OpBackward, Saved, edge
+from ..autograd.graph import GradFn, edge
+from ..autograd.recording import OpBackward, Saved
 from ..mode import mode, resolve, sequence_numbers
 from .device_memory import apart, copyto, may_share_memory
 from .masked_selection import Selection
@@ -154,8 +155,8 @@ def take_history(t: Tensor, new: Tensor) -> None:
         t._view.refresh(t)
     else:
         if t._grad_fn is not None:
-            fn.retainers += t._grad_fn.retainers
-            t._grad_fn.retainers = []
+            fn.retainers = [*fn.retainers, *t._grad_fn.retainers]
+            t._grad_fn.retainers = ()
         t._grad_fn, t._requires_grad = fn, True
     if isinstance(fn, OpBackward) and isinstance(fn.y, Saved):
         fn.y = Saved(t)  # the output is in `t` now; a later change of it must be noticed

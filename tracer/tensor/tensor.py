@@ -350,7 +350,11 @@ def fill_slots(
 
 def wrap(array: Any, dtype: DType, requires_grad: bool = False) -> Tensor:
     """A leaf that shares the memory of a stored array."""
-    return fill_slots(object.__new__(Tensor), array, None, dtype, requires_grad)
+    t: Any = object.__new__(Tensor)  # as in `fill_slots`; most tensors are made here
+    t._array, t._dtype, t._requires_grad, t._version, t._ptr = array, dtype, requires_grad, [0], 0
+    t._node = t._grad = t._grad_fn = t._base = t._view = t._hooks = t._accumulator = None
+    t._memory_location = None
+    return t
 
 
 def traced(node: Node, requires_grad: bool = False) -> Tensor:
