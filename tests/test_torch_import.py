@@ -133,7 +133,7 @@ MISSING = {
     "a name": ("from torch import sparse_coo_tensor", "torch.sparse_coo_tensor"),
     "a name of a submodule": ("from torch.nn import LazyLinear", "torch.nn.LazyLinear"),
     "a module": ("import torch.sparse", "torch.sparse"),
-    "a module inside": ("import torch.ao.quantization", "torch.ao"),
+    "a module inside": ("import torch.export.graph", "torch.export"),
     "one of ours": ("import torch.driver", "torch.driver"),
 }
 

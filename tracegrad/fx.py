@@ -9,6 +9,7 @@ from typing import Any
 from .refusals import refused
 
 __all__ = ["wrap"]
+_USER_PRESERVED_ATTRIBUTES_KEY = "_user_preserved_attributes"
 
 
 def wrap(fn_or_name: Any) -> Any:
@@ -17,6 +18,7 @@ def wrap(fn_or_name: Any) -> Any:
 
 
 globals().update(refused(
-    "fx", "Graph GraphModule Interpreter Node Proxy Tracer symbolic_trace",
+    "fx",
+    "Graph GraphModule Interpreter Node Proxy Tracer symbolic_trace _CodeOnlyModule _copy_attr",
     "`compile` records programs, and `graph()` of a compiled function shows them",
 ))

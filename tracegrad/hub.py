@@ -23,11 +23,22 @@ HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
 _chosen: dict[str, str] = {}
 
 
+def _get_torch_home() -> str:
+    """$TORCH_HOME, else ~/.cache/torch."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return os.path.expanduser(os.environ.get("TORCH_HOME", os.path.join(cache, "torch")))
+
+
+def tqdm(*args: Any, **kwargs: Any) -> Any:
+    """A progress bar of the package tqdm. Raises ImportError where it is not installed."""
+    from tqdm.auto import tqdm as bar
+
+    return bar(*args, **kwargs)
+
+
 def get_dir() -> str:
     """The folder of downloads: `set_dir`'s, else $TORCH_HOME/hub, else ~/.cache/torch/hub."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
-    return _chosen.get("dir", os.path.join(os.path.expanduser(home), "hub"))
+    return _chosen.get("dir", os.path.join(_get_torch_home(), "hub"))
 
 
 def set_dir(d: str | os.PathLike) -> None:

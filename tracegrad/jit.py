@@ -18,6 +18,7 @@ __all__ = [
     "set_fusion_strategy", "trace", "trace_module", "unused",
 ]
 _T = TypeVar("_T")
+BroadcastingList1 = BroadcastingList2 = BroadcastingList3 = list  # in annotations
 
 
 def script(obj: _T, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None,
@@ -52,7 +53,8 @@ def _mark(fn: _T) -> _T:
     return fn
 
 
-export = script_method = script_if_tracing = interface = _overload = _overload_method = _mark
+export = script_method = script_if_tracing = interface = _mark
+_overload = _overload_method = _script_if_tracing = _mark
 
 
 def ignore(drop: Any = False, **kwargs: Any) -> Any:

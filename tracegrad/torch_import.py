@@ -28,7 +28,7 @@ from .torch_version import TORCH_VERSION
 # Torch itself is among them, where it is installed and they use it.
 LEFT_ALONE = frozenset(
     "accelerate array_api_compat cupy dask datasets jax keras lightgbm pandas scipy shap sklearn "
-    "tensorflow thinc torch torchaudio torchvision transformers wandb xgboost".split()
+    "tensorflow thinc torch torchaudio transformers wandb xgboost".split()
 )
 _lock = RLock()
 _opened: list[as_torch] = []

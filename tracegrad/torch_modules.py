@@ -13,15 +13,16 @@ PACKAGE = __name__.rpartition(".")[0]
 
 # torch's path, and the path here if it is another one; "." is the package itself
 _PATHS = """
-    _C _dynamo _dynamo.eval_frame=_dynamo _higher_order_ops _jit_internal=jit _tensor=. _utils
-    accelerator amp amp.autocast_mode amp.grad_scaler autograd autograd.forward_ad
+    _C _custom_ops=library _dynamo _dynamo.eval_frame=_dynamo _dynamo.utils=_dynamo
+    _higher_order_ops _jit_internal=jit _tensor=. _utils accelerator amp amp.autocast_mode
+    amp.grad_scaler ao=quantization ao.quantization=quantization autograd autograd.forward_ad
     autograd.function autograd.functional autograd.grad_mode=autograd autograd.gradcheck
     autograd.graph autograd.profiler=profiler autograd.variable backends backends.cpu backends.cuda
     backends.cudnn backends.mkl backends.mkldnn backends.mps backends.openmp backends.opt_einsum
     compiler cpu cpu.amp=amp.cpu cuda cuda.amp=amp.cuda distributed distributed.nn=distributed_nn
-    fft func functional=. fx hub jit jit.annotations=jit linalg masked mps multiprocessing nn
-    nn.attention=nn.attention_backends nn.common_types=types nn.functional nn.init
-    nn.modules.activation=nn.activation nn.modules.adaptive=nn
+    fft func functional=. fx fx.graph_module=fx hub jit jit.annotations=jit library linalg masked
+    mps multiprocessing nn nn.attention=nn.attention_backends nn.common_types=types nn.functional
+    nn.init nn.modules.activation=nn.activation nn.modules.adaptive=nn
     nn.modules.batchnorm=nn.normalization nn.modules.container=nn.container
     nn.modules.conv=nn.convolution nn.modules.distance=nn nn.modules.dropout=nn.dropout
     nn.modules.flatten=nn nn.modules.fold=nn nn.modules.instancenorm=nn.normalization
@@ -31,17 +32,17 @@ _PATHS = """
     nn.modules.sparse=nn.embedding nn.modules.transformer=nn.transformer
     nn.modules.upsampling=nn.upsampling nn.modules.utils=nn.tuples nn.modules=nn nn.parallel
     nn.parallel.data_parallel=nn.parallel nn.parallel.distributed=nn.parallel nn.parameter nn.utils
-    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.stateless onnx optim
-    optim._adafactor=optim.adafactor optim._muon=optim.muon optim.adadelta optim.adagrad
-    optim.adam optim.adamax optim.adamw=optim.adam optim.asgd optim.lbfgs
-    optim.lr_scheduler optim.nadam optim.optimizer optim.radam optim.rmsprop optim.rprop
-    optim.sgd optim.sparse_adam optim.swa_utils overrides profiler
-    random=tracer.tensor.generator return_types serialization special
-    storage=functions.torch.storage testing torch_version types utils
-    utils._foreach_utils utils._pytree utils.checkpoint utils.data utils.data._utils=utils.data
+    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.stateless onnx
+    onnx.symbolic_helper=onnx onnx.symbolic_opset11=onnx ops optim optim._adafactor=optim.adafactor
+    optim._muon=optim.muon optim.adadelta optim.adagrad optim.adam optim.adamax
+    optim.adamw=optim.adam optim.asgd optim.lbfgs optim.lr_scheduler optim.nadam optim.optimizer
+    optim.radam optim.rmsprop optim.rprop optim.sgd optim.sparse_adam optim.swa_utils overrides
+    profiler quantization random=tracer.tensor.generator return_types serialization special
+    storage=functions.torch.storage testing torch_version types utils utils._foreach_utils
+    utils._pytree utils.checkpoint utils.data utils.data._utils=utils.data
     utils.data._utils.collate=utils.data.collate utils.data._utils.worker=utils.data.worker
     utils.data.dataloader utils.data.dataset utils.data.distributed utils.data.sampler utils.dlpack
-    utils.hooks version xpu
+    utils.hooks utils.model_zoo version xpu
 """
 PATHS = {path: here or path for path, _, here in (w.partition("=") for w in _PATHS.split())}
 
