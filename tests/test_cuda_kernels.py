@@ -29,7 +29,7 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
 from tracegrad.ir.op import Kind
-from tracegrad.ir.ops import prefix
+from tracegrad.ir.ops import order as orders, prefix
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
@@ -133,6 +133,19 @@ def test_long_scans_go_tile_by_tile_and_part_by_part(op, d, back, monkeypatch):
     templates = {launch.kernel.template for launch in build(simplify(graph)).launches}
     assert templates >= {"prefix_totals", "prefix"}
     agrees(graph, [d.encode(a)])
+
+
+@pytest.mark.parametrize("shape, axis, count", [((301,), 0, 3), ((2, 70), 1, 5), ((90, 3), 0, 8)])
+@pytest.mark.parametrize("down", [False, True])
+def test_the_first_few_of_a_long_row_are_selected(shape, axis, count, down, monkeypatch):
+    monkeypatch.setattr(order, "RUN", 16)
+    a = np.random.default_rng(0).integers(-4, 4, shape).astype(np.float32)
+    a.reshape(-1)[7::31] = np.nan
+    x = input_node(shape, dt.float32)
+    graph = Graph((x,), (orders.top(x, axis=axis, descending=down, count=count),))
+    program = build(simplify(graph))
+    assert len(program.launches) > 2 and {x.kernel.template for x in program.launches} == {"top"}
+    agrees(graph, [a])
 
 
 @pytest.mark.parametrize("test", [

@@ -15,7 +15,7 @@ TABLE = Path(__file__).parent.parent / "docs" / "gpu-kernels.md"
 WITHOUT_SPILLS = ("map", "row", "column")
 TEMPLATES = {
     *WITHOUT_SPILLS, "row_sums", "column_sums", "gemm", "gemm_sums", "copy", "fill", "fold",
-    "scatter", "argsort", "merge", "searchsorted", "prefix", "prefix_totals",
+    "scatter", "argsort", "merge", "searchsorted", "top", "prefix", "prefix_totals",
     "band",
 }
 
