@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -34,7 +34,9 @@ def build(*args, **options) -> Program:
 
 @contextmanager
 def small_tiles() -> Iterator[None]:
-    with patch.object(product, "SMALL", TINY), patch.object(product, "LARGE", TINY):
+    with ExitStack() as stack:
+        for name in ("SMALL", "LARGE", "HUGE"):
+            stack.enter_context(patch.object(product, name, TINY))
         yield
 
 

@@ -14,9 +14,8 @@ from tracegrad.runtime.cuda.ptxas import assembler
 TABLE = Path(__file__).parent.parent / "docs" / "gpu-kernels.md"
 WITHOUT_SPILLS = ("map", "row", "column")
 TEMPLATES = {
-    *WITHOUT_SPILLS, "row_sums", "column_sums", "gemm", "gemm_sums", "copy", "fill", "fold",
-    "scatter", "argsort", "merge", "searchsorted", "top", "prefix", "prefix_totals",
-    "band",
+    *WITHOUT_SPILLS, "row_sums", "column_sums", "gemm", "gemm_sums", "gemm_parts", "copy", "fill",
+    "fold", "scatter", "argsort", "merge", "top", "searchsorted", "prefix", "prefix_totals", "band",
 }
 
 pytestmark = pytest.mark.skipif(assembler() is None, reason="there is no ptxas")

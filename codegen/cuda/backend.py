@@ -21,14 +21,14 @@ from ..text import Piece
 from . import stages
 from .extern import LAUNCHES
 from .points import copied, filled
-from .product import contraction
+from .product import contraction, in_registers
 
 
 class CUDA:
     name = "cuda"
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
-        finish_products(low, fusion, turns=lambda product: False)
+        finish_products(low, fusion, lambda product: False, in_registers())
         for anchor in fusion.anchors:
             if anchor.op.kind is Kind.LINALG:
                 fusion.notes.append(f"{anchor.op.name} runs on the host, by the CPU's kernel")

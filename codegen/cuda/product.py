@@ -1,14 +1,19 @@
 """Matrix products for a GPU: a block computes a tile of the result from strips of both operands in
 shared memory, a thread a few numbers of the tile in registers.
 
-    while step < k:                     # a strip of A and one of B, zeros where they stick out
-        left[q, i] = ...
-        right[q, j] = ...
+    ...                                 # left0, ..., right3: a thread's share of the first strips
+    while step < stop:
+        left[turn, q, i] = left0        # ...
         cuda.syncthreads()
+        step += 16
+        ...                             # the next strips, on their way while these are used
         for q in range(16):
-            a0 = left[q, ty]; ...
+            a0 = left[turn, q, ty]; ...
             c0_0 = cuda.fma(a0, b0, c0_0)
-        cuda.syncthreads()
+        turn ^= 1
+
+Strips are read as vectors where memory is aligned, and are zeros where they stick out. A long
+product with few tiles is cut into parts, whose sums a second launch adds up in order.
 
 What is computed from a number of the product before it is stored is done in registers. Sums down
 the columns are made in two stages: each tile leaves its own, a second launch adds them up from the
@@ -20,22 +25,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from string import Formatter
 
 from ...ir.dtype import DType, float64
 from ...ir.node import Node
+from ...ir.op import Kind, OpDef, Types
+from ...ir.value import REGISTRY
+from ..gemm.emitter import WORDS
 from ..gemm.epilogue import Operand, Place, Stage, describe
 from ..program import Grid
 from ..schedule.lower import Lowered
 from ..schedule.products import matrix_layout
 from ..templates.loops import Axis
-from ..text import Arguments, Piece, compute_code, load, store
+from ..text import Arguments, Piece, compute_code, load, storage_code, store
 from .grid import MOST_BLOCKS, cuda_piece, grid_of, indented, shared, strided
+from .wide import LANES, VECTOR
 
 
 @dataclass(frozen=True)
 class Tile:
     """What a block computes: `size` rows and columns, `deep` steps at a time; a thread has `each`
-    rows and columns of it, which lie `size // each` apart.
+    rows and columns of it, which lie `size // each` apart. Of a strip it brings LANES numbers.
     """
 
     size: int
@@ -52,12 +63,31 @@ class Tile:
 
 
 STRIPS = "left", "right"
-LARGE, SMALL = Tile(64, 16, 4), Tile(32, 16, 2)
+HUGE, LARGE, SMALL = Tile(128, 8, 8), Tile(64, 16, 4), Tile(32, 16, 2)
 ENOUGH = 128  # blocks that keep a large GPU busy
+FEW_STEPS = 4  # of an epilogue that is written out for each number of a huge tile
+LONG = 512  # terms of a product that is cut
+SHORTEST, MOST_PARTS = 128, 32  # terms of a part, parts
 
 
-def tile_for(batch: int, m: int, n: int) -> Tile:
+@cache
+def in_registers() -> frozenset[OpDef]:
+    """What is computed of the numbers of a product: all whose text needs operands alone."""
+    every = (op for op in REGISTRY.values() if op.types in (Types.SAME, Types.FLOAT))
+    plain = (op for op in every if op.kind is Kind.ELEMENTWISE and op.check is None and op.expr)
+    fields = {op: {f for _, f, *_ in Formatter().parse(op.expr) if f} for op in plain}
+    return frozenset(WORDS) | {op for op, names in fields.items() if names <= {*"0123TY"}}
+
+
+def tile_for(batch: int, m: int, n: int, dtype: DType, steps: int) -> Tile:
+    """`steps` follow the product."""
+    if HUGE.blocks(batch, m, n) >= ENOUGH and dtype.itemsize <= 4 and steps <= FEW_STEPS:
+        return HUGE
     return LARGE if LARGE.blocks(batch, m, n) >= ENOUGH else SMALL
+
+
+def parts_for(blocks: int, k: int) -> int:
+    return 1 if k < LONG else max(min(2 * ENOUGH // max(blocks, 1), k // SHORTEST, MOST_PARTS), 1)
 
 
 class _Product:
@@ -71,8 +101,11 @@ class _Product:
         self.code = compute_code(self.dtype)
         self.m, self.n = product.shape[-2:]
         self.k, self.batch = product.inputs[0].shape[-1], math.prod(product.shape[:-2])
-        self.tile = tile_for(self.batch, self.m, self.n)
         self.epilogue, places = describe(low, list(anchors), stored, place, False)
+        steps = len(self.epilogue.points.steps)
+        self.tile = tile_for(self.batch, self.m, self.n, self.dtype, steps)
+        self.blocks = self.tile.blocks(self.batch, self.m, self.n)
+        self.parts = 1 if self.epilogue.sums else parts_for(self.blocks, self.k)
         self.places = iter(places)
         self.rows, self.columns = (self.args.integer(x, name)
                                    for x, name in ((self.m, "m"), (self.n, "n")))
@@ -84,79 +117,152 @@ class _Product:
 
     def pieces(self) -> Iterator[Piece]:
         each, threads = range(self.tile.each), self.tile.across**2
-        strips, sums = self._strips(), [f"c{i}_{j}" for i in each for j in each]
-        points = self._points()
-        strip = self.tile.deep, self.tile.size + 1
+        vectors, strips = self._strips()
+        points = self._part() if self.parts > 1 else self._points()
+        shape = 2, self.tile.deep, self.tile.size + 1
         lines = [
-            *(f"{name} = cuda.shared.array({strip}, kind_{self.code})" for name in STRIPS),
+            *(f"{name} = cuda.shared.array({shape}, kind_{self.code})" for name in STRIPS),
             f"tx = cuda.threadIdx.x & {self.tile.across - 1}",
             f"ty = cuda.threadIdx.x >> {self.tile.across.bit_length() - 1}",
+            *vectors, "turn = 0",
         ]
         tile = [
             f"q_across = quotient(tile, {self.across})",
             f"col = (tile - q_across * {self.across}) * {self.tile.size}",
-            f"batch = quotient(q_across, {self.down})",
-            f"down = q_across - batch * {self.down}",
+            f"q_down = quotient(q_across, {self.down})",
+            f"down = q_across - q_down * {self.down}",
             f"row = down * {self.tile.size}",
-            *(f"{c} = {self.code}(0)" for c in sums),
-            *strips,
-            *points,
+            *self._span(),
+            *(f"c{i}_{j} = {self.code}(0)" for i in each for j in each),
+            *strips, *points,
         ]
-        blocks = self.tile.blocks(self.batch, self.m, self.n)
+        blocks = self.blocks * self.parts
         count = self.args.integer(blocks, "tiles")
         loop = strided("tile", "cuda.blockIdx.x", count, "cuda.gridDim.x", tile)
         grid = Grid(min(blocks, MOST_BLOCKS), threads)
         yield cuda_piece("gemm", [*self.args.lines, *lines, *loop], self.args, grid)
-        if self.epilogue.sums:
+        if self.parts > 1:
+            yield self._sum_of_parts()
+        elif self.epilogue.sums:
             yield self._second_stage()
 
     # ---- the sums of products
-    def _strips(self) -> list[str]:
-        t, k = self.tile, self.args.integer(self.k, "k")
-        a, b = (self._copy(*x) for x in (("left", self.inputs[0], "row", self.rows, True),
-                                         ("right", self.inputs[1], "col", self.columns, False)))
-        each = range(t.each)
+    def _span(self) -> list[str]:
+        """The matrix of the batch, and from where to where its terms are added."""
+        if self.parts == 1:
+            return ["batch = q_down", "step = 0", f"stop = {self.args.integer(self.k, 'k')}"]
+        deep = self.tile.deep
+        size = -(-self.k // (self.parts * deep)) * deep  # whole strips, so that they are vectors
+        batch, part = self.args.integer(self.batch, "batch"), self.args.integer(size, "part")
+        return [f"part = quotient(q_down, {batch})", f"batch = q_down - part * {batch}",
+                f"step = part * {part}",
+                f"stop = minimum(step + {part}, {self.args.integer(self.k, 'k')})"]
+
+    def _strips(self) -> tuple[list[str], list[str]]:
+        """What says whether strips are vectors, and the loop over them."""
+        t, each = self.tile, range(self.tile.each)
+        copies = [self._strip(*x) for x in (("left", self.inputs[0], "row", self.rows, True),
+                                            ("right", self.inputs[1], "col", self.columns, False))]
+        vectors, reads, writes = ([line for lines in x for line in lines]
+                                  for x in zip(*copies, strict=True))
         inner = [
-            *(f"a{i} = left[q, ty + {i * t.across}]" for i in each),
-            *(f"b{j} = right[q, tx + {j * t.across}]" for j in each),
+            *(f"a{i} = left[turn, q, ty + {i * t.across}]" for i in each),
+            *(f"b{j} = right[turn, q, tx + {j * t.across}]" for j in each),
             *(f"c{i}_{j} = cuda.fma(a{i}, b{j}, c{i}_{j})" for i in each for j in each),
         ]
         lines = [
-            *a, *b, "cuda.syncthreads()", f"for q in range({t.deep}):", *indented(inner),
-            "cuda.syncthreads()",
+            *writes, "cuda.syncthreads()", f"step += {t.deep}", *reads,
+            f"for q in range({t.deep}):", *indented(inner), "turn ^= 1",
         ]
-        return strided("step", "0", k, str(t.deep), lines)
+        return vectors, [*reads, "while step < stop:", *indented(lines)]
 
-    def _copy(self, name: str, x: Node, first: str, count: str, left: bool) -> list[str]:
-        """A strip of an operand, read along whichever axis its numbers lie side by side."""
+    def _strip(
+        self, name: str, x: Node, first: str, count: str, left: bool
+    ) -> tuple[list[str], list[str], list[str]]:
+        """What says whether an operand is read as vectors; what reads a thread's share of a strip,
+        along whichever axis numbers lie side by side; and what writes it to shared memory.
+        """
         leaf, view = self.low.resolve(x)
         layout = matrix_layout(view)
         assert layout is not None, "lowering copies operands that are no matrices"
         turned, leading, batch = layout
-        row, col = (1, leading) if turned else (leading, 1)
-        along, deep = (row, col) if left else (col, row)
+        along = turned is left  # whether numbers of one step lie side by side
         pointer = self.args.pointer(self.place.get(leaf, leaf), leaf.dtype)
-        size, depth = (n.bit_length() - 1 for n in (self.tile.size, self.tile.deep))
-        if along == 1:
-            i, q = f"e & {self.tile.size - 1}", f"e >> {size}"
-        else:
-            i, q = f"e >> {depth}", f"e & {self.tile.deep - 1}"
-        terms = [self.args.beginning(view.offset)] if view.offset else []
+        lead = self.args.integer(leading, ("leading", name))
+        size, deep = self.tile.size // LANES, self.tile.deep // LANES
+        e, small = "cuda.threadIdx.x", size if along else deep
+        near, far = f"({e} & {small - 1}) * {LANES}", f"({e} >> {small.bit_length() - 1})"
+        i, q = (near, far) if along else (far, near)
+        terms, steps = [f"q * {lead} + i" if along else f"i * {lead} + q"], [lead]
+        if view.offset:
+            steps.append(self.args.beginning(view.offset))
+            terms.append(steps[-1])
         if batch:
-            terms.append(f"batch * {self.args.integer(batch, ('batch', name))}")
-        for at, stride, key in (("i", along, "along"), ("q", deep, "deep")):
-            terms.append(at if stride == 1 else f"{at} * {self.args.integer(stride, (key, name))}")
-        k = self.args.integer(self.k, "k")
-        lines = [
-            f"i = {first} + ({i})",
-            f"q = step + ({q})",
-            f"x = {self.code}(0)",
-            f"if i < {count} and q < {k}:",
-            f"    x = {load(pointer, leaf.dtype, ' + '.join(terms))}",
-            f"{name}[{q}, {i}] = x",
+            steps.append(self.args.integer(batch, ("batch", name)))
+            terms.append(f"batch * {steps[-1]}")
+        nbytes = min(VECTOR, LANES * leaf.dtype.itemsize)
+        vectors = [f"{name}_wide = aligned({pointer}, {nbytes}) and "
+                   f"({' | '.join(steps)}) & {LANES - 1} == 0"]
+        names = [f"{name}{lane}" for lane in range(LANES)]
+        inside = [f"i + {lane} < {count}" if along else f"q + {lane} < stop"
+                  for lane in range(LANES)]
+        single = [f"{names[0]} = {load(pointer, leaf.dtype, 'at')}"]
+        for lane in range(1, LANES):
+            value = load(pointer, leaf.dtype, f"at + {lane}")
+            single += [f"if {inside[lane]}:", f"    {names[lane]} = {value}"]
+        code = storage_code(leaf.dtype)
+        reads = [
+            f"i = {first} + {i}", f"q = step + {q}", f"at = {' + '.join(terms)}",
+            f"{' = '.join(names)} = {self.code}(0)",
+            f"if i < {count} and q < stop:",
+            f"    if {name}_wide and {inside[-1]}:",
+            f"        {', '.join(names)} = load{LANES}_{code}({pointer}, at, {pointer[1:]})",
+            "    else:", *indented(indented(single)),
         ]
-        total = str(self.tile.size * self.tile.deep)
-        return strided("e", "cuda.threadIdx.x", total, "cuda.blockDim.x", lines)
+        writes = [f"i = {i}", f"q = {q}"]
+        for lane, value in enumerate(names):
+            at = f"q, i + {lane}" if along else f"q + {lane}, i"
+            writes.append(f"{name}[turn, {at}] = {value}")
+        return vectors, reads, writes
+
+    # ---- parts of a long product
+    def _sums(self) -> str:
+        count = self.parts * self.batch * self.m * self.n
+        return self.args.scratch(count * self.dtype.itemsize, self.dtype)
+
+    def _part(self) -> list[str]:
+        """Store what a part makes of a tile."""
+        pointer, lines = self._sums(), [f"first = q_down * {self.rows}"]
+        for i in range(self.tile.each):
+            for j in range(self.tile.each):
+                at = f"(first + i) * {self.columns} + j"
+                lines += [
+                    f"i = row + ty + {i * self.tile.across}",
+                    f"j = col + tx + {j * self.tile.across}",
+                    f"if i < {self.rows} and j < {self.columns}:",
+                    f"    {store(pointer, self.dtype, at, f'c{i}_{j}')}",
+                ]
+        return lines
+
+    def _sum_of_parts(self) -> Piece:
+        """Add up the parts from the first to the last, and compute what follows."""
+        self.args = args = Arguments()
+        pointer, stage = self._sums(), self.epilogue.points
+        m, n, batch = (args.integer(x, name) for x, name in
+                       ((self.m, "m"), (self.n, "n"), (self.batch, "batch")))
+        places = [next(self.places) for _ in range(len(stage.kinds) + len(stage.outputs))]
+        names = "row", "col", "batch"
+        at = f"((part * {batch} + batch) * {m} + row) * {n} + col"
+        lines = [
+            f"total = {self.code}(0)",
+            f"for part in range({args.integer(self.parts, 'parts')}):",
+            f"    total += {load(pointer, self.dtype, at)}",
+            *self._finished(stage, places, ["total"], *names)[1],
+        ]
+        axes = tuple(Axis(name, "", d) for d, name in enumerate((names[2], *names[:2])))
+        text = shared(axes, (self.batch, self.m, self.n), args, lines)
+        points = self.batch * self.m * self.n
+        return cuda_piece("gemm_parts", [*args.lines, *text], args, grid_of(points))
 
     # ---- what is done with them
     def _points(self) -> list[str]:

@@ -8,7 +8,7 @@ what their kernels do then; templates/finish.py writes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
@@ -104,13 +104,14 @@ def stack_of(product: Node) -> tuple[int, int, int]:
 
 # ---- which anchors a product takes
 def finish_products(
-    low: Lowered, fusion: Fusion, turns: Callable[[Node], bool] = turned
+    low: Lowered, fusion: Fusion, turns: Callable[[Node], bool] = turned,
+    words: Container[OpDef] = WORDS,
 ) -> None:
-    """Let each product compute the anchors that its kernel has words for. `turns` says which are
+    """Let each product compute the anchors that its kernel has `words` for. `turns` says which are
     computed transposed.
     """
     for group in [g for g in fusion.groups if g.product]:
-        _Taking(low, fusion, group, turns).run()
+        _Taking(low, fusion, group, turns, words).run()
 
 
 @dataclass
@@ -121,6 +122,7 @@ class _Taking:
     fusion: Fusion
     group: Group
     turns: Callable[[Node], bool]
+    words: Container[OpDef]
     sums: set[Node] = field(default_factory=set)
 
     def run(self) -> None:
@@ -180,7 +182,7 @@ class _Taking:
             return False
         steps = [n for n in (*facts.inlined, anchor) if n.op.kind is Kind.ELEMENTWISE]
         if anchor.dtype is not dtype or not all(
-            s.op in WORDS or is_scalar(self.low, s, dtype) for s in steps
+            s.op in self.words or is_scalar(self.low, s, dtype) for s in steps
         ):
             return False
         scalars = {s.inputs[0] for s in steps if is_scalar(self.low, s, dtype)}
