@@ -24,7 +24,7 @@ if SIMULATED:
 else:
     from tracegrad.runtime.cuda.plain import run_launch
 THREADS = 32  # of a block; a warp
-TINY = product.Tile(4, 4, 2)  # a block of 4 threads
+TINY = product.Tile(4, 2)  # a block of 4 threads
 
 
 def build(*args, **options) -> Program:

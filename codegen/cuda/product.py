@@ -45,13 +45,17 @@ from .wide import LANES, VECTOR
 
 @dataclass(frozen=True)
 class Tile:
-    """What a block computes: `size` rows and columns, `deep` steps at a time; a thread has `each`
-    rows and columns of it, which lie `size // each` apart. Of a strip it brings LANES numbers.
+    """What a block computes: `size` rows and columns; a thread has `each` rows and columns of it,
+    which lie `size // each` apart.
     """
 
     size: int
-    deep: int
     each: int
+
+    @property
+    def deep(self) -> int:
+        """How many steps a strip has, of which each thread brings LANES numbers."""
+        return LANES * self.across**2 // self.size
 
     @property
     def across(self) -> int:
@@ -63,7 +67,7 @@ class Tile:
 
 
 STRIPS = "left", "right"
-HUGE, LARGE, SMALL = Tile(128, 8, 8), Tile(64, 16, 4), Tile(32, 16, 2)
+HUGE, LARGE, SMALL = Tile(128, 8), Tile(64, 4), Tile(32, 2)
 ENOUGH = 128  # blocks that keep a large GPU busy
 FEW_STEPS = 4  # of an epilogue that is written out for each number of a huge tile
 LONG = 512  # terms of a product that is cut
