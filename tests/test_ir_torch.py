@@ -48,6 +48,8 @@ NAMES = {
     "erf": "erf",
     "shift_right": "bitwise_right_shift",
     "stop_gradient": "detach_copy",
+    "to_host": "clone",
+    "to_device": "clone",
 }
 # SciPy's answers at the corners of special functions are not always torch's, and its polygamma is
 # exact to ten digits; tests/test_pointwise.py compares them where both are at home, and ldexp,

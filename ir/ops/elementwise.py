@@ -112,6 +112,15 @@ copy = elementwise(
     "copy", ref=lambda x: np.array(x, order="K"), expr="{0}", vjp=(lambda g, y, x: g,),
     grad_name="CloneBackward0", exact=True,
 )
+# values that a program for a GPU hands to the CPU, or takes from there; see Trace.on_host
+to_host, to_device = [
+    elementwise(
+        name, ref=lambda x: np.array(x, order="K"), expr="{0}", vjp=(back,),
+        grad_name="ToCopyBackward0", exact=True,
+    )
+    for name, back in (("to_host", lambda g, y, x: to_device(g)),
+                       ("to_device", lambda g, y, x: to_host(g)))
+]
 
 # ---- arithmetic
 add = elementwise(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..op import Kind
-from ..ops.elementwise import copy, stop_gradient
+from ..ops.elementwise import copy, stop_gradient, to_device, to_host
 from ..rewrite import Table, Var
 from ..value import REGISTRY
 from .wildcards import x
@@ -21,4 +21,5 @@ def _known() -> list[Any]:
     return rows
 
 
-finish = Table("finish", [(stop_gradient(x), x), (copy(x), x), *_known()])
+_marks = [(mark(x), x) for mark in (stop_gradient, copy, to_host, to_device)]
+finish = Table("finish", [*_marks, *_known()])

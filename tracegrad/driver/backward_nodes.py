@@ -101,6 +101,13 @@ def data_address(t: Tensor) -> int:
     return t._ptr
 
 
+def stand_in(t: Tensor, array: Any) -> Tensor:
+    """A copy of a tensor on another device; a later change of the tensor is noticed there."""
+    new = wrap(array, t._dtype)
+    new._version = t._version
+    return new
+
+
 def take_over(t: Tensor, node: GradFn) -> None:
     """A call has changed `t` in place: from now on its history is `node`."""
     new = wrap(t._array, t._dtype, True)
@@ -172,7 +179,7 @@ class CompiledCall(GradFn):
         starts = d.all_outputs if len(parts) == len(d.all_outputs) else frozenset(parts)
         self.check(starts)
         if not (mode.grad or mode.trace is not None or d.needs_rerun()):
-            seeds = [contiguous(parts[k]._array) for k in sorted(starts)]
+            seeds = [d.bring(contiguous(parts[k]._array)) for k in sorted(starts)]
             return tuple(d.run(starts, self.pointers + [address(seed) for seed in seeds]))
         by_output = {d.outputs[k]: part for k, part in parts.items()}
         return d.rerun.gradients(self, d.changed(), by_output, d.wanted)

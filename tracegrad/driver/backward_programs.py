@@ -20,18 +20,19 @@ from ..ir.node import Aval, Node, input_node
 from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
 from ..ir.progress import progress
-from ..ir.strides import View
 from ..runtime.device import Executable
 from ..tracer.autograd.backward import backpropagate
 from ..tracer.autograd.graph import GradFn, edge
 from ..tracer.capture.guards import Guard
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.trace import Trace
+from ..tracer.tensor.device import CPU
+from ..tracer.tensor.placement import placed
 from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
 from .lowering import Cut, Lowered, backward_program, simple
-from .places import Place, address, place_of
+from .places import Array, Place, address, is_apart, layout, place_of
 from .rerun import Rerun
 from .snapshot import restorable_parts
 
@@ -201,8 +202,10 @@ class Derivative:
         self.low, self.saved = low, low.saved
         self.kept_inputs = [inputs[k] for k in low.needed]
         arrays = ((i.node, i.tensor) for i in self.kept_inputs if i.tensor is not None)
-        self.layouts = {n: layout(t._array) for n, t in arrays if t._array is not None}
+        self.layouts = {n: layout(t._array, low.place) for n, t in arrays if t._array is not None}
         self.inputs = [i.node for i in self.kept_inputs]
+        # the wanted inputs that are tensors of the CPU: their gradients go there
+        self.apart = [is_apart(i.tensor._array, low.place) for i in self.wanted]
 
     def cut_key(self) -> str:
         """What decides, besides the graph, how it is cut."""
@@ -280,11 +283,21 @@ class Derivative:
         """The gradients of the wanted inputs. `pointers` are addresses of what a call kept and of
         the cotangents of the outputs, all of which the caller keeps alive.
         """
-        gradients = (self.backwards.get(starts) or self.program_for(starts)).run(pointers)
-        if starts is self.all_outputs:
-            return gradients  # type: ignore[return-value]
-        waiting = iter(gradients)
-        return [None if g is None else next(waiting) for g in self.gradients_from(starts)]
+        gradients: list[Tensor | None] = [
+            *(self.backwards.get(starts) or self.program_for(starts)).run(pointers)
+        ]
+        if starts is not self.all_outputs:
+            waiting = iter(gradients)
+            gradients = [None if g is None else next(waiting) for g in self.gradients_from(starts)]
+        if any(self.apart):
+            gradients = [g if g is None or not apart else placed(g, CPU)
+                         for g, apart in zip(gradients, self.apart, strict=True)]
+        return gradients
+
+    def bring(self, cotangent: Array) -> Array:
+        """The cotangent of an output, where the program computes."""
+        return self.low.place.from_host(cotangent) if is_apart(cotangent, self.low.place) else (
+            cotangent)
 
 
 def reachable_nodes(*fns: GradFn | None) -> set[GradFn]:
@@ -296,12 +309,6 @@ def reachable_nodes(*fns: GradFn | None) -> set[GradFn]:
             seen.add(f)
             stack.extend(f.edges)
     return seen
-
-
-def layout(array: np.ndarray) -> View:
-    """How an array lies in memory."""
-    size = array.itemsize
-    return View(array.shape, tuple(s // size for s in array.strides))
 
 
 def residuals(

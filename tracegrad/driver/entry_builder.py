@@ -31,7 +31,7 @@ from ..tracer.tensor.memory_order import axis_order, strides_of
 from ..tracer.tensor.tensor import Tensor
 from ..tracer.tensor.views import Path
 from .backward_nodes import is_freed
-from .backward_programs import Derivative, layout, reachable_nodes
+from .backward_programs import Derivative, reachable_nodes
 from .entry import Entry, Freed
 from .hook_effects import TensorKept
 from .lowering import Recorded, lowered, without_backward
@@ -45,6 +45,7 @@ from .outputs import (
     refuse_hidden,
 )
 from .overlaps import refuse_overlap
+from .places import layout
 from .rerun import Rerun
 from .snapshot import SnapshotPlan
 from .stages import Split, Ways
@@ -98,6 +99,7 @@ class EntryBuilder:
             self.graded.append((i, None if g is None else self.output(self.gradient(i, g))))
         self.written = trace.mutated()
         refuse_overlap(self.written, trace.inputs)
+        trace.refuse_leaving(self.written)
         self.snapshot_plan = SnapshotPlan(
             trace, observations.scalars, [e.location for e in observations.effects],
             bool(observations.printed),
@@ -231,7 +233,7 @@ class EntryBuilder:
         elif t._requires_grad:
             self.depends(index, t)
         grad = None if t._grad is None else self.in_result(t._grad)
-        return Returned(index, grad, is_grad_leaf, axes)
+        return Returned(index, grad, is_grad_leaf, axes, self.trace.is_apart(t))
 
     def depends(self, index: int, t: Tensor) -> None:
         """Note an output with a history: one that was freed, or one for backward to go through."""
@@ -315,9 +317,10 @@ class EntryBuilder:
         # a tensor that no node reads may still have decided something by its shape
         always = {i.node for i in inputs if i.kind in _ENTERED}.union(self.writes.values())
         always.update(i.node for pair in identities for i in pair if isinstance(i, Input))
-        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
+        place = self.split.place
+        layouts = {i.node: layout(i.tensor._array, place) for i in inputs if i.tensor is not None}
         settled = len(self.outputs), nodes, frozenset(always), self.writes, layouts
-        options = self.guarded, self.fast_math, self.split.place
+        options = self.guarded, self.fast_math, place
         if d is None:
             graph = Graph(nodes, rest.outputs, rest.checks)
             cut = partial(without_backward, fast=self.fast_math)

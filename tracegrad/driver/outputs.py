@@ -32,11 +32,14 @@ class Returned:
     """Output number `index` of the program.
 
     grad: what stands for its `.grad`, or None; is_grad_leaf: whether it is a leaf that requires
-    grad; axes: its axes in memory order, outermost first, or None for the usual order.
+    grad; axes: its axes in memory order, outermost first, or None for the usual order; to_host:
+    whether a program on a GPU hands it to the CPU.
     """
 
-    def __init__(self, index: int, grad: Any, is_grad_leaf: bool, axes: tuple[int, ...] | None):
+    def __init__(self, index: int, grad: Any, is_grad_leaf: bool, axes: tuple[int, ...] | None,
+                 to_host: bool):
         self.index, self.grad, self.is_grad_leaf, self.axes = index, grad, is_grad_leaf, axes
+        self.to_host = to_host
 
 
 class PassedThrough:

@@ -15,11 +15,12 @@ from ..codegen.backend import Backend
 from ..codegen.cpu import CPU
 from ..codegen.program import Program
 from ..ir.device_array import DeviceArray
+from ..ir.strides import View
 from ..runtime.cpu.executable import Executable as CPUExecutable
 from ..runtime.device import Device, Executable
 from ..tracer.capture.trace import Trace
 from ..tracer.tensor import device_memory
-from ..tracer.tensor.device import CPU as CPU_DEVICE, get_default_device
+from ..tracer.tensor.device import CPU as CPU_DEVICE
 
 Array = Any  # an np.ndarray or a DeviceArray
 
@@ -35,6 +36,7 @@ class Place(NamedTuple):
     identity: Callable[[], str]
     empty_like: Callable[[np.ndarray], Array]  # a template: nobody reads its elements
     from_host: Callable[[np.ndarray], Array]  # maybe the array itself
+    to_host: Callable[[Array], np.ndarray]
 
 
 @cache
@@ -43,7 +45,9 @@ def cuda_backend() -> Backend:
     return import_module("..codegen.cuda.backend", __package__).CUDA()
 
 
-HOST = Place("cpu", CPU(), CPUExecutable, lambda: "", np.empty_like, lambda array: array)
+HOST = Place(
+    "cpu", CPU(), CPUExecutable, lambda: "", np.empty_like, lambda array: array, lambda array: array
+)
 
 
 @cache
@@ -56,14 +60,27 @@ def gpu(device: Device) -> Place:
 
     return Place(
         device.name, cuda_backend(), device.executable, device.identity, empty_like,
-        device.from_host,
+        device.from_host, device.to_host,
     )
 
 
 def place_of(trace: Trace) -> Place:
     """Where the program of a trace runs."""
-    where = trace.device or get_default_device()
+    where = trace.place_of_numbers()
     return HOST if where == CPU_DEVICE else gpu(device_memory.gpus.device(where.index or 0))
+
+
+def is_apart(array: Array, place: Place) -> bool:
+    """Whether an array of the CPU is for a program on a GPU: each call copies it there."""
+    return type(array) is np.ndarray and place is not HOST
+
+
+def layout(array: Array, place: Place) -> View:
+    """How an array lies in memory where a program reads it: a copy is row-major."""
+    if is_apart(array, place):
+        return View.of(array.shape)
+    size = array.itemsize
+    return View(array.shape, tuple(s // size for s in array.strides))
 
 
 def address(array: Array) -> int:

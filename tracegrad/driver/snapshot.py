@@ -28,7 +28,7 @@ from ..tracer.capture.trace import Trace
 from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, set_default_dtype
 from ..tracer.tensor.data_changes import changed_since
-from ..tracer.tensor.device_memory import copyto, like_in_memory
+from ..tracer.tensor.device_memory import apart, copyto, like_in_memory
 from ..tracer.tensor.tensor import Tensor, wrap
 from ..tracer.tensor.views import memory_location
 
@@ -174,8 +174,9 @@ def restorable_parts(guard: Guard) -> list[tuple[Location, Any]]:
 
 
 def _refuse_changed(read: Iterable[tuple[Tensor, np.ndarray, list]]) -> None:
-    for t, array, version in read:
-        if t._array is not array or t._version != version:
+    for t, array, version in read:  # of a number of the CPU, `array` is a copy on a GPU
+        replaced = t._array is not array and not apart(t._array, array)
+        if replaced or t._version != version:
             user = "a compiled function that backward runs again"
             raise changed_since(array.shape, t._version, version, user)
 

@@ -28,9 +28,8 @@ from ..tracer.capture.trace import Trace
 from ..tracer.capture.values import Computed
 from ..tracer.tensor.gradient_layout import layout_template
 from ..tracer.tensor.tensor import traced
-from .backward_programs import layout
 from .lowering import Lowered, Recorded, lowered, without_backward
-from .places import address, place_of
+from .places import address, layout, place_of
 
 
 @dataclass
@@ -220,7 +219,8 @@ class Split:
 
     def _lowered(self, graph: Graph, inputs: list[Input]) -> Lowered:
         nodes = tuple(i.node for i in inputs)
-        layouts = {i.node: layout(i.tensor._array) for i in inputs if i.tensor is not None}
+        tensors = [(i.node, i.tensor) for i in inputs if i.tensor is not None]
+        layouts = {node: layout(t._array, self.place) for node, t in tensors}
         return lowered(Recorded(
             Graph(nodes, graph.outputs, graph.checks), len(graph.outputs), nodes, frozenset(), {},
             layouts, False, self.fast, self.place, partial(without_backward, fast=self.fast),

@@ -14,7 +14,6 @@ from ...ir.dtype import DType
 from ...ir.ops.elementwise import cast
 from ...ir.ops.source import full
 from ..mode import FixedGradMode, GradMode, autograd_tensor, grad_mode, mode
-from ..tensor.device_memory import place_of
 from ..tensor.dispatch import bind, number
 from ..tensor.gradient_layout import differentiable_copy, matches_layout
 from ..tensor.masked_selection import settle
@@ -217,17 +216,16 @@ def _grads(outputs: tuple, inputs: tuple, retain_graph: bool | None, create_grap
             filled_like(x, 0.0) if g is None else g
             for g, x in zip(grads, xs, strict=True)
         ]
-    return tuple([_in_input_layout(g, x._array) for g, x in zip(grads, xs, strict=True)])
+    return tuple([_like_input(g, x) for g, x in zip(grads, xs, strict=True)])
 
 
-def _in_input_layout(g: Tensor | None, x: np.ndarray | None) -> Tensor | None:
-    """An eager gradient that is contiguous or has the memory layout of its input `x`."""
-    if g is None or g._array is None or x is None:
+def _like_input(g: Tensor | None, x: Tensor) -> Tensor | None:
+    """A gradient where its input `x` is; an eager one is contiguous, or lies in memory as `x`."""
+    g = None if g is None else on_device(g, x.device)
+    if g is None or (a := g._array) is None or x._array is None:
         return g
-    g = on_device(g, place_of(x))
-    if g._array.flags.c_contiguous or matches_layout(g._array, x):
-        return g
-    return differentiable_copy(g, x)
+    usual = a.flags.c_contiguous or matches_layout(a, x._array)
+    return g if usual else differentiable_copy(g, x._array)
 
 
 def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None,

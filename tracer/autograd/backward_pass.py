@@ -150,7 +150,7 @@ class BackwardPass:
     def accumulate(self, fn: AccumulateGrad, g: Tensor) -> None:
         """Add a gradient to the `.grad` of a leaf."""
         x = fn.variable
-        if type(g._array) is not type(x._array):
+        if type(g._array) is not type(x._array) or mode.trace is not None:
             g = on_device(g, x.device)
         if x._grad is None:
             x._grad = self.exclusive(g, x)

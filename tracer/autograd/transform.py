@@ -16,6 +16,7 @@ from typing import Any
 from ...ir.ops.movement import reshape
 from ..mode import FixedGradMode, Forward, forward_mode, mode, resolve
 from ..tensor.masked_selection import settle
+from ..tensor.placement import on_device
 from ..tensor.tensor import Tensor, fill_slots
 from ..tensor.views import Path, alias_memory, apply_path
 from .backward import backpropagate, filled_like
@@ -160,7 +161,7 @@ class Pullback:
         ]
         gradients = backpropagate(roots, self.origins, keep or create, create)
         return [
-            filled_like(x, 0.0) if g is None else g
+            filled_like(x, 0.0) if g is None else on_device(g, x.device)
             for g, x in zip(gradients, self.primals, strict=True)
         ]
 

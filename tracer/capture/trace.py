@@ -16,17 +16,18 @@ from weakref import ref
 import numpy as np
 
 from ...ir.dtype import DType, float64, int64
-from ...ir.node import Node, constant, input_node, intern, user_site
+from ...ir.node import Node, at, constant, input_node, intern, user_site
 from ...ir.op import OpDef
-from ...ir.ops.elementwise import may_fail
+from ...ir.ops.elementwise import may_fail, to_device, to_host
 from ...ir.ops.random import signed
 from ..autograd.graph import edge
 from ..mode import mode
 from ..signals import untraced_handlers
-from ..tensor.device import device, get_default_device
+from ..tensor.device import CPU, device, get_default_device
 from ..tensor.device_memory import place_of
+from ..tensor.dispatch import bind
 from ..tensor.masked_selection import SelectionPayload, settled
-from ..tensor.placement import refuse_several
+from ..tensor.placement import refuse_several, refuse_users
 from ..tensor.tensor import Tensor, leaked_tensor_error, traced
 from . import texts
 from .inputs import ExternalHistory, Input, Stream
@@ -42,7 +43,9 @@ class Trace:
         self.tensors_at: list[tuple[Any, Tensor]] = []  # promoted locations, with their tensors
         self._location_of: dict[int, Any] = {}  # by id of such a tensor: its first location
         self.inputs: list[Input] = []
-        self.device: device | None = None  # where the program computes, once it is known
+        self.device: device | None = None  # the GPU where the program computes, once it is known
+        # whether eagerly a value would be on the CPU; numbers that the function makes are anywhere
+        self.on_host: dict[Node, bool] = {}
         self._scalars: dict[tuple, Input] = {}
         self.attribute_guards: list[tuple[Input, str, Any]] = []  # tensor, attribute, value
         self.checks: dict[Node, None] = {}  # nodes that may raise, even if nobody reads them
@@ -64,8 +67,10 @@ class Trace:
 
     def _enter(self, t: Tensor, kind: str, key: Any) -> Input:
         assert t._array is not None
-        self.place(place_of(t._array), t)
+        where = place_of(t._array)
+        self.place(where, t)
         node = input_node(t._array.shape, t._dtype, kind)
+        self.on_host[node] = where == CPU
         twin = traced(node, t._requires_grad)
         twin._hooks = t._hooks
         if t._grad_fn is not None:
@@ -80,20 +85,58 @@ class Trace:
         return entered
 
     def place(self, where: device, t: Tensor | None = None) -> None:
-        """Something is on a device: the program computes there."""
-        if self.device is None:
+        """Something is on a device: on a GPU, the program computes there."""
+        if where != CPU and self.device is None:
             self.device = where
-        elif self.device != where:
+        elif self.device is not None and where not in (CPU, self.device):
             raise refuse_several(self.device, where, t)
 
     def placed(self, t: Tensor, where: device) -> Tensor:
-        """`t` itself, if the program computes on that device."""
+        """`t` on a device, the CPU or the one where the program computes."""
         self.place(where)
-        return t
+        on_host = where == CPU
+        here = self.on_host.get(self.traced_for(t)._node)
+        if here is None:  # a number is marked only where it could be elsewhere
+            elsewhere = self.device is not None if on_host else self._has_host_inputs()
+            here = on_host is not elsewhere
+        return t if here is on_host else bind(to_host if on_host else to_device, (t,), {})
+
+    def _has_host_inputs(self) -> bool:
+        return any(i.tensor is not None and self.on_host[i.node] for i in self.inputs)
 
     def device_of(self, t: Tensor) -> device:
         """Where a tensor is."""
+        return CPU if self.on_host.get(t._node) else self.place_of_numbers()
+
+    def place_of_numbers(self) -> device:
+        """Where the program computes, and numbers are that the function makes."""
+        if self.device is None and any(i.tensor is not None for i in self.inputs):
+            return CPU
         return self.device or get_default_device()
+
+    def is_apart(self, t: Tensor) -> bool:
+        """Whether a tensor is on the CPU, and the program on a GPU."""
+        return self.device is not None and self.device_of(t) == CPU
+
+    def refuse_leaving(self, written: list[Input]) -> None:
+        """Raise for a tensor of the CPU that was given a value of the GPU in place."""
+        for i in written:
+            if self.on_host.get(i.node) and self.on_host.get(i.twin._node) is False:
+                with at(i.twin._node.site):
+                    raise refuse_several(self.place_of_numbers(), CPU, i.tensor)
+
+    def _locate(self, node: Node, op: OpDef, inputs: tuple) -> None:
+        """Note where a value would be eagerly: with its operands, or beside a number of the CPU on
+        the GPU. Raises for other tensors of the CPU that a user gave together with some of a GPU.
+        """
+        if op in (to_host, to_device):
+            self.on_host[node] = op is to_host
+            return
+        sides = [(self.on_host[x], x.shape) for x in inputs if x in self.on_host]
+        if sides:
+            self.on_host[node] = host = all(on_host for on_host, _ in sides)
+            if not host and any(on_host and shape for on_host, shape in sides):
+                refuse_users([self.place_of_numbers(), CPU], self)
 
     def unhook(self) -> Iterator[Callable]:
         """Take off, and give, the hooks that the function has left on tensors from outside."""
@@ -115,6 +158,7 @@ class Trace:
 
     def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
         node = intern(op, inputs, params)
+        self._locate(node, op, inputs)
         self.operands.update(inputs)
         if may_fail(op, params):
             self.checks[node] = None

@@ -242,7 +242,7 @@ def overwrite(x: Tensor, value: Tensor, title: str) -> Tensor:
     t = resolve(x)
     refuse_unwritable(t)
     value = resolve(value)
-    if t._array is not None and apart(t._array, value._array):
+    if mode.trace is not None or apart(t._array, value._array):
         value = on_device(value, t.device)
     if value._dtype is not t._dtype:
         value = cast(value, dtype=t._dtype)

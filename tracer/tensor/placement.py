@@ -93,7 +93,7 @@ def _together(op: OpDef, inputs: Sequence[Tensor]) -> list[DeviceArray]:
         if any(p != CPU for p in strangers):
             raise different_devices(places)
         if strangers:
-            _refuse_users(places)
+            refuse_users(places)
     return [_brought(x._array, where) for x in inputs]
 
 
@@ -113,7 +113,7 @@ def different_devices(places: Iterable[device]) -> RuntimeError:
     )
 
 
-def refuse_several(first: device, other: device, t: Tensor | None) -> RuntimeError:
+def refuse_several(first: device, other: device, t: Any) -> RuntimeError:
     """The error for a compiled function that uses a tensor, or makes one, on another device."""
     what = "makes a tensor" if t is None else f"uses a tensor of shape {[*t.shape]}"
     return RuntimeError(
@@ -122,7 +122,7 @@ def refuse_several(first: device, other: device, t: Tensor | None) -> RuntimeErr
     )
 
 
-def _refuse_users(places: list[device]) -> None:
+def refuse_users(places: list[device], trace: Any = None) -> None:
     """Raise if the user has given a tensor of the CPU, but for a number, to the function of this
     library that runs. If not, the function has made it itself.
     """
@@ -137,23 +137,27 @@ def _refuse_users(places: list[device]) -> None:
     count += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
     names, indexing = code.co_varnames[:count], code.co_name in _INDEXING
     for name in names[:1] if indexing else names:
-        for x in _on_cpu(entry.f_locals[name], 2):
-            if not indexing:
+        for x in _on_cpu(entry.f_locals[name], trace, 2):
+            if indexing:
+                raise RuntimeError(
+                    "indices should be either on cpu or on the same device as the indexed tensor "
+                    f"({x.device})"
+                )
+            if trace is None:
                 raise different_devices(places)
-            raise RuntimeError(
-                "indices should be either on cpu or on the same device as the indexed tensor "
-                f"({x.device})"
-            )
+            raise refuse_several(places[0], places[1], x)
 
 
-def _on_cpu(value: Any, depth: int) -> Iterator[Any]:
-    if isinstance(value, Tensor):
-        if value.ndim and type(value._array) is np.ndarray:
-            yield value
-    elif isinstance(value, np.ndarray):
+def _on_cpu(value: Any, trace: Any, depth: int) -> Iterator[Any]:
+    """The tensors and arrays of the CPU in a value, but for numbers."""
+    if isinstance(value, np.ndarray) or (isinstance(value, Tensor) and _is_on_cpu(value, trace)):
         if value.ndim:
             yield value
     elif depth and isinstance(value, (tuple, list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _on_cpu(part, depth - 1)
+            yield from _on_cpu(part, trace, depth - 1)
 
+
+def _is_on_cpu(t: Tensor, trace: Any) -> bool:
+    a = t._array
+    return trace.on_host.get(t._node) is True if a is None else type(a) is np.ndarray

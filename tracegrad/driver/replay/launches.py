@@ -5,6 +5,7 @@ Value guards are checked between two walks, before anything is written.
 
 from __future__ import annotations
 
+from .memory import to_host
 from .source import Source
 from .stages import write_looked, write_walk
 
@@ -41,6 +42,8 @@ def write_launches(s: Source) -> None:
 def write_commit(s: Source) -> None:
     """Set what a call changes in tensors besides their values."""
     for i in s.entry.written:
+        if copy := s.copied(i):
+            s.add(f"{s.tensor(i)}._array[...] = {to_host(s)}({copy})")
         s.add(f"{s.tensor(i)}._version[0] += 1")
     for line in s.commits:
         s.add(line)

@@ -12,19 +12,25 @@ from ...ir.dtype import float32, float64
 from ...runtime.device import Executable
 from ...tracer.capture.inputs import Input
 from ...tracer.tensor.gradient_layout import array_axis_order
+from ...tracer.tensor.tensor import wrap
 from ..buffers import ARRAY, TENSOR, Gradients, Pool
 from ..outputs import outputs_of
-from ..places import address
+from ..places import address, is_apart
 from .bindings import random_reservation
 from .source import Source, generator_state, tensor_at
 
 
 def write_numbers(s: Source, executable: Executable, inputs: list[Input]) -> None:
-    """Write the numbers of this call to where a program reads them."""
+    """Write the numbers of this call to where a program reads them, and those of tensors of the CPU
+    to the GPU.
+    """
     table, slots = executable.table, executable.program.inputs
     own = ("scalar", "hyper") if executable is s.entry.executable else ("scalar", "hyper", "random")
     for slot, i in zip(slots, inputs, strict=True):
-        if i.kind in own:
+        if copy := s.copied(i):
+            s.add(f"{copy} = {s.name('from_host', s.entry.low.place.from_host)}"
+                  f"({s.tensor(i)}._array); {s.name('table', table)}[{slot}] = {copy}.address")
+        elif i.kind in own:
             _write_number(s, i, executable.number(slot))
         elif i.kind == "tensor":
             table[slot] = address(i.tensor._array)
@@ -33,6 +39,11 @@ def write_numbers(s: Source, executable: Executable, inputs: list[Input]) -> Non
             table[slot] = address(s.entry.stages[j].segment.exported(number))
         elif i.kind == "computed":
             s.add(f"{s.name('table', table)}[{slot}] = address({computed(s, i)})")
+
+
+def to_host(s: Source) -> str:
+    """The name of the function that copies an array of the program to the CPU, and waits for it."""
+    return s.name("to_host", s.entry.low.place.to_host)
 
 
 def computed(s: Source, i: Input) -> str:
@@ -98,6 +109,12 @@ def _gradients(s: Source) -> None:
         where = f"{s.tensor(i)}._grad"
         if k is None:
             s.commits.append(f"{where} = None")
+            continue
+        if is_apart(i.tensor._array, entry.low.place):
+            entry.pools.append(pool := _pool(s, k, array_axis_order(i.tensor._array)))
+            s.add(f"away_grad{k} = {s.name('pool', pool.take)}()")
+            s.commits.append(f"{where} = {s.name('wrap', wrap)}({to_host(s)}(away_grad{k}), "
+                             f"{s.name('dtype', pool.dtype)})")
             continue
         owners.append(where)
         pools.append(_pool(s, k, array_axis_order(i.tensor._array)))

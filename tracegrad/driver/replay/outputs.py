@@ -13,10 +13,10 @@ from ...tracer.capture.inputs import Input
 from ...tracer.capture.scalar import Scalar
 from ...tracer.capture.signature import parts
 from ...tracer.tensor.tensor import wrap
-from ..backward_nodes import CompiledCall, FreedOutput, Output, take_over
+from ..backward_nodes import CompiledCall, FreedOutput, Output, stand_in, take_over
 from ..outputs import Aliased, Gradient, PassedThrough, Returned, outputs_of
 from .bindings import location_writer
-from .memory import computed, encoded
+from .memory import computed, encoded, to_host
 from .source import Source, generator_state, grad_before
 
 _COPIED = (set, deque, bytearray, array)  # each call returns a new one
@@ -45,9 +45,11 @@ def write_outputs(s: Source) -> None:
 
 def _tensor(s: Source, k: int, output: Returned) -> None:
     """A new tensor for an output, without a history."""
-    dtype = s.name("dtype", s.entry.outputs[k].dtype)
+    dtype, array = s.name("dtype", s.entry.outputs[k].dtype), s.outputs[k]
+    if output.to_host:
+        array = f"{to_host(s)}({array})"
     s.add(
-        f"y{k} = new(Tensor); y{k}._array = {s.outputs[k]}; "
+        f"y{k} = new(Tensor); y{k}._array = {array}; "
         f"y{k}._dtype = {dtype}; y{k}._version = [0]"
     )
     s.add(
@@ -107,6 +109,8 @@ def _kept(s: Source, i: Input) -> str:
         return f"{s.name('wrap', wrap)}({array}.copy(), {s.name('dtype', i.node.dtype)})"
     if i.kind == "computed":
         return f"{s.name('wrap', wrap)}({computed(s, i)}, {s.name('dtype', i.node.dtype)})"
+    if copy := s.copied(i):
+        return f"{s.name('stand_in', stand_in)}({s.tensor(i)}, {copy})"
     return s.tensor(i)
 
 

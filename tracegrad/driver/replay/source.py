@@ -12,6 +12,7 @@ from ...tracer.capture.inputs import Input
 from ...tracer.capture.locations import Location
 from ...tracer.capture.scalar import Scalar
 from ..entry import Entry
+from ..places import is_apart
 
 
 class Source:
@@ -57,6 +58,11 @@ class Source:
         if i.kind == "location":
             return tensor_at(i)
         return f"a{i.key}" if i.kind == "argument" else self.name("tensor", i.tensor)
+
+    def copied(self, i: Input) -> str:
+        """The variable for the copy on a GPU of a tensor of the CPU; empty for other inputs."""
+        apart = i.tensor is not None and is_apart(i.tensor._array, self.entry.low.place)
+        return f"copy{id(i)}" if apart else ""
 
     def look(self, location: Location) -> str:
         """The value at a settable location."""
