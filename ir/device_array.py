@@ -23,6 +23,9 @@ class DeviceMemory(Protocol):
     address: int
     nbytes: int
 
+    def record(self, stream: int) -> None:
+        """Another stream uses it, and must be done with it before it is used again."""
+
 
 class Flags(NamedTuple):
     """Those of np.ndarray.flags that are asked for."""

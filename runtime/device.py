@@ -86,8 +86,15 @@ class Device(Protocol):
         what is free, if there is no such block.
         """
 
-    def from_host(self, array: np.ndarray) -> DeviceArray:
-        """Its values in new row-major memory."""
+    def from_host(self, array: np.ndarray, wait: bool = True) -> DeviceArray:
+        """Its values in new row-major memory. Those of pinned memory may be copied later, if nobody
+        waits; it is kept until then.
+        """
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        """Pinned memory of the host, from which is copied while the host does other things."""
+
+    def is_pinned(self, array: np.ndarray) -> bool: ...
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
         """Its values in a new array. Waits for what computes them."""

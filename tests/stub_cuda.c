@@ -47,7 +47,7 @@ int cuMemAlloc_v2(word *a, size_t n) {
 }
 int cuMemFree_v2(word a) { held -= *(word *)(a - 8); free((void *)(a - 8)); return capturing != NULL; }
 int cuMemGetInfo_v2(size_t *f, size_t *t) { *t = 1u << 30; *f = *t - held; return 0; }
-int cuMemHostAlloc(handle *p, size_t n, unsigned flags) { *p = calloc(1, n); return flags != 3; }
+int cuMemHostAlloc(handle *p, size_t n, unsigned flags) { *p = calloc(1, n); return flags != 3 && flags != 1; }
 int cuMemHostGetDevicePointer_v2(word *a, handle p, unsigned f) { *a = (word)p; return 0; }
 int cuMemFreeHost(handle p) { free(p); return 0; }
 int cuMemcpyHtoDAsync_v2(word to, const void *from, size_t n, handle s) {
@@ -77,6 +77,7 @@ int cuStreamBeginCapture_v2(handle s, int mode) {
 int cuStreamEndCapture(handle s, handle *g) { *g = capturing; capturing = NULL; return 0; }
 int cuEventCreate(handle *e, unsigned flags) { *e = malloc(8); return 0; }
 int cuEventRecord(handle e, handle s) { return 0; }
+int cuEventSynchronize(handle e) { return number("STUB_FAULT", 0); }
 int cuEventQuery(handle e) { return number("STUB_EVENT", 0); }
 int cuEventElapsedTime(float *t, handle a, handle b) { *t = 2.5f; return 0; }
 int cuEventDestroy_v2(handle e) { free(e); return 0; }

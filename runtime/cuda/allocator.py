@@ -3,8 +3,8 @@ device, and takes longer than most kernels.
 
 Blocks are cut from segments of the driver's, and grow together again when they are free. Each
 stream has blocks of its own, so a block that was given back may be used at once by what comes later
-in the stream. Whatever was given back is noted only (a finalizer may run anywhere), and taken in at
-the next request.
+in the stream. One that other streams have used waits for what is in these by then. Whatever was
+given back is noted only (a finalizer may run anywhere), and taken in at the next request.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ class OutOfMemoryError(RuntimeError):
 
 class Block:
     """Part of a segment of the `pool` (stream, whether it is for small blocks). Its neighbours
-    there are `before` and `after`.
+    there are `before` and `after`; `users` are other streams that use it.
     """
 
-    __slots__ = ("address", "after", "before", "free", "nbytes", "pool")
+    __slots__ = ("address", "after", "before", "free", "nbytes", "pool", "users")
 
     def __init__(self, address: int, nbytes: int, pool: tuple[int, bool]):
         self.address, self.nbytes, self.pool, self.free = address, nbytes, pool, False
+        self.users: set[int] = set()
         self.before: Block | None = None
         self.after: Block | None = None
 
@@ -83,6 +84,7 @@ class Allocator:
         self.allocated = self.reserved = self.peak = 0
         self._free: dict[tuple[int, bool], list[Block]] = {}  # by pool
         self._returned: deque[Block] = deque()
+        self._waiting: list[tuple[Block, list[int]]] = []  # blocks with events of their users
         self._lock = lock()
 
     # ---- requests
@@ -118,6 +120,7 @@ class Allocator:
         try:
             address = self.driver.allocate(self.device, nbytes)
         except OutOfMemory:
+            self._settle(wait=True)
             self._release_segments()
             try:
                 address = self.driver.allocate(self.device, nbytes)
@@ -131,17 +134,41 @@ class Allocator:
         while self._returned:
             block = self._returned.popleft()
             self.allocated -= block.nbytes
-            block.free = True
-            if (after := block.after) is not None and after.free:
-                self._remove(after)
-                block.absorb(after)
-            if (before := block.before) is not None and before.free:
-                self._remove(before)
-                before.absorb(block)
-                block = before
-            self._insert(block)
+            if block.users:
+                events = [self.driver.event(stream) for stream in block.users]
+                self._waiting.append((block, events))
+            else:
+                self._join(block)
+        self._settle()
         if not self.caching:
             self._release_segments()
+
+    def _settle(self, wait: bool = False) -> None:
+        """Take in the blocks whose users are done with them."""
+        waiting, self._waiting = self._waiting, []
+        for block, events in waiting:
+            if wait:
+                for event in events:
+                    self.driver.synchronize_event(event)
+            if all(map(self.driver.done, events)):
+                for event in events:
+                    self.driver.release_event(event)
+                block.users.clear()
+                self._join(block)
+            else:
+                self._waiting.append((block, events))
+
+    def _join(self, block: Block) -> None:
+        """Make a block free, as one with its free neighbours."""
+        block.free = True
+        if (after := block.after) is not None and after.free:
+            self._remove(after)
+            block.absorb(after)
+        if (before := block.before) is not None and before.free:
+            self._remove(before)
+            before.absorb(block)
+            block = before
+        self._insert(block)
 
     def _insert(self, block: Block) -> None:
         insort(self._free.setdefault(block.pool, []), block, key=Block.size)
@@ -161,6 +188,7 @@ class Allocator:
     def empty_cache(self) -> None:
         with self._lock:
             self._take_in()
+            self._settle(wait=True)
             self._release_segments()
 
     def statistics(self) -> dict[str, int]:
@@ -203,6 +231,11 @@ class Memory:
         self.device, self.nbytes, self._allocator = device, nbytes, allocator
         self._block = allocator.take(nbytes, stream)
         self.address = self._block.address
+
+    def record(self, stream: int) -> None:
+        """Another stream uses the memory: it is not used again before that one is done with it."""
+        if self._block is not None and stream != self._block.pool[0]:
+            self._block.users.add(stream)
 
     def __del__(self) -> None:
         if self._block is not None:

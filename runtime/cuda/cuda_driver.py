@@ -17,7 +17,7 @@ from .driver import DeviceProperties, OutOfMemory
 from .libcuda import CudaError, LibCuda, arguments
 
 # numbers of CUDA's headers
-_PORTABLE_AND_MAPPED = 3
+_PORTABLE, _PORTABLE_AND_MAPPED = 1, 3
 _NON_BLOCKING = 1  # a stream that does not wait for the default one
 _RELAXED = 2  # a capture is no hindrance to finalizers, which free memory whenever they run
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # attributes of devices
@@ -86,15 +86,21 @@ class CudaDriver:
         self._enter(device).cuMemFree(address)
 
     def mapped(self, device: int, nbytes: int) -> tuple[np.ndarray, int]:
-        lib = self._enter(device)
-        where = lib.new(lib.cuMemHostAlloc, nbytes, _PORTABLE_AND_MAPPED)
-        memory = (ctypes.c_ubyte * nbytes).from_address(where)
-        finalize(memory, self._release_mapped, device, where).atexit = False
-        array = np.ndarray(nbytes, np.uint8, memoryview(memory))
+        array, lib = self._of_host(device, nbytes, _PORTABLE_AND_MAPPED), self._lib
         array[:] = 0
-        return array, lib.number(c_uint64, lib.cuMemHostGetDevicePointer, where, 0)
+        return array, lib.number(c_uint64, lib.cuMemHostGetDevicePointer, array.ctypes.data, 0)
 
-    def _release_mapped(self, device: int, where: int) -> None:
+    def pinned(self, device: int, nbytes: int) -> np.ndarray:
+        return self._of_host(device, nbytes, _PORTABLE)
+
+    def _of_host(self, device: int, nbytes: int, flags: int) -> np.ndarray:
+        lib = self._enter(device)
+        where = lib.new(lib.cuMemHostAlloc, nbytes, flags)
+        memory = (ctypes.c_ubyte * nbytes).from_address(where)
+        finalize(memory, self._release_of_host, device, where).atexit = False
+        return np.ndarray(nbytes, np.uint8, memoryview(memory))
+
+    def _release_of_host(self, device: int, where: int) -> None:
         self._enter(device).cuMemFreeHost(where)  # by whichever thread, which needs a context
 
     # ---- streams
@@ -122,6 +128,9 @@ class CudaDriver:
         lib.cuEventRecord(event, stream)
         return event
 
+    def synchronize_event(self, event: int) -> None:
+        self._lib.cuEventSynchronize(event)
+
     def release_event(self, event: int) -> None:
         self._lib.cuEventDestroy(event)
 
@@ -142,6 +151,12 @@ class CudaDriver:
         lib = self._of(stream)
         lib.cuMemcpyDtoHAsync(target.ctypes.data, address, target.nbytes, stream)
         lib.cuStreamSynchronize(stream)
+
+    def copy_in_later(self, stream: int, address: int, source: np.ndarray) -> None:
+        self._of(stream).cuMemcpyHtoDAsync(address, source.ctypes.data, source.nbytes, stream)
+
+    def copy_out_later(self, stream: int, target: np.ndarray, address: int) -> None:
+        self._of(stream).cuMemcpyDtoHAsync(target.ctypes.data, address, target.nbytes, stream)
 
     def copy(self, stream: int, target: int, source: int, nbytes: int) -> None:
         self._of(stream).cuMemcpyDtoDAsync(target, source, nbytes, stream)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...codegen.program import Program
 from ...ir.device_array import DeviceArray, bounds
+from . import pinned
 from .executable import Executable
 from .gpu import Gpu
 from .numba_cuda import cuda
@@ -38,10 +39,16 @@ class CudaDevice(Gpu):
             nbytes *= extent
         return DeviceArray(self.memory(nbytes), shape, storage)
 
-    def from_host(self, array: np.ndarray) -> DeviceArray:
+    def from_host(self, array: np.ndarray, wait: bool = True) -> DeviceArray:
         new = self.empty(array.shape, array.dtype)
-        self.write(new.address, np.ascontiguousarray(array))
+        self.write(new.address, np.ascontiguousarray(array), wait)
         return new
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        return pinned.new(self.driver, self.index, nbytes)
+
+    def is_pinned(self, array: np.ndarray) -> bool:
+        return pinned.is_pinned(array)
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
         low, high = bounds(array)

@@ -48,6 +48,9 @@ class Driver(Protocol):
         there.
         """
 
+    def pinned(self, device: int, nbytes: int) -> np.ndarray:
+        """Bytes of the host that copies go from and to while the host does other things."""
+
     def stream(self, device: int) -> int:
         """A new stream."""
 
@@ -66,6 +69,9 @@ class Driver(Protocol):
     def event(self, stream: int) -> int:
         """A mark in a stream, that `wait` and `done` are asked for."""
 
+    def synchronize_event(self, event: int) -> None:
+        """Wait for a mark. RuntimeError if a kernel has failed."""
+
     def release_event(self, event: int) -> None: ...
 
     def wait(self, stream: int, event: int) -> None:
@@ -81,6 +87,13 @@ class Driver(Protocol):
 
     def copy_out(self, stream: int, target: np.ndarray, address: int) -> None:
         """To contiguous memory of the host, and wait for it."""
+
+    def copy_in_later(self, stream: int, address: int, source: np.ndarray) -> None:
+        """From pinned memory, which is read when the stream comes to it: it must live until then.
+        """
+
+    def copy_out_later(self, stream: int, target: np.ndarray, address: int) -> None:
+        """To pinned memory, which is written when the stream comes to it: the same."""
 
     def copy(self, stream: int, target: int, source: int, nbytes: int) -> None: ...
 

@@ -2,8 +2,9 @@
 
 Work waits in its stream until somebody waits for it, so what the host must not rely on has not
 happened yet. Memory begins with nonsense; a kernel that reaches what was released, or was never
-allocated, raises. A thread that records a stream may not allocate, copy or wait meanwhile, nor may
-another one use that stream. `log` tells what was asked for, in order.
+allocated, raises, and so does a copy from pinned memory that went away before it. A thread that
+records a stream may not allocate, copy or wait meanwhile, nor may another one use that stream.
+`log` tells what was asked for, in order.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from ctypes import c_ubyte
 from functools import cache
 from threading import get_ident
+from weakref import ref
 
 import numpy as np
 
@@ -45,7 +48,9 @@ class FakeDriver:
         self._recording: dict[int, tuple[int, list[Work]]] = {}  # by stream: thread, what it did
         self._kernels: list[Kernel] = []
         self._graphs: dict[int, list[Work]] = {}
-        self._events: dict[int, list[bool]] = {}
+        self._events: dict[int, list[int]] = {}  # when each was passed, if it was
+        self._now = 0  # how much work was done
+        self._pinned: dict[int, ref[np.ndarray]] = {}  # by address
         self._number = 0
         self._lock = lock()
 
@@ -96,6 +101,20 @@ class FakeDriver:
         block[:] = 0
         return block, self._add(block, -1)
 
+    def pinned(self, device: int, nbytes: int) -> np.ndarray:
+        self._outside_of_recordings("pinned")
+        block = np.ndarray(nbytes, np.uint8, (c_ubyte * nbytes)())  # the base of its views
+        block[:] = _NONSENSE
+        self._pinned[address_of(block)] = ref(block)
+        return block
+
+    def _pinned_bytes(self, address: int, nbytes: int) -> np.ndarray:
+        for low, block in self._pinned.items():
+            array = block()
+            if array is not None and low <= address <= address + nbytes <= low + array.nbytes:
+                return array[address - low :][:nbytes]
+        raise Misuse("a copy from or to memory of the host that is not pinned, or not any more")
+
     def _pointer(self, address: int) -> Pointer:
         """An address with the bounds of its allocation; of no bytes if it is in none."""
         k = bisect_right(self._starts, address) - 1
@@ -139,6 +158,7 @@ class FakeDriver:
         queue = self._queues[stream]
         with self._lock:  # who finds nothing to do waits for who does it
             while queue:
+                self._now += 1
                 queue.pop(0)()
 
     def synchronize(self, stream: int) -> None:
@@ -153,28 +173,37 @@ class FakeDriver:
 
     def event(self, stream: int) -> int:
         event = self._new()
-        done = self._events[event] = [False]
-        self._enqueue(stream, lambda: done.__setitem__(0, True))
+        passed = self._events[event] = list[int]()
+        self._enqueue(stream, lambda: passed.append(self._now))
+        if stream not in self._recording and len(self._queues[stream]) == 1:
+            self._drain(stream)  # nothing was before it
         return event
+
+    def synchronize_event(self, event: int) -> None:
+        self._outside_of_recordings("synchronize_event")
+        self.log.append("synchronize_event")
+        for stream in self._queues:
+            if not self._events[event]:
+                self._drain(stream)
 
     def release_event(self, event: int) -> None:
         del self._events[event]
 
     def wait(self, stream: int, event: int) -> None:
-        done = self._events[event]
+        passed = self._events[event]
 
         def come() -> None:
             for other in self._queues:
-                if other != stream and not done[0]:
+                if other != stream and not passed:
                     self._drain(other)
 
         self._enqueue(stream, come)
 
     def done(self, event: int) -> bool:
-        return self._events[event][0]
+        return bool(self._events[event])
 
     def elapsed(self, first: int, second: int) -> float:
-        return 1.0
+        return float(self._events[second][0] - self._events[first][0])
 
     # ---- copies
     def copy_in(self, stream: int, address: int, source: np.ndarray) -> None:
@@ -189,6 +218,27 @@ class FakeDriver:
         self.log.append("copy_out")
         self._drain(stream)
         target.reshape(-1).view(np.uint8)[:] = self._bytes(address, target.nbytes)
+
+    def copy_in_later(self, stream: int, address: int, source: np.ndarray) -> None:
+        self._later(stream, "copy_in_later", address, source, inward=True)
+
+    def copy_out_later(self, stream: int, target: np.ndarray, address: int) -> None:
+        self._later(stream, "copy_out_later", address, target, inward=False)
+
+    def _later(
+        self, stream: int, what: str, address: int, array: np.ndarray, inward: bool
+    ) -> None:
+        self._outside_of_recordings(what)
+        self.log.append(what)
+        where, nbytes = address_of(array), array.nbytes
+        self._pinned_bytes(where, nbytes)
+        self._bytes(address, nbytes)
+
+        def work() -> None:
+            pair = self._bytes(address, nbytes), self._pinned_bytes(where, nbytes)
+            np.copyto(*(pair if inward else pair[::-1]))
+
+        self._enqueue(stream, work)
 
     def copy(self, stream: int, target: int, source: int, nbytes: int) -> None:
         self._enqueue(stream, lambda: np.copyto(

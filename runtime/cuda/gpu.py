@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,6 +14,9 @@ from ...codegen.program import Kernel, Launch
 from ...ir.locks import lock
 from .allocator import Allocator, Memory
 from .driver import DeviceProperties, Driver
+from .pinned import is_pinned
+
+STREAMS = 32  # that users can ask for, as in torch
 
 
 class Gpu:
@@ -24,6 +28,9 @@ class Gpu:
         self._current = threading.local()
         self._default: int | None = None
         self._lock, self._one_recorder = lock(), lock()
+        self._streams: list[int] = []  # that users have asked for
+        self._asked = 0  # how often
+        self._copies: deque[tuple[int, np.ndarray]] = deque()  # from pinned memory, with events
 
     @property
     def properties(self) -> DeviceProperties:
@@ -44,6 +51,15 @@ class Gpu:
         """The current one."""
         chosen = getattr(self._current, "stream", None)
         return self.default_stream if chosen is None else chosen
+
+    def new_stream(self) -> int:
+        """A stream for a user; after STREAMS of them, one of these again."""
+        with self._lock:
+            self._asked += 1
+            if len(self._streams) < STREAMS:
+                self._streams.append(self.driver.stream(self.index))
+                return self._streams[-1]
+            return self._streams[(self._asked - 1) % STREAMS]
 
     @cached_property
     def _recorder(self) -> int:
@@ -71,14 +87,39 @@ class Gpu:
         with _blamed(launches):
             self.driver.synchronize(self.stream)
 
+    def synchronize_event(self, event: int) -> None:
+        self.driver.synchronize_event(event)
+
+    def synchronize_all(self) -> None:
+        """Wait for all streams."""
+        self.driver.synchronize_device(self.index)
+
     # ---- memory
     def memory(self, nbytes: int) -> Memory:
         """RuntimeError if there is no room."""
         return Memory(self, self.allocator, nbytes, self.stream)
 
-    def write(self, address: int, data: np.ndarray) -> None:
-        if data.nbytes:
+    def write(self, address: int, data: np.ndarray, wait: bool = True) -> None:
+        """Copy to the device. `data` may change once this returns, unless it is pinned memory that
+        nobody waits for.
+        """
+        if not data.nbytes:
+            return
+        if not is_pinned(data):
             self.driver.copy_in(self.stream, address, data)
+            return
+        self.driver.copy_in_later(self.stream, address, data)
+        if wait:
+            self.driver.synchronize(self.stream)
+        else:
+            self._hold(data)
+
+    def _hold(self, data: np.ndarray) -> None:
+        """Keep pinned memory until the copy from it is done."""
+        with self._lock:
+            while self._copies and self.driver.done(self._copies[0][0]):
+                self.driver.release_event(self._copies.popleft()[0])
+            self._copies.append((self.driver.event(self.stream), data))
 
     def read(self, data: np.ndarray, address: int, launches: Sequence[Launch] = ()) -> None:
         """Copy from the device to `data`, and wait for it."""

@@ -46,6 +46,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # with the types of their arguments
     "cuEventCreate": (_NEW, c_uint),
     "cuEventRecord": (_HANDLE, _HANDLE),
     "cuEventQuery": (_HANDLE,),
+    "cuEventSynchronize": (_HANDLE,),
     "cuEventElapsedTime": (POINTER(c_float), _HANDLE, _HANDLE),
     "cuEventDestroy_v2": (_HANDLE,),
     "cuModuleLoadData": (_NEW, c_char_p),

@@ -30,8 +30,7 @@ class Stream:
 
     def __init__(self, device: Any = None, priority: int = 0, *, cuda_stream: int | None = None):
         self._gpu = gpus.device(gpus.chosen(device))
-        self.cuda_stream = self._gpu.driver.stream(self._gpu.index) if cuda_stream is None else (
-            cuda_stream)
+        self.cuda_stream = self._gpu.new_stream() if cuda_stream is None else cuda_stream
 
     @property
     def device(self) -> Device:
@@ -39,7 +38,8 @@ class Stream:
 
     def synchronize(self) -> None:
         """Wait for all work in the stream."""
-        self._gpu.driver.synchronize(self.cuda_stream)
+        with self._gpu.on_stream(self.cuda_stream):
+            self._gpu.synchronize()
 
     def query(self) -> bool:
         """Whether all work in the stream is done."""
@@ -112,8 +112,8 @@ class Event:
 
     def synchronize(self) -> None:
         """Wait for the event."""
-        if self._stream is not None and not self.query():
-            self._stream.synchronize()
+        if self._stream is not None:
+            self._stream._gpu.synchronize_event(self._event)
 
     def elapsed_time(self, end_event: Event) -> float:
         """Milliseconds from this event to another one."""
@@ -205,4 +205,4 @@ def synchronize(device: Any = None) -> None:
     ...     torch.cuda.synchronize()
     """
     gpu = gpus.device(gpus.chosen(device))
-    gpu.driver.synchronize_device(gpu.index)
+    gpu.synchronize_all()

@@ -13,6 +13,7 @@ from ..ir.ops import elementwise as ops
 from ..tracer.autograd.graph import composite
 from ..tracer.change_counter import tensor_changed
 from ..tracer.mode import mode, resolve
+from ..tracer.tensor import device_memory
 from ..tracer.tensor.data_changes import UncountedVersion, data_was_set
 from ..tracer.tensor.device import device as Device, usable
 from ..tracer.tensor.device_memory import host
@@ -21,7 +22,7 @@ from ..tracer.tensor.gradient_layout import with_strides
 from ..tracer.tensor.layout import format_of, format_strides
 from ..tracer.tensor.placement import on_device
 from ..tracer.tensor.promotion import NAMES, SCALAR_TYPE, as_dtype
-from ..tracer.tensor.tensor import Tensor, fill_slots, leaked_tensor_error
+from ..tracer.tensor.tensor import Tensor, fill_slots, leaked_tensor_error, wrap
 from ..tracer.tensor.views import alias_memory, memory_location
 from .torch.creation import empty, full, ones, tensor, zeros
 from .torch.slicing_joining import unbind
@@ -192,10 +193,11 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
     """
     flags = [a for a in args if isinstance(a, bool)]  # non_blocking, and then copy
     copy = copy or len(flags) > 1 and flags[1]
+    wait = not (non_blocking or flags[:1] == [True])
     device, dtype = destination(args, device, dtype)
     d = self.dtype if dtype is None else as_dtype(dtype)
     if device is not None and (where := usable(device)) != self.device:
-        moved = on_device(self, where)
+        moved = on_device(self, where, wait)
         if moved is not self:
             return _formed(moved if d is self.dtype else _cast(moved, d), memory_format)
     if d is not self.dtype:
@@ -274,24 +276,43 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False,
     where = Device("cuda" if device is None else device)
     if where.type != "cuda":
         raise RuntimeError(f"Invalid device, must be cuda device, but got {where}")
-    return to(self, where, memory_format=memory_format)
+    return to(self, where, non_blocking=non_blocking, memory_format=memory_format)
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """The tensor in memory of the host that a GPU copies from without waiting. Here that is any
-    memory: the tensor itself.
+    """The tensor in pinned memory of the host, from which a GPU copies while the host does other
+    things, if `to(device, non_blocking=True)` asks for it; itself if it is there, and within a
+    compiled function.
 
     Raises RuntimeError where there is no GPU, and for a tensor that is not on the CPU.
     """
     usable("cuda")
     if self.device.type != "cpu":
         raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
-    return self
+    array = None if mode.trace is not None else resolve(self)._array
+    if array is None or is_pinned(self):
+        return self
+    return wrap(device_memory.pinned(array), self._dtype)
 
 
 def is_pinned(self: Tensor, device: Any = None) -> bool:
-    """False: the driver copies through pinned memory of its own."""
-    return False
+    """Whether the tensor is in pinned memory of the host."""
+    return bool(device_memory.is_pinned(self._array))
+
+
+def record_stream(self: Tensor, stream: Any) -> None:
+    """Say that another stream uses this tensor of a GPU: once the tensor is gone, its memory is not
+    used again before that stream has done what is in it by then.
+
+    Raises RuntimeError for a tensor of the CPU.
+    """
+    if self.device.type != "cuda":
+        raise NotImplementedError(
+            "Could not run 'aten::record_stream' with arguments from the 'CPU' backend: the tensor "
+            "is not on a GPU"
+        )
+    if type(self._array) is DeviceArray:
+        self._array.memory.record(stream.cuda_stream)
 
 
 def clone(self: Tensor, *, memory_format: Any = None) -> Tensor:

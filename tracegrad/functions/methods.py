@@ -60,8 +60,8 @@ METHODS: dict[Any, str] = {
     ),
     memory: "resize_ resize_as_ __dlpack__ __dlpack_device__",
     conversion: """
-        item tolist numpy to type_as cpu cuda pin_memory is_pinned clone detach detach_ __array__
-        __bool__ __float__ __int__ __index__ __len__ __iter__ __contains__""",
+        item tolist numpy to type_as cpu cuda pin_memory is_pinned record_stream clone detach
+        detach_ __array__ __bool__ __float__ __int__ __index__ __len__ __iter__ __contains__""",
     indexing: _all(indexing, without="fill", also="copy_ fill_diagonal_ masked_fill_"),
     gather: _all(gather, without="unravel_index where"),
     scatter: _all(scatter),

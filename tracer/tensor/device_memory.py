@@ -24,6 +24,8 @@ from .device import CPU, device, present
 class Devices(Protocol):
     """The GPUs of this process."""
 
+    opened: Any  # the devices, if somebody has asked for them
+
     def index(self, index: int | None) -> int:
         """The number of a device, or of the current one. Raises RuntimeError if there is none."""
 
@@ -72,15 +74,33 @@ def host(array: Any) -> np.ndarray:
     return array.memory.device.to_host(array) if type(array) is DeviceArray else array
 
 
-def copied(array: Any, where: device) -> Any:
-    """The same numbers on a device; the array itself if it is there."""
+def copied(array: Any, where: device, wait: bool = True) -> Any:
+    """The same numbers on a device; the array itself if it is there. Nobody needs to wait for a
+    copy from pinned memory.
+    """
     here = place_of(array)
     if here == where:
         return array
     numbers = host(array)
     if where == CPU:
         return numbers
-    return gpus.device(where.index or 0).from_host(numbers)
+    return gpus.device(where.index or 0).from_host(numbers, wait)
+
+
+def pinned(array: np.ndarray) -> np.ndarray:
+    """The same numbers, lying in the same way in pinned memory; the array itself if it does."""
+    device = gpus.device(gpus.index(None))
+    if device.is_pinned(array):
+        return array
+    count = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    memory = device.pinned((count + array.itemsize) if array.size else 0)
+    new = np.ndarray(array.shape, array.dtype, memory, 0, array.strides)
+    np.copyto(new, array)
+    return new
+
+
+def is_pinned(array: Any) -> bool:
+    return type(array) is np.ndarray and gpus.opened and gpus.device(0).is_pinned(array)
 
 
 def copyto(to: Any, source: Any) -> None:

@@ -55,14 +55,16 @@ class ToDevice(GradFn):
         return (on_device(g, self.back),)
 
 
-def on_device(x: Tensor, where: device) -> Tensor:
-    """`x` on a device: itself if it is there, else a copy with its history."""
+def on_device(x: Tensor, where: device, wait: bool = True) -> Tensor:
+    """`x` on a device: itself if it is there, else a copy with its history, for which nobody needs
+    to wait.
+    """
     x = resolve(x)
     if mode.trace is not None:
         return mode.trace.placed(x, where)
     if x.device == where:
         return x
-    y = wrap(device_memory.copied(x._array, where), x._dtype)
+    y = wrap(device_memory.copied(x._array, where, wait), x._dtype)
     if mode.grad and x._requires_grad:
         y._grad_fn, y._requires_grad = ToDevice(x), True
     return y

@@ -16,6 +16,7 @@ from ...tracer.capture.scalar import Scalar
 from ...tracer.mode import get_default_dtype, mode, resolve
 from ...tracer.tensor import dispatch, tensor as tensor_module
 from ...tracer.tensor.device import CPU, device as Device, usable
+from ...tracer.tensor.device_memory import pinned
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.gradient_layout import with_strides
 from ...tracer.tensor.layout import format_strides
@@ -38,10 +39,12 @@ __all__ = [
 ]
 
 
-def leaf(t: Tensor, requires_grad: bool, where: Device = CPU) -> Tensor:
-    """A fresh tensor as a leaf that may require grad, on a device."""
+def leaf(t: Tensor, requires_grad: bool, where: Device = CPU, pin: bool = False) -> Tensor:
+    """A fresh tensor as a leaf that may require grad, on a device; eagerly, in pinned memory."""
     if where is not CPU:
         t = placed(t, where)
+    if pin and mode.trace is None:
+        t = wrap(pinned(t._array), t._dtype)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -206,7 +209,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     if mode.trace is not None and (read := _read_at_each_call(data, wanted)) is not None:
         return leaf(read, requires_grad, where)
-    return leaf(held(*_numbers(data, wanted), where), requires_grad, where)
+    return leaf(held(*_numbers(data, wanted), where), requires_grad, where, pin_memory)
 
 
 def _read_at_each_call(data: Any, wanted: DType | None) -> Tensor | None:
@@ -298,7 +301,8 @@ tensor_module.legacy = _legacy
 
 # ---- filled
 def _filled(
-    value: Any, shape: tuple[int, ...], dtype: Any, device: Any, requires_grad: bool
+    value: Any, shape: tuple[int, ...], dtype: Any, device: Any, requires_grad: bool,
+    pin: bool = False,
 ) -> Tensor:
     where = usable(device)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
@@ -313,10 +317,11 @@ def _filled(
         t = placed(wrap(np.array(d.encode(value)), d), where).expand(shape).clone().detach()
     else:
         t = bind(full_op, (), {"value": value, "shape": shape, "dtype": d})
-    return leaf(t, requires_grad, where)
+    return leaf(t, requires_grad, where, pin)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+          pin_memory: bool = False) -> Tensor:
     """Zeros.
 
     Shape: `size`. Dtype: `dtype`, else the default dtype.
@@ -326,10 +331,11 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
-    return _filled(0, shape_of(size, "zeros"), dtype, device, requires_grad)
+    return _filled(0, shape_of(size, "zeros"), dtype, device, requires_grad, pin_memory)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+         pin_memory: bool = False) -> Tensor:
     """Ones.
 
     Shape: `size`. Dtype: `dtype`, else the default dtype.
@@ -338,7 +344,7 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     >>> torch.ones(2, dtype=torch.int64)
     tensor([1, 1])
     """
-    return _filled(1, shape_of(size, "ones"), dtype, device, requires_grad)
+    return _filled(1, shape_of(size, "ones"), dtype, device, requires_grad, pin_memory)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
@@ -351,11 +357,11 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     >>> torch.empty(2, 3).shape
     tracegrad.Size([2, 3])
     """
-    return _filled(0, shape_of(size, "empty"), dtype, device, requires_grad)
+    return _filled(0, shape_of(size, "empty"), dtype, device, requires_grad, pin_memory)
 
 
 def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:
+         requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """A tensor filled with one number, whose type decides the dtype.
 
     Shape: `size`. Dtype: `dtype`, else that of the number: bool, int64 or the default dtype.
@@ -371,7 +377,7 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any
         new = fill_value.detach().to(d).expand(shape).clone()
         return leaf(new if device is None else on_device(new, usable(device)), requires_grad)
     d = of_scalar(fill_value, get_default_dtype()) if dtype is None else as_dtype(dtype)
-    return _filled(fill_value, shape, d, device, requires_grad)
+    return _filled(fill_value, shape, d, device, requires_grad, pin_memory)
 
 
 def assigned(value: Any, dtype: DType) -> Tensor:

@@ -133,6 +133,9 @@ class _Foreign:
         self.device, self.address, self.nbytes = device, address, nbytes
         self.owner, self.free = owner, free
 
+    def record(self, stream: int) -> None:
+        """Do nothing: the other library knows who uses its memory."""
+
     def __del__(self) -> None:
         if self.free is not None:
             self.free()

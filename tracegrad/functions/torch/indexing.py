@@ -31,6 +31,7 @@ from ...tracer.tensor.masked_selection import (
     selects,
     write_selection,
 )
+from ...tracer.tensor.placement import on_device
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
 from ...tracer.tensor.tensor import Tensor, leaked_tensor_error
 from ...tracer.tensor.views import index_view
@@ -52,6 +53,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     tensor([1., 2.])
     """
     src = assigned(src, self.dtype)
+    if non_blocking and src.device != self.device:
+        src = on_device(src, self.device, wait=False)
     if broadcast("copy_", tuple(self.shape), tuple(src.shape)) != tuple(self.shape):
         raise ShapeError(
             f"output with shape {list(self.shape)} doesn't match the broadcast shape "

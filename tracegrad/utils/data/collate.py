@@ -12,6 +12,7 @@ from ...functions.torch.creation import as_tensor, tensor
 from ...functions.torch.slicing_joining import stack
 from ...ir.dtype import float64
 from ...tracer.mode import mode
+from ...tracer.tensor.device import usable
 from ...tracer.tensor.tensor import Tensor, wrap
 
 __all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
@@ -155,3 +156,35 @@ def default_collate(batch: Any) -> Any:
     {'x': tensor([1, 2]), 'y': ['a', 'b']}
     """
     return collate(batch, collate_fn_map=default_collate_fn_map)
+
+
+# ---- pinned memory
+def pinning(loader: Any) -> Callable[[Any], Any]:
+    """What is done with each batch of a loader: if it says so, and there is a GPU, its tensors are
+    put into pinned memory.
+    """
+    if loader.pin_memory:
+        try:
+            usable("cuda")
+        except RuntimeError:
+            return _as_it_is
+        return _in_pinned_memory
+    return _as_it_is
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
+
+
+def _in_pinned_memory(data: Any) -> Any:
+    if hasattr(data, "pin_memory"):  # a tensor, or an object of the user's
+        return data.pin_memory()
+    if isinstance(data, Mapping):
+        return _rebuilt(data, {k: _in_pinned_memory(v) for k, v in data.items()})
+    if _named(data):
+        return type(data)(*map(_in_pinned_memory, data))
+    if isinstance(data, tuple):
+        return [_in_pinned_memory(d) for d in data]  # a list, as in torch
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return _rebuilt(data, map(_in_pinned_memory, data))
+    return data

@@ -8,7 +8,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar
 
 from ...tracer.tensor.generator import Generator
-from .collate import default_collate, default_convert
+from .collate import default_collate, default_convert, pinning
 from .dataset import IterableDataset
 from .fetch import Fetch, epoch, refuse_in_trace
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -28,8 +28,9 @@ class DataLoader(Generic[_T_co]):
     still come in order; `worker_init_fn(number)` is called in each. What a worker raises is raised
     here with its traceback, and a worker that dies or is silent for `timeout` seconds is a
     RuntimeError. Workers are forked where the system can, and compute with one thread.
-    `pin_memory` and `in_order` are accepted and change nothing: batches lie in ordinary memory, and
-    come in order.
+    With `pin_memory`, and a GPU, batches lie in pinned memory, so that `to("cuda",
+    non_blocking=True)` need not wait. `in_order` is accepted and changes nothing: batches come in
+    order.
 
     A `generator` fixes the order of the samples and the seeds of workers. `batch_size=None` gives
     samples instead of batches; `batch_sampler` says the keys of each batch.
@@ -172,6 +173,7 @@ class _SingleProcessDataLoaderIter:
 
     def __init__(self, loader: DataLoader):
         _, self._keys = epoch(loader)
+        self._pinned = pinning(loader)
         self._length = loader.__len__
         self._fetch = Fetch(loader.dataset, loader.collate_fn, loader.batch_sampler is not None,
                             loader.drop_last)
@@ -181,7 +183,7 @@ class _SingleProcessDataLoaderIter:
 
     def __next__(self) -> Any:
         refuse_in_trace()
-        return self._fetch(next(self._keys))
+        return self._pinned(self._fetch(next(self._keys)))
 
     def __len__(self) -> int:
         return self._length()

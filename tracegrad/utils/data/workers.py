@@ -18,6 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
+from .collate import pinning
 from .fetch import epoch, refuse_in_trace
 from .messages import receive, send
 from .worker import Again, Ended, Failure, Job, work
@@ -117,6 +118,7 @@ class _MultiProcessingDataLoaderIter:
         self._persistent = loader.persistent_workers
         self._ahead = min(max(loader.prefetch_factor, 1), _MOST) * loader.num_workers
         self._asked: deque[int] = deque()  # by whom the next batches are read, in order
+        self._pinned = pinning(loader)
         self._begin(loader, keys)
 
     def _begin(self, loader: Any, keys: Iterator) -> None:
@@ -166,7 +168,7 @@ class _MultiProcessingDataLoaderIter:
             if isinstance(batch, Failure):
                 batch.reraise()
             if not isinstance(batch, Ended):
-                return batch
+                return self._pinned(batch)
         if not self._persistent:
             self._workers.stop()
         raise StopIteration
