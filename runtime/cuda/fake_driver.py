@@ -103,7 +103,8 @@ class FakeDriver:
 
     def pinned(self, device: int, nbytes: int) -> np.ndarray:
         self._outside_of_recordings("pinned")
-        block = np.ndarray(nbytes, np.uint8, (c_ubyte * nbytes)())  # the base of its views
+        # of views of it, `base` is the block itself, as with the real driver's
+        block = np.ndarray(nbytes, np.uint8, memoryview((c_ubyte * nbytes)()))
         block[:] = _NONSENSE
         self._pinned[address_of(block)] = ref(block)
         return block

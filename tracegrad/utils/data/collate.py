@@ -167,12 +167,12 @@ def pinning(loader: Any) -> Callable[[Any], Any]:
         try:
             usable("cuda")
         except RuntimeError:
-            return _as_it_is
+            return _in_ordinary_memory
         return _in_pinned_memory
-    return _as_it_is
+    return _in_ordinary_memory
 
 
-def _as_it_is(data: Any) -> Any:
+def _in_ordinary_memory(data: Any) -> Any:
     return data
 
 
