@@ -20,7 +20,7 @@ from . import (
     utils,
 )
 from .absent import install_messages as _explain_absence
-from .driver.api import compile
+from .driver.api import compile, compile_step as _compile_step
 from .driver.dynamic_sizes import mark_dynamic, mark_static, maybe_mark_dynamic
 from .driver.gpus import OutOfMemoryError
 from .driver.loaded_program import load_program
@@ -98,7 +98,7 @@ from .nn.functional import (
     threshold,
     threshold_,
 )
-from .optim.optimizer import register_compiler as _register_compiler
+from .optim.eager_steps import register_compiler as _register_compiler
 from .serialization import load, save
 from .settings import *
 from .settings import _assert
@@ -129,7 +129,7 @@ newaxis = None
 Tensor.__module__ = __name__  # as it is shown, and where pickles look for it
 _attach_methods()
 _attach_torch_function()
-_register_compiler(compile)
+_register_compiler(_compile_step)
 _accept_out(globals())
 
 _explain_absence()

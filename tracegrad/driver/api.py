@@ -23,7 +23,7 @@ from ..runtime.cpu.compiler import statistics
 from ..tracer.pytree import flatten
 from .cfunc import CFunc
 from .closed import close
-from .compiled_function import CompiledFunction
+from .compiled_function import CompiledFunction, EagerStep
 from .compiler_choice import choose_compiler
 from .loaded_program import Path, export as write_program
 from .program_store import statistics as programs_made
@@ -106,8 +106,17 @@ def compile(model: Callable | None = None, *, fullgraph: bool = False,
         return OptimizedModule(fn, fullgraph, fast_math, dynamic)
     if not callable(fn):
         raise TypeError(f"compile expects a function or a Module, got {type(fn).__name__}")
-    state = CompiledFunction(fn, fullgraph, fast_math, dynamic)
-    programs = state.programs
+    return _callable(CompiledFunction(fn, fullgraph, fast_math, dynamic))
+
+
+def compile_step(step: Callable, pays: Callable[[], bool]) -> Callable:
+    """The step of an optimizer, which makes programs where `pays` says so."""
+    return _callable(EagerStep(step, pays))
+
+
+def _callable(state: CompiledFunction) -> Any:
+    """The function that a user calls."""
+    fn, programs = state.fn, state.programs
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
         if subclasses:

@@ -109,6 +109,9 @@ class CompiledFunction:
         if result is not MISS:
             self.divide(entries, self.programs.ways(held))
             return result
+        if not self.pays():
+            forget_misses()
+            return self.fn(*args, **kwargs)
         with exchanging.lock:
             if exchanging.busy[0]:
                 raise Reentered
@@ -121,6 +124,10 @@ class CompiledFunction:
             return result
         forget_misses()  # the function may call compiled ones
         return self.fn(*args, **kwargs)
+
+    def pays(self) -> bool:
+        """Whether a call that no program fits is to make one."""
+        return True
 
     def divide(self, entries: list[Entry], ways: Ways) -> None:
         """The call has gone another way than the entries that were tried first. Where this happens
@@ -280,3 +287,23 @@ class CompiledFunction:
         if last is None:
             raise RuntimeError(f"{name_of(self.fn)} has not been called yet: nothing is compiled")
         return last
+
+
+class EagerStep(CompiledFunction):
+    """The step of an optimizer that is called outside of compiled functions."""
+
+    def __init__(self, step: Callable, pays: Callable[[], bool]):
+        super().__init__(step, False, False, None)
+        self.pays = pays  # type: ignore[method-assign]
+
+    def trace_call(self, *args: Any) -> Entry | None:
+        """None, from now on, for a step that no program can do: parameters that share memory."""
+        try:
+            return super().trace_call(*args)
+        except Exception:  # what is wrong with the step itself, it raises without a program, too
+            self.pays = lambda: False  # type: ignore[method-assign]
+            return None
+
+    def note_reason(self, why: Reason) -> None:
+        """Warn of nothing: steps without a program come first."""
+        self.why = why.words

@@ -7,7 +7,7 @@ from typing import Any
 from ..functions.torch.creation import zeros_like
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, refuse_negative
-from .rules import Rule, descended, scalar
+from .rules import Rule, beside, descended, scalar
 
 
 class Adadelta(Rule):
@@ -48,4 +48,4 @@ class Adadelta(Rule):
         square = state["square_avg"].mul_(rho).add_(grad * grad * (1 - rho))
         step = (state["acc_delta"] + eps).sqrt() / (square + eps).sqrt() * grad
         state["acc_delta"].mul_(rho).add_(step * step * (1 - rho))
-        p.sub_(step * lr)
+        p.sub_(step * beside(step, lr))

@@ -7,7 +7,7 @@ from typing import Any
 from ..functions.torch.creation import full_like
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, exact, refuse_negative
-from .rules import Rule, descended, scalar
+from .rules import Rule, beside, descended, scalar
 
 
 class Adagrad(Rule):
@@ -59,4 +59,4 @@ class Adagrad(Rule):
         grad = descended(p, grad, group, lr)
         total = state["sum"].add_(grad * grad)
         rate = lr / (1 + (exact(state["step"]) - 1) * group["lr_decay"])
-        p.sub_(grad / (total.sqrt() + group["eps"]) * rate)
+        p.sub_(grad / (total.sqrt() + group["eps"]) * beside(p, rate))

@@ -8,7 +8,7 @@ from ..functions.torch.creation import zeros_like
 from ..ir.ops.elementwise import maximum
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, exact, refuse_negative
-from .rules import Rule, beside, descended, refuse_betas, scalar
+from .rules import Rule, beside, descended, refuse_betas, root, scalar
 
 
 class Adam(Rule):
@@ -62,9 +62,9 @@ class Adam(Rule):
         square.mul_(beta2).add_(grad * grad * (1 - beta2))
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], square))
-        scale = (1 - beta2**step) ** 0.5
+        scale = beside(square, root(1 - beta2**step))
         rate = lr / beside(lr, 1 - beta1**step)
-        p.sub_(mean * rate / (square.sqrt() / scale + group["eps"]))
+        p.sub_(mean * beside(mean, rate) / (square.sqrt() / scale + group["eps"]))
 
 
 class AdamW(Adam):

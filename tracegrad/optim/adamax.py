@@ -48,4 +48,5 @@ class Adamax(Rule):
         mean, greatest = state["exp_avg"], state["exp_inf"]
         mean.add_((grad - mean) * (1 - beta1))
         greatest.copy_(maximum(greatest * beta2, grad.abs() + group["eps"]))
-        p.sub_(mean / greatest * (lr / beside(lr, 1 - beta1 ** exact(state["step"]))))
+        rate = lr / beside(lr, 1 - beta1 ** exact(state["step"]))
+        p.sub_(mean / greatest * beside(mean, rate))

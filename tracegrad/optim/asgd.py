@@ -50,7 +50,7 @@ class ASGD(Rule):
         step, eta, mean, weight = exact(state["step"]), state["eta"], state["ax"], state["mu"]
         grad = descended(p, grad, group, lr)
         rate = exact(eta)
-        p.mul_(1 - lambd * rate).sub_(grad * rate)
+        p.mul_(beside(p, 1 - lambd * rate)).sub_(grad * beside(grad, rate))
         mean.copy_(where(weight == 1, p, mean + (p - mean) * weight))
         eta.copy_(scalar(p, lr / (1 + lambd * lr * beside(lr, step)) ** group["alpha"]))
         weight.copy_(scalar(p, 1 / greater(step - group["t0"], 1.0)))

@@ -60,6 +60,7 @@ class NAdam(Rule):
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         mean.add_((grad - mean) * (1 - beta1))
         square.mul_(beta2).add_(grad * grad * (1 - beta2))
-        along = grad * (lr * beside(lr, 1 - now) / beside(lr, 1 - product))
-        ahead = mean * (lr * beside(lr, then) / beside(lr, 1 - product * then))
-        p.sub_((along + ahead) / ((square / (1 - beta2**step)).sqrt() + group["eps"]))
+        along = lr * beside(lr, 1 - now) / beside(lr, 1 - product)
+        ahead = lr * beside(lr, then) / beside(lr, 1 - product * then)
+        root = (square / beside(square, 1 - beta2**step)).sqrt() + group["eps"]
+        p.sub_((grad * beside(grad, along) + mean * beside(mean, ahead)) / root)

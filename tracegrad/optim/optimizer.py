@@ -16,9 +16,10 @@ import numpy as np
 
 from ..functions.torch.creation import as_tensor
 from ..nn.parameter import forget_grad
-from ..tracer.change_counter import WatchedDict, WatchedList, changed, differentiated_tensors
+from ..tracer.change_counter import WatchedDict, WatchedList, changed
 from ..tracer.mode import enable_grad, mode, set_grad_enabled
 from ..tracer.tensor.tensor import Tensor
+from .eager_steps import EagerSteps, compiles
 from .hooks import Listened, hooked
 
 
@@ -34,14 +35,6 @@ class State(WatchedDict):
     def __missing__(self, key: Tensor) -> WatchedDict:
         self[key] = WatchedDict()
         return self[key]
-
-
-_compilers: list[Callable[[Callable], Callable]] = []
-
-
-def register_compiler(compiler: Callable[[Callable], Callable]) -> None:
-    """Say what compiles the steps of optimizers: this module may not know the compiler."""
-    _compilers[:] = [compiler]
 
 
 def hyper(group: Group, name: str) -> Any:
@@ -66,7 +59,8 @@ class Optimizer(Listened):
     group; defaults: the options of a group that does not say otherwise.
 
     `fused` among the defaults says whether `step` is one compiled call. If it is None or missing,
-    it is as soon as a compiled function has been differentiated by the parameters.
+    that of this package's optimizers is as soon as compiling pays (`eager_steps.py`), and that of
+    others if a compiled function has been differentiated by the parameters.
 
     Raises ValueError without parameters; TypeError for what is no tensor.
 
@@ -157,25 +151,13 @@ class Optimizer(Listened):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if mode.trace is not None or not self._fused():
+        if mode.trace is not None or not compiles(self):
             self._step()
             return loss
-        if "_compiled_step" not in self.__dict__:
-            self._compiled_step = _compilers[0](self._step)
-        self._compiled_step()
+        if (steps := self.__dict__.get("_eager_steps")) is None:
+            self.__dict__["_eager_steps"] = steps = EagerSteps(self)
+        steps.run()
         return loss
-
-    def _fused(self) -> bool:
-        """Whether the step is one compiled call: as the option `fused` says, and where it says
-        nothing, if a compiled function has been differentiated by the parameters.
-        """
-        fused = self.defaults.get("fused")
-        if fused is not None or self.defaults.get("differentiable"):
-            return bool(fused)
-        if "_compiled_step" in self.__dict__:
-            return True
-        firsts = (group["params"][0] for group in self.param_groups if group["params"])
-        return any(id(p) in differentiated_tensors for p in firsts)
 
     def _step(self) -> None:
         with set_grad_enabled(bool(self.defaults.get("differentiable"))):
@@ -246,7 +228,7 @@ class Optimizer(Listened):
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        hidden = ("_compiled_step", "_listening")
+        hidden = ("_eager_steps", "_listening")
         return {k: v for k, v in self.__dict__.items() if k not in hidden}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

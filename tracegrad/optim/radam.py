@@ -8,7 +8,7 @@ from ..functions.torch.creation import zeros_like
 from ..ir.ops.elementwise import where
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, exact, refuse_negative
-from .rules import Rule, descended, refuse_betas, scalar
+from .rules import Rule, beside, descended, refuse_betas, root, scalar
 
 
 class RAdam(Rule):
@@ -56,11 +56,11 @@ class RAdam(Rule):
 
         def adapted() -> Tensor:
             variance = (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)
-            return (variance * bias) ** 0.5 / (square.sqrt() + group["eps"])
+            return beside(square, root(variance * bias)) / (square.sqrt() + group["eps"])
 
         scale: Any = 1.0
         if isinstance(length, Tensor):
             scale = where(length > 5, adapted(), 1.0)
         elif length > 5:
             scale = adapted()
-        p.sub_(mean / (1 - beta1**step) * lr * scale)
+        p.sub_(mean / beside(mean, 1 - beta1**step) * beside(mean, lr) * scale)

@@ -7,7 +7,7 @@ from typing import Any
 from ..functions.torch.creation import zeros_like
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, refuse_negative
-from .rules import Rule, descended, scalar
+from .rules import Rule, beside, descended, scalar
 
 
 class RMSprop(Rule):
@@ -60,4 +60,4 @@ class RMSprop(Rule):
         step = grad / (square.sqrt() + group["eps"])
         if group["momentum"] > 0:
             step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
-        p.sub_(step * lr)
+        p.sub_(step * beside(step, lr))

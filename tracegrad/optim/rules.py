@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..functions.torch.creation import full
@@ -58,7 +59,7 @@ def descended(p: Tensor, grad: Tensor, group: Group, lr: Any) -> Tensor:
     if group["maximize"]:
         grad = -grad
     if decay != 0 and group.get("decoupled_weight_decay"):
-        p.mul_(1 - lr * decay)
+        p.mul_(beside(p, 1 - lr * decay))
     elif decay != 0:
         grad = grad + p * decay
     return grad
@@ -69,7 +70,7 @@ def beside(tensor: Any, number: Any) -> Any:
     the number is a float64 tensor, which would make the result float64.
     """
     both = isinstance(tensor, Tensor) and isinstance(number, Tensor)
-    return number.to(tensor.dtype) if both else number
+    return number.to(tensor.dtype) if both and not tensor.ndim else number
 
 
 def greater(a: Any, b: Any) -> Any:
@@ -77,6 +78,11 @@ def greater(a: Any, b: Any) -> Any:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return where(a > b, a, b)
     return max(b, a)
+
+
+def root(number: Any) -> Any:
+    """The square root of a number, which may be a 0-d tensor; to the same bits either way."""
+    return number.sqrt() if isinstance(number, Tensor) else math.sqrt(number)
 
 
 def refuse_betas(betas: tuple[float, float]) -> None:

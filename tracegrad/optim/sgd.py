@@ -9,7 +9,7 @@ from ..functions.torch.creation import full_like, zeros_like
 from ..ir.ops.elementwise import isnan, where
 from ..tracer.tensor.tensor import Tensor
 from .optimizer import Group, Optimizer, outside, refuse_negative
-from .rules import descended
+from .rules import beside, descended
 
 
 class SGD(Optimizer):
@@ -50,7 +50,7 @@ class SGD(Optimizer):
         if group["momentum"] != 0:
             buffer = self._averaged(p, grad, group["momentum"], group["dampening"])
             grad = grad + buffer * group["momentum"] if group["nesterov"] else buffer
-        p.sub_(grad * lr)
+        p.sub_(grad * beside(grad, lr))
 
     def _averaged(self, p: Tensor, grad: Tensor, momentum: float, dampening: float) -> Tensor:
         state = self.state[p]
