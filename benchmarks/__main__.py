@@ -5,21 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
+from datetime import date
+from functools import partial
 from pathlib import Path
 
-from .coldstart import cold_starts
+from .coldstart import caches, cold_starts
 from .contestants import PEERS, field
+from .flops import product_rate
 from .machine import cores, describe
-from .measure import measure
-from .picture import draw
+from .measure import Entrant, measure
+from .picture import draw, svg
+from .process import ROOT, Worker
 from .report import Report, around, splice
-from .workloads import WORKLOADS
+from .workloads import WORKLOADS, named
+
+KEPT = Path(tempfile.gettempdir()) / "tracegrad-benchmarks"  # disk caches, from run to run
+HISTORY = ROOT / "benchmarks" / "history"
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
+        default="",
         metavar="NAMES",
         help=f"workloads, comma separated, by name or its beginning; of {', '.join(WORKLOADS)}",
     )
@@ -39,17 +48,20 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="put the report between this file's markers, and its picture beside the file",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements here")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the bars as SVG")
+    parser.add_argument(
+        "--history", action="store_true", help=f"write all measurements to {HISTORY.name}/DATE.json"
+    )
     options = parser.parse_args(argv)
 
     options.peers = [peer for peer in options.peers.split(",") if peer]
     for peer in options.peers:
         if peer not in PEERS:
             parser.error(f"no such peer: {peer}; there are {', '.join(PEERS)}")
-    starts = options.only.split(",") if options.only else [""]
-    for start in starts:
-        if not any(name.startswith(start) for name in WORKLOADS):
-            parser.error(f"no such workload: {start}; there are {', '.join(WORKLOADS)}")
-    options.workloads = [w for n, w in WORKLOADS.items() if n.startswith(tuple(starts))]
+    try:
+        options.workloads = named(options.only)
+    except LookupError as error:
+        parser.error(str(error))
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     if not 1 <= options.threads <= len(cores()):
@@ -65,12 +77,14 @@ def main(argv: list[str] | None = None) -> None:
     options = arguments(argv)
     if options.markdown:
         around(options.markdown)  # a file without markers is refused before the measurements
-    report = Report(describe(options.threads))
+    report = Report(describe(options.threads), product_rate(options.threads))
     for workload in options.workloads:
         contestants = field(workload, options.peers)
-        outcomes = measure(
-            workload, contestants, options.threads, options.rounds, options.seconds, say
-        )
+        entrants = [
+            Entrant(c.key, c.label, partial(Worker, workload, c, options.threads, caches(KEPT)))
+            for c in contestants
+        ]
+        outcomes = measure(workload.name, entrants, options.rounds, options.seconds, say)
         report.steady[workload.title] = outcomes
         for outcome in outcomes.values():
             if outcome.details:
@@ -85,8 +99,14 @@ def main(argv: list[str] | None = None) -> None:
     if options.markdown:
         splice(options.markdown, text)
         draw(options.markdown)
-    if options.json:
-        options.json.write_text(json.dumps(report.json(), indent=1) + "\n")
+    if options.picture:
+        options.picture.write_text(svg(text))
+    files = [options.json] if options.json else []
+    if options.history:
+        HISTORY.mkdir(exist_ok=True)
+        files.append(HISTORY / f"{date.today()}.json")
+    for file in files:
+        file.write_text(json.dumps(report.json(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

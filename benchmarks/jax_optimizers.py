@@ -1,4 +1,4 @@
-"""SGD and Adam for JAX, with torch's arithmetic.
+"""SGD, Adam and AdamW for JAX, with torch's arithmetic.
 
 Each gives a pair: `start(parameters)` makes the optimizer's slots, and
 `update(gradients, slots, parameters)` gives new parameters and new slots.
@@ -27,8 +27,10 @@ def sgd(jax: Any, lr: float, momentum: float = 0.0) -> Optimizer:
 
 
 def adam(
-    jax: Any, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    jax: Any, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Optimizer:
+    """`weight_decay` is AdamW's."""
     each, jnp = jax.tree.map, jax.numpy
     beta1, beta2 = betas
 
@@ -44,8 +46,18 @@ def adam(
         rate, scale = lr / (1 - beta1**t), jnp.sqrt(1 - beta2**t)
 
         def moved(p: Any, m: Any, s: Any) -> Any:
+            p = p * (1 - lr * weight_decay) if weight_decay else p
             return p - rate * m / (jnp.sqrt(s) / scale + eps)
 
         return each(moved, parameters, mean, square), (t, mean, square)
 
     return start, update
+
+
+def adamw(jax: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
+    return adam(jax, lr, weight_decay=weight_decay)
+
+
+def gradients(jax: Any) -> Optimizer:
+    """Keeps the gradients and changes nothing."""
+    return lambda parameters: (), lambda gradients, slots, parameters: (parameters, gradients)

@@ -1,9 +1,10 @@
-"""The picture of a report: bars for the tables of its Markdown, as SVG.
+"""The picture of a report: a bar for each of its workloads, as SVG.
 
     python -m benchmarks.picture docs/benchmarks.md  # writes docs/benchmarks.svg
 
-Takes the text of a report, so that picture and tables never differ. The bars are the median times
-and each workload has a scale of its own.
+Takes the text of a report, so that picture and tables never differ. A bar goes from tracegrad's
+whole step to the best peer, on a logarithmic scale that all workloads share; the marks are all
+contestants.
 """
 
 from __future__ import annotations
@@ -11,62 +12,105 @@ from __future__ import annotations
 import re
 import sys
 from html import escape
+from math import ceil, floor, log2
 from pathlib import Path
 from typing import NamedTuple
 
+from .contestants import BASELINE, CONTESTANTS, PEERS
+
 TABLE = re.compile(r"^\*\*(.+)\*\*\n\n((?:\|.*\n?)+)", re.MULTILINE)
-LEFT, WIDTH, RIGHT = 190, 430, 140  # of the names, the bars, the numbers beside them
-ROW, HEAD = 17, 26
-OURS, OTHERS, TEXT = "#e8590c", "#868e96", "#777777"
+LEFT, WIDTH, RIGHT = 440, 380, 110  # of the names, the bars, the numbers beside them
+ROW = 17
+COLOURS = {
+    "tracegrad": "#e8590c", "loss-only": "#f4a261", "eager": "#868e96", "compile": "#4c6ef5",
+    "compile-whole": "#22386f", "jax": "#2f9e44",
+}
+KEYS = {c.label: key for key, c in CONTESTANTS.items()}
+SLOWER, TEXT = "#adb5bd", "#777777"
 
 
-class Bar(NamedTuple):
-    label: str
+class Mark(NamedTuple):
+    key: str  # of the contestant
     times: float  # as a multiple of tracegrad's whole step
     microseconds: str
 
 
-def bars(report: str) -> dict[str, list[Bar]]:
-    """The bars of each table of steady times, by its title; who has no time has no bar."""
-    found = {}
+def marks(report: str) -> dict[str, list[Mark]]:
+    """The marks of each table of steady times, by its title; who has no time has no mark."""
+    every = {}
     for title, table in TABLE.findall(report):
         head, _, *rows = [
             [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
         ]
         if head[1] == "median us/step":
-            found[title] = [
-                Bar(label, float(times.rstrip("x")), median)
+            every[title] = [
+                Mark(KEYS[label], float(times.rstrip("x")), median)
                 for label, median, times, *_ in rows
                 if times != "-"
             ]
-    return found
+    return every
+
+
+class Scale:
+    """Where a multiple of tracegrad's time lies, from left to right."""
+
+    def __init__(self, times: list[float]) -> None:
+        self.low = floor(log2(min(times, default=1.0)))
+        self.high = max(ceil(log2(max(times, default=1.0))), self.low + 1)
+
+    def __call__(self, times: float) -> float:
+        return LEFT + WIDTH * (log2(times) - self.low) / (self.high - self.low)
+
+
+def row(title: str, group: list[Mark], x: Scale, y: int) -> list[str]:
+    parts = [text(LEFT - 8, y, title, 'text-anchor="end"')]
+    peers = [mark.times for mark in group if mark.key in PEERS]
+    if peers and any(mark.key == BASELINE for mark in group):
+        best = min(peers)
+        start, end = sorted((x(1.0), x(best)))
+        colour = COLOURS[BASELINE] if best > 1 else SLOWER
+        parts.append(
+            f'<rect x="{start:.1f}" y="{y + 2}" width="{end - start:.1f}" height="{ROW - 4}" '
+            f'fill="{colour}" fill-opacity="0.35"/>'
+        )
+        ours = next(mark.microseconds for mark in group if mark.key == BASELINE)
+        parts.append(text(LEFT + WIDTH + 8, y, f"{ours} us, {best:.3g}x"))
+    for mark in group:
+        parts.append(
+            f'<circle cx="{x(mark.times):.1f}" cy="{y + ROW / 2:.1f}" r="3.5" '
+            f'fill="{COLOURS[mark.key]}"/>'
+        )
+    return parts
+
+
+def text(x: float, y: int, words: str, more: str = "") -> str:
+    return f'<text x="{x:.0f}" y="{y + 12}" {more}>{escape(words)}</text>'
 
 
 def svg(report: str) -> str:
-    groups = bars(report)
-    parts: list[str] = []
-    y = 0
-
-    def text(x: float, words: str, more: str = "") -> None:
-        parts.append(f'<text x="{x:.0f}" y="{y + 12}" {more}>{escape(words)}</text>')
-
+    groups = marks(report)
+    x = Scale([mark.times for group in groups.values() for mark in group])
+    parts, y = [], ROW
+    bottom = y + ROW * len(groups)
+    for power in range(x.low, x.high + 1):
+        at, name = x(2.0**power), f"{2**power}x" if power >= 0 else f"1/{2**-power}"
+        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{ROW}" y2="{bottom}" '
+                     f'stroke="{TEXT}" stroke-opacity="{0.9 if power == 0 else 0.25}"/>')
+        parts.append(text(at, 0, name, 'text-anchor="middle"'))
     for title, group in groups.items():
-        y += HEAD - ROW
-        text(0, title, 'font-weight="bold"')
+        parts += row(title, group, x, y)
         y += ROW
-        longest = max((bar.times for bar in group), default=1.0)
-        for bar in group:
-            ours = bar.label.startswith("tracegrad")
-            length = WIDTH * bar.times / longest
-            text(LEFT - 8, bar.label, 'text-anchor="end"')
-            parts.append(
-                f'<rect x="{LEFT}" y="{y + 2}" width="{length:.1f}" height="{ROW - 4}" '
-                f'fill="{OURS if ours else OTHERS}"/>'
-            )
-            text(LEFT + length + 6, f"{bar.microseconds} us, {bar.times:.3g}x")
-            y += ROW
-    y += 8
-    text(LEFT, "median time of a step, and as a multiple of tracegrad's whole step; less is better")
+    y += 6
+    for at, (key, contestant) in enumerate(CONTESTANTS.items()):
+        left, line = at % 3 * 310 + 20, y + at // 3 * ROW
+        parts.append(f'<circle cx="{left}" cy="{line + ROW / 2:.1f}" r="4" fill="{COLOURS[key]}"/>')
+        parts.append(text(left + 10, line, contestant.label))
+    y += 2 * ROW + 4
+    words = (
+        "Median time of a step as a multiple of tracegrad's whole step. Bars end at the best peer; "
+        "right of 1x, tracegrad is faster."
+    )
+    parts.append(text(10, y, words))
     size = f"{LEFT + WIDTH + RIGHT} {y + ROW + 4}"
     font = f'font-family="sans-serif" font-size="12" fill="{TEXT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" {font}>'

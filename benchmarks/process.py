@@ -36,7 +36,10 @@ class WorkerFailed(RuntimeError):
 
 
 class Worker:
-    """One contestant at one workload, started and past its first step once constructed."""
+    """One contestant at one workload, started and past its first step once constructed.
+
+    `folder` is where Python is started, so the packages in it hide others of the same names.
+    """
 
     def __init__(
         self,
@@ -44,13 +47,14 @@ class Worker:
         contestant: Contestant,
         threads: int,
         environment: dict[str, str] | None = None,
+        folder: Path = ROOT,
     ) -> None:
         limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
         cpus = ",".join(map(str, cores()[:threads]))
         self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", workload.name, contestant.key, cpus],
-            cwd=ROOT,
+            cwd=folder,
             env={**os.environ, **limits, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import geometric_mean, median, quantiles
 from typing import Any
 
 from .coldstart import ColdStart
-from .contestants import BASELINE
+from .contestants import BASELINE, PEERS
 from .measure import Outcome
 
+SMALL_SHARE = 0.01  # below it, products are not what a step is made of
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 
 
 @dataclass
 class Report:
     machine: str
+    peak: float = 0.0  # operations a second of a large product; 0: not measured
     steady: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # by title of workload
     cold: dict[str, dict[str, ColdStart]] = field(default_factory=dict)
 
@@ -25,13 +27,48 @@ class Report:
         return asdict(self)
 
     def markdown(self) -> str:
-        parts = [self.machine]
+        parts = [self.machine, *self.summary()]
         for title, outcomes in self.steady.items():
             parts += [f"**{title}**", steady_table(outcomes), *failures(outcomes)]
         for title, starts in self.cold.items():
             parts += [f"**Import to first finished step: {title}**", cold_table(starts)]
             parts += failures(starts)
         return "\n\n".join(parts)
+
+    def summary(self) -> list[str]:
+        """All workloads in a table, and the mean of what the best peers take."""
+        rows, ratios = [], []
+        for title, outcomes in self.steady.items():
+            ours, best = outcomes[BASELINE], best_peer(outcomes)
+            if not (ours.seconds and best):
+                continue
+            ratios.append(ratio(best.seconds, ours.seconds))
+            middle = median(ours.seconds)
+            share = ours.flops / middle / self.peak if self.peak else 0.0
+            rows.append(
+                [
+                    title,
+                    microseconds(middle),
+                    microseconds(median(best.seconds)),
+                    best.label,
+                    times(ratios[-1]),
+                    f"{share:.0%}" if share >= SMALL_SHARE else "-",
+                ]
+            )
+        if not rows:
+            return []
+        head = ["", "tracegrad us", "best peer us", "best peer", "x tracegrad", "of roofline"]
+        mean = f"Geometric mean of the best peers' times: {times(geometric_mean(ratios))}."
+        if self.peak:
+            mean += (f" The roofline is NumPy's float32 product, {self.peak / 1e9:.0f} GFLOP/s; "
+                     "counted are products and convolutions.")
+        return [table(head, rows), mean]
+
+
+def best_peer(outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    """The peer with the least median time, if there is one with a time."""
+    peers = [outcomes[key] for key in PEERS if key in outcomes and outcomes[key].seconds]
+    return min(peers, key=lambda peer: median(peer.seconds), default=None)
 
 
 def failures(found: Mapping[str, Outcome | ColdStart]) -> list[str]:

@@ -3,7 +3,8 @@
 `python -m benchmarks.worker WORKLOAD CONTESTANT CPUS` prepares, does the first step and reports
 `cold_seconds` and `loss`; then each `{"steps": n, "warm": m, "every": bool}` is answered by
 `seconds` (of n steps, after m that are not timed), `losses` (the last one, or every one) and
-`peak_mb`. A failure is reported as `error` and `traceback`. The end of stdin ends the worker.
+`peak_mb`, and `{"flops": true}` by the operations of a step's products, as torch counts them. A
+failure is reported as `error` and `traceback`. The end of stdin ends the worker.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from importlib import import_module
 from typing import Any
 
 from .contestants import CONTESTANTS, Contestant, Run
+from .flops import of_products
 
 
 def number(loss: Any) -> float:
@@ -39,14 +41,16 @@ def prepare(workload_name: str, contestant: Contestant) -> tuple[Run, dict[str, 
     return run, {"cold_seconds": seconds, "loss": loss}
 
 
-def do(run: Run, steps: int, warm: int = 0, every: bool = False) -> dict[str, Any]:
-    if every:
-        return {"losses": [number(run(1)) for _ in range(steps)]}
+def do(
+    run: Run, steps: int = 1, warm: int = 0, every: bool = False, flops: bool = False
+) -> dict[str, Any]:
+    if flops:
+        return {"flops": of_products(run), "losses": []}
     if warm:
         number(run(warm))
     started = time.perf_counter()
-    loss = number(run(steps))
-    return {"seconds": time.perf_counter() - started, "losses": [loss]}
+    losses = [number(run(1)) for _ in range(steps)] if every else [number(run(steps))]
+    return {"seconds": time.perf_counter() - started, "losses": losses}
 
 
 def peak_mb() -> float:

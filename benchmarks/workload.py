@@ -42,4 +42,5 @@ class Workload:
     torch_style: Callable[[Any, Data], TorchJob]  # called with torch or with tracegrad
     jax_style: Callable[[Any, Data], JaxJob]  # called with jax
     trains: bool = True
+    double: bool = False  # whether its numbers are of float64
     cold_start: bool = False  # whether the time to the first step is measured too

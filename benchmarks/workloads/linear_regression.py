@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..jax_optimizers import sgd
+from ..jobs import jax_job
 from ..workload import Data, JaxJob, TorchJob, Workload
 
 POINTS = 100
@@ -31,20 +31,11 @@ def torch_style(T: Any, data: Data) -> TorchJob:
 
 
 def jax_style(jax: Any, data: Data) -> JaxJob:
-    start, update = sgd(jax, LR)
-
     def loss(parameters: Any, x: Any, y: Any) -> Any:
         w, b = parameters
         return ((w * x + b - y) ** 2).mean()
 
-    def step(state: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        parameters, slots = state
-        value, gradients = jax.value_and_grad(loss)(parameters, x, y)
-        return update(gradients, slots, parameters), value
-
-    parameters = [jax.numpy.asarray(p) for p in data.parameters]
-    batch = [jax.numpy.asarray(a) for a in data.batch]
-    return JaxJob(step, batch, (parameters, start(parameters)))
+    return jax_job(jax, data, loss, "sgd", lr=LR)
 
 
 WORKLOADS = [

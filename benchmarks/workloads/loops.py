@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import jax_optimizers
+from ..jobs import jax_job
 from ..workload import Data, JaxJob, TorchJob, Workload
 
 NUMBERS, TIMES = 60, 614
@@ -61,15 +61,7 @@ def numbers_jax(jax: Any, data: Data) -> JaxJob:
         last, rows = jax.lax.scan(step, tuple(start), x)
         return jnp.stack(last).sum() + rows.mean()
 
-    begin, update = jax_optimizers.sgd(jax, lr=RATE)
-
-    def step(state: Any, x: Any) -> tuple[Any, Any]:
-        start, slots = state
-        value, gradient = jax.value_and_grad(loss)(start, x)
-        return update(gradient, slots, start), value
-
-    start = jnp.asarray(data.parameters[0])
-    return JaxJob(step, [jnp.asarray(data.batch[0])], (start, begin(start)))
+    return jax_job(jax, data, lambda p, x: loss(p[0], x), "sgd", lr=RATE)
 
 
 # ---- many training steps

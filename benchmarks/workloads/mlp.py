@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import jax_optimizers
+from ..jobs import jax_job
 from ..workload import Data, JaxJob, TorchJob, Workload
 
 
@@ -43,24 +43,14 @@ def torch_style(T: Any, data: Data, optimizer: str, options: dict[str, float]) -
 
 
 def jax_style(jax: Any, data: Data, optimizer: str, options: dict[str, float]) -> JaxJob:
-    start, update = getattr(jax_optimizers, optimizer.lower())(jax, **options)
-
     def loss(parameters: Any, x: Any, y: Any) -> Any:
-        *hidden, (weight, bias) = parameters
-        for w, b in hidden:
+        *hidden, weight, bias = parameters
+        for w, b in zip(hidden[::2], hidden[1::2], strict=True):
             x = jax.nn.relu(x @ w.T + b)
         scores = jax.nn.log_softmax(x @ weight.T + bias)
         return -jax.numpy.take_along_axis(scores, y[:, None], axis=1).mean()
 
-    def step(state: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        parameters, slots = state
-        value, gradients = jax.value_and_grad(loss)(parameters, x, y)
-        return update(gradients, slots, parameters), value
-
-    arrays = [jax.numpy.asarray(p) for p in data.parameters]
-    parameters = list(zip(arrays[::2], arrays[1::2], strict=True))
-    batch = [jax.numpy.asarray(a) for a in data.batch]
-    return JaxJob(step, batch, (parameters, start(parameters)))
+    return jax_job(jax, data, loss, optimizer, **options)
 
 
 def workload(
@@ -89,6 +79,7 @@ DIGITS = (784, 256, 256, 10)
 WORKLOADS = [
     workload("mlp-small-sgd", SMALL, 150, "SGD", cold_start=True, lr=0.01),
     workload("mlp-small-adam", SMALL, 150, "Adam", lr=0.001),
+    workload("mlp-small-10000", SMALL, 10_000, "Adam", lr=0.001),
     workload("mlp-digits-64", DIGITS, 64, "SGD", lr=0.01, momentum=0.9),
     workload("mlp-digits-512", DIGITS, 512, "SGD", lr=0.01, momentum=0.9),
 ]

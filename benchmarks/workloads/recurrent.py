@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import jax_optimizers
+from ..jobs import drawn, jax_job, set_parameters
 from ..workload import Data, JaxJob, TorchJob, Workload
 
 LETTERS = 65
 
 
-def drawn(rng: np.random.Generator, shapes: list[tuple[int, ...]], bound: float) -> list[Any]:
-    return [rng.uniform(-bound, bound, s).astype(np.float32) for s in shapes]
-
-
 def layer_shapes(gates: int, inputs: int, hidden: int) -> list[tuple[int, ...]]:
     rows = gates * hidden
     return [(rows, inputs), (rows, hidden), (rows,), (rows,)]
-
-
-def set_parameters(T: Any, modules: list[Any], values: list[np.ndarray]) -> list[Any]:
-    parameters = [p for m in modules for p in m.parameters()]
-    with T.no_grad():
-        for p, value in zip(parameters, values, strict=True):
-            p.copy_(T.from_numpy(value))
-    return parameters
-
-
-def jax_job(jax: Any, data: Data, loss: Callable[..., Any], optimizer: str, lr: float) -> JaxJob:
-    start, update = getattr(jax_optimizers, optimizer)(jax, lr=lr)
-
-    def step(state: Any, *batch: Any) -> tuple[Any, Any]:
-        parameters, slots = state
-        value, gradients = jax.value_and_grad(loss)(parameters, *batch)
-        return update(gradients, slots, parameters), value
-
-    parameters = [jax.numpy.asarray(p) for p in data.parameters]
-    return JaxJob(step, [jax.numpy.asarray(a) for a in data.batch], (parameters, start(parameters)))
 
 
 # ---- characters
@@ -84,7 +59,7 @@ def text_jax(jax: Any, data: Data) -> JaxJob:
         scores = jax.nn.log_softmax(y_all @ readout.T + bias)
         return -jnp.take_along_axis(scores, y[..., None], axis=2).mean()
 
-    return jax_job(jax, data, loss, "adam", 0.001)
+    return jax_job(jax, data, loss, "adam", lr=0.001)
 
 
 # ---- a series of numbers
@@ -134,7 +109,7 @@ def series_jax(jax: Any, data: Data) -> JaxJob:
         _, outputs = jax.lax.scan(step, zeros, x @ w_ih.T + b_ih)
         return ((outputs - y) ** 2).mean()
 
-    return jax_job(jax, data, loss, "sgd", 0.01)
+    return jax_job(jax, data, loss, "sgd", lr=0.01)
 
 
 SERIES = partial(series_data, 16, 100, 32)

@@ -1,0 +1,1 @@
+"""Compiled operations over sizes, beside torch and JAX: `python -m benchmarks.sweep`."""
