@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import jax_optimizers
-from .programs import numbers, places
+from . import jax_optimizers, runge_kutta
+from .jobs import jax_training
+from .programs import growth, numbers, places
 from .workload import JaxJob
 
 
@@ -21,17 +22,6 @@ class Arrays:
 
     def __init__(self, jax: Any):
         self.from_numpy = jax.numpy.asarray
-
-
-def job(jax: Any, loss: Callable[..., Any], parameters: Any, optimizer: Any, *batch: Any) -> JaxJob:
-    start, update = optimizer
-
-    def step(state: Any, *batch: Any) -> tuple[Any, Any]:
-        parameters, slots = state
-        value, gradients = jax.value_and_grad(loss)(parameters, *batch)
-        return update(gradients, slots, parameters), value
-
-    return JaxJob(step, list(batch), (parameters, start(parameters)))
 
 
 def linear(jax: Any, fan_in: int, fan_out: int, seed: int = 0) -> tuple[Any, Any]:
@@ -56,8 +46,9 @@ def mlp(jax: Any, batch: int, *sizes: int) -> JaxJob:
     T = Arrays(jax)
     parameters = [linear(jax, m, n) for m, n in pairwise(sizes)]
     optimizer = jax_optimizers.sgd(jax, lr=0.01, momentum=0.9)
-    return job(jax, loss, parameters, optimizer, numbers(T, batch, sizes[0]),
-               places(T, sizes[-1], batch))
+    return jax_training(
+        jax, loss, parameters, optimizer, numbers(T, batch, sizes[0]), places(T, sizes[-1], batch)
+    )
 
 
 def recurrent(jax: Any, steps: int, width: int = 16) -> JaxJob:
@@ -72,8 +63,10 @@ def recurrent(jax: Any, steps: int, width: int = 16) -> JaxJob:
         return total / steps
 
     parameters = [numbers(T, width, width, scale=0.2, seed=s) for s in (2, 3)]
-    return job(jax, loss, [*parameters, jnp.zeros(width)], jax_optimizers.sgd(jax, lr=0.01),
-               numbers(T, steps, 8, width), numbers(T, steps, 8, width, seed=4))
+    return jax_training(
+        jax, loss, [*parameters, jnp.zeros(width)], jax_optimizers.sgd(jax, lr=0.01),
+        numbers(T, steps, 8, width), numbers(T, steps, 8, width, seed=4)
+    )
 
 
 def lstm(jax: Any, steps: int, width: int = 32, letters: int = 32) -> JaxJob:
@@ -93,8 +86,9 @@ def lstm(jax: Any, steps: int, width: int = 32, letters: int = 32) -> JaxJob:
 
     parameters = (numbers(T, letters, width), linear(jax, width, letters),
                   linear(jax, 2 * width, 4 * width))
-    return job(jax, loss, parameters, jax_optimizers.adam(jax, lr=1e-3),
-               places(T, letters, steps + 1, 8))
+    return jax_training(
+        jax, loss, parameters, jax_optimizers.adam(jax, lr=1e-3), places(T, letters, steps + 1, 8)
+    )
 
 
 def neural_ode(jax: Any, steps: int) -> JaxJob:
@@ -103,44 +97,33 @@ def neural_ode(jax: Any, steps: int) -> JaxJob:
     def loss(parameters: Any, x: Any, y: Any) -> Any:
         (w, b), (v, c) = parameters
 
-        def field(x: Any) -> Any:
-            return jnp.tanh(x @ w + b) @ v + c
+        def slope(x: Any) -> tuple[Any]:
+            return (jnp.tanh(x @ w + b) @ v + c,)
 
-        h = 1.0 / steps
+        state = (x,)
         for _ in range(steps):
-            k1 = field(x)
-            k2 = field(x + h / 2 * k1)
-            k3 = field(x + h / 2 * k2)
-            k4 = field(x + h * k3)
-            x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        return ((x - y) ** 2).mean()
+            state = runge_kutta.step(slope, state, 1.0 / steps)
+        return ((state[0] - y) ** 2).mean()
 
     parameters = [linear(jax, 2, 32), linear(jax, 32, 2)]
-    return job(jax, loss, parameters, jax_optimizers.adam(jax, lr=1e-3), numbers(T, 64, 2),
-               numbers(T, 64, 2, seed=5))
+    return jax_training(
+        jax, loss, parameters, jax_optimizers.adam(jax, lr=1e-3), numbers(T, 64, 2),
+        numbers(T, 64, 2, seed=5),
+    )
 
 
 def lotka_volterra(jax: Any, steps: int) -> JaxJob:
     def loss(rates: Any, counts: Any) -> Any:
-        a, b, c, d = rates
-
-        def slope(x: Any, y: Any) -> Any:
-            return a * x - b * x * y, d * x * y - c * y
-
-        x, y, h, total = counts[0, 0], counts[0, 1], 0.1, 0.0
+        slope = partial(growth, rates)
+        state, total = (counts[0, 0], counts[0, 1]), 0.0
         for t in range(1, steps + 1):
-            p1, q1 = slope(x, y)
-            p2, q2 = slope(x + h / 2 * p1, y + h / 2 * q1)
-            p3, q3 = slope(x + h / 2 * p2, y + h / 2 * q2)
-            p4, q4 = slope(x + h * p3, y + h * q3)
-            x = x + h / 6 * (p1 + 2 * p2 + 2 * p3 + p4)
-            y = y + h / 6 * (q1 + 2 * q2 + 2 * q3 + q4)
+            state = x, y = runge_kutta.step(slope, state, 0.1)
             total = total + (x - counts[t, 0]) ** 2 + (y - counts[t, 1]) ** 2
         return total / steps
 
     rates, T = jax.numpy.asarray([0.6, 0.03, 0.8, 0.03]), Arrays(jax)
     counts = abs(numbers(T, steps + 1, 2)) * 20 + 5
-    return job(jax, loss, rates, jax_optimizers.adam(jax, lr=1e-2), counts)
+    return jax_training(jax, loss, rates, jax_optimizers.adam(jax, lr=1e-2), counts)
 
 
 LOOPS = {

@@ -19,19 +19,28 @@ def torch_optimizer(T: Any, name: str, parameters: list[Any], options: dict[str,
     return getattr(T.optim, name)(parameters, **options)
 
 
-def jax_job(
-    jax: Any, data: Data, loss: Callable[..., Any], optimizer: str, **options: float
+def jax_training(
+    jax: Any, loss: Callable[..., Any], parameters: Any, optimizer: jax_optimizers.Optimizer,
+    *batch: Any,
 ) -> JaxJob:
     """The step of `loss(parameters, *batch)`."""
-    start, update = getattr(jax_optimizers, optimizer.lower())(jax, **options)
+    start, update = optimizer
 
     def step(state: Any, *batch: Any) -> tuple[Any, Any]:
         parameters, slots = state
         value, gradients = jax.value_and_grad(loss)(parameters, *batch)
         return update(gradients, slots, parameters), value
 
+    return JaxJob(step, list(batch), (parameters, start(parameters)))
+
+
+def jax_job(
+    jax: Any, data: Data, loss: Callable[..., Any], optimizer: str, **options: float
+) -> JaxJob:
+    """The same, from a workload's data and the name of the optimizer."""
+    rule = getattr(jax_optimizers, optimizer.lower())(jax, **options)
     parameters = [jax.numpy.asarray(p) for p in data.parameters]
-    return JaxJob(step, [jax.numpy.asarray(a) for a in data.batch], (parameters, start(parameters)))
+    return jax_training(jax, loss, parameters, rule, *map(jax.numpy.asarray, data.batch))
 
 
 def drawn(rng: np.random.Generator, shapes: Sequence[tuple[int, ...]], bound: float) -> list[Any]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from . import runge_kutta
+
 Made = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -206,16 +208,17 @@ def neural_ode(T: Any, steps: int) -> Made:
     optimizer = T.optim.Adam(field.parameters(), lr=1e-3)
 
     def loss(x: Any, y: Any) -> Any:
-        h = 1.0 / steps
+        state = (x,)
         for _ in range(steps):
-            k1 = field(x)
-            k2 = field(x + h / 2 * k1)
-            k3 = field(x + h / 2 * k2)
-            k4 = field(x + h * k3)
-            x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        return ((x - y) ** 2).mean()
+            state = runge_kutta.step(lambda x: (field(x),), state, 1.0 / steps)
+        return ((state[0] - y) ** 2).mean()
 
     return training(loss, optimizer, numbers(T, 64, 2), numbers(T, 64, 2, seed=5))
+
+
+def growth(rates: Any, hares: Any, lynxes: Any) -> tuple[Any, Any]:
+    a, b, c, d = rates
+    return a * hares - b * hares * lynxes, d * hares * lynxes - c * lynxes
 
 
 def lotka_volterra(T: Any, steps: int) -> Made:
@@ -223,19 +226,12 @@ def lotka_volterra(T: Any, steps: int) -> Made:
     rates = T.tensor([0.6, 0.03, 0.8, 0.03], requires_grad=True)
     optimizer = T.optim.Adam([rates], lr=1e-2)
 
-    def slope(hares: Any, lynxes: Any) -> Any:
-        a, b, c, d = rates
-        return a * hares - b * hares * lynxes, d * hares * lynxes - c * lynxes
+    slope = partial(growth, rates)
 
     def loss(counts: Any) -> Any:
-        x, y, h, total = counts[0, 0], counts[0, 1], 0.1, 0.0
+        state, total = (counts[0, 0], counts[0, 1]), 0.0
         for t in range(1, steps + 1):
-            p1, q1 = slope(x, y)
-            p2, q2 = slope(x + h / 2 * p1, y + h / 2 * q1)
-            p3, q3 = slope(x + h / 2 * p2, y + h / 2 * q2)
-            p4, q4 = slope(x + h * p3, y + h * q3)
-            x = x + h / 6 * (p1 + 2 * p2 + 2 * p3 + p4)
-            y = y + h / 6 * (q1 + 2 * q2 + 2 * q3 + q4)
+            state = x, y = runge_kutta.step(slope, state, 0.1)
             total = total + (x - counts[t, 0]) ** 2 + (y - counts[t, 1]) ** 2
         return total / steps
 

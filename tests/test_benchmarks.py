@@ -118,7 +118,9 @@ def test_the_report_begins_with_the_best_peers():
     assert [c.strip() for c in row.split("|")[2:-1]] == ["1000", "2000", "jax", "2.00x", "50%"]
 
 
-QUICK = ("linear-regression", "logistic-regression", "mlp-small-adam", "rosenbrock", "call-overhead")
+QUICK = (
+    "linear-regression", "logistic-regression", "mlp-small-adam", "rosenbrock", "call-overhead",
+)
 
 
 @pytest.fixture

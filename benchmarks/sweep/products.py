@@ -10,7 +10,12 @@ import numpy as np
 
 from .cell import Cell, normal
 
-SQUARES = [2**k for k in range(2, 13)]
+SQUARES = sorted([2**k for k in range(2, 13)] + [100, 509, 1000])
+# rows, depth, columns, and how the operands lie: those of the MLP 784-256-256-10 with batch 512
+NETWORK = [
+    (512, 784, 256, "NT"), (512, 256, 256, "NT"), (512, 256, 256, "NN"), (256, 512, 784, "TN"),
+    (256, 512, 256, "TN"), (256, 4096, 1024, "NN"), (64, 1024, 4096, "NN"),
+]
 # rows, depth, columns as multiples of n
 SHAPES: dict[str, tuple[Callable[[int], tuple[int, int, int]], tuple[int, ...]]] = {
     "tall n x 64 @ 64 x 64": (lambda n: (n, 64, 64), (64, 512, 4096, 32_768)),
@@ -48,6 +53,8 @@ def cells() -> Iterator[Cell]:
             yield cell(f"{'NT'[left]}{'NT'[right]}", n, (), (n, n, n), left, right)
     for n in SQUARES:
         yield cell("NN gradient", n, (), (n, n, n), wrt=2)
+    for m, k, n, lie in NETWORK:
+        yield cell(f"{m} x {k} @ {k} x {n} {lie}", n, (), (m, k, n), lie[0] == "T", lie[1] == "T")
     for name, (shape, sizes) in SHAPES.items():
         for n in sizes:
             for wrt in (0, 2):
