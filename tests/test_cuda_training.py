@@ -268,23 +268,6 @@ def test_a_condition_and_a_while_loop():
 
 
 # ---- errors
-def test_an_index_out_of_range_names_the_line_and_writes_nothing():
-    with gpus():
-        table = data(5, 2).to("cuda")
-        before = table.cpu().numpy()
-
-        @tg.compile
-        def f(i):
-            table.mul_(2.0)
-            return table[i]
-
-        f(tg.tensor([1, 4], device="cuda"))
-        np.testing.assert_array_equal(table.cpu().numpy(), 2 * before)
-        with pytest.raises(IndexError, match="index 5 is out of bounds for dimension 0"):
-            f(tg.tensor([1, 5], device="cuda"))
-        np.testing.assert_array_equal(table.cpu().numpy(), 2 * before)
-
-
 def test_a_step_without_memory_changes_nothing():
     with gpus(total=1 << 20):
         w = tg.ones(50_000, device="cuda")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_size_t, c_uint64, c_void_p
+from functools import partial
+from operator import methodcaller
 from typing import Any
 from weakref import finalize
 
@@ -21,6 +23,7 @@ _PORTABLE, _PORTABLE_AND_MAPPED = 1, 3
 _NON_BLOCKING = 1  # a stream that does not wait for the default one
 _RELAXED = 2  # a capture is no hindrance to finalizers, which free memory whenever they run
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # attributes of devices
+_CALL = methodcaller("__call__")
 
 
 class CudaDriver:
@@ -194,8 +197,13 @@ class CudaDriver:
         finally:
             lib.cuGraphDestroy(result)
 
-    def launch_graph(self, stream: int, graph: int) -> None:
-        self._of(stream).cuGraphLaunch(graph, stream)
+    def launch_graph(self, stream: int, graph: int, launched: list[None]) -> None:
+        lib = self._of(stream)
+        launch = partial(lib.unchecked("cuGraphLaunch"), graph, stream)
+        code, _ = map(_CALL, (launch, partial(launched.append, None)))  # in C: no handler runs
+        if code:
+            launched.clear()
+            raise lib.error(code)
 
     def release_graph(self, graph: int) -> None:
         self._lib.cuGraphExecDestroy(graph)

@@ -54,6 +54,7 @@ class CudaDevice(Gpu):
         low, high = bounds(array)
         data = np.zeros(high - low, np.uint8)
         self.read(data, low)
+        self.look()
         seen = np.ndarray(
             array.shape, array.dtype, data.data, array.address - low, array.strides
         )

@@ -114,6 +114,7 @@ class Driver(Protocol):
     def end_capture(self, stream: int) -> int:
         """The graph of what was recorded."""
 
-    def launch_graph(self, stream: int, graph: int) -> None: ...
+    def launch_graph(self, stream: int, graph: int, launched: list[None]) -> None:
+        """Appends to `launched` as well: no handler of a signal runs between the two."""
 
     def release_graph(self, graph: int) -> None: ...

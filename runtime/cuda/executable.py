@@ -8,7 +8,6 @@ is there. It holds the pointer table, then the small inputs that Python writes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from weakref import finalize
@@ -20,6 +19,7 @@ from ...ir.locks import Turn
 from .allocator import Memory
 from .gpu import Gpu
 from .host_launch import reach, run_on_host
+from .late_checks import BLOCKING, WORDS, LateChecks, of_a_former_call
 from .steps import Graph, OnHost, Part, Parts, Repeat
 
 SMALL = 2  # words of an input that can be a number of Python
@@ -42,8 +42,8 @@ class Executable:
         words = max((k + SMALL for k in self._cells.values()), default=slots + 2)
         self._words, self._sent = np.zeros(words, np.int64), b""
         self.table = self._words.data
-        self._device_words, self._status = gpu.memory(words * 8), gpu.memory(32)
-        self._found = np.zeros(4, np.int64)
+        self._device_words, self._status = gpu.memory(words * 8), gpu.memory(8 * WORDS)
+        self._found, self._former = np.zeros(WORDS, np.int64), False  # by a call before this one
         gpu.write(self._status.address, self._found)
         flag, self.table[slots + 1] = self._driver.mapped(gpu.index, 8)
         self._flag = flag.view(np.int64)
@@ -57,6 +57,8 @@ class Executable:
         self._spans = [parts.between(first, last) for first, last in spans]
         self._prepare()
         self._graphs: dict[Graph, int] = {}
+        self._late: LateChecks | None = None
+        self._launched: list[None] = []  # not empty once the last part of a span is in its stream
         self.runs = 0
         self._stream = gpu.stream  # of the last walk
 
@@ -120,34 +122,68 @@ class Executable:
 
     # ---- walks
     def walk(self, span: int) -> bool:
-        """Begin the work of a span. Whether a kernel found something wrong."""
+        """Begin the work of a span. Whether a kernel found something wrong, as far as that is known
+        then: of a whole walk that Python reads nothing of, the next one tells, or who waits for it.
+        """
+        self._begin(span)
+        if span == AFTER:
+            return False
+        if self.program.checked > 0 and (span != WHOLE or self._readable or BLOCKING):
+            return self._wrong_now()
+        if self.program.checked > 0:
+            return self._wrong_before()
+        if self._readable:
+            self._gpu.synchronize(self.program.launches)
+        return False
+
+    def _begin(self, span: int) -> None:
+        self._launched.clear()
         stream = self._gpu.stream
         if stream != self._stream:  # the words and the arena may be in use on the other one
             event = self._driver.event(self._stream)
             self._driver.wait(stream, event)
             self._driver.release_event(event)
             self._stream = stream
+            for memory in (self._device_words, self._status, self._blocks, self._arena):
+                if memory is not None:
+                    memory.record(stream)
         if (words := self._words.tobytes()) != self._sent:
+            self._sent = b""
             self._gpu.write(self._device_words.address, self._words)
             self._sent = words
-        self._do(self._spans[span], stream)
+        self._gpu.note(self.program)
+        parts = self._spans[span]
+        self._do(parts[:-1], stream)
+        self._do(parts[-1:], stream, self._launched)
+        self._launched[:] = [None]
         self.runs += span != AFTER
-        if span != AFTER and self.program.checked > 0:
-            self._gpu.read(self._found, self._status.address, self.program.launches)
-        elif span != AFTER and self._readable:
-            self._gpu.synchronize(self.program.launches)
+
+    def _wrong_now(self) -> bool:
+        self._gpu.read(self._found, self._status.address, self.program.launches)
+        former = None if self._late is None else self._late.take()
+        self._former = self._late is not None and self._late.wrong(former)
         return bool(self._found[0])
 
-    def _do(self, parts: Sequence[Part], stream: int) -> None:
+    def _wrong_before(self) -> bool:
+        if self._late is None:
+            self._late = LateChecks(self._driver, self._gpu.index, self.program, self._forget)
+        former = self._late.leave(self._gpu.stream, self._status.address)
+        self._gpu.look_later(self._late)
+        if self._late.wrong(former):
+            assert former is not None
+            self._found[:], self._former = former.words, True
+        return self._former
+
+    def _do(self, parts: Sequence[Part], stream: int, launched: list[None] | None = None) -> None:
         for part in parts:
             if isinstance(part, Graph):
-                self._launch(part, stream)
+                self._launch(part, stream, [] if launched is None else launched)
             elif isinstance(part, OnHost):
                 self._host_launch(part.launch, stream)
             else:
                 self._iterate(part, stream)
 
-    def _launch(self, part: Graph, stream: int) -> None:
+    def _launch(self, part: Graph, stream: int, launched: list[None]) -> None:
         if BLOCKING:
             for launch in part.launches:
                 self._one(launch, stream)
@@ -156,7 +192,7 @@ class Executable:
         if part not in self._graphs:
             graph = self._graphs[part] = self._recorded(part.launches)
             finalize(self, self._driver.release_graph, graph).atexit = False
-        self._driver.launch_graph(stream, self._graphs[part])
+        self._driver.launch_graph(stream, self._graphs[part], launched)
 
     def _recorded(self, launches: Sequence[Launch]) -> int:
         with self._gpu.recorder() as stream:
@@ -192,26 +228,33 @@ class Executable:
 
     # ---- what kernels report
     def run(self) -> None:
-        if self.walk(WHOLE):
+        self._begin(WHOLE)
+        if self.program.checked > 0 and self._wrong_now():
             self.fail()
+        if self._readable:
+            self._gpu.synchronize(self.program.launches)
 
     def failed(self) -> bool:
-        found = bool(self._found[0])
-        self._forget()
-        return found
+        wrong = bool(self._found[0])
+        if wrong:
+            self._forget()
+        return wrong or not self._launched
 
     def fail(self) -> None:
-        found = fault(*(int(word) for word in self._found))
+        if self._former:
+            found = of_a_former_call(self.program, self._found)
+        else:
+            found = fault(*(int(word) for word in self._found))
         self._forget()
         raise found
 
     def _forget(self) -> None:
-        self._found[:] = 0
-        self._gpu.write(self._status.address, self._found)
-
-
-# as CUDA's own variable: wait after each kernel, so that an error names the one that failed
-BLOCKING = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"
+        """Clean the status block, for what comes later in the stream."""
+        if self._late is not None:
+            self._late.wrong(self._late.take())  # that of a call which did nothing either
+        self._found[:], self._former = 0, False
+        with self._gpu.on_stream(self._stream):
+            self._gpu.write(self._status.address, self._found)
 
 
 def _launches(parts: Iterable[Part]) -> Iterator[Launch]:

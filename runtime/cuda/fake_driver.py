@@ -282,10 +282,11 @@ class FakeDriver:
         self.log.append(f"capture {len(self._graphs[graph])}")
         return graph
 
-    def launch_graph(self, stream: int, graph: int) -> None:
+    def launch_graph(self, stream: int, graph: int, launched: list[None]) -> None:
         self._outside_of_recordings("launch_graph")
         self.log.append(f"graph {len(self._graphs[graph])}")
         self._queues[stream] += self._graphs[graph]
+        launched.append(None)
 
     def release_graph(self, graph: int) -> None:
         del self._graphs[graph]

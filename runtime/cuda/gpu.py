@@ -10,13 +10,16 @@ from functools import cached_property
 
 import numpy as np
 
-from ...codegen.program import Kernel, Launch
+from ...codegen.program import Kernel, Launch, Program
 from ...ir.locks import lock
 from .allocator import Allocator, Memory
 from .driver import DeviceProperties, Driver
+from .late_checks import LateChecks
 from .pinned import is_pinned
 
 STREAMS = 32  # that users can ask for, as in torch
+MOST_BEGUN = 64  # programs that are remembered in case one fails
+MOST_ROWS = 20  # kernels that an error lists
 
 
 class Gpu:
@@ -31,6 +34,8 @@ class Gpu:
         self._streams: list[int] = []  # that users have asked for
         self._asked = 0  # how often
         self._copies: deque[tuple[int, np.ndarray]] = deque()  # from pinned memory, with events
+        self._checks: dict[LateChecks, None] = {}
+        self._begun: dict[int, Program] = {}  # since somebody waited; by id
 
     @property
     def properties(self) -> DeviceProperties:
@@ -84,15 +89,44 @@ class Gpu:
 
     def synchronize(self, launches: Sequence[Launch] = ()) -> None:
         """Wait for the current stream. If a kernel fails, `launches` are those it may be of."""
-        with _blamed(launches):
+        with self._blamed(launches):
             self.driver.synchronize(self.stream)
 
+    # ---- what users wait for: they see what calls before have found wrong
+    def synchronize_stream(self, stream: int) -> None:
+        with self.on_stream(stream):
+            self.synchronize()
+        self.look()
+
     def synchronize_event(self, event: int) -> None:
-        self.driver.synchronize_event(event)
+        with self._blamed():
+            self.driver.synchronize_event(event)
+        self.look()
 
     def synchronize_all(self) -> None:
         """Wait for all streams."""
-        self.driver.synchronize_device(self.index)
+        with self._blamed():
+            self.driver.synchronize_device(self.index)
+        self.look()
+
+    def look_later(self, checks: LateChecks) -> None:
+        """A call may turn out to have found something wrong."""
+        self._checks[checks] = None
+
+    def look(self) -> None:
+        """Raise what a call that is done has found wrong."""
+        for checks in list(self._checks):
+            try:
+                checks.look()
+            finally:
+                if checks.seen:
+                    self._checks.pop(checks, None)
+
+    def note(self, program: Program) -> None:
+        """A program begins, of which a kernel may fail."""
+        if len(self._begun) == MOST_BEGUN:
+            self._begun.clear()
+        self._begun[id(program)] = program
 
     # ---- memory
     def memory(self, nbytes: int) -> Memory:
@@ -110,7 +144,7 @@ class Gpu:
             return
         self.driver.copy_in_later(self.stream, address, data)
         if wait:
-            self.driver.synchronize(self.stream)
+            self.synchronize()
         else:
             self._hold(data)
 
@@ -123,7 +157,7 @@ class Gpu:
 
     def read(self, data: np.ndarray, address: int, launches: Sequence[Launch] = ()) -> None:
         """Copy from the device to `data`, and wait for it."""
-        with _blamed(launches):
+        with self._blamed(launches):
             if data.nbytes:
                 self.driver.copy_out(self.stream, data, address)
 
@@ -133,22 +167,26 @@ class Gpu:
         kernels = dict.fromkeys(one.kernel for one in launches)
         return self.driver.functions(self.index, list(kernels))
 
-
-@contextmanager
-def _blamed(launches: Sequence[Launch]) -> Iterator[None]:
-    """Within it, an error of the device says which kernels may have failed, and for what they are.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        rows = dict.fromkeys(
-            f"  {one.kernel.name}: {one.origin[0] if one.origin else one.kernel.template}"
-            for one in launches
-        )
-        if not rows:
-            raise
-        head = "The kernel that failed:" if len(rows) == 1 else (
-            "One of these kernels failed, or one before them. With CUDA_LAUNCH_BLOCKING=1 in the "
-            "environment the error names it:"
-        )
-        raise RuntimeError("\n".join((str(error), head, *rows))) from error
+    @contextmanager
+    def _blamed(self, launches: Sequence[Launch] = ()) -> Iterator[None]:
+        """Within it, an error of the device says which kernels may have failed, and for what they
+        are: those of `launches`, or of all programs that nobody has waited for yet.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            begun = [one for program in list(self._begun.values()) for one in program.launches]
+            rows = list(dict.fromkeys(
+                f"  {one.kernel.name}: {one.origin[0] if one.origin else one.kernel.template}"
+                for one in launches or begun
+            ))
+            if not rows:
+                raise
+            head = "The kernel that failed:" if len(rows) == 1 else (
+                "One of these kernels failed, or one before them. With CUDA_LAUNCH_BLOCKING=1 in "
+                "the environment the error names it:"
+            )
+            more = [f"  and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
+            lines = str(error), head, *rows[:MOST_ROWS], *more
+            raise RuntimeError("\n".join(lines)) from error
+        self._begun.clear()

@@ -111,6 +111,11 @@ class LibCuda:
 
         return call
 
+    def unchecked(self, name: str) -> Callable[..., int]:
+        """The function itself, which gives the driver's code for an error, or 0."""
+        function: Callable[..., int] = getattr(self._library, name)
+        return function
+
     def error(self, code: int) -> RuntimeError:
         if code == _UNSUPPORTED_PTX:
             return RuntimeError(_OLD.format(f"{self.version}, which does not know this PTX"))

@@ -38,8 +38,7 @@ class Stream:
 
     def synchronize(self) -> None:
         """Wait for all work in the stream."""
-        with self._gpu.on_stream(self.cuda_stream):
-            self._gpu.synchronize()
+        self._gpu.synchronize_stream(self.cuda_stream)
 
     def query(self) -> bool:
         """Whether all work in the stream is done."""
