@@ -65,7 +65,7 @@ def test_a_step_with_labels_does_not_wait(driver):
     assert waits(driver) == ["synchronize_event"]  # for the call before, with this one under way
     before = model.weight.detach().cpu()
     step(on_gpu(1, 4))
-    with pytest.raises(IndexError, match=r"Target 4 is out of bounds\. .*former call.*checks.py:52"):
+    with pytest.raises(IndexError, match=r"Target 4 is out of .*former call.*checks.py:52"):
         tg.cuda.synchronize()
     assert model.weight.tolist() == before.tolist()
     assert step(y).item() < losses[0].item()

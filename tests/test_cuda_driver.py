@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import shutil
 import subprocess
 from ctypes import c_uint64
@@ -207,6 +208,11 @@ def test_processes_compile_what_this_one_would(monkeypatch):
 
 
 # ---- the allocator
+def bytes_of(allocator):
+    counted = allocator.statistics()
+    return counted["allocated"], counted["peak"], counted["reserved"]
+
+
 def memory(allocator, nbytes, stream=1):
     return Memory(None, allocator, nbytes, stream)
 
@@ -216,7 +222,7 @@ def test_blocks_are_used_again_and_grow_together():
     allocator = Allocator(driver, 0)
     first, second = memory(allocator, 1000), memory(allocator, 5000)
     assert second.address == first.address + 1024
-    assert allocator.statistics() == {"allocated": 6144, "peak": 6144, "reserved": 2 << 20}
+    assert bytes_of(allocator) == (6144, 6144, 2 << 20)
     address = first.address
     del first
     assert memory(allocator, 600).address == address
@@ -246,7 +252,7 @@ def test_any_order_of_requests_gives_blocks_that_do_not_overlap():
     held.clear()
     assert 0 < peak <= allocator.statistics()["reserved"]
     allocator.empty_cache()
-    assert allocator.statistics() == {"allocated": 0, "peak": peak, "reserved": 0}
+    assert bytes_of(allocator) == (0, peak, 0)
 
 
 def test_without_room_the_error_says_what_was_asked_and_what_is_free():
@@ -275,3 +281,35 @@ def test_the_fake_driver_refuses_what_a_capture_must_not_do():
     ):
         with pytest.raises(Misuse):
             misuse()
+
+
+@with_a_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_is_refused_in_torchs_words_and_frees_nothing(driver):
+    held = [driver.pinned(0, 64), driver.mapped(0, 64)[0]]
+    event = driver.event(driver.stream(0))
+    child = os.fork()
+    if child == 0:
+        try:
+            held.clear()
+            gc.collect()
+            driver.release_event(event)
+            driver.allocate(0, 8)
+        except RuntimeError as error:
+            os._exit(0 if "Cannot re-initialize CUDA in forked subprocess" in str(error) else 2)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    driver.release_event(event)
+
+
+@with_a_compiler
+def test_copies_from_pinned_memory_by_the_calls_of_the_library(driver):
+    stream, where = driver.stream(0), driver.allocate(0, 64)
+    source, target = (driver.pinned(0, 64).view(np.float64) for _ in range(2))
+    source[:] = range(8)
+    driver.copy_in_later(stream, where, source)
+    driver.copy_out_later(stream, target, where)
+    event = driver.event(stream)
+    driver.synchronize_event(event)
+    np.testing.assert_array_equal(source, target)
+    driver.release_event(event)

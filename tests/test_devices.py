@@ -326,6 +326,53 @@ def test_memory_is_counted_and_given_back(gpus):
     assert tg.cuda.memory_allocated() == before
 
 
+def test_what_is_counted_of_memory(gpus):
+    tg.cuda.empty_cache()
+    tg.cuda.reset_peak_memory_stats()
+    x = tg.zeros(1 << 20, device="cuda")
+    stats = tg.cuda.memory_stats()
+    assert stats["allocated_bytes.all.current"] == tg.cuda.memory_allocated() >= x.nbytes
+    assert stats["reserved_bytes.all.peak"] == tg.cuda.max_memory_reserved() >= x.nbytes
+    assert stats["allocation.all.current"] >= 1 and stats["num_ooms"] == 0
+    with pytest.raises(tg.cuda.OutOfMemoryError):
+        tg.empty(1 << 40, device="cuda")
+    assert tg.cuda.memory_stats()["num_ooms"] == 1 == tg.cuda.memory_stats()["num_alloc_retries"]
+    del x
+    tg.cuda.empty_cache()
+    assert tg.cuda.max_memory_reserved() > tg.cuda.memory_reserved()
+    tg.cuda.reset_max_memory_allocated()
+    assert tg.cuda.max_memory_reserved() == tg.cuda.memory_reserved()
+    assert "allocated" in tg.cuda.memory_summary() and tg.cuda.memory_stats(1)["num_ooms"] == 0
+
+
+def test_states_of_generators(gpus):
+    tg.cuda.manual_seed_all(3)
+    states = tg.cuda.get_rng_state_all()
+    first = tg.rand(3, device="cuda:1")
+    tg.cuda.set_rng_state_all(states)
+    assert tg.rand(3, device="cuda").tolist() == first.tolist() and len(states) == 2
+    tg.cuda.set_rng_state(states[1], 1)
+    assert tg.rand(3, device="cuda").tolist() == first.tolist()
+
+
+def test_names_for_profilers_and_other_small_functions(gpus):
+    nvtx = tg.cuda.nvtx
+    assert [nvtx.range_push("a"), nvtx.range_push("b")] == [0, 1]
+    assert [nvtx.range_pop(), nvtx.range_pop(), nvtx.range_pop(), nvtx.range_push("c")] == [
+        1, 0, -1, 0]
+    nvtx.range_pop()
+    with nvtx.range("step {}", 3):
+        nvtx.range_end(nvtx.range_start("x"))
+    assert tg.cuda.get_arch_list() == ["sm_90"] and not tg.cuda.can_device_access_peer(0, 1)
+    assert not tg.cuda.is_current_stream_capturing() and tg.cuda.ipc_collect() is None
+    with pytest.raises(RuntimeError, match="invalid device ordinal"):
+        tg.cuda.can_device_access_peer(0, 2)
+    own = tg.cuda.Stream()
+    with own, own, tg.cuda.ExternalStream(own.cuda_stream) as same:
+        assert tg.cuda.current_stream() == own == same
+    assert tg.cuda.current_stream() == tg.cuda.default_stream()
+
+
 def test_streams_and_events(gpus):
     own, default = tg.cuda.Stream(), tg.cuda.current_stream()
     assert own != default == tg.cuda.default_stream() and len({own, default}) == 2

@@ -81,7 +81,8 @@ class Allocator:
 
     def __init__(self, driver: Driver, device: int, caching: bool = True):
         self.driver, self.device, self.caching = driver, device, caching
-        self.allocated = self.reserved = self.peak = 0
+        self.allocated = self.reserved = self.peak = self.reserved_peak = 0
+        self._blocks = self._retries = self._failures = 0
         self._free: dict[tuple[int, bool], list[Block]] = {}  # by pool
         self._returned: deque[Block] = deque()
         self._waiting: list[tuple[Block, list[int]]] = []  # blocks with events of their users
@@ -98,6 +99,7 @@ class Allocator:
             if self.caching and block.nbytes - wanted >= (ROUND if block.pool[1] else SMALL):
                 self._insert(block.cut(wanted))
             block.free = False
+            self._blocks += 1
             self.allocated += block.nbytes
             self.peak = max(self.peak, self.allocated)
             return block
@@ -120,19 +122,23 @@ class Allocator:
         try:
             address = self.driver.allocate(self.device, nbytes)
         except OutOfMemory:
+            self._retries += 1
             self._settle(wait=True)
             self._release_segments()
             try:
                 address = self.driver.allocate(self.device, nbytes)
             except OutOfMemory:
+                self._failures += 1
                 raise self._full(wanted) from None
         self.reserved += nbytes
+        self.reserved_peak = max(self.reserved_peak, self.reserved)
         return Block(address, nbytes, pool)
 
     # ---- what came back
     def _take_in(self) -> None:
         while self._returned:
             block = self._returned.popleft()
+            self._blocks -= 1
             self.allocated -= block.nbytes
             if block.users:
                 events = [self.driver.event(stream) for stream in block.users]
@@ -192,15 +198,21 @@ class Allocator:
             self._release_segments()
 
     def statistics(self) -> dict[str, int]:
-        """The bytes in use, the most that were, and those of all segments."""
+        """Bytes in use and of all segments, now and at most; blocks in use; how often there was no
+        room at first, and in the end.
+        """
         with self._lock:
             self._take_in()
-            return {"allocated": self.allocated, "peak": self.peak, "reserved": self.reserved}
+            return {
+                "allocated": self.allocated, "peak": self.peak, "reserved": self.reserved,
+                "reserved peak": self.reserved_peak, "blocks": self._blocks,
+                "retries": self._retries, "failures": self._failures,
+            }
 
     def reset_peak(self) -> None:
         with self._lock:
             self._take_in()
-            self.peak = self.allocated
+            self.peak, self.reserved_peak = self.allocated, self.reserved
 
     def _full(self, wanted: int) -> OutOfMemoryError:
         total = self.driver.properties(self.device).total_memory

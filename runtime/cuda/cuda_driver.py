@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_size_t, c_uint64, c_void_p
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 from ...codegen.program import Grid, Kernel
 from ...ir.locks import lock
 from . import machine_code
-from .driver import DeviceProperties, OutOfMemory
+from .driver import FORKED, DeviceProperties, OutOfMemory
 from .libcuda import CudaError, LibCuda, arguments
 
 # numbers of CUDA's headers
@@ -28,7 +29,7 @@ _CALL = methodcaller("__call__")
 
 class CudaDriver:
     def __init__(self, library: Any = None):
-        self._lib = LibCuda(library)
+        self._lib, self._process = LibCuda(library), os.getpid()
         self._contexts: dict[int, int] = {}
         self._properties: dict[int, DeviceProperties] = {}
         self._device_of: dict[int, int] = {}  # of streams
@@ -37,6 +38,8 @@ class CudaDriver:
 
     def _enter(self, device: int) -> LibCuda:
         """The library, with the device as this thread's. Other libraries may have changed that."""
+        if os.getpid() != self._process:
+            raise RuntimeError(FORKED)
         if device not in self._contexts:
             number = self._lib.number(c_int, self._lib.cuDeviceGet, device)
             self._contexts[device] = self._lib.new(self._lib.cuDevicePrimaryCtxRetain, number)
@@ -104,6 +107,8 @@ class CudaDriver:
         return np.ndarray(nbytes, np.uint8, memoryview(memory))
 
     def _release_of_host(self, device: int, where: int) -> None:
+        if os.getpid() != self._process:
+            return  # what a child process has inherited is its parent's
         self._enter(device).cuMemFreeHost(where)  # by whichever thread, which needs a context
 
     # ---- streams
@@ -135,7 +140,8 @@ class CudaDriver:
         self._lib.cuEventSynchronize(event)
 
     def release_event(self, event: int) -> None:
-        self._lib.cuEventDestroy(event)
+        if os.getpid() == self._process:
+            self._lib.cuEventDestroy(event)
 
     def wait(self, stream: int, event: int) -> None:
         self._of(stream).cuStreamWaitEvent(stream, event, 0)
@@ -206,4 +212,5 @@ class CudaDriver:
             raise lib.error(code)
 
     def release_graph(self, graph: int) -> None:
-        self._lib.cuGraphExecDestroy(graph)
+        if os.getpid() == self._process:
+            self._lib.cuGraphExecDestroy(graph)

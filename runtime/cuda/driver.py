@@ -16,6 +16,12 @@ from ...codegen.program import Grid, Kernel
 Capability = tuple[int, int]
 
 
+FORKED = (
+    "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must "
+    "use the 'spawn' start method"
+)
+
+
 class OutOfMemory(Exception):
     """The device has no block of that size."""
 

@@ -7,42 +7,55 @@ from typing import Any, NamedTuple
 from ..driver.gpus import OutOfMemoryError, Unavailable, gpus
 from ..tracer.tensor.device import device as Device
 from ..tracer.tensor.tensor import Tensor
+from . import nvtx
 from .memory import (
     empty_cache,
+    ipc_collect,
     max_memory_allocated,
+    max_memory_reserved,
     mem_get_info,
     memory_allocated,
     memory_reserved,
+    memory_stats,
+    memory_summary,
+    reset_max_memory_allocated,
     reset_peak_memory_stats,
 )
 from .random import (
     get_rng_state,
+    get_rng_state_all,
     initial_seed,
     manual_seed,
     manual_seed_all,
     seed,
     seed_all,
     set_rng_state,
+    set_rng_state_all,
 )
 from .streams import (
     Event,
+    ExternalStream,
     Stream,
     StreamContext,
     current_stream,
     default_stream,
+    is_current_stream_capturing,
     set_stream,
     stream,
     synchronize,
 )
 
 __all__ = [
-    "Event", "OutOfMemoryError", "Stream", "StreamContext", "current_device", "current_stream",
-    "default_stream", "device", "device_count", "device_of", "empty_cache",
-    "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state",
-    "init", "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "manual_seed",
-    "manual_seed_all", "max_memory_allocated", "mem_get_info", "memory_allocated",
-    "memory_reserved", "reset_peak_memory_stats", "seed", "seed_all", "set_device",
-    "set_rng_state", "set_stream", "stream", "synchronize", "why_not",
+    "Event", "ExternalStream", "OutOfMemoryError", "Stream", "StreamContext",
+    "can_device_access_peer", "current_device", "current_stream", "default_stream", "device",
+    "device_count", "device_of", "empty_cache", "get_arch_list", "get_device_capability",
+    "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all", "init",
+    "initial_seed", "ipc_collect", "is_available", "is_bf16_supported",
+    "is_current_stream_capturing", "is_initialized", "manual_seed", "manual_seed_all",
+    "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated",
+    "memory_reserved", "memory_stats", "memory_summary", "nvtx", "reset_max_memory_allocated",
+    "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_rng_state",
+    "set_rng_state_all", "set_stream", "stream", "synchronize", "why_not",
 ]
 
 
@@ -212,3 +225,25 @@ def is_bf16_supported(including_emulation: bool = True) -> bool:
     False
     """
     return is_available() and (including_emulation or get_device_properties().major >= 8)
+
+
+def get_arch_list() -> list[str]:
+    """The compute capabilities that kernels are compiled for: those of the GPUs here.
+
+    >>> all(name.startswith("sm_") for name in torch.cuda.get_arch_list())
+    True
+    """
+    found = {get_device_capability(k) for k in range(device_count())}
+    return [f"sm_{major}{minor}" for major, minor in sorted(found)]
+
+
+def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+    """False: memory goes from one GPU to another by way of the host.
+
+    Raises RuntimeError for a GPU that is not there.
+
+    >>> if torch.cuda.device_count() > 1:
+    ...     assert not torch.cuda.can_device_access_peer(0, 1)
+    """
+    gpus.chosen(device), gpus.chosen(peer_device)
+    return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..driver.gpus import gpus
+from ..driver.gpus import gpus, in_words
 
 __all__ = [
-    "empty_cache", "max_memory_allocated", "mem_get_info", "memory_allocated", "memory_reserved",
-    "reset_peak_memory_stats",
+    "empty_cache", "ipc_collect", "max_memory_allocated", "max_memory_reserved", "mem_get_info",
+    "memory_allocated", "memory_reserved", "memory_stats", "memory_summary",
+    "reset_max_memory_allocated", "reset_peak_memory_stats",
 ]
 
 
@@ -46,6 +47,47 @@ def memory_reserved(device: Any = None) -> int:
     return _statistic("reserved", device)
 
 
+def max_memory_reserved(device: Any = None) -> int:
+    """The most bytes that this process had of a GPU's memory, since the start or
+    `reset_peak_memory_stats`.
+
+    >>> torch.cuda.max_memory_reserved()
+    0
+    """
+    return _statistic("reserved peak", device)
+
+
+_NAMES = {  # as torch calls them
+    "allocated_bytes.all.current": "allocated", "allocated_bytes.all.peak": "peak",
+    "active_bytes.all.current": "allocated", "active_bytes.all.peak": "peak",
+    "reserved_bytes.all.current": "reserved", "reserved_bytes.all.peak": "reserved peak",
+    "allocation.all.current": "blocks", "active.all.current": "blocks",
+    "num_alloc_retries": "retries", "num_ooms": "failures",
+}
+
+
+def memory_stats(device: Any = None) -> dict[str, int]:
+    """What is counted of a GPU's memory, by torch's names; those for pools of one size, and sums
+    over time, are not counted.
+
+    >>> torch.cuda.memory_stats()["num_ooms"]
+    0
+    """
+    return {name: _statistic(own, device) for name, own in _NAMES.items()}
+
+
+def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
+    """The same as a text of a few lines.
+
+    >>> "allocated" in torch.cuda.memory_summary()
+    True
+    """
+    bytes_ = ("allocated", "peak", "reserved", "reserved peak")
+    lines = [f"{name}: {in_words(_statistic(name, device))}" for name in bytes_]
+    counts = [f"{name}: {_statistic(name, device)}" for name in ("blocks", "retries", "failures")]
+    return "\n".join([*lines, *counts])
+
+
 def reset_peak_memory_stats(device: Any = None) -> None:
     """Let `max_memory_allocated` begin anew. Raises RuntimeError if there is no GPU.
 
@@ -53,6 +95,22 @@ def reset_peak_memory_stats(device: Any = None) -> None:
     ...     torch.cuda.reset_peak_memory_stats()
     """
     gpus.device(gpus.chosen(device)).allocator.reset_peak()
+
+
+def reset_max_memory_allocated(device: Any = None) -> None:
+    """The same as `reset_peak_memory_stats`, by its former name.
+
+    >>> if torch.cuda.is_available():
+    ...     torch.cuda.reset_max_memory_allocated()
+    """
+    reset_peak_memory_stats(device)
+
+
+def ipc_collect() -> None:
+    """Do nothing: no memory is shared with other processes.
+
+    >>> torch.cuda.ipc_collect()
+    """
 
 
 def empty_cache() -> None:

@@ -4,14 +4,16 @@ all devices.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from ..driver.gpus import gpus
 from ..tracer.tensor.generator import default_generator
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = [
-    "get_rng_state", "initial_seed", "manual_seed", "manual_seed_all", "seed", "seed_all",
-    "set_rng_state",
+    "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed",
+    "seed_all", "set_rng_state", "set_rng_state_all",
 ]
 
 
@@ -73,3 +75,20 @@ def set_rng_state(new_state: Tensor, device: Any = "cuda") -> None:
     >>> torch.cuda.set_rng_state(torch.cuda.get_rng_state())
     """
     default_generator.set_state(new_state)
+
+
+def get_rng_state_all() -> list[Tensor]:
+    """The state of the stream, once for each GPU, for `set_rng_state_all`.
+
+    >>> torch.cuda.set_rng_state_all(torch.cuda.get_rng_state_all())
+    """
+    return [get_rng_state() for _ in gpus.opened or ()]
+
+
+def set_rng_state_all(new_states: Iterable[Tensor]) -> None:
+    """Set the stream to states that `get_rng_state_all` returned, of which all are equal.
+
+    >>> torch.cuda.set_rng_state_all([])
+    """
+    for state in new_states:
+        set_rng_state(state)

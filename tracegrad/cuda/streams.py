@@ -10,8 +10,8 @@ from ..driver.gpus import gpus
 from ..tracer.tensor.device import device as Device
 
 __all__ = [
-    "Event", "Stream", "StreamContext", "current_stream", "default_stream", "set_stream", "stream",
-    "synchronize",
+    "Event", "ExternalStream", "Stream", "StreamContext", "current_stream", "default_stream",
+    "is_current_stream_capturing", "set_stream", "stream", "synchronize",
 ]
 
 
@@ -31,6 +31,7 @@ class Stream:
     def __init__(self, device: Any = None, priority: int = 0, *, cuda_stream: int | None = None):
         self._gpu = gpus.device(gpus.chosen(device))
         self.cuda_stream = self._gpu.new_stream() if cuda_stream is None else cuda_stream
+        self.priority, self._contexts = priority, list[StreamContext]()
 
     @property
     def device(self) -> Device:
@@ -65,8 +66,30 @@ class Stream:
     def __hash__(self) -> int:
         return hash((self._gpu.index, self.cuda_stream))
 
+    def __enter__(self) -> Stream:
+        self._contexts.append(StreamContext(self))
+        self._contexts[-1].__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._contexts.pop().__exit__(*error)
+
     def __repr__(self) -> str:
         return f"<tracegrad.cuda.Stream device={self.device} cuda_stream={self.cuda_stream:#x}>"
+
+
+class ExternalStream(Stream):
+    """A stream of another library, by its address.
+
+    Raises RuntimeError if there is no such GPU.
+
+    >>> if torch.cuda.is_available():
+    ...     torch.cuda.ExternalStream(torch.cuda.Stream().cuda_stream).synchronize()
+    """
+
+    def __init__(self, stream_ptr: int, device: Any = None):
+        super().__init__(device, cuda_stream=stream_ptr)
+        self._gpu.driver.adopt(self._gpu.index, stream_ptr)
 
 
 class Event:
@@ -195,6 +218,15 @@ def set_stream(stream: Stream | None) -> None:
     >>> torch.cuda.set_stream(None)
     """
     StreamContext(stream).__enter__()
+
+
+def is_current_stream_capturing() -> bool:
+    """False: a compiled function records its graph in a stream of its own.
+
+    >>> torch.cuda.is_current_stream_capturing()
+    False
+    """
+    return False
 
 
 def synchronize(device: Any = None) -> None:

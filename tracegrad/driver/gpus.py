@@ -24,7 +24,8 @@ from ..ir.op import Lowering, OpDef, evaluate
 from ..ir.ops.elementwise import copy, may_fail
 from ..ir.ops.movement import permute
 from ..ir.strides import View, inverse
-from ..runtime.cuda.allocator import OutOfMemoryError as OutOfMemoryError
+from ..runtime.cuda.allocator import OutOfMemoryError as OutOfMemoryError, in_words as in_words
+from ..runtime.cuda.driver import FORKED
 from ..runtime.device import Executable
 from ..tracer.tensor import device_memory
 from ..tracer.tensor.device import device as Place
@@ -68,10 +69,7 @@ class Gpus(threading.local):
     def devices(self) -> Sequence[CudaDevice]:
         """All of them. Raises Unavailable, in words, if there is none."""
         if self.forked:
-            raise RuntimeError(
-                "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, "
-                "you must use the 'spawn' start method"
-            )
+            raise RuntimeError(FORKED)
         if Gpus.opened is None:
             try:
                 Gpus.opened = Gpus.opener()
