@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 
 from tracegrad.codegen import build as building
-from tracegrad.codegen.cuda import product
+from tracegrad.codegen.cuda import product, teams
 from tracegrad.codegen.cuda.backend import CUDA
 from tracegrad.codegen.program import Grid, Launch, Program
 from tracegrad.runtime.cpu import python_executor
@@ -37,6 +37,7 @@ def small_tiles() -> Iterator[None]:
     with ExitStack() as stack:
         for name in ("SMALL", "LARGE", "HUGE"):
             stack.enter_context(patch.object(product, name, TINY))
+        stack.enter_context(patch.object(teams, "BLOCK", replace(teams.BLOCK, each=THREADS)))
         yield
 
 

@@ -20,7 +20,7 @@ from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
-from tracegrad.codegen.cuda import order, prefix as cuda_prefix, product, stages, teams, wide
+from tracegrad.codegen.cuda import held, order, prefix as cuda_prefix, product, stages, teams, wide
 from tracegrad.codegen.cuda.extern import LAUNCHES
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.codegen.templates.extern import PIECES
@@ -29,9 +29,9 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import input_node
 from tracegrad.ir.op import Kind
-from tracegrad.ir.ops import elementwise as el, order as orders, prefix
+from tracegrad.ir.ops import elementwise as el, order as orders, prefix, reduce as red
 from tracegrad.ir.ops.contract import dot
-from tracegrad.ir.ops.movement import permute
+from tracegrad.ir.ops.movement import expand, permute, reshape
 from tracegrad.ir.simplify import simplify
 from tracegrad.ir.value import REGISTRY
 from tracegrad.ir.verify import verify
@@ -118,6 +118,30 @@ def test_operands_may_lie_in_memory_as_they_please(way):
         graph = Graph(inputs, (f(*inputs),))
         (got,) = execute(build(simplify(graph), {}, at_random.layouts(graph, given)), given)
         np.testing.assert_allclose(got, interpret(graph, *given)[0], 1e-9, 1e-12, err_msg=name)
+
+
+def normal(x):
+    """Rows of a cube, along its last two axes: softmax, then mean and variance of it."""
+
+    def back(y):
+        return expand(reshape(y, shape=(x.shape[0], 1, 1)), shape=x.shape)
+
+    powers = el.exp(x - back(red.max(x, dims=(1, 2))))
+    y = powers / back(red.sum(powers, dims=(1, 2)))
+    apart = y - back(red.sum(y, dims=(1, 2)) / (x.size // x.shape[0]))
+    return y, apart / back(el.sqrt(red.sum(apart * apart, dims=(1, 2))))
+
+
+@pytest.mark.parametrize("shape, d, warp", [
+    ((3, 5, 26), dt.float32, 32), ((2, 4, 61), dt.float16, 1), ((1, 1, 31), dt.float64, 32),
+], ids=str)
+def test_points_of_a_row_stay_in_registers(shape, d, warp, monkeypatch):
+    monkeypatch.setattr(held, "WARP", warp)
+    x, z = input_node(shape, d), input_node((shape[2], shape[0], shape[1]), d)
+    graph = Graph((x, z), (*normal(x), *normal(permute(z, axes=(1, 2, 0)))))
+    agrees(graph, [d.encode(cuda_examples._numbers(*v.shape).astype(d.compute)) for v in (x, z)])
+    texts = [k.text for k in build(simplify(graph)).kernels if k.template == "row"]
+    assert any("in0 = " in text for text in texts)
 
 
 @pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.bfloat16], ids=str)

@@ -16,7 +16,7 @@ from ..schedule.groups import Group
 from ..schedule.schedule import Schedule
 from ..templates.loops import Axis
 from ..text import Piece, combine, load, store
-from . import wide
+from . import held, wide
 from .grid import THREADS, counter, cuda_piece, grid_of, indented
 from .teams import ALONE, Teams
 
@@ -32,8 +32,10 @@ def pieces(s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator
     teams = Teams(s, group, stored, fast)
     parts = parts_of(teams)
     if parts == 1:
-        suits = wide.suits(Teams(s, group, stored, fast))
-        yield (wide.Wide(s, group, stored, fast) if suits else teams).piece()
+        for room, template in ((wide, wide.Wide), (held, held.Held)):
+            if room.suits(Teams(s, group, stored, fast)):
+                teams = template(s, group, stored, fast)
+        yield teams.piece()
         return
     yield First(s, group, stored, fast, parts).piece()
     yield Second(s, group, stored, fast, parts).piece()

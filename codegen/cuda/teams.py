@@ -123,10 +123,8 @@ class Teams(RowBody):
         self.outer = tuple(Axis(f"k{d}", "", d) for d in range(kept))
         self.inner = tuple(Axis(f"j{d}", "", kept + d) for d in range(reduced))
         self.segments = [Scope(self.outer) for _ in range(self.passes + 1)]
-        fixed = self.fixed()
-        chains = [(*self.outer, axis) for axis in fixed] or [(*self.outer, *self.inner)]
-        self.points = [[Scope(chain) for chain in chains] for _ in range(self.passes)]
-        self.end, self.ends = Scope(()), [Scope((axis,)) for axis in fixed]
+        self.points = [[Scope(chain) for chain in self.chains()] for _ in range(self.passes)]
+        self.end, self.ends = Scope(()), [Scope((axis,)) for axis in self.fixed()]
         self.starts: list[str] = []  # accumulators of all rows
         self.begins: list[list[str]] = [[] for _ in range(self.passes)]
         self.exchanges: list[list[str]] = [[] for _ in range(self.passes)]
@@ -144,6 +142,15 @@ class Teams(RowBody):
         before = [*self.args.lines, *self.prelude.lines, *self.starts]
         return [*before, *rows, *self.total, *late, *self.reports]
 
+    def chains(self) -> list[tuple[Axis, ...]]:
+        """The loops around the points of a pass, for each that is written out."""
+        fixed = [(*self.outer, axis) for axis in self.fixed()]
+        return fixed or [(*self.outer, *self.inner)]
+
+    def counted(self, here: Scope, line: str) -> list[str]:
+        """A statement that is done for the points that there are."""
+        return [line]
+
     # ---- loops
     def _rows(self) -> list[str]:
         tail = [*self.segments[-1].lines, *self.tail]
@@ -155,7 +162,7 @@ class Teams(RowBody):
             return shared(self.outer, self.kept_extents, self.args, [*lines, *tail])
         lines = []
         for p in range(self.passes):
-            lines += [*self.segments[p].lines, *self.begins[p], *self._over_points(p)]
+            lines += [*self.segments[p].lines, *self.begins[p], *self.over_points(p)]
             lines += self.exchanges[p]
         if tail:
             lines += ["if live and lane == 0:", *indented(tail)]
@@ -183,7 +190,7 @@ class Teams(RowBody):
         n = self.args.integer(math.prod(self.reduced_extents), "row")
         return ["begin = lane", f"end = select(live, {n}, 0)"]
 
-    def _over_points(self, p: int) -> list[str]:
+    def over_points(self, p: int) -> list[str]:
         (point,) = self.points[p]
         if not point.lines:
             return []
@@ -211,7 +218,8 @@ class Teams(RowBody):
             return
         for j, here in enumerate(self.points[p]):
             acc = names[j % len(names)]
-            here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
+            new = self.combined(anchor, acc, here)
+            here.lines += self.counted(here, f"{acc} = {new}")
 
     # ---- results
     def _stores(self, at_end: list[str]) -> None:
@@ -224,7 +232,8 @@ class Teams(RowBody):
                 scopes, lines = self.ends if axes else [self.end], at_end
             elif axes == self.space.all and self.space.reduced:
                 for here in self.points[self.depth_of_anchor(anchor)[1]]:
-                    here.lines += self.finished(anchor, self.final(anchor, here), here)
+                    for line in self.finished(anchor, self.final(anchor, here), here):
+                        here.lines += self.counted(here, line)
                 continue
             for here in scopes:
                 lines += self.finished(anchor, self.final(anchor, here), here)

@@ -29,12 +29,17 @@ class RowBody(Body):
         extent = self.space.extents[self.space.reduced[0]] if self.short else 0
         return [Axis(str(j), "", len(self.kept_extents)) for j in range(extent)]
 
+    def which(self, here: Scope) -> int | None:
+        """Which of the points that are written out this is; None if there is a loop over them."""
+        return int(here.chain[-1].name) if self.short else None
+
     def scope_for(self, depth: tuple[int, int], here: Scope) -> Scope:
         where, ready = depth
         if where == PRELUDE and ready == 0:
             return self.prelude
         if where == POINT:
-            return self.points[ready][int(here.chain[-1].name)] if self.short else here
+            which = self.which(here)
+            return here if which is None else self.points[ready][which]
         if where in (END, ENDS):
             return self.end if where == END else here
         return self.segments[ready]
