@@ -12,7 +12,7 @@ from ..tracer.autograd.graph import AccumulateGrad, GradFn, OutputGradients, Out
 from ..tracer.autograd.node_classes import FREED
 from ..tracer.capture.inputs import Input
 from ..tracer.change_counter import tensor_changed
-from ..tracer.mode import mode
+from ..tracer.mode import mode, sequence_numbers
 from ..tracer.tensor.data_changes import changed_since
 from ..tracer.tensor.device_memory import contiguous
 from ..tracer.tensor.gradient_layout import to_layout
@@ -24,6 +24,7 @@ from .places import address
 TITLE = "CompiledFunctionBackward"
 _USER = "a compiled function"
 _NONE: frozenset[int] = frozenset()
+copied: Callable[[list], list] = list.copy
 NO_GRAPH = (
     "{what} of a result of a compiled function: another result of the same call was computed from "
     "it, and between the two there is no graph. Compute the other outside of the compiled "
@@ -126,7 +127,7 @@ class CompiledCall(GradFn):
     """
 
     __slots__ = (
-        "arguments", "arrays", "derivative", "freed", "numbers", "pointers", "snapshot",
+        "arguments", "arrays", "counters", "derivative", "freed", "numbers", "pointers", "snapshot",
         "versions", "walked",
     )
 
@@ -141,13 +142,16 @@ class CompiledCall(GradFn):
         numbers: Sequence[Any],
         snapshot: Any,
     ):
-        super().__init__(TITLE, tuple([edge(t) for t in inputs]))
+        self.title, self.edges = TITLE, tuple([edge(t) for t in inputs])
+        self.sequence, self.retainers = next(sequence_numbers), ()  # as GradFn's, without a call
+        self.composite = self.prehooks = self.posthooks = self.metadata_ = None
         self.arguments, self.numbers, self.snapshot = arguments, numbers, snapshot
         self.derivative = derivative
         self.walked = self.freed = _NONE  # outputs: those of the last backward; freed ones
         self.arrays = saved + [t._array for t in kept]
-        self.pointers = pointers + [data_address(t) for t in kept]
-        self.versions = [(t._version, t._version[:]) for t in kept]
+        self.pointers = pointers + [t._ptr or data_address(t) for t in kept]
+        self.counters = [t._version for t in kept]
+        self.versions = [*map(copied, self.counters)]
 
     def run_prehooks(self, g: Any) -> Any:
         return g if isinstance(g, OutputGradients) else super().run_prehooks(g)
@@ -157,10 +161,11 @@ class CompiledCall(GradFn):
         if self.freed and not self.freed.isdisjoint(starts):
             raise RuntimeError(FREED)
         self.walked = starts
-        first = len(self.arrays) - len(self.versions)
-        for k, (counter, version) in enumerate(self.versions, first):
-            if counter != version:
-                raise changed_since(self.arrays[k].shape, counter, version, _USER)
+        if self.counters != self.versions:
+            kept = self.arrays[len(self.arrays) - len(self.versions) :]
+            for array, counter, version in zip(kept, self.counters, self.versions, strict=True):
+                if counter != version:
+                    raise changed_since(array.shape, counter, version, _USER)
         for t, array, version in self.snapshot[-1]:  # not kept here, but torch may have saved them
             if t._version[1:] != version[1:]:
                 raise changed_since(array.shape, version[:1] + t._version[1:], version, _USER)
@@ -195,9 +200,10 @@ class CompiledCall(GradFn):
         d = self.derivative
         self.check(d.all_outputs)
         for e, g in zip(self.edges, d.run(d.all_outputs, self.pointers + d.unit), strict=True):
-            x = e.variable  # type: ignore[union-attr]
+            x: Any = e.variable  # type: ignore[union-attr]
             if x._grad is None:
-                x._grad = to_layout(g, x._array)  # type: ignore[arg-type]
+                usual = x._array.flags.c_contiguous  # as what a program makes
+                x._grad = g if usual else to_layout(g, x._array)  # type: ignore[arg-type]
             elif x._grad._requires_grad:
                 x._grad = to_layout(x._grad + g, x._array)
             else:
@@ -209,6 +215,7 @@ class CompiledCall(GradFn):
     def release(self) -> None:
         """Mark what the last backward frees. Release the memory once all outputs are freed."""
         d = self.derivative
-        self.freed = self.freed.union(*(d.frees[k] for k in self.walked))
+        for k in self.walked:
+            self.freed |= d.frees[k]
         if len(self.freed) == len(d.all_outputs):
             self.arrays, self.pointers, self.arguments, self.snapshot = [], [], (), None

@@ -61,12 +61,12 @@ class Backward:
             executable.busy[0] = True
             try:
                 executable.warm()
+                table, results = executable.table, []
                 for slot, pointer in zip(self.inputs, pointers, strict=True):
-                    executable.table[slot] = pointer
-                results = []
+                    table[slot] = pointer
                 for pool in self.pools:
                     t = wrap(pool.take(), pool.dtype)
-                    t._ptr = executable.table[pool.slot]
+                    t._ptr = table[pool.slot]
                     results.append(t)
                 executable.run()
             finally:
@@ -206,6 +206,7 @@ class Derivative:
         self.inputs = [i.node for i in self.kept_inputs]
         # the wanted inputs that are tensors of the CPU: their gradients go there
         self.apart = [is_apart(i.tensor._array, low.place) for i in self.wanted]
+        self.some_apart = any(self.apart)
 
     def cut_key(self) -> str:
         """What decides, besides the graph, how it is cut."""
@@ -289,7 +290,7 @@ class Derivative:
         if starts is not self.all_outputs:
             waiting = iter(gradients)
             gradients = [None if g is None else next(waiting) for g in self.gradients_from(starts)]
-        if any(self.apart):
+        if self.some_apart:
             gradients = [g if g is None or not apart else placed(g, CPU)
                          for g, apart in zip(gradients, self.apart, strict=True)]
         return gradients

@@ -39,8 +39,9 @@ def write_guards(s: Source) -> None:
         "checked_at": entry.checked_at, "stale": staleness(entry), "alike": alike,
         "offset_of": memory_offset, "obstacle": view_obstacle,
     }
-    s.add(f"if mode.grad is not {entry.grad_mode} or mode.trace is not None: return MISS")
-    s.add(f"if mode.autocast is not {s.name('casts', entry.autocast)}: return MISS")
+    s.add("now = mode.__dict__")  # each look at a thread's state takes as long as several at a dict
+    s.add(f"if now['grad'] is not {entry.grad_mode} or now['trace'] is not None "
+          f"or now['autocast'] is not {s.name('casts', entry.autocast)}: return MISS")
     unpacked = "".join(f"a{k}, " for k in range(s.count))
     s.add(f"({unpacked}) = args" if s.count else "if args: return MISS")
     for guard in entry.guard_set.every_call:
