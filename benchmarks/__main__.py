@@ -13,7 +13,7 @@ from pathlib import Path
 from .coldstart import caches, cold_starts
 from .contestants import PEERS, field
 from .flops import product_rate
-from .machine import cores, describe
+from .machine import cores, describe, output_file, thread_count
 from .measure import Entrant, measure
 from .picture import draw, svg
 from .process import ROOT, Worker
@@ -40,15 +40,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cold", type=int, default=1, metavar="N", help="cold starts of each contestant; 0: none"
     )
-    parser.add_argument("--threads", type=int, default=len(cores()), help="default: all cores")
+    parser.add_argument(
+        "--threads", type=thread_count, default=len(cores()), help="default: all cores"
+    )
     parser.add_argument(
         "--markdown",
         type=Path,
         metavar="FILE",
         help="put the report between this file's markers, and its picture beside the file",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements here")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the bars as SVG")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write all measurements here"
+    )
+    parser.add_argument("--picture", type=output_file, metavar="FILE", help="draw the bars as SVG")
     parser.add_argument(
         "--history", action="store_true", help=f"write all measurements to {HISTORY.name}/DATE.json"
     )
@@ -64,8 +68,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(str(error))
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    if not 1 <= options.threads <= len(cores()):
-        parser.error(f"--threads must be from 1 to {len(cores())}, the cores there are")
     return options
 
 

@@ -19,7 +19,7 @@ from statistics import geometric_mean, median
 
 from .coldstart import caches
 from .contestants import BASELINE, CONTESTANTS
-from .machine import cores, describe
+from .machine import cores, describe, thread_count
 from .measure import Entrant, Outcome, measure
 from .process import ROOT, Worker
 from .report import microseconds, ratio, table, times
@@ -86,7 +86,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--style", default=BASELINE, choices=(BASELINE, "loss-only"))
     parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=0.2, help="of a round, about")
-    parser.add_argument("--threads", type=int, default=len(cores()), help="default: all cores")
+    parser.add_argument(
+        "--threads", type=thread_count, default=len(cores()), help="default: all cores"
+    )
     options = parser.parse_args(argv)
     try:
         options.workloads = named(options.only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,21 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def thread_count(text: str) -> int:
+    """The value of an option `--threads`."""
+    if not text.isdecimal() or not 1 <= int(text) <= len(cores()):
+        raise argparse.ArgumentTypeError(f"from 1 to {len(cores())}, the cores there are")
+    return int(text)
+
+
+def output_file(text: str) -> Path:
+    """The value of an option that names a file to write, refused before hours of measurements."""
+    file = Path(text)
+    if file.is_dir() or not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a file in an existing folder")
+    return file
 
 
 def processor() -> str:

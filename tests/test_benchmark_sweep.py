@@ -126,3 +126,14 @@ def test_a_commit_is_compared_with_itself(capsys):
 def test_a_commit_that_is_not_there_is_refused():
     with pytest.raises(SystemExit, match="no-such-commit"):
         compare.main(["no-such-commit", "HEAD"])
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--only", "nothing"], "no such group"), (["--threads", "0"], "from 1 to"),
+    (["--threads", "two"], "from 1 to"), (["--picture", "map.gif"], "not an .svg or .png"),
+    (["--json", "no/such/folder.json"], "existing folder"),
+])
+def test_bad_options_are_refused_before_anything_is_measured(options, message, capsys):
+    with pytest.raises(SystemExit):
+        main(options)
+    assert message in capsys.readouterr().err

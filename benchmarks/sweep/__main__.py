@@ -16,9 +16,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
+from importlib.util import find_spec
 
-from ..machine import cores, describe
+from ..machine import cores, describe, output_file, thread_count
 from ..process import ROOT, THREAD_VARIABLES
 from .cell import Times
 from .groups import GROUPS
@@ -36,16 +36,20 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--budget", type=float, default=600, metavar="SECONDS",
         help="for all groups together; a full sweep takes an hour; default: %(default)s",
     )
-    parser.add_argument("--threads", type=int, default=len(cores()), help="default: all cores")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all times here")
-    parser.add_argument("--picture", type=Path, metavar="FILE",
+    parser.add_argument(
+        "--threads", type=thread_count, default=len(cores()), help="default: all cores"
+    )
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all times here")
+    parser.add_argument("--picture", type=output_file, metavar="FILE",
                         help="draw the heat map as .svg or .png; needs matplotlib")
     options = parser.parse_args(argv)
     options.groups = [g for g in GROUPS if g.startswith(tuple(options.only.split(",")))]
     if not options.groups:
         parser.error(f"no such group: {options.only}; there are {', '.join(GROUPS)}")
-    if not 1 <= options.threads <= len(cores()):
-        parser.error(f"--threads must be from 1 to {len(cores())}, the cores there are")
+    if options.picture and options.picture.suffix not in (".svg", ".png"):
+        parser.error(f"--picture: {options.picture} is not an .svg or .png")
+    if options.picture and not find_spec("matplotlib"):
+        parser.error("--picture needs matplotlib")
     return options
 
 

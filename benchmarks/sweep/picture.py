@@ -43,7 +43,8 @@ def fill(panel: Any, rows: list[str], columns: list[str], cells: list[Times]) ->
         if t.ratio is not None:
             y, x = rows.index(t.row), columns.index(t.column)
             values[y][x] = log2(t.ratio)
-            panel.text(x, y, f"{t.ratio:.2g}", ha="center", va="center", fontsize=5)
+            colour = "white" if abs(values[y][x]) > 0.6 * LIMIT else "black"
+            panel.text(x, y, f"{t.ratio:.2g}", ha="center", va="center", fontsize=5, color=colour)
     panel.set_xticks(range(len(columns)), columns, fontsize=6)
     panel.set_yticks(range(len(rows)), rows, fontsize=5)
     return panel.imshow(values, "RdBu", aspect="auto", vmin=-LIMIT, vmax=LIMIT)
