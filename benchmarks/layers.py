@@ -158,8 +158,8 @@ class Torch(Given):
     def sigmoid(self, x: Any) -> Any:
         return self.library.sigmoid(x)
 
-    def softplus(self, x: Any) -> Any:
-        return self.F.softplus(x)
+    def binary_cross_entropy(self, x: Any, y: Any) -> Any:
+        return self.F.binary_cross_entropy_with_logits(x, y)
 
     def erf(self, x: Any) -> Any:
         return self.library.erf(x)
@@ -233,8 +233,8 @@ class Jax(Given):
     def sigmoid(self, x: Any) -> Any:
         return self.jax.nn.sigmoid(x)
 
-    def softplus(self, x: Any) -> Any:
-        return self.jax.nn.softplus(x)
+    def binary_cross_entropy(self, x: Any, y: Any) -> Any:
+        return (self.jax.nn.softplus(x) - x * y).mean()
 
     def erf(self, x: Any) -> Any:
         return self.jax.lax.erf(x)

@@ -19,8 +19,8 @@ from typing import NamedTuple
 from .contestants import BASELINE, CONTESTANTS, PEERS
 
 TABLE = re.compile(r"^\*\*(.+)\*\*\n\n((?:\|.*\n?)+)", re.MULTILINE)
-LEFT, WIDTH, RIGHT = 440, 380, 110  # of the names, the bars, the numbers beside them
-ROW = 17
+WIDTH, RIGHT = 380, 110  # of the bars, and of the numbers beside them
+ROW, LETTER = 17, 6.2  # the height of a row, the width of a letter
 COLOURS = {
     "tracegrad": "#e8590c", "loss-only": "#f4a261", "eager": "#868e96", "compile": "#4c6ef5",
     "compile-whole": "#22386f", "jax": "#2f9e44",
@@ -54,16 +54,17 @@ def marks(report: str) -> dict[str, list[Mark]]:
 class Scale:
     """Where a multiple of tracegrad's time lies, from left to right."""
 
-    def __init__(self, times: list[float]) -> None:
+    def __init__(self, left: float, times: list[float]) -> None:
+        self.left = left
         self.low = floor(log2(min(times, default=1.0)))
         self.high = max(ceil(log2(max(times, default=1.0))), self.low + 1)
 
     def __call__(self, times: float) -> float:
-        return LEFT + WIDTH * (log2(times) - self.low) / (self.high - self.low)
+        return self.left + WIDTH * (log2(times) - self.low) / (self.high - self.low)
 
 
 def row(title: str, group: list[Mark], x: Scale, y: int) -> list[str]:
-    parts = [text(LEFT - 8, y, title, 'text-anchor="end"')]
+    parts = [text(x.left - 8, y, title, 'text-anchor="end"')]
     peers = [mark.times for mark in group if mark.key in PEERS]
     if peers and any(mark.key == BASELINE for mark in group):
         best = min(peers)
@@ -74,13 +75,14 @@ def row(title: str, group: list[Mark], x: Scale, y: int) -> list[str]:
             f'fill="{colour}" fill-opacity="0.35"/>'
         )
         ours = next(mark.microseconds for mark in group if mark.key == BASELINE)
-        parts.append(text(LEFT + WIDTH + 8, y, f"{ours} us, {best:.3g}x"))
+        parts.append(text(x.left + WIDTH + 8, y, f"{ours} us, {best:.3g}x"))
     for mark in group:
-        parts.append(
-            f'<circle cx="{x(mark.times):.1f}" cy="{y + ROW / 2:.1f}" r="3.5" '
-            f'fill="{COLOURS[mark.key]}"/>'
-        )
+        parts.append(dot(x(mark.times), y, mark.key))
     return parts
+
+
+def dot(x: float, y: int, key: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y + ROW / 2:.1f}" r="3.5" fill="{COLOURS[key]}"/>'
 
 
 def text(x: float, y: int, words: str, more: str = "") -> str:
@@ -89,7 +91,8 @@ def text(x: float, y: int, words: str, more: str = "") -> str:
 
 def svg(report: str) -> str:
     groups = marks(report)
-    x = Scale([mark.times for group in groups.values() for mark in group])
+    left = LETTER * max(map(len, groups), default=0) + 16
+    x = Scale(left, [mark.times for group in groups.values() for mark in group])
     parts, y = [], ROW
     bottom = y + ROW * len(groups)
     for power in range(x.low, x.high + 1):
@@ -102,16 +105,15 @@ def svg(report: str) -> str:
         y += ROW
     y += 6
     for at, (key, contestant) in enumerate(CONTESTANTS.items()):
-        left, line = at % 3 * 310 + 20, y + at // 3 * ROW
-        parts.append(f'<circle cx="{left}" cy="{line + ROW / 2:.1f}" r="4" fill="{COLOURS[key]}"/>')
-        parts.append(text(left + 10, line, contestant.label))
+        place, line = at % 3 * 250 + 20, y + at // 3 * ROW
+        parts += [dot(place, line, key), text(place + 10, line, contestant.label)]
     y += 2 * ROW + 4
     words = (
         "Median time of a step as a multiple of tracegrad's whole step. Bars end at the best peer; "
         "right of 1x, tracegrad is faster."
     )
     parts.append(text(10, y, words))
-    size = f"{LEFT + WIDTH + RIGHT} {y + ROW + 4}"
+    size = f"{left + WIDTH + RIGHT:.0f} {y + ROW + 4}"
     font = f'font-family="sans-serif" font-size="12" fill="{TEXT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" {font}>'
     return "\n".join([head, *parts, "</svg>", ""])

@@ -65,8 +65,7 @@ def unet(L: Any, x: Any, mask: Any) -> Any:
     x = twice(L.max_pool(second), 32, 64)
     x = twice(L.concatenated([L.upsampled(x), second], 1), 96, 32)
     x = twice(L.concatenated([L.upsampled(x), first], 1), 48, 16)
-    x = L.conv(x, 16, 1, 1, bias=True)
-    return (L.softplus(x) - x * mask).mean()
+    return L.binary_cross_entropy(L.conv(x, 16, 1, 1, bias=True), mask)
 
 
 def pixels(rng: np.random.Generator) -> list[np.ndarray]:

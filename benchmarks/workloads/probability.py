@@ -28,8 +28,8 @@ def autoencoder(L: Any, x: Any, noise: Any) -> Any:
     mean, spread = L.linear(y, HIDDEN, CODE), L.linear(y, HIDDEN, CODE)
     code = mean + noise * L.library.exp(spread / 2)
     y = L.linear(L.relu(L.linear(code, CODE, HIDDEN)), HIDDEN, PIXELS)
-    likelihood = (L.softplus(y) - y * x).sum()
-    return (likelihood - (1 + spread - mean**2 - L.library.exp(spread)).sum() / 2) / BATCH
+    likelihood = L.binary_cross_entropy(y, x) * PIXELS
+    return likelihood - (1 + spread - mean**2 - L.library.exp(spread)).sum() / 2 / BATCH
 
 
 def digits(rng: np.random.Generator) -> list[np.ndarray]:
