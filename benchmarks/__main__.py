@@ -41,6 +41,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--cold", type=int, default=1, metavar="N", help="cold starts of each contestant; 0: none"
     )
     parser.add_argument(
+        "--cold-all", action="store_true", help="of all workloads, not only those marked for it"
+    )
+    parser.add_argument(
         "--threads", type=thread_count, default=len(cores()), help="default: all cores"
     )
     parser.add_argument(
@@ -91,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         for outcome in outcomes.values():
             if outcome.details:
                 say(f"\n{workload.name}, {outcome.label}:\n{outcome.details}")
-        if workload.cold_start and options.cold:
+        if options.cold and (workload.cold_start or options.cold_all):
             report.cold[workload.title] = cold_starts(
                 workload, contestants, options.threads, options.cold, say
             )
