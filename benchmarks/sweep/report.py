@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from statistics import geometric_mean
 
 from ..report import microseconds, table, times as x_times
 from .cell import Times
@@ -36,7 +36,6 @@ def summary(sweep: dict[str, list[Times]]) -> str:
     rows = []
     for group, cells in sweep.items():
         ratios = [t.ratio for t in cells if t.ratio is not None]
-        mean = exp(sum(map(log, ratios)) / len(ratios)) if ratios else float("nan")
-        slow = sum(r < SLOW for r in ratios)
-        rows.append([group, str(len(ratios)), x_times(mean), str(slow)])
+        mean = x_times(geometric_mean(ratios)) if ratios else "-"
+        rows.append([group, str(len(ratios)), mean, str(sum(r < SLOW for r in ratios))])
     return table(["group", "cells", "geometric mean of ratios", f"below {SLOW}x"], rows)
