@@ -42,6 +42,7 @@ class Mode(threading.local):
     edges_only: bool = False  # autograd nodes get edges and save no values
     make_saved: Any = None  # saves a tensor for backward, if not graph.Saved
     autocast: Any = None  # the casts of torch.autocast, or None
+    planning: bool = True  # operations may be computed by their plans (autograd/plans.py)
     anomaly: bool = False  # backward looks for NaN
     trace: Any = None  # the Trace being recorded, or None
     device: Any = None  # that new tensors are put on, if it is not the CPU

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..functions.torch.creation import empty
 from ..functions.torch_function import disabled, takes_over
+from ..tracer.autograd.plans import PLAIN
 from ..tracer.tensor.tensor import Tensor
 
 
@@ -45,6 +46,9 @@ class Parameter(Tensor):
         return "Parameter containing:\n" + super().__repr__()
 
     __str__ = __repr__
+
+
+PLAIN.add(Parameter)
 
 
 def is_lazy(param: object) -> bool:

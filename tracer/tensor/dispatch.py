@@ -181,9 +181,9 @@ def _compute(op: OpDef, inputs: tuple, params: dict, lane: Lane) -> Tensor:
         raise _explained(op, inputs, params, error) from None
     if lane.by_operands:
         if y.ndim > 1 and y is not arrays[0]:
-            y = _in_torch_order(y, arrays)
+            y = in_torch_order(y, arrays)
     elif op.kind is IMPLICIT:
-        y = _in_torch_order(y, arrays[:1])
+        y = in_torch_order(y, arrays[:1])
     elif not lane.aliases and not y.flags.c_contiguous:
         y = np.ascontiguousarray(y)  # as in a trace
     return wrap(y, dtype)
@@ -199,7 +199,7 @@ def _explained(op: OpDef, inputs: tuple, params: dict, error: Exception) -> Exce
     return _not_implemented(op, inputs[0])
 
 
-def _in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
+def in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
     """An elementwise output in the memory order that torch would give it."""
     for a in arrays:
         if not a.flags.c_contiguous:

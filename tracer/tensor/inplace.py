@@ -188,7 +188,11 @@ def apply_inplace(x: Tensor, function: Callable, *args: Any, **kwargs: Any) -> T
     t = resolve(x)
     refuse_unwritable(t)
     start = next(sequence_numbers) if mode.grad else 0
-    new = function(t, *args, **kwargs)
+    planning, mode.planning = mode.planning, False  # below, primitives are asked what they saved
+    try:
+        new = function(t, *args, **kwargs)
+    finally:
+        mode.planning = planning
     if mode.grad and new._grad_fn is not None:
         operand = any(isinstance(a, Tensor) and a._version is t._version for a in args)
         _copy_saved_values(new._grad_fn, t, start, operand)

@@ -1,0 +1,193 @@
+"""Operations made of several primitives give the same bits by their plans as without, eagerly."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import tracegrad as torch
+from tracegrad.tracer.autograd import plans
+from tracegrad.tracer.mode import mode
+
+F = torch.nn.functional
+rng = np.random.default_rng(0)
+
+
+def leaf(*shape, dtype=torch.float32):
+    return torch.tensor(rng.standard_normal(shape), dtype=dtype).requires_grad_()
+
+
+def bits(t):
+    if t is None:
+        return None
+    return tuple(t.shape), t.dtype, t.detach().contiguous()._array.tobytes()
+
+
+def gradients(function, leaves, planning):
+    """The bits of the result, and of its first and second derivatives."""
+    before, mode.planning = mode.planning, planning
+    try:
+        y = function(*leaves)
+        first = torch.autograd.grad(y.float().square().sum(), leaves, retain_graph=True)
+        again = torch.autograd.grad(
+            y.float().square().sum(), leaves, create_graph=True, allow_unused=True)
+        total = sum((g.float() * g.float()).sum() for g in again if g is not None)
+        second = [None] * len(leaves)
+        if total.requires_grad:
+            second = torch.autograd.grad(total, leaves, allow_unused=True)
+        return bits(y), [*map(bits, first)], [*map(bits, again)], second, type(y.grad_fn)
+    finally:
+        mode.planning = before
+
+
+LABELS = torch.tensor([0, 2, 1, 2])
+PROGRAMS = {
+    "softmax": lambda x: F.softmax(x, 1),
+    "a residual": lambda x: x * 2 + F.softmax(x, -1) + F.gelu(x) + x,
+    "layer_norm": lambda x: F.layer_norm(x, (5,)) + x,
+    "mean": lambda x: x.mean(0) + x.mean(),
+    "cross_entropy": lambda x: F.cross_entropy(x, LABELS, label_smoothing=0.1),
+    "linear": lambda x: F.linear(x, x[:3].clone(), x[0, :3].clone()),
+    "stack": lambda x: torch.stack([x, x * 2], 1),
+    "logsumexp": lambda x: torch.logsumexp(x, 1),
+    "var": lambda x: x.var(1),
+    "clamp": lambda x: x.clamp(-0.5, 0.5),
+    "mse": lambda x: F.mse_loss(x, x.detach() * 2),
+    "transposed": lambda x: F.softmax(x.t(), 0) + F.silu(x.t()),
+    "columns": lambda x: F.softmax(x[:, ::2], 0).sum(1),
+    "prod": lambda x: x.prod(1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_plan_gives_the_same_bits(name, dtype):
+    x = leaf(4, 5, dtype=dtype)
+    *want, _ = gradients(PROGRAMS[name], [x], planning=False)
+    for _ in range(3):
+        y, first, again, second, _ = gradients(PROGRAMS[name], [x], planning=True)
+        assert (y, first, again) == tuple(want[:3])
+    for a, b in zip(second, want[3], strict=True):
+        assert (a is None) is (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=0.05 if dtype.itemsize == 2 else 1e-4, atol=1e-2)
+
+
+def test_plans_are_made_and_used():
+    x = leaf(3, 7)
+    kinds = [type(F.softmax(x, 1).grad_fn).__mro__ for _ in range(3)]
+    assert [plans.PlannedBackward in kind for kind in kinds] == [False, False, True]
+    assert {k[-1].__name__ for k in kinds} == {"object"}
+    assert [F.softmax(x, 1).grad_fn.name() for _ in range(2)] == ["SoftmaxBackward0"] * 2
+
+
+def test_a_value_out_of_range_is_seen_at_every_call():
+    x = leaf(4, 5)
+    for _ in range(3):
+        F.cross_entropy(x, LABELS)
+        with pytest.raises(IndexError):
+            F.cross_entropy(x, LABELS + 5)
+
+
+def test_arguments_that_compare_equal_are_told_apart():
+    x = leaf(3)
+    for _ in range(3):
+        assert torch.add(x, x.detach(), alpha=1).dtype is torch.float32
+        with pytest.raises(RuntimeError):
+            torch.add(x, x.detach(), alpha=True)
+        for zero in (0.0, -0.0):
+            y = F.threshold(x - 10, 0.0, zero)
+            assert np.signbit(y.detach().numpy()).all() == (str(zero) == "-0.0")
+
+
+def warmed(function, *args):
+    for _ in range(3):
+        function(*args)
+    return function(*args)
+
+
+def test_a_change_of_a_saved_value_is_an_error():
+    x = leaf(3, 4)
+    y = warmed(F.softmax, x, 1)
+    y.detach().mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        y.sum().backward()
+    h = x * 1
+    z = warmed(F.silu, h)
+    with torch.no_grad():
+        h.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        z.sum().backward()
+
+
+def test_a_graph_is_freed_or_retained():
+    y = warmed(F.softmax, leaf(3, 4), 1).square().sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+
+
+def test_hooks_see_the_operation_as_one():
+    x, seen = leaf(3, 4), []
+    y = warmed(F.softmax, x, 1)
+    y.grad_fn.register_prehook(lambda g: seen.append("before") or (g[0] * 2,))
+    y.register_hook(lambda g: seen.append("hook"))
+    assert [fn.name() for fn, _ in y.grad_fn.next_functions] == ["AccumulateGrad"]
+    (y * torch.arange(4.0)).sum().backward()
+    assert seen == ["before", "hook"]
+    want = leaf(3, 4)
+    want.data = x.data
+    (F.softmax(want.double(), 1) * torch.arange(4.0) * 2).sum().backward()
+    torch.testing.assert_close(x.grad, want.grad)
+
+
+def test_views_stay_views_and_results_stay_apart():
+    x = torch.zeros(3, 4)
+    for _ in range(4):
+        x.t().add_(1)
+        x.unsqueeze(0)[0, 0] += 1
+        assert torch.stack([x])._base is None
+    assert x[0].tolist() == [8.0] * 4 and x[1].tolist() == [4.0] * 4
+    c = warmed(torch.cat, [x, x + 0])
+    c.zero_()
+    assert x.sum() == 64
+
+
+def test_inplace_variants_and_modes_go_past_the_plans():
+    x = leaf(3, 4)
+    for _ in range(4):
+        y = x * 1
+        F.gelu(y.clamp_(-1, 1)).sum().backward()
+        with torch.no_grad():
+            assert not F.softmax(x, 1).requires_grad
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert F.linear(x, x.detach()[:2]).dtype is torch.bfloat16
+        assert torch.func.hessian(lambda t: F.softmax(t, 0)[0])(x.detach()[0]).shape == (4, 4)
+        assert torch.vmap(lambda t: F.softmax(t, 0))(x).shape == (3, 4)
+
+
+def test_threads_share_plans():
+    x = torch.tensor(rng.standard_normal((6, 6)))
+    want, wrong = bits(F.softmax(x, 1)), []
+
+    def work():
+        for _ in range(200):
+            if bits(F.softmax(x, 1)) != want:
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_many_shapes_do_not_fill_the_memory():
+    for n in range(plans.MOST // 3):
+        torch.zeros(n).mean()
+        torch.zeros(n).sum()
+    assert len(plans._plans) <= plans.MOST + 1
