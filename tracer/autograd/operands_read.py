@@ -20,6 +20,7 @@ class Reads(NamedTuple):
     output: bool
     operands: tuple[tuple[bool, bool], ...]  # of each: does it get a gradient, is it read
     saves: bool  # whether anything is read
+    lines: dict[tuple, Any]  # the rules as functions of arrays (rule_lines.py)
 
 
 # (primitive, which operands require grad, what of the parameters a rule may branch on)
@@ -55,8 +56,8 @@ def _find(key: tuple, op: OpDef, inputs: tuple, params: dict, y: Any) -> Reads:
     try:
         gradients = [cotangent(rule, g, output, xs, k, params) for k, rule in rules]
     except RuntimeError:  # no derivative: backward raises
-        return Reads(rules, False, tuple((k in wanted, False) for k in range(len(xs))), False)
+        return Reads(rules, False, tuple((k in wanted, False) for k in range(len(xs))), False, {})
     read = set(postorder(gx for gx in gradients if gx is not None))
     operands = tuple((k in wanted, x in read) for k, x in enumerate(xs))
-    reads = Reads(rules, output in read, operands, not read.isdisjoint((output, *xs)))
+    reads = Reads(rules, output in read, operands, not read.isdisjoint((output, *xs)), {})
     return _reads.setdefault(key, reads)

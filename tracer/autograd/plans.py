@@ -22,6 +22,7 @@ from . import graph
 from .graph import Composite, as_one, edge
 from .node_classes import FREED
 from .recording import OpBackward, Saved
+from .rule_lines import wrapped
 from .sketches import Plan, sketched
 
 MOST = 2000  # plans that are kept
@@ -33,9 +34,11 @@ _TRIES = 4
 
 
 class PlannedBackward(OpBackward):
-    """The node of an operation that has a plan. `inputs` are the saved arguments."""
+    """The node of an operation that has a plan. `inputs` are the saved arguments; `own` are the
+    nodes of all tensors among the arguments.
+    """
 
-    __slots__ = ("arguments", "intermediates", "plan")
+    __slots__ = ("arguments", "intermediates", "own", "plan")
 
     def __init__(
         self, plan: Plan, title: str, tensors: list[Tensor], y: Tensor,
@@ -44,7 +47,7 @@ class PlannedBackward(OpBackward):
         own = [t._grad_fn or edge(t) for t in tensors]
         versions = [t._version for t in tensors]
         self.title, self.edges, self.sequence = title, tuple([own[k] for k in plan.to]), start
-        self.composite = Composite(own, versions, [y._version], start)
+        self.own, self.composite = own, Composite(own, versions, [y._version], start)
         self.prehooks = self.posthooks = self.metadata_ = None
         self.retainers, self.freed, self.plan = (), False, plan
         self.y = Saved(y) if -1 in plan.read else y._dtype
@@ -57,9 +60,7 @@ class PlannedBackward(OpBackward):
         if self.freed:
             raise RuntimeError(FREED)
         refuse_changed_data(self.title, *self.composite[1:])  # type: ignore[index]
-        plan, saved = self.plan, iter(self.inputs)
-        own: Any = self.composite.edges  # type: ignore[union-attr]
-        keep = mode.grad
+        plan, saved, own, keep = self.plan, iter(self.inputs), self.own, mode.grad
         values = [
             self.y.unpack(self if keep else None, self, output=True) if k < 0
             else next(saved).unpack(own[k] if keep else None, own[k])
@@ -75,11 +76,7 @@ class PlannedBackward(OpBackward):
             return tuple(plan.replay(g, values, inputs))
         backward = plan.backward[array.flags.c_contiguous]
         arrays = backward(array, *[v._array for v in values], *self.intermediates)
-        grads: dict[int, Tensor] = {id(array): g}
-        for a, n in zip(arrays, plan.gradients):  # noqa: B905
-            if id(a) not in grads:
-                grads[id(a)] = wrap(a, n.dtype)
-        return tuple([grads[id(a)] for a in arrays])
+        return tuple(wrapped(g, arrays, plan.dtypes))
 
     def has_saved_values(self) -> bool:
         return bool(self.plan.read or self.intermediates) and not self.freed
@@ -172,7 +169,7 @@ def _first(
     result = as_one(title, function, *args, **kwargs)
     try:
         plan = sketched(function, args, kwargs, tensors)
-        mine = plan.forward(*[t._array for t in tensors])[0]
+        mine = plan.forward(*[t._array for t in tensors])
     except Exception:  # whatever a function does that only works with values
         mine = None
     if mine is not None and _same(result, mine, plan, tensors):
@@ -183,16 +180,16 @@ def _first(
     return result
 
 
-def _same(result: Any, mine: ndarray, plan: Plan, tensors: list[Tensor]) -> bool:
+def _same(result: Any, arrays: tuple[ndarray, ...], plan: Plan, tensors: list[Tensor]) -> bool:
     if type(result) is not Tensor or result._view is not None or result._dtype is not plan.dtype:
         return False
-    array = result._array
+    mine, array = arrays[0], result._array
     if array.shape != mine.shape or array.strides != mine.strides:
         return False
     if result._requires_grad is not bool(plan.to):
         return False
-    if any(np.may_share_memory(array, t._array) for t in tensors):
-        return False
+    if any(np.may_share_memory(a, t._array) for a in (array, *arrays[1:]) for t in tensors):
+        return False  # nobody would see that it is changed
     return array.tobytes() == mine.tobytes()
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
+from numpy import ndarray
+
 from ...ir.autodiff import cotangent
 from ...ir.node import Aval
 from ...ir.op import OpDef
@@ -20,6 +22,7 @@ from ..tensor.tensor import Tensor, fill_slots
 from .graph import AccumulateGrad, GradFn, edge
 from .node_classes import FREED, SavedValues
 from .operands_read import Reads, reads_of
+from .rule_lines import new_line
 
 _INPLACE_HINT = (
     " Hint: the operation that changed it is an in-place one (a name that ends in _, or an "
@@ -95,6 +98,13 @@ class OpBackward(SavedValues, GradFn):
             raise RuntimeError(FREED)
         if self.composite is not None:
             refuse_changed_data(self.title, *self.composite[1:])
+        now = mode.__dict__
+        if now["grad"] or now["trace"] is not None or self.params or not self.reads.saves:
+            return self._by_rules(g)
+        return self._by_lines(g)
+
+    def _by_rules(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients, by the rules applied to tensors."""
         y, edges, history = self.y, self.edges, mode.grad
         if isinstance(y, Saved):
             y = y.unpack(self if history else None, self, output=True)
@@ -112,6 +122,45 @@ class OpBackward(SavedValues, GradFn):
             if edges[k] is not None:
                 grads[k] = cotangent(rule, g, y, inputs, k, self.params)
         return tuple(grads)
+
+    def _by_lines(self, g: Tensor) -> tuple[Tensor | None, ...]:
+        """The same, by a function of arrays if there is one."""
+        array, dtype = g._array, g._dtype
+        arrays: list = [array]
+        parts: list = [dtype]
+        for x in (self.y, *self.inputs):
+            if type(x) is Saved:
+                array = x.array
+                if x.version_counter != [x.version]:
+                    return self._by_rules(g)  # which raises, or takes new data
+                arrays.append(array)
+                parts.append(x.dtype)
+            elif x is LIKE_OUTPUT or x is dtype or type(x) is Aval:
+                parts.append(x)
+            else:
+                return self._by_rules(g)
+        for array in arrays:
+            if type(array) is not ndarray:
+                return self._by_rules(g)
+            shape = array.shape
+            parts.append(shape if array.flags.c_contiguous else (shape, array.strides))
+        lines, key = self.reads.lines, tuple(parts)
+        line = lines.get(key, 0)
+        if line is None or type(line) is int:
+            grads = self._by_rules(g)
+            if line == 0:
+                lines[key] = 1
+            elif line == 1 and None not in [self.edges[k] for k, _ in self.reads.rules]:
+                new_line(self.reads, key, self._avals(g), g, arrays, grads)
+            return grads
+        return line.gradients(g, arrays, len(self.inputs))
+
+    def _avals(self, g: Tensor) -> list[Any]:
+        """The shapes and dtypes of the output and the operands; None if like the output's."""
+        return [
+            (x.array.shape, x.dtype) if type(x) is Saved else x if type(x) is Aval else None
+            for x in (self.y, *self.inputs)
+        ]
 
     def has_saved_values(self) -> bool:
         return self.reads.saves and not self.freed

@@ -10,6 +10,7 @@ from ...ir.graph import postorder
 from ...ir.node import Node, constant, input_node, intern
 from ...ir.op import OpDef
 from ...ir.ops.elementwise import may_fail, stop_gradient
+from ...ir.ops.movement import reshape
 from ..mode import FixedGradMode, mode
 from ..signals import untraced_handlers
 from ..tensor.device import CPU
@@ -115,7 +116,7 @@ class Plan:
         known = {*self.inputs, self.output}
         computed = {
             n for n in postorder([self.output, *self.checks])
-            if n.inputs and not n.op.aliases and n not in known
+            if n.inputs and n not in known and (not n.op.aliases or self.may_copy(n))
         }
         ends = computed | known | {g}
         gradients = [n for _, n in arrived]
@@ -124,6 +125,7 @@ class Plan:
         order = postorder([*gradients, *checks], stop=ends.__contains__)
         self.gradient, self.gradients, self.to = g, gradients, tuple(k for k, _ in arrived)
         self.order = [n for n in order if n not in ends]
+        self.dtypes = tuple(n.dtype for n in gradients)
         self.made = [n for n in order if n in computed]
         places = {x: k for k, x in enumerate(self.inputs)} | {self.output: -1}
         self.read = tuple(places[n] for n in order if n in known)
@@ -133,6 +135,13 @@ class Plan:
             straight_line([g, *self.operands], gradients, checks, self.strided | more)
             for more in ({g}, set())
         ]
+
+    def may_copy(self, n: Node) -> bool:
+        """Whether a movement may have a copy as its result: a reshape of what has gaps."""
+        x = n
+        while x.op is reshape:
+            x = x.inputs[0]
+        return n.op is reshape and (x.op.aliases or x in self.strided)
 
     def finish(self) -> None:
         outputs = [self.output, *self.made]

@@ -7,7 +7,6 @@ share all steps but the evaluation.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,13 @@ from ...ir.faults import division_by_zero
 from ...ir.op import Kind, OpDef, Types, evaluate
 from ...ir.ops.elementwise import cast, check_divisor, ne
 from ...ir.quiet import quiet_context, quietly
-from ...ir.strides import inverse
 from ..autograd.graph import as_one
 from ..autograd.recording import record
 from ..mode import get_default_dtype, mode, resolve
 from . import masked_selection
 from .lanes import Lane, find_lane, lanes, promoted_lane
 from .masked_selection import Selection
-from .memory_order import axis_order, elementwise_strides, strides_of
+from .memory_order import elementwise_strides, in_torch_order, strides_of
 from .placement import compute as compute_on_device
 from .promotion import SCALAR_TYPE, common_dtype
 from .tensor import Size, Tensor, traced, wrap
@@ -197,36 +195,6 @@ def _explained(op: OpDef, inputs: tuple, params: dict, error: Exception) -> Exce
     if inputs[0]._dtype is bool_ and op.refused.bools:
         return RuntimeError(op.refused.bools)
     return _not_implemented(op, inputs[0])
-
-
-def in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
-    """An elementwise output in the memory order that torch would give it."""
-    for a in arrays:
-        if not a.flags.c_contiguous:
-            break
-    else:
-        return y
-    operands = tuple([(a.shape, a.strides) for a in arrays])
-    axes = _other_order(operands, y.shape, y.strides, y.itemsize)
-    if axes is None:
-        return y
-    out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(inverse(axes))
-    np.copyto(out, y)
-    return out
-
-
-@lru_cache(10_000)
-def _other_order(
-    operands: tuple, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int
-) -> tuple[int, ...] | None:
-    """The axes from the outermost to the innermost in the memory that torch would give an output
-    of these operands; None if the strides of the output have that order.
-    """
-    want = elementwise_strides(operands, shape)
-    dims = zip(shape, strides, want, strict=True)
-    if 0 in shape or all(s == w * itemsize for n, s, w in dims if n > 1):
-        return None
-    return axis_order(shape, want) or tuple(range(len(shape)))
 
 
 def _half_result_dtype(op: OpDef, inputs: tuple) -> DType | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ...ir.strides import contiguous
+import numpy as np
+
+from ...ir.strides import contiguous, inverse
 from ..mode import mode
 from .tensor import Tensor
 
@@ -84,3 +86,33 @@ def axis_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, .
     dense = contiguous(tuple(shape[d] for d in axes))
     filled = all(strides[d] == s for d, s in zip(axes, dense, strict=True) if shape[d] != 1)
     return axes if filled else None
+
+
+def in_torch_order(y: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
+    """An elementwise output in the memory order that torch would give it."""
+    for a in arrays:
+        if not a.flags.c_contiguous:
+            break
+    else:
+        return y
+    operands = tuple([(a.shape, a.strides) for a in arrays])
+    axes = _other_order(operands, y.shape, y.strides, y.itemsize)
+    if axes is None:
+        return y
+    out = np.empty([y.shape[d] for d in axes], y.dtype).transpose(inverse(axes))
+    np.copyto(out, y)
+    return out
+
+
+@lru_cache(10_000)
+def _other_order(
+    operands: tuple, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int
+) -> tuple[int, ...] | None:
+    """The axes from the outermost to the innermost in the memory that torch would give an output
+    of these operands; None if the strides of the output have that order.
+    """
+    want = elementwise_strides(operands, shape)
+    dims = zip(shape, strides, want, strict=True)
+    if 0 in shape or all(s == w * itemsize for n, s, w in dims if n > 1):
+        return None
+    return axis_order(shape, want) or tuple(range(len(shape)))

@@ -1,5 +1,5 @@
 """Nodes as one Python function of arrays: their primitives, computed by NumPy one after the other,
-as `dispatch` computes them for tensors, with the same numbers. It makes no tensors in between.
+as dispatch.py computes them for tensors, with the same numbers. It makes no tensors in between.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...ir.op import Kind, evaluate
 from ...ir.ops.movement import reshape
 from ...ir.ops.source import input as input_
 from ...ir.quiet import quiet_context
-from .dispatch import in_torch_order
+from .memory_order import in_torch_order
 
 # One step of a function: {y} is the result, {args} the operands, {k} the number of the step
 _PLAIN = (
