@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fake_gpu import fake_gpus
 
 import tracegrad as tg
+from tracegrad.nn import functional as F
 
 DTYPES = {
     "a product": lambda T, x: x @ x,
@@ -104,6 +106,37 @@ def test_a_checkpoint_is_computed_again_as_it_was():
         y.backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(tg.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_lists_of_gpus():
+    with fake_gpus():
+        c, g = numbers(tg), numbers(tg).cuda()
+        with tg.autocast("cuda"):
+            assert tg.is_autocast_enabled("cuda") and not tg.is_autocast_enabled("cpu")
+            assert tg.get_autocast_dtype("cuda") is tg.float16 is (g @ g).dtype
+            assert (c @ c).dtype is tg.float32  # of the CPU
+            h = g @ g
+            kinds = {
+                tg.float16: (h.relu(), h + h, tg.cat([h, h]), F.linear(g, g), h.max()),
+                tg.float32: (h.exp(), h.sum(), h.softmax(1), F.layer_norm(h, (4,)), h**2,
+                             tg.cat([h, g]), F.cross_entropy(h, tg.zeros(4).long().cuda())),
+            }
+            for dtype, results in kinds.items():
+                assert [y.dtype for y in results] == [dtype] * len(results)
+            assert h.sum(dtype=tg.float16).dtype is tg.float16
+            with pytest.raises(RuntimeError, match="unsafe to autocast"):
+                F.binary_cross_entropy(h.sigmoid(), h.sigmoid())
+            with tg.autocast("cuda", enabled=False):
+                assert (g @ g).dtype is tg.float32
+            with pytest.raises(RuntimeError, match="one kind of device"), tg.autocast("cpu"):
+                pass
+        f = tg.compile(lambda x: (x @ x).exp() + x)
+        with tg.cuda.amp.autocast(dtype=tg.bfloat16):
+            y = f(g)
+            assert (g @ g).dtype is tg.bfloat16 and y.dtype is tg.float32
+        tg.testing.assert_close(y, (g.bfloat16() @ g.bfloat16()).float().exp() + g)
+        with pytest.warns(UserWarning, match="In CUDA autocast.*not supported"):
+            assert not tg.autocast("cuda", dtype=tg.float64).enabled
 
 
 def test_the_block_ends_with_an_error_too():

@@ -11,9 +11,10 @@ from .. import cuda
 from ..ir.dtype import DType, bfloat16, float16
 from ..tracer.mode import casting, mode
 from ..tracer.tensor.device import device
-from .policy import POLICIES, take_part
+from .policy import LISTS, POLICIES, take_part
 
 __all__ = ["autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
+_USUAL = {"cpu": bfloat16, "cuda": float16}
 
 
 def is_autocast_available(device_type: str) -> bool:
@@ -22,16 +23,17 @@ def is_autocast_available(device_type: str) -> bool:
     >>> torch.amp.is_autocast_available("cpu")
     True
     """
-    return device(device_type).type == "cpu"
+    return device(device_type).type in LISTS
 
 
 class autocast(ContextDecorator):
-    """A `with` block, or decorator, in which products and convolutions compute in bfloat16, and
-    losses in float32: torch's lists for CPUs.
+    """A `with` block, or decorator, in which products and convolutions of tensors on a device
+    compute in a lower precision, and losses in float32: torch's lists for CPUs and for GPUs.
 
-    dtype: bfloat16 or float16. On a device that is not available torch's warning is given, and
-    nothing is cast. Shapes: any. Raises RuntimeError for a GPU that is there: its lists are not
-    here; and for recurrent layers in the block. Recurrent cells stay in float32.
+    dtype: bfloat16, the usual one on CPUs, or float16, that on GPUs. On a device that is not
+    available torch's warning is given, and nothing is cast. Shapes: any. Raises RuntimeError within
+    a block for the other device; and for recurrent layers in the block. Recurrent cells stay in
+    float32.
 
     >>> with torch.autocast("cpu"):
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
@@ -41,21 +43,22 @@ class autocast(ContextDecorator):
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True,
                  cache_enabled: bool | None = None):
         self.device = device(device_type).type
-        self.dtype = bfloat16 if dtype is None else dtype
+        self.dtype = _USUAL.get(self.device, bfloat16) if dtype is None else dtype
         if enabled and self.device == "cuda" and not cuda.is_available():
             warnings.warn(
                 "User provided device_type of 'cuda', but CUDA is not available. Disabling",
                 stacklevel=2,
             )
             enabled = False
-        if enabled and self.device != "cpu":
+        if enabled and self.device not in LISTS:
             raise RuntimeError(
                 f"autocast({device_type!r}) is not part of tracegrad; use "
                 "`model.to(torch.bfloat16)`"
             )
-        if enabled and self.dtype not in POLICIES:
+        if enabled and (self.device, self.dtype) not in POLICIES:
             warnings.warn(
-                f"In CPU autocast, but the target dtype is not supported: {dtype}. Disabling",
+                f"In {self.device.upper()} autocast, but the target dtype is not supported: "
+                f"{dtype}. Disabling",
                 stacklevel=2,
             )
             enabled = False
@@ -63,12 +66,19 @@ class autocast(ContextDecorator):
         self.before: list[Any] = []
 
     def __enter__(self) -> Self:
-        self.before.append(mode.autocast)
+        before = mode.autocast
         if self.enabled:
-            take_part()
-            mode.autocast = POLICIES[self.dtype]
-        elif self.device == "cpu":
+            if before is not None and before.device != self.device:
+                raise RuntimeError(
+                    f"autocast({self.device!r}) within autocast({before.device!r}): one kind of "
+                    "device at a time"
+                )
+            policy = POLICIES[self.device, self.dtype]
+            take_part(policy)
+            mode.autocast = policy
+        elif before is not None and before.device == self.device:
             mode.autocast = None
+        self.before.append(before)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -81,7 +91,7 @@ def is_autocast_enabled(device_type: str = "cuda") -> bool:
     >>> torch.is_autocast_enabled("cpu")
     False
     """
-    return device(device_type).type == "cpu" and mode.autocast is not None
+    return mode.autocast is not None and mode.autocast.device == device(device_type).type
 
 
 def is_autocast_cpu_enabled() -> bool:
@@ -99,9 +109,9 @@ def get_autocast_dtype(device_type: str) -> DType:
     >>> torch.get_autocast_dtype("cpu")
     tracegrad.bfloat16
     """
-    if device(device_type).type != "cpu":
-        return float16
-    return bfloat16 if mode.autocast is None else mode.autocast.lower
+    if is_autocast_enabled(device_type):
+        return mode.autocast.lower
+    return _USUAL.get(device(device_type).type, float16)
 
 
 def clear_autocast_cache() -> None:
