@@ -4,6 +4,7 @@ launch for each step.
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import contextmanager
 from secrets import token_hex
@@ -217,6 +218,62 @@ def test_tensors_that_a_function_makes_on_the_device():
         return [tg.compile(f)().cpu().numpy() for f in made]
 
     agrees(program)
+
+
+# ---- what splits the graph of a step
+def _shifted(a):
+    return a @ a.t() + 5 * tg.eye(3, device=a.device)
+
+
+ONE_GRAPH = {
+    "elementwise": lambda x: (x * 2).exp(), "labels": lambda x: F.cross_entropy(x, x[0].long()),
+    "an index": lambda x: x[[0, 1]].sum(), "random numbers": lambda x: F.dropout(x, 0.5),
+    "a loop of known length": lambda x: _scan(x), "sorting": lambda x: x.sort(1)[0].cumsum(0),
+    "a number of the CPU": lambda x: x * tg.tensor(2.0), "what is masked": lambda x: x[x > 0].sum(),
+    "a loop of Python": lambda x: [x := x.tanh() @ x for _ in range(6)][-1],
+}
+# what else happens: the host reads (r), waits (w), runs a kernel (h, between copies)
+SPLIT = {
+    "a factorisation": (lambda x: tg.linalg.cholesky(_shifted(x)).exp(), "ghg"),
+    "a number that Python reads": (lambda x: x * x.sum().item(), "gwg"),
+    "a branch of Python": (lambda x: x * 2 if x.sum() > 0 else x, "gw"),
+    "a branch": (lambda x: tg.cond(x.sum() > 0, lambda a: a * 2, lambda a: a - 1, (x,)),
+                 "ggwgggw"),
+    "a while loop": (lambda x: tg.while_loop(
+        lambda n, y: n < 2, lambda n, y: (n + 1, y * 1.5), (tg.zeros_like(x[0, 0]), x))[1],
+        "ggwggwggw"),
+    "a value that is printed": (lambda x: (print(x.sum()), x * 2)[1], "gr"),
+    "a value for the CPU": (lambda x: (x * 2).cpu(), "gr"),
+}
+
+
+def _scan(x):
+    return tg._higher_order_ops.scan(lambda c, s: (c + s, c * s), x[0] * 0, x)[0]
+
+
+def _walked(f):
+    """What the third call of a compiled function asks of the driver, a letter for each."""
+    with gpus() as driver:
+        x, f = data(3, 3).abs().to("cuda"), tg.compile(f)
+        f(x)
+        f(x)
+        driver.log.clear()
+        f(x)
+        said = [line.split()[0] for line in driver.log]
+    letters = {"graph": "g", "synchronize": "w", "copy_out": "r", "launch": "l"}
+    text = "".join(letters.get(line, "") for line in said)
+    copies = "copy_in" in said[said.index("graph") + 1 :]
+    return re.sub("r+", "h", text).removesuffix("h") if copies else text
+
+
+@pytest.mark.parametrize("f", ONE_GRAPH.values(), ids=ONE_GRAPH)
+def test_a_call_is_one_graph(f):
+    assert _walked(f) == "g"
+
+
+@pytest.mark.parametrize(("f", "walked"), SPLIT.values(), ids=SPLIT)
+def test_what_splits_a_graph(f, walked, capsys):
+    assert _walked(f) == walked
 
 
 # ---- what Python looks at

@@ -55,6 +55,8 @@ class Executable:
         end, commit = len(program.launches), program.commit
         spans = ((0, end), (0, commit), (commit, end))
         self._spans = [parts.between(first, last) for first, last in spans]
+        # whether a walk waits on its way, so that what is wrong may as well be seen at once
+        self._waiting = any(not isinstance(part, Graph) for part in self._spans[WHOLE])
         self._prepare()
         self._graphs: dict[Graph, int] = {}
         self._late: LateChecks | None = None
@@ -128,7 +130,8 @@ class Executable:
         self._begin(span)
         if span == AFTER:
             return False
-        if self.program.checked > 0 and (span != WHOLE or self._readable or BLOCKING):
+        waited = span != WHOLE or self._readable or BLOCKING or self._waiting
+        if self.program.checked > 0 and waited:
             return self._wrong_now()
         if self.program.checked > 0:
             return self._wrong_before()
