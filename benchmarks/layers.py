@@ -16,7 +16,7 @@ import numpy as np
 class Layers:
     """Layers with parameters, made of the functions of a library."""
 
-    convolved: Any
+    convolved: Any  # what each library does in its own way
     normalized: Any
 
     def parameter(self, *shape: int, start: float | None = None) -> Any:
@@ -68,9 +68,6 @@ class Shapes(Layers):
         self.drawn: list[np.ndarray] = []
         self.rng = np.random.default_rng(0)
 
-    convolved: Any
-    normalized: Any
-
     def parameter(self, *shape: int, start: float | None = None) -> Any:
         if start is None:
             bound = prod(shape[1:]) ** -0.5
@@ -87,19 +84,16 @@ class Shapes(Layers):
         return Anything()
 
 
-class Given(Layers):
+class WithParameters(Layers):
     def __init__(self, parameters: list[Any]) -> None:
         self.parameters, self.used = parameters, 0
-
-    convolved: Any
-    normalized: Any
 
     def parameter(self, *shape: int, start: float | None = None) -> Any:
         self.used += 1
         return self.parameters[self.used - 1]
 
 
-class Torch(Given):
+class Torch(WithParameters):
     def __init__(self, T: Any, parameters: list[Any]) -> None:
         super().__init__(parameters)
         self.library, self.F = T, T.nn.functional  # exp, log, stack and others of the same names
@@ -174,7 +168,7 @@ class Torch(Given):
         return self.F.smooth_l1_loss(x, y)
 
 
-class Jax(Given):
+class Jax(WithParameters):
     def __init__(self, jax: Any, parameters: list[Any]) -> None:
         super().__init__(parameters)
         self.jax, self.library = jax, jax.numpy

@@ -22,8 +22,8 @@ def in_torch(options: dict[str, Any], T: Any, q: Any, k: Any, v: Any, mask: Any)
 
 def in_jax(options: dict[str, Any], jax: Any, q: Any, k: Any, v: Any, mask: Any) -> Any:
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-    given: dict[str, Any] = {"mask": mask} if "attn_mask" in options else options
-    return jax.nn.dot_product_attention(q, k, v, **given).swapaxes(1, 2)
+    chosen: dict[str, Any] = {"mask": mask} if "attn_mask" in options else options
+    return jax.nn.dot_product_attention(q, k, v, **chosen).swapaxes(1, 2)
 
 
 def arrays(batch: int, length: int) -> list[np.ndarray]:

@@ -95,9 +95,9 @@ def torch_run(T: Any, cell: Cell, arrays: list[np.ndarray]) -> Run:
 def jax_run(jax: Any, cell: Cell, arrays: list[np.ndarray]) -> Run:
     f = cell.jax
     assert f is not None
-    given: list[Any] = [jax.numpy.asarray(a) for a in arrays]
+    inputs: list[Any] = [jax.numpy.asarray(a) for a in arrays]
     if cell.wrt:
-        shape = jax.eval_shape(lambda *a: first(f(jax, *a)), *given)
+        shape = jax.eval_shape(lambda *a: first(f(jax, *a)), *inputs)
         cotangent = jax.numpy.asarray(cotangents(shape), shape.dtype)
 
         def call(cotangent: Any, *arrays: Any) -> Any:
@@ -105,13 +105,13 @@ def jax_run(jax: Any, cell: Cell, arrays: list[np.ndarray]) -> Run:
             y, back = jax.vjp(lambda *leaves: first(f(jax, *leaves, *rest)), *leaves)
             return y, *back(cotangent)
 
-        given = [cotangent, *given]
+        inputs = [cotangent, *inputs]
     else:
         def call(*arrays: Any) -> Any:  # type: ignore[misc]
             return f(jax, *arrays)
 
     step = jax.jit(call)
-    return lambda: jax.block_until_ready(step(*given))
+    return lambda: jax.block_until_ready(step(*inputs))
 
 
 def numbers(results: Any) -> list[np.ndarray]:
