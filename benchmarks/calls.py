@@ -12,6 +12,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
@@ -130,6 +131,11 @@ def least(calls: list[Callable[[], Any]], seconds: float) -> list[float]:
     return best
 
 
+def walk_all(native: list[tuple[Callable[..., Any], Any]]) -> None:
+    for walk, span in native:
+        walk(span)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
     parser.add_argument("--only", default="", help="the beginnings of names, with commas")
@@ -152,8 +158,7 @@ def main() -> None:
             calls.append(call)
             for _ in range(5):
                 call()
-        native = walks(functions[0])
-        calls.append(lambda native=native: [walk(span) for walk, span in native])
+        calls.append(partial(walk_all, walks(functions[0])))
         ours, *theirs, walked = least(calls, chosen.seconds)
         torch = f"{theirs[0]:.1f}" if theirs else "-"
         print(f"| {name} | {ours:.2f} | {walked:.2f} | {ours - walked:.2f} | {torch} |", flush=True)
