@@ -12,6 +12,13 @@ from tracegrad.tracer.autograd import plans
 from tracegrad.tracer.mode import mode
 
 F = torch.nn.functional
+
+
+@pytest.fixture(autouse=True)
+def plans_at_the_second_call(monkeypatch):
+    monkeypatch.setattr(plans, "CALLS", 2)
+
+
 rng = np.random.default_rng(0)
 
 
@@ -58,6 +65,8 @@ PROGRAMS = {
     "transposed": lambda x: F.softmax(x.t(), 0) + F.silu(x.t()),
     "columns": lambda x: F.softmax(x[:, ::2], 0).sum(1),
     "attention": lambda x: F.scaled_dot_product_attention(x, x, x[:, :5].clone(), is_causal=True),
+    "parts": lambda x: x[1] * x[:, 2:3] + x[-1, ::2].sum() + x.view(-1)[3] + x[LABELS].sum(0),
+    "views": lambda x: x.reshape(5, 4) @ x.t().unsqueeze(0)[0].t() + x.max() * x.min(),
     "prod": lambda x: x.prod(1),
 }
 
@@ -145,6 +154,30 @@ def test_hooks_see_the_operation_as_one():
     torch.testing.assert_close(x.grad, want.grad)
 
 
+def test_views_of_plans_are_views():
+    x = leaf(4, 5)
+    for _ in range(4):
+        h = x * 1
+        v = h[1:3]
+        assert v._base is h and v[0]._base is h and v.t()._base is h
+        v[0].mul_(3)
+        h[2, 4:].add_(h[0, 0])
+        with pytest.raises(RuntimeError, match="leaf"):
+            x[0].add_(1)
+        with torch.no_grad():
+            x[3].add_(1)
+            assert x[3]._base is x or x[3].data_ptr() == x.data_ptr() + 60
+        assert h[1].grad_fn.name() == "SelectBackward0" and h[None].shape == (1, 4, 5)
+        (g,) = torch.autograd.grad((v * v).sum() + h[0].sum(), x)
+        want = torch.zeros(4, 5)
+        want[0] = 1
+        want[1] = 18 * x.detach()[1]
+        want[2] = 2 * x.detach()[2]
+        last = 2 * (x[2, 4] + x[0, 0]).detach()
+        want[2, 4], want[0, 0] = last, 1 + last
+        torch.testing.assert_close(g, want)
+
+
 def test_views_stay_views_and_results_stay_apart():
     x = torch.zeros(3, 4)
     for _ in range(4):
@@ -191,4 +224,4 @@ def test_many_shapes_do_not_fill_the_memory():
     for n in range(plans.MOST // 3):
         torch.zeros(n).mean()
         torch.zeros(n).sum()
-    assert len(plans._plans) <= plans.MOST + 1
+    assert len(plans._plans) <= plans.MOST + 1 and len(plans._calls) <= plans.MOST + 1

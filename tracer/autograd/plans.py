@@ -1,6 +1,6 @@
 """Operations that are made of several primitives, by their plans.
 
-An eager function of primitives is traced when it is called a second time with arguments of the same
+An eager function of primitives is traced when it was called some times with arguments of the same
 shapes, dtypes and numbers (sketches.py). From then on it is one Python function of arrays, without
 tensors and autograd nodes in between; its derivative is another one. Both compute the same numbers
 as the primitives one by one. What cannot be traced, or makes a view, is called as it is.
@@ -9,6 +9,7 @@ as the primitives one by one. What cannot be traced, or makes a view, is called 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from numpy import ndarray
 from ...ir.dtype import DType
 from ..mode import get_default_dtype, mode, sequence_numbers
 from ..tensor.data_changes import refuse_changed_data
-from ..tensor.tensor import Tensor, wrap
+from ..tensor.device_memory import address
+from ..tensor.tensor import Size, Tensor, wrap
+from ..tensor.views import set_view
 from . import graph
 from .graph import Composite, as_one, edge
 from .node_classes import FREED
@@ -26,9 +29,11 @@ from .rule_lines import wrapped
 from .sketches import Plan, sketched
 
 MOST = 2000  # plans that are kept
+CALLS = 12  # the call at which a plan is made, which takes as long as some tens of calls
 PLAIN: set[type] = {Tensor}  # classes of tensors without a `__torch_function__` of their own
 _SIMPLE = frozenset((bool, int, str, type(None), DType))
-_plans: dict[tuple, Any] = {}  # None: there is none; 1: it was called once
+_plans: dict[tuple, Plan | None] = {}  # None: there is none
+_calls: dict[tuple, int] = {}  # how many, of those that have no plan yet
 _hopeless: dict[Callable, int] = {}  # functions of which no plan could be made, how often
 _TRIES = 4
 
@@ -42,8 +47,9 @@ class PlannedBackward(OpBackward):
 
     def __init__(
         self, plan: Plan, title: str, tensors: list[Tensor], y: Tensor,
-        intermediates: tuple[ndarray, ...], start: int,
+        intermediates: tuple[ndarray, ...],
     ):
+        start = next(sequence_numbers)
         own = [t._grad_fn or edge(t) for t in tensors]
         versions = [t._version for t in tensors]
         self.title, self.edges, self.sequence = title, tuple([own[k] for k in plan.to]), start
@@ -109,9 +115,13 @@ def _describe(values: Any, parts: list, tensors: list[Tensor]) -> bool:
             if a != a:
                 return False
             parts += (kind, a or repr(a))  # 0.0 and -0.0 are equal
-        elif kind is tuple or kind is list:
+        elif kind is tuple or kind is list or kind is Size:
             parts += (kind, len(a))
             if not _describe(a, parts, tensors):
+                return False
+        elif kind is slice:
+            parts.append(kind)
+            if not _describe((a.start, a.stop, a.step), parts, tensors):
                 return False
         else:
             return False
@@ -137,15 +147,15 @@ def planned(title: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not _describe(kwargs.values(), parts, tensors):
             return NotImplemented
     key = tuple(parts)
-    plan = _plans.get(key, 0)
-    if plan is None:
+    plan: Any = _plans.get(key, key)
+    if plan is key:
+        calls = _calls[key] = _calls.get(key, 0) + 1
+        if calls >= CALLS:
+            return _first(key, title, function, args, kwargs, tensors)
+        if len(_calls) > MOST:
+            _calls.clear()
         return NotImplemented
-    if type(plan) is int:
-        if len(_plans) > MOST:
-            _plans.clear()
-        _plans[key] = 1
-        return _first(key, title, function, args, kwargs, tensors) if plan else NotImplemented
-    return _run(plan, title, tensors, grad)
+    return NotImplemented if plan is None else _run(plan, title, tensors, grad)
 
 
 def _run(plan: Plan, title: str, tensors: list[Tensor], grad: bool) -> Any:
@@ -154,9 +164,10 @@ def _run(plan: Plan, title: str, tensors: list[Tensor], grad: bool) -> Any:
     except (ValueError, TypeError):
         return NotImplemented  # which raises what it is called for
     y = wrap(arrays[0], plan.dtype)
+    if plan.path:
+        set_view(tensors[plan.base], plan.path, y)
     if plan.to and grad:
-        start = next(sequence_numbers)
-        y._grad_fn = PlannedBackward(plan, title, tensors, y, arrays[1:], start)
+        y._grad_fn = PlannedBackward(plan, title or plan.title, tensors, y, arrays[1:])
         y._requires_grad = True
     return y
 
@@ -165,8 +176,12 @@ def _first(
     key: tuple, title: str, function: Callable, args: tuple, kwargs: dict, tensors: list[Tensor]
 ) -> Any:
     """Make a plan, and keep it if its result is that of the function."""
+    if len(_plans) > MOST:
+        _plans.clear()
     _plans[key] = None
-    result = as_one(title, function, *args, **kwargs)
+    del _calls[key]
+    whole = as_one if title else _call
+    result = whole(title, function, *args, **kwargs)
     try:
         plan = sketched(function, args, kwargs, tensors)
         mine = plan.forward(*[t._array for t in tensors])
@@ -180,17 +195,41 @@ def _first(
     return result
 
 
+def _call(title: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
 def _same(result: Any, arrays: tuple[ndarray, ...], plan: Plan, tensors: list[Tensor]) -> bool:
-    if type(result) is not Tensor or result._view is not None or result._dtype is not plan.dtype:
+    """Whether the result of a function, and what a plan has computed, are the same."""
+    if type(result) is not Tensor or result._dtype is not plan.dtype:
         return False
     mine, array = arrays[0], result._array
     if array.shape != mine.shape or array.strides != mine.strides:
         return False
     if result._requires_grad is not bool(plan.to):
         return False
+    if plan.path:
+        if plan.base < 0 or result._version is not tensors[plan.base]._version:
+            return False
+        return address(array) == address(mine)
+    if result._view is not None or result._memory_location is not None:
+        return False
     if any(np.may_share_memory(a, t._array) for a in (array, *arrays[1:]) for t in tensors):
         return False  # nobody would see that it is changed
     return array.tobytes() == mine.tobytes()
+
+
+def shortcut(function: Callable) -> Callable:
+    """Let a function be computed by plans that is not one operation of several, but takes time to
+    look at its arguments.
+    """
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = planned("", function, args, kwargs)
+        return function(*args, **kwargs) if result is NotImplemented else result
+
+    return call
 
 
 graph.planned = planned

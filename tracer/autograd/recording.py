@@ -22,7 +22,7 @@ from ..tensor.tensor import Tensor, fill_slots
 from .graph import AccumulateGrad, GradFn, edge
 from .node_classes import FREED, SavedValues
 from .operands_read import Reads, reads_of
-from .rule_lines import new_line
+from .rule_lines import CALLS, MOST, new_line
 
 _INPLACE_HINT = (
     " Hint: the operation that changed it is an in-place one (a name that ends in _, or an "
@@ -148,9 +148,11 @@ class OpBackward(SavedValues, GradFn):
         line = lines.get(key, 0)
         if line is None or type(line) is int:
             grads = self._by_rules(g)
-            if line == 0:
-                lines[key] = 1
-            elif line == 1 and None not in [self.edges[k] for k, _ in self.reads.rules]:
+            if line is not None and line < CALLS:
+                if len(lines) > MOST:
+                    lines.clear()
+                lines[key] = line + 1
+            elif line is not None and None not in [self.edges[k] for k, _ in self.reads.rules]:
                 new_line(self.reads, key, self._avals(g), g, arrays, grads)
             return grads
         return line.gradients(g, arrays, len(self.inputs))

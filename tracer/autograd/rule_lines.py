@@ -1,6 +1,6 @@
 """The derivative rules of a primitive as one function of arrays, which makes no tensors in between.
 
-It is made when the rules are applied a second time to operands of the same shapes and dtypes, and
+It is made when the rules were applied some times to operands of the same shapes and dtypes, and
 gives the same numbers.
 """
 
@@ -19,6 +19,7 @@ from ..tensor.straight_line import Unsuitable, straight_line
 from ..tensor.tensor import Tensor, wrap
 from .operands_read import Reads
 
+CALLS = 8  # the call after which it is made
 MOST = 200  # functions of one primitive that are kept
 
 
@@ -56,8 +57,6 @@ def new_line(
 
     avals: of the output and the operands: the shape and dtype, or None if it is like the output.
     """
-    if len(reads.lines) > MOST:
-        reads.lines.clear()
     reads.lines[key] = None
     try:
         line = _line(reads, avals, g, arrays)

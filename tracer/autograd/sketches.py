@@ -18,6 +18,7 @@ from ..tensor.dispatch import bind
 from ..tensor.memory_order import strides_of
 from ..tensor.straight_line import Unsuitable, straight_line
 from ..tensor.tensor import Tensor, traced
+from ..tensor.views import Path, base_and_path
 from .backward_pass import BackwardPass
 from .graph import GradFn
 
@@ -100,7 +101,7 @@ class Plan:
     forward: from the arrays of the tensors to the output and the intermediates that backward reads;
     backward: two functions from the gradient and what it reads to the contributions, each for the
     argument of that place in `to`; read: numbers of arguments, -1 for the output, of the values
-    that backward reads ahead of the intermediates.
+    that backward reads ahead of the intermediates; path: of a view of argument `base`.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class Plan:
         self.output, self.dtype = output, output.dtype
         self.made: list[Node] = []
         self.to: tuple[int, ...] = ()
+        self.title, self.base = "", 0
+        self.path: Path = ()
 
     def differentiate(self, g: Node, arrived: list[tuple[int, Node]], checks: list[Node]) -> None:
         """Set how gradients are computed."""
@@ -186,7 +189,11 @@ def sketched(function: Callable, args: tuple, kwargs: dict, tensors: list[Tensor
             if type(y) is not Tensor or y._node in inputs or changed:
                 raise Unsuitable
             plan = Plan(inputs, set(strides), y._node, list(sketch.checks))
+            if y._view is not None:
+                root, plan.path, _ = base_and_path(y)
+                plan.base = inputs.index(root._node) if root._node in inputs else -1
             if y._requires_grad:
+                plan.title = y._grad_fn.title
                 sketch.checks.clear()
                 g, contributions = input_node(y._node.shape, y._dtype), _Contributions()
                 with FixedGradMode(False):

@@ -256,12 +256,12 @@ def _distance(memory: Any, array: Any) -> int:
     return (address(array) - address(memory)) // array.itemsize
 
 
-def _result_location(x: Tensor, op: Any, params: dict, y: Tensor) -> tuple | None:
-    """The memory location of the result of a movement, without a lasting reference to `x`."""
+def _result_location(x: Tensor, path: Path, y: Tensor) -> tuple | None:
+    """The memory location of the result of movements, without a lasting reference to `x`."""
     if y._array.size:  # its array says where it begins, to who asks
         root = base_and_path(x)[0]
         return root._array if root._memory_location is None else root._memory_location[0], None
-    y._base, y._view = x, ViewMeta(x, ((op, params),), False, None)
+    y._base, y._view = x, ViewMeta(x, path, False, None)
     location = memory_location(y)
     y._base = y._view = None
     return location
@@ -306,19 +306,22 @@ def make_view(x: Tensor, op: Any, params: dict, y: Tensor) -> None:
         and not may_share_memory(x._array, y._array)
     ):
         return
-    elif not mode.grad and x._grad_fn is not None:
-        y._version, y._memory_location = x._version, _result_location(x, op, params, y)
-        return  # they share only memory; a base would keep the graph of x alive
     if op is expand and math.prod(y.shape) == math.prod(x.shape):
         op, params = reshape, {"shape": tuple(y.shape)}
-    v = x._view
-    if v is not None and v.differentiable and mode.grad:
-        base, path = x._base, (*v.path, (op, params))
-    else:
-        base, path = x, ((op, params),)
-    assert base is not None
+    set_view(x, ((op, params),), y, strides)
+
+
+def set_view(x: Tensor, path: Path, y: Tensor, strides: tuple[int, ...] | None = None) -> None:
+    """Make `y`, the result of movements of `x` in the same memory, a view of the base of `x`."""
+    grad = bool(mode.grad)
+    if y._array is not None and not grad and x._grad_fn is not None:
+        y._version, y._memory_location = x._version, _result_location(x, path, y)
+        return  # they share only memory; a base would keep the graph of x alive
+    v, base = x._view, x
+    if v is not None and v.differentiable and grad:
+        base, path = x._base, (*v.path, *path)  # type: ignore[assignment]
     y._base, y._version = base, x._version
-    y._view = ViewMeta(base, path, bool(mode.grad), strides)
+    y._view = ViewMeta(base, path, grad, strides)
 
 
 def alias_memory(x: Tensor, y: Tensor) -> None:

@@ -12,6 +12,7 @@ from ...ir.ops.contract import dot as product
 from ...ir.ops.movement import expand, reshape
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.plans import shortcut
 from ...tracer.tensor.dispatch import not_implemented
 from ...tracer.tensor.promotion import SCALAR_TYPE, common_dtype
 from ...tracer.tensor.tensor import Tensor
@@ -153,6 +154,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return product(input, mat2)
 
 
+@shortcut
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product; vectors are rows on the left and columns on the right, leading dimensions
     are batches.

@@ -18,6 +18,7 @@ from ...ir.ops.index import index as index_, index_put as index_put_, result_sha
 from ...ir.ops.movement import expand, reshape
 from ...ir.strides import contiguous
 from ...tracer.autograd.graph import as_one, composite
+from ...tracer.autograd.plans import shortcut
 from ...tracer.mode import mode, resolve
 from ...tracer.tensor.device_memory import host
 from ...tracer.tensor.dispatch import number
@@ -372,6 +373,7 @@ def _viewed(x: Tensor, s: Subscript) -> Tensor:
     return part
 
 
+@shortcut
 def getitem(self: Tensor, key: Any) -> Tensor:
     """x[key]."""
     x = resolve(self)

@@ -13,6 +13,7 @@ from ...ir.ops.movement import reshape
 from ...ir.ops.reduce import keepdims
 from ...ir.ops.source import iota
 from ...tracer.autograd.graph import composite, with_grad_name
+from ...tracer.autograd.plans import shortcut
 from ...tracer.mode import forward_mode, get_default_dtype
 from ...tracer.tensor.dispatch import bind
 from ...tracer.tensor.gradient_layout import to_contiguous
@@ -357,6 +358,7 @@ def _whole_extreme(input: Tensor, op: Any, name: str) -> Tensor:
 
 
 @numpy_names
+@shortcut
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The greatest element; along a dimension, (values, indices); with a tensor, the elementwise
     maximum.
@@ -374,6 +376,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 @numpy_names
+@shortcut
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; along a dimension, (values, indices); with a tensor, the elementwise
     minimum.

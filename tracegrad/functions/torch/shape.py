@@ -14,6 +14,7 @@ from ...ir.op import ShapeError, broadcast
 from ...ir.ops import movement as ops
 from ...ir.strides import contiguous, restride
 from ...tracer.autograd.graph import composite, with_grad_name
+from ...tracer.autograd.plans import shortcut
 from ...tracer.mode import resolve
 from ...tracer.tensor.layout import (
     channels_last,
@@ -66,6 +67,7 @@ def fresh(y: Tensor, x: Tensor) -> Tensor:
     return y.clone() if y is x or resolve(y)._view is not None else y
 
 
+@shortcut
 @ints("shape")
 def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same elements in another shape; a view where possible. One extent may be -1.
@@ -81,6 +83,7 @@ def reshape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     return y if y._view is not None else with_grad_name(y, "UnsafeViewBackward0")
 
 
+@shortcut
 def view(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
     """The same memory in another shape, or as numbers of another dtype.
 
