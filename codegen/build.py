@@ -15,6 +15,7 @@ from .program import Launch, Program
 from .program_parts import Parts
 from .schedule.fuse import WORTH_A_THREAD, work
 from .schedule.schedule import schedule
+from .traffic import traffic
 
 
 def add_launches(parts: Parts) -> None:
@@ -32,11 +33,14 @@ def add_launches(parts: Parts) -> None:
         operations = parts.operations(group)
         origin = parts.origin(operations)
         whole = 0 if group.opaque else work(operations, space)
-        for kernel, values, scratch, extent, each, grid in equal.launches(group):
+        bounds = equal.launches(group)
+        shares = traffic(s, group, stored, operations, bounds)
+        for one, moved in zip(bounds, shares, strict=True):
+            each = one.step_cost
             grain = max(1, WORTH_A_THREAD // each) if each and not s.row_by_row else 0
-            bound = tuple(map(parts.bind, values))
-            parts.need(scratch)
-            launch = Launch(kernel, bound, extent, grain, origin, max(each * extent, whole), grid)
+            parts.need(one.scratch_bytes)
+            args, most = tuple(map(parts.bind, one.values)), max(each * one.extent, whole)
+            launch = Launch(one.kernel, args, one.extent, grain, origin, most, one.grid, moved)
             parts.rows.append((t, launch))
 
 

@@ -20,7 +20,7 @@ from ..ir.node import Node
 from ..ir.ops.loop import branch
 from ..ir.strides import View
 from .gemm.constants import lying
-from .program import ENDLESS, Buffer, Launch, Loop, Moving, Rows, Slot, Test, Turning
+from .program import ENDLESS, Buffer, Launch, Loop, Moving, Rows, Slot, Test, Traffic, Turning
 from .program_parts import Parts
 from .schedule.fuse import WORTH_A_THREAD
 from .schedule.groups import Group
@@ -115,20 +115,21 @@ class _Bodies:
             )
             outer.loops += loops
 
-    def launch(self, piece: Piece, **slots: int) -> None:
+    def launch(self, piece: Piece, traffic: Traffic, **slots: int) -> None:
         """A launch of its own, whose buffers have names."""
         kernel, args, extent, each, grid = piece
         values = tuple(
             Slot(slots[v]) if isinstance(v, str) else self.outer.bind(v) for v in args.values
         )
         grain = max(1, WORTH_A_THREAD // each) if each else 0
-        launch = Launch(kernel, values, extent, grain, self.origin, each * extent, grid)
+        launch = Launch(kernel, values, extent, grain, self.origin, each * extent, grid, traffic)
         self.outer.rows.append((self.t, launch))
 
     def copy(self, like: Node, source: int, target: int) -> None:
         if like.size:
             piece = self.outer.backend.copy(like.size, like.dtype)
-            self.launch(piece, source=source, target=target)
+            nbytes = like.size * like.dtype.itemsize
+            self.launch(piece, Traffic(nbytes, nbytes), source=source, target=target)
 
 
 class _Branch(_Bodies):
@@ -207,7 +208,8 @@ class _Loop(_Bodies):
             if copy is not None:
                 new, size, piece = copy
                 target = self.memory((size,), x.dtype)
-                self.launch(piece, source=self.bases[k], scratch=target)
+                traffic = Traffic(x.size * x.dtype.itemsize, size * x.dtype.itemsize)
+                self.launch(piece, traffic, source=self.bases[k], scratch=target)
                 self.operands[k], self.bases[k] = (leaf, new), target
 
     def tested(self, cond: Graph, body: Parts, layouts: list[View], slots: list[int]) -> None:
@@ -268,11 +270,13 @@ class _Loop(_Bodies):
 
     def stack(self, k: int, y: Node, slot: int) -> None:
         """Output k, one row in each iteration; rows that a loop did not come to are zeros."""
-        shape = self.length, *y.shape
+        shape, size = (self.length, *y.shape), y.dtype.itemsize
         target = self.results[k] if k in self.results else self.memory(shape, y.dtype)
-        self.walk_rows(slot, target, 0, y.size * y.dtype.itemsize)
+        self.walk_rows(slot, target, 0, y.size * size)
         if self.cond is not None and y.size * self.length:
-            self.launch(self.outer.backend.zeros(y.size * self.length, y.dtype), target=target)
+            count = y.size * self.length
+            zeros, traffic = self.outer.backend.zeros(count, y.dtype), Traffic(0, count * size)
+            self.launch(zeros, traffic, target=target)
 
     def carry(self, k: int, y: Node, now: int, written: Mapping[int, int]) -> None:
         """Carry k, which iterations read at `now`."""

@@ -20,7 +20,7 @@ from ..ir.node import Site
 
 __all__ = [
     "FACTOR", "Buffer", "Grid", "Kernel", "Launch", "Loop", "Moving", "Program", "Rows", "Slot",
-    "Test", "Turning", "as_word", "fault",
+    "Test", "Traffic", "Turning", "as_word", "fault",
 ]
 
 # what a kernel takes, by the backend that wrote it. All have the argument block; the CPU's also
@@ -91,6 +91,16 @@ class Grid(NamedTuple):
     threads: int
 
 
+class Traffic(NamedTuple):
+    """What a launch must do, for profiles: bytes that it reads and writes, each counted once, and
+    its arithmetic, in additions.
+    """
+
+    read: int = 0
+    written: int = 0
+    operations: int = 0
+
+
 @dataclass(frozen=True)
 class Launch:
     """One row of the launch list."""
@@ -102,6 +112,7 @@ class Launch:
     origin: tuple[Origin, ...] = ()
     work: int = 0  # how many additions it takes as long as, about
     grid: Grid | None = None  # of a kernel for a GPU, in place of extent and grain
+    traffic: Traffic = Traffic()
 
 
 class Moving(NamedTuple):

@@ -31,6 +31,7 @@ from .program import (
     Rows,
     Slot,
     Test,
+    Traffic,
     Turning,
     as_word,
     from_word,
@@ -77,7 +78,7 @@ def encode(program: Program, lines: Sequence[Site | None]) -> tuple[bytes, bytes
         yield sites.get(o.site, -1)
 
     def launch(one: Launch) -> Iterator[int]:
-        yield from (kernels[one.kernel], one.extent, one.grain, one.work)
+        yield from (kernels[one.kernel], one.extent, one.grain, one.work, *one.traffic)
         yield from (len(one.grid or ()), *(one.grid or ()))
         yield len(one.origin)
         for o in one.origin:
@@ -195,13 +196,14 @@ def decode(parts: Sequence[bytes], lines: Sequence[Site | None]) -> Program:
 
     def launch() -> Launch:
         kernel, extent, grain, work = r.number(len(kernels)), r.number(), r.number(), r.number()
+        traffic = Traffic(*(r.number() for _ in Traffic._fields))
         grids = r.group(r.number)
         if len(grids) != (len(Grid._fields) if kernels[kernel].backend == "cuda" else 0):
             raise Unreadable
         origins = tuple([origin(*pair) for pair in r.pairs()])
         args = tuple([argument(*pair) for pair in r.pairs()])
         grid = Grid(*grids) if grids else None
-        return Launch(kernels[kernel], args, extent, grain, origins, work, grid)
+        return Launch(kernels[kernel], args, extent, grain, origins, work, grid, traffic)
 
     def loop() -> Loop:
         first, last, length = r.number(len(launches) + 1), r.number(len(launches) + 1), r.number()

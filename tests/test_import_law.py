@@ -86,7 +86,7 @@ def law_of(path: Path) -> tuple[str, Law]:
 # May be absent, so these are imported where they are used; nothing else is.
 OPTIONAL = (
     "matplotlib", "graphviz", "tqdm", "torch", "jax", "IPython", "sklearn", "mlxtend",
-    "safetensors", "numba.cuda", "pytest",
+    "safetensors", "numba.cuda", "pytest", "rich",
 )
 
 # A file of flat functions with docstrings may be longer.

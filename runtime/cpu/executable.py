@@ -104,12 +104,15 @@ class Executable:
                 kernel = shares_address() if row.pieces > 1 else loop_address()
                 kernel = 0 if row.control else kernel
             launches[k] = (kernel, block, row.start, row.stop, row.pieces)
-        self._launches, self._claims = launches, aligned(8 * COUNTERS * (len(launches) + 1))
+        self.launches, self._claims = launches, aligned(8 * COUNTERS * (len(launches) + 1))
+        # of each row: its launch, of loops the first one; whether it is a loop; for which share
+        self.rows = [(r.step.launch, r.step.loop is not None, r.share) for r in listed.rows]
+        self.stopwatch: Any = None  # to which the list may refer
         most = int(launches[:, 4].max())
         self.walk = walker(most > 1)
         turn = self._turn = Turn(region_lock(most > 1))
         self.lock, self.busy = turn.lock, turn.busy
-        workers = min(threads(), most) if most > 1 else 1
+        workers = self.workers = min(threads(), most) if most > 1 else 1
         status, claims = address(self._status), address(self._claims)
         stops, rows = [listed.begins[k] for k in stops], listed.begins[-1]
         begin = (stops or [0])[-1]

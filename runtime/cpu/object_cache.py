@@ -106,6 +106,11 @@ def other_processor() -> tuple[str | None, str | None]:
     return config.CPU_NAME, config.CPU_FEATURES
 
 
+def processor() -> str:
+    """The name of the processor that kernels are compiled for."""
+    return other_processor()[0] or llvm.get_host_cpu_name()
+
+
 def key(text: str) -> str:
     return hashlib.sha256(f"{machine()}\n{text}".encode()).hexdigest()
 

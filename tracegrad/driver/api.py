@@ -26,6 +26,8 @@ from .closed import close
 from .compiled_function import CompiledFunction, EagerStep
 from .compiler_choice import choose_compiler
 from .loaded_program import Path, export as write_program
+from .profile import Profile
+from .profiler import profile as profile_of
 from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
 from .replay.stages import forget_misses, misses
@@ -145,7 +147,9 @@ def _callable(state: CompiledFunction) -> Any:
     return compiled
 
 
-_QUERIES = ("graph", "source", "program", "cache_info", "explain", "cfunc", "export")
+_QUERIES = (
+    "graph", "source", "program", "cache_info", "explain", "profile", "cfunc", "export",
+)
 
 
 def _attach(compiled: Any, state: CompiledFunction) -> None:
@@ -181,6 +185,19 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         ]
         return "\n".join(lines)
 
+    def profile(*args: Any, runs: int | None = None, **kwargs: Any) -> Profile:
+        """The time of each launch of a call with these arguments, with the bytes that it moves and
+        its arithmetic, beside what the machine can do; and of a backward from its results. `runs`
+        says how often the function is called for that, as always and with a clock, by turns; if
+        not, that is about a second. What the calls change is put back at the end: tensors, `.grad`,
+        states of optimizers and generators, attributes; and nothing is printed. Without
+        arguments, they are like those of the last call.
+
+        Raises what the function raises; RuntimeError if no program serves such calls.
+        """
+        args = args if args or kwargs else state.last_arguments("profile")
+        return profile_of(state, compiled, runs, args, kwargs)
+
     def cfunc(*args: Any, gradient: int | Sequence[int] | None = None) -> CFunc:
         """The function for C, by a pointer, and for `@numba.njit` code, with dtypes and shapes like
         those of `args`. With `gradient`, it returns the value and the gradient with respect to
@@ -199,7 +216,7 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         args = args or state.last_arguments("export")
         write_program(state.fn, path, args, state.fast_math, gradient)
 
-    functions = graph, source, program, cache_info, explain, cfunc, export
+    functions = graph, source, program, cache_info, explain, profile, cfunc, export
     for name, f in zip(_QUERIES, functions, strict=True):
         setattr(compiled, name, f)
     compiled.tracegrad_state = state

@@ -1,4 +1,6 @@
-"""`python -m tracegrad`: run a script that was written for torch, or show what is kept on disk."""
+"""`python -m tracegrad`: run a script that was written for torch, show what is kept on disk, show
+what this machine can do.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,21 @@ from collections.abc import Sequence
 from .. import absent
 from ..runtime.cpu import object_cache
 from . import script
+from .machine import machine as rates
 
 _USAGE = """\
 python -m tracegrad SCRIPT [ARGUMENT ...]
        python -m tracegrad -m MODULE [ARGUMENT ...]
        python -m tracegrad -c TEXT [ARGUMENT ...]
        python -m tracegrad - [ARGUMENT ...]
-       python -m tracegrad cache [--clear]"""
+       python -m tracegrad cache [--clear]
+       python -m tracegrad machine [--again]"""
 _ABOUT = """\
 Run a script, a module, a text, or with `-` what comes from the standard input, with `import torch`
 giving tracegrad. What it asked of torch in vain is reported at its end. `cache` shows the folder of
-compiled programs and kernels, or empties it."""
+compiled programs and kernels, or empties it. `machine` shows how fast this machine copies and
+multiplies, as profiles compare with it: measured once and kept, or `--again`. For a script that is
+called `cache` or `machine`, write ./cache."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first = command[0] if command else ""
     if first == "cache":
         cache(command[1:])
+    elif first == "machine":
+        machine(command[1:])
     elif first == "-" or (first in ("-m", "-c") and len(command) > 1):
         run(command)
     elif first and first[0] != "-":
@@ -40,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         parser = argparse.ArgumentParser(usage=_USAGE, description=_ABOUT)
         parser.parse_args(command)
-        parser.error("a script, `-`, `-m` and a module, `-c` and a text, or `cache` is needed")
+        needed = "a script, `-`, `-m` and a module, `-c` and a text, `cache` or `machine`"
+        parser.error(f"{needed} is needed")
 
 
 def run(command: list[str]) -> None:
@@ -61,6 +70,13 @@ def cache(arguments: Sequence[str]) -> None:
     if parser.parse_args(arguments).clear:
         object_cache.shrink(-1)
     print(cache_report())
+
+
+def machine(arguments: Sequence[str]) -> None:
+    """`machine`: the rates by which profiles judge."""
+    parser = argparse.ArgumentParser(prog="python -m tracegrad machine")
+    parser.add_argument("--again", action="store_true", help="measure, whatever is kept")
+    print(rates(parser.parse_args(arguments).again))
 
 
 def cache_report() -> str:

@@ -59,6 +59,9 @@ class CompiledFunction:
         self.uncompiled_calls = 0  # their program would never have been used again
         self.why = "not called yet"
         self.reasons: Counter[Any] = Counter()
+        # is told of each entry that a call may run, with the tensors of the call; of None if the
+        # call is to run without a program
+        self.before_replay: Callable[[Entry | None, Sequence[Tensor]], None] | None = None
 
     def key(self, args: tuple, kwargs: dict) -> tuple[Any, list[Tensor], list, dict[int, Any]]:
         tensors: list[Tensor] = []
@@ -89,6 +92,8 @@ class CompiledFunction:
         for other in list(entry.siblings):
             if goes_another_way(other):
                 continue
+            if self.before_replay is not None:
+                self.before_replay(other, tensors)
             result = other.replay(tensors, numbers, True)
             if result is not MISS:
                 self.divide(entry.siblings, other.ways)
@@ -122,6 +127,8 @@ class CompiledFunction:
                 exchanging.busy[0] = False
         if result is not MISS:
             return result
+        if self.before_replay is not None:
+            self.before_replay(None, tensors)
         forget_misses()  # the function may call compiled ones
         return self.fn(*args, **kwargs)
 
@@ -167,6 +174,8 @@ class CompiledFunction:
             entry.replay = write_replay(entry, len(tensors))
             changed()  # captured tensors are guarded from now on
             self.programs.add(key, held, entry)
+            if self.before_replay is not None:
+                self.before_replay(entry, tensors)
             result = entry.replay(tensors, numbers)
             if result is not MISS:
                 self.choose_fast_path(entry, args, kwargs)
@@ -181,6 +190,8 @@ class CompiledFunction:
         for entry in list(entries):
             if goes_another_way(entry):
                 continue
+            if self.before_replay is not None:
+                self.before_replay(entry, tensors)
             result = entry.replay(tensors, numbers, True)
             if result is not MISS:
                 self.choose_fast_path(entry, args, kwargs)

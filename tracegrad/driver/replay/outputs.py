@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from copy import copy
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .bindings import location_writer
 from .memory import computed, encoded, to_host
 from .source import Source, generator_state, grad_before
 
+silent: set[int] = set()  # threads whose calls print nothing
 _COPIED = (set, deque, bytearray, array)  # each call returns a new one
 
 
@@ -38,7 +40,8 @@ def write_outputs(s: Source) -> None:
         s.add(f"{s.name('put', location_writer(location))}({_expression(s, value, made)})")
     for function, args, kwargs in printed:
         call, kwargs = s.name("print", function), _expression(s, kwargs, made)
-        s.add(f"{call}(*{_expression(s, args, made)}, **{kwargs})")
+        s.names |= {"silent": silent, "me": get_ident}
+        s.add(f"if me() not in silent: {call}(*{_expression(s, args, made)}, **{kwargs})")
     s.add("if stopped is not None: raise stopped")
     s.add("return result")
 

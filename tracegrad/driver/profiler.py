@@ -1,0 +1,292 @@
+"""`compiled.profile()`: calls of a compiled function, launch by launch.
+
+The function is called for real, some times as always and some times with the rows of its launch
+lists timed (runtime/cpu/stopwatch.py), by turns. What the calls change is put back at the end
+(kept_state.py), whether they succeed or not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from ..autograd import grad
+from ..codegen.program import Slot
+from ..functions.torch.creation import ones_like
+from ..ir.dtype import float64
+from ..ir.handlers import handlers_later
+from ..ir.locks import Turn
+from ..runtime.cpu.stopwatch import Stopwatch, Times, overhead
+from ..tracer.autograd.graph import GradFn
+from ..tracer.mode import mode
+from ..tracer.pytree import flatten
+from ..tracer.tensor.tensor import Tensor
+from .backward_nodes import CompiledCall
+from .compiled_function import CompiledFunction
+from .entry import Entry, nobody
+from .kept_state import KeptState, tensor_of
+from .machine import Machine, machine
+from .places import HOST
+from .profile import Event, LaunchProfile, Profile
+from .replay.outputs import silent
+from .report import name_of
+
+_WARM = 5  # calls until the same program serves, at most
+_SECOND = 1.0  # how long the calls may take, about, if nobody says how many
+_FEWEST, _MOST = 3, 100
+_TRIES = 4  # for each run: others may call the function meanwhile
+
+_turn = Turn()  # profiles are taken one after the other
+
+
+@dataclass
+class _Watched:
+    """A program of the call and what was seen of it."""
+
+    name: str
+    executable: Any
+    times: list[Times] = field(default_factory=list)
+
+    @property
+    def stopwatch(self) -> Stopwatch:
+        return self.executable.stopwatch or Stopwatch(self.executable)
+
+
+@dataclass
+class _Call:
+    """One call: when it began and ended, and a backward after it, by which programs."""
+
+    began: int
+    ended: int
+    entry: Entry
+    backward: tuple[int, int] | None = None
+    backward_program: Any = None
+
+
+def profile(
+    state: CompiledFunction, call: Callable, runs: int | None, args: tuple, kwargs: dict
+) -> Profile:
+    """The Profile of a call. `call` is the compiled function of `state`."""
+    if mode.trace is not None:
+        raise RuntimeError("profile() within a compiled function: call it outside")
+    if runs is not None and (not isinstance(runs, int) or isinstance(runs, bool) or runs < 1):
+        raise ValueError(f"profile: runs must be a number of calls from 1 on, got {runs!r}")
+    rates = machine()
+    with _turn.lock:
+        if _turn.busy[0]:
+            raise RuntimeError("profile() in a signal handler that interrupted another profile")
+        kept, me = KeptState(), get_ident()
+
+        def keep(entry: Entry | None, tensors: Sequence[Tensor]) -> None:
+            if get_ident() != me:
+                return
+            if entry is None:
+                raise RuntimeError(
+                    "profile: this call runs without a program, because it makes state that it "
+                    "uses, or takes too many ways. After some calls it may have one"
+                )
+            if entry.low.place is not HOST:
+                raise RuntimeError(
+                    f"profile: this program runs on {entry.low.place.name}, and launches are timed "
+                    "on the CPU only. Use NVIDIA's tools (nsys, ncu) for those of a GPU"
+                )
+            for one in (entry, *entry.siblings):
+                kept.keep(one, tensors)
+
+        try:
+            _turn.busy[0], state.before_replay = True, keep
+            state.programs.fast_entry = nobody  # so that the first call is told of
+            silent.add(me)
+            found = _Profiler(state, call, args, kwargs)
+            found.take(runs)
+        finally:
+            silent.discard(me)
+            state.before_replay = None
+            _turn.busy[0] = False
+            kept.put_back()
+    return found.result(rates)
+
+
+class _Profiler:
+    def __init__(self, state: CompiledFunction, call: Callable, args: tuple, kwargs: dict):
+        self.state, self.function, self.args, self.kwargs = state, call, args, kwargs
+        self.notes: list[str] = []
+
+    def call(self) -> _Call:
+        """Call the function; go back from what it returns, if that came from its program."""
+        began = time.perf_counter_ns()
+        result = self.function(*self.args, **self.kwargs)
+        ended = time.perf_counter_ns()
+        one = _Call(began, ended, self.state.latest())
+        outputs = [t for t in flatten(result)[0] if isinstance(t, Tensor)]
+        if (made := next(filter(None, map(_compiled_call, outputs)), None)) is not None:
+            if made.derivative.needs_rerun():
+                self.notes = ["backward runs the function again, in Python, and is not timed"]
+            else:
+                one.backward = _backward(made, outputs)
+                one.backward_program = made.derivative.backwards[made.walked].executable
+        return one
+
+    def warm(self) -> _Call:
+        """Call until one program serves."""
+        last = self.call()
+        for _ in range(_WARM):
+            before, traces = last.entry, self.state.traces
+            last = self.call()
+            if last.entry is before and self.state.traces == traces:
+                return last
+        raise RuntimeError(
+            "profile: each call takes another program, see explain() for why. Make a call with "
+            "these arguments fit a program, then profile it"
+        )
+
+    def take(self, runs: int | None) -> None:
+        """Take the times."""
+        first = self.warm()
+        self.entry, self.watched, self.last = first.entry, _programs(first), first
+        if runs is None:
+            took = (first.backward or (0, first.ended))[1] - first.began
+            runs = int(min(_MOST, max(_FEWEST, _SECOND * 5e8 / max(took, 1))))
+        self.plain: list[_Call] = []
+        for _ in range(_TRIES * runs):
+            self.plain.append(self.call())
+            times = self.timed()
+            if self.last.entry is not self.entry or self.plain[-1].entry is not self.entry:
+                raise RuntimeError(
+                    "profile: the call takes another program after some runs, since what it "
+                    f"changes decides which. Give fewer than runs={runs}"
+                )
+            if times is not None:
+                for watched, one in zip(self.watched, times, strict=True):
+                    watched.times.append(one)
+                if len(self.watched[0].times) == runs:
+                    return
+        raise RuntimeError("profile: other threads call the function all the time")
+
+    def timed(self) -> list[Times] | None:
+        """Call the function with its launches timed: the times of each program, or None if one of
+        them did not run just once.
+        """
+        before = [w.executable.runs for w in self.watched]
+        try:
+            for w in self.watched:
+                with w.executable.lock:
+                    w.stopwatch.start()
+            self.last = self.call()
+        finally:
+            with handlers_later():
+                times = [self.stopped(w) for w in self.watched]
+        now = [w.executable.runs for w in self.watched]
+        return times if now == [count + 1 for count in before] else None
+
+    def stopped(self, watched: _Watched) -> Times:
+        with watched.executable.lock:
+            return watched.stopwatch.stop()
+
+    def result(self, rates: Machine) -> Profile:
+        launches, events = list[LaunchProfile](), list[Event]()
+        for w in self.watched:
+            launches += _launches(w, rates)
+            events += _events(w)
+        calls = [(c.ended - c.began) / 1e9 for c in self.plain]
+        backwards = [(b[1] - b[0]) / 1e9 for c in self.plain if (b := c.backward) is not None]
+        spans = [Event("call", "call", 0, self.last.began, self.last.ended)]
+        if self.last.backward is not None:
+            spans.append(Event("backward", "backward", 0, *self.last.backward))
+        return Profile(
+            name_of(self.state.fn), len(self.watched[0].times), median(calls),
+            median(backwards) if backwards else None, tuple(launches), rates, tuple(self.notes),
+            (*spans, *events),
+        )
+
+
+def _compiled_call(t: Tensor) -> CompiledCall | None:
+    """The call that a tensor came from."""
+    fn: GradFn | None = t._grad_fn
+    if fn is None or isinstance(fn, CompiledCall):
+        return fn
+    whole = fn.edges[0] if fn.edges else None
+    return whole if isinstance(whole, CompiledCall) else None
+
+
+def _backward(made: CompiledCall, outputs: list[Tensor]) -> tuple[int, int]:
+    """Go back from the outputs of a call, without touching any `.grad`; when it began and ended."""
+    roots = [t for t in outputs if _compiled_call(t) is made]
+    wanted = [tensor_of(i, made.arguments) for i in made.derivative.wanted]
+    ones = list(map(ones_like, roots))
+    began = time.perf_counter_ns()
+    grad(roots, wanted, ones, allow_unused=True)
+    return began, time.perf_counter_ns()
+
+
+def _programs(call: _Call) -> list[_Watched]:
+    """The programs of a call, in the order in which they run."""
+    stages = enumerate(call.entry.stages, 1)
+    found = [_Watched(f"segment {k}", stage.segment.executable) for k, stage in stages]
+    found.append(_Watched("call", call.entry.executable))
+    if call.backward_program is not None:
+        found.append(_Watched("backward", call.backward_program))
+    return found
+
+
+class _Rows:
+    """The rows of an executable's list, put together by launch."""
+
+    def __init__(self, executable: Any):
+        self.launch, loop, self.share = np.array(executable.rows or [(0, 1, 0)]).T
+        self.mine = loop == 0
+        self.shape = self.share.max() + 1, max(len(executable.program.launches), 1)
+        self.pieces = np.maximum(executable.launches[:, 4], 1)
+
+    def together(self, how: np.ufunc, values: np.ndarray) -> np.ndarray:
+        """By share and launch, what rows of it have together."""
+        total = np.zeros(self.shape)
+        own = values[: len(self.launch)][self.mine]
+        how.at(total, (self.share[self.mine], self.launch[self.mine]), own)
+        return total
+
+    def of(self, times: Times) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each launch: seconds, of the thread that was at it for longest; how often it ran; how
+        many threads were at it.
+        """
+        took = np.maximum(times.nanoseconds - overhead() * times.calls, 0).max(0) / 1e9
+        runs = times.calls.sum(0) / self.pieces
+        threads = (times.calls > 0).sum(0)
+        return (
+            self.together(np.add, took).max(0),
+            self.together(np.maximum, runs).max(0),
+            self.together(np.maximum, threads).sum(0),
+        )
+
+
+def _launches(watched: _Watched, rates: Machine) -> Iterator[LaunchProfile]:
+    program, rows = watched.executable.program, _Rows(watched.executable)
+    seconds, runs, threads = np.median([rows.of(t) for t in watched.times], 0)
+    for k, launch in enumerate(program.launches):
+        buffers = [program.buffers[a.index] for a in launch.args if isinstance(a, Slot)]
+        largest = max(buffers, key=lambda b: b.nbytes, default=None)
+        rate = rates.product_rate(largest is not None and largest.dtype is float64)
+        yield LaunchProfile(
+            watched.name, k, launch.kernel.name, launch.kernel.template,
+            tuple(dict.fromkeys(o.operation.split()[0] for o in launch.origin)),
+            tuple(dict.fromkeys(str(o.site) for o in launch.origin if o.site is not None)),
+            float(seconds[k]), round(runs[k]), round(threads[k]),
+            launch.traffic.read, launch.traffic.written, launch.traffic.operations,
+            rates.copy_rate(launch.traffic.read + launch.traffic.written), rate,
+        )
+
+
+def _events(watched: _Watched) -> Iterator[Event]:
+    """The launches and loops of the last run, one by one."""
+    executable = watched.executable
+    for lane, rows in enumerate(watched.times[-1].events):
+        for row, began, ended in rows.tolist():
+            launch, loop, _ = executable.rows[row]
+            name = "loop" if loop else executable.program.launches[launch].kernel.name
+            yield Event(name, watched.name, lane, began, ended, launch)
