@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 from _signal import getsignal  # that of `signal` looks for an enum, every time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident, main_thread  # by name: a trace refuses what the module has
 from typing import Any
@@ -33,17 +33,17 @@ def exchanged(instead: Callable[[Callable[..., Any]], Callable[..., Any] | None]
 
 
 @contextmanager
-def handlers_later() -> Iterator[None]:
+def handlers_later(at_once: Sequence[bool] = (False,)) -> Iterator[None]:
     """Handlers of signals that come within it run at its end: for what must neither be entered
-    again in its own middle nor be left there.
+    again in its own middle nor be left there. While `at_once[0]` is set they run when they come.
     """
     open_ = [True]
 
     def instead(handler: Callable[..., Any]) -> Callable[..., Any]:
         def later(*args: Any) -> None:
-            if open_[0]:
+            if open_[0] and not at_once[0]:
                 waiting.callback(handler, *args)
-            else:  # another handler raised while the old ones were put back
+            else:  # or another handler raised while the old ones were put back
                 handler(*args)
 
         return later

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.handlers import handlers_later
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.locations import Location
 from ..tracer.change_counter import changed
@@ -74,10 +73,9 @@ class KeptState:
         return True
 
     def put_back(self) -> None:
-        """Undo all changes. Signal handlers wait until that is done."""
-        with handlers_later():
-            self._undo.close()
-            changed()
+        """Undo all changes."""
+        self._undo.close()
+        changed()
 
 
 def _put(location: Location, value: Any) -> None:

@@ -57,6 +57,14 @@ class _Watched:
     def stopwatch(self) -> Stopwatch:
         return self.executable.stopwatch or Stopwatch(self.executable)
 
+    def start(self) -> None:
+        with self.executable.lock:
+            self.stopwatch.start()
+
+    def stop(self) -> Times:
+        with self.executable.lock:
+            return self.stopwatch.stop()
+
 
 @dataclass
 class _Call:
@@ -77,46 +85,59 @@ def profile(
         raise RuntimeError("profile() within a compiled function: call it outside")
     if runs is not None and (not isinstance(runs, int) or isinstance(runs, bool) or runs < 1):
         raise ValueError(f"profile: runs must be a number of calls from 1 on, got {runs!r}")
-    rates = machine()
-    with _turn.lock:
+    rates, at_once = machine(), [True]
+    with _turn.lock, handlers_later(at_once):
         if _turn.busy[0]:
             raise RuntimeError("profile() in a signal handler that interrupted another profile")
-        kept, me = KeptState(), get_ident()
-
-        def keep(entry: Entry | None, tensors: Sequence[Tensor]) -> None:
-            if get_ident() != me:
-                return
-            if entry is None:
-                raise RuntimeError(
-                    "profile: this call runs without a program, because it makes state that it "
-                    "uses, or takes too many ways. After some calls it may have one"
-                )
-            if entry.low.place is not HOST:
-                raise RuntimeError(
-                    f"profile: this program runs on {entry.low.place.name}, and launches are timed "
-                    "on the CPU only. Use NVIDIA's tools (nsys, ncu) for those of a GPU"
-                )
-            for one in (entry, *entry.siblings):
-                kept.keep(one, tensors)
-
+        profiler = _Profiler(state, call, args, kwargs)
         try:
-            _turn.busy[0], state.before_replay = True, keep
-            state.programs.fast_entry = nobody  # so that the first call is told of
-            silent.add(me)
-            found = _Profiler(state, call, args, kwargs)
-            found.take(runs)
+            profiler.begin()
+            profiler.take(runs)
         finally:
-            silent.discard(me)
-            state.before_replay = None
-            _turn.busy[0] = False
-            kept.put_back()
-    return found.result(rates)
+            at_once[0] = False  # what is left half done here would stay so
+            profiler.end()
+    return profiler.result(rates)
 
 
 class _Profiler:
     def __init__(self, state: CompiledFunction, call: Callable, args: tuple, kwargs: dict):
         self.state, self.function, self.args, self.kwargs = state, call, args, kwargs
+        self.thread, self.kept = get_ident(), KeptState()
+        self.watched: list[_Watched] = []
+        self.plain: list[_Call] = []
         self.notes: list[str] = []
+
+    def begin(self) -> None:
+        _turn.busy[0] = True
+        self.state.before_replay = self.keep
+        self.state.programs.fast_entry = nobody  # so that the first call is told of
+        silent.add(self.thread)
+
+    def end(self) -> None:
+        """Have everything as it was."""
+        for w in self.watched:
+            w.stop()
+        silent.discard(self.thread)
+        self.state.before_replay = None
+        self.kept.put_back()
+        _turn.busy[0] = False
+
+    def keep(self, entry: Entry | None, tensors: Sequence[Tensor]) -> None:
+        """Keep what a call may change."""
+        if get_ident() != self.thread:
+            return
+        if entry is None:
+            raise RuntimeError(
+                "profile: this call runs without a program, because it makes state that it uses, "
+                "or takes too many ways. After some calls it may have one"
+            )
+        if entry.low.place is not HOST:
+            raise RuntimeError(
+                f"profile: this program runs on {entry.low.place.name}, and launches are timed on "
+                "the CPU only. Use NVIDIA's tools (nsys, ncu) for those of a GPU"
+            )
+        for one in (entry, *entry.siblings):
+            self.kept.keep(one, tensors)
 
     def call(self) -> _Call:
         """Call the function; go back from what it returns, if that came from its program."""
@@ -153,7 +174,6 @@ class _Profiler:
         if runs is None:
             took = (first.backward or (0, first.ended))[1] - first.began
             runs = int(min(_MOST, max(_FEWEST, _SECOND * 5e8 / max(took, 1))))
-        self.plain: list[_Call] = []
         for _ in range(_TRIES * runs):
             self.plain.append(self.call())
             times = self.timed()
@@ -174,20 +194,12 @@ class _Profiler:
         them did not run just once.
         """
         before = [w.executable.runs for w in self.watched]
-        try:
-            for w in self.watched:
-                with w.executable.lock:
-                    w.stopwatch.start()
-            self.last = self.call()
-        finally:
-            with handlers_later():
-                times = [self.stopped(w) for w in self.watched]
+        for w in self.watched:
+            w.start()
+        self.last = self.call()
+        times = [w.stop() for w in self.watched]
         now = [w.executable.runs for w in self.watched]
         return times if now == [count + 1 for count in before] else None
-
-    def stopped(self, watched: _Watched) -> Times:
-        with watched.executable.lock:
-            return watched.stopwatch.stop()
 
     def result(self, rates: Machine) -> Profile:
         launches, events = list[LaunchProfile](), list[Event]()
@@ -269,8 +281,9 @@ def _launches(watched: _Watched, rates: Machine) -> Iterator[LaunchProfile]:
     program, rows = watched.executable.program, _Rows(watched.executable)
     seconds, runs, threads = np.median([rows.of(t) for t in watched.times], 0)
     for k, launch in enumerate(program.launches):
-        buffers = [program.buffers[a.index] for a in launch.args if isinstance(a, Slot)]
-        largest = max(buffers, key=lambda b: b.nbytes, default=None)
+        buffers = (program.buffers[a.index] for a in launch.args if isinstance(a, Slot))
+        floats = (b for b in buffers if b.dtype.kind == "float")
+        largest = max(floats, key=lambda b: b.nbytes, default=None)
         rate = rates.product_rate(largest is not None and largest.dtype is float64)
         yield LaunchProfile(
             watched.name, k, launch.kernel.name, launch.kernel.template,
