@@ -29,5 +29,5 @@ class record_function(ContextDecorator):
 
 globals().update(refused(
     "profiler", "ProfilerAction ProfilerActivity profile schedule tensorboard_trace_handler",
-    "use cProfile, or perf; `program()` of a compiled function has its launches",
+    "use cProfile, or perf; `profile()` of a compiled function times its launches",
 ))
