@@ -22,7 +22,9 @@ from .quiet import quietly
 from .strides import View
 from .value import OPERATORS, REGISTRY, Value
 
-CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12  # rough cost of one element, in additions
+# Rough cost of one element, in additions: as profiles show it in vector code of float32. Functions
+# whose vector code takes longer say by how much
+CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12
 
 
 Rule = Callable[..., Any]  # rule(g, y, *inputs, **params): the cotangent of one input, or None

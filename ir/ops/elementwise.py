@@ -187,7 +187,7 @@ def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 pow = elementwise(
-    "pow", ref=_power, expr="power({0}, {1})", cost=TRANSCENDENTAL, domain=(0.5, 3),
+    "pow", ref=_power, expr="power({0}, {1})", cost=40 * TRANSCENDENTAL, domain=(0.5, 3),
     operator="__pow__", refused=NUMBERS,
     # where b is 0 the branch not taken is differentiated too, and forward: no negative power in
     # it, and of NaN nothing
@@ -335,10 +335,12 @@ atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0
 tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
 sigmoid = _function("sigmoid", _expit, lambda g, y, x: g * y * (1 - y), also=("special.expit",))
 erf = _function(
-    "erf", lambda x: scipy.special.erf(x), lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5)
+    "erf", lambda x: scipy.special.erf(x), lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5),
+    cost=3 * TRANSCENDENTAL,
 )
 erfc = _function(
-    "erfc", lambda x: scipy.special.erfc(x), lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5)
+    "erfc", lambda x: scipy.special.erfc(x), lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5),
+    cost=5 * TRANSCENDENTAL,
 )
 
 

@@ -18,12 +18,13 @@ import scipy
 from ..op import TRANSCENDENTAL, OpDef, Rule, Types, elementwise, floats_only
 from .elementwise import exp, log, sign, where
 
-COSTLY = 4 * TRANSCENDENTAL
+# of vector code for the error function's family, and for the gamma function's; of a call of SciPy
+ERROR, GAMMA, CALL = 20 * TRANSCENDENTAL, 100 * TRANSCENDENTAL, 500 * TRANSCENDENTAL
 
 
 def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., Any] | None = None,
              word: str = "", public: str = "", domain: tuple[float, float] = (-3.0, 3.0),
-             **fields: Any) -> OpDef:
+             cost: int = CALL, **fields: Any) -> OpDef:
     """A primitive that SciPy knows as `of`, kernels as `word` and torch by the names in
     `public`, by default `special.name`; NaN where it is not defined.
     """
@@ -35,7 +36,7 @@ def _special(name: str, *rules: Rule | None, of: str = "", ref: Callable[..., An
     names = public or f"special.{name}"
     operands = ", ".join(f"{{{k}}}" for k in range(len(rules)))
     expr = f"{word or name}({operands})"
-    return elementwise(name, ref=ref or value, expr=expr, types=Types.FLOAT, cost=COSTLY,
+    return elementwise(name, ref=ref or value, expr=expr, types=Types.FLOAT, cost=cost,
                        domain=domain, vjp=rules, public=tuple(names.split()), **fields)
 
 
@@ -46,9 +47,10 @@ def _erfinv(x: np.ndarray) -> np.ndarray:
 
 # torch computes it again in backward, which shows if the output is changed through `.data`
 erfinv = _special("erfinv", lambda g, y, x: g * exp(erfinv(x) ** 2) * (pi**0.5 / 2),
-                  ref=_erfinv, public="erfinv", domain=(-0.9, 0.9))
-erfcx = _special("erfcx", lambda g, y, x: g * (2 * x * y - 2 / pi**0.5))
-ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5, domain=(0.1, 0.9))
+                  ref=_erfinv, public="erfinv", domain=(-0.9, 0.9), cost=ERROR)
+erfcx = _special("erfcx", lambda g, y, x: g * (2 * x * y - 2 / pi**0.5), cost=ERROR)
+ndtri = _special("ndtri", lambda g, y, x: g * exp(y * y * 0.5) * (2 * pi) ** 0.5, domain=(0.1, 0.9),
+                 cost=ERROR)
 
 
 # ---- the gamma function's family: DLMF 5.2, 5.15, 8.2, 25.11.17
@@ -85,9 +87,9 @@ def _igamma_slope(g: Any, a: Any, x: Any) -> Any:
 
 
 lgamma = _special("lgamma", lambda g, y, x: g * digamma(x), ref=_lgamma,
-                  public="lgamma special.gammaln", domain=(0.5, 3))
+                  public="lgamma special.gammaln", domain=(0.5, 3), cost=GAMMA)
 digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi",
-                   public="digamma special.psi", domain=(0.5, 3))
+                   public="digamma special.psi", domain=(0.5, 3), cost=GAMMA)
 # zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
 zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), ref=_zeta,
                 word="hurwitz", domain=(1.5, 3))
