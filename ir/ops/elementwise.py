@@ -334,14 +334,10 @@ atanh = _function("atanh", np.arctanh, lambda g, y, x: g / (1 - x * x), (-0.9, 0
 # tanh, sigmoid and erf stay primitive: their composite forms cancel or overflow
 tanh = _function("tanh", np.tanh, lambda g, y, x: g * (1 - y * y))
 sigmoid = _function("sigmoid", _expit, lambda g, y, x: g * y * (1 - y), also=("special.expit",))
-erf = _function(
-    "erf", lambda x: scipy.special.erf(x), lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5),
-    cost=3 * TRANSCENDENTAL,
-)
-erfc = _function(
-    "erfc", lambda x: scipy.special.erfc(x), lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5),
-    cost=5 * TRANSCENDENTAL,
-)
+erf = _function("erf", lambda x: scipy.special.erf(x), cost=3 * TRANSCENDENTAL,
+                rule=lambda g, y, x: g * exp(-x * x) * (2 / np.pi**0.5))
+erfc = _function("erfc", lambda x: scipy.special.erfc(x), cost=5 * TRANSCENDENTAL,
+                 rule=lambda g, y, x: -g * exp(-x * x) * (2 / np.pi**0.5))
 
 
 # ---- checks: a kernel keeps the least and the greatest index that it meets, and reports one that
