@@ -22,8 +22,7 @@ from .quiet import quietly
 from .strides import View
 from .value import OPERATORS, REGISTRY, Value
 
-# Rough cost of one element, in additions: as profiles show it in vector code of float32. Functions
-# whose vector code takes longer say by how much
+# rough cost of one element in vector code, in additions; functions that take longer say how long
 CHEAP, DIVIDE, TRANSCENDENTAL = 1, 4, 12
 
 
