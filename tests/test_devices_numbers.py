@@ -232,6 +232,29 @@ REFUSED = {
 }
 
 
+def test_carries_of_a_loop_stay_where_they_begin(gpus, how):
+    def f(g, n):
+        return tg.while_loop(lambda n, y: n < 3, lambda n, y: (n + 1, y * 1.5), (n, g))
+
+    n, y = how(f)(table().cuda(), tg.tensor(0))
+    assert (n.device.type, n.item(), y.device.type) == ("cpu", 3, "cuda")
+    tg.testing.assert_close(y.cpu(), table() * 1.5**3)
+
+
+def test_indices_within_vmap(gpus, how):
+    g, i = table().cuda(), tg.tensor([2, 0])
+    assert how(tg.func.vmap(lambda row: row[i]))(g).tolist() == [[2, 0], [5, 3]]
+
+
+def test_types_by_name_say_where(gpus):
+    c, g = tg.ones(2), tg.ones(2, device="cuda:1").long()
+    assert c.type_as(g).device == g.device and c.type_as(g).dtype is tg.int64
+    assert c.type("torch.cuda.HalfTensor").type() == "tracegrad.cuda.HalfTensor"
+    assert g.type("torch.cuda.FloatTensor").device == g.device
+    assert g.type("torch.FloatTensor").device == c.device == g.type_as(c).device
+    assert g.type(tg.float32).device == g.device and g.type(g.type()).device == g.device
+
+
 @pytest.mark.parametrize("mixed", REFUSED.values(), ids=REFUSED)
 def test_other_tensors_of_the_cpu_are_refused(gpus, how, mixed):
     with pytest.raises(RuntimeError, match="same device"):

@@ -220,31 +220,37 @@ def destination(args: Iterable[Any], device: Any = None, dtype: Any = None) -> t
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type, or the tensor as another dtype."""
+    """The name of the tensor's type, or the tensor as another dtype; by a name as
+    'torch.cuda.FloatTensor', where that says.
+    """
+    where: Any = None
     if dtype is None:
-        where = "cuda." if self.is_cuda else ""
-        return f"tracegrad.{where}{SCALAR_TYPE[self.dtype]}Tensor"
+        place = "cuda." if self.is_cuda else ""
+        return f"tracegrad.{place}{SCALAR_TYPE[self.dtype]}Tensor"
     if isinstance(dtype, str):
         found = [
             d for d, n in SCALAR_TYPE.items() if dtype.rpartition(".")[2] in (f"{n}Tensor", d.name)
         ]
         if not found:
             raise ValueError(f"invalid type: '{dtype}'")
+        if "." in dtype and dtype.endswith("Tensor"):
+            where = "cuda" if ".cuda." in dtype else "cpu"
+            where = None if Device(where).type == self.device.type else where
         dtype = found[0]
     elif isinstance(dtype, type) and isinstance(getattr(dtype, "dtype", None), DType):
         dtype = dtype.dtype  # type: ignore[attr-defined]  # LongTensor and its like
-    return to(self, dtype)
+    return to(self, dtype, device=where, non_blocking=non_blocking)
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """This tensor as the dtype of `other`.
+    """This tensor as the dtype of `other`, and on its device.
 
     Shape: (*) -> (*). Raises AttributeError or TypeError if `other` is no tensor.
 
     >>> torch.tensor([1, 2]).type_as(torch.tensor(1.0))
     tensor([1., 2.])
     """
-    return to(self, other.dtype)
+    return to(self, other)
 
 
 def _caster(name: str) -> Any:

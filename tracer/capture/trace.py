@@ -125,13 +125,15 @@ class Trace:
                 with at(i.twin._node.site):
                     raise refuse_several(self.place_of_numbers(), CPU, i.tensor)
 
-    def _locate(self, node: Node, op: OpDef, inputs: tuple) -> None:
+    def _locate(self, node: Node, op: OpDef, inputs: tuple, params: dict) -> None:
         """Note where a value would be eagerly: with its operands, or beside a number of the CPU on
         the GPU. Raises for other tensors of the CPU that a user gave together with some of a GPU.
         """
         if op in (to_host, to_device):
             self.on_host[node] = op is to_host
             return
+        if params.get("carried", 0) > params.get("result", 0):  # of a loop: where it began
+            inputs = inputs[params["result"]],
         sides = [(self.on_host[x], x.shape) for x in inputs if x in self.on_host]
         if sides:
             self.on_host[node] = host = all(on_host for on_host, _ in sides)
@@ -158,7 +160,7 @@ class Trace:
 
     def apply(self, op: OpDef, inputs: tuple, params: dict) -> Node:
         node = intern(op, inputs, params)
-        self._locate(node, op, inputs)
+        self._locate(node, op, inputs, params)
         self.operands.update(inputs)
         if may_fail(op, params):
             self.checks[node] = None

@@ -161,5 +161,6 @@ def _on_cpu(value: Any, trace: Any, depth: int) -> Iterator[Any]:
 
 
 def _is_on_cpu(t: Tensor, trace: Any) -> bool:
-    a = t._array
-    return trace.on_host.get(t._node) is True if a is None else type(a) is np.ndarray
+    if (a := t._array) is None:
+        return trace is not None and trace.on_host.get(t._node) is True
+    return type(a) is np.ndarray
