@@ -49,8 +49,13 @@ class Executable(Protocol):
     def run(self) -> None:
         """A call. Raises what a kernel found wrong; no input was written then."""
 
+    def see_at_once(self) -> None:
+        """From now on a walk tells what its own kernels find: its user waits for them anyway."""
+
     def failed(self) -> bool:
-        """Whether a kernel found something wrong; forgets it."""
+        """Whether a kernel found something wrong, or the last walk did not begin its work; forgets
+        it.
+        """
 
     def fail(self) -> None:
         """Raise what a kernel found wrong, and forget it."""

@@ -140,6 +140,22 @@ def test_a_value_that_python_reads_comes_with_the_error(driver):
         f(on_gpu(9))
 
 
+def test_a_call_that_hands_values_to_the_cpu_raises_itself(driver):
+    table, total = tg.ones(5, 2, device="cuda"), tg.tensor(0.0)
+
+    @tg.compile
+    def f(i):
+        total.add_(1)
+        table.mul_(2.0)
+        return table[i].cpu()
+
+    assert f(on_gpu(4)).tolist() == [[2, 2]]
+    with pytest.raises(IndexError, match="index 9 is out of bounds") as error:
+        f(on_gpu(9))
+    assert "former" not in str(error.value) and table[0, 0].item() == 2
+    assert (total.item(), total._version) == (1, [1])
+
+
 def test_threads_with_programs_that_are_right_and_wrong(driver):
     caught, good = [], []
 

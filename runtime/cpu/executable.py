@@ -190,6 +190,9 @@ class Executable:
             self._status[:] = 0
             raise
 
+    def see_at_once(self) -> None:
+        """It does."""
+
     def failed(self) -> bool:
         """Whether a kernel found something wrong; forgets it."""
         found = bool(self._status[0])

@@ -237,6 +237,9 @@ class Executable:
         if self._readable:
             self._gpu.synchronize(self.program.launches)
 
+    def see_at_once(self) -> None:
+        self._waiting = True
+
     def failed(self) -> bool:
         wrong = bool(self._found[0])
         if wrong:

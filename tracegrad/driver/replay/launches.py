@@ -5,6 +5,7 @@ Value guards are checked between two walks, before anything is written.
 
 from __future__ import annotations
 
+from ..outputs import outputs_of
 from .memory import to_host
 from .source import Source
 from .stages import write_looked, write_walk
@@ -15,6 +16,8 @@ def write_launches(s: Source) -> None:
     first, and then raises that exception, which waits in `stopped`.
     """
     executable = s.entry.executable
+    if _hands_over(s):
+        executable.see_at_once()
     s.names |= {
         "walk": executable.walk, "fail": executable.fail, "failed": executable.failed,
         "WHOLE": executable.whole, "BEFORE": executable.before, "AFTER": executable.after,
@@ -53,3 +56,10 @@ def write_commit(s: Source) -> None:
         first = len(s.entry.outputs) - len(s.entry.derivative.saved)
         slots = s.entry.program.outputs[first:]
         s.add("pointers = [" + ", ".join(f"table[{slot}]" for slot in slots) + "]")
+
+
+def _hands_over(s: Source) -> bool:
+    """Whether a program on a GPU writes to the CPU, so that its call waits."""
+    written = (*s.entry.written, *(i for i, _ in s.entry.graded))
+    results = outputs_of(s.entry.result).values()
+    return any(map(s.copied, written)) or any(output.to_host for output in results)
