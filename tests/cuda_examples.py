@@ -12,7 +12,16 @@ from graphs import floats, integers
 from tracegrad.ir import dtype as dt
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.node import input_node
-from tracegrad.ir.ops import band, elementwise as el, order, prefix, random, reduce as red
+from tracegrad.ir.ops import (
+    band,
+    elementwise as el,
+    index,
+    movement,
+    order,
+    prefix,
+    random,
+    reduce as red,
+)
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.loop import branch, loop, loop_while
 from tracegrad.ir.value import REGISTRY
@@ -40,6 +49,24 @@ def of_types() -> Iterator[Example]:
         some = (red.max, red.min) if d is dt.bool_ else (red.sum, red.prod, red.max, red.min)
         results = [op(w, dims=dims) for op in some for dims in ((0, 1), (1, 2), (0, 1, 2))]
         yield f"reductions of {d.name}", Graph((w,), tuple(results)), [cube]
+
+
+def of_templates() -> Iterator[Example]:
+    """What has launches of its own, in every type."""
+    for d in dt.ALL:
+        x, i, v = input_node((3, 7), d), integers(4), input_node((4, 7), d)
+        y = order.searchsorted(input_node((5,), d), x, right=True)
+        made = [
+            movement.concat(x, v, axis=0), movement.pad(x, pads=((1, 0, 0), (0, 2, 1))),
+            index.index(x, i, axes=(0,)), index.index_put(x, v, i, axes=(0,), accumulate=False),
+            order.argsort(x, axis=1, descending=True), y,
+            order.top(x, axis=0, descending=False, count=2),
+            prefix.cummax(x, axis=1, reverse=False),
+        ]
+        graph = Graph((x, i, v, y.inputs[0]), tuple(made))
+        a, b, c = (d.encode(np.random.default_rng(k).integers(0, 2, n).astype(d.compute))
+                   for k, n in enumerate(((3, 7), (4, 7), (5,))))
+        yield f"templates of {d.name}", graph, [a, np.array([2, 0, 1, 2]), b, np.sort(c)]
 
 
 def of_shapes() -> Iterator[Example]:
@@ -107,11 +134,14 @@ def of_sizes() -> Iterator[Graph]:
     u, v = input_node((20_000,), dt.float32), input_node((3, 9000), dt.bfloat16)
     scans = prefix.cumsum(u, axis=0, reverse=False), prefix.cummax(v, axis=1, reverse=True)
     yield Graph((u, v), (*scans, order.top(v, axis=1, descending=True, count=9)))
+    many, where = input_node((3_000_000_019, 2), dt.int8), integers(5_000_000_029)
+    yield Graph((many, where), (index.index(many, where, axes=(0,)),))
     w, a, b = floats(2, 30_000), floats(64, 20), floats(20, 48)
     product = el.relu(dot(a, b))
     yield Graph((w, a, b), (red.sum(w, dims=(1,)), product, red.sum(product, dims=(0,))))
 
 
 KINDS: dict[str, Callable[[], Iterator[Example]]] = {
-    "types": of_types, "shapes": of_shapes, "others": others, "control flow": of_control,
+    "types": of_types, "templates": of_templates, "shapes": of_shapes, "others": others,
+    "control flow": of_control,
 }

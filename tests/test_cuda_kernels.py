@@ -20,7 +20,16 @@ from cuda_kernels import build, execute, run_launch, shrunk, small_tiles
 from hypothesis import given, settings, strategies as st
 from test_codegen_random import PROGRAMS, QUIET, SHORT, compare
 
-from tracegrad.codegen.cuda import held, order, prefix as cuda_prefix, product, stages, teams, wide
+from tracegrad.codegen.cuda import (
+    grid,
+    held,
+    order,
+    prefix as cuda_prefix,
+    product,
+    stages,
+    teams,
+    wide,
+)
 from tracegrad.codegen.cuda.extern import LAUNCHES
 from tracegrad.codegen.schedule.loop_space import Space
 from tracegrad.codegen.templates.extern import PIECES
@@ -103,6 +112,12 @@ def test_the_examples_have_every_primitive():
     graphs = [graph for kind in cuda_examples.KINDS.values() for _, graph, _ in kind()]
     used = {n.op for g in graphs for n in (*g.order(), *simplify(g).order())}
     assert used >= {op for op in REGISTRY.values() if op.kind is not Kind.SOURCE}
+
+
+def test_more_points_than_a_grid_has_threads_are_taken_in_turns():
+    for graph in cuda_examples.of_sizes():
+        for launch in build(simplify(graph)).launches:
+            assert 0 < launch.grid.blocks <= grid.MOST_BLOCKS
 
 
 def test_what_has_launches_of_its_own_has_them_on_gpus():

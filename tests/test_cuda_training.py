@@ -422,3 +422,24 @@ def test_the_ladder_of_the_benchmark():
 def test_without_a_gpu_the_benchmark_says_so(capsys):
     assert gpu.main([]) == 1
     assert capsys.readouterr().err.startswith("no CUDA device: ")
+
+
+@pytest.mark.slow
+def test_random_numbers_are_those_of_the_cpu():
+    """Twice, so that the second call draws on."""
+    def program(device):
+        @tg.compile
+        def drawn(x):
+            fresh = tg.empty_like
+            return (
+                tg.rand_like(x), tg.randn_like(x), tg.randint(-3, 9, (7,), device=x.device),
+                tg.randperm(7, device=x.device), tg.bernoulli(tg.sigmoid(x)), tg.normal(x, 2.0),
+                tg.multinomial(tg.softmax(x, -1), 2), fresh(x).exponential_(),
+                fresh(x).geometric_(0.3), fresh(x).cauchy_(), fresh(x).log_normal_(),
+                nn.functional.dropout(x, 0.4), nn.functional.gumbel_softmax(x),
+            )
+
+        x = data(3, 5).to(device)
+        return [y.cpu().numpy() for _ in range(2) for y in drawn(x)]
+
+    agrees(program)
