@@ -139,6 +139,8 @@ def of_sizes() -> Iterator[Graph]:
     w, a, b = floats(2, 30_000), floats(64, 20), floats(20, 48)
     product = el.relu(dot(a, b))
     yield Graph((w, a, b), (red.sum(w, dims=(1,)), product, red.sum(product, dims=(0,))))
+    a, b = floats(8, 1000), floats(1000, 6)
+    yield Graph((a, b), (el.tanh(dot(a, b)),))
 
 
 KINDS: dict[str, Callable[[], Iterator[Example]]] = {

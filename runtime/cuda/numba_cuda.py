@@ -1,4 +1,4 @@
-"""The one place that imports a compiler for CUDA: Numba's, or numba-cuda-mlir."""
+"""The one place that imports a compiler for CUDA: Numba's."""
 
 from __future__ import annotations
 
