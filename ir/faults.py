@@ -27,6 +27,7 @@ _DEMANDS: dict[str, tuple[type[Exception], str]] = {
         RuntimeError, "while_loop: the condition still holds after max_iterations={most} iterations"
     ),
     "std": (RuntimeError, "normal expects all elements of std >= 0.0"),
+    "rate": (RuntimeError, "invalid Poisson rate, expected rate to be non-negative"),
     "chance": (RuntimeError, "Expected p_in >= 0 && p_in <= 1 to be true, but got false."),
     "weights": (
         RuntimeError, "probability tensor contains either `inf`, `nan` or element < 0"

@@ -61,6 +61,7 @@ LAWS = {
             "tracegrad.ir.handlers",
             "tracegrad.ir.locks",
             "tracegrad.ir.progress",
+            "tracegrad.ir.sampling",
         ),
         ("numpy", "scipy", "llvmlite", "numba"),
     ),

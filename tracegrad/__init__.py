@@ -52,6 +52,7 @@ from .functions.nn.vision import (
 from .functions.out_argument import accept as _accept_out
 from .functions.torch.foreach import *
 from .functions.torch.random_sampling import *
+from .functions.torch.samplers import *
 from .functions.torch.windows import *
 from .functions.torch_function import attach as _attach_torch_function
 from .ir.dtype import (

@@ -20,6 +20,22 @@ _PATHS = """
     autograd.graph autograd.profiler=profiler autograd.variable backends backends.cpu backends.cuda
     backends.cudnn backends.mkl backends.mkldnn backends.mps backends.openmp backends.opt_einsum
     compiler cpu cpu.amp=amp.cpu cuda cuda.amp=amp.cuda distributed distributed.nn=distributed_nn
+    distributions distributions.bernoulli distributions.beta distributions.binomial
+    distributions.categorical distributions.cauchy distributions.chi2
+    distributions.constraint_registry distributions.constraints distributions.continuous_bernoulli
+    distributions.dirichlet distributions.distribution distributions.exp_family
+    distributions.exponential distributions.fishersnedecor distributions.gamma
+    distributions.generalized_pareto distributions.geometric distributions.gumbel
+    distributions.half_cauchy distributions.half_normal distributions.independent
+    distributions.inverse_gamma distributions.kl distributions.kumaraswamy distributions.laplace
+    distributions.lkj_cholesky distributions.log_normal distributions.logistic_normal
+    distributions.lowrank_multivariate_normal distributions.mixture_same_family
+    distributions.multinomial distributions.multivariate_normal distributions.negative_binomial
+    distributions.normal distributions.one_hot_categorical distributions.pareto
+    distributions.poisson distributions.relaxed_bernoulli distributions.relaxed_categorical
+    distributions.studentT distributions.transformed_distribution distributions.transforms
+    distributions.uniform distributions.utils distributions.von_mises distributions.weibull
+    distributions.wishart
     fft func functional=. fx fx.graph_module=fx hub jit jit.annotations=jit library linalg masked
     mps multiprocessing nn nn.attention=nn.attention_backends nn.common_types=types nn.functional
     nn.init nn.modules.activation=nn.activation nn.modules.adaptive=nn

@@ -15,11 +15,14 @@ from . import (
     prefix,
     random,
     reduce,
+    samplers,
+    slopes,
     source,
     special,
 )
 
 __all__ = [
     "band", "contract", "determinants", "elementwise", "implicit", "index", "kinks", "linalg",
-    "loop", "movement", "order", "prefix", "random", "reduce", "source", "special",
+    "loop", "movement", "order", "prefix", "random", "reduce", "samplers", "slopes", "source",
+    "special",
 ]

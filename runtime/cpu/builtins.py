@@ -18,6 +18,7 @@ from . import (
     lapack,
     philox,
     python_builtins as plain,
+    samplers,
     squares,
     vector_angle,
     vector_error,
@@ -129,8 +130,9 @@ BUILTINS: dict[str, Builtin] = {
     "bessel_i1e": _scipy("i1e"),
     "bessel_j0": _scipy("j0"),
     "bessel_j1": _scipy("j1"),
-    # ---- random bits, checks, LAPACK
+    # ---- random bits, samplers, checks, LAPACK
     "philox": Builtin(philox.philox, philox.plain),
+    **{name: Builtin(*functions) for name, functions in samplers.ROWS.items()},
     "within": Builtin(intrinsics.within, plain.within),
     "report": Builtin(intrinsics.report, plain.report),
     **{name: Builtin(*row) for name, row in lapack.ROWS.items()},

@@ -47,7 +47,7 @@ def _exported(name: str, arity: int) -> str:
 
 
 def external(name: str, arity: int = 1) -> Any:
-    """A builtin that calls SciPy's function of one or two doubles. In C it takes an int more, which
+    """A builtin that calls SciPy's function of up to three doubles. In C it takes an int more, which
     is Cython's.
     """
     symbol = PREFIX + name
@@ -75,7 +75,11 @@ def external(name: str, arity: int = 1) -> Any:
     def of_two(typingctx: Any, a: Any, x: Any) -> Any:
         return typingctx.unify_types(a, x)(a, x), codegen
 
-    return of_one if arity == 1 else of_two
+    @intrinsic
+    def of_three(typingctx: Any, a: Any, b: Any, x: Any) -> Any:
+        return x(a, b, x), codegen
+
+    return (of_one, of_two, of_three)[arity - 1]
 
 
 # B(2k) / (2k)!, k = 1..12, of the Euler-Maclaurin sum

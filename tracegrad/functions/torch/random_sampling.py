@@ -10,9 +10,6 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any
 
-import numpy as np
-import scipy
-
 from ...ir.dtype import DType, float32, float64, int32, int64
 from ...ir.op import broadcast
 from ...ir.ops.elementwise import (
@@ -31,14 +28,12 @@ from ...ir.ops.elementwise import (
 from ...ir.ops.movement import reshape
 from ...ir.ops.random import random_bits, signed
 from ...ir.ops.source import iota
-from ...ir.quiet import quietly
 from ...tracer.autograd.graph import composite
 from ...tracer.mode import get_default_dtype, resolve
 from ...tracer.tensor.device import device as Device, usable
 from ...tracer.tensor.generator import Generator, default_generator
-from ...tracer.tensor.placement import placed
 from ...tracer.tensor.promotion import SCALAR_TYPE, as_dtype, checked_number
-from ...tracer.tensor.tensor import Tensor, wrap
+from ...tracer.tensor.tensor import Tensor
 from ..arguments import require
 from .comparison import argsort
 from .creation import leaf, lying_as, shape_of
@@ -47,7 +42,7 @@ from .other_cumulative import cumsum
 from .tensors import finfo
 
 __all__ = [
-    "bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint",
+    "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint",
     "randint_like", "randn", "randn_like", "randperm",
 ]
 
@@ -301,7 +296,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     return leaf(narrowed(argsort(bits((n,), generator)), d), requires_grad, where)
 
 
-def _constant_in(y: Tensor, *given: Tensor) -> Tensor:
+def constant_in(y: Tensor, *given: Tensor) -> Tensor:
     """y, whose gradient in what it was drawn from is zero, as torch has it."""
     for x in given:
         y = where(True, y, narrowed(x, y.dtype))
@@ -332,7 +327,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     shape = broadcast("normal", *(tuple(x.shape) for x in given))
     d = floating(given[0].dtype, "normal_kernel_cpu")
     mean_, std_ = (x.detach() if isinstance(x, Tensor) else x for x in (mean, std))
-    return _constant_in(gaussian(shape, d, generator) * std_ + mean_, *given)
+    return constant_in(gaussian(shape, d, generator) * std_ + mean_, *given)
 
 
 @composite("BernoulliBackward0")
@@ -348,12 +343,12 @@ def bernoulli(
     tensor([0., 1.])
     """
     if p is not None:
-        return _constant_in(coin(input, p, generator), input)
+        return constant_in(coin(input, p, generator), input)
     d = floating(input.dtype, "bernoulli_tensor_cpu_p_")
     chance = input.detach()
     require((chance >= 0) & (chance <= 1), "chance")
     drawn = uniform(tuple(input.shape), wide(d), generator) < chance
-    return _constant_in(cast(drawn, dtype=d), input)
+    return constant_in(cast(drawn, dtype=d), input)
 
 
 def coin(t: Tensor, p: Any, generator: Generator | None) -> Tensor:
@@ -401,25 +396,6 @@ def multinomial(
     # the first to arrive, of exponential waiting times at these rates
     waited = -log(between(tuple(weights.shape), float64, generator))
     return argsort(waited / weights, -1)[..., :num_samples]
-
-
-@composite("PoissonBackward0")
-def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
-    """Counts of events at these rates; not in compiled functions.
-
-    Shape: (*) -> (*). Dtype: that of input. Raises RuntimeError for negative rates.
-
-    >>> torch.poisson(torch.zeros(2))
-    tensor([0., 0.])
-    """
-    d = floating(input.dtype, "poisson_cpu")
-    rate = input.detach().double().cpu().numpy()
-    if (rate < 0).any():
-        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    chance = between(tuple(input.shape), float64, generator).numpy()
-    above = np.ceil(quietly(scipy.special.pdtrik, chance, rate))  # inverse of the distribution
-    counts = np.where(chance <= np.exp(-rate), 0, above)
-    return _constant_in(placed(wrap(d.encode(counts), d), input.device), input)
 
 
 # ---- in-place random sampling: the inverse of a distribution's function, of uniform numbers
