@@ -89,16 +89,21 @@ CASES = {
 }
 
 
-def tensor(T, value, grad=False):
-    array = np.array(value)
-    made = T.tensor(value, dtype=T.int64 if array.dtype.kind == "i" else T.float64)
+# torch has these in float32 alone
+NARROW = ("GeneralizedPareto",)
+
+
+def tensor(T, value, grad=False, narrow=False):
+    floating = T.float32 if narrow else T.float64
+    made = T.tensor(value, dtype=T.int64 if np.array(value).dtype.kind == "i" else floating)
     return made.requires_grad_() if grad else made
 
 
 def build(T, name, grad=False):
     """The distribution of this name, and its parameters that are tensors."""
     kwargs = {
-        k: tensor(T, v, grad) if isinstance(v, list) else tensor(T, v) if k == "temperature" else v
+        k: tensor(T, v, grad, name in NARROW) if isinstance(v, list)
+        else tensor(T, v) if k == "temperature" else v
         for k, v in CASES[name][0].items()
     }
     if name == "Binomial of logits":
@@ -108,4 +113,4 @@ def build(T, name, grad=False):
 
 
 def value_of(T, name):
-    return tensor(T, CASES[name][1])
+    return tensor(T, CASES[name][1], narrow=name in NARROW)

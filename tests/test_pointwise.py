@@ -144,14 +144,12 @@ def test_zeta_of_far_negative_numbers_is_found_at_once():
     )
 
 
-def test_incomplete_gamma_has_a_gradient_in_its_second_argument_alone():
+def test_incomplete_gamma_has_torchs_gradient_in_its_second_argument():
     a, x = tracegrad.tensor([0.5, 2.0]), tracegrad.tensor([1.0, 3.0], requires_grad=True)
     tracegrad.igamma(a, x).sum().backward()
     y = torch.tensor([1.0, 3.0], requires_grad=True)
     torch.igamma(torch.tensor([0.5, 2.0]), y).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-6)
-    with pytest.raises(NotImplementedError, match="igamma: input"):
-        tracegrad.igamma(a.requires_grad_(), x)
 
 
 # ---- gradients at ties and kinks

@@ -344,6 +344,11 @@ class _Cat(_Along):
 class _Stack(_Along):
     """Constraints of the slices of a tensor along a dimension."""
 
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        inner = super().event_dim
+        return inner + 1 if self.dim + inner < 0 else inner
+
     def check(self, value: Any) -> Any:
         slices = torch.unbind(value, self.dim)
         return torch.stack(

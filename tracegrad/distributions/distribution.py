@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import reduce
 from typing import Any, ClassVar
 
 import tracegrad as torch
 
 from ..tracer.tensor.tensor import Tensor
 from . import constraints
-from .utils import lazy_property
+from .utils import lazy_property, text_of
 
 __all__ = ["Distribution"]
 
@@ -51,6 +52,7 @@ class Distribution:
                 stacklevel=4,
             )
             return
+        checks = []
         for name, constraint in arg_constraints.items():
             unread = name not in self.__dict__
             if constraints.is_dependent(constraint) or (
@@ -58,12 +60,16 @@ class Distribution:
             ):
                 continue
             value = getattr(self, name)
-            if not constraint.check(value).all():
-                raise ValueError(
-                    f"Expected parameter {name} ({type(value).__name__} of shape "
-                    f"{tuple(value.shape)}) of distribution {self!r} to satisfy the constraint "
-                    f"{constraint!r}, but found invalid values:\n{value}"
-                )
+            checks.append((constraint.check(value).all(), name, value, constraint))
+        # one look at values for all: in a compiled function it is a guard, which takes its time
+        if not checks or reduce(torch.logical_and, (valid for valid, *_ in checks)):
+            return
+        _, name, value, constraint = next(check for check in checks if not check[0])
+        raise ValueError(
+            f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of "
+            f"distribution {self!r} to satisfy the constraint {constraint!r}, but found invalid "
+            f"values:\n{text_of(value)}"
+        )
 
     @staticmethod
     def set_default_validate_args(value: bool) -> None:
@@ -157,7 +163,7 @@ class Distribution:
 
     def _extended_shape(self, sample_shape: Any = ()) -> Any:
         """The shape of such a sample."""
-        return torch.Size((*sample_shape, *self._batch_shape, *self._event_shape))
+        return torch.Size(sample_shape) + self._batch_shape + self._event_shape
 
     def _validate_sample(self, value: Any) -> None:
         """Raise ValueError unless `log_prob` has a meaning for the value."""
@@ -190,7 +196,7 @@ class Distribution:
             raise ValueError(
                 f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) "
                 f"to be within the support ({support!r}) of the distribution {self!r}, but found "
-                f"invalid values:\n{value}"
+                f"invalid values:\n{text_of(value)}"
             )
 
     def _checked(self, value: Any) -> None:
@@ -222,7 +228,7 @@ class Distribution:
     def __repr__(self) -> str:
         shown = {k: self.__dict__[k] for k in self.arg_constraints if k in self.__dict__}
         parameters = ", ".join(
-            f"{k}: {v if v.numel() == 1 else v.size()}" for k, v in shown.items()
+            f"{k}: {text_of(v) if v.numel() == 1 else v.size()}" for k, v in shown.items()
         )
         return f"{type(self).__name__}({parameters})"
 

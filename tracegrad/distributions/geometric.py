@@ -10,7 +10,7 @@ from ..nn.functional import binary_cross_entropy_with_logits
 from . import constraints
 from .distribution import Parametric
 from .probs_or_logits import ProbsOrLogits
-from .utils import broadcast_all, open_uniform
+from .utils import broadcast_all, open_uniform, text_of
 
 __all__ = ["Geometric"]
 
@@ -34,7 +34,7 @@ class Geometric(ProbsOrLogits, Parametric):
             raise ValueError(
                 f"Expected parameter probs ({type(value).__name__} of shape {tuple(value.shape)}) "
                 f"of distribution {self!r} to be positive but found invalid values:\n"
-                f"{value[~(value > 0)]}"
+                f"{text_of(value[~(value > 0)])}"
             )
 
     @property

@@ -151,6 +151,18 @@ def _finite(cross_entropy: Callable, outside: Callable) -> Callable:
     return divergence
 
 
+def _of_pareto(cross_entropy: Callable, order: int) -> Callable:
+    """Of a Pareto p whose tail is light enough to have the moment of this order."""
+
+    def divergence(p: Any, q: Any) -> Any:
+        heavy = p.alpha <= order
+        alpha = torch.where(heavy, order + 1.0, p.alpha)
+        light = Pareto(p.scale, alpha, validate_args=False)
+        return torch.where(heavy, torch.inf, cross_entropy(light, q) - light.entropy())
+
+    return divergence
+
+
 def _infinite(p: Any, q: Any) -> Any:
     shape = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
     like = p.mean
@@ -177,9 +189,6 @@ _FINITE: dict[tuple[type, type], tuple[Callable, Callable]] = {
     (Laplace, Normal): (_normal, _never),
     (Normal, Gumbel): (_gumbel, _never),
     (Normal, Laplace): (_laplace, _never),
-    (Pareto, Exponential): (_exponential, _never),
-    (Pareto, Gamma): (_gamma, _never),
-    (Pareto, Normal): (_normal, _never),
     (Uniform, Beta): (_beta, _beyond_unit),
     (Uniform, ContinuousBernoulli): (_continuous_bernoulli, _beyond_unit),
     (Uniform, Exponential): (_exponential, _below_zero),
@@ -202,6 +211,10 @@ _INFINITE: dict[type, tuple[type, ...]] = {
 }
 for _pair, _rule in _FINITE.items():
     register_kl(*_pair)(_finite(*_rule))
+for _q, _cross_entropy, _order in (
+    (Exponential, _exponential, 1), (Gamma, _gamma, 1), (Normal, _normal, 2)
+):
+    register_kl(Pareto, _q)(_of_pareto(_cross_entropy, _order))
 for _p, _others in _INFINITE.items():
     for _q in _others:
         register_kl(_p, _q)(_infinite)

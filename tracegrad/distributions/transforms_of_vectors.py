@@ -209,7 +209,7 @@ class ReshapeTransform(Transform):
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         batch = self._batch(x.shape, self.in_shape)
-        return torch.zeros(batch, dtype=x.dtype, layout=x.layout, device=x.device)
+        return torch.zeros(batch, dtype=x.dtype, device=x.device)
 
     def _turned(self, shape: Any, event: Any, other: Any) -> Any:
         if len(shape) < len(event):

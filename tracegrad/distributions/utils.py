@@ -10,6 +10,8 @@ from typing import Any
 
 import tracegrad as torch
 
+from ..optim.optimizer import outside
+from ..tracer.mode import mode
 from ..tracer.tensor.tensor import Tensor
 
 __all__ = [
@@ -56,6 +58,15 @@ def open_uniform(shape: Any, like: Tensor) -> Tensor:
 def sum_rightmost(value: Any, dims: int) -> Any:
     """The sum over the last `dims` dimensions."""
     return value.sum(tuple(range(-dims, 0))) if dims else value
+
+
+def text_of(value: Tensor) -> str:
+    """The tensor as it is printed. In a compiled function that asks for its numbers."""
+    if mode.trace is None:
+        return f"{value}"
+    numbers = value.tolist()
+    with outside():
+        return f"{torch.tensor(numbers, dtype=value.dtype)}"
 
 
 def above_zero(x: Any) -> Any:

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..ir.dtype import bool_
-from ..ir.op import OpDef
 from ..ir.ops import elementwise as ops, kinks, special as primitives
 from ..tracer.autograd.graph import composite
-from ..tracer.mode import forward_mode, get_default_dtype, mode
+from ..tracer.mode import forward_mode, get_default_dtype
 from ..tracer.tensor.dispatch import number
 from ..tracer.tensor.promotion import common_dtype
 from ..tracer.tensor.tensor import Tensor
@@ -65,28 +64,14 @@ zeta = binary(
 
 
 # ---- the gamma function's family
-def _of_second(op: OpDef, formula: str, result: str) -> Any:
-    name = op.public[0]
-
-    def function(input: Tensor, other: Tensor) -> Tensor:
-        if mode.grad and isinstance(input, Tensor) and input.requires_grad:
-            raise NotImplementedError(f"the derivative for '{name}: input' is not implemented.")
-        return op(input, other)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"""The regularised incomplete gamma function {formula}.
-
-    Shape: two that broadcast -> the shape to which they do. Dtype: the promoted one, floating
-    point. Raises NotImplementedError for integers, or if the first operand requires grad.
-
-    >>> torch.{name}(torch.tensor([1.0]), torch.tensor([2.0]))
-    tensor([{result}])
-    """
-    return function
-
-
-igamma = _of_second(primitives.igamma, "P(input, other) (DLMF 8.2.4)", "0.8647")
-igammac = _of_second(primitives.igammac, "Q(input, other) = 1 - P(input, other)", "0.1353")
+igamma = binary(
+    primitives.igamma, "The regularised incomplete gamma function P(input, other) (DLMF 8.2.4)",
+    "[1.0]; [2.0]", "[0.8647]",
+)
+igammac = binary(
+    primitives.igammac, "Its complement Q(input, other) = 1 - P(input, other) (DLMF 8.2.4)",
+    "[1.0]; [2.0]", "[0.1353]",
+)
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:
