@@ -2,8 +2,8 @@
 accepted; and how samples depend on their parameters.
 
 Each is one text for three rooms: NumPy's arrays (ir/ops/samplers.py), kernels of the CPU and of
-GPUs. So it has no branches, and the names `log`, `choose`, `gammaln`, ... are what a room binds to
-them by `bound`. All numbers are float64. `u`, `v` and `w` are uniform in (0, 1).
+GPUs. So it has no branches, and `bound` makes it anew with another meaning of the names `log`,
+`choose`, ... All numbers are float64; `u`, `v` and `w` are uniform in (0, 1).
 """
 
 from __future__ import annotations
@@ -13,23 +13,34 @@ from math import pi
 from types import FunctionType
 from typing import Any
 
-# the names that rooms bind
-choose: Any
-gammaln: Any
-tail_of_beta: Any
-tail_of_gamma: Any
-acos: Any
-cos: Any
-exp: Any
-floor: Any
-log: Any
-log1p: Any
-magnitude: Any
-sqrt: Any
+import scipy
+from numpy import (
+    abs as magnitude,
+    arccos as acos,
+    cos,
+    exp,
+    floor,
+    log,
+    log1p,
+    sqrt,
+    where as choose,
+)
 
 ATTEMPTS = 100  # each is accepted more often than not
 SMALL = 10.0  # below this mean, counts are found by adding up probabilities
 FEWEST = 1e-20  # a probability that is not added to others
+
+
+def gammaln(x: Any) -> Any:
+    return scipy.special.gammaln(x)
+
+
+def tail_of_gamma(a: Any, x: Any, lower: Any) -> Any:
+    return choose(lower, scipy.special.gammainc(a, x), scipy.special.gammaincc(a, x))
+
+
+def tail_of_beta(a: Any, b: Any, x: Any, lower: Any) -> Any:
+    return choose(lower, scipy.special.betainc(a, b, x), scipy.special.betaincc(a, b, x))
 
 
 def bound(function: Callable[..., Any], **names: Any) -> Any:

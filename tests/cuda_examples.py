@@ -106,6 +106,14 @@ def others() -> Iterator[Example]:
 
     y = floats(3)
     of_three = [REGISTRY[name](y, y, y) for name in ("xlogy_linear", "xlog1py_linear")]
+    seeds, parameter = np.arange(-4, 4), np.array([0.3, 1.0, 2.5, 9.0, 10.0, 30.0, 200.0, 1e4])
+    words, f = integers(8), input_node((8,), dt.float64)
+    samples = (
+        samplers.log_gamma_sample(words, f), samplers.poisson_sample(words, f),
+        samplers.binomial_sample(words, f, el.exp(-f) * 0.9), samplers.angle_sample(words, f),
+        slopes.gamma_slope(f, f * 0.9), slopes.beta_slope(f * 1e-5, f, f * 3.0),
+    )
+    yield "samplers", Graph((words, f), samples), [seeds, parameter]
     yield "values beside their derivatives", Graph((y,), tuple(of_three)), [_numbers(3)]
 
 

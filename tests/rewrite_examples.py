@@ -132,6 +132,8 @@ def elementwise_examples(op):
         kinds = [i32] * 3
     if op.name == "random_bits":
         kinds = [i64] * 3
+    if op.name.endswith("_sample"):
+        kinds = [i64, f64, f64]
     n = arity(op)
     types = {E.cast: f64, E.bits: i32, E.exponent: i32}
     params = {"dtype": types[op]} if op in types else {}

@@ -96,7 +96,7 @@ D.kl_divergence(D.Normal(0, 1), D.Bernoulli(0.5))
 D.kl_divergence(D.Normal(0, 1), D.Cauchy(0, 1))
 D.kl_divergence(D.Binomial(3, T.tensor(0.5)), D.Binomial(4, T.tensor(0.5)))
 D.kl_divergence(D.LogNormal(0.0, 1.0), D.TransformedDistribution(D.Normal(0.0, 1.0), []))
-D.kl_divergence(D.MultivariateNormal(T.zeros(3), T.eye(3)), D.MultivariateNormal(T.zeros(2), T.eye(2)))
+D.kl_divergence(*(D.MultivariateNormal(T.zeros(n), T.eye(n)) for n in (3, 2)))
 D.Distribution().mode
 D.Distribution.set_default_validate_args(3)
 D.biject_to(3)

@@ -20,7 +20,7 @@ from ..op import TRANSCENDENTAL, Kind, Law, OpDef, broadcast, register
 from .implicit import implicit
 from .random import random_bits
 from .reduce import spread, sum as sum_
-from .slopes import NAMES, beta_slope, gamma_slope
+from .slopes import beta_slope, gamma_slope
 
 _DIGITS = 52
 
@@ -34,7 +34,6 @@ def uniform_of(word: np.ndarray, k: int) -> np.ndarray:
 def _by_rejection(attempt: Callable[..., Any], word: np.ndarray, where: np.ndarray,
                   *params: np.ndarray) -> np.ndarray:
     """What is accepted, for each element of `where`; all arrays are flat."""
-    attempt = sampling.bound(attempt, **NAMES)
     result, left = np.zeros(word.shape), np.flatnonzero(where)
     for k in range(0, 3 * sampling.ATTEMPTS, 3):
         if not left.size:

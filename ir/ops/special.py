@@ -94,9 +94,11 @@ digamma = _special("digamma", lambda g, y, x: g * zeta(2.0, x), of="psi",
 # zeta(s, q) of Hurwitz; polygamma is made of it. Nobody gives a derivative in s in closed form.
 zeta = _special("zeta", None, lambda g, y, s, q: -g * s * zeta(s + 1, q), ref=_zeta,
                 word="hurwitz", domain=(1.5, 3))
-igamma = _special("igamma", lambda g, y, a, x: _igamma_slope(-g * gamma_slope(a, x), a, x), lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
+igamma = _special("igamma", lambda g, y, a, x: _igamma_slope(-g * gamma_slope(a, x), a, x),
+                  lambda g, y, a, x: _igamma_slope(g, a, x), of="gammainc",
                   public="igamma special.gammainc", domain=(0.5, 3), refused=floats_only("igamma"))
-igammac = _special("igammac", lambda g, y, a, x: _igamma_slope(g * gamma_slope(a, x), a, x), lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
+igammac = _special("igammac", lambda g, y, a, x: _igamma_slope(g * gamma_slope(a, x), a, x),
+                   lambda g, y, a, x: -_igamma_slope(g, a, x), of="gammaincc",
                    public="igammac special.gammaincc", domain=(0.5, 3),
                    refused=floats_only("igammac"))
 

@@ -9,7 +9,6 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-import scipy
 from numba.extending import register_jitable
 
 from ...ir import sampling
@@ -38,23 +37,20 @@ def tail_of_beta(a: float, b: float, x: float, lower: bool) -> float:
     return betainc(a, b, x) if lower else betaincc(a, b, x)
 
 
-NAMES = {
-    "choose": choose, "gammaln": math.lgamma, "acos": math.acos, "cos": math.cos, "exp": math.exp,
-    "floor": math.floor, "log": math.log, "log1p": math.log1p, "magnitude": math.fabs,
-    "sqrt": math.sqrt, "tail_of_gamma": tail_of_gamma, "tail_of_beta": tail_of_beta,
-}
+def _formula(function: Any) -> Any:
+    return register_jitable(sampling.bound(
+        function, choose=choose, gammaln=math.lgamma, acos=math.acos, cos=math.cos, exp=math.exp,
+        floor=math.floor, log=math.log, log1p=math.log1p, magnitude=math.fabs, sqrt=math.sqrt,
+        tail_of_gamma=tail_of_gamma, tail_of_beta=tail_of_beta,
+    ))
 
 
-def formula(function: Any) -> Any:
-    return register_jitable(sampling.bound(function, **NAMES))
-
-
-log_gamma_attempt = formula(sampling.log_gamma_attempt)
-poisson_attempt = formula(sampling.poisson_attempt)
-binomial_attempt = formula(sampling.binomial_attempt)
-angle_attempt = formula(sampling.angle_attempt)
-gamma_slope_of = formula(sampling.gamma_slope)
-beta_slope_of = formula(sampling.beta_slope)
+log_gamma_attempt = _formula(sampling.log_gamma_attempt)
+poisson_attempt = _formula(sampling.poisson_attempt)
+binomial_attempt = _formula(sampling.binomial_attempt)
+angle_attempt = _formula(sampling.angle_attempt)
+gamma_slope_of = _formula(sampling.gamma_slope)
+beta_slope_of = _formula(sampling.beta_slope)
 
 
 @register_jitable
@@ -147,35 +143,25 @@ def beta_slope(x: Any, a: Any, total: Any) -> Any:
     return type(x)(beta_slope_of(np.float64(x), np.float64(a), np.float64(total)))
 
 
-# ---- the same in plain Python: with NumPy's functions, which give infinities and do not raise
-_PLAIN = {
-    "philox": plain, "choose": choose, "gammaln": lambda x: scipy.special.gammaln(x),
-    "acos": np.arccos, "cos": np.cos, "exp": np.exp, "floor": np.floor, "log": np.log,
-    "log1p": np.log1p, "magnitude": np.abs, "sqrt": np.sqrt,
-    "gammainc": lambda a, x: scipy.special.gammainc(a, x),
-    "gammaincc": lambda a, x: scipy.special.gammaincc(a, x),
-    "betainc": lambda a, b, x: scipy.special.betainc(a, b, x),
-    "betaincc": lambda a, b, x: scipy.special.betaincc(a, b, x),
-}
+# ---- the builtins: of kernels, and the same in plain Python, over the formulas of NumPy
+def _plain(function: Any, **names: Any) -> Any:
+    return FunctionType(function.__code__, {**globals(), **names})
 
 
-def _in_python(function: Any) -> Any:
-    """The function with those of plain Python, registered for what follows."""
-    made = FunctionType(function.__code__, {**globals(), **sampling.__dict__, **_PLAIN})
-    return made
+_uniform_of = _plain(uniform_of, philox=plain)
 
 
-_FORMULAS = (
-    "log_gamma_attempt", "poisson_attempt", "binomial_attempt", "angle_attempt",
-)
-for _function in (tail_of_gamma, tail_of_beta, uniform_of):
-    _PLAIN[_function.__name__] = _in_python(_function)
-for _name in _FORMULAS:
-    _PLAIN[_name] = _in_python(getattr(sampling, _name))
-_PLAIN["gamma_slope_of"] = _in_python(sampling.gamma_slope)
-_PLAIN["beta_slope_of"] = _in_python(sampling.beta_slope)
+def _row(function: Any) -> tuple[Any, Any]:
+    return function, _plain(
+        function, uniform_of=_uniform_of, log_gamma_attempt=sampling.log_gamma_attempt,
+        poisson_attempt=sampling.poisson_attempt, binomial_attempt=sampling.binomial_attempt,
+        angle_attempt=sampling.angle_attempt, gamma_slope_of=sampling.gamma_slope,
+        beta_slope_of=sampling.beta_slope,
+    )
+
+
 ROWS = {
-    function.__name__: (function, _in_python(function))
+    function.__name__: _row(function)
     for function in (log_gamma_sample, poisson_sample, binomial_sample, angle_sample, gamma_slope,
                      beta_slope)
 }

@@ -47,8 +47,8 @@ def _exported(name: str, arity: int) -> str:
 
 
 def external(name: str, arity: int = 1) -> Any:
-    """A builtin that calls SciPy's function of up to three doubles. In C it takes an int more, which
-    is Cython's.
+    """A builtin that calls SciPy's function of up to three doubles. In C it takes an int more,
+    which is Cython's.
     """
     symbol = PREFIX + name
     _USED[symbol] = name, arity

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from . import numba_cuda, special_functions as special
+from . import numba_cuda, samplers, special_functions as special
 from .builtins import KINDS, NAMES
 from .device_memory import MEMORY, bfloat, half, widened_bfloat, widened_half
 from .numba_cuda import device
@@ -291,6 +291,6 @@ FUNCTIONS: dict[str, Any] = {
     "igamma": wide(special.igamma, 2), "igammac": wide(special.igammac, 2),
     "bessel_i0": wide(special.bessel_i0), "bessel_i0e": wide(special.bessel_i0e),
     "bessel_i1": wide(special.bessel_i1), "bessel_i1e": wide(special.bessel_i1e),
-    "philox": philox,
+    "philox": philox, **samplers.functions(philox),
     **MEMORY,
 }

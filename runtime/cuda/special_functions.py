@@ -153,10 +153,10 @@ def bessel_i1(x: float) -> float:
     return math.copysign(_scaled(1.0, math.fabs(x)) * half * half, x)
 
 
-def _on_device(function: Any, **names: Any) -> Any:
+def on_device(function: Any, **names: Any) -> Any:
     """A function of the CPU's kernels, with other meanings of some names."""
     return device(FunctionType(function.__code__, {**function.__globals__, **names}))
 
 
 _whole = device(lambda x: libdevice.floor(x))
-hurwitz = _on_device(special.hurwitz, _summed=device(special._summed), floor=_whole)
+hurwitz = on_device(special.hurwitz, _summed=device(special._summed), floor=_whole)

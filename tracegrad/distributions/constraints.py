@@ -1,7 +1,7 @@
 """Constraints: the sets that parameters and values of distributions lie in.
 
-A constraint checks whether values lie in its set, element by element or, for `event_dim` > 0, vector
-by vector or matrix by matrix. `constraint_registry` has a transform onto each.
+A constraint checks whether values lie in its set, element by element or, for `event_dim` > 0,
+vector by vector or matrix by matrix. `constraint_registry` has a transform onto each.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class _Dependent(Constraint):
         super().__init__()
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         return self._static("is_discrete")
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         return self._static("event_dim")
 
     def _static(self, name: str) -> Any:
@@ -99,7 +99,7 @@ class _DependentProperty(property, _Dependent):
         self._is_discrete = is_discrete
         self._event_dim = event_dim
 
-    def __call__(self, fn: Any) -> _DependentProperty:  # type: ignore[override]
+    def __call__(self, fn: Any) -> _DependentProperty:
         return _DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
 
     def __repr__(self) -> str:
@@ -123,11 +123,11 @@ class _IndependentConstraint(Constraint):
         self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         return self.base_constraint.is_discrete
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         return self.base_constraint.event_dim + self.reinterpreted_batch_ndims
 
     def check(self, value: Any) -> Any:
@@ -160,11 +160,11 @@ class MixtureSameFamilyConstraint(Constraint):
         self.base_constraint = base_constraint
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         return self.base_constraint.is_discrete
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         return self.base_constraint.event_dim
 
     def check(self, value: Any) -> Any:
@@ -315,11 +315,11 @@ class _Along(Constraint):
         self.dim = dim
 
     @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def is_discrete(self) -> bool:
         return any(c.is_discrete for c in self.cseq)
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         return max(c.event_dim for c in self.cseq)
 
 
@@ -345,7 +345,7 @@ class _Stack(_Along):
     """Constraints of the slices of a tensor along a dimension."""
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
+    def event_dim(self) -> int:
         inner = super().event_dim
         return inner + 1 if self.dim + inner < 0 else inner
 

@@ -32,7 +32,7 @@ class GeneralizedPareto(Parametric):
         super().__init__(self.loc.size(), validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         k = self.concentration
         last = self.loc - self.scale / torch.where(k < 0, k, -1.0)
         return constraints.interval(self.loc, torch.where(k < 0, last, torch.inf))

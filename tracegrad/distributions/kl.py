@@ -1,6 +1,5 @@
 """Torch's names about divergences; importing it registers all of them."""
 
-from . import kl_across, kl_normal, kl_within
-from .kl_registry import _KL_MEMOIZE, _KL_REGISTRY, kl_divergence, register_kl
+from .kl_registry import kl_divergence, register_kl
 
 __all__ = ["kl_divergence", "register_kl"]

@@ -211,10 +211,9 @@ _INFINITE: dict[type, tuple[type, ...]] = {
 }
 for _pair, _rule in _FINITE.items():
     register_kl(*_pair)(_finite(*_rule))
-for _q, _cross_entropy, _order in (
-    (Exponential, _exponential, 1), (Gamma, _gamma, 1), (Normal, _normal, 2)
-):
-    register_kl(Pareto, _q)(_of_pareto(_cross_entropy, _order))
+register_kl(Pareto, Exponential)(_of_pareto(_exponential, 1))
+register_kl(Pareto, Gamma)(_of_pareto(_gamma, 1))
+register_kl(Pareto, Normal)(_of_pareto(_normal, 2))
 for _p, _others in _INFINITE.items():
     for _q in _others:
         register_kl(_p, _q)(_infinite)

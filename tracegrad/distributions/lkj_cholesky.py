@@ -40,8 +40,10 @@ class LKJCholesky(Parametric):
 
     def _of_rows(self, validate_args: bool | None) -> Beta:
         """The distributions of the squared norm of each row, without the diagonal."""
-        like = {"dtype": self.concentration.dtype, "device": self.concentration.device}
-        row = torch.cat([torch.zeros((1,), **like), torch.arange(self.dim - 1, **like)])
+        like: dict[str, Any] = {
+            "dtype": self.concentration.dtype, "device": self.concentration.device
+        }
+        row = (torch.arange(self.dim, **like) - 1).clamp(min=0)
         last = (self.concentration + 0.5 * (self.dim - 2)).unsqueeze(-1)
         return Beta(row + 0.5, last - 0.5 * row, validate_args=validate_args)
 

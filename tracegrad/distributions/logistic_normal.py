@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import tracegrad as torch
-
 from . import constraints
 from .normal import Normal
 from .transformed_distribution import TransformedDistribution

@@ -69,7 +69,7 @@ class MixtureSameFamily(Distribution):
         )
 
     @constraints.dependent_property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return MixtureSameFamilyConstraint(self._component_distribution.support)
 
     @property

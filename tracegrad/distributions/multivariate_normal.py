@@ -119,7 +119,7 @@ class MultivariateNormal(Covariance, Parametric):
         self._unbroadcasted_scale_tril = self._factor() if name != "scale_tril" else scale_tril
 
     @property
-    def _full_shape(self) -> Any:  # type: ignore[override]
+    def _full_shape(self) -> Any:
         return self._batch_shape + self._event_shape + self._event_shape
 
     @property

@@ -9,7 +9,6 @@ import tracegrad as torch
 
 from . import constraints
 from .categorical import Categorical
-from .distribution import Distribution
 from .of_categorical import OfCategorical
 from .transformed_distribution import TransformedDistribution
 from .transforms import ExpTransform
@@ -66,9 +65,7 @@ class RelaxedOneHotCategorical(TransformedDistribution):
 
     def __init__(self, temperature: Any, probs: Any = None, logits: Any = None,
                  validate_args: bool | None = None):
-        base: Distribution = ExpRelaxedCategorical(
-            temperature, probs, logits, validate_args=validate_args
-        )
+        base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
         super().__init__(base, ExpTransform(), validate_args=validate_args)
 
     @property

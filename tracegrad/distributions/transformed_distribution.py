@@ -26,6 +26,7 @@ class TransformedDistribution(Parametric):
     """
 
     arg_constraints: dict[str, Any] = {}
+    base_dist: Any
 
     def __init__(self, base_distribution: Distribution, transforms: Any,
                  validate_args: bool | None = None):
@@ -69,7 +70,7 @@ class TransformedDistribution(Parametric):
         )
 
     @constraints.dependent_property(is_discrete=False)
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         if not self.transforms:
             return self.base_dist.support
         support = self.transforms[-1].codomain
@@ -77,7 +78,7 @@ class TransformedDistribution(Parametric):
         return constraints.independent(support, more) if more > 0 else support
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:
         return self.base_dist.has_rsample
 
     def sample(self, sample_shape: Any = ()) -> Any:

@@ -1,7 +1,12 @@
 """Torch's names of transforms."""
 
-from .transform import ComposeTransform, IndependentTransform, Transform, identity_transform
-from .transform import _InverseTransform as _InverseTransform
+from .transform import (
+    ComposeTransform,
+    IndependentTransform,
+    Transform,
+    _InverseTransform as _InverseTransform,
+    identity_transform,
+)
 from .transforms_of_numbers import (
     AbsTransform,
     AffineTransform,

@@ -32,7 +32,7 @@ class ExpTransform(_Pointwise):
     tensor([1.])
     """
 
-    domain, codomain, sign = constraints.real, constraints.positive, 1  # type: ignore[assignment]
+    domain, codomain, sign = constraints.real, constraints.positive, 1
 
     def _call(self, x: Any) -> Any:
         return x.exp()
@@ -52,7 +52,7 @@ class SigmoidTransform(_Pointwise):
     """
 
     domain, codomain = constraints.real, constraints.unit_interval
-    sign = 1  # type: ignore[assignment]
+    sign = 1
 
     def _call(self, x: Any) -> Any:
         limits = torch.finfo(x.dtype)
@@ -74,7 +74,7 @@ class SoftplusTransform(_Pointwise):
     tensor([0.6931])
     """
 
-    domain, codomain, sign = constraints.real, constraints.positive, 1  # type: ignore[assignment]
+    domain, codomain, sign = constraints.real, constraints.positive, 1
 
     def _call(self, x: Any) -> Any:
         return softplus(x)
@@ -94,7 +94,7 @@ class TanhTransform(_Pointwise):
     """
 
     domain, codomain = constraints.real, constraints.interval(-1.0, 1.0)
-    sign = 1  # type: ignore[assignment]
+    sign = 1
 
     def _call(self, x: Any) -> Any:
         return x.tanh()
@@ -143,7 +143,7 @@ class PowerTransform(Transform):
         return PowerTransform(self.exponent, cache_size=cache_size)
 
     @lazy_property
-    def sign(self) -> Any:  # type: ignore[override]
+    def sign(self) -> Any:
         return self.exponent.sign()
 
     def __eq__(self, other: object) -> bool:
@@ -242,14 +242,14 @@ class CumulativeDistributionTransform(Transform):
 
     bijective = True
     codomain = constraints.unit_interval
-    sign = 1  # type: ignore[assignment]
+    sign = 1
 
     def __init__(self, distribution: Any, cache_size: int = 0):
         super().__init__(cache_size=cache_size)
         self.distribution = distribution
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         return self.distribution.support
 
     def _call(self, x: Any) -> Any:

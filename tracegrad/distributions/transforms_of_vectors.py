@@ -258,7 +258,7 @@ class _Parts(Transform):
         return self._join([t.inv(part) for t, part in self._pairs(y)], dim=self.dim)
 
     @property
-    def bijective(self) -> bool:  # type: ignore[override]
+    def bijective(self) -> bool:
         return all(t.bijective for t in self.transforms)
 
 

@@ -86,7 +86,7 @@ def clamp_probs(probs: Tensor) -> Tensor:
 
 
 def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
-    """Probabilities of log odds if binary, else of unnormalised logarithms along the last dimension.
+    """Probabilities of log odds if binary, else of logarithms along the last dimension.
 
     >>> torch.distributions.utils.logits_to_probs(torch.tensor([0.0, 0.0]))
     tensor([0.5000, 0.5000])

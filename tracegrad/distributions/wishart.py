@@ -89,7 +89,7 @@ class Wishart(Covariance, ExponentialFamily):
         return new
 
     @property
-    def _full_shape(self) -> Any:  # type: ignore[override]
+    def _full_shape(self) -> Any:
         return self._batch_shape + self._event_shape
 
     @property

@@ -4,11 +4,9 @@ von Mises distributions. Computed in float64 and rounded once.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...ir.dtype import DType, float64
 from ...ir.op import OpDef
-from ...ir.ops.elementwise import cast, exp, maximum
+from ...ir.ops.elementwise import exp, maximum
 from ...ir.ops.samplers import (
     angle_sample,
     binomial_sample,
