@@ -21,6 +21,8 @@ from tracegrad.ir.ops import (
     prefix,
     random,
     reduce as red,
+    samplers,
+    slopes,
 )
 from tracegrad.ir.ops.contract import dot
 from tracegrad.ir.ops.loop import branch, loop, loop_while

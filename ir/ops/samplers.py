@@ -53,7 +53,7 @@ def _log_gamma(word: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 
 def _added_up(u: np.ndarray, probability: np.ndarray, ratio: Callable[[int], np.ndarray],
-              most: np.ndarray) -> np.ndarray:
+              most: Any) -> np.ndarray:
     """The least count whose probability, and that of those below it, is u or more."""
     count, total, k = np.zeros(u.shape), probability, 0
     while (more := (u > total) & (probability > sampling.FEWEST) & (k < most)).any():

@@ -56,7 +56,7 @@ beta_slope_of = _formula(sampling.beta_slope)
 @register_jitable
 def uniform_of(word: int, k: int) -> float:
     """The k-th number in (0, 1) of the generator with this seed."""
-    return ((philox(word, k) & _MASK) + 0.5) * _UNIT
+    return ((philox(word, k) & _MASK) + 0.5) * _UNIT  # type: ignore[call-arg]
 
 
 @register_jitable

@@ -67,13 +67,13 @@ def _formula(function: Any) -> Any:
 
 def functions(philox: Any) -> dict[str, Any]:
     """The samplers by name, over this random number generator."""
-    names = dict(
-        uniform_of=on_device(samplers.uniform_of, philox=philox),
-        log_gamma_attempt=_formula(sampling.log_gamma_attempt),
-        poisson_attempt=_formula(sampling.poisson_attempt),
-        binomial_attempt=_formula(sampling.binomial_attempt),
-        angle_attempt=_formula(sampling.angle_attempt),
-        gamma_slope_of=_formula(sampling.gamma_slope),
-        beta_slope_of=_formula(sampling.beta_slope),
-    )
+    names = {
+        "uniform_of": on_device(samplers.uniform_of, philox=philox),
+        "log_gamma_attempt": _formula(sampling.log_gamma_attempt),
+        "poisson_attempt": _formula(sampling.poisson_attempt),
+        "binomial_attempt": _formula(sampling.binomial_attempt),
+        "angle_attempt": _formula(sampling.angle_attempt),
+        "gamma_slope_of": _formula(sampling.gamma_slope),
+        "beta_slope_of": _formula(sampling.beta_slope),
+    }
     return {name: on_device(function, **names) for name, (function, _) in samplers.ROWS.items()}

@@ -6,6 +6,7 @@ from typing import Any
 
 import tracegrad as torch
 
+from ..functions.torch.samplers import _sample_dirichlet
 from . import constraints
 from .exp_family import ExponentialFamily
 
@@ -49,7 +50,7 @@ class Dirichlet(ExponentialFamily):
         return self.concentration * (total - self.concentration) / (total.pow(2) * (total + 1))
 
     def rsample(self, sample_shape: Any = ()) -> Any:
-        return torch._sample_dirichlet(
+        return _sample_dirichlet(
             self.concentration.expand(self._extended_shape(sample_shape))
         )
 

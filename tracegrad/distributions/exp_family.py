@@ -7,7 +7,7 @@ from typing import Any
 import tracegrad as torch
 
 from .distribution import Parametric
-from .utils import sum_rightmost
+from .utils import _sum_rightmost
 
 __all__ = ["ExponentialFamily"]
 
@@ -46,7 +46,7 @@ class ExponentialFamily(Parametric):
     def _inner(self, a: Any, b: Any) -> Any:
         """The inner product of parameters and statistics, for each of the batch."""
         product = a * b
-        return sum_rightmost(product, product.dim() - len(self._batch_shape))
+        return _sum_rightmost(product, product.dim() - len(self._batch_shape))
 
     def entropy(self) -> Any:
         """F(theta) - <theta, grad F(theta)> - the mean of log h"""

@@ -6,6 +6,7 @@ from typing import Any
 
 import tracegrad as torch
 
+from ..functions.torch.samplers import _standard_gamma
 from . import constraints
 from .distribution import Parametric
 from .utils import above_zero, broadcast_all
@@ -48,7 +49,7 @@ class FisherSnedecor(Parametric):
     def rsample(self, sample_shape: Any = ()) -> Any:
         shape = self._extended_shape(sample_shape)
         above, below = (
-            torch._standard_gamma((0.5 * df).expand(shape)) / df for df in (self.df1, self.df2)
+            _standard_gamma((0.5 * df).expand(shape)) / df for df in (self.df1, self.df2)
         )
         return above_zero(above / above_zero(below))
 

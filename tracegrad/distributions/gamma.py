@@ -6,6 +6,7 @@ from typing import Any
 
 import tracegrad as torch
 
+from ..functions.torch.samplers import _standard_gamma
 from . import constraints
 from .exp_family import ExponentialFamily
 from .utils import above_zero, broadcast_all
@@ -46,7 +47,7 @@ class Gamma(ExponentialFamily):
 
     def rsample(self, sample_shape: Any = ()) -> Any:
         shape = self._extended_shape(sample_shape)
-        return above_zero(torch._standard_gamma(self.concentration.expand(shape)) / self.rate)
+        return above_zero(_standard_gamma(self.concentration.expand(shape)) / self.rate)
 
     def log_prob(self, value: Any) -> Any:
         value = torch.as_tensor(value, dtype=self.rate.dtype, device=self.rate.device)

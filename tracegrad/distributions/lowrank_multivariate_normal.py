@@ -10,7 +10,7 @@ import tracegrad as torch
 from . import constraints
 from .distribution import Parametric
 from .multivariate_normal import half_log_det, squared_distance, times
-from .utils import lazy_property, standard_normal
+from .utils import _standard_normal, lazy_property
 
 __all__ = ["LowRankMultivariateNormal"]
 
@@ -120,8 +120,8 @@ class LowRankMultivariateNormal(Parametric):
 
     def rsample(self, sample_shape: Any = ()) -> Any:
         shape, like = self._extended_shape(sample_shape), (self.loc.dtype, self.loc.device)
-        of_factor = standard_normal(shape[:-1] + self.cov_factor.shape[-1:], *like)
-        of_diagonal = standard_normal(shape, *like)
+        of_factor = _standard_normal(shape[:-1] + self.cov_factor.shape[-1:], *like)
+        of_diagonal = _standard_normal(shape, *like)
         return (
             self.loc + times(self._unbroadcasted_cov_factor, of_factor)
             + self._unbroadcasted_cov_diag.sqrt() * of_diagonal

@@ -9,7 +9,7 @@ import tracegrad as torch
 
 from . import constraints
 from .distribution import Parametric
-from .utils import lazy_property, standard_normal
+from .utils import _standard_normal, lazy_property
 
 __all__ = ["MultivariateNormal"]
 
@@ -135,7 +135,7 @@ class MultivariateNormal(Covariance, Parametric):
 
     def rsample(self, sample_shape: Any = ()) -> Any:
         shape = self._extended_shape(sample_shape)
-        noise = standard_normal(shape, self.loc.dtype, self.loc.device)
+        noise = _standard_normal(shape, self.loc.dtype, self.loc.device)
         return self.loc + times(self._unbroadcasted_scale_tril, noise)
 
     def log_prob(self, value: Any) -> Any:

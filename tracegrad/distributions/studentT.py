@@ -10,7 +10,7 @@ import tracegrad as torch
 from . import constraints
 from .chi2 import Chi2
 from .distribution import Parametric
-from .utils import broadcast_all, standard_normal
+from .utils import _standard_normal, broadcast_all
 
 __all__ = ["StudentT"]
 
@@ -56,7 +56,7 @@ class StudentT(Parametric):
 
     def rsample(self, sample_shape: Any = ()) -> Any:
         """A normal number over the root of a chi-squared one over its degrees of freedom."""
-        x = standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
+        x = _standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
         z = self._chi2.rsample(sample_shape)
         return self.loc + self.scale * x * torch.rsqrt(z / self.df)
 

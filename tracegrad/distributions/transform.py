@@ -12,7 +12,7 @@ from typing import Any
 import tracegrad as torch
 
 from . import constraints
-from .utils import lazy_property, sum_rightmost
+from .utils import _sum_rightmost, lazy_property
 
 
 class Transform:
@@ -250,7 +250,7 @@ class ComposeTransform(Transform):
         event_dim, total = self.domain.event_dim, 0.0
         for part, a, b in zip(self.parts, values, values[1:], strict=False):
             of_part = part.log_abs_det_jacobian(a, b)
-            total = total + sum_rightmost(of_part, event_dim - part.domain.event_dim)
+            total = total + _sum_rightmost(of_part, event_dim - part.domain.event_dim)
             event_dim += part.codomain.event_dim - part.domain.event_dim
         return total
 
@@ -275,7 +275,7 @@ def raised(constraint: Any, event_dim: int) -> Any:
     return constraints.independent(constraint, more) if more > 0 else constraint
 
 
-identity_transform = ComposeTransform([])
+identity_transform: Transform = ComposeTransform([])
 
 
 class IndependentTransform(Transform):
@@ -328,7 +328,7 @@ class IndependentTransform(Transform):
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         of_base = self.base_transform.log_abs_det_jacobian(x, y)
-        return sum_rightmost(of_base, self.reinterpreted_batch_ndims)
+        return _sum_rightmost(of_base, self.reinterpreted_batch_ndims)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_transform!r}, {self.reinterpreted_batch_ndims})"

@@ -10,7 +10,7 @@ from . import constraints
 from .distribution import Distribution, Parametric
 from .independent import Independent
 from .transforms import ComposeTransform, Transform
-from .utils import sum_rightmost
+from .utils import _sum_rightmost
 
 __all__ = ["TransformedDistribution"]
 
@@ -100,10 +100,10 @@ class TransformedDistribution(Parametric):
             x = t.inv(y)
             event_dim += t.domain.event_dim - t.codomain.event_dim
             jacobian = t.log_abs_det_jacobian(x, y)
-            log_prob = log_prob - sum_rightmost(jacobian, event_dim - t.domain.event_dim)
+            log_prob = log_prob - _sum_rightmost(jacobian, event_dim - t.domain.event_dim)
             y = x
         of_base = self.base_dist.log_prob(y)
-        return log_prob + sum_rightmost(of_base, event_dim - len(self.base_dist.event_shape))
+        return log_prob + _sum_rightmost(of_base, event_dim - len(self.base_dist.event_shape))
 
     def _monotone(self, probability: Any) -> Any:
         """p, or 1 - p where the transforms decrease."""

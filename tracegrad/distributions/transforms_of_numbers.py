@@ -11,7 +11,7 @@ from tracegrad.nn.functional import softplus
 from ..tracer.tensor.tensor import Tensor
 from . import constraints
 from .transform import Transform, raised
-from .utils import broadcast_all, lazy_property, sum_rightmost
+from .utils import _sum_rightmost, broadcast_all, lazy_property
 
 
 class _Pointwise(Transform):
@@ -222,7 +222,7 @@ class AffineTransform(Transform):
             each = torch.log(torch.abs(scale)).expand(torch.broadcast_shapes(x.shape, scale.shape))
         else:
             each = torch.full_like(x, math.log(abs(scale)))
-        return sum_rightmost(each, self.event_dim)
+        return _sum_rightmost(each, self.event_dim)
 
     def forward_shape(self, shape: Any) -> Any:
         return torch.broadcast_shapes(

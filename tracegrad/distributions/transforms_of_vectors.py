@@ -11,7 +11,7 @@ from tracegrad.nn.functional import logsigmoid, pad, softplus
 
 from . import constraints
 from .transform import Transform
-from .utils import sum_rightmost, tril_matrix_to_vec, vec_to_tril_matrix
+from .utils import _sum_rightmost, tril_matrix_to_vec, vec_to_tril_matrix
 
 
 class _OfEvents(Transform):
@@ -305,7 +305,7 @@ class CatTransform(_Parts):
         parts = []
         for t, a, b in self._pairs(x, y):
             each = t.log_abs_det_jacobian(a, b)
-            parts.append(sum_rightmost(each, self.event_dim - t.event_dim))
+            parts.append(_sum_rightmost(each, self.event_dim - t.event_dim))
         dim = (self.dim if self.dim < 0 else self.dim - x.dim()) + self.event_dim
         return torch.cat(parts, dim) if dim < 0 else sum(parts)
 

@@ -45,7 +45,7 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     return tuple(torch.broadcast_tensors(*tensors))
 
 
-def standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
+def _standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
     """Numbers of the standard normal distribution."""
     return torch.randn(tuple(shape), dtype=dtype, device=device)
 
@@ -55,7 +55,7 @@ def open_uniform(shape: Any, like: Tensor) -> Tensor:
     return clamp_probs(torch.rand(tuple(shape), dtype=like.dtype, device=like.device))
 
 
-def sum_rightmost(value: Any, dims: int) -> Any:
+def _sum_rightmost(value: Any, dims: int) -> Any:
     """The sum over the last `dims` dimensions."""
     return value.sum(tuple(range(-dims, 0))) if dims else value
 
