@@ -28,7 +28,10 @@ SHAPES[3] += [((2, 1), (3,), ()), ((), (2, 1), (3,)), ((3,), (), (2, 1)), ((0, 1
 
 # Primitives that need more than arrays of one interval: name -> [(function of inputs, shapes)]
 AXES = [(0,), (1,), (0, 2), (0, 1, 2)]
+# differentiable once; tests/test_samplers.py has their witnesses
+SAMPLERS = ("gamma_slope", "beta_slope", "gamma_sample", "dirichlet_sample")
 CASES = {
+    **dict.fromkeys(SAMPLERS, ()),
     "where": [(lambda a, b: where(a > b, a, b), s) for s in SHAPES[2]]
     + [(lambda c, a, b: where(c > 0, a, b), s) for s in SHAPES[3]],
     "floor_div": [(lambda a, b: E.floor_div(a, b + 10.0), s) for s in SHAPES[2]],

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from distribution_cases import CASES, build
+from test_distributions import same
 
 import tracegrad
 import tracegrad.distributions
-from tests.distribution_cases import CASES, build
-from tests.test_distributions import same
 
 torch = pytest.importorskip("torch")
 PAIRS = sorted(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from test_distributions import same
 
 import tracegrad
 import tracegrad.distributions
-from tests.test_distributions import same
 
 torch = pytest.importorskip("torch")
 

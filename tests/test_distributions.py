@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from distribution_cases import CASES, NARROW, build, value_of
 
 import tracegrad
 import tracegrad.distributions
-from tests.distribution_cases import CASES, NARROW, build, value_of
 
 torch = pytest.importorskip("torch")
 

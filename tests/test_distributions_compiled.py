@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from distribution_cases import CASES, build, value_of
 
 import tracegrad as tg
 import tracegrad.distributions as D
-from tests.distribution_cases import CASES, build, value_of
 from tracegrad import nn
 
 

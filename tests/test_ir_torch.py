@@ -15,7 +15,7 @@ from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.node import constant, input_node
 from tracegrad.ir.op import Kind, Types
-from tracegrad.ir.ops import special
+from tracegrad.ir.ops import slopes, special
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.value import REGISTRY
 
@@ -61,6 +61,7 @@ ELEMENTWISE = [
     and op.check is None
     and op.name not in ("cast", "where", "ldexp")
     and op not in vars(special).values()
+    and op not in vars(slopes).values()
     and op.vjp is not None
     or op.types in (Types.COMPARE, Types.LOGICAL)
 ]

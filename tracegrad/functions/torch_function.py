@@ -35,6 +35,7 @@ _METHODS = {
     "__rmul__": "mul", "__sub__": "sub", "__truediv__": "div",
 }
 _TORCHS = ("torch", "torch._tensor")  # what torch gives its own tensors is no answer to ours
+_UNASKED = frozenset(["is_tensor"])  # functions of any object, which torch asks no class for
 _PROPERTIES = frozenset("H T data mH mT".split())
 
 
@@ -91,7 +92,7 @@ def taken_over(function: Callable, args: tuple, kwargs: dict) -> Any:
     policy = mode.autocast
     if policy is not None and (result := policy.call(function, args, kwargs)) is not None:
         return result
-    if _state.off:
+    if _state.off or function.__name__ in _UNASKED:
         return NOT_TAKEN
     everything = [*args, *kwargs.values()]
     inside = [y for x in everything if isinstance(x, (tuple, list)) for y in x]
