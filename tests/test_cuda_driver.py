@@ -13,7 +13,7 @@ from secrets import token_hex
 
 import numpy as np
 import pytest
-from graphs import floats
+from graphs import floats, integers
 
 from tracegrad.codegen.build import build
 from tracegrad.codegen.cuda.backend import CUDA
@@ -21,6 +21,7 @@ from tracegrad.codegen.program import Grid, Kernel, from_word
 from tracegrad.ir.graph import Graph
 from tracegrad.ir.interpret import interpret
 from tracegrad.ir.ops import elementwise as el
+from tracegrad.ir.ops.index import index
 from tracegrad.ir.ops.loop import loop
 from tracegrad.ir.ops.reduce import sum as sum_
 from tracegrad.ir.simplify import simplify
@@ -313,3 +314,24 @@ def test_copies_from_pinned_memory_by_the_calls_of_the_library(driver):
     driver.synchronize_event(event)
     np.testing.assert_array_equal(source, target)
     driver.release_event(event)
+
+
+@with_a_compiler
+def test_checks_are_seen_late_by_the_calls_of_the_library(stub, driver, monkeypatch):
+    kernels = Kernels(stub, monkeypatch)
+    x, i = floats(4), integers(2)
+    at = el.check_index(i, size=4, dim=0)
+    graph = Graph((x, i), (index(x, at, axes=(0,)),), (at,))
+    device = CudaDevice(driver, 0)
+    executable = device.executable(build(simplify(graph), backend=CUDA()))
+    values, y = device.from_host(np.arange(4.0)), device.empty((2,), np.dtype(float))
+    for rows, former in ((0, 3), False), ((1, 9), False), ((2, 2), True), ((3, 1), False):
+        picked = device.from_host(np.array(rows))
+        slots = (*executable.program.inputs, *executable.program.outputs)
+        for slot, array in zip(slots, (values, picked, y), strict=True):
+            executable.table[slot] = array.address
+        assert executable.walk(executable.whole) is former
+        if former:
+            with pytest.raises(IndexError, match="index 9 .* former call"):
+                executable.fail()
+    assert device.to_host(y).tolist() == [3.0, 1.0] and not kernels.errors

@@ -222,6 +222,46 @@ def test_tensors_of_the_cpu_that_are_changed_in_place(gpus):
     assert total.item() == 30
 
 
+def test_averages_counts_and_logs_on_the_cpu(gpus, how):
+    average, counts, log, model = tg.zeros(3), tg.zeros(3, 3), [], nn.Linear(3, 1).cuda()
+    x, y = table().cuda(), tg.tensor([0, 1], device="cuda")
+
+    def step(x, y):
+        average.mul_(0.9).add_(model.weight.detach()[0].cpu() * 0.1)
+        counts.index_put_((y.cpu(), x.argmax(1).cpu()), tg.ones(2), accumulate=True)
+        log.append(x.sum().cpu())
+        return model(x).sum()
+
+    step = how(step)
+    for k in range(3):
+        step(x, y + k % 2)
+    tg.testing.assert_close(average, model.weight[0].detach().cpu() * (1 - 0.9**3))
+    assert counts.tolist() == [[0, 0, 2], [0, 0, 3], [0, 0, 1]]
+    assert [(str(t.device), t.item()) for t in log] == [("cpu", 15)] * 3
+
+
+def test_states_of_an_optimizer_are_where_their_parameters_are(gpus, how):
+    c, g = nn.Parameter(tg.tensor(1.0)), nn.Parameter(tg.ones(3, device="cuda"))
+    opt, x = tg.optim.AdamW([c, g], lr=0.1, amsgrad=True), table().cuda()
+
+    def step():
+        opt.zero_grad()
+        (x * c + g).square().mean().backward()
+        opt.step()
+
+    how(step)()
+    for p in (c, g):
+        kept = {k: v for k, v in opt.state[p].items() if k != "step"}
+        assert {v.device for v in kept.values()} == {p.device} and len(kept) == 3
+
+
+def test_a_large_tensor_that_is_copied_at_each_call_is_told(gpus):
+    data, rows = tg.zeros(300_000), tg.tensor([1, 2])
+    with pytest.warns(UserWarning, match=r"copies a tensor of shape \[300000\] .* at each call"):
+        f = tg.compile(lambda: data[rows].cuda() * 2)
+        assert f().tolist() == [0, 0]
+
+
 REFUSED = {
     "an operand": lambda g, c: g + c, "expanded": lambda g, c: g * c[0].expand(3),
     "gather": lambda g, c: g.gather(0, c.long()[None]),

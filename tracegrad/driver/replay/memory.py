@@ -4,6 +4,7 @@ with its address in the pointer table; and the snapshot of the call.
 
 from __future__ import annotations
 
+import warnings
 from sys import getrefcount
 
 import numpy as np
@@ -19,6 +20,8 @@ from ..places import address, is_apart
 from .bindings import random_reservation
 from .source import Source, generator_state, tensor_at
 
+LARGE = 1 << 20  # bytes
+
 
 def write_numbers(s: Source, executable: Executable, inputs: list[Input]) -> None:
     """Write the numbers of this call to where a program reads them, and those of tensors of the CPU
@@ -28,6 +31,7 @@ def write_numbers(s: Source, executable: Executable, inputs: list[Input]) -> Non
     own = ("scalar", "hyper") if executable is s.entry.executable else ("scalar", "hyper", "random")
     for slot, i in zip(slots, inputs, strict=True):
         if copy := s.copied(i):
+            _tell_if_large(i)
             s.add(f"{copy} = {s.name('from_host', s.entry.low.place.from_host)}"
                   f"({s.tensor(i)}._array); {s.name('table', table)}[{slot}] = {copy}.address")
         elif i.kind in own:
@@ -39,6 +43,16 @@ def write_numbers(s: Source, executable: Executable, inputs: list[Input]) -> Non
             table[slot] = address(s.entry.stages[j].segment.exported(number))
         elif i.kind == "computed":
             s.add(f"{s.name('table', table)}[{slot}] = address({computed(s, i)})")
+
+
+def _tell_if_large(i: Input) -> None:
+    """Warn of a captured tensor of the CPU, as a data set, that each call copies to a GPU."""
+    if i.kind == "tensor" and i.tensor._array.nbytes > LARGE:
+        warnings.warn(
+            f"a compiled function on a GPU copies a tensor of shape {[*i.tensor.shape]} from the "
+            "CPU at each call: select what it needs outside of it, or move the tensor once",
+            stacklevel=2,
+        )
 
 
 def to_host(s: Source) -> str:
