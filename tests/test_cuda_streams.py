@@ -81,6 +81,21 @@ def test_a_program_keeps_its_memory_while_another_stream_runs_it(driver):
     assert y.item() == pytest.approx(16 * np.exp(4.0), rel=1e-5) and len(noise) == 8
 
 
+def test_a_result_keeps_its_memory_while_another_stream_computes_it(driver):
+    f, side, x = tg.compile(lambda x: x * 2), tg.cuda.Stream(), tg.ones(300, device="cuda")
+    where = f(x).data_ptr()  # in memory of the default stream, which is used again
+    with tg.cuda.stream(side):
+        side.wait_stream(tg.cuda.default_stream())
+        y = f(x)
+        assert y.data_ptr() == where
+    del f, y
+    gc.collect()
+    assert where not in [tg.empty(300, device="cuda").data_ptr() for _ in range(2)]
+    side.synchronize()
+    kept = [tg.empty(300, device="cuda") for _ in range(4)]
+    assert where in [t.data_ptr() for t in kept]
+
+
 def test_record_stream_is_for_gpus(driver):
     with pytest.raises(NotImplementedError, match="'aten::record_stream'"):
         tg.ones(1).record_stream(tg.cuda.current_stream())

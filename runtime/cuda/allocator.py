@@ -82,8 +82,9 @@ class Allocator:
     def __init__(self, driver: Driver, device: int, caching: bool = True):
         self.driver, self.device, self.caching = driver, device, caching
         self.allocated = self.reserved = self.peak = self.reserved_peak = 0
-        self._blocks = self._retries = self._failures = 0
+        self._retries = self._failures = 0
         self._free: dict[tuple[int, bool], list[Block]] = {}  # by pool
+        self._in_use: dict[int, Block] = {}  # by address
         self._returned: deque[Block] = deque()
         self._waiting: list[tuple[Block, list[int]]] = []  # blocks with events of their users
         self._lock = lock()
@@ -99,10 +100,16 @@ class Allocator:
             if self.caching and block.nbytes - wanted >= (ROUND if block.pool[1] else SMALL):
                 self._insert(block.cut(wanted))
             block.free = False
-            self._blocks += 1
+            self._in_use[block.address] = block
             self.allocated += block.nbytes
             self.peak = max(self.peak, self.allocated)
             return block
+
+    def record(self, address: int, stream: int) -> None:
+        """A stream uses the block there, if there is one, maybe another stream's."""
+        block = self._in_use.get(address)
+        if block is not None and block.pool[0] != stream:
+            block.users.add(stream)
 
     def give_back(self, block: Block) -> None:
         self._returned.append(block)
@@ -138,7 +145,7 @@ class Allocator:
     def _take_in(self) -> None:
         while self._returned:
             block = self._returned.popleft()
-            self._blocks -= 1
+            del self._in_use[block.address]
             self.allocated -= block.nbytes
             if block.users:
                 events = [self.driver.event(stream) for stream in block.users]
@@ -205,7 +212,7 @@ class Allocator:
             self._take_in()
             return {
                 "allocated": self.allocated, "peak": self.peak, "reserved": self.reserved,
-                "reserved peak": self.reserved_peak, "blocks": self._blocks,
+                "reserved peak": self.reserved_peak, "blocks": len(self._in_use),
                 "retries": self._retries, "failures": self._failures,
             }
 

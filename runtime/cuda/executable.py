@@ -154,6 +154,9 @@ class Executable:
             self._sent = b""
             self._gpu.write(self._device_words.address, self._words)
             self._sent = words
+        if self._gpu.has_several_streams:  # results may lie in memory that is another one's
+            for slot in self.program.outputs:
+                self._gpu.allocator.record(self.table[slot], stream)
         self._gpu.note(self.program)
         parts = self._spans[span]
         self._do(parts[:-1], stream)

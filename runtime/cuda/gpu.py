@@ -33,6 +33,7 @@ class Gpu:
         self._lock, self._one_recorder = lock(), lock()
         self._streams: list[int] = []  # that users have asked for
         self._asked = 0  # how often
+        self.has_several_streams = False  # that have been used
         self._copies: deque[tuple[int, np.ndarray]] = deque()  # from pinned memory, with events
         self._checks: dict[LateChecks, None] = {}
         self._begun: dict[int, Program] = {}  # since somebody waited; by id
@@ -81,6 +82,7 @@ class Gpu:
     @contextmanager
     def on_stream(self, stream: int) -> Iterator[None]:
         """Within it, that is the current one of this thread."""
+        self.has_several_streams |= stream != self.default_stream
         before, self._current.stream = getattr(self._current, "stream", None), stream
         try:
             yield
