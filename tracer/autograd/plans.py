@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from ...ir.dtype import DType
 from ..mode import get_default_dtype, mode, sequence_numbers
-from ..tensor.data_changes import refuse_changed_data
+from ..tensor.data_changes import READ_BY_TORCH, refuse_changed_data
 from ..tensor.device_memory import address
 from ..tensor.tensor import Size, Tensor, wrap
 from ..tensor.views import set_view
@@ -34,8 +34,9 @@ PLAIN: set[type] = {Tensor}  # classes of tensors without a `__torch_function__`
 _SIMPLE = frozenset((bool, int, str, type(None), DType))
 _plans: dict[tuple, Plan | None] = {}  # None: there is none
 _calls: dict[tuple, int] = {}  # how many, of those that have no plan yet
-_hopeless: dict[Callable, int] = {}  # functions of which no plan could be made, how often
-_TRIES = 4
+_failures: dict[Callable, int] = {}  # how many times in a row a function could have no plan
+_hopeless: set[Callable] = set()  # functions for which that happened TRIES times
+TRIES = 4
 
 
 class PlannedBackward(OpBackward):
@@ -50,11 +51,12 @@ class PlannedBackward(OpBackward):
         intermediates: tuple[ndarray, ...],
     ):
         start = next(sequence_numbers)
-        own = [t._grad_fn or edge(t) for t in tensors]
-        versions = [t._version for t in tensors]
+        self.own = own = [t._grad_fn or edge(t) for t in tensors]
         self.title, self.edges, self.sequence = title, tuple([own[k] for k in plan.to]), start
-        self.own, self.composite = own, Composite(own, versions, [y._version], start)
-        self.prehooks = self.posthooks = self.metadata_ = None
+        self.composite = self.prehooks = self.posthooks = self.metadata_ = None
+        if title in READ_BY_TORCH:
+            versions = [t._version for t in tensors]
+            self.composite = Composite(own, versions, [y._version], start)
         self.retainers, self.freed, self.plan = (), False, plan
         self.y = Saved(y) if -1 in plan.read else y._dtype
         self.inputs = tuple([Saved(tensors[k]) for k in plan.read if k >= 0])
@@ -62,10 +64,16 @@ class PlannedBackward(OpBackward):
         # the arguments from which intermediates are computed again, for second derivatives
         self.arguments = tuple([Saved(t) for t in tensors]) if intermediates else ()
 
+    @property
+    def next_functions(self) -> tuple:
+        edges = self.own if self.composite is None else self.composite.edges
+        return tuple((None if e is None else e.shown(), 0) for e in edges)
+
     def apply(self, g: Tensor) -> tuple[Tensor | None, ...]:
         if self.freed:
             raise RuntimeError(FREED)
-        refuse_changed_data(self.title, *self.composite[1:])  # type: ignore[index]
+        if self.composite is not None:
+            refuse_changed_data(self.title, *self.composite[1:])
         plan, saved, own, keep = self.plan, iter(self.inputs), self.own, mode.grad
         values = [
             self.y.unpack(self if keep else None, self, output=True) if k < 0
@@ -103,8 +111,11 @@ def _describe(values: Any, parts: list, tensors: list[Tensor]) -> bool:
             if a._view is not None:
                 a._view.refresh(a)
             array = a._array
-            if type(array) is not ndarray or any(a is t for t in tensors):
+            if type(array) is not ndarray:
                 return False
+            for t in tensors:
+                if t is a:
+                    return False
             tensors.append(a)
             parts += (array.shape, a._dtype, a._requires_grad)
             if not array.flags.c_contiguous:
@@ -131,7 +142,7 @@ def _describe(values: Any, parts: list, tensors: list[Tensor]) -> bool:
 def planned(title: str, function: Callable, args: tuple, kwargs: dict) -> Any:
     """The result of `function`, by its plan; NotImplemented if it must be called as it is."""
     now = mode.__dict__
-    if now["trace"] is not None or _hopeless.get(function, 0) >= _TRIES:
+    if now["trace"] is not None or function in _hopeless:
         return NotImplemented
     grad = now["grad"]
     if type(grad) is not bool or now["autocast"] is not None or not now["planning"]:
@@ -189,9 +200,11 @@ def _first(
         mine = None
     if mine is not None and _same(result, mine, plan, tensors):
         _plans[key] = plan
-        _hopeless.pop(function, None)
+        _failures.pop(function, None)
     else:
-        _hopeless[function] = _hopeless.get(function, 0) + 1
+        _failures[function] = _failures.get(function, 0) + 1
+        if _failures[function] >= TRIES:
+            _hopeless.add(function)
     return result
 
 
@@ -208,6 +221,11 @@ def _same(result: Any, arrays: tuple[ndarray, ...], plan: Plan, tensors: list[Te
         return False
     if result._requires_grad is not bool(plan.to):
         return False
+    fn = result._grad_fn
+    if fn is not None:  # it must be one node
+        own = [edge(t) for t in tensors]
+        if any(e is not None and e not in own for e in (fn.composite or fn).edges):
+            return False
     if plan.path:
         if plan.base < 0 or result._version is not tensors[plan.base]._version:
             return False

@@ -77,6 +77,9 @@ _READS = {
 }
 
 
+READ_BY_TORCH = frozenset().union(*_READS.values())
+
+
 def refuse_changed_data(title: str, inputs: list, outputs: list, start: int) -> None:
     """Raise if torch would read what was changed after `start`, by the version counters."""
     for kind, versions in (("an input", inputs), ("an output", outputs)):
