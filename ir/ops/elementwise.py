@@ -27,6 +27,7 @@ from ..op import (
     elementwise,
     floats_only,
 )
+from .choice import chosen, positive_part
 from .source import zeros_like
 
 FLOAT, COMPARE, LOGICAL = Types.FLOAT, Types.COMPARE, Types.LOGICAL
@@ -78,7 +79,7 @@ shift_right = elementwise(
 
 # ---- structure
 where = elementwise(
-    "where", ref=np.where, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
+    "where", ref=chosen, expr="select({0}, {1}, {2})", types=Types.SELECT, exact=True,
     chooses=True, law=Law("the condition is bool", lambda c, a, b: c.dtype is bool_),
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
 )
@@ -103,7 +104,7 @@ bits = elementwise(
 )
 # relu's derivative asks the answer, so that what it was computed from need not be kept
 relu = elementwise(
-    "relu", ref=lambda x: np.where(x < 0, x.dtype.type(0), x),
+    "relu", ref=positive_part,
     expr="select({0} < {T}(0), {T}(0), {0})", vjp=(lambda g, y, x: where(le(y, 0), 0, g),),
     exact=True, chooses=True,
 )
@@ -296,7 +297,7 @@ ldexp = elementwise(
 # `scipy.special` is loaded when it is first used: it would be a third of the time to import us
 def _expit(x: np.ndarray) -> np.ndarray:
     small = np.exp(-np.abs(x))
-    return np.where(np.asarray(x) < 0, small, 1) / (1 + small)
+    return chosen(x < 0, small, np.ones((), x.dtype)) / (1 + small)
 
 
 def _function(
