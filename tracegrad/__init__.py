@@ -1,5 +1,8 @@
 """tracegrad: PyTorch's names, eager and compiled, so that `import tracegrad as torch` is enough."""
 
+from .import_pause import pause as _pause
+
+# isort: split
 from math import e, inf, nan, pi
 
 from . import (
@@ -134,3 +137,4 @@ _register_compiler(_compile_step)
 _accept_out(globals())
 
 _explain_absence()
+del _pause
