@@ -2,8 +2,9 @@
 
 No function is compiled around them. The parameters are those of a GPT of 4 layers, 128 wide, or of
 a small classifier. Each step has other gradient tensors, as after an eager backward; setting them
-is not timed. Contestants take turns, some steps at a time; given are the median of the turns' least
-times in microseconds, and the best of torch's over ours.
+is not timed. Contestants take turns, some steps at a time; given are the least times in
+microseconds, and the best of torch's over ours. With one thread it is the processor time of that
+thread, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import importlib
 import os
 import time
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 STEPS = 10  # of a turn
+FIRST, WARM = 20, 1.0  # steps, and seconds, ahead of the first turn: they are compiled by then
 
 _BLOCK = [(128,), (128,), (384, 128), (384,), (128, 128), (128,), (128,), (128,), (512, 128),
           (512,), (128, 512), (128,)]
@@ -32,6 +33,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 FUSED = ("AdamW", "Adam", "SGD", "Adagrad")  # of torch's on a CPU
 Run = Callable[[], float]  # the seconds of a step
+clock = [time.perf_counter]
 
 
 class Parameters:
@@ -54,9 +56,9 @@ class Parameters:
     def timed(self, act: Callable[[], Any]) -> Run:
         def run() -> float:
             self.fill()
-            began = time.perf_counter()
+            began = clock[0]()
             act()
-            return time.perf_counter() - began
+            return clock[0]() - began
 
         return run
 
@@ -89,16 +91,18 @@ def clipping_runs(T: Any, name: str, shapes: list[tuple[int, ...]]) -> dict[str,
 
 
 def race(runs: dict[str, Run], seconds: float) -> dict[str, float]:
-    """The median of the turns' least times of each, in microseconds."""
-    least: dict[str, list[float]] = {label: [] for label in runs}
+    """The least time of each, in microseconds."""
+    least = dict.fromkeys(runs, float("inf"))
     for run in runs.values():
-        for _ in range(400):  # until it is compiled
+        end, count = time.perf_counter() + WARM, 0
+        while count < FIRST or time.perf_counter() < end:
             run()
+            count += 1
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for label, run in runs.items():
-            least[label].append(min(run() for _ in range(STEPS)) * 1e6)
-    return {label: median(times) for label, times in least.items()}
+            least[label] = min(least[label], *(run() * 1e6 for _ in range(STEPS)))
+    return least
 
 
 def main() -> None:
@@ -110,6 +114,8 @@ def main() -> None:
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(chosen.threads)
     libraries = [importlib.import_module(name) for name in ("tracegrad", "torch")]
     libraries[1].set_num_threads(chosen.threads)
+    if chosen.threads == 1:
+        clock[0] = time.thread_time
     columns = "compiled", "eager", "torch fused", "torch foreach"
     print("| | " + " | ".join(columns) + " | ratio |\n|---|" + "---:|" * 5)
     makers = dict.fromkeys(OPTIMIZERS, optimizer_runs)
