@@ -69,6 +69,7 @@ def on_one_core():
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+@pytest.mark.slow
 def test_numbers_are_the_same_on_one_thread_and_on_eight():
     one, eight = (run(print_numbers, env={"NUMBA_NUM_THREADS": n}) for n in ("1", "8"))
     assert one == eight
