@@ -84,7 +84,8 @@ class LaunchProfile:
 @dataclass(frozen=True)
 class Profile:
     """What `profile()` of a compiled function gives. `call` is the median of seconds of the whole
-    call, `backward` that of a backward from its results, if they have one.
+    call, `backward` that of a backward from its results, if they have one, `overhead` that of what
+    no launch took in these: Python, and where threads wait.
 
     >>> f = torch.compile(lambda x: x.exp().sum())
     >>> found = f.profile(torch.ones(100, 100), runs=3)
@@ -96,6 +97,7 @@ class Profile:
     runs: int
     call: float
     backward: float | None
+    overhead: float
     launches: tuple[LaunchProfile, ...] = field(repr=False)
     machine: Machine = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -105,11 +107,6 @@ class Profile:
     def launch_seconds(self) -> float:
         """Those of all launches."""
         return sum(one.seconds for one in self.launches)
-
-    @property
-    def overhead(self) -> float:
-        """The rest of the call and the backward: Python, and where threads wait."""
-        return self.call + (self.backward or 0.0) - self.launch_seconds
 
     def share(self, one: LaunchProfile) -> float:
         """A launch's part of the time of all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 from threading import get_ident
 from typing import Any
@@ -51,11 +52,23 @@ class _Watched:
 
     name: str
     executable: Any
-    times: list[Times] = field(default_factory=list)
+    last: Times | None = None
+    # of each run and launch: seconds, how often it ran, by how many threads
+    launches: list[np.ndarray] = field(default_factory=list)
 
     @property
     def stopwatch(self) -> Stopwatch:
         return self.executable.stopwatch or Stopwatch(self.executable)
+
+    @cached_property
+    def rows(self) -> _Rows:
+        return _Rows(self.executable)
+
+    def note(self, times: Times) -> float:
+        """Take the times of a run; the seconds of all launches."""
+        self.last, numbers = times, self.rows.of(times)
+        self.launches.append(numbers)
+        return float(numbers[0].sum())
 
     def start(self) -> None:
         with self.executable.lock:
@@ -75,6 +88,14 @@ class _Call:
     entry: Entry
     backward: tuple[int, int] | None = None
     backward_program: Any = None
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended - self.began) / 1e9
+
+    @property
+    def backward_seconds(self) -> float:
+        return 0.0 if self.backward is None else (self.backward[1] - self.backward[0]) / 1e9
 
 
 def profile(
@@ -105,6 +126,7 @@ class _Profiler:
         self.thread, self.kept = get_ident(), KeptState()
         self.watched: list[_Watched] = []
         self.plain: list[_Call] = []
+        self.rest: list[float] = []  # seconds of timed calls that no launch took
         self.notes: list[str] = []
 
     def begin(self) -> None:
@@ -172,8 +194,8 @@ class _Profiler:
         first = self.warm()
         self.entry, self.watched, self.last = first.entry, _programs(first), first
         if runs is None:
-            took = (first.backward or (0, first.ended))[1] - first.began
-            runs = int(min(_MOST, max(_FEWEST, _SECOND * 5e8 / max(took, 1))))
+            took = 2 * (first.seconds + first.backward_seconds)
+            runs = min(_MOST, max(_FEWEST, int(_SECOND / max(took, 1e-6))))
         for _ in range(_TRIES * runs):
             self.plain.append(self.call())
             times = self.timed()
@@ -183,9 +205,10 @@ class _Profiler:
                     f"changes decides which. Give fewer than runs={runs}"
                 )
             if times is not None:
-                for watched, one in zip(self.watched, times, strict=True):
-                    watched.times.append(one)
-                if len(self.watched[0].times) == runs:
+                noted = [w.note(one) for w, one in zip(self.watched, times, strict=True)]
+                whole = self.last.seconds + self.last.backward_seconds
+                self.rest.append(max(whole - sum(noted), 0.0))
+                if len(self.rest) == runs:
                     return
         raise RuntimeError("profile: other threads call the function all the time")
 
@@ -202,19 +225,17 @@ class _Profiler:
         return times if now == [count + 1 for count in before] else None
 
     def result(self, rates: Machine) -> Profile:
-        launches, events = list[LaunchProfile](), list[Event]()
+        last, plain = self.last, self.plain
+        events = [Event("call", "call", 0, last.began, last.ended)]
+        if last.backward is not None:
+            events.append(Event("backward", "backward", 0, *last.backward))
         for w in self.watched:
-            launches += _launches(w, rates)
             events += _events(w)
-        calls = [(c.ended - c.began) / 1e9 for c in self.plain]
-        backwards = [(b[1] - b[0]) / 1e9 for c in self.plain if (b := c.backward) is not None]
-        spans = [Event("call", "call", 0, self.last.began, self.last.ended)]
-        if self.last.backward is not None:
-            spans.append(Event("backward", "backward", 0, *self.last.backward))
         return Profile(
-            name_of(self.state.fn), len(self.watched[0].times), median(calls),
-            median(backwards) if backwards else None, tuple(launches), rates, tuple(self.notes),
-            (*spans, *events),
+            name_of(self.state.fn), len(self.rest), median(one.seconds for one in plain),
+            None if last.backward is None else median(one.backward_seconds for one in plain),
+            median(self.rest), tuple(x for w in self.watched for x in _launches(w, rates)), rates,
+            tuple(self.notes), tuple(events),
         )
 
 
@@ -263,23 +284,23 @@ class _Rows:
         how.at(total, (self.share[self.mine], self.launch[self.mine]), own)
         return total
 
-    def of(self, times: Times) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, times: Times) -> np.ndarray:
         """Of each launch: seconds, of the thread that was at it for longest; how often it ran; how
         many threads were at it.
         """
         took = np.maximum(times.nanoseconds - overhead() * times.calls, 0).max(0) / 1e9
         runs = times.calls.sum(0) / self.pieces
         threads = (times.calls > 0).sum(0)
-        return (
+        return np.stack([
             self.together(np.add, took).max(0),
             self.together(np.maximum, runs).max(0),
             self.together(np.maximum, threads).sum(0),
-        )
+        ])
 
 
 def _launches(watched: _Watched, rates: Machine) -> Iterator[LaunchProfile]:
-    program, rows = watched.executable.program, _Rows(watched.executable)
-    seconds, runs, threads = np.median([rows.of(t) for t in watched.times], 0)
+    program = watched.executable.program
+    seconds, runs, threads = np.median(watched.launches, 0)
     for k, launch in enumerate(program.launches):
         buffers = (program.buffers[a.index] for a in launch.args if isinstance(a, Slot))
         floats = (b for b in buffers if b.dtype.kind == "float")
@@ -298,7 +319,7 @@ def _launches(watched: _Watched, rates: Machine) -> Iterator[LaunchProfile]:
 def _events(watched: _Watched) -> Iterator[Event]:
     """The launches and loops of the last run, one by one."""
     executable = watched.executable
-    for lane, rows in enumerate(watched.times[-1].events):
+    for lane, rows in enumerate(watched.last.events if watched.last is not None else ()):
         for row, began, ended in rows.tolist():
             launch, loop, _ = executable.rows[row]
             name = "loop" if loop else executable.program.launches[launch].kernel.name
