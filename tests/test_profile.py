@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from fake_gpu import fake_gpus
 
 import tracegrad as tg
 from tracegrad import nn
@@ -211,17 +212,57 @@ def test_wrong_uses_are_refused():
         tg.compile(lambda x: x * 2).profile()
 
 
-def test_a_call_that_takes_other_programs_is_refused_and_put_back():
-    count = tg.zeros(())
+def test_programs_of_gpus_are_refused_before_they_run():
+    with fake_gpus():
+        w = tg.zeros(3, device="cuda")
+        f = tg.compile(lambda x: w.add_(x))
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="runs on cuda:0.*nsys"):
+                f.profile(tg.ones(3, device="cuda"), runs=1)
+            assert w.tolist() == [0.0] * 3
+            w = w * 0
+
+
+def test_a_call_without_a_program_is_refused_before_it_runs():
+    class Stateful:
+        def __init__(self):
+            self.state = {}
+
+    one, w = Stateful(), tg.zeros(3)
+
+    @tg.compile
+    def f(x):
+        if "sum" not in one.state:
+            one.state["sum"] = tg.zeros(3)
+        w.add_(1)
+        one.state["sum"].add_(x)
+        return one.state["sum"].sum()
+
+    for _ in range(2):
+        try:
+            f.profile(tg.ones(3), runs=1)
+        except RuntimeError as error:
+            assert "without a program" in str(error)
+        assert w.tolist() == [0.0] * 3 and not one.state
+    f(tg.ones(3))
+    f(tg.ones(3))
+    f.profile(tg.ones(3), runs=1)
+    assert w.tolist() == [2.0] * 3 and one.state["sum"].tolist() == [2.0] * 3
+
+
+def test_calls_that_take_different_programs_begin_from_the_same_state():
+    count, rate = tg.zeros(()), [1]
 
     @tg.compile
     def f(x):
         count.add_(1)
-        return x * 2 if count > 5 else x.exp()
+        rate[0] = -rate[0]
+        return x * 2 if count > 5 else x.exp() if rate[0] < 0 else x.sin()
 
-    with pytest.raises(RuntimeError, match="another program"):
-        f.profile(tg.ones(3), runs=20)
-    assert count.item() == 0 and f(tg.zeros(2)).tolist() == [1.0, 1.0]
+    found = f.profile(tg.ones(3), runs=8)
+    assert "same state" in found.notes[0] and found.runs == 8
+    assert {"exp"} <= {name for one in found.launches for name in one.operations}
+    assert count.item() == 0 and rate == [1] and f(tg.zeros(2)).tolist() == [1.0, 1.0]
 
 
 # one that comes in the callback of a weak reference is lost, as Python has it

@@ -6,12 +6,14 @@ locations of Python, generators. `put_back` undoes all of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..functions.torch.creation import from_numpy
 from ..tracer.capture.inputs import Input
 from ..tracer.capture.locations import Location
 from ..tracer.change_counter import changed
@@ -28,7 +30,7 @@ class KeptState:
     """The state before some calls."""
 
     def __init__(self) -> None:
-        self._undo = ExitStack()
+        self._undo: list[Callable[[], None]] = []
         self._kept: dict[Any, Any] = {}  # by what it is; the objects, so that ids stay theirs
 
     def keep(self, entry: Entry, tensors: Sequence[Tensor]) -> None:
@@ -44,11 +46,11 @@ class KeptState:
                 self.gradient(t)
         for location in entry.effects:
             if self._new(location.id, location):
-                self._undo.callback(_put, location, location.now())
+                self._undo.append(partial(_put, location, location.now()))
         for stream in entry.streams:
             if self._new((stream.generator,), stream.generator):
                 state = stream.generator._state
-                self._undo.callback(setattr, stream.generator, "_state", state)
+                self._undo.append(partial(setattr, stream.generator, "_state", state))
 
     def tensor(self, t: Tensor) -> None:
         """Keep the values, the version and the history of a tensor."""
@@ -56,14 +58,15 @@ class KeptState:
             self.tensor(t._base)
         if self._new(("tensor", id(t)), t):
             fields = {name: getattr(t, name) for name in _FIELDS}
-            self._undo.callback(_restore, t, fields, list(t._version), t._array.copy())
+            values = t._array.copy()
+            self._undo.append(partial(_restore, t, fields, list(t._version), values))
 
     def gradient(self, t: Tensor) -> None:
         """Keep the `.grad` of a tensor, with its values."""
         if t._grad is not None:
             self.tensor(t._grad)
         if self._new(("grad", id(t)), t):
-            self._undo.callback(setattr, t, "_grad", t._grad)
+            self._undo.append(partial(setattr, t, "_grad", t._grad))
 
     def _new(self, key: Any, held: Any) -> bool:
         """Whether this is kept for the first time."""
@@ -73,9 +76,11 @@ class KeptState:
         return True
 
     def put_back(self) -> None:
-        """Undo all changes."""
-        self._undo.close()
-        changed()
+        """Undo all changes, those of later calls too."""
+        with ExitStack() as stack:  # which goes on if one of them raises
+            stack.callback(changed)
+            for undo in self._undo:
+                stack.callback(undo)
 
 
 def _put(location: Location, value: Any) -> None:
@@ -99,6 +104,8 @@ def tensor_of(i: Input, tensors: Sequence[Tensor]) -> Tensor | None:
         owner = tensor_of(i.key, tensors)
         return None if owner is None else owner._grad
     if i.kind == "location":
-        t = i.key.now()
-        return t if isinstance(t, Tensor) else None
+        value = i.key.now()
+        if isinstance(value, np.ndarray):
+            return from_numpy(value)
+        return value if isinstance(value, Tensor) else None
     return i.tensor

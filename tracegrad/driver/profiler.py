@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import grad
 from ..codegen.program import Slot
-from ..functions.torch.creation import ones_like
 from ..ir.dtype import float64
 from ..ir.handlers import handlers_later
 from ..ir.locks import Turn
@@ -31,9 +29,9 @@ from ..tracer.tensor.tensor import Tensor
 from .backward_nodes import CompiledCall
 from .compiled_function import CompiledFunction
 from .entry import Entry, nobody
-from .kept_state import KeptState, tensor_of
+from .kept_state import KeptState
 from .machine import Machine, machine
-from .places import HOST
+from .places import HOST, address
 from .profile import Event, LaunchProfile, Profile
 from .replay.outputs import silent
 from .report import name_of
@@ -120,6 +118,10 @@ def profile(
     return profiler.result(rates)
 
 
+class _OtherProgram(RuntimeError):
+    """Calls take different programs."""
+
+
 class _Profiler:
     def __init__(self, state: CompiledFunction, call: Callable, args: tuple, kwargs: dict):
         self.state, self.function, self.args, self.kwargs = state, call, args, kwargs
@@ -128,6 +130,7 @@ class _Profiler:
         self.plain: list[_Call] = []
         self.rest: list[float] = []  # seconds of timed calls that no launch took
         self.notes: list[str] = []
+        self.restarts = False  # from the same state at each call
 
     def begin(self) -> None:
         _turn.busy[0] = True
@@ -162,7 +165,9 @@ class _Profiler:
             self.kept.keep(one, tensors)
 
     def call(self) -> _Call:
-        """Call the function; go back from what it returns, if that came from its program."""
+        """Call the function; and the backward program of what it returns, if that has one."""
+        if self.restarts:
+            self.kept.put_back()
         began = time.perf_counter_ns()
         result = self.function(*self.args, **self.kwargs)
         ended = time.perf_counter_ns()
@@ -170,10 +175,11 @@ class _Profiler:
         outputs = [t for t in flatten(result)[0] if isinstance(t, Tensor)]
         if (made := next(filter(None, map(_compiled_call, outputs)), None)) is not None:
             if made.derivative.needs_rerun():
-                self.notes = ["backward runs the function again, in Python, and is not timed"]
+                self.notes[:] = ["backward runs the function again, in Python, and is not timed"]
             else:
-                one.backward = _backward(made, outputs)
-                one.backward_program = made.derivative.backwards[made.walked].executable
+                one.backward = _backward(made)
+                derivative = made.derivative
+                one.backward_program = derivative.backwards[derivative.all_outputs].executable
         return one
 
     def warm(self) -> _Call:
@@ -184,13 +190,21 @@ class _Profiler:
             last = self.call()
             if last.entry is before and self.state.traces == traces:
                 return last
-        raise RuntimeError(
-            "profile: each call takes another program, see explain() for why. Make a call with "
-            "these arguments fit a program, then profile it"
-        )
+        raise _OtherProgram("profile: each call takes another program, see explain() for why")
 
     def take(self, runs: int | None) -> None:
         """Take the times."""
+        try:
+            self.calls(runs)
+        except _OtherProgram:
+            self.notes = ["each call began from the same state, which decides on the program"]
+            self.restarts = True
+            self.plain, self.rest = [], []
+            self.calls(runs)
+
+    def calls(self, runs: int | None) -> None:
+        for w in self.watched:
+            w.stop()
         first = self.warm()
         self.entry, self.watched, self.last = first.entry, _programs(first), first
         if runs is None:
@@ -200,10 +214,7 @@ class _Profiler:
             self.plain.append(self.call())
             times = self.timed()
             if self.last.entry is not self.entry or self.plain[-1].entry is not self.entry:
-                raise RuntimeError(
-                    "profile: the call takes another program after some runs, since what it "
-                    f"changes decides which. Give fewer than runs={runs}"
-                )
+                raise _OtherProgram("profile: calls take different programs, see explain()")
             if times is not None:
                 noted = [w.note(one) for w, one in zip(self.watched, times, strict=True)]
                 whole = self.last.seconds + self.last.backward_seconds
@@ -248,13 +259,14 @@ def _compiled_call(t: Tensor) -> CompiledCall | None:
     return whole if isinstance(whole, CompiledCall) else None
 
 
-def _backward(made: CompiledCall, outputs: list[Tensor]) -> tuple[int, int]:
-    """Go back from the outputs of a call, without touching any `.grad`; when it began and ended."""
-    roots = [t for t in outputs if _compiled_call(t) is made]
-    wanted = [tensor_of(i, made.arguments) for i in made.derivative.wanted]
-    ones = list(map(ones_like, roots))
+def _backward(made: CompiledCall) -> tuple[int, int]:
+    """Run the backward program of a call, from all its outputs; when that began and ended."""
+    derivative = made.derivative
+    starts = derivative.all_outputs
+    seeds = [derivative.seeds[k] for k in sorted(starts)]
+    ones = [s._dtype.encode(np.ones(s.shape)) for s in seeds]
     began = time.perf_counter_ns()
-    grad(roots, wanted, ones, allow_unused=True)
+    derivative.run(starts, made.pointers + list(map(address, ones)))
     return began, time.perf_counter_ns()
 
 
