@@ -14,7 +14,10 @@ from .process import ROOT, THREAD_VARIABLES
 
 SIZE, REPEATS = 2048, 8
 SCRIPT = f"""
-import json, time, numpy
+import json, os, sys, time
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, map(int, sys.argv[1:]))
+import numpy
 a = numpy.random.default_rng(0).standard_normal(({SIZE}, {SIZE})).astype(numpy.float32)
 best = float("inf")
 for _ in range({REPEATS}):
@@ -28,14 +31,9 @@ print(json.dumps(2 * {SIZE} ** 3 / best))
 def product_rate(threads: int) -> float:
     """Operations a second of NumPy's product of two large float32 matrices: the roofline."""
     limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
-
-    def pin() -> None:
-        os.sched_setaffinity(0, cores()[:threads])
-
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, env={**os.environ, **limits},
-        preexec_fn=pin if hasattr(os, "sched_setaffinity") else None, capture_output=True,
-        text=True, check=True,
+        [sys.executable, "-c", SCRIPT, *map(str, cores()[:threads])], cwd=ROOT,
+        env={**os.environ, **limits}, capture_output=True, text=True, check=True,
     )
     return float(json.loads(done.stdout))
 
