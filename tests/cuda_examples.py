@@ -114,6 +114,7 @@ def others() -> Iterator[Example]:
         samplers.log_gamma_sample(words, f), samplers.poisson_sample(words, f),
         samplers.binomial_sample(words, f, el.exp(-f) * 0.9), samplers.angle_sample(words, f),
         slopes.gamma_slope(f, f * 0.9), slopes.beta_slope(f * 1e-5, f, f * 3.0),
+        samplers.gamma_sample(f, f), samplers.dirichlet_sample(f, f),
     )
     yield "samplers", Graph((words, f), samples), [seeds, parameter]
     yield "values beside their derivatives", Graph((y,), tuple(of_three)), [_numbers(3)]
