@@ -75,7 +75,7 @@ def _step(
 ) -> str:
     """The lines that compute one node."""
     op, params = node.op, node.params
-    if op.bodies or op.draws or op is input_:
+    if op.bodies or op is input_:
         raise Unsuitable
     y, read = names[node], ", ".join(names[x] for x in node.inputs)
     args = ", ".join(filter(None, [read, *(f"{name}=p{k}[{name!r}]" for name in params)]))

@@ -29,6 +29,7 @@ from ...ir.ops.movement import reshape
 from ...ir.ops.random import random_bits, signed
 from ...ir.ops.source import iota
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.plans import shortcut
 from ...tracer.mode import get_default_dtype, resolve
 from ...tracer.tensor.device import device as Device, usable
 from ...tracer.tensor.generator import Generator, default_generator
@@ -55,14 +56,24 @@ def bits(shape: tuple[int, ...], generator: Generator | None) -> Tensor:
     if not isinstance(generator, (Generator, NoneType)):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     count = math.prod(shape)
-    seed, start = (generator or default_generator).draw(count)
-    counter = Tensor.bind(iota, (), {"shape": (count,), "dtype": int64})
+    return _words(*(generator or default_generator).draw(count), shape)
+
+
+@shortcut
+def _words(seed: Tensor, start: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The random bits of the places from `start` on."""
+    counter = Tensor.bind(iota, (), {"shape": (math.prod(shape),), "dtype": int64})
     return random_bits(seed, reshape(counter + start, shape=shape))
 
 
 def uniform(shape: tuple[int, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Multiples of 2**-digits in [0, 1), of which the dtype holds each."""
-    digits, word = _DIGITS[dtype.name], bits(shape, generator)
+    return _fraction(bits(shape, generator), dtype)
+
+
+@shortcut
+def _fraction(word: Tensor, dtype: DType) -> Tensor:
+    digits = _DIGITS[dtype.name]
     if digits < 32:
         word = cast(word, dtype=int32)
     return cast(word & 2**digits - 1, dtype=dtype) * 2.0**-digits
@@ -90,15 +101,21 @@ def _cosine(turns: Tensor) -> Tensor:
 def gaussian(shape: tuple[int, ...], dtype: DType, generator: Generator | None) -> Tensor:
     """Standard normal numbers, by the transform of Box and Muller (1958)."""
     if dtype is float64:
-        radius = cast(bits(shape, generator) & 2**53 - 1, dtype=float64) * 2.0**-53 + 2.0**-53
-        turns = uniform(shape, float64, generator) - 0.5
+        return _box_muller(bits(shape, generator), uniform(shape, float64, generator))
+    y = _box_muller(bits(shape, generator))
+    return cast(y, dtype=dtype) if dtype.is_half else y
+
+
+@shortcut
+def _box_muller(word: Tensor, fraction: Tensor | None = None) -> Tensor:
+    """Normal numbers of random bits: float64 with a second random number, else float32."""
+    if fraction is not None:
+        radius, turns = cast(word & 2**53 - 1, dtype=float64) * 2.0**-53 + 2.0**-53, fraction - 0.5
     else:
-        word = bits(shape, generator)
         low, high = cast(word, dtype=int32), cast(word >> 32, dtype=int32)
         radius = (cast(low & 2**31 - 1, dtype=float32) + 1) * 2.0**-31
         turns = cast(high, dtype=float32) * 2.0**-32
-    y = sqrt(log(radius) * -2) * _cosine(turns)
-    return cast(y, dtype=dtype) if dtype.is_half else y
+    return sqrt(log(radius) * -2) * _cosine(turns)
 
 
 def wide(dtype: DType) -> DType:
