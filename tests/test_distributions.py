@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
+
 import pytest
 from distribution_cases import CASES, NARROW, build, value_of
 
@@ -79,6 +83,7 @@ def test_a_distribution_is_torchs(name):
     assert repr(wide) == repr(wide_theirs).replace("torch.", "tracegrad.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_torchs(name):
     for method in ("log_prob", "entropy"):
@@ -114,3 +119,18 @@ def test_samples_have_torchs_shape_and_support(name):
     if theirs.has_rsample:
         d, params = build(tracegrad, name, grad=True)
         assert not params or d.rsample((5,)).requires_grad
+
+
+@pytest.mark.slow
+def test_examples_run_and_every_name_of_torch_is_here():
+    ours = tracegrad.distributions
+    for module in pkgutil.iter_modules(ours.__path__):
+        loaded = importlib.import_module(f"{ours.__name__}.{module.name}")
+        for test in doctest.DocTestFinder().find(loaded, globs={"torch": tracegrad}):
+            assert doctest.DocTestRunner().run(test).failed == 0
+    for name in torch.distributions.__all__:
+        assert getattr(ours, name).__doc__
+    for module in pkgutil.iter_modules(torch.distributions.__path__):
+        theirs = importlib.import_module(f"torch.distributions.{module.name}")
+        here = importlib.import_module(f"{ours.__name__}.{module.name}")
+        assert {*theirs.__all__} <= {*dir(here)}

@@ -78,7 +78,9 @@ def gamma_fit():
     return step
 
 
-@pytest.mark.parametrize("program", [vae, reinforce, flow, gamma_fit])
+@pytest.mark.parametrize("program", [
+    vae, *(pytest.param(f, marks=pytest.mark.slow) for f in (reinforce, flow, gamma_fit))
+])
 def test_a_compiled_step_is_the_eager_one(program):
     runs = []
     for wrap in (tg.compile, lambda f: f):

@@ -79,6 +79,13 @@ def test_parameters_at_the_edge_have_torchs_samples(name):
     f, expected = EDGES[name]
     with tg.no_grad():
         np.testing.assert_array_equal(f().numpy(), np.asarray(expected, np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EDGES)
+def test_parameters_at_the_edge_are_the_same_compiled(name):
+    f, expected = EDGES[name]
+    with tg.no_grad():
         np.testing.assert_array_equal(tg.compile(f)().numpy(), np.asarray(expected, np.float32))
 
 
@@ -129,6 +136,7 @@ def test_implicit_derivatives_are_near_torchs():
     np.testing.assert_allclose(ours, theirs, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_gradients_of_means_of_samples_are_those_of_means():
     a = tg.tensor([0.4, 2.0, 5.0], dtype=F64, requires_grad=True)
     tg.manual_seed(0)
@@ -152,6 +160,7 @@ def test_the_incomplete_gamma_functions_have_a_derivative_in_their_first_operand
 
 
 # ---- compiled
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_compiled_samplers_draw_what_eager_ones_draw(threads):
     def draws(a):
