@@ -44,7 +44,8 @@ class Parts:
                 self.add(x, Buffer("input", x.shape, x.dtype, strides=s.low.layouts[x].strides))
         for i, y in enumerate(s.low.outputs):
             if i not in writes:
-                self.add(y, Buffer("output" if around is None else "loop", y.shape, y.dtype))
+                shape = graph.outputs[i].shape if around is None else y.shape
+                self.add(y, Buffer("output" if around is None else "loop", shape, y.dtype))
         if around is None:
             self.place_arena(0)
 

@@ -62,6 +62,12 @@ class Lowered:
             view = moved
         return node, view
 
+    def written(self, target: Node, anchor: Node) -> View:
+        """The memory of an input, in the shape of an anchor whose numbers are written to it."""
+        view = self.layouts[target].reshape(anchor.shape)
+        assert view is not None, "an axis of the input was split, at most"
+        return view
+
     def base(self, node: Node) -> Node:
         """What a chain of movement stands over."""
         while node.op.lowering is Lowering.VIEW and node not in self.anchors:

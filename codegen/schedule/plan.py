@@ -40,10 +40,12 @@ def _same_points(
     """Whether the group that computes `anchor` reads `target` only where it writes it, and before
     it does.
     """
-    space, layout = group.space, low.layouts[target]
+    space, layout = group.space, low.written(target, anchor)
     axes = known(anchor, space)
-    if space.reduced and axes == space.all and not group.opaque:  # a later pass may read it
-        return False
+    if space.reduced and axes == space.all and not group.opaque:
+        reduced = {a for a in group.anchors if a.op.kind is Kind.REDUCE}
+        if any(facts[m].reads & reduced for m in group.anchors):  # a later pass may read it
+            return False
     if group.template == "column" and anchor.op.kind is Kind.REDUCE:  # it is added up there
         return not any(target in facts[m].reads for m in group.anchors)
     written = space.widen(layout.squeeze(), axes).strides

@@ -14,6 +14,7 @@ from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.ops.elementwise import copy
 from ...ir.strides import View
+from .folding import folded
 from .fuse import Facts, Fusion, facts
 from .groups import Group, sort
 from .loop_space import space_of
@@ -67,6 +68,8 @@ def schedule(
     computed in an input's memory have memory of their own, and the others only their numbers.
     """
     loose = set() if copies else set(range(len(graph.outputs))) - writes.keys()
+    recorded, graph = graph.outputs, folded(graph)
+    loose |= {i for i, y in enumerate(recorded) if graph.outputs[i] is not y}
     low = lower(graph, {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}, loose)
     fusion = Fusion(low)
     fuse_products(low, fusion)

@@ -67,7 +67,8 @@ class Body:
         self.values: dict[tuple[Node, object, Scope], str] = {}  # of expressions
         self._serial = 0
         self._collapse()
-        passes = [self.pass_of(a) for a in self.reductions if self.computed(a) == self.space.all]
+        passes = [self.pass_of(a) for a in self.reductions
+                  if self.computed(a) == self.space.all and not self.picked(a)]
         if self.space.reduced:
             at_points = [a for a in self.wanted if self.known(a) == self.space.all]
             passes += [self.depth_of_anchor(a)[1] for a in at_points]
@@ -175,7 +176,7 @@ class Body:
                 axes = self.known(leaf)
                 if self.space.late(axes):
                     return ENDS if axes else END, 0
-                return KEPT, (yield self._depth(leaf.inputs[0], leaf))[1] + 1
+                return KEPT, (yield self._depth(leaf.inputs[0], leaf))[1] + (not self.picked(leaf))
             return self._level_of(view, anchor), 0
         key = x, self.frame(anchor)
         if key not in self.depths:
@@ -220,6 +221,10 @@ class Body:
             alike = root_shape(anchor), self.computed(anchor)
             self.frames[anchor] = alike if anchor.op.access is None else anchor
         return self.frames[anchor]
+
+    def picked(self, reduction: Node) -> bool:
+        """Whether it takes no pass over the points: all but one of its terms are known to be 0."""
+        return False
 
     # ---- statements
     def fresh(self) -> str:
@@ -372,7 +377,7 @@ class Body:
         """The buffer that an anchor is stored to, and the view of it over the space."""
         buffer = self.place.get(anchor, anchor)
         if buffer is not anchor and buffer in self.low.layouts:
-            view = self.low.layouts[buffer].squeeze()
+            view = self.low.written(buffer, anchor).squeeze()
             return buffer, self.space.widen(view, self.known(anchor))
         return buffer, View(self.space.extents, expected(anchor, self.space))
 

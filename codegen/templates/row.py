@@ -43,6 +43,7 @@ from ..text import Piece, combine, load
 from .blocked_sums import in_blocks, rounds
 from .loops import Axis, Scope, nested, part_of
 from .partial_sums import partial_sums
+from .picks import picked_by
 from .row_body import RowBody
 from .row_memory import MANY, RowMemory, kept_of_rows
 
@@ -51,11 +52,13 @@ BLOCK = 512  # terms of a sum that have an accumulator of their own
 
 class Row(RowBody):
     def __init__(self, s: Schedule, group: Group, stored: set[Node], fast: bool):
+        self.picks: dict[Node, Node | None] = {}
         super().__init__(s, group, stored, fast)
         self.shared = shares_rows(group)
         self.late = [a for a in self.reductions if self.space.late(self.known(a))]
         self.keeps = not s.row_by_row  # threads that share no rows have no parts, and no memory
         self.kept_values: dict[Node, int] = {}  # and the pass that computes them
+        self.picking: dict[Scope, int] = {}  # the pass before which a single point is computed
 
     def build(self) -> list[str]:
         kept = len(self.kept_extents)
@@ -158,6 +161,9 @@ class Row(RowBody):
         name = f"{'t' if late else 'a'}{len(self.accumulators)}"
         names = [f"{name}_{j}" for j in range(len(self.ends))] if late and axes else [name]
         self.accumulators[anchor] = names
+        if self.picked(anchor):
+            self._pick(anchor, name, p)
+            return
         begin = self.starts if late else self.begins[p]
         begin += [f"{name} = {self.initial(anchor)}" for name in names]
         every = self.computed(anchor) == self.space.all
@@ -166,6 +172,25 @@ class Row(RowBody):
         for j, here in enumerate(self.points[p] if every else [self.segments[p]]):
             acc = names[j % len(names)]
             here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
+
+    def picked(self, reduction: Node) -> bool:
+        if reduction not in self.picks:
+            self.picks[reduction] = picked_by(self, reduction)
+        return self.picks[reduction] is not None
+
+    def _pick(self, reduction: Node, name: str, p: int) -> None:
+        """The sum of a number and zeros, as that number."""
+        row, place = self.segments[p], self.picks[reduction]
+        assert place is not None
+        k = self.value(place, reduction, row)
+        last = self.args.integer(self.reduced_extents[0], ("axis", len(self.kept_extents)))
+        row.lines.append(f"{name}k = minimum(maximum(i8({k}), i8(0)), {last} - 1)")
+        here = Scope((*self.outer, Axis(f"{name}k", "", len(self.kept_extents))))
+        self.picking[here] = p
+        term = self.value(reduction.inputs[0].inputs[1], reduction, here)
+        zero = self.initial(reduction)
+        term = f"select(i8({k}) == {name}k, {term}, {zero})"
+        row.lines += [*here.lines, f"{name} = {combine(reduction, zero, term, self.fast)}"]
 
     def _in_blocks(self, anchor: Node, names: list[str], p: int | None) -> list[str]:
         """The accumulators to add to inside the loops over rows (p is None) or over a row's points:
@@ -248,7 +273,10 @@ class Row(RowBody):
                 here.lines.append(self.memory.write(anchor, self.point(here.chain), value))
 
     def recalled(self, anchor: Node, here: Scope) -> str | None:
-        if anchor not in self.kept_values or here is self.points[self.kept_values[anchor]][0]:
+        written = self.kept_values.get(anchor)
+        if written is None or here is self.points[written][0]:
+            return None
+        if here in self.picking and written >= self.picking[here]:
             return None
         if anchor not in self.stored:
             return self.memory.read(anchor, self.point(here.chain))

@@ -90,7 +90,7 @@ def kept_of_rows(row: Body) -> dict[Node, int]:
             if where != POINT:
                 continue
             passes[a] = {ready} if a in row.wanted else set()
-        elif row.computed(a) == row.space.all:
+        elif row.computed(a) == row.space.all and not row.picked(a):
             passes[a] = {row.pass_of(a)}
         else:
             continue

@@ -308,18 +308,19 @@ def _function(
                        domain=domain, vjp=(rule,), public=(name, *also))
 
 
+MORE = 2 * TRANSCENDENTAL  # of functions with longer polynomials
 exp = _function("exp", np.exp, lambda g, y, x: g * y)
 expm1 = _function("expm1", np.expm1, lambda g, y, x: g * (y + 1))
-log = _function("log", np.log, lambda g, y, x: g / x, (0.2, 3))
-log2 = _function("log2", np.log2, lambda g, y, x: g / (x * np.log(2)), (0.2, 3))
-log10 = _function("log10", np.log10, lambda g, y, x: g / (x * np.log(10)), (0.2, 3))
-log1p = _function("log1p", np.log1p, lambda g, y, x: g / (1 + x), (-0.7, 3))
+log = _function("log", np.log, lambda g, y, x: g / x, (0.2, 3), cost=MORE)
+log2 = _function("log2", np.log2, lambda g, y, x: g / (x * np.log(2)), (0.2, 3), cost=MORE)
+log10 = _function("log10", np.log10, lambda g, y, x: g / (x * np.log(10)), (0.2, 3), cost=MORE)
+log1p = _function("log1p", np.log1p, lambda g, y, x: g / (1 + x), (-0.7, 3), cost=MORE)
 sqrt = _function("sqrt", np.sqrt, lambda g, y, x: g / (2 * y), (0.2, 3), cost=DIVIDE)
 rsqrt = _function("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, x: -0.5 * g * y * y * y, (0.2, 3),
                   "{T}(1) / sqrt({0})", DIVIDE)
-sin = _function("sin", np.sin, lambda g, y, x: g * cos(x))
-cos = _function("cos", np.cos, lambda g, y, x: -g * sin(x))
-tan = _function("tan", np.tan, lambda g, y, x: g * (1 + y * y), (-1.2, 1.2))
+sin = _function("sin", np.sin, lambda g, y, x: g * cos(x), cost=MORE)
+cos = _function("cos", np.cos, lambda g, y, x: -g * sin(x), cost=MORE)
+tan = _function("tan", np.tan, lambda g, y, x: g * (1 + y * y), (-1.2, 1.2), cost=MORE)
 asin = _function("asin", np.arcsin, lambda g, y, x: g * rsqrt(1 - x * x), (-0.9, 0.9),
                  also=("arcsin",))
 acos = _function("acos", np.arccos, lambda g, y, x: -g * rsqrt(1 - x * x), (-0.9, 0.9),

@@ -1,8 +1,7 @@
 """The loss-only style: a compiled forward, and the backward programs for its outputs.
 
-Both are cut from one joint graph. Forward saves what it computes anyway and what is costly (matrix
-products, reductions, costly functions). Backward computes cheap elementwise chains again, which is
-faster than reading them back.
+Both are cut from one joint graph. What forward saves and what backward computes again is decided by
+cost (ir/saved_values.py).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import numpy as np
 from ..ir.graph import Graph, postorder
 from ..ir.locks import lock
 from ..ir.node import Aval, Node, input_node
-from ..ir.op import Kind
 from ..ir.ops.elementwise import may_fail
 from ..ir.progress import progress
+from ..ir.saved_values import saved_values
 from ..runtime.device import Executable
 from ..tracer.autograd.backward import backpropagate
 from ..tracer.autograd.graph import GradFn, edge
@@ -233,7 +232,6 @@ class Derivative:
         backward needs are further outputs of it; inputs that are `rewritten` are among them. If
         backward runs the function again, it checks that the inputs in `read` have not changed.
         """
-        seeds = {s._node for s in self.seeds}
         joint = simple(joint, self.fast, [s._node for s in self.seeds])
         inputs = joint.inputs[: -len(self.seeds)]
         results = joint.outputs[: self.count]
@@ -241,7 +239,7 @@ class Derivative:
             used = set(postorder(results))
             return Cut(Graph(inputs, results, joint.checks), [x for x in read if x in used])
         self.replace_gradients(joint.outputs[self.count :])
-        saved = residuals((*results, *joint.checks), self.nodes(), seeds, set(rewritten))
+        saved = saved_values((*results, *joint.checks), self.nodes(), rewritten)
         stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in saved}
         self.replace_gradients(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
         self.stand_ins = tuple(stand_ins.values())
@@ -310,34 +308,3 @@ def reachable_nodes(*fns: GradFn | None) -> set[GradFn]:
             seen.add(f)
             stack.extend(f.edges)
     return seen
-
-
-def residuals(
-    forward: Iterable[Node], gradients: Iterable[Node], seeds: set[Node], rewritten: set[Node]
-) -> tuple[Node, ...]:
-    """The values that forward saves for backward: the last ones before the cotangents that are not
-    cheap to compute again. A node with a check that forward does not compute stays in backward.
-    """
-    order = postorder(gradients)
-    dependent, computed = set(seeds), set(postorder(forward))
-    for node in order:
-        fails = may_fail(node.op, node.params) and node not in computed
-        if fails or any(x in dependent for x in node.inputs):
-            dependent.add(node)
-    frontier = [x for n in order if n in dependent for x in n.inputs if x not in dependent]
-    frontier += [g for g in gradients if g not in dependent]
-    saved: dict[Node, None] = {}
-    seen: set[Node] = set()
-    while frontier:
-        node = frontier.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op.kind is Kind.SOURCE:
-            if node in rewritten:
-                saved[node] = None
-        elif node.op.recomputed:
-            frontier.extend(node.inputs)
-        else:
-            saved[node] = None
-    return tuple(sorted(saved, key=lambda n: (n not in computed, str(n.shape))))
