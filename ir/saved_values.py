@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 
-from .graph import postorder
+from .graph import postorder, siblings_key
 from .minimum_cut import Network
 from .node import Node
 from .op import Kind, Lowering
@@ -22,7 +22,7 @@ from .ops.elementwise import may_fail
 from .ops.source import input as input_
 
 IN_CACHE, IN_MEMORY = 1, 3  # to read or to write a byte, of values of
-LARGE = 1 << 18  # bytes from which on they leave the cache before backward comes
+LARGE = 1 << 22  # bytes from which on they leave the cache before backward comes
 BUFFER, INPUT, LAUNCH = 30_000, 10_000, 4_000  # one more in a call, most of it Python's
 WIDE = 1.5  # float64 numbers have half the places of a vector, and longer polynomials
 FURTHEST = 40  # operations from backward's to one that it computes again
@@ -34,8 +34,12 @@ def saved_values(
     """The values of `forward`, the nodes it computes, that are saved for `backward`, outputs of
     it. Inputs need not be saved, but for those that are `rewritten`.
     """
-    computed = {n: k for k, n in enumerate(postorder([*rewritten, *forward]))}
-    own = [n for n in postorder(backward) if n not in computed]
+    below = postorder(backward)
+    forward = [*rewritten, *forward]
+    loops = {siblings_key(n) for n in postorder(forward) if n.op.lowering is Lowering.BODY}
+    forward += [n for n in below if n.op.lowering is Lowering.BODY and siblings_key(n) in loops]
+    computed = {n: k for k, n in enumerate(postorder(forward))}
+    own = [n for n in below if n not in computed]
     ends = dict.fromkeys(x for n in own for x in n.inputs if x in computed)
     ends |= dict.fromkeys(n for n in backward if n in computed)
     here, there = _in_memory(computed), _in_memory(own)

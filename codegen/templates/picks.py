@@ -12,11 +12,11 @@ from .loop_body import POINT, Body
 
 
 def picked_by(body: Body, reduction: Node) -> Node | None:
-    """The k of such a sum along rows of one axis; None of others."""
+    """The k of such a sum along rows of one axis, of one row or of all; None of others."""
     space, x = body.space, reduction.inputs[0]
     if reduction.op is not sum_ or space.short or len(space.reduced) != 1:
         return None
-    if body.computed(reduction) != space.all or body.known(reduction) != space.kept:
+    if body.computed(reduction) != space.all or body.known(reduction) not in (space.kept, ()):
         return None
     if x.op is not where or body.low.is_leaf(x):
         return None

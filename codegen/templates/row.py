@@ -161,14 +161,15 @@ class Row(RowBody):
         name = f"{'t' if late else 'a'}{len(self.accumulators)}"
         names = [f"{name}_{j}" for j in range(len(self.ends))] if late and axes else [name]
         self.accumulators[anchor] = names
-        if self.picked(anchor):
-            self._pick(anchor, name, p)
-            return
-        begin = self.starts if late else self.begins[p]
+        picked = self.picked(anchor)
+        begin = self.starts if late else self.segments[p].lines if picked else self.begins[p]
         begin += [f"{name} = {self.initial(anchor)}" for name in names]
-        every = self.computed(anchor) == self.space.all
-        if rounds(anchor):
+        if rounds(anchor) and (late or not picked):
             names = self._in_blocks(anchor, names, None if late else p)
+        if picked:
+            self._pick(anchor, names[0], p)
+            return
+        every = self.computed(anchor) == self.space.all
         for j, here in enumerate(self.points[p] if every else [self.segments[p]]):
             acc = names[j % len(names)]
             here.lines.append(f"{acc} = {self.combined(anchor, acc, here)}")
@@ -178,19 +179,19 @@ class Row(RowBody):
             self.picks[reduction] = picked_by(self, reduction)
         return self.picks[reduction] is not None
 
-    def _pick(self, reduction: Node, name: str, p: int) -> None:
-        """The sum of a number and zeros, as that number."""
+    def _pick(self, reduction: Node, acc: str, p: int) -> None:
+        """Add the one term of a row that may not be 0."""
         row, place = self.segments[p], self.picks[reduction]
         assert place is not None
         k = self.value(place, reduction, row)
         last = self.args.integer(self.reduced_extents[0], ("axis", len(self.kept_extents)))
-        row.lines.append(f"{name}k = minimum(maximum(i8({k}), i8(0)), {last} - 1)")
-        here = Scope((*self.outer, Axis(f"{name}k", "", len(self.kept_extents))))
+        point = self.fresh()
+        row.lines.append(f"{point} = minimum(maximum(i8({k}), i8(0)), {last} - 1)")
+        here = Scope((*self.outer, Axis(point, "", len(self.kept_extents))))
         self.picking[here] = p
         term = self.value(reduction.inputs[0].inputs[1], reduction, here)
-        zero = self.initial(reduction)
-        term = f"select(i8({k}) == {name}k, {term}, {zero})"
-        row.lines += [*here.lines, f"{name} = {combine(reduction, zero, term, self.fast)}"]
+        term = f"select(i8({k}) == {point}, {term}, {self.initial(reduction)})"
+        row.lines += [*here.lines, f"{acc} = {combine(reduction, acc, term, self.fast)}"]
 
     def _in_blocks(self, anchor: Node, names: list[str], p: int | None) -> list[str]:
         """The accumulators to add to inside the loops over rows (p is None) or over a row's points:
