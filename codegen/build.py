@@ -4,6 +4,7 @@ entry.
 
 from __future__ import annotations
 
+from ..ir.choices import DEFAULT, Choices
 from ..ir.graph import Graph
 from ..ir.node import Node
 from ..ir.strides import View
@@ -13,7 +14,7 @@ from .equal_groups import EqualGroups
 from .loop_launches import add_loop
 from .program import Launch, Program
 from .program_parts import Parts
-from .schedule.fuse import WORTH_A_THREAD, work
+from .schedule.fuse import work
 from .schedule.schedule import schedule
 from .traffic import traffic
 
@@ -37,7 +38,7 @@ def add_launches(parts: Parts) -> None:
         shares = traffic(s, group, stored, operations, bounds)
         for one, moved in zip(bounds, shares, strict=True):
             each = one.step_cost
-            grain = max(1, WORTH_A_THREAD // each) if each and not s.row_by_row else 0
+            grain = max(1, s.low.choices.thread // each) if each and not s.row_by_row else 0
             parts.need(one.scratch_bytes)
             args, most = tuple(map(parts.bind, one.values)), max(each * one.extent, whole)
             launch = Launch(one.kernel, args, one.extent, grain, origin, most, one.grid, moved)
@@ -51,15 +52,16 @@ def build(
     guarded: bool = False,
     fast: bool = False,
     backend: Backend | None = None,
+    choices: Choices = DEFAULT,
 ) -> Program:
     """Compile `graph` for `backend`, the CPU if there is none. `writes` maps an output's index to
     the input whose memory receives it; `layouts` says how inputs lie in memory where that is not
     row-major; `guarded` defers every such write to the launches after `commit`, for programs whose
     outcome may be refused; `fast` allows arithmetic to be regrouped and rounded less often than it
-    is written.
+    is written; `choices` are those by cost.
     """
     writes, backend = writes or {}, backend or CPU()
-    s = schedule(graph, writes, layouts or {}, guarded, backend.fuse_products)
+    s = schedule(graph, writes, layouts or {}, guarded, backend.fuse_products, choices=choices)
     parts = Parts(graph, s, writes, backend, fast)
     add_launches(parts)
     return parts.program()

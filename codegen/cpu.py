@@ -39,8 +39,9 @@ class CPU:
     rows_apart = staticmethod(rows_apart)
 
     def fuse_products(self, low: Lowered, fusion: Fusion) -> None:
-        finish_products(low, fusion)
-        fusion.beside = True
+        if low.choices.finish:
+            finish_products(low, fusion)
+        fusion.beside = low.choices.columns
 
     def pieces(self, s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator[Piece]:
         if group.product:

@@ -22,7 +22,6 @@ from ..ir.strides import View
 from .gemm.constants import lying
 from .program import ENDLESS, Buffer, Launch, Loop, Moving, Rows, Slot, Test, Traffic, Turning
 from .program_parts import Parts
-from .schedule.fuse import WORTH_A_THREAD
 from .schedule.groups import Group
 from .schedule.plan import ALIGN
 from .schedule.schedule import schedule
@@ -80,7 +79,8 @@ class _Bodies:
         that may be computed in the memory of an input.
         """
         outer = self.outer
-        s = schedule(graph, writes, layouts, False, outer.backend.fuse_products, copies=False)
+        s = schedule(graph, writes, layouts, False, outer.backend.fuse_products,
+                     outer.schedule.low.choices, copies=False)
         placed = {n: x for n, x in writes.items() if s.low.outputs[n] in s.place}
         return Parts(graph, s, placed, outer.backend, outer.fast, outer, slots)
 
@@ -121,7 +121,7 @@ class _Bodies:
         values = tuple(
             Slot(slots[v]) if isinstance(v, str) else self.outer.bind(v) for v in args.values
         )
-        grain = max(1, WORTH_A_THREAD // each) if each else 0
+        grain = max(1, self.outer.schedule.low.choices.thread // each) if each else 0
         launch = Launch(kernel, values, extent, grain, self.origin, each * extent, grid, traffic)
         self.outer.rows.append((self.t, launch))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 
+from .choices import DEFAULT, Choices
 from .graph import postorder, siblings_key
 from .minimum_cut import Network
 from .node import Node
@@ -29,11 +30,16 @@ FURTHEST = 40  # operations from backward's to one that it computes again
 
 
 def saved_values(
-    forward: Iterable[Node], backward: Iterable[Node], rewritten: Collection[Node]
+    forward: Iterable[Node], backward: Iterable[Node], rewritten: Collection[Node],
+    choices: Choices = DEFAULT,
 ) -> tuple[Node, ...]:
     """The values of `forward`, the nodes it computes, that are saved for `backward`, outputs of
     it. Inputs need not be saved, but for those that are `rewritten`.
     """
+
+    def moving(node: Node) -> int:
+        return int(_moving(node) * choices.memory)
+
     below = postorder(backward)
     forward = [*rewritten, *forward]
     loops = {siblings_key(n) for n in postorder(forward) if n.op.lowering is Lowering.BODY}
@@ -46,14 +52,14 @@ def saved_values(
     network, region = Network(), _region(ends)
     for node in region:
         if node.op.kind is Kind.SOURCE and node not in rewritten:
-            cost = INPUT + _moving(node) if node.op is input_ else 0
+            cost = INPUT + moving(node) if node.op is input_ else 0
             network.add("forward", (node, "read"), cost)
             continue
-        write = 0 if node in here else _moving(node)
-        network.add((node, "made"), (node, "read"), BUFFER + write + _moving(node))
+        write = 0 if node in here else moving(node)
+        network.add((node, "made"), (node, "read"), BUFFER + write + moving(node))
         again = math.inf
         if region[node]:
-            again = _computing(node) + (2 * _moving(node) if node in there else 0)
+            again = _computing(node) + (2 * moving(node) if node in there else 0)
             for x in node.inputs:
                 network.add((x, "read"), (node, "made"), math.inf)
         network.add("forward", (node, "made"), again)

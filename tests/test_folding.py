@@ -111,7 +111,7 @@ def test_a_folded_graph_computes_the_same():
     new = verify(folded(graph))
     assert new.outputs[1] is not graph.outputs[1]
     arrays = [numbers(*x.shape).numpy() for x in graph.inputs]
-    for a, b in zip(interpret(graph, arrays), interpret(new, arrays), strict=True):
+    for a, b in zip(interpret(graph, *arrays), interpret(new, *arrays), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 

@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 
 from ...ir.node import Node
-from ...ir.op import DIVIDE, TRANSCENDENTAL
+from ...ir.op import DIVIDE
 
-KEEP = TRANSCENDENTAL  # additions from which on writing and reading a value is cheaper
-READ_BACK = 2 * DIVIDE  # the same where it is written anyway
+READ_BACK = 2 * DIVIDE  # the cost from which on a value is read that is written anyway
 MOST_BYTES = 1 << 17  # of all that is kept of one row; more does not stay in the cache
 
 
 def kept_values(
     anchors: Sequence[Node], passes: Mapping[Node, AbstractSet[int]],
     reads: Callable[[Node], list[Node]], cost: Callable[[Node], int],
-    stored: Callable[[Node], bool], points: int,
+    stored: Callable[[Node], bool], points: int, keep: int,
 ) -> dict[Node, int]:
     """The values that are kept, and the pass in which each is computed. `anchors` are those at
     points, in order; `passes` are those that need one whatever the others do; `reads` says which
-    of them one is computed from, `cost` what it takes besides; `stored` ones are written anyway.
+    of them one is computed from, `cost` what it takes besides; `stored` ones are written
+    anyway, others from the cost `keep` on.
     """
     total: dict[Node, int] = {}
     for a in anchors:
@@ -35,7 +35,7 @@ def kept_values(
     for a in reversed(anchors):
         times = needed[a]
         nbytes = 0 if stored(a) else points * a.dtype.itemsize
-        dear = total[a] >= (READ_BACK if stored(a) else KEEP)
+        dear = total[a] >= (READ_BACK if stored(a) else keep)
         if len(times) > 1 and dear and nbytes <= room:
             room -= nbytes
             kept[a] = min(times)

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Collection, Hashable, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 
+from ...ir.choices import DEFAULT, Choices
 from ...ir.dtype import float32
 from ...ir.graph import Graph, postorder, siblings_key, users
 from ...ir.node import Node, at, constant, intern, is_constant
@@ -26,7 +27,6 @@ from .long_sums import Halves, adds_up, in_two, pair_of
 from .memory_order import as_it_lies, is_window
 from .products import legal_dot, matrix_layout
 
-INLINE_COST = 8  # an elementwise value that is used twice is computed twice up to this cost
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
 
 
@@ -41,6 +41,7 @@ class Lowered:
     checks: tuple[Node, ...] = ()  # in the order of the program
     # what was resolved; None while the anchors may change
     views: dict[Node, tuple[Node, View]] | None = None
+    choices: Choices = DEFAULT
 
     def resolve(self, node: Node) -> tuple[Node, View]:
         """The anchor, input or source that a chain of movement stands over, and the view of it."""
@@ -90,9 +91,11 @@ def moved_view(view: View, node: Node) -> View | None:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, layouts: dict[Node, View], loose: Collection[int]):
+    def __init__(
+        self, graph: Graph, layouts: dict[Node, View], loose: Collection[int], choices: Choices
+    ):
         self.anchors: set[Node] = set()
-        self.low = Lowered((), self.anchors, layouts)  # until all anchors are known
+        self.low = Lowered((), self.anchors, layouts, choices=choices)  # until all are known
         order = graph.order()
         self.uses = {n: len(set(us)) for n, us in users(order).items()}
         self.new: dict[Node, Node] = {}
@@ -119,7 +122,7 @@ class _Lowering:
         checks = tuple(self.new[c] for c in graph.checks)
         order = postorder([*outputs, *checks])
         anchors = frozenset(self.anchors)
-        self.low = Lowered(tuple(outputs), anchors, layouts, tuple(order), checks, {})
+        self.low = Lowered(tuple(outputs), anchors, layouts, tuple(order), checks, {}, choices)
 
     def in_order(self, node: Node) -> Node:
         """The anchor whose numbers are the node's in another shape, if there is one."""
@@ -297,7 +300,7 @@ class _Lowering:
             if x.size > 1 and node.size > x.size and below[0] >= DIVIDE:
                 self.keep_under(x)
         self.cost[node] = cost, size
-        costly = uses > 1 and cost > INLINE_COST and node.size > 1
+        costly = uses > 1 and cost > self.low.choices.inline and node.size > 1
         # what a check refuses must be known before anything is written: it has a loop of its own
         if costly or size > INLINE_SIZE or node.op.check is not None:
             self.keep(node)
@@ -372,8 +375,11 @@ def expand_node(x: Node, shape: tuple[int, ...]) -> Node:
     return intern(expand, (x,), {"shape": shape})
 
 
-def lower(graph: Graph, layouts: dict[Node, View], loose: Collection[int] = ()) -> Lowered:
+def lower(
+    graph: Graph, layouts: dict[Node, View], loose: Collection[int] = (),
+    choices: Choices = DEFAULT,
+) -> Lowered:
     """Decide which values of the graph get a buffer; `layouts` says how each input lies in
     memory. `loose` outputs may have another shape, for only their numbers count, in their order.
     """
-    return _Lowering(graph, layouts, loose).low
+    return _Lowering(graph, layouts, loose, choices).low

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ...ir.choices import DEFAULT, Choices
 from ...ir.graph import Graph
 from ...ir.node import Node
 from ...ir.op import Kind
@@ -61,6 +62,7 @@ def schedule(
     layouts: Mapping[Node, View],
     guarded: bool,
     fuse_products: Callable[[Lowered, Fusion], None],
+    choices: Choices = DEFAULT,
     copies: bool = True,
 ) -> Schedule:
     """Schedule `graph`; see codegen.build.build. `fuse_products` is the backend's: it merges matrix
@@ -68,9 +70,10 @@ def schedule(
     computed in an input's memory have memory of their own, and the others only their numbers.
     """
     loose = set() if copies else set(range(len(graph.outputs))) - writes.keys()
-    recorded, graph = graph.outputs, folded(graph)
+    recorded, graph = graph.outputs, folded(graph) if choices.fold else graph
     loose |= {i for i, y in enumerate(recorded) if graph.outputs[i] is not y}
-    low = lower(graph, {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}, loose)
+    lying = {x: layouts.get(x) or View.of(x.shape) for x in graph.inputs}
+    low = lower(graph, lying, loose, choices)
     fusion = Fusion(low)
     fuse_products(low, fusion)
     fusion.run()

@@ -105,4 +105,4 @@ def kept_of_rows(row: Body) -> dict[Node, int]:
         return a.op.cost + sum(x.op.cost for x in inlined if row.depth(x, a)[0] == POINT)
 
     return kept_values(anchors, passes, reads, cost, lambda a: a in row.stored,
-                       math.prod(row.reduced_extents))
+                       math.prod(row.reduced_extents), row.low.choices.keep)

@@ -79,8 +79,13 @@ def compile(model: Callable | None = None, *, fullgraph: bool = False,
     another one is part of that program, and computed as the outer one says.
 
     torch's other options are taken as well. With `disable`, and with the backends 'eager' and
-    'aot_eager', what was given comes back as it is. Other backends of torch, `mode` and `options`
-    choose among compilers that are not here; they are accepted, with one warning.
+    'aot_eager', what was given comes back as it is. Other backends of torch, other modes and
+    `options` choose among compilers that are not here; they are accepted, with one warning.
+
+    `mode="max-autotune"` times some programs at the first call with new shapes, on copies of its
+    arguments, for some ten seconds at most, and keeps the best one, on disk too. They differ in
+    what is fused, kept or computed again, and in what threads share, not in what they compute; sums
+    may be added up in another order. `explain()` says what was found. Only on the CPU.
 
     Raises what the function raises; RuntimeError for side effects that cannot be replayed;
     IndexError, with nothing written, for an index out of range.
@@ -92,11 +97,12 @@ def compile(model: Callable | None = None, *, fullgraph: bool = False,
     (tensor(0.), CacheInfo(hits=0, misses=1, currsize=1))
     """
     fn = model
-    compiles = choose_compiler(backend, mode, options) and not disable
+    compiles, tune = choose_compiler(backend, mode, options)
+    compiles = compiles and not disable
     if fn is None:
         return lambda f: compile(
             f, fullgraph=fullgraph, dynamic=dynamic, disable=not compiles, device=device,
-            fast_math=fast_math,
+            fast_math=fast_math, mode="max-autotune" if tune else None,
         )
     if not compiles:
         return fn
@@ -105,10 +111,10 @@ def compile(model: Callable | None = None, *, fullgraph: bool = False,
             f"compile: device {device!r} is not available; this build compiles for 'cpu'"
         )
     if isinstance(fn, Module):
-        return OptimizedModule(fn, fullgraph, fast_math, dynamic)
+        return OptimizedModule(fn, fullgraph, fast_math, dynamic, tune)
     if not callable(fn):
         raise TypeError(f"compile expects a function or a Module, got {type(fn).__name__}")
-    return _callable(CompiledFunction(fn, fullgraph, fast_math, dynamic))
+    return _callable(CompiledFunction(fn, fullgraph, fast_math, dynamic, tune))
 
 
 def compile_step(step: Callable, pays: Callable[[], bool]) -> Callable:
@@ -175,6 +181,7 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
         """What was compiled, what was reused, and why the last trace was made."""
         if state.programs.last() is None:
             return f"{name_of(state.fn)}: {state.why}"
+        tuned = state.latest().low.tuned
         lines = [
             f"{name_of(state.fn)}: traced {state.traces} time(s); last because: {state.why}",
             f"  {summary(state.latest())}",
@@ -183,6 +190,7 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
             f"  programs of this process: {programs_made.lowered} lowered, {programs_made.loaded} "
             "loaded from the cache",
         ]
+        lines += [f"  max-autotune: {tuned.words}"] if tuned is not None else []
         return "\n".join(lines)
 
     def profile(*args: Any, runs: int | None = None, **kwargs: Any) -> Profile:
@@ -225,13 +233,15 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
 class OptimizedModule(Module):
     """A Module whose forward is compiled; everything else is the original module's."""
 
-    def __init__(self, module: Module, fullgraph: bool, fast_math: bool, dynamic: bool | None):
+    def __init__(self, module: Module, fullgraph: bool, fast_math: bool, dynamic: bool | None,
+                 tune: bool = False):
         super().__init__()
         compiled = compile(
-            module.__call__, fullgraph=fullgraph, fast_math=fast_math, dynamic=dynamic
+            module.__call__, fullgraph=fullgraph, fast_math=fast_math, dynamic=dynamic,
+            mode="max-autotune" if tune else None,
         )
         functions = {name: getattr(compiled, name) for name in _QUERIES}
-        own = {"forward": compiled, "_options": (fullgraph, fast_math, dynamic), **functions}
+        own = {"forward": compiled, "_options": (fullgraph, fast_math, dynamic, tune), **functions}
         for name, value in own.items():
             object.__setattr__(self, name, value)
         self._modules["_orig_mod"] = module

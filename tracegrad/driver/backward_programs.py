@@ -6,13 +6,14 @@ cost (ir/saved_values.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial, reduce
 from operator import add
 from typing import Any
 
 import numpy as np
 
+from ..ir.choices import Choices
 from ..ir.graph import Graph, postorder
 from ..ir.locks import lock
 from ..ir.node import Aval, Node, input_node
@@ -30,7 +31,7 @@ from ..tracer.tensor.placement import placed
 from ..tracer.tensor.tensor import Tensor, traced, wrap
 from .buffers import Pool
 from .hook_effects import observed, runs_code
-from .lowering import Cut, Lowered, backward_program, simple
+from .lowering import Backwards, Cut, Lowered, backward_program, simple
 from .places import Array, Place, address, is_apart, layout, place_of
 from .rerun import Rerun
 from .snapshot import restorable_parts
@@ -227,7 +228,9 @@ class Derivative:
         }
         self.checks = {starts: [next(new) for _ in cs] for starts, cs in self.checks.items()}
 
-    def cut(self, joint: Graph, read: Collection[Node], rewritten: Collection[Node]) -> Cut:
+    def cut(
+        self, joint: Graph, choices: Choices, read: Collection[Node], rewritten: Collection[Node]
+    ) -> Cut:
         """The forward graph, cut from the joint graph of outputs and gradients. The values that
         backward needs are further outputs of it; inputs that are `rewritten` are among them. If
         backward runs the function again, it checks that the inputs in `read` have not changed.
@@ -239,7 +242,7 @@ class Derivative:
             used = set(postorder(results))
             return Cut(Graph(inputs, results, joint.checks), [x for x in read if x in used])
         self.replace_gradients(joint.outputs[self.count :])
-        saved = saved_values((*results, *joint.checks), self.nodes(), rewritten)
+        saved = saved_values((*results, *joint.checks), self.nodes(), rewritten, choices)
         stand_ins = {n: input_node(n.shape, n.dtype, f"saved_{n.op.name}") for n in saved}
         self.replace_gradients(Graph((), tuple(self.nodes())).substitute(stand_ins).outputs)
         self.stand_ins = tuple(stand_ins.values())
@@ -272,11 +275,25 @@ class Derivative:
     def graph(self, starts: frozenset[int], seeds: list[Node]) -> Graph:
         """The graph of a backward program. What forward saves are its first inputs."""
         self.low.graph()  # forward has been cut off now
+        return self._graph(starts, self.inputs, seeds)
+
+    def whole(self, needed: Sequence[Node]) -> Backwards | None:
+        """That of a backward from all outputs, after a cut by which it needs these inputs; None if
+        there is none, but the function is run again.
+        """
+        if self.rerun_reason:
+            return None
+        seeds = [s._node for s in self.seeds]
+        return Backwards(self._graph(self.all_outputs, needed, seeds), seeds)
+
+    def _graph(
+        self, starts: frozenset[int], inputs: Sequence[Node], seeds: Sequence[Node]
+    ) -> Graph:
         gradients = tuple(g for g in self.gradients_from(starts) if g is not None)
         check_lists = [self.checks[starts]] if starts in self.checks else (
             [self.checks[frozenset([k])] for k in sorted(starts)])
         checks = tuple(c for cs in check_lists for c in cs if may_fail(c.op, c.params))
-        return Graph((*self.stand_ins, *self.inputs, *seeds), gradients, checks)
+        return Graph((*self.stand_ins, *inputs, *seeds), gradients, checks)
 
     def run(self, starts: frozenset[int], pointers: Iterable[int]) -> list[Tensor | None]:
         """The gradients of the wanted inputs. `pointers` are addresses of what a call kept and of

@@ -23,8 +23,10 @@ from ..tracer.change_counter import changed
 from ..tracer.mode import get_default_dtype, mode
 from ..tracer.tensor.device import get_default_device
 from ..tracer.tensor.tensor import Tensor, wrap
+from . import tuning
 from .dynamic_sizes import DynamicSizes
 from .entry import Entry, nobody
+from .places import HOST
 from .programs import Programs
 from .promoted_inputs import PromotedInputs, moved, raised_by_user
 from .record import RunUncompiled, TraceAgain, record
@@ -51,8 +53,9 @@ _REPORTING = (Module, Optimizer)  # classes whose objects report changes of thei
 class CompiledFunction:
     """Everything behind one compiled function."""
 
-    def __init__(self, fn: Callable, fullgraph: bool, fast_math: bool, dynamic: bool | None):
-        self.fn, self.fullgraph, self.fast_math = fn, fullgraph, fast_math
+    def __init__(self, fn: Callable, fullgraph: bool, fast_math: bool, dynamic: bool | None,
+                 tune: bool = False):
+        self.fn, self.fullgraph, self.fast_math, self.tune = fn, fullgraph, fast_math, tune
         self.sizes = DynamicSizes(dynamic)
         self.programs = Programs()
         self.traces = 0
@@ -168,6 +171,8 @@ class CompiledFunction:
                 promoted.add(moved(key[0], entries[-1], numbers))
             ways = self.programs.ways(held)
             entry = self.trace_call(key[0], promoted, ways, args, kwargs)
+            if entry is not None and self.tuned(entry, tensors, numbers):
+                entry = self.trace_call(key[0], promoted, ways, args, kwargs)
             if entry is None:
                 return MISS
             entry.key, entry.ways = key, ways
@@ -183,6 +188,24 @@ class CompiledFunction:
                 return result
             entries.append(entry)  # another thread has changed what it relies on
         return MISS
+
+    def tuned(self, entry: Entry, tensors: list[Tensor], numbers: list) -> bool:
+        """Whether the choices of its program have just been found, so that it is to be made anew,
+        as if it had not been traced.
+        """
+        untuned, values = entry.low.untuned, dict[int, np.ndarray]()
+        if untuned is None or entry.low.place is not HOST:
+            return False
+
+        def look() -> None:
+            values.update(tuning.captured(entry.executable, entry.low.inputs))
+
+        write_replay(entry, len(tensors), look)(tensors, numbers)
+        if not values:  # the call does not come to the program
+            return False
+        tuning.tune(untuned.name, untuned.made, values)
+        self.traces -= 1
+        return True
 
     def try_entries(self, entries: Iterable[Entry], args: tuple, kwargs: dict,
                     tensors: list[Tensor], numbers: list) -> Any:
@@ -210,7 +233,7 @@ class CompiledFunction:
                     entry = record(
                         self.fn, args, kwargs, structure, promoted, _REPORTING,
                         fullgraph=self.fullgraph, fast_math=self.fast_math,
-                        may_run_uncompiled=may_run_uncompiled, ways=ways,
+                        may_run_uncompiled=may_run_uncompiled, ways=ways, tune=self.tune,
                         answers=answers(promoted.constants),
                     )
             except TraceAgain as again:

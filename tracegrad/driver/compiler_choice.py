@@ -9,12 +9,15 @@ from typing import Any
 _OURS = "tracegrad"
 _NONE = ("eager", "aot_eager")  # torch runs Python with them, to find faults
 _OTHERS = ("cudagraphs", "inductor", "onnxrt", "openxla", "tvm")
-_MODES = ("default", "lite", "max-autotune", "max-autotune-no-cudagraphs", "reduce-overhead")
+_TUNES = ("max-autotune", "max-autotune-no-cudagraphs")
+_MODES = ("default", "lite", *_TUNES, "reduce-overhead")
 _noted: set[str] = set()
 
 
-def choose_compiler(backend: Any, mode: Any, options: Any) -> bool:
-    """Whether to compile. Raises RuntimeError for a backend or a mode that torch does not have."""
+def choose_compiler(backend: Any, mode: Any, options: Any) -> tuple[bool, bool]:
+    """Whether to compile, and to tune. Raises RuntimeError for a backend or a mode that torch does
+    not have.
+    """
     if mode is not None and options is not None:
         raise RuntimeError(
             "Either mode or options can be specified, but both can't be specified at the same time."
@@ -29,7 +32,7 @@ def choose_compiler(backend: Any, mode: Any, options: Any) -> bool:
             f"compile: backend {what} is not available; tracegrad has one of its own, and takes "
             f"{', '.join((*_NONE, *_OTHERS))} for torch's sake"
         )
-    told = {"backend": backend in _OTHERS, "mode": mode not in (None, "default"),
+    told = {"backend": backend in _OTHERS, "mode": mode not in (None, "default", *_TUNES),
             "options": bool(options)}
     without_meaning = [name for name, is_told in told.items() if is_told]
     if without_meaning and not _noted:
@@ -39,4 +42,4 @@ def choose_compiler(backend: Any, mode: Any, options: Any) -> bool:
             "nothing here",
             stacklevel=3,
         )
-    return backend not in _NONE
+    return backend not in _NONE, mode in _TUNES

@@ -84,10 +84,11 @@ class EntryBuilder:
     def __init__(
         self, trace: Trace, result: Any, arguments: list[Tensor], call: tuple,
         observations: Observations, ways: Ways, fast_math: bool,
+        tune: bool,
     ):
         self.trace, self.arguments, self.observations = trace, arguments, observations
         self.checks = tuple(trace.checks)
-        self.fast_math = fast_math
+        self.fast_math, self.tune = fast_math, tune
         self.outputs: list[Node] = []
         self.differentiable: list[tuple[int, Tensor]] = []
         self.freed: dict[int, Freed] = {}
@@ -324,14 +325,14 @@ class EntryBuilder:
         if d is None:
             graph = Graph(nodes, rest.outputs, rest.checks)
             cut = partial(without_backward, fast=self.fast_math)
-            return Recorded(graph, *settled, *options, cut)
+            return Recorded(graph, *settled, *options, cut, tune=self.tune)
         seeds = tuple(s._node for s in d.seeds)
         graph = Graph((*nodes, *seeds), rest.outputs, rest.checks)
         read = [i.node for i in self.snapshot_plan.read if i.kind in _ARRAYS]
         needed = [k for k, x in enumerate(nodes) if d.rerun_reason and x in read]
         cut_key = f"{d.cut_key()} {needed}"
         cut = partial(d.cut, read=read, rewritten=self.writes.values())
-        return Recorded(graph, *settled, *options, cut, cut_key)
+        return Recorded(graph, *settled, *options, cut, cut_key, d.whole, self.tune)
 
     def report_changes(self, inputs: list[Input], guard_set: GuardSet) -> None:
         """From now on, changes of captured tensors are reported to change_counter.py."""

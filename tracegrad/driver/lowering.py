@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..codegen.build import build
 from ..codegen.program import Program
 from ..codegen.program_file import Unreadable
+from ..ir.choices import DEFAULT, Choices
 from ..ir.collector import collector_waits
 from ..ir.dtype import named
 from ..ir.graph import Graph
@@ -28,7 +29,7 @@ from ..ir.strides import View
 from ..ir.structure import NoStructure, structure
 from ..ir.verify import verify
 from ..runtime.device import Executable
-from . import program_store
+from . import program_store, tuning
 from .places import Place
 
 
@@ -42,12 +43,20 @@ class Cut(NamedTuple):
     saved: Sequence[Aval] = ()
 
 
+class Backwards(NamedTuple):
+    """A backward: its graph, and its last inputs, the cotangents."""
+
+    graph: Graph
+    seeds: Sequence[Node]
+
+
 @dataclass(frozen=True)
 class Recorded:
     """All that lowering looks at. The first `count` outputs of the graph are those of the call.
     `inputs` are those of the program, if it reads them, or if they are in `always`. `writes` and
-    the rest is for codegen.build.build. `cut` simplifies the graph, in a way that `way` tells from
-    others. `place` is where the program will run.
+    the rest is for codegen.build.build. `cut` simplifies the graph, in a way that `cut_key` tells
+    from others; `backward` is that of the last cut, of the inputs that it needs. `place` is where
+    the program will run. To `tune` means to use the choices that were found for it before.
     """
 
     graph: Graph
@@ -59,8 +68,17 @@ class Recorded:
     guarded: bool
     fast: bool
     place: Place
-    cut: Callable[[Graph], Cut]
+    cut: Callable[[Graph, Choices], Cut]
     cut_key: str = ""
+    backward: Callable[[Sequence[Node]], Backwards | None] = lambda needed: None
+    tune: bool = False
+    choices: Choices = DEFAULT
+
+    def build(self, graph: Graph, writes: dict[int, Node]) -> Program:
+        return build(
+            graph, writes, self.layouts, guarded=self.guarded and bool(writes), fast=self.fast,
+            backend=self.place.backend, choices=self.choices,
+        )
 
 
 class _Facts(NamedTuple):
@@ -85,14 +103,19 @@ class Timing:
 class Lowered:
     """A program that is ready to run. `inputs` are the numbers of the inputs that it has, `needed`
     of those that a backward reads; `saved` are its last outputs, which are for that. `name` is what
-    it is called on disk; `loaded`, whether it came from there.
+    it is called on disk; `loaded`, whether it came from there. `tuned` is how its choices were
+    found, `untuned` that they might be.
     """
 
     def __init__(
         self, name: str | None, lines: list[Site], executable: Executable, facts: _Facts,
-        made_of: Recorded | Graph, place: Place, timing: Timing,
+        made_of: Recorded | Graph, recorded: Recorded, timing: Timing,
+        tuned: tuning.Tuned | None,
     ):
-        self.name, self.lines, self.executable, self.place = name, lines, executable, place
+        self.name, self.lines, self.executable = name, lines, executable
+        self.place, self.choices = recorded.place, recorded.choices
+        self.tuned = tuned
+        self.untuned: Untuned | None = None
         self.inputs, self.needed, self.saved, self.nodes, self._digest = facts
         self.loaded = isinstance(made_of, Recorded)
         self.timing = timing
@@ -102,7 +125,7 @@ class Lowered:
         """The simplified graph. RuntimeError if it is not the one that the program was made of."""
         with self._lock:
             if isinstance(made_of := self._made_of, Recorded):
-                graph = made_of.cut(made_of.graph).graph
+                graph = made_of.cut(made_of.graph, made_of.choices).graph
                 if digest(graph) != self._digest:
                     raise RuntimeError(
                         "a program that was kept on disk was made of another graph than this "
@@ -114,10 +137,7 @@ class Lowered:
     def written_out(self) -> Program:
         """The program, with the text of kernels in LLVM code, which one from the disk lacks."""
         if isinstance(recorded := self._made_of, Recorded):
-            return build(
-                self.graph(), recorded.writes, recorded.layouts, guarded=recorded.guarded,
-                fast=recorded.fast, backend=self.place.backend,
-            )
+            return recorded.build(self.graph(), recorded.writes)
         return self.executable.program
 
 
@@ -137,17 +157,37 @@ def digest(graph: Graph) -> str:
 def lowered(recorded: Recorded) -> Lowered:
     """The program of what was recorded."""
     began, place = time.perf_counter(), recorded.place
-    name, lines = None, list[Site]()
+    name, lines, untuned, tuned = None, list[Site](), None, None
     try:
         text, lines = structure(recorded.graph)
         name = program_store.name_of(f"{_around(recorded)}\n{text}", place)
+        if recorded.tune and name is not None:
+            if (tuned := tuning.known(name)) is None:
+                untuned = name
+            else:
+                recorded = replace(recorded, choices=tuned.choices)
+                name = program_store.name_of(f"{_around(recorded)}\n{text}", place)
     except NoStructure:  # a parameter of a new type: the program is made in every process
         pass
     kept = program_store.find(name, lines, place, partial(_checked, recorded))
     if kept is not None:
         facts, executable, read_at = kept
-        return Lowered(name, lines, executable, facts, recorded, place, _timing(began, read_at))
-    cut = recorded.cut(recorded.graph)
+        timing = _timing(began, read_at)
+        return Lowered(name, lines, executable, facts, recorded, recorded, timing, tuned)
+    facts, graph, program = _built(recorded)
+    built_at = time.perf_counter()
+    executable = place.executable(program)
+    timing = _timing(began, built_at)
+    saved = [[list(shape), dtype.name] for shape, dtype in facts.saved]
+    program_store.keep(name, [*facts[:2], saved, *facts[3:]], program, lines)
+    low = Lowered(name, lines, executable, facts, graph, recorded, timing, tuned)
+    if untuned is not None:
+        low.untuned = Untuned(untuned, recorded)
+    return low
+
+
+def _built(recorded: Recorded) -> tuple[_Facts, Graph, Program]:
+    cut = recorded.cut(recorded.graph, recorded.choices)
     used, reads = {*cut.graph.order(), *recorded.always}, set(cut.needed)
     facts = _Facts(
         [k for k, x in enumerate(recorded.inputs) if x in used],
@@ -155,16 +195,26 @@ def lowered(recorded: Recorded) -> Lowered:
         list(cut.saved), len(cut.graph.order()), digest(cut.graph),
     )
     graph = with_inputs(cut.graph, recorded, facts.inputs)
-    program = build(
-        graph, recorded.writes, recorded.layouts, guarded=recorded.guarded, fast=recorded.fast,
-        backend=place.backend,
-    )
-    built_at = time.perf_counter()
-    executable = place.executable(program)
-    timing = _timing(began, built_at)
-    saved = [[list(shape), dtype.name] for shape, dtype in facts.saved]
-    program_store.keep(name, [*facts[:2], saved, *facts[3:]], program, lines)
-    return Lowered(name, lines, executable, facts, graph, place, timing)
+    return facts, graph, recorded.build(graph, recorded.writes)
+
+
+class Untuned(NamedTuple):
+    """A program whose choices may be tuned, by the name that the defaults give it."""
+
+    name: str
+    recorded: Recorded
+
+    def made(self, choices: Choices) -> tuning.Made:
+        """The same program with other choices, and that of a backward from all outputs."""
+        recorded = replace(self.recorded, choices=choices)
+        facts, _, forward = _built(recorded)
+        backward = recorded.backward([recorded.inputs[k] for k in facts.needed])
+        if backward is None:
+            return tuning.Made(forward, facts.inputs)
+        return tuning.Made(
+            forward, facts.inputs, recorded.build(backward.graph, {}), len(facts.saved),
+            facts.needed, [Aval(s.shape, s.dtype) for s in backward.seeds],
+        )
 
 
 def _timing(began: float, ready: float) -> Timing:
@@ -174,7 +224,8 @@ def _timing(began: float, ready: float) -> Timing:
 def _around(recorded: Recorded) -> str:
     """What lowering looks at besides the graph, as text."""
     places = {x: k for k, x in recorded.writes.items()}
-    words = [f"{recorded.count} {recorded.guarded} {recorded.fast} {recorded.cut_key}"]
+    words = [f"{recorded.count} {recorded.guarded} {recorded.fast} {recorded.cut_key}",
+             str(recorded.choices)]
     for x in recorded.inputs:
         view = recorded.layouts.get(x)
         lies = None if view is None else (view.shape, view.strides, view.offset)
@@ -217,7 +268,8 @@ def backward_program(
     kept = program_store.find(name, low.lines, place, check)
     if kept is not None:
         return kept[1]
-    program = build(graph(), {}, dict(layouts), fast=fast, backend=place.backend)
+    program = build(graph(), {}, dict(layouts), fast=fast, backend=place.backend,
+                    choices=low.choices)
     executable = place.executable(program)
     program_store.keep(name, None, executable.program, low.lines)
     return executable
@@ -241,7 +293,7 @@ def _check_buffers(
         raise Unreadable
 
 
-def without_backward(graph: Graph, fast: bool) -> Cut:
+def without_backward(graph: Graph, choices: Choices, fast: bool) -> Cut:
     """All of a graph of which no backward needs anything."""
     return Cut(simple(graph, fast))
 

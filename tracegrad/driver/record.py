@@ -133,7 +133,7 @@ if hasattr(os, "register_at_fork"):
 def record(
     fn: Callable, args: tuple, kwargs: dict, structure: Any, promoted: PromotedInputs,
     reports: tuple[type, ...], *, fullgraph: bool, fast_math: bool, may_run_uncompiled: bool,
-    ways: Ways | None = None, answers: tuple = (),
+    ways: Ways | None = None, answers: tuple = (), tune: bool = False,
 ) -> Entry:
     """Trace one call and build its program. Nothing is changed if the user's function raises.
 
@@ -185,7 +185,7 @@ def record(
                 )
                 call = fn, args, kwargs
                 builder = EntryBuilder(
-                    trace, result, tensors, call, observations, ways, fast_math
+                    trace, result, tensors, call, observations, ways, fast_math, tune
                 )
                 if trace.scalar_log.needed:
                     raise NeedsValue

@@ -31,8 +31,11 @@ class Reentered(BaseException):
     """
 
 
-def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
-    """The replay function of an entry. It takes the `count` tensors and the numbers of a call.
+def write_replay(
+    entry: Entry, count: int, look: Callable[[], None] | None = None
+) -> Callable[..., Any]:
+    """The replay function of an entry. It takes the `count` tensors and the numbers of a call. One
+    with `look` calls that when the inputs are bound, and gives MISS.
 
     Nothing needs the tensors of the trace after this, so the entry drops them.
     """
@@ -56,6 +59,10 @@ def write_replay(entry: Entry, count: int) -> Callable[..., Any]:
             write_snapshot(s)
             write_stages(s)
             write_numbers(s, entry.executable, entry.inputs)
+            if look is not None:
+                s.add(f"try: {s.name('look', look)}()")
+                s.add(f"finally: {s.undo}pass")
+                s.add("return MISS")
             write_launches(s)
             write_commit(s)
         s.add(f"finally: {busy.replace(', ', ' = ')} = False")
