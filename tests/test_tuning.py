@@ -20,7 +20,8 @@ F = T.nn.functional
 def own_cache(tmp_path, monkeypatch):
     own = lambda name: object_cache.key(f"{tmp_path} {name}")
     monkeypatch.setattr(tuning, "_key", own)
-    monkeypatch.setattr(tuning, "CHANGES", tuning.CHANGES[1:5])
+    few = ("columns", False), ("inline", 2), ("thread", 1)
+    monkeypatch.setattr(tuning, "CHANGES", few)
     monkeypatch.setattr(tuning, "_tuned", {})
     monkeypatch.setattr(tuning, "ENOUGH", 0.0)
 

@@ -32,6 +32,7 @@ from .program_store import statistics as programs_made
 from .replay.function import MISS, Reentered
 from .replay.stages import forget_misses, misses
 from .report import name_of, summary
+from .tuning import Tuned
 
 
 class CacheInfo(NamedTuple):
@@ -190,7 +191,7 @@ def _attach(compiled: Any, state: CompiledFunction) -> None:
             f"  programs of this process: {programs_made.lowered} lowered, {programs_made.loaded} "
             "loaded from the cache",
         ]
-        lines += [f"  max-autotune: {tuned.words}"] if tuned is not None else []
+        lines += [f"  max-autotune: {tuned.words}"] if isinstance(tuned, Tuned) else []
         return "\n".join(lines)
 
     def profile(*args: Any, runs: int | None = None, **kwargs: Any) -> Profile:

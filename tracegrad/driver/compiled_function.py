@@ -26,6 +26,7 @@ from ..tracer.tensor.tensor import Tensor, wrap
 from . import tuning
 from .dynamic_sizes import DynamicSizes
 from .entry import Entry, nobody
+from .lowering import Untuned
 from .places import HOST
 from .programs import Programs
 from .promoted_inputs import PromotedInputs, moved, raised_by_user
@@ -193,8 +194,8 @@ class CompiledFunction:
         """Whether the choices of its program have just been found, so that it is to be made anew,
         as if it had not been traced.
         """
-        untuned, values = entry.low.untuned, dict[int, np.ndarray]()
-        if untuned is None or entry.low.place is not HOST:
+        untuned, values = entry.low.tuned, dict[int, np.ndarray]()
+        if not isinstance(untuned, Untuned) or entry.low.place is not HOST:
             return False
 
         def look() -> None:

@@ -104,18 +104,17 @@ class Lowered:
     """A program that is ready to run. `inputs` are the numbers of the inputs that it has, `needed`
     of those that a backward reads; `saved` are its last outputs, which are for that. `name` is what
     it is called on disk; `loaded`, whether it came from there. `tuned` is how its choices were
-    found, `untuned` that they might be.
+    found, or that they may be.
     """
 
     def __init__(
         self, name: str | None, lines: list[Site], executable: Executable, facts: _Facts,
         made_of: Recorded | Graph, recorded: Recorded, timing: Timing,
-        tuned: tuning.Tuned | None,
+        tuned: tuning.Tuned | Untuned | None,
     ):
         self.name, self.lines, self.executable = name, lines, executable
         self.place, self.choices = recorded.place, recorded.choices
         self.tuned = tuned
-        self.untuned: Untuned | None = None
         self.inputs, self.needed, self.saved, self.nodes, self._digest = facts
         self.loaded = isinstance(made_of, Recorded)
         self.timing = timing
@@ -157,14 +156,14 @@ def digest(graph: Graph) -> str:
 def lowered(recorded: Recorded) -> Lowered:
     """The program of what was recorded."""
     began, place = time.perf_counter(), recorded.place
-    name, lines, untuned, tuned = None, list[Site](), None, None
+    name, lines = None, list[Site]()
+    tuned: tuning.Tuned | Untuned | None = None
     try:
         text, lines = structure(recorded.graph)
         name = program_store.name_of(f"{_around(recorded)}\n{text}", place)
         if recorded.tune and name is not None:
-            if (tuned := tuning.known(name)) is None:
-                untuned = name
-            else:
+            tuned = tuning.known(name) or Untuned(name, recorded)
+            if isinstance(tuned, tuning.Tuned):
                 recorded = replace(recorded, choices=tuned.choices)
                 name = program_store.name_of(f"{_around(recorded)}\n{text}", place)
     except NoStructure:  # a parameter of a new type: the program is made in every process
@@ -180,10 +179,7 @@ def lowered(recorded: Recorded) -> Lowered:
     timing = _timing(began, built_at)
     saved = [[list(shape), dtype.name] for shape, dtype in facts.saved]
     program_store.keep(name, [*facts[:2], saved, *facts[3:]], program, lines)
-    low = Lowered(name, lines, executable, facts, graph, recorded, timing, tuned)
-    if untuned is not None:
-        low.untuned = Untuned(untuned, recorded)
-    return low
+    return Lowered(name, lines, executable, facts, graph, recorded, timing, tuned)
 
 
 def _built(recorded: Recorded) -> tuple[_Facts, Graph, Program]:
