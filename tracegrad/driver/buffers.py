@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from sys import getrefcount
 from sysconfig import get_config_var
 from types import SimpleNamespace
 
 import numpy as np
 
-from ..ir.dtype import DType, float32
+from ..ir.dtype import DType, float32, uint8
+from ..ir.node import Aval
 from ..tracer.tensor.gradient_layout import layout_template
 from ..tracer.tensor.tensor import Tensor, wrap
 from .places import HOST, Array, Place, address
 
+APART = 256  # bytes: outputs in one buffer begin at multiples
 MOST_KEPT = 8  # buffers of one output that are kept for later calls
 # the reference counts of what nobody else holds. A buffer in the pool: its tuple, the loop
 # variable, the argument of getrefcount. A tensor in .grad: its parameter, `held`, a local variable,
@@ -53,6 +57,27 @@ class Pool:
 
     def clear(self) -> None:
         self.buffers.clear()
+
+
+class Block(Pool):
+    """Memory for several outputs that are needed as long as one another, side by side: one buffer
+    for all of them.
+    """
+
+    __slots__ = ("offsets", "slots")
+
+    def __init__(self, place: Place, table: memoryview, slots: Sequence[int],
+                 avals: Sequence[Aval]):
+        sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in avals]
+        ends = np.cumsum([-(-size // APART) * APART for size in sizes])
+        super().__init__(place, table, slots[0], (int(ends[-1]),), uint8)
+        self.slots = np.array(slots)
+        self.offsets = np.concatenate([[0], ends[:-1]])
+
+    def take(self) -> Array:
+        array = super().take()
+        np.asarray(self.table)[self.slots] = self.offsets + self.table[self.slot]
+        return array
 
 
 class Gradients:

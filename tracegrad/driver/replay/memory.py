@@ -14,7 +14,7 @@ from ...runtime.device import Executable
 from ...tracer.capture.inputs import Input
 from ...tracer.tensor.gradient_layout import array_axis_order
 from ...tracer.tensor.tensor import wrap
-from ..buffers import ARRAY, TENSOR, Gradients, Pool
+from ..buffers import ARRAY, TENSOR, Block, Gradients, Pool
 from ..outputs import outputs_of
 from ..places import address, is_apart
 from .bindings import random_reservation
@@ -95,14 +95,17 @@ def write_buffers(s: Source) -> None:
     """Buffers for gradients, results, and values that are saved for backward."""
     _gradients(s)
     entry = s.entry
-    outputs = range(len(entry.outputs))
-    saved = outputs[len(outputs) - len(entry.derivative.saved) :] if entry.derivative else ()
     results = outputs_of(entry.result)
-    for k in [*sorted(results), *saved]:
-        pool = _pool(s, k, results[k].axes if k in results else None)
+    for k in sorted(results):
+        pool = _pool(s, k, results[k].axes)
         entry.pools.append(pool)
         s.outputs[k] = f"o{k}"
         s.add(f"o{k} = {s.name('pool', pool.take)}()")
+    if entry.derivative is not None and (saved := entry.derivative.saved):
+        slots = entry.program.outputs[len(entry.outputs) - len(saved) :]
+        block = Block(entry.low.place, entry.executable.table, slots, saved)
+        entry.pools.append(block)
+        s.add(f"saved = [{s.name('pool', block.take)}()]")
 
 
 def _pool(s: Source, k: int, axes: tuple[int, ...] | None) -> Pool:

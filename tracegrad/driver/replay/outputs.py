@@ -73,11 +73,10 @@ def _history(s: Source) -> None:
     if (d := entry.derivative) is not None:
         sources = ", ".join(s.tensor(i) for i in d.wanted)
         kept = ", ".join(_kept(s, i) for i in d.kept_inputs)
-        first = len(entry.outputs) - len(d.saved)
-        saved = ", ".join(s.outputs[first + j] for j in range(len(d.saved)))
+        saved = "saved" if d.saved else "[]"
         s.names |= {"CompiledCall": CompiledCall, "Output": Output, "derivative": d}
         s.add(
-            f"call = CompiledCall(derivative, [{sources}], [{saved}], pointers, [{kept}], "
+            f"call = CompiledCall(derivative, [{sources}], {saved}, pointers, [{kept}], "
             "args, numbers, snapshot)"
         )
         for index, k in enumerate(d.outputs):
