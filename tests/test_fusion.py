@@ -399,3 +399,11 @@ def test_a_pair_that_was_not_legal_is_looked_at_again_when_one_of_them_grew():
     candidates.last = candidates.last._replace(loss=-3, a=0, b=0)
     candidates.merged(a, b)
     assert [pop(), pop()] == [(1, a, c), None]  # and (b, c) is no pair any more
+
+
+def test_a_costly_value_of_each_column_is_computed_once_per_column():
+    x, s = floats(300, 9), floats(9)
+    scale = el.exp(s)
+    for value, verdict in ((scale, str), (el.neg(s), Space)):
+        fusion, groups = alone(value, sum_(x * value, dims=(0,)))
+        assert isinstance(fusion.legal(*groups), verdict)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ...ir.graph import siblings_key
 from ...ir.node import Node
-from ...ir.op import Kind, Lowering
+from ...ir.op import DIVIDE, Kind, Lowering
 from ...ir.ops.contract import dot
 from ...ir.ops.elementwise import may_fail
 from ...ir.strides import View
@@ -140,9 +140,26 @@ class Fusion:
         members = {*a.anchors, *b.anchors}
         if space.sums and (reason := self.apart(members, space)):
             return reason
+        if self.repeated(members, space):
+            return "what is computed once per column would be computed at each of its points"
         if len(a.reads | b.reads | members) > MOST_BUFFERS:
             return "too many buffers for one loop"
         return self.misread(a, b, space) or (BETWEEN if self.between(a, b) else space)
+
+    def repeated(self, members: set[Node], space: Space) -> bool:
+        """Whether sums down columns would compute a costly value of each column at each point."""
+        if not space.reduced or space.all[-1] in space.reduced:
+            return False
+        homes = {a: within(self.facts[a].space, space) for a in members}
+        return any(
+            here == space.kept and a.op.kind is not Kind.REDUCE and self.cost(a) >= DIVIDE
+            and any(homes[b] == space.all and a in self.facts[b].reads for b in members)
+            for a, here in homes.items()
+        )
+
+    def cost(self, anchor: Node) -> int:
+        """Of one of its elements."""
+        return sum(x.op.cost for x in (anchor, *self.facts[anchor].inlined))
 
     def apart(self, members: set[Node], space: Space) -> str | None:
         """Why rows and sums over them may not be one loop."""
@@ -171,8 +188,7 @@ class Fusion:
         many of which are computed at a time.
         """
         once = [a for a in members if within(self.facts[a].space, space) == space.kept]
-        cost = sum(x.op.cost for a in once for x in (a, *self.facts[a].inlined))
-        return cost > math.prod(space.along(space.reduced))
+        return sum(map(self.cost, once)) > math.prod(space.along(space.reduced))
 
     def misread(self, a: Group, b: Group, space: Space) -> str | None:
         """What a member of the two would read in such a loop that is not there to be read yet."""
