@@ -49,6 +49,9 @@ class Executable(Protocol):
     def run(self) -> None:
         """A call. Raises what a kernel found wrong; no input was written then."""
 
+    def begin(self) -> None:
+        """Said before the last walk of a call: `failed` then tells whether that one came to be."""
+
     def see_at_once(self) -> None:
         """From now on a walk tells what its own kernels find: its user waits for them anyway."""
 

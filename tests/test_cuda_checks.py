@@ -230,6 +230,21 @@ def test_a_call_that_is_interrupted_after_its_launch_is_completed(driver, monkey
     assert w.tolist() == [-0.5] * 3
 
 
+def test_a_call_that_is_interrupted_at_its_very_beginning_does_nothing(driver, monkeypatch):
+    w, step = trained()
+    x = tg.ones(3, device="cuda")
+    step(x)
+
+    def interrupted(self, span):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(executable.Executable, "_submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step(x)
+    assert w.tolist() == [0.5] * 3 and step(x).item() == 1.5 and w.tolist() == [0.0] * 3
+
+
 def test_a_launch_that_fails_changes_nothing(driver, monkeypatch):
     w, step = trained()
     x = tg.ones(3, device="cuda")

@@ -190,6 +190,9 @@ class Executable:
             self._status[:] = 0
             raise
 
+    def begin(self) -> None:
+        """Native walks always come to their end."""
+
     def see_at_once(self) -> None:
         """It does."""
 

@@ -123,11 +123,14 @@ class Executable:
         return 0 if self._arena is None else self._arena.nbytes
 
     # ---- walks
+    def begin(self) -> None:
+        self._launched.clear()
+
     def walk(self, span: int) -> bool:
         """Begin the work of a span. Whether a kernel found something wrong, as far as that is known
         then: of a whole walk that Python reads nothing of, the next one tells, or who waits for it.
         """
-        self._begin(span)
+        self._submit(span)
         if span == AFTER:
             return False
         waited = span != WHOLE or self._readable or BLOCKING or self._waiting
@@ -139,8 +142,7 @@ class Executable:
             self._gpu.synchronize(self.program.launches)
         return False
 
-    def _begin(self, span: int) -> None:
-        self._launched.clear()
+    def _submit(self, span: int) -> None:
         stream = self._gpu.stream
         if stream != self._stream:  # the words and the arena may be in use on the other one
             event = self._driver.event(self._stream)
@@ -234,7 +236,7 @@ class Executable:
 
     # ---- what kernels report
     def run(self) -> None:
-        self._begin(WHOLE)
+        self._submit(WHOLE)
         if self.program.checked > 0 and self._wrong_now():
             self.fail()
         if self._readable:

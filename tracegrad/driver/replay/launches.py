@@ -6,6 +6,7 @@ Value guards are checked between two walks, before anything is written.
 from __future__ import annotations
 
 from ..outputs import outputs_of
+from ..places import HOST
 from .memory import to_host
 from .source import Source
 from .stages import write_looked, write_walk
@@ -32,6 +33,8 @@ def write_launches(s: Source) -> None:
     if entry.guarded:
         write_walk(s, executable, "BEFORE", last, entry.low, entry.looked)
         write_looked(s, entry.looked, cells, last)
+    if s.entry.low.place is not HOST:
+        s.add(f"{s.name('begin', executable.begin)}()")
     s.add("stopped = None")
     s.add(f"try: wrong = walk({'AFTER' if entry.guarded else 'WHOLE'})")
     with s.block("except BaseException as error:"):
