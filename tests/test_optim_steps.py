@@ -150,6 +150,14 @@ def a_rate_that_is_a_tensor(run):
     run.optimizer.param_groups[0]["lr"] = tg.tensor(0.2)
 
 
+def a_rate_that_is_a_number_again(run):
+    run.optimizer.param_groups[0]["lr"] = rate = tg.tensor(0.2)
+    run.step(2)
+    rate.fill_(0.3)
+    run.step(2)
+    run.optimizer.param_groups[0]["lr"] = 0.1
+
+
 def a_rate_that_is_nan(run):
     run.optimizer.param_groups[0]["lr"] = float("nan")
 
@@ -162,7 +170,7 @@ def without_recording(run):
 CHANGES = [
     scheduled, another_group, without_some, other_options, reloaded, saved_and_loaded, pickled,
     copied, other_data, doubled, a_state_set, gradients_that_lie_across, zeroed,
-    a_rate_that_is_a_tensor, a_rate_that_is_nan, without_recording,
+    a_rate_that_is_a_tensor, a_rate_that_is_a_number_again, a_rate_that_is_nan, without_recording,
 ]
 
 

@@ -258,7 +258,7 @@ class Trace:
         """An optimizer's setting as a 0-d tensor that is read at every call."""
         value = dict.__getitem__(group, key)  # without a guard
         if isinstance(value, Tensor) or type(value) is Scalar:
-            return value
+            return group[key]  # with one: it may be a number later
         if self.observer is not None and self.observer.has_set(group, key):
             return value
         setting = self._hyper.get((id(group), key))
