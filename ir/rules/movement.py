@@ -25,7 +25,7 @@ from ..ops.source import full
 from ..rewrite import Table, any_of
 from .algebra import ELEMENTWISE
 from .side_by_side import joined_pads
-from .wildcards import c, value, x
+from .wildcards import a, b, c, value, x
 
 Shape = tuple[int, ...]
 
@@ -92,6 +92,12 @@ def slice_of_pad(y: Node, x: Node) -> Node | None:
             return None
         within.append((start - before, stop - before, step))
     return slice_(x, slices=tuple(within))
+
+
+def sum_of_pads(y: Node, a: Node, b: Node) -> Node | None:
+    """Values with the same padding, added before it: 0 + 0 is 0."""
+    first, second = (v.params["pads"] for v in y.inputs)
+    return pad(a + b, pads=first) if first == second and a.shape == b.shape else None
 
 
 def pad_of_pad(y: Node, x: Node) -> Node | None:
@@ -266,6 +272,7 @@ movement = Table("movement", [
     (slice_(slice_(x)), slice_of_slice),
     (slice_(pad(x)), slice_of_pad),
     (pad(pad(x)), pad_of_pad),
+    (add(pad(a), pad(b)), sum_of_pads),
     (any_of(add), joined_pads),
     (any_of(slice_), slice_of_concat),
     (any_of(concat), concat_without_empty),
