@@ -127,13 +127,14 @@ class Profile:
 
     def __rich__(self) -> Any:
         from rich.table import Table
+        from rich.text import Text  # brackets in a text are no markup
 
-        table = Table(title=self._title(), caption="\n".join(self._foot()), title_justify="left",
-                      caption_justify="left")
+        table = Table(title=Text(self._title()), caption=Text("\n".join(self._foot())),
+                      title_justify="left", caption_justify="left")
         for head in _HEADS:
             table.add_column(head, justify="left" if head in _WORDS else "right")
         for row in self._rows():
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return table
 
     def show(self) -> None:
