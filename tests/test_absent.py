@@ -12,7 +12,7 @@ from tracegrad.absent import SPACES
 from tracegrad.torch_names import NAMES
 
 HERE = {
-    "a function of torch": (lambda: tg.distributions, "torch.distributions is not part of"),
+    "a function of torch": (lambda: tg.sparse_coo_tensor, "torch.sparse_coo_tensor is not part of"),
     "with complex numbers": (lambda: tg.stft, "torch.stft .*: complex numbers are not"),
     "a method of torch": (lambda: tg.ones(2).to_sparse, "torch.Tensor.to_sparse is not part"),
     "of torch's optimizers": (
