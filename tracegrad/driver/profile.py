@@ -140,10 +140,11 @@ class Profile:
     def show(self) -> None:
         """Print it: with `rich` if that is installed, else as plain text."""
         try:
-            from rich import print as printed
+            import rich
         except ImportError:
-            printed = print
-        printed(self)
+            print(self)
+        else:
+            rich.print(self)
 
     def _title(self) -> str:
         back = "" if self.backward is None else f", backward {1e6 * self.backward:,.1f} µs"
