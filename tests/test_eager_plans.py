@@ -190,6 +190,14 @@ def test_views_stay_views_and_results_stay_apart():
     assert x.sum() == 64
 
 
+def test_movements_of_a_number_are_arrays():
+    x = torch.tensor(0.5)
+    for move in (lambda: x.flip(0), lambda: torch.roll(x, 1), lambda: x.reshape(1)[0].clone()):
+        y = warmed(move)
+        y.reshape(1, 1).zero_()
+        assert y.item() == 0 and x.item() == 0.5
+
+
 def test_inplace_variants_and_modes_go_past_the_plans():
     x = leaf(3, 4)
     for _ in range(4):

@@ -24,6 +24,7 @@ _PLAIN = (
     "        {y} = encode{k}({y})\n"
 )
 _MOVED = "    {y} = f{k}({args})\n"
+_MOVED_POINT = "    {y} = asarray(f{k}({args}))\n"  # NumPy may give a scalar
 _HALVES = "    {y} = evaluate(op{k}, [{args}], types{k}, out{k}, p{k})\n"
 
 
@@ -50,6 +51,7 @@ def straight_line(
     space: dict[str, Any] = {
         "enter": quiet_context, "ndarray": np.ndarray, "evaluate": evaluate,
         "ordered": in_torch_order, "contiguous": np.ascontiguousarray,
+        "asarray": np.asarray,
     }
     lines = [f"def run({', '.join(names.values())}):\n"]
     for k, node in enumerate(order):
@@ -81,7 +83,7 @@ def _step(
     args = ", ".join(filter(None, [read, *(f"{name}=p{k}[{name!r}]" for name in params)]))
     space.update({f"f{k}": op.ref, f"p{k}": params})
     if op.only_moves:
-        text = _MOVED
+        text = _MOVED if node.shape else _MOVED_POINT
     elif node.dtype.is_half or any(x.dtype.is_half for x in node.inputs):
         space.update({f"op{k}": op, f"out{k}": node.dtype})
         space[f"types{k}"] = tuple(x.dtype for x in node.inputs)
