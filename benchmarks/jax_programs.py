@@ -114,7 +114,7 @@ def neural_ode(jax: Any, steps: int) -> JaxJob:
 
 def lotka_volterra(jax: Any, steps: int) -> JaxJob:
     def loss(rates: Any, counts: Any) -> Any:
-        slope = partial(growth, rates)
+        slope = partial(growth, tuple(rates))
         state, total = (counts[0, 0], counts[0, 1]), 0.0
         for t in range(1, steps + 1):
             state = x, y = runge_kutta.step(slope, state, 0.1)
