@@ -158,7 +158,7 @@ class Real:
         return ir.Constant(self.int, value)
 
     def power_of_two(self, n: Any) -> Real:
-        """2**n for an integer n in the normal range."""
+        """2**n for an integer n in the normal range; 0 for the one below."""
         biased = self.b.add(n, self.integer(self.bias))
         return self.from_bits(self.b.shl(biased, self.integer(self.mantissa)))
 
