@@ -232,6 +232,7 @@ def interrupted():
     print(stops > 1, children(), results[0].allclose(expected[0], rtol=1e-4))
 
 
+@pytest.mark.slow
 def test_an_interrupted_compilation_leaves_no_process(tmp_path):
     assert run(interrupted, env=cold(tmp_path)) == "True 0 True\n"
 
@@ -280,6 +281,7 @@ def in_threads():
     print(right, children())
 
 
+@pytest.mark.slow
 def test_threads_may_compile_at_the_same_time(tmp_path):
     assert run(in_threads, env=cold(tmp_path, 3)) == f"{[True] * 6} 0\n"
 

@@ -170,6 +170,7 @@ def sentences(lengths):
         yield tg.from_numpy(rng.integers(0, 30, (3, n))), tg.from_numpy(rng.integers(0, 5, 3))
 
 
+@pytest.mark.slow
 def test_many_lengths_of_sentences_keep_few_programs_and_kernels(monkeypatch):
     monkeypatch.setattr(programs, "MOST_SIGNATURES", 10)
     step = tg.compile(training(Sentences(), F.cross_entropy), dynamic=True)
@@ -215,6 +216,7 @@ def test_the_program_that_was_not_used_for_longest_goes(monkeypatch):
     assert traces(f) == 11
 
 
+@pytest.mark.slow
 def test_few_large_programs_are_kept_however_many_launches_they_have(monkeypatch):
     monkeypatch.setattr(programs, "MOST_LAUNCHES", 1)
     f = tg.compile(lambda x: x.cumsum(0).sum(), dynamic=True)

@@ -117,6 +117,7 @@ def test_a_picture_is_drawn(small, tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_text_is_learnt_alike_by_all():
     torch = pytest.importorskip("torch")
     text = char_lstm.reference()

@@ -160,7 +160,7 @@ def results(lib, function, dtype, *arrays):
     return [x.numpy() for x in made]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 @pytest.mark.parametrize("name", OF_TORCH)
 def test_nothing_is_finite_that_is_nan_in_torch(name, dtype):
     torch = pytest.importorskip("torch")

@@ -104,6 +104,7 @@ def test_dropout_compiled_is_eager():
     same(*found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, options", KINDS)
 def test_derivatives_are_those_of_finite_differences(kind, options):
     model = layer(tg, kind, options)
@@ -151,6 +152,7 @@ def test_vmap_of_a_gradient_is_a_loop_of_gradients(kind):
             assert tg.allclose(at_once[name][k], g, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GATES)
 def test_hessians_are_torchs(kind):
     model, theirs = (layer(lib, kind, {}) for lib in (tg, torch))
