@@ -179,7 +179,7 @@ CHOSEN = {
     **{name: (REGISTRY[name], lambda t, x, n=name: getattr(t.special, n)(x)) for name in SPECIAL},
     "where": (lambda a, b: E.where(a > b, a, b), lambda t, a, b: t.where(a > b, a, b)),
     "cast": (lambda x: E.cast(x, dtype=dt.float64), lambda t, x: x.to(t.float64)),
-    "copy": (E.copy, lambda t, x: x.clone()),
+    **{op.name: (op, lambda t, x: x.clone()) for op in (E.copy, E.to_host, E.to_device)},
     "floor_div": (E.floor_div, lambda t, a, b: t.div(a, b, rounding_mode="floor")),
     "ldexp": (lambda x: E.ldexp(x, constant_like(2.0, x)),
               lambda t, x: t.ldexp(x, t.tensor(2.0, dtype=t.float64))),

@@ -35,7 +35,7 @@ LOOKUPS = ("REGISTRY", "primitive")  # from a name to its record
 
 # file -> strings that are no primitive there, and what they are
 MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
-    "codegen/cuda/order.py": ("length argsort", "key of a number; name of a kernel"),
+    "codegen/cuda/order.py": ("length argsort top", "key of a number; names of kernels"),
     "codegen/cuda/points.py": ("copy fold", "names of kernels"),
     "codegen/cuda/product.py": ("sum", "operand of an epilogue"),
     "codegen/cuda/scans.py": ("length band", "key of a number; name of a kernel"),

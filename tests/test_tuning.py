@@ -131,9 +131,40 @@ def test_a_file_with_other_choices_is_none(text):
 
 def test_an_index_out_of_range_is_the_error_of_the_call():
     f = tunes(lambda x, k: x[k].exp().sum())
-    with pytest.raises(IndexError, match="9"):
+    with pytest.raises(IndexError, match="index 9 is out of bounds"):
         f(T.randn(4), T.tensor([1, 9]))
     np.testing.assert_allclose(f(T.zeros(4), T.tensor([1, 3])).item(), 2.0)
+
+
+def test_every_run_that_is_timed_begins_where_the_call_does():
+    """Else the counter would leave the table."""
+    counter, table = T.zeros(1, dtype=T.int64), T.ones(4, 30)
+
+    @tunes
+    def step():
+        row = table.index_select(0, counter)
+        with T.no_grad():
+            counter.add_(1)
+        return row.tanh().sum()
+
+    for k in range(4):
+        np.testing.assert_allclose(step().item(), 30 * np.tanh(1.0), rtol=1e-5)
+        assert counter.item() == k + 1
+    with pytest.raises(IndexError, match="index 4 is out of bounds"):
+        step()
+
+
+def test_a_backward_that_checks_something_is_not_tried_on_other_seeds():
+    table, x = T.ones(4, 30), T.ones(30).requires_grad_()
+
+    @tunes
+    def f(x):
+        y = x * 2
+        y.register_hook(lambda g: g + table[(g[0] * 5).long()])
+        return y.sum()
+
+    f(x).backward(T.tensor(0.2))
+    np.testing.assert_allclose(x.grad.numpy(), 2.4, rtol=1e-6)
 
 
 def test_arguments_that_do_not_lie_as_usual():

@@ -201,11 +201,13 @@ class Untuned(NamedTuple):
     recorded: Recorded
 
     def made(self, choices: Choices) -> tuning.Made:
-        """The same program with other choices, and that of a backward from all outputs."""
+        """The same program with other choices, and that of a backward from all outputs, unless it
+        checks something: it runs on other seeds than the user's.
+        """
         recorded = replace(self.recorded, choices=choices)
         facts, _, forward = _built(recorded)
         backward = recorded.backward([recorded.inputs[k] for k in facts.needed])
-        if backward is None:
+        if backward is None or backward.graph.checks:
             return tuning.Made(forward, facts.inputs)
         return tuning.Made(
             forward, facts.inputs, recorded.build(backward.graph, {}), len(facts.saved),

@@ -146,11 +146,14 @@ class Trial:
     """Programs with memory of their own."""
 
     def __init__(self, made: Made, values: Mapping[int, np.ndarray]):
-        self.original = [values[k] for k in made.inputs]
-        self.copies = [_copy(a) for a in self.original]
+        original = [values[k] for k in made.inputs]
+        self.copies = [_copy(a) for a in original]  # tables have their addresses
         place = dict(zip(made.inputs, self.copies, strict=True))
         forward = HOST.executable(made.forward)
         self.outputs = _bind(forward, self.copies)
+        slots, written = made.forward.inputs, {*made.forward.outputs}
+        self.rewritten = [pair for slot, *pair in zip(slots, self.copies, original, strict=True)
+                          if slot in written]
         self.executables, self.repeat = [forward], 0
         if made.backward is not None:
             backward = HOST.executable(made.backward)
@@ -160,28 +163,24 @@ class Trial:
             self.gradients = _bind(backward, arrays)
             self.executables.append(backward)
 
-    def run(self) -> None:
+    def run(self) -> float:
+        """The time that it takes on what the inputs were at first: on what a run made of them,
+        another one may fail.
+        """
+        for copy, original in self.rewritten:
+            copy[...] = original
+        began = time.perf_counter()
         for executable in self.executables:
             with executable.lock:
                 executable.warm()
                 executable.run()
+        return time.perf_counter() - began
 
     def seconds(self) -> float:
-        """The time of a run, on what the inputs were at first."""
+        """The mean of some runs, the more the shorter they are."""
         if not self.repeat:
-            self._restore()
-            began = time.perf_counter()
-            self.run()
-            self.repeat = max(1, int(2e-4 / (time.perf_counter() - began)))
-        self._restore()
-        began = time.perf_counter()
-        for _ in range(self.repeat):
-            self.run()
-        return (time.perf_counter() - began) / self.repeat
-
-    def _restore(self) -> None:
-        for copy, original in zip(self.copies, self.original, strict=True):
-            copy[...] = original
+            self.repeat = max(1, int(2e-4 / self.run()))
+        return sum(self.run() for _ in range(self.repeat)) / self.repeat
 
 
 def _bind(executable: Executable, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
