@@ -65,8 +65,8 @@ def torch_module() -> TorchModule:
 class _Loader(Loader):
     """Gives a module that exists, as it is."""
 
-    def __init__(self, module: ModuleType):
-        self.module = module
+    def __init__(self, module: ModuleType, inside: str):
+        self.module, self.inside = module, inside
         self.spec = module.__spec__
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -75,6 +75,9 @@ class _Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         if self.spec is not None:  # importlib put the one of torch's name there
             module.__spec__ = self.spec
+        for path in torch_modules.HIDDEN:  # importlib would put them where the functions stand
+            if path.rpartition(".")[0] == self.inside:
+                sys.modules[f"torch.{path}"] = absent.find(path)  # type: ignore[assignment]
 
 
 class Finder:
@@ -99,7 +102,7 @@ class Finder:
                 return None
             raise _no_module(name)
         vars(module).setdefault("__path__", [])  # else `from torch.x import NAME` says less
-        return ModuleSpec(name, _Loader(module), origin="tracegrad",
+        return ModuleSpec(name, _Loader(module, inside), origin="tracegrad",
                           is_package=hasattr(module, "__path__"))
 
 

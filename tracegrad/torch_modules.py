@@ -42,13 +42,16 @@ _PATHS = """
     nn.modules.batchnorm=nn.normalization nn.modules.container=nn.container
     nn.modules.conv=nn.convolution nn.modules.distance=nn nn.modules.dropout=nn.dropout
     nn.modules.flatten=nn nn.modules.fold=nn nn.modules.instancenorm=nn.normalization
-    nn.modules.lazy=nn nn.modules.linear=nn.linear nn.modules.loss=nn.loss
+    nn.modules.lazy=nn.lazy nn.modules.linear=nn.linear nn.modules.loss=nn.loss
     nn.modules.module=nn.module nn.modules.normalization=nn.normalization nn.modules.padding=nn
     nn.modules.pixelshuffle=nn nn.modules.pooling=nn.pooling nn.modules.rnn=nn.rnn
     nn.modules.sparse=nn.embedding nn.modules.transformer=nn.transformer
     nn.modules.upsampling=nn.upsampling nn.modules.utils=nn.tuples nn.modules=nn nn.parallel
     nn.parallel.data_parallel=nn.parallel nn.parallel.distributed=nn.parallel nn.parameter nn.utils
-    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.rnn nn.utils.stateless onnx
+    nn.utils.clip_grad nn.utils.convert_parameters nn.utils.fusion nn.utils.init
+    nn.utils.memory_format nn.utils.parametrizations nn.utils.parametrize nn.utils.prune
+    nn.utils.rnn nn.utils.spectral_norm=nn.utils.spectral_norm_hooks nn.utils.stateless
+    nn.utils.weight_norm=nn.utils.weight_norm_hooks onnx
     onnx.symbolic_helper=onnx onnx.symbolic_opset11=onnx ops optim optim._adafactor=optim.adafactor
     optim._muon=optim.muon optim.adadelta optim.adagrad optim.adam optim.adamax
     optim.adamw=optim.adam optim.asgd optim.lbfgs optim.lr_scheduler optim.nadam optim.optimizer
@@ -75,8 +78,22 @@ _HOMES = {
         sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_ tanh_ trunc_ xlogy_""",
     "functions.torch.storage": "TypedStorage UntypedStorage",
     "nn.attention": "nn.modules.linear.NonDynamicallyQuantizableLinear",
+    "nn.lazy": """
+        nn.LazyBatchNorm1d nn.LazyBatchNorm2d nn.LazyBatchNorm3d nn.LazyConv1d nn.LazyConv2d
+        nn.LazyConv3d nn.LazyConvTranspose1d nn.LazyConvTranspose2d nn.LazyConvTranspose3d
+        nn.LazyInstanceNorm1d nn.LazyInstanceNorm2d nn.LazyInstanceNorm3d nn.LazyLinear
+        nn.modules.lazy.LazyModuleMixin""",
     "nn.parallel": "nn.DataParallel",
     "nn.sync_batchnorm": "nn.SyncBatchNorm",
+    "nn.utils.fusion": """
+        nn.utils.fuse_conv_bn_eval nn.utils.fuse_conv_bn_weights nn.utils.fuse_linear_bn_eval
+        nn.utils.fuse_linear_bn_weights""",
+    "nn.utils.init": "nn.utils.skip_init",
+    "nn.utils.memory_format": """
+        nn.utils.convert_conv2d_weight_memory_format nn.utils.convert_conv3d_weight_memory_format
+        """,
+    "nn.utils.spectral_norm_hooks": "nn.utils.remove_spectral_norm nn.utils.spectral_norm",
+    "nn.utils.weight_norm_hooks": "nn.utils.remove_weight_norm nn.utils.weight_norm",
     "optim.for_packages": """
         optim.optimizer.ParamsT optim.optimizer._params_t optim.optimizer.required
         optim.optimizer._use_grad_for_differentiable optim.optimizer._get_value
@@ -96,6 +113,8 @@ _HOMES = {
         float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu uint16 uint32 uint64""",
 }
 HOMES = {name: home for home, names in _HOMES.items() for name in names.split()}
+# modules that torch hides: their name is, in the module around them, that of a function in them
+HIDDEN = tuple(PATHS.keys() & HOMES.keys())
 
 
 def load(path: str) -> ModuleType | None:

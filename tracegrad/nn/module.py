@@ -18,7 +18,7 @@ from ..tracer.tensor.promotion import as_dtype
 from ..tracer.tensor.tensor import Tensor
 from . import hooks
 from .hooks import Hooked
-from .parameter import Parameter, forget_grad
+from .parameter import Buffer, Parameter, forget_grad, is_lazy
 from .state import Stateful
 
 _TABLES = ("_parameters", "_buffers", "_modules", *hooks.TABLES)
@@ -91,7 +91,11 @@ class Module(Hooked, Stateful):
                 else:
                     _put(own, name, value)
                 return
-            if own is not None and name in own:
+            if own is not None and (name in own or kind is Tensor and isinstance(value, Buffer)):
+                if kind is Tensor and isinstance(value, Buffer):
+                    self._forget(name)
+                    self.register_buffer(name, value, value.persistent)
+                    return
                 if value is not None and not isinstance(value, kind):
                     of = "Tensor" if kind is Tensor else f"nn.{kind.__name__}"
                     raise TypeError(
@@ -322,7 +326,9 @@ class Module(Hooked, Stateful):
         with no_grad():
             tensors = [x for t in chain(self.parameters(), self.buffers()) for x in (t, t.grad)]
             for x in tensors:
-                if x is not None:
+                if is_lazy(x):
+                    x.move(device, dtype)
+                elif x is not None:
                     d = dtype if x.is_floating_point() else None
                     _become(x, x.data.to(device, d, memory_format=memory_format))
         changed()
