@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..driver.record import RunUncompiled
 from ..functions.torch.creation import tensor
 from ..ir.dtype import int64
 from ..tracer.mode import mode, no_grad
@@ -60,7 +61,9 @@ class LazyModuleMixin:
         return any(map(is_lazy, (*self._parameters.values(), *self._buffers.values())))
 
     def _infer_parameters(self: Any, module: Any, args: tuple, kwargs: dict | None = None) -> None:
-        with outside(), no_grad():
+        if mode.trace is not None:  # the next call is compiled
+            raise RunUncompiled(f"{type(self).__name__} is initialized by its first call")
+        with no_grad():
             module.initialize_parameters(*args, **(kwargs or {}))
         if module.has_uninitialized_params():
             raise RuntimeError(f"module {type(self).__name__} has not been fully initialized")
@@ -79,19 +82,12 @@ class LazyModuleMixin:
                 own.materialize(loaded.shape)
 
     def _save_to_state_dict(self: Any, destination: dict, prefix: str, keep_vars: bool) -> None:
-        waiting = {name: t for name, t in self._own_state().items() if is_lazy(t)}
         for name, t in self._own_state().items():
-            kept = name in waiting or keep_vars
-            destination[prefix + name] = t if kept else t.detach()
+            destination[prefix + name] = t if keep_vars or is_lazy(t) else t.detach()
 
     def _load_one(self: Any, key: str, name: str, old: Any, loaded: Any, *rest: Any) -> None:
         if not (is_lazy(old) and is_lazy(loaded)):
             super()._load_one(key, name, old, loaded, *rest)  # type: ignore[misc]
-
-
-def outside() -> Any:
-    """Where tensors are concrete, in a trace too: what is made here stays in the module."""
-    return no_grad() if mode.trace is None else mode.trace.outside()
 
 
 def _unshape(own: Any) -> Any:

@@ -93,6 +93,15 @@ class UninitializedTensorMixin:
     def data(self) -> Any:
         return self._array
 
+    @property
+    def grad(self) -> None:
+        """It has none."""
+
+    @grad.setter
+    def grad(self, new: None) -> None:
+        if new is not None:
+            raise ValueError(f"{self._words} cannot have a gradient")
+
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become a parameter or buffer of this shape, with arbitrary values."""
         own_device, own_dtype = self._where()

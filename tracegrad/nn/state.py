@@ -232,15 +232,23 @@ class Stateful:
         self, hook: Callable, with_module: bool = False
     ) -> RemovableHandle:
         """The same; without `with_module`, of a hook that is not given the module."""
-        return self._listen(
-            "before loading", hook if with_module else lambda module, *rest: hook(*rest)
-        )
+        return self._listen("before loading", hook if with_module else _WithoutModule(hook))
 
     def register_load_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
         """Call `hook(module, incompatible_keys)` when a module and all below it are loaded; it may
         change the lists.
         """
         return self._listen("after loading", hook)
+
+
+class _WithoutModule:
+    """A hook that is not given the module; unlike a lambda it can be pickled."""
+
+    def __init__(self, hook: Callable):
+        self.hook = hook
+
+    def __call__(self, module: Any, *rest: Any) -> Any:
+        return self.hook(*rest)
 
 
 def _load(

@@ -172,7 +172,8 @@ def _put_slot(holder: Any, descriptor: Any, value: Any) -> None:
 
 def _likeness(t: Any, _: Any) -> tuple:
     hooks = (t._hooks or {}).values()
-    return (*t.shape, t._dtype, t._requires_grad, t._grad_fn is None, *map(id, hooks))
+    shape = ("no shape yet",) if hasattr(t, "materialize") else t.shape
+    return (*shape, t._dtype, t._requires_grad, t._grad_fn is None, *map(id, hooks))
 
 
 def _array(a: np.ndarray, _: Any) -> tuple:
