@@ -75,10 +75,12 @@ def names_of(module: ModuleType) -> list[str]:
     """The public names: `__all__`, or all that is not a module or from another package."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
-    lazy = {n for n in LAZY if type(getattr(tracegrad, n)) is not Refused}
-    lazy = lazy if module is tracegrad else set()
+    space = module.__name__.removeprefix("tracegrad").lstrip(".")
+    homes = [n.rpartition(".")[2] for n in HOMES if n.rpartition(".")[0] == space]
+    names = LAZY if module is tracegrad else homes
+    lazy = {n for n in names if type(getattr(module, n)) is not Refused}
     here = {name for name, value in vars(module).items() if _offered(module, name, value)}
-    return sorted(lazy | (here - set(HOMES)) if module is tracegrad else here)
+    return sorted(lazy | (here - set(homes)))
 
 
 def _offered(module: ModuleType, name: str, value: Any) -> bool:

@@ -72,11 +72,11 @@ def test_an_uninitialized_parameter_has_no_values_and_no_shape():
     layer = nn.LazyLinear(3)
     for use in (lambda w: w + 1, lambda w: w.sum(), lambda w: tg.exp(w), lambda w: w.detach(),
                 lambda w: w.data, lambda w: w[0], nn.init.zeros_,
-                lambda w: tg.compile(lambda: w * 2)(), lambda w: w.zero_()):
+                lambda w: tg.compile(lambda: w * 2)()):
         with pytest.raises((ValueError, RuntimeError), match="uninitialized parameter"):
             use(layer.weight)
     with pytest.raises(RuntimeError, match="Can't access the shape"):
-        layer.weight.shape
+        _ = layer.weight.shape
     with pytest.raises(RuntimeError, match="Can't access the shape"):
         nn.Linear(2, 3).load_state_dict(layer.state_dict())
     assert layer.weight.dtype is tg.float32 and str(layer.weight) == "<UninitializedParameter>"

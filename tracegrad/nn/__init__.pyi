@@ -18,6 +18,7 @@ from tracegrad.nn.convolution import ConvTranspose2d as ConvTranspose2d
 from tracegrad.nn.convolution import ConvTranspose3d as ConvTranspose3d
 from tracegrad.nn.embedding import Embedding as Embedding
 from tracegrad.nn.embedding import EmbeddingBag as EmbeddingBag
+from tracegrad.nn.lazy import LazyLinear as LazyLinear
 from tracegrad.nn.linear import Bilinear as Bilinear
 from tracegrad.nn.linear import Flatten as Flatten
 from tracegrad.nn.linear import Identity as Identity
@@ -37,7 +38,11 @@ from tracegrad.nn.normalization import InstanceNorm3d as InstanceNorm3d
 from tracegrad.nn.normalization import LayerNorm as LayerNorm
 from tracegrad.nn.normalization import LocalResponseNorm as LocalResponseNorm
 from tracegrad.nn.normalization import RMSNorm as RMSNorm
+from tracegrad.nn.parallel import DataParallel as DataParallel
+from tracegrad.nn.parameter import Buffer as Buffer
 from tracegrad.nn.parameter import Parameter as Parameter
+from tracegrad.nn.parameter import UninitializedBuffer as UninitializedBuffer
+from tracegrad.nn.parameter import UninitializedParameter as UninitializedParameter
 from tracegrad.nn.parameter_container import ParameterDict as ParameterDict
 from tracegrad.nn.parameter_container import ParameterList as ParameterList
 from tracegrad.nn.pooling import FractionalMaxPool2d as FractionalMaxPool2d
@@ -53,6 +58,7 @@ from tracegrad.nn.rnn_cell import GRUCell as GRUCell
 from tracegrad.nn.rnn_cell import LSTMCell as LSTMCell
 from tracegrad.nn.rnn_cell import RNNCell as RNNCell
 from tracegrad.nn.rnn_cell import RNNCellBase as RNNCellBase
+from tracegrad.nn.sync_batchnorm import SyncBatchNorm as SyncBatchNorm
 from tracegrad.nn.transformer import Transformer as Transformer
 from tracegrad.nn.transformer import TransformerDecoder as TransformerDecoder
 from tracegrad.nn.transformer import TransformerDecoderLayer as TransformerDecoderLayer
@@ -151,6 +157,30 @@ class LPPool2d(Module):
     def __init__(self, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False) -> None: ...
 class LPPool3d(Module):
     def __init__(self, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False) -> None: ...
+class LazyBatchNorm1d(Module):
+    def __init__(self, eps: float = 1e-05, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None: ...
+class LazyBatchNorm2d(Module):
+    def __init__(self, eps: float = 1e-05, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None: ...
+class LazyBatchNorm3d(Module):
+    def __init__(self, eps: float = 1e-05, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None: ...
+class LazyConv1d(Module):
+    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = 'zeros', device: Any = None, dtype: Any = None) -> None: ...
+class LazyConv2d(Module):
+    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = 'zeros', device: Any = None, dtype: Any = None) -> None: ...
+class LazyConv3d(Module):
+    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = 'zeros', device: Any = None, dtype: Any = None) -> None: ...
+class LazyConvTranspose1d(Module):
+    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = 'zeros', device: Any = None, dtype: Any = None) -> None: ...
+class LazyConvTranspose2d(Module):
+    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = 'zeros', device: Any = None, dtype: Any = None) -> None: ...
+class LazyConvTranspose3d(Module):
+    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = 'zeros', device: Any = None, dtype: Any = None) -> None: ...
+class LazyInstanceNorm1d(Module):
+    def __init__(self, eps: float = 1e-05, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None: ...
+class LazyInstanceNorm2d(Module):
+    def __init__(self, eps: float = 1e-05, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None: ...
+class LazyInstanceNorm3d(Module):
+    def __init__(self, eps: float = 1e-05, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None: ...
 class LeakyReLU(Module):
     def __init__(self, negative_slope: Any = 0.01, inplace: Any = False) -> None: ...
 class LogSigmoid(Module):

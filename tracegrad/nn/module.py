@@ -94,7 +94,7 @@ class Module(Hooked, Stateful):
             if own is not None and (name in own or kind is Tensor and isinstance(value, Buffer)):
                 if kind is Tensor and isinstance(value, Buffer):
                     self._forget(name)
-                    self.register_buffer(name, value, value.persistent)
+                    self.register_buffer(name, value, value.persistent)  # type: ignore
                     return
                 if value is not None and not isinstance(value, kind):
                     of = "Tensor" if kind is Tensor else f"nn.{kind.__name__}"
@@ -324,10 +324,9 @@ class Module(Hooked, Stateful):
                 f"dtype={dtype}"
             )
         with no_grad():
-            tensors = [x for t in chain(self.parameters(), self.buffers()) for x in (t, t.grad)]
-            for x in tensors:
+            for x in (x for t in chain(self.parameters(), self.buffers()) for x in (t, t.grad)):
                 if is_lazy(x):
-                    x.move(device, dtype)
+                    x.move(device, dtype)  # type: ignore[union-attr]
                 elif x is not None:
                     d = dtype if x.is_floating_point() else None
                     _become(x, x.data.to(device, d, memory_format=memory_format))

@@ -118,7 +118,8 @@ class UninitializedTensorMixin:
 
     def __deepcopy__(self, memo: dict) -> Any:
         if id(self) not in memo:
-            memo[id(self)] = type(self)(self.requires_grad, *self._where())
+            kind: Any = type(self)
+            memo[id(self)] = kind(self.requires_grad, *self._where())
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
@@ -137,7 +138,7 @@ def _unshaped(cls: type, requires_grad: bool, device: Any, dtype: Any) -> Any:
     return new
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc,override]
     """A parameter whose shape is not known yet.
 
     Raises ValueError where its values are used, RuntimeError where its shape is.
@@ -155,7 +156,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         return _unshaped(cls, requires_grad, device, dtype)
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc,override]
     """A buffer whose shape is not known yet.
 
     Raises ValueError where its values are used, RuntimeError where its shape is.

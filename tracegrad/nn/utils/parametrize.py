@@ -190,8 +190,8 @@ def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
 
 def _copied(self: Any, memo: dict) -> Any:
     """A deep copy, whose class is its own: removing there changes nothing here."""
-    kind = type(self)
-    new = object.__new__(kind.__base__)
+    kind: Any = type(self)
+    new: Any = object.__new__(kind.__base__)
     memo[id(self)] = new
     new.__dict__.update(copy.deepcopy(dict(self.__dict__), memo))
     own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}

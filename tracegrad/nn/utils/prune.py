@@ -5,7 +5,6 @@ A pruned parameter `weight` is `weight_orig * weight_mask`, computed before ever
 
 from __future__ import annotations
 
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -79,24 +78,22 @@ class BasePruningMethod(ABC):
             mask = method.compute_mask(importance_scores.detach(), mask)
         if before:
             del module._forward_pre_hooks[before[0][0]]
+            setattr(module, f"{name}_mask", mask.to(orig.dtype))
         else:
             module.register_parameter(f"{name}_orig", orig)
             del module._parameters[name]
             module.register_buffer(f"{name}_mask", mask.to(orig.dtype))
-        if before:
-            setattr(module, f"{name}_mask", mask.to(orig.dtype))
         setattr(module, name, method.apply_mask(module))
         module.register_forward_pre_hook(method)
         return method
 
     def prune(self, t: Tensor, default_mask: Any = None, importance_scores: Any = None) -> Tensor:
         """t, pruned, without a module."""
-        if importance_scores is None:
-            importance_scores = t
-        elif importance_scores.shape != t.shape:
+        scores = t if importance_scores is None else importance_scores
+        if scores.shape != t.shape:
             raise AssertionError("importance_scores should have the same shape as tensor t")
         mask = ones_like(t) if default_mask is None else default_mask
-        return t * self.compute_mask(importance_scores, mask)
+        return t * self.compute_mask(scores, mask)
 
     def remove(self, module: Module) -> None:
         """Make an ordinary parameter again, with the zeros in it."""
@@ -108,7 +105,7 @@ class BasePruningMethod(ABC):
         if hasattr(module, name):
             delattr(module, name)
         orig = module._parameters[f"{name}_orig"]
-        orig.data = weight.data  # type: ignore[union-attr]
+        orig.data = weight.data
         del module._parameters[f"{name}_orig"], module._buffers[f"{name}_mask"]
         setattr(module, name, orig)
 
@@ -128,20 +125,17 @@ class PruningContainer(BasePruningMethod):
     @classmethod
     def _after(cls, before: Any, method: BasePruningMethod) -> PruningContainer:
         """A container of what was there, and one method more."""
-        container = cls()
-        container._tensor_name = method._tensor_name
-        own = before._pruning_methods if isinstance(before, PruningContainer) else (before,)
-        container._pruning_methods = (*own, method)
-        return container
+        own = tuple(before) if isinstance(before, PruningContainer) else (before,)
+        return cls((*own, method))
 
     def add_pruning_method(self, method: Any) -> None:
         """Put a method at the end. Raises TypeError for what is none, and ValueError for one of
         another tensor.
         """
-        if not isinstance(method, BasePruningMethod) and method is not None:
+        if not isinstance(method, BasePruningMethod):
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
         name = getattr(self, "_tensor_name", None)
-        if method is not None and name not in (None, getattr(method, "_tensor_name", name)):
+        if name not in (None, getattr(method, "_tensor_name", name)):
             raise ValueError(
                 "Can only add pruning methods acting on the parameter named "
                 f"'{name}' to PruningContainer {self}. Found '{method._tensor_name}'"
@@ -185,15 +179,17 @@ class Identity(BasePruningMethod):
         return default_mask
 
 
-class _Unstructured(BasePruningMethod):
+class _Scored(BasePruningMethod):
     def __init__(self, amount: Amount):
         _check_amount(amount)
         self.amount = amount
 
     def _scores(self, t: Tensor) -> Tensor:
-        """The lowest are pruned."""
+        """Of entries or slices: the lowest are pruned."""
         raise NotImplementedError
 
+
+class _Unstructured(_Scored):
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         n = _count(self.amount, t.numel())
         mask = default_mask.clone().contiguous()
@@ -216,16 +212,12 @@ class L1Unstructured(_Unstructured):
         return t.abs()
 
 
-class _Structured(BasePruningMethod):
+class _Structured(_Scored):
     PRUNING_TYPE = "structured"
 
     def __init__(self, amount: Amount, dim: int = -1):
-        _check_amount(amount)
-        self.amount, self.dim = amount, dim
-
-    def _scores(self, t: Tensor) -> Tensor:
-        """One for every index of `dim`; the lowest are pruned."""
-        raise NotImplementedError
+        super().__init__(amount)
+        self.dim = dim
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         if t.ndim <= 1:
@@ -264,7 +256,7 @@ class LnStructured(_Structured):
         rows = t.movedim(self.dim, 0).flatten(1)
         if self.n == "fro":
             return vector_norm(rows, 2, 1)
-        if not isinstance(self.n, numbers.Real):
+        if not isinstance(self.n, (int, float)):
             raise RuntimeError(f"prune.ln_structured: no norm n={self.n!r} of a slice")
         return vector_norm(rows, float(self.n), 1)
 
@@ -388,10 +380,9 @@ def is_pruned(module: Module) -> bool:
 
 
 def _check_amount(amount: Any) -> None:
-    if not isinstance(amount, numbers.Real):
+    if not isinstance(amount, (int, float)):
         raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
-    whole = isinstance(amount, numbers.Integral)
-    if (whole and amount < 0) or (not whole and not 0.0 <= float(amount) <= 1.0):
+    if amount < 0 or isinstance(amount, float) and not amount <= 1:
         raise ValueError(
             f"amount={amount} should either be a float in the range [0, 1] or a non-negative "
             "integer"
@@ -400,7 +391,7 @@ def _check_amount(amount: Any) -> None:
 
 def _count(amount: Any, size: int) -> int:
     """How many to prune of `size`."""
-    if not isinstance(amount, numbers.Integral):
+    if isinstance(amount, float):
         return round(amount * size)
     if amount > size:
         raise ValueError(
