@@ -77,6 +77,7 @@ def names_of(module: ModuleType) -> list[str]:
         return sorted(module.__all__)
     space = module.__name__.removeprefix("tracegrad").lstrip(".")
     homes = [n.rpartition(".")[2] for n in HOMES if n.rpartition(".")[0] == space]
+    homes = [] if space == "nn.functional" else homes  # helpers for packages, not for users
     names = LAZY if module is tracegrad else homes
     lazy = {n for n in names if type(getattr(module, n)) is not Refused}
     here = {name for name, value in vars(module).items() if _offered(module, name, value)}

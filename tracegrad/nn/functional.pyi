@@ -2,10 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from tracegrad.overrides import handle_torch_function as handle_torch_function
-from tracegrad.overrides import has_torch_function as has_torch_function
-from tracegrad.overrides import has_torch_function_unary as has_torch_function_unary
-from tracegrad.overrides import has_torch_function_variadic as has_torch_function_variadic
 from tracegrad.tracer.tensor.tensor import Tensor
 from typing import Any
 
