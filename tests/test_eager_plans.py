@@ -233,3 +233,46 @@ def test_many_shapes_do_not_fill_the_memory():
         torch.zeros(n).mean()
         torch.zeros(n).sum()
     assert len(plans._plans) <= plans.MOST + 1 and len(plans._calls) <= plans.MOST + 1
+
+
+def test_an_output_that_its_derivative_does_not_read_may_be_changed():
+    for function in (F.normalize, F.gelu, lambda h: F.cosine_similarity(h, h * 2)):
+        grads = []
+        for _ in range(4):
+            x = torch.linspace(-1, 1, 12).reshape(3, 4).requires_grad_()
+            y = function(x * 1)
+            y.detach().mul_(2)
+            grads.append(bits(torch.autograd.grad(y.sum(), x)[0]))
+        assert len(set(grads)) == 1
+
+
+def test_an_argument_that_is_not_read_may_be_changed_before_second_derivatives():
+    x = leaf(3, 4)
+    for _ in range(4):
+        h = x * 1
+        y = F.nll_loss(h, LABELS[:3].clone())
+        h.detach().zero_()
+        torch.autograd.grad(y, x, create_graph=True)
+
+
+def test_a_warning_comes_at_every_call():
+    x = torch.zeros(3, 4)
+    for _ in range(6):
+        with pytest.warns(UserWarning, match="target size") as seen:
+            F.mse_loss(x, torch.zeros(4))
+        assert len(seen) == 1
+
+
+def test_bits_in_the_same_memory_have_no_base():
+    x = torch.zeros(3)
+    for _ in range(4):
+        assert x.view(torch.int32)._base is None
+
+
+def test_an_error_at_the_call_that_makes_a_plan_is_that_of_the_function():
+    x, errors = torch.zeros(2, 3), []
+    for _ in range(4):
+        with pytest.raises(RuntimeError) as seen:
+            F.linear(x, torch.zeros(2, 4))
+        errors.append((str(seen.value), len(seen.traceback)))
+    assert len(set(errors)) == 1

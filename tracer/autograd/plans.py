@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from ...ir.dtype import DType
 from ..mode import get_default_dtype, mode, sequence_numbers
-from ..tensor.data_changes import READ_BY_TORCH, refuse_changed_data
+from ..tensor.data_changes import OUTPUT_READ_BY_TORCH, READ_BY_TORCH, refuse_changed_data
 from ..tensor.device_memory import address
 from ..tensor.tensor import Size, Tensor, wrap
 from ..tensor.views import set_view
@@ -62,7 +62,7 @@ class PlannedBackward(OpBackward):
         self.inputs = tuple([Saved(tensors[k]) for k in plan.read if k >= 0])
         self.intermediates = intermediates
         # the arguments from which intermediates are computed again, for second derivatives
-        self.arguments = tuple([Saved(t) for t in tensors]) if intermediates else ()
+        self.arguments = tuple([Saved(tensors[k]) for k in plan.origins])
 
     @property
     def next_functions(self) -> tuple:
@@ -86,8 +86,8 @@ class PlannedBackward(OpBackward):
             if not keep:
                 made = zip(self.intermediates, plan.made, strict=True)
                 return tuple(plan.replay(g, [*values, *(wrap(a, n.dtype) for a, n in made)], []))
-            inputs = [s.unpack(e, e) for s, e in zip(self.arguments, own, strict=False)]
-            return tuple(plan.replay(g, values, inputs))
+            inputs = zip(self.arguments, [own[k] for k in plan.origins], strict=True)
+            return tuple(plan.replay(g, values, [s.unpack(e, e) for s, e in inputs]))
         backward = plan.backward[array.flags.c_contiguous]
         arrays = backward(array, *[v._array for v in values], *self.intermediates)
         return tuple(wrapped(g, arrays, plan.dtypes))
@@ -190,22 +190,27 @@ def _first(
     if len(_plans) > MOST:
         _plans.clear()
     _plans[key] = None
-    del _calls[key]
-    whole = as_one if title else _call
-    result = whole(title, function, *args, **kwargs)
+    _calls.pop(key, None)  # another thread may have been here
     try:
-        plan = sketched(function, args, kwargs, tensors)
+        plan = sketched(function, args, kwargs, tensors, title in OUTPUT_READ_BY_TORCH)
         mine = plan.forward(*[t._array for t in tensors])
     except Exception:  # whatever a function does that only works with values
-        mine = None
-    if mine is not None and _same(result, mine, plan, tensors):
+        _failed(function)
+        return NotImplemented
+    whole = as_one if title else _call
+    result = whole(title, function, *args, **kwargs)
+    if _same(result, mine, plan, tensors):
         _plans[key] = plan
         _failures.pop(function, None)
     else:
-        _failures[function] = _failures.get(function, 0) + 1
-        if _failures[function] >= TRIES:
-            _hopeless.add(function)
+        _failed(function)
     return result
+
+
+def _failed(function: Callable) -> None:
+    _failures[function] = times = _failures.get(function, 0) + 1
+    if times >= TRIES:
+        _hopeless.add(function)
 
 
 def _call(title: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -234,6 +239,8 @@ def _same(result: Any, arrays: tuple[ndarray, ...], plan: Plan, tensors: list[Te
         return False
     if any(np.may_share_memory(a, t._array) for a in (array, *arrays[1:]) for t in tensors):
         return False  # nobody would see that it is changed
+    if -1 not in plan.read and any(np.may_share_memory(mine, a) for a in arrays[1:]):
+        return False
     return array.tobytes() == mine.tobytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..tensor.tensor import Tensor, traced
 from ..tensor.views import Path, base_and_path
 from .backward_pass import BackwardPass
 from .graph import GradFn
+from .recording import OpBackward, Saved
 
 
 class _Sketch:
@@ -101,7 +103,8 @@ class Plan:
     forward: from the arrays of the tensors to the output and the intermediates that backward reads;
     backward: two functions from the gradient and what it reads to the contributions, each for the
     argument of that place in `to`; read: numbers of arguments, -1 for the output, of the values
-    that backward reads ahead of the intermediates; path: of a view of argument `base`.
+    that backward reads ahead of the intermediates; origins: of those from which intermediates
+    are computed; path: of a view of argument `base`.
     """
 
     def __init__(
@@ -111,15 +114,23 @@ class Plan:
         self.output, self.dtype = output, output.dtype
         self.made: list[Node] = []
         self.to: tuple[int, ...] = ()
+        self.read: tuple[int, ...] = ()
+        self.origins: tuple[int, ...] = ()
         self.title, self.base = "", 0
         self.path: Path = ()
 
-    def differentiate(self, g: Node, arrived: list[tuple[int, Node]], checks: list[Node]) -> None:
-        """Set how gradients are computed."""
-        known = {*self.inputs, self.output}
+    def differentiate(
+        self, g: Node, arrived: list[tuple[int, Node]], checks: list[Node], reads_output: bool
+    ) -> None:
+        """Set how gradients are computed: without the memory of the output, unless it is read."""
+        memory = [self.output]
+        while memory[-1].op.aliases:
+            memory.append(memory[-1].inputs[0])
+        known = {*self.inputs, self.output} if reads_output else {*self.inputs}
         computed = {
             n for n in postorder([self.output, *self.checks])
             if n.inputs and n not in known and (not n.op.aliases or self.may_copy(n))
+            and (reads_output or n not in memory)
         }
         ends = computed | known | {g}
         gradients = [n for _, n in arrived]
@@ -132,8 +143,12 @@ class Plan:
         self.made = [n for n in order if n in computed]
         places = {x: k for k, x in enumerate(self.inputs)} | {self.output: -1}
         self.read = tuple(places[n] for n in order if n in known)
+        if self.output not in order and not set(memory).isdisjoint(self.made):
+            self.read += (-1,)  # whose version is looked at
         reads = [self.output if k < 0 else self.inputs[k] for k in self.read]
         self.operands = [*reads, *self.made]
+        made_from = postorder(self.made)
+        self.origins = tuple(k for k, x in enumerate(self.inputs) if x in made_from)
         self.backward = [  # of a gradient that is not contiguous, and of one that is
             straight_line([g, *self.operands], gradients, checks, self.strided | more)
             for more in ({g}, set())
@@ -155,16 +170,41 @@ class Plan:
         intermediates are, the arguments.
         """
         env = dict(zip(self.operands, values, strict=False)) | {self.gradient: g}
-        if self.made:
-            env |= dict(zip(self.inputs, inputs, strict=False))
+        env |= {self.inputs[k]: x for k, x in zip(self.origins, inputs, strict=False)}
         for n in (*postorder(self.made, stop=env.__contains__), *self.order):
             if n not in env:
                 env[n] = bind(n.op, tuple([env[x] for x in n.inputs]), n.params)
         return [env[n] for n in self.gradients]
 
 
-def sketched(function: Callable, args: tuple, kwargs: dict, tensors: list[Tensor]) -> Plan:
-    """The plan, from a trace of the function."""
+def warn(message: str, stacklevel: int) -> None:
+    """`warnings.warn`, of a function that has no plan then: it is to warn at every call."""
+    if type(mode.trace) is _Sketch:
+        raise Unsuitable
+    warnings.warn(message, stacklevel=stacklevel + 1)
+
+
+def _is_saved(y: Tensor) -> bool:
+    """Whether a derivative reads the memory of `y`. If not, it may be changed."""
+    stack: list[GradFn | None] = [y._grad_fn]
+    seen: set[GradFn | None] = {None}
+    while stack:
+        fn = stack.pop()
+        if fn not in seen:
+            seen.add(fn)
+            stack += fn.edges
+            saved = (fn.y, *fn.inputs) if isinstance(fn, OpBackward) else ()
+            if any(isinstance(x, Saved) and x.version_counter is y._version for x in saved):
+                return True
+    return False
+
+
+def sketched(
+    function: Callable, args: tuple, kwargs: dict, tensors: list[Tensor], reads_output: bool
+) -> Plan:
+    """The plan, from a trace of the function. `reads_output`: the derivative may read the output,
+    even if that of the function does not.
+    """
     inputs = [input_node(t._array.shape, t._dtype) for t in tensors]
     strides = {
         n: strides_of(t) for n, t in zip(inputs, tensors, strict=True)
@@ -192,14 +232,17 @@ def sketched(function: Callable, args: tuple, kwargs: dict, tensors: list[Tensor
             if y._view is not None:
                 root, plan.path, _ = base_and_path(y)
                 plan.base = inputs.index(root._node) if root._node in inputs else -1
+                if any(not isinstance(op, OpDef) for op, _ in plan.path):
+                    raise Unsuitable  # eagerly it has no base
             if y._requires_grad:
                 plan.title = y._grad_fn.title
                 sketch.checks.clear()
+                reads_output = reads_output or _is_saved(y)
                 g, contributions = input_node(y._node.shape, y._dtype), _Contributions()
                 with FixedGradMode(False):
                     contributions.run([(y._grad_fn, traced(g))], accumulate=False)
                 arrived = [(k, t._node) for k, t in contributions.arrived]
-                plan.differentiate(g, arrived, list(sketch.checks))
+                plan.differentiate(g, arrived, list(sketch.checks), reads_output)
         finally:
             mode.trace = None
     plan.finish()

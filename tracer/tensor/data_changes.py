@@ -78,6 +78,7 @@ _READS = {
 
 
 READ_BY_TORCH = frozenset().union(*_READS.values())
+OUTPUT_READ_BY_TORCH = frozenset(_READS["an output"])
 
 
 def refuse_changed_data(title: str, inputs: list, outputs: list, start: int) -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, signature
@@ -15,6 +14,7 @@ from ...ir.dtype import bool_, uint8
 from ...ir.ops import elementwise as ops, kinks
 from ...ir.ops.elementwise import eq, erf, exp, expm1, ge, gt, le, log, log1p, lt, where
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.sketches import warn
 from ...tracer.mode import forward_mode
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE, checked_number
@@ -504,7 +504,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
 # ---- over a dimension, where the results sum to 1
 def _implicit_dim(input: Tensor, name: str) -> int:
-    warnings.warn(
+    warn(
         f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
         "dim=X as an argument.",
         stacklevel=4,

@@ -5,11 +5,11 @@ so a compiled program draws it where it is used, and again in backward, and stor
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 
 from ...ir.ops.elementwise import ge, where
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.sketches import warn
 from ...tracer.tensor.inplace import apply_inplace
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
@@ -140,7 +140,7 @@ def dropout2d(
     tracegrad.Size([2, 3, 4, 4])
     """
     if input.ndim not in (3, 4):
-        warnings.warn(
+        warn(
             f"dropout2d: Received a {input.ndim}-D input to dropout2d, which is deprecated",
             stacklevel=2,
         )
@@ -160,7 +160,7 @@ def dropout3d(
     tracegrad.Size([2, 3, 4, 4, 4])
     """
     if input.ndim not in (4, 5):
-        warnings.warn(
+        warn(
             f"dropout3d: Received a {input.ndim}-D input to dropout3d, which is deprecated",
             stacklevel=2,
         )

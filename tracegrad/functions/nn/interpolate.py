@@ -8,7 +8,6 @@ so they are constants of a program.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from ...ir.ops.index import index as index_
 from ...ir.ops.movement import expand, slice as slice_
 from ...ir.ops.reduce import sum as sum_
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.sketches import warn
 from ...tracer.tensor.tensor import Tensor
 from ..arguments import refuse
 from ..torch.creation import held
@@ -317,7 +317,7 @@ def upsample(
     >>> F.upsample(torch.tensor([[[1.0, 2.0]]]), scale_factor=2)
     tensor([[[1., 1., 2., 2.]]])
     """
-    warnings.warn(
+    warn(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
         stacklevel=2,
     )

@@ -7,7 +7,6 @@ Each reduces its elementwise value by `reduction`: 'mean', 'sum' or 'none'.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 from ...ir.dtype import DType, int32, int64, uint8
@@ -27,6 +26,7 @@ from ...ir.ops.elementwise import (
     where,
 )
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.sketches import warn
 from ...tracer.mode import get_default_dtype
 from ...tracer.tensor.promotion import SCALAR_TYPE, can_cast, common_dtype
 from ...tracer.tensor.tensor import Size, Tensor
@@ -54,7 +54,7 @@ def legacy(size_average: bool | None, reduce: bool | None, reduction: str) -> st
     """torch's first two options, from before there was `reduction`."""
     if size_average is None and reduce is None:
         return reduction
-    warnings.warn(
+    warn(
         "size_average and reduce args will be deprecated, please use reduction instead.",
         stacklevel=4,
     )
@@ -67,7 +67,7 @@ def legacy(size_average: bool | None, reduce: bool | None, reduction: str) -> st
 def _paired(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if input.shape == target.shape:
         return input, target
-    warnings.warn(
+    warn(
         f"Using a target size ({target.shape}) that is different to the input size ({input.shape})."
         " This will likely lead to incorrect results due to broadcasting. Please ensure they have "
         "the same size.",
@@ -319,7 +319,7 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,
     tensor(0.0034)
     """
     if size_average is None and reduce is None and reduction == "mean":
-        warnings.warn(
+        warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
             "'batchmean' divides only by the batch size, and aligns with the KL div math "
             "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from ...ir.ops.index import index as index_
 from ...ir.ops.movement import permute
 from ...ir.ops.source import full
 from ...tracer.autograd.graph import composite
+from ...tracer.autograd.sketches import warn
 from ...tracer.tensor.dispatch import bind, number
 from ...tracer.tensor.promotion import checked_number
 from ...tracer.tensor.tensor import Tensor
@@ -380,7 +380,7 @@ def _sampled(x: Tensor, grid: Tensor, mode: str, outside: str, align: bool) -> T
 
 
 def _warn_of_corners(function: str) -> None:
-    warnings.warn(
+    warn(
         "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
         f"1.3.0. Please specify align_corners=True if the old behavior is desired. See the "
         f"documentation of {function} for details.",
