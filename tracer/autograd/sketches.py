@@ -187,10 +187,10 @@ def warn(message: str, stacklevel: int) -> None:
 def _is_saved(y: Tensor) -> bool:
     """Whether a derivative reads the memory of `y`. If not, it may be changed."""
     stack: list[GradFn | None] = [y._grad_fn]
-    seen: set[GradFn | None] = {None}
+    seen: set[GradFn] = set()
     while stack:
         fn = stack.pop()
-        if fn not in seen:
+        if fn is not None and fn not in seen:
             seen.add(fn)
             stack += fn.edges
             saved = (fn.y, *fn.inputs) if isinstance(fn, OpBackward) else ()
