@@ -18,6 +18,7 @@ from .rules.inexact import inexact
 from .rules.movement import movement
 from .rules.reductions import reductions
 from .rules.stability import stability
+from .unread_factors import without_unread_factors
 
 # The marks go first, so that no other row has to look behind them.
 ROWS = finish + algebra + movement + reductions
@@ -38,6 +39,7 @@ def simplify(
     out = rewrite(graph, rows, watch)
     while (simpler := _simpler_loops(out, fast)) is not out:
         out = rewrite(simpler, rows, watch)
+    out = without_unread_factors(out)
     if check is not None:
         check(out)
     return out

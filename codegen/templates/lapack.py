@@ -22,6 +22,7 @@ from ..schedule.lower import Lowered
 from ..text import Arguments, Piece, load, storage_code, store
 
 BLOCK = 32  # columns that LAPACK works on at once: rows of its workspace
+STRIP = 16  # columns that are transposed together
 L, N, R, S, T, U, V = (ord(c) for c in "LNRSTUV")  # what LAPACK is told in letters
 A = ord("A")
 
@@ -76,11 +77,17 @@ class _Writer:
         self.line(f"for i in range({rows}):")
         self.line(f"    for j in range({columns}):")
 
+    def strips(self, rows: str, columns: str) -> None:
+        """As `loops`, in an order that keeps both sides of a transposition in the cache."""
+        self.line(f"for j0 in range(0, {columns}, {STRIP}):")
+        self.line(f"    for i in range({rows}):")
+        self.line(f"        for j in range(j0, minimum(j0 + {STRIP}, {columns})):")
+
     def turned(self) -> None:
         """The matrix, column by column, as `w` of the scratch."""
-        self.loops(self.m, self.n)
+        self.strips(self.m, self.n)
         value = self.get(self.inputs[0], f"a + i * {self.n} + j")
-        self.put(self.work, f"w + j * {self.m} + i", value, 2)
+        self.put(self.work, f"w + j * {self.m} + i", value, 3)
 
     def call(self, routine: str, *arguments: object, depth: int = 0) -> None:
         self.line(f"info = {routine}_{self.code}({', '.join(map(str, arguments))})", depth)
@@ -214,7 +221,8 @@ def _qr(w: _Writer) -> int:
     w.line(f"for i in range({w.number(least, 'least')}):  # LAPACK may leave later columns alone")
     w.line(f"    if i < lost and {pivot} - {pivot} != 0:")
     w.line("        lost = i")
-    w.line(f"r = o + {m} * {count}")
+    vectors = w.anchor.params.get("vectors", True)
+    w.line(f"r = o + {m} * {count}" if vectors else "r = o")
     w.loops(count, n)
     w.line("        if i > j:")
     w.put(out, f"r + i * {n} + j", f"{w.code}(0)", 3)
@@ -222,6 +230,8 @@ def _qr(w: _Writer) -> int:
     value = w.get(w.work, f"w + j * {m} + i")
     value = f"select(i >= lost and j > lost, {w.code}(nan), {value})"
     w.put(out, f"r + i * {n} + j", value, 3)
+    if not vectors:
+        return w.rows * w.columns * most
     w.call("orgqr", m, count, w.number(least, "least"), w.work, "w", m, w.work, "t", w.work, "x",
            room)
     w.loops(m, count)
@@ -233,22 +243,51 @@ def _qr(w: _Writer) -> int:
 
 def _eigh(w: _Writer) -> int:
     n, out, size = w.n, w.out, w.rows
-    room, words = 1 + 6 * size + 2 * size * size, 3 + 5 * size
+    vectors = w.anchor.params.get("vectors", True)
+    room = 1 + 6 * size + 2 * size * size if vectors else 1 + (2 + BLOCK) * size
+    words = 3 + 5 * size if vectors else 1
     w.workspace({"w": size * size, "x": room}, {"y": words})
     w.turned()
     triangle = U if w.anchor.params["upper"] else L
-    w.call("syevd", V, triangle, n, w.work, "w", n, out, "o", w.work, "x", w.number(room, "room"),
-           w.whole, "y", w.number(words, "words"))
-    w.loops(n, n)
-    w.put(out, f"o + {n} + i * {n} + j", w.get(w.work, f"w + j * {n} + i"), 2)
+    w.call("syevd", V if vectors else N, triangle, n, w.work, "w", n, out, "o", w.work, "x",
+           w.number(room, "room"), w.whole, "y", w.number(words, "words"))
+    if vectors:
+        w.loops(n, n)
+        w.put(out, f"o + {n} + i * {n} + j", w.get(w.work, f"w + j * {n} + i"), 2)
     w.failed()
-    w.nothing(size + size * size)
-    return 10 * size**3
+    w.nothing(w.anchor.shape[-1])
+    return (10 if vectors else 2) * size**3
+
+
+def _turned_for_svd(w: _Writer) -> None:
+    """LAPACK refuses NaN, but may not come back from an infinity."""
+    w.turned()
+    w.line(f"for i in range({w.m} * {w.n}):")
+    number = w.get(w.work, "w + i")
+    w.put(w.work, "w + i", f"{number} + ({number} - {number})", 1)
+
+
+def _singular_values(w: _Writer, k: int) -> int:
+    """Alone, by a routine that then reads no place for vectors."""
+    if k == 0:
+        w.line("pass")
+        return 1
+    room = 10 * k + (BLOCK + 1) * (w.rows + w.columns)
+    w.workspace({"w": w.rows * w.columns, "x": room}, {"y": 8 * k})
+    _turned_for_svd(w)
+    x = w.work
+    w.call("gesdd", N, w.m, w.n, x, "w", w.m, w.out, "o", x, "x", w.m, x, "x", w.n, x, "x",
+           w.number(room, "room"), w.whole, "y")
+    w.failed()
+    w.nothing(k)
+    return 4 * w.rows * w.columns * k
 
 
 def _svd(w: _Writer) -> int:
     m, n, out = w.m, w.n, w.out
     full, k = w.anchor.params["full"], min(w.rows, w.columns)
+    if not w.anchor.params.get("vectors", True):
+        return _singular_values(w, k)
     left, right = (w.rows, w.columns) if full else (k, k)
     room = 4 * k * k + 7 * k + BLOCK * (w.rows + w.columns) + 1
     w.workspace(
@@ -263,11 +302,7 @@ def _svd(w: _Writer) -> int:
             w.loops(size, size)
             w.put(out, f"{at} + i * {size} + j", f"{w.code}(i == j)", 2)
         return w.rows + w.columns
-    w.turned()
-    # LAPACK refuses NaN, but may not come back from an infinity
-    w.loops(m, n)
-    number = w.get(w.work, f"w + j * {m} + i")
-    w.put(w.work, f"w + j * {m} + i", f"{number} + ({number} - {number})", 2)
+    _turned_for_svd(w)
     w.call("gesdd", A if full else S, m, n, w.work, "w", m, out, "s", w.work, "u", m, w.work, "v",
            nv, w.work, "x", w.number(room, "room"), w.whole, "y")
     w.loops(m, nu)

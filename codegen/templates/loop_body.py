@@ -150,8 +150,8 @@ class Body:
         return text or "0"
 
     def stride(self, stride: int, axis: Axis) -> str:
-        """Small strides belong to the text, as small extents do: short rows vectorise across."""
-        if 0 < stride <= SMALL:
+        """Small strides belong to the text: short rows vectorise across, as do reversed ones."""
+        if stride == -1 or 0 < stride <= SMALL:
             return str(stride)
         return self.args.integer(stride, ("stride", axis.index))
 

@@ -21,6 +21,7 @@ line; then the innermost loop reads that, one number beside the other.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from ...ir.node import Node, is_constant
@@ -36,7 +37,7 @@ from .row import Row
 TILE = 64  # numbers along both axes
 SIDE = 8  # numbers along both axes of a square that is turned in registers
 LEAST = 16  # numbers along either axis; shorter ones are read as they are
-WORTH = 1 << 12  # numbers in a matrix: smaller ones stay in the cache
+WORTH = 1 << 12  # numbers between one along the axis and the next: fewer stay in the cache
 WIDEST = 8  # bytes of a number in a tile, at most
 
 
@@ -66,7 +67,7 @@ class Tiles(Row):
             return None
         sizes = self.kept_extents
         return next((d for d, step in enumerate(strides[:-1])
-                     if step == 1 and sizes[d] >= LEAST and sizes[d] * sizes[-1] >= WORTH), None)
+                     if step == 1 and sizes[d] >= LEAST and math.prod(sizes[d:]) >= WORTH), None)
 
     def build(self) -> list[str]:
         assert self.across is not None

@@ -1,9 +1,10 @@
 """The factorisations of matrices, which LAPACK computes.
 
 A primitive has one answer, so a factorisation returns its factors packed in one array, of which the
-public functions cut what they show. Matrices are the last two axes; all operands of a primitive
-have the same leading ones. `check` names the function that a failure is reported for; without it,
-what has no factor becomes NaN. All derivatives are made of differentiable operations.
+public functions cut what they show; without `vectors`, only the eigenvalues, the singular values or
+R. Matrices are the last two axes; all operands of a primitive have the same leading ones. `check`
+names the function that a failure is reported for; without it, what has no factor becomes NaN. All
+derivatives are made of differentiable operations.
 """
 
 from __future__ import annotations
@@ -237,14 +238,14 @@ def _flat(lead: Shape, *factors: np.ndarray) -> np.ndarray:
     return np.concatenate([f.reshape(*lead, math.prod(f.shape[len(lead) :])) for f in factors], -1)
 
 
-def _qr(a: np.ndarray, *, complete: bool) -> np.ndarray:
+def _qr(a: np.ndarray, *, complete: bool, vectors: bool = True) -> np.ndarray:
     q, r = np.linalg.qr(a, "complete" if complete else "reduced")
     for at in () if np.isfinite(r).all() else _matrices(a):
         if (lost := ~np.isfinite(np.diagonal(r[at]))).any():  # LAPACK may leave later columns alone
             i = int(lost.argmax())
             after = r[at][i:, i + 1 :]
             after[np.triu(np.ones(after.shape, bool), -1)] = q[at][i + 1 :, i + 1 :] = np.nan
-    return _flat(a.shape[:-2], q, r)
+    return _flat(a.shape[:-2], *((q, r) if vectors else (r,)))
 
 
 def qr_factors(packed: Any, shape: Shape, complete: bool) -> tuple[Any, Any]:
@@ -277,20 +278,23 @@ def _qr_rule(g: Any, y: Any, a: Any, *, complete: bool) -> Any:
 # qr(a): Q, then R, flat
 qr = _factorisation(
     "qr", _qr,
-    lambda a, *, complete: (*a[:-2], sum(math.prod(s) for s in qr_shapes(a, complete))),
+    lambda a, *, complete, vectors=True: (
+        *a[:-2], sum(math.prod(s) for s in qr_shapes(a, complete)[not vectors :])),
     (_qr_rule,), "LinalgQrBackward0",
 )
 
 
 # ---- symmetric eigenvalues
-def _eigh(a: np.ndarray, *, upper: bool, check: str | None) -> np.ndarray:
-    lead = a.shape[:-2]
+def _eigh(a: np.ndarray, *, upper: bool, check: str | None, vectors: bool = True) -> np.ndarray:
+    triangle: Any = "U" if upper else "L"
+    factors: tuple[np.ndarray, ...]
     try:
-        w, v = np.linalg.eigh(a, "U" if upper else "L")
+        factors = np.linalg.eigh(a, triangle) if vectors else (np.linalg.eigvalsh(a, triangle),)
     except np.linalg.LinAlgError:
         _unconverged(check, a)
-        w, v = np.full(a.shape[:-1], np.nan, a.dtype), np.full_like(a, np.nan)
-    return _flat(lead, w, v)
+        shapes = (a.shape[:-1], a.shape)[: 1 + vectors]
+        factors = tuple(np.full(s, np.nan, a.dtype) for s in shapes)
+    return _flat(a.shape[:-2], *factors)
 
 
 def eigh_factors(packed: Any, n: int) -> tuple[Any, Any]:
@@ -317,8 +321,9 @@ def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None) -> Any
 
 # eigh(a): the eigenvalues, then the eigenvectors, flat; only one triangle is read
 eigh = _factorisation(
-    "eigh", _eigh, lambda a, *, upper, check: (*a[:-2], a[-1] + a[-1] * a[-1]), (_eigh_rule,),
-    "LinalgEighBackward0",
+    "eigh", _eigh,
+    lambda a, *, upper, check, vectors=True: (*a[:-2], a[-1] + vectors * a[-1] * a[-1]),
+    (_eigh_rule,), "LinalgEighBackward0",
 )
 
 
@@ -329,15 +334,15 @@ def svd_shapes(a: Shape, full_: bool) -> tuple[Shape, Shape, Shape]:
     return (m, m if full_ else k), (k,), (n if full_ else k, n)
 
 
-def _svd(a: np.ndarray, *, full: bool, check: str | None) -> np.ndarray:
+def _svd(a: np.ndarray, *, full: bool, check: str | None, vectors: bool = True) -> np.ndarray:
     factors: tuple[np.ndarray, ...]
     try:
         if not np.isfinite(a).all():  # LAPACK may not come back from an infinity
             raise np.linalg.LinAlgError
-        factors = np.linalg.svd(a, full)
+        factors = np.linalg.svd(a, full) if vectors else (np.linalg.svd(a, compute_uv=False),)
     except np.linalg.LinAlgError:
         _unconverged(check, a)
-        shapes = svd_shapes(a.shape, full)
+        shapes = svd_shapes(a.shape, full) if vectors else svd_shapes(a.shape, full)[1:2]
         factors = tuple(np.full((*a.shape[:-2], *s), np.nan, a.dtype) for s in shapes)
     return _flat(a.shape[:-2], *factors)
 
@@ -383,6 +388,7 @@ def _svd_rule(g: Any, y: Any, a: Any, *, full: bool, check: str | None) -> Any:
 # svd(a): U, S and V', flat
 svd = _factorisation(
     "svd", _svd,
-    lambda a, *, full, check: (*a[:-2], sum(math.prod(s) for s in svd_shapes(a, full))),
+    lambda a, *, full, check, vectors=True: (
+        *a[:-2], sum(math.prod(s) for s in svd_shapes(a, full)) if vectors else min(a[-2:])),
     (_svd_rule,), "LinalgSvdBackward0",
 )

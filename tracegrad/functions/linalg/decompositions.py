@@ -21,6 +21,7 @@ from ...ir.ops.matrices import (
 )
 from ...ir.ops.movement import diagonal, expand, reshape
 from ...tracer.autograd.graph import composite
+from ...tracer.mode import forward_mode, mode
 from ...tracer.tensor.promotion import SCALAR_TYPE
 from ...tracer.tensor.tensor import Tensor
 from ..named_results import TYPES
@@ -299,12 +300,21 @@ def qr(input: Tensor, some: bool = True) -> Any:
 
 
 # ---- eigenvalues
+def _values_alone(a: Tensor) -> bool:
+    """Whether no gradient will read the vectors. A trace sees it later (ir/unread_factors.py)."""
+    recorded = forward_mode() or (mode.grad and a._requires_grad)
+    return mode.trace is None and not recorded
+
+
 @composite("LinalgEighBackward0")
-def _eigh(A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
+def _eigh(A: Tensor, UPLO: str, vectors: bool = True) -> tuple[Tensor, ...]:
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     a = square(A, "linalg.eigh")
-    packed = linalg.eigh(a, upper=UPLO.upper() == "U", check="linalg.eigh")
+    how = {"upper": UPLO.upper() == "U", "check": "linalg.eigh"}
+    if not vectors and _values_alone(a):
+        return (linalg.eigh(a, vectors=False, **how),)
+    packed = linalg.eigh(a, **how)
     w, v = linalg.eigh_factors(packed, a.shape[-1])
     return implicit.eigenvalues(ops.stop_gradient(w), a, v), v
 
@@ -332,7 +342,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     >>> torch.linalg.eigvalsh(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor([1., 2.])
     """
-    return _eigh(A, UPLO)[0]
+    return _eigh(A, UPLO, vectors=False)[0]
 
 
 def eig(A: Tensor) -> Any:
@@ -351,7 +361,9 @@ def eigvals(A: Tensor) -> Any:
 
 # ---- singular values
 @composite("LinalgSvdBackward0")
-def _svd(a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _svd(a: Tensor, full: bool, vectors: bool = True) -> tuple[Any, Tensor, Any]:
+    if not vectors and _values_alone(a):
+        return None, linalg.svd(a, full=full, check="linalg.svd", vectors=False), None
     packed, k = linalg.svd(a, full=full, check="linalg.svd"), min(a.shape[-2:])
     u, s, vh = linalg.svd_factors(packed, tuple(a.shape), full)
     first, last = corner(u, (0, a.shape[-2]), (0, k)), corner(vh, (0, k), (0, a.shape[-1]))
@@ -381,7 +393,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     >>> torch.linalg.svdvals(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
     tensor([2., 1.])
     """
-    return _svd(matrices(A, "linalg.svd"), False)[1]
+    return _svd(matrices(A, "linalg.svd"), False, vectors=False)[1]
 
 
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
