@@ -74,3 +74,20 @@ def test_small_matrices_and_short_rows_need_no_tile():
         compiled = T.compile(lambda x: x.t().contiguous())
         compiled(T.randn(shape))
         assert "turn" not in compiled.source()
+
+
+@pytest.mark.parametrize("shape", [(17, 40, 3, 19), (16, 1, 33, 16), (70, 5, 2, 21)])
+def test_a_small_face_of_a_large_block_is_turned_by_tiles(shape):
+    x = numbers("float32", *shape)
+    compiled = T.compile(lambda t: t.permute(3, 2, 1, 0).contiguous() * 2)
+    assert np.array_equal(compiled(T.from_numpy(x)).numpy(), x.transpose(3, 2, 1, 0) * 2)
+    assert "turn_f4" in compiled.source()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (33, 65), (4, 0), (257, 8)])
+def test_rows_read_backwards(shape):
+    x, y = numbers("float32", *shape), numbers("float32", *shape[::-1])
+    compiled = T.compile(lambda x, y: (x.flip(1), x.flip(0) + x.flip(0, 1), x * y.T.flip(1)))
+    wanted = (x[:, ::-1], x[::-1] + x[::-1, ::-1], x * y.T[:, ::-1])
+    for mine, right in zip(compiled(T.from_numpy(x), T.from_numpy(y)), wanted, strict=True):
+        assert np.array_equal(mine.numpy(), right)
