@@ -33,16 +33,17 @@ from math import prod
 from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.strides import View
-from ..schedule.loop_space import expected
+from ..schedule.loop_space import SMALL, expected
 from ..text import combine, load, store
 from .blocked_sums import in_blocks, rounds
 from .loop_body import PRELUDE, Body
 from .loops import Axis, Scope, nested
 
 BLOCK = 128  # rows are added up by themselves
-ROWS = 4  # added at a time, a power of two
 WIDEST = 8  # bytes of a number in scratch memory, at most
-MOST_LINES = 8  # statements for one row; above, four rows would need too many registers
+# rows added at a time, and statements for them all: more would need too many registers. A row of few
+# numbers is a register or two, and many such rows are what LLVM has to see to make vectors of them
+NARROW, WIDE = (16, 128), (8, 32)
 
 
 class Column(Body):
@@ -81,22 +82,27 @@ class Column(Body):
         for p, begin in enumerate(begins):
             body += self._looped(begin)
             if self.points[p].lines:
-                together = adds_only[p] and len(self.points[p].lines) <= MOST_LINES
-                body += self._down(reductions[p], axes[p], p, together)
+                rows = self._rows(len(self.points[p].lines)) if adds_only[p] else 1
+                body += self._down(reductions[p], axes[p], p, rows)
         body += self._looped(end)
         return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body), *self.reports]
 
     def _looped(self, scope: Scope) -> list[str]:
         return nested((self.along,), scope.lines) if scope.lines else []
 
+    def _rows(self, lines: int) -> int:
+        """How many rows of so many statements are added at a time: a power of two."""
+        most, room = (NARROW if self.kept_extents[-1] <= SMALL else WIDE)
+        return 1 << min(most, room // lines).bit_length() - 1 if lines <= room // 2 else 1
+
     def _down(
-        self, reductions: list[Node], axes: tuple[Axis, ...], p: int, together: bool
+        self, reductions: list[Node], axes: tuple[Axis, ...], p: int, rows: int
     ) -> list[str]:
         """The loops of pass p down the rows, several of which go together if they may."""
 
         def inside(axes: tuple[Axis, ...]) -> list[str]:
-            if together:
-                return self._rows_at_a_time(reductions, axes, p)
+            if rows > 1:
+                return self._rows_at_a_time(reductions, axes, p, rows)
             return nested((*axes, self.along), self._accumulated(reductions, self.points[p]))
 
         parts = [r for r in reductions if r in self.in_parts]
@@ -158,30 +164,43 @@ class Column(Body):
         after = [self._put(r, self.sums[r], here) for r in reductions]
         return [*before, *here.lines, *after]
 
-    def _rows_at_a_time(self, reductions: list[Node], axes: tuple[Axis, ...], p: int) -> list[str]:
-        """The loops of pass p over rows, ROWS of them in one go, and over those that are left."""
+    def _rows_at_a_time(
+        self, reductions: list[Node], axes: tuple[Axis, ...], p: int, rows: int
+    ) -> list[str]:
+        """The loops of pass p over rows, so many in one go, and over those that are left."""
         *slow, row = axes
         first, last = row.bounds
         single = self._accumulated(reductions, self.points[p])
         count = last if first == "0" else f"({last} - {first})"
-        left = f"({count} & {ROWS - 1})"
+        left = f"({count} & {rows - 1})"
         rest = Axis(row.name, f"range({last} - {left}, {last})", row.index, row.header)
         together = Scope((*self.outer, *slow, Axis(row.name, "", row.index), self.along))
         header: list[str] = []
-        for k in range(ROWS):
-            name = row.name + "abcd"[k] if k else row.name
+        terms: list[list[str]] = [[] for _ in reductions]
+        for k in range(rows):
+            name = f"{row.name}_{k}" if k else row.name
             one = Axis(name, "", row.index, [f"{name} = {row.name} + {k}"] if k else [])
             scope = Scope((*self.outer, *slow, one, self.along))
-            for reduction in reductions:
-                self._add(reduction, scope)
+            for reduction, values in zip(reductions, terms, strict=True):
+                values.append(self.value(reduction.inputs[0], reduction, scope))
             header += one.header
             together.lines += scope.lines
-        four = Axis(row.name, f"range({first}, {last} - {ROWS - 1}, {ROWS})", row.index, header)
+        for reduction, values in zip(reductions, terms, strict=True):
+            acc, total = self.sums[reduction], self._together(reduction, values)
+            together.lines.append(f"{acc} = {combine(reduction, acc, total, self.fast)}")
+        many = Axis(row.name, f"range({first}, {last} - {rows - 1}, {rows})", row.index, header)
         lines = self._accumulated(reductions, together)
         return nested(
             tuple(slow),
-            [*nested((four, self.along), lines), *nested((rest, self.along), single)],
+            [*nested((many, self.along), lines), *nested((rest, self.along), single)],
         )
+
+    def _together(self, reduction: Node, values: list[str]) -> str:
+        """One value of a power of two: in pairs, so that none waits for all that are before it."""
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=True)
+            values = [combine(reduction, a, b, self.fast) for a, b in pairs]
+        return values[0]
 
     def _total(self, reduction: Node, here: Scope) -> str:
         """The sum so far, from memory."""
