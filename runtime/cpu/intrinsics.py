@@ -128,7 +128,7 @@ def load_of(code: str) -> Any:
     def load(typingctx: Any, pointer: Any, position: Any, scope: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             at = context.cast(builder, values[1], signature.args[1], types.int64)
-            raw = builder.load(builder.gep(values[0], [at]))
+            raw = builder.load(builder.gep(values[0], [at], inbounds=True))
             scoped(builder, raw, scope.literal_value)
             return _decode(code, builder, raw)
 
@@ -145,7 +145,7 @@ def store_of(code: str) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             at = context.cast(builder, values[1], signature.args[1], types.int64)
             number_ = context.cast(builder, values[2], signature.args[2], register)
-            written = builder.store(_encode(code, builder, number_), builder.gep(values[0], [at]))
+            written = builder.store(_encode(code, builder, number_), builder.gep(values[0], [at], inbounds=True))
             scoped(builder, written, scope.literal_value)
             return context.get_dummy_value()
 
