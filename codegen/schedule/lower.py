@@ -24,7 +24,7 @@ from ...ir.ops.reduce import sum as sum_
 from ...ir.ops.source import input as input_
 from ...ir.strides import View
 from .long_sums import Halves, adds_up, in_two, pair_of
-from .memory_order import as_it_lies, is_window
+from .memory_order import as_it_lies, is_window, slow_first
 from .products import legal_dot, matrix_layout
 
 INLINE_SIZE = 120  # operations in one expression; above, it is cut
@@ -205,6 +205,11 @@ class _Lowering:
             turned = self.moved(intern(permute, inputs, {"axes": axes}), inputs[0])
             dims = tuple(k for k, d in enumerate(axes) if d in node.params["dims"])
             return self.lower(intern(op, (turned,), {"dims": dims}), (turned,))
+        if op.kind is Kind.REDUCE and (slow := slow_first(inputs[0], node)):
+            half = self.lower(intern(op, inputs, {"dims": slow}), inputs)
+            left = [d for d in range(len(inputs[0].shape)) if d not in slow]
+            dims = tuple(k for k, d in enumerate(left) if d in node.params["dims"])
+            return self.lower(intern(op, (half,), {"dims": dims}), (half,))
         if op.kind is Kind.REDUCE and (halves := in_two(node)) is not None:
             return self.in_halves(node, inputs[0], halves)
         if node.dtype.is_half and adds_up(node):  # as reductions

@@ -14,6 +14,7 @@ from ...ir.strides import View, collapse
 
 TAPS = 9  # numbers in a window that is reduced without a loop
 SHORT = 8  # numbers along an axis that make no loop of their own
+RUN = 1024  # numbers side by side that are reduced to one in little more time than that takes
 
 
 class Memory(Protocol):
@@ -61,6 +62,24 @@ def as_it_lies(low: Memory, x: Node, reduction: Node) -> tuple[int, ...] | None:
         return None
     left = [d for d in range(len(x.shape)) if d not in dims]
     return (*dims, *left) if rows else (*left, *dims)
+
+
+def slow_first(x: Node, reduction: Node) -> tuple[int, ...]:
+    """The axes of x that its reduction should take first, where axes that it keeps stand between
+    short runs that it takes: whole runs are then combined, and each becomes one number but once.
+    Sums do without: in one loop with what is computed from them, they are fast enough.
+    """
+    dims = reduction.params["dims"]
+    last = max((d for d, n in enumerate(x.shape) if n > 1), default=-1)
+    if last not in dims or not reduction.op.exact:
+        return ()
+    run = last
+    while run and (run - 1 in dims or x.shape[run - 1] == 1):
+        run -= 1
+    slow = tuple(d for d in dims if d < run)
+    many = math.prod(x.shape[d] for d in slow)
+    length = math.prod(x.shape[run:])
+    return slow if many >= SHORT < length <= RUN else ()
 
 
 def strides_under(low: Memory, x: Node) -> list[tuple[int, ...]]:

@@ -1,23 +1,23 @@
 """Columns: reductions over leading axes, where the innermost axis is kept.
 
 Going down the columns one by one would stride through memory; instead whole rows are added into the
-result, which stays in cache, and the loop along the row vectorises. Four rows at a time, where they
-are only added: the result is then read and written once for four. Workers take blocks of columns.
+result, which stays in cache, and the loop along the row vectorises. Some rows at a time, where they
+are only added: the result is then read and written once for all, and they are added up in pairs, so
+that no addition waits for many others. Workers take blocks of columns, if there are more than few.
 
     for j in range(start, stop):
         store_f4(p0, j, f4(0), 0)
-    for r0 in range(0, n0 - 3, 4):
-        r0b = r0 + 1                    # and two more
+    for r0 in range(0, n0 - 1, 2):      # two rows, here
         or0_0 = r0 * n1
-        or0b_0 = r0b * n1
+        r0_1 = r0 + 1
+        or0_1_0 = r0_1 * n1
         for j in range(start, stop):
             a0 = load_f4(p0, j, 0)
-            v1 = load_f4(p1, or0_0 + j, 1)
-            a0 = sum_up(a0, v1)
-            v2 = load_f4(p1, or0b_0 + j, 1)
-            a0 = sum_up(a0, v2)
+            v2 = load_f4(p1, or0_0 + j, 1)
+            v3 = load_f4(p1, or0_1_0 + j, 1)
+            a0 = sum_up(a0, sum_up(v2, v3))
             store_f4(p0, j, a0, 0)
-    for r0 in range(n0 - (n0 & 3), n0): # the rows that are left over
+    for r0 in range(n0 - (n0 & 1), n0): # the rows that are left over
         ...
     for j in range(start, stop):        # what follows from the sums
         ...
@@ -41,8 +41,8 @@ from .loops import Axis, Scope, nested
 
 BLOCK = 128  # rows are added up by themselves
 WIDEST = 8  # bytes of a number in scratch memory, at most
-# rows added at a time, and statements for them all: more would need too many registers. A row of few
-# numbers is a register or two, and many such rows are what LLVM has to see to make vectors of them
+# rows added at a time, and statements for them all: more would need too many registers. A row of
+# few numbers is a register or two, and LLVM makes vectors of them where it sees many such rows
 NARROW, WIDE = (16, 128), (8, 32)
 
 
@@ -51,7 +51,11 @@ class Column(Body):
         kept = len(self.kept_extents)
         self.outer = tuple(self.axis(d, f"k{d}", outermost=d == 0) for d in range(kept - 1))
         last = len(self.kept_extents) - 1
-        self.along = self.axis(last, "j", outermost=last == 0, innermost=last > 0)
+        self.narrow = self.kept_extents[last] <= SMALL
+        alone = last == 0 and not self.narrow  # the loop that threads share
+        self.along = self.axis(last, "j", outermost=alone, innermost=not alone)
+        if last == 0 and self.narrow:
+            self.extent = 1
         axes = [self._reduced_axes() for _ in range(self.passes)]
         self.points = [Scope((*self.outer, *axis, self.along)) for axis in axes]
         begins = [Scope((*self.outer, self.along)) for _ in range(self.passes)]
@@ -92,8 +96,8 @@ class Column(Body):
 
     def _rows(self, lines: int) -> int:
         """How many rows of so many statements are added at a time: a power of two."""
-        most, room = (NARROW if self.kept_extents[-1] <= SMALL else WIDE)
-        return 1 << min(most, room // lines).bit_length() - 1 if lines <= room // 2 else 1
+        most, room = NARROW if self.narrow else WIDE
+        return 1 << min(most, max(room // lines, 1)).bit_length() - 1
 
     def _down(
         self, reductions: list[Node], axes: tuple[Axis, ...], p: int, rows: int

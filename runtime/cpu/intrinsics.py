@@ -121,6 +121,13 @@ def _to_bfloat(builder: Any, value: Any) -> Any:
     return builder.add(builder.add(bits, ir.Constant(i32, 0x7FFF)), odd)
 
 
+def _within(builder: Any, pointer: Any, at: Any) -> Any:
+    """The address of a number in a buffer. As LLVM knows that it is inside, and does not wrap
+    around, it makes vectors of loops with many of them, such as those over short rows.
+    """
+    return builder.gep(pointer, [at], inbounds=True)
+
+
 def load_of(code: str) -> Any:
     _, register = STORED[code]
 
@@ -128,7 +135,7 @@ def load_of(code: str) -> Any:
     def load(typingctx: Any, pointer: Any, position: Any, scope: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             at = context.cast(builder, values[1], signature.args[1], types.int64)
-            raw = builder.load(builder.gep(values[0], [at], inbounds=True))
+            raw = builder.load(_within(builder, values[0], at))
             scoped(builder, raw, scope.literal_value)
             return _decode(code, builder, raw)
 
@@ -145,7 +152,8 @@ def store_of(code: str) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             at = context.cast(builder, values[1], signature.args[1], types.int64)
             number_ = context.cast(builder, values[2], signature.args[2], register)
-            written = builder.store(_encode(code, builder, number_), builder.gep(values[0], [at], inbounds=True))
+            target = _within(builder, values[0], at)
+            written = builder.store(_encode(code, builder, number_), target)
             scoped(builder, written, scope.literal_value)
             return context.get_dummy_value()
 
