@@ -1,8 +1,8 @@
 """Columns: reductions over leading axes, where the innermost axis is kept.
 
 Going down the columns one by one would stride through memory; instead whole rows are added into the
-result, which stays in cache, and the loop along the row vectorises. Some rows at a time, where they
-are only added: the result is then read and written once for all, and they are added up in pairs, so
+result, which stays in cache, and the loop along the row vectorises. Some rows at a time, where
+they are no long work: the result is then read and written once for all, and they are added up in pairs, so
 that no addition waits for many others. Workers take blocks of columns, if there are more than few.
 
     for j in range(start, stop):
@@ -70,7 +70,7 @@ class Column(Body):
                 begins[p].lines.append(self.store(anchor, self.initial(anchor), begins[p]))
         for anchor in (a for a in self.group.anchors if a.op.kind is Kind.REDUCE):
             self._add(anchor, self.points[self.pass_of(anchor)])
-        adds_only = [True] * self.passes
+        self.at_points: list[list[Node]] = [[] for _ in range(self.passes)]  # what they store
         tail: list[str] = []  # after all is read: it may be written where something was read
         for anchor in self.wanted:
             if anchor.op.kind is not Kind.REDUCE:
@@ -78,7 +78,7 @@ class Column(Body):
                 p = self.depth_of_anchor(anchor)[1]
                 here = self.points[p] if at_points else end
                 if at_points:
-                    adds_only[p] = False
+                    self.at_points[p].append(anchor)
                 lines = here.lines if at_points else tail
                 lines += self.finished(anchor, self.anchor_value(anchor, here), here)
         end.lines += tail
@@ -86,18 +86,17 @@ class Column(Body):
         for p, begin in enumerate(begins):
             body += self._looped(begin)
             if self.points[p].lines:
-                rows = self._rows(len(self.points[p].lines)) if adds_only[p] else 1
-                body += self._down(reductions[p], axes[p], p, rows)
+                body += self._down(reductions[p], axes[p], p, self._rows(self.points[p].lines))
         body += self._looped(end)
         return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body), *self.reports]
 
     def _looped(self, scope: Scope) -> list[str]:
         return nested((self.along,), scope.lines) if scope.lines else []
 
-    def _rows(self, lines: int) -> int:
-        """How many rows of so many statements are added at a time: a power of two."""
+    def _rows(self, lines: list[str]) -> int:
+        """How many rows of such statements are added at a time: a power of two."""
         most, room = NARROW if self.narrow else WIDE
-        return 1 << min(most, max(room // lines, 1)).bit_length() - 1
+        return 1 << min(most, max(room // len(lines), 1)).bit_length() - 1
 
     def _down(
         self, reductions: list[Node], axes: tuple[Axis, ...], p: int, rows: int
@@ -187,6 +186,8 @@ class Column(Body):
             scope = Scope((*self.outer, *slow, one, self.along))
             for reduction, values in zip(reductions, terms, strict=True):
                 values.append(self.value(reduction.inputs[0], reduction, scope))
+            for anchor in self.at_points[p]:
+                scope.lines += self.finished(anchor, self.anchor_value(anchor, scope), scope)
             header += one.header
             together.lines += scope.lines
         for reduction, values in zip(reductions, terms, strict=True):
