@@ -1,9 +1,9 @@
 """Columns: reductions over leading axes, where the innermost axis is kept.
 
 Going down the columns one by one would stride through memory; instead whole rows are added into the
-result, which stays in cache, and the loop along the row vectorises. Some rows at a time, where
-they are no long work: the result is then read and written once for all, and they are added up in pairs, so
-that no addition waits for many others. Workers take blocks of columns, if there are more than few.
+result, which stays in cache, and the loop along the row vectorises. Some rows at a time, where they
+are no long work: the result is then read and written once for all, and they are added up in pairs,
+so that no addition waits for many others. Workers take blocks of columns, if those are not few.
 
     for j in range(start, stop):
         store_f4(p0, j, f4(0), 0)
