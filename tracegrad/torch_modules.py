@@ -38,8 +38,9 @@ _PATHS = """
     distributions.wishart
     fft func functional=. fx fx.graph_module=fx hub jit jit.annotations=jit library linalg masked
     mps multiprocessing nn nn.attention=nn.attention_backends nn.common_types=types nn.functional
-    nn.init nn.modules.activation=nn.activation nn.modules.adaptive=nn
-    nn.modules.batchnorm=nn.normalization nn.modules.container=nn.container
+    nn.init nn.modules.activation=nn.activation nn.modules.adaptive=nn.adaptive
+    nn.modules.batchnorm=nn.normalization nn.modules.channelshuffle=nn.upsampling nn.grad
+    nn.modules.container=nn.container
     nn.modules.conv=nn.convolution nn.modules.distance=nn nn.modules.dropout=nn.dropout
     nn.modules.flatten=nn nn.modules.fold=nn nn.modules.instancenorm=nn.normalization
     nn.modules.lazy=nn.lazy nn.modules.linear=nn.linear nn.modules.loss=nn.loss
@@ -77,12 +78,22 @@ _HOMES = {
         log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ resize_as_ round_ rsqrt_
         sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ tan_ tanh_ trunc_ xlogy_""",
     "functions.torch.storage": "TypedStorage UntypedStorage",
+    "nn.adaptive": "nn.AdaptiveLogSoftmaxWithLoss",
     "nn.attention": "nn.modules.linear.NonDynamicallyQuantizableLinear",
     "nn.lazy": """
         nn.LazyBatchNorm1d nn.LazyBatchNorm2d nn.LazyBatchNorm3d nn.LazyConv1d nn.LazyConv2d
         nn.LazyConv3d nn.LazyConvTranspose1d nn.LazyConvTranspose2d nn.LazyConvTranspose3d
         nn.LazyInstanceNorm1d nn.LazyInstanceNorm2d nn.LazyInstanceNorm3d nn.LazyLinear
         nn.modules.lazy.LazyModuleMixin""",
+    "nn.hooks": """
+        nn.modules.module.register_module_forward_hook
+        nn.modules.module.register_module_forward_pre_hook
+        nn.modules.module.register_module_full_backward_hook
+        nn.modules.module.register_module_full_backward_pre_hook""",
+    "nn.lesser": """
+        nn.CrossMapLRN2d nn.LinearCrossEntropyLoss nn.NLLLoss2d
+        nn.functional.linear_cross_entropy nn.modules.loss.LinearCrossEntropyLoss
+        nn.modules.loss.NLLLoss2d nn.modules.normalization.CrossMapLRN2d""",
     "nn.parallel": "nn.DataParallel",
     "nn.sync_batchnorm": "nn.SyncBatchNorm",
     "nn.utils.fusion": """
@@ -99,6 +110,9 @@ _HOMES = {
         optim.optimizer._use_grad_for_differentiable optim.optimizer._get_value
         optim.optimizer._default_to_fused_or_foreach
         optim.optimizer._get_capturable_supported_devices""",
+    "optim.hooks": """
+        optim.optimizer.register_optimizer_step_post_hook
+        optim.optimizer.register_optimizer_step_pre_hook""",
     "overrides": """
         nn.functional.handle_torch_function nn.functional.has_torch_function
         nn.functional.has_torch_function_unary nn.functional.has_torch_function_variadic""",

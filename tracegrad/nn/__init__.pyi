@@ -6,6 +6,7 @@ from tracegrad.nn import utils as utils
 from tracegrad.nn.activation import PReLU as PReLU
 from tracegrad.nn.activation import RReLU as RReLU
 from tracegrad.nn.activation import Softmax2d as Softmax2d
+from tracegrad.nn.adaptive import AdaptiveLogSoftmaxWithLoss as AdaptiveLogSoftmaxWithLoss
 from tracegrad.nn.attention import MultiheadAttention as MultiheadAttention
 from tracegrad.nn.container import ModuleDict as ModuleDict
 from tracegrad.nn.container import ModuleList as ModuleList
@@ -19,6 +20,9 @@ from tracegrad.nn.convolution import ConvTranspose3d as ConvTranspose3d
 from tracegrad.nn.embedding import Embedding as Embedding
 from tracegrad.nn.embedding import EmbeddingBag as EmbeddingBag
 from tracegrad.nn.lazy import LazyLinear as LazyLinear
+from tracegrad.nn.lesser import CrossMapLRN2d as CrossMapLRN2d
+from tracegrad.nn.lesser import LinearCrossEntropyLoss as LinearCrossEntropyLoss
+from tracegrad.nn.lesser import NLLLoss2d as NLLLoss2d
 from tracegrad.nn.linear import Bilinear as Bilinear
 from tracegrad.nn.linear import Flatten as Flatten
 from tracegrad.nn.linear import Identity as Identity

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tracer.autograd.backward_hooks import Grads, with_backward_hook
+from ..tracer.change_counter import WatchedDict
 from ..tracer.mode import mode
 from ..tracer.pytree import flatten, unflatten
 from ..tracer.tensor.tensor import RemovableHandle
@@ -23,6 +24,8 @@ class Hooked:
     _forward_hooks: dict
     _backward_pre_hooks: dict
     _backward_hooks: dict
+    # hooks of all modules, by the names of the tables; compiled functions see reads of attributes
+    _hooks_of_all = WatchedDict()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not (
@@ -30,9 +33,10 @@ class Hooked:
             or self._forward_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
+            or self._hooks_of_all
         ):
             return self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+        for hook, with_kwargs in self._hooks_around("_forward_pre_hooks").values():
             if with_kwargs:
                 if (new := hook(self, args, kwargs)) is not None:
                     args, kwargs = new
@@ -41,7 +45,7 @@ class Hooked:
         watched = _Gradients(self) if mode.grad and self._watched() else None
         if watched is not None:
             args = watched.inputs(args)
-        waiting = dict(self._forward_hooks)
+        waiting = self._hooks_around("_forward_hooks")
         try:
             result = self.forward(*args, **kwargs)
             while waiting:
@@ -56,7 +60,11 @@ class Hooked:
         return result if watched is None else watched.outputs(result)
 
     def _watched(self) -> bool:
-        return bool(self._backward_hooks or self._backward_pre_hooks)
+        return any(map(self._hooks_around, ("_backward_hooks", "_backward_pre_hooks")))
+
+    def _hooks_around(self, table: str) -> dict:
+        """The hooks of all modules, and then this module's."""
+        return {**self._hooks_of_all.get(table, {}), **getattr(self, table)}
 
     def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
                                   with_kwargs: bool = False) -> RemovableHandle:
@@ -88,6 +96,31 @@ class Hooked:
         return _register(self._backward_pre_hooks, hook, prepend)
 
 
+def _register_for_all(table: str, entry: Any) -> RemovableHandle:
+    return _register(Hooked._hooks_of_all.setdefault(table, WatchedDict()), entry, False)
+
+
+def register_module_forward_pre_hook(hook: Callable) -> RemovableHandle:
+    """Call `hook(module, args)` before the `forward` of every module."""
+    return _register_for_all("_forward_pre_hooks", (hook, False))
+
+
+def register_module_forward_hook(hook: Callable, *, with_kwargs: bool = False,
+                                 always_call: bool = False) -> RemovableHandle:
+    """Call `hook(module, args, output)` after the `forward` of every module."""
+    return _register_for_all("_forward_hooks", (hook, with_kwargs, always_call))
+
+
+def register_module_full_backward_hook(hook: Callable) -> RemovableHandle:
+    """Call `hook(module, grad_input, grad_output)` in the backward of every module."""
+    return _register_for_all("_backward_hooks", hook)
+
+
+def register_module_full_backward_pre_hook(hook: Callable) -> RemovableHandle:
+    """Call `hook(module, grad_output)` before that."""
+    return _register_for_all("_backward_pre_hooks", hook)
+
+
 def _register(table: dict, entry: Any, prepend: bool) -> RemovableHandle:
     before = dict(table) if prepend else {}
     handle = RemovableHandle(table, entry)
@@ -102,8 +135,8 @@ class _Gradients:
 
     def __init__(self, module: Hooked):
         self.module = module
-        self.after = tuple(module._backward_hooks.values())
-        self.before = tuple(module._backward_pre_hooks.values())
+        self.after = tuple(module._hooks_around("_backward_hooks").values())
+        self.before = tuple(module._hooks_around("_backward_pre_hooks").values())
         self.grad_output: Grads = ()
         self.unwatched: Grads | None = None  # the arguments' gradients, if none will come
 

@@ -7,11 +7,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..tracer.change_counter import WatchedDict
 from ..tracer.tensor.tensor import RemovableHandle
+
+
+def register_optimizer_step_pre_hook(hook: Callable) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` before every step of every optimizer here."""
+    return RemovableHandle(Listened._before_all, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` after every step of every optimizer here."""
+    return RemovableHandle(Listened._after_all, hook)
 
 
 class Listened:
     """The part of Optimizer that keeps hooks."""
+
+    # of all optimizers; compiled functions see reads of attributes
+    _before_all = WatchedDict()
+    _after_all = WatchedDict()
 
     def _hooks(self, when: str) -> tuple:
         return tuple(getattr(self, "_listening", {}).get(when, {}).values())
@@ -72,7 +87,8 @@ def hooked(step: Callable) -> Callable:
     """A step that calls the hooks around it."""
 
     def called(self: Any, closure: Callable[[], Any] | None = None) -> Any:
-        before, after = self._hooks("before a step"), self._hooks("after a step")
+        before = (*self._before_all.values(), *self._hooks("before a step"))
+        after = (*self._hooks("after a step"), *self._after_all.values())
         if not (before or after):
             return step(self, closure)
         args: tuple = (self,) if closure is None else (self, closure)
