@@ -88,9 +88,9 @@ def others() -> Iterator[Example]:
         ways = [order.argsort(x, axis=axis, descending=down) for axis in (0, 1)]
         ways += [order.top(x, axis=axis, descending=down, count=2) for axis in (0, 1)]
         yield f"order {down}", Graph((x,), tuple(ways)), [a]
-    rows, found = floats(5), floats(2, 3)
-    places = [order.searchsorted(rows, found, right=right) for right in (False, True)]
-    yield "searchsorted", Graph((rows, found), tuple(places)), [np.arange(5.0), _numbers(2, 3)]
+    rows, sought = floats(5), floats(2, 3)
+    places = [order.searchsorted(rows, sought, right=right) for right in (False, True)]
+    yield "searchsorted", Graph((rows, sought), tuple(places)), [np.arange(5.0), _numbers(2, 3)]
     terms = tuple(floats(5, 40) for _ in range(4))
     numbers = [_numbers(5, 40, seed=s) for s in range(4)]
     for op, n in ((band.band, 4), (band.log_band, 3)):
@@ -104,8 +104,6 @@ def others() -> Iterator[Example]:
         random.random_bits(k, k),
     )
     yield "checks and bits", Graph((i, j, k), checks), [whole, ones, np.arange(13)]
-
-
     y = floats(3)
     of_three = [REGISTRY[name](y, y, y) for name in ("xlogy_linear", "xlog1py_linear")]
     seeds, parameter = np.arange(-4, 4), np.array([0.3, 1.0, 2.5, 9.0, 10.0, 30.0, 200.0, 1e4])

@@ -261,10 +261,11 @@ def test_a_launch_that_fails_changes_nothing(driver, monkeypatch):
 
 
 # ---- faults of the device
-def test_a_fault_that_is_seen_late_tells_which_kernels_it_may_be_of(driver, monkeypatch):
-    def failing(*args):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+def failing(*args):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
+
+def test_a_fault_that_is_seen_late_tells_which_kernels_it_may_be_of(driver, monkeypatch):
     y = tg.compile(lambda x: (x @ x).exp())(tg.ones(2, 2, device="cuda"))
     for name, see in (("copy_out", y.cpu), ("synchronize_device", tg.cuda.synchronize)):
         with monkeypatch.context() as changed:
@@ -274,3 +275,37 @@ def test_a_fault_that_is_seen_late_tells_which_kernels_it_may_be_of(driver, monk
         assert "One of these kernels failed" in str(error.value)
         assert "test_cuda_checks.py" in str(error.value) and "dot" in str(error.value)
     assert y.shape == (2, 2)
+
+
+def test_one_kernel_that_may_have_failed_is_not_said_to_have(driver, monkeypatch):
+    x = tg.ones(2, 2, device="cuda")
+    tg.cuda.synchronize()
+    y = x.exp()  # the only kernel that nobody has waited for
+    event = tg.cuda.current_stream().record_event()
+    with monkeypatch.context() as changed:
+        changed.setattr(driver, "synchronize_event", failing)
+        with pytest.raises(RuntimeError, match="illegal memory access") as error:
+            event.synchronize()
+    assert "One of these kernels failed, or one before them" in str(error.value)
+    assert y.shape == (2, 2)
+
+
+def test_waiting_for_one_stream_forgets_no_kernels_of_others(driver, monkeypatch):
+    x, side = tg.ones(2, 2, device="cuda"), tg.cuda.Stream()
+    with tg.cuda.stream(side):
+        tg.compile(lambda x: x.exp())(x)
+    tg.cuda.current_stream().synchronize()
+    with monkeypatch.context() as changed:
+        changed.setattr(driver, "synchronize", failing)
+        with pytest.raises(RuntimeError, match="exp"):
+            side.synchronize()
+
+
+def test_a_fault_that_the_next_call_meets_tells_which_kernels_it_may_be_of(driver, monkeypatch):
+    x, index = tg.ones(4, device="cuda"), tg.tensor([1, 2], device="cuda")
+    pick = tg.compile(lambda x, index: x[index] * 2)
+    pick(x, index)
+    with monkeypatch.context() as changed:
+        changed.setattr(driver, "synchronize_event", failing)
+        with pytest.raises(RuntimeError, match="One of these kernels failed"):
+            pick(x, index)

@@ -26,6 +26,26 @@ def said(driver, what):
     return [line.split()[0] for line in driver.log].count(what)
 
 
+# ---- the current stream
+def test_a_stream_that_is_set_stays_the_current_one(driver):
+    former, side = tg.cuda.current_stream(), tg.cuda.Stream(1)
+    tg.cuda.set_stream(side)
+    try:
+        assert tg.cuda.current_stream() == side and tg.cuda.current_device() == 1
+        assert tg.cuda.current_stream(0) == former
+        with tg.cuda.stream(former):
+            assert tg.cuda.current_stream() == former
+        assert tg.cuda.current_stream() == side
+        tg.cuda.set_stream(None)
+        assert tg.cuda.current_stream() == side
+        y = tg.ones(3, device="cuda") * 2
+        assert not side.query() and y.tolist() == [2.0] * 3 and side.query()
+    finally:
+        tg.cuda.set_stream(tg.cuda.default_stream(1))
+        tg.cuda.set_stream(former)
+    assert tg.cuda.current_stream() == former
+
+
 # ---- memory that several streams use
 def test_memory_that_a_recorded_stream_uses_is_not_handed_out(driver):
     side = tg.cuda.Stream()
@@ -216,3 +236,24 @@ def test_a_loader_pins_its_batches(driver):
     batch = next(iter(tg.utils.data.DataLoader(dicts, batch_size=2, pin_memory=True)))
     assert batch["x"].is_pinned() and batch["name"] == ["n", "n"] and batch["n"].is_pinned()
     assert not next(iter(tg.utils.data.DataLoader(dataset)))[0].is_pinned()
+
+
+def test_memory_whose_release_is_interrupted_is_not_handed_out(monkeypatch):
+    driver = FakeDriver()
+    device = CudaDevice(driver, 0)
+    addresses = {device.memory(16 << 20).address for _ in range(2)}
+    release, released = driver.release, []
+
+    def interrupted(index, address):
+        release(index, address)
+        released.append(address)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(driver, "release", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            device.allocator.empty_cache()
+    assert len(released) == 1 and released[0] in addresses
+    block = device.memory(16 << 20)
+    device.write(block.address, np.ones(4))
+    device.synchronize()

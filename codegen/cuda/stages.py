@@ -32,8 +32,8 @@ def pieces(s: Schedule, group: Group, stored: set[Node], fast: bool) -> Iterator
     teams = Teams(s, group, stored, fast)
     parts = parts_of(teams)
     if parts == 1:
-        for room, template in ((wide, wide.Wide), (held, held.Held)):
-            if room.suits(Teams(s, group, stored, fast)):
+        for suits, template in ((wide.suits, wide.Wide), (held.suits, held.Held)):
+            if suits(Teams(s, group, stored, fast)):
                 teams = template(s, group, stored, fast)
         yield teams.piece()
         return

@@ -76,7 +76,7 @@ class Team:
 ALONE = Team("alone", "", "", "", "", 1)
 BLOCK = Team("block", "1", "0", "cuda.threadIdx.x", "cuda.blockDim.x", THREADS)
 WARPS = Team(
-    "warp", f"(cuda.blockDim.x >> {5})", f"(cuda.threadIdx.x >> {5})",
+    "warp", "(cuda.blockDim.x >> 5)", "(cuda.threadIdx.x >> 5)",
     f"(cuda.threadIdx.x & {WARP - 1})", str(WARP), WARP,
 )
 

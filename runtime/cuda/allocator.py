@@ -193,10 +193,12 @@ class Allocator:
     def _release_segments(self) -> None:
         """Give the driver back what nobody uses."""
         for key, blocks in self._free.items():
-            for block in (unused := [b for b in blocks if b.whole]):
-                self.driver.release(self.device, block.address)
-                self.reserved -= block.nbytes
-            self._free[key] = [b for b in blocks if b not in unused]
+            # first out of the list: an interruption loses memory, but nobody gets what is released
+            self._free[key] = [block for block in blocks if not block.whole]
+            for block in blocks:
+                if block.whole:
+                    self.driver.release(self.device, block.address)
+                    self.reserved -= block.nbytes
 
     def empty_cache(self) -> None:
         with self._lock:

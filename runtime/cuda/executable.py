@@ -43,8 +43,8 @@ class Executable:
         self._words, self._sent = np.zeros(words, np.int64), b""
         self.table = self._words.data
         self._device_words, self._status = gpu.memory(words * 8), gpu.memory(8 * WORDS)
-        self._found, self._former = np.zeros(WORDS, np.int64), False  # by a call before this one
-        gpu.write(self._status.address, self._found)
+        self._reported, self._former = np.zeros(WORDS, np.int64), False  # by a call before this one
+        gpu.write(self._status.address, self._reported)
         flag, self.table[slots + 1] = self._driver.mapped(gpu.index, 8)
         self._flag = flag.view(np.int64)
         self.table[0], self.table[slots] = self._status.address, self._device_words.address
@@ -167,19 +167,21 @@ class Executable:
         self.runs += span != AFTER
 
     def _wrong_now(self) -> bool:
-        self._gpu.read(self._found, self._status.address, self.program.launches)
+        self._gpu.read(self._reported, self._status.address, self.program.launches)
         former = None if self._late is None else self._late.take()
         self._former = self._late is not None and self._late.wrong(former)
-        return bool(self._found[0])
+        return bool(self._reported[0])
 
     def _wrong_before(self) -> bool:
         if self._late is None:
-            self._late = LateChecks(self._driver, self._gpu.index, self.program, self._forget)
+            self._late = LateChecks(
+                self._driver, self._gpu.index, self.program, self._gpu.wait_for, self._forget
+            )
         former = self._late.leave(self._gpu.stream, self._status.address)
         self._gpu.look_later(self._late)
         if self._late.wrong(former):
             assert former is not None
-            self._found[:], self._former = former.words, True
+            self._reported[:], self._former = former.words, True
         return self._former
 
     def _do(self, parts: Sequence[Part], stream: int, launched: list[None] | None = None) -> None:
@@ -195,7 +197,7 @@ class Executable:
         if BLOCKING:
             for launch in part.launches:
                 self._one(launch, stream)
-                self._gpu.synchronize([launch])
+                self._gpu.synchronize([launch], alone=True)
             return
         if part not in self._graphs:
             graph = self._graphs[part] = self._recorded(part.launches)
@@ -246,26 +248,26 @@ class Executable:
         self._waiting = True
 
     def failed(self) -> bool:
-        wrong = bool(self._found[0])
+        wrong = bool(self._reported[0])
         if wrong:
             self._forget()
         return wrong or not self._launched
 
     def fail(self) -> None:
         if self._former:
-            found = of_a_former_call(self.program, self._found)
+            error = of_a_former_call(self.program, self._reported)
         else:
-            found = fault(*(int(word) for word in self._found))
+            error = fault(*(int(word) for word in self._reported))
         self._forget()
-        raise found
+        raise error
 
     def _forget(self) -> None:
         """Clean the status block, for what comes later in the stream."""
         if self._late is not None:
             self._late.wrong(self._late.take())  # that of a call which did nothing either
-        self._found[:], self._former = 0, False
+        self._reported[:], self._former = 0, False
         with self._gpu.on_stream(self._stream):
-            self._gpu.write(self._status.address, self._found)
+            self._gpu.write(self._status.address, self._reported)
 
 
 def _launches(parts: Iterable[Part]) -> Iterator[Launch]:

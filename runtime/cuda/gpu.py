@@ -79,20 +79,28 @@ class Gpu:
         with self._one_recorder:
             yield self._recorder
 
+    def set_stream(self, stream: int | None) -> int | None:
+        """Let that be the current one of this thread; None: the default one. Gives the former."""
+        self.has_several_streams |= stream not in (None, self.default_stream)
+        before, self._current.stream = getattr(self._current, "stream", None), stream
+        return before
+
     @contextmanager
     def on_stream(self, stream: int) -> Iterator[None]:
         """Within it, that is the current one of this thread."""
-        self.has_several_streams |= stream != self.default_stream
-        before, self._current.stream = getattr(self._current, "stream", None), stream
+        before = self.set_stream(stream)
         try:
             yield
         finally:
-            self._current.stream = before
+            self.set_stream(before)
 
-    def synchronize(self, launches: Sequence[Launch] = ()) -> None:
-        """Wait for the current stream. If a kernel fails, `launches` are those it may be of."""
-        with self._blamed(launches):
+    def synchronize(self, launches: Sequence[Launch] = (), alone: bool = False) -> None:
+        """Wait for the current stream. If a kernel fails, `launches` are those it may be of, if
+        `alone` no others.
+        """
+        with self._blamed(launches, alone):
             self.driver.synchronize(self.stream)
+        self._waited()
 
     # ---- what users wait for: they see what calls before have found wrong
     def synchronize_stream(self, stream: int) -> None:
@@ -101,14 +109,18 @@ class Gpu:
         self.look()
 
     def synchronize_event(self, event: int) -> None:
+        self.wait_for(event)
+        self.look()
+
+    def wait_for(self, event: int) -> None:
         with self._blamed():
             self.driver.synchronize_event(event)
-        self.look()
 
     def synchronize_all(self) -> None:
         """Wait for all streams."""
         with self._blamed():
             self.driver.synchronize_device(self.index)
+        self._begun.clear()
         self.look()
 
     def look_later(self, checks: LateChecks) -> None:
@@ -162,6 +174,7 @@ class Gpu:
         with self._blamed(launches):
             if data.nbytes:
                 self.driver.copy_out(self.stream, data, address)
+                self._waited()
 
     # ---- kernels
     def functions(self, launches: Iterable[Launch]) -> dict[Kernel, int]:
@@ -169,8 +182,13 @@ class Gpu:
         kernels = dict.fromkeys(one.kernel for one in launches)
         return self.driver.functions(self.index, list(kernels))
 
+    def _waited(self) -> None:
+        """All that was in the current stream is done; others may still be at theirs."""
+        if not self.has_several_streams:
+            self._begun.clear()
+
     @contextmanager
-    def _blamed(self, launches: Sequence[Launch] = ()) -> Iterator[None]:
+    def _blamed(self, launches: Sequence[Launch] = (), alone: bool = False) -> Iterator[None]:
         """Within it, an error of the device says which kernels may have failed, and for what they
         are: those of `launches`, or of all programs that nobody has waited for yet.
         """
@@ -184,11 +202,10 @@ class Gpu:
             ))
             if not rows:
                 raise
-            head = "The kernel that failed:" if len(rows) == 1 else (
+            head = "The kernel that failed:" if alone else (
                 "One of these kernels failed, or one before them. With CUDA_LAUNCH_BLOCKING=1 in "
                 "the environment the error names it:"
             )
             more = [f"  and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
             lines = str(error), head, *rows[:MOST_ROWS], *more
             raise RuntimeError("\n".join(lines)) from error
-        self._begun.clear()

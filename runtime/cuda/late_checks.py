@@ -35,8 +35,13 @@ class Report(NamedTuple):
 class LateChecks:
     """The reports of one program that nobody has seen yet: that of the last call."""
 
-    def __init__(self, driver: Driver, device: int, program: Program, forget: Callable[[], None]):
-        self._driver, self._program, self._forget = driver, program, WeakMethod(forget)
+    def __init__(
+        self, driver: Driver, device: int, program: Program, wait_for: Callable[[int], None],
+        forget: Callable[[], None],
+    ):
+        """`wait_for` an event, and say of an error which kernels it may be of."""
+        self._driver, self._program, self._wait_for = driver, program, wait_for
+        self._forget = WeakMethod(forget)
         both = new(driver, device, 2 * WORDS * 8).view(np.int64).reshape(2, WORDS)
         both[:] = 0
         self._free, self._used = both  # the words of two calls, in turns
@@ -69,7 +74,7 @@ class LateChecks:
         """Whether a call that gave this report found something wrong. Waits for it."""
         if report is None:
             return False
-        self._driver.synchronize_event(report.event)
+        self._wait_for(report.event)
         self._driver.release_event(report.event)
         return bool(report.words[0])
 

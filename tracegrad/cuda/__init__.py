@@ -233,8 +233,8 @@ def get_arch_list() -> list[str]:
     >>> all(name.startswith("sm_") for name in torch.cuda.get_arch_list())
     True
     """
-    found = {get_device_capability(k) for k in range(device_count())}
-    return [f"sm_{major}{minor}" for major, minor in sorted(found)]
+    capabilities = {get_device_capability(k) for k in range(device_count())}
+    return [f"sm_{major}{minor}" for major, minor in sorted(capabilities)]
 
 
 def can_device_access_peer(device: Any, peer_device: Any) -> bool:
@@ -245,5 +245,6 @@ def can_device_access_peer(device: Any, peer_device: Any) -> bool:
     >>> if torch.cuda.device_count() > 1:
     ...     assert not torch.cuda.can_device_access_peer(0, 1)
     """
-    gpus.chosen(device), gpus.chosen(peer_device)
+    for one in (device, peer_device):
+        gpus.chosen(one)  # raises
     return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from ..driver.gpus import gpus, in_words
@@ -13,11 +15,15 @@ __all__ = [
 ]
 
 
-def _statistic(name: str, device: Any) -> int:
-    """A number of bytes; 0 if nobody has asked for a GPU yet."""
+def _statistics(device: Any) -> Mapping[str, int]:
+    """What the allocator counts, at one moment; all is 0 if nobody has asked for a GPU yet."""
     if not gpus.opened:
-        return 0
-    return int(gpus.device(gpus.chosen(device)).allocator.statistics()[name])
+        return defaultdict(int)
+    return gpus.device(gpus.chosen(device)).allocator.statistics()
+
+
+def _statistic(name: str, device: Any) -> int:
+    return _statistics(device)[name]
 
 
 def memory_allocated(device: Any = None) -> int:
@@ -73,7 +79,8 @@ def memory_stats(device: Any = None) -> dict[str, int]:
     >>> torch.cuda.memory_stats()["num_ooms"]
     0
     """
-    return {name: _statistic(own, device) for name, own in _NAMES.items()}
+    statistics = _statistics(device)
+    return {name: statistics[own] for name, own in _NAMES.items()}
 
 
 def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
@@ -82,9 +89,10 @@ def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
     >>> "allocated" in torch.cuda.memory_summary()
     True
     """
-    bytes_ = ("allocated", "peak", "reserved", "reserved peak")
-    lines = [f"{name}: {in_words(_statistic(name, device))}" for name in bytes_]
-    counts = [f"{name}: {_statistic(name, device)}" for name in ("blocks", "retries", "failures")]
+    statistics = _statistics(device)
+    sizes = ("allocated", "peak", "reserved", "reserved peak")
+    lines = [f"{name}: {in_words(statistics[name])}" for name in sizes]
+    counts = [f"{name}: {statistics[name]}" for name in ("blocks", "retries", "failures")]
     return "\n".join([*lines, *counts])
 
 

@@ -217,7 +217,9 @@ def set_stream(stream: Stream | None) -> None:
 
     >>> torch.cuda.set_stream(None)
     """
-    StreamContext(stream).__enter__()
+    if stream is not None:
+        gpus.current = stream._gpu.index
+        stream._gpu.set_stream(stream.cuda_stream)
 
 
 def is_current_stream_capturing() -> bool:
