@@ -104,6 +104,8 @@ def _lazy(space: str, name: str) -> Any:
     if (home := torch_modules.HOMES.get(path)) is not None:
         return getattr(torch_modules.imported(home), name)
     if space.startswith("nn.modules."):  # torch has other files
+        if (home := torch_modules.HOMES.get(f"nn.{name}")) is not None:
+            return getattr(torch_modules.imported(home), name)
         return vars(sys.modules[_module("nn")]).get(name, _ABSENT)
     if (module := find(path)) is not None:
         return module
