@@ -292,3 +292,24 @@ def test_parameters_that_share_memory_are_updated_one_after_the_other():
         return memory.tolist()
 
     assert after(True) == after(False)
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, KeyboardInterrupt])
+def test_an_error_in_a_trace_leaves_no_half_of_a_step(error):
+    class Refusing(optim.SGD):
+        def update(self, p, grad, group, lr):
+            super().update(p, grad, group, lr)
+            if tg.compiler.is_compiling():
+                raise error
+
+    compiled, eager = (Run("SGD", {"momentum": 0.9}, fused) for fused in (True, False))
+    compiled.optimizer = Refusing(compiled.params, lr=0.05, momentum=0.9, fused=True)
+    for run in (compiled, eager):
+        run.step()
+    if error is ValueError:  # the step is done without a program
+        for run in (compiled, eager):
+            run.step()
+    else:
+        with pytest.raises(error):
+            compiled.step()
+    assert_equal(compiled, eager)

@@ -335,6 +335,8 @@ class EagerStep(CompiledFunction):
         """None, from now on, for a step that no program can do: parameters that share memory."""
         try:
             return super().trace_call(*args)
+        except MemoryError:  # is not the step's fault
+            raise
         except Exception:  # what is wrong with the step itself, it raises without a program, too
             self.pays = lambda: False  # type: ignore[method-assign]
             return None
