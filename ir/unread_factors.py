@@ -55,6 +55,8 @@ def _values_of(packed: Node) -> tuple[int, int] | None:
     if packed.op not in (qr, eigh, svd) or not packed.params.get("vectors", True):
         return None
     shape = packed.inputs[0].shape
+    if packed.op is eigh and "vectors" not in packed.params:
+        return None  # of NaN, LAPACK may fail without vectors where it does not with them
     if packed.op is eigh:
         return 0, shape[-1]
     if packed.op is qr:

@@ -19,7 +19,7 @@ from tracegrad.ir.verify import verify
 
 
 def eigh(x):
-    return L.eigh_factors(L.eigh(x, upper=False, check="linalg.eigh"), x.shape[-1])
+    return L.eigh_factors(L.eigh(x, upper=False, check="linalg.eigh", vectors=True), x.shape[-1])
 
 
 def svd(x, full=False):

@@ -309,7 +309,7 @@ def _over_gaps(w: Any) -> Any:
     return where(same, 0, 1 / where(same, 1, gaps))
 
 
-def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None) -> Any:
+def _eigh_rule(g: Any, y: Any, a: Any, *, upper: bool, check: str | None, **_: Any) -> Any:
     """Giles, An extended collection of matrix derivative results (2008), 3.1; made symmetric.
     Vectors of equal values have no derivative: it is infinite or NaN.
     """

@@ -314,7 +314,7 @@ def _eigh(A: Tensor, UPLO: str, vectors: bool = True) -> tuple[Tensor, ...]:
     how = {"upper": UPLO.upper() == "U", "check": "linalg.eigh"}
     if not vectors and _values_alone(a):
         return (linalg.eigh(a, vectors=False, **how),)
-    packed = linalg.eigh(a, **how)
+    packed = linalg.eigh(a, **how) if vectors else linalg.eigh(a, vectors=True, **how)
     w, v = linalg.eigh_factors(packed, a.shape[-1])
     return implicit.eigenvalues(ops.stop_gradient(w), a, v), v
 
