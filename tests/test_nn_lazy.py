@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from compiled import traces
 
 import tracegrad as tg
 from tracegrad import nn
@@ -47,7 +48,7 @@ def test_the_first_call_of_a_compiled_function_initializes(name, args, shape):
     tg.manual_seed(0)
     for _ in range(3):
         assert tg.allclose(compiled(x), expected, atol=1e-5)
-    assert compiled.cache_info().traces == 1 and not layer._forward_pre_hooks
+    assert traces(compiled) == 1 and not layer._forward_pre_hooks
 
 
 def test_a_model_with_an_optimizer_made_before_the_first_call():
