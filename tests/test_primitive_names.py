@@ -54,6 +54,7 @@ MEANT_OTHERWISE: dict[str, tuple[str, str]] = {
     "ir/loops.py": ("length", "parameter of a loop"),
     "ir/op.py": ("index", "kind of primitive"),
     "ir/rolling/bodies.py": ("length", "parameter of a loop"),
+    "ir/unread_factors.py": ("full", "parameter of svd"),
     "runtime/cpu/arithmetic.py": ("sqrt", "function of LLVM"),
     "runtime/cpu/coefficients.py": (
         "asin atan cos digamma erf erfcx exp lgamma log sin sinh", "names of polynomials"),
