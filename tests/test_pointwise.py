@@ -295,3 +295,19 @@ def test_the_logarithm_of_a_half_is_rounded_before_the_product(name, dtype):
 
     assert run(tracegrad) == run(torch)
     assert run(tracegrad, tracegrad.compile)[:3] == run(torch)[:3]
+
+
+@pytest.mark.parametrize("lib", [torch, tracegrad], ids=lambda lib: lib.__name__)
+def test_float_power_in_place_is_for_doubles(lib):
+    for dtype in (lib.bfloat16, lib.float32, lib.int64):
+        with pytest.raises(RuntimeError, match="the base given to float_power_ has dtype"):
+            lib.ones(1, dtype=dtype).float_power_(2)
+
+
+@pytest.mark.parametrize("lib", [torch, tracegrad], ids=lambda lib: lib.__name__)
+def test_the_factor_is_applied_before_the_other_operand(lib):
+    large, zero = lib.full((3,), 1e30), lib.zeros(3)
+    for factor in (0, 0.0):
+        assert lib.addcdiv(zero, large, 1 / large, value=factor).tolist() == [0.0] * 3
+        assert lib.addcmul(zero, large, large, value=factor).tolist() == [0.0] * 3
+    assert lib.addcmul(zero, large, large, value=1e-30).isfinite().all()

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.dtype import float64
 from ..ir.op import OpDef
 from ..ir.ops import elementwise as ops
 from ..ir.value import ARITHMETIC, OPERATORS, is_operand
 from ..tracer.tensor import printing
 from ..tracer.tensor.inplace import apply_inplace, inplace
+from ..tracer.tensor.promotion import SCALAR_TYPE
 from ..tracer.tensor.reshape_inplace import inplace_view
 from ..tracer.tensor.tensor import Tensor
 from . import conversion, numpy_protocol, numpy_ufuncs, special
@@ -102,7 +104,7 @@ INPLACE = {
     pointwise: _all(
         pointwise,
         without="""
-        angle conj imag positive real resolve_conj resolve_neg rsub signbit""",
+        angle conj float_power imag positive real resolve_conj resolve_neg rsub signbit""",
     ),
     floating_point: "ldexp nextafter",
     reduction_statistics: "renorm",
@@ -133,6 +135,16 @@ def _operand(x: Any) -> Any:
     return creation.as_tensor(x) if isinstance(x, np.ndarray) else x
 
 
+def _float_power_(self: Tensor, exponent: Any) -> Tensor:
+    """In-place variant of `float_power`, of float64."""
+    if self.dtype is not float64:
+        raise RuntimeError(
+            f"the base given to float_power_ has dtype {SCALAR_TYPE[self.dtype]} but the "
+            "operation's result requires dtype Double"
+        )
+    return apply_inplace(self, pointwise.float_power, exponent)
+
+
 OTHERS = {
     "lu": decompositions.old_lu,
     "lu_solve": solvers.old_lu_solve,
@@ -152,6 +164,7 @@ OTHERS = {
     "__format__": printing.tensor_format,
     "polygamma": lambda self, n: special.polygamma(n, self),
     "polygamma_": lambda self, n: apply_inplace(self, lambda x: special.polygamma(n, x)),
+    "float_power_": _float_power_,
     "real": property(pointwise.real),
     "imag": property(pointwise.imag),
     "size": tensors._size,

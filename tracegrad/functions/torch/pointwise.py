@@ -41,6 +41,10 @@ def _one(alpha: Any) -> bool:
     return type(alpha) is int and alpha == 1
 
 
+def _scaled(x: Tensor, factor: Any) -> Tensor:
+    return x if _one(factor) else x * factor
+
+
 @composite("AddBackward0")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other.
@@ -374,8 +378,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @composite("AddcmulBackward0")
 @rounded_once
 def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
-    product = tensor1 * tensor2
-    return input + (product if _one(value) else product * value)
+    return input + _scaled(tensor1, value) * tensor2
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
@@ -398,8 +401,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @composite("AddcdivBackward0")
 @rounded_once
 def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: Any) -> Tensor:
-    quotient = tensor1 / tensor2
-    return input + (quotient if _one(value) else quotient * value)
+    return input + _scaled(tensor1, value) / tensor2
 
 
 @composite("Exp2Backward0")
