@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.fuzz import compiled, eager, examine, looks, loops, training  # noqa: E402
+from tests.fuzz import compiled, eager, examine, looks, loops, planned, training  # noqa: E402
 from tests.fuzz.draw import draw  # noqa: E402
 from tests.fuzz.program import Input, Program, Row, Statement  # noqa: E402
 from tests.fuzz.rows import functions, table  # noqa: E402
@@ -93,6 +93,10 @@ def test_a_reason_does_not_excuse_a_wrong_value():
 
 def test_programs_that_look_at_values_agree():
     assert not list(looks.faults(0, range(12)))
+
+
+def test_programs_by_plans_agree():
+    assert not list(planned.faults(0, range(40)))
 
 
 def test_programs_of_loops_agree():

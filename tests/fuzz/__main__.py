@@ -32,10 +32,10 @@ def replay(text: str) -> None:
 
 
 def special(kind: str, seed: int, indices: range) -> int:
-    """Programs of training, of loops, or such that look at values."""
-    from . import looks, loops, training
+    """Programs of training, of loops, such that look at values, or eager ones by plans."""
+    from . import looks, loops, planned, training
 
-    faults = {"training": training, "loops": loops, "values": looks}[kind].faults
+    faults = {"training": training, "loops": loops, "values": looks, "plans": planned}[kind].faults
     count = 0
     for count, fault in enumerate(faults(seed, indices), 1):  # noqa: B007
         print(f"---- {fault}", flush=True)
@@ -54,6 +54,8 @@ def main() -> int:
     parser.add_argument("--loops", type=int, default=0, help="programs of loops, and no others")
     parser.add_argument("--values", type=int, default=0,
                         help="programs that look at values, and no others")
+    parser.add_argument("--plans", type=int, default=0,
+                        help="eager programs by plans and without, and no others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0, help="number of the first program (0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
@@ -66,7 +68,7 @@ def main() -> int:
     if options.replay:
         replay(options.replay)
         return 0
-    for kind in ("training", "loops", "values"):
+    for kind in ("training", "loops", "values", "plans"):
         if count := getattr(options, kind):
             return special(kind, options.seed, range(options.start, options.start + count))
     compiled = options.programs // 10 if options.compiled is None else options.compiled

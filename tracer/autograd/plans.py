@@ -34,8 +34,9 @@ PLAIN: set[type] = {Tensor}  # classes of tensors without a `__torch_function__`
 _SIMPLE = frozenset((bool, int, str, type(None), DType))
 _plans: dict[tuple, Plan | None] = {}  # None: there is none
 _calls: dict[tuple, int] = {}  # how many, of those that have no plan yet
-_failures: dict[Callable, int] = {}  # how many times in a row a function could have no plan
-_hopeless: set[Callable] = set()  # functions for which that happened TRIES times
+_fit: set[Callable] = set()  # functions that had a plan
+_failures: dict[Callable, int] = {}  # how many times one of the others could have none
+_hopeless: set[Callable] = set()  # those for which that happened TRIES times
 TRIES = 4
 
 
@@ -201,7 +202,7 @@ def _first(
     result = whole(title, function, *args, **kwargs)
     if _same(result, mine, plan, tensors):
         _plans[key] = plan
-        _failures.pop(function, None)
+        _fit.add(function)
     else:
         _failed(function)
     return result
@@ -209,7 +210,7 @@ def _first(
 
 def _failed(function: Callable) -> None:
     _failures[function] = times = _failures.get(function, 0) + 1
-    if times >= TRIES:
+    if times >= TRIES and function not in _fit:
         _hopeless.add(function)
 
 
