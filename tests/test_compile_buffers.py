@@ -1,7 +1,10 @@
-"""What a compiled call hands out is never overwritten by a later one, however it is held."""
+"""What a compiled call hands out is never overwritten by a later one, however it is held; nor is
+what a loop still reads by the loop.
+"""
 
 from sysconfig import get_config_var
 
+import numpy as np
 import pytest
 from processes import run
 from reference_counts import WRONG, nothing_is_recycled
@@ -53,3 +56,33 @@ def test_nothing_is_recycled_where_references_are_counted_otherwise(how, monkeyp
 @pytest.mark.parametrize("how", ["one too few", "all that are asked for"])
 def test_programs_are_right_where_references_are_counted_otherwise(how):
     run(nothing_is_recycled, how)
+
+
+# each writes inputs in loops that read them
+WRITES = {
+    "a sum": lambda x, y, z: ((y.mul_(0.5).add_(x), z.copy_(y), y.copy_(x)), (x * x).sum())[1],
+    "sums of rows": lambda x, y, z: ((x * y).sum(1), x.copy_(y * 2), y.mul_(0.5).add_(x))[0],
+    "sums of columns": lambda x, y, z: (y.sum(0), y.mul_(0.5).add_(x), x.copy_(z))[0],
+    "a difference": lambda x, y, z: (x - z, x.amax(1), z.copy_(x - z))[:2],
+    "copies": lambda x, y, z: (x.copy_(y), z.copy_(x), T.softmax(z, 0))[2],
+    "copies of copies": lambda x, y, z: (z.copy_(y), y.copy_(z), x.copy_(y), x.sum(0))[3],
+    "picked terms": lambda x, y, z: (
+        T.where(T.arange(x.shape[1]) == 1, x * z, 0.0).sum(1), (x * z).exp().sum(1),
+        x.copy_(z * 2))[:2],
+}
+
+
+@pytest.mark.parametrize("columns_first", [False, True])
+@pytest.mark.parametrize("shape", [(40, 33), (300, 4)])
+@pytest.mark.parametrize("f", WRITES.values(), ids=WRITES)
+def test_a_loop_reads_a_point_before_it_writes_there(f, shape, columns_first):
+    rng = np.random.default_rng(2)
+    arrays = [rng.standard_normal(shape[::-1] if columns_first else shape) for _ in range(3)]
+    results = []
+    for fn in (f, T.compile(f)):
+        tensors = [T.from_numpy(a.copy()) for a in arrays]
+        tensors = [t.T for t in tensors] if columns_first else tensors
+        values = fn(*tensors)
+        results.append([*(values if isinstance(values, tuple) else [values]), *tensors])
+    for eager, compiled in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled.numpy(), eager.numpy(), rtol=1e-9, atol=1e-12)

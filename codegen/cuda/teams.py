@@ -147,10 +147,6 @@ class Teams(RowBody):
         fixed = [(*self.outer, axis) for axis in self.fixed()]
         return fixed or [(*self.outer, *self.inner)]
 
-    def counted(self, here: Scope, line: str) -> list[str]:
-        """A statement that is done for the points that there are."""
-        return [line]
-
     # ---- loops
     def _rows(self) -> list[str]:
         tail = [*self.segments[-1].lines, *self.tail]
@@ -226,14 +222,14 @@ class Teams(RowBody):
         """What has a value at each point is stored in the pass that knows it, the rest at the end
         of the row, or of all rows.
         """
+        at_points: list[Node] = []
         for anchor in self.wanted:
             axes, scopes, lines = self.known(anchor), [self.segments[-1]], self.tail
             if self.space.late(axes):
                 scopes, lines = self.ends if axes else [self.end], at_end
             elif axes == self.space.all and self.space.reduced:
-                for here in self.points[self.depth_of_anchor(anchor)[1]]:
-                    for line in self.finished(anchor, self.final(anchor, here), here):
-                        here.lines += self.counted(here, line)
+                at_points.append(anchor)
                 continue
             for here in scopes:
                 lines += self.finished(anchor, self.final(anchor, here), here)
+        self.store_at_points(at_points)

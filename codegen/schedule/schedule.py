@@ -13,7 +13,7 @@ from ...ir.choices import DEFAULT, Choices
 from ...ir.graph import Graph
 from ...ir.node import Node
 from ...ir.op import Kind
-from ...ir.ops.elementwise import copy
+from ...ir.ops.elementwise import copy, stop_gradient
 from ...ir.strides import View
 from .folding import folded
 from .fuse import Facts, Fusion, facts
@@ -96,9 +96,10 @@ def with_copies(s: Schedule, late: Iterable[tuple[Node, Node]]) -> Schedule:
     """The schedule with copies of anchors into inputs at its end."""
     copies: dict[Node, Node] = {}
     for anchor, target in late:
-        new = copy(anchor)
+        same, new = anchor, copy(anchor)
         while new in s.low.anchors or new in copies:  # an output of its own is such a copy already
-            new = copy(new)
+            same = stop_gradient(same)  # the copies are not read: they lie as their inputs do
+            new = copy(same)
         copies[new] = target
     low = replace(s.low, anchors=s.low.anchors | copies.keys())
     groups = tuple(Group([new], space_of(new)) for new in copies)

@@ -71,17 +71,14 @@ class Column(Body):
         for anchor in (a for a in self.group.anchors if a.op.kind is Kind.REDUCE):
             self._add(anchor, self.points[self.pass_of(anchor)])
         self.at_points: list[list[Node]] = [[] for _ in range(self.passes)]  # what they store
-        tail: list[str] = []  # after all is read: it may be written where something was read
+        at_end: list[Node] = []
         for anchor in self.wanted:
             if anchor.op.kind is not Kind.REDUCE:
-                at_points = self.known(anchor) == self.space.all
-                p = self.depth_of_anchor(anchor)[1]
-                here = self.points[p] if at_points else end
-                if at_points:
-                    self.at_points[p].append(anchor)
-                lines = here.lines if at_points else tail
-                lines += self.finished(anchor, self.anchor_value(anchor, here), here)
-        end.lines += tail
+                here = self.known(anchor) == self.space.all
+                (self.at_points[self.depth_of_anchor(anchor)[1]] if here else at_end).append(anchor)
+        for point, anchors in zip(self.points, self.at_points, strict=True):
+            self._store(anchors, point)
+        self._store(at_end, end)
         body: list[str] = []
         for p, begin in enumerate(begins):
             body += self._looped(begin)
@@ -89,6 +86,12 @@ class Column(Body):
                 body += self._down(reductions[p], axes[p], p, self._rows(self.points[p].lines))
         body += self._looped(end)
         return [*self.args.lines, *self.prelude.lines, *nested(self.outer, body), *self.reports]
+
+    def _store(self, anchors: list[Node], here: Scope) -> None:
+        """After all is read: it may be written where something was read."""
+        values = [(anchor, self.anchor_value(anchor, here)) for anchor in anchors]
+        for anchor, value in values:
+            here.lines += self.finished(anchor, value, here)
 
     def _looped(self, scope: Scope) -> list[str]:
         return nested((self.along,), scope.lines) if scope.lines else []
@@ -186,8 +189,7 @@ class Column(Body):
             scope = Scope((*self.outer, *slow, one, self.along))
             for reduction, values in zip(reductions, terms, strict=True):
                 values.append(self.value(reduction.inputs[0], reduction, scope))
-            for anchor in self.at_points[p]:
-                scope.lines += self.finished(anchor, self.anchor_value(anchor, scope), scope)
+            self._store(self.at_points[p], scope)
             header += one.header
             together.lines += scope.lines
         for reduction, values in zip(reductions, terms, strict=True):

@@ -248,6 +248,7 @@ class Row(RowBody):
         """
         tail: list[str] = []
         columns: list[str] = []
+        at_points: list[Node] = []
         for anchor in self.wanted:
             axes, scopes, lines = self.known(anchor), [self.segments[-1]], tail
             if self.space.late(axes):
@@ -256,13 +257,13 @@ class Row(RowBody):
                 scopes = self.ends if axes else [self.end]
                 lines = columns if axes and not self.short else at_end
             elif axes == self.space.all and self.space.reduced:
-                for here in self.points[self.depth_of_anchor(anchor)[1]]:
-                    here.lines += self.finished(anchor, self.final(anchor, here), here)
+                at_points.append(anchor)
                 continue
             for here in scopes:
                 lines += self.finished(anchor, self.final(anchor, here), here)
         if columns:
             self.ends[0].lines += columns
+        self.store_at_points(at_points)
         return tail
 
     def _keep(self) -> None:

@@ -48,6 +48,22 @@ class RowBody(Body):
         names = self.accumulators[reduction]
         return names[int(here.chain[-1].name) if len(names) > 1 else 0]
 
+    def counted(self, here: Scope, line: str) -> list[str]:
+        """A statement that is done for the points that there are."""
+        return [line]
+
+    def store_at_points(self, anchors: list[Node]) -> None:
+        """Store each in the pass that knows it, after all that the pass reads: an input may be
+        written where it was read.
+        """
+        stores = [
+            (here, line) for anchor in anchors
+            for here in self.points[self.depth_of_anchor(anchor)[1]]
+            for line in self.finished(anchor, self.final(anchor, here), here)
+        ]
+        for here, line in stores:
+            here.lines += self.counted(here, line)
+
     def final(self, anchor: Node, here: Scope) -> str:
         """What is stored of an anchor."""
         if anchor.op.kind is Kind.REDUCE:
