@@ -103,8 +103,9 @@ def test_wrong_operators():
     assert listed([tg.ones(1), tg.ones(1)]).item() == 2
     with pytest.raises(RuntimeError, match="pass them one by one"):
         listed([tg.ones(1, requires_grad=True)])
-    with pytest.raises(TypeError):
-        same()
+    for call in (same, lambda: same(tg.ones(1), y=1)):
+        with pytest.raises(RuntimeError, match=r"wrong::same\(\): .*Declaration: same\(x\)"):
+            call()
 
 
 def test_registrations_for_operators_in_cpp_are_accepted():

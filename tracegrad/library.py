@@ -77,7 +77,13 @@ class CustomOpDef:
         """The arguments by position, with the defaults."""
         if self.signature is None:
             raise NotImplementedError(f"{self!r} has no kernel: its C++ code cannot be loaded")
-        bound = self.signature.bind(*args, **kwargs)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise RuntimeError(
+                f"{self.namespace}::{self.name}(): {error}. Declaration: {self.name}"
+                f"{self.signature}"
+            ) from None
         bound.apply_defaults()
         return tuple(bound.arguments.values())
 
