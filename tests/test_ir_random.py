@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from graphs import arrays, grown, joint, steps
 from hypothesis import given, settings, strategies as st
 
@@ -25,6 +26,7 @@ def test_simplify_keeps_every_value_and_the_law(drawn, seed, special):
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(steps())
 def test_simplify_twice_is_simplify_once(drawn):

@@ -50,7 +50,7 @@ def positive_part(x: np.ndarray) -> np.ndarray:
     source, target = x.reshape(n), y.reshape(n)
     for k in range(0, n, PART):
         part = source[k : k + PART]
-        np.maximum(zeros[: part.size], part, target[k : k + PART])
+        np.maximum(zeros[: part.size], part, out=target[k : k + PART])
     return y
 
 
