@@ -109,15 +109,15 @@ def _moving(node: Node) -> int:
 
 def _in_memory(computed: Iterable[Node]) -> set[Node]:
     """The values that are written whatever comes: operands of launches that read memory."""
-    found: set[Node] = set()
+    read: set[Node] = set()
     for node in computed:
         if node.op.lowering in (Lowering.EXTERN, Lowering.BODY):
-            found.update(node.inputs)
+            read.update(node.inputs)
         elif node.op.access is not None:
-            found.add(node.inputs[0])
+            read.add(node.inputs[0])
     bases = set()
-    for node in found:
+    for node in read:
         while node.op.lowering is Lowering.VIEW:
             node = node.inputs[0]
         bases.add(node)
-    return found | bases
+    return read | bases

@@ -45,15 +45,15 @@ class Schedule:
     def stored(self) -> set[Node]:
         """The anchors that need memory: outputs, and what another group reads."""
         home = {a: g for g in self.order for a in g.anchors}
-        found = set(self.place) | (set(self.low.outputs) & set(home))
+        kept = set(self.place) | (set(self.low.outputs) & set(home))
         for anchor, fact in self.facts.items():
-            found |= {x for x in fact.reads if x in home and home[x] is not home[anchor]}
+            kept |= {x for x in fact.reads if x in home and home[x] is not home[anchor]}
         for group in self.order:
             if group.loop or (group.opaque and len(group.anchors) == 1):
-                found.update(group.anchors)
+                kept.update(group.anchors)
             elif group.template == "column":
-                found |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
-        return found
+                kept |= {a for a in group.anchors if a.op.kind is Kind.REDUCE}
+        return kept
 
 
 def schedule(
@@ -83,13 +83,13 @@ def schedule(
     checkers.sort(key=lambda g: rank.get(g, len(rank)))  # the first that fails is reported
     order = sort([*checkers, *fusion.groups])
     place = {g: t for t, g in enumerate(order)}
-    found = Schedule(
+    made = Schedule(
         low, tuple(order), fusion.facts, placement.place,
         checked=max((place[g] + 1 for g in checkers), default=0),
         commit=len(order),
         notes=tuple(fusion.notes),
     )
-    return with_copies(found, placement.late) if copies else found
+    return with_copies(made, placement.late) if copies else made
 
 
 def with_copies(s: Schedule, late: Iterable[tuple[Node, Node]]) -> Schedule:

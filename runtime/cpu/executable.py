@@ -129,7 +129,7 @@ class Executable:
         loop that threads share, that of the addresses of theirs.
         """
         table, status = address(self._table), address(self._status)
-        self._loop_blocks, found = list[np.ndarray](), {}
+        self._loop_blocks, addresses = list[np.ndarray](), {}
         for step in dict.fromkeys(row.step for row in listed.rows if row.step.loop is not None):
             assert step.loop is not None
             looks, blocks = often(self.program, step), []
@@ -140,8 +140,8 @@ class Executable:
             if len(blocks) > 1:
                 blocks.append(np.array([address(block) for block in blocks], np.int64))
             self._loop_blocks += blocks
-            found[step] = address(blocks[-1])
-        return found
+            addresses[step] = address(blocks[-1])
+        return addresses
 
     def number(self, slot: int) -> np.ndarray:
         """Memory for an input or output that only the driver writes or reads; always the same."""
@@ -198,15 +198,15 @@ class Executable:
 
     def failed(self) -> bool:
         """Whether a kernel found something wrong; forgets it."""
-        found = bool(self._status[0])
+        wrong = bool(self._status[0])
         self._status[:] = 0
-        return found
+        return wrong
 
     def fail(self) -> None:
         """Raise what the status block says, and clean it."""
-        found = fault(*(int(word) for word in self._status))
+        error = fault(*(int(word) for word in self._status))
         self._status[:] = 0
-        raise found
+        raise error
 
 
 _living: WeakSet[Executable] = WeakSet()
