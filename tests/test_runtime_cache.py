@@ -16,7 +16,7 @@ from processes import run, start
 import tracegrad as tg
 from tracegrad.codegen.gemm import kernel as gemm
 from tracegrad.codegen.program import Kernel
-from tracegrad.ir import faults
+from tracegrad.ir import faults, sampling
 from tracegrad.ir.value import REGISTRY
 from tracegrad.runtime.cpu import code_generator, compiler, object_cache
 
@@ -192,11 +192,17 @@ def test_the_key_depends_on_all_that_writes_machine_code():
     assert written_by - {"python_builtins"} == set(compiler._MEANING)
 
 
-def test_the_key_depends_on_the_numbers_that_kernels_report(tmp_path, monkeypatch):
-    before = compiler.meaning.__wrapped__()
-    other = tmp_path / "faults.py"
-    other.write_text(Path(faults.__file__).read_text().replace("FACTOR = 1, 2", "FACTOR = 1, 3"))
-    monkeypatch.setattr(faults, "__file__", str(other))
+@pytest.mark.parametrize(
+    "module, change",
+    [(faults, ("FACTOR = 1, 2", "FACTOR = 1, 3")), (sampling, ("SMALL = ", "SMALL = 1 + "))],
+    ids=["numbers that kernels report", "formulas of samplers"],
+)
+def test_the_key_depends_on_modules_outside_of_the_room(module, change, tmp_path, monkeypatch):
+    before, text = compiler.meaning.__wrapped__(), Path(module.__file__).read_text()
+    other = tmp_path / "other.py"
+    other.write_text(text.replace(*change))
+    assert other.read_text() != text
+    monkeypatch.setattr(module, "__file__", str(other))
     assert compiler.meaning.__wrapped__() != before
 
 

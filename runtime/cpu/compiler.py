@@ -21,7 +21,7 @@ from secrets import randbelow
 from typing import Any
 
 from ...codegen.program import Kernel
-from ...ir import faults
+from ...ir import faults, sampling
 from ...ir.handlers import handlers_later
 from ...ir.locks import lock
 from ...ir.progress import phase
@@ -74,7 +74,7 @@ def loaded(parts: tuple[bytes, ...]) -> int:
 _MEANING = (
     "builtins", "intrinsics", "arithmetic", "powers", "half", "special", "lapack", "philox",
     "squares", "vector_math", "vector_error", "vector_angle", "vector_gamma", "vector_power",
-    "rare", "real", "coefficients", "external_builtins", "registers", "translator",
+    "rare", "real", "samplers", "coefficients", "external_builtins", "registers", "translator",
     "code_generator", "object_code",
 )
 
@@ -83,7 +83,8 @@ _MEANING = (
 def meaning() -> str:
     """A digest of what the text of kernels means."""
     texts = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MEANING]
-    texts.append(Path(faults.__file__).read_bytes())  # numbers that kernels report
+    # numbers that kernels report, and formulas that they compute by
+    texts += [Path(file).read_bytes() for file in (faults.__file__, sampling.__file__)]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
