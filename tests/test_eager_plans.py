@@ -85,8 +85,10 @@ def test_a_plan_gives_the_same_bits(name, dtype):
             torch.testing.assert_close(a, b, rtol=0.05 if dtype.itemsize == 2 else 1e-4, atol=1e-2)
 
 
-def test_plans_are_made_and_used():
-    x = leaf(3, 7)
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_plans_are_made_and_used(device, monkeypatch):
+    monkeypatch.setattr(mode, "device", device and torch.device(device))
+    x = leaf(3, 7 if device is None else 8)
     kinds = [type(F.softmax(x, 1).grad_fn).__mro__ for _ in range(3)]
     assert [plans.PlannedBackward in kind for kind in kinds] == [False, False, True]
     assert {k[-1].__name__ for k in kinds} == {"object"}

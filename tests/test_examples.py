@@ -55,6 +55,7 @@ def test_the_tutorial_prints_what_torch_prints(cell, capsys):
 COMPILED = [cell for cell in tutorial.CELLS if cell not in tutorial.EAGER_ONLY]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", COMPILED, ids=lambda cell: cell.__name__)
 def test_the_tutorial_prints_the_same_compiled(cell, capsys):
     eager = printed(cell, tracegrad, tutorial.eager, capsys)

@@ -49,7 +49,7 @@ PROGRAMS = [  # m: a mask of rows; i: positions of rows; k: one position, 0-d
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*uint8:UserWarning")
 def test_positions_mean_what_they_mean_in_torch(program, compiled):
     exact(run(tg, program, compiled), run(torch, program))

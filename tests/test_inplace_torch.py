@@ -66,6 +66,7 @@ def test_what_is_written_and_what_is_differentiated_is_torchs(program):
     same(outcome(tg, program), outcome(torch, program))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS[::3])
 def test_the_same_compiled(program):
     same(outcome(tg, program, compiled=True), outcome(tg, program))

@@ -18,6 +18,7 @@ from numpy import ndarray
 from ...ir.dtype import DType
 from ..mode import get_default_dtype, mode, sequence_numbers
 from ..tensor.data_changes import OUTPUT_READ_BY_TORCH, READ_BY_TORCH, refuse_changed_data
+from ..tensor.device import CPU
 from ..tensor.device_memory import address
 from ..tensor.tensor import Size, Tensor, wrap
 from ..tensor.views import set_view
@@ -148,7 +149,7 @@ def planned(title: str, function: Callable, args: tuple, kwargs: dict) -> Any:
     grad = now["grad"]
     if type(grad) is not bool or now["autocast"] is not None or not now["planning"]:
         return NotImplemented
-    if now["edges_only"] or now["make_saved"] is not None or now["device"] is not None:
+    if now["edges_only"] or now["make_saved"] is not None or now["device"] not in (None, CPU):
         return NotImplemented
     tensors: list[Tensor] = []
     parts: list = [function, grad, get_default_dtype()]
