@@ -11,9 +11,9 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
+from ..ir.cached import cached_property
 from ..ir.dtype import DType
 from ..ir.faults import FACTOR, fault
 from ..ir.node import Site

@@ -8,11 +8,12 @@ out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from .cached import cached_property
 from .quiet import quietly
 
 _RANK = {"bool": 0, "uint": 1, "int": 1, "float": 3}

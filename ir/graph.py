@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from .cached import cached_property
 from .node import Node, at, frozen, intern
 from .ops.elementwise import may_fail
 

@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .cached import cached_property
 from .dtype import DType, bool_
 from .quiet import quietly
 from .strides import View

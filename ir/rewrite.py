@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
+from .cached import cached_property
 from .graph import Graph
 from .node import Node, at, constant, intern
 from .op import OpDef

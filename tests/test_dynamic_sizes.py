@@ -170,7 +170,6 @@ def sentences(lengths):
         yield tg.from_numpy(rng.integers(0, 30, (3, n))), tg.from_numpy(rng.integers(0, 5, 3))
 
 
-@pytest.mark.slow
 def test_many_lengths_of_sentences_keep_few_programs_and_kernels(monkeypatch):
     monkeypatch.setattr(programs, "MOST_SIGNATURES", 10)
     step = tg.compile(training(Sentences(), F.cross_entropy), dynamic=True)

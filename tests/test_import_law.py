@@ -55,6 +55,7 @@ LAWS = {
         (
             "tracegrad.runtime",
             "tracegrad.codegen.program",
+            "tracegrad.ir.cached",
             "tracegrad.ir.device_array",
             "tracegrad.ir.dtype",
             "tracegrad.ir.faults",

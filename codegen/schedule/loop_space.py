@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
+from ...ir.cached import cached_property
 from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.strides import View

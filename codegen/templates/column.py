@@ -27,9 +27,9 @@ Of floats, each block of rows is added up in scratch memory first, and then adde
 
 from __future__ import annotations
 
-from functools import cached_property
 from math import prod
 
+from ...ir.cached import cached_property
 from ...ir.node import Node
 from ...ir.op import Kind
 from ...ir.strides import View

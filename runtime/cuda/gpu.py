@@ -6,11 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 
 import numpy as np
 
 from ...codegen.program import Kernel, Launch, Program
+from ...ir.cached import cached_property
 from ...ir.locks import lock
 from .allocator import Allocator, Memory
 from .driver import DeviceProperties, Driver

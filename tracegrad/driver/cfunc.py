@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ..codegen.program import fault
+from ..ir.cached import cached_property
 from ..ir.dtype import DType
 from ..runtime.cpu import serial_call, serial_walk
 from ..runtime.cpu.executable import address

@@ -8,10 +8,10 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..ir.cached import cached_property
 from .machine import Machine
 
 _SHOWN = 40  # launches in a text

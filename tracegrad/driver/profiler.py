@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from statistics import median
 from threading import get_ident
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.program import Slot
+from ..ir.cached import cached_property
 from ..ir.dtype import float64
 from ..ir.handlers import handlers_later
 from ..ir.locks import Turn
